@@ -1,0 +1,28 @@
+"""What charging tells the metrics. Label values are bounded: services and places of the catalogue, result codes, fixed words."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class ChargingMetrics(Protocol):
+    def granted(self, service: str, unit: str, amount: int) -> None:
+        """Units reserved for a service."""
+
+    def used(self, service: str, unit: str, amount: int) -> None:
+        """Raw units that were reported as used."""
+
+    def debited(self, service: str, micro_eur: int, bucket_units: int, unit: str) -> None:
+        """Money taken from credit and billable units taken from included quantities."""
+
+    def overrun(self, service: str, unit: str, amount: int) -> None:
+        """Use beyond the grant that nothing could pay."""
+
+    def blocked(self, service: str, reason: str) -> None:
+        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions"."""
+
+    def duplicate(self, request_type: str) -> None:
+        """A repeated request that was answered from the ledger's memory."""
+
+    def mscc_result(self, service: str, result_code: int) -> None:
+        """Result-Code of one service of an answer."""

@@ -1,0 +1,102 @@
+"""What the gateway is told at the composition root: settings as plain values, and the metrics it reports to.
+
+The gateway reads no file and no environment; `ocs.settings` builds these values, `ocs.metrics` implements the Protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_PENDING_CONNECTIONS = 64
+"""Connections that have not yet completed capabilities exchange; one more is closed at once (slow-CER attack)."""
+MAX_WRITE_BUFFER_OCTETS = 4 * 1024 * 1024
+"""Answers a peer has not read yet; beyond this it is cut off, so that one deaf peer cannot eat the worker's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One row of the allow-list. `realm` "" = any realm; `addresses` empty = from any address."""
+
+    origin_host: str
+    realm: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Everything the Diameter side of a worker needs to know; validated by whoever builds it (`ocs.settings`)."""
+
+    origin_host: str
+    realm: str
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 3868),)
+    peers: tuple[PeerConfig, ...] = ()
+    accept_unknown_peers: bool = False
+    """Laboratory switch: any Origin-Host may connect."""
+    watchdog_s: float = 30.0
+    """Twinit of RFC 3539 §3.4.1; never under 6 s on a real network. 0 turns the watchdog off (tests only)."""
+    cer_timeout_s: float = 10.0
+    """A connection that has not sent its CER by then is closed."""
+    max_message_octets: int = 65_536
+    max_in_flight_per_peer: int = 1_024
+    """Requests of one connection without an answer yet; above it, reading from the peer pauses."""
+    max_in_flight: int = 8_192
+    """Requests of all connections of this worker without an answer yet; above it, 3004 (DIAMETER_TOO_BUSY)."""
+    answer_timeout_ms: int = 3_000
+    """A handler that has not replied by then is answered for with 3004; its late reply is dropped."""
+    max_write_buffer_octets: int = MAX_WRITE_BUFFER_OCTETS
+    product_name: str = "ocs"
+    vendor_id: int = 0
+    reuse_port: bool = True
+
+
+class GatewayMetrics(Protocol):
+    """Where the gateway counts. Every label is bounded: nothing a peer sends becomes a label as it is.
+
+    `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).
+    `context`: "data", "ims", "cs", "sms", "mms", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.
+    `reason` of connection_refused: "unknown_peer", "no_common_application", "duplicate", "cer_timeout", "bad_cer",
+    "not_a_cer", "pending_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",
+    "bad_stream", "write_buffer", "stopped", "error".
+    """
+
+    def request(self, command: str, type: str, context: str) -> None: ...
+
+    def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
+        """One answer sent (or, with the connection gone, dropped: `dropped_answer` is then called instead)."""
+
+    def dropped_answer(self) -> None: ...
+
+    def in_flight(self, delta: int) -> None: ...
+
+    def peer_state(self, origin_host: str, state: str) -> None:
+        """A peer's new state; the host is one of the allow-list, or "unknown" for peers of the laboratory switch."""
+
+    def connection_refused(self, reason: str) -> None: ...
+
+    def connection_lost(self, reason: str) -> None: ...
+
+
+class NullMetrics:
+    """Counts nothing: for tests and tools."""
+
+    def request(self, command: str, type: str, context: str) -> None:
+        pass
+
+    def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
+        pass
+
+    def dropped_answer(self) -> None:
+        pass
+
+    def in_flight(self, delta: int) -> None:
+        pass
+
+    def peer_state(self, origin_host: str, state: str) -> None:
+        pass
+
+    def connection_refused(self, reason: str) -> None:
+        pass
+
+    def connection_lost(self, reason: str) -> None:
+        pass

@@ -1,0 +1,273 @@
+"""The ledger's contract: what it is asked, what it answers, what it promises. Two implementations hold it:
+`redis_ledger.RedisLedger` (the product) and `model.ModelLedger` (plain Python, the tests' oracle).
+
+Promises (docs/ARCHITECTURE.md, invariants): 1. paid in = available + held + spent + refunded + expired; 2. nothing is negative;
+3. held = Σ open reservations; 4. a request key is applied at most once and repetitions get the same outcome; 5. Σ records =
+balance movement; 6. one outcome per request. Amounts are integers: micro-EUR, octets, seconds, messages, all < 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from ocs.rating.types import PriceTerms
+
+MAX_INTEGER = 2**53 - 1
+"""Redis Lua numbers are doubles: beyond this they are no longer exact."""
+CREDIT_CEILING_MICRO_EUR = 200_000_000
+"""HOT-ACC-7: the credit after a top-up may not exceed 200 EUR."""
+DEFAULT_LIMIT_MICRO_EUR = 100_000_000
+"""HOT-CC-1: the default spending limit per calendar month."""
+MAX_SESSIONS_PER_ACCOUNT = 32
+"""Open credit-control sessions of one account; one more is refused with 5006."""
+MAX_SERVICES_PER_SESSION = 64
+"""Rating groups with state in one session; one more is refused with 5006 in its MSCC."""
+ANSWERS_KEPT_PER_SESSION = 64
+"""Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
+
+
+class RequestType(StrEnum):
+    """CC-Request-Type (RFC 8506 §8.3)."""
+
+    INITIAL = "I"
+    UPDATE = "U"
+    TERMINATION = "T"
+    EVENT = "E"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCharge:
+    """One service of a request: settle what was used, then reserve what is wanted next."""
+
+    key: str
+    """Stable over the session: rating group and service identifiers."""
+    label: str
+    price: PriceTerms
+    buckets: tuple[str, ...]
+    used: int
+    """Raw units since the last report; rated at the price the grant in force was made at."""
+    want: int | None
+    """Units to reserve; None = no Requested-Service-Unit, so nothing is reserved and the old reservation returns."""
+    minimum: int
+    """Below this a grant is not split further."""
+    always: bool = False
+    bars: tuple[str, ...] = ()
+    detail: str = ""
+    """Where and towards whom, for the record (opaque to the ledger)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    account_id: str
+    identity: str
+    """The subscriber id the account was found by ("m386…" or "i293…"); "" when found by session."""
+    session_id: str
+    origin_host: str
+    context: str
+    type: RequestType
+    number: int
+    now: int
+    """Unix seconds."""
+    month: int
+    """Calendar month of `now` in the operator's time zone, e.g. 202611 (HOT-CC-1)."""
+    deadline: int
+    """Unix seconds after which the session's reservations count as released (Tcc)."""
+    services: tuple[ServiceCharge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOutcome:
+    key: str
+    code: int
+    """Result-Code of the service: 2001, 4010, 4012 or 5006."""
+    granted: int
+    final: bool
+    """These are the last affordable units."""
+    reason: str
+    """Why less than wanted or nothing: "", "credit", "limit", "state", "bar", "sessions"."""
+    debited_micro_eur: int
+    debited_units: int
+    """Billable units paid by buckets."""
+    overrun_units: int
+    """Billable units that were used and that nothing could pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeOutcome:
+    code: int
+    """Result-Code at command level: 2001, 4010, 4012, 5002, 5006, 5012, 5030."""
+    duplicate: bool
+    services: tuple[ServiceOutcome, ...]
+    credit_micro_eur: int
+    held_micro_eur: int
+    reason: str = ""
+    """Why the code is no success. With code 0: "identity", the subscriber id is no longer this account's: look it up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketTerms:
+    """An included quantity of a package. quantity None = unlimited."""
+
+    id: str
+    unit: str
+    quantity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageTerms:
+    """A package as the ledger needs it to activate and to renew it (HOT-PKG-1, -2)."""
+
+    id: str
+    price_micro_eur: int
+    period_s: int
+    buckets: tuple[BucketTerms, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketView:
+    id: str
+    unit: str
+    left: int | None
+    """None = unlimited. Without what is held: left = usable + held."""
+    held: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationView:
+    key: str
+    label: str
+    held_micro_eur: int
+    held_units: tuple[tuple[str, int], ...]
+    """(bucket id, billable units held on it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    session_id: str
+    origin_host: str
+    context: str
+    started_at: int
+    deadline: int
+    reservations: tuple[ReservationView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    account_id: str
+    msisdn: str
+    imsi: str
+    state: str
+    """"active", "inactive", "blocked" or "terminated", as of the time asked for."""
+    active_until: int
+    credit_micro_eur: int
+    """Credit with what is held: available = credit − held."""
+    held_micro_eur: int
+    paid_in_micro_eur: int
+    spent_micro_eur: int
+    refunded_micro_eur: int
+    expired_micro_eur: int
+    spent_month_micro_eur: int
+    limit_micro_eur: int | None
+    bars: tuple[str, ...]
+    package: str
+    package_pending: bool
+    """The package could not be paid: its next top-up renews it (HOT-PKG-2)."""
+    period_end: int
+    buckets: tuple[BucketView, ...] = field(default=())
+    sessions: tuple[SessionView, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """One journalled movement. `sequence` counts without gaps within the partition; `event_id` is unique for ever."""
+
+    partition: int
+    sequence: int
+    body: dict[str, object]
+
+    @property
+    def event_id(self) -> str:
+        return f"p{self.partition:02d}-{self.sequence}"
+
+
+class LedgerError(Exception):
+    """The operation was refused; nothing was changed. `code` is a stable word, the message is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LedgerUnavailable(Exception):
+    """Redis could not be asked in time. Whether the operation was applied is unknown: resend it by its key."""
+
+
+ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
+
+
+class ChargingLedger(Protocol):
+    """The hot side, for workers: callbacks, because a task per request costs more than the request."""
+
+    def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
+        """Apply `request` atomically in one round trip; `done` is called exactly once, never from within `charge`."""
+
+    async def find_subscriber(self, identity: str) -> str | None:
+        """Account id of "m<msisdn>" or "i<imsi>", or None."""
+
+    async def find_session(self, session_id: str) -> str | None:
+        """Account id that holds the open or remembered session, or None: asks all partitions in one batch."""
+
+
+class AccountLedger(Protocol):
+    """The rare side, for care staff, provisioning and the housekeeper."""
+
+    async def open_account(
+        self, *, msisdn: str, imsi: str, credit_micro_eur: int, package: PackageTerms | None, now: int, month: int, entropy: int
+    ) -> str:
+        """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns its id.
+
+        `entropy` is a random 64-bit number, the account id's unguessable part.
+
+        LedgerError: "exists" (number or IMSI taken), "ceiling" (HOT-ACC-7), "range".
+        """
+
+    async def top_up(
+        self, account_id: str, *, amount_micro_eur: int, reference: str, packages: Sequence[PackageTerms], now: int, month: int
+    ) -> bool:
+        """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was applied before.
+
+        LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated), "range", "unknown".
+        """
+
+    async def activate_package(self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int) -> bool:
+        """Debit the price, replace the package's buckets by fresh ones. False = this reference was applied before.
+
+        LedgerError: "credit", "state", "unknown".
+        """
+
+    async def set_limit(self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int) -> None: ...
+
+    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None: ...
+
+    async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
+        """"active" or "blocked" (HOT-ACC-11)."""
+
+    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
+
+    async def due(self, partition: int, *, now: int, count: int) -> list[str]:
+        """Accounts of the partition with a deadline, renewal or expiry at or before now, at most `count`."""
+
+    async def sweep(self, account_id: str, *, packages: Sequence[PackageTerms], now: int, month: int) -> None:
+        """Close sessions past their deadline (their reservations return), renew or end a package whose period is over."""
+
+    async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]: ...
+
+    async def outbox_trim(self, partition: int, *, upto: int) -> None:
+        """Forget events with sequence ≤ upto; call only after they are stored durably."""
+
+    async def outbox_lag(self, partition: int) -> int:
+        """Events not yet trimmed."""

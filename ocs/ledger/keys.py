@@ -1,0 +1,94 @@
+"""Names of the ledger's keys: nothing else in the project knows one.
+
+Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they live on one
+Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the 16,384 slots.
+
+    {tag}:a:<account id>   string   account, one msgpack document (fields: scripts/lib.lua)
+    {tag}:q:<Session-Id>   hash     outcomes of the session's requests, "a" = account id; the only key with a TTL: no money in it
+    {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id
+    {tag}:references       hash     applied top-up and package references; claims of references
+    {tag}:outbox           stream   journal, ids "<sequence>-0"
+    {tag}:sequence         string   last sequence number of the outbox
+    {tag}:due              zset     account id → Unix time of its next look
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from redis.crc import key_slot
+
+SLOTS = 16_384
+MAX_PARTITIONS = 100
+_TAG_TRIES = 100_000
+
+
+def _tag(partition: int, partitions: int) -> str:
+    first, last = partition * SLOTS // partitions, (partition + 1) * SLOTS // partitions
+    for salt in range(_TAG_TRIES):
+        tag = f"p{partition:02d}" if salt == 0 else f"p{partition:02d}.{salt}"
+        if first <= key_slot(tag.encode()) < last:
+            return tag
+    raise AssertionError("no tag for a slot range: the ranges cover every slot")
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionKeys:
+    """The keys of one partition; `account` and `answers` are prefixes."""
+
+    slot: int
+    account: bytes
+    answers: bytes
+    subscribers: bytes
+    references: bytes
+    outbox: bytes
+    sequence: bytes
+    due: bytes
+
+
+class Keys:
+    """Key names for an installation with so many partitions."""
+
+    def __init__(self, partitions: int) -> None:
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise ValueError(f"partitions = {partitions}: 1 to {MAX_PARTITIONS} are allowed")
+        self.partitions = partitions
+        self.by_partition = tuple(self._partition_keys(n) for n in range(partitions))
+
+    def _partition_keys(self, partition: int) -> PartitionKeys:
+        tag = _tag(partition, self.partitions)
+        head = f"{{{tag}}}:".encode()
+        return PartitionKeys(
+            slot=key_slot(tag.encode()),
+            account=head + b"a:",
+            answers=head + b"q:",
+            subscribers=head + b"subscribers",
+            references=head + b"references",
+            outbox=head + b"outbox",
+            sequence=head + b"sequence",
+            due=head + b"due",
+        )
+
+    def partition_of_name(self, name: str) -> int:
+        """Partition of a subscriber id or a reference: by its checksum, so that anybody can find it."""
+        return zlib.crc32(name.encode()) % self.partitions
+
+    def partition_of_account(self, account_id: str) -> int:
+        """The account id says it: "17-4f2a9c…" lives in partition 17. ValueError if it is no account id."""
+        partition = int(account_id[:2])
+        if partition >= self.partitions:
+            raise ValueError(f"account id {account_id!r} names partition {partition} of {self.partitions}")
+        return partition
+
+    def new_account_id(self, msisdn: str, entropy: int) -> str:
+        """An id that says nothing of its holder, in the MSISDN's partition; `entropy` is a random 64-bit number."""
+        return f"{self.partition_of_name('m' + msisdn):02d}-{entropy:016x}"
+
+    def account_pattern(self) -> bytes:
+        """SCAN pattern of all accounts."""
+        return b"{p*}:a:*"
+
+
+def account_id_of_key(key: bytes) -> str:
+    return key.rsplit(b":", 1)[1].decode()

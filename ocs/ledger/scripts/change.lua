@@ -1,0 +1,26 @@
+-- Change one setting of an account: the spending limit (HOT-CC-1), the bars (HOT-CC-5) or the state (HOT-ACC-11).
+--
+-- KEYS  1 account  2 outbox  3 outbox sequence
+-- ARGV  1 account id  2 msgpack {"limit" | "bars" | "state", value, now, month}; a limit of -1 is off, bars are comma separated, state "a" or "b"
+-- Result  "ok", "state" (terminated), "unknown"
+
+local id, q = ARGV[1], unpack_doc(ARGV[2])
+local what, value, now, month = unpack(q, 1, 4)
+local document = redis.call('GET', KEYS[1])
+if not document then return 'unknown' end
+local acc = unpack_doc(document)
+if acc.st == 't' then return 'state' end
+
+roll_month(acc, month)
+local event = {k = what, t = now, a = id}
+if what == 'limit' then
+  -- After a change the notifications start anew (HOT-CC-4).
+  acc.lim, acc.nt, event.limit = value, 0, value
+elseif what == 'bars' then
+  acc.br, event.bars = value, value
+else
+  acc.st, event.state = value, value
+end
+redis.call('SET', KEYS[1], pack(acc))
+journal(KEYS[3], KEYS[2], event)
+return 'ok'

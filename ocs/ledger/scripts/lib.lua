@@ -1,0 +1,197 @@
+-- Shared by every ledger script (prepended to each when it is loaded).
+--
+-- The account is one msgpack document, so a script is: read it, validate, change the tables, write once at the end.
+--   m, i          MSISDN, IMSI                    st       state: "a" active, "b" blocked, "t" terminated
+--   au            active until (HOT-ACC-4)        cr, hc   credit with what is held; held on credit
+--   pi sp rf ex   paid in, spent, refunded, expired (invariant 1: pi = cr + sp + rf + ex)
+--   lim           spending limit or -1 (off)      mo ms nt calendar month, spent in it, last threshold notified (0, 80, 100)
+--   br            bars, comma separated           pk pp pe package, 1 = could not be paid, end of its period (0 = none)
+--   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held
+--   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number, v services}
+--   du            score of the account in the partition's due set (0 = not in it)
+-- A session's service, by key: l label, p price terms, k bucket ids, w 1 = always granted, x detail for the record,
+--   a {price id → {raw units used, units paid from credit}}, r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
+-- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
+-- All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
+
+local fmod, floor, min, max = math.fmod, math.floor, math.min, math.max
+local pack, unpack_doc = cmsgpack.pack, cmsgpack.unpack
+local UNBOUNDED = 9007199254740991
+
+local function idiv(a, b) return (a - fmod(a, b)) / b end
+
+-- R(T): billable units for T raw units of a session (HOT-PKG-5).
+local function billable(p, raw)
+  if raw <= 0 then return 0 end
+  if p[6] == 1 then return 1 end
+  local first, step = p[4], p[5]
+  if raw <= first then return first end
+  local over = raw - first
+  local rest = fmod(over, step)
+  if rest > 0 then over = over + step - rest end
+  return first + over
+end
+
+-- M(c) for c < den: what c credit-paid units cost, rounded once.
+local function part_cost(p, c)
+  local exact, den = c * p[2], p[3]
+  local rest = fmod(exact, den)
+  local cost = (exact - rest) / den
+  if rest > 0 and (p[7] == 'up' or (p[7] == 'half_up' and 2 * rest >= den)) then cost = cost + 1 end
+  return cost
+end
+
+-- M(c), with no product above 2^53.
+local function cost(p, c)
+  local den = p[3]
+  local rest = fmod(c, den)
+  return (c - rest) / den * p[2] + part_cost(p, rest)
+end
+
+-- The largest n with M(already + n) - M(already) <= money.
+local function affordable(p, already, money)
+  local num, den = p[2], p[3]
+  if num == 0 then return UNBOUNDED end
+  local base = fmod(already, den)
+  local target = part_cost(p, base) + money
+  -- A block of den units costs num: one division finds the block, another the place in it.
+  local rest = fmod(target, num)
+  local c = (target - rest) / num * den
+  if p[7] == 'up' then
+    c = c + idiv(rest * den, num)
+  elseif p[7] == 'down' then
+    c = c + idiv((rest + 1) * den - 1, num)
+  else
+    c = c + idiv((2 * rest + 1) * den - 1, 2 * num)
+  end
+  return max(c - base, 0)
+end
+
+local function find_bucket(acc, id)
+  local list = acc.b
+  for n = 1, #list do
+    if list[n][1] == id then return list[n] end
+  end
+end
+
+-- Give back what a service has reserved.
+local function release(acc, v)
+  local held = v.r
+  for n = 1, #held do
+    local b = find_bucket(acc, held[n][1])
+    if b then b[4] = b[4] - held[n][2] end
+  end
+  acc.hc = acc.hc - v.hm
+  v.r, v.hm, v.g = {}, 0, 0
+end
+
+local function release_session(acc, session)
+  local money = 0
+  for _, v in pairs(session.v) do
+    money = money + v.hm
+    release(acc, v)
+  end
+  return money
+end
+
+local function roll_month(acc, month)
+  if month > acc.mo then acc.mo, acc.ms, acc.nt = month, 0, 0 end
+end
+
+local function state_at(acc, now)
+  if acc.st == 'a' and now >= acc.au then return 'i' end
+  return acc.st
+end
+
+-- Journal one event of the partition; its sequence number is gapless because it is counted in the same atomic step.
+local function journal(key_sequence, key_outbox, event)
+  local sequence = redis.call('INCR', key_sequence)
+  redis.call('XADD', key_outbox, sequence .. '-0', 'e', pack(event))
+end
+
+-- Append the account's thresholds that spending has now crossed, each once a month and limit (HOT-CC-4).
+local function thresholds(acc, now, id, events)
+  if acc.lim < 0 or acc.nt == 100 then return end
+  local reached = 0
+  if acc.ms >= acc.lim then reached = 100 elseif acc.ms * 5 >= acc.lim * 4 then reached = 80 end
+  if reached <= acc.nt then return end
+  if acc.nt < 80 then
+    events[#events + 1] = {k = 'threshold', t = now, a = id, pct = 80, spent = acc.ms, limit = acc.lim}
+  end
+  if reached == 100 then
+    events[#events + 1] = {k = 'threshold', t = now, a = id, pct = 100, spent = acc.ms, limit = acc.lim}
+  end
+  acc.nt = reached
+end
+
+-- When the account must next be looked at by the sweeper; 0 = never.
+local function next_due(acc)
+  local due = UNBOUNDED
+  if acc.pe > 0 then due = acc.pe end
+  for _, session in pairs(acc.s) do due = min(due, session.d) end
+  if due == UNBOUNDED then return 0 end
+  return due
+end
+
+-- An earlier look than planned is entered at once; a later one is found by the sweeper, which then plans anew.
+local function plan_earlier(acc, key_due, id)
+  local due = next_due(acc)
+  if due > 0 and (acc.du == 0 or due < acc.du) then
+    acc.du = due
+    redis.call('ZADD', key_due, due, id)
+  end
+end
+
+local function plan_anew(acc, key_due, id)
+  local due = next_due(acc)
+  if due > 0 then
+    if due ~= acc.du then redis.call('ZADD', key_due, due, id) end
+  elseif acc.du ~= 0 then
+    redis.call('ZREM', key_due, id)
+  end
+  acc.du = due
+end
+
+-- Sessions past their deadline: their reservations return, their record says so. `keep` is left alone.
+local function expire_sessions(acc, now, id, keep, events)
+  for sid, session in pairs(acc.s) do
+    if session.d <= now and sid ~= keep then
+      local returned = release_session(acc, session)
+      acc.s[sid] = nil
+      events[#events + 1] = {k = 'expired', t = now, a = id, sid = sid, ctx = session.c, returned = returned}
+    end
+  end
+end
+
+-- Drop the package's buckets and whatever sessions hold on them: units not used do not carry over (HOT-PKG-2).
+local function drop_buckets(acc)
+  acc.b = {}
+  for _, session in pairs(acc.s) do
+    for _, v in pairs(session.v) do v.r = {} end
+  end
+end
+
+-- Debit the package's price and lay out its buckets; the price does not count as spending of the month (HOT-CC-2).
+-- terms: {id, price, period in s, {{bucket id, unit, quantity or -1}}}. Returns whether the credit paid for it.
+local function start_period(acc, terms, starts, now, id, events)
+  local price, paid = terms[2], acc.cr - acc.hc >= terms[2]
+  drop_buckets(acc)
+  acc.pk = terms[1]
+  if paid then
+    acc.cr, acc.sp = acc.cr - price, acc.sp + price
+    acc.pp, acc.pe = 0, starts + terms[3]
+    local list = terms[4]
+    for n = 1, #list do acc.b[n] = {list[n][1], list[n][2], list[n][3], 0, acc.pe} end
+  else
+    acc.pp, acc.pe = 1, 0
+  end
+  events[#events + 1] = {
+    k = 'package', t = now, a = id, id = terms[1], price = price, period_end = acc.pe, ok = paid,
+    debit = paid and price or 0, credit = acc.cr,
+  }
+  return paid
+end
+
+local function journal_all(key_sequence, key_outbox, events)
+  for n = 1, #events do journal(key_sequence, key_outbox, events[n]) end
+end

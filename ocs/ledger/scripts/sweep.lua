@@ -1,0 +1,35 @@
+-- Look at one account whose time has come: close sessions past their deadline, renew or end the package whose period is over
+-- (HOT-PKG-2), and plan the next look.
+--
+-- KEYS  1 account  2 outbox  3 outbox sequence  4 due set
+-- ARGV  1 account id  2 msgpack {now, month, {package id → package terms}}
+-- Result  "ok", "unknown"
+
+local id, q = ARGV[1], unpack_doc(ARGV[2])
+local now, month, packages = unpack(q, 1, 3)
+local document = redis.call('GET', KEYS[1])
+if not document then
+  redis.call('ZREM', KEYS[4], id)
+  return 'unknown'
+end
+local acc = unpack_doc(document)
+local events = {}
+roll_month(acc, month)
+expire_sessions(acc, now, id, nil, events)
+if acc.pe > 0 and now >= acc.pe then
+  local terms = packages[acc.pk]
+  if terms and state_at(acc, now) == 'a' then
+    -- The new period follows the old one without a gap, unless the system slept through a whole period.
+    local starts = acc.pe
+    if now >= starts + terms[3] then starts = now end
+    start_period(acc, terms, starts, now, id, events)
+  else
+    drop_buckets(acc)
+    acc.pp, acc.pe = 1, 0
+    events[#events + 1] = {k = 'package', t = now, a = id, id = acc.pk, price = 0, period_end = 0, ok = false, debit = 0, credit = acc.cr}
+  end
+end
+plan_anew(acc, KEYS[4], id)
+redis.call('SET', KEYS[1], pack(acc))
+journal_all(KEYS[3], KEYS[2], events)
+return 'ok'

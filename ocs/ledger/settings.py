@@ -1,0 +1,26 @@
+"""Settings of the ledger, as the ledger's client takes them. Memory costs: docs/OPERATIONS.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    durability: str = "fsync"
+    """"fsync": Redis answers after its AOF is on disk; "everysec": up to a second of answers may be lost in a power cut;
+    "replicated": fsync, and each answer waits until `replicas` replicas have it (WAIT)."""
+    partitions: int = 64
+    """Fixed at installation: accounts are spread over so many hash tags (1 … 100)."""
+    timeout_ms: int = 2000
+    """An answer of Redis that is not there in time counts as lost; must stay far below the clients' Tx of 10 s."""
+    remember_sessions_s: int = 3600
+    """How long outcomes of a finished session are kept for repetitions (about 0.1 kB a request)."""
+    remember_events_s: int = 86400
+    """How long outcomes of one-off events are kept for repetitions (about 0.2 kB an event)."""
+    replicas: int = 1
+    """Replicas that must have a write, with durability "replicated"."""
+    connections: int = 4
+    """Connections a process keeps to each Redis node; an account always uses the same one, so its requests stay in order."""
+    max_waiting: int = 20_000
+    """Requests waiting for Redis, per process; one more is answered as unavailable at once."""

@@ -1,0 +1,84 @@
+"""Every metric the server has: name, kind, help, labels. Dashboards and alerts are tested against this table.
+
+Labels are bounded: fixed words, result codes, catalogue services and the allow-list's peers; anything else becomes "other".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECONDS_BUCKETS = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
+)  # fmt: skip
+"""Upper bounds of latency: fine around the targets (p50 1 ms, p99 20 ms), coarse up to the answer time limit."""
+
+COUNTER = "counter"
+GAUGE = "gauge"
+HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric family. Stored integers are divided by `scale` when shown (micro-EUR → EUR)."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+    scale: int = 1
+
+
+_CALL = ("command", "type", "context")
+
+_TABLE = (
+    Definition("ocs_requests", COUNTER, "Diameter requests received", _CALL),
+    Definition("ocs_answers", COUNTER, "Diameter answers sent, by Result-Code", (*_CALL, "result")),
+    Definition("ocs_answers_dropped", COUNTER, "Answers whose connection was gone, or that came after the time limit"),
+    Definition("ocs_answer_seconds", HISTOGRAM, "Time from a request's last octet to its answer", _CALL),
+    Definition("ocs_in_flight", GAUGE, "Requests being worked on"),
+    Definition("ocs_peers", GAUGE, "Peer connections of all workers by state of RFC 6733 §5.6", ("state",)),
+    Definition("ocs_peer_connections", GAUGE, "Open connections of a peer, over all workers", ("origin_host",)),
+    Definition("ocs_connections_refused", COUNTER, "Connections refused before they were open", ("reason",)),
+    Definition("ocs_connections_lost", COUNTER, "Connections that ended", ("reason",)),
+    Definition("ocs_granted_units", COUNTER, "Units granted (reserved)", ("service", "unit")),
+    Definition("ocs_used_units", COUNTER, "Units reported as used", ("service", "unit")),
+    Definition("ocs_debited_eur", COUNTER, "Money taken from credit, in EUR", ("service",), 1_000_000),
+    Definition("ocs_debited_bucket_units", COUNTER, "Units taken from included quantities", ("service", "unit")),
+    Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),
+    Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),
+    Definition("ocs_service_results", COUNTER, "Services answered, by Result-Code", ("service", "result")),
+    Definition("ocs_duplicates", COUNTER, "Repeated requests answered from the ledger's memory", ("type",)),
+    Definition("ocs_ledger_round_trip_seconds", HISTOGRAM, "Time of one call of Redis", ("operation",)),
+    Definition("ocs_ledger_errors", COUNTER, "Calls of Redis that failed or were sent again", ("kind",)),
+    Definition("ocs_ledger_connections", GAUGE, "Connections to Redis"),
+    Definition("ocs_outbox_lag_events", GAUGE, "Events of the ledger that are not yet stored as records"),
+    Definition("ocs_records_written", COUNTER, "Charging records written and synced", ("kind",)),
+    Definition("ocs_records_missing", COUNTER, "Events that left the ledger before a record was made of them"),
+    Definition("ocs_records_stopped", GAUGE, "1 while records cannot be written (full disk, another ledger's folder)"),
+    Definition("ocs_swept_accounts", COUNTER, "Accounts with a deadline, a renewal or an expiry that were seen to"),
+    Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be seen to and are tried again"),
+    Definition("ocs_accounts", GAUGE, "Accounts at the last whole pass of the slow audit"),
+    Definition("ocs_sessions_open", GAUGE, "Open credit-control sessions at the last whole pass of the slow audit"),
+    Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), 1_000_000),
+    Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last whole pass and the one under way"),
+    Definition("ocs_audit_drift_eur", GAUGE, "Money that invariant 1 does not explain, in EUR", (), 1_000_000),
+    Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the slow audit last finished a whole pass"),
+    Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
+    Definition("ocs_process_restarts", COUNTER, "Processes that ended unasked and were started again", ("role",)),
+    Definition("ocs_redis_up", GAUGE, "1 while Redis answers"),
+)
+
+DEFINITIONS = {definition.name: definition for definition in _TABLE}
+
+
+def sample_names(definition: Definition) -> dict[str, tuple[str, ...]]:
+    """Names as Prometheus sees them, with their labels."""
+    if definition.kind == COUNTER:
+        return {f"{definition.name}_total": definition.labels}
+    if definition.kind == HISTOGRAM:
+        return {
+            f"{definition.name}_bucket": (*definition.labels, "le"),
+            f"{definition.name}_sum": definition.labels,
+            f"{definition.name}_count": definition.labels,
+        }
+    return {definition.name: definition.labels}

@@ -1,0 +1,114 @@
+"""All processes' numbers together, for Prometheus.
+
+Each process keeps its snapshot in `<role>-<pid>.json` of one folder. When a process ends, its counts go into the total of the
+ended ones (counters must not fall) and its gauges go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ocs.metrics import Store
+from ocs.metrics_definitions import COUNTER, DEFINITIONS, HISTOGRAM, SECONDS_BUCKETS, Definition
+
+log = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """The folder of snapshots; `local` is the store of the process that exports."""
+
+    def __init__(self, folder: Path, local: Store) -> None:
+        self._folder = folder
+        self._local = local
+        self._ended = Store()
+
+    def clear(self) -> None:
+        """Forget what an earlier run left."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in [*self._folder.glob("*-*.json"), *self._folder.glob("*-*.new")]:
+            path.unlink(missing_ok=True)
+
+    def path(self, role: str, pid: int) -> Path:
+        return snapshot_path(self._folder, role, pid)
+
+    def retire(self, role: str, pid: int) -> None:
+        """The process has ended: keep its counts, drop its gauges."""
+        path = self.path(role, pid)
+        store = _read(path)
+        if store is not None:
+            self._ended.add(store, gauges=False)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".new").unlink(missing_ok=True)
+
+    def total(self) -> Store:
+        total = Store()
+        total.add(self._ended)
+        total.add(self._local)
+        for path in sorted(self._folder.glob("*-*.json")):
+            store = _read(path)
+            if store is not None:
+                total.add(store)
+        return total
+
+    def expose(self) -> bytes:
+        """The text of /metrics."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_StoreCollector(self.total()))
+        return generate_latest(registry)
+
+
+def snapshot_path(folder: Path, role: str, pid: int) -> Path:
+    return folder / f"{role}-{pid}.json"
+
+
+def _read(path: Path) -> Store | None:
+    try:
+        return Store.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        log.warning("%s is no snapshot of metrics: %s", path, error)
+        return None
+
+
+class _StoreCollector(Collector):
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        for definition in DEFINITIONS.values():
+            yield _family(definition, self._store)
+
+
+def _family(definition: Definition, store: Store) -> Metric:
+    name, labels = definition.name, definition.labels
+    if definition.kind == HISTOGRAM:
+        histogram = HistogramMetricFamily(name, definition.help, labels=labels)
+        for key, row in store.histograms.items():
+            if key[0] == name:
+                histogram.add_metric(key[1:], buckets=_cumulative(row), sum_value=row[-1])
+        return histogram
+    values = store.counters if definition.kind == COUNTER else store.gauges
+    make = CounterMetricFamily if definition.kind == COUNTER else GaugeMetricFamily
+    family = make(name, definition.help, labels=labels)
+    rows = {key[1:]: value for key, value in values.items() if key[0] == name}
+    if not labels:
+        rows.setdefault((), 0)
+    for key, value in rows.items():
+        family.add_metric(key, value / definition.scale)
+    return family
+
+
+def _cumulative(row: list[float]) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = []
+    total = 0.0
+    for bound, count in zip([*map(str, SECONDS_BUCKETS), "+Inf"], row, strict=False):
+        total += count
+        buckets.append((bound, total))
+    return buckets

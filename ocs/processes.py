@@ -1,0 +1,44 @@
+"""Small truths about processes that the supervisor, its children and the embedded Redis share (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
+    """Have the kernel send `signal_number` to this process when the one that started it ends, however it ends.
+
+    Without prctl (not Linux) nothing happens: workers also look at their parent themselves (`ocs.worker`).
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+
+
+def is_alive(pid: int) -> bool:
+    """Is there a process of that id that has not ended? (An ended one that nobody has waited for counts as ended.)"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2][0] != "Z"
+    return True
+
+
+def command_line(pid: int) -> list[str]:
+    """The words the process was started with; empty when it cannot be known."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in words if word]

@@ -1,0 +1,171 @@
+"""What a catalogue file may say: one strict model per kind of table. Cross-references are checked by `ocs.rating.compile`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
+"""Identifiers are labels of records and metrics: short, and safe in every format."""
+MAX_PERIOD_DAYS = 366
+MAX_VALIDITY_S = 604_800
+"""A week: no grant needs to live longer."""
+
+Country = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001)$")]
+CountryOrAny = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001|\*)$")]
+Plmn = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,6}$")]
+Bar = Literal["roaming", "international", "international-sms", "premium", "data"]
+Direction = Literal["mo", "mt", "fw"]
+UnitName = Literal["octets", "seconds", "messages"]
+Rounding = Literal["up", "down", "half_up"]
+ContextName = Literal["data", "ims", "cs", "sms", "mms"]
+Kind = Literal[
+    "mobile",
+    "fixed",
+    "toll_free",
+    "premium_rate",
+    "shared_cost",
+    "voip",
+    "personal",
+    "pager",
+    "uan",
+    "voicemail",
+]
+Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$")]
+MicroEur = Annotated[int, Field(ge=0, le=200_000_000)]
+Unsigned32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Number = Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{3,15}|[0-9]{2,6}|[a-z0-9._@-]*[a-z@][a-z0-9._@-]*)$")]
+Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
+
+
+class Table(BaseModel):
+    """A table of the file: nothing but the fields it knows, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    illustrative: bool = False
+    """The values are examples, to be replaced before going live."""
+
+
+class General(Table):
+    """[catalogue]"""
+
+    currency: Literal["EUR"]
+    vat_percent: Annotated[int, Field(ge=0, le=100)]
+    time_zone: str
+    kilo: Literal[1000, 1024]
+    rounding: Rounding
+    home_country: Country
+    home_plmns: Annotated[list[Plmn], Field(min_length=1)]
+    default_plmn: Plmn
+
+
+class PlaceTable(Table):
+    """[place.ID]"""
+
+    countries: Annotated[list[CountryOrAny], Field(min_length=1)]
+    bars: list[Bar] = []
+
+
+class DestinationTable(Table):
+    """[destination.ID]"""
+
+    numbers: list[Number] = []
+    prefixes: list[Prefix] = []
+    kinds: list[Kind] = []
+    countries: list[CountryOrAny] = []
+    emergency: bool = False
+    short: bool = False
+    alphanumeric: bool = False
+    call_bars: list[Bar] = []
+    message_bars: list[Bar] = []
+
+
+class QuotaTable(Table):
+    """[service.ID.quota]"""
+
+    default: str
+    minimum: str
+    maximum: str
+    validity_s: Annotated[int, Field(ge=10, le=MAX_VALIDITY_S)]
+    threshold_percent: Annotated[int, Field(ge=0, le=90)]
+    holding_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)]
+
+
+class MatchTable(Table):
+    """One line of service.ID.match"""
+
+    rating_group: Unsigned32 | None = None
+    service_identifier: Unsigned32 | None = None
+    apn: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]{1,100}$")] | None = None
+
+
+class ServiceTable(Table):
+    """[service.ID]"""
+
+    contexts: Annotated[list[ContextName], Field(min_length=1)]
+    unit: UnitName
+    default: bool = False
+    bars: list[Bar] = []
+    match: list[MatchTable] = []
+    quota: QuotaTable
+
+
+class PriceTable(Table):
+    """[price.ID]"""
+
+    micro_eur: MicroEur
+    per: str
+    first: str | None = None
+    next: str | None = None
+    rounding: Rounding | None = None
+
+
+class RateTable(Table):
+    """[rate.ID]"""
+
+    service: str
+    places: Annotated[list[str], Field(min_length=1)]
+    directions: list[Direction] = []
+    destinations: list[str] = []
+    price: str
+    buckets: list[str] = []
+    always: bool = False
+    bars: list[Bar] = []
+
+
+class BucketTable(Table):
+    """[package.ID.bucket.NAME]"""
+
+    unit: UnitName
+    quantity: str
+
+
+class PackageTable(Table):
+    """[package.ID]"""
+
+    price_eur: Amount
+    net_eur: Amount
+    period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)]
+    bucket: Annotated[dict[str, BucketTable], Field(min_length=1)]
+
+
+class OptionTable(Table):
+    """[option.ID]"""
+
+    price_eur: Amount
+    period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)]
+
+
+SECTIONS: dict[str, type[Table]] = {
+    "place": PlaceTable,
+    "destination": DestinationTable,
+    "service": ServiceTable,
+    "price": PriceTable,
+    "rate": RateTable,
+    "package": PackageTable,
+    "option": OptionTable,
+}
+"""Tables of tables, by the name before the identifier."""
+REQUIRED_SECTIONS = ("place", "service", "rate", "package")

@@ -1,0 +1,60 @@
+"""Money: whole micro-EUR in, text out, and never a binary float (HOT-RAT-8).
+
+Amounts people write are EUR with up to 6 decimals ("20.00", "0.006738"), so every one of them is a whole number of micro-EUR.
+"""
+
+from __future__ import annotations
+
+import re
+
+MICRO = 1_000_000
+MAX_MICRO_EUR = 2**53 - 1
+"""The ledger's largest exact integer (about 9 thousand million EUR)."""
+VAT_PERCENT = 22
+"""HOT-RAT-8: Slovenia's general rate; the catalogue states the rate in force."""
+_EUR = re.compile(r"([+-]?)([0-9]{1,10})(?:\.([0-9]{1,6}))?", re.ASCII)
+
+
+def parse_eur(text: str) -> int:
+    """ "20.00" → 20000000. Exact; ValueError says what an amount looks like."""
+    found = _EUR.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not an amount in EUR: digits, then at most 6 decimals after a point, such as 20.00")
+    sign, whole, decimals = found.groups()
+    micro_eur = int(whole) * MICRO + int((decimals or "").ljust(6, "0"))
+    if micro_eur > MAX_MICRO_EUR:
+        raise ValueError(f"{text!r} is too large: at most {format_eur(MAX_MICRO_EUR)} EUR")
+    return -micro_eur if sign == "-" else micro_eur
+
+
+def format_eur(micro_eur: int) -> str:
+    """20000000 → "20.00": at least 2 decimals, more only when needed, so that it parses back to the same amount."""
+    whole, decimals = divmod(abs(micro_eur), MICRO)
+    digits = f"{decimals:06d}"
+    return f"{'-' if micro_eur < 0 else ''}{whole}.{digits[:2]}{digits[2:].rstrip('0')}"
+
+
+def net_micro_eur(gross_micro_eur: int, vat_percent: int = VAT_PERCENT) -> int:
+    """The part of a gross amount that is not VAT, rounded half away from zero to whole micro-EUR."""
+    return _round_half_away(gross_micro_eur * 100, 100 + vat_percent)
+
+
+def gross_micro_eur(net_micro_eur: int, vat_percent: int = VAT_PERCENT) -> int:
+    """A net amount with its VAT, rounded half away from zero to whole micro-EUR."""
+    return _round_half_away(net_micro_eur * (100 + vat_percent), 100)
+
+
+def split_gross(gross: int, vat_percent: int = VAT_PERCENT) -> tuple[int, int]:
+    """(net, VAT) of a gross amount in micro-EUR; the two always add up to it."""
+    net = net_micro_eur(gross, vat_percent)
+    return net, gross - net
+
+
+def round_to_cent(micro_eur: int) -> int:
+    """Micro-EUR of the nearest whole cent, halves away from zero: as price lists and statements print amounts."""
+    return _round_half_away(micro_eur, MICRO // 100) * (MICRO // 100)
+
+
+def _round_half_away(numerator: int, denominator: int) -> int:
+    quotient = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return -quotient if numerator < 0 else quotient

@@ -1,0 +1,135 @@
+"""Where the subscriber is: home, EU or a roaming zone, by the serving network (HOT-RAT-1, HOT-ROA-1).
+
+The serving PLMN decides (3GPP-SGSN-MCC-MNC, or the PLMN inside 3GPP-User-Location-Info: `plmn_from_user_location_info`), else the
+E.164 address of the serving MSC or VLR, else the catalogue's default. TS 29.061 §16.4.7.2, TS 29.274 §8.21, ITU-T E.212.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ocs.rating.countries import MCC_COUNTRY
+from ocs.rating.destination import country_of_e164
+from ocs.rating.types import Unrateable
+
+HOME = "home"
+EU = "eu"
+ANY_OTHER = "*"
+"""In a list of countries: all that no other entry names."""
+_MAX_PLMNS_KEPT = 4096
+"""Serving networks remembered with their place; the world has about 1,500."""
+
+_ULI_PLMNS = {
+    # type: (where its PLMN starts, least octets of the value); the cell before the area when both are there
+    0: (1, 4),  # CGI
+    1: (1, 4),  # SAI
+    2: (1, 4),  # RAI, with or without the filling octet
+    128: (1, 4),  # TAI
+    129: (1, 4),  # ECGI
+    130: (6, 9),  # TAI and ECGI
+    131: (1, 4),  # eNodeB id
+    132: (6, 9),  # TAI and eNodeB id
+    133: (1, 4),  # extended eNodeB id
+    134: (6, 9),  # TAI and extended eNodeB id
+    135: (1, 4),  # NCGI
+    136: (1, 4),  # 5GS TAI
+    137: (7, 10),  # 5GS TAI and NCGI
+    138: (1, 4),  # NG-RAN node id
+    139: (7, 10),  # 5GS TAI and NG-RAN node id
+}
+
+
+def plmn_from_user_location_info(octets: bytes) -> str | None:
+    """MCC and MNC digits of 3GPP-User-Location-Info, e.g. "29340"; None when the type is unknown or the value makes no sense.
+
+    The cell's PLMN counts before the area's; a value that is cut short after its area still gives the area's.
+    """
+    if not octets or octets[0] not in _ULI_PLMNS:
+        return None
+    start, least = _ULI_PLMNS[octets[0]]
+    if len(octets) >= least:
+        found = _plmn(octets[start : start + 3])
+        if found is not None:
+            return found
+    return _plmn(octets[1:4]) if start > 1 else None
+
+
+def _plmn(octets: bytes) -> str | None:
+    """Three octets of swapped BCD digits: MCC2 MCC1, MNC3 MCC3, MNC2 MNC1; MNC3 = F for a two-digit MNC."""
+    if len(octets) != 3:
+        return None
+    a, b, c = octets
+    digits = [a & 15, a >> 4, b & 15, c & 15, c >> 4]
+    if b >> 4 != 15:
+        digits.append(b >> 4)
+    if max(digits) > 9:
+        return None
+    return "".join(map(str, digits))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of the catalogue and the country in which the subscriber is."""
+
+    id: str
+    country: str
+
+
+class Places:
+    """Finds the place of a use. Pure but for a bounded memory of the networks seen."""
+
+    __slots__ = ("_by_country", "_by_plmn", "_default", "_home", "_home_plmns", "_rest")
+
+    def __init__(
+        self, *, by_country: Mapping[str, str], home_country: str, home_plmns: frozenset[str], default_plmn: str
+    ) -> None:
+        """`by_country`: country → place id, "*" for all others."""
+        self._by_country = dict(by_country)
+        self._rest = by_country.get(ANY_OTHER)
+        self._home = Place(HOME, home_country)
+        self._home_plmns = home_plmns
+        self._by_plmn: dict[str, Place] = {}
+        self._default = self._of_plmn(default_plmn)
+
+    @property
+    def default(self) -> Place:
+        return self._default
+
+    def find(self, serving_plmn: str | None, visited_number: str | None) -> Place:
+        """Place of use; Unrateable when what the request says is of no known country and no place takes the others."""
+        if serving_plmn:
+            return self._by_plmn.get(serving_plmn) or self._of_plmn(serving_plmn)
+        if visited_number:
+            return self._of_number(visited_number)
+        return self._default
+
+    def _of_plmn(self, plmn: str) -> Place:
+        place = self._look_up(plmn)
+        if len(self._by_plmn) >= _MAX_PLMNS_KEPT:
+            self._by_plmn.clear()
+        self._by_plmn[plmn] = place
+        return place
+
+    def _look_up(self, plmn: str) -> Place:
+        if plmn in self._home_plmns:
+            return self._home
+        if len(plmn) not in (5, 6) or not (plmn.isascii() and plmn.isdigit()):
+            raise Unrateable("serving_plmn", f"serving network {plmn[:16]!r} is not 5 or 6 digits of MCC and MNC")
+        country = MCC_COUNTRY.get(plmn[:3])
+        if country is None:
+            raise Unrateable("serving_plmn", f"serving network {plmn}: its mobile country code is of no country")
+        return self._of_country(country, "serving_plmn", plmn)
+
+    def _of_number(self, number: str) -> Place:
+        digits = number.removeprefix("+")
+        country = country_of_e164(digits) if digits.isascii() and digits.isdigit() else None
+        if country is None:
+            raise Unrateable("visited_number", f"serving node {number[:24]!r} is not a number of a known country")
+        return self._of_country(country, "visited_number", number)
+
+    def _of_country(self, country: str, field: str, value: str) -> Place:
+        place = self._by_country.get(country, self._rest)
+        if place is None:
+            raise Unrateable(field, f"the catalogue has no place for country {country} ({value})")
+        return Place(place, country)

@@ -1,0 +1,153 @@
+"""Prices as the ledger computes them: exact integers, no intermediate value at or above 2^53 (HOT-RAT-8, HOT-PKG-5).
+
+A price list says "6,900 micro-EUR per MB, charged by the kB". `compile_price` reduces that to one fraction num/den per unit and
+checks, once and for the longest session there can be, every product the ledger will ever form: Redis computes in doubles, which
+are exact below 2^53 only. The functions here are the reference: the ledger's script does the same steps in the same order.
+
+    R(T): billable units of T raw units (HOT-PKG-5: rounded up per session)      billable_units
+    M(c) = (c div den)·num + round((c mod den)·num / den)                         cost_micro_eur
+    the largest c' with M(c + c') − M(c) ≤ money                                  affordable_units
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import gcd
+
+from ocs.rating.types import PriceTerms, Unit
+
+EXACT_LIMIT = 2**53
+"""Doubles hold every integer below this."""
+MAX_SESSION_UNITS = {Unit.OCTETS: 2**44, Unit.SECONDS: 2**31, Unit.MESSAGES: 2**20}
+"""Most units one session can use: 16 TiB, 68 years, a million messages."""
+MAX_MONEY_MICRO_EUR = 200_000_000
+"""HOT-ACC-7: no credit is above 200 EUR, so no use is ever priced against more."""
+MAX_UNITS = 2**44
+"""What a free price can afford: the most that any session can use."""
+ROUNDINGS = ("up", "down", "half_up")
+_ID_HASH_DIGITS = 6
+
+
+class PriceError(ValueError):
+    """The price cannot be computed exactly, or its interval makes no sense."""
+
+
+def compile_price(
+    name: str,
+    *,
+    unit: Unit,
+    micro_eur: int,
+    quantity: int,
+    first: int = 1,
+    next_: int = 1,
+    flat: bool = False,
+    rounding: str = "half_up",
+) -> PriceTerms:
+    """`micro_eur` for `quantity` units, charged by a first step and then whole next steps; `flat`: `micro_eur` per session.
+
+    PriceError says which bound of the ledger's arithmetic the price breaks.
+    """
+    most = MAX_SESSION_UNITS[unit]
+    for what, value, low, high in (
+        ("the price", micro_eur, 0, MAX_MONEY_MICRO_EUR),
+        ("the quantity", quantity, 1, most),
+        ("the first step", first, 1, most),
+        ("the next step", next_, 1, most),
+    ):
+        if not low <= value <= high:
+            raise PriceError(f"{what} must be from {low} to {high} ({unit.value}), it is {value}")
+    if rounding not in ROUNDINGS:
+        raise PriceError(f"rounding must be one of {', '.join(ROUNDINGS)}, it is {rounding!r}")
+    if flat:
+        num, den, first, next_ = micro_eur, 1, 1, 1
+    else:
+        divisor = gcd(micro_eur, quantity)
+        num, den = micro_eur // divisor, quantity // divisor
+    _check_bounds(num, den, 1 if flat else most + first + next_)
+    return PriceTerms(
+        id=f"{name}@{_hash(num, den, first, next_, flat, rounding)}",
+        num=num,
+        den=den,
+        first=first,
+        next=next_,
+        flat=flat,
+        rounding=rounding,
+    )
+
+
+def free_price(name: str, unit: Unit) -> PriceTerms:
+    """Price 0: num = 0, den = 1, every unit counted as it is."""
+    return compile_price(name, unit=unit, micro_eur=0, quantity=1)
+
+
+def billable_units(terms: PriceTerms, raw: int) -> int:
+    """R(raw): units charged for `raw` units of a session (HOT-PKG-5)."""
+    if raw <= 0:
+        return 0
+    if terms.flat:
+        return 1
+    if raw <= terms.first:
+        return terms.first
+    return terms.first + -(-(raw - terms.first) // terms.next) * terms.next
+
+
+def raw_units(terms: PriceTerms, billable: int) -> int:
+    """The most raw units that `billable` units cover: the largest T with R(T) ≤ billable (at most MAX_UNITS)."""
+    if terms.flat:
+        return MAX_UNITS if billable >= 1 else 0
+    if billable < terms.first:
+        return 0
+    return terms.first + (billable - terms.first) // terms.next * terms.next
+
+
+def cost_micro_eur(terms: PriceTerms, credit_units: int) -> int:
+    """M(credit_units): the whole micro-EUR that these billable units of one session cost."""
+    blocks, rest = divmod(credit_units, terms.den)
+    product = rest * terms.num
+    if terms.rounding == "up":
+        part = -(-product // terms.den)
+    elif terms.rounding == "down":
+        part = product // terms.den
+    else:
+        part = (2 * product + terms.den) // (2 * terms.den)
+    return blocks * terms.num + part
+
+
+def affordable_units(terms: PriceTerms, already_units: int, micro_eur: int) -> int:
+    """The most billable units that `micro_eur` still pays after `already_units` of the same session (0 if it pays none).
+
+    Within a block of den units costs run from 0 to num, so the block is found by one division and the place in it by another.
+    """
+    if micro_eur < 0:
+        return 0
+    if terms.num == 0:
+        return max(MAX_UNITS - already_units, 0)
+    money = cost_micro_eur(terms, already_units) + micro_eur
+    blocks, rest = divmod(money, terms.num)
+    if terms.rounding == "up":
+        part = rest * terms.den // terms.num
+    elif terms.rounding == "down":
+        part = ((rest + 1) * terms.den - 1) // terms.num
+    else:
+        part = ((2 * rest + 1) * terms.den - 1) // (2 * terms.num)
+    return blocks * terms.den + min(part, terms.den - 1) - already_units
+
+
+def _check_bounds(num: int, den: int, most_units: int) -> None:
+    """Every product the ledger forms with this price stays exact."""
+    for what, value in (
+        ("2 · numerator · denominator", 2 * num * den),
+        ("the cost of the longest session", (most_units // den + 1) * num),
+        ("2 · 200 EUR · denominator", 2 * MAX_MONEY_MICRO_EUR * den),
+    ):
+        if value >= EXACT_LIMIT:
+            raise PriceError(
+                f"{num} micro-EUR per {den} units cannot be computed exactly: {what} is {value}, it must be below 2^53;"
+                " state the price with fewer digits or for a smaller or rounder quantity"
+            )
+
+
+def _hash(num: int, den: int, first: int, next_: int, flat: bool, rounding: str) -> str:
+    """Use is accumulated per session and price id, so other terms must never share an id."""
+    text = f"{num}/{den} {first}/{next_} {flat} {rounding}"
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:_ID_HASH_DIGITS]

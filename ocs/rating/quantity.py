@@ -1,0 +1,47 @@
+"""Quantities as the catalogue writes them: "50 MB", "1500 min", "1 message", "1 call"."""
+
+from __future__ import annotations
+
+import re
+
+from ocs.rating.types import Unit
+
+_QUANTITY = re.compile(r"([0-9]{1,15}) ([A-Za-z]+)", re.ASCII)
+_OCTET_POWERS = {"B": 0, "kB": 1, "MB": 2, "GB": 3, "TB": 4}
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_MESSAGES = {"message": 1, "messages": 1}
+ALLOWED = {
+    Unit.OCTETS: "a whole number and B, kB, MB, GB or TB, such as 50 MB",
+    Unit.SECONDS: "a whole number and s, min or h, such as 300 s",
+    Unit.MESSAGES: "a whole number of messages, such as 1 message",
+}
+PER_CALL = "1 call"
+"""A price per session, however long it is."""
+
+
+def parse_quantity(text: str, unit: Unit, *, kilo: int) -> int:
+    """Units of "50 MB" and the like; ValueError says what is allowed."""
+    found = _QUANTITY.fullmatch(text)
+    if found is not None:
+        factors = factors_of(unit, kilo=kilo)
+        number, name = found.groups()
+        if name in factors and int(number) > 0:
+            return int(number) * factors[name]
+    raise ValueError(ALLOWED[unit])
+
+
+def factors_of(unit: Unit, *, kilo: int) -> dict[str, int]:
+    """Names of the unit's sizes and how many units each is."""
+    if unit is Unit.OCTETS:
+        return {name: int(kilo**power) for name, power in _OCTET_POWERS.items()}
+    return _SECONDS if unit is Unit.SECONDS else _MESSAGES
+
+
+def unit_of(text: str) -> Unit | None:
+    """The unit a quantity is in ("1 call" is of calls: seconds), or None."""
+    name = text.rpartition(" ")[2]
+    if text == PER_CALL or name in _SECONDS:
+        return Unit.SECONDS
+    if name in _OCTET_POWERS:
+        return Unit.OCTETS
+    return Unit.MESSAGES if name in _MESSAGES else None

@@ -1,0 +1,121 @@
+"""Reads a catalogue file into its tables. Every table is checked on its own, so that one mistake hides no other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ocs.rating.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General, Table
+from ocs.rating.problems import CatalogueError, Problem, Problems, key_path
+
+MAX_FILE_OCTETS = 8 * 1024 * 1024
+"""No catalogue is larger; a wrong file may be."""
+_PATTERNS = {
+    "home_country": "a country code such as SI",
+    "countries": "country codes such as SI (001: of no country; * in one entry: all others)",
+    "plmn": "5 or 6 digits of MCC and MNC, such as 29340",
+    "numbers": "+ and country code, a short number of 2 to 6 digits, or a name in small letters",
+    "prefixes": "+ and the first digits of a number, such as +38690",
+    "eur": "EUR with a point and at most 6 decimals, in quotes, such as 9.99",
+    "apn": "an APN in small letters, without its .mnc….mcc….gprs ending",
+}
+_T = TypeVar("_T", bound=Table)
+
+
+@dataclass(slots=True)
+class Tables:
+    """The file's tables that are right in themselves, and the identifiers of all, so that a reference to a wrong one is no
+    second mistake."""
+
+    general: General | None = None
+    sections: dict[str, dict[str, Table]] = field(default_factory=dict)
+    ids: dict[str, set[str]] = field(default_factory=dict)
+
+    def of(self, section: str, kind: type[_T]) -> dict[str, _T]:
+        return {id_: table for id_, table in self.sections.get(section, {}).items() if isinstance(table, kind)}
+
+
+def read_tables(path: Path, problems: Problems) -> Tables:
+    """Every table of the file, mistakes into `problems`; CatalogueError at once if it is no TOML at all."""
+    raw = _read_toml(path, problems.file)
+    tables = Tables()
+    for section in raw.keys() - SECTIONS.keys() - {"catalogue"}:
+        problems.add(key_path(section), f"unknown; the file has [catalogue] and the tables {', '.join(SECTIONS)}")
+    general = _check(General, raw.get("catalogue"), ("catalogue",), problems)
+    tables.general = general
+    for section, model in SECTIONS.items():
+        entries = raw.get(section, {})
+        tables.sections[section], tables.ids[section] = {}, set()
+        if not isinstance(entries, Mapping) or not all(isinstance(entry, Mapping) for entry in entries.values()):
+            problems.add(key_path(section), f"must hold tables: [{section}.ID]", entries)
+            continue
+        if not entries and section in REQUIRED_SECTIONS:
+            problems.add(key_path(section), f"is missing; at least one [{section}.ID] is needed")
+        for id_, entry in entries.items():
+            tables.ids[section].add(id_)
+            if not re.match(ID_PATTERN, id_):
+                problems.add(key_path(section, id_), "an identifier has at most 48 letters, digits, points, - and _")
+            table = _check(model, entry, (section, id_), problems)
+            if table is not None:
+                tables.sections[section][id_] = table
+    return tables
+
+
+def _read_toml(path: Path, file: str) -> dict[str, object]:
+    try:
+        if path.stat().st_size > MAX_FILE_OCTETS:
+            raise CatalogueError([Problem(file, "", "", f"is larger than {MAX_FILE_OCTETS} octets; is it a catalogue?")])
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CatalogueError([Problem(file, "", "", f"cannot be read: {error.strerror}")]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogueError([Problem(file, "", "", f"is not valid TOML: {error}")]) from error
+
+
+def _check(model: type[_T], entry: object, at: tuple[str, ...], problems: Problems) -> _T | None:
+    if entry is None:
+        problems.add(key_path(*at), f"is missing; it has {_fields_of(model)}")
+        return None
+    try:
+        return model.model_validate(entry)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _explain(model, detail, at, problems)
+        return None
+
+
+def _explain(model: type[BaseModel], detail: ErrorDetails, at: tuple[str, ...], problems: Problems) -> None:
+    """One mistake, in the file's words rather than the validator's."""
+    location = tuple(part for part in detail["loc"] if part != "[key]")
+    key = key_path(*at, *location)
+    if detail["type"] == "missing":
+        problems.add(key, "is missing and needed")
+    elif detail["type"] == "extra_forbidden":
+        problems.add(key, f"unknown; allowed here: {_fields_of(_model_at(model, location[:-1]))}", detail["input"])
+    elif detail["type"] == "string_pattern_mismatch":
+        names = " ".join(str(part) for part in (*at, *location))
+        allowed = next((text for word, text in _PATTERNS.items() if word in names), detail["msg"])
+        problems.add(key, f"must be {allowed}", detail["input"])
+    else:
+        problems.add(key, detail["msg"].replace("Input should be", "must be"), detail["input"])
+
+
+def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    """The model of a nested table, found by its name."""
+    nested = {"quota": "QuotaTable", "match": "MatchTable", "bucket": "BucketTable"}
+    for part in location:
+        name = nested.get(str(part))
+        found = next((sub for sub in Table.__subclasses__() if sub.__name__ == name), None)
+        model = found or model
+    return model
+
+
+def _fields_of(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)

@@ -1,0 +1,117 @@
+"""What rating is asked and what it answers: plain values, no I/O.
+
+Rating is a pure function: (what is used, where, towards whom) → (which service policy, which price, which included units).
+Units are octets, seconds or messages; prices are micro-EUR (HOT-RAT-1, HOT-RAT-8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Context(StrEnum):
+    """The service context, by the 3GPP document that defines it (TS 32.299 §7.1.12)."""
+
+    DATA = "data"  # 32251
+    IMS = "ims"  # 32260
+    CS = "cs"  # 32276
+    SMS = "sms"  # 32274
+    MMS = "mms"  # 32270
+
+
+class Direction(StrEnum):
+    ORIGINATING = "mo"
+    TERMINATING = "mt"
+    FORWARDED = "fw"
+
+
+class Unit(StrEnum):
+    OCTETS = "octets"
+    SECONDS = "seconds"
+    MESSAGES = "messages"
+
+
+@dataclass(frozen=True, slots=True)
+class UseEvent:
+    """One use (one MSCC, or a command without MSCC) as far as its price depends on it."""
+
+    context: Context
+    direction: Direction = Direction.ORIGINATING
+    rating_group: int | None = None
+    service_identifier: int | None = None
+    apn: str | None = None
+    serving_plmn: str | None = None
+    """MCC and MNC digits of the serving network, e.g. "29340"; None when the request does not say."""
+    visited_number: str | None = None
+    """E.164 digits of the serving MSC, VLR or SCCP address, when no PLMN is known."""
+    other_party: str | None = None
+    """The called (or, incoming, the calling) party as received: tel URI, SIP URI or digits."""
+    emergency: bool = False
+    """The network marked the use as an emergency (IMS-Emergency-Indicator and the like)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTerms:
+    """A price made ready for the ledger; every product in it is < 2^53, checked when the catalogue loads.
+
+    Use of T raw units of a session is billed as R(T) billable units: R(0) = 0, first for T ≤ first, then whole next-steps
+    (HOT-PKG-5); with `flat`, R(T) = 1 for any T > 0 (a price per call). c credit-paid billable units of a session cost
+    M(c) = round(c · num / den) micro-EUR, rounded once per session and price in the direction `rounding`.
+    """
+
+    id: str
+    """Names the price and its terms: other terms, other id. Use is accumulated per session and id."""
+    num: int
+    den: int
+    first: int
+    next: int
+    flat: bool
+    rounding: str
+    """"up", "down" or "half_up"."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaPolicy:
+    """How much of a service is granted at a time, in the service's unit (issue: quota policy per service)."""
+
+    default: int
+    minimum: int
+    maximum: int
+    validity_s: int
+    threshold: int
+    """Volume-, Time- or Unit-Quota-Threshold; 0 = none."""
+    holding_s: int
+    """Quota-Holding-Time; 0 = none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedUse:
+    """The answer of rating for one UseEvent."""
+
+    service: str
+    """Catalogue id of the service, e.g. "data", "voice", "sms", "mms": a bounded label."""
+    label: str
+    """Catalogue id of the matched rate, e.g. "voice.home.national": a bounded label, and the `what` of the record."""
+    place: str
+    """"home", "eu" or the id of a roaming zone."""
+    destination: str
+    """Catalogue id of the destination class, e.g. "national-mobile", "zone2", "emergency"; "" for data."""
+    unit: Unit
+    quota: QuotaPolicy
+    price: PriceTerms
+    buckets: tuple[str, ...]
+    """Ids of the package buckets that may pay for this use, in order (e.g. "MAXI.data"); included units go before credit (HOT-PKG-3)."""
+    always: bool
+    """Emergency, freephone, help centre: granted whatever the account's state, credit, bars or limit (HOT-RAT-2, -3)."""
+    bars: tuple[str, ...]
+    """The subscriber's bars that forbid this use, of "roaming", "international", "international-sms", "premium", "data" (HOT-CC-5)."""
+
+
+class Unrateable(Exception):
+    """No service or no price for this use: Result-Code 5031. `field` names the UseEvent field to blame (Failed-AVP)."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        self.reason = reason

@@ -1,0 +1,198 @@
+"""The settings' shape: one model a section of config/ocs.toml. A field's description says what is allowed, and is what a
+mistake's message shows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})*")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """("127.0.0.1", 3868) of "127.0.0.1:3868"; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise ValueError("is not host:port")
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        raise ValueError("an IPv6 address must stand in brackets")
+    return host.strip("[]"), int(port)
+
+
+def _listen(text: str) -> str:
+    parse_listen(text)
+    return text
+
+
+def _identity(text: str) -> str:
+    """DiameterIdentity (RFC 6733 §4.3.1): a fully qualified domain name."""
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError("is not a domain name")
+    return text
+
+
+def _network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+Identity = Annotated[str, AfterValidator(_identity)]
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class Section(BaseModel):
+    """A table of the file: no unknown keys, no conversions between types, unchangeable once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DiameterSection(Section):
+    """Who we are for the peers, and the limits we keep."""
+
+    identity: Identity = Field(default="ocs.example.net", description="our Origin-Host, a domain name")
+    realm: Identity = Field(default="example.net", description="our Origin-Realm, a domain name")
+    listen: list[Listen] = Field(
+        default=["127.0.0.1:3868"],
+        min_length=1,
+        max_length=16,
+        description="1 to 16 of host:port (port 0 = one that is free)",
+    )
+    accept_unknown_peers: bool = Field(
+        default=False, description="true (labs only: whoever connects may charge) or false"
+    )
+    watchdog_s: int = Field(default=30, ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)")
+    max_in_flight: int = Field(
+        default=4096, ge=1, le=100_000, description="1 to 100000 requests a worker works on at once"
+    )
+    max_in_flight_per_peer: int = Field(
+        default=2048, ge=1, le=100_000, description="1 to 100000 requests of one peer at once"
+    )
+    answer_timeout_ms: int = Field(
+        default=3000, ge=100, le=60_000, description="100 to 60000 ms, then 3004 is answered"
+    )
+
+
+class PeerSection(Section):
+    """A network element that may connect."""
+
+    origin_host: Identity = Field(description="the peer's Origin-Host, a domain name")
+    realm: Identity = Field(description="the peer's Origin-Realm, a domain name")
+    addresses: list[Network] = Field(
+        default_factory=list, max_length=64, description="addresses or networks it may come from; empty = any"
+    )
+
+
+class RedisSection(Section):
+    url: str = Field(
+        default="",
+        description='"" (a private server in data_dir), redis://host:port (one node, or any of a cluster), rediss:// or unix:///path',
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, url: str) -> str:
+        if url:
+            parts = urlsplit(url)
+            if parts.scheme not in REDIS_SCHEMES or not (parts.netloc or parts.path):
+                raise ValueError("is not a Redis URL")
+            parts.port  # noqa: B018 - raises ValueError when it is no port
+        return url
+
+
+class LedgerSection(Section):
+    durability: Literal["fsync", "everysec", "replicated"] = Field(
+        default="fsync", description='"fsync", "everysec" or "replicated"'
+    )
+    partitions: int = Field(default=64, ge=1, le=100, description="1 to 100, fixed at installation")
+    timeout_ms: int = Field(default=2000, ge=10, le=9000, description="10 to 9000 ms (clients wait 10 s, RFC 8506 §13)")
+    remember_sessions_s: int = Field(default=3600, ge=60, le=604_800, description="60 to 604800 seconds")
+    remember_events_s: int = Field(default=86_400, ge=60, le=2_592_000, description="60 to 2592000 seconds")
+    replicas: int = Field(default=1, ge=1, le=9, description="1 to 9 replicas that must have a write when replicated")
+
+
+class ApiSection(Section):
+    listen: Listen = Field(default="127.0.0.1:8080", description="host:port of /health (port 0 = one that is free)")
+
+
+class MetricsSection(Section):
+    listen: Listen = Field(default="127.0.0.1:9464", description="host:port of /metrics (port 0 = one that is free)")
+
+
+class LogSection(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description='"debug", "info", "warning" or "error"'
+    )
+    format: Literal["text", "json"] = Field(default="text", description='"text" or "json"')
+
+
+class RecordsSection(Section):
+    """Rotation of the charging records (HOT-REC-2)."""
+
+    rotate_octets: int = Field(default=64 * 1024 * 1024, ge=4096, le=2**40, description="4096 to 2^40 octets a file")
+    rotate_s: int = Field(default=3600, ge=1, le=604_800, description="1 to 604800 seconds a file")
+
+
+class ServerSection(Section):
+    workers: int | None = Field(
+        default=None, ge=1, le=256, description="1 to 256 processes; absent = cores - 1, at least 1"
+    )
+    data_dir: str = Field(
+        default="data", min_length=1, description="a folder of its own, relative to the current folder"
+    )
+    catalogue: str = Field(default="catalogue.toml", min_length=1, description="a file, relative to this file's folder")
+    timezone: str = Field(
+        default="Europe/Ljubljana",
+        description="a time zone of the IANA data base: whose calendar month the limits follow",
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (OSError, ValueError) as error:
+            raise ValueError("is no time zone") from error
+        return name
+
+
+class Settings(Section):
+    """The whole file."""
+
+    diameter: DiameterSection = Field(default=DiameterSection(), description="the table [diameter]")
+    peer: list[PeerSection] = Field(default_factory=list, max_length=1000, description="tables [[peer]], at most 1000")
+    redis: RedisSection = Field(default=RedisSection(), description="the table [redis]")
+    ledger: LedgerSection = Field(default=LedgerSection(), description="the table [ledger]")
+    api: ApiSection = Field(default=ApiSection(), description="the table [api]")
+    metrics: MetricsSection = Field(default=MetricsSection(), description="the table [metrics]")
+    log: LogSection = Field(default=LogSection(), description="the table [log]")
+    records: RecordsSection = Field(default=RecordsSection(), description="the table [records]")
+    server: ServerSection = Field(default=ServerSection(), description="the table [server]")
+
+    @model_validator(mode="after")
+    def _somebody_may_connect(self) -> Settings:
+        if not self.peer and not self.diameter.accept_unknown_peers:
+            raise ValueError("nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab")
+        names = [peer.origin_host.lower() for peer in self.peer]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"[[peer]] origin_host occurs twice: {', '.join(twice)}")
+        if self.diameter.answer_timeout_ms <= self.ledger.timeout_ms:
+            raise ValueError("diameter.answer_timeout_ms must be greater than ledger.timeout_ms")
+        return self
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.server.data_dir)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.server.timezone)

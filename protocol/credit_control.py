@@ -1,0 +1,269 @@
+"""Credit-Control-Request and -Answer (RFC 8506 §3, TS 32.299 §6.4.2–6.4.3): the messages of the hot path, declared once.
+
+`decode_ccr` and `encode_cca` are what a server needs; `encode_ccr` and `decode_cca` are the other side's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protocol.compiler import READ_MARGIN, Codec, Fault, Rules
+from protocol.errors import DiameterError, ResultCode
+from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HEADER_OCTETS, Header, build
+from protocol.pipeline import Command, Lookup, decode_request, register
+from protocol.service_information import (
+    AddressDomain,
+    ImsInformation,
+    MmsInformation,
+    MmtelInformation,
+    OriginatorAddress,
+    OriginatorReceivedAddress,
+    PsInformation,
+    RecipientAddress,
+    RecipientInfo,
+    ServiceInformation,
+    SmsInformation,
+    SupplementaryService,
+    VcsInformation,
+)
+from protocol.units import (
+    CcMoney,
+    CostInformation,
+    ExperimentalResult,
+    FinalUnitIndication,
+    GrantedServiceUnit,
+    MultipleServicesCreditControl,
+    QosInformation,
+    RedirectServer,
+    RemainingBalance,
+    RequestedServiceUnit,
+    ServiceParameterInfo,
+    SubscriptionId,
+    SubscriptionIdExtension,
+    Trigger,
+    UnitValue,
+    UsedServiceUnit,
+    UserEquipmentInfo,
+    VendorSpecificApplicationId,
+)
+
+APPLICATION_CREDIT_CONTROL = 4
+COMMAND_CREDIT_CONTROL = 272
+INITIAL_REQUEST, UPDATE_REQUEST, TERMINATION_REQUEST, EVENT_REQUEST = 1, 2, 3, 4
+DIRECT_DEBITING, REFUND_ACCOUNT, CHECK_BALANCE, PRICE_ENQUIRY = 0, 1, 2, 3
+MAX_SERVICES_PER_REQUEST = 256
+"""Multiple-Services-Credit-Control AVPs in one request: ten times what a gateway sends, and a bound on our work."""
+
+NO_HEADER = Header(0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class CreditControlAnswer:
+    """CCA; Session-Id, type and number are the request's (`CreditControlRequest.answer` fills them in)."""
+
+    session_id: str = ""
+    result_code: int | None = None
+    experimental_result: ExperimentalResult | None = None
+    origin_host: str = ""
+    origin_realm: str = ""
+    auth_application_id: int = APPLICATION_CREDIT_CONTROL
+    cc_request_type: int = 0
+    cc_request_number: int = 0
+    user_name: str | None = None
+    cc_sub_session_id: int | None = None
+    cc_session_failover: int | None = None
+    multiple_services_credit_control: list[MultipleServicesCreditControl] = field(default_factory=list)
+    granted_service_unit: GrantedServiceUnit | None = None
+    cost_information: CostInformation | None = None
+    final_unit_indication: FinalUnitIndication | None = None
+    check_balance_result: int | None = None
+    low_balance_indication: int | None = None
+    remaining_balance: RemainingBalance | None = None
+    credit_control_failure_handling: int | None = None
+    direct_debiting_failure_handling: int | None = None
+    validity_time: int | None = None
+    error_message: str | None = None
+    failed_avp: bytes = b""
+    """Encoded AVPs that go inside one Failed-AVP."""
+    service_information: ServiceInformation | None = None
+    origin_state_id: int | None = None
+    event_timestamp: int | None = None
+    proxy_info: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CreditControlRequest:
+    session_id: str = ""
+    origin_host: str = ""
+    origin_realm: str = ""
+    destination_realm: str = ""
+    auth_application_id: int | None = None
+    service_context_id: str = ""
+    cc_request_type: int = 0
+    cc_request_number: int = 0
+    vendor_specific_application_id: list[VendorSpecificApplicationId] = field(default_factory=list)
+    destination_host: str | None = None
+    user_name: str | None = None
+    cc_sub_session_id: int | None = None
+    acct_multi_session_id: str | None = None
+    origin_state_id: int | None = None
+    event_timestamp: int | None = None
+    subscription_id: list[SubscriptionId] = field(default_factory=list)
+    subscription_id_extension: list[SubscriptionIdExtension] = field(default_factory=list)
+    service_identifier: int | None = None
+    termination_cause: int | None = None
+    requested_service_unit: RequestedServiceUnit | None = None
+    requested_action: int | None = None
+    used_service_unit: list[UsedServiceUnit] = field(default_factory=list)
+    aoc_request_type: int | None = None
+    multiple_services_indicator: int | None = None
+    multiple_services_credit_control: list[MultipleServicesCreditControl] = field(default_factory=list)
+    service_parameter_info: list[ServiceParameterInfo] = field(default_factory=list)
+    cc_correlation_id: bytes | None = None
+    user_equipment_info: UserEquipmentInfo | None = None
+    accounting_record_type: int | None = None
+    accounting_record_number: int | None = None
+    route_record: list[str] = field(default_factory=list)
+    service_information: ServiceInformation | None = None
+    proxy_info: list[bytes] = field(default_factory=list)
+    """Whole AVPs, to be echoed in this order (RFC 6733 §6.2)."""
+    header: Header = NO_HEADER
+    raw: bytes = b""
+
+    def answer(self, result_code: int) -> CreditControlAnswer:
+        """The answer to this request, with what must be echoed."""
+        return CreditControlAnswer(
+            session_id=self.session_id,
+            result_code=result_code,
+            cc_request_type=self.cc_request_type,
+            cc_request_number=self.cc_request_number,
+            cc_sub_session_id=self.cc_sub_session_id,
+            proxy_info=self.proxy_info,
+        )
+
+
+CCR_RULES = Rules(
+    forbidden={
+        "CreditControlRequest": frozenset({"granted_service_unit", "result_code"}),
+        "MultipleServicesCreditControl": frozenset({"granted_service_unit"}),
+    },
+    # An IMS charging client in wide use writes its identity twice.
+    doubled=frozenset({"origin_host", "origin_realm"}),
+    raw=frozenset({"proxy_info"}),
+    values={
+        "auth_application_id": frozenset({APPLICATION_CREDIT_CONTROL}),
+        "cc_request_type": frozenset({INITIAL_REQUEST, UPDATE_REQUEST, TERMINATION_REQUEST, EVENT_REQUEST}),
+        "requested_action": frozenset({DIRECT_DEBITING, REFUND_ACCOUNT, CHECK_BALANCE, PRICE_ENQUIRY}),
+        "subscription_id_type": frozenset(range(5)),
+        "multiple_services_indicator": frozenset(range(2)),
+        "tariff_change_usage": frozenset(range(3)),
+    },
+)
+CCA_RULES = Rules(raw=frozenset({"proxy_info"}), payload=frozenset({"failed_avp"}))
+
+_CCR = Codec(CreditControlRequest, CCR_RULES, extra_slots=("header", "raw"))
+_CCA = Codec(CreditControlAnswer, CCA_RULES)
+
+
+def _missing(get: Lookup) -> str | None:
+    """What must be there depending on other AVPs."""
+    if get("auth_application_id") is None and not any(
+        group.auth_application_id == APPLICATION_CREDIT_CONTROL for group in get("vendor_specific_application_id") or ()
+    ):
+        return "auth_application_id"  # an IMS client sends it only within Vendor-Specific-Application-Id
+    if get("cc_request_type") == EVENT_REQUEST and get("requested_action") is None:
+        return "requested_action"  # RFC 8506 §8.41
+    return None
+
+
+register(
+    APPLICATION_CREDIT_CONTROL,
+    COMMAND_CREDIT_CONTROL,
+    Command(
+        _CCR,
+        proxiable=True,
+        missing=_missing,
+        limits=(("multiple_services_credit_control", MAX_SERVICES_PER_REQUEST),),
+    ),
+)
+
+
+def decode_ccr(frame: bytes, header: Header) -> CreditControlRequest:
+    """Raises DiameterError with the first thing that is wrong."""
+    request = decode_request(frame, header)
+    if not isinstance(request, CreditControlRequest):
+        raise DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not a Credit-Control-Request")
+    request.header = header
+    request.raw = frame
+    return request
+
+
+def encode_cca(answer: CreditControlAnswer, request: Header, origin_host: str, origin_realm: str) -> bytes:
+    """The whole message: command, application, identifiers and P bit of the request, R, E and T cleared."""
+    answer.origin_host = origin_host
+    answer.origin_realm = origin_realm
+    return build(
+        _CCA.write(answer),
+        request.flags & FLAG_PROXIABLE,
+        COMMAND_CREDIT_CONTROL,
+        request.application_id,
+        request.hop_by_hop,
+        request.end_to_end,
+    )
+
+
+def encode_ccr(
+    request: CreditControlRequest, *, hop_by_hop: int, end_to_end: int, retransmitted: bool = False
+) -> bytes:
+    flags = FLAG_REQUEST | FLAG_PROXIABLE | (FLAG_RETRANSMITTED if retransmitted else 0)
+    return build(
+        _CCR.write(request), flags, COMMAND_CREDIT_CONTROL, APPLICATION_CREDIT_CONTROL, hop_by_hop, end_to_end
+    )
+
+
+def decode_cca(frame: bytes, header: Header) -> CreditControlAnswer:
+    """An answer is never answered: one that is wrong raises Fault, and whoever asked treats it as no answer."""
+    if header.is_request or header.command_code != COMMAND_CREDIT_CONTROL:
+        raise Fault
+    return _CCA.read(frame + READ_MARGIN, HEADER_OCTETS, header.length)
+
+
+__all__ = [
+    "AddressDomain",
+    "CcMoney",
+    "CostInformation",
+    "CreditControlAnswer",
+    "CreditControlRequest",
+    "ExperimentalResult",
+    "FinalUnitIndication",
+    "GrantedServiceUnit",
+    "ImsInformation",
+    "MmsInformation",
+    "MmtelInformation",
+    "MultipleServicesCreditControl",
+    "OriginatorAddress",
+    "OriginatorReceivedAddress",
+    "PsInformation",
+    "QosInformation",
+    "RecipientAddress",
+    "RecipientInfo",
+    "RedirectServer",
+    "RemainingBalance",
+    "RequestedServiceUnit",
+    "ServiceInformation",
+    "ServiceParameterInfo",
+    "SmsInformation",
+    "SubscriptionId",
+    "SubscriptionIdExtension",
+    "SupplementaryService",
+    "Trigger",
+    "UnitValue",
+    "UsedServiceUnit",
+    "UserEquipmentInfo",
+    "VcsInformation",
+    "VendorSpecificApplicationId",
+    "decode_cca",
+    "decode_ccr",
+    "encode_cca",
+    "encode_ccr",
+]

@@ -1,0 +1,126 @@
+"""What an AVP is: code, vendor, name, type, M flag. Taken from python-diameter's dictionary, with our corrections below.
+
+A definition is found by its key (vendor, code) or by its attribute name: the AVP's name in lower case, "-" as "_", a
+leading "3gpp" as "tgpp". Names are looked up among the IETF's (vendor 0) and 3GPP's (vendor 10415).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from diameter.message.avp import avp as types
+from diameter.message.avp.dictionary import AVP_DICTIONARY, AVP_VENDOR_DICTIONARY
+
+from protocol.avp import Kind
+
+VENDOR_3GPP = 10415
+UNDERSTOOD_VENDORS = (0, VENDOR_3GPP)
+"""AVPs of these vendors that the dictionary knows are recognised even where a command does not declare them (`*[AVP]`)."""
+
+_KINDS: dict[type[types.Avp], Kind] = {
+    types.AvpAddress: Kind.ADDRESS,
+    types.AvpFloat32: Kind.FLOAT32,
+    types.AvpFloat64: Kind.FLOAT64,
+    types.AvpGrouped: Kind.GROUPED,
+    types.AvpInteger32: Kind.INTEGER32,
+    types.AvpInteger64: Kind.INTEGER64,
+    types.AvpUnsigned32: Kind.UNSIGNED32,
+    types.AvpUnsigned64: Kind.UNSIGNED64,
+    types.AvpEnumerated: Kind.ENUMERATED,
+    types.AvpOctetString: Kind.OCTETS,
+    types.AvpTime: Kind.TIME,
+    types.AvpUtf8String: Kind.UTF8,
+}
+
+
+class Definition(NamedTuple):
+    name: str
+    code: int
+    vendor: int
+    kind: Kind
+    mandatory: bool
+    """Whether we set the M flag when we send it; on receipt either is accepted."""
+
+    @property
+    def key(self) -> int:
+        return self.vendor << 32 | self.code
+
+
+class Correction(NamedTuple):
+    """Differences from python-diameter's row; None leaves its value."""
+
+    name: str | None = None
+    kind: Kind | None = None
+    mandatory: bool | None = None
+
+
+_ID = Correction(kind=Kind.IDENTITY)
+_NO_M = Correction(mandatory=False)
+
+CORRECTIONS: dict[tuple[int, int], Correction] = {
+    # DiameterIdentity (RFC 6733 §4.3.1), which python-diameter treats as OctetString.
+    **dict.fromkeys([(0, 264), (0, 296), (0, 293), (0, 283), (0, 280), (0, 282), (0, 294)], _ID),
+    # RFC 6733 §4.5 and RFC 8506 §8: these must not, or need not, carry the M flag.
+    (0, 294): Correction(kind=Kind.IDENTITY, mandatory=False),
+    **dict.fromkeys([(0, 269), (0, 267), (0, 281), (0, 458), (0, 459), (0, 460), (0, 411), (0, 440)], _NO_M),
+    **dict.fromkeys([(0, 441), (0, 442), (0, 621), (0, 622), (0, 623)], _NO_M),
+    # RFC 8506 §8 names that python-diameter spells otherwise.
+    (0, 50): Correction(name="Acct-Multi-Session-Id"),
+    # 3GPP rows (TS 32.299 §7.2): names of the current release, and types that are commonly mistaken.
+    (VENDOR_3GPP, 824): Correction(name="SIP-Method"),
+    (VENDOR_3GPP, 830): Correction(name="User-Session-Id"),
+    (VENDOR_3GPP, 872): Correction(name="Reporting-Reason"),
+    (VENDOR_3GPP, 2708): Correction(kind=Kind.UTF8),
+    (VENDOR_3GPP, 1263): Correction(kind=Kind.OCTETS, mandatory=True),
+    (VENDOR_3GPP, 3924): Correction(kind=Kind.OCTETS, mandatory=True),
+    (VENDOR_3GPP, 11): Correction(kind=Kind.OCTETS),
+    **dict.fromkeys([(VENDOR_3GPP, code) for code in (2031, 2032, 2034)], Correction(kind=Kind.UNSIGNED32)),
+    (VENDOR_3GPP, 2402): _ID,
+    (VENDOR_3GPP, 2408): _ID,
+}
+
+ADDITIONS: tuple[Definition, ...] = (
+    # RFC 8506 §8.58–8.63: newer than python-diameter's dictionary.
+    Definition("Subscription-Id-Extension", 659, 0, Kind.GROUPED, mandatory=False),
+    Definition("Subscription-Id-E164", 660, 0, Kind.UTF8, mandatory=False),
+    Definition("Subscription-Id-IMSI", 661, 0, Kind.UTF8, mandatory=False),
+    Definition("Subscription-Id-SIP-URI", 662, 0, Kind.UTF8, mandatory=False),
+    Definition("Subscription-Id-NAI", 663, 0, Kind.UTF8, mandatory=False),
+    Definition("Subscription-Id-Private", 664, 0, Kind.UTF8, mandatory=False),
+)
+
+
+def attribute_name(avp_name: str) -> str:
+    """How an AVP is called as an attribute of a message."""
+    name = avp_name.lower().replace("-", "_")
+    return "t" + name[1:] if name.startswith("3gpp") else name
+
+
+def _build() -> dict[int, Definition]:
+    table: dict[int, Definition] = {}
+    for vendor, rows in ((0, AVP_DICTIONARY), *AVP_VENDOR_DICTIONARY.items()):
+        for code, row in rows.items():
+            fix = CORRECTIONS.get((vendor, code), Correction())
+            kind = _KINDS[row["type"]] if fix.kind is None else fix.kind
+            mandatory = row.get("mandatory", False) if fix.mandatory is None else fix.mandatory
+            definition = Definition(fix.name or row["name"], code, vendor, kind, mandatory)
+            table[definition.key] = definition
+    for definition in ADDITIONS:
+        table[definition.key] = definition
+    return table
+
+
+BY_KEY: dict[int, Definition] = _build()
+"""Key: vendor << 32 | code."""
+BY_ATTRIBUTE: dict[str, Definition] = {}
+for _definition in sorted(BY_KEY.values(), key=lambda row: row.vendor, reverse=True):
+    if _definition.vendor in UNDERSTOOD_VENDORS:
+        BY_ATTRIBUTE[attribute_name(_definition.name)] = _definition
+UNDERSTOOD: frozenset[int] = frozenset(
+    key for key, definition in BY_KEY.items() if definition.vendor in UNDERSTOOD_VENDORS
+)
+
+
+def definition_of(attribute: str) -> Definition:
+    """The definition behind an attribute name, e.g. "cc_time"; KeyError with the name if there is none."""
+    return BY_ATTRIBUTE[attribute]

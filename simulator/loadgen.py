@@ -1,0 +1,305 @@
+"""The load generator's hot path: many sessions I + 3 U + T at once, at little cost per request.
+
+A slot plays one session after the other. Its next request is the template of its step with five numbers packed in; the
+Hop-by-Hop Identifier carries the slot, so that an answer finds it without a look-up. An answer is read at the offsets where the
+last answer of the same length had its Result-Codes and its grant, after checking that the same AVP headers stand there, and scanned
+whole otherwise. Requests made in one turn of the loop leave in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from simulator.dialects import origin_host
+from simulator.load_templates import LoadTemplates, Step
+from simulator.peer import DiameterPeer, Identity
+from simulator.requests import Subscriber
+from simulator.wire import AVP_CC_TOTAL_OCTETS, AVP_GRANTED_SERVICE_UNIT, AVP_MSCC, AVP_RESULT_CODE, FLAG_ERROR, avps, u32
+
+SUCCESS = 2001
+UNANSWERED = 0
+"""Counted as the result of a request whose answer never came."""
+_U32 = struct.Struct("!I")
+_U64 = struct.Struct("!Q")
+_HEAD = struct.Struct("!IIIII")
+SLOT_BITS = 20
+MAX_SLOTS = 1 << SLOT_BITS
+MAX_SHAPES = 256
+"""Answer layouts remembered; a server has a handful."""
+
+
+@dataclass(slots=True)
+class LoadResult:
+    """What a load run counted."""
+
+    latencies_us: array[int] = field(default_factory=lambda: array("Q"))
+    codes: dict[int, int] = field(default_factory=dict)
+    """Result-Code at command level → answers."""
+    service_codes: dict[int, int] = field(default_factory=dict)
+    """Result-Code of the MSCC → answers."""
+    sent: int = 0
+    answered: int = 0
+    sessions_started: int = 0
+    sessions_finished: int = 0
+    octets_reported: int = 0
+    """Σ of what was reported as used, to be compared with the records."""
+    used_by_session: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Slot:
+    """One session in the air."""
+
+    index: int
+    step: int = 0
+    subscriber: Subscriber | None = None
+    session_id: bytes = b""
+    used: int = 0
+    """Octets to report next: what the last grant covered."""
+    session_used: int = 0
+    due: float = 0.0
+    """When its request was meant to leave: latency counts from there, so a stalled server is not flattered."""
+
+
+class LoadPeer(DiameterPeer):
+    """A peer whose answers go straight to the generator: no table of callbacks."""
+
+    on_frames: Callable[[list[bytes]], None]
+
+    def data_received(self, data: bytes) -> None:
+        if self.ready:
+            frames = self._splitter.feed(data)
+            self.on_frames([frame for frame in frames if self._is_charging_answer(frame)])
+        else:
+            super().data_received(data)
+
+    ready = False
+
+    def _is_charging_answer(self, frame: bytes) -> bool:
+        if not frame[4] & 0x80 and frame[6] == 1 and frame[7] == 16:  # no request, command 272
+            return True
+        if frame[4] & 0x80:
+            self._answer_request(frame, int.from_bytes(frame[5:8], "big"))
+        elif self._base_answer is not None and not self._base_answer.done():
+            self._base_answer.set_result(frame)
+        return False
+
+    def write(self, frame: bytearray) -> None:
+        self._write(frame)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLayout:
+    """Where an answer of one length has what the generator reads, and the AVP headers that must stand before it."""
+
+    result_at: int
+    service_at: int
+    """Of the Result-Code in the MSCC; 0 = none."""
+    granted_at: int
+    """Of CC-Total-Octets in the grant; 0 = none."""
+
+
+RESULT_HEAD = bytes.fromhex("0000010c4000000c")
+OCTETS_HEAD = bytes.fromhex("000001a540000010")
+
+
+class AnswerReader:
+    """Reads (command result, service result, granted octets) of an answer at remembered offsets."""
+
+    __slots__ = ("_layouts",)
+
+    def __init__(self) -> None:
+        self._layouts: dict[int, AnswerLayout] = {}
+
+    def read(self, frame: bytes) -> tuple[int, int, int]:
+        layout = self._layouts.get(len(frame))
+        if layout is None or not _fits(layout, frame):
+            layout = _scan(frame)
+            if len(self._layouts) < MAX_SHAPES:
+                self._layouts[len(frame)] = layout
+        code = _U32.unpack_from(frame, layout.result_at)[0] if layout.result_at else 0
+        service = _U32.unpack_from(frame, layout.service_at)[0] if layout.service_at else code
+        granted = _U64.unpack_from(frame, layout.granted_at)[0] if layout.granted_at else 0
+        return code, service, granted
+
+
+def _fits(layout: AnswerLayout, frame: bytes) -> bool:
+    at, service, granted = layout.result_at, layout.service_at, layout.granted_at
+    return (
+        frame[at - 8 : at] == RESULT_HEAD
+        and (not service or frame[service - 8 : service] == RESULT_HEAD)
+        and (not granted or frame[granted - 8 : granted] == OCTETS_HEAD)
+    )
+
+
+def _scan(frame: bytes) -> AnswerLayout:
+    result = service = granted = 0
+    for code, vendor, at, end in avps(frame):
+        if code == AVP_RESULT_CODE and not vendor:
+            result = at
+        elif code == AVP_MSCC and not vendor:
+            for inner, inner_vendor, inner_at, inner_end in avps(frame, at, end):
+                if inner == AVP_RESULT_CODE and not inner_vendor:
+                    service = inner_at
+                elif inner == AVP_GRANTED_SERVICE_UNIT:
+                    for unit, _, unit_at, _ in avps(frame, inner_at, inner_end):
+                        if unit == AVP_CC_TOTAL_OCTETS:
+                            granted = unit_at
+    return AnswerLayout(result, service, granted)
+
+
+class LoadGenerator:
+    """Keeps `outstanding` sessions in the air, or starts requests at a rate, over the given subscribers."""
+
+    def __init__(
+        self, *, subscribers: list[Subscriber], templates: LoadTemplates, outstanding: int, updates: int, keep_usage: bool
+    ) -> None:
+        if not 1 <= outstanding <= MAX_SLOTS:
+            raise ValueError(f"1 to {MAX_SLOTS} requests outstanding, not {outstanding}")
+        self.result = LoadResult()
+        self._subscribers = subscribers
+        self._templates = templates
+        self._slots = [Slot(index) for index in range(outstanding)]
+        self._last_step = updates + 1
+        self._peers: list[LoadPeer] = []
+        self._reader = AnswerReader()
+        self._next_session = 0
+        self._end_to_end = int(time.time()) << 20 & 0xFFFFFFFF
+        self._running = False
+        self._idle: list[Slot] = []
+        self._closed_loop = True
+        self._keep_usage = keep_usage
+        self.drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self, host: str, port: int, hosts: tuple[str, ...], realm: str) -> None:
+        """One connection per Origin-Host. Raises PeerError."""
+        for name in hosts:
+            peer = await LoadPeer.connect(Identity(name, realm), host, port)
+            assert isinstance(peer, LoadPeer)
+            peer.on_frames = self._on_frames
+            peer.ready = True
+            self._peers.append(peer)
+
+    async def disconnect(self) -> None:
+        for peer in self._peers:
+            await peer.disconnect()
+
+    @property
+    def in_flight(self) -> int:
+        return self.result.sent - self.result.answered
+
+    @property
+    def is_connected(self) -> bool:
+        return all(peer.is_open for peer in self._peers)
+
+    # -- closed loop: a fixed number outstanding ------------------------------------------------------------------------
+
+    async def run_outstanding(self, seconds: float, drain_s: float) -> float:
+        """Every slot always has one request in the air. Returns the seconds it ran."""
+        self._running, self._closed_loop = True, True
+        started = time.perf_counter()
+        for slot in self._slots:
+            self._begin(slot, started)
+        await self._until(started + seconds)
+        return await self._drain(started, drain_s)
+
+    # -- open loop: a fixed rate ----------------------------------------------------------------------------------------
+
+    async def run_rate(self, rate: float, seconds: float, drain_s: float) -> float:
+        """Requests leave at their due times, whatever the server does; more than the slots hold wait, and the wait counts."""
+        self._running, self._closed_loop = True, False
+        started = time.perf_counter()
+        self._idle = list(self._slots)
+        issued, tick_s = 0, 0.002
+        while (now := time.perf_counter()) < started + seconds and self.is_connected:
+            due = int((now - started) * rate)
+            while issued < due and self._idle:
+                slot = self._idle.pop()
+                self._next(slot, started + issued / rate)
+                issued += 1
+            await asyncio.sleep(tick_s)
+        return await self._drain(started, drain_s)
+
+    async def _until(self, deadline: float) -> None:
+        while time.perf_counter() < deadline and self.is_connected:
+            await asyncio.sleep(min(0.05, max(0.0, deadline - time.perf_counter())))
+
+    async def _drain(self, started: float, drain_s: float) -> float:
+        """Stop starting requests; wait for what is in the air, at most `drain_s`."""
+        elapsed = time.perf_counter() - started
+        self._running = False
+        limit = time.perf_counter() + drain_s
+        while self.in_flight and time.perf_counter() < limit and self.is_connected:
+            await asyncio.sleep(0.01)
+        return elapsed
+
+    # -- the hot path ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, slot: Slot, now: float) -> None:
+        """A new session in this slot, for the next subscriber in turn."""
+        number = self._next_session
+        self._next_session = number + 1
+        slot.subscriber = self._subscribers[number % len(self._subscribers)]
+        slot.session_id = self._templates.session_id(number)
+        slot.step = slot.used = slot.session_used = 0
+        self.result.sessions_started += 1
+        self._send(slot, now)
+
+    def _next(self, slot: Slot, now: float) -> None:
+        """The slot's next request in an open loop: of its session, or of a new one."""
+        if slot.subscriber is None or slot.step > self._last_step:
+            self._begin(slot, now)
+        else:
+            self._send(slot, now)
+
+    def _send(self, slot: Slot, now: float) -> None:
+        step = slot.step
+        kind = Step.INITIAL if not step else Step.TERMINATION if step == self._last_step else Step.UPDATE
+        subscriber = slot.subscriber
+        assert subscriber is not None
+        self._end_to_end = end_to_end = self._end_to_end + 1 & 0xFFFFFFFF
+        frame = self._templates.render(kind, subscriber, slot.session_id, step, slot.used, slot.index, end_to_end)
+        slot.due = now
+        result = self.result
+        result.sent += 1
+        result.octets_reported += slot.used
+        slot.session_used += slot.used
+        self._peers[slot.index % len(self._peers)].write(frame)
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        now = time.perf_counter()
+        result, slots, read, last_step = self.result, self._slots, self._reader.read, self._last_step
+        codes, service_codes, add = result.codes, result.service_codes, result.latencies_us.append
+        for frame in frames:
+            slot = slots[u32(frame, 12) & (MAX_SLOTS - 1)]
+            result.answered += 1
+            add(int((now - slot.due) * 1e6))
+            code, service, granted = read(frame)
+            codes[code] = codes.get(code, 0) + 1
+            service_codes[service] = service_codes.get(service, 0) + 1
+            if slot.step >= last_step or code != SUCCESS:
+                self._finish(slot)
+                if self._running and self._closed_loop:
+                    self._begin(slot, now)
+            else:
+                # honour the grant; a service that was refused has nothing to report and ends
+                slot.used = min(granted, self._templates.octets)
+                slot.step = slot.step + 1 if granted else last_step
+                if self._running and self._closed_loop:
+                    self._send(slot, now)
+            if not self._closed_loop:
+                self._idle.append(slot)
+
+    def _finish(self, slot: Slot) -> None:
+        self.result.sessions_finished += 1
+        if self._keep_usage:
+            self.result.used_by_session[slot.session_id.decode()] = slot.session_used
+        slot.step = self._last_step + 1
+
+
+__all__ = ["FLAG_ERROR", "LoadGenerator", "LoadResult", "origin_host"]

@@ -1,0 +1,258 @@
+"""A network element's Diameter connection: CER/CEA, DWR/DWA, DPR/DPA and requests with their answers (RFC 6733 §5).
+
+One TCP connection per Origin-Host. Base messages are built by python-diameter; requests come in encoded. Answers are matched by
+Hop-by-Hop Identifier and handed to the caller's callback; nothing is decoded here beyond the header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from diameter.message import Message
+from diameter.message.commands import (
+    CapabilitiesExchangeRequest,
+    DeviceWatchdogRequest,
+    DisconnectPeerRequest,
+)
+
+from simulator.wire import (
+    AVP_ERROR_MESSAGE,
+    AVP_RESULT_CODE,
+    CMD_CER,
+    CMD_DPR,
+    CMD_DWR,
+    FLAG_REQUEST,
+    FrameSplitter,
+    WireError,
+    avps,
+    read_head,
+    u32,
+)
+
+VENDOR_3GPP = 10415
+APP_CREDIT_CONTROL = 4
+CEA_TIMEOUT_S = 10.0
+"""RFC 6733 leaves the wait for a CEA open; a server that takes longer is not serving."""
+DPA_TIMEOUT_S = 2.0
+RESULT_SUCCESS = 2001
+
+AnswerCallback = Callable[[bytes, float], None]
+"""Called with the answer's octets and the seconds since its request was written."""
+_HEAD = struct.Struct("!IIIII")
+
+
+class PeerError(Exception):
+    """The server could not be reached, or refused the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a network element is."""
+
+    host: str
+    realm: str
+    product: str = "ocs-sim"
+
+
+class DiameterPeer(asyncio.Protocol):
+    """One connection as a client. `send` queues a request; its callback gets the answer."""
+
+    def __init__(self, identity: Identity, *, rng: random.Random | None = None) -> None:
+        chance = rng or random.Random()  # identifiers only: they change nothing in what is simulated
+        self.identity = identity
+        self.unsolicited = 0
+        """Answers nobody waited for (a second answer to one request counts here)."""
+        self.closed = asyncio.get_running_loop().create_future()
+        self._hop_by_hop = chance.getrandbits(32)
+        # RFC 6733 §3: high 12 bits from the clock, low 20 bits random, then counting up.
+        self._end_to_end = ((int(time.time()) & 0xFFF) << 20) | chance.getrandbits(20)
+        self._splitter = FrameSplitter()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, tuple[AnswerCallback, float]] = {}
+        self._out: list[bytes | bytearray] = []
+        self._flush_due = False
+        self._base_answer: asyncio.Future[bytes] | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    async def connect(cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None) -> DiameterPeer:
+        """Connect and exchange capabilities. Raises PeerError."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, peer = await loop.create_connection(lambda: cls(identity, rng=rng), host, port)
+        except OSError as error:
+            raise PeerError(f"{identity.host}: no connection to {host}:{port} ({error}); is the server running?") from error
+        frame = await peer._base_request(_cer(identity, peer._local_address()), CEA_TIMEOUT_S)
+        code, text = _result(frame)
+        if code != RESULT_SUCCESS:
+            peer.abort()
+            hint = "; add it to the server's [[peer]] list" if code == 3010 else ""
+            raise PeerError(f"{identity.host}: capabilities exchange refused with {code} {text}{hint}")
+        return peer
+
+    async def disconnect(self) -> None:
+        """DPR, wait for the DPA a little, close (RFC 6733 §5.4)."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            await self._base_request(_dpr(self.identity), DPA_TIMEOUT_S)
+        except PeerError:
+            pass
+        self.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    def next_ids(self) -> tuple[int, int]:
+        """A fresh (Hop-by-Hop, End-to-End) pair."""
+        self._hop_by_hop = (self._hop_by_hop + 1) & 0xFFFFFFFF
+        self._end_to_end = (self._end_to_end + 1) & 0xFFFFFFFF
+        return self._hop_by_hop, self._end_to_end
+
+    def next_hop_by_hop(self) -> int:
+        """For a repetition: a new Hop-by-Hop, the End-to-End stays (RFC 6733 §3)."""
+        return self.next_ids()[0]
+
+    def send(self, frame: bytes | bytearray, hop_by_hop: int, done: AnswerCallback) -> None:
+        """Queue an encoded request; requests of one loop turn leave in one write."""
+        self._waiting[hop_by_hop] = (done, time.perf_counter())
+        self._write(frame)
+
+    def forget(self, hop_by_hop: int) -> bool:
+        """Stop waiting for an answer; False when it has come."""
+        return self._waiting.pop(hop_by_hop, None) is not None
+
+    def _write(self, frame: bytes | bytearray) -> None:
+        self._out.append(frame)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    async def _base_request(self, message: Message, timeout_s: float) -> bytes:
+        hop_by_hop, end_to_end = self.next_ids()
+        message.header.hop_by_hop_identifier = hop_by_hop
+        message.header.end_to_end_identifier = end_to_end
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._base_answer = future
+        self._write(message.as_bytes())
+        try:
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise PeerError(f"{self.identity.host}: no answer to {message.name} within {timeout_s:g} s") from None
+        finally:
+            self._base_answer = None
+
+    def _local_address(self) -> str:
+        assert self._transport is not None
+        return str(self._transport.get_extra_info("sockname")[0])
+
+    # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance, but is one
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = self._splitter.feed(data)
+        except WireError:
+            self.abort()
+            return
+        now = time.perf_counter()
+        for frame in frames:
+            first, second, _, hop_by_hop, _ = _HEAD.unpack_from(frame)
+            if second >> 24 & FLAG_REQUEST:
+                self._answer_request(frame, second & 0xFFFFFF)
+                continue
+            entry = self._waiting.pop(hop_by_hop, None)
+            if entry is not None:
+                entry[0](frame, now - entry[1])
+            elif self._base_answer is not None and second & 0xFFFFFF in (CMD_CER, CMD_DPR):
+                if not self._base_answer.done():
+                    self._base_answer.set_result(frame)
+            else:
+                self.unsolicited += 1
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._base_answer is not None and not self._base_answer.done():
+            self._base_answer.set_exception(PeerError(f"{self.identity.host}: the server closed the connection"))
+        if not self.closed.done():
+            self.closed.set_result(error)
+
+    def _answer_request(self, frame: bytes, command: int) -> None:
+        """DWR and DPR get their answers; anything else a 3001, as an element that serves no other command."""
+        request = Message.from_bytes(frame)
+        answer = request.to_answer()
+        answer.origin_host = self.identity.host.encode()
+        answer.origin_realm = self.identity.realm.encode()
+        answer.result_code = RESULT_SUCCESS if command in (CMD_DWR, CMD_DPR) else 3001
+        if command not in (CMD_DWR, CMD_DPR):
+            answer.header.is_error = True
+            session_id = getattr(request, "session_id", None)
+            if session_id is not None:
+                answer.session_id = session_id
+        self._write(answer.as_bytes())
+
+
+def _cer(identity: Identity, address: str) -> Message:
+    request = CapabilitiesExchangeRequest()
+    request.origin_host = identity.host.encode()
+    request.origin_realm = identity.realm.encode()
+    request.host_ip_address = [address]
+    request.vendor_id = VENDOR_3GPP
+    request.product_name = identity.product
+    request.supported_vendor_id = [VENDOR_3GPP]
+    request.auth_application_id = [APP_CREDIT_CONTROL]
+    return request
+
+
+def _dpr(identity: Identity) -> Message:
+    request = DisconnectPeerRequest()
+    request.origin_host = identity.host.encode()
+    request.origin_realm = identity.realm.encode()
+    request.disconnect_cause = 2  # DO_NOT_WANT_TO_TALK_TO_YOU
+    return request
+
+
+def dwr(identity: Identity) -> Message:
+    """A watchdog request, for an element that has been idle (RFC 3539 §3.4.1)."""
+    request = DeviceWatchdogRequest()
+    request.origin_host = identity.host.encode()
+    request.origin_realm = identity.realm.encode()
+    return request
+
+
+def _result(frame: bytes) -> tuple[int, str]:
+    code, text = 0, ""
+    for avp, vendor, at, end in avps(frame):
+        if avp == AVP_RESULT_CODE and not vendor:
+            code = u32(frame, at)
+        elif avp == AVP_ERROR_MESSAGE and not vendor:
+            text = frame[at:end].decode("utf-8", "replace")
+    return code, text
+
+
+__all__ = ["AnswerCallback", "DiameterPeer", "Identity", "PeerError", "dwr", "read_head"]

@@ -1,0 +1,89 @@
+"""What a network element asks, as plain values; `dialects.py` turns it into octets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+REASON_THRESHOLD, REASON_QHT, REASON_FINAL, REASON_EXHAUSTED, REASON_VALIDITY = 0, 1, 2, 3, 4
+"""Reporting-Reason (TS 32.299 §7.2.175)."""
+REASONS_OF_THE_UNITS = frozenset((REASON_THRESHOLD, REASON_EXHAUSTED))
+"""These stand in Used-Service-Unit, the others in the MSCC."""
+
+
+class Element(StrEnum):
+    """A kind of network element; the value is the first label of its Origin-Host."""
+
+    PGW = "pgw"
+    IMS = "ims"
+    MSC = "msc"
+    SMSC = "smsc"
+    MMSC = "mmsc"
+
+
+class Kind(StrEnum):
+    """CC-Request-Type (RFC 8506 §8.3)."""
+
+    INITIAL = "I"
+    UPDATE = "U"
+    TERMINATION = "T"
+    EVENT = "E"
+
+
+CC_REQUEST_TYPES = {Kind.INITIAL: 1, Kind.UPDATE: 2, Kind.TERMINATION: 3, Kind.EVENT: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """One line of the provisioning file."""
+
+    msisdn: str
+    imsi: str
+    package: str = "MAXI"
+    credit: str = "20.00"
+    """EUR, as text: what the provisioning file says."""
+    limit: str = ""
+    """EUR; "" = the system's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the subscriber is: the serving network, and the number of its switch."""
+
+    id: str
+    """"home", "eu" or "world"."""
+    plmn: str
+    switch_number: str
+    """E.164 digits of the serving MSC/VLR."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePart:
+    """One MSCC of a request. Units are octets, seconds or messages, as the element counts them."""
+
+    rating_group: int | None
+    used: int | None = None
+    """None = no Used-Service-Unit."""
+    wanted: int | None = None
+    """None = no Requested-Service-Unit; 0 = an empty one, the server decides how much."""
+    reason: int | None = None
+    """Reporting-Reason, put where the standard has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    element: Element
+    kind: Kind
+    session_id: str
+    number: int
+    at: int
+    """Event-Timestamp, Unix seconds."""
+    subscriber: Subscriber
+    place: Place
+    parts: tuple[ServicePart, ...]
+    other_party: str = ""
+    """E.164 digits (or a short number) of the other side; "" for data."""
+    incoming: bool = False
+    charging_id: int = 1
+    size_octets: int = 0
+    """Of a multimedia message."""

