@@ -1,12 +1,12 @@
 """A private redis-server in the data folder, for installations that name no Redis of their own.
 
-- One owner: the process that holds `redis/owner.lock` starts the server and ends it, by its process id. Others with the same
-  data folder (CLI commands while `ocs serve` runs) find it through `redis/server.json` and hold `redis/users.lock` shared, so
-  that the owner waits for them before it ends the server.
-- The kernel ends it when its owner dies, even by SIGKILL (PR_SET_PDEATHSIG). What a crash of another kind left behind is
-  recognised as ours by the configuration file on its command line, and stopped before a new one is started.
-- Reachable only through a Unix socket that no other user may open; where the folder's path is too long for one, through a
-  loopback port with a password.
+- One owner: the process that holds `redis/owner.lock` starts the server and ends it, by its process id. Others with
+  the same data folder (CLI commands while `ocs serve` runs) find it through `redis/server.json` and hold
+  `redis/users.lock` shared, so that the owner waits for them before it ends the server.
+- The kernel ends it when its owner dies, even by SIGKILL (PR_SET_PDEATHSIG). What a crash of another kind left behind
+  is recognised as ours by the configuration file on its command line, and stopped before a new one is started.
+- Reachable only through a Unix socket that no other user may open; where the folder's path is too long for one,
+  through a loopback port with a password.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class EmbeddedRedis:
         return self._owner_lock is not None
 
     def acquire(self, *, must_own: bool = False) -> str:
-        """The URL of the running server, started if need be. With `must_own` waits for another owner to end (`ocs serve`)."""
+        """The URL of the running server, started if need be. With `must_own` waits for another owner to end (`ocs
+        serve`).
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         end = time.monotonic() + LOCK_TIMEOUT_S
         while time.monotonic() < end:
@@ -176,8 +178,8 @@ class EmbeddedRedis:
             raise EmbeddedRedisError(f"{binary} is Redis {version[0]}.{version[1]}; at least 6.2 is needed")
         if version < (7, 0) and (self._folder / _AOF_OF_7).exists():
             raise EmbeddedRedisError(
-                f"{self._folder} was written by Redis 7 or later, and {binary} is {version[0]}.{version[1]}, which would start "
-                "with an empty ledger; install Redis 7 or later, or name it by redis.url"
+                f"{self._folder} was written by Redis 7 or later, and {binary} is {version[0]}.{version[1]}, which "
+                "would start with an empty ledger; install Redis 7 or later, or name it by redis.url"
             )
         url, lines = self._address()
         config = self._folder / "redis.conf"

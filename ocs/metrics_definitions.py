@@ -1,6 +1,7 @@
 """Every metric the server has: name, kind, help, labels. Dashboards and alerts are tested against this table.
 
-Labels are bounded: fixed words, result codes, catalogue services and the allow-list's peers; anything else becomes "other".
+Labels are bounded: fixed words, result codes, catalogue services and the allow-list's peers; anything else becomes
+"other".
 """
 
 from __future__ import annotations

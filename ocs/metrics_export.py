@@ -1,7 +1,7 @@
 """All processes' numbers together, for Prometheus.
 
-Each process keeps its snapshot in `<role>-<pid>.json` of one folder. When a process ends, its counts go into the total of the
-ended ones (counters must not fall) and its gauges go.
+Each process keeps its snapshot in `<role>-<pid>.json` of one folder. When a process ends, its counts go into the
+total of the ended ones (counters must not fall) and its gauges go.
 """
 
 from __future__ import annotations

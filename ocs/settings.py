@@ -1,10 +1,11 @@
 """Settings of the server: one TOML file, overridden by environment variables, validated whole before anything starts.
 
-Every mistake is reported at once as place (file or variable), key, value and what is allowed. Unknown keys are mistakes too.
+Every mistake is reported at once as place (file or variable), key, value and what is allowed. Unknown keys are
+mistakes too.
 
 - `OCS_<SECTION>_<KEY>` overrides `[section] key`, e.g. OCS_REDIS_URL, OCS_DIAMETER_LISTEN (a list is comma-separated).
-- `server.data_dir` is relative to the current folder; `server.catalogue` is relative to the folder of the file that names it
-  (to the current folder when it comes from the environment).
+- `server.data_dir` is relative to the current folder; `server.catalogue` is relative to the folder of the file that
+  names it (to the current folder when it comes from the environment).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The settings' shape: one model a section of config/ocs.toml. A field's description says what is allowed, and is what a
-mistake's message shows.
+"""The settings' shape: one model a section of config/ocs.toml. A field's description says what is allowed, and is
+what a mistake's message shows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -149,19 +148,6 @@ class ServerSection(Section):
         default="data", min_length=1, description="a folder of its own, relative to the current folder"
     )
     catalogue: str = Field(default="catalogue.toml", min_length=1, description="a file, relative to this file's folder")
-    timezone: str = Field(
-        default="Europe/Ljubljana",
-        description="a time zone of the IANA data base: whose calendar month the limits follow",
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (OSError, ValueError) as error:
-            raise ValueError("is no time zone") from error
-        return name
 
 
 class Settings(Section):
@@ -192,7 +178,3 @@ class Settings(Section):
     @property
     def data_dir(self) -> Path:
         return Path(self.server.data_dir)
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.server.timezone)

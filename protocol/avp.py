@@ -137,9 +137,7 @@ def encode_avp(code: int, vendor: int, flags: int, payload: bytes) -> bytes:
     """Header, payload, padding. The V bit is set from `vendor`, whatever `flags` says."""
     size = len(payload)
     if vendor:
-        return (
-            _THREE.pack(code, (flags | FLAG_VENDOR) << 24 | size + 12, vendor) + payload + PADDING[size & 3]
-        )
+        return _THREE.pack(code, (flags | FLAG_VENDOR) << 24 | size + 12, vendor) + payload + PADDING[size & 3]
     return _TWO.pack(code, (flags & ~FLAG_VENDOR) << 24 | size + 8) + payload + PADDING[size & 3]
 
 

@@ -193,9 +193,7 @@ class Codec(Generic[T]):
     def write(self, message: T) -> bytes:
         """The AVPs of `message` in the order its class declares them."""
         parts: list[bytes] = []
-        for value, (kind, prefix, flags_length, repeated, extra) in zip(
-            self._get(message), self._writers, strict=True
-        ):
+        for value, (kind, prefix, flags_length, repeated, extra) in zip(self._get(message), self._writers, strict=True):
             if value is None:
                 continue
             if repeated:
@@ -245,7 +243,9 @@ def _field(cls: type, name: str, hint: Any, slot: int, rules: Rules) -> Field:
         assert kind == Kind.GROUPED, f"{cls.__name__}.{name} is a group here but {kind.name} in the dictionary"
         group = compile_group(inner, rules)
     elif kind != Kind.RAW and name not in rules.payload:
-        assert kind in _TYPES[inner], f"{cls.__name__}.{name} is {inner.__name__} here but {kind.name} in the dictionary"
+        assert kind in _TYPES[inner], (
+            f"{cls.__name__}.{name} is {inner.__name__} here but {kind.name} in the dictionary"
+        )
     return Field(
         attribute=name,
         definition=definition,

@@ -216,9 +216,7 @@ def encode_ccr(
     request: CreditControlRequest, *, hop_by_hop: int, end_to_end: int, retransmitted: bool = False
 ) -> bytes:
     flags = FLAG_REQUEST | FLAG_PROXIABLE | (FLAG_RETRANSMITTED if retransmitted else 0)
-    return build(
-        _CCR.write(request), flags, COMMAND_CREDIT_CONTROL, APPLICATION_CREDIT_CONTROL, hop_by_hop, end_to_end
-    )
+    return build(_CCR.write(request), flags, COMMAND_CREDIT_CONTROL, APPLICATION_CREDIT_CONTROL, hop_by_hop, end_to_end)
 
 
 def decode_cca(frame: bytes, header: Header) -> CreditControlAnswer:

@@ -59,7 +59,9 @@ class FrameReader:
         version = buffer[position]
         if version != VERSION:
             raise DiameterError(
-                ResultCode.UNSUPPORTED_VERSION, f"Diameter version {version} is not supported; send version 1", close=True
+                ResultCode.UNSUPPORTED_VERSION,
+                f"Diameter version {version} is not supported; send version 1",
+                close=True,
             )
         raise DiameterError(
             ResultCode.INVALID_MESSAGE_LENGTH,

@@ -94,7 +94,7 @@ def _marker(index: int, field: Field) -> Value:
         return _U64_MARK + index
     if field.kind == "time":
         return _TIME_MARK + index
-    if field.width < 4:
+    if field.width < 3:
         raise ValueError(f"field {field.name!r}: a text of {field.width} octets is too short to be found again")
     return f"~{index:02x}".ljust(field.width, "~")
 

@@ -34,6 +34,9 @@ _NOT_NOW = ("LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY", "BUS
 _ELSEWHERE = ("MOVED", "ASK ")
 """Errors of a node that does not hold the slot (Redis Cluster)."""
 
+command: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+"""RESP of one command. (The library's own annotation allows only one part.)"""
+
 Answer = Any
 """bytes, int, list, None, a hiredis.ReplyError, or LedgerUnavailable."""
 
@@ -49,7 +52,14 @@ class Request:
     __slots__ = ("answers", "callback", "command", "expires", "lane", "operation", "sent", "slot", "taken", "wait_for")
 
     def __init__(
-        self, command: bytes, callback: Callable[[Answer], None], operation: str, expires: float, slot: int, lane: int, wait_for: int
+        self,
+        command: bytes,
+        callback: Callable[[Answer], None],
+        operation: str,
+        expires: float,
+        slot: int,
+        lane: int,
+        wait_for: int,
     ) -> None:
         self.command = command
         self.callback = callback
@@ -177,7 +187,9 @@ class RedisConnection(asyncio.Protocol):
             under_way.popleft()
             if request.wait_for:
                 first = request.answers[0]
-                if not isinstance(first, hiredis.ReplyError) and (not isinstance(answer, int) or answer < request.wait_for):
+                if not isinstance(first, hiredis.ReplyError) and (
+                    not isinstance(answer, int) or answer < request.wait_for
+                ):
                     self._metrics.ledger_error("replica")
                     request.give(LedgerUnavailable("too few replicas have the write"))
                     continue
@@ -254,12 +266,14 @@ class RedisConnection(asyncio.Protocol):
             transport, _ = await self._loop.create_connection(lambda: self, *self._address, ssl=self._tls)
         self._transport = transport
         self._metrics.connected(1)
-        commands = [hiredis.pack_command((b"AUTH", *self._auth))] if self._auth else []
+        commands = [command((b"AUTH", *self._auth))] if self._auth else []
         if self._database:
-            commands.append(hiredis.pack_command((b"SELECT", self._database)))
-        for command in (*commands, *self._scripts):
+            commands.append(command((b"SELECT", self._database)))
+        for each in (*commands, *self._scripts):
             answered: asyncio.Future[Answer] = self._loop.create_future()
-            self._put(Request(command, partial(resolve, answered), "load", self._loop.time() + CONNECT_TIMEOUT_S, -1, 0, 0))
+            self._put(
+                Request(each, partial(resolve, answered), "load", self._loop.time() + CONNECT_TIMEOUT_S, -1, 0, 0)
+            )
             answer = await answered
             if isinstance(answer, LedgerUnavailable | hiredis.ReplyError):
                 raise ConnectionError(str(answer))

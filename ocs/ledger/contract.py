@@ -226,7 +226,15 @@ class AccountLedger(Protocol):
     """The rare side, for care staff, provisioning and the housekeeper."""
 
     async def open_account(
-        self, *, msisdn: str, imsi: str, credit_micro_eur: int, package: PackageTerms | None, now: int, month: int, entropy: int
+        self,
+        *,
+        msisdn: str,
+        imsi: str,
+        credit_micro_eur: int,
+        package: PackageTerms | None,
+        now: int,
+        month: int,
+        entropy: int,
     ) -> str:
         """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns its id.
 
@@ -236,14 +244,23 @@ class AccountLedger(Protocol):
         """
 
     async def top_up(
-        self, account_id: str, *, amount_micro_eur: int, reference: str, packages: Sequence[PackageTerms], now: int, month: int
+        self,
+        account_id: str,
+        *,
+        amount_micro_eur: int,
+        reference: str,
+        packages: Sequence[PackageTerms],
+        now: int,
+        month: int,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was applied before.
 
         LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated), "range", "unknown".
         """
 
-    async def activate_package(self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int) -> bool:
+    async def activate_package(
+        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
+    ) -> bool:
         """Debit the price, replace the package's buckets by fresh ones. False = this reference was applied before.
 
         LedgerError: "credit", "state", "unknown".
@@ -254,7 +271,7 @@ class AccountLedger(Protocol):
     async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None: ...
 
     async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
-        """"active" or "blocked" (HOT-ACC-11)."""
+        """ "active" or "blocked" (HOT-ACC-11)."""
 
     async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
 

@@ -10,7 +10,7 @@ class LedgerMetrics(Protocol):
         """One answered script call: "charge", "top_up", "sweep" …"""
 
     def ledger_error(self, kind: str) -> None:
-        """"timeout", "lost" (connection), "script", "moved" (cluster) or "overflow" (pipeline full)."""
+        """ "timeout", "lost" (connection), "script", "moved" (cluster) or "overflow" (pipeline full)."""
 
     def connected(self, connections: int) -> None:
         """Connections to Redis that are usable now."""

@@ -31,9 +31,13 @@ Address = str | tuple[str, int]
 class Nodes:
     """Routes requests to the node of their partition; follows the cluster when slots move or a replica takes over."""
 
-    def __init__(self, url: str, keys: Keys, settings: LedgerSettings, scripts: Sequence[bytes], metrics: LedgerMetrics) -> None:
+    def __init__(
+        self, url: str, keys: Keys, settings: LedgerSettings, scripts: Sequence[bytes], metrics: LedgerMetrics
+    ) -> None:
         options: dict[str, Any] = dict(parse_url(url))
-        self._first: Address = options["path"] if "path" in options else (options.get("host", "localhost"), options.get("port", 6379))
+        self._first: Address = (
+            options["path"] if "path" in options else (options.get("host", "localhost"), options.get("port", 6379))
+        )
         user, password = options.get("username"), options.get("password")
         self._auth = [part.encode() for part in (user, password) if part] if password else None
         self._database = int(options.get("db", 0))
@@ -91,9 +95,11 @@ class Nodes:
         where = self._first if address is None else address
         if isinstance(where, str):
             return redis.asyncio.Redis.from_url(self._url, socket_timeout=2)
-        options = dict(parse_url(self._url))
+        options: dict[str, Any] = dict(parse_url(self._url))
         options.pop("connection_class", None)
-        options.update(host=where[0], port=where[1], socket_timeout=2, socket_connect_timeout=2, ssl=self._tls is not None)
+        options.update(
+            host=where[0], port=where[1], socket_timeout=2, socket_connect_timeout=2, ssl=self._tls is not None
+        )
         return redis.asyncio.Redis(**options)
 
     def addresses(self) -> list[Address]:
@@ -103,7 +109,7 @@ class Nodes:
         """[(first slot, last slot, master's address)]; one range for a single node."""
         async with self.client(address) as client:
             try:
-                ranges: Any = await client.execute_command("CLUSTER SLOTS")
+                ranges: Any = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
             except ResponseError as error:
                 if "cluster support disabled" not in str(error):
                     raise
@@ -111,12 +117,8 @@ class Nodes:
                 return [(0, 16_383, address)]
         self.is_cluster = True
         slots: list[tuple[int, int, Address]] = []
-        for entry in ranges.items() if isinstance(ranges, dict) else ranges:
-            if isinstance(ranges, dict):
-                (first, last), nodes = entry
-                host, port = nodes["primary"][0], nodes["primary"][1]
-            else:
-                first, last, (host, port, *_) = entry[0], entry[1], entry[2]
+        for (first, last), nodes in ranges.items():
+            host, port = nodes["primary"][0], nodes["primary"][1]
             name = host.decode() if isinstance(host, bytes) else host
             slots.append((int(first), int(last), (name or str(self._first[0]), int(port))))
         return slots

@@ -15,6 +15,7 @@ import hiredis
 
 from ocs.ledger import scripts, views, wire
 from ocs.ledger.connection import Answer, Request, resolve
+from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
     CREDIT_CEILING_MICRO_EUR,
     DEFAULT_LIMIT_MICRO_EUR,
@@ -56,7 +57,7 @@ class RedisLedger:
         self._packages = list(packages)
         self._timeout_s = settings.timeout_ms / 1000
         self._replicas = settings.replicas if settings.durability == "replicated" else 0
-        self._wait = hiredis.pack_command((b"WAIT", self._replicas, settings.timeout_ms)) if self._replicas else b""
+        self._wait = pack_command((b"WAIT", self._replicas, settings.timeout_ms)) if self._replicas else b""
         self._scripts = scripts.load()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +76,7 @@ class RedisLedger:
         LedgerUnavailable when Redis cannot be reached in time.
         """
         keys = Keys(settings.partitions)
-        loads = [hiredis.pack_command((b"SCRIPT", b"LOAD", script.source)) for script in scripts.load().values()]
+        loads = [pack_command((b"SCRIPT", b"LOAD", script.source)) for script in scripts.load().values()]
         nodes = Nodes(url, keys, settings, loads, metrics or NoMetrics())
         await nodes.start(connect_timeout_s)
         ledger = cls(nodes, keys, settings, packages)
@@ -102,7 +103,7 @@ class RedisLedger:
         for address in self._nodes.addresses():
             async with self._nodes.client(address) as client:
                 try:
-                    found: dict[str, str] = await client.config_get("append*")
+                    found = await client.config_get("append*")
                 except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
                     log.warning("cannot ask Redis at %s how it stores: %s", address, error)
                     continue
@@ -121,10 +122,16 @@ class RedisLedger:
         account_id = request.account_id.encode()
         partition = self._keys.partition_of_account(request.account_id)
         keys = self._keys.by_partition[partition]
-        command = hiredis.pack_command(
+        command = pack_command(
             (
                 *(b"EVALSHA", self._scripts["charge"].sha, 5),
-                *(keys.account + account_id, keys.answers + request.session_id.encode(), keys.outbox, keys.sequence, keys.due),
+                *(
+                    keys.account + account_id,
+                    keys.answers + request.session_id.encode(),
+                    keys.outbox,
+                    keys.sequence,
+                    keys.due,
+                ),
                 *(account_id, wire.charge(request, self._settings)),
             )
         )
@@ -160,7 +167,9 @@ class RedisLedger:
 
     async def find_subscriber(self, identity: str) -> str | None:
         partition = self._keys.partition_of_name(identity)
-        answer = await self._ask("find", partition, b"HGET", self._keys.by_partition[partition].subscribers, identity.encode())
+        answer = await self._ask(
+            "find", partition, b"HGET", self._keys.by_partition[partition].subscribers, identity.encode()
+        )
         return answer.decode() if answer else None
 
     async def find_session(self, session_id: str) -> str | None:
@@ -176,19 +185,39 @@ class RedisLedger:
     # -- accounts (AccountLedger)
 
     async def open_account(
-        self, *, msisdn: str, imsi: str, credit_micro_eur: int, package: PackageTerms | None, now: int, month: int, entropy: int
+        self,
+        *,
+        msisdn: str,
+        imsi: str,
+        credit_micro_eur: int,
+        package: PackageTerms | None,
+        now: int,
+        month: int,
+        entropy: int,
     ) -> str:
         account_id = self._keys.new_account_id(msisdn, entropy)
         wire.amount("credit", credit_micro_eur)
         await self._claim_imsi(imsi, account_id)
         keys = self._keys.by_partition[self._keys.partition_of_account(account_id)]
         terms = wire.package(package) if package else False
-        body = (msisdn, imsi, credit_micro_eur, terms, now, month, DEFAULT_LIMIT_MICRO_EUR, now + ACTIVE_S, CREDIT_CEILING_MICRO_EUR)
+        body = (
+            msisdn,
+            imsi,
+            credit_micro_eur,
+            terms,
+            now,
+            month,
+            DEFAULT_LIMIT_MICRO_EUR,
+            now + ACTIVE_S,
+            CREDIT_CEILING_MICRO_EUR,
+        )
         try:
             await self._script("open", account_id, [keys.subscribers, keys.outbox, keys.sequence, keys.due], body)
         except LedgerError:
             partition = self._keys.partition_of_name("i" + imsi)
-            await self._ask("open", partition, b"HDEL", self._keys.by_partition[partition].subscribers, b"i" + imsi.encode())
+            await self._ask(
+                "open", partition, b"HDEL", self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
+            )
             raise
         return account_id
 
@@ -204,12 +233,27 @@ class RedisLedger:
         await self._ask("open", partition, b"HSET", subscribers, name, account_id.encode())
 
     async def top_up(
-        self, account_id: str, *, amount_micro_eur: int, reference: str, packages: Sequence[PackageTerms], now: int, month: int
+        self,
+        account_id: str,
+        *,
+        amount_micro_eur: int,
+        reference: str,
+        packages: Sequence[PackageTerms],
+        now: int,
+        month: int,
     ) -> bool:
         wire.amount("amount", amount_micro_eur, least=1)
         await self._claim_reference(reference, f"{account_id} {amount_micro_eur}")
         keys = self._account_keys(account_id)
-        body = (amount_micro_eur, reference, now, month, now + ACTIVE_S, CREDIT_CEILING_MICRO_EUR, wire.packages(packages))
+        body = (
+            amount_micro_eur,
+            reference,
+            now,
+            month,
+            now + ACTIVE_S,
+            CREDIT_CEILING_MICRO_EUR,
+            wire.packages(packages),
+        )
         answer = await self._script("top_up", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body)
         return answer == b"ok"
 
@@ -223,10 +267,14 @@ class RedisLedger:
         if holder != purpose.encode():
             raise LedgerError("reference", _REFUSALS["reference"])
 
-    async def activate_package(self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int) -> bool:
+    async def activate_package(
+        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
+    ) -> bool:
         keys = self._account_keys(account_id)
         body = (wire.package(package), reference, now, month)
-        answer = await self._script("package", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body)
+        answer = await self._script(
+            "package", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body
+        )
         return answer == b"ok"
 
     async def set_limit(self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int) -> None:
@@ -265,7 +313,9 @@ class RedisLedger:
     async def sweep(self, account_id: str, *, packages: Sequence[PackageTerms], now: int, month: int) -> None:
         keys = self._account_keys(account_id)
         try:
-            await self._script("sweep", account_id, [keys.outbox, keys.sequence, keys.due], (now, month, wire.packages(packages)))
+            await self._script(
+                "sweep", account_id, [keys.outbox, keys.sequence, keys.due], (now, month, wire.packages(packages))
+            )
         except LedgerError as error:
             if error.code != "unknown":
                 raise
@@ -297,7 +347,7 @@ class RedisLedger:
             while True:
                 request = (b"SCAN", cursor, b"MATCH", self._keys.account_pattern(), b"COUNT", SCAN_COUNT)
                 future: asyncio.Future[Answer] = self._loop.create_future()
-                command = hiredis.pack_command(request)
+                command = pack_command(request)
                 connection.send(
                     Request(command, partial(resolve, future), "scan", self._loop.time() + self._timeout_s, 0, 0, 0)
                 )
@@ -332,15 +382,24 @@ class RedisLedger:
             raise LedgerError(word.decode(), _REFUSALS[word.decode()])
         return word
 
-    async def _ask(self, operation: str, partition: int, *command: bytes | str | int, lane: int = 0, durable: bool = False) -> Any:
+    async def _ask(
+        self, operation: str, partition: int, *command: bytes | str | int, lane: int = 0, durable: bool = False
+    ) -> Any:
         future: asyncio.Future[Answer] = self._loop.create_future()
-        packed = hiredis.pack_command(command)
+        packed = pack_command(command)
         expires = self._loop.time() + self._timeout_s
         self._send(packed, partial(resolve, future), operation, partition, lane, expires, durable=durable)
         return _checked(await future)
 
     def _send(
-        self, command: bytes, callback: Any, operation: str, partition: int, lane: int, expires: float, durable: bool = True
+        self,
+        command: bytes,
+        callback: Any,
+        operation: str,
+        partition: int,
+        lane: int,
+        expires: float,
+        durable: bool = True,
     ) -> None:
         wait_for = self._replicas if durable else 0
         if wait_for:
@@ -354,4 +413,3 @@ def _checked(answer: Answer) -> Any:
     if isinstance(answer, hiredis.ReplyError):
         raise LedgerUnavailable(f"Redis refused: {answer}")
     return answer
-

@@ -1,7 +1,8 @@
-"""Towards whom: a party as a network element writes it → E.164 or short number → destination class (HOT-RAT-1 … -4, HOT-RAT-6).
+"""Towards whom: a party as a network element writes it → E.164 or short number → destination class.
 
-The operator's own numbers and prefixes come first; the phonenumbers library knows country and kind of all others, and the
-emergency numbers of every country. Finding a class costs about 100 µs, so `Destinations` remembers the last ones.
+HOT-RAT-1 … -4, HOT-RAT-6. The operator's own numbers and prefixes come first; the phonenumbers library knows country
+and kind of all others, and the emergency numbers of every country. Finding a class costs about 100 µs, so
+`Destinations` remembers the last ones.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from phonenumbers import NumberParseException, PhoneNumberType
 from ocs.rating.countries import NO_COUNTRY
 
 DESTINATIONS_KEPT = 32_768
-"""Called numbers remembered with their class in one worker (about 250 octets each, 8 MB)."""
+"""Called numbers remembered with their class in one worker (about 300 octets each, 10 MB)."""
 COUNTRIES_KEPT = 4096
 """Serving nodes remembered with their country."""
 MAX_PARTY_LENGTH = 256
@@ -24,6 +25,7 @@ MAX_PARTY_LENGTH = 256
 MAX_SHORT_DIGITS = 6
 """HOT-RAT-1: short numbers have at most 6 digits (116 000)."""
 _MAX_E164_DIGITS = 15
+_MAX_COUNTRY_CODE_DIGITS = 3
 _SEPARATORS = str.maketrans("", "", " -.()/\t\u00a0")
 KINDS = {
     "mobile": (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE),
@@ -64,11 +66,12 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A party without its clothes: `number` is E.164 digits without +, a short number, a name in small letters, or ""."""
+    """A party in one form only."""
 
     form: str
     """"e164", "short", "name", "emergency" or "none"."""
     number: str = ""
+    """E.164 digits without +, a short number, a name in small letters, or ""."""
 
 
 @dataclass(slots=True)
@@ -84,20 +87,21 @@ class _Tables:
 
 @lru_cache(maxsize=COUNTRIES_KEPT)
 def country_of_e164(digits: str) -> str | None:
-    """Country of an E.164 number (digits without +), by the numbering plan; the plan's main country when it cannot tell."""
+    """Country of an E.164 number (digits without +); the main country of its numbering plan when that cannot tell."""
     try:
         number = phonenumbers.parse(f"+{digits}")
     except NumberParseException:
         return None
-    found = phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(number.country_code)
+    main = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    found = phonenumbers.region_code_for_number(number) or main
     return None if found in (None, "ZZ") else str(found)
 
 
 def normalise(party: str, country: str, home_country: str) -> Party:
     """tel: and SIP URIs, +, 00 and 0 prefixes, short numbers, names. `country` is where the number was dialled.
 
-    Digits with neither + nor 0 in front are international if the numbering plan knows such a number, as messaging centres write
-    them, else national.
+    Digits with neither + nor 0 in front are international if the numbering plan knows such a number, as messaging
+    centres write them, else national.
     """
     text = party.strip()[:MAX_PARTY_LENGTH].lower()
     if text.startswith("urn:service:sos"):
@@ -127,7 +131,7 @@ def normalise(party: str, country: str, home_country: str) -> Party:
 
 
 def _international(digits: str) -> Party:
-    if not digits.isdigit():
+    if not (digits.isascii() and digits.isdigit()):
         return Party("none")
     return Party("e164", digits) if len(digits) <= _MAX_E164_DIGITS else Party("none")
 
@@ -198,14 +202,13 @@ class Destinations:
     def _e164(self, digits: str) -> Destination | None:
         tables = self._tables
         exact = tables.exact.get(f"+{digits}")
-        if exact is None and digits.startswith(self._home_code):
-            # Networks also write short numbers as if they were national ones: 112 as +386112.
-            short = digits[len(self._home_code) :]
-            exact = tables.exact.get(short) if len(short) <= MAX_SHORT_DIGITS else None
         if exact is not None:
             return Destination(exact, self._home if digits.startswith(self._home_code) else "")
         country = country_of_e164(digits)
         where = "" if country in (None, NO_COUNTRY) else country
+        short = self._short_in_disguise(digits, country)
+        if short is not None:
+            return short
         for length in range(min(len(digits), self._longest), 0, -1):
             by_prefix = tables.prefixes.get(digits[:length])
             if by_prefix is not None:
@@ -215,6 +218,16 @@ class Destinations:
         by_kind = self._kind(digits) if country == self._home else None
         id_ = by_kind or tables.countries.get(country) or tables.countries.get("*")
         return Destination(id_, where or "") if id_ else None
+
+    def _short_in_disguise(self, digits: str, country: str | None) -> Destination | None:
+        """Networks also write short numbers as if they were national ones: 112 as +386112."""
+        if country is None or len(digits) > MAX_SHORT_DIGITS + _MAX_COUNTRY_CODE_DIGITS:
+            return None
+        number = digits.removeprefix(str(phonenumbers.country_code_for_region(country)))
+        id_ = self._tables.exact.get(number) if country == self._home else None
+        if id_ is None and phonenumbers.is_emergency_number(number, country):
+            id_ = self._tables.emergency
+        return Destination(id_) if id_ else None
 
     def _kind(self, digits: str) -> str | None:
         return self._tables.kinds.get(phonenumbers.number_type(phonenumbers.parse(f"+{digits}")))

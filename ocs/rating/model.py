@@ -1,4 +1,7 @@
-"""What a catalogue file may say: one strict model per kind of table. Cross-references are checked by `ocs.rating.compile`."""
+"""What a catalogue file may say: one strict model per kind of table.
+
+What the tables say of each other is checked by `compile_parts` and `compile_rates`.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
 MicroEur = Annotated[int, Field(ge=0, le=200_000_000)]
 Unsigned32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Number = Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{3,15}|[0-9]{2,6}|[a-z0-9._@-]*[a-z@][a-z0-9._@-]*)$")]
+BucketName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,24}$")]
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
@@ -148,7 +152,7 @@ class PackageTable(Table):
     price_eur: Amount
     net_eur: Amount
     period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)]
-    bucket: Annotated[dict[str, BucketTable], Field(min_length=1)]
+    bucket: Annotated[dict[BucketName, BucketTable], Field(min_length=1)]
 
 
 class OptionTable(Table):

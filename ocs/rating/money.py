@@ -1,6 +1,6 @@
 """Money: whole micro-EUR in, text out, and never a binary float (HOT-RAT-8).
 
-Amounts people write are EUR with up to 6 decimals ("20.00", "0.006738"), so every one of them is a whole number of micro-EUR.
+Amounts people write are EUR with up to 6 decimals ("20.00", "0.006738"), so each is a whole number of micro-EUR.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def parse_eur(text: str) -> int:
     """ "20.00" → 20000000. Exact; ValueError says what an amount looks like."""
     found = _EUR.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is not an amount in EUR: digits, then at most 6 decimals after a point, such as 20.00")
+        raise ValueError(
+            f"{text!r} is not an amount in EUR: digits, then at most 6 decimals after a point, such as 20.00"
+        )
     sign, whole, decimals = found.groups()
     micro_eur = int(whole) * MICRO + int((decimals or "").ljust(6, "0"))
     if micro_eur > MAX_MICRO_EUR:

@@ -1,7 +1,8 @@
 """Where the subscriber is: home, EU or a roaming zone, by the serving network (HOT-RAT-1, HOT-ROA-1).
 
-The serving PLMN decides (3GPP-SGSN-MCC-MNC, or the PLMN inside 3GPP-User-Location-Info: `plmn_from_user_location_info`), else the
-E.164 address of the serving MSC or VLR, else the catalogue's default. TS 29.061 §16.4.7.2, TS 29.274 §8.21, ITU-T E.212.
+The serving PLMN decides (3GPP-SGSN-MCC-MNC, or the PLMN inside 3GPP-User-Location-Info: see
+`plmn_from_user_location_info`), else the E.164 address of the serving MSC or VLR, else the catalogue's default.
+TS 29.061 §16.4.7.2, ITU-T E.212.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _ULI_PLMNS = {
 
 
 def plmn_from_user_location_info(octets: bytes) -> str | None:
-    """MCC and MNC digits of 3GPP-User-Location-Info, e.g. "29340"; None when the type is unknown or the value makes no sense.
+    """MCC and MNC digits of 3GPP-User-Location-Info, e.g. "29340"; None when its type or its digits make no sense.
 
     The cell's PLMN counts before the area's; a value that is cut short after its area still gives the area's.
     """

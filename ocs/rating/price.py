@@ -1,8 +1,8 @@
 """Prices as the ledger computes them: exact integers, no intermediate value at or above 2^53 (HOT-RAT-8, HOT-PKG-5).
 
-A price list says "6,900 micro-EUR per MB, charged by the kB". `compile_price` reduces that to one fraction num/den per unit and
-checks, once and for the longest session there can be, every product the ledger will ever form: Redis computes in doubles, which
-are exact below 2^53 only. The functions here are the reference: the ledger's script does the same steps in the same order.
+A price list says "6,900 micro-EUR per MB, charged by the kB". `compile_price` reduces that to one fraction num/den per
+unit and checks, once and for the longest session there can be, every product the ledger will ever form: Redis computes
+in doubles, which are exact below 2^53 only. The functions here are the reference for the ledger's script.
 
     R(T): billable units of T raw units (HOT-PKG-5: rounded up per session)      billable_units
     M(c) = (c div den)·num + round((c mod den)·num / den)                         cost_micro_eur
@@ -43,7 +43,7 @@ def compile_price(
     flat: bool = False,
     rounding: str = "half_up",
 ) -> PriceTerms:
-    """`micro_eur` for `quantity` units, charged by a first step and then whole next steps; `flat`: `micro_eur` per session.
+    """`micro_eur` for `quantity` units, charged by a first step and then whole next steps; `flat`: per session.
 
     PriceError says which bound of the ledger's arithmetic the price breaks.
     """
@@ -114,9 +114,10 @@ def cost_micro_eur(terms: PriceTerms, credit_units: int) -> int:
 
 
 def affordable_units(terms: PriceTerms, already_units: int, micro_eur: int) -> int:
-    """The most billable units that `micro_eur` still pays after `already_units` of the same session (0 if it pays none).
+    """The most billable units that `micro_eur` still pays after `already_units` of the same session.
 
-    Within a block of den units costs run from 0 to num, so the block is found by one division and the place in it by another.
+    Within a block of den units costs run from 0 to num, so the block is found by one division and the place in it by
+    another. 0 when it pays none.
     """
     if micro_eur < 0:
         return 0

@@ -1,4 +1,4 @@
-"""Mistakes in the catalogue, gathered: all of them are reported at once, each with file, key, value and what is allowed."""
+"""Mistakes in the catalogue, all reported at once: each with file, key, value and what is allowed."""
 
 from __future__ import annotations
 

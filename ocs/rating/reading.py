@@ -23,6 +23,7 @@ _PATTERNS = {
     "plmn": "5 or 6 digits of MCC and MNC, such as 29340",
     "numbers": "+ and country code, a short number of 2 to 6 digits, or a name in small letters",
     "prefixes": "+ and the first digits of a number, such as +38690",
+    "bucket": "named with at most 24 letters, digits, - and _",
     "eur": "EUR with a point and at most 6 decimals, in quotes, such as 9.99",
     "apn": "an APN in small letters, without its .mnc….mcc….gprs ending",
 }
@@ -31,8 +32,7 @@ _T = TypeVar("_T", bound=Table)
 
 @dataclass(slots=True)
 class Tables:
-    """The file's tables that are right in themselves, and the identifiers of all, so that a reference to a wrong one is no
-    second mistake."""
+    """The tables that are right in themselves, and the identifiers of all: a reference to a wrong one is no mistake."""
 
     general: General | None = None
     sections: dict[str, dict[str, Table]] = field(default_factory=dict)
@@ -71,7 +71,9 @@ def read_tables(path: Path, problems: Problems) -> Tables:
 def _read_toml(path: Path, file: str) -> dict[str, object]:
     try:
         if path.stat().st_size > MAX_FILE_OCTETS:
-            raise CatalogueError([Problem(file, "", "", f"is larger than {MAX_FILE_OCTETS} octets; is it a catalogue?")])
+            raise CatalogueError(
+                [Problem(file, "", "", f"is larger than {MAX_FILE_OCTETS} octets; is it a catalogue?")]
+            )
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CatalogueError([Problem(file, "", "", f"cannot be read: {error.strerror}")]) from error

@@ -1,6 +1,6 @@
 """What rating is asked and what it answers: plain values, no I/O.
 
-Rating is a pure function: (what is used, where, towards whom) → (which service policy, which price, which included units).
+Rating is a pure function: (what is used, where, towards whom) → (service policy, price, which included units may pay).
 Units are octets, seconds or messages; prices are micro-EUR (HOT-RAT-1, HOT-RAT-8).
 """
 
@@ -55,9 +55,9 @@ class UseEvent:
 class PriceTerms:
     """A price made ready for the ledger; every product in it is < 2^53, checked when the catalogue loads.
 
-    Use of T raw units of a session is billed as R(T) billable units: R(0) = 0, first for T ≤ first, then whole next-steps
-    (HOT-PKG-5); with `flat`, R(T) = 1 for any T > 0 (a price per call). c credit-paid billable units of a session cost
-    M(c) = round(c · num / den) micro-EUR, rounded once per session and price in the direction `rounding`.
+    Use of T raw units of a session is billed as R(T) billable units: R(0) = 0, first for T ≤ first, then whole
+    next-steps (HOT-PKG-5); with `flat`, R(T) = 1 for any T > 0 (a price per call). c credit-paid billable units of a
+    session cost M(c) = round(c · num / den) micro-EUR, rounded once per session and price in the direction `rounding`.
     """
 
     id: str
@@ -83,6 +83,8 @@ class QuotaPolicy:
     """Volume-, Time- or Unit-Quota-Threshold; 0 = none."""
     holding_s: int
     """Quota-Holding-Time; 0 = none."""
+    threshold_percent: int = 0
+    """`threshold` as a share of the grant, for a grant that is not the default one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,14 @@ class RatedUse:
     quota: QuotaPolicy
     price: PriceTerms
     buckets: tuple[str, ...]
-    """Ids of the package buckets that may pay for this use, in order (e.g. "MAXI.data"); included units go before credit (HOT-PKG-3)."""
+    """Ids of the package buckets that may pay for this use, in order (e.g. "MAXI.data"), before credit (HOT-PKG-3)."""
     always: bool
-    """Emergency, freephone, help centre: granted whatever the account's state, credit, bars or limit (HOT-RAT-2, -3)."""
+    """Emergency, freephone, help centre: granted whatever the state, credit, bars or limit (HOT-RAT-2, -3)."""
     bars: tuple[str, ...]
-    """The subscriber's bars that forbid this use, of "roaming", "international", "international-sms", "premium", "data" (HOT-CC-5)."""
+    """The subscriber's bars that forbid this use (HOT-CC-5).
+
+    "roaming", "international", "international-sms", "premium" or "data".
+    """
 
 
 class Unrateable(Exception):

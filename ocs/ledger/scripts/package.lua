@@ -6,7 +6,7 @@
 
 local id, q = ARGV[1], unpack_doc(ARGV[2])
 local terms, reference, now, month = unpack(q, 1, 4)
-if redis.call('HEXISTS', KEYS[2], 'package:' .. reference) == 1 then return 'again' end
+if redis.call('HEXISTS', KEYS[2], 'package:' .. id .. ' ' .. reference) == 1 then return 'again' end
 local document = redis.call('GET', KEYS[1])
 if not document then return 'unknown' end
 local acc = unpack_doc(document)
@@ -18,6 +18,6 @@ roll_month(acc, month)
 start_period(acc, terms, now, now, id, events)
 plan_anew(acc, KEYS[5], id)
 redis.call('SET', KEYS[1], pack(acc))
-redis.call('HSET', KEYS[2], 'package:' .. reference, id)
+redis.call('HSET', KEYS[2], 'package:' .. id .. ' ' .. reference, id)
 journal_all(KEYS[4], KEYS[3], events)
 return 'ok'

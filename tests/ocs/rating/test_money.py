@@ -55,7 +55,9 @@ def test_hot_rat_8_amounts_as_people_write_them(text: str, micro_eur: int, print
     assert format_eur(micro_eur) == printed
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1,50", "1.", ".5", "1.0000001", "1e3", "0x10", "1 000", "--1", "٣", "nan", "1\n2"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "1,50", "1.", ".5", "1.0000001", "1e3", "0x10", "1 000", "--1", "٣", "nan", "1\n2"]
+)
 def test_hot_rat_8_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match="at most 6 decimals"):
         parse_eur(text)
@@ -66,8 +68,6 @@ def test_hot_rat_8_an_amount_beyond_the_ledgers_range_is_refused() -> None:
         parse_eur("9999999999.00")
 
 
-@pytest.mark.parametrize(
-    ("gross", "net"), [("6.99", "5.73"), ("9.99", "8.19"), ("13.99", "11.47"), ("14.99", "12.29")]
-)
+@pytest.mark.parametrize(("gross", "net"), [("6.99", "5.73"), ("9.99", "8.19"), ("13.99", "11.47"), ("14.99", "12.29")])
 def test_hot_pkg_1_listed_net_prices_follow_from_gross_and_22_percent_vat(gross: str, net: str) -> None:
     assert format_eur(round_to_cent(net_micro_eur(parse_eur(gross)))) == net

@@ -102,7 +102,15 @@ def test_hot_pkg_5_reports_do_not_matter_only_the_session_total(terms: PriceTerm
 
 @pytest.mark.parametrize(
     ("first", "next_", "raw", "billed"),
-    [(60, 1, 1, 60), (60, 1, 61, 61), (60, 60, 61, 120), (60, 60, 60, 60), (1, 1, 7, 7), (1024, 1024, 1, 1024), (30, 10, 31, 40)],
+    [
+        (60, 1, 1, 60),
+        (60, 1, 61, 61),
+        (60, 60, 61, 120),
+        (60, 60, 60, 60),
+        (1, 1, 7, 7),
+        (1024, 1024, 1, 1024),
+        (30, 10, 31, 40),
+    ],
 )
 def test_hot_pkg_5_intervals_of_the_price_list(first: int, next_: int, raw: int, billed: int) -> None:
     terms = compile_price("p", unit=Unit.SECONDS, micro_eur=60, quantity=60, first=first, next_=next_)
@@ -111,7 +119,11 @@ def test_hot_pkg_5_intervals_of_the_price_list(first: int, next_: int, raw: int,
 
 def test_hot_pkg_5_a_price_per_call_is_paid_once() -> None:
     terms = compile_price("p", unit=Unit.SECONDS, micro_eur=1_500_000, quantity=60, flat=True)
-    assert [cost_micro_eur(terms, billable_units(terms, seconds)) for seconds in (0, 1, 3600)] == [0, 1_500_000, 1_500_000]
+    assert [cost_micro_eur(terms, billable_units(terms, seconds)) for seconds in (0, 1, 3600)] == [
+        0,
+        1_500_000,
+        1_500_000,
+    ]
 
 
 def test_one_megabyte_by_the_kilobyte_costs_the_listed_price() -> None:

@@ -1,0 +1,76 @@
+"""Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47; digest §3.2).
+
+"m" + MSISDN digits or "i" + IMSI digits. A SIP URI or NAI counts when its user part is a number.
+"""
+
+from __future__ import annotations
+
+from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
+
+E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
+MAX_DIGITS = 15
+"""ITU-T E.164 and E.212 alike."""
+_SCHEMES = ("sips:", "sip:", "tel:")
+
+
+def identities(request: CreditControlRequest) -> list[str]:
+    """Subscriber ids of the request, the most telling first: MSISDN, then IMSI; empty when it carries none that we can read."""
+    given = request.subscription_id
+    if not given and request.service_information is not None:
+        given = request.service_information.subscription_id
+    found = [
+        identity for each in given if (identity := _identity(each.subscription_id_type, each.subscription_id_data))
+    ]
+    for extension in request.subscription_id_extension:
+        found.extend(_from_extension(extension))
+    if len(found) > 1:
+        found = sorted(dict.fromkeys(found), key=lambda identity: identity[0] == "i")
+    return found
+
+
+def has_subscriber(request: CreditControlRequest) -> bool:
+    """Whether the request names a subscriber at all, readable or not."""
+    information = request.service_information
+    return bool(
+        request.subscription_id
+        or request.subscription_id_extension
+        or (information is not None and information.subscription_id)
+    )
+
+
+def _from_extension(extension: SubscriptionIdExtension) -> list[str]:
+    pairs = (
+        (E164, extension.subscription_id_e164),
+        (IMSI, extension.subscription_id_imsi),
+        (SIP_URI, extension.subscription_id_sip_uri),
+        (NAI, extension.subscription_id_nai),
+    )
+    return [identity for kind, data in pairs if data and (identity := _identity(kind, data))]
+
+
+def _identity(kind: int, data: str) -> str | None:
+    if kind == E164:
+        return _named("m", data.lstrip("+"))
+    if kind == IMSI:
+        return _named("i", data)
+    if kind == SIP_URI:
+        user = _user_part(data)
+        return _named("m", user[1:]) if user.startswith("+") else _named("m", user)
+    if kind == NAI:
+        # TS 23.003 §19.3: "0" + IMSI for EAP-AKA, or the bare IMSI.
+        user = data.partition("@")[0]
+        return _named("i", user[1:] if len(user) == MAX_DIGITS + 1 else user)
+    return None
+
+
+def _user_part(uri: str) -> str:
+    lowered = uri.lower()
+    for scheme in _SCHEMES:
+        if lowered.startswith(scheme):
+            uri = uri[len(scheme) :]
+            break
+    return uri.partition("@")[0].partition(";")[0]
+
+
+def _named(kind: str, digits: str) -> str | None:
+    return kind + digits if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None

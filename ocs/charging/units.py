@@ -1,0 +1,42 @@
+"""Between Diameter's unit AVPs and amounts in a service's unit (RFC 8506 §8.16–8.25; digest §3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ocs.rating.price import MAX_SESSION_UNITS
+from ocs.rating.types import QuotaPolicy, Unit
+from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
+
+
+def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
+    """The AVP of the service's unit; input and output count as the total when the total is not given."""
+    if unit is Unit.OCTETS:
+        total = units.cc_total_octets
+        if total is None and (units.cc_input_octets is not None or units.cc_output_octets is not None):
+            total = (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
+        return total
+    return units.cc_time if unit is Unit.SECONDS else units.cc_service_specific_units
+
+
+def used(reports: Sequence[UsedServiceUnit], unit: Unit) -> int:
+    """Sum of the reports, at most what a session can hold: beyond it the ledger's arithmetic would not be exact."""
+    total = 0
+    for report in reports:
+        total += _amount(report, unit) or 0
+    return min(total, MAX_SESSION_UNITS[unit])
+
+
+def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy) -> int | None:
+    """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None = nothing."""
+    if request is None:
+        return None
+    return min(_amount(request, unit) or quota.default, quota.maximum)
+
+
+def granted(amount: int, unit: Unit) -> GrantedServiceUnit:
+    if unit is Unit.OCTETS:
+        return GrantedServiceUnit(cc_total_octets=amount)
+    if unit is Unit.SECONDS:
+        return GrantedServiceUnit(cc_time=amount)
+    return GrantedServiceUnit(cc_service_specific_units=amount)

@@ -1,0 +1,173 @@
+"""What is used, where, and towards whom: the rating input that a request carries, per service context.
+
+TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); where each fact stands: digest §3.9–3.14.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ocs.rating.place import plmn_from_user_location_info
+from ocs.rating.types import Context, Direction, UseEvent
+from protocol.credit_control import CreditControlRequest, ImsInformation, PsInformation, ServiceInformation
+
+ROLE_TERMINATING, ROLE_FORWARDING = 1, 2
+"""Role-Of-Node (TS 32.299 §7.2.168)."""
+SM_SUBMISSION = 0
+MM_RETRIEVAL = 5
+FAMILY_E164 = 8
+"""Address family of SCCP addresses (digest §1.3)."""
+_VISITED_NETWORK = re.compile(r"mnc(\d{2,3})\.mcc(\d{3})", re.IGNORECASE)
+_CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)", re.IGNORECASE)
+_LTE_CELL_DIGITS, _NR_CELL_DIGITS = 11, 15
+"""Hex digits after MCC and MNC in P-Access-Network-Info: TAC 4 + ECI 7, TAC 6 + NCI 9 (digest §3.14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is common to all services of a request."""
+
+    context: Context
+    direction: Direction = Direction.ORIGINATING
+    apn: str | None = None
+    serving_plmn: str | None = None
+    visited_number: str | None = None
+    other_party: str | None = None
+    emergency: bool = False
+
+    def event(self, rating_group: int | None, service_identifier: int | None) -> UseEvent:
+        return UseEvent(
+            self.context,
+            self.direction,
+            rating_group,
+            service_identifier,
+            self.apn,
+            self.serving_plmn,
+            self.visited_number,
+            self.other_party,
+            self.emergency,
+        )
+
+    def detail(self) -> str:
+        """For the record: where, which way, towards whom (HOT-REC-2)."""
+        where = self.serving_plmn or self.visited_number or ""
+        towards = self.apn if self.context is Context.DATA else self.other_party
+        return f"{where} {self.direction.value} {towards or ''}".rstrip()
+
+
+def circumstances(context: Context, request: CreditControlRequest) -> Circumstances:
+    information = request.service_information
+    if information is None:
+        return Circumstances(context)
+    if context is Context.DATA:
+        return _data(information.ps_information)
+    if context is Context.SMS:
+        return _sms(information)
+    if context is Context.MMS:
+        return _mms(information)
+    return _call(context, information)
+
+
+def _data(ps: PsInformation | None) -> Circumstances:
+    if ps is None:
+        return Circumstances(Context.DATA)
+    return Circumstances(
+        Context.DATA,
+        apn=ps.called_station_id,
+        serving_plmn=_plmn_of_bearer(ps),
+        emergency=ps.imsi_unauthenticated_flag == 1,
+    )
+
+
+def _plmn_of_bearer(ps: PsInformation) -> str | None:
+    """3GPP-SGSN-MCC-MNC, else the User-Location-Info."""
+    if ps.tgpp_sgsn_mcc_mnc:
+        return ps.tgpp_sgsn_mcc_mnc
+    return plmn_from_user_location_info(ps.tgpp_user_location_info) if ps.tgpp_user_location_info else None
+
+
+def _call(context: Context, information: ServiceInformation) -> Circumstances:
+    ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
+    direction, party, plmn, emergency = Direction.ORIGINATING, None, None, False
+    if ims is not None:
+        direction, party = _leg(ims)
+        plmn = _plmn_of_ims(ims)
+        emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
+    if plmn is None and ps is not None:
+        plmn = _plmn_of_bearer(ps)
+    visited = _tbcd(vcs.vlr_number or vcs.msc_address) if vcs is not None else None
+    return Circumstances(
+        context, direction=direction, serving_plmn=plmn, visited_number=visited, other_party=party, emergency=emergency
+    )
+
+
+def _leg(ims: ImsInformation) -> tuple[Direction, str | None]:
+    """Which way the call goes for the one who pays, and who is at the other end."""
+    if ims.role_of_node == ROLE_TERMINATING:
+        return Direction.TERMINATING, ims.calling_party_address[0] if ims.calling_party_address else None
+    direction = Direction.FORWARDED if ims.role_of_node == ROLE_FORWARDING else Direction.ORIGINATING
+    return direction, ims.called_party_address
+
+
+def _plmn_of_ims(ims: ImsInformation) -> str | None:
+    """The visited network, else the cell in P-Access-Network-Info."""
+    if ims.ims_visited_network_identifier and (network := _VISITED_NETWORK.search(ims.ims_visited_network_identifier)):
+        mnc = network[1]
+        return network[2] + (mnc[1:] if len(mnc) == 3 and mnc[0] == "0" else mnc)
+    for text in ims.access_network_information:
+        if cell := _CELL.search(text):
+            mcc, rest = cell[1].decode(), cell[2].decode()
+            for digits in (_LTE_CELL_DIGITS, _NR_CELL_DIGITS):
+                if len(rest) - digits in (2, 3):
+                    return mcc + rest[: len(rest) - digits]
+    return None
+
+
+def _sms(information: ServiceInformation) -> Circumstances:
+    sms = information.sms_information
+    if sms is None:
+        return Circumstances(Context.SMS)
+    submitted = sms.sm_message_type in (None, SM_SUBMISSION)
+    party: str | None = None
+    if submitted:
+        for recipient in sms.recipient_info:
+            for address in recipient.recipient_address:
+                party = party or address.address_data
+    elif sms.originator_received_address is not None:
+        party = sms.originator_received_address.address_data
+    visited = sms.originator_sccp_address
+    return Circumstances(
+        Context.SMS,
+        direction=Direction.ORIGINATING if submitted else Direction.TERMINATING,
+        serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
+        visited_number=visited.value.lstrip("+") if visited is not None and visited.family == FAMILY_E164 else None,
+        other_party=party,
+    )
+
+
+def _mms(information: ServiceInformation) -> Circumstances:
+    mms = information.mms_information
+    if mms is None:
+        return Circumstances(Context.MMS)
+    retrieved = mms.message_type == MM_RETRIEVAL
+    party: str | None = None
+    if retrieved:
+        party = mms.originator_address.address_data if mms.originator_address else None
+    elif mms.recipient_address:
+        party = mms.recipient_address[0].address_data
+    return Circumstances(
+        Context.MMS,
+        direction=Direction.TERMINATING if retrieved else Direction.ORIGINATING,
+        serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
+        other_party=party,
+    )
+
+
+def _tbcd(octets: bytes | None) -> str | None:
+    """Digits of a TBCD number, low nibble first, F fills (digest §3.11)."""
+    if not octets:
+        return None
+    nibbles = octets.hex()
+    swapped = "".join(nibbles[n + 1] + nibbles[n] for n in range(0, len(nibbles), 2)).rstrip("f")
+    return swapped if swapped.isdigit() else None

@@ -1,0 +1,137 @@
+"""What a worker and the housekeeper have in common: arguments, signals, snapshots of metrics, and the end of their
+supervisor.
+
+Each can also be run alone: `python -m ocs.worker --config FILE`, with a Redis URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.logs import set_up_logging
+from ocs.metrics import SNAPSHOT_EVERY_S, Metrics
+from ocs.metrics_export import snapshot_path
+from ocs.processes import die_with_parent
+from ocs.rating.catalogue import Catalogue, CatalogueError
+from ocs.server import Paths, World, ledger_settings, load
+from ocs.settings import SettingsError
+from ocs.settings_model import Settings
+
+log = logging.getLogger(__name__)
+
+PARENT_LOOK_S = 1.0
+"""How often a child looks whether its supervisor still lives; on Linux the kernel also tells it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What the body of a child process works with."""
+
+    role: str
+    settings: Settings
+    catalogue: Catalogue
+    world: World
+    metrics: Metrics
+    stopping: asyncio.Event
+
+    def tell_ready(self, **facts: object) -> None:
+        """One line to the supervisor: this process does its work now."""
+        print(json.dumps({"ready": True, **facts}), flush=True)
+
+    async def wait_stopping(self, seconds: float) -> bool:
+        """Sleep, but no longer than until the end is asked for; True then."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        return self.stopping.is_set()
+
+
+Body = Callable[[Child], Awaitable[None]]
+
+
+def main(role: str, body: Body) -> None:
+    """Run a child process until it is asked to end. Exit status 1: its settings cannot be used."""
+    parser = argparse.ArgumentParser(prog=f"python -m ocs.{role}")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--supervisor-pid", type=int, default=0, help="end when this process, the parent, ends")
+    arguments = parser.parse_args()
+    if arguments.supervisor_pid:
+        die_with_parent(signal.SIGTERM)
+    try:
+        settings, catalogue = load(arguments.config)
+    except (SettingsError, CatalogueError) as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+    set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
+    uvloop.run(_run(role, settings, catalogue, body, arguments.supervisor_pid))
+
+
+async def _run(role: str, settings: Settings, catalogue: Catalogue, body: Body, supervisor_pid: int) -> None:
+    child = Child(role, settings, catalogue, World(), Metrics(), asyncio.Event())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, child.stopping.set)
+    helpers = [loop.create_task(_keep_snapshots(child))]
+    if supervisor_pid:
+        helpers.append(loop.create_task(_watch_parent(child, supervisor_pid)))
+    try:
+        await body(child)
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        _snapshot(child)
+
+
+async def _watch_parent(child: Child, supervisor_pid: int) -> None:
+    while not await child.wait_stopping(PARENT_LOOK_S):
+        if os.getppid() != supervisor_pid:
+            log.warning("the supervisor is gone: ending")
+            child.stopping.set()
+
+
+async def _keep_snapshots(child: Child) -> None:
+    while True:
+        _snapshot(child)
+        await asyncio.sleep(SNAPSHOT_EVERY_S)
+
+
+def _snapshot(child: Child) -> None:
+    folder = Paths(child.settings.data_dir).metrics
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        child.metrics.snapshot(snapshot_path(folder, child.role, os.getpid()))
+    except OSError as error:
+        log.warning("metrics cannot be written: %s", error)
+
+
+@contextlib.asynccontextmanager
+async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
+    """The ledger, once Redis can be reached; None when the end is asked for before."""
+    settings, ledger = ledger_settings(child.settings), None
+    while ledger is None and not child.stopping.is_set():
+        try:
+            ledger = await RedisLedger.connect(
+                child.settings.redis.url, settings, child.metrics, tuple(child.catalogue.packages.values())
+            )
+        except LedgerUnavailable as error:
+            log.warning("%s; trying again", error)
+            await child.wait_stopping(0.5)
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            await ledger.close()

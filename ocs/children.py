@@ -1,0 +1,122 @@
+"""Child processes of the supervisor: started, watched, replaced when they end unasked, ended when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+log = logging.getLogger(__name__)
+
+STABLE_S = 10.0
+"""A process that lived so long was well: the next one in its place is started at once."""
+FIRST_PAUSE_S = 0.0
+"""A killed process is replaced at once …"""
+PAUSE_STEP_S = 0.25
+"""… one that ends again soon after, a little later, doubling …"""
+LONGEST_PAUSE_S = 5.0
+"""… up to this: a cause that lasts must not eat the machine."""
+STOP_TIMEOUT_S = 15.0
+"""More than a worker needs to drain (ocs.worker.STOP_GRACE_S) and the housekeeper to store; then it is killed."""
+
+Ended = Callable[[str, int], None]
+
+
+class ChildProcess:
+    """One place for a process: `python -m ocs.<role>`. There is at most one process in it at a time."""
+
+    def __init__(self, role: str, arguments: Sequence[str], environment: Mapping[str, str], ended: Ended) -> None:
+        self.role = role
+        self.ready = asyncio.Event()
+        self._command = [sys.executable, "-m", f"ocs.{role}", *arguments, "--supervisor-pid", str(os.getpid())]
+        self._environment = dict(environment)
+        self._ended = ended
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE_S
+        while not self._stopping:
+            started = loop.time()
+            await self._run()
+            if self._stopping:
+                return
+            lived = loop.time() - started
+            pause = FIRST_PAUSE_S if lived >= STABLE_S else pause
+            await asyncio.sleep(pause)
+            pause = min(max(pause * 2, PAUSE_STEP_S), LONGEST_PAUSE_S)
+
+    async def _run(self) -> None:
+        """One process's life."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which then ends its children in order
+        )
+        self._process = process
+        if self._stopping:
+            process.terminate()
+        assert process.stdout is not None
+        async for line in process.stdout:
+            with contextlib.suppress(ValueError):
+                if json.loads(line).get("ready"):
+                    self.ready.set()
+        status = await process.wait()
+        self.ready.clear()
+        self._process = None
+        self._ended(self.role, process.pid)
+        if not self._stopping:
+            log.error("%s (process %d) ended unasked (%s): replacing it", self.role, process.pid, _reason(status))
+
+    async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Ask the process to end, then insist."""
+        self._stopping = True
+        if self._process is not None:
+            self._signal(signal.SIGTERM)
+        elif self._keeper is not None and not self._keeper.done():
+            self._keeper.cancel()
+        if self._keeper is None:
+            return
+        try:
+            await asyncio.wait_for(asyncio.shield(self._keeper), timeout_s)
+        except TimeoutError:
+            log.error("%s (process %s) did not end in %.0f s: killing it", self.role, self.pid, timeout_s)
+            self.kill()
+            await self._keeper
+        except asyncio.CancelledError:
+            if not self._keeper.cancelled():
+                raise
+
+    def kill(self) -> None:
+        self._stopping = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+def _reason(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

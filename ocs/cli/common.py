@@ -1,0 +1,128 @@
+"""What all commands share: the configuration, the ledger for one command's duration, and how a command ends.
+
+Exit status: 0 it was done, 1 it could not be done, 2 the call was wrong. Errors go to standard error in one line each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import typer
+import uvloop
+
+from ocs.embedded_redis import EmbeddedRedis
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.rating.catalogue import Catalogue
+from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
+from ocs.settings import DEFAULT_CONFIG
+from ocs.settings_model import Settings
+
+T = TypeVar("T")
+
+_MSISDN = re.compile(r"[1-9][0-9]{4,14}", re.ASCII)
+_IMSI = re.compile(r"[0-9]{6,15}", re.ASCII)
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", help="Settings file.", envvar="OCS_CONFIG", exists=True, dir_okay=False, readable=True),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DEFAULT = DEFAULT_CONFIG
+
+
+class FailedError(Exception):
+    """It could not be done: exit status 1."""
+
+
+class WrongCallError(Exception):
+    """The call was wrong: exit status 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What a command works with."""
+
+    ledger: RedisLedger
+    catalogue: Catalogue
+    world: World
+
+    def when(self) -> dict[str, int]:
+        """now= and month= of an operation."""
+        now = self.world.now()
+        return {"now": now, "month": self.catalogue.month_of(now)}
+
+    async def account_of(self, msisdn: str) -> str:
+        account_id = await self.ledger.find_subscriber("m" + msisdn)
+        if account_id is None:
+            raise FailedError(f"there is no account with MSISDN {msisdn}")
+        return account_id
+
+
+def with_office(config: Path, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:
+    """Load the settings, connect (starting the private Redis if it is not running), work, leave as it was found."""
+    logging.basicConfig(level=logging.ERROR, format="ocs: %(message)s")
+    settings, catalogue = load(config)
+    uvloop.run(_run(settings, catalogue, work))
+
+
+async def _run(settings: Settings, catalogue: Catalogue, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:
+    async with _ledger(settings, catalogue) as ledger:
+        await work(Office(ledger, catalogue, World()))
+
+
+@asynccontextmanager
+async def _ledger(settings: Settings, catalogue: Catalogue) -> AsyncIterator[RedisLedger]:
+    embedded: EmbeddedRedis | None = None
+    url = settings.redis.url
+    if not url:
+        if settings.ledger.durability == "replicated":
+            raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
+        embedded = EmbeddedRedis(settings.data_dir, durability=settings.ledger.durability)
+        url = embedded.acquire()  # on this thread, with which the kernel ends it; nothing else runs yet
+    try:
+        packages = tuple(catalogue.packages.values())
+        ledger = await RedisLedger.connect(url, ledger_settings(settings), packages=packages)
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+    finally:
+        if embedded is not None:
+            await asyncio.to_thread(embedded.release)
+
+
+def msisdn_of(text: str) -> str:
+    """E.164 digits; a leading + is dropped. ValueError says what is allowed."""
+    digits = text.strip().removeprefix("+")
+    if not _MSISDN.fullmatch(digits):
+        raise ValueError(f"{text!r} is no MSISDN: 5 to 15 digits with the country code, such as 38668100000")
+    return digits
+
+
+def imsi_of(text: str) -> str:
+    """E.212 digits. ValueError says what is allowed."""
+    digits = text.strip()
+    if not _IMSI.fullmatch(digits):
+        raise ValueError(f"{text!r} is no IMSI: 6 to 15 digits, such as 293400000000000")
+    return digits
+
+
+def parsed(parse: Callable[[str], T], text: str) -> T:
+    """The value of an option or argument; what is wrong with it is the caller's mistake."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise WrongCallError(str(error)) from None
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())

@@ -1,0 +1,84 @@
+"""The `ocs` command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from ocs.cli import accounts, importing, tools
+from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError
+from ocs.embedded_redis import EmbeddedRedisError
+from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.logs import set_up_logging
+from ocs.rating.catalogue import CatalogueError
+from ocs.server import StartError, load
+from ocs.settings import SettingsError
+
+app = typer.Typer(
+    name="ocs",
+    help="Real-time online charging for prepaid mobile operators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(accounts.app, name="account")
+accounts.app.command("import")(importing.import_accounts)
+app.add_typer(tools.sessions, name="session")
+app.command("audit")(tools.audit_command)
+app.command("decode")(tools.decode)
+
+
+@app.callback()
+def _ocs() -> None:
+    """Exit status: 0 it was done, 1 it could not be done, 2 the call was wrong."""
+
+
+@app.command()
+def serve(config: ConfigOption = DEFAULT) -> None:
+    """Run the charging server until SIGTERM or Ctrl-C."""
+    from ocs.supervisor import Supervisor
+
+    settings, _ = load(Path(config))
+    set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
+    asyncio.run(Supervisor(config, settings).run())
+
+
+def run() -> None:
+    """Entry of the `ocs` script: what goes wrong is a line on standard error and an exit status, never a stack
+    trace.
+    """
+    sys.exit(_status())
+
+
+def _status() -> int:
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except WrongCallError as error:
+        return _complain(error, 2)
+    except LedgerUnavailable as error:
+        return _complain(f"{error}; whether it was done is not known: look, then repeat it", 1)
+    except (FailedError, LedgerError, StartError, EmbeddedRedisError, SettingsError, CatalogueError) as error:
+        return _complain(error, 1)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: no error of ours, and nothing more to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _complain("interrupted", 1)
+    except OSError as error:
+        return _complain(error, 1)
+    except Exception as error:  # noqa: BLE001 - the last line of defence between a mistake of ours and the user
+        return _complain(f"internal error, please report it: {type(error).__name__}: {error}", 1)
+    return 0
+
+
+def _complain(error: object, status: int) -> int:
+    for line in str(error).splitlines():
+        print(f"ocs: {line}", file=sys.stderr)
+    return status

@@ -1,0 +1,135 @@
+"""`ocs session list`, `ocs audit`, `ocs decode`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ocs.cli.common import (
+    DEFAULT,
+    ConfigOption,
+    FailedError,
+    JsonOption,
+    Office,
+    WrongCallError,
+    print_json,
+    with_office,
+)
+from ocs.cli.show import print_sessions, session_rows
+from ocs.ledger.audit import AuditReport, audit
+from ocs.rating.money import format_eur
+from protocol.errors import DiameterError
+
+MAX_HEX_CHARACTERS = 4 * 65_536
+"""A message of the largest size the server takes, with separators."""
+MAX_SHOWN_VIOLATIONS = 20
+
+sessions = typer.Typer(help="Look at open sessions.", no_args_is_help=True)
+
+
+@sessions.callback()
+def _sessions() -> None:
+    """Look at open credit-control sessions."""
+
+
+@sessions.command("list")
+def list_sessions(
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Rows at most; all accounts may be looked at.")
+    ] = 100,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Open sessions, one row a reservation."""
+
+    async def work(office: Office) -> None:
+        rows: list[dict[str, object]] = []
+        async for account_id in office.ledger.account_ids():
+            view = await office.ledger.read(account_id, **office.when())
+            if view is not None:
+                rows += [{"msisdn": view.msisdn, **row} for session in view.sessions for row in session_rows(session)]
+            if len(rows) >= limit:
+                break
+        if json:
+            print_json(rows[:limit])
+        else:
+            print_sessions(rows[:limit])
+            if len(rows) >= limit:
+                print(f"the first {limit}; more with --limit", file=sys.stderr)
+
+    with_office(config, work)
+
+
+def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
+    """Check the invariants over the whole ledger; exit status 1 when an account breaks one."""
+
+    async def work(office: Office) -> None:
+        report = await audit(office.ledger, **office.when())
+        if json:
+            print_json(audit_json(report))
+        else:
+            _print_audit(report)
+        if not report.ok:
+            raise typer.Exit(1)
+
+    with_office(config, work)
+
+
+def audit_json(report: AuditReport) -> dict[str, object]:
+    """`audit --json`: other programs rely on these names."""
+    return {
+        "ok": report.ok,
+        "accounts": report.accounts,
+        "open_sessions": report.open_sessions,
+        "violations": [asdict(violation) for violation in report.violations],
+        "totals": {
+            "paid_in_micro_eur": report.paid_in_micro_eur,
+            "available_micro_eur": report.credit_micro_eur - report.held_micro_eur,
+            "credit_micro_eur": report.credit_micro_eur,
+            "held_micro_eur": report.held_micro_eur,
+            "spent_micro_eur": report.spent_micro_eur,
+            "refunded_micro_eur": report.refunded_micro_eur,
+            "expired_micro_eur": report.expired_micro_eur,
+        },
+    }
+
+
+def _print_audit(report: AuditReport) -> None:
+    print(f"{report.accounts} accounts, {report.open_sessions} open sessions")
+    print(
+        f"paid in {format_eur(report.paid_in_micro_eur)} EUR = "
+        f"available {format_eur(report.credit_micro_eur - report.held_micro_eur)} + held {format_eur(report.held_micro_eur)} "
+        f"+ spent {format_eur(report.spent_micro_eur)} + refunded {format_eur(report.refunded_micro_eur)} "
+        f"+ expired {format_eur(report.expired_micro_eur)}"
+    )
+    for violation in report.violations[:MAX_SHOWN_VIOLATIONS]:
+        print(f"account {violation.account} breaks invariant {violation.invariant}: {violation.detail}")
+    if len(report.violations) > MAX_SHOWN_VIOLATIONS:
+        print(f"… and {len(report.violations) - MAX_SHOWN_VIOLATIONS} more (--json has all)")
+    print("the books are right" if report.ok else f"{len(report.violations)} invariants are broken")
+
+
+def decode(
+    hex_text: Annotated[
+        str, typer.Argument(metavar="HEX", help="A Diameter message in hex digits, or - to read them.")
+    ],
+) -> None:
+    """Show a Diameter message in readable form."""
+    from protocol.pretty import render
+
+    text = sys.stdin.read(MAX_HEX_CHARACTERS + 1) if hex_text == "-" else hex_text
+    if len(text) > MAX_HEX_CHARACTERS:
+        raise WrongCallError(f"more than {MAX_HEX_CHARACTERS} characters")
+    try:
+        frame = bytes.fromhex("".join(text.replace(":", " ").replace("0x", " ").split()))
+    except ValueError:
+        raise WrongCallError(
+            "HEX must be pairs of the digits 0-9 and a-f; blanks and colons may stand between"
+        ) from None
+    try:
+        print(render(frame))
+    except DiameterError as error:
+        raise FailedError(f"this is no whole Diameter message: {error.message}") from None

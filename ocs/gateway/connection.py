@@ -1,0 +1,440 @@
+"""One transport connection: a thin asyncio shell around frame reader, peer state machine, watchdog and dispatcher.
+
+Nothing a peer sends raises out of `data_received` or touches another peer. Every buffer is bounded: the frame reader by the
+message limit, the backlog by one read, requests in flight by a cap above which reading pauses, unread answers by a limit
+above which the peer is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ocs.gateway.dispatch import describe
+from ocs.gateway.peers import Peer
+from protocol import commands
+from protocol.answers import error_answer
+from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
+from protocol.capabilities import check_cer, make_cea
+from protocol.errors import DiameterError, ResultCode
+from protocol.frame import FrameReader
+from protocol.header import HEADER_OCTETS, Header, parse_header
+from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState
+from protocol.pipeline import decode_request
+from protocol.watchdog import Watch, WatchAction, WatchEvent
+from protocol.watchdog import step as watch_step
+
+if TYPE_CHECKING:
+    from ocs.gateway.server import Gateway
+
+logger = logging.getLogger(__name__)
+
+PROBE_S = 2.0
+"""How long an old connection may take to show that it lives when its peer asks for a new one."""
+LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
+
+
+class Connection(asyncio.Protocol):
+    """Open after its CER was accepted; until then `peer` is None."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._config = gateway.config
+        self._reader = FrameReader(gateway.config.max_message_octets)
+        self._transport: asyncio.Transport | None = None
+        self._backlog: deque[bytes] = deque()
+        self._out: list[bytes] = []
+        self._flush_scheduled = False
+        self._work_scheduled = False
+        self._paused: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch = Watch()
+        self._watch_deadline: float | None = None
+        self._probing = False
+        self._closing_reason = "closed_by_peer"
+        self._dpa_received = False
+        self._address = ""
+        self.peer: Peer | None = None
+        self.in_flight = 0
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        name = transport.get_extra_info("peername")
+        self._address = str(name[0]) if isinstance(name, tuple) and name else ""
+        if not self._gateway.enter(self):
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=self._config.max_write_buffer_octets // 4)
+        self._arm(self._config.cer_timeout_s, self._cer_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        error: DiameterError | None = None
+        try:
+            frames = self._reader.feed(data)
+        except DiameterError as fault:
+            frames, error = self._reader.rescued, fault
+        if frames and self.peer is not None:
+            self._watch_event(self._liveness(frames))
+        self._backlog.extend(frames)
+        self._work()
+        if error is not None and self._transport is not None:
+            self._bad_stream(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._disarm()
+        self._backlog.clear()
+        self._out.clear()
+        gateway, peer = self._gateway, self.peer
+        gateway.leave(self)
+        if peer is not None and peer.connection is self:
+            if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
+                self._closing_reason = "dpr"
+            gateway.peers_table.step(peer, PeerEvent.R_PEER_DISC, gateway.clock())
+            gateway.metrics.connection_lost(self._closing_reason)
+            logger.info("peer %s: connection lost (%s)", peer.origin_host, self._closing_reason)
+
+    def pause_writing(self) -> None:
+        self._pause("unread answers")
+
+    def resume_writing(self) -> None:
+        self._resume("unread answers")
+
+    # --- sending
+
+    def answered(self, frame: bytes) -> bool:
+        """A reply of the handler; sent together with the other replies of this turn of the event loop."""
+        self.in_flight -= 1
+        if self._transport is None:
+            return False
+        self._send(frame)
+        if self._backlog:
+            if not self._work_scheduled:
+                self._work_scheduled = True
+                self._gateway.loop.call_soon(self._work)
+        elif self._paused and self.in_flight < self._config.max_in_flight_per_peer:
+            self._resume("in flight")
+        if self.in_flight == 0 and self._closing_reason == "stopped":
+            self._gateway.loop.call_soon(self._finish_stop)
+        return True
+
+    def _send(self, frame: bytes) -> None:
+        self._out.append(frame)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._gateway.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        transport, out = self._transport, self._out
+        if transport is None or not out:
+            return
+        self._out = []
+        transport.write(b"".join(out) if len(out) > 1 else out[0])
+        if transport.get_write_buffer_size() > self._config.max_write_buffer_octets:
+            self._cut("write_buffer")
+
+    def _pause(self, reason: str) -> None:
+        if not self._paused and self._transport is not None:
+            self._transport.pause_reading()
+        self._paused.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        if reason in self._paused:
+            self._paused.discard(reason)
+            if not self._paused and self._transport is not None:
+                self._transport.resume_reading()
+
+    # --- receiving
+
+    def _work(self) -> None:
+        """Handle what has arrived, up to the cap of requests in flight; the rest waits and the peer is not read."""
+        self._work_scheduled = False
+        backlog = self._backlog
+        while backlog and self._transport is not None:
+            if self.in_flight >= self._config.max_in_flight_per_peer:
+                self._pause("in flight")
+                return
+            frame = backlog.popleft()
+            try:
+                self._message(frame, parse_header(frame))
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
+                logger.error("a message could not be handled, the connection is closed: %s", describe(error))
+                self._cut("error")
+        self._resume("in flight")
+
+    def _message(self, frame: bytes, header: Header) -> None:
+        code = header.command_code
+        if self.peer is None:
+            self._before_open(frame, header)
+        elif not header.flags & 0x80:
+            self._answer(header)
+        elif code == 272:
+            self.in_flight += 1
+            answer = self._gateway.dispatcher.request(self, frame, header)
+            if answer is not None:
+                self.in_flight -= 1
+                self._send(answer)
+        elif code in LABELS and header.application_id == commands.APPLICATION_COMMON:
+            self._base_request(frame, header, self.peer)
+        else:
+            self._gateway.metrics.request("other", "", "")
+            self._send(self._gateway.dispatcher.refuse(frame, header, self._objection(frame, header)))
+
+    def _objection(self, frame: bytes, header: Header) -> DiameterError:
+        try:
+            decode_request(frame, header)
+        except DiameterError as error:
+            return error
+        return DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not served in this application")
+
+    def _answer(self, header: Header) -> None:
+        """Answers to what we asked; anything else is dropped (RFC 6733 §6.2.1)."""
+        peer = self.peer
+        if header.command_code == commands.DISCONNECT_PEER and peer is not None and peer.state is PeerState.CLOSING:
+            if self._closing_reason == "stopped":
+                self._finish_stop(answered=True)
+
+    # --- opening
+
+    def _before_open(self, frame: bytes, header: Header) -> None:
+        """RFC 6733 §5.6.1: before its CER a peer is unknown; anything else is discarded with the connection."""
+        metrics = self._gateway.metrics
+        if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request:
+            metrics.connection_refused("not_a_cer")
+            self._cut("bad_stream")
+            return
+        metrics.request("CER", "", "")
+        try:
+            request: commands.CapabilitiesExchangeRequest = decode_request(frame, header)
+        except DiameterError as error:
+            self._refuse(frame, header, error, "bad_cer")
+            return
+        gateway = self._gateway
+        error_found = gateway.peers_table.admit(request.origin_host, request.origin_realm, self._address)
+        if error_found is not None:
+            self._refuse(frame, header, error_found, "unknown_peer")
+            return
+        error_found = check_cer(request, gateway.local)
+        if error_found is not None:
+            no_common = error_found.result_code == ResultCode.NO_COMMON_APPLICATION
+            self._refuse(frame, header, error_found, "no_common_application" if no_common else "bad_cer")
+            return
+        peer = gateway.peers_table.get(request.origin_host)
+        actions = gateway.peers_table.step(peer, PeerEvent.R_CONN_CER, gateway.clock())
+        if PeerAction.R_REJECT in actions:
+            if peer.connection is not None:
+                peer.connection.probe()
+            reason = "this peer is already connected; the old connection is being probed"
+            self._refuse(frame, header, DiameterError(ResultCode.UNABLE_TO_COMPLY, reason, close=True), "duplicate")
+            return
+        self._open(peer, header)
+
+    def _open(self, peer: Peer, header: Header) -> None:
+        gateway = self._gateway
+        self.peer = peer
+        peer.connection = self
+        gateway.opened(self)
+        cea = make_cea(gateway.local, self._local_addresses(), ResultCode.SUCCESS)
+        self._send(commands.encode_answer(cea, header))
+        gateway.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
+        self._disarm()
+        self._watch_event(WatchEvent.CONNECTION_UP)
+        logger.info("peer %s: open from %s", peer.origin_host, self._address)
+
+    def _local_addresses(self) -> list[Address]:
+        assert self._transport is not None
+        host = str(self._transport.get_extra_info("sockname")[0]).partition("%")[0]
+        return [Address(FAMILY_IPV6 if ":" in host else FAMILY_IPV4, host)]
+
+    def _refuse(self, frame: bytes, header: Header, error: DiameterError, reason: str) -> None:
+        """An error CEA, then the connection ends."""
+        gateway = self._gateway
+        gateway.metrics.connection_refused(reason)
+        gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
+        logger.warning("connection from %s refused: %s", self._address, error.message)
+        self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+        self._end()
+
+    # --- the base protocol's requests on an open connection
+
+    def _base_request(self, frame: bytes, header: Header, peer: Peer) -> None:
+        gateway, label = self._gateway, LABELS[header.command_code]
+        gateway.metrics.request(label, "", "")
+        try:
+            decode_request(frame, header)
+        except DiameterError as error:
+            gateway.metrics.answer(label, "", "", error.result_code, 0.0)
+            self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+            return
+        if header.command_code == commands.CAPABILITIES_EXCHANGE:
+            # RFC 6733 §5.6 knows no CER on a connection that is open: an error, answered and ended.
+            error = DiameterError(ResultCode.UNABLE_TO_COMPLY, "capabilities were already exchanged", close=True)
+            gateway.metrics.answer(label, "", "", error.result_code, 0.0)
+            self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+            self._closing_reason = "error"
+            self._end()
+            return
+        success, host, realm = int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
+        answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
+        if header.command_code == commands.DEVICE_WATCHDOG:
+            answer = commands.DeviceWatchdogAnswer(success, host, realm)
+        else:
+            answer = commands.DisconnectPeerAnswer(success, host, realm)
+            gateway.peers_table.step(peer, PeerEvent.R_RCV_DPR, gateway.clock())
+            self._arm_at(peer.deadline, self._closing_timeout)
+        gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
+        self._send(commands.encode_answer(answer, header))
+
+    # --- watchdog (RFC 3539)
+
+    @staticmethod
+    def _liveness(frames: list[bytes]) -> WatchEvent:
+        """A read counts once; it counts as DWA if one is in it."""
+        for frame in frames:
+            if not frame[4] & 0x80 and frame[5:8] == b"\x00\x01\x18":
+                return WatchEvent.RECEIVED_DWA
+        return WatchEvent.RECEIVED_OTHER
+
+    def _watch_event(self, event: WatchEvent) -> None:
+        twinit_s = self._config.watchdog_s
+        self._probing = False
+        if twinit_s <= 0:
+            return
+        now = self._gateway.clock()
+        self._watch, actions, deadline = watch_step(self._watch, event, now, self._gateway.watchdog_interval_s())
+        if deadline is not None:
+            self._watch_deadline = deadline
+        for action in actions:
+            if action is WatchAction.SEND_DWR:
+                self._send_dwr()
+            elif action is WatchAction.CLOSE_CONNECTION:
+                self._cut("watchdog")
+        if self._timer is None and self._transport is not None and self.peer is not None:
+            self._arm_at(self._watch_deadline, self._watch_timer)
+
+    def _watch_timer(self) -> None:
+        """The timer is not moved at every message: when it fires early, it is set again."""
+        self._timer = None
+        if self._watch_deadline is None or self._transport is None:
+            return
+        if self._gateway.clock() < self._watch_deadline:
+            self._arm_at(self._watch_deadline, self._watch_timer)
+        else:
+            self._watch_event(WatchEvent.TIMER)
+
+    def _send_dwr(self) -> None:
+        request = commands.DeviceWatchdogRequest(origin_host=self._config.origin_host, origin_realm=self._config.realm)
+        hop, end = self._gateway.identifiers()
+        self._send(commands.encode(request, hop_by_hop=hop, end_to_end=end))
+
+    def probe(self) -> None:
+        """The peer has come with another connection: is this one dead? Silence for PROBE_S says so (digest §2.3)."""
+        if self._probing or self._transport is None:
+            return
+        self._probing = True
+        self._send_dwr()
+        self._watch = self._watch._replace(pending=True)
+        self._gateway.loop.call_later(PROBE_S, self._probe_over)
+
+    def _probe_over(self) -> None:
+        if self._probing and self._transport is not None:
+            self._cut("watchdog")
+
+    # --- ending
+
+    def stop(self) -> None:
+        """Send DPR(REBOOTING); the requests in flight still get their answers."""
+        peer, gateway = self.peer, self._gateway
+        if self._transport is None:
+            return
+        if peer is None:
+            gateway.metrics.connection_refused("stopping")
+            self._cut("stopped")
+            return
+        if peer.state not in OPEN_STATES:
+            return
+        gateway.peers_table.step(peer, PeerEvent.STOP, gateway.clock())
+        self._closing_reason = "stopped"
+        hop, end = gateway.identifiers()
+        self._send(
+            commands.encode(
+                commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, commands.REBOOTING),
+                hop_by_hop=hop,
+                end_to_end=end,
+            )
+        )
+
+    def _finish_stop(self, answered: bool = False) -> None:
+        """We asked to part (RFC 6733 §5.4: who receives the DPA closes), once nothing is in flight any more."""
+        self._dpa_received = self._dpa_received or answered
+        if self._dpa_received and self.in_flight == 0 and not self._backlog:
+            self._end()
+
+    def _end(self) -> None:
+        """Close politely: what has been said is still sent."""
+        self._flush()
+        if self._transport is not None:
+            self._backlog.clear()
+            self._transport.close()
+
+    def cut_off(self) -> None:
+        """The grace period of a stop is over."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _cut(self, reason: str) -> None:
+        """Close abortively."""
+        if self._closing_reason == "closed_by_peer":
+            self._closing_reason = reason
+        self._backlog.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _bad_stream(self, error: DiameterError) -> None:
+        """5011 or 5015 if enough of the header came to answer to, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
+        broken = self._reader.broken
+        if len(broken) >= HEADER_OCTETS and self.peer is not None:
+            header = parse_header(broken)
+            if header.is_request:
+                self._send(self._gateway.dispatcher.refuse(broken, header, error))
+        if self.peer is None:
+            self._gateway.metrics.connection_refused("bad_stream")
+        self._closing_reason = "bad_stream"
+        self._end()
+
+    def _cer_timeout(self) -> None:
+        self._timer = None
+        if self.peer is None:
+            self._gateway.metrics.connection_refused("cer_timeout")
+            self._cut("cer_timeout")
+
+    def _closing_timeout(self) -> None:
+        """The peer said DPR, got its DPA and did not hang up."""
+        self._timer = None
+        self._closing_reason = "dpr"
+        self._end()
+
+    # --- the one timer
+
+    def _arm(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._disarm()
+        self._timer = self._gateway.loop.call_later(max(0.0, delay_s), callback)
+
+    def _arm_at(self, deadline: float | None, callback: Callable[[], None]) -> None:
+        if deadline is not None:
+            self._arm(deadline - self._gateway.clock(), callback)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

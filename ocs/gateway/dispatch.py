@@ -1,0 +1,163 @@
+"""From a CCR's frame to its answer: decode, hand to the handler, encode. Callbacks only, no task per request.
+
+Invariant 6: every request gets exactly one answer, or its connection is closed. A handler that replies twice, late or after
+the connection is gone is not heard; one that raises is answered for with 5012; one that is silent, with 3004.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+from ocs.gateway.config import GatewayConfig, GatewayMetrics
+from protocol.answers import error_answer
+from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
+from protocol.errors import DiameterError, ResultCode
+from protocol.header import Header
+
+logger = logging.getLogger(__name__)
+
+Reply = Callable[[CreditControlAnswer | DiameterError], None]
+Handler = Callable[[CreditControlRequest, Reply], None]
+"""Called once per CCR; calls the reply exactly once, now or later."""
+
+TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
+CONTEXT_LABELS = {"32251": "data", "32260": "ims", "32276": "cs", "32274": "sms", "32270": "mms"}
+REMEMBERED_CONTEXTS = 1_024
+
+
+@lru_cache(REMEMBERED_CONTEXTS)
+def context_label(service_context_id: str) -> str:
+    """A bounded metrics label: "12.32260@3gpp.org" → "ims"."""
+    return CONTEXT_LABELS.get(service_context_id.partition("@")[0].rpartition(".")[2], "other")
+
+
+def describe(error: BaseException) -> str:
+    """Where an exception came from, without its text, which may name a subscriber."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return type(error).__name__ + place
+
+
+class Sink(Protocol):
+    """What the dispatcher needs of a connection."""
+
+    def answered(self, frame: bytes) -> bool:
+        """Takes the answer to one of its requests; False if the connection is gone."""
+
+
+class _Pending:
+    """One request on its way through the handler; calling it is the reply."""
+
+    __slots__ = ("_dispatcher", "context", "done", "frame", "header", "request", "sink", "started", "type")
+
+    def __init__(
+        self, dispatcher: Dispatcher, sink: Sink, frame: bytes, header: Header, request: CreditControlRequest
+    ) -> None:
+        self._dispatcher = dispatcher
+        self.sink = sink
+        self.frame = frame
+        self.header = header
+        self.request = request
+        self.type = TYPE_LABELS[request.cc_request_type]
+        self.context = context_label(request.service_context_id)
+        self.started = dispatcher.clock()
+        self.done = False
+
+    def __call__(self, answer: CreditControlAnswer | DiameterError) -> None:
+        if self.done:
+            return
+        self.done = True
+        self._dispatcher.finish(self, answer)
+
+
+class Dispatcher:
+    """One per worker. `expire` must be called about every tenth of the answer timeout."""
+
+    def __init__(
+        self, config: GatewayConfig, handler: Handler, metrics: GatewayMetrics, clock: Callable[[], float]
+    ) -> None:
+        self.clock = clock
+        self.in_flight = 0
+        self.draining = False
+        """Set when the worker stops: new sessions are refused, running requests finish."""
+        self._origin_host = config.origin_host
+        self._realm = config.realm
+        self._max_in_flight = config.max_in_flight
+        self._timeout_s = config.answer_timeout_ms / 1_000
+        self._handler = handler
+        self._metrics = metrics
+        self._waiting: deque[_Pending] = deque()
+
+    def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
+        """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
+        try:
+            request = decode_ccr(frame, header)
+        except DiameterError as error:
+            self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
+            return self.refuse(frame, header, error)
+        pending = _Pending(self, sink, frame, header, request)
+        self._metrics.request("CCR", pending.type, pending.context)
+        if self.in_flight >= self._max_in_flight:
+            return self._refuse_pending(pending, "too many requests are waiting")
+        if self.draining and pending.type == "I":
+            return self._refuse_pending(pending, "this node is being stopped")
+        self.in_flight += 1
+        self._metrics.in_flight(1)
+        self._waiting.append(pending)
+        try:
+            self._handler(request, pending)
+        except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
+            logger.error("the handler failed on a CCR: %s", describe(error))
+            pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
+        return None
+
+    def refuse(self, frame: bytes, header: Header, error: DiameterError) -> bytes:
+        """The error answer to a request that did not get as far as the handler."""
+        command = "CCR" if header.command_code == 272 else "other"
+        self._metrics.answer(command, "", "", error.result_code, 0.0)
+        return error_answer(frame, header, error, self._origin_host, self._realm)
+
+    def _refuse_pending(self, pending: _Pending, reason: str) -> bytes:
+        error = DiameterError(ResultCode.TOO_BUSY, reason)
+        self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
+        return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm)
+
+    def finish(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> None:
+        self.in_flight -= 1
+        self._metrics.in_flight(-1)
+        result_code, frame = self._encode(pending, answer)
+        if pending.sink.answered(frame):
+            seconds = self.clock() - pending.started
+            self._metrics.answer("CCR", pending.type, pending.context, result_code, seconds)
+        else:
+            self._metrics.dropped_answer()
+
+    def _encode(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> tuple[int, bytes]:
+        if isinstance(answer, CreditControlAnswer):
+            request = pending.request
+            answer.session_id = request.session_id
+            answer.cc_request_type = request.cc_request_type
+            answer.cc_request_number = request.cc_request_number
+            answer.proxy_info = request.proxy_info
+            try:
+                return answer.result_code or 0, encode_cca(answer, pending.header, self._origin_host, self._realm)
+            except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
+                logger.error("the answer to a CCR could not be encoded: %s", describe(error))
+                answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
+        frame = error_answer(pending.frame, pending.header, answer, self._origin_host, self._realm)
+        return answer.result_code, frame
+
+    def expire(self) -> None:
+        """Answer for handlers that have been silent too long. Requests wait in order of arrival, so the oldest come first."""
+        waiting, limit = self._waiting, self.clock() - self._timeout_s
+        while waiting and (waiting[0].done or waiting[0].started <= limit):
+            pending = waiting.popleft()
+            if not pending.done:
+                logger.warning("a CCR was not handled within %.3f s", self._timeout_s)
+                pending(DiameterError(ResultCode.TOO_BUSY, "the request could not be handled in time"))

@@ -1,0 +1,101 @@
+"""The peer table of a worker: who may connect, and one connection per Origin-Host (RFC 6733 §2.1, §5.6; digest §2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
+from protocol.errors import DiameterError, ResultCode
+from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
+
+if TYPE_CHECKING:
+    from ocs.gateway.connection import Connection
+
+UNKNOWN_LABEL = "unknown"
+"""The metrics' name for every peer that is not on the allow-list."""
+TIMERS = PeerTimers()
+
+
+@dataclass(slots=True)
+class Peer:
+    """One Origin-Host and the connection it is open on."""
+
+    origin_host: str
+    label: str
+    state: PeerState = PeerState.CLOSED
+    deadline: float | None = None
+    connection: Connection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    config: PeerConfig
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+    def from_address(self, address: str) -> bool:
+        if not self.networks:
+            return True
+        try:
+            source = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(source, "ipv4_mapped", None)
+        return any((mapped or source) in network for network in self.networks)
+
+
+class PeerTable:
+    """Names are compared as RFC 6733 §4.3.1 says: without regard to ASCII case."""
+
+    def __init__(self, config: GatewayConfig, metrics: GatewayMetrics) -> None:
+        self._accept_unknown = config.accept_unknown_peers
+        self._metrics = metrics
+        self._allowed = {
+            peer.origin_host.lower(): _Allowed(peer, tuple(ip_network(text, strict=False) for text in peer.addresses))
+            for peer in config.peers
+        }
+        self._peers: dict[str, Peer] = {}
+
+    def admit(self, origin_host: str, realm: str, address: str) -> DiameterError | None:
+        """Whether a peer of this name may connect from this address; else 3010 (RFC 6733 §5.3)."""
+        if not origin_host or not realm:
+            return DiameterError(ResultCode.UNKNOWN_PEER, "Origin-Host and Origin-Realm must not be empty", close=True)
+        allowed = self._allowed.get(origin_host.lower())
+        if allowed is None:
+            if self._accept_unknown:
+                return None
+            return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host is not among our peers", close=True)
+        if allowed.config.realm and allowed.config.realm.lower() != realm.lower():
+            return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host has another Origin-Realm here", close=True)
+        if not allowed.from_address(address):
+            return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host may not come from this address", close=True)
+        return None
+
+    def get(self, origin_host: str) -> Peer:
+        """The record of a peer that was admitted."""
+        key = origin_host.lower()
+        peer = self._peers.get(key)
+        if peer is None:
+            allowed = self._allowed.get(key)
+            name, label = (origin_host, UNKNOWN_LABEL) if allowed is None else (allowed.config.origin_host,) * 2
+            peer = self._peers[key] = Peer(name, label)
+        return peer
+
+    def step(self, peer: Peer, event: PeerEvent, now: float) -> tuple[PeerAction, ...]:
+        """Advance the peer's state machine; the caller carries the actions out."""
+        before = peer.state
+        peer.state, actions, peer.deadline = step(before, event, now, peer.deadline, TIMERS)
+        if peer.state is not before:
+            self._metrics.peer_state(peer.label, peer.state.value)
+        if peer.state is PeerState.CLOSED:
+            peer.connection = None
+            if peer.label == UNKNOWN_LABEL:  # laboratory peers leave nothing behind
+                self._peers.pop(peer.origin_host.lower(), None)
+        return actions
+
+    def states(self) -> dict[str, str]:
+        """Configured peers that never came are shown as closed."""
+        shown = {allowed.config.origin_host: PeerState.CLOSED.value for allowed in self._allowed.values()}
+        shown.update((peer.origin_host, peer.state.value) for peer in self._peers.values())
+        return shown

@@ -1,0 +1,74 @@
+"""/health and /metrics over HTTP, each on its own address, so that metrics need not be where the API is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+MAX_BODY_OCTETS = 64 * 1024
+"""Of a request; nothing here takes a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Healthy = can charge: Redis answers and a worker is up."""
+
+    redis: bool
+    workers: int
+    workers_wanted: int
+    housekeeper: bool
+
+    @property
+    def ok(self) -> bool:
+        return self.redis and self.workers > 0
+
+    def encode(self) -> bytes:
+        return orjson.dumps({"status": "ok" if self.ok else "unavailable", **asdict(self)})
+
+
+class HttpApi:
+    """Serves the two addresses (or both paths on one, when they are the same) until closed."""
+
+    def __init__(self, health: Callable[[], Awaitable[Health]], metrics: Callable[[], Awaitable[bytes]]) -> None:
+        self._health = health
+        self._metrics = metrics
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self, api: tuple[str, int], metrics: tuple[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Listen; returns the addresses with their ports. OSError when one cannot be used."""
+        if api == metrics and api[1] != 0:
+            both = await self._listen(api, health=True, metrics=True)
+            return both, both
+        return await self._listen(api, health=True), await self._listen(metrics, metrics=True)
+
+    async def _listen(
+        self, address: tuple[str, int], *, health: bool = False, metrics: bool = False
+    ) -> tuple[str, int]:
+        app = web.Application(client_max_size=MAX_BODY_OCTETS)
+        if health:
+            app.router.add_get("/health", self._get_health)
+        if metrics:
+            app.router.add_get("/metrics", self._get_metrics)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, *address).start()
+        return address[0], int(runner.addresses[0][1])
+
+    async def _get_health(self, request: web.Request) -> web.Response:
+        health = await self._health()
+        return web.Response(
+            body=health.encode(), status=200 if health.ok else 503, content_type="application/json", charset="utf-8"
+        )
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=await self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def close(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()

@@ -1,0 +1,168 @@
+"""The product catalogue: reads and checks the file once, then answers what a use costs and who may pay for it.
+
+`rate` is a pure function of the event: all that can be computed beforehand is, so it is a few dictionary look-ups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+from ocs.ledger.contract import PackageTerms
+from ocs.rating.compile_parts import (
+    OptionTerms,
+    check_general,
+    compile_destinations,
+    compile_options,
+    compile_packages,
+    compile_places,
+    compile_prices,
+    compile_services,
+)
+from ocs.rating.compile_rates import RateCompiler
+from ocs.rating.destination import Destination, Destinations
+from ocs.rating.place import Place, Places
+from ocs.rating.problems import CatalogueError, Problem, Problems, key_path
+from ocs.rating.reading import Tables, read_tables
+from ocs.rating.services import Service, Services
+from ocs.rating.types import Direction, RatedUse, Unrateable, UseEvent
+
+__all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]
+
+_NOWHERE = Destination("")
+
+
+@dataclass(slots=True, eq=False)
+class Catalogue:
+    """A checked catalogue. Immutable but for bounded memories of what was looked up."""
+
+    packages: Mapping[str, PackageTerms]
+    options: Mapping[str, OptionTerms]
+    vat_percent: int
+    currency: str
+    time_zone: ZoneInfo
+    services: tuple[str, ...]
+    """Every `RatedUse.service` there can be."""
+    labels: tuple[str, ...]
+    """Every `RatedUse.label` there can be."""
+    places: tuple[str, ...]
+    """Every `RatedUse.place` there can be."""
+    illustrative: tuple[str, ...]
+    """Keys of the file whose values are examples, to be replaced before going live."""
+    _services: Services
+    _places: Places
+    _destinations: Destinations
+    _month: tuple[int, int, int] = field(default=(0, 0, 0))
+
+    def rate(self, event: UseEvent) -> RatedUse:
+        """What this use costs and who may pay for it; Unrateable when the catalogue has no answer (5031)."""
+        service = self._services.find(event)
+        if not service.numbered:
+            place = self._places.find(event.serving_plmn, event.visited_number)
+            rated = service.by_place.get(place.id)
+            if rated is None:
+                raise Unrateable("serving_plmn", f"{service.id} has no rate at {place.id}")
+            return rated
+        try:
+            place = self._places.find(event.serving_plmn, event.visited_number)
+        except Unrateable:
+            place = self._places.default
+            if not self._is_emergency(event, place):
+                raise
+        return self._rate_towards(service, event, place)
+
+    def _rate_towards(self, service: Service, event: UseEvent, place: Place) -> RatedUse:
+        direction = event.direction
+        if event.emergency:
+            destination = Destination(self._destinations.emergency)
+        elif direction is Direction.TERMINATING:
+            destination = _NOWHERE
+        else:
+            if not event.other_party:
+                raise Unrateable("other_party", "the request does not say towards whom the use is")
+            found = self._destinations.find(event.other_party, place.country)
+            if found is None:
+                raise Unrateable("other_party", "the other party is of no destination of the catalogue")
+            destination = found
+        rated = service.by_use.get((place.id, direction, destination.id, destination.country == place.country))
+        if rated is None:
+            blame = "other_party" if destination.id else "serving_plmn"
+            towards = f" to {destination.id}" if destination.id else ""
+            raise Unrateable(blame, f"{service.id} ({direction}) has no rate at {place.id}{towards}")
+        return rated
+
+    def _is_emergency(self, event: UseEvent, place: Place) -> bool:
+        """HOT-RAT-2: an emergency call is let through even when nobody knows where it is made."""
+        if event.emergency:
+            return True
+        if event.direction is Direction.TERMINATING or not event.other_party:
+            return False
+        found = self._destinations.find(event.other_party, place.country)
+        return found is not None and found.id == self._destinations.emergency
+
+    def month_of(self, unix_s: int) -> int:
+        """Calendar month in the operator's time zone, e.g. 202611 (HOT-CC-1)."""
+        start, end, month = self._month
+        if start <= unix_s < end:
+            return month
+        local = datetime.fromtimestamp(unix_s, self.time_zone)
+        first = datetime(local.year, local.month, 1, tzinfo=self.time_zone)
+        following = datetime(local.year + local.month // 12, local.month % 12 + 1, 1, tzinfo=self.time_zone)
+        month = local.year * 100 + local.month
+        self._month = (int(first.timestamp()), int(following.timestamp()), month)
+        return month
+
+
+def load_catalogue(path: Path | str) -> Catalogue:
+    """Reads, checks and compiles a catalogue file; CatalogueError lists every mistake in it."""
+    problems = Problems(str(path))
+    tables = read_tables(Path(path), problems)
+    if tables.general is None:
+        # Nothing can be cross-checked without it, but what is wrong in itself has been found.
+        problems.raise_if_any()
+        raise AssertionError("a missing [catalogue] table is a problem")
+    general = tables.general
+    check_general(general, problems)
+    places = compile_places(general, tables, problems)
+    destinations = compile_destinations(general, tables, problems)
+    services, by_id = compile_services(general, tables, problems)
+    prices = compile_prices(general, tables, problems)
+    packages = compile_packages(general, tables, problems)
+    RateCompiler(tables, problems, services=by_id, prices=prices, packages=packages).compile()
+    problems.raise_if_any()
+    if places is None:
+        raise AssertionError("a default network of no place is a problem")
+    return Catalogue(
+        packages=MappingProxyType(packages),
+        options=MappingProxyType(dict(compile_options(tables))),
+        vat_percent=general.vat_percent,
+        currency=general.currency,
+        time_zone=ZoneInfo(general.time_zone),
+        services=tuple(by_id),
+        labels=tuple(tables.sections["rate"]),
+        places=tuple(tables.sections["place"]),
+        illustrative=_illustrative(tables),
+        _services=services,
+        _places=places,
+        _destinations=destinations,
+    )
+
+
+def _illustrative(tables: Tables) -> tuple[str, ...]:
+    found: list[str] = []
+
+    def look(value: object, at: tuple[str, ...]) -> None:
+        if isinstance(value, dict):
+            if value.get("illustrative") is True:
+                found.append(key_path(*at))
+            for name, inner in value.items():
+                look(inner, (*at, name))
+
+    for section, entries in tables.sections.items():
+        for id_, table in entries.items():
+            look(table.model_dump(), (section, id_))
+    return tuple(found)

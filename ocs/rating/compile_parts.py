@@ -1,0 +1,310 @@
+"""Compiles places, destinations, services, prices and packages of a catalogue file; mistakes go into `Problems`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import phonenumbers
+
+from ocs.ledger.contract import MAX_INTEGER, BucketTerms, PackageTerms
+from ocs.rating.countries import MCC_COUNTRY, NO_COUNTRY
+from ocs.rating.destination import DestinationClass, Destinations
+from ocs.rating.model import (
+    BucketTable,
+    DestinationTable,
+    General,
+    OptionTable,
+    PackageTable,
+    PlaceTable,
+    PriceTable,
+    QuotaTable,
+    ServiceTable,
+)
+from ocs.rating.money import format_eur, net_micro_eur, parse_eur, round_to_cent
+from ocs.rating.place import ANY_OTHER, EU, HOME, Places
+from ocs.rating.price import MAX_SESSION_UNITS
+from ocs.rating.problems import Problems, key_path
+from ocs.rating.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
+from ocs.rating.reading import Tables
+from ocs.rating.services import MatchKey, Service, Services
+from ocs.rating.types import Context, QuotaPolicy, Unit
+
+DAY_S = 86_400
+UNLIMITED = "unlimited"
+_STATED = {"rating_group", "service_identifier", "apn"}
+
+
+@dataclass(frozen=True, slots=True)
+class OptionTerms:
+    """A bookable option with a price of its own (HOT-PKG-1: 5G)."""
+
+    id: str
+    price_micro_eur: int
+    period_s: int
+
+
+class PriceParts(NamedTuple):
+    """What `compile_price` needs, in units."""
+
+    unit: Unit
+    micro_eur: int
+    quantity: int
+    first: int
+    next: int
+    flat: bool
+    rounding: str
+
+
+def check_general(general: General, problems: Problems) -> None:
+    """Time zone, home country and default network must exist."""
+    try:
+        ZoneInfo(general.time_zone)
+    except (OSError, ValueError, KeyError):
+        problems.add(
+            "catalogue.time_zone", "must be a time zone of the tz database, such as Europe/Ljubljana", general.time_zone
+        )
+    if general.home_country not in phonenumbers.SUPPORTED_REGIONS:
+        problems.add("catalogue.home_country", "must be a country code such as SI", general.home_country)
+    if general.default_plmn not in general.home_plmns and general.default_plmn[:3] not in MCC_COUNTRY:
+        problems.add(
+            "catalogue.default_plmn", "must be one of home_plmns or a network of a country", general.default_plmn
+        )
+
+
+def compile_places(general: General, tables: Tables, problems: Problems) -> Places | None:
+    """Country → place. home and eu must be there: rules name them (HOT-ROA-1)."""
+    for needed in (HOME, EU):
+        if needed not in tables.ids["place"]:
+            problems.add(key_path("place", needed), "is missing; the places home and eu are needed")
+    places = tables.of("place", PlaceTable)
+    by_country = _one_owner(
+        (
+            (country, id_, key_path("place", id_, "countries", index))
+            for id_, place in places.items()
+            for index, country in enumerate(place.countries)
+        ),
+        problems,
+    )
+    _check_countries("place", {id_: place.countries for id_, place in places.items()}, problems)
+    if HOME in places and by_country.get(general.home_country) != HOME:
+        problems.add(
+            "place.home.countries", f"must hold the home country {general.home_country}", places[HOME].countries
+        )
+    country = MCC_COUNTRY.get(general.default_plmn[:3])
+    if general.default_plmn not in general.home_plmns and (
+        country is None or by_country.get(country, by_country.get(ANY_OTHER)) is None
+    ):
+        if country is not None:
+            problems.add("catalogue.default_plmn", "must be a network of one of the places", general.default_plmn)
+        return None
+    return Places(
+        by_country=by_country,
+        home_country=general.home_country,
+        home_plmns=frozenset(general.home_plmns),
+        default_plmn=general.default_plmn,
+    )
+
+
+def compile_destinations(general: General, tables: Tables, problems: Problems) -> Destinations:
+    """Numbers, prefixes, kinds and countries may each belong to one class only; one class is for emergency numbers."""
+    classes = tables.of("destination", DestinationTable)
+    for name in ("numbers", "prefixes", "kinds", "countries"):
+        owners = (
+            (str(value), id_, key_path("destination", id_, name, index))
+            for id_, class_ in classes.items()
+            for index, value in enumerate(getattr(class_, name))
+        )
+        _one_owner(owners, problems)
+    _check_countries("destination", {id_: class_.countries for id_, class_ in classes.items()}, problems)
+    for name in ("emergency", "short", "alphanumeric"):
+        owners = ((name, id_, key_path("destination", id_, name)) for id_, c in classes.items() if getattr(c, name))
+        _one_owner(owners, problems)
+    complete = len(classes) == len(tables.ids["destination"])
+    if complete and not any(class_.emergency for class_ in classes.values()):
+        problems.add("destination", "one destination must have emergency = true (HOT-RAT-2)")
+    return Destinations(
+        [
+            DestinationClass(
+                id=id_,
+                numbers=table.numbers,
+                prefixes=table.prefixes,
+                kinds=table.kinds,
+                countries=table.countries,
+                emergency=table.emergency,
+                short=table.short,
+                alphanumeric=table.alphanumeric,
+            )
+            for id_, table in classes.items()
+        ],
+        home_country=general.home_country,
+    )
+
+
+def compile_services(general: General, tables: Tables, problems: Problems) -> tuple[Services, dict[str, Service]]:
+    """Services by context; each context that has any has one default, and no two services have the same line."""
+    services, by_id = Services(), {}
+    lines: list[tuple[str, str, str]] = []
+    defaults: list[tuple[str, str, str]] = []
+    seen: set[str] = set()
+    for id_, table in tables.of("service", ServiceTable).items():
+        unit = Unit(table.unit)
+        numbered = "data" not in table.contexts
+        if not numbered and len(table.contexts) > 1:
+            problems.add(
+                key_path("service", id_, "contexts"), "data cannot be mixed with other contexts", table.contexts
+            )
+        quota = _quota(table.quota, unit, general.kilo, ("service", id_, "quota"), problems)
+        by_id[id_] = Service(id=id_, unit=unit, quota=quota, bars=tuple(table.bars), numbered=numbered)
+        matches: list[MatchKey] = [(line.apn, line.rating_group, line.service_identifier) for line in table.match]
+        for index, match in enumerate(matches):
+            at = key_path("service", id_, "match", index)
+            if match == (None, None, None):
+                problems.add(at, "must state a rating_group, a service_identifier or an apn")
+            stated = ", ".join(
+                f"{name} {value}" for name, value in table.match[index] if name in _STATED and value is not None
+            )
+            lines += [(f"{context}: {stated}", id_, at) for context in table.contexts]
+        for name in table.contexts:
+            seen.add(name)
+            if table.default:
+                defaults.append((name, id_, key_path("service", id_, "default")))
+            services.add(Context(name), by_id[id_], default=table.default, matches=matches)
+    _one_owner(lines, problems)
+    _one_owner(defaults, problems)
+    if len(by_id) == len(tables.ids["service"]):
+        for name_ in sorted(seen - {name for name, _, _ in defaults}):
+            problems.add("service", f"one service of the context {name_} must have default = true")
+    return services, by_id
+
+
+def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems) -> QuotaPolicy:
+    values = {}
+    for name in ("default", "minimum", "maximum"):
+        text = getattr(table, name)
+        values[name] = _quantity(text, unit, kilo, (*at, name), problems, most=MAX_SESSION_UNITS[unit])
+    if all(values.values()) and not values["minimum"] <= values["default"] <= values["maximum"]:
+        problems.add(
+            key_path(*at, "default"), f"must be from minimum {table.minimum} to maximum {table.maximum}", table.default
+        )
+    return QuotaPolicy(
+        default=values["default"],
+        minimum=values["minimum"],
+        maximum=values["maximum"],
+        validity_s=table.validity_s,
+        threshold=values["default"] * table.threshold_percent // 100,
+        holding_s=table.holding_s,
+        threshold_percent=table.threshold_percent,
+    )
+
+
+def compile_prices(general: General, tables: Tables, problems: Problems) -> dict[str, PriceParts]:
+    """Prices in units. What they come to per rate, and whether that is exact, is `compile_rates`."""
+    parts: dict[str, PriceParts] = {}
+    for id_, table in tables.of("price", PriceTable).items():
+        unit = unit_of(table.per)
+        at = ("price", id_)
+        rounding = table.rounding or general.rounding
+        if unit is None:
+            allowed = f"must be {PER_CALL}, or {', or '.join(ALLOWED.values())}"
+            problems.add(key_path(*at, "per"), allowed, table.per)
+        elif table.per == PER_CALL:
+            if table.first or table.next:
+                problems.add(key_path(*at), f"a price per {PER_CALL} has no first and no next")
+            parts[id_] = PriceParts(unit, table.micro_eur, 1, 1, 1, True, rounding)
+        else:
+            quantity, first, next_ = _steps(table, unit, general.kilo, at, problems)
+            if quantity and first and next_:
+                parts[id_] = PriceParts(unit, table.micro_eur, quantity, first, next_, False, rounding)
+    return parts
+
+
+def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems) -> tuple[int, int, int]:
+    """Units of per, first and next: first is as per, and next as first, when left out."""
+    units = [0]
+    for name in ("per", "first", "next"):
+        text = getattr(table, name)
+        if text is not None:
+            units.append(_quantity(text, unit, kilo, (*at, name), problems, most=MAX_SESSION_UNITS[unit]))
+        else:
+            units.append(units[-1])
+    return units[1], units[2], units[3]
+
+
+def compile_packages(general: General, tables: Tables, problems: Problems) -> dict[str, PackageTerms]:
+    """Packages as the ledger takes them (HOT-PKG-1); the net price must follow from the gross one (HOT-RAT-8)."""
+    packages = {}
+    units: dict[str, tuple[str, str]] = {}
+    for id_, table in tables.of("package", PackageTable).items():
+        price = parse_eur(table.price_eur)
+        net = round_to_cent(net_micro_eur(price, general.vat_percent))
+        if parse_eur(table.net_eur) != net:
+            allowed = f"must be {format_eur(net)}: {table.price_eur} less {general.vat_percent} % VAT, to the cent"
+            problems.add(key_path("package", id_, "net_eur"), allowed, table.net_eur)
+        for name, bucket in table.bucket.items():
+            unit, owner = units.setdefault(name, (bucket.unit, id_))
+            if unit != bucket.unit:
+                allowed = f"must be {unit}, as in package {owner}"
+                problems.add(key_path("package", id_, "bucket", name, "unit"), allowed, bucket.unit)
+        packages[id_] = PackageTerms(
+            id=id_,
+            price_micro_eur=price,
+            period_s=table.period_days * DAY_S,
+            buckets=tuple(
+                BucketTerms(f"{id_}.{name}", bucket.unit, _bucket_quantity(bucket, general, (id_, name), problems))
+                for name, bucket in table.bucket.items()
+            ),
+        )
+    return packages
+
+
+def _bucket_quantity(bucket: BucketTable, general: General, ids: tuple[str, str], problems: Problems) -> int | None:
+    if bucket.quantity == UNLIMITED:
+        return None
+    at = ("package", ids[0], "bucket", ids[1], "quantity")
+    more = f', or "{UNLIMITED}"'
+    return _quantity(bucket.quantity, Unit(bucket.unit), general.kilo, at, problems, most=MAX_INTEGER // 2, more=more)
+
+
+def compile_options(tables: Tables) -> Mapping[str, OptionTerms]:
+    return {
+        id_: OptionTerms(id_, parse_eur(table.price_eur), table.period_days * DAY_S)
+        for id_, table in tables.of("option", OptionTable).items()
+    }
+
+
+def _quantity(
+    text: str, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems, *, most: int, more: str = ""
+) -> int:
+    """Units, or 0 and a problem."""
+    try:
+        value = parse_quantity(text, unit, kilo=kilo)
+    except ValueError as error:
+        problems.add(key_path(*at), f"must be {error}{more}", text)
+        return 0
+    if value > most:
+        problems.add(key_path(*at), f"must be at most {most} {unit}", text)
+        return 0
+    return value
+
+
+def _one_owner(claims: Iterable[tuple[str, str, str]], problems: Problems) -> dict[str, str]:
+    """(what, owner, key) → what → owner; a second claim to the same is a mistake."""
+    owners: dict[str, str] = {}
+    for what, owner, at in claims:
+        if what in owners:
+            problems.add(at, f"only one may have it, and {owners[what]} has it already", what)
+        else:
+            owners[what] = owner
+    return owners
+
+
+def _check_countries(section: str, lists: Mapping[str, Iterable[str]], problems: Problems) -> None:
+    known = phonenumbers.SUPPORTED_REGIONS | set(MCC_COUNTRY.values()) | {NO_COUNTRY, ANY_OTHER}
+    for id_, countries in lists.items():
+        for index, country in enumerate(countries):
+            if country not in known:
+                allowed = "is no country's code (ISO 3166-1 alpha-2, XK for Kosovo)"
+                problems.add(key_path(section, id_, "countries", index), allowed, country)

@@ -1,0 +1,226 @@
+"""Compiles the rates: every (service, place, direction, destination) that has a price becomes one finished answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ocs.ledger.contract import PackageTerms
+from ocs.rating.compile_parts import PriceParts
+from ocs.rating.model import DestinationTable, PlaceTable, RateTable
+from ocs.rating.price import PriceError, compile_price, free_price
+from ocs.rating.problems import Problems, key_path
+from ocs.rating.reading import Tables
+from ocs.rating.services import Service
+from ocs.rating.types import Direction, PriceTerms, RatedUse, Unit
+
+ANY = "*"
+FREE = "free"
+"""The price that needs no entry."""
+BARS = ("roaming", "international", "international-sms", "premium", "data")
+"""HOT-CC-5, in the order in which they are given."""
+_NOT_WITHIN_A_COUNTRY = {"international", "international-sms"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """One combination of a rate."""
+
+    place: str
+    direction: Direction
+    destination: str
+    explicit: bool
+    """The rate names the destination, rather than "*"."""
+
+
+class RateCompiler:
+    """Fills `by_place` and `by_use` of the services."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        problems: Problems,
+        *,
+        services: Mapping[str, Service],
+        prices: Mapping[str, PriceParts],
+        packages: Mapping[str, PackageTerms],
+    ) -> None:
+        self._rates = tables.of("rate", RateTable)
+        self._places = tables.of("place", PlaceTable)
+        self._destinations = tables.of("destination", DestinationTable)
+        self._ids = tables.ids
+        self._problems = problems
+        self._services = services
+        self._prices = prices
+        self._buckets = [(bucket.id, bucket.unit) for package in packages.values() for bucket in package.buckets]
+        self._packages_complete = len(packages) == len(tables.ids["package"])
+        self._emergency = {id_ for id_, table in self._destinations.items() if table.emergency}
+        self._may_be_emergency = self._emergency | (tables.ids["destination"] - self._destinations.keys())
+        self._owners: dict[tuple[str, str, Direction, str], tuple[str, bool]] = {}
+        self._overlaps: set[tuple[str, str]] = set()
+
+    def compile(self) -> None:
+        before = len(self._problems.found)
+        for id_, rate in self._rates.items():
+            known = self._references_hold(id_, rate)
+            service = self._services.get(rate.service)
+            if service is None:
+                continue
+            shape = self._shape_holds(id_, rate, service)
+            buckets = self._bucket_ids(id_, rate, service)
+            price = self._price(id_, rate, service)
+            if known and shape and price is not None:
+                self._fill(id_, rate, service, price, buckets)
+        if len(self._problems.found) == before and len(self._rates) == len(self._ids["rate"]):
+            self._check_emergency_calls()
+
+    def _references_hold(self, id_: str, rate: RateTable) -> bool:
+        """Every identifier that the rate names is in the file."""
+        before = len(self._problems.found)
+        self._known(("rate", id_, "service"), "service", rate.service)
+        for index, place in enumerate(rate.places):
+            if place != ANY:
+                self._known(("rate", id_, "places", index), "place", place)
+        for index, destination in enumerate(rate.destinations):
+            if destination != ANY:
+                self._known(("rate", id_, "destinations", index), "destination", destination)
+        if rate.price != FREE:
+            self._known(("rate", id_, "price"), "price", rate.price, more=f" or {FREE}")
+        return len(self._problems.found) == before
+
+    def _known(self, at: tuple[str | int, ...], section: str, id_: str, more: str = "") -> None:
+        if id_ not in self._ids[section]:
+            allowed = ", ".join(sorted(self._ids[section])) + more
+            self._problems.add(key_path(*at), f"is no {section} of this catalogue; allowed: {allowed}", id_)
+
+    def _shape_holds(self, id_: str, rate: RateTable, service: Service) -> bool:
+        """Direction and destination are where the service has them."""
+        before = len(self._problems.found)
+        directions, destinations = ("rate", id_, "directions"), ("rate", id_, "destinations")
+        if not service.numbered:
+            for at, value in ((directions, rate.directions), (destinations, rate.destinations)):
+                if value:
+                    self._problems.add(
+                        key_path(*at), "must be left out: data has no direction and no destination", value
+                    )
+        elif not rate.directions:
+            self._problems.add(key_path(*directions), 'is missing; mo, mt or fw, such as ["mo", "fw"]')
+        elif not rate.destinations and rate.directions != ["mt"]:
+            self._problems.add(key_path(*destinations), 'is missing; outgoing use has destinations, or ["*"]')
+        elif "mt" in rate.directions and not self._may_be_emergency.issuperset(rate.destinations):
+            allowed = "must be left out for incoming use, but for the emergency destination"
+            self._problems.add(key_path(*destinations), allowed, rate.destinations)
+        if rate.always and rate.price != FREE:
+            allowed = f'must be "{FREE}" because always = true: it is granted without credit'
+            self._problems.add(key_path("rate", id_, "price"), allowed, rate.price)
+        return len(self._problems.found) == before
+
+    def _bucket_ids(self, id_: str, rate: RateTable, service: Service) -> tuple[str, ...]:
+        """HOT-PKG-3: buckets of these names, of every package, in the order of the file."""
+        found: list[str] = []
+        for index, name in enumerate(rate.buckets):
+            matching = [(bucket, unit) for bucket, unit in self._buckets if bucket.rpartition(".")[2] == name]
+            at = key_path("rate", id_, "buckets", index)
+            if not matching and self._packages_complete:
+                self._problems.add(at, "is no bucket of any package", name)
+            elif any(unit != service.unit for _, unit in matching):
+                self._problems.add(at, f"must be a bucket in {service.unit}, as the service {service.id}", name)
+            found += [bucket for bucket, _ in matching]
+        return tuple(found)
+
+    def _price(self, id_: str, rate: RateTable, service: Service) -> PriceTerms | None:
+        if rate.price == FREE:
+            return free_price(id_, service.unit)
+        parts = self._prices.get(rate.price)
+        if parts is None:
+            return None
+        at = key_path("rate", id_, "price")
+        if parts.unit is not service.unit or (parts.flat and service.unit is not Unit.SECONDS):
+            self._problems.add(at, f"must be a price in {service.unit}, as the service {service.id}", rate.price)
+            return None
+        try:
+            return compile_price(
+                id_,
+                unit=parts.unit,
+                micro_eur=parts.micro_eur,
+                quantity=parts.quantity,
+                first=parts.first,
+                next_=parts.next,
+                flat=parts.flat,
+                rounding=parts.rounding,
+            )
+        except PriceError as error:
+            self._problems.add(at, f"cannot be used: {error}", rate.price)
+            return None
+
+    def _fill(self, id_: str, rate: RateTable, service: Service, price: PriceTerms, buckets: tuple[str, ...]) -> None:
+        for use in self._uses(rate, service):
+            if not self._claim(id_, service, use):
+                continue
+            for local in (False, True):
+                rated = RatedUse(
+                    service=service.id,
+                    label=id_,
+                    place=use.place,
+                    destination=use.destination,
+                    unit=service.unit,
+                    quota=service.quota,
+                    price=price,
+                    buckets=buckets,
+                    always=rate.always,
+                    bars=() if rate.always else self._bars(rate, service, use, local=local),
+                )
+                service.by_use[use.place, use.direction, use.destination, local] = rated
+            if not service.numbered:
+                service.by_place[use.place] = rated
+
+    def _uses(self, rate: RateTable, service: Service) -> Iterator[_Use]:
+        places: Sequence[str] = tuple(self._places) if ANY in rate.places else rate.places
+        places = [place for place in places if place in self._places]
+        directions = [Direction(direction) for direction in rate.directions] or [Direction.ORIGINATING]
+        named = [id_ for id_ in rate.destinations if id_ in self._destinations]
+        others = [id_ for id_ in self._destinations if id_ not in named] if ANY in rate.destinations else []
+        for place in dict.fromkeys(places):
+            for direction in dict.fromkeys(directions):
+                for destination in dict.fromkeys(named if rate.destinations else [""]):
+                    yield _Use(place, direction, destination, True)
+                for destination in others:
+                    yield _Use(place, direction, destination, False)
+
+    def _claim(self, id_: str, service: Service, use: _Use) -> bool:
+        """A rate that names a destination wins over one with "*"; two of the same sort are a mistake."""
+        key = (service.id, use.place, use.direction, use.destination)
+        owner, explicit = self._owners.get(key, ("", False))
+        if owner and explicit == use.explicit:
+            what = f"{use.direction} {service.id} at {use.place}" + (
+                f" to {use.destination}" if use.destination else ""
+            )
+            if (id_, owner) not in self._overlaps:
+                self._overlaps.add((id_, owner))
+                self._problems.add(key_path("rate", id_), f"{what} has the rate {owner} already")
+            return False
+        if owner and explicit:
+            return False
+        self._owners[key] = (id_, use.explicit)
+        return True
+
+    def _bars(self, rate: RateTable, service: Service, use: _Use, *, local: bool) -> tuple[str, ...]:
+        """HOT-CC-5. Within the visited country a number is not international (as in TS 22.088 §2)."""
+        bars = {*rate.bars, *service.bars, *self._places[use.place].bars}
+        if use.destination:
+            table = self._destinations[use.destination]
+            towards = set(table.message_bars if service.unit is Unit.MESSAGES else table.call_bars)
+            bars |= towards - _NOT_WITHIN_A_COUNTRY if local else towards
+        return tuple(bar for bar in BARS if bar in bars)
+
+    def _check_emergency_calls(self) -> None:
+        """HOT-RAT-2: wherever the subscriber is, an emergency call has a rate that always grants."""
+        for service in self._services.values():
+            if service.unit is not Unit.SECONDS or not service.numbered:
+                continue
+            for place in self._places:
+                for destination in self._emergency:
+                    rated = service.by_use.get((place, Direction.ORIGINATING, destination, False))
+                    if rated is None or not rated.always:
+                        allowed = f"outgoing {service.id} at {place} to {destination} needs a rate with always = true"
+                        self._problems.add("rate", f"{allowed} (HOT-RAT-2)")

@@ -1,0 +1,146 @@
+"""The charging records (HOT-REC-2): one JSON line an event, in rotated files, each event exactly once across crashes.
+
+A batch is written and synced before `store` returns, and the outbox forgets its events only then. After a crash the
+position is read back from the files themselves, so an event whose line is there is not written again, and one whose
+line is not is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from io import FileIO
+from pathlib import Path
+
+import orjson
+
+from ocs.ledger.contract import OutboxEvent
+from ocs.records import files
+from ocs.records.files import Position
+from ocs.records.format import record, utc_text
+
+log = logging.getLogger(__name__)
+
+
+class RecordWriter:
+    """A consumer of the outbox. `open()` first, `close()` last; the folder has one writer at a time (the data
+    folder's owner).
+    """
+
+    name = "the folder of records"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rotate_octets: int,
+        rotate_s: int,
+        clock: Callable[[], float],
+        written: Callable[[str, int], None] = lambda kind, count: None,
+        missing: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._folder = folder
+        self._rotate_octets = rotate_octets
+        self._rotate_s = rotate_s
+        self._clock = clock
+        self._written = written
+        self._missing = missing
+        self._positions: dict[int, Position] = {}
+        self._file: FileIO | None = None
+        self._number = 0
+        self._octets = 0
+        self._opened_at = 0.0
+
+    def open(self) -> None:
+        """Find out what is stored already. RecordsError: the folder is damaged."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        found = files.recover(self._folder)
+        self._positions, self._number = found.positions, found.last_number
+        if found.last_file is not None:
+            self._continue(found.last_file)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def position(self, partition: int) -> int:
+        at = self._positions.get(partition)
+        return at.sequence if at is not None else 0
+
+    def recognises(self, event: OutboxEvent) -> bool:
+        at = self._positions.get(event.partition)
+        return at is not None and at.fingerprint == files.fingerprint(record(event))
+
+    def store(self, events: Sequence[OutboxEvent]) -> None:
+        lines: list[bytes] = []
+        kinds: dict[str, int] = {}
+        positions: dict[int, Position] = {}
+        lost = 0
+        for event in events:
+            at = positions.get(event.partition) or self._positions.get(event.partition)
+            if at is not None and event.sequence <= at.sequence:
+                continue
+            if at is not None and event.sequence > at.sequence + 1:
+                lost += event.sequence - at.sequence - 1
+                log.error(
+                    "partition %d: events %d to %d are missing", event.partition, at.sequence + 1, event.sequence - 1
+                )
+            line = record(event)
+            lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            kinds[str(line["kind"])] = kinds.get(str(line["kind"]), 0) + 1
+            positions[event.partition] = Position(event.sequence, files.fingerprint(line))
+        if lines:
+            self._append(b"".join(lines))
+            self._positions.update(positions)
+            for kind, count in kinds.items():
+                self._written(kind, count)
+        if lost:
+            self._missing(lost)
+
+    # -- files
+
+    def _append(self, data: bytes) -> None:
+        """All of `data` on disk, or OSError and none of it."""
+        self._rotate_if_due()
+        assert self._file is not None
+        if self._file.seek(0, os.SEEK_END) != self._octets:
+            # What an earlier failure could not take back.
+            self._file.truncate(self._octets)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._take_back()
+            raise
+        self._octets += len(data)
+
+    def _take_back(self) -> None:
+        assert self._file is not None
+        try:
+            self._file.truncate(self._octets)
+        except OSError as error:
+            log.warning("%s: half a batch cannot be taken back yet: %s", self._folder, error)
+
+    def _rotate_if_due(self) -> None:
+        if self._file is not None:
+            age_s = self._clock() - self._opened_at
+            if not self._octets or (self._octets < self._rotate_octets and 0 <= age_s < self._rotate_s):
+                return
+            self.close()
+            files.write_checkpoint(self._folder, self._number, self._positions)
+        now = self._clock()
+        path = self._folder / files.file_name(self._number + 1, utc_text(int(now)))
+        self._file = FileIO(path, "ab")
+        files.sync_folder(self._folder)
+        self._number += 1
+        self._octets, self._opened_at = 0, now
+
+    def _continue(self, path: Path) -> None:
+        self._file = FileIO(path, "ab")
+        os.fsync(self._file.fileno())  # a process that was killed may have written lines and not synced them
+        self._octets = path.stat().st_size
+        self._opened_at = path.stat().st_mtime if self._octets else self._clock()

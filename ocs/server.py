@@ -1,0 +1,107 @@
+"""The composition root: settings become objects here, and here alone the clock and the random source are read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.ledger.settings import LedgerSettings
+from ocs.rating.catalogue import Catalogue, load_catalogue
+from ocs.settings import load_settings, unknown_sections
+from ocs.settings_model import Settings, parse_listen
+
+log = logging.getLogger(__name__)
+
+EMBEDDED_TAKES_NO_REPLICAS = (
+    'ledger.durability = "replicated" needs a Redis of its own with replicas: set redis.url (OCS_REDIS_URL)'
+)
+
+
+class StartError(Exception):
+    """The server or a command cannot start; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Time and chance, as everything below is given them. Tests make their own."""
+
+    clock: Callable[[], float] = time.time
+    """Unix seconds."""
+    rng: random.Random = field(default_factory=random.SystemRandom)
+
+    def now(self) -> int:
+        return int(self.clock())
+
+    def entropy(self) -> int:
+        """The unguessable part of an account id."""
+        return self.rng.getrandbits(64)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What lies where in the data folder."""
+
+    data_dir: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.data_dir / "metrics"
+
+    @property
+    def records(self) -> Path:
+        return self.data_dir / "records"
+
+    @property
+    def lock(self) -> Path:
+        return self.data_dir / "serve.lock"
+
+    @property
+    def description(self) -> Path:
+        """While a server runs: its process id and where it listens, as JSON."""
+        return self.data_dir / "server.json"
+
+
+def load(config: Path) -> tuple[Settings, Catalogue]:
+    """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them."""
+    settings = load_settings(config)
+    for name in unknown_sections(os.environ):
+        log.warning("environment variable %s is no setting of ocs and is ignored", name)
+    return settings, load_catalogue(Path(settings.server.catalogue))
+
+
+def gateway_config(settings: Settings) -> GatewayConfig:
+    diameter = settings.diameter
+    return GatewayConfig(
+        origin_host=diameter.identity,
+        realm=diameter.realm,
+        listen=tuple(parse_listen(each) for each in diameter.listen),
+        peers=tuple(PeerConfig(peer.origin_host, peer.realm, tuple(peer.addresses)) for peer in settings.peer),
+        accept_unknown_peers=diameter.accept_unknown_peers,
+        watchdog_s=diameter.watchdog_s,
+        max_in_flight_per_peer=diameter.max_in_flight_per_peer,
+        max_in_flight=diameter.max_in_flight,
+        answer_timeout_ms=diameter.answer_timeout_ms,
+    )
+
+
+def ledger_settings(settings: Settings) -> LedgerSettings:
+    ledger = settings.ledger
+    return LedgerSettings(
+        durability=ledger.durability,
+        partitions=ledger.partitions,
+        timeout_ms=ledger.timeout_ms,
+        remember_sessions_s=ledger.remember_sessions_s,
+        remember_events_s=ledger.remember_events_s,
+        replicas=ledger.replicas,
+    )
+
+
+def worker_count(settings: Settings) -> int:
+    """Default: cores - 1, at least 1: Redis and the housekeeper need one too."""
+    return settings.server.workers or max(len(os.sched_getaffinity(0)) - 1, 1)

@@ -1,0 +1,269 @@
+"""`ocs serve`: starts Redis if it is to be ours, workers and housekeeper, serves /health and /metrics, and ends them
+in order.
+
+Order of starting: settings and catalogue checked, data folder locked, ports taken, Redis, processes. Nothing starts
+half: a mistake or a port that is taken ends it before the first process. Order of ending: workers (they say good-bye
+to their peers and drain), housekeeper (it stores the last records), Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from ocs.children import ChildProcess
+from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+from ocs.http_api import Health, HttpApi
+from ocs.metrics import Metrics
+from ocs.metrics_export import Snapshots
+from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
+from ocs.settings_model import Settings, parse_listen
+
+log = logging.getLogger(__name__)
+
+REDIS_LOOK_S = 0.5
+"""How often the supervisor looks whether Redis answers (and, when it is ours, whether it lives)."""
+REDIS_TIMEOUT_S = 1.0
+
+
+class Supervisor:
+    """One running server."""
+
+    def __init__(self, config: Path, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._paths = Paths(settings.data_dir)
+        self._metrics = Metrics()
+        self._snapshots = Snapshots(self._paths.metrics, self._metrics.store)
+        self._embedded: EmbeddedRedis | None = None
+        self._workers: list[ChildProcess] = []
+        self._housekeeper: ChildProcess | None = None
+        self._redis: redis.asyncio.Redis | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. StartError: it cannot start, and nothing runs."""
+        with self._locked_folder(), _reserved_ports(self._settings) as diameter:
+            self._snapshots.clear()
+            api = HttpApi(self._health, self._expose)
+            try:
+                addresses = await self._listen(api)
+                url = self._start_redis()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    asyncio.get_running_loop().add_signal_handler(number, self._asked_to_end)
+                self._start_children(url, diameter)
+                self._describe(diameter, *addresses)
+                await self._serve(diameter, *addresses)
+            finally:
+                await self._end(api)
+
+    # -- starting
+
+    @contextlib.contextmanager
+    def _locked_folder(self) -> Iterator[None]:
+        """One server a data folder: two would write the same records."""
+        folder = self._paths.data_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock: IO[str] = self._paths.lock.open("a+", encoding="ascii")
+        except OSError as error:
+            raise StartError(f"server.data_dir = {str(folder)!r}: cannot be used: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StartError(
+                    f"server.data_dir = {str(folder)!r}: another ocs server uses it; end that one or name another folder"
+                ) from None
+            yield
+
+    async def _listen(self, api: HttpApi) -> tuple[str, str]:
+        wanted = parse_listen(self._settings.api.listen), parse_listen(self._settings.metrics.listen)
+        try:
+            found = await api.start(*wanted)
+        except OSError as error:
+            raise StartError(
+                f"api.listen = {self._settings.api.listen!r} or metrics.listen = {self._settings.metrics.listen!r}: "
+                f"cannot be used: {error.strerror}"
+            ) from error
+        return _address_text(*found[0]), _address_text(*found[1])
+
+    def _start_redis(self) -> str:
+        url = self._settings.redis.url
+        if not url:
+            if self._settings.ledger.durability == "replicated":
+                raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
+            self._embedded = EmbeddedRedis(self._paths.data_dir, durability=self._settings.ledger.durability)
+            try:
+                # On this thread, since the kernel ends the server with the thread that started it. Nothing else happens
+                # meanwhile (the AOF may take minutes to load), but a signal must be heard.
+                with _interruptible():
+                    url = self._embedded.acquire(must_own=True)
+            except EmbeddedRedisError as error:
+                raise StartError(str(error)) from error
+            except KeyboardInterrupt:
+                raise StartError("asked to end before Redis was ready") from None
+            log.info("private Redis (process %s) in %s", self._embedded.pid, self._paths.data_dir / "redis")
+        self._redis = redis.asyncio.Redis.from_url(
+            url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        )
+        return url
+
+    def _start_children(self, url: str, diameter: list[str]) -> None:
+        environment = {**os.environ, "OCS_REDIS_URL": url, "OCS_DIAMETER_LISTEN": ",".join(diameter)}
+        arguments = ["--config", str(self._config)]
+        for _ in range(worker_count(self._settings)):
+            self._workers.append(ChildProcess("worker", arguments, environment, self._child_ended))
+        self._housekeeper = ChildProcess("housekeeper", arguments, environment, self._child_ended)
+        for child in (*self._workers, self._housekeeper):
+            child.start()
+
+    def _child_ended(self, role: str, pid: int) -> None:
+        self._snapshots.retire(role, pid)
+        if not self._stopping.is_set():
+            self._metrics.count("ocs_process_restarts", role)
+
+    def _describe(self, diameter: list[str], api: str, metrics: str) -> None:
+        """For programs that started us with port 0, or look for us."""
+        facts = {"pid": os.getpid(), "diameter": diameter, "api": api, "metrics": metrics}
+        temporary = self._paths.description.with_suffix(".new")
+        temporary.write_text(json.dumps(facts), encoding="utf-8")
+        temporary.replace(self._paths.description)
+
+    # -- serving
+
+    async def _serve(self, diameter: list[str], api: str, metrics: str) -> None:
+        watch = asyncio.create_task(self._watch_redis())
+        said = asyncio.create_task(self._say_ready(diameter, api, metrics))
+        try:
+            await self._stopping.wait()
+        finally:
+            for task in (watch, said):
+                task.cancel()
+            await asyncio.gather(watch, said, return_exceptions=True)
+
+    async def _say_ready(self, diameter: list[str], api: str, metrics: str) -> None:
+        for worker in self._workers:
+            await worker.ready.wait()
+        log.info(
+            "ready: Diameter on %s, %d worker(s), http://%s/health, http://%s/metrics",
+            *(", ".join(diameter), len(self._workers), api, metrics),
+        )
+
+    async def _watch_redis(self) -> None:
+        """Our own Redis is started again when it ends; its AOF has every answered debit."""
+        while True:
+            await asyncio.sleep(REDIS_LOOK_S)
+            if self._embedded is not None and self._embedded.has_ended():
+                log.error("the private Redis ended unasked: starting it again")
+                self._metrics.count("ocs_process_restarts", "redis")
+                try:
+                    self._embedded.restart()
+                except EmbeddedRedisError as error:
+                    log.error("%s; trying again", error)
+
+    async def _health(self) -> Health:
+        return Health(
+            redis=await self._redis_answers(),
+            workers=sum(worker.ready.is_set() for worker in self._workers),
+            workers_wanted=len(self._workers),
+            housekeeper=self._housekeeper is not None and self._housekeeper.ready.is_set(),
+        )
+
+    async def _redis_answers(self) -> bool:
+        if self._redis is None:
+            return False
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def _expose(self) -> bytes:
+        self._metrics.set("ocs_workers_up", sum(worker.ready.is_set() for worker in self._workers))
+        self._metrics.set("ocs_redis_up", int(await self._redis_answers()))
+        return self._snapshots.expose()
+
+    # -- ending
+
+    def _asked_to_end(self) -> None:
+        if self._stopping.is_set():
+            log.warning("asked to end again: not waiting for the answers under way")
+            for child in self._children():
+                child.kill()
+        else:
+            log.info("ending: no new requests, answers under way are finished")
+            self._stopping.set()
+
+    def _children(self) -> list[ChildProcess]:
+        return [*self._workers, *([self._housekeeper] if self._housekeeper is not None else [])]
+
+    async def _end(self, api: HttpApi) -> None:
+        self._stopping.set()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        if self._housekeeper is not None:
+            await self._housekeeper.stop()
+        await api.close()
+        if self._redis is not None:
+            await self._redis.aclose()
+        if self._embedded is not None:
+            self._embedded.release()
+        self._paths.description.unlink(missing_ok=True)
+        log.info("ended")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM interrupt what blocks here."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = [(number, signal.signal(number, interrupt)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _reserved_ports(settings: Settings) -> Iterator[list[str]]:
+    """The Diameter addresses with their ports. Each is bound here, without listening, so that workers, which share it
+    (SO_REUSEPORT), come and go while nobody else can take it. StartError names the address that is taken.
+    """
+    with contextlib.ExitStack() as held:
+        addresses: list[str] = []
+        for text in settings.diameter.listen:
+            host, port = parse_listen(text)
+            try:
+                family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+                if port:
+                    with socket.socket(family) as probe:
+                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind(address)  # without SO_REUSEPORT: fails when anybody has it
+                keeper = held.enter_context(socket.socket(family))
+                keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                keeper.bind(address)
+            except OSError as error:
+                raise StartError(f"diameter.listen = {text!r}: cannot be used: {error.strerror or error}") from error
+            addresses.append(_address_text(host, keeper.getsockname()[1]))
+        yield addresses
+
+
+def _address_text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

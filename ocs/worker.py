@@ -1,0 +1,70 @@
+"""A worker process: Diameter in, ledger, Diameter out. Stateless but for its connections; it may be killed at any
+instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable
+
+from ocs.charging.service import ChargingService
+from ocs.child import Child, connected_ledger, main
+from ocs.gateway.server import Gateway
+from ocs.server import gateway_config
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 5.0
+"""For answers under way when the worker is asked to end; the supervisor waits longer than this."""
+GC_THRESHOLDS = (50_000, 50, 100)
+"""Requests make hardly any reference cycles, so the collector may look seldom: each look stops all answers."""
+
+
+class Background:
+    """Tasks nobody waits for: kept from being collected, and heard when they fail."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", exc_info=error)
+
+
+async def work(child: Child) -> None:
+    async with connected_ledger(child) as ledger:
+        if ledger is None:
+            return
+        background = Background()
+        service = ChargingService(child.catalogue, ledger, child.metrics, child.world.clock, background.spawn)
+        gateway = Gateway(
+            gateway_config(child.settings),
+            service.handle,
+            child.metrics,
+            asyncio.get_running_loop().time,
+            child.world.rng,
+        )
+        await gateway.start()
+        _calm_collector()
+        child.tell_ready()
+        await child.stopping.wait()
+        await gateway.stop(STOP_GRACE_S)
+
+
+def _calm_collector() -> None:
+    """What is loaded now stays: the collector need never look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+if __name__ == "__main__":
+    main("worker", work)

@@ -1,0 +1,224 @@
+"""Plays a plan in compressed time: five network elements, each a Diameter peer of its own, and thousands of sessions on them.
+
+Every request is answered or repeated; answers that the plan wants lost are thrown away here, once, and the request goes out again
+with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier (RFC 6733 §3, RFC 8506 §5.7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.behaviour import SessionRun
+from simulator.dialects import origin_host, render
+from simulator.peer import DiameterPeer, Identity
+from simulator.plan import Plan, PlannedSession
+from simulator.requests import Element, Request
+from simulator.tally import Tally
+from simulator.wire import FLAG_REPEAT, Answer, read_answer
+
+TX_S = 10.0
+"""Tx, the wait for an answer before a repetition (RFC 8506 §13 recommends 10 s)."""
+REPEAT_AFTER_LOSS_S = 0.05
+"""An answer lost on purpose is missed after this; waiting Tx for it would only make the run longer."""
+MAX_REPEATS = 2
+"""Repetitions of one request before it counts as unanswered."""
+FLAGS_AT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server under test and how the elements present themselves."""
+
+    host: str
+    port: int
+    realm: str
+    server_realm: str
+
+
+class SimulatedClock:
+    """Simulated seconds since the start of the run, `speed` of them to each real one."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._started = time.perf_counter()
+
+    def restart(self) -> None:
+        self._started = time.perf_counter()
+
+    def now_s(self) -> float:
+        return (time.perf_counter() - self._started) * self._speed
+
+    def unix_s(self) -> int:
+        return int(time.time())
+
+    async def sleep_until(self, when_s: float) -> None:
+        while (left_s := when_s - self.now_s()) > 0:
+            await asyncio.sleep(left_s / self._speed)
+
+
+class Engine:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, target: Target, *, speed: float, seed: int) -> None:
+        self.tally = Tally()
+        self.clock = SimulatedClock(speed)
+        self._plan, self._target, self._speed = plan, target, speed
+        self._peers: dict[Element, DiameterPeer] = {}
+        self._chance = random.Random(f"{seed}/identifiers")
+        self._run_id = int(time.time() * 10) % 10**10  # a second run must not repeat the Session-Ids of the first
+        self._error: BaseException | None = None
+
+    async def run(self, on_progress: Callable[[], None] | None = None) -> Tally:
+        """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is lost."""
+        try:
+            for element in sorted({session.element for session in self._plan.sessions}):
+                identity = Identity(origin_host(element, self._target.realm), self._target.realm)
+                self._peers[element] = await DiameterPeer.connect(
+                    identity, self._target.host, self._target.port, rng=self._chance
+                )
+            await self._play(on_progress)
+        finally:
+            for peer in self._peers.values():
+                await peer.disconnect()
+        return self.tally
+
+    @property
+    def progress(self) -> float:
+        """How much of the plan's time has been played, 0 to 1."""
+        last = self._plan.sessions[-1].start_s if self._plan.sessions else 1.0
+        return min(self.clock.now_s() / max(last, 1.0), 1.0)
+
+    async def _play(self, on_progress: Callable[[], None] | None) -> None:
+        self.clock.restart()
+        tasks: set[asyncio.Task[None]] = set()
+        reporter = asyncio.create_task(self._report_progress(on_progress)) if on_progress else None
+        try:
+            for session in self._plan.sessions:
+                await self.clock.sleep_until(session.start_s)
+                task = asyncio.create_task(self._session(session))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                task.add_done_callback(self._note_error)
+                if self._error is not None:
+                    raise self._error
+            while tasks:
+                await asyncio.wait(tasks)
+            if self._error is not None:
+                raise self._error
+        finally:
+            for task in tasks:
+                task.cancel()
+            if reporter is not None:
+                reporter.cancel()
+        if on_progress:
+            on_progress()
+
+    def _note_error(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._error = self._error or task.exception()
+
+    async def _report_progress(self, on_progress: Callable[[], None]) -> None:
+        while True:
+            on_progress()
+            await asyncio.sleep(0.25)
+
+    async def _session(self, planned: PlannedSession) -> None:
+        host = origin_host(planned.element, self._target.realm)
+        session_id = f"{host};{self._run_id:010d};{planned.index:010d}"
+        self.tally.live_sessions += 1
+        try:
+            await SessionRun(planned, session_id, self.clock, self._ask, self.tally).run()
+        finally:
+            self.tally.live_sessions -= 1
+
+    # -- one request --------------------------------------------------------------------------------------------------
+
+    async def _ask(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
+        """Send, wait, repeat with T when no answer came (or it is to be lost). None = it was never answered."""
+        tally, peer = self.tally, self._peers[request.element]
+        traffic = _traffic(request)
+        tally.requests[traffic, request.kind.value] += 1
+        tally.timeline[int(self.clock.now_s() // 60), traffic] += 1
+        hop_by_hop, end_to_end = peer.next_ids()
+        frame = render(
+            request,
+            realm=self._target.realm,
+            destination_realm=self._target.server_realm,
+            hop_by_hop=hop_by_hop,
+            end_to_end=end_to_end,
+        )
+        first: Answer | None = None
+        if request.number in lost_answers:
+            first = await self._exchange(peer, frame, hop_by_hop)
+            tally.lost_on_purpose += 1
+            await asyncio.sleep(REPEAT_AFTER_LOSS_S)
+            hop_by_hop = self._mark_repeat(peer, frame)
+        answer = await self._exchange(peer, frame, hop_by_hop)
+        for _ in range(MAX_REPEATS):
+            if answer is not None or not peer.is_open:
+                break
+            answer = await self._exchange(peer, frame, self._mark_repeat(peer, frame))
+        self._count(request, first, answer)
+        return answer
+
+    def _mark_repeat(self, peer: DiameterPeer, frame: bytearray) -> int:
+        """Make the request a possible retransmission; returns its new Hop-by-Hop Identifier."""
+        hop_by_hop = peer.next_hop_by_hop()
+        frame[FLAGS_AT] |= FLAG_REPEAT
+        frame[12:16] = hop_by_hop.to_bytes(4, "big")
+        self.tally.repeats += 1
+        return hop_by_hop
+
+    async def _exchange(self, peer: DiameterPeer, frame: bytearray, hop_by_hop: int) -> Answer | None:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def done(answer: bytes, seconds: float) -> None:
+            self.tally.latencies.add(seconds)
+            if not future.done():
+                future.set_result(answer)
+
+        peer.send(bytes(frame), hop_by_hop, done)
+        try:
+            return read_answer(await asyncio.wait_for(future, TX_S))
+        except TimeoutError:
+            peer.forget(hop_by_hop)
+            return None
+
+    def _count(self, request: Request, first: Answer | None, answer: Answer | None) -> None:
+        tally = self.tally
+        if answer is None:
+            tally.unanswered += 1
+            return
+        tally.answered += 1
+        tally.results[answer.result_code] += 1
+        if first is not None and not _equal(first, answer):
+            tally.unequal_repeats += 1
+        for part in request.parts:
+            if part.used:
+                tally.used[_traffic(request), request.place.id] += part.used
+        if request.kind == "E" and answer.result_code == 2001:
+            tally.used[_traffic(request), request.place.id] += sum(
+                service.granted or 0 for service in (*answer.services, answer.command)
+            )
+
+
+def _equal(first: Answer, second: Answer) -> bool:
+    """Whether a repetition was answered as the request was (invariant 4), but for the Hop-by-Hop Identifier."""
+    return first.result_code == second.result_code and first.services == second.services and first.command == second.command
+
+
+_TRAFFIC = {
+    Element.PGW: "data",
+    Element.IMS: "voice",
+    Element.MSC: "voice",
+    Element.SMSC: "sms",
+    Element.MMSC: "mms",
+}
+
+
+def _traffic(request: Request) -> str:
+    return _TRAFFIC[request.element]

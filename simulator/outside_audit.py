@@ -1,0 +1,268 @@
+"""The audit from outside: what the network reported as used, against what the server's records say was charged.
+
+1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session and price, billable units =
+included units + overrun + paid units, and the paid units' cost is the debit, priced again by `prices.py` from the plan's own
+knowledge of place and destination; 4. included units went before credit, and no more of them than the package has; 5. per account,
+Σ credited − Σ debited = the credit last recorded, never negative; 6. in `ocs audit`, paid in = left + held + spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulator.prices import FREE, Package, PriceList, PriceListError, Rate
+from simulator.records import ChargedUse, RecordBook, RecordedSession
+from simulator.tally import SessionReport
+
+MAX_FINDINGS = 50
+"""Findings kept in words; the rest are only counted."""
+CATCH_UP_TIMEOUT_S = 30.0
+CATCH_UP_POLL_S = 0.25
+MOST_SESSIONS_AT_ONCE = 32
+"""Of one account, as far as grants held by other sessions excuse that credit paid before the last included unit."""
+
+
+@dataclass(slots=True)
+class OutsideAudit:
+    """What was compared and what was found wrong."""
+
+    sessions: int = 0
+    sessions_with_use: int = 0
+    uncertain: int = 0
+    """Sessions left out of the comparison of use: a request with use in it never got a clear answer."""
+    services_compared: int = 0
+    prices_compared: int = 0
+    accounts: int = 0
+    records: int = 0
+    used_by_service: Counter[str] = field(default_factory=Counter)
+    charged_by_service: Counter[str] = field(default_factory=Counter)
+    """Micro-EUR."""
+    overrun_units: int = 0
+    findings: list[str] = field(default_factory=list)
+    finding_count: int = 0
+    caught_up_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return not self.finding_count
+
+    def wrong(self, text: str) -> None:
+        self.finding_count += 1
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(text)
+
+
+def audit(
+    reports: Sequence[SessionReport],
+    records_folder: Path,
+    prices: PriceList,
+    *,
+    timeout_s: float = CATCH_UP_TIMEOUT_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> OutsideAudit:
+    """Wait for the records to catch up, then compare."""
+    result, book = OutsideAudit(), RecordBook(records_folder)
+    started = time.monotonic()
+    book.read_on()
+    while not _caught_up(reports, book) and time.monotonic() - started < timeout_s:
+        sleep(CATCH_UP_POLL_S)
+        book.read_on()
+    result.caught_up_s = time.monotonic() - started
+    result.records = len(book.event_ids)
+    if book.duplicates:
+        result.wrong(f"{book.duplicates} event ids were recorded more than once")
+    for report in reports:
+        _compare_session(result, report, book, prices)
+    packages = {book.sessions[report.session_id].account: report.package for report in reports if report.package}
+    _compare_accounts(result, book, prices, packages)
+    return result
+
+
+def _caught_up(reports: Sequence[SessionReport], book: RecordBook) -> bool:
+    for report in reports:
+        expected = sum(service.used for service in report.services)
+        if not report.uncertain and expected:
+            session = book.sessions.get(report.session_id)
+            if session is None or session.used.total() < expected:
+                return False
+    return True
+
+
+def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBook, prices: PriceList) -> None:
+    result.sessions += 1
+    session = book.sessions.get(report.session_id, RecordedSession())
+    reported: Counter[str] = Counter()
+    for service in report.services:
+        key = "" if service.rating_group is None else str(service.rating_group)
+        reported[key] += service.used
+        result.used_by_service[service.service or report.traffic] += service.used
+    result.sessions_with_use += bool(reported.total())
+    if report.uncertain:
+        result.uncertain += 1
+    else:
+        for key in reported.keys() | session.used.keys():
+            result.services_compared += 1
+            if reported[key] != session.used[key]:
+                result.wrong(
+                    f"{report.session_id} service {key or '-'}: {reported[key]} units reported as used,"
+                    f" {session.used[key]} recorded"
+                )
+    _compare_prices(result, report, session, prices)
+
+
+def _compare_prices(result: OutsideAudit, report: SessionReport, session: RecordedSession, prices: PriceList) -> None:
+    rates = _expected_rates(result, report, prices)
+    for price_id, charged in session.charged.items():
+        if not (charged.used or charged.debit_micro_eur or charged.bucket_units):
+            continue
+        result.prices_compared += 1
+        result.overrun_units += charged.overrun_units
+        result.charged_by_service[report.traffic] += charged.debit_micro_eur
+        name = price_id.partition("@")[0]
+        for label in charged.labels:
+            if rates and label not in rates:
+                result.wrong(f"{report.session_id}: rated as {label}, expected {' or '.join(sorted(rates))}")
+            elif rates and rates[label].price.name not in (name, FREE):
+                result.wrong(f"{report.session_id}: {label} priced by {name}, expected {rates[label].price.name}")
+        _reprice(result, report, name, charged, prices, rates)
+
+
+def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceList) -> dict[str, Rate]:
+    """Rate id → rate of the session's services; empty when the plan does not know (a replayed capture)."""
+    rates = {}
+    for service in report.services:
+        if not service.service or not report.place:
+            continue
+        try:
+            rate = prices.rate(
+                service.service,
+                report.place,
+                direction="mt" if report.incoming else "mo",
+                destination=report.destination_class,
+            )
+        except PriceListError as error:
+            if service.used:
+                result.wrong(f"{report.session_id}: {service.used} units used, but {error}")
+            continue
+        rates[rate.id] = rate
+    return rates
+
+
+def _reprice(
+    result: OutsideAudit,
+    report: SessionReport,
+    name: str,
+    charged: ChargedUse,
+    prices: PriceList,
+    rates: Mapping[str, Rate],
+) -> None:
+    """The session's use by one price, computed anew."""
+    free = all(rates[label].price.name == FREE for label in charged.labels if label in rates) and bool(rates)
+    if free or name.startswith(FREE):
+        if charged.debit_micro_eur:
+            result.wrong(f"{report.session_id}: {charged.debit_micro_eur} micro-EUR for a free service")
+        return
+    try:
+        price = prices.price(name)
+    except PriceListError as error:
+        result.wrong(f"{report.session_id}: {error}")
+        return
+    paid = price.billable(charged.used) - charged.bucket_units.total() - charged.overrun_units
+    if paid < 0:
+        result.wrong(
+            f"{report.session_id} {name}: {charged.bucket_units.total()} included units and {charged.overrun_units} overrun for"
+            f" {price.billable(charged.used)} billable units"
+        )
+    elif price.cost_micro_eur(paid) != charged.debit_micro_eur:
+        result.wrong(
+            f"{report.session_id} {name}: {charged.debit_micro_eur} micro-EUR debited for {paid} paid units"
+            f" ({charged.used} used), priced again it is {price.cost_micro_eur(paid)}"
+        )
+    package = prices.packages.get(report.package)
+    if charged.debit_micro_eur and package and rates:
+        unlimited = [bucket for rate in rates.values() for bucket in rate.buckets if _is_unlimited(package, bucket)]
+        if unlimited and len(rates) == 1:
+            result.wrong(f"{report.session_id} {name}: debited from credit, though {package.id} has unlimited {unlimited[0]}")
+
+
+def _is_unlimited(package: Package, bucket: str) -> bool:
+    return bucket in package.buckets and package.buckets[bucket] is None
+
+
+def _compare_accounts(result: OutsideAudit, book: RecordBook, prices: PriceList, packages: Mapping[str, str]) -> None:
+    debits: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for session in book.sessions.values():
+        for price_id, charged in session.charged.items():
+            debits[session.account, price_id.partition("@")[0]] += charged.debit_micro_eur
+    for account_id, account in book.accounts.items():
+        result.accounts += 1
+        balance = account.credit_in_micro_eur - account.debit_micro_eur
+        if account.credit_micro_eur is not None and balance != account.credit_micro_eur:
+            result.wrong(f"{account_id}: records add up to {balance} micro-EUR, the last one says {account.credit_micro_eur}")
+        if account.lowest_micro_eur < 0 or balance < 0:
+            result.wrong(f"{account_id}: its credit went below zero ({min(account.lowest_micro_eur, balance)} micro-EUR)")
+        package = prices.packages.get(packages.get(account_id, ""))
+        if package is not None:
+            _compare_buckets(result, account_id, account.bucket_units, package, prices, debits)
+
+
+def _compare_buckets(
+    result: OutsideAudit,
+    account_id: str,
+    used: Counter[str],
+    package: Package,
+    prices: PriceList,
+    debits: Mapping[tuple[str, str], int],
+) -> None:
+    """No more included units than there are; and credit paid for what they cover only when they were (nearly) gone."""
+    for name, quantity in package.buckets.items():
+        if quantity is None:
+            continue
+        units = sum(count for bucket, count in used.items() if bucket.rpartition(".")[2] == name)
+        if units > quantity:
+            result.wrong(f"{account_id}: {units} units of {package.id}.{name}, which has {quantity}")
+        held_at_most = prices.most_granted.get(name, 0) * MOST_SESSIONS_AT_ONCE
+        covered = prices.priced_only_by_bucket(name)
+        if units + held_at_most < quantity and any(debits.get((account_id, price), 0) for price in covered):
+            result.wrong(f"{account_id}: debited from credit while {quantity - units} units of {package.id}.{name} were left")
+
+
+def check_totals(report: Mapping[str, object]) -> list[str]:
+    """Findings about `ocs audit --json`: it must be content, and paid in = left + held + spent + refunded + expired."""
+    wrong = []
+    if report.get("ok") is not True:
+        wrong.append(f"ocs audit is not content: {report.get('violations')}")
+    money = money_totals(report)
+    if money["paid_in"] != sum(amount for name, amount in money.items() if name != "paid_in"):
+        wrong.append(f"paid in is not left + held + spent: {money}")
+    return wrong
+
+
+def money_totals(report: Mapping[str, object]) -> dict[str, int]:
+    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired. `ocs audit` says credit with what is held in it."""
+    nested = report.get("totals")
+    table: Mapping[str, object] = nested if isinstance(nested, Mapping) else report
+
+    def amount(*names: str) -> int:
+        for name in names:
+            value = table.get(f"{name}_micro_eur", table.get(name))
+            if isinstance(value, int):
+                return value
+        return 0
+
+    held = amount("held")
+    left = amount("available", "left")
+    if not left and (credit := amount("credit")):
+        left = credit - held
+    return {
+        "paid_in": amount("paid_in"),
+        "left": left,
+        "held": held,
+        "spent": amount("spent"),
+        "refunded": amount("refunded"),
+        "expired": amount("expired"),
+    }

@@ -1,0 +1,159 @@
+"""The plan of a run: subscribers and sessions, made of nothing but the scenario and the seed.
+
+Two plans of one seed are equal; how the server answers changes what happens in a session, never which sessions there are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from simulator.distributions import choose, poisson
+from simulator.requests import Element, Place, Subscriber
+from simulator.scenario import Scenario, ServiceTraffic
+
+LONGEST_PLAN_OF_REQUESTS = 64
+"""Request numbers that may be drawn to lose their answer; later ones never do."""
+MIN_SESSION_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedUse:
+    """What a session wants to use of one service (one MSCC)."""
+
+    rating_group: int | None
+    service: str
+    """The catalogue's service: "data", "portal", "voice", "sms", "mms"."""
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSession:
+    index: int
+    start_s: float
+    traffic: str
+    """Name of the scenario's service."""
+    element: Element
+    subscriber: Subscriber
+    place: Place
+    uses: tuple[PlannedUse, ...]
+    duration_s: float
+    """0 = a message."""
+    other_party: str = ""
+    destination_class: str = ""
+    incoming: bool = False
+    two_step: bool = False
+    size_octets: int = 0
+    lost_answers: frozenset[int] = frozenset()
+    """Request numbers whose first answer gets lost."""
+    dies: bool = False
+    """It ends without CCR-T."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    subscribers: tuple[Subscriber, ...]
+    sessions: tuple[PlannedSession, ...]
+    """By start."""
+
+
+def make_subscribers(
+    scenario: Scenario, seed: int, package_prices: Mapping[str, int]
+) -> tuple[tuple[Subscriber, Place], ...]:
+    """Who they are and where. `package_prices` in micro-EUR: the opening credit pays the package and leaves the drawn amount."""
+    rng = random.Random(f"{seed}/subscribers")
+    made = []
+    for index in range(scenario.subscribers):
+        package = choose(rng, scenario.packages)
+        group = choose(rng, scenario.credit_groups)
+        package = group.package or package
+        cents = round(group.eur.draw(rng) * 100)
+        micro_eur = package_prices.get(package, 0) + cents * 10_000
+        subscriber = Subscriber(
+            msisdn=str(scenario.first_msisdn + index),
+            imsi=str(scenario.first_imsi + index),
+            package=package,
+            credit=f"{micro_eur // 1_000_000}.{micro_eur % 1_000_000:06d}",
+            limit=group.limit_eur,
+        )
+        made.append((subscriber, choose(rng, scenario.places)))
+    return tuple(made)
+
+
+def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) -> Plan:
+    """Everything that will be tried, by start time."""
+    located = make_subscribers(scenario, seed, package_prices)
+    rng = random.Random(f"{seed}/sessions")
+    drawn = []
+    for subscriber, place in located:
+        for traffic in scenario.services:
+            for _ in range(poisson(rng, traffic.per_subscriber_hour * scenario.duration_s / 3600)):
+                drawn.append(_draw(rng, scenario, traffic, subscriber, place))
+    drawn.sort(key=lambda session: (session.start_s, session.subscriber.msisdn, session.traffic))
+    sessions = tuple(replace(session, index=index) for index, session in enumerate(drawn))
+    return Plan(tuple(subscriber for subscriber, _ in located), sessions)
+
+
+def with_subscribers(plan: Plan, subscribers: tuple[Subscriber, ...]) -> Plan:
+    """The same sessions by other (provisioned) subscribers, in turn."""
+    others = {old: subscribers[index % len(subscribers)] for index, old in enumerate(plan.subscribers)}
+    return Plan(subscribers, tuple(replace(session, subscriber=others[session.subscriber]) for session in plan.sessions))
+
+
+def _draw(
+    rng: random.Random, scenario: Scenario, traffic: ServiceTraffic, subscriber: Subscriber, place: Place
+) -> PlannedSession:
+    start_s = rng.random() * scenario.duration_s
+    element = choose(rng, traffic.elements)
+    room_s = max(scenario.duration_s - start_s, MIN_SESSION_S)
+    wanted_s = max(traffic.duration_s.draw(rng), 1.0) if traffic.duration_s else 0.0
+    duration_s = min(wanted_s, room_s)
+    uses = _uses(rng, traffic, duration_s, duration_s / wanted_s if wanted_s else 1.0)
+    incoming = rng.random() < traffic.incoming_share
+    other, destination_class = "", ""
+    if traffic.destinations:
+        target = choose(rng, traffic.destinations)
+        other = "".join(str(rng.randrange(10)) if char == "#" else char for char in target.pattern)
+        destination_class = target.destination_class
+    return PlannedSession(
+        index=0,
+        start_s=start_s,
+        traffic=traffic.name,
+        element=element,
+        subscriber=subscriber,
+        place=place,
+        uses=uses,
+        duration_s=duration_s,
+        other_party=other,
+        destination_class="" if incoming else destination_class,
+        incoming=incoming,
+        two_step=rng.random() < traffic.two_step_share,
+        size_octets=round(traffic.size_octets.draw(rng)) if traffic.size_octets else 0,
+        lost_answers=_losses(rng, scenario.faults.lost_answers),
+        dies=duration_s > 0 and rng.random() < scenario.faults.dead_sessions,
+    )
+
+
+def _uses(rng: random.Random, traffic: ServiceTraffic, duration_s: float, part: float) -> tuple[PlannedUse, ...]:
+    """Data: one or two rating groups; calls: their seconds; messages: their number. `part` of the volume fits the hour."""
+    if traffic.rating_groups:
+        first = choose(rng, traffic.rating_groups)
+        chosen = [first]
+        if rng.random() < traffic.second_group_share:
+            second = choose(rng, traffic.rating_groups)
+            if second.rating_group != first.rating_group:
+                chosen.append(second)
+        return tuple(
+            PlannedUse(use.rating_group, use.service, max(int(use.quantity.draw(rng) * part), 1)) for use in chosen
+        )
+    if traffic.duration_s:
+        return (PlannedUse(None, traffic.name, max(round(duration_s), 1)),)
+    amount = round(traffic.quantity.draw(rng)) if traffic.quantity else 1
+    return (PlannedUse(None, traffic.name, max(amount, 1)),)
+
+
+def _losses(rng: random.Random, share: float) -> frozenset[int]:
+    if not share:
+        return frozenset()
+    return frozenset(number for number in range(LONGEST_PLAN_OF_REQUESTS) if rng.random() < share)

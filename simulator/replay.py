@@ -1,0 +1,279 @@
+"""Replays the credit-control requests of a capture: a real client's words, another subscriber, new identifiers.
+
+Only what must differ is changed, by python-diameter: Session-Id (so that a second run works), Subscription-Ids (provisioned ones),
+Destination-Realm and -Host, and the header's identifiers. All else goes out as the client said it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diameter.message import Message
+from diameter.message.avp import Avp
+from diameter.message.avp.avp import AvpGrouped
+
+from simulator.capture import CapturedRequest, CaptureError
+from simulator.peer import DiameterPeer, Identity
+from simulator.tally import SessionReport, UsedService
+from simulator.wire import (
+    AVP_CC_INPUT_OCTETS,
+    AVP_CC_OUTPUT_OCTETS,
+    AVP_CC_REQUEST_NUMBER,
+    AVP_CC_REQUEST_TYPE,
+    AVP_CC_SPECIFIC_UNITS,
+    AVP_CC_TIME,
+    AVP_CC_TOTAL_OCTETS,
+    AVP_MSCC,
+    AVP_RATING_GROUP,
+    AVP_SESSION_ID,
+    AVP_SUBSCRIPTION_ID,
+    AVP_USED_SERVICE_UNIT,
+    Answer,
+    avps,
+    read_answer,
+    u32,
+    u64,
+)
+
+AVP_ORIGIN_HOST, AVP_ORIGIN_REALM, AVP_DESTINATION_HOST, AVP_DESTINATION_REALM = 264, 296, 293, 283
+AVP_SUBSCRIPTION_ID_TYPE, AVP_SUBSCRIPTION_ID_DATA, AVP_SERVICE_INFORMATION = 450, 444, 873
+E164, IMSI, SIP_URI = 0, 1, 2
+ANSWER_TIMEOUT_S = 10.0
+TYPE_NAMES = {1: "I", 2: "U", 3: "T", 4: "E"}
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A provisioned subscriber."""
+
+    msisdn: str
+    imsi: str
+
+
+class SubscriberMap:
+    """Which provisioned subscriber takes the place of a captured one."""
+
+    def __init__(self, default: Numbers | None, by_captured: dict[str, Numbers] | None = None) -> None:
+        self._default, self._by_captured = default, by_captured or {}
+
+    @classmethod
+    def read(cls, path: Path, default: Numbers | None = None) -> SubscriberMap:
+        """A CSV file with columns captured, msisdn, imsi. Raises CaptureError."""
+        try:
+            with path.open(newline="", encoding="utf-8") as lines:
+                rows = {row["captured"]: Numbers(row["msisdn"], row["imsi"]) for row in csv.DictReader(lines)}
+        except (OSError, KeyError, TypeError) as error:
+            raise CaptureError(f"{path}: needs the columns captured, msisdn and imsi ({error})") from error
+        return cls(default, rows)
+
+    def numbers(self, captured: list[str]) -> Numbers | None:
+        """For the ids one request names; None = leave them as they are."""
+        for text in captured:
+            found = self._by_captured.get(text) or self._by_captured.get(user_part(text))
+            if found is not None:
+                return found
+        return self._default
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedRequest:
+    """One request's fate."""
+
+    session_id: str
+    kind: str
+    number: int
+    answer: Answer | None
+    latency_ms: float
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    requests: list[ReplayedRequest] = field(default_factory=list)
+    sessions: list[SessionReport] = field(default_factory=list)
+
+    @property
+    def unanswered(self) -> int:
+        return sum(request.answer is None for request in self.requests)
+
+
+def rewrite(
+    frame: bytes, *, session_id: str, subscribers: SubscriberMap, server_realm: str, hop_by_hop: int, end_to_end: int
+) -> bytes:
+    """The captured request with new identifiers and a provisioned subscriber."""
+    message = Message.from_bytes(frame, plain_msg=True)
+    message.header.hop_by_hop_identifier = hop_by_hop
+    message.header.end_to_end_identifier = end_to_end
+    message.header.is_retransmit = False
+    groups = list(_subscription_ids(message.avps))
+    captured = [str(child.value) for group in groups for child in group.value if child.code == AVP_SUBSCRIPTION_ID_DATA]
+    numbers = subscribers.numbers(captured)
+    kept = []
+    for avp in message.avps:
+        if avp.code == AVP_DESTINATION_HOST and not avp.vendor_id:
+            continue  # it named another server
+        if avp.code == AVP_SESSION_ID and not avp.vendor_id:
+            avp.value = session_id
+        elif avp.code == AVP_DESTINATION_REALM and not avp.vendor_id:
+            avp.value = server_realm.encode()
+        elif numbers is not None:
+            _give_numbers(avp, numbers)
+        kept.append(avp)
+    message.avps = kept
+    return bytes(message.as_bytes())
+
+
+def _subscription_ids(avps_: list[Avp]) -> Iterator[AvpGrouped]:
+    for avp in avps_:
+        if avp.code == AVP_SUBSCRIPTION_ID and isinstance(avp, AvpGrouped):
+            yield avp
+        elif avp.code == AVP_SERVICE_INFORMATION and isinstance(avp, AvpGrouped):
+            yield from _subscription_ids(avp.value)
+
+
+def _give_numbers(avp: Avp, numbers: Numbers) -> None:
+    """Put a provisioned subscriber's ids into a Subscription-Id, on either level."""
+    if not isinstance(avp, AvpGrouped):
+        return
+    if avp.code == AVP_SUBSCRIPTION_ID:
+        children = avp.value
+        kind = next((child.value for child in children if child.code == AVP_SUBSCRIPTION_ID_TYPE), None)
+        for child in children:
+            if child.code == AVP_SUBSCRIPTION_ID_DATA:
+                child.value = _replacement(kind, str(child.value), numbers)
+        avp.value = children
+    elif avp.code == AVP_SERVICE_INFORMATION:
+        children = avp.value
+        for child in children:
+            _give_numbers(child, numbers)
+        avp.value = children
+
+
+def _replacement(kind: object, text: str, numbers: Numbers) -> str:
+    if kind == E164:
+        return numbers.msisdn
+    if kind == IMSI:
+        return numbers.imsi
+    if kind == SIP_URI:
+        return text.replace(user_part(text), numbers.msisdn, 1)
+    return text
+
+
+def user_part(text: str) -> str:
+    """The digits of "sip:386…@host", "tel:+386…" or plain digits."""
+    return text.split(":", 1)[-1].split("@", 1)[0].split(";", 1)[0].lstrip("+")
+
+
+async def replay(
+    requests: list[CapturedRequest],
+    *,
+    host: str,
+    port: int,
+    server_realm: str,
+    subscribers: SubscriberMap,
+    origin_host: str | None = None,
+    origin_realm: str | None = None,
+    on_request: Callable[[ReplayedRequest], None] | None = None,
+) -> ReplayResult:
+    """Send them in order, each after the answer to the one before. Raises PeerError."""
+    captured_host, captured_realm = _text(requests[0].frame, AVP_ORIGIN_HOST), _text(requests[0].frame, AVP_ORIGIN_REALM)
+    identity = Identity(origin_host or captured_host, origin_realm or captured_realm, product="ocs-sim replay")
+    peer = await DiameterPeer.connect(identity, host, port)
+    result, run_id = ReplayResult(), int(time.time() * 10) % 10**10
+    sessions: dict[str, SessionReport] = {}
+    try:
+        for request in requests:
+            captured_id = _text(request.frame, AVP_SESSION_ID)
+            report = sessions.get(captured_id)
+            if report is None:
+                session_id = f"{identity.host};{run_id};{len(sessions)};replay"
+                report = sessions[captured_id] = SessionReport(session_id, "replay", "", "", "", "", False, 0.0)
+                result.sessions.append(report)
+            replayed = await _send(peer, request, report, server_realm, subscribers)
+            result.requests.append(replayed)
+            if on_request:
+                on_request(replayed)
+    finally:
+        await peer.disconnect()
+    return result
+
+
+async def _send(
+    peer: DiameterPeer, request: CapturedRequest, report: SessionReport, server_realm: str, subscribers: SubscriberMap
+) -> ReplayedRequest:
+    hop_by_hop, end_to_end = peer.next_ids()
+    frame = rewrite(
+        request.frame,
+        session_id=report.session_id,
+        subscribers=subscribers,
+        server_realm=server_realm,
+        hop_by_hop=hop_by_hop,
+        end_to_end=end_to_end,
+    )
+    future: asyncio.Future[tuple[bytes, float]] = asyncio.get_running_loop().create_future()
+    peer.send(frame, hop_by_hop, lambda octets, seconds: None if future.done() else future.set_result((octets, seconds)))
+    answer, latency_s = None, 0.0
+    try:
+        octets, latency_s = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
+        answer = read_answer(octets)
+    except TimeoutError:
+        peer.forget(hop_by_hop)
+    kind = TYPE_NAMES.get(_number(frame, AVP_CC_REQUEST_TYPE), "?")
+    _note_use(report, frame, answer, kind)
+    return ReplayedRequest(report.session_id, kind, _number(frame, AVP_CC_REQUEST_NUMBER), answer, latency_s * 1000)
+
+
+def _note_use(report: SessionReport, frame: bytes, answer: Answer | None, kind: str) -> None:
+    """What the request reported as used counts when its answer says that it was taken."""
+    for rating_group, used in reported_use(frame):
+        service = next((one for one in report.services if one.rating_group == rating_group), None)
+        if service is None:
+            service = UsedService("", rating_group)
+            report.services.append(service)
+        service.used += used
+    if answer is None or answer.result_code // 1000 in (3, 5):
+        report.uncertain = True
+    elif kind in ("T", "E"):
+        report.closed = True
+
+
+def reported_use(frame: bytes) -> Iterator[tuple[int | None, int]]:
+    """(rating group, units) of each MSCC that reports use: total octets, else input plus output, else time, else messages."""
+    for code, vendor, at, end in avps(frame):
+        if code != AVP_MSCC or vendor:
+            continue
+        rating_group, used, reports = None, 0, False
+        for child, _, child_at, child_end in avps(frame, at, end):
+            if child == AVP_RATING_GROUP:
+                rating_group = u32(frame, child_at)
+            elif child == AVP_USED_SERVICE_UNIT:
+                used, reports = used + _used(frame, child_at, child_end), True
+        if reports:
+            yield rating_group, used
+
+
+def _used(frame: bytes, at: int, end: int) -> int:
+    found = {code: inner for code, vendor, inner, _ in avps(frame, at, end) if not vendor}
+    if AVP_CC_TOTAL_OCTETS in found:
+        return u64(frame, found[AVP_CC_TOTAL_OCTETS])
+    octets = [u64(frame, found[code]) for code in (AVP_CC_INPUT_OCTETS, AVP_CC_OUTPUT_OCTETS) if code in found]
+    if octets:
+        return sum(octets)
+    if AVP_CC_TIME in found:
+        return u32(frame, found[AVP_CC_TIME])
+    return u64(frame, found[AVP_CC_SPECIFIC_UNITS]) if AVP_CC_SPECIFIC_UNITS in found else 0
+
+
+def _text(frame: bytes, wanted: int) -> str:
+    for code, vendor, at, end in avps(frame):
+        if code == wanted and not vendor:
+            return frame[at:end].decode("utf-8", "replace")
+    raise CaptureError(f"a captured request has no AVP {wanted}")
+
+
+def _number(frame: bytes, wanted: int) -> int:
+    return next((u32(frame, at) for code, vendor, at, _ in avps(frame) if code == wanted and not vendor), -1)

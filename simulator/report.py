@@ -1,0 +1,72 @@
+"""out/report.html: one page, nothing to load from elsewhere, that shows what a run did and that the books are right."""
+
+from __future__ import annotations
+
+import datetime
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+
+from simulator import plots
+from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
+
+
+def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(eur=eur, thousands=lambda number: f"{number:,}")
+    template = environment.from_string((files("simulator") / "templates" / "report.html").read_text("utf-8"))
+    summary, latency = outcome.summary, outcome.summary.latency
+    percentiles = {"p50": latency.p50_ms, "p99": latency.p99_ms, "p99.9": latency.p999_ms}
+    return template.render(
+        outcome=outcome,
+        summary=summary,
+        latency=latency,
+        made_at=made_at.strftime("%Y-%m-%d %H:%M"),
+        checks=_checks(outcome),
+        services=_services(outcome),
+        result_names=RESULT_NAMES,
+        plot_traffic=_markup(plots.traffic(outcome.tally)),
+        plot_latency=_markup(plots.latency(outcome.tally.latencies, percentiles)),
+        plot_results=_markup(plots.results(outcome.tally)),
+        plot_blocked=_markup(plots.blocked(outcome.tally)),
+        plot_money=_markup(plots.money(outcome.money)) if outcome.money else "",
+        findings=[*outcome.books_findings, *(outcome.audit.findings if outcome.audit else [])],
+    )
+
+
+def write_report(outcome: RunOutcome, path: Path, *, made_at: datetime.datetime) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_report(outcome, made_at=made_at), "utf-8")
+
+
+def _markup(svg: str) -> jinja2.utils.markupsafe.Markup:
+    return jinja2.utils.markupsafe.Markup(svg)  # made by us, from numbers
+
+
+def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
+    """(right?, what, how much) of everything that decides whether the run was good."""
+    summary, audit = outcome.summary, outcome.audit
+    checks = [
+        (not summary.unanswered, "every request was answered", f"{summary.answered:,} of {summary.requests:,}"),
+        (not summary.unequal_repeats, "repetitions got the same answer and changed nothing", f"{summary.repeats:,} repeated"),
+    ]
+    if outcome.replayed:
+        checks.append((not outcome.replayed_unanswered, "a real P-GW's captured session", f"{outcome.replayed} requests replayed"))
+    if outcome.books is not None:
+        accounts = outcome.books.get("accounts")
+        checks.append((not outcome.books_findings, "paid in = left + held + spent, nothing negative", f"{accounts:,} accounts"))
+    if audit is not None:
+        checks.append((audit.ok, "used as reported = charged as recorded, priced again", f"{audit.services_compared:,} services"))
+    return checks
+
+
+def _services(outcome: RunOutcome) -> list[tuple[str, str, int, str]]:
+    """(service, use, requests, charged) by service."""
+    charged = outcome.audit.charged_by_service if outcome.audit else {}
+    summary = outcome.summary
+    return [
+        (name, human_units(name, summary.used.get(name, 0)), count, eur(charged.get(name, 0)))
+        for name, count in summary.requests_by_service.items()
+    ]
