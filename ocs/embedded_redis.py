@@ -62,6 +62,8 @@ class EmbeddedRedis:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner_lock: IO[str] | None = None
         self._users_lock: IO[str] | None = None
+        self._address: tuple[str, list[str]] | None = None
+        """URL and its lines of the configuration: the same when the server is started again, since clients have the URL."""
 
     @property
     def pid(self) -> int | None:
@@ -181,7 +183,9 @@ class EmbeddedRedis:
                 f"{self._folder} was written by Redis 7 or later, and {binary} is {version[0]}.{version[1]}, which "
                 "would start with an empty ledger; install Redis 7 or later, or name it by redis.url"
             )
-        url, lines = self._address()
+        if self._address is None:
+            self._address = self._new_address()
+        url, lines = self._address
         config = self._folder / "redis.conf"
         config.touch(mode=0o600)
         config.write_text("\n".join([*lines, *self._options()]) + "\n", encoding="utf-8")
@@ -208,7 +212,7 @@ class EmbeddedRedis:
         temporary.replace(self._description)
         return url
 
-    def _address(self) -> tuple[str, list[str]]:
+    def _new_address(self) -> tuple[str, list[str]]:
         path = self._folder / "redis.sock"
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
             return f"unix://{path}", ["port 0", f'unixsocket "{path}"', "unixsocketperm 700"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 
@@ -30,6 +31,14 @@ class Health:
         return orjson.dumps({"status": "ok" if self.ok else "unavailable", **asdict(self)})
 
 
+class AddressError(Exception):
+    """`section`.listen cannot be used."""
+
+    def __init__(self, section: str, reason: str) -> None:
+        super().__init__(reason)
+        self.section = section
+
+
 class HttpApi:
     """Serves the two addresses (or both paths on one, when they are the same) until closed."""
 
@@ -39,14 +48,14 @@ class HttpApi:
         self._runners: list[web.AppRunner] = []
 
     async def start(self, api: tuple[str, int], metrics: tuple[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Listen; returns the addresses with their ports. OSError when one cannot be used."""
+        """Listen; returns the addresses with their ports. AddressError when one cannot be used."""
         if api == metrics and api[1] != 0:
-            both = await self._listen(api, health=True, metrics=True)
+            both = await self._listen("api", api, health=True, metrics=True)
             return both, both
-        return await self._listen(api, health=True), await self._listen(metrics, metrics=True)
+        return await self._listen("api", api, health=True), await self._listen("metrics", metrics, metrics=True)
 
     async def _listen(
-        self, address: tuple[str, int], *, health: bool = False, metrics: bool = False
+        self, section: str, address: tuple[str, int], *, health: bool = False, metrics: bool = False
     ) -> tuple[str, int]:
         app = web.Application(client_max_size=MAX_BODY_OCTETS)
         if health:
@@ -56,7 +65,10 @@ class HttpApi:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, *address).start()
+        try:
+            await web.TCPSite(runner, *address).start()
+        except OSError as error:
+            raise AddressError(section, os.strerror(error.errno) if error.errno else str(error)) from error
         return address[0], int(runner.addresses[0][1])
 
     async def _get_health(self, request: web.Request) -> web.Response:

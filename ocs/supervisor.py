@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from ocs.children import ChildProcess
 from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError
-from ocs.http_api import Health, HttpApi
+from ocs.http_api import AddressError, Health, HttpApi
 from ocs.metrics import Metrics
 from ocs.metrics_export import Snapshots
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
@@ -93,11 +93,9 @@ class Supervisor:
         wanted = parse_listen(self._settings.api.listen), parse_listen(self._settings.metrics.listen)
         try:
             found = await api.start(*wanted)
-        except OSError as error:
-            raise StartError(
-                f"api.listen = {self._settings.api.listen!r} or metrics.listen = {self._settings.metrics.listen!r}: "
-                f"cannot be used: {error.strerror}"
-            ) from error
+        except AddressError as error:
+            listen = self._settings.api.listen if error.section == "api" else self._settings.metrics.listen
+            raise StartError(f"{error.section}.listen = {listen!r}: cannot be used: {error}") from error
         return _address_text(*found[0]), _address_text(*found[1])
 
     def _start_redis(self) -> str:

@@ -70,9 +70,8 @@ def _echoes(frame: bytes, header: Header) -> tuple[dict[int, RawAvp], list[RawAv
             elif avp.code in (CC_REQUEST_TYPE, CC_REQUEST_NUMBER):
                 if avp.stop - avp.payload == 4:
                     found.setdefault(avp.code, avp)
-            elif avp.code == SESSION_ID:
-                if _is_utf8(frame[avp.payload : avp.stop]):
-                    found.setdefault(avp.code, avp)
+            elif avp.code == SESSION_ID and _is_utf8(frame[avp.payload : avp.stop]):
+                found.setdefault(avp.code, avp)
     except AvpLengthLie:
         pass
     return found, proxies

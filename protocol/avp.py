@@ -159,7 +159,7 @@ def decode_address(data: bytes, start: int, stop: int) -> Address:
     if family == FAMILY_IPV4:
         if size != 6:
             raise BadLength
-        return Address(family, "%d.%d.%d.%d" % tuple(data[start + 2 : stop]))
+        return Address(family, ".".join(map(str, data[start + 2 : stop])))
     if family == FAMILY_IPV6:
         if size != 18:
             raise BadLength

@@ -31,11 +31,13 @@ def example(name: str, *parents: str) -> bytes:
 def copy(name: str, value: Any, *parents: str) -> bytes:
     """The AVP with this value: text, number, bytes, Address, or an object of a group's class."""
     definition = definition_of(name)
+    return wrap(_encode(definition, _payload(definition, value)), *parents)
+
+
+def _payload(definition: Definition, value: Any) -> bytes:
     if dataclasses.is_dataclass(value):
-        payload = compile_group(type(value), NO_RULES).write(value)
-    else:
-        payload = encode_value(definition.kind, value)
-    return wrap(_encode(definition, payload), *parents)
+        return compile_group(type(value), NO_RULES).write(value)
+    return encode_value(definition.kind, value)
 
 
 def wrap(avps: bytes, *parents: str) -> bytes:

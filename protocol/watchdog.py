@@ -64,7 +64,7 @@ class Rule(NamedTuple):
     pending: bool | None = None
     answers: int | None = None
     """New NumDWA; None leaves it."""
-    count: bool = False
+    counts: bool = False
     """NumDWA + 1."""
     rearm: bool = True
 
@@ -93,8 +93,8 @@ TABLE: dict[tuple[WatchState, WatchEvent, str], Rule] = {
     (_S.DOWN, _E.RECEIVED_DWA, _ANY): Rule((_A.THROW_AWAY,), _S.DOWN, rearm=False),
     (_S.DOWN, _E.RECEIVED_OTHER, _ANY): Rule((_A.THROW_AWAY,), _S.DOWN, rearm=False),
     # REOPEN
-    (_S.REOPEN, _E.RECEIVED_DWA, "last"): Rule((_A.FAILBACK,), _S.OKAY, pending=False, count=True),
-    (_S.REOPEN, _E.RECEIVED_DWA, "more"): Rule((), _S.REOPEN, pending=False, count=True, rearm=False),
+    (_S.REOPEN, _E.RECEIVED_DWA, "last"): Rule((_A.FAILBACK,), _S.OKAY, pending=False, counts=True),
+    (_S.REOPEN, _E.RECEIVED_DWA, "more"): Rule((), _S.REOPEN, pending=False, counts=True, rearm=False),
     (_S.REOPEN, _E.RECEIVED_OTHER, _ANY): Rule((_A.THROW_AWAY,), _S.REOPEN, rearm=False),
     (_S.REOPEN, _E.TIMER, "idle"): Rule((_A.SEND_DWR,), _S.REOPEN, pending=True),
     (_S.REOPEN, _E.TIMER, "pending"): Rule((), _S.REOPEN, answers=-1),
@@ -120,6 +120,6 @@ def step(watch: Watch, event: WatchEvent, now: float, tw_s: float) -> WatchStep:
     following = Watch(
         rule.state,
         watch.pending if rule.pending is None else rule.pending,
-        answers + 1 if rule.count else answers,
+        answers + 1 if rule.counts else answers,
     )
     return WatchStep(following, rule.actions, now + tw_s if rule.rearm else None)

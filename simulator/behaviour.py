@@ -136,7 +136,9 @@ class SessionRun:
     # -- data and calls (SCUR) ----------------------------------------------------------------------------------------
 
     async def _session(self) -> None:
-        answer = await self._request(Kind.INITIAL, [ServicePart(meter.use.rating_group, wanted=0) for meter in self._meters])
+        answer = await self._request(
+            Kind.INITIAL, [ServicePart(meter.use.rating_group, wanted=0) for meter in self._meters]
+        )
         if not self._granted(answer):
             return
         self._apply(answer, self._meters)
@@ -208,7 +210,9 @@ class SessionRun:
         sent = min(meter.granted, units) if meter.open else 0
         await self._clock.sleep_until(self._clock.now_s() + 3.0)  # the delivery
         meter.settle(sent)
-        answer = await self._request(Kind.TERMINATION, [ServicePart(None, used=sent, reason=REASON_FINAL)] if sent else [])
+        answer = await self._request(
+            Kind.TERMINATION, [ServicePart(None, used=sent, reason=REASON_FINAL)] if sent else []
+        )
         self.report.closed = answer is not None and answer.result_code == SUCCESS
 
     async def _event(self) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scapy.error import Scapy_Exception
+from scapy.fields import StrField
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.sctp import SCTPChunkData
 from scapy.packet import Packet, bind_layers, split_layers
-from scapy.fields import StrField
-from scapy.error import Scapy_Exception
 from scapy.sessions import TCPSession
 from scapy.utils import PcapReader
 
@@ -99,5 +99,5 @@ def _sctp(packet: Any, port: int) -> Iterator[tuple[bytes, float, str]]:
 
 
 def _stream(packet: Any) -> str:
-    layer = packet[IP] if IP in packet else packet[IPv6] if IPv6 in packet else None
+    layer = next((packet[kind] for kind in (IP, IPv6) if kind in packet), None)
     return f"{layer.src} → {layer.dst}" if layer is not None else "?"

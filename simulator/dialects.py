@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diameter.message.avp.grouped import (
     ImsInformation,
@@ -210,8 +210,8 @@ def _build(shape: Shape, values: Values) -> CreditControlRequest:
     return request
 
 
-def _mscc(shape: Shape, part: PartShape, index: int, values: Values) -> MultipleServicesCreditControl:
-    mscc = MultipleServicesCreditControl()
+def _mscc(shape: Shape, part: PartShape, index: int, values: Values) -> Any:
+    mscc: Any = MultipleServicesCreditControl()
     if part.wanted:
         mscc.requested_service_unit = RequestedServiceUnit()
         if part.amount:
@@ -250,7 +250,7 @@ def _serving(shape: Shape) -> PsInformation:
 
 
 def _pgw(shape: Shape, values: Values) -> ServiceInformation:
-    information = _serving(shape)
+    information: Any = _serving(shape)
     information.tgpp_charging_id = int(values["charging_id"]).to_bytes(4, "big")
     information.tgpp_pdp_type = 0
     information.pdp_address = ["10.45.0.2"]
@@ -287,7 +287,9 @@ def _msc(shape: Shape, values: Values) -> ServiceInformation:
     call = _call(shape, values)
     call.node_functionality = 6  # AS: the IN proxy in front of the switch
     switch = tbcd(shape.switch_number)
-    return ServiceInformation(ims_information=call, vcs_information=VcsInformation(msc_address=switch, vlr_number=switch))
+    return ServiceInformation(
+        ims_information=call, vcs_information=VcsInformation(msc_address=switch, vlr_number=switch)
+    )
 
 
 def _smsc(shape: Shape, values: Values) -> ServiceInformation:

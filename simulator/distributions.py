@@ -41,13 +41,20 @@ class Distribution:
 def read_distribution(table: Mapping[str, object], where: str) -> Distribution:
     """From a scenario's table, e.g. {kind = "lognormal", median = 90, sigma = 1.0, max = 3600}."""
     kind = table.get("kind")
-    wanted = {"constant": ("value",), "uniform": ("low", "high"), "exponential": ("mean",), "lognormal": ("median", "sigma")}
+    wanted = {
+        "constant": ("value",),
+        "uniform": ("low", "high"),
+        "exponential": ("mean",),
+        "lognormal": ("median", "sigma"),
+    }
     if not isinstance(kind, str) or kind not in wanted:
         raise ScenarioError(f"{where}.kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     names = wanted[kind]
     unknown = set(table) - {"kind", "min", "max", *names}
     if unknown:
-        raise ScenarioError(f"{where}: unknown {', '.join(sorted(unknown))}; {kind} has {', '.join(names)}, min and max")
+        raise ScenarioError(
+            f"{where}: unknown {', '.join(sorted(unknown))}; {kind} has {', '.join(names)}, min and max"
+        )
     values = [number(table, name, where) for name in names]
     return Distribution(
         kind,

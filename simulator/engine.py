@@ -56,7 +56,7 @@ class SimulatedClock:
         return int(time.time())
 
     async def sleep_until(self, when_s: float) -> None:
-        while (left_s := when_s - self.now_s()) > 0:
+        while (left_s := when_s - self.now_s()) > 0:  # noqa: ASYNC110 - time is what is waited for
             await asyncio.sleep(left_s / self._speed)
 
 
@@ -208,7 +208,11 @@ class Engine:
 
 def _equal(first: Answer, second: Answer) -> bool:
     """Whether a repetition was answered as the request was (invariant 4), but for the Hop-by-Hop Identifier."""
-    return first.result_code == second.result_code and first.services == second.services and first.command == second.command
+    return (
+        first.result_code == second.result_code
+        and first.services == second.services
+        and first.command == second.command
+    )
 
 
 _TRAFFIC = {

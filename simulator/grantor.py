@@ -13,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import typer
-from diameter.message import Message
+from diameter.message._base import Message
 from diameter.message.avp.grouped import (
     FinalUnitIndication,
     GrantedServiceUnit,
     MultipleServicesCreditControl,
 )
 from diameter.message.commands.credit_control import CreditControlAnswer, CreditControlRequest
-from diameter.node import Node
 from diameter.node.application import Application
+from diameter.node.node import Node
 
 from simulator.elements import element_hosts
 
@@ -65,8 +65,7 @@ class _GrantingApplication(Application):  # type: ignore[misc, unused-ignore]
         assert isinstance(message, CreditControlRequest)
         if self.requests is not None:
             self.requests.append(message)
-        answer = self.generate_answer(message, result_code=2001)
-        assert isinstance(answer, CreditControlAnswer)
+        answer: CreditControlAnswer = self.generate_answer(message, result_code=2001)
         answer.cc_request_type = message.cc_request_type
         answer.cc_request_number = message.cc_request_number
         for mscc in message.multiple_services_credit_control:
@@ -86,9 +85,9 @@ def _grant(
             units = GrantedServiceUnit(cc_time=grant.units or BLIND_SECONDS)
         else:
             units = GrantedServiceUnit(cc_service_specific_units=grant.units or 1)
-    result = MultipleServicesCreditControl(
-        granted_service_unit=units, rating_group=mscc.rating_group, result_code=grant.result_code
-    )
+    result = MultipleServicesCreditControl(rating_group=mscc.rating_group, result_code=grant.result_code)
+    if units is not None:
+        result.granted_service_unit = units
     if mscc.service_identifier:
         result.service_identifier = mscc.service_identifier
     if grant.final:
@@ -131,7 +130,8 @@ class Grantor:
         return self.application.requests or []
 
     def __enter__(self) -> Grantor:
-        self._node.start()
+        start: Callable[[], None] = self._node.start
+        start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -144,9 +144,7 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def main(
-    host: str = "127.0.0.1", port: int = 0, realm: str = "example.net", peer: list[str] | None = None
-) -> None:
+def main(host: str = "127.0.0.1", port: int = 0, realm: str = "example.net", peer: list[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; prints the port on the first line."""
     import signal
 

@@ -49,7 +49,9 @@ class _Patch:
 class LoadTemplates:
     """Requests of a P-GW for one rating group: I asks, U reports and asks, T reports."""
 
-    def __init__(self, *, rating_group: int, octets: int, realm: str, destination_realm: str, run: int | None = None) -> None:
+    def __init__(
+        self, *, rating_group: int, octets: int, realm: str, destination_realm: str, run: int | None = None
+    ) -> None:
         self.octets = octets
         """What each U and T reports at most, and what I and U ask for."""
         self._run = int(time.time() * 10) % 10**10 if run is None else run
@@ -78,7 +80,14 @@ class LoadTemplates:
         return self._prefix + b"%010d" % number
 
     def render(
-        self, step: Step, subscriber: Subscriber, session_id: bytes, number: int, used: int, hop_by_hop: int, end_to_end: int
+        self,
+        step: Step,
+        subscriber: Subscriber,
+        session_id: bytes,
+        number: int,
+        used: int,
+        hop_by_hop: int,
+        end_to_end: int,
     ) -> bytearray:
         patch = self._patches[step]
         frame = bytearray(patch.octets)
@@ -100,5 +109,7 @@ class LoadTemplates:
 def _numbers(subscriber: Subscriber) -> tuple[bytes, bytes]:
     msisdn, imsi = subscriber.msisdn.encode(), subscriber.imsi.encode()
     if len(msisdn) != len(_MSISDN_MARK) or len(imsi) != len(_IMSI_MARK):
-        raise ValueError(f"load wants MSISDNs of 11 digits and IMSIs of 15, not {subscriber.msisdn} and {subscriber.imsi}")
+        raise ValueError(
+            f"load wants MSISDNs of 11 digits and IMSIs of 15, not {subscriber.msisdn} and {subscriber.imsi}"
+        )
     return msisdn, imsi

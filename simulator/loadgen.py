@@ -15,18 +15,23 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from simulator.dialects import origin_host
 from simulator.load_templates import LoadTemplates, Step
 from simulator.peer import DiameterPeer, Identity
 from simulator.requests import Subscriber
-from simulator.wire import AVP_CC_TOTAL_OCTETS, AVP_GRANTED_SERVICE_UNIT, AVP_MSCC, AVP_RESULT_CODE, FLAG_ERROR, avps, u32
+from simulator.wire import (
+    AVP_CC_TOTAL_OCTETS,
+    AVP_GRANTED_SERVICE_UNIT,
+    AVP_MSCC,
+    AVP_RESULT_CODE,
+    avps,
+    u32,
+)
 
 SUCCESS = 2001
 UNANSWERED = 0
 """Counted as the result of a request whose answer never came."""
 _U32 = struct.Struct("!I")
 _U64 = struct.Struct("!Q")
-_HEAD = struct.Struct("!IIIII")
 SLOT_BITS = 20
 MAX_SLOTS = 1 << SLOT_BITS
 MAX_SHAPES = 256
@@ -157,7 +162,13 @@ class LoadGenerator:
     """Keeps `outstanding` sessions in the air, or starts requests at a rate, over the given subscribers."""
 
     def __init__(
-        self, *, subscribers: list[Subscriber], templates: LoadTemplates, outstanding: int, updates: int, keep_usage: bool
+        self,
+        *,
+        subscribers: list[Subscriber],
+        templates: LoadTemplates,
+        outstanding: int,
+        updates: int,
+        keep_usage: bool,
     ) -> None:
         if not 1 <= outstanding <= MAX_SLOTS:
             raise ValueError(f"1 to {MAX_SLOTS} requests outstanding, not {outstanding}")
@@ -226,7 +237,7 @@ class LoadGenerator:
         return await self._drain(started, drain_s)
 
     async def _until(self, deadline: float) -> None:
-        while time.perf_counter() < deadline and self.is_connected:
+        while time.perf_counter() < deadline and self.is_connected:  # noqa: ASYNC110 - time is what is waited for
             await asyncio.sleep(min(0.05, max(0.0, deadline - time.perf_counter())))
 
     async def _drain(self, started: float, drain_s: float) -> float:
@@ -234,7 +245,7 @@ class LoadGenerator:
         elapsed = time.perf_counter() - started
         self._running = False
         limit = time.perf_counter() + drain_s
-        while self.in_flight and time.perf_counter() < limit and self.is_connected:
+        while self.in_flight and time.perf_counter() < limit and self.is_connected:  # noqa: ASYNC110 - off the hot path
             await asyncio.sleep(0.01)
         return elapsed
 
@@ -300,6 +311,3 @@ class LoadGenerator:
         if self._keep_usage:
             self.result.used_by_session[slot.session_id.decode()] = slot.session_used
         slot.step = self._last_step + 1
-
-
-__all__ = ["FLAG_ERROR", "LoadGenerator", "LoadResult", "origin_host"]

@@ -1,6 +1,6 @@
 """The audit from outside: what the network reported as used, against what the server's records say was charged.
 
-1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session and price, billable units =
+1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session, service and price, billable units =
 included units + overrun + paid units, and the paid units' cost is the debit, priced again by `prices.py` from the plan's own
 knowledge of place and destination; 4. included units went before credit, and no more of them than the package has; 5. per account,
 Σ credited − Σ debited = the credit last recorded, never negative; 6. in `ocs audit`, paid in = left + held + spent.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simulator.prices import FREE, Package, PriceList, PriceListError, Rate
+from simulator.prices import Package, PriceList, PriceListError, Rate
 from simulator.records import ChargedUse, RecordBook, RecordedSession
 from simulator.tally import SessionReport
 
@@ -116,19 +116,17 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
 
 def _compare_prices(result: OutsideAudit, report: SessionReport, session: RecordedSession, prices: PriceList) -> None:
     rates = _expected_rates(result, report, prices)
-    for price_id, charged in session.charged.items():
+    for (_, price_id), charged in session.charged.items():
         if not (charged.used or charged.debit_micro_eur or charged.bucket_units):
             continue
         result.prices_compared += 1
         result.overrun_units += charged.overrun_units
         result.charged_by_service[report.traffic] += charged.debit_micro_eur
         name = price_id.partition("@")[0]
-        for label in charged.labels:
+        for label in {name, *charged.labels}:
             if rates and label not in rates:
                 result.wrong(f"{report.session_id}: rated as {label}, expected {' or '.join(sorted(rates))}")
-            elif rates and rates[label].price.name not in (name, FREE):
-                result.wrong(f"{report.session_id}: {label} priced by {name}, expected {rates[label].price.name}")
-        _reprice(result, report, name, charged, prices, rates)
+        _reprice(result, report, name, charged, prices)
 
 
 def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceList) -> dict[str, Rate]:
@@ -152,30 +150,19 @@ def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceLi
     return rates
 
 
-def _reprice(
-    result: OutsideAudit,
-    report: SessionReport,
-    name: str,
-    charged: ChargedUse,
-    prices: PriceList,
-    rates: Mapping[str, Rate],
-) -> None:
-    """The session's use by one price, computed anew."""
-    free = all(rates[label].price.name == FREE for label in charged.labels if label in rates) and bool(rates)
-    if free or name.startswith(FREE):
-        if charged.debit_micro_eur:
-            result.wrong(f"{report.session_id}: {charged.debit_micro_eur} micro-EUR for a free service")
-        return
+def _reprice(result: OutsideAudit, report: SessionReport, name: str, charged: ChargedUse, prices: PriceList) -> None:
+    """The session's use by one rate, computed anew."""
     try:
-        price = prices.price(name)
+        rate = prices.rate_named(name)
     except PriceListError as error:
         result.wrong(f"{report.session_id}: {error}")
         return
-    paid = price.billable(charged.used) - charged.bucket_units.total() - charged.overrun_units
+    price, included = rate.price, charged.bucket_units.total()
+    paid = price.billable(charged.used) - included - charged.overrun_units
     if paid < 0:
         result.wrong(
-            f"{report.session_id} {name}: {charged.bucket_units.total()} included units and {charged.overrun_units} overrun for"
-            f" {price.billable(charged.used)} billable units"
+            f"{report.session_id} {name}: {included} included units and {charged.overrun_units} overrun"
+            f" for {price.billable(charged.used)} billable units"
         )
     elif price.cost_micro_eur(paid) != charged.debit_micro_eur:
         result.wrong(
@@ -183,28 +170,28 @@ def _reprice(
             f" ({charged.used} used), priced again it is {price.cost_micro_eur(paid)}"
         )
     package = prices.packages.get(report.package)
-    if charged.debit_micro_eur and package and rates:
-        unlimited = [bucket for rate in rates.values() for bucket in rate.buckets if _is_unlimited(package, bucket)]
-        if unlimited and len(rates) == 1:
-            result.wrong(f"{report.session_id} {name}: debited from credit, though {package.id} has unlimited {unlimited[0]}")
-
-
-def _is_unlimited(package: Package, bucket: str) -> bool:
-    return bucket in package.buckets and package.buckets[bucket] is None
+    if charged.debit_micro_eur and package is not None:
+        for bucket in rate.buckets:
+            if bucket in package.buckets and package.buckets[bucket] is None:
+                result.wrong(f"{report.session_id} {name}: debited, though {package.id} has unlimited {bucket}")
 
 
 def _compare_accounts(result: OutsideAudit, book: RecordBook, prices: PriceList, packages: Mapping[str, str]) -> None:
     debits: defaultdict[tuple[str, str], int] = defaultdict(int)
     for session in book.sessions.values():
-        for price_id, charged in session.charged.items():
+        for (_, price_id), charged in session.charged.items():
             debits[session.account, price_id.partition("@")[0]] += charged.debit_micro_eur
     for account_id, account in book.accounts.items():
         result.accounts += 1
         balance = account.credit_in_micro_eur - account.debit_micro_eur
         if account.credit_micro_eur is not None and balance != account.credit_micro_eur:
-            result.wrong(f"{account_id}: records add up to {balance} micro-EUR, the last one says {account.credit_micro_eur}")
+            result.wrong(
+                f"{account_id}: records add up to {balance} micro-EUR, the last one says {account.credit_micro_eur}"
+            )
         if account.lowest_micro_eur < 0 or balance < 0:
-            result.wrong(f"{account_id}: its credit went below zero ({min(account.lowest_micro_eur, balance)} micro-EUR)")
+            result.wrong(
+                f"{account_id}: its credit went below zero ({min(account.lowest_micro_eur, balance)} micro-EUR)"
+            )
         package = prices.packages.get(packages.get(account_id, ""))
         if package is not None:
             _compare_buckets(result, account_id, account.bucket_units, package, prices, debits)
@@ -226,9 +213,11 @@ def _compare_buckets(
         if units > quantity:
             result.wrong(f"{account_id}: {units} units of {package.id}.{name}, which has {quantity}")
         held_at_most = prices.most_granted.get(name, 0) * MOST_SESSIONS_AT_ONCE
-        covered = prices.priced_only_by_bucket(name)
-        if units + held_at_most < quantity and any(debits.get((account_id, price), 0) for price in covered):
-            result.wrong(f"{account_id}: debited from credit while {quantity - units} units of {package.id}.{name} were left")
+        covered = prices.paid_by_bucket(name)
+        if units + held_at_most < quantity and any(debits.get((account_id, rate), 0) for rate in covered):
+            result.wrong(
+                f"{account_id}: debited from credit while {quantity - units} units of {package.id}.{name} were left"
+            )
 
 
 def check_totals(report: Mapping[str, object]) -> list[str]:

@@ -7,17 +7,17 @@ Hop-by-Hop Identifier and handed to the caller's callback; nothing is decoded he
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-from diameter.message import Message
+from diameter.message._base import Message
 from diameter.message.commands import (
     CapabilitiesExchangeRequest,
-    DeviceWatchdogRequest,
     DisconnectPeerRequest,
 )
 
@@ -31,7 +31,6 @@ from simulator.wire import (
     FrameSplitter,
     WireError,
     avps,
-    read_head,
     u32,
 )
 
@@ -82,13 +81,17 @@ class DiameterPeer(asyncio.Protocol):
     # -- life ---------------------------------------------------------------------------------------------------------
 
     @classmethod
-    async def connect(cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None) -> DiameterPeer:
+    async def connect(
+        cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None
+    ) -> DiameterPeer:
         """Connect and exchange capabilities. Raises PeerError."""
         loop = asyncio.get_running_loop()
         try:
             _, peer = await loop.create_connection(lambda: cls(identity, rng=rng), host, port)
         except OSError as error:
-            raise PeerError(f"{identity.host}: no connection to {host}:{port} ({error}); is the server running?") from error
+            raise PeerError(
+                f"{identity.host}: no connection to {host}:{port} ({error}); is the server running?"
+            ) from error
         frame = await peer._base_request(_cer(identity, peer._local_address()), CEA_TIMEOUT_S)
         code, text = _result(frame)
         if code != RESULT_SUCCESS:
@@ -101,10 +104,8 @@ class DiameterPeer(asyncio.Protocol):
         """DPR, wait for the DPA a little, close (RFC 6733 §5.4)."""
         if self._transport is None or self._transport.is_closing():
             return
-        try:
+        with contextlib.suppress(PeerError):
             await self._base_request(_dpr(self.identity), DPA_TIMEOUT_S)
-        except PeerError:
-            pass
         self.abort()
 
     def abort(self) -> None:
@@ -183,7 +184,7 @@ class DiameterPeer(asyncio.Protocol):
             return
         now = time.perf_counter()
         for frame in frames:
-            first, second, _, hop_by_hop, _ = _HEAD.unpack_from(frame)
+            _, second, _, hop_by_hop, _ = _HEAD.unpack_from(frame)
             if second >> 24 & FLAG_REQUEST:
                 self._answer_request(frame, second & 0xFFFFFF)
                 continue
@@ -204,8 +205,8 @@ class DiameterPeer(asyncio.Protocol):
 
     def _answer_request(self, frame: bytes, command: int) -> None:
         """DWR and DPR get their answers; anything else a 3001, as an element that serves no other command."""
-        request = Message.from_bytes(frame)
-        answer = request.to_answer()
+        request: Any = Message.from_bytes(frame)
+        answer: Any = request.to_answer()
         answer.origin_host = self.identity.host.encode()
         answer.origin_realm = self.identity.realm.encode()
         answer.result_code = RESULT_SUCCESS if command in (CMD_DWR, CMD_DPR) else 3001
@@ -217,8 +218,8 @@ class DiameterPeer(asyncio.Protocol):
         self._write(answer.as_bytes())
 
 
-def _cer(identity: Identity, address: str) -> Message:
-    request = CapabilitiesExchangeRequest()
+def _cer(identity: Identity, address: str) -> Any:
+    request: Any = CapabilitiesExchangeRequest()
     request.origin_host = identity.host.encode()
     request.origin_realm = identity.realm.encode()
     request.host_ip_address = [address]
@@ -229,19 +230,11 @@ def _cer(identity: Identity, address: str) -> Message:
     return request
 
 
-def _dpr(identity: Identity) -> Message:
-    request = DisconnectPeerRequest()
+def _dpr(identity: Identity) -> Any:
+    request: Any = DisconnectPeerRequest()
     request.origin_host = identity.host.encode()
     request.origin_realm = identity.realm.encode()
     request.disconnect_cause = 2  # DO_NOT_WANT_TO_TALK_TO_YOU
-    return request
-
-
-def dwr(identity: Identity) -> Message:
-    """A watchdog request, for an element that has been idle (RFC 3539 §3.4.1)."""
-    request = DeviceWatchdogRequest()
-    request.origin_host = identity.host.encode()
-    request.origin_realm = identity.realm.encode()
     return request
 
 
@@ -253,6 +246,3 @@ def _result(frame: bytes) -> tuple[int, str]:
         elif avp == AVP_ERROR_MESSAGE and not vendor:
             text = frame[at:end].decode("utf-8", "replace")
     return code, text
-
-
-__all__ = ["AnswerCallback", "DiameterPeer", "Identity", "PeerError", "dwr", "read_head"]

@@ -98,7 +98,9 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
 def with_subscribers(plan: Plan, subscribers: tuple[Subscriber, ...]) -> Plan:
     """The same sessions by other (provisioned) subscribers, in turn."""
     others = {old: subscribers[index % len(subscribers)] for index, old in enumerate(plan.subscribers)}
-    return Plan(subscribers, tuple(replace(session, subscriber=others[session.subscriber]) for session in plan.sessions))
+    return Plan(
+        subscribers, tuple(replace(session, subscriber=others[session.subscriber]) for session in plan.sessions)
+    )
 
 
 def _draw(

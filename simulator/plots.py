@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from simulator.tally import Tally
 COLOURS = {"data": "#2f6fde", "voice": "#12a594", "sms": "#f2a33a", "mms": "#a35bd6", "replay": "#7d8794"}
 INK, FAINT, GRID = "#1d2733", "#6b7785", "#e4e8ee"
 GOOD, BAD, WARN = "#2e9e6b", "#d6455d", "#f2a33a"
-RC = {
+RC: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
     "axes.edgecolor": GRID,
@@ -38,7 +39,9 @@ def traffic(tally: Tally) -> str:
         services = [name for name in COLOURS if any(service == name for _, service in tally.timeline)]
         rows = [[tally.timeline[minute, service] for minute in minutes] for service in services]
         if rows:
-            axes.stackplot(minutes, *rows, labels=services, colors=[COLOURS[name] for name in services], alpha=0.9, linewidth=0)
+            axes.stackplot(
+                minutes, *rows, labels=services, colors=[COLOURS[name] for name in services], alpha=0.9, linewidth=0
+            )
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, fontsize=9, ncols=len(services))
             axes.set_xlim(0, max(minutes[-1], 1))
         axes.set_ylim(bottom=0)

@@ -76,11 +76,13 @@ class PriceList:
         self._kilo = int(table["catalogue"]["kilo"])
         self._rounding = str(table["catalogue"]["rounding"])
         self._rates: Mapping[str, Mapping[str, Any]] = table["rate"]
-        self._prices = {name: self._price(name, row) for name, row in table["price"].items()}
+        self._prices = {name: self._read_price(name, row) for name, row in table["price"].items()}
         self._prices[FREE] = Price(FREE, Fraction(0), 1, 1, 1, False, self._rounding)
         self.packages = {name: self._package(name, row) for name, row in table["package"].items()}
         self.most_granted = {
-            name: self.quantity(row["quota"]["maximum"]) or 0 for name, row in table["service"].items() if "quota" in row
+            name: self.quantity(row["quota"]["maximum"]) or 0
+            for name, row in table["service"].items()
+            if "quota" in row
         }
         """Service → the largest grant there is."""
 
@@ -96,7 +98,7 @@ class PriceList:
         """Package → micro-EUR."""
         return {name: package.price_micro_eur for name, package in self.packages.items()}
 
-    def price(self, name: str) -> Price:
+    def _price_named(self, name: str) -> Price:
         if name not in self._prices:
             raise PriceListError(f"the catalogue has no price {name!r}")
         return self._prices[name]
@@ -106,7 +108,11 @@ class PriceList:
         best: tuple[tuple[bool, bool], str] | None = None
         for name, row in self._rates.items():
             places, directions, destinations = row["places"], row.get("directions"), row.get("destinations")
-            if row["service"] != service or not {"*", place} & set(places) or (directions and direction not in directions):
+            if (
+                row["service"] != service
+                or not {"*", place} & set(places)
+                or (directions and direction not in directions)
+            ):
                 continue
             if destinations and not {"*", destination} & set(destinations):
                 continue
@@ -114,14 +120,21 @@ class PriceList:
             if best is None or rank > best[0]:
                 best = (rank, name)
         if best is None:
-            raise PriceListError(f"the catalogue has no rate for {service} in {place}, {direction} to {destination or '-'}")
-        row = self._rates[best[1]]
-        return Rate(best[1], self.price(row["price"]), tuple(row.get("buckets", ())), bool(row.get("always")))
+            raise PriceListError(
+                f"the catalogue has no rate for {service} in {place}, {direction} to {destination or '-'}"
+            )
+        return self.rate_named(best[1])
 
-    def priced_only_by_bucket(self, bucket: str) -> set[str]:
-        """Prices all of whose rates may be paid by this bucket, so that a debit means it had run out."""
-        covered = {row["price"] for row in self._rates.values() if bucket in row.get("buckets", ())}
-        return covered - {row["price"] for row in self._rates.values() if bucket not in row.get("buckets", ())}
+    def rate_named(self, name: str) -> Rate:
+        """By its id, which also begins the price ids of the records."""
+        if name not in self._rates:
+            raise PriceListError(f"the catalogue has no rate {name!r}")
+        row = self._rates[name]
+        return Rate(name, self._price_named(row["price"]), tuple(row.get("buckets", ())), bool(row.get("always")))
+
+    def paid_by_bucket(self, bucket: str) -> set[str]:
+        """Rates that this bucket may pay, so that a debit by them means it had run out."""
+        return {name for name, row in self._rates.items() if bucket in row.get("buckets", ())}
 
     def quantity(self, text: str) -> int | None:
         """ "50 MB" in octets, "60 s" and "1 min" in seconds, "1 message" in messages; "unlimited" is None."""
@@ -135,7 +148,7 @@ class PriceList:
             raise ValueError(f"{text!r} is no whole number of units")
         return value.numerator
 
-    def _price(self, name: str, row: Mapping[str, Any]) -> Price:
+    def _read_price(self, name: str, row: Mapping[str, Any]) -> Price:
         per_call = str(row["per"]).endswith(" call")
         first = self.quantity(row.get("first", "1 unit")) or 1
         return Price(

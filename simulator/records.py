@@ -29,8 +29,8 @@ class RecordedSession:
     account: str = ""
     used: Counter[str] = field(default_factory=Counter)
     """Service key (rating group, or "" without one) → units."""
-    charged: dict[str, ChargedUse] = field(default_factory=dict)
-    """Price id → what was charged by it."""
+    charged: dict[tuple[str, str], ChargedUse] = field(default_factory=dict)
+    """(service key, price id) → what was charged: each service of a session is a use of its own, rounded by itself."""
     closed: bool = False
     records: int = 0
 
@@ -103,8 +103,9 @@ class RecordBook:
         for service in record.get("services") or ():
             used = int(service.get("used") or 0)
             key = str(service.get("key") or "")
-            session.used[key if key[:1].isdigit() else ""] += used
-            charged = session.charged.setdefault(str(service.get("price") or ""), ChargedUse())
+            key = key if key[:1].isdigit() else ""
+            session.used[key] += used
+            charged = session.charged.setdefault((key, str(service.get("price") or "")), ChargedUse())
             charged.used += used
             charged.debit_micro_eur += int(service.get("debit_micro_eur") or 0)
             charged.overrun_units += int(service.get("overrun_units") or 0)

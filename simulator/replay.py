@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from diameter.message import Message
-from diameter.message.avp import Avp
-from diameter.message.avp.avp import AvpGrouped
+from diameter.message._base import Message
+from diameter.message.avp.avp import Avp, AvpGrouped
 
 from simulator.capture import CapturedRequest, CaptureError
 from simulator.peer import DiameterPeer, Identity
@@ -105,7 +105,7 @@ def rewrite(
     frame: bytes, *, session_id: str, subscribers: SubscriberMap, server_realm: str, hop_by_hop: int, end_to_end: int
 ) -> bytes:
     """The captured request with new identifiers and a provisioned subscriber."""
-    message = Message.from_bytes(frame, plain_msg=True)
+    message: Any = Message.from_bytes(frame, plain_msg=True)
     message.header.hop_by_hop_identifier = hop_by_hop
     message.header.end_to_end_identifier = end_to_end
     message.header.is_retransmit = False
@@ -127,7 +127,7 @@ def rewrite(
     return bytes(message.as_bytes())
 
 
-def _subscription_ids(avps_: list[Avp]) -> Iterator[AvpGrouped]:
+def _subscription_ids(avps_: Sequence[Avp]) -> Iterator[AvpGrouped]:
     for avp in avps_:
         if avp.code == AVP_SUBSCRIPTION_ID and isinstance(avp, AvpGrouped):
             yield avp
@@ -139,15 +139,14 @@ def _give_numbers(avp: Avp, numbers: Numbers) -> None:
     """Put a provisioned subscriber's ids into a Subscription-Id, on either level."""
     if not isinstance(avp, AvpGrouped):
         return
+    children: Any = avp.value
     if avp.code == AVP_SUBSCRIPTION_ID:
-        children = avp.value
         kind = next((child.value for child in children if child.code == AVP_SUBSCRIPTION_ID_TYPE), None)
         for child in children:
             if child.code == AVP_SUBSCRIPTION_ID_DATA:
                 child.value = _replacement(kind, str(child.value), numbers)
         avp.value = children
     elif avp.code == AVP_SERVICE_INFORMATION:
-        children = avp.value
         for child in children:
             _give_numbers(child, numbers)
         avp.value = children
@@ -180,7 +179,10 @@ async def replay(
     on_request: Callable[[ReplayedRequest], None] | None = None,
 ) -> ReplayResult:
     """Send them in order, each after the answer to the one before. Raises PeerError."""
-    captured_host, captured_realm = _text(requests[0].frame, AVP_ORIGIN_HOST), _text(requests[0].frame, AVP_ORIGIN_REALM)
+    captured_host, captured_realm = (
+        _text(requests[0].frame, AVP_ORIGIN_HOST),
+        _text(requests[0].frame, AVP_ORIGIN_REALM),
+    )
     identity = Identity(origin_host or captured_host, origin_realm or captured_realm, product="ocs-sim replay")
     peer = await DiameterPeer.connect(identity, host, port)
     result, run_id = ReplayResult(), int(time.time() * 10) % 10**10
@@ -215,7 +217,9 @@ async def _send(
         end_to_end=end_to_end,
     )
     future: asyncio.Future[tuple[bytes, float]] = asyncio.get_running_loop().create_future()
-    peer.send(frame, hop_by_hop, lambda octets, seconds: None if future.done() else future.set_result((octets, seconds)))
+    peer.send(
+        frame, hop_by_hop, lambda octets, seconds: None if future.done() else future.set_result((octets, seconds))
+    )
     answer, latency_s = None, 0.0
     try:
         octets, latency_s = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from simulator import plots
 from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
@@ -14,7 +15,9 @@ from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
 
 def render_report(outcome: RunOutcome, *, made_at: datetime.datetime) -> str:
     """The page as text."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(eur=eur, thousands=lambda number: f"{number:,}")
     template = environment.from_string((files("simulator") / "templates" / "report.html").read_text("utf-8"))
     summary, latency = outcome.summary, outcome.summary.latency
@@ -41,8 +44,8 @@ def write_report(outcome: RunOutcome, path: Path, *, made_at: datetime.datetime)
     path.write_text(render_report(outcome, made_at=made_at), "utf-8")
 
 
-def _markup(svg: str) -> jinja2.utils.markupsafe.Markup:
-    return jinja2.utils.markupsafe.Markup(svg)  # made by us, from numbers
+def _markup(svg: str) -> Markup:
+    return Markup(svg)  # made by us, from numbers
 
 
 def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
@@ -50,15 +53,25 @@ def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
     summary, audit = outcome.summary, outcome.audit
     checks = [
         (not summary.unanswered, "every request was answered", f"{summary.answered:,} of {summary.requests:,}"),
-        (not summary.unequal_repeats, "repetitions got the same answer and changed nothing", f"{summary.repeats:,} repeated"),
+        (
+            not summary.unequal_repeats,
+            "repetitions got the same answer and changed nothing",
+            f"{summary.repeats:,} repeated",
+        ),
     ]
     if outcome.replayed:
-        checks.append((not outcome.replayed_unanswered, "a real P-GW's captured session", f"{outcome.replayed} requests replayed"))
+        checks.append(
+            (not outcome.replayed_unanswered, "a real P-GW's captured session", f"{outcome.replayed} requests replayed")
+        )
     if outcome.books is not None:
         accounts = outcome.books.get("accounts")
-        checks.append((not outcome.books_findings, "paid in = left + held + spent, nothing negative", f"{accounts:,} accounts"))
+        checks.append(
+            (not outcome.books_findings, "paid in = left + held + spent, nothing negative", f"{accounts:,} accounts")
+        )
     if audit is not None:
-        checks.append((audit.ok, "used as reported = charged as recorded, priced again", f"{audit.services_compared:,} services"))
+        checks.append(
+            (audit.ok, "used as reported = charged as recorded, priced again", f"{audit.services_compared:,} services")
+        )
     return checks
 
 

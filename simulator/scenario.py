@@ -115,10 +115,13 @@ def _scenario(table: Mapping[str, object]) -> Scenario:
         speed=_positive(table, "speed", "scenario"),
         first_msisdn=int(number(accounts, "first_msisdn", "accounts")),
         first_imsi=int(number(accounts, "first_imsi", "accounts")),
-        packages=tuple((number(_table(accounts, "packages", "accounts"), key, "accounts.packages"), key)
-                       for key in _table(accounts, "packages", "accounts")),
+        packages=tuple(
+            (number(_table(accounts, "packages", "accounts"), key, "accounts.packages"), key)
+            for key in _table(accounts, "packages", "accounts")
+        ),
         credit_groups=tuple(
-            (group.share, group) for group in (_credit(row, index) for index, row in _rows(accounts, "credit", "accounts"))
+            (group.share, group)
+            for group in (_credit(row, index) for index, row in _rows(accounts, "credit", "accounts"))
         ),
         places=tuple(_place(row, index) for index, row in _rows(table, "place", "")),
         services=tuple(_service(row, index) for index, row in _rows(table, "service", "")),
@@ -134,7 +137,9 @@ def _credit(row: Mapping[str, object], index: int) -> CreditGroup:
 
 def _place(row: Mapping[str, object], index: int) -> tuple[float, Place]:
     where = f"place[{index}]"
-    return number(row, "share", where), Place(_text(row, "id", where), _text(row, "plmn", where), _text(row, "switch", where))
+    return number(row, "share", where), Place(
+        _text(row, "id", where), _text(row, "plmn", where), _text(row, "switch", where)
+    )
 
 
 def _service(row: Mapping[str, object], index: int) -> ServiceTraffic:
@@ -154,7 +159,8 @@ def _service(row: Mapping[str, object], index: int) -> ServiceTraffic:
         (
             number(target, "share", f"{where}.destination[{at}]"),
             Destination(
-                _text(target, "class", f"{where}.destination[{at}]"), _text(target, "number", f"{where}.destination[{at}]")
+                _text(target, "class", f"{where}.destination[{at}]"),
+                _text(target, "number", f"{where}.destination[{at}]"),
             ),
         )
         for at, target in _rows(row, "destination", where, needed=False)

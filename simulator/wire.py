@@ -25,7 +25,12 @@ AVP_CC_TIME, AVP_CC_SPECIFIC_UNITS, AVP_CC_TOTAL_OCTETS = 420, 417, 421
 AVP_CC_INPUT_OCTETS, AVP_CC_OUTPUT_OCTETS = 412, 414
 AVP_GRANTED_SERVICE_UNIT, AVP_USED_SERVICE_UNIT, AVP_FINAL_UNIT_INDICATION, AVP_FINAL_UNIT_ACTION = 431, 446, 430, 449
 AVP_MSCC, AVP_CC_REQUEST_TYPE, AVP_CC_REQUEST_NUMBER, AVP_SUBSCRIPTION_ID = 456, 416, 415, 443
-AVP_TIME_QUOTA_THRESHOLD, AVP_VOLUME_QUOTA_THRESHOLD, AVP_UNIT_QUOTA_THRESHOLD, AVP_QUOTA_HOLDING_TIME = 868, 869, 1226, 871
+AVP_TIME_QUOTA_THRESHOLD, AVP_VOLUME_QUOTA_THRESHOLD, AVP_UNIT_QUOTA_THRESHOLD, AVP_QUOTA_HOLDING_TIME = (
+    868,
+    869,
+    1226,
+    871,
+)
 _THRESHOLDS = frozenset((AVP_TIME_QUOTA_THRESHOLD, AVP_VOLUME_QUOTA_THRESHOLD, AVP_UNIT_QUOTA_THRESHOLD))
 
 _HEAD = struct.Struct("!IIIII")
@@ -61,7 +66,9 @@ def read_head(frame: bytes | memoryview) -> Head:
     return Head(first & 0xFFFFFF, second >> 24, second & 0xFFFFFF, application, hop_by_hop, end_to_end)
 
 
-def avps(data: bytes | memoryview, start: int = HEADER_OCTETS, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+def avps(
+    data: bytes | memoryview, start: int = HEADER_OCTETS, end: int | None = None
+) -> Iterator[tuple[int, int, int, int]]:
     """(code, vendor, first octet of the data, end of the data) of every AVP in data[start:end]; children are not entered."""
     stop = len(data) if end is None else end
     at = start

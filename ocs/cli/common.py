@@ -26,6 +26,9 @@ from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_set
 from ocs.settings import DEFAULT_CONFIG
 from ocs.settings_model import Settings
 
+CONNECT_TIMEOUT_S = 3.0
+"""Somebody waits for the command."""
+
 T = TypeVar("T")
 
 _MSISDN = re.compile(r"[1-9][0-9]{4,14}", re.ASCII)
@@ -90,7 +93,9 @@ async def _ledger(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Red
         url = embedded.acquire()  # on this thread, with which the kernel ends it; nothing else runs yet
     try:
         packages = tuple(catalogue.packages.values())
-        ledger = await RedisLedger.connect(url, ledger_settings(settings), packages=packages)
+        ledger = await RedisLedger.connect(
+            url, ledger_settings(settings), packages=packages, connect_timeout_s=CONNECT_TIMEOUT_S
+        )
         try:
             yield ledger
         finally:

@@ -131,5 +131,5 @@ def decode(
         ) from None
     try:
         print(render(frame))
-    except DiameterError as error:
-        raise FailedError(f"this is no whole Diameter message: {error.message}") from None
+    except (ValueError, DiameterError) as error:
+        raise FailedError(f"this is no Diameter message: {error}") from None

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ocs.gateway.dispatch import describe
 from ocs.gateway.peers import Peer
@@ -63,8 +63,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self._address = str(name[0]) if isinstance(name, tuple) and name else ""
         if not self._gateway.enter(self):
@@ -198,10 +197,8 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, header: Header) -> None:
         """Answers to what we asked; anything else is dropped (RFC 6733 §6.2.1)."""
-        peer = self.peer
-        if header.command_code == commands.DISCONNECT_PEER and peer is not None and peer.state is PeerState.CLOSING:
-            if self._closing_reason == "stopped":
-                self._finish_stop(answered=True)
+        if header.command_code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
+            self._finish_stop(answered=True)
 
     # --- opening
 
@@ -259,9 +256,8 @@ class Connection(asyncio.Protocol):
         """An error CEA, then the connection ends."""
         gateway = self._gateway
         gateway.metrics.connection_refused(reason)
-        gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
         logger.warning("connection from %s refused: %s", self._address, error.message)
-        self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+        self._send_error(frame, header, error, "CER")
         self._end()
 
     # --- the base protocol's requests on an open connection
@@ -272,14 +268,12 @@ class Connection(asyncio.Protocol):
         try:
             decode_request(frame, header)
         except DiameterError as error:
-            gateway.metrics.answer(label, "", "", error.result_code, 0.0)
-            self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+            self._send_error(frame, header, error, label)
             return
         if header.command_code == commands.CAPABILITIES_EXCHANGE:
             # RFC 6733 §5.6 knows no CER on a connection that is open: an error, answered and ended.
-            error = DiameterError(ResultCode.UNABLE_TO_COMPLY, "capabilities were already exchanged", close=True)
-            gateway.metrics.answer(label, "", "", error.result_code, 0.0)
-            self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+            again = DiameterError(ResultCode.UNABLE_TO_COMPLY, "capabilities were already exchanged", close=True)
+            self._send_error(frame, header, again, label)
             self._closing_reason = "error"
             self._end()
             return
@@ -293,6 +287,10 @@ class Connection(asyncio.Protocol):
             self._arm_at(peer.deadline, self._closing_timeout)
         gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
         self._send(commands.encode_answer(answer, header))
+
+    def _send_error(self, frame: bytes, header: Header, error: DiameterError, label: str) -> None:
+        self._gateway.metrics.answer(label, "", "", error.result_code, 0.0)
+        self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
 
     # --- watchdog (RFC 3539)
 

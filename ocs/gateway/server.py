@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from protocol.watchdog import JITTER_S, TWINIT_S
 logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG = 128
-DRAIN_POLL_S = 0.02
 
 
 class Gateway:
@@ -47,6 +47,8 @@ class Gateway:
         self._unopened: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     @property
     def peers(self) -> dict[str, str]:
@@ -80,12 +82,13 @@ class Gateway:
     async def stop(self, grace_s: float) -> None:
         """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the end."""
         self._stopping = self.dispatcher.draining = True
+        if self._connections:
+            self._empty.clear()
         self._close_servers()
         for connection in list(self._connections):
             connection.stop()
-        end = self.loop.time() + grace_s
-        while self._connections and self.loop.time() < end:
-            await asyncio.sleep(DRAIN_POLL_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), grace_s)
         for connection in list(self._connections):
             connection.cut_off()
         await asyncio.sleep(0)
@@ -118,6 +121,8 @@ class Gateway:
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._unopened.discard(connection)
+        if not self._connections:
+            self._empty.set()
 
     def identifiers(self) -> tuple[int, int]:
         """Hop-by-Hop and End-to-End of the next request of our own."""

@@ -110,7 +110,15 @@ class ModelLedger:
     # -- accounts
 
     def open_account(
-        self, account_id: str, *, msisdn: str, imsi: str, credit: int, package: PackageTerms | None, now: int, month: int
+        self,
+        account_id: str,
+        *,
+        msisdn: str,
+        imsi: str,
+        credit: int,
+        package: PackageTerms | None,
+        now: int,
+        month: int,
     ) -> None:
         if any(a.msisdn == msisdn or a.imsi == imsi for a in self.accounts.values()):
             raise LedgerError("exists", "")
@@ -361,7 +369,14 @@ class _Charging:
 
     def _settle_one(self, asked: ServiceCharge) -> ServiceOutcome:
         service = self.session.services.get(asked.key)
-        line: dict[str, object] = {"key": asked.key, "used": asked.used, "debit": 0, "units": [], "overrun": 0, "held": 0}
+        line: dict[str, object] = {
+            "key": asked.key,
+            "used": asked.used,
+            "debit": 0,
+            "units": [],
+            "overrun": 0,
+            "held": 0,
+        }
         self.lines.append(line)
         if service is None:
             if len(self.session.services) >= MAX_SERVICES_PER_SESSION:
@@ -472,11 +487,13 @@ class _Charging:
         ]
         for service in self.session.services.values():
             release(self.account, service)
+        for line in self.lines:
+            line["held"] = 0
         if any(r.code != 2001 for r in results):
             return [ServiceOutcome(r.key, r.code, 0, False, r.reason, 0, 0, 0) for r in results]
         paid = []
         for line, r in zip(self.lines, results, strict=True):
-            line["used"], line["held"] = r.granted, 0
+            line["used"] = r.granted
             debit, units, overrun = self._settle(self.session.services[r.key], r.granted, line)
             paid.append(ServiceOutcome(r.key, r.code, r.granted, r.final, r.reason, debit, units, overrun))
         return paid

@@ -117,8 +117,7 @@ class Nodes:
                 return [(0, 16_383, address)]
         self.is_cluster = True
         slots: list[tuple[int, int, Address]] = []
-        for (first, last), nodes in ranges.items():
-            host, port = nodes["primary"][0], nodes["primary"][1]
+        for first, last, (host, port, *_), *_replicas in ranges:
             name = host.decode() if isinstance(host, bytes) else host
             slots.append((int(first), int(last), (name or str(self._first[0]), int(port))))
         return slots

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import hiredis
 
-from ocs.ledger import scripts, views, wire
+from ocs.ledger import journal, scripts, views, wire
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
@@ -324,7 +324,9 @@ class RedisLedger:
         outbox = self._keys.by_partition[partition].outbox
         entries = await self._ask("outbox", partition, b"XRANGE", outbox, f"({after}-0", b"+", b"COUNT", count)
         return [
-            OutboxEvent(partition=partition, sequence=int(entry_id.split(b"-")[0]), body=views.unpack(fields[1]))
+            OutboxEvent(
+                partition=partition, sequence=int(entry_id.split(b"-")[0]), body=journal.body(views.unpack(fields[1]))
+            )
             for entry_id, fields in entries
         ]
 

@@ -1,4 +1,4 @@
-"""From the stored account document (fields: scripts/lib.lua) to what people and programs look at."""
+"""From the stored account document (its layout: `load` in scripts/lib.lua) to what people and programs look at."""
 
 from __future__ import annotations
 
@@ -12,61 +12,77 @@ STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 STATE_CODES = {name: code for code, name in STATES.items()}
 
 
-def table(value: Any) -> dict[str, Any]:
-    """Lua cannot tell an empty map from an empty list: both are stored as a list."""
-    return value or {}
-
-
 def unpack(document: bytes) -> Any:
     return msgpack.unpackb(document, strict_map_key=False)
 
 
+class _Cursor:
+    """Reads the flat array of a document from left to right."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+        self._at = 0
+
+    def take(self, count: int) -> list[Any]:
+        self._at += count
+        return self._values[self._at - count : self._at]
+
+    def one(self) -> Any:
+        return self.take(1)[0]
+
+
 def account_view(account_id: str, document: bytes, *, now: int, month: int) -> AccountView:
     """The account as of `now`: its state and the month's spending follow the clock, all else is as stored."""
-    acc = unpack(document)
-    state = STATES[acc["st"]]
-    if state == "active" and now >= acc["au"]:
-        state = "inactive"
+    cursor = _Cursor(unpack(document))
+    msisdn, imsi, state, active_until, credit, held, paid_in, spent, refunded, expired = cursor.take(10)
+    limit, spending_month, spent_month, _notified, bars, package, pending, period_end, _due = cursor.take(9)
+    buckets = [cursor.take(5) for _ in range(cursor.one())]
+    sessions = [_session_view(cursor) for _ in range(cursor.one())]
+    if state == "a" and now >= active_until:
+        state = "i"
     return AccountView(
         account_id=account_id,
-        msisdn=acc["m"],
-        imsi=acc["i"],
-        state=state,
-        active_until=acc["au"],
-        credit_micro_eur=acc["cr"],
-        held_micro_eur=acc["hc"],
-        paid_in_micro_eur=acc["pi"],
-        spent_micro_eur=acc["sp"],
-        refunded_micro_eur=acc["rf"],
-        expired_micro_eur=acc["ex"],
-        spent_month_micro_eur=acc["ms"] if acc["mo"] == month else 0,
-        limit_micro_eur=acc["lim"] if acc["lim"] >= 0 else None,
-        bars=tuple(acc["br"].split(",")) if acc["br"] else (),
-        package=acc["pk"],
-        package_pending=bool(acc["pp"]),
-        period_end=acc["pe"],
+        msisdn=msisdn,
+        imsi=imsi,
+        state=STATES[state],
+        active_until=active_until,
+        credit_micro_eur=credit,
+        held_micro_eur=held,
+        paid_in_micro_eur=paid_in,
+        spent_micro_eur=spent,
+        refunded_micro_eur=refunded,
+        expired_micro_eur=expired,
+        spent_month_micro_eur=spent_month if spending_month == month else 0,
+        limit_micro_eur=limit if limit >= 0 else None,
+        bars=tuple(bars.split(",")) if bars else (),
+        package=package,
+        package_pending=bool(pending),
+        period_end=period_end,
         buckets=tuple(
-            BucketView(id=id_, unit=unit, left=None if left < 0 else left, held=held, expires_at=expires)
-            for id_, unit, left, held, expires in acc["b"]
+            BucketView(id=id_, unit=unit, left=None if left < 0 else left, held=held_units, expires_at=expires)
+            for id_, unit, left, held_units, expires in buckets
         ),
-        sessions=tuple(_session_view(sid, session) for sid, session in sorted(table(acc["s"]).items())),
+        sessions=tuple(sorted(sessions, key=lambda session: session.session_id)),
     )
 
 
-def _session_view(session_id: str, session: dict[str, Any]) -> SessionView:
+def _session_view(cursor: _Cursor) -> SessionView:
+    session_id, origin_host, context, started, deadline, _highest, services = cursor.take(7)
+    reservations = [_reservation_view(cursor) for _ in range(services)]
     return SessionView(
         session_id=session_id,
-        origin_host=session["o"],
-        context=session["c"],
-        started_at=session["t"],
-        deadline=session["d"],
-        reservations=tuple(
-            ReservationView(
-                key=key,
-                label=service["l"],
-                held_micro_eur=service["hm"],
-                held_units=tuple((bucket, units) for bucket, units in service["r"]),
-            )
-            for key, service in sorted(table(session["v"]).items())
-        ),
+        origin_host=origin_host,
+        context=context,
+        started_at=started,
+        deadline=deadline,
+        reservations=tuple(sorted(reservations, key=lambda reservation: reservation.key)),
     )
+
+
+def _reservation_view(cursor: _Cursor) -> ReservationView:
+    key, label = cursor.take(2)
+    cursor.take(9)  # price terms (7), bucket ids, detail
+    held, _granted, tallies, held_count = cursor.take(4)
+    cursor.take(3 * tallies)
+    units = tuple((bucket, amount) for bucket, amount in (cursor.take(2) for _ in range(held_count)))
+    return ReservationView(key=key, label=label, held_micro_eur=held, held_units=units)

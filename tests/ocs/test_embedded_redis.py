@@ -125,14 +125,17 @@ def test_a_long_path_uses_a_loopback_port_with_a_password(tmp_path: Path) -> Non
     server.release()
 
 
-def test_a_server_that_ended_is_started_again(tmp_path: Path) -> None:
-    server = EmbeddedRedis(tmp_path, durability="fsync")
-    with redis.Redis.from_url(server.acquire()) as client:
+@pytest.mark.parametrize("name", ["d", "x" * 100])
+def test_a_server_that_ended_is_started_again_where_it_was(tmp_path: Path, name: str) -> None:
+    server = EmbeddedRedis(tmp_path / name, durability="fsync")
+    url = server.acquire()
+    with redis.Redis.from_url(url) as client:
         client.set("k", "v")
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert wait_until(server.has_ended)
-    with redis.Redis.from_url(server.restart()) as client:
+    assert server.restart() == url
+    with redis.Redis.from_url(url) as client:
         assert client.get("k") == b"v"
     server.release()
 

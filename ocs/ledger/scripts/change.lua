@@ -8,19 +8,18 @@ local id, q = ARGV[1], unpack_doc(ARGV[2])
 local what, value, now, month = unpack(q, 1, 4)
 local document = redis.call('GET', KEYS[1])
 if not document then return 'unknown' end
-local acc = unpack_doc(document)
+local acc = load(document)
 if acc.st == 't' then return 'state' end
 
 roll_month(acc, month)
-local event = {k = what, t = now, a = id}
 if what == 'limit' then
   -- After a change the notifications start anew (HOT-CC-4).
-  acc.lim, acc.nt, event.limit = value, 0, value
+  acc.lim, acc.nt = value, 0
 elseif what == 'bars' then
-  acc.br, event.bars = value, value
+  acc.br = value
 else
-  acc.st, event.state = value, value
+  acc.st = value
 end
-redis.call('SET', KEYS[1], pack(acc))
-journal(KEYS[3], KEYS[2], event)
+redis.call('SET', KEYS[1], save(acc))
+journal(KEYS[3], KEYS[2], {what, now, id, value})
 return 'ok'

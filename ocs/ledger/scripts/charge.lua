@@ -1,26 +1,33 @@
 -- Charge one credit-control request: settle what was used, reserve what is wanted next, remember the outcome, journal it.
 --
 -- KEYS  1 account  2 answers of the session  3 outbox  4 outbox sequence  5 due set
--- ARGV  1 account id  2 msgpack {identity, session id, origin host, context, type, number, now, month, deadline,
---         remember_s, answers kept, max sessions, max services, {service …}}
---         service: {key, label, price terms, {bucket ids}, used, want or -1 (no RSU), minimum, always 0/1, {bars}, detail}
+-- ARGV  1 account id  2 msgpack, one flat array: identity, session id, origin host, context, type, number, now, month, deadline,
+--         remember_s, answers kept, max sessions, max services, then 16 values a service: key, label, price terms (7), bucket ids
+--         (comma separated), used, want or -1 (no RSU), minimum, always 0/1, bars (comma separated), detail
 -- Result  {1 if the outcome is remembered from before else 0, msgpack outcome}
---         outcome: {code, credit, held, reason, {{key, code, granted, final 0/1, reason, debit, units from buckets, overrun} …}}
---         code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up again), "sweep" (package period over).
+--         outcome, flat: code, credit, held, reason, then 8 values a service: key, code, granted, final 0/1, reason, debit,
+--         units from buckets, overrun. Code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up
+--         again), "sweep" (the package's period is over).
 -- Nothing is written before every check is done; RFC 8506 §7 table 6, TS 32.299 §6.3.
 
 local id, q = ARGV[1], unpack_doc(ARGV[2])
 local identity, sid, origin, context, kind, number, now, month, deadline = q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9]
-local remember_s, answers_kept, max_sessions, max_services, asked = q[10], q[11], q[12], q[13], q[14]
+local remember_s, answers_kept, max_sessions, max_services = q[10], q[11], q[12], q[13]
+local asked = {}
+for at = 13, #q - 1, 16 do
+  asked[#asked + 1] = {key = q[at + 1], label = q[at + 2], price = {q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7], q[at + 8], q[at + 9]},
+    buckets = q[at + 10], used = q[at + 11], want = q[at + 12], minimum = q[at + 13], always = q[at + 14] == 1, bars = q[at + 15],
+    detail = q[at + 16]}
+end
 local field = kind .. number
 
-local function refuse(code, reason) return {0, pack({code, 0, 0, reason, {}})} end
+local function refuse(code, reason) return {0, pack({code, 0, 0, reason})} end
 
 local stored = redis.call('HGET', KEYS[2], field)
 if stored then return {1, stored} end
 local document = redis.call('GET', KEYS[1])
 if not document then return refuse(5030, 'unknown') end
-local acc = unpack_doc(document)
+local acc = load(document)
 if identity ~= '' and identity ~= 'm' .. acc.m and identity ~= 'i' .. acc.i then return refuse(0, 'identity') end
 if acc.pe > 0 and now >= acc.pe then return refuse(0, 'sweep') end
 
@@ -56,19 +63,17 @@ local function settle(v, used)
   local before = billable(p, tally[1])
   tally[1] = tally[1] + used
   local units, from_buckets, paid_by = billable(p, tally[1]) - before, 0, {}
-  for n = 1, #v.k do
+  local buckets = usable_buckets(acc, v.k, now)
+  for n = 1, #buckets do
     if units == 0 then break end
-    local b = find_bucket(acc, v.k[n])
-    if b and b[5] > now then
-      local take = units
-      if b[3] >= 0 then
-        take = min(units, b[3] - b[4])
-        b[3] = b[3] - take
-      end
-      if take > 0 then
-        units, from_buckets = units - take, from_buckets + take
-        paid_by[#paid_by + 1] = {b[1], take}
-      end
+    local b, take = buckets[n], units
+    if b[3] >= 0 then
+      take = min(units, b[3] - b[4])
+      b[3] = b[3] - take
+    end
+    if take > 0 then
+      units, from_buckets = units - take, from_buckets + take
+      paid_by[#paid_by + 1] = {b[1], take}
     end
   end
   local debit = 0
@@ -99,13 +104,11 @@ end
 local function reserve(v, want, minimum)
   local p = v.p
   local tally = v.a[p[1]] or {0, 0}
-  local units = 0
-  for n = 1, #v.k do
-    local b = find_bucket(acc, v.k[n])
-    if b and b[5] > now then
-      if b[3] < 0 then units = UNBOUNDED; break end
-      units = units + b[3] - b[4]
-    end
+  local units, buckets = 0, usable_buckets(acc, v.k, now)
+  for n = 1, #buckets do
+    local b = buckets[n]
+    if b[3] < 0 then units = UNBOUNDED; break end
+    units = units + b[3] - b[4]
   end
   local reason = 'credit'
   if units < UNBOUNDED then
@@ -123,17 +126,14 @@ local function reserve(v, want, minimum)
   end
   if grant <= 0 then return 0, 0, reason end
   local need = billable(p, tally[1] + grant) - billable(p, tally[1])
-  for n = 1, #v.k do
+  for n = 1, #buckets do
     if need == 0 then break end
-    local b = find_bucket(acc, v.k[n])
-    if b and b[5] > now then
-      local take = need
-      if b[3] >= 0 then take = min(need, b[3] - b[4]) end
-      if take > 0 then
-        b[4] = b[4] + take
-        v.r[#v.r + 1] = {b[1], take}
-        need = need - take
-      end
+    local b, take = buckets[n], need
+    if b[3] >= 0 then take = min(need, b[3] - b[4]) end
+    if take > 0 then
+      b[4] = b[4] + take
+      v.r[#v.r + 1] = {b[1], take}
+      need = need - take
     end
   end
   if need > 0 then
@@ -147,101 +147,96 @@ end
 
 local function barred(bars)
   if acc.br == '' then return false end
-  for n = 1, #bars do
-    if string.find(',' .. acc.br .. ',', ',' .. bars[n] .. ',', 1, true) then return true end
+  local set = ',' .. acc.br .. ','
+  for bar in string.gmatch(bars, '[^,]+') do
+    if string.find(set, ',' .. bar .. ',', 1, true) then return true end
   end
   return false
 end
 
 local function refusal(s)
-  if s[8] == 1 then return nil end
+  if s.always then return nil end
   if state ~= 'a' then return 4010, 'state' end
-  if barred(s[9]) then return 4010, 'bar' end
+  if barred(s.bars) then return 4010, 'bar' end
 end
 
 local services = session.v
 local service_count = 0
 for _ in pairs(services) do service_count = service_count + 1 end
 
--- First every service is settled, so that what one returns another can have.
-local results, lines, taken = {}, {}, 0
+-- First every service is settled, so that what one returns another can have. A line is both the service's outcome and its record.
+local lines, taken = {}, 0
 for n = 1, #asked do
   local s = asked[n]
-  local v = services[s[1]]
-  local code, reason = 2001, ''
-  if not v then
-    if service_count < max_services then
-      v = {l = s[2], p = s[3], k = s[4], w = s[8], x = s[10], a = {}, r = {}, hm = 0, g = 0}
-      services[s[1]] = v
-      service_count = service_count + 1
-    else
-      code, reason = 5006, 'sessions'
-    end
-  end
-  local line = {key = s[1], label = v and v.l or s[2], price = v and v.p[1] or s[3][1], used = s[5], debit = 0, units = {},
-    overrun = 0, granted = 0, held = 0, detail = v and v.x or s[10], code = code}
-  local from_buckets = 0
-  if v then
-    release(acc, v)
-    if s[5] > 0 and kind ~= 'E' then
-      line.debit, from_buckets, line.overrun, line.units = settle(v, s[5])
-      taken = taken + line.debit
-    end
-  end
+  local v = services[s.key]
+  local line = {key = s.key, label = s.label, price = s.price[1], detail = s.detail, used = s.used, debit = 0, from_buckets = 0, paid_by = {},
+    overrun = 0, granted = 0, final = 0, held = 0, code = 2001, reason = ''}
   lines[n] = line
-  results[n] = {s[1], code, 0, 0, reason, line.debit, from_buckets, line.overrun}
+  if v then
+    line.label, line.price, line.detail = v.l, v.p[1], v.x
+    release(acc, v)
+  elseif service_count < max_services then
+    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, a = {}, r = {}, hm = 0, g = 0}
+    services[s.key] = v
+    service_count = service_count + 1
+  else
+    line.code, line.reason = 5006, 'sessions'
+  end
+  if v and s.used > 0 and kind ~= 'E' then
+    line.debit, line.from_buckets, line.overrun, line.paid_by = settle(v, s.used)
+    taken = taken + line.debit
+  end
 end
 
 for n = 1, #asked do
-  local s, result, line = asked[n], results[n], lines[n]
-  local v = services[s[1]]
-  if result[2] == 2001 and s[6] >= 0 and kind ~= 'T' then
+  local s, line = asked[n], lines[n]
+  local v = services[s.key]
+  if line.code == 2001 and s.want >= 0 and kind ~= 'T' then
     local code, reason = refusal(s)
     if code then
-      result[2], result[5] = code, reason
+      line.code, line.reason = code, reason
     else
-      v.l, v.p, v.k, v.w, v.x = s[2], s[3], s[4], s[8], s[10]
-      result[3], result[4], result[5] = reserve(v, s[6], s[7])
-      if result[3] == 0 and s[6] > 0 then result[2] = 4012 end
+      v.l, v.p, v.k, v.x = s.label, s.price, s.buckets, s.detail
+      line.granted, line.final, line.reason = reserve(v, s.want, s.minimum)
+      line.held = v.hm
+      if line.granted == 0 and s.want > 0 then line.code = 4012 end
     end
   end
-  line.granted, line.code, line.held = result[3], result[2], v and v.hm or 0
 end
 
 -- A one-off event is paid whole at once or not at all (IEC, RFC 8506 §6.3).
 if kind == 'E' then
   local whole = true
   for n = 1, #asked do
-    if results[n][2] == 2001 and results[n][3] < asked[n][6] then
-      results[n][2], results[n][4] = 4012, 0
-      if results[n][5] == '' then results[n][5] = 'credit' end
+    local line = lines[n]
+    if line.code == 2001 and line.granted < asked[n].want then
+      line.code, line.final = 4012, 0
+      if line.reason == '' then line.reason = 'credit' end
     end
-    if results[n][2] ~= 2001 then whole = false end
+    if line.code ~= 2001 then whole = false end
   end
   for n = 1, #asked do
-    local v = services[asked[n][1]]
+    local line, v = lines[n], services[asked[n].key]
     if v then release(acc, v) end
+    line.held = 0
     if whole then
-      local line = lines[n]
-      line.used = results[n][3]
-      line.debit, results[n][7], line.overrun, line.units = settle(v, line.used)
-      results[n][6], results[n][8], line.held = line.debit, line.overrun, 0
+      line.used = line.granted
+      line.debit, line.from_buckets, line.overrun, line.paid_by = settle(v, line.used)
       taken = taken + line.debit
     else
-      results[n][3] = 0
+      line.granted, line.final = 0, 0
     end
-    lines[n].granted, lines[n].code = results[n][3], results[n][2]
   end
 end
 
 -- Command level: one refusal for all when an opening or a one-off request gets nothing at all; an inactive account always.
-local code, reason, refused_all, refused_state = 2001, '', #results > 0, #results > 0
-for n = 1, #results do
-  local r = results[n]
-  if r[2] == 2001 or r[2] ~= results[1][2] then refused_all = false end
-  if r[2] ~= 4010 or r[5] ~= 'state' then refused_state = false end
+local code, reason, refused_all, refused_state = 2001, '', #lines > 0, #lines > 0
+for n = 1, #lines do
+  local line = lines[n]
+  if line.code == 2001 or line.code ~= lines[1].code then refused_all = false end
+  if line.code ~= 4010 or line.reason ~= 'state' then refused_state = false end
 end
-if kind ~= 'T' and ((refused_all and kind ~= 'U') or refused_state) then code, reason = results[1][2], results[1][5] end
+if kind ~= 'T' and ((refused_all and kind ~= 'U') or refused_state) then code, reason = lines[1].code, lines[1].reason end
 
 if kind == 'E' then
   session = nil
@@ -257,11 +252,18 @@ else
 end
 
 thresholds(acc, now, id, events)
-events[#events + 1] = {k = 'charge', t = now, a = id, sid = sid, ctx = context, typ = kind, n = number, svc = lines, code = code,
-  debit = taken, credit = acc.cr, closed = kind == 'T'}
+local outcome, records = {code, acc.cr, acc.hc, reason}, {}
+for n = 1, #lines do
+  local line, at = lines[n], 8 * n - 4
+  outcome[at + 1], outcome[at + 2], outcome[at + 3], outcome[at + 4] = line.key, line.code, line.granted, line.final
+  outcome[at + 5], outcome[at + 6], outcome[at + 7], outcome[at + 8] = line.reason, line.debit, line.from_buckets, line.overrun
+  records[n] = {line.key, line.label, line.price, line.used, line.debit, line.paid_by, line.overrun, line.granted, line.held, line.detail,
+    line.code}
+end
+outcome = pack(outcome)
+events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T'}
 plan_earlier(acc, KEYS[5], id)
-local outcome = pack({code, acc.cr, acc.hc, reason, results})
-redis.call('SET', KEYS[1], pack(acc))
+redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[4], KEYS[3], events)
 redis.call('HSET', KEYS[2], field, outcome, 'a', id)
 if kind == 'U' and number >= answers_kept then redis.call('HDEL', KEYS[2], 'U' .. (number - answers_kept)) end

@@ -1,22 +1,108 @@
 -- Shared by every ledger script (prepended to each when it is loaded).
 --
--- The account is one msgpack document, so a script is: read it, validate, change the tables, write once at the end.
+-- The account is one msgpack array of plain values (`load`, `save`): building nested tables is most of what a script costs, so
+-- nothing is nested that need not be. A script loads it, validates, changes the tables, and saves once at the end.
 --   m, i          MSISDN, IMSI                    st       state: "a" active, "b" blocked, "t" terminated
 --   au            active until (HOT-ACC-4)        cr, hc   credit with what is held; held on credit
 --   pi sp rf ex   paid in, spent, refunded, expired (invariant 1: pi = cr + sp + rf + ex)
 --   lim           spending limit or -1 (off)      mo ms nt calendar month, spent in it, last threshold notified (0, 80, 100)
 --   br            bars, comma separated           pk pp pe package, 1 = could not be paid, end of its period (0 = none)
+--   du            score of the account in the partition's due set (0 = not in it)
 --   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held
 --   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number, v services}
---   du            score of the account in the partition's due set (0 = not in it)
--- A session's service, by key: l label, p price terms, k bucket ids, w 1 = always granted, x detail for the record,
+-- A session's service, by key: l label, p price terms, k bucket ids (comma separated, in order), x detail for the record,
 --   a {price id → {raw units used, units paid from credit}}, r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
 -- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
 -- All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
 
-local fmod, floor, min, max = math.fmod, math.floor, math.min, math.max
+local fmod, min, max = math.fmod, math.min, math.max
 local pack, unpack_doc = cmsgpack.pack, cmsgpack.unpack
 local UNBOUNDED = 9007199254740991
+
+local function load_services(d, at, count)
+  local services = {}
+  for _ = 1, count do
+    local v = {l = d[at + 2], p = {d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7], d[at + 8], d[at + 9]},
+      k = d[at + 10], x = d[at + 11], hm = d[at + 12], g = d[at + 13], a = {}, r = {}}
+    services[d[at + 1]] = v
+    local tallies, held = d[at + 14], d[at + 15]
+    at = at + 15
+    for _ = 1, tallies do
+      v.a[d[at + 1]] = {d[at + 2], d[at + 3]}
+      at = at + 3
+    end
+    for n = 1, held do
+      v.r[n] = {d[at + 1], d[at + 2]}
+      at = at + 2
+    end
+  end
+  return services, at
+end
+
+local function load(document)
+  local d = unpack_doc(document)
+  local acc = {m = d[1], i = d[2], st = d[3], au = d[4], cr = d[5], hc = d[6], pi = d[7], sp = d[8], rf = d[9], ex = d[10],
+    lim = d[11], mo = d[12], ms = d[13], nt = d[14], br = d[15], pk = d[16], pp = d[17], pe = d[18], du = d[19], b = {}, s = {}}
+  local at = 21
+  for n = 1, d[20] do
+    acc.b[n] = {d[at], d[at + 1], d[at + 2], d[at + 3], d[at + 4]}
+    at = at + 5
+  end
+  local sessions = d[at]
+  for _ = 1, sessions do
+    local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6]}
+    acc.s[d[at + 1]] = session
+    session.v, at = load_services(d, at + 7, d[at + 7])
+  end
+  return acc
+end
+
+local function save_services(d, at, services)
+  local counted, count = at, 0
+  for key, v in pairs(services) do
+    local p, tallies, tallied = v.p, 0, nil
+    count = count + 1
+    d[at + 1], d[at + 2] = key, v.l
+    for n = 1, 7 do d[at + 2 + n] = p[n] end
+    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14], d[at + 15] = v.k, v.x, v.hm, v.g, 0, #v.r
+    tallied, at = at + 14, at + 15
+    for id, tally in pairs(v.a) do
+      tallies = tallies + 1
+      d[at + 1], d[at + 2], d[at + 3] = id, tally[1], tally[2]
+      at = at + 3
+    end
+    d[tallied] = tallies
+    for n = 1, #v.r do
+      d[at + 1], d[at + 2] = v.r[n][1], v.r[n][2]
+      at = at + 2
+    end
+  end
+  d[counted] = count
+  return at
+end
+
+local function save(acc)
+  local d = {acc.m, acc.i, acc.st, acc.au, acc.cr, acc.hc, acc.pi, acc.sp, acc.rf, acc.ex, acc.lim, acc.mo, acc.ms, acc.nt, acc.br,
+    acc.pk, acc.pp, acc.pe, acc.du, #acc.b}
+  local at = 20
+  for n = 1, #acc.b do
+    local b = acc.b[n]
+    d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5] = b[1], b[2], b[3], b[4], b[5]
+    at = at + 5
+  end
+  at = at + 1
+  local counted, count = at, 0
+  d[at] = 0
+  for sid, session in pairs(acc.s) do
+    count = count + 1
+    d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6] = sid, session.o, session.c, session.t, session.d, session.n
+    at = at + 7
+    d[at] = 0
+    at = save_services(d, at, session.v)
+  end
+  d[counted] = count
+  return pack(d)
+end
 
 local function idiv(a, b) return (a - fmod(a, b)) / b end
 
@@ -67,6 +153,23 @@ local function affordable(p, already, money)
   return max(c - base, 0)
 end
 
+-- The buckets that may pay for a use now, in the order of their ids in `k`.
+local function usable_buckets(acc, k, now)
+  local found, count = {}, 0
+  if k ~= '' then
+    for id in string.gmatch(k, '[^,]+') do
+      for n = 1, #acc.b do
+        local b = acc.b[n]
+        if b[1] == id and b[5] > now then
+          count = count + 1
+          found[count] = b
+        end
+      end
+    end
+  end
+  return found
+end
+
 local function find_bucket(acc, id)
   local list = acc.b
   for n = 1, #list do
@@ -103,7 +206,8 @@ local function state_at(acc, now)
   return acc.st
 end
 
--- Journal one event of the partition; its sequence number is gapless because it is counted in the same atomic step.
+-- Journal one event of the partition: {kind, time, account, fields in the order of ocs/ledger/journal.py}. Its sequence number is
+-- gapless because it is counted in the same atomic step.
 local function journal(key_sequence, key_outbox, event)
   local sequence = redis.call('INCR', key_sequence)
   redis.call('XADD', key_outbox, sequence .. '-0', 'e', pack(event))
@@ -116,10 +220,10 @@ local function thresholds(acc, now, id, events)
   if acc.ms >= acc.lim then reached = 100 elseif acc.ms * 5 >= acc.lim * 4 then reached = 80 end
   if reached <= acc.nt then return end
   if acc.nt < 80 then
-    events[#events + 1] = {k = 'threshold', t = now, a = id, pct = 80, spent = acc.ms, limit = acc.lim}
+    events[#events + 1] = {'threshold', now, id, 80, acc.ms, acc.lim}
   end
   if reached == 100 then
-    events[#events + 1] = {k = 'threshold', t = now, a = id, pct = 100, spent = acc.ms, limit = acc.lim}
+    events[#events + 1] = {'threshold', now, id, 100, acc.ms, acc.lim}
   end
   acc.nt = reached
 end
@@ -158,7 +262,7 @@ local function expire_sessions(acc, now, id, keep, events)
     if session.d <= now and sid ~= keep then
       local returned = release_session(acc, session)
       acc.s[sid] = nil
-      events[#events + 1] = {k = 'expired', t = now, a = id, sid = sid, ctx = session.c, returned = returned}
+      events[#events + 1] = {'expired', now, id, sid, session.c, returned}
     end
   end
 end
@@ -185,10 +289,7 @@ local function start_period(acc, terms, starts, now, id, events)
   else
     acc.pp, acc.pe = 1, 0
   end
-  events[#events + 1] = {
-    k = 'package', t = now, a = id, id = terms[1], price = price, period_end = acc.pe, ok = paid,
-    debit = paid and price or 0, credit = acc.cr,
-  }
+  events[#events + 1] = {'package', now, id, terms[1], price, acc.pe, paid, paid and price or 0, acc.cr}
   return paid
 end
 

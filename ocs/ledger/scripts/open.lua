@@ -13,10 +13,10 @@ if credit > ceiling then return 'ceiling' end
 
 local acc = {m = msisdn, i = imsi, st = 'a', au = active_until, cr = credit, hc = 0, pi = credit, sp = 0, rf = 0, ex = 0,
   lim = limit, mo = month, ms = 0, nt = 0, br = '', pk = '', pp = 0, pe = 0, b = {}, s = {}, du = 0}
-local events = {{k = 'opened', t = now, a = id, credit_in = credit, credit = credit, package = package and package[1] or ''}}
+local events = {{'opened', now, id, credit, credit, package and package[1] or ''}}
 if package then start_period(acc, package, now, now, id, events) end
 plan_earlier(acc, KEYS[5], id)
-redis.call('SET', KEYS[1], pack(acc))
+redis.call('SET', KEYS[1], save(acc))
 redis.call('HSET', KEYS[2], 'm' .. msisdn, id)
 journal_all(KEYS[4], KEYS[3], events)
 return 'ok'

@@ -9,7 +9,7 @@ local terms, reference, now, month = unpack(q, 1, 4)
 if redis.call('HEXISTS', KEYS[2], 'package:' .. id .. ' ' .. reference) == 1 then return 'again' end
 local document = redis.call('GET', KEYS[1])
 if not document then return 'unknown' end
-local acc = unpack_doc(document)
+local acc = load(document)
 if state_at(acc, now) ~= 'a' then return 'state' end
 if acc.cr - acc.hc < terms[2] then return 'credit' end
 
@@ -17,7 +17,7 @@ local events = {}
 roll_month(acc, month)
 start_period(acc, terms, now, now, id, events)
 plan_anew(acc, KEYS[5], id)
-redis.call('SET', KEYS[1], pack(acc))
+redis.call('SET', KEYS[1], save(acc))
 redis.call('HSET', KEYS[2], 'package:' .. id .. ' ' .. reference, id)
 journal_all(KEYS[4], KEYS[3], events)
 return 'ok'

@@ -12,7 +12,7 @@ if not document then
   redis.call('ZREM', KEYS[4], id)
   return 'unknown'
 end
-local acc = unpack_doc(document)
+local acc = load(document)
 local events = {}
 roll_month(acc, month)
 expire_sessions(acc, now, id, nil, events)
@@ -26,10 +26,10 @@ if acc.pe > 0 and now >= acc.pe then
   else
     drop_buckets(acc)
     acc.pp, acc.pe = 1, 0
-    events[#events + 1] = {k = 'package', t = now, a = id, id = acc.pk, price = 0, period_end = 0, ok = false, debit = 0, credit = acc.cr}
+    events[#events + 1] = {'package', now, id, acc.pk, 0, 0, false, 0, acc.cr}
   end
 end
 plan_anew(acc, KEYS[4], id)
-redis.call('SET', KEYS[1], pack(acc))
+redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[3], KEYS[2], events)
 return 'ok'

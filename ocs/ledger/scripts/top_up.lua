@@ -10,18 +10,18 @@ local amount, reference, now, month, active_until, ceiling, packages = unpack(q,
 if redis.call('HEXISTS', KEYS[2], 'top_up:' .. reference) == 1 then return 'again' end
 local document = redis.call('GET', KEYS[1])
 if not document then return 'unknown' end
-local acc = unpack_doc(document)
+local acc = load(document)
 if acc.st == 't' then return 'state' end
 if acc.cr + amount > ceiling then return 'ceiling' end
 
 local events = {}
 roll_month(acc, month)
 acc.cr, acc.pi, acc.au = acc.cr + amount, acc.pi + amount, max(acc.au, active_until)
-events[1] = {k = 'topup', t = now, a = id, credit_in = amount, ref = reference, credit = acc.cr}
+events[1] = {'topup', now, id, amount, reference, acc.cr}
 local terms = packages[acc.pk]
 if acc.pp == 1 and terms and acc.cr - acc.hc >= terms[2] then start_period(acc, terms, now, now, id, events) end
 plan_earlier(acc, KEYS[5], id)
-redis.call('SET', KEYS[1], pack(acc))
+redis.call('SET', KEYS[1], save(acc))
 redis.call('HSET', KEYS[2], 'top_up:' .. reference, id)
 journal_all(KEYS[4], KEYS[3], events)
 return 'ok'

@@ -310,7 +310,7 @@ def check(servers: list[RedisServer], examples: int, steps: int) -> None:
 
 
 def test_scripts_do_what_the_model_does_on_redis_7(redis_7: RedisServer) -> None:
-    check([redis_7], examples=1500, steps=50)
+    check([redis_7], examples=120, steps=40)
 
 
 def test_scripts_do_what_the_model_does_on_redis_6(redis_6: RedisServer) -> None:

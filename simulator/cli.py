@@ -1,0 +1,291 @@
+"""The `ocs-sim` command: the other side of the charging interface.
+
+Exit status: 0 it was done and everything was answered and right, 1 not so, 2 the call was wrong.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+import uvloop
+from rich.console import Console
+
+from simulator.capture import CaptureError, captured_requests
+from simulator.distributions import ScenarioError
+from simulator.elements import SERVER_REALM, SIMULATED_REALM
+from simulator.engine import Target
+from simulator.outside_audit import OutsideAudit, audit
+from simulator.peer import PeerError
+from simulator.plan import make_plan, with_subscribers
+from simulator.prices import PriceList, PriceListError
+from simulator.replay import Numbers, ReplayResult, SubscriberMap, replay
+from simulator.report import write_report
+from simulator.running import LoadOptions, LoadOutcome, add_audits, audit_load, run_load, run_plan
+from simulator.scenario import load_scenario
+from simulator.server_process import ServerError
+from simulator.show import print_audit, print_outcome, print_replayed
+from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
+from simulator.summary import RunOutcome, audit_json
+
+app = typer.Typer(
+    name="ocs-sim",
+    help="Network elements, traffic, captures and load against an online charging system.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+DEFAULT_CATALOGUE = Path("config/catalogue.toml")
+
+HostOption = Annotated[str, typer.Option(help="The server's address.")]
+PortOption = Annotated[int, typer.Option(min=1, max=65535, help="The server's Diameter port.")]
+RealmOption = Annotated[str, typer.Option(help="Origin-Realm of the simulated network.")]
+ServerRealmOption = Annotated[str, typer.Option(help="Destination-Realm: the server's.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a summary.")]
+RecordsOption = Annotated[
+    Path | None,
+    typer.Option(file_okay=False, exists=True, help="The server's records folder: audit against it at the end."),
+]
+CatalogueOption = Annotated[Path, typer.Option(help="The price list that the audit prices again by.")]
+SubscribersOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="Provisioned subscribers: CSV with msisdn, imsi, package, credit."),
+]
+
+
+@app.command("run")
+def run_scenario(
+    scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events in the same order.")] = 1,
+    speed: Annotated[
+        float | None, typer.Option(min=0.01, help="Simulated seconds per real one; default: the scenario's.")
+    ] = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 3868,
+    realm: RealmOption = SIMULATED_REALM,
+    server_realm: ServerRealmOption = SERVER_REALM,
+    subscribers: SubscribersOption = None,
+    records: RecordsOption = None,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    ocs_config: Annotated[
+        Path | None, typer.Option(exists=True, help="The server's settings: ask `ocs audit` too.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Play a scenario: five network elements, thousands of subscribers, in compressed time."""
+    prices = PriceList.read(catalogue) if records or catalogue.exists() else None
+    wanted = load_scenario(scenario)
+    plan = make_plan(wanted, seed, prices.package_prices if prices else {})
+    if subscribers:
+        plan = with_subscribers(plan, read_subscribers(subscribers))
+    console = Console(stderr=True)
+    target = Target(host, port, realm, server_realm)
+    outcome = run_plan(plan, target, name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console)
+    add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config)
+    if report:
+        write_report(outcome, report, made_at=datetime.datetime.now().astimezone())
+    _say(outcome, json)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+@app.command("subscribers")
+def make_subscribers_file(
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="The CSV file to write, for `ocs account import`.")],
+    scenario: Annotated[str, typer.Option(help="A scenario file, or the name of a shipped one.")] = "busy_hour",
+    seed: Annotated[int, typer.Option()] = 1,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    load: Annotated[int, typer.Option(help="Instead: this many equal subscribers on MAXI for `ocs-sim load`.")] = 0,
+) -> None:
+    """Write the subscribers of a scenario (or of a load run) as a provisioning file."""
+    if load:
+        made = default_subscribers(load)
+    else:
+        made = make_plan(load_scenario(scenario), seed, PriceList.read(catalogue).package_prices).subscribers
+    write_subscribers(out, made)
+    print(f"{len(made)} subscribers in {out}")
+
+
+@app.command("replay")
+def replay_capture(
+    capture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .pcap or .pcapng file.")],
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 3868,
+    server_realm: ServerRealmOption = SERVER_REALM,
+    msisdn: Annotated[str, typer.Option(help="Provisioned number that takes the captured subscriber's place.")] = str(
+        FIRST_MSISDN
+    ),
+    imsi: Annotated[str, typer.Option(help="Its IMSI.")] = str(FIRST_IMSI),
+    map_subscriber: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="CSV with captured, msisdn, imsi, for captures with several subscribers."),
+    ] = None,
+    origin_host: Annotated[str | None, typer.Option(help="Connect as this peer instead of the captured one.")] = None,
+    origin_realm: Annotated[str | None, typer.Option(help="Realm of that peer.")] = None,
+    capture_port: Annotated[int, typer.Option(help="Diameter port in the capture.")] = 3868,
+    records: RecordsOption = None,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    json: JsonOption = False,
+) -> None:
+    """Send the credit-control requests of a capture again, for a provisioned subscriber."""
+    numbers = Numbers(msisdn, imsi)
+    mapping = SubscriberMap.read(map_subscriber, numbers) if map_subscriber else SubscriberMap(numbers)
+    requests = captured_requests(capture, port=capture_port)
+    console = Console()
+    result = uvloop.run(
+        replay(
+            requests, host=host, port=port, server_realm=server_realm, subscribers=mapping,
+            origin_host=origin_host, origin_realm=origin_realm,
+            on_request=None if json else lambda request: print_replayed(console, request),
+        )
+    )  # fmt: skip
+    checked = audit(result.sessions, records, PriceList.read(catalogue)) if records else None
+    if json:
+        _print_json({**replay_json(result), "audit": audit_json(checked) if checked else None})
+    elif checked:
+        print_audit(console, checked)
+    raise typer.Exit(0 if not result.unanswered and (checked is None or checked.ok) else 1)
+
+
+@app.command("load")
+def generate_load(
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second, whatever the server does.")] = None,
+    outstanding: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Always so many in the air (default 64).")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long.")] = 10.0,
+    peers: Annotated[int, typer.Option(min=1, max=64, help="Connections, each a peer of its own.")] = 1,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 3868,
+    realm: RealmOption = SIMULATED_REALM,
+    server_realm: ServerRealmOption = SERVER_REALM,
+    subscribers: SubscribersOption = None,
+    rating_group: Annotated[int, typer.Option(help="Of the data service.")] = 100,
+    octets: Annotated[int, typer.Option(min=1, help="Asked for, and at most used, per request.")] = 1_048_576,
+    records: RecordsOption = None,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    json: JsonOption = False,
+) -> None:
+    """Load: data sessions INITIAL + 3 UPDATE + TERMINATION over 500 subscribers (or those of a file)."""
+    if rate is not None and outstanding is not None:
+        raise typer.BadParameter("give --rate or --outstanding, not both")
+    options = LoadOptions(
+        target=Target(host, port, realm, server_realm),
+        subscribers=read_subscribers(subscribers) if subscribers else default_subscribers(500),
+        seconds=seconds,
+        outstanding=outstanding or (4096 if rate else 64),
+        rate=rate,
+        peers=peers,
+        rating_group=rating_group,
+        octets=octets,
+        keep_usage=records is not None,
+    )
+    outcome = run_load(options)
+    checked = audit_load(outcome, options, records, PriceList.read(catalogue)) if records else None
+    if json:
+        _print_json({**outcome.as_json(), "audit": audit_json(checked) if checked else None})
+    else:
+        _print_load(outcome, checked)
+    raise typer.Exit(0 if not outcome.unanswered and outcome.result.answered and (checked is None or checked.ok) else 1)
+
+
+@app.command("demo")
+def demo(
+    folder: Annotated[Path, typer.Option(help="Everything the demo makes goes here; emptied first.")] = Path(
+        "out/demo"
+    ),
+    report: Annotated[Path, typer.Option(help="The HTML report.")] = Path("out/report.html"),
+    scenario: Annotated[str, typer.Option()] = "busy_hour",
+    seed: Annotated[int, typer.Option()] = 1,
+    speed: Annotated[float | None, typer.Option(min=0.01)] = None,
+    catalogue: CatalogueOption = DEFAULT_CATALOGUE,
+    capture: Annotated[Path, typer.Option(help="A captured session to replay at the end.")] = Path(
+        "tests/data/pgw-open5gs-gy.pcap"
+    ),
+) -> None:
+    """The whole system at work: server, 2,000 accounts, a busy hour in half a minute, audit and report."""
+    from simulator.demo import DemoOptions, run_demo
+
+    options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture)
+    raise typer.Exit(0 if run_demo(options, Console()) else 1)
+
+
+def replay_json(result: ReplayResult) -> dict[str, object]:
+    """What `replay --json` says of the requests."""
+    return {
+        "requests": [
+            {
+                "session_id": one.session_id,
+                "type": one.kind,
+                "number": one.number,
+                "result_code": one.answer.result_code if one.answer else None,
+                "services": [
+                    {
+                        "rating_group": service.rating_group,
+                        "result_code": service.result_code,
+                        "granted": service.granted,
+                        "unit": service.granted_kind,
+                    }
+                    for service in (one.answer.services if one.answer else [])
+                ],
+                "latency_ms": round(one.latency_ms, 3),
+            }
+            for one in result.requests
+        ],
+        "unanswered": result.unanswered,
+    }
+
+
+def _say(outcome: RunOutcome, json: bool) -> None:
+    if not json:
+        print_outcome(Console(), outcome)
+        return
+    _print_json(
+        {
+            **outcome.summary.as_json(),
+            "ok": outcome.ok,
+            "money": dict(outcome.money) or None,
+            "books": outcome.books_findings,
+            "audit": audit_json(outcome.audit) if outcome.audit else None,
+        }
+    )
+
+
+def _print_load(outcome: LoadOutcome, checked: OutsideAudit | None) -> None:
+    console, latency = Console(), outcome.latency
+    console.print(
+        f"{outcome.ccr_per_s:,.0f} CCR/s over {outcome.seconds:.1f} s: {outcome.result.answered:,} answers,"
+        f" {outcome.unanswered} unanswered, {outcome.result.sessions_started:,} sessions"
+    )
+    console.print(
+        f"latency p50 {latency.p50_ms:.2f}  p90 {latency.p90_ms:.2f}  p99 {latency.p99_ms:.2f}  p99.9 {latency.p999_ms:.2f}"
+        f"  max {latency.max_ms:.2f} ms"
+    )
+    console.print("results: " + ", ".join(f"{code}: {count:,}" for code, count in sorted(outcome.result.codes.items())))
+    console.print(f"the generator itself: {outcome.cpu_us_per_request:.1f} µs of CPU per request")
+    if checked:
+        print_audit(console, checked)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
+
+
+def run() -> None:
+    """Entry point: errors become one line and an exit status."""
+    try:
+        app()
+    except (PeerError, ScenarioError, CaptureError, PriceListError, ServerError, ValueError) as error:
+        print(f"ocs-sim: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("ocs-sim: interrupted", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

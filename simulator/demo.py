@@ -1,0 +1,162 @@
+"""`make demo`: the whole system at work, from nothing to a report, in about a minute.
+
+A server of its own (embedded Redis, fsync always) in a folder of its own, 2,000 accounts, a busy hour played in half a minute, a real
+P-GW's captured session, both audits, a report. Whatever happens, the server is stopped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvloop
+from rich.console import Console
+
+from simulator.capture import captured_requests
+from simulator.elements import SERVER_REALM, SIMULATED_REALM, element_hosts
+from simulator.engine import Target
+from simulator.plan import Plan, make_plan
+from simulator.prices import PriceList
+from simulator.replay import Numbers, ReplayResult, SubscriberMap, replay
+from simulator.report import write_report
+from simulator.requests import Subscriber
+from simulator.running import add_audits, run_plan
+from simulator.scenario import load_scenario
+from simulator.server_process import ServerError, ServerProcess, free_port, ocs
+from simulator.show import print_outcome, print_replayed
+from simulator.subscribers import write_subscribers
+from simulator.tally import SessionReport
+
+DIAMETER_PORT = 3868
+COMMANDS_AT_ONCE = 2
+"""`ocs account limit` calls side by side; each is a process of its own."""
+CAPTURED_REALM = "localdomain"
+CAPTURED_HOSTS = ("smf.localdomain", "scscf.localdomain")
+"""Who speaks in the shipped captures."""
+MARK = ".ocs-demo"
+"""Says that a folder was made by the demo and may be emptied by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    folder: Path
+    report: Path
+    scenario: str
+    seed: int
+    speed: float | None
+    catalogue: Path
+    capture: Path
+
+
+def run_demo(options: DemoOptions, console: Console) -> bool:
+    """True when every request was answered, the books are right and no balance went negative."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    scenario = load_scenario(options.scenario)
+    prices = PriceList.read(options.catalogue)
+    plan = make_plan(scenario, options.seed, prices.package_prices)
+    _clear(options.folder)
+    ports = free_port(DIAMETER_PORT), free_port(), free_port()
+    config = _write_config(options, ports)
+    console.rule("[bold]online charging: a busy hour", align="left")
+    with ServerProcess(config, ports[1], options.folder / "server.log"):
+        console.print(f"server on 127.0.0.1:{ports[0]}, ledger on an embedded Redis that syncs every write to disk")
+        _provision(plan, config, options.folder, console)
+        target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)
+        speed = options.speed or scenario.speed
+        console.print(
+            f"playing {len(plan.sessions):,} sessions of {scenario.duration_s / 60:g} minutes, {speed:g} times real time"
+        )
+        outcome = run_plan(plan, target, name=scenario.name, seed=options.seed, speed=speed, console=console)
+        replayed = _replay(options, plan, ports[0], console)
+        if replayed is not None:
+            outcome.replayed, outcome.replayed_unanswered = len(replayed.requests), replayed.unanswered
+        more: list[SessionReport] = replayed.sessions if replayed else []
+        add_audits(
+            outcome, records=options.folder / "data" / "records", prices=prices, ocs_config=config, more_sessions=more
+        )
+    write_report(outcome, options.report, made_at=datetime.datetime.now().astimezone())
+    print_outcome(console, outcome)
+    mark = "[bold green]✓ all right[/]" if outcome.ok else "[bold red]✗ something is wrong[/]"
+    console.print(f"{mark}: report in {options.report}")
+    return outcome.ok
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends the demo as Ctrl-C does: in order, the server stopped."""
+    raise KeyboardInterrupt
+
+
+def _clear(folder: Path) -> None:
+    """An empty folder; only one that an earlier demo made is emptied."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).exists():
+            raise ServerError(f"{folder} is not empty and not of an earlier demo: name another folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
+def _write_config(options: DemoOptions, ports: tuple[int, int, int]) -> Path:
+    """The settings of the demo's server: as shipped, but for ports, folder and who may connect."""
+    peers = [(host, SIMULATED_REALM) for host in element_hosts()] + [(host, CAPTURED_REALM) for host in CAPTURED_HOSTS]
+    lines = [
+        "# Written by ocs-sim demo.",
+        "[diameter]",
+        f'identity = "ocs.{SERVER_REALM}"',
+        f'realm = "{SERVER_REALM}"',
+        f'listen = ["127.0.0.1:{ports[0]}"]',
+        "[ledger]",
+        'durability = "fsync"',
+        "[api]",
+        f'listen = "127.0.0.1:{ports[1]}"',
+        "[metrics]",
+        f'listen = "127.0.0.1:{ports[2]}"',
+        "[server]",
+        f'data_dir = "{(options.folder / "data").resolve()}"',
+        f'catalogue = "{options.catalogue.resolve()}"',
+        *(f'[[peer]]\norigin_host = "{host}"\nrealm = "{realm}"' for host, realm in peers),
+    ]
+    path = options.folder / "ocs.toml"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def _provision(plan: Plan, config: Path, folder: Path, console: Console) -> None:
+    """Accounts by `ocs account import`, low spending limits by `ocs account limit`."""
+    path = folder / "subscribers.csv"
+    write_subscribers(path, plan.subscribers)
+    console.print(ocs(["account", "import", str(path)], config).strip())
+    limited = [one for one in plan.subscribers if one.limit]
+
+    def limit(one: Subscriber) -> None:
+        ocs(["account", "limit", one.msisdn, "--amount", one.limit], config)
+
+    with ThreadPoolExecutor(COMMANDS_AT_ONCE) as pool:
+        for _ in pool.map(limit, limited):
+            pass
+    if limited:
+        console.print(f"{len(limited)} accounts got a low spending limit")
+
+
+def _replay(options: DemoOptions, plan: Plan, port: int, console: Console) -> ReplayResult | None:
+    """The captured session, for the account with the most credit."""
+    if not options.capture.exists():
+        console.print(f"no capture at {options.capture}: not replayed")
+        return None
+    payer = max(plan.subscribers, key=lambda one: float(one.credit))
+    console.print(f"replaying {options.capture.name}, recorded from a real network element:")
+    return uvloop.run(
+        replay(
+            captured_requests(options.capture),
+            host="127.0.0.1",
+            port=port,
+            server_realm=SERVER_REALM,
+            subscribers=SubscriberMap(Numbers(payer.msisdn, payer.imsi)),
+            on_request=lambda request: print_replayed(console, request),
+        )
+    )

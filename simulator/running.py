@@ -1,0 +1,162 @@
+"""The commands' work, apart from their options: run a scenario, replay a capture, generate load; each with its audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from simulator.elements import load_hosts
+from simulator.engine import Engine, Target
+from simulator.load_templates import LoadTemplates
+from simulator.loadgen import LoadGenerator, LoadResult
+from simulator.outside_audit import OutsideAudit, audit, check_totals, money_totals
+from simulator.plan import Plan
+from simulator.prices import PriceList
+from simulator.requests import Subscriber
+from simulator.server_process import audit_books
+from simulator.show import Progress
+from simulator.stats import Latencies, LatencySummary, summarise
+from simulator.summary import RunOutcome, summarise_run
+from simulator.tally import SessionReport, UsedService
+
+DRAIN_S = 10.0
+"""The load generator waits so long for its last answers."""
+LOAD_UPDATES = 3
+"""Sessions are I + 3 U + T, as the benchmark has them."""
+
+
+def run_plan(
+    plan: Plan, target: Target, *, name: str, seed: int, speed: float, console: Console | None = None
+) -> RunOutcome:
+    """Play it; no audit yet. Raises PeerError."""
+
+    async def work() -> tuple[Engine, float]:
+        engine = Engine(plan, target, speed=speed, seed=seed)
+        started = time.perf_counter()
+        if console is None:
+            await engine.run()
+        else:
+            with Progress(console, engine, name) as update:
+                await engine.run(update)
+        return engine, time.perf_counter() - started
+
+    engine, wall_s = uvloop.run(work())
+    summary = summarise_run(engine.tally, scenario=name, seed=seed, speed=speed, wall_s=wall_s)
+    return RunOutcome(summary, engine.tally)
+
+
+def add_audits(
+    outcome: RunOutcome, *, records: Path | None, prices: PriceList | None, ocs_config: Path | None,
+    more_sessions: Sequence[SessionReport] = (),
+) -> None:  # fmt: skip
+    """The audit from outside (records) and the server's own (its command line), as far as their places are known."""
+    if ocs_config is not None:
+        outcome.books = audit_books(ocs_config)
+        outcome.money = money_totals(outcome.books)
+        outcome.books_findings = check_totals(outcome.books)
+    if records is not None and prices is not None:
+        outcome.audit = audit([*outcome.tally.sessions, *more_sessions], records, prices)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What a load run is to do. rate None = closed loop with `outstanding` in the air."""
+
+    target: Target
+    subscribers: tuple[Subscriber, ...]
+    seconds: float
+    outstanding: int = 64
+    rate: float | None = None
+    peers: int = 1
+    rating_group: int = 100
+    octets: int = 1_048_576
+    keep_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOutcome:
+    result: LoadResult
+    latency: LatencySummary
+    seconds: float
+    cpu_us_per_request: float
+
+    @property
+    def ccr_per_s(self) -> float:
+        return self.result.answered / self.seconds if self.seconds else 0.0
+
+    @property
+    def unanswered(self) -> int:
+        return self.result.sent - self.result.answered
+
+    def as_json(self) -> dict[str, object]:
+        """Other programs rely on ccr_per_s, p50_ms, p99_ms, p999_ms and result_codes."""
+        result, latency = self.result, self.latency
+        return {
+            "ccr_per_s": round(self.ccr_per_s, 1),
+            "p50_ms": latency.p50_ms,
+            "p90_ms": latency.p90_ms,
+            "p99_ms": latency.p99_ms,
+            "p999_ms": latency.p999_ms,
+            "max_ms": latency.max_ms,
+            "mean_ms": latency.mean_ms,
+            "result_codes": {str(code): count for code, count in sorted(result.codes.items())},
+            "service_result_codes": {str(code): count for code, count in sorted(result.service_codes.items())},
+            "seconds": round(self.seconds, 3),
+            "sent": result.sent,
+            "answered": result.answered,
+            "unanswered": self.unanswered,
+            "sessions": result.sessions_started,
+            "octets_reported": result.octets_reported,
+            "cpu_us_per_request": round(self.cpu_us_per_request, 2),
+        }
+
+
+def run_load(options: LoadOptions) -> LoadOutcome:
+    """Raises PeerError, ValueError."""
+
+    async def work() -> LoadOutcome:
+        target = options.target
+        templates = LoadTemplates(
+            rating_group=options.rating_group,
+            octets=options.octets,
+            realm=target.realm,
+            destination_realm=target.server_realm,
+        )
+        generator = LoadGenerator(
+            subscribers=list(options.subscribers),
+            templates=templates,
+            outstanding=options.outstanding,
+            updates=LOAD_UPDATES,
+            keep_usage=options.keep_usage,
+        )
+        await generator.connect(target.host, target.port, load_hosts(options.peers, target.realm), target.realm)
+        cpu_s = time.process_time()
+        if options.rate is None:
+            seconds = await generator.run_outstanding(options.seconds, DRAIN_S)
+        else:
+            seconds = await generator.run_rate(options.rate, options.seconds, DRAIN_S)
+        cpu_s = time.process_time() - cpu_s
+        await generator.disconnect()
+        result = generator.result
+        latency = summarise(Latencies(result.latencies_us))
+        return LoadOutcome(result, latency, seconds, cpu_s / max(result.sent, 1) * 1e6)
+
+    return uvloop.run(work())
+
+
+def audit_load(outcome: LoadOutcome, options: LoadOptions, records: Path, prices: PriceList) -> OutsideAudit:
+    """Each of the load's sessions against the records."""
+    reports = [
+        SessionReport(
+            session_id, "data", "", "", "home", "", False, 0.0,
+            services=[UsedService("data", options.rating_group, used)],
+            uncertain=bool(outcome.unanswered),
+        )
+        for session_id, used in outcome.result.used_by_session.items()
+    ]  # fmt: skip
+    return audit(reports, records, prices)

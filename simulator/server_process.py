@@ -1,0 +1,141 @@
+"""The server as the simulator may know it from outside: its command line, its health page, its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0
+COMMAND_TIMEOUT_S = 120.0
+
+
+class ServerError(Exception):
+    """The server, or its command line, did not do what it was asked."""
+
+
+def ocs_command() -> list[str]:
+    """How to call `ocs`: the script beside this Python, else the one on PATH."""
+    beside = Path(sys.executable).with_name("ocs")
+    return [str(beside)] if beside.exists() else ["ocs"]
+
+
+def ocs(arguments: Sequence[str], config: Path, *, check: bool = True) -> str:
+    """Run one `ocs` command to its end; its standard output. Raises ServerError."""
+    command = [*ocs_command(), *arguments, "--config", str(config)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServerError(f"{' '.join(command)}: {error}") from error
+    if check and done.returncode:
+        raise ServerError(
+            f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+        )
+    return done.stdout
+
+
+def audit_books(config: Path) -> Mapping[str, Any]:
+    """`ocs audit --json`; a broken invariant is in the answer, not an error here."""
+    text = ocs(["audit", "--json"], config, check=False)
+    try:
+        report = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ServerError(f"ocs audit --json gave no JSON: {text[:200]!r}") from error
+    if not isinstance(report, dict):
+        raise ServerError("ocs audit --json gave no object")
+    return report
+
+
+def free_port(preferred: int = 0) -> int:
+    """`preferred` when it is free on the loopback, else one that the system chooses."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            try:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServerError("no free port on the loopback")
+
+
+class ServerProcess:
+    """`ocs serve` as a child: started, waited for, and stopped by its own process id. A context manager."""
+
+    def __init__(self, config: Path, health_port: int, log: Path) -> None:
+        self._config, self._health_port, self._log = config, health_port, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ServerProcess:
+        with self._log.open("wb") as log:
+            # A session of its own: Ctrl-C at the terminal reaches us alone, and we stop it in order.
+            self._process = subprocess.Popen(
+                [*ocs_command(), "serve", "--config", str(self._config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        try:
+            self._wait_until_healthy()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self) -> None:
+        """SIGTERM and wait; SIGKILL to it and its children when it does not end."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        except KeyboardInterrupt:  # a second Ctrl-C: no patience, but nothing stays behind
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+    def _wait_until_healthy(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise ServerError(f"the server ended with {self._process.returncode}:\n{self.log_tail()}")
+            if _is_healthy(self._health_port):
+                return
+            time.sleep(0.1)
+        raise ServerError(f"the server was not healthy within {START_TIMEOUT_S:g} s:\n{self.log_tail()}")
+
+    def log_tail(self, octets: int = 3000) -> str:
+        return self._log.read_bytes()[-octets:].decode("utf-8", "replace").strip()
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

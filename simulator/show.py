@@ -1,0 +1,147 @@
+"""What the terminal shows: live progress of a run, and the summaries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from simulator.engine import Engine
+from simulator.outside_audit import OutsideAudit
+from simulator.replay import ReplayedRequest
+from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
+
+RECENT = 8
+"""Progress calls (a quarter of a second each) over which the shown rate is measured."""
+SLOWEST_OF = 2000
+"""Latest answers whose latency is shown."""
+
+
+class Progress:
+    """A live table of a running engine; on a terminal only, silent elsewhere but for a line now and then."""
+
+    def __init__(self, console: Console, engine: Engine, title: str) -> None:
+        self._console, self._engine, self._title = console, engine, title
+        self._marks: list[tuple[float, int]] = [(time.perf_counter(), 0)]
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._next_line = 0.25
+
+    def __enter__(self) -> Callable[[], None]:
+        if self._live is not None:
+            self._live.start()
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _update(self) -> None:
+        self._marks = [*self._marks[-RECENT:], (time.perf_counter(), self._engine.tally.answered)]
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+        elif self._engine.progress >= self._next_line:
+            self._next_line += 0.25
+            self._console.print(f"{self._engine.progress:4.0%}  {self._engine.tally.answered:,} answers")
+
+    def _table(self) -> Table:
+        tally = self._engine.tally
+        (then, before), (now, after) = self._marks[0], self._marks[-1]
+        recent = sorted(tally.latencies.samples_us[-SLOWEST_OF:])
+        p50, p99 = (recent[int(len(recent) * part)] / 1000 if recent else 0.0 for part in (0.5, 0.99))
+        minutes = min(self._engine.clock.now_s() / 60, 60)
+        table = Table.grid(padding=(0, 2))
+        table.add_row(Text(self._title, style="bold"), ProgressBar(total=1, completed=self._engine.progress, width=40),
+                      f"{int(minutes):02d}:{int(minutes * 60 % 60):02d} simulated")  # fmt: skip
+        figures = Table.grid(padding=(0, 3))
+        figures.add_row(
+            f"[bold]{(after - before) / max(now - then, 1e-9):6,.0f}[/] CCR/s",
+            f"p50 [bold]{p50:.2f}[/] ms",
+            f"p99 [bold]{p99:.2f}[/] ms",
+            f"[bold]{tally.answered:,}[/] answered",
+            f"[bold]{tally.live_sessions:,}[/] sessions open",
+            f"[yellow]{tally.refusals:,}[/] blocked",
+            f"{tally.repeats:,} repeated",
+        )
+        whole = Table.grid()
+        whole.add_row(table)
+        whole.add_row(figures)
+        return whole
+
+
+def print_outcome(console: Console, outcome: RunOutcome) -> None:
+    """The summary of a run."""
+    summary = outcome.summary
+    table = Table(title=f"{summary.scenario}, seed {summary.seed}", title_justify="left", box=None, header_style="dim")
+    for name in ("service", "requests", "used", "charged to credit"):
+        table.add_column(name, justify="left" if name == "service" else "right")
+    for service, count in summary.requests_by_service.items():
+        charged = f"{eur(outcome.audit.charged_by_service[service])} EUR" if outcome.audit else "-"
+        table.add_row(service, f"{count:,}", human_units(service, summary.used.get(service, 0)), charged)
+    console.print(table)
+    latency = summary.latency
+    console.print(
+        f"{summary.requests:,} requests in {summary.wall_s:g} s ({summary.requests_per_s:,.0f}/s),"
+        f" {summary.unanswered} unanswered, {summary.repeats} repeated with T, {summary.sessions_died} sessions died;"
+        f" answers in p50 {latency.p50_ms:.2f}, p99 {latency.p99_ms:.2f}, p99.9 {latency.p999_ms:.2f} ms"
+    )
+    console.print("results: " + _codes(summary.result_codes) + "; of services: " + _codes(summary.service_result_codes))
+    console.print(
+        f"blocked: {summary.refusals} refusals; {summary.accounts_blocked_zero} accounts at zero,"
+        f" {summary.accounts_blocked_limit} at their spending limit, {summary.accounts_blocked_other} for other reasons"
+    )
+    if outcome.replayed:
+        console.print(f"replayed: {outcome.replayed} captured requests, {outcome.replayed_unanswered} unanswered")
+    if outcome.money:
+        money = outcome.money
+        console.print(
+            f"money: paid in {eur(money['paid_in'])} = left {eur(money['left'])} + held {eur(money['held'])}"
+            f" + spent {eur(money['spent'])} EUR"
+        )
+    for finding in outcome.books_findings:
+        console.print(f"[red]✗[/] {finding}")
+    if outcome.audit is not None:
+        print_audit(console, outcome.audit)
+
+
+def print_audit(console: Console, audit: OutsideAudit) -> None:
+    """One line when all is well, and every finding when not."""
+    mark = "[green]✓[/]" if audit.ok else "[red]✗[/]"
+    console.print(
+        f"{mark} audit from outside: {audit.sessions:,} sessions, {audit.services_compared:,} services' use,"
+        f" {audit.prices_compared:,} prices, {audit.accounts:,} accounts against {audit.records:,} records:"
+        f" {audit.finding_count} differences"
+        + (f" ({audit.uncertain} sessions without a clear answer left out)" if audit.uncertain else "")
+    )
+    for finding in audit.findings:
+        console.print(f"  {finding}", style="red", highlight=False)
+
+
+def print_replayed(console: Console, request: ReplayedRequest) -> None:
+    """One request of a capture and its fate."""
+    answer = request.answer
+    if answer is None:
+        console.print(f"CCR-{request.kind} #{request.number}: [red]no answer[/]")
+        return
+    services = ", ".join(
+        f"{'RG ' + str(service.rating_group) if service.rating_group is not None else 'service'}"
+        f" {service.result_code or answer.result_code}"
+        + (f" granted {service.granted:,} {service.granted_kind}" if service.granted else "")
+        for service in answer.services
+    )
+    meaning = RESULT_NAMES.get(answer.result_code, answer.error_message)
+    console.print(
+        f"CCR-{request.kind} #{request.number}: {answer.result_code} {meaning} in {request.latency_ms:.2f} ms"
+        + (f": {services}" if services else "")
+        + (f" ({answer.error_message})" if answer.error_message else "")
+    )
+
+
+def _codes(codes: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{code} {RESULT_NAMES.get(int(code), '')} {count:,}".replace("  ", " ") for code, count in codes.items()
+    )

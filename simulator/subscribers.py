@@ -1,0 +1,43 @@
+"""Provisioning files: msisdn, imsi, package, credit, as `ocs account import` reads them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from simulator.distributions import ScenarioError
+from simulator.requests import Subscriber
+
+COLUMNS = ("msisdn", "imsi", "package", "credit")
+FIRST_MSISDN, FIRST_IMSI = 38668100000, 293400000000000
+
+
+def write_subscribers(path: Path, subscribers: Iterable[Subscriber]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(COLUMNS)
+        writer.writerows((one.msisdn, one.imsi, one.package, one.credit) for one in subscribers)
+
+
+def read_subscribers(path: Path) -> tuple[Subscriber, ...]:
+    """Raises ScenarioError when it is no such file."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = tuple(
+                Subscriber(row["msisdn"], row["imsi"], row.get("package") or "", row.get("credit") or "0")
+                for row in csv.DictReader(lines)
+            )
+    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: needs the columns {', '.join(COLUMNS)} ({error!r})") from error
+    if not rows:
+        raise ScenarioError(f"{path}: has no subscribers")
+    return rows
+
+
+def default_subscribers(count: int, package: str = "MAXI", credit: str = "20.00") -> tuple[Subscriber, ...]:
+    """`count` numbers in a row, as the shipped scenarios number them."""
+    return tuple(
+        Subscriber(str(FIRST_MSISDN + index), str(FIRST_IMSI + index), package, credit) for index in range(count)
+    )

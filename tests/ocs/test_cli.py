@@ -1,0 +1,294 @@
+"""The `ocs` command against a real Redis: what it prints, what other programs rely on, and its exit status (0 done, 1 could not
+be done, 2 the call was wrong)."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocs.cli import main
+from ocs.embedded_redis import EmbeddedRedis
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedRedis(tmp_path_factory.mktemp("cli"), durability="everysec")
+    yield server.acquire()
+    server.release()
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ocs(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command; returns exit status, standard output, standard error."""
+    monkeypatch.setenv("OCS_REDIS_URL", url)
+    monkeypatch.chdir(ROOT)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ocs", *words])
+        status = main._status()
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def create(ocs: Call, msisdn: str, *more: str) -> None:
+    status, _, error = ocs("account", "create", "--msisdn", msisdn, "--imsi", "2934" + msisdn, *more)
+    assert status == 0, error
+
+
+def shown(ocs: Call, msisdn: str) -> dict[str, Any]:
+    status, out, error = ocs("account", "show", msisdn, "--json")
+    assert status == 0, error
+    view: dict[str, Any] = json.loads(out)
+    return view
+
+
+def test_an_account_is_created_and_shown(ocs: Call) -> None:
+    create(ocs, "38668100000", "--package", "MAXI", "--credit", "20.00")
+    view = shown(ocs, "38668100000")
+    assert view["imsi"] == "293438668100000"
+    assert view["state"] == "active"
+    assert view["credit_micro_eur"] == 10_010_000
+    assert (view["held_micro_eur"], view["spent_month_micro_eur"]) == (0, 0)
+    assert view["limit_micro_eur"] == 100_000_000
+    assert view["sessions"] == []
+    assert {bucket["id"] for bucket in view["buckets"]} >= {"MAXI.data"}
+    for bucket in view["buckets"]:
+        assert {"id", "unit", "left", "held", "expires_at"} <= bucket.keys()
+    assert next(bucket["left"] for bucket in view["buckets"] if bucket["unit"] == "seconds") is None
+    status, out, _ = ocs("account", "show", "+38668100000")
+    assert status == 0
+    assert "10.01 EUR" in out and "150.0 GB" in out and "unlimited" in out
+
+
+def test_a_number_or_imsi_that_is_taken_is_refused(ocs: Call) -> None:
+    create(ocs, "38668100001")
+    status, _, error = ocs("account", "create", "--msisdn", "38668100001", "--imsi", "293400000000099")
+    assert status == 1 and "belongs to an account already" in error
+    status, _, error = ocs("account", "create", "--msisdn", "38668100099", "--imsi", "293438668100001")
+    assert status == 1 and "belongs to an account already" in error
+
+
+def test_a_package_that_cannot_be_paid_is_said(ocs: Call) -> None:
+    status, out, _ = ocs(
+        "account",
+        "create",
+        "--msisdn",
+        "38668100002",
+        "--imsi",
+        "293400000000002",
+        "--package",
+        "MAXI",
+        "--credit",
+        "1",
+    )
+    assert status == 0 and "does not cover" in out
+    ocs("account", "topup", "38668100002", "--amount", "9", "--reference", "cli-pending")
+    view = shown(ocs, "38668100002")
+    assert (view["package_pending"], view["credit_micro_eur"]) == (False, 10_000)
+
+
+def test_a_topup_credits_once_per_reference(ocs: Call) -> None:
+    create(ocs, "38668100003", "--credit", "0.000001")
+    for words in ("topped up by 10.00", "applied before"):
+        status, out, _ = ocs("account", "topup", "38668100003", "--amount", "10.00", "--reference", "cli-1")
+        assert status == 0 and words in out
+    assert shown(ocs, "38668100003")["credit_micro_eur"] == 10_000_001
+    status, _, error = ocs("account", "topup", "38668100003", "--amount", "11.00", "--reference", "cli-1")
+    assert status == 1 and "another account or amount" in error
+    status, _, error = ocs("account", "topup", "38668100003", "--amount", "190", "--reference", "cli-2")
+    assert status == 1 and "200 EUR" in error
+
+
+def test_the_limit_is_set_and_switched_off(ocs: Call) -> None:
+    create(ocs, "38668100004")
+    assert ocs("account", "limit", "38668100004", "--amount", "50.00")[0] == 0
+    assert shown(ocs, "38668100004")["limit_micro_eur"] == 50_000_000
+    assert ocs("account", "limit", "38668100004", "--amount", "off")[0] == 0
+    assert shown(ocs, "38668100004")["limit_micro_eur"] is None
+
+
+def test_bars_block_and_package(ocs: Call) -> None:
+    create(ocs, "38668100005", "--credit", "20")
+    assert ocs("account", "bars", "38668100005", "--bars", "data,roaming")[0] == 0
+    assert ocs("account", "block", "38668100005")[0] == 0
+    view = shown(ocs, "38668100005")
+    assert (view["bars"], view["state"]) == (["data", "roaming"], "blocked")
+    assert ocs("account", "package", "38668100005", "--package", "MINI", "--reference", "cli-p")[0] == 1
+    assert ocs("account", "unblock", "38668100005")[0] == 0
+    assert ocs("account", "bars", "38668100005", "--bars", "none")[0] == 0
+    for _ in range(2):
+        assert ocs("account", "package", "38668100005", "--package", "MINI", "--reference", "cli-p")[0] == 0
+    view = shown(ocs, "38668100005")
+    assert (view["bars"], view["state"], view["package"]) == ([], "active", "MINI")
+    assert view["credit_micro_eur"] == 13_010_000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("account", "create", "--msisdn", "38668100010"),
+        ("account", "create", "--msisdn", "068100010", "--imsi", "293400000000010"),
+        ("account", "create", "--msisdn", "38668100010", "--imsi", "29340000000001x"),
+        ("account", "create", "--msisdn", "38668100010", "--imsi", "293400000000010", "--credit", "1,50"),
+        ("account", "create", "--msisdn", "38668100010", "--imsi", "293400000000010", "--credit", "-1"),
+        ("account", "create", "--msisdn", "38668100010", "--imsi", "293400000000010", "--credit", "1.0000001"),
+        ("account", "create", "--msisdn", "38668100010", "--imsi", "293400000000010", "--package", "HUGE"),
+        ("account", "topup", "38668100010", "--amount", "0", "--reference", "r"),
+        ("account", "topup", "38668100010", "--amount", "5"),
+        ("account", "topup", "38668100010", "--amount", "5", "--reference", ""),
+        ("account", "limit", "38668100010", "--amount", "none"),
+        ("account", "bars", "38668100010", "--bars", "everything"),
+        ("account", "show", "not-a-number"),
+        ("account", "show", "38668100010", "--config", "/nonexistent/ocs.toml"),
+        ("account", "import", "/nonexistent.csv"),
+        ("session", "list", "--limit", "0"),
+        ("decode", "xyz"),
+        ("decode", "012"),
+    ],
+)
+def test_a_wrong_call_has_status_2(ocs: Call, words: tuple[str, ...]) -> None:
+    status, out, error = ocs(*words)
+    assert status == 2, (out, error)
+    assert error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("account", "show", "38668109999"),
+        ("account", "topup", "38668109999", "--amount", "5", "--reference", "cli-none"),
+        ("account", "limit", "38668109999", "--amount", "off"),
+        ("account", "block", "38668109999"),
+    ],
+)
+def test_an_unknown_account_has_status_1(ocs: Call, words: tuple[str, ...]) -> None:
+    status, _, error = ocs(*words)
+    assert status == 1
+    assert error == "ocs: there is no account with MSISDN 38668109999\n"
+
+
+def test_mistakes_in_the_settings_have_status_1(ocs: Call, tmp_path: Path) -> None:
+    config = tmp_path / "ocs.toml"
+    config.write_text('[ledger]\ndurability = "never"\n', encoding="utf-8")
+    status, _, error = ocs("account", "show", "38668100000", "--config", str(config))
+    assert status == 1
+    assert error.startswith(f"ocs: {config}: ledger.durability = 'never'")
+
+
+def test_redis_that_is_away_has_status_1(ocs: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OCS_REDIS_URL", f"unix://{tmp_path}/none.sock")
+    status, _, error = ocs("audit")
+    assert status == 1
+    assert "cannot reach Redis" in error and "Traceback" not in error
+
+
+def test_the_audit_says_that_the_books_are_right(ocs: Call) -> None:
+    create(ocs, "38668100020", "--package", "MINI", "--credit", "7")
+    status, out, _ = ocs("audit", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert report["ok"] is True and report["violations"] == [] and report["open_sessions"] == 0
+    totals = report["totals"]
+    assert totals["paid_in_micro_eur"] > 0
+    assert totals["paid_in_micro_eur"] == sum(
+        totals[f"{name}_micro_eur"] for name in ("available", "held", "spent", "refunded", "expired")
+    )
+    assert "the books are right" in ocs("audit")[1]
+
+
+def test_the_session_list_is_empty(ocs: Call) -> None:
+    status, out, _ = ocs("session", "list", "--json")
+    assert (status, json.loads(out)) == (0, [])
+    assert ocs("session", "list")[0] == 0
+
+
+def test_a_message_is_decoded(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    watchdog = "01000014 80:00:01:18 00000000 0x00000001 00000002"
+    status, out, _ = ocs("decode", watchdog)
+    assert status == 0 and "Device-Watchdog" in out
+    monkeypatch.setattr(sys, "stdin", io.StringIO(watchdog + "\n"))
+    assert ocs("decode", "-") == (0, out, "")
+    status, _, error = ocs("decode", "010000")
+    assert status == 1 and "no Diameter message" in error
+
+
+# -- import
+
+
+def csv_file(folder: Path, *rows: str, header: str = "msisdn,imsi,package,credit") -> str:
+    path = folder / "accounts.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_import_reports_bad_rows_and_takes_the_rest(ocs: Call, tmp_path: Path) -> None:
+    create(ocs, "38668200000")
+    file = csv_file(
+        tmp_path,
+        "38668200001,293400082000001,MAXI,20.00",
+        "38668200002,293400082000002,,5",
+        "068200003,293400082000003,MAXI,20.00",
+        "38668200004,2934000820x0004,MAXI,20.00",
+        "38668200005,293400082000005,HUGE,20.00",
+        "38668200006,293400082000006,MAXI,200.01",
+        "38668200007,293400082000007,MAXI",
+        "38668200001,293400082000008,MAXI,20.00",
+        "38668200000,293400082000009,MAXI,20.00",
+        "38668200010,293400082000010,GIGA-MINI,6.99",
+    )
+    status, out, error = ocs("account", "import", file)
+    assert status == 1
+    assert out == "3 accounts opened, 7 rows were bad\n"
+    reasons = [line for line in error.splitlines() if line.startswith("line ")]
+    assert [line.split(":")[0] for line in reasons] == [f"line {n}" for n in (4, 5, 6, 7, 8, 9, 10)]
+    for line, words in zip(
+        reasons, ("MSISDN", "IMSI", "package", "200.00 EUR", "4 columns", "earlier row", "already"), strict=True
+    ):
+        assert words in line
+    assert shown(ocs, "38668200010")["credit_micro_eur"] == 0
+
+
+def test_import_all_or_nothing(ocs: Call, tmp_path: Path) -> None:
+    good = ["38668200101,293400082000101,MAXI,20.00", "38668200102,293400082000102,MAXI,20.00"]
+    status, out, error = ocs("account", "import", csv_file(tmp_path, *good, "x,y,,0"), "--all-or-nothing")
+    assert (status, out) == (1, "0 accounts opened, 1 rows were bad\n")
+    assert "line 4" in error and "nothing was imported" in error
+    assert ocs("account", "show", "38668200101")[0] == 1
+    status, out, _ = ocs("account", "import", csv_file(tmp_path, *good), "--all-or-nothing")
+    assert (status, out) == (0, "2 accounts opened, 0 rows were bad\n")
+    status, out, error = ocs("account", "import", csv_file(tmp_path, *good), "--all-or-nothing")
+    assert status == 1 and "already" in error
+    status, out, _ = ocs("account", "import", csv_file(tmp_path, *good), "--skip-existing")
+    assert (status, out) == (0, "0 accounts opened, 2 were there already, 0 rows were bad\n")
+
+
+def test_import_of_another_kind_of_file(ocs: Call, tmp_path: Path) -> None:
+    status, _, error = ocs("account", "import", csv_file(tmp_path, "1,2", header="a,b"))
+    assert status == 2 and "msisdn,imsi,package,credit" in error
+    (tmp_path / "accounts.csv").write_bytes(b"msisdn,imsi,package,credit\n\xff\xfe,1,2,3\n")
+    status, _, error = ocs("account", "import", str(tmp_path / "accounts.csv"))
+    assert status == 1 and "UTF-8" in error
+
+
+def test_the_private_redis_is_started_for_one_command(
+    ocs: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OCS_REDIS_URL", "")
+    monkeypatch.setenv("OCS_SERVER_DATA_DIR", str(tmp_path / "data"))
+    create(ocs, "38668300000", "--credit", "3")
+    assert shown(ocs, "38668300000")["credit_micro_eur"] == 3_000_000
+    assert not (tmp_path / "data" / "redis" / "server.json").exists()

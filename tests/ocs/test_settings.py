@@ -1,0 +1,126 @@
+"""Settings: read whole, overridden by the environment, every mistake named with file, key, value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ocs.server import gateway_config, ledger_settings, worker_count
+from ocs.settings import SettingsError, load_settings, unknown_sections
+
+SHIPPED = Path(__file__).parents[2] / "config" / "ocs.toml"
+PEER = '[[peer]]\norigin_host = "pgw.example.net"\nrealm = "example.net"\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "ocs.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mistakes(path: Path, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environment or {})
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+def test_the_shipped_file_has_safe_defaults() -> None:
+    settings = load_settings(SHIPPED, {})
+    assert settings.diameter.listen == ["127.0.0.1:3868"]
+    assert settings.diameter.accept_unknown_peers is False
+    assert settings.ledger.durability == "fsync"
+    assert settings.redis.url == ""
+    assert settings.peer
+    assert Path(settings.server.catalogue) == SHIPPED.parent / "catalogue.toml"
+    assert settings.server.data_dir == "data"
+
+
+def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
+    shipped = load_settings(SHIPPED, {})
+    smallest = load_settings(write(tmp_path, PEER), {})
+    for section in ("diameter", "redis", "ledger", "api", "metrics", "log", "records"):
+        assert getattr(shipped, section) == getattr(smallest, section)
+
+
+def test_the_environment_overrides(tmp_path: Path) -> None:
+    settings = load_settings(
+        write(tmp_path, PEER),
+        {
+            "OCS_REDIS_URL": "redis://redis:6379/0",
+            "OCS_DIAMETER_LISTEN": "0.0.0.0:3868, [::1]:3869",
+            "OCS_DIAMETER_ACCEPT_UNKNOWN_PEERS": "true",
+            "OCS_SERVER_WORKERS": "3",
+            "OCS_SERVER_CATALOGUE": "other.toml",
+            "OCS_LEDGER_DURABILITY": "everysec",
+            "PATH": "/bin",
+        },
+    )
+    assert settings.redis.url == "redis://redis:6379/0"
+    assert settings.diameter.listen == ["0.0.0.0:3868", "[::1]:3869"]
+    assert settings.diameter.accept_unknown_peers is True
+    assert worker_count(settings) == 3
+    assert settings.server.catalogue == "other.toml"
+    assert gateway_config(settings).listen == (("0.0.0.0", 3868), ("::1", 3869))
+    assert gateway_config(settings).peers[0].origin_host == "pgw.example.net"
+    assert ledger_settings(settings).durability == "everysec"
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        [diameter]
+        listen = ["nonsense", "127.0.0.1:99999"]
+        colour = "red"
+        [ledger]
+        durability = "never"
+        partitions = 0
+        timeout_ms = "2000"
+        [nonsense]
+        [[peer]]
+        origin_host = "not a name"
+        addresses = ["10.0.0.0/99"]
+        """,
+    )
+    found = mistakes(path, {"OCS_SERVER_WORKERS": "many", "OCS_REDIS_URI": "x"})
+    for words in (
+        (str(path), "diameter.listen[0]", "'nonsense'", "host:port"),
+        (str(path), "diameter.listen[1]", "'127.0.0.1:99999'", "host:port"),
+        (str(path), "diameter.colour", "there are identity, realm"),
+        (str(path), "ledger.durability", "'never'", '"fsync", "everysec" or "replicated"'),
+        (str(path), "ledger.partitions", "0", "1 to 100"),
+        (str(path), "ledger.timeout_ms", "'2000'", "10 to 9000"),
+        (str(path), "nonsense", "there are diameter, peer"),
+        (str(path), "peer[0].origin_host", "'not a name'", "domain name"),
+        (str(path), "peer[0].realm", "is missing", "domain name"),
+        (str(path), "peer[0].addresses[0]", "10.0.0.0/99", "networks"),
+        ("environment", "OCS_SERVER_WORKERS", "'many'", "1 to 256"),
+        ("environment", "OCS_REDIS_URI", "OCS_REDIS_URL"),
+    ):
+        assert any(all(word in line for word in words) for line in found), (words, found)
+    assert len(found) == 12
+
+
+def test_what_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
+    assert "nobody may connect" in mistakes(write(tmp_path, ""))[0]
+    assert "occurs twice" in mistakes(write(tmp_path, PEER + PEER))[0]
+    assert "answer_timeout_ms" in mistakes(write(tmp_path, PEER + "[ledger]\ntimeout_ms = 5000\n"))[0]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert "cannot be read" in mistakes(tmp_path / "none.toml")[0]
+    assert "is not TOML" in mistakes(write(tmp_path, "[diameter\n"))[0]
+    (tmp_path / "latin.toml").write_bytes(b'[diameter]\nidentity = "\xe9"\n')
+    assert "is not UTF-8" in mistakes(tmp_path / "latin.toml")[0]
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    found = mistakes(write(tmp_path, PEER), {"OCS_REDIS_URL": "http://user:secret@redis"})
+    assert "secret" not in found[0]
+
+
+def test_a_platforms_own_variables_are_no_mistake(tmp_path: Path) -> None:
+    environment = {"OCS_SERVICE_HOST": "10.0.0.1", "OCS_PORT": "tcp://10.0.0.1:3868", "OCS_REDIS_URL": ""}
+    load_settings(write(tmp_path, PEER), environment)
+    assert unknown_sections(environment) == ["OCS_PORT", "OCS_SERVICE_HOST"]
