@@ -75,6 +75,12 @@ def main(role: str, body: Body) -> None:
     except (SettingsError, CatalogueError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    if not settings.redis.url:
+        print(
+            "redis.url (OCS_REDIS_URL) is needed by a process that is run alone; `ocs serve` needs none",
+            file=sys.stderr,
+        )
+        raise SystemExit(1)
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
     uvloop.run(_run(role, settings, catalogue, body, arguments.supervisor_pid))
 

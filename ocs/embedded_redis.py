@@ -63,7 +63,9 @@ class EmbeddedRedis:
         self._owner_lock: IO[str] | None = None
         self._users_lock: IO[str] | None = None
         self._address: tuple[str, list[str]] | None = None
-        """URL and its lines of the configuration: the same when the server is started again, since clients have the URL."""
+        """URL and its lines of the configuration: the same when the server is started again, since clients have the
+        URL.
+        """
 
     @property
     def pid(self) -> int | None:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_S = 1.0
 SWEEP_BATCH = 100
 """Accounts of one partition in one sweep: 6,400 a second with 64 partitions."""
+SWEEP_TOGETHER = 16
+"""Partitions swept at once: they share the disk's syncs, and yet charging waits for no more than so many scripts."""
 RECORDS_EVERY_S = 0.2
 """Fewer and larger batches cost the disk and the processor less than many small ones."""
 RECORDS_IDLE_S = 0.3
@@ -80,19 +82,26 @@ async def sweep_loop(child: Child, ledger: RedisLedger) -> None:
 
 async def sweep_once(child: Child, ledger: RedisLedger) -> int:
     """See to what is due now, at most a batch of each partition; returns how many accounts."""
+    swept = 0
+    for first in range(0, ledger.partitions, SWEEP_TOGETHER):
+        some = range(first, min(first + SWEEP_TOGETHER, ledger.partitions))
+        swept += sum(await asyncio.gather(*(_sweep_partition(child, ledger, partition) for partition in some)))
+    return swept
+
+
+async def _sweep_partition(child: Child, ledger: RedisLedger, partition: int) -> int:
     now = child.world.now()
     month = child.catalogue.month_of(now)
     packages = tuple(child.catalogue.packages.values())
     swept = 0
-    for partition in range(ledger.partitions):
-        for account_id in await ledger.due(partition, now=now, count=SWEEP_BATCH):
-            try:
-                await ledger.sweep(account_id, packages=packages, now=now, month=month)
-                swept += 1
-            except LedgerError as error:
-                log.error("account %s cannot be swept: %s", account_id, error)
-                child.metrics.count("ocs_sweep_failures")
-    child.metrics.count("ocs_swept_accounts", by=swept)
+    for account_id in await ledger.due(partition, now=now, count=SWEEP_BATCH):
+        try:
+            await ledger.sweep(account_id, packages=packages, now=now, month=month)
+            child.metrics.count("ocs_swept_accounts")
+            swept += 1
+        except LedgerError as error:
+            log.error("account %s cannot be swept: %s", account_id, error)
+            child.metrics.count("ocs_sweep_failures")
     return swept
 
 

@@ -33,6 +33,8 @@ class World:
 
     clock: Callable[[], float] = time.time
     """Unix seconds."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds that never jump, finer than an event loop's own."""
     rng: random.Random = field(default_factory=random.SystemRandom)
 
     def now(self) -> int:

@@ -49,7 +49,7 @@ async def work(child: Child) -> None:
             gateway_config(child.settings),
             service.handle,
             child.metrics,
-            asyncio.get_running_loop().time,
+            child.world.monotonic,
             child.world.rng,
         )
         await gateway.start()

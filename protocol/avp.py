@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 
@@ -63,6 +64,8 @@ FIXED_OCTETS = {
 }
 
 
+REMEMBERED_ADDRESSES = 4_096
+"""Read addresses that are kept: gateways and serving nodes are few and come with every request."""
 FAMILY_IPV4 = 1
 FAMILY_IPV6 = 2
 FAMILY_E164 = 8
@@ -152,24 +155,28 @@ def encode_address(address: Address) -> bytes:
 
 
 def decode_address(data: bytes, start: int, stop: int) -> Address:
-    size = stop - start
-    if size < 2:
+    return address_of(data[start:stop])
+
+
+@lru_cache(REMEMBERED_ADDRESSES)
+def address_of(payload: bytes) -> Address:
+    if len(payload) < 2:
         raise BadLength
-    family = data[start] << 8 | data[start + 1]
+    family, octets = int.from_bytes(payload[:2], "big"), payload[2:]
     if family == FAMILY_IPV4:
-        if size != 6:
+        if len(octets) != 4:
             raise BadLength
-        return Address(family, ".".join(map(str, data[start + 2 : stop])))
+        return Address(family, str(IPv4Address(octets)))
     if family == FAMILY_IPV6:
-        if size != 18:
+        if len(octets) != 16:
             raise BadLength
-        return Address(family, IPv6Address(data[start + 2 : stop]).compressed)
+        return Address(family, IPv6Address(octets).compressed)
     if family == FAMILY_E164:
         try:
-            return Address(family, data[start + 2 : stop].decode())
+            return Address(family, octets.decode())
         except UnicodeDecodeError:
             raise BadValue from None
-    return Address(family, data[start + 2 : stop].hex())
+    return Address(family, octets.hex())
 
 
 def encode_time(unix_s: int) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from protocol.avp import (
@@ -16,20 +17,22 @@ from protocol.avp import (
     BadLength,
     BadValue,
     Kind,
-    decode_address,
+    address_of,
+    decode_time,
     decode_value,
     encode_address,
     encode_time,
 )
 from protocol.dictionary import Definition
 
+REMEMBERED_IDENTITIES = 256
 ReadOne = Callable[[bytes, int, int, int], Any]
-"""(data, start of the AVP, start of its payload, its end) → value. Raises BadLength or BadValue."""
+"""(data, start of the AVP, start of its payload, its end) → value. Raises BadLength, BadValue or UnicodeDecodeError."""
 WriteOne = Callable[[Any], bytes]
 """value → the whole AVP with header and padding."""
 
 _TWO = struct.Struct(">II").pack
-_FORMATS = {
+FORMATS = {
     Kind.UNSIGNED32: ">I",
     Kind.ENUMERATED: ">i",
     Kind.INTEGER32: ">i",
@@ -45,11 +48,13 @@ def reader_of(kind: Kind, allowed: frozenset[int] | None) -> ReadOne:
     if kind is Kind.RAW:
         return _read_raw
     if kind is Kind.ADDRESS:
-        return lambda data, position, start, stop: decode_address(data, start, stop)
+        return lambda data, position, start, stop: address_of(data[start:stop])
     if kind is Kind.IDENTITY:
         return _read_identity
-    if kind is Kind.UNSIGNED64 and allowed is None:
-        return _read_unsigned64
+    if kind is Kind.TIME:
+        return _read_time
+    if kind in (Kind.ENUMERATED, Kind.UNSIGNED32) and allowed is not None:
+        return _enumeration_reader(allowed)
 
     def read(data: bytes, position: int, start: int, stop: int) -> Any:
         value = decode_value(kind, data, start, stop)
@@ -66,16 +71,26 @@ def _read_raw(data: bytes, position: int, start: int, stop: int) -> bytes:
 
 
 def _read_identity(data: bytes, position: int, start: int, stop: int) -> str:
-    try:
-        return data[start:stop].decode("ascii")
-    except UnicodeDecodeError:
-        raise BadValue from None
+    return data[start:stop].decode("ascii")
 
 
-def _read_unsigned64(data: bytes, position: int, start: int, stop: int) -> int:
-    if stop - start != 8:
+def _read_time(data: bytes, position: int, start: int, stop: int) -> int:
+    if stop - start != 4:
         raise BadLength
-    return int.from_bytes(data[start:stop], "big")
+    return decode_time(int.from_bytes(data[start:stop], "big"))
+
+
+def _enumeration_reader(allowed: frozenset[int]) -> ReadOne:
+    """Few values, so their octets are looked up instead of unpacked."""
+    known = {value.to_bytes(4, "big"): value for value in allowed}
+
+    def read(data: bytes, position: int, start: int, stop: int) -> int:
+        value = known.get(data[start:stop])
+        if value is None:
+            raise BadValue
+        return value
+
+    return read
 
 
 def read_payload(data: bytes, position: int, start: int, stop: int) -> bytes:
@@ -100,7 +115,7 @@ def _writer_of_one(definition: Definition, kind: Kind, group: Callable[[Any], by
     flags = (FLAG_MANDATORY if definition.mandatory else 0) | (FLAG_VENDOR if definition.vendor else 0)
     vendor = definition.vendor.to_bytes(4, "big") if definition.vendor else b""
     code, first = definition.code, flags << 24 | 8 + len(vendor)
-    layout = _FORMATS.get(kind)
+    layout = FORMATS.get(kind)
     if layout is not None:
         pack = struct.Struct(layout).pack
         fixed = _TWO(code, first + struct.calcsize(layout)) + vendor
@@ -112,8 +127,10 @@ def _writer_of_one(definition: Definition, kind: Kind, group: Callable[[Any], by
         return bytes
     if kind is Kind.GROUPED:
         return _group_writer(code, first, vendor, group)
-    if kind is Kind.UTF8 or kind is Kind.IDENTITY:
-        return _text_writer(code, first, vendor, "ascii" if kind is Kind.IDENTITY else "utf-8")
+    if kind is Kind.UTF8:
+        return _text_writer(code, first, vendor, "utf-8")
+    if kind is Kind.IDENTITY:  # hosts and realms are few, and ours is in every answer
+        return lru_cache(REMEMBERED_IDENTITIES)(_text_writer(code, first, vendor, "ascii"))
     encode: Callable[[Any], bytes] = encode_address if kind is Kind.ADDRESS else bytes
 
     def write(value: Any) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from protocol.avp import Address
-from protocol.compiler import READ_MARGIN, Codec, Fault, Rules
+from protocol.compiler import Codec, Fault, Rules
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, HEADER_OCTETS, Header, build
 from protocol.pipeline import Command, register
 from protocol.units import VendorSpecificApplicationId
@@ -218,5 +218,5 @@ def decode(cls: type[M], frame: bytes, header: Header) -> M:
     form = _FORMS[cls]
     if header.command_code != form.command_code or header.is_request != bool(form.flags & FLAG_REQUEST):
         raise Fault
-    message: M = form.codec.read(frame + READ_MARGIN, HEADER_OCTETS, header.length)
+    message: M = form.codec.read(frame, HEADER_OCTETS, header.length)
     return message

@@ -17,16 +17,18 @@ from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from protocol.avp import Address, BadLength, BadValue, Kind
-from protocol.coders import read_forbidden, read_payload, reader_of, writer_of
-from protocol.dictionary import UNDERSTOOD, VENDOR_3GPP, Definition, definition_of
+from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of, writer_of
+from protocol.dictionary import UNDERSTOOD, Definition, definition_of
 
 T = TypeVar("T")
 
-READ_MARGIN = bytes(16)
-"""Zero octets behind a frame, so that a header may be read whole wherever it begins."""
-
-_HEADER = struct.Struct(">IBBHII").unpack_from
-"""Code, flags, length (high octet, low octets), Vendor-Id or data, data behind a Vendor-Id."""
+_HEADER = struct.Struct(">IBBHI").unpack_from
+"""Code, flags, length (high octet, low octets), Vendor-Id or data."""
+_MARGIN = bytes(12)
+"""A header at the end of the data may be shorter than what is unpacked."""
+MAX_REMEMBERED_HEADS = 2_048
+"""AVP headers remembered per class. A class has some tens of AVPs, and their lengths vary little; a peer that makes them vary
+gets no more than this out of it."""
 
 _TYPES: dict[type, frozenset[Kind]] = {
     int: frozenset(
@@ -77,15 +79,11 @@ class Field:
     group: Codec[Any] | None
 
 
-Reader = tuple[int, int, bool, Any]
-"""Branch of the reading loop, slot, whether the AVP may repeat, and what the branch needs."""
-BRANCH_UNSIGNED32, BRANCH_UTF8, BRANCH_GROUPED, BRANCH_ENUMERATED, BRANCH_OCTETS, BRANCH_CLOSURE = range(6)
-_BRANCHES = {
-    Kind.UNSIGNED32: BRANCH_UNSIGNED32,
-    Kind.UTF8: BRANCH_UTF8,
-    Kind.ENUMERATED: BRANCH_ENUMERATED,
-    Kind.OCTETS: BRANCH_OCTETS,
-}
+Reader = tuple[int, int, Any]
+"""Branch of the reading loop, slot, and what the branch needs. The slot of an AVP that may repeat holds a list."""
+Head = tuple[int, int, Any, bytes | None, int, int, int]
+"""A Reader with the Vendor-Id expected (None = none), where the payload begins, the AVP's size, and that with padding."""
+BRANCH_NUMBER, BRANCH_UTF8, BRANCH_OCTETS, BRANCH_GROUPED, BRANCH_CLOSURE, BRANCH_SKIP = range(6)
 
 
 class Codec(Generic[T]):
@@ -94,10 +92,9 @@ class Codec(Generic[T]):
     __slots__ = (
         "_defaults",
         "_get",
+        "_heads",
         "_lists",
         "_readers",
-        "_readers_3gpp",
-        "_readers_ietf",
         "_required",
         "_writers",
         "fields",
@@ -123,12 +120,8 @@ class Codec(Generic[T]):
         self._lists = tuple(field.slot for field in self.fields.values() if field.repeated)
         self._required = tuple(field.slot for field in self.fields.values() if field.required)
         self._readers: dict[int, Reader] = {key: _reader(field) for key, field in self.fields.items()}
-        self._readers.update((key, (BRANCH_CLOSURE, 0, False, read_forbidden)) for key in self.forbidden)
-        # Two small tables by code alone: a wider key costs more than everything else about finding an AVP.
-        self._readers_ietf = {key: reader for key, reader in self._readers.items() if key >> 32 == 0}
-        self._readers_3gpp = {
-            key & 0xFFFFFFFF: reader for key, reader in self._readers.items() if key >> 32 == VENDOR_3GPP
-        }
+        self._readers.update((key, (BRANCH_CLOSURE, 0, read_forbidden)) for key in self.forbidden)
+        self._heads: dict[bytes, Head] = {}
         self._writers = tuple(
             writer_of(field.definition, field.kind, field.group.write if field.group else None, field.repeated)
             for field in self.fields.values()
@@ -136,7 +129,7 @@ class Codec(Generic[T]):
         self._get = _getter([field.attribute for field in self.fields.values()])
 
     def read(self, data: bytes, position: int, end: int) -> T:
-        """The object in data[position:end]; `data` must go on with READ_MARGIN. Raises Fault."""
+        """The object in data[position:end]. Raises Fault."""
         try:
             return self._read(data, position, end)
         except (BadLength, BadValue, UnicodeDecodeError):
@@ -146,53 +139,67 @@ class Codec(Generic[T]):
         slots = self._defaults[:]
         for slot in self._lists:
             slots[slot] = []
-        readers, readers_3gpp = self._readers_ietf, self._readers_3gpp
+        heads = self._heads
         while position < end:
-            code, flags, high, length, word, after = _HEADER(data, position)
-            if flags & 0x80:
-                start = position + 12
-                reader = readers_3gpp.get(code) if word == 10415 else self._readers.get(word << 32 | code)
-                word = after
-            else:
-                start = position + 8
-                reader = readers.get(code)
-            stop = position + (high << 16 | length if high else length)
-            if stop < start or stop > end:
+            head = heads.get(data[position : position + 8]) or self._head(data, position, end)
+            branch, slot, extra, vendor, offset, size, step = head
+            if vendor is not None and data[position + 8 : position + 12] != vendor:
+                branch, slot, extra, _, offset, size, step = self._head(data, position, end)
+            stop = position + size
+            if stop > end:
                 raise Fault
-            if reader is None:
-                if flags & 0x40:
-                    _check_understood(code, flags, data, position)
-                position = (stop + 3) & ~3
-                continue
-            branch, slot, repeated, extra = reader
             value: Any
-            if branch == 0:  # BRANCH_UNSIGNED32
-                if stop - start != 4 or (extra is not None and word not in extra):
-                    raise Fault
-                value = word
+            if branch == 0:  # BRANCH_NUMBER
+                (value,) = extra(data, position + offset)
             elif branch == 1:  # BRANCH_UTF8
-                value = data[start:stop].decode()
-            elif branch == 2:  # BRANCH_GROUPED
-                value = extra(data, start, stop)
-            elif branch == 3:  # BRANCH_ENUMERATED
-                if stop - start != 4 or (extra is not None and word not in extra):
-                    raise Fault
-                value = word if word < 0x80000000 else word - 0x100000000
-            elif branch == 4:  # BRANCH_OCTETS
-                value = data[start:stop]
-            else:  # BRANCH_CLOSURE
-                value = extra(data, position, start, stop)
-            position = (stop + 3) & ~3
-            if repeated:
-                slots[slot].append(value)
-            elif slots[slot] is None:
+                value = data[position + offset : stop].decode()
+            elif branch == 2:  # BRANCH_OCTETS
+                value = data[position + offset : stop]
+            elif branch == 3:  # BRANCH_GROUPED
+                value = extra(data, position + offset, stop)
+            elif branch == 4:  # BRANCH_CLOSURE
+                value = extra(data, position, position + offset, stop)
+            else:  # BRANCH_SKIP
+                position += step
+                continue
+            position += step
+            present = slots[slot]
+            if present is None:
                 slots[slot] = value
+            elif present.__class__ is list:
+                present.append(value)
             else:
                 self._again(slot, slots, value)
         for slot in self._required:
             if slots[slot] is None:
                 raise Fault
         return self.make(*slots)
+
+    def _head(self, data: bytes, position: int, end: int) -> Head:
+        """What follows from the header of an AVP: worked out once, as the same eight octets come again and again."""
+        code, flags, high, low, vendor = _HEADER(data[position : position + 12] + _MARGIN)
+        if not flags & 0x80:
+            vendor = 0
+        offset, size = 12 if flags & 0x80 else 8, high << 16 | low
+        if size < offset or position + size > end:
+            raise Fault
+        step = (size + 3) & ~3
+        vendor_octets = data[position + 8 : position + 12] if flags & 0x80 else None
+        key = vendor << 32 | code
+        reader = self._readers.get(key)
+        if reader is None:
+            if flags & 0x40 and key not in UNDERSTOOD:
+                raise Fault  # 5001
+            return BRANCH_SKIP, 0, None, vendor_octets, offset, size, step
+        branch, slot, extra = reader
+        if branch == BRANCH_NUMBER:
+            if size - offset != extra.size:
+                raise Fault  # 5014
+            extra = extra.unpack_from
+        head = (branch, slot, extra, vendor_octets, offset, size, step)
+        if len(self._heads) < MAX_REMEMBERED_HEADS:
+            self._heads.setdefault(data[position : position + 8], head)
+        return head
 
     def _again(self, slot: int, slots: list[Any], value: Any) -> None:
         """A single AVP came again: a fault, unless real clients are known to do it (the first one counts)."""
@@ -257,17 +264,13 @@ def compile_group(cls: type, rules: Rules) -> Codec[Any]:
 
 def _reader(field: Field) -> Reader:
     if field.group is not None:
-        return BRANCH_GROUPED, field.slot, field.repeated, field.group._read
+        return BRANCH_GROUPED, field.slot, field.group._read
     if field.kind is Kind.GROUPED:
-        return BRANCH_CLOSURE, field.slot, field.repeated, read_payload
-    branch = _BRANCHES.get(field.kind)
-    if branch is not None:
-        return branch, field.slot, field.repeated, field.allowed
-    return BRANCH_CLOSURE, field.slot, field.repeated, reader_of(field.kind, field.allowed)
-
-
-def _check_understood(code: int, flags: int, data: bytes, position: int) -> None:
-    """An AVP the class does not declare, with the M flag: recognised by the dictionary, or a fault (5001)."""
-    vendor = int.from_bytes(data[position + 8 : position + 12], "big") if flags & 0x80 else 0
-    if vendor << 32 | code not in UNDERSTOOD:
-        raise Fault
+        return BRANCH_CLOSURE, field.slot, read_payload
+    if field.kind in FORMATS and field.allowed is None:
+        return BRANCH_NUMBER, field.slot, struct.Struct(FORMATS[field.kind])
+    if field.kind is Kind.UTF8:
+        return BRANCH_UTF8, field.slot, None
+    if field.kind is Kind.OCTETS:
+        return BRANCH_OCTETS, field.slot, None
+    return BRANCH_CLOSURE, field.slot, reader_of(field.kind, field.allowed)

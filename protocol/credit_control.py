@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from protocol.compiler import READ_MARGIN, Codec, Fault, Rules
+from protocol.compiler import Codec, Fault, Rules
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HEADER_OCTETS, Header, build
 from protocol.pipeline import Command, Lookup, decode_request, register
@@ -223,7 +223,7 @@ def decode_cca(frame: bytes, header: Header) -> CreditControlAnswer:
     """An answer is never answered: one that is wrong raises Fault, and whoever asked treats it as no answer."""
     if header.is_request or header.command_code != COMMAND_CREDIT_CONTROL:
         raise Fault
-    return _CCA.read(frame + READ_MARGIN, HEADER_OCTETS, header.length)
+    return _CCA.read(frame, HEADER_OCTETS, header.length)
 
 
 __all__ = [

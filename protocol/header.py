@@ -12,6 +12,7 @@ FLAG_PROXIABLE = 0x40
 FLAG_ERROR = 0x20
 FLAG_RETRANSMITTED = 0x10
 
+_new = tuple.__new__
 _HEADER = struct.Struct(">IIIII")
 
 
@@ -45,8 +46,9 @@ class Header(NamedTuple):
 def parse_header(frame: bytes) -> Header:
     """The header of a whole frame; the frame must have at least 20 octets."""
     length, flags_command, application_id, hop_by_hop, end_to_end = _HEADER.unpack_from(frame)
-    return Header(
-        length & 0xFFFFFF, flags_command >> 24, flags_command & 0xFFFFFF, application_id, hop_by_hop, end_to_end
+    return _new(
+        Header,
+        (length & 0xFFFFFF, flags_command >> 24, flags_command & 0xFFFFFF, application_id, hop_by_hop, end_to_end),
     )
 
 

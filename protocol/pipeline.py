@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from protocol.avp import (
@@ -22,7 +23,7 @@ from protocol.avp import (
     encode_avp,
     walk,
 )
-from protocol.compiler import READ_MARGIN, Codec, Fault, Field
+from protocol.compiler import Codec, Fault, Field
 from protocol.dictionary import BY_KEY, UNDERSTOOD, definition_of
 from protocol.errors import DiameterError, ResultCode
 from protocol.failed_avp import minimum_payload
@@ -97,13 +98,14 @@ def decode_request(frame: bytes, header: Header) -> Any:
     if command is None or header.flags & (FLAG_REQUEST | FLAG_PROXIABLE | FLAG_ERROR) != flags:
         raise diagnose(frame, header)
     try:
-        message = command.codec.read(frame + READ_MARGIN, HEADER_OCTETS, header.length)
+        message = command.codec.read(frame, HEADER_OCTETS, header.length)
     except Fault:
         raise diagnose(frame, header) from None
-    if command.missing(lambda name: getattr(message, name)) is not None or any(
-        len(getattr(message, name)) > limit for name, limit in command.limits
-    ):
+    if command.missing(partial(getattr, message)) is not None:
         raise diagnose(frame, header)
+    for name, limit in command.limits:
+        if len(getattr(message, name)) > limit:
+            raise diagnose(frame, header)
     return message
 
 
@@ -203,7 +205,7 @@ def _value(frame: bytes, node: Node) -> Any:
     assert declared is not None
     try:
         if declared.group is not None:
-            return declared.group.read(frame + READ_MARGIN, avp.payload, avp.stop)
+            return declared.group.read(frame, avp.payload, avp.stop)
         if declared.kind in (Kind.RAW, Kind.GROUPED):
             return frame[avp.payload : avp.stop]
         return decode_value(declared.kind, frame, avp.payload, avp.stop)

@@ -2,8 +2,8 @@
 §6.5; RFC 8506 §5, §5.6, §5.7).
 
 A session's services are meters that run at a constant rate through what is granted. The next event is the first of: a meter reaches
-its threshold or the end of its grant, a grant's validity runs out, the session ends. Times are simulated seconds; the clock that is
-handed in turns them into real waiting.
+its threshold or the end of its grant, a grant's validity runs out, the session ends. Times are simulated seconds on the session's own
+time line, so that the same answers give the same use whatever the machine's speed; the clock that is handed in only makes it wait.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ from simulator.wire import Answer, ServiceAnswer
 FINAL_TERMINATE = 0
 MAX_UPDATES = 10_000
 """Of one session; more means that the server grants crumbs for ever."""
+DELIVERY_S = 3.0
+"""From a message's acceptance to the report that it was delivered (simulated)."""
 MIN_STEP_S = 0.5
 """A meter never asks more often than this (simulated)."""
 
 
+ROUNDING = 1e-6
+"""Of a unit: what the last of many small steps may lack by floating point."""
+
+
 class Clock(Protocol):
     """Simulated time."""
-
-    def now_s(self) -> float: ...
 
     def unix_s(self) -> int: ...
 
@@ -78,7 +82,7 @@ class Meter:
 
     def consumed(self, now_s: float) -> int:
         """Units used of the grant in force."""
-        return min(int(self.rate * max(now_s - self.granted_at_s, 0.0)), self.granted, self.left)
+        return min(int(self.rate * max(now_s - self.granted_at_s, 0.0) + ROUNDING), self.granted, self.left)
 
     def next_event_s(self) -> float:
         """When it must report, or has all that it wants."""
@@ -103,6 +107,8 @@ class SessionRun:
     def __init__(self, planned: PlannedSession, session_id: str, clock: Clock, ask: Ask, tally: Tally) -> None:
         self._planned, self._session_id, self._clock, self._ask, self._tally = planned, session_id, clock, ask, tally
         self._number = 0
+        self._at_s = planned.start_s
+        """Where the session is on its own time line."""
         self._unreported: dict[int, int] = {}
         """Use that ended by itself (all that was wanted, or the final units) and goes out with the termination."""
         self.report = SessionReport(
@@ -113,7 +119,7 @@ class SessionRun:
             place=planned.place.id,
             destination_class=planned.destination_class,
             incoming=planned.incoming,
-            started_s=clock.now_s(),
+            started_s=planned.start_s,
         )
         duration_s = max(planned.duration_s, 1.0)
         self._meters = []
@@ -131,7 +137,7 @@ class SessionRun:
             await self._two_step()
         else:
             await self._event()
-        self.report.ended_s = self._clock.now_s()
+        self.report.ended_s = self._at_s
 
     # -- data and calls (SCUR) ----------------------------------------------------------------------------------------
 
@@ -142,15 +148,15 @@ class SessionRun:
         if not self._granted(answer):
             return
         self._apply(answer, self._meters)
-        ends_s = self._clock.now_s() + self._planned.duration_s
+        ends_s = self._at_s + self._planned.duration_s
         for _ in range(MAX_UPDATES):
             running = [meter for meter in self._meters if meter.open]
             if not running:
                 break
             meter = min(running, key=Meter.next_event_s)
-            when_s = min(meter.next_event_s(), ends_s)
-            await self._clock.sleep_until(when_s)
-            if when_s >= ends_s:
+            self._at_s = min(meter.next_event_s(), ends_s)
+            await self._clock.sleep_until(self._at_s)
+            if self._at_s >= ends_s:
                 break
             if not await self._report(meter):
                 return
@@ -158,13 +164,12 @@ class SessionRun:
 
     async def _report(self, meter: Meter) -> bool:
         """A meter's event: all used, final units used, or time to ask for more. False = the session is over."""
-        now_s = self._clock.now_s()
-        used = meter.consumed(now_s) if now_s < meter.next_event_s() else self._due(meter)
+        used = self._due(meter)
         if used >= meter.left or (meter.final and used >= meter.granted):
             meter.settle(used)
             self._unreported[id(meter)] = used
             return True
-        part = ServicePart(meter.use.rating_group, used=used, wanted=0, reason=meter.reason(now_s))
+        part = ServicePart(meter.use.rating_group, used=used, wanted=0, reason=meter.reason(self._at_s))
         meter.settle(used)
         answer = await self._request(Kind.UPDATE, [part])
         if not self._granted(answer):
@@ -173,7 +178,7 @@ class SessionRun:
         return True
 
     def _due(self, meter: Meter) -> int:
-        """What has been used when the meter's event comes: exactly to the threshold or the end, not a timer's jitter more."""
+        """What has been used when the meter's event comes: exactly to the threshold or the end."""
         if meter.valid_until_s <= meter.next_event_s():
             return meter.consumed(meter.valid_until_s)
         return min(meter.granted if meter.final else meter.granted - meter.threshold, meter.left)
@@ -184,12 +189,11 @@ class SessionRun:
             for meter in self._meters:
                 meter.record.used -= self._unreported.pop(id(meter), 0)
             return
-        now_s = self._clock.now_s()
         parts = []
         for meter in self._meters:
             used = self._unreported.pop(id(meter), 0)
             if meter.open:
-                rest = meter.consumed(now_s)
+                rest = meter.consumed(self._at_s)
                 meter.settle(rest)
                 used += rest
             elif not used:
@@ -208,7 +212,8 @@ class SessionRun:
             return
         self._apply(answer, self._meters)
         sent = min(meter.granted, units) if meter.open else 0
-        await self._clock.sleep_until(self._clock.now_s() + 3.0)  # the delivery
+        self._at_s += DELIVERY_S
+        await self._clock.sleep_until(self._at_s)
         meter.settle(sent)
         answer = await self._request(
             Kind.TERMINATION, [ServicePart(None, used=sent, reason=REASON_FINAL)] if sent else []
@@ -264,11 +269,10 @@ class SessionRun:
     def _apply(self, answer: Answer | None, meters: list[Meter]) -> None:
         """Hand each meter its part of the answer: by rating group, or the only one."""
         assert answer is not None
-        now_s = self._clock.now_s()
         for meter in meters:
             service = _service_for(answer, meter.use.rating_group)
             code = service.result_code or answer.result_code
-            meter.take(service, code, now_s)
+            meter.take(service, code, self._at_s)
             self._tally.service_results[meter.use.service, code] += 1
             if code != SUCCESS:
                 self._blocked(code)
@@ -279,7 +283,7 @@ class SessionRun:
             return
         subscriber = self._planned.subscriber
         reason = "other" if code != 4012 else "limit" if subscriber.limit else "zero"
-        self._tally.blocked[int(self._clock.now_s() // 60), reason] += 1
+        self._tally.blocked[int(self._at_s // 60), reason] += 1
         self._tally.blocked_accounts.setdefault(subscriber.msisdn, reason)
 
 

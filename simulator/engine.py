@@ -7,6 +7,7 @@ with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier 
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Callable
@@ -74,6 +75,7 @@ class Engine:
 
     async def run(self, on_progress: Callable[[], None] | None = None) -> Tally:
         """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is lost."""
+        gc.freeze()  # the plan is thousands of objects that stay: looking at them again would be seen as latency
         try:
             for element in sorted({session.element for session in self._plan.sessions}):
                 identity = Identity(origin_host(element, self._target.realm), self._target.realm)
@@ -84,6 +86,7 @@ class Engine:
         finally:
             for peer in self._peers.values():
                 await peer.disconnect()
+            gc.unfreeze()
         return self.tally
 
     @property

@@ -49,6 +49,8 @@ class LoadResult:
     """Result-Code of the MSCC → answers."""
     sent: int = 0
     answered: int = 0
+    measured: int = 0
+    """Answers of the measured time; those of the clearing up after it are not among them."""
     sessions_started: int = 0
     sessions_finished: int = 0
     octets_reported: int = 0
@@ -68,7 +70,7 @@ class Slot:
     """Octets to report next: what the last grant covered."""
     session_used: int = 0
     due: float = 0.0
-    """When its request was meant to leave: latency counts from there, so a stalled server is not flattered."""
+    """When its request was meant to leave: latency counts from there, so a stalled server is not flattered. 0 = not measured."""
 
 
 class LoadPeer(DiameterPeer):
@@ -241,9 +243,15 @@ class LoadGenerator:
             await asyncio.sleep(min(0.05, max(0.0, deadline - time.perf_counter())))
 
     async def _drain(self, started: float, drain_s: float) -> float:
-        """Stop starting requests; wait for what is in the air, at most `drain_s`."""
+        """Measuring ends; every session that is still open is ended with a TERMINATION, in at most `drain_s`."""
         elapsed = time.perf_counter() - started
         self._running = False
+        self.result.measured = self.result.answered
+        for slot in self._idle:
+            if slot.subscriber is not None and slot.step <= self._last_step:
+                slot.step = self._last_step
+                self._send(slot, 0.0)
+        self._idle = []
         limit = time.perf_counter() + drain_s
         while self.in_flight and time.perf_counter() < limit and self.is_connected:  # noqa: ASYNC110 - off the hot path
             await asyncio.sleep(0.01)
@@ -289,7 +297,8 @@ class LoadGenerator:
         for frame in frames:
             slot = slots[u32(frame, 12) & (MAX_SLOTS - 1)]
             result.answered += 1
-            add(int((now - slot.due) * 1e6))
+            if slot.due:
+                add(int((now - slot.due) * 1e6))
             code, service, granted = read(frame)
             codes[code] = codes.get(code, 0) + 1
             service_codes[service] = service_codes.get(service, 0) + 1
@@ -300,10 +309,12 @@ class LoadGenerator:
             else:
                 # honour the grant; a service that was refused has nothing to report and ends
                 slot.used = min(granted, self._templates.octets)
-                slot.step = slot.step + 1 if granted else last_step
-                if self._running and self._closed_loop:
+                slot.step = slot.step + 1 if granted and self._running else last_step
+                if not self._running:
+                    self._send(slot, 0.0)
+                elif self._closed_loop:
                     self._send(slot, now)
-            if not self._closed_loop:
+            if self._running and not self._closed_loop:
                 self._idle.append(slot)
 
     def _finish(self, slot: Slot) -> None:

@@ -87,7 +87,7 @@ class LoadOutcome:
 
     @property
     def ccr_per_s(self) -> float:
-        return self.result.answered / self.seconds if self.seconds else 0.0
+        return self.result.measured / self.seconds if self.seconds else 0.0
 
     @property
     def unanswered(self) -> int:

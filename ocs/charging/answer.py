@@ -11,6 +11,8 @@ from ocs.charging.prepare import Prepared, Service
 from ocs.ledger.contract import ChargeOutcome, RequestType, ServiceOutcome
 from ocs.rating.types import RatedUse, Unit
 from protocol.credit_control import (
+    EVENT_REQUEST,
+    TERMINATION_REQUEST,
     CreditControlAnswer,
     FinalUnitIndication,
     MultipleServicesCreditControl,
@@ -18,8 +20,6 @@ from protocol.credit_control import (
 from protocol.errors import ResultCode
 
 FINAL_UNIT_TERMINATE = 0
-THRESHOLD_SHARE = 5
-"""A threshold is at most a fifth of its grant, so that a small last grant is not asked about before it is used."""
 _SUCCESS = int(ResultCode.SUCCESS)
 _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
@@ -42,7 +42,7 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer:
         return answer
     for service in prepared.services:
         answer.multiple_services_credit_control.append(_mscc(prepared, service, outcomes.get(service.key)))
-        if service.failed_avp and not answer.failed_avp:
+        if service.failed_avp and not answer.failed_avp and prepared.type is not RequestType.TERMINATION:
             answer.failed_avp = service.failed_avp
     return answer
 
@@ -60,8 +60,9 @@ def _mscc(prepared: Prepared, service: Service, outcome: ServiceOutcome | None) 
         rating_group=service.rating_group, service_identifier=list(service.service_identifiers)
     )
     if outcome is None or service.rated is None:
-        # Not rated, or (a repetition under another catalogue) not known to the remembered outcome.
-        mscc.result_code = _RATING_FAILED
+        # Not rated, or (a repetition under another catalogue) not known to the remembered outcome. At the end of a session its use
+        # is settled all the same, at the price in force.
+        mscc.result_code = _SUCCESS if outcome and prepared.type is RequestType.TERMINATION else _RATING_FAILED
         return mscc
     mscc.result_code = outcome.code
     if outcome.granted > 0:
@@ -77,7 +78,7 @@ def _policy(mscc: MultipleServicesCreditControl, rated: RatedUse, outcome: Servi
     mscc.validity_time = quota.validity_s
     if outcome.final:
         mscc.final_unit_indication = FinalUnitIndication(final_unit_action=FINAL_UNIT_TERMINATE)
-    threshold = min(quota.threshold, outcome.granted // THRESHOLD_SHARE)
+    threshold = outcome.granted * quota.threshold_percent // 100
     if threshold > 0 and not outcome.final:
         if rated.unit is Unit.OCTETS:
             mscc.volume_quota_threshold = threshold
@@ -92,13 +93,14 @@ def _policy(mscc: MultipleServicesCreditControl, rated: RatedUse, outcome: Servi
 def _command_level(answer: CreditControlAnswer, service: Service, outcome: ServiceOutcome | None) -> None:
     """The style of RFC 8506: one service, its units beside the Result-Code."""
     if outcome is None or service.rated is None:
-        answer.result_code = _RATING_FAILED
-        answer.failed_avp = service.failed_avp
+        if outcome is None or answer.cc_request_type != TERMINATION_REQUEST:
+            answer.result_code = _RATING_FAILED
+            answer.failed_avp = service.failed_avp
         return
     answer.result_code = outcome.code
     if outcome.granted > 0:
         answer.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
-        if answer.cc_request_type != 4:
+        if answer.cc_request_type != EVENT_REQUEST:
             answer.validity_time = service.rated.quota.validity_s
             if outcome.final:
                 answer.final_unit_indication = FinalUnitIndication(final_unit_action=FINAL_UNIT_TERMINATE)

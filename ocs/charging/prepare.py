@@ -12,7 +12,8 @@ from typing import Protocol
 from ocs.charging import units
 from ocs.charging.use import Circumstances
 from ocs.ledger.contract import RequestType, ServiceCharge
-from ocs.rating.types import RatedUse, Unrateable, UseEvent
+from ocs.rating.price import free_price
+from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
 from protocol import failed_avp
 from protocol.credit_control import (
     CreditControlRequest,
@@ -22,6 +23,16 @@ from protocol.credit_control import (
 )
 
 REQUEST_TYPES = {1: RequestType.INITIAL, 2: RequestType.UPDATE, 3: RequestType.TERMINATION, 4: RequestType.EVENT}
+UNIT_OF_CONTEXT = {
+    Context.DATA: Unit.OCTETS,
+    Context.IMS: Unit.SECONDS,
+    Context.CS: Unit.SECONDS,
+    Context.SMS: Unit.MESSAGES,
+    Context.MMS: Unit.MESSAGES,
+}
+UNRATED = "unrated"
+"""Label and price of use that no rate was ever in force for: it is free, and its record says so."""
+UNRATED_PRICES = {unit: free_price(UNRATED, unit) for unit in Unit}
 COMMAND_LEVEL = "-"
 """Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
 MSCC = "multiple_services_credit_control"
@@ -37,7 +48,7 @@ class Rater(Protocol):
 
 @dataclass(slots=True)
 class Service:
-    """One service of a request: how it is answered, and either its rating or why there is none."""
+    """One service of a request: how it is answered, what the ledger is asked, and either its rating or why there is none."""
 
     key: str
     rating_group: int | None
@@ -126,7 +137,8 @@ def _service(
         rated = rater.rate(where.event(asked.rating_group, identifier))
     except Unrateable as error:
         blame = _blame(error.field, asked, in_mscc)
-        return Service(key, asked.rating_group, asked.service_identifiers, None, None, blame)
+        settling = _settling(key, asked, kind, where.context, detail)
+        return Service(key, asked.rating_group, asked.service_identifiers, None, settling, blame)
     used = units.used(asked.used, rated.unit)
     want = units.wanted(asked.requested, rated.unit, rated.quota)
     if kind is RequestType.EVENT:
@@ -147,6 +159,16 @@ def _service(
         detail,
     )
     return Service(key, asked.rating_group, asked.service_identifiers, rated, charge)
+
+
+def _settling(key: str, asked: _Asked, kind: RequestType, context: Context, detail: str) -> ServiceCharge | None:
+    """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
+    if kind not in (RequestType.UPDATE, RequestType.TERMINATION):
+        return None
+    unit = UNIT_OF_CONTEXT[context]
+    return ServiceCharge(
+        key, UNRATED, UNRATED_PRICES[unit], (), units.used(asked.used, unit), None, 1, False, (), detail
+    )
 
 
 def _blame(field: str, asked: _Asked, in_mscc: bool) -> bytes:

@@ -112,7 +112,7 @@ class ChargingService:
             )
             return
         prepared = prepare(request, circumstances(context, request), self._rater)
-        if prepared.unrateable and prepared.type is not RequestType.TERMINATION:
+        if prepared.unrateable and prepared.type in (RequestType.INITIAL, RequestType.EVENT):
             self._metrics.blocked("unknown", "unrateable")
             reply(answers.unrateable(prepared))
             return

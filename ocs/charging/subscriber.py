@@ -23,9 +23,13 @@ def identities(request: CreditControlRequest) -> list[str]:
     ]
     for extension in request.subscription_id_extension:
         found.extend(_from_extension(extension))
-    if len(found) > 1:
-        found = sorted(dict.fromkeys(found), key=lambda identity: identity[0] == "i")
+    if len(found) > 1 and found[0][0] == "i":
+        found.sort(key=_is_imsi)
     return found
+
+
+def _is_imsi(identity: str) -> bool:
+    return identity[0] == "i"
 
 
 def has_subscriber(request: CreditControlRequest) -> bool:
@@ -50,7 +54,7 @@ def _from_extension(extension: SubscriptionIdExtension) -> list[str]:
 
 def _identity(kind: int, data: str) -> str | None:
     if kind == E164:
-        return _named("m", data.lstrip("+"))
+        return _named("m", data[1:] if data[:1] == "+" else data)
     if kind == IMSI:
         return _named("i", data)
     if kind == SIP_URI:

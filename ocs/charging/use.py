@@ -24,7 +24,7 @@ _LTE_CELL_DIGITS, _NR_CELL_DIGITS = 11, 15
 """Hex digits after MCC and MNC in P-Access-Network-Info: TAC 4 + ECI 7, TAC 6 + NCI 9 (digest §3.14)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Circumstances:
     """What is common to all services of a request."""
 

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -20,6 +20,7 @@ import typer
 import uvloop
 
 from ocs.embedded_redis import EmbeddedRedis
+from ocs.ledger.contract import AccountView
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.catalogue import Catalogue
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
@@ -28,6 +29,9 @@ from ocs.settings_model import Settings
 
 CONNECT_TIMEOUT_S = 3.0
 """Somebody waits for the command."""
+
+READ_BATCH = 200
+"""Accounts read at once when all are looked at."""
 
 T = TypeVar("T")
 
@@ -63,6 +67,23 @@ class Office:
         now = self.world.now()
         return {"now": now, "month": self.catalogue.month_of(now)}
 
+    async def views(self) -> AsyncIterator[AccountView]:
+        """All accounts, in no order."""
+        batch: list[str] = []
+        async for account_id in self.ledger.account_ids():
+            batch.append(account_id)
+            if len(batch) == READ_BATCH:
+                for view in await self._read(batch):
+                    yield view
+                batch = []
+        for view in await self._read(batch):
+            yield view
+
+    async def _read(self, account_ids: Sequence[str]) -> list[AccountView]:
+        when = self.when()
+        found = await asyncio.gather(*(self.ledger.read(each, **when) for each in account_ids))
+        return [view for view in found if view is not None]
+
     async def account_of(self, msisdn: str) -> str:
         account_id = await self.ledger.find_subscriber("m" + msisdn)
         if account_id is None:
@@ -74,35 +95,36 @@ def with_office(config: Path, work: Callable[[Office], Coroutine[Any, Any, None]
     """Load the settings, connect (starting the private Redis if it is not running), work, leave as it was found."""
     logging.basicConfig(level=logging.ERROR, format="ocs: %(message)s")
     settings, catalogue = load(config)
-    uvloop.run(_run(settings, catalogue, work))
+    with _redis_url(settings) as url:
+        uvloop.run(_run(url, settings, catalogue, work))
 
 
-async def _run(settings: Settings, catalogue: Catalogue, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:
-    async with _ledger(settings, catalogue) as ledger:
-        await work(Office(ledger, catalogue, World()))
-
-
-@asynccontextmanager
-async def _ledger(settings: Settings, catalogue: Catalogue) -> AsyncIterator[RedisLedger]:
-    embedded: EmbeddedRedis | None = None
-    url = settings.redis.url
-    if not url:
-        if settings.ledger.durability == "replicated":
-            raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
-        embedded = EmbeddedRedis(settings.data_dir, durability=settings.ledger.durability)
-        url = embedded.acquire()  # on this thread, with which the kernel ends it; nothing else runs yet
+@contextmanager
+def _redis_url(settings: Settings) -> Iterator[str]:
+    """Outside the event loop, where Ctrl-C interrupts the waiting, and on the thread with which the kernel ends Redis."""
+    if settings.redis.url:
+        yield settings.redis.url
+        return
+    if settings.ledger.durability == "replicated":
+        raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
+    embedded = EmbeddedRedis(settings.data_dir, durability=settings.ledger.durability)
     try:
-        packages = tuple(catalogue.packages.values())
-        ledger = await RedisLedger.connect(
-            url, ledger_settings(settings), packages=packages, connect_timeout_s=CONNECT_TIMEOUT_S
-        )
-        try:
-            yield ledger
-        finally:
-            await ledger.close()
+        yield embedded.acquire()
     finally:
-        if embedded is not None:
-            await asyncio.to_thread(embedded.release)
+        embedded.release()
+
+
+async def _run(
+    url: str, settings: Settings, catalogue: Catalogue, work: Callable[[Office], Coroutine[Any, Any, None]]
+) -> None:
+    packages = tuple(catalogue.packages.values())
+    ledger = await RedisLedger.connect(
+        url, ledger_settings(settings), packages=packages, connect_timeout_s=CONNECT_TIMEOUT_S
+    )
+    try:
+        await work(Office(ledger, catalogue, World()))
+    finally:
+        await ledger.close()
 
 
 def msisdn_of(text: str) -> str:

@@ -47,10 +47,8 @@ def list_sessions(
 
     async def work(office: Office) -> None:
         rows: list[dict[str, object]] = []
-        async for account_id in office.ledger.account_ids():
-            view = await office.ledger.read(account_id, **office.when())
-            if view is not None:
-                rows += [{"msisdn": view.msisdn, **row} for session in view.sessions for row in session_rows(session)]
+        async for view in office.views():
+            rows += [{"msisdn": view.msisdn, **row} for session in view.sessions for row in session_rows(session)]
             if len(rows) >= limit:
                 break
         if json:

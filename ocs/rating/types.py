@@ -32,7 +32,7 @@ class Unit(StrEnum):
     MESSAGES = "messages"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UseEvent:
     """One use (one MSCC, or a command without MSCC) as far as its price depends on it."""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
 
-import orjson
+from orjson import OPT_APPEND_NEWLINE, dumps
 
 from ocs.ledger.contract import OutboxEvent
 from ocs.records import files
@@ -75,25 +76,25 @@ class RecordWriter:
 
     def store(self, events: Sequence[OutboxEvent]) -> None:
         lines: list[bytes] = []
-        kinds: dict[str, int] = {}
-        positions: dict[int, Position] = {}
+        kinds: Counter[str] = Counter()
+        last: dict[int, tuple[int, dict[str, object]]] = {}
         lost = 0
         for event in events:
-            at = positions.get(event.partition) or self._positions.get(event.partition)
-            if at is not None and event.sequence <= at.sequence:
+            partition, sequence = event.partition, event.sequence
+            before = last[partition][0] if partition in last else self.position(partition)
+            if sequence <= before:
                 continue
-            if at is not None and event.sequence > at.sequence + 1:
-                lost += event.sequence - at.sequence - 1
-                log.error(
-                    "partition %d: events %d to %d are missing", event.partition, at.sequence + 1, event.sequence - 1
-                )
+            if before and sequence > before + 1:
+                lost += sequence - before - 1
+                log.error("partition %d: events %d to %d are missing", partition, before + 1, sequence - 1)
             line = record(event)
-            lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            kinds[str(line["kind"])] = kinds.get(str(line["kind"]), 0) + 1
-            positions[event.partition] = Position(event.sequence, files.fingerprint(line))
+            lines.append(dumps(line, None, OPT_APPEND_NEWLINE))
+            kinds[str(event.body["k"])] += 1
+            last[partition] = sequence, line
         if lines:
             self._append(b"".join(lines))
-            self._positions.update(positions)
+            for partition, (sequence, line) in last.items():
+                self._positions[partition] = Position(sequence, files.fingerprint(line))
             for kind, count in kinds.items():
                 self._written(kind, count)
         if lost:

@@ -3,10 +3,13 @@ be done, 2 the call was wrong)."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,10 @@ import pytest
 
 from ocs.cli import main
 from ocs.embedded_redis import EmbeddedRedis
+from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, RequestType, ServiceCharge
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.settings import LedgerSettings
+from ocs.rating.types import PriceTerms
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,10 +217,74 @@ def test_the_audit_says_that_the_books_are_right(ocs: Call) -> None:
     assert "the books are right" in ocs("audit")[1]
 
 
-def test_the_session_list_is_empty(ocs: Call) -> None:
+async def _open_session(url: str, msisdn: str) -> None:
+    """A data session with 1 MiB reserved from credit, as a P-GW's CCR-I opens it."""
+    ledger = await RedisLedger.connect(url, LedgerSettings())
+    account_id = await ledger.find_subscriber("m" + msisdn)
+    assert account_id is not None
+    price = PriceTerms("data@1", 6_900, 1_048_576, 1024, 1024, False, "up")
+    service = ServiceCharge("1", "data.home", price, ("MAXI.data",), 0, 1_048_576, 1024)
+    now = int(time.time())
+    request = ChargeRequest(
+        account_id=account_id,
+        identity="m" + msisdn,
+        session_id="pgw;1;2",
+        origin_host="pgw.example.net",
+        context="data",
+        type=RequestType.INITIAL,
+        number=0,
+        now=now,
+        month=202611,
+        deadline=now + 3600,
+        services=(service,),
+    )
+    done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    ledger.charge(request, done.set_result)
+    outcome = await done
+    assert isinstance(outcome, ChargeOutcome) and outcome.code == 2001
+    await ledger.close()
+
+
+def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
+    assert json.loads(ocs("session", "list", "--json")[1]) == []
+    create(ocs, "38668100030", "--credit", "1")
+    asyncio.run(_open_session(url, "38668100030"))
     status, out, _ = ocs("session", "list", "--json")
-    assert (status, json.loads(out)) == (0, [])
-    assert ocs("session", "list")[0] == 0
+    assert status == 0
+    (row,) = json.loads(out)
+    expected = {
+        "msisdn": "38668100030",
+        "session_id": "pgw;1;2",
+        "service": "data.home",
+        "held": 0,
+        "held_micro_eur": 6_900,
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert "pgw;1;2" in ocs("session", "list", "--limit", "1")[1]
+    view = shown(ocs, "38668100030")
+    assert view["held_micro_eur"] == 6_900
+    assert view["sessions"] == [{name: value for name, value in row.items() if name != "msisdn"}]
+    assert "pgw;1;2" in ocs("account", "show", "38668100030")[1]
+
+
+def test_the_audit_names_what_is_broken(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(ocs, "38668100031", "--credit", "5")
+    account = shown(ocs, "38668100031")["account"]
+    read = RedisLedger.read
+
+    async def read_wrongly(self: RedisLedger, account_id: str, *, now: int, month: int) -> AccountView | None:
+        view = await read(self, account_id, now=now, month=month)
+        return replace(view, credit_micro_eur=1) if view is not None and account_id == account else view
+
+    monkeypatch.setattr(RedisLedger, "read", read_wrongly)
+    status, out, _ = ocs("audit", "--json")
+    report = json.loads(out)
+    assert (status, report["ok"]) == (1, False)
+    (violation,) = report["violations"]
+    assert (violation["account"], violation["invariant"]) == (account, 1)
+    assert "5000000" in violation["detail"]
+    status, out, _ = ocs("audit")
+    assert status == 1 and f"account {account} breaks invariant 1" in out
 
 
 def test_a_message_is_decoded(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:

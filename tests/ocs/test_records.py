@@ -137,6 +137,15 @@ def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
     }
 
 
+def test_a_charge_with_a_field_of_a_later_version_keeps_it() -> None:
+    body: dict[str, object] = {
+        "k": "charge", "t": T0, "a": "07-ab", "sid": "pgw;1;2", "ctx": "sms", "typ": "E", "n": 0, "svc": [],
+        "code": 4012, "debit": 0, "credit": 9, "closed": False,
+    }  # fmt: skip
+    known = record(OutboxEvent(0, 1, body))
+    assert record(OutboxEvent(0, 1, {**body, "vat": 22})) == {**known, "vat": 22}
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

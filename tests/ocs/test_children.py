@@ -1,0 +1,96 @@
+"""A place for a child process: replaced at once, not for ever at once, and ended when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ocs import children
+from ocs.children import ChildProcess
+from ocs.processes import command_line, is_alive
+
+STUBBORN = """
+import json, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("no JSON"); print(json.dumps({"ready": True}), flush=True)
+time.sleep(60)
+"""
+
+
+def child(ended: list[int], script: str | None = None) -> ChildProcess:
+    made = ChildProcess("nonsense", [], os.environ, lambda role, pid: ended.append(pid))
+    if script is not None:
+        made._command = [sys.executable, "-c", script]
+    return made
+
+
+async def test_one_that_ends_again_and_again_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "PAUSE_STEP_S", 0.2)
+    ended: list[int] = []
+    place = child(ended, "raise SystemExit(3)")
+    place.start()
+    await asyncio.sleep(1.5)
+    await place.stop()
+    # Started at about 0, 0, 0.2, 0.6 and 1.4 s (plus the starting itself), not a hundred times.
+    assert 2 <= len(ended) <= 5
+    assert not place.ready.is_set()
+
+
+async def test_a_killed_one_is_replaced_at_once() -> None:
+    ended: list[int] = []
+    place = child(ended, STUBBORN)
+    place.start()
+    await asyncio.wait_for(place.ready.wait(), 10)
+    first = place.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    for _ in range(1000):
+        await asyncio.sleep(0.01)
+        if place.pid != first and place.ready.is_set():
+            break
+    assert ended == [first]
+    await place.stop(timeout_s=0.2)
+    assert len(ended) == 2 and not is_alive(ended[1])
+
+
+async def test_one_that_does_not_listen_is_killed() -> None:
+    ended: list[int] = []
+    place = child(ended, STUBBORN)
+    place.start()
+    await asyncio.wait_for(place.ready.wait(), 10)
+    await place.stop(timeout_s=0.1)
+    assert place.pid is None and len(ended) == 1
+    await place.stop()
+
+
+@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> None:
+    config = tmp_path / "ocs.toml"
+    catalogue = Path(__file__).parents[2] / "config" / "catalogue.toml"
+    config.write_text(
+        f'[diameter]\naccept_unknown_peers = true\n[server]\ncatalogue = "{catalogue}"\n', encoding="utf-8"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+    command = [sys.executable, "-m", f"ocs.{role}", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "redis.url" in done.stderr
+    config.write_text("nonsense = 1\n", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "nonsense: is no setting" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_is_known_of_a_process() -> None:
+    assert is_alive(os.getpid())
+    assert command_line(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+    assert not is_alive(process.pid)
+    assert command_line(process.pid) == []

@@ -1,0 +1,26 @@
+"""A server that grants, for tests of the network elements: python-diameter's Node, on a free port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from simulator.grantor import Grantor
+
+CAPTURED_PEERS = ("smf.localdomain", "scscf.localdomain")
+
+
+@pytest.fixture(scope="session")
+def grantor() -> Iterator[Grantor]:
+    with Grantor(peers=CAPTURED_PEERS, keep_requests=True) as running:
+        yield running
+
+
+@pytest.fixture
+def requests_seen(grantor: Grantor) -> Iterator[list[object]]:
+    """The requests of this test alone."""
+    assert grantor.application.requests is not None
+    grantor.application.requests.clear()
+    yield grantor.application.requests
+    grantor.application.requests.clear()

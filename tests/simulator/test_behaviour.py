@@ -1,0 +1,182 @@
+"""A network element in one session, against answers made up by the test: no server, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simulator.behaviour import SessionRun
+from simulator.plan import PlannedSession, PlannedUse
+from simulator.requests import Element, Kind, Place, Request, Subscriber
+from simulator.tally import Tally
+from simulator.wire import Answer, Head, ServiceAnswer
+
+HOME = Place("home", "29340", "38640000001")
+ALICE = Subscriber("38668100001", "293400000000001")
+HEAD = Head(0, 0x40, 272, 4, 1, 1)
+Reply = Callable[[Request], Answer | None]
+
+
+class Clock:
+    """Simulated time that passes at once; remembers where it was sent."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def unix_s(self) -> int:
+        return 1_790_000_000
+
+    async def sleep_until(self, when_s: float) -> None:
+        self.waits.append(when_s)
+
+
+def session(*uses: PlannedUse, duration_s: float = 100.0, **changes: object) -> PlannedSession:
+    values: dict[str, object] = {
+        "index": 0,
+        "start_s": 10.0,
+        "traffic": "data",
+        "element": Element.PGW,
+        "subscriber": ALICE,
+        "place": HOME,
+        "uses": uses,
+        "duration_s": duration_s,
+        **changes,
+    }
+    return PlannedSession(**values)  # type: ignore[arg-type]
+
+
+def granting(units: int, **more: object) -> Reply:
+    """Every MSCC that asks gets this much."""
+
+    def reply(request: Request) -> Answer:
+        services = [
+            ServiceAnswer(part.rating_group, None, 2001, None if part.wanted is None else units, "octets", **more)  # type: ignore[arg-type]
+            for part in request.parts
+        ]
+        return Answer(HEAD, 2001, services=services)
+
+    return reply
+
+
+async def play(planned: PlannedSession, reply: Reply) -> tuple[list[Request], SessionRun, Tally, Clock]:
+    asked: list[Request] = []
+    tally, clock = Tally(), Clock()
+
+    async def ask(request: Request, lost: frozenset[int]) -> Answer | None:
+        asked.append(request)
+        return reply(request)
+
+    run = SessionRun(planned, "s", clock, ask, tally)
+    await run.run()
+    return asked, run, tally, clock
+
+
+def used(asked: list[Request]) -> list[tuple[str, int]]:
+    return [(request.kind.value, sum(part.used or 0 for part in request.parts)) for request in asked]
+
+
+async def test_grants_are_used_up_and_the_rest_is_reported_with_the_termination() -> None:
+    asked, run, _, clock = await play(session(PlannedUse(100, "data", 2500)), granting(1000))
+    assert used(asked) == [("I", 0), ("U", 1000), ("U", 1000), ("T", 500)]
+    assert [request.number for request in asked] == [0, 1, 2, 3]
+    assert [part.reason for request in asked for part in request.parts] == [None, 3, 3, 2]
+    assert clock.waits[:2] == [50.0, 90.0]  # 25 octets a second, from second 10 on
+    assert (run.report.services[0].used, run.report.closed) == (2500, True)
+
+
+async def test_a_threshold_makes_it_ask_before_the_grant_ends() -> None:
+    """TS 32.299 §7.2.245: re-authorise when what remains is below the threshold."""
+    asked, *_ = await play(session(PlannedUse(100, "data", 2500)), granting(1000, threshold=200))
+    assert used(asked) == [("I", 0), ("U", 800), ("U", 800), ("U", 800), ("T", 100)]
+    assert asked[1].parts[0].reason == 0
+
+
+async def test_final_units_are_used_to_the_end_and_then_the_service_ends() -> None:
+    """RFC 8506 §5.6.1: TERMINATE."""
+    asked, run, *_ = await play(
+        session(PlannedUse(100, "data", 2500)), granting(1000, threshold=200, final_action=0)
+    )
+    assert used(asked) == [("I", 0), ("T", 1000)]
+    assert run.report.ended_s == 50.0
+
+
+async def test_validity_time_makes_it_report_what_was_used_so_far() -> None:
+    asked, *_ = await play(session(PlannedUse(100, "data", 2500)), granting(100_000, validity_s=30))
+    assert used(asked) == [("I", 0), ("U", 750), ("U", 750), ("U", 750), ("T", 250)]
+    assert asked[1].parts[0].reason == 4
+
+
+async def test_two_rating_groups_run_side_by_side_and_each_reports_its_own() -> None:
+    uses = PlannedUse(100, "data", 2500), PlannedUse(900, "portal", 300)
+    asked, run, *_ = await play(session(*uses), granting(1000))
+    assert [tuple(part.rating_group for part in request.parts) for request in asked] == [(100, 900), (100,), (100,), (100, 900)]
+    assert [service.used for service in run.report.services] == [2500, 300]
+
+
+async def test_a_refused_service_stops_and_the_other_goes_on() -> None:
+    def reply(request: Request) -> Answer:
+        answer = granting(1000)(request)
+        assert answer is not None
+        for service in answer.services:
+            if service.rating_group == 900:
+                service.result_code, service.granted = 4012, None
+        return answer
+
+    uses = PlannedUse(100, "data", 1500), PlannedUse(900, "portal", 300)
+    asked, run, tally, _ = await play(session(*uses), reply)
+    assert [service.used for service in run.report.services] == [1500, 0]
+    assert run.report.services[1].refused == 4012
+    assert tally.blocked_accounts == {ALICE.msisdn: "zero"}
+    assert used(asked)[-1] == ("T", 500)
+
+
+async def test_a_command_level_refusal_ends_the_session_without_a_termination() -> None:
+    """RFC 8506 §7, table 6: an answer that is not a success leaves no session to terminate."""
+    for code in (4010, 4012, 5030, 5031):
+        asked, _, tally, _ = await play(session(PlannedUse(100, "data", 2500)), lambda _, code=code: Answer(HEAD, code))  # type: ignore[misc]
+        assert used(asked) == [("I", 0)]
+        assert tally.blocked_accounts[ALICE.msisdn] == ("zero" if code == 4012 else "other")
+
+
+async def test_use_reported_in_a_refused_update_counts() -> None:
+    """RFC 8506 §9.1: 4012, and what was used is still debited."""
+    asked, run, *_ = await play(
+        session(PlannedUse(100, "data", 2500)),
+        lambda request: granting(1000)(request) if request.number == 0 else Answer(HEAD, 4012),
+    )
+    assert used(asked) == [("I", 0), ("U", 1000)]
+    assert (run.report.services[0].used, run.report.uncertain) == (1000, False)
+
+
+async def test_an_unanswered_or_failed_report_leaves_the_session_uncertain() -> None:
+    for last in (None, Answer(HEAD, 3004)):
+        _, run, *_ = await play(
+            session(PlannedUse(100, "data", 2500)),
+            lambda request, last=last: granting(1000)(request) if request.number == 0 else last,  # type: ignore[misc]
+        )
+        assert run.report.uncertain
+
+
+async def test_a_dying_session_sends_no_termination_and_reports_no_more() -> None:
+    asked, run, tally, _ = await play(session(PlannedUse(100, "data", 2500), dies=True), granting(1000))
+    assert used(asked) == [("I", 0), ("U", 1000), ("U", 1000)]
+    assert (run.report.services[0].used, tally.died) == (2000, 1)
+
+
+async def test_a_message_is_one_event() -> None:
+    planned = session(PlannedUse(None, "sms", 1), duration_s=0.0, element=Element.SMSC, traffic="sms")
+    asked, run, *_ = await play(planned, granting(1))
+    assert [(request.kind, request.parts[0].wanted) for request in asked] == [(Kind.EVENT, 1)]
+    assert run.report.services[0].used == 1
+
+
+async def test_a_message_in_two_steps_reports_it_when_delivered() -> None:
+    planned = session(PlannedUse(None, "sms", 1), duration_s=0.0, element=Element.SMSC, traffic="sms", two_step=True)
+    asked, run, *_ = await play(planned, granting(1))
+    assert used(asked) == [("I", 0), ("T", 1)]
+    assert run.report.services[0].used == 1
+
+
+async def test_limited_accounts_count_as_blocked_by_their_limit() -> None:
+    bob = Subscriber("38668100002", "293400000000002", limit="0.15")
+    _, _, tally, _ = await play(session(PlannedUse(100, "data", 10), subscriber=bob), lambda _: Answer(HEAD, 4012))
+    assert tally.blocked_accounts == {bob.msisdn: "limit"}
