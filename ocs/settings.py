@@ -23,6 +23,8 @@ from pydantic import BaseModel, ValidationError
 from ocs.settings_model import Settings
 
 ENVIRONMENT_PREFIX = "OCS_"
+CONFIG_VARIABLE = "OCS_CONFIG"
+"""Names the settings file itself, for the command line."""
 DEFAULT_CONFIG = Path("config/ocs.toml")
 MAX_CONFIG_OCTETS = 4 * 1024 * 1024
 """A settings file larger than this is not one (64 kB would do for a thousand peers)."""
@@ -71,8 +73,9 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
 def unknown_sections(environment: Mapping[str, str]) -> list[str]:
     """OCS_ variables that name no section of the settings: worth a warning, not a refusal, since container platforms
     set variables of that form themselves (a service called "ocs" gets OCS_SERVICE_HOST)."""
-    sections = tuple(f"{ENVIRONMENT_PREFIX}{name.upper()}_" for name in Settings.model_fields)
-    return sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(sections))
+    sections = tuple(f"{ENVIRONMENT_PREFIX}{name.upper()}_" for name in _sections())
+    ours = (*sections, CONFIG_VARIABLE)
+    return sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(ours))
 
 
 def _read(path: Path) -> dict[str, Any]:

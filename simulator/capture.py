@@ -16,13 +16,14 @@ from scapy.packet import Packet, bind_layers, split_layers
 from scapy.sessions import TCPSession
 from scapy.utils import PcapReader
 
+from simulator.errors import SimulatorError
 from simulator.wire import CMD_CCR, FrameSplitter, WireError, read_head
 
 APP_CREDIT_CONTROL = 4
 DIAMETER_PORT = 3868
 
 
-class CaptureError(Exception):
+class CaptureError(SimulatorError):
     """The file is no capture, or has nothing in it to replay."""
 
 

@@ -15,19 +15,14 @@ import typer
 import uvloop
 from rich.console import Console
 
-from simulator.capture import CaptureError, captured_requests
-from simulator.distributions import ScenarioError
 from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
+from simulator.errors import SimulatorError
 from simulator.outside_audit import OutsideAudit, audit
-from simulator.peer import PeerError
 from simulator.plan import make_plan, with_subscribers
-from simulator.prices import PriceList, PriceListError
-from simulator.replay import Numbers, ReplayResult, SubscriberMap, replay
-from simulator.report import write_report
+from simulator.prices import PriceList
 from simulator.running import LoadOptions, LoadOutcome, add_audits, audit_load, run_load, run_plan
 from simulator.scenario import load_scenario
-from simulator.server_process import ServerError
 from simulator.show import print_audit, print_outcome, print_replayed
 from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
 from simulator.summary import RunOutcome, audit_json
@@ -88,6 +83,8 @@ def run_scenario(
     outcome = run_plan(plan, target, name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console)
     add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config)
     if report:
+        from simulator.report import write_report
+
         write_report(outcome, report, made_at=datetime.datetime.now().astimezone())
     _say(outcome, json)
     raise typer.Exit(0 if outcome.ok else 1)
@@ -132,6 +129,9 @@ def replay_capture(
     json: JsonOption = False,
 ) -> None:
     """Send the credit-control requests of a capture again, for a provisioned subscriber."""
+    from simulator.capture import captured_requests
+    from simulator.replay import Numbers, SubscriberMap, replay, replay_json
+
     numbers = Numbers(msisdn, imsi)
     mapping = SubscriberMap.read(map_subscriber, numbers) if map_subscriber else SubscriberMap(numbers)
     requests = captured_requests(capture, port=capture_port)
@@ -214,32 +214,6 @@ def demo(
     raise typer.Exit(0 if run_demo(options, Console()) else 1)
 
 
-def replay_json(result: ReplayResult) -> dict[str, object]:
-    """What `replay --json` says of the requests."""
-    return {
-        "requests": [
-            {
-                "session_id": one.session_id,
-                "type": one.kind,
-                "number": one.number,
-                "result_code": one.answer.result_code if one.answer else None,
-                "services": [
-                    {
-                        "rating_group": service.rating_group,
-                        "result_code": service.result_code,
-                        "granted": service.granted,
-                        "unit": service.granted_kind,
-                    }
-                    for service in (one.answer.services if one.answer else [])
-                ],
-                "latency_ms": round(one.latency_ms, 3),
-            }
-            for one in result.requests
-        ],
-        "unanswered": result.unanswered,
-    }
-
-
 def _say(outcome: RunOutcome, json: bool) -> None:
     if not json:
         print_outcome(Console(), outcome)
@@ -279,7 +253,7 @@ def run() -> None:
     """Entry point: errors become one line and an exit status."""
     try:
         app()
-    except (PeerError, ScenarioError, CaptureError, PriceListError, ServerError, ValueError) as error:
+    except (SimulatorError, ValueError) as error:
         print(f"ocs-sim: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -228,7 +228,7 @@ def _mscc(shape: Shape, part: PartShape, index: int, values: Values) -> Any:
     if part.rated:
         mscc.rating_group = int(values[f"rating_group{index}"])
     if part.reason is not None and part.reason not in REASONS_OF_THE_UNITS:
-        mscc.reporting_reason = part.reason
+        mscc.reporting_reason = [part.reason]
     return mscc
 
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from simulator.errors import SimulatorError
+
 T = TypeVar("T")
 KINDS = ("constant", "uniform", "exponential", "lognormal")
 
 
-class ScenarioError(Exception):
+class ScenarioError(SimulatorError):
     """The scenario file is wrong; the message says where and what is allowed."""
 
 

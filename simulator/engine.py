@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from simulator.behaviour import SessionRun
 from simulator.dialects import origin_host, render
-from simulator.peer import DiameterPeer, Identity
+from simulator.identifiers import new_run, session_id
+from simulator.peer import DiameterPeer, Identity, PeerError
 from simulator.plan import Plan, PlannedSession
 from simulator.requests import Element, Request
 from simulator.tally import Tally
@@ -27,6 +28,8 @@ REPEAT_AFTER_LOSS_S = 0.05
 """An answer lost on purpose is missed after this; waiting Tx for it would only make the run longer."""
 MAX_REPEATS = 2
 """Repetitions of one request before it counts as unanswered."""
+RECONNECTS, RECONNECT_PAUSE_S = 50, 0.2
+"""A server that restarts has ten seconds. (Tc, RFC 6733 §2.1, is 30 s: too long for compressed time.)"""
 FLAGS_AT = 4
 
 
@@ -70,24 +73,43 @@ class Engine:
         self._plan, self._target, self._speed = plan, target, speed
         self._peers: dict[Element, DiameterPeer] = {}
         self._chance = random.Random(f"{seed}/identifiers")
-        self._run_id = int(time.time() * 10) % 10**10  # a second run must not repeat the Session-Ids of the first
+        self._run = new_run()
         self._error: BaseException | None = None
+        self._reconnecting = asyncio.Lock()
+        self._gave_up = False
 
     async def run(self, on_progress: Callable[[], None] | None = None) -> Tally:
         """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is lost."""
         gc.freeze()  # the plan is thousands of objects that stay: looking at them again would be seen as latency
         try:
             for element in sorted({session.element for session in self._plan.sessions}):
-                identity = Identity(origin_host(element, self._target.realm), self._target.realm)
-                self._peers[element] = await DiameterPeer.connect(
-                    identity, self._target.host, self._target.port, rng=self._chance
-                )
+                self._peers[element] = await self._connect(element)
             await self._play(on_progress)
         finally:
             for peer in self._peers.values():
                 await peer.disconnect()
             gc.unfreeze()
         return self.tally
+
+    async def _connect(self, element: Element) -> DiameterPeer:
+        identity = Identity(origin_host(element, self._target.realm), self._target.realm)
+        return await DiameterPeer.connect(identity, self._target.host, self._target.port, rng=self._chance)
+
+    async def _peer(self, element: Element) -> DiameterPeer:
+        """The element's connection, made again when it was lost (RFC 3539 §3.4: reopen); closed when that fails for long."""
+        if self._peers[element].is_open:
+            return self._peers[element]
+        async with self._reconnecting:
+            for _ in range(RECONNECTS):
+                if self._peers[element].is_open or self._gave_up:
+                    break
+                try:
+                    self._peers[element] = await self._connect(element)
+                    self.tally.reconnects += 1
+                except PeerError:
+                    await asyncio.sleep(RECONNECT_PAUSE_S)
+            self._gave_up = not self._peers[element].is_open
+        return self._peers[element]
 
     @property
     def progress(self) -> float:
@@ -131,10 +153,11 @@ class Engine:
 
     async def _session(self, planned: PlannedSession) -> None:
         host = origin_host(planned.element, self._target.realm)
-        session_id = f"{host};{self._run_id:010d};{planned.index:010d}"
         self.tally.live_sessions += 1
         try:
-            await SessionRun(planned, session_id, self.clock, self._ask, self.tally).run()
+            await SessionRun(
+                planned, session_id(host, self._run, planned.index), self.clock, self._ask, self.tally
+            ).run()
         finally:
             self.tally.live_sessions -= 1
 
@@ -142,7 +165,7 @@ class Engine:
 
     async def _ask(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
         """Send, wait, repeat with T when no answer came (or it is to be lost). None = it was never answered."""
-        tally, peer = self.tally, self._peers[request.element]
+        tally, peer = self.tally, await self._peer(request.element)
         traffic = _traffic(request)
         tally.requests[traffic, request.kind.value] += 1
         tally.timeline[int(self.clock.now_s() // 60), traffic] += 1
@@ -162,8 +185,9 @@ class Engine:
             hop_by_hop = self._mark_repeat(peer, frame)
         answer = await self._exchange(peer, frame, hop_by_hop)
         for _ in range(MAX_REPEATS):
-            if answer is not None or not peer.is_open:
+            if answer is not None or self._gave_up:
                 break
+            peer = await self._peer(request.element)
             answer = await self._exchange(peer, frame, self._mark_repeat(peer, frame))
         self._count(request, first, answer)
         return answer
@@ -177,16 +201,20 @@ class Engine:
         return hop_by_hop
 
     async def _exchange(self, peer: DiameterPeer, frame: bytearray, hop_by_hop: int) -> Answer | None:
+        if not peer.is_open:
+            return None
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def done(answer: bytes, seconds: float) -> None:
-            self.tally.latencies.add(seconds)
+            if answer:
+                self.tally.latencies.add(seconds)
             if not future.done():
                 future.set_result(answer)
 
         peer.send(bytes(frame), hop_by_hop, done)
         try:
-            return read_answer(await asyncio.wait_for(future, TX_S))
+            octets = await asyncio.wait_for(future, TX_S)
+            return read_answer(octets) if octets else None
         except TimeoutError:
             peer.forget(hop_by_hop)
             return None

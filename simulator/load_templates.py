@@ -10,17 +10,17 @@ import time
 from enum import IntEnum
 
 from simulator.dialects import encode
+from simulator.identifiers import SESSION_DIGITS, new_run, session_id
 from simulator.requests import Element, Kind, Place, Request, ServicePart, Subscriber
 
 HOME = Place("home", "29340", "38640000001")
 _U32 = struct.Struct("!I")
 _U64 = struct.Struct("!Q")
 _IDS = struct.Struct("!II")
-_SESSION_MARK = "~~~~~~~~~~"
+_SESSION_MARK = "~" * SESSION_DIGITS
 _MSISDN_MARK, _IMSI_MARK = "88888888888", "777777777777777"
 _NUMBER_MARK = 0x5AA50001
 _USED_MARK = 0x5AA5_C33C_0000_0001 & ~7
-SESSION_DIGITS = len(_SESSION_MARK)
 
 
 class Step(IntEnum):
@@ -54,7 +54,8 @@ class LoadTemplates:
     ) -> None:
         self.octets = octets
         """What each U and T reports at most, and what I and U ask for."""
-        self._run = int(time.time() * 10) % 10**10 if run is None else run
+        host = f"{Element.PGW.value}.{realm}"
+        self._run = new_run() if run is None else run
         self._patches: list[_Patch] = []
         for kind, used, wanted, reason in (
             (Kind.INITIAL, None, octets, None),
@@ -64,7 +65,7 @@ class LoadTemplates:
             request = Request(
                 element=Element.PGW,
                 kind=kind,
-                session_id=f"{Element.PGW.value}.{realm};{self._run:010d};{_SESSION_MARK}",
+                session_id=session_id(host, self._run, 0)[:-SESSION_DIGITS] + _SESSION_MARK,
                 number=_NUMBER_MARK,
                 at=int(time.time()),
                 subscriber=Subscriber(_MSISDN_MARK, _IMSI_MARK),
@@ -74,7 +75,7 @@ class LoadTemplates:
             octets_ = encode(request, realm=realm, destination_realm=destination_realm, hop_by_hop=0, end_to_end=0)
             self._patches.append(_Patch(octets_))
         self._numbers: dict[Subscriber, tuple[bytes, bytes]] = {}
-        self._prefix = f"{Element.PGW.value}.{realm};{self._run:010d};".encode()
+        self._prefix = session_id(host, self._run, 0)[:-SESSION_DIGITS].encode()
 
     def session_id(self, number: int) -> bytes:
         return self._prefix + b"%010d" % number

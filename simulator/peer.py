@@ -21,6 +21,7 @@ from diameter.message.commands import (
     DisconnectPeerRequest,
 )
 
+from simulator.errors import SimulatorError
 from simulator.wire import (
     AVP_ERROR_MESSAGE,
     AVP_RESULT_CODE,
@@ -42,11 +43,11 @@ DPA_TIMEOUT_S = 2.0
 RESULT_SUCCESS = 2001
 
 AnswerCallback = Callable[[bytes, float], None]
-"""Called with the answer's octets and the seconds since its request was written."""
+"""Called with the answer's octets (b"" = the connection was lost) and the seconds since its request was written."""
 _HEAD = struct.Struct("!IIIII")
 
 
-class PeerError(Exception):
+class PeerError(SimulatorError):
     """The server could not be reached, or refused the connection."""
 
 
@@ -200,6 +201,10 @@ class DiameterPeer(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._base_answer is not None and not self._base_answer.done():
             self._base_answer.set_exception(PeerError(f"{self.identity.host}: the server closed the connection"))
+        waiting, self._waiting = self._waiting, {}
+        now = time.perf_counter()
+        for done, sent_at in waiting.values():
+            done(b"", now - sent_at)
         if not self.closed.done():
             self.closed.set_result(error)
 

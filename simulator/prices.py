@@ -16,11 +16,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from simulator.errors import SimulatorError
+
 FREE = "free"
 UNLIMITED = None
 
 
-class PriceListError(Exception):
+class PriceListError(SimulatorError):
     """The catalogue has no price for a use, or is not as the simulator knows it."""
 
 

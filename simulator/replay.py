@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from diameter.message._base import Message
 from diameter.message.avp.avp import Avp, AvpGrouped
 
 from simulator.capture import CapturedRequest, CaptureError
+from simulator.identifiers import new_run, session_id
 from simulator.peer import DiameterPeer, Identity
 from simulator.tally import SessionReport, UsedService
 from simulator.wire import (
@@ -185,15 +185,15 @@ async def replay(
     )
     identity = Identity(origin_host or captured_host, origin_realm or captured_realm, product="ocs-sim replay")
     peer = await DiameterPeer.connect(identity, host, port)
-    result, run_id = ReplayResult(), int(time.time() * 10) % 10**10
+    result, run = ReplayResult(), new_run()
     sessions: dict[str, SessionReport] = {}
     try:
         for request in requests:
             captured_id = _text(request.frame, AVP_SESSION_ID)
             report = sessions.get(captured_id)
             if report is None:
-                session_id = f"{identity.host};{run_id};{len(sessions)};replay"
-                report = sessions[captured_id] = SessionReport(session_id, "replay", "", "", "", "", False, 0.0)
+                unique = session_id(identity.host, run, len(sessions))
+                report = sessions[captured_id] = SessionReport(unique, "replay", "", "", "", "", False, 0.0)
                 result.sessions.append(report)
             replayed = await _send(peer, request, report, server_realm, subscribers)
             result.requests.append(replayed)
@@ -223,7 +223,7 @@ async def _send(
     answer, latency_s = None, 0.0
     try:
         octets, latency_s = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
-        answer = read_answer(octets)
+        answer = read_answer(octets) if octets else None
     except TimeoutError:
         peer.forget(hop_by_hop)
     kind = TYPE_NAMES.get(_number(frame, AVP_CC_REQUEST_TYPE), "?")
@@ -281,3 +281,29 @@ def _text(frame: bytes, wanted: int) -> str:
 
 def _number(frame: bytes, wanted: int) -> int:
     return next((u32(frame, at) for code, vendor, at, _ in avps(frame) if code == wanted and not vendor), -1)
+
+
+def replay_json(result: ReplayResult) -> dict[str, object]:
+    """What `replay --json` says of the requests."""
+    return {
+        "requests": [
+            {
+                "session_id": one.session_id,
+                "type": one.kind,
+                "number": one.number,
+                "result_code": one.answer.result_code if one.answer else None,
+                "services": [
+                    {
+                        "rating_group": service.rating_group,
+                        "result_code": service.result_code,
+                        "granted": service.granted,
+                        "unit": service.granted_kind,
+                    }
+                    for service in (one.answer.services if one.answer else [])
+                ],
+                "latency_ms": round(one.latency_ms, 3),
+            }
+            for one in result.requests
+        ],
+        "unanswered": result.unanswered,
+    }

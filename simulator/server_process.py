@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simulator.errors import SimulatorError
+
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 COMMAND_TIMEOUT_S = 120.0
 
 
-class ServerError(Exception):
+class ServerError(SimulatorError):
     """The server, or its command line, did not do what it was asked."""
 
 

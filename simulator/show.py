@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -13,8 +14,10 @@ from rich.text import Text
 
 from simulator.engine import Engine
 from simulator.outside_audit import OutsideAudit
-from simulator.replay import ReplayedRequest
 from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
+
+if TYPE_CHECKING:
+    from simulator.replay import ReplayedRequest  # it brings scapy with it, which other commands need not load
 
 RECENT = 8
 """Progress calls (a quarter of a second each) over which the shown rate is measured."""

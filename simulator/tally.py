@@ -71,6 +71,7 @@ class Tally:
     blocked_accounts: dict[str, str] = field(default_factory=dict)
     """msisdn → why, of accounts that were refused."""
     died: int = 0
+    reconnects: int = 0
     sessions: list[SessionReport] = field(default_factory=list)
     live_sessions: int = 0
 

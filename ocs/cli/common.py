@@ -24,7 +24,7 @@ from ocs.ledger.contract import AccountView
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.catalogue import Catalogue
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
-from ocs.settings import DEFAULT_CONFIG
+from ocs.settings import CONFIG_VARIABLE, DEFAULT_CONFIG
 from ocs.settings_model import Settings
 
 CONNECT_TIMEOUT_S = 3.0
@@ -40,7 +40,7 @@ _IMSI = re.compile(r"[0-9]{6,15}", re.ASCII)
 
 ConfigOption = Annotated[
     Path,
-    typer.Option("--config", help="Settings file.", envvar="OCS_CONFIG", exists=True, dir_okay=False, readable=True),
+    typer.Option("--config", help="Settings file.", envvar=CONFIG_VARIABLE, exists=True, dir_okay=False, readable=True),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DEFAULT = DEFAULT_CONFIG

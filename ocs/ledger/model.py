@@ -396,7 +396,8 @@ class _Charging:
         before = service.raw_used.get(terms.id, 0)
         service.raw_used[terms.id] = before + used
         owed = prices.billable_units(terms, before + used) - prices.billable_units(terms, before)
-        paid_by = []
+        paid_by: list[list[str | int]] = []
+        from_buckets = 0
         for bucket in account.usable(service.buckets, self.now):
             free = bucket.free()
             take = owed if free is None else min(owed, free)
@@ -404,6 +405,7 @@ class _Charging:
                 if bucket.left is not None:
                     bucket.left -= take
                 paid_by.append([bucket.id, take])
+                from_buckets += take
                 owed -= take
         already = service.credit_units.get(terms.id, 0)
         pays = min(owed, prices.affordable_units(terms, already, account.credit - account.held))
@@ -413,7 +415,7 @@ class _Charging:
         account.spent += debit
         account.spent_month += debit
         line.update(debit=debit, units=paid_by, overrun=owed - pays)
-        return debit, sum(units for _, units in paid_by), owed - pays
+        return debit, from_buckets, owed - pays
 
     def _refusal(self, asked: ServiceCharge) -> tuple[int, str] | None:
         if asked.always:
@@ -504,7 +506,7 @@ class _Charging:
             return 2001, ""
         first = results[0]
         alike = all(r.code == first.code for r in results)
-        by_state = all((r.code, r.reason) == (4010, "state") for r in results)
+        by_state = all(r.code == 4010 and r.reason == "state" for r in results)
         if (alike and kind is not RequestType.UPDATE) or by_state:
             return first.code, first.reason
         return 2001, ""

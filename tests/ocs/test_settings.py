@@ -121,6 +121,12 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_platforms_own_variables_are_no_mistake(tmp_path: Path) -> None:
-    environment = {"OCS_SERVICE_HOST": "10.0.0.1", "OCS_PORT": "tcp://10.0.0.1:3868", "OCS_REDIS_URL": ""}
+    environment = {
+        "OCS_SERVICE_HOST": "10.0.0.1",
+        "OCS_PORT": "tcp://10.0.0.1:3868",
+        "OCS_REDIS_URL": "",
+        "OCS_CONFIG": "ocs.toml",
+        "OCS_PEER_REALM": "x",
+    }
     load_settings(write(tmp_path, PEER), environment)
-    assert unknown_sections(environment) == ["OCS_PORT", "OCS_SERVICE_HOST"]
+    assert unknown_sections(environment) == ["OCS_PEER_REALM", "OCS_PORT", "OCS_SERVICE_HOST"]

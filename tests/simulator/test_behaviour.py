@@ -92,9 +92,7 @@ async def test_a_threshold_makes_it_ask_before_the_grant_ends() -> None:
 
 async def test_final_units_are_used_to_the_end_and_then_the_service_ends() -> None:
     """RFC 8506 §5.6.1: TERMINATE."""
-    asked, run, *_ = await play(
-        session(PlannedUse(100, "data", 2500)), granting(1000, threshold=200, final_action=0)
-    )
+    asked, run, *_ = await play(session(PlannedUse(100, "data", 2500)), granting(1000, threshold=200, final_action=0))
     assert used(asked) == [("I", 0), ("T", 1000)]
     assert run.report.ended_s == 50.0
 
@@ -108,7 +106,12 @@ async def test_validity_time_makes_it_report_what_was_used_so_far() -> None:
 async def test_two_rating_groups_run_side_by_side_and_each_reports_its_own() -> None:
     uses = PlannedUse(100, "data", 2500), PlannedUse(900, "portal", 300)
     asked, run, *_ = await play(session(*uses), granting(1000))
-    assert [tuple(part.rating_group for part in request.parts) for request in asked] == [(100, 900), (100,), (100,), (100, 900)]
+    assert [tuple(part.rating_group for part in request.parts) for request in asked] == [
+        (100, 900),
+        (100,),
+        (100,),
+        (100, 900),
+    ]
     assert [service.used for service in run.report.services] == [2500, 300]
 
 

@@ -95,8 +95,8 @@ def test_reporting_reasons_stand_where_the_standard_has_them() -> None:
     """TS 32.299 §7.2.175: threshold and quota exhausted in Used-Service-Unit, the others in the MSCC."""
     message = Message.from_bytes(encode(request(Element.PGW, Kind.UPDATE, PARTS[1]), **IDS))  # type: ignore[arg-type]
     first, second = message.multiple_services_credit_control  # type: ignore[attr-defined]
-    assert (first.used_service_unit[0].reporting_reason, first.reporting_reason) == (3, None)
-    assert (second.used_service_unit[0].reporting_reason, second.reporting_reason) == (None, 4)
+    assert (first.used_service_unit[0].reporting_reason, first.reporting_reason) == (3, [])
+    assert (second.used_service_unit[0].reporting_reason, second.reporting_reason) == (None, [4])
 
 
 def test_a_field_that_does_not_occur_is_a_mistake() -> None:

@@ -1,0 +1,1 @@
+"""What `make bench` runs. Not shipped: the wheel has no benchmarks in it."""

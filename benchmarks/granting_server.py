@@ -1,0 +1,78 @@
+"""A worker whose ledger grants whatever is asked for, at once and from memory: the protocol's limit.
+
+Gateway, charging and rating are the product's own; only Redis and what it costs are left out. `python -m
+benchmarks.granting_server --config FILE` says on its first line where it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable
+from pathlib import Path
+
+import uvloop
+
+from ocs.charging.service import ChargingService
+from ocs.gateway.server import Gateway
+from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
+from ocs.metrics import Metrics
+from ocs.server import World, gateway_config, load
+from ocs.worker import Background, _calm_collector
+
+SUCCESS = 2001
+CREDIT_MICRO_EUR = 20_000_000
+_ACCOUNT = "00-0000000000000000"
+
+
+class GrantingLedger:
+    """A ChargingLedger with no accounts: everybody has credit, nothing is remembered."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
+        services = tuple(
+            [ServiceOutcome(each.key, SUCCESS, each.want or 0, False, "", 0, each.used, 0) for each in request.services]
+        )
+        # The contract: never from within `charge`.
+        self._loop.call_soon(done, ChargeOutcome(SUCCESS, False, services, CREDIT_MICRO_EUR, 0))
+
+    async def find_subscriber(self, identity: str) -> str | None:
+        return _ACCOUNT
+
+    async def find_session(self, session_id: str) -> str | None:
+        return _ACCOUNT
+
+
+async def serve(config: Path) -> None:
+    settings, catalogue = load(config)
+    loop, world, metrics = asyncio.get_running_loop(), World(), Metrics()
+    background = Background()
+
+    def spawn(work: Awaitable[None]) -> None:
+        background.spawn(work)
+
+    service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, spawn)
+    gateway = Gateway(gateway_config(settings), service.handle, metrics, world.monotonic, world.rng)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await gateway.start()
+    _calm_collector()
+    print(f"granting from memory on {settings.diameter.listen[0]}", flush=True)
+    await stopping.wait()
+    await gateway.stop(1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.granting_server")
+    parser.add_argument("--config", type=Path, required=True)
+    logging.basicConfig(level=logging.WARNING)
+    uvloop.run(serve(parser.parse_args().config))
+
+
+if __name__ == "__main__":
+    main()
