@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
-from collections.abc import Awaitable
 from pathlib import Path
 
 import uvloop
@@ -20,7 +20,7 @@ from ocs.gateway.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.metrics import Metrics
 from ocs.server import World, gateway_config, load
-from ocs.worker import Background, _calm_collector
+from ocs.worker import GC_THRESHOLDS, Background
 
 SUCCESS = 2001
 CREDIT_MICRO_EUR = 20_000_000
@@ -51,17 +51,14 @@ async def serve(config: Path) -> None:
     settings, catalogue = load(config)
     loop, world, metrics = asyncio.get_running_loop(), World(), Metrics()
     background = Background()
-
-    def spawn(work: Awaitable[None]) -> None:
-        background.spawn(work)
-
-    service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, spawn)
+    service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, background.spawn)
     gateway = Gateway(gateway_config(settings), service.handle, metrics, world.monotonic, world.rng)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await gateway.start()
-    _calm_collector()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     print(f"granting from memory on {settings.diameter.listen[0]}", flush=True)
     await stopping.wait()
     await gateway.stop(1.0)

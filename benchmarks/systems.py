@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,12 +71,14 @@ def blind_grantor() -> Iterator[System]:
         yield System(port, lambda: [pid])
 
 
-def provision(system: System, folder: Path, accounts: int) -> str:
-    """`accounts` equal accounts on the package MAXI; what `ocs account import` said."""
+def provision(system: System, folder: Path, accounts: int) -> float:
+    """`accounts` equal accounts on the package MAXI; the seconds that `ocs account import` took."""
     assert system.config is not None
     path = folder / f"subscribers-{accounts}.csv"
     run_simulator(["subscribers", str(path), "--load", str(accounts)])
-    return ocs(["account", "import", str(path)], system.config).strip()
+    start = time.perf_counter()
+    ocs(["account", "import", str(path)], system.config)
+    return time.perf_counter() - start
 
 
 def run_load(system: System, *, outstanding: int, seconds: float) -> dict[str, Any]:

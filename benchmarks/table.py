@@ -11,14 +11,11 @@ from benchmarks.measure import Figures, LoadFigures
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 NAMES = {
-    "server": "charging server, every write synced",
-    "protocol": "the same without ledger",
-    "python_diameter": "python-diameter Node, grants blindly",
+    "server": "ocs serve",
+    "protocol": "no ledger",
+    "python_diameter": "python-diameter",
 }
-COLUMNS = (
-    "server", "outstanding", "CCR/s", "p50 ms", "p99 ms", "p99.9 ms",
-    "server CPU µs/CCR", "Redis CPU µs/CCR", "load CPU µs/CCR",
-)  # fmt: skip
+COLUMNS = ("", "in the air", "CCR/s", "p50 ms", "p99 ms", "p99.9 ms", "server µs", "Redis µs", "load µs")
 
 
 def print_tables(console: Console, figures: Figures) -> None:
@@ -26,7 +23,7 @@ def print_tables(console: Console, figures: Figures) -> None:
     for title, columns, rows in tables(figures):
         table = Table(title=title, title_justify="left")
         for index, name in enumerate(columns):
-            table.add_column(name, justify="left" if index == 0 else "right")
+            table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         console.print(table)
@@ -72,7 +69,7 @@ def tables(figures: Figures) -> list[tuple[str, tuple[str, ...], list[tuple[str,
             ],
         ),
         (
-            "Whole server, one worker, sessions of 1 INITIAL, 3 UPDATE, 1 TERMINATION over 500 accounts on a package",
+            "Requests: one worker, sessions of 1 INITIAL, 3 UPDATE, 1 TERMINATION, 500 accounts on a package; µs of CPU per CCR",
             COLUMNS,
             [
                 _load_row(NAMES[system], outstanding, row)
@@ -116,7 +113,8 @@ def targets(figures: Figures) -> list[tuple[str, bool]]:
         found.append(("p50 under 1 ms at 1 outstanding", at_1.p50_ms < 1))
     if figures.memory is not None:
         found.append(("at most 1.5 kB per idle account", figures.memory.octets_per_account <= 1500))
-        found.append(("100,000 rows imported in under a minute", figures.memory.import_s < 60))
+        if figures.memory.accounts >= 100_000:
+            found.append(("100,000 rows imported in under a minute", figures.memory.import_s < 60))
     return found
 
 

@@ -15,7 +15,7 @@ MAX_ERROR_MESSAGE_OCTETS = 256
 
 def error_answer(frame: bytes, header: Header, error: DiameterError, origin_host: str, origin_realm: str) -> bytes:
     """One whole message. Without the E bit it has the command's own grammar, as far as the request allows to fill it."""
-    found, proxies = _echoes(frame, header)
+    found, proxies = _echoes(frame)
     generic = error.protocol_error
     credit_control = (
         header.command_code == COMMAND_CREDIT_CONTROL and header.application_id == APPLICATION_CREDIT_CONTROL
@@ -57,12 +57,12 @@ def _copied(frame: bytes, avp: RawAvp) -> bytes:
     return encode_avp(avp.code, avp.vendor, FLAG_MANDATORY, frame[avp.payload : avp.stop])
 
 
-def _echoes(frame: bytes, header: Header) -> tuple[dict[int, RawAvp], list[RawAvp]]:
+def _echoes(frame: bytes) -> tuple[dict[int, RawAvp], list[RawAvp]]:
     """What of the request is echoed, as far as the AVPs can be walked: first instances that are well-formed."""
     found: dict[int, RawAvp] = {}
     proxies: list[RawAvp] = []
     try:
-        for avp in walk(frame, HEADER_OCTETS, min(header.length, len(frame))):
+        for avp in walk(frame, HEADER_OCTETS, len(frame)):
             if avp.vendor:
                 continue
             if avp.code == PROXY_INFO:

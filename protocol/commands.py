@@ -218,5 +218,5 @@ def decode(cls: type[M], frame: bytes, header: Header) -> M:
     form = _FORMS[cls]
     if header.command_code != form.command_code or header.is_request != bool(form.flags & FLAG_REQUEST):
         raise Fault
-    message: M = form.codec.read(frame, HEADER_OCTETS, header.length)
+    message: M = form.codec.read(frame, HEADER_OCTETS, len(frame))
     return message

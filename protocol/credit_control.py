@@ -223,7 +223,7 @@ def decode_cca(frame: bytes, header: Header) -> CreditControlAnswer:
     """An answer is never answered: one that is wrong raises Fault, and whoever asked treats it as no answer."""
     if header.is_request or header.command_code != COMMAND_CREDIT_CONTROL:
         raise Fault
-    return _CCA.read(frame, HEADER_OCTETS, header.length)
+    return _CCA.read(frame, HEADER_OCTETS, len(frame))
 
 
 __all__ = [

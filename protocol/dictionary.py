@@ -79,6 +79,11 @@ CORRECTIONS: dict[tuple[int, int], Correction] = {
     (VENDOR_3GPP, 2408): _ID,
 }
 
+CHARGING_AVPS = frozenset(
+    code for first, last in ((1101, 1282), (2000, 2330), (2602, 2602), (2704, 2707)) for code in range(first, last + 1)
+)
+"""AVPs of TS 32.299 §7.2, which all carry V and M; python-diameter leaves M out of many."""
+
 ADDITIONS: tuple[Definition, ...] = (
     # RFC 8506 §8.58–8.63: newer than python-diameter's dictionary.
     Definition("Subscription-Id-Extension", 659, 0, Kind.GROUPED, mandatory=False),
@@ -102,7 +107,9 @@ def _build() -> dict[int, Definition]:
         for code, row in rows.items():
             fix = CORRECTIONS.get((vendor, code), Correction())
             kind = _KINDS[row["type"]] if fix.kind is None else fix.kind
-            mandatory = row.get("mandatory", False) if fix.mandatory is None else fix.mandatory
+            mandatory = row.get("mandatory", False) or (vendor == VENDOR_3GPP and code in CHARGING_AVPS)
+            if fix.mandatory is not None:
+                mandatory = fix.mandatory
             definition = Definition(fix.name or row["name"], code, vendor, kind, mandatory)
             table[definition.key] = definition
     for definition in ADDITIONS:
@@ -119,6 +126,10 @@ for _definition in sorted(BY_KEY.values(), key=lambda row: row.vendor, reverse=T
 UNDERSTOOD: frozenset[int] = frozenset(
     key for key, definition in BY_KEY.items() if definition.vendor in UNDERSTOOD_VENDORS
 )
+
+
+# Two AVPs share this name and no IETF credit-control message has the other one (RFC 4740).
+BY_ATTRIBUTE["sip_method"] = BY_KEY[VENDOR_3GPP << 32 | 824]
 
 
 def definition_of(attribute: str) -> Definition:

@@ -98,7 +98,7 @@ def decode_request(frame: bytes, header: Header) -> Any:
     if command is None or header.flags & (FLAG_REQUEST | FLAG_PROXIABLE | FLAG_ERROR) != flags:
         raise diagnose(frame, header)
     try:
-        message = command.codec.read(frame, HEADER_OCTETS, header.length)
+        message = command.codec.read(frame, HEADER_OCTETS, len(frame))
     except Fault:
         raise diagnose(frame, header) from None
     if command.missing(partial(getattr, message)) is not None:
@@ -124,10 +124,10 @@ def examine(frame: bytes, header: Header) -> Examined:
     request = Examined(frame, header, command)
     try:
         if command is None:
-            for _ in walk(frame, HEADER_OCTETS, header.length):
+            for _ in walk(frame, HEADER_OCTETS, len(frame)):
                 pass
         else:
-            _collect(request, command.codec, HEADER_OCTETS, header.length, ())
+            _collect(request, command.codec, HEADER_OCTETS, len(frame), ())
     except AvpLengthLie as lie:
         request.length_error = _length_error(lie.avp, None, ())
     except _BadAvpLength as bad:
@@ -262,7 +262,7 @@ def unknown_avps(request: Examined) -> DiameterError | None:
 def missing_avps(request: Examined) -> DiameterError | None:
     """5005; with the answer-message grammar when a CCA could not be filled (RFC 6733 §7.2)."""
     for codec, parents in request.groups:
-        start, end = (parents[-1].payload, parents[-1].stop) if parents else (HEADER_OCTETS, request.header.length)
+        start, end = (parents[-1].payload, parents[-1].stop) if parents else (HEADER_OCTETS, len(request.frame))
         present = {_key(avp) for avp in walk(request.frame, start, end)}
         for key, declared in codec.fields.items():
             if declared.required and key not in present:

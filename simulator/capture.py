@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scapy.error import Scapy_Exception
 from scapy.fields import StrField
@@ -76,7 +76,10 @@ def _payloads(path: Path, port: int) -> Iterator[tuple[bytes, float, str]]:
     bind_layers(TCP, _Stream, dport=port)
     try:
         session = TCPSession()
-        with PcapReader(str(path)) as reader:
+        with (
+            path.open("rb") as file,
+            PcapReader(cast(Any, file)) as reader,
+        ):  # a file of ours is closed when it is no capture, too
             for packet in reader:
                 if TCP in packet and packet[TCP].dport == port:
                     whole = session.process(packet)

@@ -34,6 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
+"""What the command-line library makes of Ctrl-C; ours are 0, 1 and 2 only."""
 DEFAULT_CATALOGUE = Path("config/catalogue.toml")
 
 HostOption = Annotated[str, typer.Option(help="The server's address.")]
@@ -259,6 +261,8 @@ def run() -> None:
     except KeyboardInterrupt:
         print("ocs-sim: interrupted", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as end:
+        sys.exit(1 if end.code == INTERRUPTED else end.code)
 
 
 if __name__ == "__main__":

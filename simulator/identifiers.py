@@ -10,7 +10,7 @@ SESSION_DIGITS = 10
 
 def new_run() -> int:
     """Names a run: microseconds, so that a second run never repeats the Session-Ids of the first."""
-    return time.time_ns() // 1000 % 10**RUN_DIGITS
+    return time.time_ns() // 1000 % int(10**RUN_DIGITS)
 
 
 def session_id(host: str, run: int, number: int) -> str:

@@ -16,6 +16,8 @@ from simulator.scenario import Scenario, ServiceTraffic
 LONGEST_PLAN_OF_REQUESTS = 64
 """Request numbers that may be drawn to lose their answer; later ones never do."""
 MIN_SESSION_S = 5.0
+ENDS_WITHIN = (0.2, 1.0)
+"""Of the time that is left, where a session that would outlast the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def _draw(
     element = choose(rng, traffic.elements)
     room_s = max(scenario.duration_s - start_s, MIN_SESSION_S)
     wanted_s = max(traffic.duration_s.draw(rng), 1.0) if traffic.duration_s else 0.0
-    duration_s = min(wanted_s, room_s)
+    # What would outlast the run ends somewhere before its end: all ending at once would be an artefact.
+    duration_s = wanted_s if wanted_s <= room_s else room_s * rng.uniform(*ENDS_WITHIN)
     uses = _uses(rng, traffic, duration_s, duration_s / wanted_s if wanted_s else 1.0)
     incoming = rng.random() < traffic.incoming_share
     other, destination_class = "", ""

@@ -61,13 +61,9 @@ def latency(latencies: Latencies, percentiles: Mapping[str, float]) -> str:
             axes.hist(samples, bins=edges, color=COLOURS["data"], alpha=0.88, linewidth=0)
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            top = axes.get_ylim()[1]
-            for index, (name, value) in enumerate(percentiles.items()):
-                axes.axvline(value, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-                axes.annotate(
-                    f"{name}  {value:.2f} ms", (value, top * (0.96 - 0.11 * index)), (5, 0), textcoords="offset points",
-                    fontsize=8.5, color=INK, va="top",
-                )  # fmt: skip
+            for (name, value), colour in zip(percentiles.items(), (INK, WARN, BAD), strict=False):
+                axes.axvline(value, color=colour, linewidth=1.4, linestyle=(0, (4, 3)), label=f"{name}  {value:.2f} ms")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, fontsize=9, ncols=3)
         axes.set_xlabel("milliseconds from request to answer")
         axes.set_ylabel("answers")
         return _svg(figure)

@@ -32,30 +32,36 @@ def ocs_command() -> list[str]:
     return [str(beside)] if beside.exists() else ["ocs"]
 
 
-def ocs(arguments: Sequence[str], config: Path, *, check: bool = True) -> str:
+def ocs(arguments: Sequence[str], config: Path) -> str:
     """Run one `ocs` command to its end; its standard output. Raises ServerError."""
-    command = [*ocs_command(), *arguments, "--config", str(config)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ServerError(f"{' '.join(command)}: {error}") from error
-    if check and done.returncode:
-        raise ServerError(
-            f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
-        )
+    done = _run(arguments, config)
+    if done.returncode:
+        raise ServerError(f"{_words(done)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
 def audit_books(config: Path) -> Mapping[str, Any]:
     """`ocs audit --json`; a broken invariant is in the answer, not an error here."""
-    text = ocs(["audit", "--json"], config, check=False)
+    done = _run(["audit", "--json"], config)
     try:
-        report = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ServerError(f"ocs audit --json gave no JSON: {text[:200]!r}") from error
+        report = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        report = None
     if not isinstance(report, dict):
-        raise ServerError("ocs audit --json gave no object")
+        raise ServerError(f"{_words(done)} ended with {done.returncode} and no JSON: {done.stderr.strip()}")
     return report
+
+
+def _run(arguments: Sequence[str], config: Path) -> subprocess.CompletedProcess[str]:
+    command = [*ocs_command(), *arguments, "--config", str(config)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServerError(f"{' '.join(command)}: {error}") from error
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(["ocs", *done.args[1:]])
 
 
 def free_port(preferred: int = 0) -> int:

@@ -112,6 +112,7 @@ class RedisConnection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._outgoing: list[bytes] = []
         self._flush_planned = False
+        self._loaded_at = 0.0
         self.ready = False
         self._closed = False
         self._lost = asyncio.Event()
@@ -177,6 +178,7 @@ class RedisConnection(asyncio.Protocol):
     def _take_answers(self) -> None:
         gets = self._reader.gets
         under_way = self._under_way
+        now = self._loop.time()
         while (answer := gets()) is not False:  # False means "not whole yet": RESP2 has no booleans
             if not under_way:
                 return
@@ -197,15 +199,18 @@ class RedisConnection(asyncio.Protocol):
             if isinstance(answer, hiredis.ReplyError):
                 self._take_error(request, answer)
             else:
-                self._metrics.round_trip(request.operation, self._loop.time() - request.sent)
+                self._metrics.round_trip(request.operation, now - request.sent)
                 request.give(answer)
 
     def _take_error(self, request: Request, error: hiredis.ReplyError) -> None:
         text = str(error)
         if text.startswith("NOSCRIPT"):
-            # Someone flushed the scripts: load them again, in order, before the repetition.
-            for script in self._scripts:
-                self._put(Request(script, lambda _: None, "load", self._loop.time() + CONNECT_TIMEOUT_S, -1, 0, 0))
+            # Someone flushed the scripts: load them again, in order, before the repetition. A request that was sent before the
+            # last loading went out misses nothing now.
+            if request.sent >= self._loaded_at:
+                self._loaded_at = self._loop.time()
+                for script in self._scripts:
+                    self._put(Request(script, lambda _: None, "load", self._loaded_at + CONNECT_TIMEOUT_S, -1, 0, 0))
             self._put(request)
         elif text.startswith(_ELSEWHERE):
             self._metrics.ledger_error("moved")
@@ -254,7 +259,8 @@ class RedisConnection(asyncio.Protocol):
                 pause = min(pause * 2, RECONNECT_MOST_S)
                 continue
             pause = RECONNECT_FIRST_S
-            self._resume()
+            if not self._lost.is_set():  # else it broke again in between
+                self._resume()
             await self._lost.wait()
 
     async def _connect(self) -> None:

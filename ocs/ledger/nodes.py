@@ -10,6 +10,8 @@ from typing import Any
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ocs.ledger.connection import RedisConnection, Request
@@ -24,6 +26,8 @@ REFRESH_PAUSE_S = 0.2
 """Least time between two looks at the cluster's slot map."""
 WATCH_S = 1.0
 """How often a cluster with an unreachable node is looked at again."""
+_ONCE = Retry(NoBackoff(), 0)
+"""We ask the next node instead: the library's own repetitions take seconds."""
 
 Address = str | tuple[str, int]
 
@@ -94,11 +98,16 @@ class Nodes:
         """A general client for one node, for rare questions; the caller closes it."""
         where = self._first if address is None else address
         if isinstance(where, str):
-            return redis.asyncio.Redis.from_url(self._url, socket_timeout=2)
+            return redis.asyncio.Redis.from_url(self._url, socket_timeout=2, retry=_ONCE)
         options: dict[str, Any] = dict(parse_url(self._url))
         options.pop("connection_class", None)
         options.update(
-            host=where[0], port=where[1], socket_timeout=2, socket_connect_timeout=2, ssl=self._tls is not None
+            host=where[0],
+            port=where[1],
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            ssl=self._tls is not None,
+            retry=_ONCE,
         )
         return redis.asyncio.Redis(**options)
 

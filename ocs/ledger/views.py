@@ -67,7 +67,7 @@ def account_view(account_id: str, document: bytes, *, now: int, month: int) -> A
 
 
 def _session_view(cursor: _Cursor) -> SessionView:
-    session_id, origin_host, context, started, deadline, _highest, services = cursor.take(7)
+    session_id, origin_host, context, started, deadline, _highest, _forgotten, services = cursor.take(8)
     reservations = [_reservation_view(cursor) for _ in range(services)]
     return SessionView(
         session_id=session_id,

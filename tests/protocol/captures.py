@@ -62,7 +62,9 @@ def requests(path: Path, command_code: int = 272) -> list[bytes]:
 
 
 def answers(path: Path, command_code: int = 272) -> list[bytes]:
-    return [frame for frame in frames(path) if not frame[4] & 0x80 and int.from_bytes(frame[5:8], "big") == command_code]
+    return [
+        frame for frame in frames(path) if not frame[4] & 0x80 and int.from_bytes(frame[5:8], "big") == command_code
+    ]
 
 
 def vectors() -> dict[str, bytes]:

@@ -57,7 +57,7 @@ def test_answers_decode_and_come_out_equal(path: Path) -> None:
     for frame in captures.answers(path):
         answer = decode_cca(frame, parse_header(frame))
         again = encode_cca(answer, parse_header(frame), answer.origin_host, answer.origin_realm)
-        assert decode_cca(again, parse_header(frame)) == answer
+        assert decode_cca(again, parse_header(again)) == answer
 
 
 @pytest.mark.parametrize("path", CAPTURES.values(), ids=CAPTURES)
@@ -67,7 +67,7 @@ def test_base_commands_decode(path: Path) -> None:
         header = parse_header(frame)
         if (header.command_code, header.is_request) in kinds and header.is_request:
             assert decode_request(frame, header).origin_host
-        assert render(frame).count("\n") > 2
+        assert render(frame).count("\n") > 1
 
 
 def test_an_ims_client_that_doubles_its_identity_and_hides_the_application_is_understood() -> None:
@@ -92,7 +92,7 @@ def test_a_gateway_says_where_and_how_much() -> None:
     assert bearer.tgpp_sgsn_mcc_mnc is not None and bearer.tgpp_sgsn_mcc_mnc.isdigit()
     assert [sub.subscription_id_type for sub in request.subscription_id].count(0) == 1
     used = decode_ccr(update, parse_header(update)).multiple_services_credit_control[0].used_service_unit
-    assert used[0].cc_total_octets
+    assert (used[0].cc_input_octets, used[0].cc_output_octets, used[0].cc_time) == (100_928, 99_600, 1)
     assert decode_ccr(last, parse_header(last)).termination_cause is not None
 
 

@@ -111,7 +111,10 @@ def their_row(avp: Avp) -> tuple[int, int, Any]:
     if avp.code in range(659, 665) and not avp.vendor_id:  # newer than its dictionary
         definition = BY_KEY[avp.code]
         if definition.kind is Kind.GROUPED:
-            rows = [(raw.code, 0, avp.payload[raw.payload : raw.stop].decode()) for raw in walk(avp.payload, 0, len(avp.payload))]
+            rows = [
+                (raw.code, 0, avp.payload[raw.payload : raw.stop].decode())
+                for raw in walk(avp.payload, 0, len(avp.payload))
+            ]
             return avp.code, 0, sorted(rows, key=repr)
     return avp.code, avp.vendor_id, their_value(avp)
 

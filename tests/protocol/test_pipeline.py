@@ -269,7 +269,9 @@ def test_the_application_may_stand_in_the_vendor_specific_group() -> None:
 
 
 def test_proxy_info_is_echoed_in_order_even_in_errors() -> None:
-    proxies = [encode_avp(284, 0, M, encode_avp(280, 0, M, host) + encode_avp(33, 0, M, b"x")) for host in (b"a", b"bb")]
+    proxies = [
+        encode_avp(284, 0, M, encode_avp(280, 0, M, host) + encode_avp(33, 0, M, b"x")) for host in (b"a", b"bb")
+    ]
     frame = put(*proxies)
     request = decode_ccr(frame, parse_header(frame))
     assert request.proxy_info == proxies

@@ -51,7 +51,7 @@ local open_sessions = 0
 for _ in pairs(acc.s) do open_sessions = open_sessions + 1 end
 if kind == 'I' or kind == 'E' then
   if open_sessions >= max_sessions and kind == 'I' then return refuse(5006, 'sessions') end
-  session = {o = origin, c = context, t = now, d = deadline, n = number, v = {}}
+  session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, v = {}}
   open_sessions = open_sessions + 1
 end
 
@@ -263,10 +263,18 @@ end
 outcome = pack(outcome)
 events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T'}
 plan_earlier(acc, KEYS[5], id)
+-- Answers live a quarter longer than they must, so that not every update has to prolong them.
+local prolong = not session or session.e < now + remember_s
+local live_s = remember_s + idiv(remember_s, 4)
+if session and prolong then session.e = now + live_s end
 redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[4], KEYS[3], events)
-redis.call('HSET', KEYS[2], field, outcome, 'a', id)
+if kind == 'I' then
+  redis.call('HSET', KEYS[2], field, outcome, 'a', id)
+  if code ~= 2001 then redis.call('HSET', KEYS[2], 'refused', '1') end
+else
+  redis.call('HSET', KEYS[2], field, outcome)
+end
 if kind == 'U' and number >= answers_kept then redis.call('HDEL', KEYS[2], 'U' .. (number - answers_kept)) end
-if kind == 'I' and code ~= 2001 then redis.call('HSET', KEYS[2], 'refused', '1') end
-redis.call('EXPIRE', KEYS[2], remember_s)
+if prolong then redis.call('EXPIRE', KEYS[2], live_s) end
 return {0, outcome}

@@ -9,7 +9,8 @@
 --   br            bars, comma separated           pk pp pe package, 1 = could not be paid, end of its period (0 = none)
 --   du            score of the account in the partition's due set (0 = not in it)
 --   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held
---   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number, v services}
+--   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number,
+--                 e when its answers are forgotten, v services}
 -- A session's service, by key: l label, p price terms, k bucket ids (comma separated, in order), x detail for the record,
 --   a {price id → {raw units used, units paid from credit}}, r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
 -- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
@@ -50,9 +51,9 @@ local function load(document)
   end
   local sessions = d[at]
   for _ = 1, sessions do
-    local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6]}
+    local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6], e = d[at + 7]}
     acc.s[d[at + 1]] = session
-    session.v, at = load_services(d, at + 7, d[at + 7])
+    session.v, at = load_services(d, at + 8, d[at + 8])
   end
   return acc
 end
@@ -95,8 +96,9 @@ local function save(acc)
   d[at] = 0
   for sid, session in pairs(acc.s) do
     count = count + 1
-    d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6] = sid, session.o, session.c, session.t, session.d, session.n
-    at = at + 7
+    d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7] = sid, session.o, session.c, session.t, session.d, session.n,
+      session.e
+    at = at + 8
     d[at] = 0
     at = save_services(d, at, session.v)
   end

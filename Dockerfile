@@ -1,0 +1,31 @@
+# The charging server and its simulator. Python 3.11 on Debian 12 is what the tests run on.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md ./
+COPY protocol protocol
+COPY ocs ocs
+COPY simulator simulator
+RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin ocs \
+    && install -d -o ocs -g ocs -m 700 /var/lib/ocs
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --find-links /wheels ocs
+# `ocs` looks for config/ocs.toml in its current folder. Mount your own over it.
+WORKDIR /opt/ocs
+COPY config config
+# Records and metrics; the ledger too, unless OCS_REDIS_URL names a Redis.
+ENV OCS_SERVER_DATA_DIR=/var/lib/ocs \
+    OCS_DIAMETER_LISTEN=0.0.0.0:3868 \
+    OCS_API_LISTEN=0.0.0.0:8080 \
+    OCS_METRICS_LISTEN=0.0.0.0:9464 \
+    PYTHONUNBUFFERED=1
+VOLUME /var/lib/ocs
+USER ocs
+EXPOSE 3868 8080 9464
+# Healthy: Redis answers and a worker is up; else /health gives 503 and this ends with 1.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+ENTRYPOINT ["ocs"]
+CMD ["serve"]

@@ -1,0 +1,55 @@
+# One word a task. `make` alone lists them. Everything runs in .venv, which is made on first use.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The part of the tests that needs no server and little time.
+FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint bench sim tools clean
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## the virtual environment with the project and its dependencies
+
+# The stamp is newer than pyproject.toml when what it lists is installed.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than 3.11: name another one, as in make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "make: $(PYTHON) cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup ## server, 2,000 accounts, a busy hour in half a minute, audit, out/report.html
+	@exec $(BIN)/ocs-sim demo
+
+test: setup tools lint ## everything: lint, types, import contracts, all tests
+	$(BIN)/pytest
+
+check: setup lint ## the fast part of it, for every change
+	$(BIN)/pytest -q $(FAST_TESTS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick or BENCH=--write-docs
+	@exec $(BIN)/python -m benchmarks $(BENCH)
+
+sim: setup ## the demo at a tenth of its speed: the busy hour in five minutes
+	@exec $(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html
+
+# redis-server, tshark and strace: what tests need besides Python.
+tools:
+	@.ci/tools
+
+clean: ## remove what make and the tests made, but for out/ and data/
+	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""Servers of this folder's tests: each test has a Redis of its own, since it kills it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.faults.harness import Serving
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(SYSTEM_REDIS, folder)
+    server.start()
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture
+def serving(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
+    """`ocs serve` on `own_redis`."""
+    server = Serving(tmp_path / "ocs", own_redis.url)
+    yield server
+    server.end()

@@ -1,0 +1,173 @@
+"""`ocs serve` on a Redis of its own, and the ledger's books read beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ocs.ledger.audit import AuditReport, audit
+from ocs.ledger.contract import AccountView, OutboxEvent
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.settings import LedgerSettings
+from ocs.processes import command_line
+from tests.faults.client import Client, connect
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 4
+MONTH = 202611
+CONFIG = """
+[diameter]
+listen = ["127.0.0.1:0"]
+[[peer]]
+origin_host = "pgw.example.net"
+realm = "example.net"
+[api]
+listen = "127.0.0.1:0"
+[metrics]
+listen = "127.0.0.1:0"
+[ledger]
+partitions = 4
+timeout_ms = 1000
+[server]
+workers = 1
+data_dir = "data"
+"""
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
+    return found
+
+
+class Serving:
+    """`ocs serve` in a folder of its own, one worker, healthy when this returns."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        (folder / "ocs.toml").write_text(CONFIG, encoding="utf-8")
+        self.log = (folder / "log").open("ab")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+        own = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from ocs.cli.main import run; run()", "serve", "--config", "ocs.toml"],
+            cwd=folder,
+            env={**kept, **own},
+            stderr=self.log,
+        )
+        try:
+            wait_for(lambda: self.health() == 200)
+        except BaseException:
+            self.end()
+            raise
+
+    def facts(self) -> dict[str, Any]:
+        path = self.folder / "data" / "server.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def health(self) -> int:
+        if not (facts := self.facts()):
+            return 0
+        try:
+            with urllib.request.urlopen(f"http://{facts['api']}/health", timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
+    def connect(self) -> Client:
+        host, port = self.facts()["diameter"][0].rsplit(":", 1)
+        return connect((host, int(port)))
+
+    def worker(self) -> int:
+        """Process id of the one worker, 0 while there is none."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        workers = [int(pid) for pid in children.split() if "ocs.worker" in " ".join(command_line(int(pid)))]
+        return workers[0] if workers else 0
+
+    def records(self) -> list[dict[str, Any]]:
+        paths = sorted((self.folder / "data" / "records").glob("*.jsonl"))
+        return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+        self.log.close()
+
+
+class Books:
+    """The ledger, looked at from beside the server."""
+
+    def __init__(self, url: str, partitions: int = PARTITIONS) -> None:
+        self.url = url
+        self.partitions = partitions
+
+    def ask(self, question: Callable[[RedisLedger], Awaitable[T]]) -> T:
+        async def asking() -> T:
+            ledger = await RedisLedger.connect(self.url, LedgerSettings(partitions=self.partitions, connections=1))
+            try:
+                return await question(ledger)
+            finally:
+                await ledger.close()
+
+        return asyncio.run(asking())
+
+    def open_account(self, msisdn: str, credit_micro_eur: int) -> str:
+        return self.ask(lambda ledger: open_account(ledger, msisdn, credit_micro_eur))
+
+    def view(self, account_id: str) -> AccountView:
+        found = self.ask(lambda ledger: ledger.read(account_id, now=int(time.time()), month=MONTH))
+        assert found is not None
+        return found
+
+    def audit(self) -> AuditReport:
+        return self.ask(lambda ledger: audit(ledger, now=int(time.time()), month=MONTH))
+
+
+async def open_account(ledger: RedisLedger, msisdn: str, credit_micro_eur: int) -> str:
+    return await ledger.open_account(
+        msisdn=msisdn,
+        imsi="29340" + msisdn[-10:],
+        credit_micro_eur=credit_micro_eur,
+        package=None,
+        now=int(time.time()),
+        month=MONTH,
+        entropy=int(msisdn),
+    )
+
+
+async def journal(ledger: RedisLedger) -> list[OutboxEvent]:
+    """Everything in the outbox; its sequence numbers must have no gaps."""
+    found: list[OutboxEvent] = []
+    for partition in range(ledger.partitions):
+        last = 0
+        while events := await ledger.outbox_read(partition, after=last, count=1000):
+            for event in events:
+                assert event.sequence == last + 1, "the journal has a gap"
+                last = event.sequence
+            found += events
+        assert last == await ledger.outbox_last(partition)
+    return found
+
+
+def balance(events: Sequence[OutboxEvent], account_id: str) -> int:
+    """The credit that the journal explains (invariant 5)."""
+    own = [event.body for event in events if event.body["a"] == account_id]
+    return sum(int(str(body.get("credit_in", 0))) - int(str(body.get("debit", 0))) for body in own)

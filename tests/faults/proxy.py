@@ -1,0 +1,73 @@
+"""A TCP proxy before Redis that can hold back what Redis answers: Redis has done the work and nobody hears of it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+
+class Proxy:
+    """Listens on a port of its own; threads pass the octets on."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.upstream_port = upstream_port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.marker = b""
+        self.held = threading.Event()
+        """Redis answered a request that carries the marker; the answer was swallowed."""
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def hold_answers_to(self, marker: bytes) -> None:
+        """From now on: after a request with these octets nothing more comes back on its connection."""
+        self.held.clear()
+        self.marker = marker
+
+    def let_pass(self) -> None:
+        self.marker = b""
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            upstream = socket.create_connection(("127.0.0.1", self.upstream_port))
+            self._sockets += [client, upstream]
+            mute = threading.Event()
+            threading.Thread(target=self._requests, args=(client, upstream, mute), daemon=True).start()
+            threading.Thread(target=self._answers, args=(upstream, client, mute), daemon=True).start()
+
+    def _requests(self, client: socket.socket, upstream: socket.socket, mute: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                if self.marker and self.marker in data:
+                    mute.set()
+                upstream.sendall(data)
+        _end(upstream)
+
+    def _answers(self, upstream: socket.socket, client: socket.socket, mute: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := upstream.recv(65536):
+                if mute.is_set():
+                    self.held.set()
+                else:
+                    client.sendall(data)
+        _end(client)
+
+    def close(self) -> None:
+        self.listener.close()
+        for each in self._sockets:
+            _end(each)
+            each.close()
+
+
+def _end(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,142 @@
+"""A worker dies between the ledger and the answer: the request is repeated and charged once (invariant 4)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocs.processes import is_alive
+from tests.conftest import RedisServer
+from tests.faults.client import data_request
+from tests.faults.harness import Books, Serving, wait_for
+from tests.faults.proxy import Proxy
+
+MSISDN = "38668100001"
+SESSION = "pgw.example.net;1;killed"
+MB = 1024 * 1024
+PRICE_PER_MB = 6_900
+CREDIT = 10_000_000
+
+
+@pytest.fixture
+def proxy(own_redis: RedisServer) -> Iterator[Proxy]:
+    proxy = Proxy(own_redis.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def behind_proxy(tmp_path: Path, proxy: Proxy) -> Iterator[Serving]:
+    server = Serving(tmp_path / "ocs", proxy.url)
+    yield server
+    server.end()
+
+
+def test_a_request_whose_answer_died_with_its_worker_is_charged_once(
+    own_redis: RedisServer, proxy: Proxy, behind_proxy: Serving
+) -> None:
+    books = Books(own_redis.url)
+    account_id = books.open_account(MSISDN, CREDIT)
+    client = behind_proxy.connect()
+    assert client.ask(data_request(MSISDN, SESSION, 1, 0, want=20 * MB)).granted_octets == 20 * MB
+
+    # The script runs in Redis; its answer is held back; the worker that waits for it is killed.
+    update = data_request(MSISDN, SESSION, 2, 1, used=7 * MB, want=30 * MB)
+    proxy.hold_answers_to(SESSION.encode())
+    client.send(update)
+    assert proxy.held.wait(10)
+    killed = behind_proxy.worker()
+    os.kill(killed, signal.SIGKILL)
+    with pytest.raises(OSError):
+        client.receive(0)
+    client.close()
+    proxy.let_pass()
+    after_kill = books.view(account_id)
+    assert after_kill.credit_micro_eur == CREDIT - 7 * PRICE_PER_MB, "it was charged"
+    wait_for(lambda: not is_alive(killed) and behind_proxy.worker() not in (0, killed))
+
+    # The peer comes back and repeats what was not answered, with the T flag.
+    client = behind_proxy.connect()
+    answer = client.ask(update, retransmitted=True)
+    assert (answer.result_code, answer.granted_octets) == (2001, 30 * MB)
+    assert books.view(account_id) == after_kill, "the repetition changed nothing"
+    again = client.ask(update, retransmitted=True)
+    assert again.message == answer.message, "each repetition gets the same answer"
+
+    # The session goes on to its end.
+    assert client.ask(data_request(MSISDN, SESSION, 2, 2, used=3 * MB, want=MB)).granted_octets == MB
+    assert client.ask(data_request(MSISDN, SESSION, 3, 3, used=MB)).result_code == 2001
+    client.close()
+    view = books.view(account_id)
+    spent = 11 * PRICE_PER_MB
+    assert (view.credit_micro_eur, view.spent_micro_eur, view.held_micro_eur) == (CREDIT - spent, spent, 0)
+    assert view.sessions == ()
+    assert books.audit().ok
+
+    wait_for(lambda: len(behind_proxy.records()) == 5)
+    charges = [record for record in behind_proxy.records() if record["kind"] == "charge"]
+    assert [(r["request_type"], r["request_number"], r["debit_micro_eur"]) for r in charges] == [
+        ("I", 0, 0),
+        ("U", 1, 7 * PRICE_PER_MB),
+        ("U", 2, 3 * PRICE_PER_MB),
+        ("T", 3, PRICE_PER_MB),
+    ]
+    movements = [r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in behind_proxy.records()]
+    assert sum(movements) == view.credit_micro_eur
+
+
+def test_a_request_that_never_reached_redis_is_charged_by_its_repetition(
+    own_redis: RedisServer, serving: Serving
+) -> None:
+    """The other side of the ambiguity: the worker dies before its script runs."""
+    books = Books(own_redis.url)
+    account_id = books.open_account(MSISDN, CREDIT)
+    client = serving.connect()
+    assert client.ask(data_request(MSISDN, SESSION, 1, 0, want=20 * MB)).result_code == 2001
+    killed = serving.worker()
+    os.kill(killed, signal.SIGSTOP)
+    update = data_request(MSISDN, SESSION, 2, 1, used=7 * MB, want=30 * MB)
+    client.send(update)
+    os.kill(killed, signal.SIGKILL)
+    client.close()
+    assert books.view(account_id).credit_micro_eur == CREDIT
+    wait_for(lambda: not is_alive(killed))
+    client = serving.connect()
+    answer = client.ask(update, retransmitted=True)
+    assert (answer.result_code, answer.granted_octets) == (2001, 30 * MB)
+    client.close()
+    assert books.view(account_id).credit_micro_eur == CREDIT - 7 * PRICE_PER_MB
+    assert books.audit().ok
+
+
+def test_the_journal_explains_the_balance_whatever_the_worker_did(own_redis: RedisServer, tmp_path: Path) -> None:
+    """Several sessions, the worker killed at any point, each request repeated until it is answered."""
+    server = Serving(tmp_path / "ocs", own_redis.url)
+    books = Books(own_redis.url)
+    account_id = books.open_account(MSISDN, CREDIT)
+    try:
+        client = server.connect()
+        for session in range(3):
+            name = f"{SESSION};{session}"
+            for number in range(4):
+                kind = 1 if number == 0 else 2
+                request = data_request(MSISDN, name, kind, number, used=number * MB, want=5 * MB)
+                if number == 2:
+                    client.send(request)
+                    os.kill(server.worker(), signal.SIGKILL)
+                    client.close()
+                    client = server.connect()
+                assert client.ask(request, retransmitted=number == 2).granted_octets == 5 * MB
+            assert client.ask(data_request(MSISDN, name, 3, 4)).result_code == 2001
+        client.close()
+    finally:
+        server.end()
+    view = books.view(account_id)
+    assert view.credit_micro_eur == CREDIT - 3 * 6 * PRICE_PER_MB
+    assert books.audit().ok
+    records = server.records()
+    assert sum(r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in records) == view.credit_micro_eur

@@ -1,0 +1,100 @@
+"""The demo with a small scenario, against the real server: started, provisioned, played, audited, reported, stopped; twice."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from simulator.demo import DemoOptions, run_demo
+from simulator.server_process import ServerError, free_port
+
+ROOT = Path(__file__).parents[2]
+SMALL = Path(__file__).with_name("small.toml")
+CAPTURE = ROOT / "tests/data/pgw-open5gs-gy.pcap"
+
+
+def options(folder: Path) -> DemoOptions:
+    return DemoOptions(
+        folder / "demo", folder / "report.html", str(SMALL), 1, None, ROOT / "config/catalogue.toml", CAPTURE
+    )
+
+
+def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
+    for _ in range(2):
+        out = io.StringIO()
+        assert run_demo(options(tmp_path), Console(file=out, width=160)), out.getvalue()
+        assert "0 unanswered" in out.getvalue()
+        assert "3 captured requests, 0 unanswered" in out.getvalue()
+        assert " 0 differences" in out.getvalue()
+        assert "the books are right" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
+    """Ctrl-C in the middle: exit status 1, and every process whose command line names the demo's folder is gone."""
+    command = [
+        sys.executable,
+        "-m",
+        "simulator.cli",
+        "demo",
+        "--folder",
+        str(tmp_path / "demo"),
+        "--scenario",
+        str(SMALL),
+    ]
+    demo = subprocess.Popen(
+        [*command, "--report", str(tmp_path / "r.html")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert demo.stdout is not None
+    with demo.stdout as lines:
+        for line in lines:
+            if line.startswith("playing"):
+                break
+        time.sleep(0.5)
+        demo.send_signal(signal.SIGINT)
+        demo.wait(30)
+    assert demo.returncode == 1
+    deadline = time.monotonic() + 5
+    while (left := _naming(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "precious").touch()
+    with pytest.raises(ServerError, match="name another folder"):
+        run_demo(options(tmp_path), Console(file=io.StringIO()))
+    assert (tmp_path / "demo" / "precious").exists()
+
+
+def test_a_preferred_port_is_taken_only_when_free() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) not in (0, port)
+    assert free_port(port) == port
+
+
+def _naming(text: str) -> list[str]:
+    """Command lines of other processes that contain `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            except OSError:
+                continue
+            if text in line:
+                found.append(line)
+    return found

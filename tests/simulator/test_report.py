@@ -1,0 +1,111 @@
+"""The report and the summaries: made from a run's numbers, whole, with nothing to load from elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from simulator.outside_audit import OutsideAudit
+from simulator.report import write_report
+from simulator.show import Progress, print_outcome
+from simulator.summary import RunOutcome, eur, human_units, summarise_run
+from simulator.tally import SessionReport, Tally, UsedService
+
+MADE_AT = datetime.datetime(2026, 11, 22, 17, 0, tzinfo=datetime.UTC)
+
+
+def outcome() -> RunOutcome:
+    tally = Tally(answered=600, repeats=6, lost_on_purpose=6)
+    for minute in range(60):
+        for service, kind, count in (("data", "U", 6), ("voice", "I", 2), ("sms", "E", 2)):
+            tally.requests[service, kind] += count
+            tally.timeline[minute, service] += count
+    for milliseconds in range(1, 601):
+        tally.latencies.add(milliseconds / 10_000)
+    tally.results.update({2001: 580, 4012: 20})
+    tally.service_results.update({("data", 2001): 400, ("sms", 4012): 20})
+    tally.used.update({("data", "home"): 164_600_000_000, ("voice", "home"): 76_000, ("sms", "home"): 120})
+    tally.blocked.update({(3, "zero"): 4, (30, "zero"): 10, (44, "limit"): 6})
+    tally.blocked_accounts.update({"38668100001": "zero", "38668100002": "limit"})
+    tally.sessions.append(
+        SessionReport("s", "data", "", "", "", "", False, 0.0, services=[UsedService("data", 100, 5)])
+    )
+    audit = OutsideAudit(sessions=1, services_compared=1, records=9)
+    audit.charged_by_service.update({"voice": 12_345_678})
+    made = RunOutcome(summarise_run(tally, scenario="busy <hour>", seed=1, speed=120.0, wall_s=30.0), tally, audit)
+    made.books = {"accounts": 2000}
+    made.money = {"paid_in": 38_898_620_000, "left": 19_591_190_000, "held": 2_190_000, "spent": 19_305_240_000,
+                  "refunded": 0, "expired": 0}  # fmt: skip
+    return made
+
+
+def test_the_report_is_one_whole_page(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "report.html"
+    write_report(outcome(), path, made_at=MADE_AT)
+    page = path.read_text("utf-8")
+    assert page.count("<svg") == 5
+    assert "busy &lt;hour&gt;" in page
+    assert "38,898.62 EUR = 19,591.19 + 2.19 + 19,305.24" in page
+    assert "the books are right" in page
+    assert not re.search(r'(?:src|href)="https?:', page)
+
+
+def test_a_bad_run_says_so(tmp_path: Path) -> None:
+    bad = outcome()
+    assert bad.ok
+    assert bad.audit is not None
+    bad.audit.wrong("s service 100: 5 units reported as used, 6 recorded")
+    assert not bad.ok
+    write_report(bad, tmp_path / "report.html", made_at=MADE_AT)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "something is wrong" in page
+    assert "5 units reported as used, 6 recorded" in page
+
+
+def test_an_empty_run_can_be_reported_too(tmp_path: Path) -> None:
+    tally = Tally()
+    empty = RunOutcome(summarise_run(tally, scenario="nothing", seed=1, speed=1.0, wall_s=0.0), tally)
+    write_report(empty, tmp_path / "report.html", made_at=MADE_AT)
+
+
+def test_unanswered_requests_and_unequal_repeats_make_a_run_bad() -> None:
+    for field in ("unanswered", "unequal_repeats"):
+        tally = Tally(**{field: 1})
+        assert not RunOutcome(summarise_run(tally, scenario="x", seed=1, speed=1.0, wall_s=1.0), tally).ok
+
+
+def test_the_summary_for_people_and_for_programs() -> None:
+    out = io.StringIO()
+    print_outcome(Console(file=out, width=200), outcome())
+    text = out.getvalue()
+    assert "0 unanswered, 6 repeated with T" in text
+    assert "12.35 EUR" in text
+    found = json.loads(json.dumps(outcome().summary.as_json()))
+    assert (found["requests"], found["result_codes"]) == (600, {"2001": 580, "4012": 20})
+
+
+def test_live_progress_draws() -> None:
+    class FakeEngine:
+        tally = outcome().tally
+        progress = 0.5
+
+        class clock:  # noqa: N801 - stands for an attribute
+            now_s = staticmethod(lambda: 1800.0)
+
+    out = io.StringIO()
+    with Progress(Console(file=out, force_terminal=True, width=160), FakeEngine(), "busy hour") as update:  # type: ignore[arg-type]
+        update()
+    assert "CCR/s" in out.getvalue()
+    assert "30:00 simulated" in out.getvalue()
+
+
+def test_units_for_people() -> None:
+    assert human_units("data", 164_600_000_000) == "153.3 GB"
+    assert human_units("voice", 75_900) == "21 h 05 min"
+    assert human_units("sms", 2358) == "2,358 messages"
+    assert [eur(amount) for amount in (0, 1_234_560_000, -5_000, 4_999)] == ["0.00", "1,234.56", "-0.01", "0.00"]
