@@ -35,7 +35,7 @@ def traffic(tally: Tally) -> str:
     """Requests per simulated minute, stacked by service."""
     with matplotlib.rc_context(RC):
         figure, axes = _axes(7.6, 3.1)
-        minutes = list(range(max((minute for minute, _ in tally.timeline), default=0) + 1))
+        minutes = _whole_minutes(tally)
         services = [name for name in COLOURS if any(service == name for _, service in tally.timeline)]
         rows = [[tally.timeline[minute, service] for minute in minutes] for service in services]
         if rows:
@@ -148,6 +148,13 @@ def money(totals: Mapping[str, int]) -> str:
         axes.tick_params(axis="y", labelcolor=INK)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f} €")
         return _svg(figure)
+
+
+def _whole_minutes(tally: Tally) -> list[int]:
+    """Minutes with traffic, without a last one that is hardly begun (its few requests would look like a fall)."""
+    last = max((minute for minute, _ in tally.timeline), default=0)
+    totals = [sum(count for (at, _), count in tally.timeline.items() if at == minute) for minute in (last - 1, last)]
+    return list(range(last if last and totals[1] * 5 < totals[0] else last + 1))
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:

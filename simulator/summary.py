@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from simulator.outside_audit import OutsideAudit
 from simulator.stats import LatencySummary, summarise
@@ -123,7 +123,11 @@ def summarise_run(tally: Tally, *, scenario: str, seed: int, speed: float, wall_
 
 
 def audit_json(audit: OutsideAudit) -> dict[str, object]:
-    return {**asdict(audit), "ok": audit.ok}
+    """Every field by its name; counters become plain tables (`asdict` would count their items)."""
+    values = {one.name: getattr(audit, one.name) for one in fields(audit)}
+    return {"ok": audit.ok} | {
+        name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()
+    }
 
 
 def human_units(service: str, units: int) -> str:

@@ -177,7 +177,7 @@ def their_avp(definition: Definition, group: Codec[Any] | None, value: Any) -> A
 @given(CCRS)
 @few
 def test_what_python_diameter_writes_we_read(request: CreditControlRequest) -> None:
-    request.proxy_info = []
+    request.proxy_info, request.subscription_id_extension = [], []  # not in its dictionary
     body = b"".join(avp.as_bytes() for avp in built_by_them(_CCR, request))
     frame = build(body, 0xC0, 272, 4, 1, 2)
     read = decode_ccr(frame, parse_header(frame))

@@ -13,7 +13,7 @@ from rich.console import Console
 from simulator.outside_audit import OutsideAudit
 from simulator.report import write_report
 from simulator.show import Progress, print_outcome
-from simulator.summary import RunOutcome, eur, human_units, summarise_run
+from simulator.summary import RunOutcome, audit_json, eur, human_units, summarise_run
 from simulator.tally import SessionReport, Tally, UsedService
 
 MADE_AT = datetime.datetime(2026, 11, 22, 17, 0, tzinfo=datetime.UTC)
@@ -87,6 +87,10 @@ def test_the_summary_for_people_and_for_programs() -> None:
     assert "12.35 EUR" in text
     found = json.loads(json.dumps(outcome().summary.as_json()))
     assert (found["requests"], found["result_codes"]) == (600, {"2001": 580, "4012": 20})
+    made = outcome().audit
+    assert made is not None
+    checked = json.loads(json.dumps(audit_json(made)))
+    assert (checked["ok"], checked["charged_by_service"]) == (True, {"voice": 12_345_678})
 
 
 def test_live_progress_draws() -> None:

@@ -1,0 +1,110 @@
+"""The ledger's connection to Redis: what is late, too much, or cut off is answered as unavailable, once, and nothing is applied twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import redis
+
+from ocs.ledger.contract import ChargeOutcome, LedgerUnavailable
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.settings import LedgerSettings
+from tests.conftest import RedisServer
+from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, empty_ledger, open_account, request, service
+
+
+async def test_a_silent_redis_is_unavailable_in_time_and_the_repetition_is_charged_once(redis_7: RedisServer) -> None:
+    async with empty_ledger(redis_7.url, timeout_ms=200, connections=1) as ledger:
+        account_id = await open_account(ledger)
+        await charge(ledger, request(account_id, "I", 0, service(want=10 * MB)))
+        with redis.Redis(port=redis_7.port) as client:
+            client.execute_command("CLIENT", "PAUSE", 700, "ALL")
+        asked = request(account_id, "U", 1, service(used=4 * MB, want=10 * MB))
+        started = time.monotonic()
+        assert isinstance(await attempt(ledger, asked), LedgerUnavailable)
+        assert 0.15 < time.monotonic() - started < 0.6
+        end = time.monotonic() + 5
+        while isinstance(outcome := await attempt(ledger, asked), LedgerUnavailable):
+            assert time.monotonic() < end
+        assert outcome.code == 2001
+        found = await ledger.read(account_id, **WHEN)
+        assert found is not None and found.credit_micro_eur == 20 * EUR - 27_600
+
+
+async def test_each_request_is_answered_once_when_too_many_wait(redis_7: RedisServer) -> None:
+    async with empty_ledger(redis_7.url, max_waiting=5, connections=1) as ledger:
+        account_id = await open_account(ledger)
+        asked = [request(account_id, "I", 0, service(want=MB), sid=f"s;{n}") for n in range(12)]
+        outcomes = await asyncio.gather(*(attempt(ledger, each) for each in asked))
+        taken = [outcome for outcome in outcomes if isinstance(outcome, ChargeOutcome)]
+        refused = [outcome for outcome in outcomes if isinstance(outcome, LedgerUnavailable)]
+        assert (len(taken), len(refused)) == (5, 7)
+        assert "too many" in str(refused[0])
+        assert all(outcome.code == 2001 for outcome in taken)
+        # There is room again at once.
+        assert (await charge(ledger, asked[-1])).code == 2001
+
+
+async def test_connections_cut_under_load_repeat_by_key(redis_7: RedisServer) -> None:
+    """CLIENT KILL in the midst of it: what was under way is sent again and applied once."""
+    async with empty_ledger(redis_7.url) as ledger:
+        account_ids = [await open_account(ledger, n) for n in range(10)]
+
+        async def session(account_id: str) -> None:
+            for number in range(20):
+                kind = "I" if number == 0 else "U" if number < 19 else "T"
+                used, want = (0 if kind == "I" else MB), (None if kind == "T" else 2 * MB)
+                asked = request(account_id, kind, number, service(used=used, want=want), sid=account_id)
+                assert (await charge(ledger, asked)).code == 2001
+
+        async with asyncio.TaskGroup() as group:
+            for account_id in account_ids:
+                group.create_task(session(account_id))
+            with redis.Redis(port=redis_7.port) as client:
+                for _ in range(4):
+                    await asyncio.sleep(0.01)
+                    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        for account_id in account_ids:
+            found = await ledger.read(account_id, **WHEN)
+            assert found is not None and found.credit_micro_eur == 20 * EUR - 19 * 6_900
+
+
+async def test_a_closed_ledger_answers_what_waits(redis_7: RedisServer) -> None:
+    async with empty_ledger(redis_7.url) as ledger:
+        account_id = await open_account(ledger)
+        second = await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4, connections=1))
+        with redis.Redis(port=redis_7.port) as client:
+            client.execute_command("CLIENT", "PAUSE", 300, "ALL")
+        waiting = asyncio.create_task(attempt(second, request(account_id, "I", 0, service(want=MB))))
+        await asyncio.sleep(0.05)
+        await second.close()
+        outcome = await waiting
+        assert isinstance(outcome, LedgerUnavailable) and "closed" in str(outcome)
+
+
+async def test_replicas_that_do_not_have_the_write_make_it_unavailable(redis_7: RedisServer) -> None:
+    """Durability "replicated" with no replica: nothing can be promised. What was done is remembered all the same."""
+    async with empty_ledger(redis_7.url) as ledger:
+        account_id = await open_account(ledger)
+        strict = await RedisLedger.connect(
+            redis_7.url, LedgerSettings(partitions=4, connections=1, durability="replicated", timeout_ms=150)
+        )
+        asked = request(account_id, "I", 0, service(want=MB))
+        assert isinstance(await attempt(strict, asked), LedgerUnavailable)
+        await strict.close()
+        assert (await charge(ledger, asked)).duplicate
+
+
+async def test_a_redis_that_stores_less_than_promised_is_named(
+    redis_7: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis(port=redis_7.port) as client:
+        client.config_set("appendfsync", "no")
+        try:
+            ledger = await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4, connections=1))
+            await ledger.close()
+        finally:
+            client.config_set("appendfsync", "always")
+    assert "appendfsync no" in caplog.text and "needs appendonly yes, appendfsync always" in caplog.text

@@ -1,0 +1,527 @@
+"""The ledger's operations on each kind of Redis: Redis 7, Redis 6.2, a cluster of three masters. Contract: ocs/ledger/contract.py."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ocs.ledger.audit import audit
+from ocs.ledger.contract import (
+    ANSWERS_KEPT_PER_SESSION,
+    DEFAULT_LIMIT_MICRO_EUR,
+    MAX_INTEGER,
+    MAX_SERVICES_PER_SESSION,
+    MAX_SESSIONS_PER_ACCOUNT,
+    AccountView,
+    LedgerError,
+)
+from ocs.ledger.redis_ledger import RedisLedger
+from tests.ocs.ledger.books import (
+    DATA,
+    EUR,
+    IMSI,
+    MB,
+    MONTH,
+    MSISDN,
+    NOW,
+    PACKAGE,
+    SMS,
+    VOICE,
+    WHEN,
+    charge,
+    empty_ledger,
+    journal,
+    keys_of,
+    open_account,
+    request,
+    service,
+)
+
+UNKNOWN = "01-00000000000000ff"
+PACKAGES = [PACKAGE]
+
+
+@pytest.fixture
+async def ledger(redis_url: str) -> AsyncIterator[RedisLedger]:
+    async with empty_ledger(redis_url) as ledger:
+        yield ledger
+
+
+async def view(ledger: RedisLedger, account_id: str, now: int = NOW, month: int = MONTH) -> AccountView:
+    found = await ledger.read(account_id, now=now, month=month)
+    assert found is not None
+    return found
+
+
+async def refused(code: str, work: Any) -> None:
+    with pytest.raises(LedgerError) as error:
+        await work
+    assert error.value.code == code
+
+
+def top_up(ledger: RedisLedger, account_id: str, amount: int, reference: str, **more: Any) -> Any:
+    rest = {"packages": PACKAGES, **WHEN, **more}
+    return ledger.top_up(account_id, amount_micro_eur=amount, reference=reference, **rest)
+
+
+# -- opening
+
+
+async def test_open_account(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, credit=10 * EUR, package=PACKAGE)
+    found = await view(ledger, account_id)
+    assert (found.state, found.msisdn, found.imsi) == ("active", MSISDN, IMSI)
+    assert (found.credit_micro_eur, found.paid_in_micro_eur, found.spent_micro_eur) == (7 * EUR, 10 * EUR, 3 * EUR)
+    assert (found.package, found.package_pending, found.period_end) == ("SMALL", False, NOW + 5_000)
+    assert found.limit_micro_eur == DEFAULT_LIMIT_MICRO_EUR and found.spent_month_micro_eur == 0
+    assert [(b.id, b.left, b.held) for b in found.buckets] == [("SMALL.data", 20 * MB, 0)]
+    assert await ledger.find_subscriber("m" + MSISDN) == account_id
+    assert await ledger.find_subscriber("i" + IMSI) == account_id
+    assert await ledger.find_subscriber("m38699") is None
+    assert MSISDN not in account_id and IMSI not in account_id
+    assert [event["k"] for event in await journal(ledger)] == ["opened", "package"]
+    assert await ledger.count_accounts() == 1
+
+
+async def test_open_is_refused_whole(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    assert await open_account(ledger) == account_id, "the same opening again is no second account"
+    await refused("exists", open_account(ledger, entropy=99))
+    # The number is taken: the IMSI that came with it stays free.
+    fresh = {"imsi": "293409999999999", "credit_micro_eur": 0, "package": None, "entropy": 7, **WHEN}
+    await refused("exists", ledger.open_account(msisdn=MSISDN, **fresh))
+    assert await ledger.find_subscriber("i293409999999999") is None
+    # The IMSI is taken.
+    await refused("exists", ledger.open_account(msisdn="38668199999", **{**fresh, "imsi": IMSI}))
+    assert await ledger.find_subscriber("m38668199999") is None
+    assert await ledger.find_subscriber("i" + IMSI) == account_id
+    # HOT-ACC-7 holds for the opening credit too; amounts must be exact in Redis.
+    await refused("ceiling", open_account(ledger, 1, credit=200 * EUR + 1))
+    await refused("range", open_account(ledger, 1, credit=-1))
+    await refused("range", open_account(ledger, 1, credit=MAX_INTEGER + 1))
+    assert await ledger.find_subscriber("i" + str(int(IMSI) + 1)) is None
+    assert await ledger.count_accounts() == 1
+    await open_account(ledger, 1, credit=200 * EUR)
+
+
+async def test_an_imsi_claimed_by_an_account_that_never_came_to_be_is_free(ledger: RedisLedger) -> None:
+    """A crash between the claim and the opening: the next opening takes the IMSI over."""
+    await ledger._claim_imsi(IMSI, UNKNOWN)
+    assert await ledger.find_subscriber("i" + IMSI) == UNKNOWN
+    account_id = await open_account(ledger)
+    assert await ledger.find_subscriber("i" + IMSI) == account_id
+
+
+# -- money in
+
+
+async def test_top_up_once_per_reference(ledger: RedisLedger) -> None:
+    account_id, other = await open_account(ledger), await open_account(ledger, 1)
+    assert await top_up(ledger, account_id, 5 * EUR, "voucher-1") is True
+    assert await top_up(ledger, account_id, 5 * EUR, "voucher-1") is False
+    assert (await view(ledger, account_id)).credit_micro_eur == 25 * EUR
+    await refused("reference", top_up(ledger, account_id, 6 * EUR, "voucher-1"))
+    await refused("reference", top_up(ledger, other, 5 * EUR, "voucher-1"))
+    assert (await view(ledger, other)).credit_micro_eur == 20 * EUR
+    assert [e["ref"] for e in await journal(ledger) if e["k"] == "topup"] == ["voucher-1"]
+
+
+async def test_top_up_to_the_ceiling_and_not_beyond(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await refused("ceiling", top_up(ledger, account_id, 180 * EUR + 1, "a"))
+    assert await top_up(ledger, account_id, 180 * EUR, "b") is True
+    await refused("ceiling", top_up(ledger, account_id, 1, "c"))
+    assert (await view(ledger, account_id)).credit_micro_eur == 200 * EUR
+    for amount in (0, -1, MAX_INTEGER + 1):
+        await refused("range", top_up(ledger, account_id, amount, "d"))
+    await refused("unknown", top_up(ledger, UNKNOWN, 1, "e"))
+    await refused("unknown", top_up(ledger, "no account", 1, "f"))
+    await refused("unknown", top_up(ledger, "99-0000000000000001", 1, "g"))
+
+
+async def test_top_up_makes_an_inactive_account_active(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    later = NOW + 91 * 86_400
+    assert (await view(ledger, account_id, now=later)).state == "inactive"
+    await top_up(ledger, account_id, EUR, "again", now=later)
+    assert (await view(ledger, account_id, now=later)).state == "active"
+    assert (await view(ledger, account_id)).active_until == later + 90 * 86_400
+
+
+# -- packages
+
+
+async def test_activate_package(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, credit=4 * EUR)
+    rest = {"package": PACKAGE, **WHEN}
+    assert await ledger.activate_package(account_id, reference="one", **rest) is True
+    assert await ledger.activate_package(account_id, reference="one", **rest) is False
+    await refused("credit", ledger.activate_package(account_id, reference="two", **rest))
+    found = await view(ledger, account_id)
+    assert (found.credit_micro_eur, found.package, found.spent_month_micro_eur) == (EUR, "SMALL", 0)
+    await refused("unknown", ledger.activate_package(UNKNOWN, reference="one", **rest))
+    await ledger.set_state(account_id, state="blocked", **WHEN)
+    await refused("state", ledger.activate_package(account_id, reference="three", **rest))
+
+
+async def test_a_new_package_drops_what_was_reserved_on_the_old(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, package=PACKAGE)
+    await charge(ledger, request(account_id, "I", 0, service(want=5 * MB, buckets=("SMALL.data",))))
+    assert (await view(ledger, account_id)).buckets[0].held == 5 * MB
+    await ledger.activate_package(account_id, package=PACKAGE, reference="anew", **WHEN)
+    found = await view(ledger, account_id)
+    assert (found.buckets[0].left, found.buckets[0].held) == (20 * MB, 0)
+    # The use that is reported for the old grant is paid by the new units: nothing is lost, nothing is negative.
+    await charge(ledger, request(account_id, "T", 1, service(used=5 * MB, buckets=("SMALL.data",))))
+    assert (await view(ledger, account_id)).buckets[0].left == 15 * MB
+    assert (await audit(ledger, **WHEN)).ok
+
+
+async def test_sweep_renews_or_ends_a_package(ledger: RedisLedger) -> None:
+    rich, poor = await open_account(ledger, package=PACKAGE), await open_account(ledger, 1, 4 * EUR, package=PACKAGE)
+    end = NOW + 5_000
+
+    async def due(now: int) -> set[str]:
+        found: set[str] = set()
+        for partition in range(ledger.partitions):
+            found.update(await ledger.due(partition, now=now, count=10))
+        return found
+
+    assert await due(end - 1) == set()
+    assert await due(end) == {rich, poor}
+    for account_id in (rich, poor):
+        await ledger.sweep(account_id, packages=PACKAGES, now=end, month=MONTH)
+    found = await view(ledger, rich, now=end)
+    assert (found.credit_micro_eur, found.period_end) == (14 * EUR, end + 5_000)
+    found = await view(ledger, poor, now=end)
+    assert (found.credit_micro_eur, found.package_pending, found.buckets) == (EUR, True, ())
+    assert await due(end + 4_999) == set()
+    # A top-up that covers the price renews it (HOT-PKG-2).
+    await top_up(ledger, poor, EUR, "too little", now=end)
+    assert (await view(ledger, poor)).package_pending
+    await top_up(ledger, poor, EUR, "enough", now=end)
+    found = await view(ledger, poor)
+    assert (found.credit_micro_eur, found.package_pending, found.buckets[0].left) == (0, False, 20 * MB)
+    await ledger.sweep(UNKNOWN, packages=PACKAGES, **WHEN)  # an account that is gone is no error
+
+
+async def test_a_charge_after_the_period_renews_first(ledger: RedisLedger) -> None:
+    """The sweeper is late: no use may fall between two periods."""
+    account_id = await open_account(ledger, package=PACKAGE)
+    late = NOW + 5_001
+    outcome = await charge(
+        ledger, request(account_id, "I", 0, service(want=MB, buckets=("SMALL.data",)), now=late, deadline=late + 9)
+    )
+    assert (outcome.code, outcome.credit_micro_eur) == (2001, 14 * EUR)
+    assert (await view(ledger, account_id)).period_end == NOW + 10_000
+
+
+# -- changes
+
+
+async def test_changes_and_their_events(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await ledger.set_limit(account_id, limit_micro_eur=50 * EUR, **WHEN)
+    assert (await view(ledger, account_id)).limit_micro_eur == 50 * EUR
+    await ledger.set_limit(account_id, limit_micro_eur=None, **WHEN)
+    assert (await view(ledger, account_id)).limit_micro_eur is None
+    await ledger.set_bars(account_id, bars=["roaming", "data", "data"], **WHEN)
+    assert (await view(ledger, account_id)).bars == ("data", "roaming")
+    await ledger.set_state(account_id, state="blocked", **WHEN)
+    assert (await view(ledger, account_id)).state == "blocked"
+    assert [event["k"] for event in await journal(ledger)] == ["opened", "limit", "limit", "bars", "state"]
+    await refused("range", ledger.set_limit(account_id, limit_micro_eur=-1, **WHEN))
+    await refused("range", ledger.set_state(account_id, state="terminated", **WHEN))
+    await refused("unknown", ledger.set_bars(UNKNOWN, bars=[], **WHEN))
+    assert await ledger.read(UNKNOWN, **WHEN) is None
+
+
+async def test_bars_and_states_refuse_and_some_use_is_always_granted(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await ledger.set_bars(account_id, bars=["data"], **WHEN)
+    both = (service(want=MB, bars=("data", "roaming")), service(want=60, key="2", price=VOICE))
+    outcome = await charge(ledger, request(account_id, "I", 0, *both))
+    assert outcome.code == 2001
+    assert [(s.code, s.reason, s.granted) for s in outcome.services] == [(4010, "bar", 0), (2001, "", 60)]
+    await ledger.set_state(account_id, state="blocked", **WHEN)
+    outcome = await charge(ledger, request(account_id, "U", 1, *both))
+    assert (outcome.code, outcome.reason) == (4010, "state")
+    free = service(want=60, key="3", price=VOICE, always=True, bars=("data",))
+    assert (await charge(ledger, request(account_id, "I", 0, free, sid="emergency"))).services[0].granted == 60
+
+
+# -- charging
+
+
+async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    opened = await charge(ledger, request(account_id, "I", 0, service(want=10 * MB)))
+    assert (opened.code, opened.duplicate, opened.held_micro_eur) == (2001, False, 69_000)
+    updated = await charge(ledger, request(account_id, "U", 1, service(used=4 * MB, want=10 * MB)))
+    assert (updated.services[0].debited_micro_eur, updated.credit_micro_eur) == (27_600, 20 * EUR - 27_600)
+    open_session = (await view(ledger, account_id)).sessions[0]
+    assert (open_session.session_id, open_session.started_at) == ("pgw.example.net;1", NOW)
+    assert open_session.reservations[0].held_micro_eur == 69_000
+    ended = await charge(ledger, request(account_id, "T", 2, service(used=MB)))
+    assert (ended.code, ended.held_micro_eur, ended.credit_micro_eur) == (2001, 0, 20 * EUR - 34_500)
+    assert (await view(ledger, account_id)).sessions == ()
+    events = [event for event in await journal(ledger) if event["k"] == "charge"]
+    assert [(e["typ"], e["n"], e["debit"], e["closed"]) for e in events] == [
+        ("I", 0, 0, False),
+        ("U", 1, 27_600, False),
+        ("T", 2, 6_900, True),
+    ]
+    assert events[1]["svc"][0] == {
+        **{"key": "1", "label": DATA.id, "price": DATA.id, "used": 4 * MB, "debit": 27_600},
+        **{"units": [], "overrun": 0, "granted": 10 * MB, "held": 69_000, "detail": "29340 mo internet", "code": 2001},
+    }
+
+
+async def test_a_repetition_gets_the_same_outcome_and_changes_nothing(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    asked = [
+        request(account_id, "I", 0, service(want=10 * MB)),
+        request(account_id, "U", 1, service(used=4 * MB, want=10 * MB)),
+        request(account_id, "T", 2, service(used=MB)),
+        request(account_id, "E", 0, service(want=2, price=SMS), sid="event"),
+    ]
+    outcomes = [await charge(ledger, each) for each in asked]
+    before, events = await view(ledger, account_id), await journal(ledger)
+    for each, outcome in zip(asked, outcomes, strict=True):
+        repeated = await charge(ledger, dataclasses.replace(each, now=NOW + 5, deadline=NOW + 9_999))
+        assert repeated == dataclasses.replace(outcome, duplicate=True)
+    assert await view(ledger, account_id) == before
+    assert await journal(ledger) == events
+
+
+async def test_what_is_refused_at_command_level(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+
+    async def code(kind: str, number: int, **more: Any) -> tuple[int, str]:
+        outcome = await charge(ledger, request(account_id, kind, number, service(want=MB), **more))
+        return outcome.code, outcome.reason
+
+    assert await code("U", 1) == (5002, "session")
+    assert await code("T", 1) == (5002, "session")
+    assert await code("I", 0) == (2001, "")
+    assert await code("I", 1) == (5012, "open")
+    outcome = await charge(ledger, request(UNKNOWN, "I", 0, service(want=MB)))
+    assert (outcome.code, outcome.reason) == (5030, "unknown")
+    assert await code("U", 1, identity="m" + MSISDN) == (2001, "")
+    assert await code("U", 2, identity="i" + IMSI) == (2001, "")
+    assert await code("U", 3, identity="m38699") == (0, "identity")
+
+
+async def test_numbers_far_behind_are_refused(ledger: RedisLedger) -> None:
+    """The outcome of a request so old is no longer kept, so whether it was applied cannot be told."""
+    account_id = await open_account(ledger)
+    await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+    highest = ANSWERS_KEPT_PER_SESSION + 10
+    await charge(ledger, request(account_id, "U", highest, service(used=1024, want=MB)))
+    late = await charge(ledger, request(account_id, "U", 10, service(used=1024, want=MB)))
+    assert (late.code, late.reason) == (5012, "late")
+    taken = await charge(ledger, request(account_id, "U", 11, service(used=1024, want=MB)))
+    assert (taken.code, taken.duplicate) == (2001, False)
+
+
+async def test_only_so_many_answers_of_a_session_are_kept(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+    for number in range(1, ANSWERS_KEPT_PER_SESSION + 20):
+        await charge(ledger, request(account_id, "U", number, service(used=1, want=MB)))
+    key = ledger._keys.by_partition[ledger._keys.partition_of_account(account_id)].answers + b"pgw.example.net;1"
+    kept = await ledger._ask("test", ledger._keys.partition_of_account(account_id), b"HLEN", key)
+    assert kept == ANSWERS_KEPT_PER_SESSION + 2  # and the opening's and the account's id
+
+
+async def test_sessions_and_services_are_bounded(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    for n in range(MAX_SESSIONS_PER_ACCOUNT):
+        assert (await charge(ledger, request(account_id, "I", 0, service(want=1024), sid=f"s;{n}"))).code == 2001
+    more = await charge(ledger, request(account_id, "I", 0, service(want=1024), sid="one more"))
+    assert (more.code, more.reason) == (5006, "sessions")
+    many = [service(want=1024, key=str(n)) for n in range(MAX_SERVICES_PER_SESSION + 1)]
+    outcome = await charge(ledger, request(account_id, "U", 1, *many, sid="s;0"))
+    codes = [s.code for s in outcome.services]
+    # The session has service "1" from its opening, so all but the last find a place.
+    assert codes == [2001] * MAX_SERVICES_PER_SESSION + [5006]
+    assert outcome.services[-1].granted == 0
+    # Events need no place among the sessions.
+    sms = await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS), sid="sms"))
+    assert sms.code == 2001
+
+
+async def test_the_last_units_are_final_and_then_there_is_nothing(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, credit=34_500)  # 5 MB
+    first = (await charge(ledger, request(account_id, "I", 0, service(want=10 * MB)))).services[0]
+    assert (first.granted, first.final, first.reason) == (5 * MB, True, "credit")
+    second = await charge(ledger, request(account_id, "U", 1, service(used=5 * MB, want=10 * MB)))
+    assert (second.code, second.services[0].code, second.services[0].granted) == (2001, 4012, 0)
+    assert second.credit_micro_eur == 0
+    refused_opening = await charge(ledger, request(account_id, "I", 0, service(want=MB), sid="another"))
+    assert (refused_opening.code, refused_opening.reason) == (4012, "credit")
+    # A client ends what was refused to it: that is no error.
+    ended = await charge(ledger, request(account_id, "T", 1, sid="another"))
+    assert ended.code == 2001
+    # Use beyond the grant that nothing can pay is recorded, never a negative credit.
+    over = await charge(ledger, request(account_id, "T", 2, service(used=MB)))
+    # (75 octets cost less than half a micro-EUR, so nothing pays for them in full.)
+    assert (over.credit_micro_eur, over.services[0].overrun_units) == (0, MB - 75)
+
+
+async def test_scarce_credit_is_split_between_sessions(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, credit=69_000)  # 10 MB
+    first = await charge(ledger, request(account_id, "I", 0, service(want=4 * MB, minimum=MB), sid="a"))
+    assert first.services[0].granted == 4 * MB
+    second = await charge(ledger, request(account_id, "I", 0, service(want=4 * MB, minimum=MB), sid="b"))
+    assert (second.services[0].granted, second.services[0].final) == (3 * MB, False)  # half of the 6 MB left
+    third = await charge(ledger, request(account_id, "I", 0, service(want=4 * MB, minimum=MB), sid="c"))
+    assert third.services[0].granted == MB  # a third of 3 MB
+    assert third.held_micro_eur == 8 * 6_900
+
+
+async def test_the_limit_of_the_month_is_kept_with_reservations(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await ledger.set_limit(account_id, limit_micro_eur=69_000, **WHEN)
+    first = await charge(ledger, request(account_id, "I", 0, service(want=50 * MB)))
+    assert (first.services[0].granted, first.services[0].final, first.services[0].reason) == (10 * MB, True, "limit")
+    await charge(ledger, request(account_id, "T", 1, service(used=10 * MB)))
+    refused_now = await charge(ledger, request(account_id, "I", 0, service(want=MB), sid="b"))
+    assert (refused_now.code, refused_now.reason) == (4012, "limit")
+    # Next month starts anew.
+    next_month = await charge(ledger, request(account_id, "I", 0, service(want=MB), sid="c", month=MONTH + 1))
+    assert next_month.services[0].granted == MB
+    assert [(e["pct"], e["spent"]) for e in await journal(ledger) if e["k"] == "threshold"] == [
+        (80, 69_000),
+        (100, 69_000),
+    ]
+
+
+async def test_an_event_is_paid_whole_or_not_at_all(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, credit=140_000)
+    three = await charge(ledger, request(account_id, "E", 0, service(want=3, price=SMS), sid="three"))
+    assert (three.code, three.credit_micro_eur, three.services[0].granted) == (4012, 140_000, 0)
+    two = await charge(ledger, request(account_id, "E", 0, service(want=2, price=SMS), sid="two"))
+    assert (two.code, two.credit_micro_eur, two.services[0].granted) == (2001, 0, 2)
+    assert (await view(ledger, account_id)).sessions == ()
+
+
+async def test_find_session_without_a_cache(ledger: RedisLedger) -> None:
+    """On any worker: by its answers, open or remembered."""
+    account_id = await open_account(ledger)
+    assert await ledger.find_session("pgw.example.net;1") is None
+    await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+    assert await ledger.find_session("pgw.example.net;1") == account_id
+    await charge(ledger, request(account_id, "T", 1))
+    assert await ledger.find_session("pgw.example.net;1") == account_id
+
+
+async def test_sweep_closes_sessions_past_their_deadline(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    partition = int(account_id[:2])
+    await charge(ledger, request(account_id, "I", 0, service(want=10 * MB), deadline=NOW + 60))
+    await charge(ledger, request(account_id, "I", 0, service(want=10 * MB), sid="longer", deadline=NOW + 600))
+    assert await ledger.due(partition, now=NOW + 59, count=10) == []
+    assert await ledger.due(partition, now=NOW + 60, count=10) == [account_id]
+    await ledger.sweep(account_id, packages=PACKAGES, now=NOW + 60, month=MONTH)
+    found = await view(ledger, account_id)
+    assert [s.session_id for s in found.sessions] == ["longer"] and found.held_micro_eur == 69_000
+    expired = [e for e in await journal(ledger) if e["k"] == "expired"]
+    assert [(e["sid"], e["returned"]) for e in expired] == [("pgw.example.net;1", 69_000)]
+    assert await ledger.due(partition, now=NOW + 60, count=10) == []
+    assert await ledger.due(partition, now=NOW + 600, count=10) == [account_id]
+
+
+# -- the journal
+
+
+async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    partition = int(account_id[:2])
+    for n in range(9):
+        await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS), sid=f"sms;{n}"))
+    assert await ledger.outbox_lag(partition) == await ledger.outbox_last(partition) == 10
+    first = await ledger.outbox_read(partition, after=0, count=4)
+    assert [e.sequence for e in first] == [1, 2, 3, 4]
+    assert first[0].event_id == f"p{partition:02d}-1"
+    await ledger.outbox_trim(partition, upto=4)
+    assert await ledger.outbox_lag(partition) == 6
+    rest = await ledger.outbox_read(partition, after=0, count=100)
+    assert [e.sequence for e in rest] == [5, 6, 7, 8, 9, 10]
+    assert [e.sequence for e in await ledger.outbox_read(partition, after=8, count=100)] == [9, 10]
+    await ledger.outbox_trim(partition, upto=10)
+    assert await ledger.outbox_lag(partition) == 0
+    # Numbers go on after everything was trimmed.
+    await ledger.set_bars(account_id, bars=["data"], **WHEN)
+    assert [e.sequence for e in await ledger.outbox_read(partition, after=10, count=10)] == [11]
+    other = (partition + 1) % ledger.partitions
+    assert (await ledger.outbox_last(other), await ledger.outbox_lag(other)) == (0, 0)
+
+
+async def test_money_never_has_a_time_to_live(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger, package=PACKAGE)
+    await top_up(ledger, account_id, EUR, "voucher")
+    await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+    await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS), sid="sms"))
+    keys = keys_of(ledger)
+    lasting = {key for key, ttl in keys.items() if ttl == -1}
+    passing = keys.keys() - lasting
+    assert {key.split(b":")[1] for key in lasting} == {
+        *(b"a", b"subscribers", b"references", b"outbox", b"sequence", b"due"),
+    }
+    assert len(passing) == 2 and all(b":q:" in key for key in passing)
+    ttls = sorted(keys[key] for key in passing)
+    # At least as long as promised (deadline and remember_sessions_s; remember_events_s), at most half as long again.
+    assert 7200 + 3600 <= ttls[0] <= 1.5 * (7200 + 3600)
+    assert 86_400 <= ttls[1] <= 1.5 * 86_400
+
+
+async def test_an_update_long_after_prolongs_what_is_remembered(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+    for number, later in ((1, 60), (2, 5_000), (3, 12_000)):
+        now = NOW + later
+        asked = request(account_id, "U", number, service(used=1024, want=MB), now=now, deadline=now + 7200)
+        await charge(ledger, asked)
+        (ttl,) = [ttl for key, ttl in keys_of(ledger).items() if b":q:" in key]
+        # Redis counts from its own clock, so what was set at an earlier `now` is that much nearer to its end.
+        assert ttl >= 7200 + 3600
+
+
+async def test_audit_and_listing_see_every_account(ledger: RedisLedger) -> None:
+    opened = {await open_account(ledger, n) for n in range(30)}
+    assert {account_id async for account_id in ledger.account_ids()} == opened
+    report = await audit(ledger, **WHEN)
+    assert (report.ok, report.accounts, report.paid_in_micro_eur) == (True, 30, 600 * EUR)
+
+
+# -- order
+
+
+async def test_requests_of_an_account_stay_in_order(ledger: RedisLedger) -> None:
+    """Pipelined and over several connections, yet one account's requests are applied as they were sent."""
+    account_ids = [await open_account(ledger, n) for n in range(8)]
+    answered: dict[str, list[int]] = {each: [] for each in account_ids}
+    done = asyncio.Event()
+
+    def take(account_id: str, number: int, outcome: Any) -> None:
+        assert outcome.code == 2001
+        answered[account_id].append(number)
+        if sum(map(len, answered.values())) == 8 * 40:
+            done.set()
+
+    for number in range(40):
+        for account_id in account_ids:
+            kind = "I" if number == 0 else "U" if number < 39 else "T"
+            want = None if kind == "T" else MB
+            asked = request(account_id, kind, number, service(used=0 if kind == "I" else 1024, want=want), sid=account_id)
+            ledger.charge(asked, lambda outcome, a=account_id, n=number: take(a, n, outcome))  # type: ignore[misc]
+    await asyncio.wait_for(done.wait(), 10)
+    assert all(numbers == list(range(40)) for numbers in answered.values())
+    for event_account in account_ids:
+        numbers = [e["n"] for e in await journal(ledger) if e["k"] == "charge" and e["a"] == event_account]
+        assert numbers == list(range(40))
