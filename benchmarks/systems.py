@@ -21,10 +21,11 @@ from typing import Any
 
 from benchmarks.processes import children
 from simulator.elements import SERVER_REALM, SIMULATED_REALM, element_hosts
-from simulator.server_process import ServerError, ServerProcess, free_port, ocs, ocs_command
+from simulator.server_process import ServerError, ServerProcess, free_port, ocs_command
 
 LOAD_ACCOUNTS = 500
 STOP_TIMEOUT_S = 15.0
+IMPORT_TIMEOUT_S = 300.0
 LOAD_TIMEOUT_S = 120.0
 """Beyond the seconds that the load runs: connecting and the last answers."""
 
@@ -76,8 +77,9 @@ def provision(system: System, folder: Path, accounts: int) -> float:
     assert system.config is not None
     path = folder / f"subscribers-{accounts}.csv"
     run_simulator(["subscribers", str(path), "--load", str(accounts)])
+    command = [*ocs_command(), "account", "import", str(path), "--config", str(system.config)]
     start = time.perf_counter()
-    ocs(["account", "import", str(path)], system.config)
+    _run(command, IMPORT_TIMEOUT_S)
     return time.perf_counter() - start
 
 
@@ -98,7 +100,14 @@ def run_load(system: System, *, outstanding: int, seconds: float) -> dict[str, A
 def run_simulator(arguments: list[str], timeout_s: float = 60.0) -> str:
     """`ocs-sim …`, beside the `ocs` of this environment; its standard output."""
     command = [str(Path(ocs_command()[0]).with_name("ocs-sim")), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return _run(command, timeout_s)
+
+
+def _run(command: list[str], timeout_s: float) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(f"{' '.join(command)} did not end in {timeout_s:g} s") from error
     if done.returncode:
         raise ServerError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
     return done.stdout

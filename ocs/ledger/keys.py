@@ -77,7 +77,7 @@ class Keys:
     def partition_of_account(self, account_id: str) -> int:
         """The account id says it: "17-4f2a9c…" lives in partition 17. ValueError if it is no account id."""
         partition = int(account_id[:2])
-        if partition >= self.partitions:
+        if not 0 <= partition < self.partitions:
             raise ValueError(f"account id {account_id!r} names partition {partition} of {self.partitions}")
         return partition
 

@@ -69,9 +69,7 @@ async def open_account(ledger: RedisLedger, number: int = 0, credit: int = 20 * 
     )
 
 
-def service(
-    used: int = 0, want: int | None = None, *, key: str = "1", price: Any = DATA, **more: Any
-) -> ServiceCharge:
+def service(used: int = 0, want: int | None = None, *, key: str = "1", price: Any = DATA, **more: Any) -> ServiceCharge:
     rest: dict[str, Any] = {"buckets": (), "minimum": 1, "detail": "29340 mo internet", **more}
     return ServiceCharge(key=key, label=price.id, price=price, used=used, want=want, **rest)
 

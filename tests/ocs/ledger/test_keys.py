@@ -17,10 +17,10 @@ def test_the_partitions_lie_evenly_over_the_slots(partitions: int) -> None:
     for partition, slot in enumerate(slots):
         assert partition * SLOTS // partitions <= slot < (partition + 1) * SLOTS // partitions
     assert all(first < second for first, second in pairwise(slots))
-    # So masters with equal ranges of slots have equal numbers of partitions, give or take one.
+    # So masters with equal ranges of slots have equal numbers of partitions, but for one at each border.
     for masters in (3, 6):
         shares = [sum(1 for slot in slots if slot * masters // SLOTS == master) for master in range(masters)]
-        assert max(shares) - min(shares) <= 1 or partitions < masters
+        assert max(shares) - min(shares) <= 2
 
 
 def test_all_keys_of_a_partition_have_its_slot() -> None:

@@ -15,7 +15,14 @@ import pytest
 import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ocs.ledger.audit import violations
 from ocs.ledger.contract import (
@@ -39,17 +46,41 @@ T = TypeVar("T")
 START = 1_795_000_000
 PARTITIONS = 4
 PACKAGES = [
-    PackageTerms("SMALL", 3_000_000, 5_000, (BucketTerms("SMALL.data", "octets", 5_000_000), BucketTerms("SMALL.sms", "messages", 3))),
-    PackageTerms("BIG", 9_990_000, 9_000, (BucketTerms("BIG.data", "octets", None), BucketTerms("BIG.voice", "seconds", 600))),
+    PackageTerms(
+        "SMALL",
+        3_000_000,
+        5_000,
+        (BucketTerms("SMALL.data", "octets", 5_000_000), BucketTerms("SMALL.sms", "messages", 3)),
+    ),
+    PackageTerms(
+        "BIG", 9_990_000, 9_000, (BucketTerms("BIG.data", "octets", None), BucketTerms("BIG.voice", "seconds", 600))
+    ),
 ]
 PRICES: list[tuple[str, PriceTerms, tuple[str, ...], int]] = [
-    ("data", compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=2**20, first=1024, next_=1024), ("SMALL.data", "BIG.data"), 10_000_000),
-    ("dear", compile_price("dear", unit=Unit.OCTETS, micro_eur=5_120_007, quantity=2**20, first=102_400, next_=10_240, rounding="up"), (), 3_000_000),
-    ("voice", compile_price("voice", unit=Unit.SECONDS, micro_eur=146_400, quantity=60, first=60, next_=1, rounding="down"), ("BIG.voice",), 300),
+    (
+        "data",
+        compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=2**20, first=1024, next_=1024),
+        ("SMALL.data", "BIG.data"),
+        10_000_000,
+    ),
+    (
+        "dear",
+        compile_price(
+            "dear", unit=Unit.OCTETS, micro_eur=5_120_007, quantity=2**20, first=102_400, next_=10_240, rounding="up"
+        ),
+        (),
+        3_000_000,
+    ),
+    (
+        "voice",
+        compile_price("voice", unit=Unit.SECONDS, micro_eur=146_400, quantity=60, first=60, next_=1, rounding="down"),
+        ("BIG.voice",),
+        300,
+    ),
     ("call", compile_price("call", unit=Unit.SECONDS, micro_eur=500_000, quantity=1, flat=True), (), 300),
     ("sms", compile_price("sms", unit=Unit.MESSAGES, micro_eur=79_300, quantity=1), ("SMALL.sms",), 2),
     ("incoming", free_price("incoming", Unit.SECONDS), (), 600),
-]  # fmt: skip
+]
 ACCOUNTS = 3
 SESSIONS = [f"pgw.example.org;1;{n}" for n in range(6)]
 amounts = st.integers(0, 30_000_000)
@@ -112,7 +143,12 @@ class Both(RuleBasedStateMachine):
 
         async def real() -> str:
             return await self.ledger.open_account(
-                msisdn=msisdn, imsi=imsi, credit_micro_eur=credit, package=package, entropy=len(self.ids) + 77, **self.when
+                msisdn=msisdn,
+                imsi=imsi,
+                credit_micro_eur=credit,
+                package=package,
+                entropy=len(self.ids) + 77,
+                **self.when,
             )
 
         account_id = self._same(real(), None)
@@ -212,7 +248,12 @@ class Both(RuleBasedStateMachine):
     # -- charging
 
     @precondition(lambda self: self.ids)
-    @rule(data=st.data(), sid=st.sampled_from(SESSIONS), kind=st.sampled_from("IUUUUTE"), jump=st.sampled_from([1, 1, 1, 2, 0, -1, 70]))
+    @rule(
+        data=st.data(),
+        sid=st.sampled_from(SESSIONS),
+        kind=st.sampled_from("IUUUUTE"),
+        jump=st.sampled_from([1, 1, 1, 2, 0, -1, 70]),
+    )
     def charge(self, data: st.DataObject, sid: str, kind: str, jump: int) -> None:
         place = SESSIONS.index(sid) % ACCOUNTS  # a session belongs to one subscriber
         if place >= len(self.ids):
@@ -220,18 +261,34 @@ class Both(RuleBasedStateMachine):
         account_id = self.ids[place]
         numbers = [r.number for r in self.charged if r.session_id == sid]
         number = max(0, (max(numbers) if numbers else 0) + jump) if kind in "UT" else 0
-        services = data.draw(st.lists(st.sampled_from(PRICES), min_size=0 if kind in "IT" else 1, max_size=3, unique_by=lambda p: p[0]))
+        services = data.draw(
+            st.lists(st.sampled_from(PRICES), min_size=0 if kind in "IT" else 1, max_size=3, unique_by=lambda p: p[0])
+        )
         asked = []
         for label, terms, buckets, usual in services:
             used = data.draw(st.integers(0, usual)) if kind in "UT" else 0
             want = data.draw(st.none() | st.integers(1, usual)) if kind != "E" else data.draw(st.integers(1, usual))
             key = "same" if data.draw(st.integers(0, 9)) == 0 and len(services) == 1 else label
             bars = ("data",) if label == "data" else ()
-            asked.append(ServiceCharge(key, label, terms, buckets, used, want, max(1, usual // 10), label == "incoming", bars, "29340"))
+            asked.append(
+                ServiceCharge(
+                    key, label, terms, buckets, used, want, max(1, usual // 10), label == "incoming", bars, "29340"
+                )
+            )
         identity = data.draw(st.sampled_from(["", "", f"m3866810000{self.ids.index(account_id)}", "m38699"]))
         request = ChargeRequest(
-            account_id, identity, sid, "pgw.example.org", "data", RequestType(kind), number, self.now, self.month, self.now + 4_000, tuple(asked)
-        )  # fmt: skip
+            account_id,
+            identity,
+            sid,
+            "pgw.example.org",
+            "data",
+            RequestType(kind),
+            number,
+            self.now,
+            self.month,
+            self.now + 4_000,
+            tuple(asked),
+        )
         self._charge(request)
 
     def _charge(self, request: ChargeRequest) -> None:

@@ -518,7 +518,9 @@ async def test_requests_of_an_account_stay_in_order(ledger: RedisLedger) -> None
         for account_id in account_ids:
             kind = "I" if number == 0 else "U" if number < 39 else "T"
             want = None if kind == "T" else MB
-            asked = request(account_id, kind, number, service(used=0 if kind == "I" else 1024, want=want), sid=account_id)
+            asked = request(
+                account_id, kind, number, service(used=0 if kind == "I" else 1024, want=want), sid=account_id
+            )
             ledger.charge(asked, lambda outcome, a=account_id, n=number: take(a, n, outcome))  # type: ignore[misc]
     await asyncio.wait_for(done.wait(), 10)
     assert all(numbers == list(range(40)) for numbers in answered.values())
