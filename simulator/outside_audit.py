@@ -116,7 +116,7 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
 
 def _compare_prices(result: OutsideAudit, report: SessionReport, session: RecordedSession, prices: PriceList) -> None:
     rates = _expected_rates(result, report, prices)
-    for (_, price_id), charged in session.charged.items():
+    for price_id, charged in session.charged.items():
         if not (charged.used or charged.debit_micro_eur or charged.bucket_units):
             continue
         result.prices_compared += 1
@@ -179,7 +179,7 @@ def _reprice(result: OutsideAudit, report: SessionReport, name: str, charged: Ch
 def _compare_accounts(result: OutsideAudit, book: RecordBook, prices: PriceList, packages: Mapping[str, str]) -> None:
     debits: defaultdict[tuple[str, str], int] = defaultdict(int)
     for session in book.sessions.values():
-        for (_, price_id), charged in session.charged.items():
+        for price_id, charged in session.charged.items():
             debits[session.account, price_id.partition("@")[0]] += charged.debit_micro_eur
     for account_id, account in book.accounts.items():
         result.accounts += 1

@@ -29,8 +29,8 @@ class RecordedSession:
     account: str = ""
     used: Counter[str] = field(default_factory=Counter)
     """Service key (rating group, or "" without one) → units."""
-    charged: dict[tuple[str, str], ChargedUse] = field(default_factory=dict)
-    """(service key, price id) → what was charged: each service of a session is a use of its own, rounded by itself."""
+    charged: dict[str, ChargedUse] = field(default_factory=dict)
+    """Price id → what was charged: use is rounded once per session and price, whichever of its services it was."""
     closed: bool = False
     records: int = 0
 
@@ -105,7 +105,7 @@ class RecordBook:
             key = str(service.get("key") or "")
             key = key if key[:1].isdigit() else ""
             session.used[key] += used
-            charged = session.charged.setdefault((key, str(service.get("price") or "")), ChargedUse())
+            charged = session.charged.setdefault(str(service.get("price") or ""), ChargedUse())
             charged.used += used
             charged.debit_micro_eur += int(service.get("debit_micro_eur") or 0)
             charged.overrun_units += int(service.get("overrun_units") or 0)

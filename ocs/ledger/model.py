@@ -51,8 +51,7 @@ class Service:
     price: PriceTerms
     buckets: tuple[str, ...]
     detail: str
-    raw_used: dict[str, int] = field(default_factory=dict)
-    credit_units: dict[str, int] = field(default_factory=dict)
+    granted: int = 0
     held_units: list[tuple[str, int]] = field(default_factory=list)
     held_money: int = 0
 
@@ -64,6 +63,9 @@ class Session:
     started: int
     deadline: int
     highest: int
+    raw_used: dict[str, int] = field(default_factory=dict)
+    """Use is rounded once per session and price: raw units by price id."""
+    credit_units: dict[str, int] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)
 
 
@@ -393,8 +395,8 @@ class _Charging:
 
     def _settle(self, service: Service, used: int, line: dict[str, object]) -> tuple[int, int, int]:
         terms, account = service.price, self.account
-        before = service.raw_used.get(terms.id, 0)
-        service.raw_used[terms.id] = before + used
+        before = self.session.raw_used.get(terms.id, 0)
+        self.session.raw_used[terms.id] = before + used
         owed = prices.billable_units(terms, before + used) - prices.billable_units(terms, before)
         paid_by: list[list[str | int]] = []
         from_buckets = 0
@@ -407,10 +409,10 @@ class _Charging:
                 paid_by.append([bucket.id, take])
                 from_buckets += take
                 owed -= take
-        already = service.credit_units.get(terms.id, 0)
+        already = self.session.credit_units.get(terms.id, 0)
         pays = min(owed, prices.affordable_units(terms, already, account.credit - account.held))
         debit = prices.cost_micro_eur(terms, already + pays) - prices.cost_micro_eur(terms, already)
-        service.credit_units[terms.id] = already + pays
+        self.session.credit_units[terms.id] = already + pays
         account.credit -= debit
         account.spent += debit
         account.spent_month += debit
@@ -443,7 +445,10 @@ class _Charging:
 
     def _reserve(self, service: Service, asked: ServiceCharge) -> tuple[int, bool, str]:
         terms, account, want = service.price, self.account, asked.want or 0
-        raw, already = service.raw_used.get(terms.id, 0), service.credit_units.get(terms.id, 0)
+        raw, already = self.session.raw_used.get(terms.id, 0), self.session.credit_units.get(terms.id, 0)
+        neighbours = [s for s in self.session.services.values() if s is not service and s.granted]
+        if not terms.flat and any(s.price.id == terms.id for s in neighbours):
+            raw = prices.billable_units(terms, raw)  # the step begun is not given to two
         usable = account.usable(service.buckets, self.now)
         money, reason = account.credit - account.held, "credit"
         if account.limit is not None and max(account.limit - account.spent_month - account.held, 0) < money:
@@ -462,6 +467,7 @@ class _Charging:
         if grant <= 0:
             return 0, False, reason
         self._hold(service, prices.billable_units(terms, raw + grant) - prices.billable_units(terms, raw), usable)
+        service.granted = grant
         final = grant == room and room < want
         return grant, final, reason if final else ""
 
@@ -473,7 +479,7 @@ class _Charging:
                 bucket.held += take
                 service.held_units.append((bucket.id, take))
                 need -= take
-        already = service.credit_units.get(service.price.id, 0)
+        already = self.session.credit_units.get(service.price.id, 0)
         cost = prices.cost_micro_eur(service.price, already + need) - prices.cost_micro_eur(service.price, already)
         service.held_money = cost
         self.account.held += cost
@@ -545,7 +551,7 @@ def release(account: Account, service: Service) -> None:
             if bucket.id == bucket_id:
                 bucket.held -= units
     account.held -= service.held_money
-    service.held_units, service.held_money = [], 0
+    service.held_units, service.held_money, service.granted = [], 0, 0
 
 
 def _refusal(code: int, reason: str) -> ChargeOutcome:

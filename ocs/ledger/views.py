@@ -67,7 +67,8 @@ def account_view(account_id: str, document: bytes, *, now: int, month: int) -> A
 
 
 def _session_view(cursor: _Cursor) -> SessionView:
-    session_id, origin_host, context, started, deadline, _highest, _forgotten, services = cursor.take(8)
+    session_id, origin_host, context, started, deadline, _highest, _forgotten, services, tallies = cursor.take(9)
+    cursor.take(3 * tallies)
     reservations = [_reservation_view(cursor) for _ in range(services)]
     return SessionView(
         session_id=session_id,
@@ -82,7 +83,6 @@ def _session_view(cursor: _Cursor) -> SessionView:
 def _reservation_view(cursor: _Cursor) -> ReservationView:
     key, label = cursor.take(2)
     cursor.take(9)  # price terms (7), bucket ids, detail
-    held, _granted, tallies, held_count = cursor.take(4)
-    cursor.take(3 * tallies)
+    held, _granted, held_count = cursor.take(3)
     units = tuple((bucket, amount) for bucket, amount in (cursor.take(2) for _ in range(held_count)))
     return ReservationView(key=key, label=label, held_micro_eur=held, held_units=units)

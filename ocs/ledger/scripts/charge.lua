@@ -51,15 +51,15 @@ local open_sessions = 0
 for _ in pairs(acc.s) do open_sessions = open_sessions + 1 end
 if kind == 'I' or kind == 'E' then
   if open_sessions >= max_sessions and kind == 'I' then return refuse(5006, 'sessions') end
-  session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, v = {}}
+  session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, a = {}, v = {}}
   open_sessions = open_sessions + 1
 end
 
 -- Pay `used` raw units at the price in force: buckets first (HOT-PKG-3), then credit as far as there is money.
 local function settle(v, used)
   local p = v.p
-  local tally = v.a[p[1]]
-  if not tally then tally = {0, 0}; v.a[p[1]] = tally end
+  local tally = session.a[p[1]]
+  if not tally then tally = {0, 0}; session.a[p[1]] = tally end
   local before = billable(p, tally[1])
   tally[1] = tally[1] + used
   local units, from_buckets, paid_by = billable(p, tally[1]) - before, 0, {}
@@ -100,10 +100,21 @@ local function raw_room(p, raw, units)
   return billable(p, raw) - raw + units - fmod(units, p[5])
 end
 
+-- Another service of the session has a grant at the same price: the step begun is paid once and may be used by either, so it is not
+-- given to both.
+local function shared(v)
+  for _, other in pairs(session.v) do
+    if other ~= v and other.g > 0 and other.p[1] == v.p[1] and v.p[6] == 0 then return true end
+  end
+  return false
+end
+
 -- Reserve up to `want` raw units; returns granted, final, reason for less.
 local function reserve(v, want, minimum)
   local p = v.p
-  local tally = v.a[p[1]] or {0, 0}
+  local tally = session.a[p[1]] or {0, 0}
+  local raw = tally[1]
+  if shared(v) then raw = billable(p, raw) end
   local units, buckets = 0, usable_buckets(acc, v.k, now)
   for n = 1, #buckets do
     local b = buckets[n]
@@ -119,13 +130,13 @@ local function reserve(v, want, minimum)
     end
     units = min(units + affordable(p, tally[2], money), UNBOUNDED)
   end
-  local room = raw_room(p, tally[1], units)
+  local room = raw_room(p, raw, units)
   local grant = min(want, room)
   if kind ~= 'E' and open_sessions > 1 and room < want * open_sessions then
     grant = min(grant, max(minimum, idiv(room, open_sessions)))
   end
   if grant <= 0 then return 0, 0, reason end
-  local need = billable(p, tally[1] + grant) - billable(p, tally[1])
+  local need = billable(p, raw + grant) - billable(p, raw)
   for n = 1, #buckets do
     if need == 0 then break end
     local b, take = buckets[n], need
@@ -176,7 +187,7 @@ for n = 1, #asked do
     line.label, line.price, line.detail = v.l, v.p[1], v.x
     release(acc, v)
   elseif service_count < max_services then
-    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, a = {}, r = {}, hm = 0, g = 0}
+    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0}
     services[s.key] = v
     service_count = service_count + 1
   else

@@ -10,9 +10,9 @@
 --   du            score of the account in the partition's due set (0 = not in it)
 --   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held
 --   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number,
---                 e when its answers are forgotten, v services}
+--                 e when its answers are forgotten, a {price id → {raw units used, units paid from credit}}, v services}
 -- A session's service, by key: l label, p price terms, k bucket ids (comma separated, in order), x detail for the record,
---   a {price id → {raw units used, units paid from credit}}, r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
+--   r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
 -- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
 -- All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
 
@@ -24,20 +24,28 @@ local function load_services(d, at, count)
   local services = {}
   for _ = 1, count do
     local v = {l = d[at + 2], p = {d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7], d[at + 8], d[at + 9]},
-      k = d[at + 10], x = d[at + 11], hm = d[at + 12], g = d[at + 13], a = {}, r = {}}
+      k = d[at + 10], x = d[at + 11], hm = d[at + 12], g = d[at + 13], r = {}}
     services[d[at + 1]] = v
-    local tallies, held = d[at + 14], d[at + 15]
-    at = at + 15
-    for _ = 1, tallies do
-      v.a[d[at + 1]] = {d[at + 2], d[at + 3]}
-      at = at + 3
-    end
+    local held = d[at + 14]
+    at = at + 14
     for n = 1, held do
       v.r[n] = {d[at + 1], d[at + 2]}
       at = at + 2
     end
   end
   return services, at
+end
+
+local function load_session(d, at)
+  local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6], e = d[at + 7], a = {}}
+  local services, tallies = d[at + 8], d[at + 9]
+  at = at + 9
+  for _ = 1, tallies do
+    session.a[d[at + 1]] = {d[at + 2], d[at + 3]}
+    at = at + 3
+  end
+  session.v, at = load_services(d, at, services)
+  return session, at
 end
 
 local function load(document)
@@ -51,34 +59,36 @@ local function load(document)
   end
   local sessions = d[at]
   for _ = 1, sessions do
-    local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6], e = d[at + 7]}
-    acc.s[d[at + 1]] = session
-    session.v, at = load_services(d, at + 8, d[at + 8])
+    local sid = d[at + 1]
+    acc.s[sid], at = load_session(d, at)
   end
   return acc
 end
 
-local function save_services(d, at, services)
-  local counted, count = at, 0
-  for key, v in pairs(services) do
-    local p, tallies, tallied = v.p, 0, nil
-    count = count + 1
+local function save_session(d, at, sid, session)
+  d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7] = sid, session.o, session.c, session.t, session.d, session.n,
+    session.e
+  d[at + 8], d[at + 9] = 0, 0
+  local counts, services, tallies = at, 0, 0
+  at = at + 9
+  for id, tally in pairs(session.a) do
+    tallies = tallies + 1
+    d[at + 1], d[at + 2], d[at + 3] = id, tally[1], tally[2]
+    at = at + 3
+  end
+  for key, v in pairs(session.v) do
+    local p = v.p
+    services = services + 1
     d[at + 1], d[at + 2] = key, v.l
     for n = 1, 7 do d[at + 2 + n] = p[n] end
-    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14], d[at + 15] = v.k, v.x, v.hm, v.g, 0, #v.r
-    tallied, at = at + 14, at + 15
-    for id, tally in pairs(v.a) do
-      tallies = tallies + 1
-      d[at + 1], d[at + 2], d[at + 3] = id, tally[1], tally[2]
-      at = at + 3
-    end
-    d[tallied] = tallies
+    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14] = v.k, v.x, v.hm, v.g, #v.r
+    at = at + 14
     for n = 1, #v.r do
       d[at + 1], d[at + 2] = v.r[n][1], v.r[n][2]
       at = at + 2
     end
   end
-  d[counted] = count
+  d[counts + 8], d[counts + 9] = services, tallies
   return at
 end
 
@@ -96,11 +106,7 @@ local function save(acc)
   d[at] = 0
   for sid, session in pairs(acc.s) do
     count = count + 1
-    d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7] = sid, session.o, session.c, session.t, session.d, session.n,
-      session.e
-    at = at + 8
-    d[at] = 0
-    at = save_services(d, at, session.v)
+    at = save_session(d, at, sid, session)
   end
   d[counted] = count
   return pack(d)

@@ -261,14 +261,15 @@ class Both(RuleBasedStateMachine):
         account_id = self.ids[place]
         numbers = [r.number for r in self.charged if r.session_id == sid]
         number = max(0, (max(numbers) if numbers else 0) + jump) if kind in "UT" else 0
-        services = data.draw(
-            st.lists(st.sampled_from(PRICES), min_size=0 if kind in "IT" else 1, max_size=3, unique_by=lambda p: p[0])
-        )
-        asked = []
+        # Two services of a session may have one price: the second has a key of its own.
+        services = data.draw(st.lists(st.sampled_from(PRICES), min_size=0 if kind in "IT" else 1, max_size=3))
+        asked: list[ServiceCharge] = []
         for label, terms, buckets, usual in services:
             used = data.draw(st.integers(0, usual)) if kind in "UT" else 0
             want = data.draw(st.none() | st.integers(1, usual)) if kind != "E" else data.draw(st.integers(1, usual))
-            key = "same" if data.draw(st.integers(0, 9)) == 0 and len(services) == 1 else label
+            key = f"{label}{sum(other.label == label for other in asked)}"
+            if len(services) == 1 and data.draw(st.integers(0, 9)) == 0:
+                key = "same"
             bars = ("data",) if label == "data" else ()
             asked.append(
                 ServiceCharge(

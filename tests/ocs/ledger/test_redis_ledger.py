@@ -276,8 +276,17 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
         ("T", 2, 6_900, True),
     ]
     assert events[1]["svc"][0] == {
-        **{"key": "1", "label": DATA.id, "price": DATA.id, "used": 4 * MB, "debit": 27_600},
-        **{"units": [], "overrun": 0, "granted": 10 * MB, "held": 69_000, "detail": "29340 mo internet", "code": 2001},
+        "key": "1",
+        "label": DATA.id,
+        "price": DATA.id,
+        "used": 4 * MB,
+        "debit": 27_600,
+        "units": [],
+        "overrun": 0,
+        "granted": 10 * MB,
+        "held": 69_000,
+        "detail": "29340 mo internet",
+        "code": 2001,
     }
 
 
