@@ -1,7 +1,8 @@
 """Turns a message class into tables, once at import, and walks them: the hot path of the protocol.
 
 The class is the definition (see `units`). Compiling it gives a flat table from AVP key to (kind, slot, …) for reading and a
-flat list of closures for writing (`coders`). Reading fills a list of slots and makes the object from it: no object per AVP.
+function for writing (`writers`). Reading fills a list of slots and makes the object from it: no object per AVP. Messages whose
+layout is known are read without the walk (`layout`); what the walk gives is what is right.
 The reader stops at the first thing that is not as it should be with `Fault` and no detail; `pipeline` then finds out, stage by
 stage and at leisure, what to answer. Invariant, held by tests: `read` faults exactly when `pipeline` finds an error.
 """
@@ -12,13 +13,13 @@ import dataclasses
 import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from protocol.avp import Address, BadLength, BadValue, Kind
-from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of, writer_of
+from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of
 from protocol.dictionary import UNDERSTOOD, Definition, definition_of
+from protocol.writers import writer_of
 
 T = TypeVar("T")
 
@@ -90,23 +91,25 @@ class Codec(Generic[T]):
     """The tables of one class under one set of rules."""
 
     __slots__ = (
-        "_defaults",
-        "_get",
         "_heads",
-        "_lists",
         "_readers",
         "_required",
-        "_writers",
+        "attributes",
+        "defaults",
         "fields",
         "forbidden",
+        "lists",
         "make",
+        "write",
     )
 
     def __init__(self, cls: type[T], rules: Rules = NO_RULES, *, extra_slots: Collection[str] = ()) -> None:
         """`extra_slots`: attributes of the class that are no AVPs."""
         self.make: Callable[..., T] = cls
         declared = dataclasses.fields(cls)  # type: ignore[arg-type]
-        self._defaults: list[Any] = [item.default if item.name in extra_slots else None for item in declared]
+        assert not hasattr(cls, "__post_init__"), "objects are also made without __init__ (`builders`)"
+        self.attributes = tuple(item.name for item in declared)
+        self.defaults: list[Any] = [item.default if item.name in extra_slots else None for item in declared]
         hints = get_type_hints(cls)
         self.fields: dict[int, Field] = {}
         for slot, item in enumerate(declared):
@@ -115,18 +118,15 @@ class Codec(Generic[T]):
                 assert field.definition.key not in self.fields, f"{cls.__name__} declares {item.name} twice"
                 self.fields[field.definition.key] = field
                 if item.name in rules.payload:
-                    self._defaults[slot] = b""
+                    self.defaults[slot] = b""
         self.forbidden = frozenset(definition_of(name).key for name in rules.forbidden.get(cls.__name__, ()))
-        self._lists = tuple(field.slot for field in self.fields.values() if field.repeated)
+        self.lists = tuple(field.slot for field in self.fields.values() if field.repeated)
         self._required = tuple(field.slot for field in self.fields.values() if field.required)
         self._readers: dict[int, Reader] = {key: _reader(field) for key, field in self.fields.items()}
         self._readers.update((key, (BRANCH_CLOSURE, 0, read_forbidden)) for key in self.forbidden)
         self._heads: dict[bytes, Head] = {}
-        self._writers = tuple(
-            writer_of(field.definition, field.kind, field.group.write if field.group else None, field.repeated)
-            for field in self.fields.values()
-        )
-        self._get = _getter([field.attribute for field in self.fields.values()])
+        self.write = writer_of(self.fields.values())
+        """The AVPs of a message in the order its class declares them."""
 
     def read(self, data: bytes, position: int, end: int) -> T:
         """The object in data[position:end]. Raises Fault."""
@@ -136,8 +136,8 @@ class Codec(Generic[T]):
             raise Fault from None
 
     def _read(self, data: bytes, position: int, end: int) -> T:
-        slots = self._defaults[:]
-        for slot in self._lists:
+        slots = self.defaults[:]
+        for slot in self.lists:
             slots[slot] = []
         heads = self._heads
         while position < end:
@@ -208,17 +208,6 @@ class Codec(Generic[T]):
             slots[slot] = value
         elif not field.doubled:
             raise Fault
-
-    def write(self, message: T) -> bytes:
-        """The AVPs of `message` in the order its class declares them."""
-        return b"".join(
-            [write(value) for value, write in zip(self._get(message), self._writers, strict=True) if value is not None]
-        )
-
-
-def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    get: Callable[[Any], Any] = attrgetter(*names)
-    return get if len(names) > 1 else lambda message: (get(message),)
 
 
 def _field(cls: type, name: str, hint: Any, slot: int, rules: Rules) -> Field:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from protocol.compiler import Codec, Fault, Rules
 from protocol.errors import DiameterError, ResultCode
-from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HEADER_OCTETS, Header, build
+from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, Header, build
+from protocol.layout import Layouts
 from protocol.pipeline import Command, Lookup, decode_request, register
 from protocol.service_information import (
     AddressDomain,
@@ -163,6 +164,7 @@ CCA_RULES = Rules(raw=frozenset({"proxy_info"}), payload=frozenset({"failed_avp"
 
 _CCR = Codec(CreditControlRequest, CCR_RULES, extra_slots=("header", "raw"))
 _CCA = Codec(CreditControlAnswer, CCA_RULES)
+_CCA_LAYOUTS = Layouts(_CCA)
 
 
 def _missing(get: Lookup) -> str | None:
@@ -184,6 +186,7 @@ register(
         proxiable=True,
         missing=_missing,
         limits=(("multiple_services_credit_control", MAX_SERVICES_PER_REQUEST),),
+        layouts=Layouts(_CCR),
     ),
 )
 
@@ -223,7 +226,7 @@ def decode_cca(frame: bytes, header: Header) -> CreditControlAnswer:
     """An answer is never answered: one that is wrong raises Fault, and whoever asked treats it as no answer."""
     if header.is_request or header.command_code != COMMAND_CREDIT_CONTROL:
         raise Fault
-    return _CCA.read(frame, HEADER_OCTETS, len(frame))
+    return _CCA_LAYOUTS.read(frame)
 
 
 __all__ = [

@@ -1,6 +1,6 @@
 """What is wrong with a request: the receive pipeline as a table of stages, in the order of the standards' checks.
 
-Decoding takes the fast way (`compiler`) and comes here only when that faults. Each stage is a function of the examined request
+Decoding takes the fast way (`layout`, `compiler`) and comes here only when that faults. Each stage is a function of the examined request
 that returns the error it finds or None; the first error found is the one reported (RFC 6733 §7). A further check is one more
 row of STAGES. Which requests are served is the registry `COMMANDS`, filled by the modules that define them.
 """
@@ -28,6 +28,7 @@ from protocol.dictionary import BY_KEY, UNDERSTOOD, definition_of
 from protocol.errors import DiameterError, ResultCode
 from protocol.failed_avp import minimum_payload
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, HEADER_OCTETS, Header
+from protocol.layout import Layouts
 
 Lookup = Callable[[str], Any]
 """Gives the value of a top-level attribute of the request."""
@@ -47,6 +48,8 @@ class Command:
     """The attribute that is missing although its AVP is optional by itself: what must be there depends on other AVPs."""
     limits: tuple[tuple[str, int], ...] = ()
     """Repeated attributes and how often they may come at most."""
+    layouts: Layouts[Any] | None = None
+    """For a command that comes often."""
 
 
 COMMANDS: dict[tuple[int, int], Command] = {}
@@ -98,7 +101,8 @@ def decode_request(frame: bytes, header: Header) -> Any:
     if command is None or header.flags & (FLAG_REQUEST | FLAG_PROXIABLE | FLAG_ERROR) != flags:
         raise diagnose(frame, header)
     try:
-        message = command.codec.read(frame, HEADER_OCTETS, len(frame))
+        layouts = command.layouts
+        message = layouts.read(frame) if layouts else command.codec.read(frame, HEADER_OCTETS, len(frame))
     except Fault:
         raise diagnose(frame, header) from None
     if command.missing(partial(getattr, message)) is not None:

@@ -146,9 +146,10 @@ class ChargingService:
                 if account_id := await self._ledger.find_session(request.session_id):
                     self._sessions.put(request.session_id, account_id)
                     self._charge(job, account_id, "")
-                else:
+                    return
+                if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
                     job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
-                return
+                    return
         except LedgerUnavailable:
             job.reply(self._unavailable(request))
             return

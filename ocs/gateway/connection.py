@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FLUSH_AT = 8
+"""Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long turn."""
 PROBE_S = 2.0
 """How long an old connection may take to show that it lives when its peer asks for a new one."""
 LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
@@ -69,7 +71,8 @@ class Connection(asyncio.Protocol):
         if not self._gateway.enter(self):
             transport.abort()
             return
-        transport.set_write_buffer_limits(high=self._config.max_write_buffer_octets // 4)
+        # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle.
+        transport.set_write_buffer_limits(high=0)
         self._arm(self._config.cer_timeout_s, self._cer_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -127,7 +130,9 @@ class Connection(asyncio.Protocol):
 
     def _send(self, frame: bytes) -> None:
         self._out.append(frame)
-        if not self._flush_scheduled:
+        if len(self._out) >= FLUSH_AT:
+            self._flush()
+        elif not self._flush_scheduled:
             self._flush_scheduled = True
             self._gateway.loop.call_soon(self._flush)
 

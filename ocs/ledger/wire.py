@@ -44,6 +44,8 @@ def packages(terms: Sequence[PackageTerms]) -> dict[str, tuple[object, ...]]:
 def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
     if request.type is RequestType.EVENT:
         remember_s = settings.remember_events_s
+    elif request.type is RequestType.TERMINATION:
+        remember_s = settings.remember_sessions_s
     else:
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
     values: list[object] = [

@@ -199,6 +199,9 @@ def test_drawn_requests(tmp_path: Path) -> None:
     @given(CCRS)
     @settings(max_examples=40, database=None, deadline=None, phases=[Phase.generate])
     def collect(message: CreditControlRequest) -> None:
+        inner = message.service_information.subscription_id if message.service_information else []
+        for subscriber in [*message.subscription_id, *inner]:
+            subscriber.subscription_id_data = "293400000000000"  # tshark looks into numbers, and must find digits
         drawn.append(encode_ccr(message, hop_by_hop=1, end_to_end=2))
 
     collect()

@@ -275,9 +275,11 @@ outcome = pack(outcome)
 events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T'}
 plan_earlier(acc, KEYS[5], id)
 -- Answers live a quarter longer than they must, so that not every update has to prolong them.
-local prolong = not session or session.e < now + remember_s
-local live_s = remember_s + idiv(remember_s, 4)
-if session and prolong then session.e = now + live_s end
+local prolong, live_s = kind == 'T' or kind == 'E' or session.e < now + remember_s, remember_s
+if prolong and kind ~= 'T' and kind ~= 'E' then
+  live_s = remember_s + idiv(remember_s, 4)
+  session.e = now + live_s
+end
 redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[4], KEYS[3], events)
 if kind == 'I' then

@@ -278,8 +278,8 @@ async def test_hot_rat_1_price_by_direction_destination_and_place(world: World) 
     assert await user.call(60, called_by(NATIONAL)) == 0
     assert await user.call(60, called_by(NATIONAL, SERBIA)) == 490_000
     assert await user.call(60, called_by(NATIONAL, USA)) == 1_490_000
-    # The circuit-switched core says where by the VLR's number: +381… in TBCD.
-    assert await user.call(60, vcs(NATIONAL, bytes.fromhex("8361")), CS) == 990_000
+    # The circuit-switched core says where by the VLR's number: +381641234567 in TBCD.
+    assert await user.call(60, vcs(NATIONAL, bytes.fromhex("836114325476")), CS) == 990_000
     assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, 250_000)
     assert await user.message(SMS, sms_to("+436641234567")) == (2001, 73_200)
     assert await user.message(SMS, sms_to("+381641234567")) == (2001, 150_000)

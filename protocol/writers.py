@@ -1,0 +1,120 @@
+"""Makes one Python function for each class that writes the AVPs of an object: straight code, one `if` per attribute.
+
+What is constant about an AVP (code, flags, vendor) is made once; whole AVPs of small numbers and of identities, and headers,
+are remembered, as answers carry the same ones again and again. AVPs stand in the order the class declares them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from protocol.avp import FLAG_MANDATORY, FLAG_VENDOR, PADDING, TIME_OFFSET_S, Kind, encode_address
+from protocol.coders import FORMATS
+from protocol.dictionary import Definition
+
+if TYPE_CHECKING:
+    from protocol.compiler import Field
+
+Writer = Callable[[Any], bytes]
+"""Object → its AVPs."""
+
+MAX_REMEMBERED_NUMBERS = 512
+"""AVPs with a number kept per attribute: types, result codes, rating groups and times of validity are some tens."""
+MAX_REMEMBERED_IDENTITIES = 256
+"""Hosts and realms are few, and ours is in every answer."""
+MAX_REMEMBERED_HEADERS = 512
+"""AVP headers kept per attribute, one per length: texts and groups are rarely longer."""
+
+_TWO = struct.Struct(">II").pack
+
+
+class _Remembered(dict[Any, bytes]):
+    """value → octets; what is not known yet is made, and kept while there is room."""
+
+    __slots__ = ("_limit", "_make")
+
+    def __init__(self, make: Callable[[Any], bytes], limit: int) -> None:
+        self._make = make
+        self._limit = limit
+
+    def __missing__(self, value: Any) -> bytes:
+        octets = self._make(value)
+        if len(self) < self._limit:
+            self[value] = octets
+        return octets
+
+
+def writer_of(fields: Iterable[Field]) -> Writer:
+    """The function for a class with these fields."""
+    source = _Source()
+    for field in fields:
+        source.field(field)
+    text = "\n ".join(["parts = []", "add = parts.append", *source.lines, "return join(parts)"])
+    exec(f"def write(message):\n {text}\n", source.names)
+    write: Writer = source.names["write"]
+    return write
+
+
+class _Source:
+    """The text being made. It is made of attribute names and of names for constants, nothing else."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {"join": b"".join, "PADDING": PADDING}
+
+    def field(self, field: Field) -> None:
+        attribute = f"message.{field.attribute}"
+        if field.repeated:
+            self.lines += [f"if {attribute}:", f" for value in {attribute}:"]
+            self.lines += [f"  {line}" for line in self._one(field)]
+            return
+        payload = field.kind is Kind.GROUPED and field.group is None  # b"" = absent
+        self.lines += [f"value = {attribute}", "if value:" if payload else "if value is not None:"]
+        self.lines += [f" {line}" for line in self._one(field)]
+
+    def _one(self, field: Field) -> list[str]:
+        """Adds the AVP of `value`."""
+        definition, kind = field.definition, field.kind
+        if kind is Kind.RAW:
+            return ["add(value)"]
+        head = _header(definition)
+        layout = FORMATS.get(kind)
+        if layout is not None:
+            pack = struct.Struct(layout).pack
+            fixed = head(struct.calcsize(layout))
+            if layout.lower() == ">i":
+                known = _Remembered(lambda value: fixed + pack(value), MAX_REMEMBERED_NUMBERS)
+                return [f"add({self._name(known)}[value])"]
+            return [f"add({self._name(fixed)} + {self._name(pack)}(value))"]
+        if kind is Kind.TIME:
+            pack = struct.Struct(">I").pack
+            return [f"add({self._name(head(4))} + {self._name(pack)}(value + {TIME_OFFSET_S} & 0xFFFFFFFF))"]
+        if kind is Kind.IDENTITY:
+
+            def whole(value: str) -> bytes:
+                octets = value.encode("ascii")
+                return head(len(octets)) + octets + PADDING[len(octets) & 3]
+
+            return [f"add({self._name(_Remembered(whole, MAX_REMEMBERED_IDENTITIES))}[value])"]
+        heads = self._name(_Remembered(head, MAX_REMEMBERED_HEADERS))
+        if kind is Kind.GROUPED:
+            inside = "value" if field.group is None else f"{self._name(field.group.write)}(value)"
+            return [f"octets = {inside}", f"add({heads}[len(octets)] + octets)"]
+        encode = {Kind.UTF8: "value.encode()", Kind.ADDRESS: f"{self._name(encode_address)}(value)"}
+        lines = [f"octets = {encode.get(kind, 'value')}", "size = len(octets)"]
+        return [*lines, f"add({heads}[size] + octets + PADDING[size & 3])"]
+
+    def _name(self, value: Any) -> str:
+        name = f"c{len(self.names)}"
+        self.names[name] = value
+        return name
+
+
+def _header(definition: Definition) -> Callable[[int], bytes]:
+    """Octets of payload → the AVP's header."""
+    flags = (FLAG_MANDATORY if definition.mandatory else 0) | (FLAG_VENDOR if definition.vendor else 0)
+    vendor = definition.vendor.to_bytes(4, "big") if definition.vendor else b""
+    code, first = definition.code, flags << 24 | 8 + len(vendor)
+    return lambda octets: _TWO(code, first + octets) + vendor
