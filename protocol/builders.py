@@ -38,6 +38,12 @@ def unpack_format(kind: Kind, octets: int) -> str:
     return FORMATS[kind][1:] if kind in FORMATS else f"{octets}s"
 
 
+def statements_of(codec: Codec[Any], shape: Shape) -> int:
+    """How long the function for a shape is: one statement for each attribute of each object."""
+    groups = {field.slot: field.group for field in codec.fields.values() if field.group is not None}
+    return len(codec.attributes) + sum(statements_of(groups[slot], inner) for slot, inner in shape if slot in groups)
+
+
 def builder_of(codec: Codec[Any], shape: Shape) -> Builder:
     source = _Source()
     result = source.group(codec, shape)

@@ -9,7 +9,7 @@ Invariant, held by tests: `Layouts.read` gives what `Codec.read` gives, object o
 by the walk, which stays the only place where the rules are.
 
 Learning costs more than walking, so it is paid from an allowance that only walking fills: a peer that never sends the same
-layout twice makes the walk slower by a thirtieth, and by no more once the initial allowance is used up.
+layout twice makes the walk slower by a thirtieth or so, once the initial allowance is used up.
 """
 
 from __future__ import annotations
@@ -19,28 +19,32 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from protocol.avp import FLAG_VENDOR, Kind
-from protocol.builders import REFUSALS, Builder, Shape, builder_of, unpack_format
+from protocol.builders import REFUSALS, Builder, Shape, builder_of, statements_of, unpack_format
 from protocol.compiler import Codec
 from protocol.header import HEADER_OCTETS
 
 T = TypeVar("T")
 
 MAX_LAYOUTS = 512
-"""Layouts kept: some tens of shapes times some tens of lengths of Session-Id and addresses. At most 4 MB with the next bound."""
+"""Layouts kept: some tens of shapes times some tens of lengths of Session-Id and addresses. At most 5 MB with the next bound."""
 MAX_LAYOUT_OCTETS = 4_096
-"""Longer messages are walked: they are rare, and their masks and functions are large."""
+"""Longer messages are walked: they are rare, and what is kept of a layout is twice as long as the message."""
 MAX_LAYOUTS_PER_LENGTH = 8
 """Compared one after the other (a fifth of a microsecond each), so that a miss stays cheap against a walk."""
 MAX_BUILDERS = 128
-"""Functions kept for shapes: a client has some ten kinds of request; layouts of one shape share a function."""
+"""Functions kept: a client has some ten kinds of request, and layouts of one shape share a function."""
+MAX_STATEMENTS = 1_024
+"""In one function; a request with twenty services has about as many, and making it holds up the caller for some 10 ms."""
 
-SURVEY_PRICE = 64
-COMPILE_PRICE = 3_200
-"""Octets walked that pay for noting the layout of one octet, or for making its function: thirty times what these take, as one
-survey takes the time of two walks and one compilation that of a hundred."""
-ALLOWANCE = 160 * 780 * COMPILE_PRICE
-"""The most that can be saved up, and what is there at the start: enough to learn a network's clients at once (160 functions for
-ordinary requests, about half a second of work spread over the first requests)."""
+PAYBACK = 32
+"""Learning may take this part of the time that walking takes."""
+SURVEY_PRICE = 3 * PAYBACK
+"""Octets walked that pay for noting the layout of one octet: it takes two to three times as long as walking it."""
+STATEMENT_PRICE = 256 * PAYBACK
+"""Octets walked that pay for one statement of a function: making it takes as long as walking some 250 octets."""
+ALLOWANCE = 160 * 150 * STATEMENT_PRICE
+"""The most that can be saved up, and what is there at the start: 160 functions for ordinary requests of 150 attributes, so
+that a network's clients are learned at once (about a quarter of a second of work, spread over their first requests)."""
 
 _TWO = struct.Struct(">II").unpack_from
 _ONE = struct.Struct(">I").unpack_from
@@ -49,7 +53,7 @@ _ONE = struct.Struct(">I").unpack_from
 class Layout:
     """Where things are in messages of one layout. Noted at first sight, made ready to build at the second."""
 
-    __slots__ = ("build", "format", "length", "mask", "pattern", "shape", "unpack", "used")
+    __slots__ = ("build", "format", "length", "mask", "pattern", "shape", "statements", "unpack", "used")
 
     def __init__(self, codec: Codec[Any], frame: bytes, start: int) -> None:
         """`frame` was read by `codec` without Fault."""
@@ -58,6 +62,7 @@ class Layout:
         parts = [">"]
         self.shape, _ = _survey(codec, frame, (start, self.length), headers, parts, 0)
         self.format = "".join(parts)
+        self.statements = statements_of(codec, self.shape)
         self.mask = int.from_bytes(headers, "big")
         self.pattern = int.from_bytes(frame, "big") & self.mask
         self.used = False
@@ -138,28 +143,35 @@ class Layouts(Generic[T]):
         self._allowance = min(self._allowance + octets, ALLOWANCE)
         if layout is not None:
             self._make_ready(layout)
-        elif self._pay(SURVEY_PRICE * octets):
+        elif self._allowance >= SURVEY_PRICE * octets:
+            self._allowance -= SURVEY_PRICE * octets
             layout = Layout(self._codec, frame, self._start)
             self._make_room(octets)
             self._layouts[layout] = None
             self._by_length[octets] = (*self._by_length.get(octets, ()), layout)
         return message
 
-    def _pay(self, price: int) -> bool:
-        if price > self._allowance:
-            return False
-        self._allowance -= price
-        return True
-
     def _make_ready(self, layout: Layout) -> None:
+        """Seen for the second time at least."""
+        price = STATEMENT_PRICE * layout.statements
+        if layout.statements > MAX_STATEMENTS or price > self._allowance:
+            return
         build = self._builders.get(layout.shape)
         if build is None:
-            if not self._pay(COMPILE_PRICE * layout.length):
-                return
-            if len(self._builders) >= MAX_BUILDERS:  # the layouts that use the oldest one go on using it
-                del self._builders[next(iter(self._builders))]
+            self._allowance -= price
+            if len(self._builders) >= MAX_BUILDERS:
+                self._forget_builder()
             build = self._builders[layout.shape] = builder_of(self._codec, layout.shape)
         layout.make_ready(build)
+
+    def _forget_builder(self) -> None:
+        """The oldest that no layout in use needs; with it go the layouts that have it."""
+        needed = {layout.build for layout in self._layouts if layout.used}
+        oldest = next(iter(self._builders))
+        shape = next((shape for shape, build in self._builders.items() if build not in needed), oldest)
+        build = self._builders.pop(shape)
+        for layout in [layout for layout in self._layouts if layout.build is build]:
+            self._forget(layout)
 
     def _make_room(self, length: int) -> None:
         same = self._by_length.get(length, ())

@@ -18,8 +18,6 @@ from ocs.settings_model import PeerSection, Settings
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-MADE_AT_THE_END = {"docs/demo-report.png"}
-"""The picture of `make demo`'s report: made from a run, so a working copy may be without it, a release never is."""
 
 
 def settings_keys() -> Iterator[str]:
@@ -35,7 +33,7 @@ def test_every_relative_link_resolves(page: Path) -> None:
         if not re.match(r"[a-z]+:", target):
             found = (page.parent / target).resolve()
             assert found.is_relative_to(ROOT), target
-            assert found.exists() or str(found.relative_to(ROOT)) in MADE_AT_THE_END, target
+            assert found.exists(), target
 
 
 def test_operations_explains_every_setting_with_its_default() -> None:
