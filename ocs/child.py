@@ -131,7 +131,11 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
     while ledger is None and not child.stopping.is_set():
         try:
             ledger = await RedisLedger.connect(
-                child.settings.redis.url, settings, child.metrics, tuple(child.catalogue.packages.values())
+                child.settings.redis.url,
+                settings,
+                child.metrics,
+                tuple(child.catalogue.packages.values()),
+                stopwatch=child.world.monotonic,
             )
         except LedgerUnavailable as error:
             log.warning("%s; trying again", error)

@@ -47,6 +47,8 @@ DEFAULT_VALIDITY_S = 3600
 """For requests that get no quota, and so no Validity-Time."""
 MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
+UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
+"""The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
 
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Spawn = Callable[[Awaitable[None]], None]
@@ -203,6 +205,9 @@ class ChargingService:
                 self._spawn(self._look_up(job))
             else:
                 self._unknown_subscriber(job)
+            return
+        if outcome.code in UNBOOKED and job.prepared.always:
+            job.reply(answers.granted_to_anybody(job.prepared))
             return
         if job.prepared.type is RequestType.TERMINATION:
             self._sessions.pop(request.session_id, None)

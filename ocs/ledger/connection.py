@@ -98,6 +98,7 @@ class RedisConnection(asyncio.Protocol):
         metrics: LedgerMetrics,
         max_waiting: int,
         on_moved: Callable[[Request], None],
+        stopwatch: Callable[[], float],
     ) -> None:
         self._address = address
         self._auth = auth
@@ -108,6 +109,7 @@ class RedisConnection(asyncio.Protocol):
         self._metrics = metrics
         self._max_waiting = max_waiting
         self._on_moved = on_moved
+        self._stopwatch = stopwatch
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._under_way: deque[Request] = deque()
@@ -134,7 +136,7 @@ class RedisConnection(asyncio.Protocol):
             self._waiting.append(request)
 
     def _put(self, request: Request) -> None:
-        request.sent = self._loop.time()
+        request.sent = self._stopwatch()
         request.answers = []
         self._under_way.append(request)
         self._outgoing.append(request.command)
@@ -182,7 +184,7 @@ class RedisConnection(asyncio.Protocol):
     def _take_answers(self) -> None:
         gets = self._reader.gets
         under_way = self._under_way
-        now = self._loop.time()
+        now = self._stopwatch()
         while (answer := gets()) is not False:  # False means "not whole yet": RESP2 has no booleans
             if not under_way:
                 return

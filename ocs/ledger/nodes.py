@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -36,7 +36,13 @@ class Nodes:
     """Routes requests to the node of their partition; follows the cluster when slots move or a replica takes over."""
 
     def __init__(
-        self, url: str, keys: Keys, settings: LedgerSettings, scripts: Sequence[bytes], metrics: LedgerMetrics
+        self,
+        url: str,
+        keys: Keys,
+        settings: LedgerSettings,
+        scripts: Sequence[bytes],
+        metrics: LedgerMetrics,
+        stopwatch: Callable[[], float],
     ) -> None:
         options: dict[str, Any] = dict(parse_url(url))
         self._first: Address = (
@@ -51,6 +57,7 @@ class Nodes:
         self._settings = settings
         self._scripts = scripts
         self._metrics = metrics
+        self._stopwatch = stopwatch
         self._loop = asyncio.get_running_loop()
         self._connections: dict[Address, list[RedisConnection]] = {}
         self._routes: list[list[RedisConnection]] = []
@@ -161,6 +168,7 @@ class Nodes:
             metrics=self._metrics,
             max_waiting=self._settings.max_waiting // self._settings.connections,
             on_moved=self._moved,
+            stopwatch=self._stopwatch,
         )
 
     def _moved(self, request: Request) -> None:

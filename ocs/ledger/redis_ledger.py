@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -70,14 +71,16 @@ class RedisLedger:
         metrics: LedgerMetrics | None = None,
         packages: Sequence[PackageTerms] = (),
         connect_timeout_s: float = 10.0,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """Connect to a node or a cluster; `packages` are needed to charge accounts whose package is due for renewal.
+        """Connect to a node or a cluster; `packages` are needed to charge accounts whose package is due for renewal;
+        `stopwatch` gives seconds that only the metrics see.
 
         LedgerUnavailable when Redis cannot be reached in time.
         """
         keys = Keys(settings.partitions)
         loads = [pack_command((b"SCRIPT", b"LOAD", script.source)) for script in scripts.load().values()]
-        nodes = Nodes(url, keys, settings, loads, metrics or NoMetrics())
+        nodes = Nodes(url, keys, settings, loads, metrics or NoMetrics(), stopwatch)
         await nodes.start(connect_timeout_s)
         ledger = cls(nodes, keys, settings, packages)
         await ledger._check_durability()

@@ -195,6 +195,64 @@ async def _all(ledger: RedisLedger, account_ids: list[str], kind: str, number: i
     assert answered == expected
 
 
+def _move_slot(source: RedisServer, target: RedisServer, others: list[RedisServer], slot: int) -> None:
+    """What `redis-cli --cluster reshard` does for one slot."""
+    with redis.Redis(port=source.port) as old, redis.Redis(port=target.port) as new:
+        old_id, new_id = (str(each.execute_command("CLUSTER MYID"), "ascii") for each in (old, new))
+        new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", old_id)
+        old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", new_id)
+        while keys := old.execute_command("CLUSTER GETKEYSINSLOT", slot, 20):
+            old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 2000, "KEYS", *keys)
+            time.sleep(0.01)
+        for server in (target, source, *others):
+            with redis.Redis(port=server.port) as each:
+                each.execute_command("CLUSTER SETSLOT", slot, "NODE", new_id)
+
+
+async def test_a_slot_moves_to_another_master_while_its_accounts_are_charged(tmp_path: Path) -> None:
+    servers = start_cluster(SYSTEM_REDIS or "redis-server", tmp_path)
+    try:
+        ledger = await RedisLedger.connect(servers[0].url, LedgerSettings(partitions=3, connections=1))
+        account_ids = [await open_account(ledger, f"3866840{n:04d}", CREDIT) for n in range(24)]
+        stop = asyncio.Event()
+        charged = dict.fromkeys(account_ids, 0)
+
+        async def session(account_id: str) -> None:
+            await _accepted(ledger, charge_request(account_id, "move", "I", 0))
+            while not stop.is_set():
+                charged[account_id] += 1
+                await _accepted(ledger, charge_request(account_id, "move", "U", charged[account_id]))
+                await asyncio.sleep(0.01)
+
+        async with asyncio.TaskGroup() as group:
+            for account_id in account_ids:
+                group.create_task(session(account_id))
+            await asyncio.sleep(0.1)
+            slot = ledger._keys.by_partition[0].slot
+            await asyncio.to_thread(_move_slot, servers[0], servers[1], servers[2:], slot)
+            await asyncio.sleep(0.3)
+            stop.set()
+        events = await journal(ledger)
+        for account_id in account_ids:
+            assert balance(events, account_id) == CREDIT - charged[account_id] * PRICE_PER_MB
+        report = await audit(ledger, now=int(time.time()), month=MONTH)
+        assert (report.ok, report.accounts) == (True, 24)
+        with redis.Redis(port=servers[1].port) as client:
+            assert client.execute_command("CLUSTER COUNTKEYSINSLOT", slot) > 0
+        await ledger.close()
+    finally:
+        for server in servers:
+            server.stop(kill=True)
+
+
+async def _accepted(ledger: RedisLedger, request: ChargeRequest) -> None:
+    """Repeated by its key until it is answered, as a client would."""
+    end = time.monotonic() + 10
+    while isinstance(outcome := await charge(ledger, request), LedgerUnavailable):
+        assert time.monotonic() < end, "the moved slot is not found"
+    assert outcome.code == 2001
+
+
 async def test_redis_not_there_at_all() -> None:
     with pytest.raises(LedgerUnavailable, match="cannot reach Redis"):
         await RedisLedger.connect("redis://127.0.0.1:1/0", LedgerSettings(), connect_timeout_s=0.3)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT, LedgerError
 from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import (
     AUSTRIA,
@@ -307,6 +307,20 @@ async def test_hot_rat_2_emergency_calls_are_free_and_always_allowed(world: Worl
     assert stranger.result_code == 2001
     granted = stranger.multiple_services_credit_control[0].granted_service_unit
     assert granted is not None and granted.cc_time == 300
+
+
+async def test_hot_rat_2_no_bound_of_ours_stops_an_emergency_call(world: World) -> None:
+    """An account with as many sessions as it may have, and a session that the ledger has closed meanwhile."""
+    user = await world.subscriber(5)
+    for n in range(MAX_SESSIONS_PER_ACCOUNT):
+        await user.charged(DATA, "I", 0, octets(want=MB), sid=f"full;{n}", information=at())
+    more = await user.charged(DATA, "I", 0, octets(want=MB), sid="full", information=at())
+    assert more.result_code == 5006
+    call = towards("tel:112")
+    assert await user.call(60, call) == 0
+    update = await user.charged(IMS, "U", 7, seconds(want=60, used=60), sid="lost", information=call)
+    granted = update.multiple_services_credit_control[0].granted_service_unit
+    assert granted is not None and granted.cc_time == 60
 
 
 async def test_hot_rat_2_the_bearer_of_an_emergency_call(world: World) -> None:
