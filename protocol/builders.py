@@ -39,9 +39,10 @@ def unpack_format(kind: Kind, octets: int) -> str:
 
 
 def statements_of(codec: Codec[Any], shape: Shape) -> int:
-    """How long the function for a shape is: one statement for each attribute of each object."""
+    """How long the function for a shape is: a statement for each attribute of each object, and what each AVP needs."""
     groups = {field.slot: field.group for field in codec.fields.values() if field.group is not None}
-    return len(codec.attributes) + sum(statements_of(groups[slot], inner) for slot, inner in shape if slot in groups)
+    inside = sum(statements_of(groups[slot], inner) for slot, inner in shape if slot in groups)
+    return len(codec.attributes) + len(shape) + inside
 
 
 def builder_of(codec: Codec[Any], shape: Shape) -> Builder:

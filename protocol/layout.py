@@ -33,7 +33,7 @@ MAX_LAYOUTS_PER_LENGTH = 8
 """Compared one after the other (a fifth of a microsecond each), so that a miss stays cheap against a walk."""
 MAX_BUILDERS = 128
 """Functions kept: a client has some ten kinds of request, and layouts of one shape share a function."""
-MAX_STATEMENTS = 1_024
+MAX_STATEMENTS = 1_280
 """In one function; a request with twenty services has about as many, and making it holds up the caller for some 10 ms."""
 
 PAYBACK = 32
@@ -42,8 +42,8 @@ SURVEY_PRICE = 3 * PAYBACK
 """Octets walked that pay for noting the layout of one octet: it takes two to three times as long as walking it."""
 STATEMENT_PRICE = 256 * PAYBACK
 """Octets walked that pay for one statement of a function: making it takes as long as walking some 250 octets."""
-ALLOWANCE = 160 * 150 * STATEMENT_PRICE
-"""The most that can be saved up, and what is there at the start: 160 functions for ordinary requests of 150 attributes, so
+ALLOWANCE = 160 * 200 * STATEMENT_PRICE
+"""The most that can be saved up, and what is there at the start: 160 functions of 200 statements, an ordinary request's, so
 that a network's clients are learned at once (about a quarter of a second of work, spread over their first requests)."""
 
 _TWO = struct.Struct(">II").unpack_from
