@@ -1,9 +1,8 @@
 """What a process counts: cheap on the hot path (an addition in a dict), written as a snapshot file twice a second.
 
-prometheus-client's own multiprocess mode costs a lock and a memory-map write per count, about a tenth of a worker's
-time at 8,000 requests a second. Here each process adds up plain integers, and `ocs.metrics_export` puts the snapshots
-of all of them together with prometheus-client when somebody scrapes. A killed process loses the counts of its last
-half second, no more.
+prometheus-client's own multiprocess mode costs a lock and a memory-map write per count. Here each process adds up plain
+integers, and `ocs.metrics_export` puts the snapshots of all of them together with prometheus-client when somebody
+scrapes. A killed process loses the counts of its last half second, no more.
 """
 
 from __future__ import annotations

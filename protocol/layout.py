@@ -8,8 +8,9 @@ the shape (`builders`) turns them into the object.
 Invariant, held by tests: `Layouts.read` gives what `Codec.read` gives, object or Fault. Whatever is not as expected is read
 by the walk, which stays the only place where the rules are.
 
-Learning costs more than walking, so it is paid from an allowance that only walking fills: a peer that never sends the same
-layout twice makes the walk slower by a thirtieth or so, once the initial allowance is used up.
+Learning costs more than walking, so it is paid from allowances that only walking fills: a peer that never sends the same
+layout twice is served about a tenth slower than by the walk alone, once the initial allowances are used up. Noting layouts
+and making functions have an allowance each, so that a flood of layouts does not keep others' functions from being made.
 """
 
 from __future__ import annotations
@@ -31,20 +32,23 @@ MAX_LAYOUT_OCTETS = 4_096
 """Longer messages are walked: they are rare, and what is kept of a layout is twice as long as the message."""
 MAX_LAYOUTS_PER_LENGTH = 8
 """Compared one after the other (a fifth of a microsecond each), so that a miss stays cheap against a walk."""
+CHANCES = 4
+"""How often a layout is passed over, after its last use, when another has to make room."""
 MAX_BUILDERS = 128
 """Functions kept: a client has some ten kinds of request, and layouts of one shape share a function."""
 MAX_STATEMENTS = 1_280
 """In one function; a request with twenty services has about as many, and making it holds up the caller for some 10 ms."""
 
-PAYBACK = 32
-"""Learning may take this part of the time that walking takes."""
+PAYBACK = 64
+"""Each of noting layouts and making functions may take this part of the time that walking takes."""
 SURVEY_PRICE = 3 * PAYBACK
 """Octets walked that pay for noting the layout of one octet: it takes two to three times as long as walking it."""
 STATEMENT_PRICE = 256 * PAYBACK
 """Octets walked that pay for one statement of a function: making it takes as long as walking some 250 octets."""
-ALLOWANCE = 160 * 200 * STATEMENT_PRICE
-"""The most that can be saved up, and what is there at the start: 160 functions of 200 statements, an ordinary request's, so
-that a network's clients are learned at once (about a quarter of a second of work, spread over their first requests)."""
+SURVEY_ALLOWANCE = 2 * MAX_LAYOUTS * 780 * SURVEY_PRICE
+FUNCTION_ALLOWANCE = MAX_BUILDERS * 200 * STATEMENT_PRICE
+"""The most that can be saved up, and what is there at the start: for ordinary requests of 780 octets and 200 statements, so
+that a network's clients are learned at once (about four tenths of a second, spread over their first requests)."""
 
 _TWO = struct.Struct(">II").unpack_from
 _ONE = struct.Struct(">I").unpack_from
@@ -53,7 +57,7 @@ _ONE = struct.Struct(">I").unpack_from
 class Layout:
     """Where things are in messages of one layout. Noted at first sight, made ready to build at the second."""
 
-    __slots__ = ("build", "format", "length", "mask", "pattern", "shape", "statements", "unpack", "used")
+    __slots__ = ("build", "chances", "format", "length", "mask", "pattern", "shape", "statements", "unpack")
 
     def __init__(self, codec: Codec[Any], frame: bytes, start: int) -> None:
         """`frame` was read by `codec` without Fault."""
@@ -65,7 +69,7 @@ class Layout:
         self.statements = statements_of(codec, self.shape)
         self.mask = int.from_bytes(headers, "big")
         self.pattern = int.from_bytes(frame, "big") & self.mask
-        self.used = False
+        self.chances = 0
         self.build: Builder | None = None
         self.unpack = struct.Struct(">").unpack_from
 
@@ -104,7 +108,7 @@ def _survey(
 class Layouts(Generic[T]):
     """The layouts known of one kind of message. Used by one thread."""
 
-    __slots__ = ("_allowance", "_builders", "_by_length", "_codec", "_layouts", "_start")
+    __slots__ = ("_builders", "_by_length", "_codec", "_for_functions", "_for_surveys", "_layouts", "_start")
 
     def __init__(self, codec: Codec[T], start: int = HEADER_OCTETS) -> None:
         self._codec = codec
@@ -112,7 +116,8 @@ class Layouts(Generic[T]):
         self._by_length: dict[int, tuple[Layout, ...]] = {}
         self._layouts: dict[Layout, None] = {}
         self._builders: dict[Shape, Builder] = {}
-        self._allowance = ALLOWANCE
+        self._for_surveys = SURVEY_ALLOWANCE
+        self._for_functions = FUNCTION_ALLOWANCE
 
     def read(self, frame: bytes) -> T:
         """The object in the message. Raises Fault."""
@@ -122,9 +127,9 @@ class Layouts(Generic[T]):
         number = int.from_bytes(frame, "big")
         for layout in known:
             if number & layout.mask == layout.pattern:
-                layout.used = True
                 if layout.build is None:
                     return self._walk(frame, layout)
+                layout.chances = CHANCES
                 try:
                     message: T = layout.build(layout.unpack(frame))
                 except REFUSALS:
@@ -140,11 +145,12 @@ class Layouts(Generic[T]):
         message = self._codec.read(frame, self._start, octets)
         if octets > MAX_LAYOUT_OCTETS:
             return message
-        self._allowance = min(self._allowance + octets, ALLOWANCE)
+        self._for_surveys = min(self._for_surveys + octets, SURVEY_ALLOWANCE)
+        self._for_functions = min(self._for_functions + octets, FUNCTION_ALLOWANCE)
         if layout is not None:
             self._make_ready(layout)
-        elif self._allowance >= SURVEY_PRICE * octets:
-            self._allowance -= SURVEY_PRICE * octets
+        elif self._for_surveys >= SURVEY_PRICE * octets:
+            self._for_surveys -= SURVEY_PRICE * octets
             layout = Layout(self._codec, frame, self._start)
             self._make_room(octets)
             self._layouts[layout] = None
@@ -154,11 +160,11 @@ class Layouts(Generic[T]):
     def _make_ready(self, layout: Layout) -> None:
         """Seen for the second time at least."""
         price = STATEMENT_PRICE * layout.statements
-        if layout.statements > MAX_STATEMENTS or price > self._allowance:
+        if layout.statements > MAX_STATEMENTS or price > self._for_functions:
             return
         build = self._builders.get(layout.shape)
         if build is None:
-            self._allowance -= price
+            self._for_functions -= price
             if len(self._builders) >= MAX_BUILDERS:
                 self._forget_builder()
             build = self._builders[layout.shape] = builder_of(self._codec, layout.shape)
@@ -166,7 +172,7 @@ class Layouts(Generic[T]):
 
     def _forget_builder(self) -> None:
         """The oldest that no layout in use needs; with it go the layouts that have it."""
-        needed = {layout.build for layout in self._layouts if layout.used}
+        needed = {layout.build for layout in self._layouts if layout.chances}
         oldest = next(iter(self._builders))
         shape = next((shape for shape, build in self._builders.items() if build not in needed), oldest)
         build = self._builders.pop(shape)
@@ -190,12 +196,12 @@ class Layouts(Generic[T]):
 
 
 def _least_used(layouts: Iterable[Layout]) -> Layout:
-    """The oldest one not used since this was last asked; if all were, the oldest."""
+    """The oldest one that has no chance left; if all have, the oldest."""
     oldest: Layout | None = None
     for layout in layouts:
-        if not layout.used:
+        if not layout.chances:
             return layout
-        layout.used = False
+        layout.chances -= 1
         oldest = oldest or layout
     assert oldest is not None
     return oldest

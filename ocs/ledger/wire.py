@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -21,6 +22,8 @@ from ocs.ledger.contract import (
 )
 from ocs.ledger.settings import LedgerSettings
 
+MAX_BUCKET_LISTS = 4096
+"""Lists of bucket ids kept as text; a catalogue has one a rate."""
 pack = msgpack.Packer(use_bin_type=False).pack
 _unpack = msgpack.unpackb
 
@@ -39,6 +42,12 @@ def package(terms: PackageTerms) -> tuple[object, ...]:
 
 def packages(terms: Sequence[PackageTerms]) -> dict[str, tuple[object, ...]]:
     return {each.id: package(each) for each in terms}
+
+
+@lru_cache(maxsize=MAX_BUCKET_LISTS)
+def _ids(buckets: tuple[str, ...]) -> str:
+    """ ",A,B,": the script looks an id up with the commas around it."""
+    return f",{','.join(buckets)},"
 
 
 def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:

@@ -3,7 +3,7 @@
 -- KEYS  1 account  2 answers of the session  3 outbox  4 outbox sequence  5 due set
 -- ARGV  1 account id  2 msgpack, one flat array: identity, session id, origin host, context, type, number, now, month, deadline,
 --         remember_s, answers kept, max sessions, max services, then 16 values a service: key, label, price terms (7), bucket ids
---         (comma separated), used, want or -1 (no RSU), minimum, always 0/1, bars (comma separated), detail
+--         in order, each between commas, used, want or -1 (no RSU), minimum, always 0/1, bars (comma separated), detail
 -- Result  {1 if the outcome is remembered from before else 0, msgpack outcome}
 --         outcome, flat: code, credit, held, reason, then 8 values a service: key, code, granted, final 0/1, reason, debit,
 --         units from buckets, overrun. Code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up

@@ -11,7 +11,7 @@
 --   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held
 --   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number,
 --                 e when its answers are forgotten, a {price id → {raw units used, units paid from credit}}, v services}
--- A session's service, by key: l label, p price terms, k bucket ids (comma separated, in order), x detail for the record,
+-- A session's service, by key: l label, p price terms, k bucket ids in order, each between commas, x detail for the record,
 --   r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
 -- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
 -- All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
@@ -161,18 +161,19 @@ local function affordable(p, already, money)
   return max(c - base, 0)
 end
 
--- The buckets that may pay for a use now, in the order of their ids in `k`.
+-- The buckets that may pay for a use now, in the order of their ids in `k` (",MINI.data,MAXI.data,").
 local function usable_buckets(acc, k, now)
-  local found, count = {}, 0
-  if k ~= '' then
-    for id in string.gmatch(k, '[^,]+') do
-      for n = 1, #acc.b do
-        local b = acc.b[n]
-        if b[1] == id and b[5] > now then
-          count = count + 1
-          found[count] = b
-        end
+  local found, at = {}, {}
+  for n = 1, #acc.b do
+    local b = acc.b[n]
+    local place = b[5] > now and string.find(k, ',' .. b[1] .. ',', 1, true)
+    if place then
+      local m = #found + 1
+      while m > 1 and at[m - 1] > place do
+        found[m], at[m] = found[m - 1], at[m - 1]
+        m = m - 1
       end
+      found[m], at[m] = b, place
     end
   end
   return found
