@@ -86,7 +86,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
             p.next,
             1 if p.flat else 0,
             p.rounding,
-            ",".join(s.buckets),
+            _ids(s.buckets),
         )
         values += (s.used, want, s.minimum, 1 if s.always else 0, ",".join(s.bars), s.detail)
     packed: bytes = pack(values)
