@@ -31,7 +31,7 @@ SWEEP_BATCH = 100
 """Accounts of one partition in one sweep: 6,400 a second with 64 partitions."""
 SWEEP_TOGETHER = 16
 """Partitions swept at once: they share the disk's syncs, and yet charging waits for no more than so many scripts."""
-RECORDS_EVERY_S = 0.2
+RECORDS_EVERY_S = 0.5
 """Fewer and larger batches cost the disk and the processor less than many small ones."""
 RECORDS_IDLE_S = 0.3
 """Added to it when there was nothing to store."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FLUSH_AT = 8
+FLUSH_AT = 32
 """Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long turn."""
 PROBE_S = 2.0
 """How long an old connection may take to show that it lives when its peer asks for a new one."""

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 RECONNECT_FIRST_S = 0.02
 RECONNECT_MOST_S = 0.5
 CONNECT_TIMEOUT_S = 2.0
-FLUSH_AT = 8
+FLUSH_AT = 16
 """Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the other way round."""
 TICK_S = 0.02
 """How often waiting requests are checked against their time."""

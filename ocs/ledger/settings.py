@@ -20,7 +20,8 @@ class LedgerSettings:
     """How long outcomes of one-off events are kept for repetitions (about 0.2 kB an event)."""
     replicas: int = 1
     """Replicas that must have a write, with durability "replicated"."""
-    connections: int = 4
-    """Connections a process keeps to each Redis node; an account always uses the same one, so its requests stay in order."""
+    connections: int = 1
+    """Connections a process keeps to each Redis node; an account always uses the same one, so its requests stay in order.
+    More than one costs system calls and gains nothing while Redis works on one request at a time."""
     max_waiting: int = 20_000
     """Requests waiting for Redis, per process; one more is answered as unavailable at once."""
