@@ -194,7 +194,6 @@ def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
         minimum=values["minimum"],
         maximum=values["maximum"],
         validity_s=table.validity_s,
-        threshold=values["default"] * table.threshold_percent // 100,
         holding_s=table.holding_s,
         threshold_percent=table.threshold_percent,
     )

@@ -73,18 +73,16 @@ class PriceTerms:
 
 @dataclass(frozen=True, slots=True)
 class QuotaPolicy:
-    """How much of a service is granted at a time, in the service's unit (issue: quota policy per service)."""
+    """How much of a service is granted at a time, in the service's unit."""
 
     default: int
     minimum: int
     maximum: int
     validity_s: int
-    threshold: int
-    """Volume-, Time- or Unit-Quota-Threshold; 0 = none."""
+    threshold_percent: int
+    """Volume-, Time- or Unit-Quota-Threshold as a share of the grant; 0 = none."""
     holding_s: int
     """Quota-Holding-Time; 0 = none."""
-    threshold_percent: int = 0
-    """`threshold` as a share of the grant, for a grant that is not the default one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from protocol.credit_control import CreditControlRequest, RequestedServiceUnit, 
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.rules.world import CATALOGUE
 
-QUOTA = QuotaPolicy(default=300, minimum=10, maximum=1800, validity_s=3600, threshold=0, holding_s=0)
+QUOTA = QuotaPolicy(default=300, minimum=10, maximum=1800, validity_s=3600, threshold_percent=0, holding_s=0)
 
 
 @pytest.fixture(scope="module")
