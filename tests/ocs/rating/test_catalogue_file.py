@@ -109,7 +109,7 @@ def mistakes(tmp_path: Path, text: str) -> list[str]:
 def test_a_small_catalogue_is_enough(tmp_path: Path) -> None:
     catalogue = load(tmp_path, SMALL)
     rated = catalogue.rate(UseEvent(Context.DATA, serving_plmn="26201"))
-    assert (rated.quota.default, rated.quota.threshold, rated.quota.threshold_percent) == (5_000_000, 1_000_000, 20)
+    assert (rated.quota.default, rated.quota.threshold_percent) == (5_000_000, 20)
     assert (rated.price.first, rated.price.rounding, rated.buckets) == (1000, "up", ("P.data",))
     assert catalogue.rate(UseEvent(Context.DATA, rating_group=2, apn="WORK.mnc040.mcc293.gprs")).service == "data"
     assert catalogue.options == {}
