@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from hypothesis import Phase, given, settings
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
@@ -49,7 +48,7 @@ from protocol.header import parse_header
 from tests.protocol.strategies import CCRS
 from tests.protocol.test_pipeline import CASES, error_of
 
-pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+assert shutil.which("tshark"), "these tests need tshark: apt-get install tshark (make test does it)"
 ERROR_SEVERITY = 0x00800000
 LOCAL = LocalNode("ocs.example.org", "example.org")
 

@@ -403,9 +403,9 @@ def test_quota_policy_per_service(catalogue: Catalogue) -> None:
     )
     mega = 1024**2
     assert (volume.default, volume.minimum, volume.maximum) == (50 * mega, mega, 500 * mega)
-    assert (volume.validity_s, volume.threshold, volume.holding_s) == (3600, 5 * mega, 600)
-    assert (time.default, time.minimum, time.maximum, time.threshold) == (300, 10, 1800, 30)
-    assert (messages.default, messages.minimum, messages.threshold) == (1, 1, 0)
+    assert (volume.validity_s, volume.threshold_percent, volume.holding_s) == (3600, 10, 600)
+    assert (time.default, time.minimum, time.maximum, time.threshold_percent) == (300, 10, 1800, 10)
+    assert (messages.default, messages.minimum, messages.threshold_percent) == (1, 1, 0)
 
 
 CONTEXTS = st.sampled_from(list(Context))
