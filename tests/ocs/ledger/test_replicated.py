@@ -64,9 +64,9 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
         assert isinstance(first, ChargeOutcome) and first.code == 2001
         with redis.Redis(port=replica.port) as client:
             assert client.dbsize() > 0
-        replica.stop(kill=True)
+        await asyncio.to_thread(replica.stop, kill=True)
         assert isinstance(await charge(ledger, account_id, 1), LedgerUnavailable)
-        replica.start()
+        await asyncio.to_thread(replica.start)
         repeated: ChargeOutcome | LedgerUnavailable = LedgerUnavailable()
         for _ in range(20):
             repeated = await charge(ledger, account_id, 1)
@@ -77,8 +77,8 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
         assert view is not None and view.spent_micro_eur == 6_900  # once
         await ledger.close()
     finally:
-        replica.stop()
-        primary.stop()
+        replica.stop(kill=True)
+        primary.stop(kill=True)  # asked to end, it would wait for its replica
 
 
 async def test_no_replica_at_all(redis_7: RedisServer) -> None:
