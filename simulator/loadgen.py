@@ -187,7 +187,6 @@ class LoadGenerator:
         self._idle: list[Slot] = []
         self._closed_loop = True
         self._keep_usage = keep_usage
-        self.drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def connect(self, host: str, port: int, hosts: tuple[str, ...], realm: str) -> None:
         """One connection per Origin-Host. Raises PeerError."""

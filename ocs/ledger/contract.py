@@ -1,5 +1,5 @@
-"""The ledger's contract: what it is asked, what it answers, what it promises. Two implementations hold it:
-`redis_ledger.RedisLedger` (the product) and `model.ModelLedger` (plain Python, the tests' oracle).
+"""The ledger's contract: what it is asked, what it answers, what it promises. `redis_ledger.RedisLedger`
+holds it, and the tests have a model of it in plain Python as their oracle.
 
 Promises (docs/ARCHITECTURE.md, invariants): 1. paid in = available + held + spent + refunded + expired; 2. nothing is negative;
 3. held = Σ open reservations; 4. a request key is applied at most once and repetitions get the same outcome; 5. Σ records =

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
@@ -20,9 +20,11 @@ from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
     CREDIT_CEILING_MICRO_EUR,
     DEFAULT_LIMIT_MICRO_EUR,
+    AccountLedger,
     AccountView,
     ChargeDone,
     ChargeRequest,
+    ChargingLedger,
     LedgerError,
     LedgerUnavailable,
     OutboxEvent,
@@ -418,3 +420,9 @@ def _checked(answer: Answer) -> Any:
     if isinstance(answer, hiredis.ReplyError):
         raise LedgerUnavailable(f"Redis refused: {answer}")
     return answer
+
+
+if TYPE_CHECKING:
+
+    def _holds_the_contract(ledger: RedisLedger) -> tuple[ChargingLedger, AccountLedger]:
+        return ledger, ledger

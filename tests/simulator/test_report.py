@@ -71,6 +71,8 @@ def test_an_empty_run_can_be_reported_too(tmp_path: Path) -> None:
     tally = Tally()
     empty = RunOutcome(summarise_run(tally, scenario="nothing", seed=1, speed=1.0, wall_s=0.0), tally)
     write_report(empty, tmp_path / "report.html", made_at=MADE_AT)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "nothing" in page and "</html>" in page
 
 
 def test_unanswered_requests_and_unequal_repeats_make_a_run_bad() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 from ocs.ledger.contract import ChargeDone, ChargeRequest, LedgerUnavailable
-from ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model import ModelLedger
 
 NOW, MONTH = 1_795_000_000, 202611
 EUR = 1_000_000

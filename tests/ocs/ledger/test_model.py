@@ -35,12 +35,12 @@ from ocs.ledger.contract import (
     RequestType,
     ServiceCharge,
 )
-from ocs.ledger.model import ModelLedger
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price, free_price
 from ocs.rating.types import PriceTerms, Unit
 from tests.conftest import RedisServer
+from tests.ocs.ledger.model import ModelLedger
 
 T = TypeVar("T")
 START = 1_795_000_000
