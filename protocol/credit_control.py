@@ -34,6 +34,9 @@ from protocol.units import (
     FinalUnitIndication,
     GrantedServiceUnit,
     MultipleServicesCreditControl,
+    OcOlr,
+    OcSupportedFeatures,
+    QosFinalUnitIndication,
     QosInformation,
     RedirectServer,
     RemainingBalance,
@@ -82,7 +85,15 @@ class CreditControlAnswer:
     remaining_balance: RemainingBalance | None = None
     credit_control_failure_handling: int | None = None
     direct_debiting_failure_handling: int | None = None
+    oc_supported_features: OcSupportedFeatures | None = None
+    oc_olr: OcOlr | None = None
+    redirect_host: list[str] = field(default_factory=list)
+    redirect_host_usage: int | None = None
+    redirect_max_cache_time: int | None = None
     validity_time: int | None = None
+    qos_final_unit_indication: QosFinalUnitIndication | None = None
+    refund_information: bytes | None = None
+    """3GPP puts it into the MSCC; here only for requests without MSCC."""
     error_message: str | None = None
     failed_avp: bytes = b""
     """Encoded AVPs that go inside one Failed-AVP."""
@@ -122,6 +133,9 @@ class CreditControlRequest:
     service_parameter_info: list[ServiceParameterInfo] = field(default_factory=list)
     cc_correlation_id: bytes | None = None
     user_equipment_info: UserEquipmentInfo | None = None
+    oc_supported_features: OcSupportedFeatures | None = None
+    drmp: int | None = None
+    refund_information: bytes | None = None
     accounting_record_type: int | None = None
     accounting_record_number: int | None = None
     route_record: list[str] = field(default_factory=list)

@@ -63,7 +63,11 @@ CORRECTIONS: dict[tuple[int, int], Correction] = {
     # RFC 6733 §4.5 and RFC 8506 §8: these must not, or need not, carry the M flag.
     (0, 294): Correction(kind=Kind.IDENTITY, mandatory=False),
     **dict.fromkeys([(0, 269), (0, 267), (0, 281), (0, 458), (0, 459), (0, 460), (0, 411), (0, 440)], _NO_M),
-    **dict.fromkeys([(0, 441), (0, 442), (0, 621), (0, 622), (0, 623)], _NO_M),
+    **dict.fromkeys([(0, 441), (0, 442)], _NO_M),
+    # RFC 7683 §7: no M on any of them.
+    **dict.fromkeys([(0, code) for code in range(621, 628)], _NO_M),
+    # RFC 8506 §8.58: user equipment and its extension need not be understood.
+    **dict.fromkeys([(0, code) for code in range(653, 659)], _NO_M),
     # RFC 8506 §8 names that python-diameter spells otherwise.
     (0, 50): Correction(name="Acct-Multi-Session-Id"),
     # 3GPP rows (TS 32.299 §7.2): names of the current release, and types that are commonly mistaken.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from protocol.avp import Address
+
 
 @dataclass(slots=True)
 class SubscriptionId:
@@ -99,6 +101,74 @@ class FinalUnitIndication:
 
 
 @dataclass(slots=True)
+class RedirectServerExtension:
+    """665 (RFC 8506 §8.64): exactly one of them."""
+
+    redirect_address_ipaddress: Address | None = None
+    redirect_address_url: str | None = None
+    redirect_address_sip_uri: str | None = None
+
+
+@dataclass(slots=True)
+class QosFinalUnitIndication:
+    """669 (RFC 8506 §8.68): what a capable client obeys instead of Final-Unit-Indication."""
+
+    final_unit_action: int = 0
+    filter_id: list[str] = field(default_factory=list)
+    redirect_server_extension: RedirectServerExtension | None = None
+
+
+@dataclass(slots=True)
+class VariablePart:
+    variable_part_order: int | None = None
+    variable_part_type: int = 0
+    variable_part_value: str = ""
+
+
+@dataclass(slots=True)
+class AnnouncementInformation:
+    """3904: what the network plays, so many seconds before the quota ends (digest §3.4)."""
+
+    announcement_identifier: int = 0
+    variable_part: list[VariablePart] = field(default_factory=list)
+    time_indicator: int | None = None
+    quota_indicator: int | None = None
+    announcement_order: int | None = None
+    play_alternative: int | None = None
+    privacy_indicator: int | None = None
+    language: str | None = None
+
+
+@dataclass(slots=True)
+class Envelope:
+    """1266: a stretch of use within a report; without an end it is still open."""
+
+    envelope_start_time: int = 0
+    envelope_end_time: int | None = None
+    cc_total_octets: int | None = None
+    cc_input_octets: int | None = None
+    cc_output_octets: int | None = None
+    cc_service_specific_units: int | None = None
+
+
+@dataclass(slots=True)
+class OcSupportedFeatures:
+    """621 (RFC 7683 §7.1)."""
+
+    oc_feature_vector: int | None = None
+
+
+@dataclass(slots=True)
+class OcOlr:
+    """623 (RFC 7683 §7.3): an overload report."""
+
+    oc_sequence_number: int = 0
+    oc_report_type: int = 0
+    oc_reduction_percentage: int | None = None
+    oc_validity_duration: int | None = None
+
+
+@dataclass(slots=True)
 class Trigger:
     """1264: empty = disarm all (digest §3.6)."""
 
@@ -174,11 +244,14 @@ class MultipleServicesCreditControl:
     trigger: Trigger | None = None
     ps_furnish_charging_information: PsFurnishChargingInformation | None = None
     refund_information: bytes | None = None
+    envelope: list[Envelope] = field(default_factory=list)
     envelope_reporting: int | None = None
     time_quota_mechanism: TimeQuotaMechanism | None = None
     service_specific_info: list[ServiceSpecificInfo] = field(default_factory=list)
     qos_information: QosInformation | None = None
+    announcement_information: list[AnnouncementInformation] = field(default_factory=list)
     tgpp_rat_type: bytes | None = None
+    qos_final_unit_indication: QosFinalUnitIndication | None = None
 
 
 @dataclass(slots=True)

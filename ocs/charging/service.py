@@ -15,6 +15,7 @@ from ocs.charging import answer as answers
 from ocs.charging.context import context_of
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Rater, Service, prepare
+from ocs.charging.profile import Source
 from ocs.charging.subscriber import has_subscriber, identities
 from ocs.charging.use import circumstances
 from ocs.ledger.contract import (
@@ -95,7 +96,7 @@ class ChargingService:
         self._subscribers = Recent(MAX_SUBSCRIBERS_KEPT)
         self._sessions = Recent(MAX_SESSIONS_KEPT)
 
-    def handle(self, request: CreditControlRequest, reply: Reply) -> None:
+    def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
         context = context_of(request.service_context_id)
         if context is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from ocs.charging.profile import STANDARD, Profile
+
 MAX_PENDING_CONNECTIONS = 64
 """Connections that have not yet completed capabilities exchange; one more is closed at once (slow-CER attack)."""
 MAX_WRITE_BUFFER_OCTETS = 4 * 1024 * 1024
@@ -21,6 +23,38 @@ class PeerConfig:
     origin_host: str
     realm: str = ""
     addresses: tuple[str, ...] = ()
+    relay: bool = False
+    """An agent that carries other hosts' requests; else every request must be the peer's own."""
+    realms: tuple[str, ...] = ()
+    """Of a relay: Origin-Realms it may carry; empty = any."""
+    tls: bool | None = None
+    """True = over TLS only, False = over plain TCP only, None = over either, as the listening address says."""
+    connect: str = ""
+    """host:port: we connect to the peer (it may connect to us as well)."""
+    subscribers: tuple[str, ...] = ()
+    """Prefixes of subscriber ids ("m386", "i29340") it may charge; empty = any."""
+    refunds: bool = False
+    contexts: tuple[str, ...] = ()
+    """Service contexts it may use ("data", "ims", …); empty = any."""
+    failover_group: str = ""
+    strict_session_id: bool = False
+    """The Session-Id must begin with the Origin-Host (RFC 6733 §8.8)."""
+    max_requests_per_s: int = 0
+    """Above it reading from the peer pauses; 0 = no bound."""
+    max_sessions_per_s: int = 0
+    """New sessions and one-off requests above it are refused; 0 = no bound."""
+    profile: Profile = STANDARD
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """Files in PEM. Peers must have a certificate of `ca` whose DNS name is their Origin-Host (RFC 6733 §13)."""
+
+    certificate: str
+    key: str
+    ca: str
+    crl: str = ""
+    """Certificate revocation list; "" = none is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +64,45 @@ class GatewayConfig:
     origin_host: str
     realm: str
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 3868),)
+    """Plain TCP."""
+    listen_tls: tuple[tuple[str, int], ...] = ()
+    """TLS before CER, port 5868 by convention."""
+    tls: TlsConfig | None = None
+    realms: tuple[str, ...] = ()
+    """Destination-Realms served besides `realm` (3003 for any other)."""
     peers: tuple[PeerConfig, ...] = ()
     accept_unknown_peers: bool = False
     """Laboratory switch: any Origin-Host may connect."""
     watchdog_s: float = 30.0
     """Twinit of RFC 3539 §3.4.1; never under 6 s on a real network. 0 turns the watchdog off (tests only)."""
+    reconnect_s: float = 30.0
+    """Tc: how long to wait before connecting again to a peer of ours (RFC 6733 §2.1)."""
     cer_timeout_s: float = 10.0
     """A connection that has not sent its CER by then is closed."""
     max_message_octets: int = 65_536
+    max_avps: int = 2_000
+    """AVPs of one message, at all levels."""
+    max_services: int = 256
+    """Multiple-Services-Credit-Control AVPs of one request."""
+    max_connections: int = 1_024
+    """Open connections of this worker; one more is closed at once."""
+    max_connections_per_address: int = 64
+    """Connections from one address before their CER is accepted."""
     max_in_flight_per_peer: int = 1_024
     """Requests of one connection without an answer yet; above it, reading from the peer pauses."""
     max_in_flight: int = 8_192
-    """Requests of all connections of this worker without an answer yet; above it, 3004 (DIAMETER_TOO_BUSY)."""
+    """Requests of all connections of this worker without an answer yet; above it updates are refused, new sessions earlier
+    (`overload.NEW_SESSIONS_SHARE`), terminations never."""
     answer_timeout_ms: int = 3_000
-    """A handler that has not replied by then is answered for with 3004; its late reply is dropped."""
+    """A handler that has not replied by then is answered for with 3004 or 3002; its late reply is dropped."""
     max_write_buffer_octets: int = MAX_WRITE_BUFFER_OCTETS
     product_name: str = "ocs"
     vendor_id: int = 0
     reuse_port: bool = True
+    origin_state_id: int = 0
+    """Ours; 0 = not sent. Our sessions outlive restarts, so it does not rise with them (RFC 6733 §8.16)."""
+    locks: str = ""
+    """Folder where the workers of a server agree on one connection per peer; "" = this worker is the only one."""
 
 
 class GatewayMetrics(Protocol):

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from ocs.charging.profile import Source
 from ocs.gateway.dispatch import describe
 from ocs.gateway.peers import Peer
 from protocol import commands
@@ -61,6 +62,12 @@ class Connection(asyncio.Protocol):
         self._address = ""
         self.peer: Peer | None = None
         self.in_flight = 0
+
+    @property
+    def source(self) -> Source:
+        """The peer, for the handler of its requests."""
+        assert self.peer is not None
+        return self.peer
 
     # --- asyncio.Protocol
 

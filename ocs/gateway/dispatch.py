@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
+from ocs.charging.profile import Source
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
 from protocol.answers import error_answer
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
@@ -21,8 +22,8 @@ from protocol.header import Header
 logger = logging.getLogger(__name__)
 
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
-Handler = Callable[[CreditControlRequest, Reply], None]
-"""Called once per CCR; calls the reply exactly once, now or later."""
+Handler = Callable[[CreditControlRequest, Source, Reply], None]
+"""Called once per CCR with the peer it came from; calls the reply exactly once, now or later."""
 
 TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
 CONTEXT_LABELS = {"32251": "data", "32260": "ims", "32276": "cs", "32274": "sms", "32270": "mms"}
@@ -45,7 +46,10 @@ def describe(error: BaseException) -> str:
 
 
 class Sink(Protocol):
-    """What the dispatcher needs of a connection."""
+    """What the dispatcher needs of a connection that is open."""
+
+    @property
+    def source(self) -> Source: ...
 
     def answered(self, frame: bytes) -> bool:
         """Takes the answer to one of its requests; False if the connection is gone."""
@@ -111,7 +115,7 @@ class Dispatcher:
         self._metrics.in_flight(1)
         self._waiting.append(pending)
         try:
-            self._handler(request, pending)
+            self._handler(request, sink.source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
             logger.error("the handler failed on a CCR: %s", describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from ocs.charging.profile import Profile
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from protocol.errors import DiameterError, ResultCode
 from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
@@ -24,9 +25,26 @@ class Peer:
 
     origin_host: str
     label: str
+    config: PeerConfig
     state: PeerState = PeerState.CLOSED
     deadline: float | None = None
     connection: Connection | None = None
+
+    @property
+    def profile(self) -> Profile:
+        return self.config.profile
+
+    @property
+    def failover_group(self) -> str:
+        return self.config.failover_group
+
+    @property
+    def subscribers(self) -> tuple[str, ...]:
+        return self.config.subscribers
+
+    @property
+    def refunds(self) -> bool:
+        return self.config.refunds
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +96,9 @@ class PeerTable:
         peer = self._peers.get(key)
         if peer is None:
             allowed = self._allowed.get(key)
-            name, label = (origin_host, UNKNOWN_LABEL) if allowed is None else (allowed.config.origin_host,) * 2
-            peer = self._peers[key] = Peer(name, label)
+            config = PeerConfig(origin_host) if allowed is None else allowed.config
+            label = UNKNOWN_LABEL if allowed is None else config.origin_host
+            peer = self._peers[key] = Peer(config.origin_host, label, config)
         return peer
 
     def step(self, peer: Peer, event: PeerEvent, now: float) -> tuple[PeerAction, ...]:

@@ -10,9 +10,9 @@ The values of the hot path are not frozen: freezing makes an object four times a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from ocs.rating.types import PriceTerms
@@ -29,6 +29,25 @@ MAX_SERVICES_PER_SESSION = 64
 """Rating groups with state in one session; one more is refused with 5006 in its MSCC."""
 ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
+
+
+class Action(StrEnum):
+    """Requested-Action of a one-off request, as far as it needs the account (RFC 8506 §8.41)."""
+
+    DEBIT = "debit"
+    REFUND = "refund"
+    CHECK = "check"
+
+
+class Restrict(IntEnum):
+    """What is done with a service that nothing can pay."""
+
+    REFUSE = 0
+    """4012."""
+    ONCE = 1
+    """A restricted phase; still nothing at its end: 4012."""
+    AGAIN = 2
+    """Restricted phases until there is something to pay from."""
 
 
 class RequestType(StrEnum):
@@ -59,6 +78,18 @@ class ServiceCharge:
     bars: tuple[str, ...] = ()
     detail: str = ""
     """Where and towards whom, for the record (opaque to the ledger)."""
+    used_after: int = 0
+    """Raw units used after the price switch of the grant in force (Tariff-Change-Usage 1); rated at its `price_after`."""
+    used_either: int = 0
+    """Raw units that straddle the switch (Tariff-Change-Usage 2); rated at the cheaper side."""
+    switch_at: int = 0
+    """Unix seconds of a price switch that the new grant may span; 0 = none. It is reserved at the dearer side."""
+    price_after: PriceTerms | None = None
+    max_rate: int = 0
+    """Raw units a second that are physically possible; what is reported beyond is dropped (`ServiceOutcome.dropped`). 0 = any."""
+    restrict: Restrict = Restrict.REFUSE
+    retry_want: int = 0
+    """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
 
 
 @dataclass(slots=True)
@@ -78,6 +109,16 @@ class ChargeRequest:
     deadline: int
     """Unix seconds after which the session's reservations count as released (Tcc)."""
     services: tuple[ServiceCharge, ...]
+    origin_realm: str = ""
+    via: str = ""
+    """Origin-Host of the connected peer when it is not `origin_host`: a relay. Where a RAR of this session is sent."""
+    binding: str = ""
+    """Who may go on with the session: its failover group, else its Origin-Host. Others get 5002."""
+    origin_state_id: int = 0
+    """The client's; an INITIAL with a higher one ends an open session of the same id first. 0 = says nothing."""
+    action: Action = Action.DEBIT
+    refund_of: tuple[str, int] | None = None
+    """With REFUND: Session-Id and request number of the debit; None = the debit with this request's Session-Id."""
 
 
 @dataclass(slots=True)
@@ -95,6 +136,12 @@ class ServiceOutcome:
     """Billable units paid by buckets."""
     overrun_units: int
     """Billable units that were used and that nothing could pay."""
+    dropped: int = 0
+    """Raw units of the report that were impossible and not charged."""
+    restricted: bool = False
+    """Nothing is granted, and the service is not refused but in a restricted phase."""
+    span_switch: bool = False
+    """The grant may be used on both sides of `switch_at` (send Tariff-Time-Change)."""
 
 
 @dataclass(slots=True)
@@ -107,6 +154,12 @@ class ChargeOutcome:
     held_micro_eur: int
     reason: str = ""
     """Why the code is no success. With code 0: "identity", the subscriber id is no longer this account's: look it up again."""
+    session_cost_micro_eur: int = 0
+    """Taken from credit by this session so far, without reservations (Cost-Information)."""
+    period_end: int = 0
+    """Unix seconds when the account's package period ends; 0 = none: a grant should not outlive it."""
+    late: bool = False
+    """The session had been given up (Tcc) and was settled late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +202,18 @@ class ReservationView:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
+    """`released`: given up at its deadline or by us; kept without reservations for late use."""
+
     session_id: str
     origin_host: str
     context: str
     started_at: int
     deadline: int
     reservations: tuple[ReservationView, ...]
+    origin_realm: str = ""
+    via: str = ""
+    origin_state_id: int = 0
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +255,32 @@ class OutboxEvent:
         return f"p{self.partition:02d}-{self.sequence}"
 
 
+@dataclass(frozen=True, slots=True)
+class NoticedSession:
+    """A session whose client should hear from us, and how it is reached."""
+
+    session_id: str
+    origin_host: str
+    origin_realm: str
+    via: str
+    """The relay its last request came through; "" = the client is connected itself."""
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Published by the script that made the change, heard by all workers; may be lost: Validity-Time leads to the same end."""
+
+    kind: str
+    """"reauthorize" (RAR) or "abort" (ASR)."""
+    reason: str
+    """"topup", "package", "limit", "bars", "state", "reclaim", "threshold"."""
+    at: float
+    """Unix seconds when the change was asked for (for the time to unblock); 0 = not known."""
+    account_id: str
+    sessions: tuple[NoticedSession, ...]
+
+
 class LedgerError(Exception):
     """The operation was refused; nothing was changed. `code` is a stable word, the message is for people."""
 
@@ -222,6 +307,13 @@ class ChargingLedger(Protocol):
 
     async def find_session(self, session_id: str) -> str | None:
         """Account id that holds the open or remembered session, or None: asks all partitions in one batch."""
+
+
+class NoticeLedger(Protocol):
+    """What workers hear of changes that others made."""
+
+    def notices(self) -> AsyncIterator[Notice]:
+        """Notices from now on; reconnects by itself, what is published meanwhile is lost."""
 
 
 class AccountLedger(Protocol):
@@ -274,6 +366,15 @@ class AccountLedger(Protocol):
 
     async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
         """ "active" or "blocked" (HOT-ACC-11)."""
+
+    async def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
+        """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError: "unknown"."""
+
+    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+        """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is not open.
+
+        `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state).
+        """
 
     async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
 

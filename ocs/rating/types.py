@@ -47,6 +47,8 @@ class UseEvent:
     """E.164 digits of the serving MSC, VLR or SCCP address, when no PLMN is known."""
     other_party: str | None = None
     """The called (or, incoming, the calling) party as received: tel URI, SIP URI or digits."""
+    at: int = 0
+    """Unix seconds: when the use takes place (time-of-day prices)."""
     emergency: bool = False
     """The network marked the use as an emergency (IMS-Emergency-Indicator and the like)."""
 
@@ -83,6 +85,16 @@ class QuotaPolicy:
     """Volume-, Time- or Unit-Quota-Threshold as a share of the grant; 0 = none."""
     holding_s: int
     """Quota-Holding-Time; 0 = none."""
+    consumption_s: int = 0
+    """Quota-Consumption-Time, for time only; 0 = none."""
+    envelope_reporting: int = 0
+    """Envelope-Reporting (TS 32.299 §7.2.59); 0 = none."""
+    time_s: int = 0
+    """Seconds granted beside octets to clients that ask for both; they bound the grant, they cost nothing. 0 = none."""
+    pool: int = 0
+    """Credit pool of services that may share their grants (RFC 8506 §5.1.2); 0 = none."""
+    triggers: tuple[int, ...] = ()
+    """Trigger-Types armed with a grant (digest §3.6): what changes the price must be told at once. Empty = none is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,10 @@ class RatedUse:
 
     "roaming", "international", "international-sms", "premium" or "data".
     """
+    switch_at: int = 0
+    """Unix seconds of the next change of the price after `UseEvent.at`; 0 = the price does not depend on time."""
+    price_after: PriceTerms | None = None
+    """The price from then on."""
 
 
 class Unrateable(Exception):

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from diameter.message import Message
 
+from ocs.charging.profile import Source
 from ocs.gateway.config import GatewayConfig, NullMetrics, PeerConfig
 from ocs.gateway.dispatch import Reply
 from ocs.gateway.server import Gateway
@@ -110,7 +111,7 @@ def code_of(frame: bytes) -> int:
     raise AssertionError("no Result-Code")
 
 
-def at_once(request: CreditControlRequest, reply: Reply) -> None:
+def at_once(request: CreditControlRequest, source: Source, reply: Reply) -> None:
     reply(request.answer(2001))
 
 
@@ -123,7 +124,7 @@ class Site:
         self.clients: list[Client] = []
 
     async def gateway(
-        self, handler: Callable[[CreditControlRequest, Reply], None] = at_once, **changes: object
+        self, handler: Callable[[CreditControlRequest, Source, Reply], None] = at_once, **changes: object
     ) -> Gateway:
         settings: dict[str, object] = {
             "origin_host": HOST,
@@ -289,7 +290,7 @@ async def test_pipelining_and_any_pieces(site: Site) -> None:
 
 async def test_answers_come_whenever_the_handler_replies(site: Site) -> None:
     waiting: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, reply: waiting.append((request, reply)))
+    await site.gateway(lambda request, source, reply: waiting.append((request, reply)))
     client = await site.opened()
     client.send(ccr(0), ccr(1), ccr(2))
     await until(lambda: len(waiting) == 3)
@@ -322,7 +323,7 @@ async def test_errors_do_not_end_the_connection(site: Site, frame: bytes, code: 
 
 
 async def test_a_handler_that_fails(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    def handler(request: CreditControlRequest, reply: Reply) -> None:
+    def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         raise RuntimeError(f"38668100000 in {request.session_id}")
 
     await site.gateway(handler)
@@ -336,7 +337,7 @@ async def test_a_handler_that_fails(site: Site, caplog: pytest.LogCaptureFixture
 
 
 async def test_an_answer_that_cannot_be_encoded(site: Site) -> None:
-    def handler(request: CreditControlRequest, reply: Reply) -> None:
+    def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         answer = request.answer(2001)
         answer.validity_time = -1
         reply(answer)
@@ -349,7 +350,7 @@ async def test_an_answer_that_cannot_be_encoded(site: Site) -> None:
 
 async def test_a_handler_that_refuses(site: Site) -> None:
     failed = encode_avp(461, 0, 0x40, b"x")
-    await site.gateway(lambda request, reply: reply(DiameterError(5031, "no such service", failed_avp=failed)))
+    await site.gateway(lambda request, source, reply: reply(DiameterError(5031, "no such service", failed_avp=failed)))
     client = await site.opened()
     client.send(ccr())
     header, frame = await client.read()
@@ -359,7 +360,7 @@ async def test_a_handler_that_refuses(site: Site) -> None:
 
 async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
     late: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, reply: late.append((request, reply)), answer_timeout_ms=100)
+    await site.gateway(lambda request, source, reply: late.append((request, reply)), answer_timeout_ms=100)
     client = await site.opened()
     client.send(ccr())
     header, frame = await client.read()
@@ -371,7 +372,7 @@ async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
 
 async def test_more_in_flight_than_allowed(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, reply: held.append((request, reply)), max_in_flight=3)
+    await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight=3)
     client = await site.opened()
     client.send(*(ccr(number) for number in range(5)))
     assert [code_of((await client.read())[1]) for _ in range(2)] == [3004, 3004]
@@ -383,7 +384,7 @@ async def test_more_in_flight_than_allowed(site: Site) -> None:
 
 async def test_a_peer_over_its_cap_is_not_read_until_it_is_under_it(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, reply: held.append((request, reply)), max_in_flight_per_peer=4)
+    await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight_per_peer=4)
     client = await site.opened()
     client.send(*(ccr(number) for number in range(50)))
     await until(lambda: len(held) == 4)
@@ -406,7 +407,7 @@ async def test_a_peer_over_its_cap_is_not_read_until_it_is_under_it(site: Site) 
 async def test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed(site: Site) -> None:
     filler = "x" * 60_000
 
-    def handler(request: CreditControlRequest, reply: Reply) -> None:
+    def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         answer = request.answer(2001)
         if request.cc_request_type == 2:
             answer.error_message = filler
@@ -430,7 +431,7 @@ async def test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed
 
 async def test_replies_after_the_connection_is_gone_are_dropped(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    gateway = await site.gateway(lambda request, reply: held.append((request, reply)))
+    gateway = await site.gateway(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
     client.send(ccr())
     await until(lambda: len(held) == 1)
@@ -507,7 +508,7 @@ async def test_unknown_answers_are_dropped(site: Site) -> None:
 
 async def test_stop_says_goodbye_and_drains(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    gateway = await site.gateway(lambda request, reply: held.append((request, reply)))
+    gateway = await site.gateway(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
     client.send(ccr(0, 2))
     await until(lambda: len(held) == 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ocs.charging import service as service_module
+from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService, Recent
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol import failed_avp
@@ -58,7 +59,7 @@ class Worker:
     async def handle(self, request: CreditControlRequest) -> CreditControlAnswer | DiameterError:
         """The reply; there must be exactly one."""
         replies: list[CreditControlAnswer | DiameterError] = []
-        self.service.handle(request, replies.append)
+        self.service.handle(request, Origin(), replies.append)
         for _ in range(20):
             await asyncio.sleep(0)
         assert len(replies) == 1

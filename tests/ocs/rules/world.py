@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
 from ocs.ledger.contract import AccountView
 from ocs.ledger.redis_ledger import RedisLedger
@@ -72,7 +73,7 @@ class World:
 
     async def ask(self, request: CreditControlRequest) -> CreditControlAnswer:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.service.handle(request, future.set_result)
+        self.service.handle(request, Origin(), future.set_result)
         answer = await asyncio.wait_for(future, 5)
         assert isinstance(answer, CreditControlAnswer), answer
         return answer
