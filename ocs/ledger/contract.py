@@ -90,6 +90,8 @@ class ServiceCharge:
     restrict: Restrict = Restrict.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
+    unchanged: bool = False
+    """The request does not say where and how: a service that is known keeps label, price and buckets (`price` is for a new one)."""
 
 
 @dataclass(slots=True)
@@ -132,8 +134,9 @@ class ServiceOutcome:
     reason: str
     """Why less than wanted or nothing: "", "credit", "limit", "state", "bar", "sessions"."""
     debited_micro_eur: int
+    """Taken from credit; negative = given back (a refund)."""
     debited_units: int
-    """Billable units paid by buckets."""
+    """Billable units paid by buckets; negative = given back."""
     overrun_units: int
     """Billable units that were used and that nothing could pay."""
     dropped: int = 0
@@ -153,7 +156,8 @@ class ChargeOutcome:
     credit_micro_eur: int
     held_micro_eur: int
     reason: str = ""
-    """Why the code is no success. With code 0: "identity", the subscriber id is no longer this account's: look it up again."""
+    """Why the code is no success: "state", "session", "binding", "open", "late", "no_debit", "nothing_left", …; with code 0: "identity",
+    the subscriber id is no longer this account's: look it up again."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0
@@ -276,7 +280,7 @@ class Notice:
     reason: str
     """"topup", "package", "limit", "bars", "state", "reclaim", "threshold"."""
     at: float
-    """Unix seconds when the change was asked for (for the time to unblock); 0 = not known."""
+    """Unix seconds when the change was asked for (for the time to unblock)."""
     account_id: str
     sessions: tuple[NoticedSession, ...]
 
@@ -314,6 +318,9 @@ class NoticeLedger(Protocol):
 
     def notices(self) -> AsyncIterator[Notice]:
         """Notices from now on; reconnects by itself, what is published meanwhile is lost."""
+
+    async def announce(self, notice: Notice) -> None:
+        """Publish a notice of our own (care staff asking for a RAR or ASR)."""
 
 
 class AccountLedger(Protocol):
@@ -373,7 +380,7 @@ class AccountLedger(Protocol):
     async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
         """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is not open.
 
-        `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state).
+        `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.
         """
 
     async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...

@@ -12,14 +12,30 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "opened": ("credit_in", "credit", "package"),
     "topup": ("credit_in", "ref", "credit"),
     "package": ("id", "price", "period_end", "ok", "debit", "credit"),
-    "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed"),
-    "expired": ("sid", "ctx", "returned"),
+    "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late"),
+    "refund": ("sid", "ctx", "n", "svc", "credit_in", "credit"),
+    "expired": ("sid", "ctx", "returned", "reason"),
+    "terminated": ("debit", "credit"),
     "threshold": ("pct", "spent", "limit"),
     "limit": ("limit",),
     "bars": ("bars",),
     "state": ("state",),
 }
-SERVICE_FIELDS = ("key", "label", "price", "used", "debit", "units", "overrun", "granted", "held", "detail", "code")
+SERVICE_FIELDS = (
+    "key",
+    "label",
+    "price",
+    "used",
+    "debit",
+    "units",
+    "overrun",
+    "granted",
+    "held",
+    "detail",
+    "code",
+    "dropped",
+)
+REFUND_FIELDS = ("key", "price", "used", "credit_in", "units")
 """One entry of "svc": what was used and who paid at which price, and what was granted next. "units": [[bucket id, billable units]]."""
 
 
@@ -30,4 +46,6 @@ def body(event: list[Any]) -> dict[str, object]:
     named.update(zip(FIELDS[kind], values, strict=True))
     if kind == "charge":
         named["svc"] = [dict(zip(SERVICE_FIELDS, service, strict=True)) for service in event[7]]
+    elif kind == "refund":
+        named["svc"] = [dict(zip(REFUND_FIELDS, service, strict=True)) for service in event[6]]
     return named

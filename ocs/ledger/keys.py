@@ -10,6 +10,7 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
+    {tag}:origin_states    hash     of partition 0 only: Origin-Host → "Origin-State-Id, Unix time when it rose"
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Keys:
             raise ValueError(f"partitions = {partitions}: 1 to {MAX_PARTITIONS} are allowed")
         self.partitions = partitions
         self.by_partition = tuple(self._partition_keys(n) for n in range(partitions))
+        self.origin_states = f"{{{_tag(0, partitions)}}}:origin_states".encode()
 
     def _partition_keys(self, partition: int) -> PartitionKeys:
         tag = _tag(partition, self.partitions)

@@ -1,6 +1,7 @@
 """The ledger on Redis: every movement is one Lua script (ocs/ledger/scripts), sent by key and safe to send again.
 
-Implements `ChargingLedger` and `AccountLedger` of contract.py, which says what each operation promises.
+Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract.py, which says what each
+operation promises.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from ocs.ledger import journal, scripts, views, wire
+from ocs.ledger import journal, notices, scripts, views, wire
+from ocs.ledger.accounts import Accounts
+from ocs.ledger.client import checked
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
-    CREDIT_CEILING_MICRO_EUR,
-    DEFAULT_LIMIT_MICRO_EUR,
     AccountLedger,
-    AccountView,
+    Action,
     ChargeDone,
     ChargeRequest,
     ChargingLedger,
     LedgerError,
     LedgerUnavailable,
+    Notice,
+    NoticeLedger,
     OutboxEvent,
     PackageTerms,
 )
@@ -37,33 +40,25 @@ from ocs.ledger.settings import LedgerSettings
 
 log = logging.getLogger(__name__)
 
-ACTIVE_S = 90 * 86_400
-"""HOT-ACC-3: an account is active for 90 days from its last top-up."""
 SCAN_COUNT = 1000
-_REFUSALS = {
-    "exists": "the number or the IMSI belongs to an account already",
-    "ceiling": "the credit would exceed 200 EUR (HOT-ACC-7)",
-    "state": "the account's state does not allow it",
-    "credit": "the credit does not cover the price",
-    "unknown": "there is no such account",
-    "reference": "this reference was used for another account or amount",
-}
+MAX_ORIGIN_STATES = 10_000
+"""Clients whose Origin-State-Id is kept; one more is not."""
 
 
-class RedisLedger:
+class RedisLedger(Accounts):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
-    def __init__(self, nodes: Nodes, keys: Keys, settings: LedgerSettings, packages: Sequence[PackageTerms]) -> None:
-        self._nodes = nodes
-        self._keys = keys
-        self._settings = settings
-        self._packages = list(packages)
-        self._timeout_s = settings.timeout_ms / 1000
-        self._replicas = settings.replicas if settings.durability == "replicated" else 0
-        self._wait = pack_command((b"WAIT", self._replicas, settings.timeout_ms)) if self._replicas else b""
-        self._scripts = scripts.load()
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        nodes: Nodes,
+        keys: Keys,
+        settings: LedgerSettings,
+        packages: Sequence[PackageTerms],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(nodes, keys, settings, packages, clock)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._listened = 0
 
     @classmethod
     async def connect(
@@ -74,9 +69,10 @@ class RedisLedger:
         packages: Sequence[PackageTerms] = (),
         connect_timeout_s: float = 10.0,
         stopwatch: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> Self:
         """Connect to a node or a cluster; `packages` are needed to charge accounts whose package is due for renewal;
-        `stopwatch` gives seconds that only the metrics see.
+        `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds that notices carry.
 
         LedgerUnavailable when Redis cannot be reached in time.
         """
@@ -84,7 +80,7 @@ class RedisLedger:
         loads = [pack_command((b"SCRIPT", b"LOAD", script.source)) for script in scripts.load().values()]
         nodes = Nodes(url, keys, settings, loads, metrics or NoMetrics(), stopwatch)
         await nodes.start(connect_timeout_s)
-        ledger = cls(nodes, keys, settings, packages)
+        ledger = cls(nodes, keys, settings, packages, clock)
         await ledger._check_durability()
         return ledger
 
@@ -127,21 +123,17 @@ class RedisLedger:
         account_id = request.account_id.encode()
         partition = self._keys.partition_of_account(request.account_id)
         keys = self._keys.by_partition[partition]
-        command = pack_command(
-            (
-                *(b"EVALSHA", self._scripts["charge"].sha, 5),
-                *(
-                    keys.account + account_id,
-                    keys.answers + request.session_id.encode(),
-                    keys.outbox,
-                    keys.sequence,
-                    keys.due,
-                ),
-                *(account_id, wire.charge(request, self._settings)),
-            )
-        )
+        if request.action is Action.REFUND:
+            script, own = "refund", [keys.account + account_id, keys.answers + request.session_id.encode()]
+            own += [keys.answers + wire.refunded_debit(request)[0].encode(), keys.outbox, keys.sequence]
+            body = wire.refund(request, self._settings)
+        else:
+            script, own = "charge", [keys.account + account_id, keys.answers + request.session_id.encode()]
+            own += [keys.outbox, keys.sequence, keys.due]
+            body = wire.charge(request, self._settings)
+        command = pack_command((b"EVALSHA", self._scripts[script].sha, 5, *own, account_id, body))
         callback = partial(self._charged, request, done, expires)
-        self._send(command, callback, "charge", partition, hash(request.account_id), expires)
+        self._send(command, callback, script, partition, hash(request.account_id), expires)
 
     def _charged(self, request: ChargeRequest, done: ChargeDone, expires: float, answer: Answer) -> None:
         if isinstance(answer, LedgerUnavailable):
@@ -187,126 +179,36 @@ class RedisLedger:
         )
         return next((answer.decode() for answer in answers if answer), None)
 
-    # -- accounts (AccountLedger)
+    # -- notices (NoticeLedger)
 
-    async def open_account(
-        self,
-        *,
-        msisdn: str,
-        imsi: str,
-        credit_micro_eur: int,
-        package: PackageTerms | None,
-        now: int,
-        month: int,
-        entropy: int,
-    ) -> str:
-        account_id = self._keys.new_account_id(msisdn, entropy)
-        wire.amount("credit", credit_micro_eur)
-        await self._claim_imsi(imsi, account_id)
-        keys = self._keys.by_partition[self._keys.partition_of_account(account_id)]
-        terms = wire.package(package) if package else False
-        body = (
-            msisdn,
-            imsi,
-            credit_micro_eur,
-            terms,
-            now,
-            month,
-            DEFAULT_LIMIT_MICRO_EUR,
-            now + ACTIVE_S,
-            CREDIT_CEILING_MICRO_EUR,
-        )
-        try:
-            await self._script("open", account_id, [keys.subscribers, keys.outbox, keys.sequence, keys.due], body)
-        except LedgerError:
-            partition = self._keys.partition_of_name("i" + imsi)
-            await self._ask(
-                "open", partition, b"HDEL", self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
-            )
-            raise
-        return account_id
+    def notices(self) -> AsyncIterator[Notice]:
+        return notices.listen(self._any_client)
 
-    async def _claim_imsi(self, imsi: str, account_id: str) -> None:
-        """The IMSI's entry may live in another partition, so it is claimed first; a claim for an account that never came to be is void."""
-        partition = self._keys.partition_of_name("i" + imsi)
-        subscribers, name = self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
-        if await self._ask("open", partition, b"HSETNX", subscribers, name, account_id.encode()):
+    def _any_client(self) -> Any:
+        """To the nodes in turn: any of them hears all notices."""
+        addresses = self._nodes.addresses()
+        self._listened = (self._listened + 1) % max(len(addresses), 1)
+        return self._nodes.client(addresses[self._listened] if addresses else None)
+
+    async def announce(self, notice: Notice) -> None:
+        await self._ask("announce", 0, b"PUBLISH", notices.CHANNEL, notices.encode(notice))
+
+    # -- clients that lost their sessions (RFC 6733 §8.6)
+
+    async def origin_states(self) -> dict[str, tuple[int, int]]:
+        """Origin-Host → (Origin-State-Id, Unix seconds when it rose to that)."""
+        flat = await self._ask("origin_states", 0, b"HGETALL", self._keys.origin_states)
+        states = zip(flat[::2], flat[1::2], strict=True)
+        return {host.decode(): (int(value.split()[0]), int(value.split()[1])) for host, value in states}
+
+    async def note_origin_state(self, origin_host: str, state_id: int, *, now: int) -> None:
+        """Keep it for whoever looks for orphaned sessions; beyond MAX_ORIGIN_STATES hosts no new one is kept."""
+        key, host = self._keys.origin_states, origin_host.lower().encode()
+        known = await self._ask("origin_states", 0, b"HEXISTS", key, host)
+        if not known and await self._ask("origin_states", 0, b"HLEN", key) >= MAX_ORIGIN_STATES:
+            log.warning("more than %d clients have an Origin-State-Id: one is not kept", MAX_ORIGIN_STATES)
             return
-        holder = (await self._ask("open", partition, b"HGET", subscribers, name) or b"").decode()
-        if holder and holder != account_id and await self._document(holder):
-            raise LedgerError("exists", _REFUSALS["exists"])
-        await self._ask("open", partition, b"HSET", subscribers, name, account_id.encode())
-
-    async def top_up(
-        self,
-        account_id: str,
-        *,
-        amount_micro_eur: int,
-        reference: str,
-        packages: Sequence[PackageTerms],
-        now: int,
-        month: int,
-    ) -> bool:
-        wire.amount("amount", amount_micro_eur, least=1)
-        await self._claim_reference(reference, f"{account_id} {amount_micro_eur}")
-        keys = self._account_keys(account_id)
-        body = (
-            amount_micro_eur,
-            reference,
-            now,
-            month,
-            now + ACTIVE_S,
-            CREDIT_CEILING_MICRO_EUR,
-            wire.packages(packages),
-        )
-        answer = await self._script("top_up", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body)
-        return answer == b"ok"
-
-    async def _claim_reference(self, reference: str, purpose: str) -> None:
-        """A reference credits one account by one amount, once, in the whole system (HOT-TOP-1)."""
-        partition = self._keys.partition_of_name(reference)
-        references, name = self._keys.by_partition[partition].references, b"claim:" + reference.encode()
-        if await self._ask("top_up", partition, b"HSETNX", references, name, purpose.encode()):
-            return
-        holder = await self._ask("top_up", partition, b"HGET", references, name)
-        if holder != purpose.encode():
-            raise LedgerError("reference", _REFUSALS["reference"])
-
-    async def activate_package(
-        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
-    ) -> bool:
-        keys = self._account_keys(account_id)
-        body = (wire.package(package), reference, now, month)
-        answer = await self._script(
-            "package", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body
-        )
-        return answer == b"ok"
-
-    async def set_limit(self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int) -> None:
-        value = -1 if limit_micro_eur is None else wire.amount("limit", limit_micro_eur)
-        await self._change(account_id, "limit", value, now, month)
-
-    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None:
-        await self._change(account_id, "bars", ",".join(sorted(set(bars))), now, month)
-
-    async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
-        if state not in ("active", "blocked"):
-            raise LedgerError("range", f"state is {state!r}; it can be set to active or blocked")
-        await self._change(account_id, "state", views.STATE_CODES[state], now, month)
-
-    async def _change(self, account_id: str, what: str, value: int | str, now: int, month: int) -> None:
-        keys = self._account_keys(account_id)
-        await self._script("change", account_id, [keys.outbox, keys.sequence], (what, value, now, month))
-
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None:
-        document = await self._document(account_id)
-        return views.account_view(account_id, document, now=now, month=month) if document else None
-
-    async def _document(self, account_id: str) -> bytes | None:
-        keys = self._account_keys(account_id)
-        partition = self._keys.partition_of_account(account_id)
-        document: bytes | None = await self._ask("read", partition, b"GET", keys.account + account_id.encode())
-        return document
+        await self._ask("origin_states", 0, b"HSET", key, host, f"{state_id} {now}")
 
     # -- the housekeeper's side
 
@@ -358,7 +260,7 @@ class RedisLedger:
                 connection.send(
                     Request(command, partial(resolve, future), "scan", self._loop.time() + self._timeout_s, 0, 0, 0)
                 )
-                cursor, found = _checked(await future)
+                cursor, found = checked(await future)
                 for key in found:
                     yield account_id_of_key(key)
                 if cursor == b"0":
@@ -367,62 +269,8 @@ class RedisLedger:
     async def count_accounts(self) -> int:
         return sum([1 async for _ in self.account_ids()])
 
-    # -- sending
-
-    def _account_keys(self, account_id: str) -> Any:
-        try:
-            return self._keys.by_partition[self._keys.partition_of_account(account_id)]
-        except ValueError:
-            raise LedgerError("unknown", _REFUSALS["unknown"]) from None
-
-    async def _script(self, name: str, account_id: str, keys: Sequence[bytes], body: object) -> bytes:
-        """Run a script on one account; its refusals become LedgerError."""
-        partition = self._keys.partition_of_account(account_id)
-        own = self._keys.by_partition[partition].account + account_id.encode()
-        arguments = (account_id.encode(), wire.pack(body))
-        sha = self._scripts[name].sha
-        answer = await self._ask(
-            name, partition, b"EVALSHA", sha, len(keys) + 1, own, *keys, *arguments, lane=hash(account_id), durable=True
-        )
-        word: bytes = answer
-        if word.decode() in _REFUSALS:
-            raise LedgerError(word.decode(), _REFUSALS[word.decode()])
-        return word
-
-    async def _ask(
-        self, operation: str, partition: int, *command: bytes | str | int, lane: int = 0, durable: bool = False
-    ) -> Any:
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        packed = pack_command(command)
-        expires = self._loop.time() + self._timeout_s
-        self._send(packed, partial(resolve, future), operation, partition, lane, expires, durable=durable)
-        return _checked(await future)
-
-    def _send(
-        self,
-        command: bytes,
-        callback: Any,
-        operation: str,
-        partition: int,
-        lane: int,
-        expires: float,
-        durable: bool = True,
-    ) -> None:
-        wait_for = self._replicas if durable else 0
-        if wait_for:
-            command += self._wait
-        self._nodes.route(Request(command, callback, operation, expires, partition, lane, wait_for))
-
-
-def _checked(answer: Answer) -> Any:
-    if isinstance(answer, LedgerUnavailable):
-        raise answer
-    if isinstance(answer, hiredis.ReplyError):
-        raise LedgerUnavailable(f"Redis refused: {answer}")
-    return answer
-
 
 if TYPE_CHECKING:
 
-    def _holds_the_contract(ledger: RedisLedger) -> tuple[ChargingLedger, AccountLedger]:
-        return ledger, ledger
+    def _holds_the_contract(ledger: RedisLedger) -> tuple[ChargingLedger, AccountLedger, NoticeLedger]:
+        return ledger, ledger, ledger

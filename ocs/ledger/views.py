@@ -67,7 +67,8 @@ def account_view(account_id: str, document: bytes, *, now: int, month: int) -> A
 
 
 def _session_view(cursor: _Cursor) -> SessionView:
-    session_id, origin_host, context, started, deadline, _highest, _forgotten, services, tallies = cursor.take(9)
+    session_id, origin_host, context, started, deadline, _highest, _forgotten = cursor.take(7)
+    realm, via, _binding, origin_state_id, _cost, released, _asked_back, services, tallies = cursor.take(9)
     cursor.take(3 * tallies)
     reservations = [_reservation_view(cursor) for _ in range(services)]
     return SessionView(
@@ -77,12 +78,18 @@ def _session_view(cursor: _Cursor) -> SessionView:
         started_at=started,
         deadline=deadline,
         reservations=tuple(sorted(reservations, key=lambda reservation: reservation.key)),
+        origin_realm=realm,
+        via=via,
+        origin_state_id=origin_state_id,
+        released=released == 1,
     )
 
 
 def _reservation_view(cursor: _Cursor) -> ReservationView:
     key, label = cursor.take(2)
     cursor.take(9)  # price terms (7), bucket ids, detail
-    held, _granted, held_count = cursor.take(3)
-    units = tuple((bucket, amount) for bucket, amount in (cursor.take(2) for _ in range(held_count)))
+    held, _granted, _phase, _reported, switch_at, held_count = cursor.take(6)
+    units = tuple((bucket, amount) for bucket, amount, _ in (cursor.take(3) for _ in range(held_count)))
+    if switch_at:
+        cursor.take(7)  # the price from then on
     return ReservationView(key=key, label=label, held_micro_eur=held, held_units=units)

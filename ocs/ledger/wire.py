@@ -13,6 +13,7 @@ from ocs.ledger.contract import (
     MAX_INTEGER,
     MAX_SERVICES_PER_SESSION,
     MAX_SESSIONS_PER_ACCOUNT,
+    Action,
     ChargeOutcome,
     ChargeRequest,
     LedgerError,
@@ -21,6 +22,7 @@ from ocs.ledger.contract import (
     ServiceOutcome,
 )
 from ocs.ledger.settings import LedgerSettings
+from ocs.rating.types import PriceTerms
 
 MAX_BUCKET_LISTS = 4096
 """Lists of bucket ids kept as text; a catalogue has one a rate."""
@@ -71,33 +73,55 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
         ANSWERS_KEPT_PER_SESSION,
         MAX_SESSIONS_PER_ACCOUNT,
         MAX_SERVICES_PER_SESSION,
+        request.origin_realm,
+        request.via,
+        "" if request.binding == request.origin_host else request.binding,
+        request.origin_state_id,
+        1 if request.action is Action.CHECK else 0,
     ]
     for s in request.services:
-        p, want = s.price, -1 if s.want is None else s.want
+        want = -1 if s.want is None else s.want
         # An amount beyond the doubles' exact range is a programmer's error: charging bounds what a peer reports.
         assert 0 <= s.used <= MAX_INTEGER and want <= MAX_INTEGER
-        values += (
-            s.key,
-            s.label,
-            p.id,
-            p.num,
-            p.den,
-            p.first,
-            p.next,
-            1 if p.flat else 0,
-            p.rounding,
-            _ids(s.buckets),
-        )
-        values += (s.used, want, s.minimum, 1 if s.always else 0, ",".join(s.bars), s.detail)
+        after = s.price_after
+        switch_at = s.switch_at if after is not None else 0
+        values += (s.key, s.label, *_terms(s.price), _ids(s.buckets), s.used, want, s.minimum)
+        values += ((1 if s.always else 0) + (2 if s.unchanged else 0), ",".join(s.bars), s.detail)
+        values += (s.used_after, s.used_either, s.max_rate, int(s.restrict), s.retry_want, switch_at)
+        if after is not None and switch_at:
+            values += _terms(after)
     packed: bytes = pack(values)
     return packed
 
 
+def _terms(p: PriceTerms) -> tuple[object, ...]:
+    return (p.id, p.num, p.den, p.first, p.next, 1 if p.flat else 0, p.rounding)
+
+
+def refund(request: ChargeRequest, settings: LedgerSettings) -> bytes:
+    """refund.lua's argument."""
+    _, number = refunded_debit(request)
+    values: list[object] = [request.identity, request.session_id, request.number, number, request.now, request.month]
+    values += (settings.remember_events_s, request.context)
+    for s in request.services:
+        values += (s.key, -1 if s.want is None else s.want)
+    packed: bytes = pack(values)
+    return packed
+
+
+def refunded_debit(request: ChargeRequest) -> tuple[str, int]:
+    """Session-Id and number of the debit that a refund is of."""
+    return request.refund_of or (request.session_id, request.number)
+
+
 def outcome(answer: list[Any]) -> ChargeOutcome:
-    """From charge.lua's result."""
+    """From charge.lua's or refund.lua's result."""
     o = _unpack(answer[1])
     services = [
-        ServiceOutcome(o[n], o[n + 1], o[n + 2], o[n + 3] == 1, o[n + 4], o[n + 5], o[n + 6], o[n + 7])
-        for n in range(4, len(o), 8)
+        ServiceOutcome(
+            *(o[n], o[n + 1], o[n + 2], o[n + 3] == 1, o[n + 4], o[n + 5], o[n + 6], o[n + 7]),
+            *(o[n + 8], o[n + 9] == 1, o[n + 10] == 1),
+        )
+        for n in range(7, len(o), 11)
     ]
-    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3])
+    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3], o[4], o[5], o[6] == 1)

@@ -28,7 +28,7 @@ _NAMES = {
     "returned": "returned_micro_eur",
     "price": "price_micro_eur",
 }
-_CHARGE = frozenset(("k", "t", "a", "sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed"))
+_CHARGE = frozenset(("k", "t", "a", "sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late"))
 _STATES = {"a": "active", "b": "blocked", "t": "terminated"}
 _TAKEN = frozenset({"k", "t", "a", "svc", "debit", "credit_in"})
 
@@ -50,6 +50,8 @@ def record(event: OutboxEvent) -> dict[str, object]:
             result[_NAMES.get(name, name)] = value
     if kind == "charge":
         result["services"] = [_service(line) for line in body.get("svc") or ()]
+    elif kind == "refund":
+        result["services"] = [_refunded(line) for line in body["svc"]]
     elif kind == "package":
         result["package"] = result.pop("id", "")
         result["paid"] = bool(result.pop("ok", False))
@@ -79,6 +81,7 @@ def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
         "result_code": body["code"],
         "credit_micro_eur": body["credit"],
         "closed": body["closed"],
+        "late": body["late"],
         "services": [_service(line) for line in body["svc"]],
         "debit_micro_eur": body["debit"],
         "credit_in_micro_eur": 0,
@@ -98,6 +101,17 @@ def _service(line: Mapping[str, Any]) -> dict[str, object]:
         "held_micro_eur": line["held"],
         "detail": line["detail"],
         "result_code": line["code"],
+        "dropped": line["dropped"],
+    }
+
+
+def _refunded(line: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        "key": line["key"],
+        "price": line["price"],
+        "used": -line["used"],
+        "credit_in_micro_eur": line["credit_in"],
+        "bucket_units": [{"bucket": bucket, "units": -units} for bucket, units in line["units"]],
     }
 
 

@@ -99,11 +99,11 @@ def ids(folder: Path) -> list[str]:
 def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
     line = {
         "key": "1/", "label": "data.home", "price": "data@1", "used": 1000, "debit": 70, "units": [["MAXI.data", 500]],
-        "overrun": 3, "granted": 2000, "held": 90, "detail": "home", "code": 2001,
+        "overrun": 3, "granted": 2000, "held": 90, "detail": "home", "code": 2001, "dropped": 0,
     }  # fmt: skip
     body: dict[str, object] = {
         "k": "charge", "t": T0, "a": "07-ab", "sid": "pgw;1;2", "ctx": "data", "typ": "U", "n": 3, "svc": [line],
-        "code": 2001, "debit": 70, "credit": 930, "closed": False,
+        "code": 2001, "debit": 70, "credit": 930, "closed": False, "late": False,
     }  # fmt: skip
     assert record(OutboxEvent(7, 12, body)) == {
         "event_id": "p07-12",
@@ -117,6 +117,7 @@ def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
         "result_code": 2001,
         "credit_micro_eur": 930,
         "closed": False,
+        "late": False,
         "services": [
             {
                 "key": "1/",
@@ -130,6 +131,7 @@ def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
                 "held_micro_eur": 90,
                 "detail": "home",
                 "result_code": 2001,
+                "dropped": 0,
             }
         ],
         "debit_micro_eur": 70,
@@ -140,7 +142,7 @@ def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
 def test_a_charge_with_a_field_of_a_later_version_keeps_it() -> None:
     body: dict[str, object] = {
         "k": "charge", "t": T0, "a": "07-ab", "sid": "pgw;1;2", "ctx": "sms", "typ": "E", "n": 0, "svc": [],
-        "code": 4012, "debit": 0, "credit": 9, "closed": False,
+        "code": 4012, "debit": 0, "credit": 9, "closed": False, "late": False,
     }  # fmt: skip
     known = record(OutboxEvent(0, 1, body))
     assert record(OutboxEvent(0, 1, {**body, "vat": 22})) == {**known, "vat": 22}

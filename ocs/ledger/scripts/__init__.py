@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 
-NAMES = ("charge", "open", "top_up", "package", "change", "sweep")
+NAMES = ("charge", "refund", "open", "top_up", "package", "change", "release", "terminate", "sweep")
 
 
 @dataclass(frozen=True, slots=True)

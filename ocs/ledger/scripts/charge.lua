@@ -2,26 +2,42 @@
 --
 -- KEYS  1 account  2 answers of the session  3 outbox  4 outbox sequence  5 due set
 -- ARGV  1 account id  2 msgpack, one flat array: identity, session id, origin host, context, type, number, now, month, deadline,
---         remember_s, answers kept, max sessions, max services, then 16 values a service: key, label, price terms (7), bucket ids
---         in order, each between commas, used, want or -1 (no RSU), minimum, always 0/1, bars (comma separated), detail
+--         remember_s, answers kept, max sessions, max services, origin realm, via, binding, Origin-State-Id, 1 = only look (a balance
+--         check), then 22 values a service: key, label, price terms (7), bucket ids in order, each between commas, used, want or
+--         -1 (no RSU), minimum, flags (1 always + 2 unchanged), bars (comma separated), detail, used after the price switch, used on either side
+--         of it, max rate or 0, restrict (0 refuse, 1 once, 2 again), units to try for at the end of a restricted phase, switch or 0;
+--         with a switch 7 more: the price terms from then on
 -- Result  {1 if the outcome is remembered from before else 0, msgpack outcome}
---         outcome, flat: code, credit, held, reason, then 8 values a service: key, code, granted, final 0/1, reason, debit,
---         units from buckets, overrun. Code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up
---         again), "sweep" (the package's period is over).
+--         outcome, flat: code, credit, held, reason, cost of the session, period end, late 0/1, then 11 values a service: key, code,
+--         granted, final 0/1, reason, debit, units from buckets, overrun, dropped, restricted 0/1, grant spans the switch 0/1.
+--         Code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up again), "sweep" (the
+--         package's period is over).
 -- Nothing is written before every check is done; RFC 8506 §7 table 6, TS 32.299 §6.3.
+
+local RECLAIM_EVERY_S = 60 -- a session is asked so often to return credit it holds to one that starves
+local SLACK_S = 60 -- use may be so much ahead of our clock before it counts as impossible
 
 local id, q = ARGV[1], unpack_doc(ARGV[2])
 local identity, sid, origin, context, kind, number, now, month, deadline = q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9]
 local remember_s, answers_kept, max_sessions, max_services = q[10], q[11], q[12], q[13]
-local asked = {}
-for at = 13, #q - 1, 16 do
-  asked[#asked + 1] = {key = q[at + 1], label = q[at + 2], price = {q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7], q[at + 8], q[at + 9]},
-    buckets = q[at + 10], used = q[at + 11], want = q[at + 12], minimum = q[at + 13], always = q[at + 14] == 1, bars = q[at + 15],
-    detail = q[at + 16]}
+local realm, via, binding, origin_state, look = q[14], q[15], q[16], q[17], q[18] == 1
+local asked, at = {}, 18
+while at < #q do
+  local flags = q[at + 14]
+  local s = {key = q[at + 1], label = q[at + 2], price = {q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7], q[at + 8], q[at + 9]},
+    buckets = q[at + 10], used = q[at + 11], want = q[at + 12], minimum = q[at + 13], always = flags % 2 == 1, unchanged = flags >= 2,
+    bars = q[at + 15], detail = q[at + 16], after = q[at + 17], either = q[at + 18], rate = q[at + 19], restrict = q[at + 20],
+    retry = q[at + 21], switch = q[at + 22]}
+  at = at + 22
+  if s.switch > 0 then
+    s.price2 = {q[at + 1], q[at + 2], q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7]}
+    at = at + 7
+  end
+  asked[#asked + 1] = s
 end
 local field = kind .. number
 
-local function refuse(code, reason) return {0, pack({code, 0, 0, reason})} end
+local function refuse(code, reason) return {0, pack({code, 0, 0, reason, 0, 0, 0})} end
 
 local stored = redis.call('HGET', KEYS[2], field)
 if stored then return {1, stored} end
@@ -31,39 +47,70 @@ local acc = load(document)
 if identity ~= '' and identity ~= 'm' .. acc.m and identity ~= 'i' .. acc.i then return refuse(0, 'identity') end
 if acc.pe > 0 and now >= acc.pe then return refuse(0, 'sweep') end
 
-local session = acc.s[sid]
+local session, replaces, late = acc.s[sid], false, 0
 if kind == 'I' then
-  if session then return refuse(5012, 'open') end
+  if session then
+    -- A client that lost its state may take the same id again (RFC 6733 §8.6).
+    replaces = session.z == 1 or (session.os > 0 and origin_state > session.os)
+    if not replaces then return refuse(5012, 'open') end
+  end
 elseif kind ~= 'E' then
   if not session then
     if kind == 'T' and redis.call('HGET', KEYS[2], 'refused') then return refuse(2001, '') end
     return refuse(5002, 'session')
   end
+  local owner, mine = session.bd, binding
+  if owner == '' then owner = session.o end
+  if mine == '' then mine = origin end
+  if owner ~= mine then return refuse(5002, 'binding') end
   if number <= session.n - answers_kept then return refuse(5012, 'late') end
 end
 
 local events = {}
 roll_month(acc, month)
+if replaces then
+  if session.z == 0 then give_up(acc, sid, session, 'restarted', now, id, events) end
+  acc.s[sid] = nil
+end
 expire_sessions(acc, now, id, sid, events)
 
 local state = state_at(acc, now)
 local open_sessions = 0
-for _ in pairs(acc.s) do open_sessions = open_sessions + 1 end
+for _, other in pairs(acc.s) do
+  if other.z == 0 then open_sessions = open_sessions + 1 end
+end
 if kind == 'I' or kind == 'E' then
   if open_sessions >= max_sessions and kind == 'I' then return refuse(5006, 'sessions') end
-  session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, a = {}, v = {}}
+  session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, rl = realm, vi = via, bd = binding, os = origin_state,
+    x = 0, z = 0, ra = 0, a = {}, v = {}}
   open_sessions = open_sessions + 1
+else
+  session.o, session.rl, session.vi = origin, realm, via
+  if origin_state > 0 then session.os = origin_state end
+  if session.z == 1 then
+    session.z, late, open_sessions = 0, 1, open_sessions + 1
+  end
 end
 
--- Pay `used` raw units at the price in force: buckets first (HOT-PKG-3), then credit as far as there is money.
-local function settle(v, used)
-  local p = v.p
+-- Pay `used` raw units at price `p`: what is left of the service's own grant from a period that is over, buckets (HOT-PKG-3), then credit
+-- as far as there is money. Adds to the record's line.
+local function settle(line, p, k, used, old)
   local tally = session.a[p[1]]
   if not tally then tally = {0, 0}; session.a[p[1]] = tally end
   local before = billable(p, tally[1])
   tally[1] = tally[1] + used
-  local units, from_buckets, paid_by = billable(p, tally[1]) - before, 0, {}
-  local buckets = usable_buckets(acc, v.k, now)
+  local units, paid_by = billable(p, tally[1]) - before, line.paid_by
+  local owed = units
+  if old then
+    for n = 1, #old do
+      local take = min(units, old[n][2])
+      if take > 0 then
+        old[n][2], units = old[n][2] - take, units - take
+        paid_by[#paid_by + 1] = {old[n][1], take}
+      end
+    end
+  end
+  local buckets = usable_buckets(acc, k, now)
   for n = 1, #buckets do
     if units == 0 then break end
     local b, take = buckets[n], units
@@ -72,18 +119,31 @@ local function settle(v, used)
       b[3] = b[3] - take
     end
     if take > 0 then
-      units, from_buckets = units - take, from_buckets + take
-      paid_by[#paid_by + 1] = {b[1], take}
+      units = units - take
+      paid_by[#paid_by + 1] = {b[1], take, b[5]}
     end
   end
-  local debit = 0
+  line.from_buckets = line.from_buckets + owed - units
   if units > 0 then
     local n = min(units, affordable(p, tally[2], acc.cr - acc.hc))
-    debit = cost(p, tally[2] + n) - cost(p, tally[2])
-    tally[2], units = tally[2] + n, units - n
-    acc.cr, acc.sp, acc.ms = acc.cr - debit, acc.sp + debit, acc.ms + debit
+    local debit = cost(p, tally[2] + n) - cost(p, tally[2])
+    tally[2] = tally[2] + n
+    acc.cr, acc.sp, acc.ms, session.x = acc.cr - debit, acc.sp + debit, acc.ms + debit, session.x + debit
+    line.debit, line.overrun = line.debit + debit, line.overrun + units - n
   end
-  return debit, from_buckets, units, paid_by
+end
+
+-- More than can have been used since the last report, grant and slack allowed for, is not charged but said.
+local function possible(s, v, granted, line)
+  if s.rate == 0 then return end
+  local most = granted + (now - v.u + SLACK_S) * s.rate
+  local excess = s.used + s.after + s.either - most
+  if excess <= 0 then return end
+  line.dropped = excess
+  for _, part in ipairs({'used', 'either', 'after'}) do
+    local cut = min(excess, s[part])
+    s[part], excess = s[part] - cut, excess - cut
+  end
 end
 
 -- The raw units that `units` billable units allow on top of `raw` used ones.
@@ -102,55 +162,67 @@ end
 
 -- Another service of the session has a grant at the same price: the step begun is paid once and may be used by either, so it is not
 -- given to both.
-local function shared(v)
+local function shared(v, p)
+  if p[6] == 1 then return false end
   for _, other in pairs(session.v) do
-    if other ~= v and other.g > 0 and other.p[1] == v.p[1] and v.p[6] == 0 then return true end
+    if other ~= v and other.g > 0 and (other.p[1] == p[1] or (other.p2 and other.p2[1] == p[1])) then return true end
   end
   return false
 end
 
--- Reserve up to `want` raw units; returns granted, final, reason for less.
-local function reserve(v, want, minimum)
-  local p = v.p
+-- How many raw units more `p` allows with what buckets and money there are; the reason if less than unbounded.
+local function allowed(v, p, in_buckets, money)
   local tally = session.a[p[1]] or {0, 0}
   local raw = tally[1]
-  if shared(v) then raw = billable(p, raw) end
-  local units, buckets = 0, usable_buckets(acc, v.k, now)
+  if shared(v, p) then raw = billable(p, raw) end
+  local units = in_buckets
+  if units < UNBOUNDED then units = min(units + affordable(p, tally[2], money), UNBOUNDED) end
+  return raw_room(p, raw, units), raw, tally[2]
+end
+
+-- Reserve up to `want` raw units, with a price switch ahead at the dearer side (RFC 8506 §5.1.1); returns granted, final, reason for less.
+local function reserve(v, want, minimum)
+  local in_buckets, buckets = 0, usable_buckets(acc, v.k, now)
   for n = 1, #buckets do
     local b = buckets[n]
-    if b[3] < 0 then units = UNBOUNDED; break end
-    units = units + b[3] - b[4]
+    if b[3] < 0 then in_buckets = UNBOUNDED; break end
+    in_buckets = in_buckets + b[3] - b[4]
   end
-  local reason = 'credit'
-  if units < UNBOUNDED then
-    local money = acc.cr - acc.hc
-    if acc.lim >= 0 then
-      local room = max(acc.lim - acc.ms - acc.hc, 0)
-      if room < money then money, reason = room, 'limit' end
-    end
-    units = min(units + affordable(p, tally[2], money), UNBOUNDED)
+  local reason, money = 'credit', acc.cr - acc.hc
+  if in_buckets < UNBOUNDED and acc.lim >= 0 then
+    local room = max(acc.lim - acc.ms - acc.hc, 0)
+    if room < money then money, reason = room, 'limit' end
   end
-  local room = raw_room(p, raw, units)
+  local p, p2 = v.p, v.p2
+  local room, raw, paid = allowed(v, p, in_buckets, money)
+  local room2, raw2, paid2
+  if p2 then
+    room2, raw2, paid2 = allowed(v, p2, in_buckets, money)
+    room = min(room, room2)
+  end
   local grant = min(want, room)
   if kind ~= 'E' and open_sessions > 1 and room < want * open_sessions then
     grant = min(grant, max(minimum, idiv(room, open_sessions)))
   end
   if grant <= 0 then return 0, 0, reason end
-  local need = billable(p, raw + grant) - billable(p, raw)
+  local need, need2 = billable(p, raw + grant) - billable(p, raw), 0
+  if p2 then need2 = billable(p2, raw2 + grant) - billable(p2, raw2) end
   for n = 1, #buckets do
-    if need == 0 then break end
-    local b, take = buckets[n], need
-    if b[3] >= 0 then take = min(need, b[3] - b[4]) end
+    local most = max(need, need2)
+    if most <= 0 then break end
+    local b, take = buckets[n], most
+    if b[3] >= 0 then take = min(most, b[3] - b[4]) end
     if take > 0 then
       b[4] = b[4] + take
-      v.r[#v.r + 1] = {b[1], take}
-      need = need - take
+      v.r[#v.r + 1] = {b[1], take, b[5]}
+      need, need2 = need - take, need2 - take
     end
   end
-  if need > 0 then
-    v.hm = cost(p, tally[2] + need) - cost(p, tally[2])
-    acc.hc = acc.hc + v.hm
-  end
+  local held = 0
+  if need > 0 then held = cost(p, paid + need) - cost(p, paid) end
+  if need2 > 0 then held = max(held, cost(p2, paid2 + need2) - cost(p2, paid2)) end
+  v.hm = held
+  acc.hc = acc.hc + held
   v.g = grant
   if grant == room and room < want then return grant, 1, reason end
   return grant, 0, ''
@@ -175,69 +247,135 @@ local services = session.v
 local service_count = 0
 for _ in pairs(services) do service_count = service_count + 1 end
 
--- First every service is settled, so that what one returns another can have. A line is both the service's outcome and its record.
-local lines, taken = {}, 0
+-- Everything that the services of the request hold is returned, then every one is settled, so that what one returns another can use (credit
+-- pools) and have. A line is both the service's outcome and its record.
+local lines, second, taken, olds, grants = {}, {}, 0, {}, {}
+local function line_of(s, label, price, detail)
+  return {key = s.key, label = label, price = price, detail = detail, used = 0, debit = 0, from_buckets = 0, paid_by = {}, overrun = 0,
+    granted = 0, final = 0, held = 0, code = 2001, reason = '', dropped = 0, restricted = 0, span = 0}
+end
 for n = 1, #asked do
   local s = asked[n]
   local v = services[s.key]
-  local line = {key = s.key, label = s.label, price = s.price[1], detail = s.detail, used = s.used, debit = 0, from_buckets = 0, paid_by = {},
-    overrun = 0, granted = 0, final = 0, held = 0, code = 2001, reason = ''}
-  lines[n] = line
+  local line
   if v then
-    line.label, line.price, line.detail = v.l, v.p[1], v.x
-    release(acc, v)
-  elseif service_count < max_services then
-    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0}
-    services[s.key] = v
-    service_count = service_count + 1
+    line = line_of(s, v.l, v.p[1], v.x)
+    grants[n] = v.g
+    olds[n] = release(acc, v, now)
   else
-    line.code, line.reason = 5006, 'sessions'
+    line = line_of(s, s.label, s.price[1], s.detail)
+    grants[n] = 0
+    if service_count < max_services then
+      v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0, fresh = true}
+      services[s.key] = v
+      service_count = service_count + 1
+    else
+      line.code, line.reason, line.used = 5006, 'sessions', s.used + s.after + s.either
+    end
   end
-  if v and s.used > 0 and kind ~= 'E' then
-    line.debit, line.from_buckets, line.overrun, line.paid_by = settle(v, s.used)
-    taken = taken + line.debit
+  lines[n] = line
+end
+if kind ~= 'E' then
+  for n = 1, #asked do
+    local s, line = asked[n], lines[n]
+    local v = services[s.key]
+    if v and s.used + s.after + s.either > 0 then
+      possible(s, v, grants[n], line)
+      local p2 = v.p2 or v.p
+      local cheaper = v.p
+      if p2[2] * cheaper[3] < cheaper[2] * p2[3] then cheaper = p2 end
+      line.used = s.used
+      if cheaper[1] == v.p[1] then line.used = line.used + s.either end
+      if p2[1] == v.p[1] then line.used = s.used + s.after + s.either end
+      settle(line, v.p, v.k, line.used, olds[n])
+      local rest = s.used + s.after + s.either - line.used
+      if rest > 0 then
+        -- Use after the switch has a record line of its own: another price.
+        local after = line_of(s, v.l, p2[1], v.x)
+        after.used = rest
+        settle(after, p2, v.k, rest, olds[n])
+        line.after = after
+        second[#second + 1] = after
+        taken = taken + after.debit
+      end
+      taken = taken + line.debit
+      v.u = now
+    end
+  end
+end
+
+-- What a service that gets nothing for want of money is told: a restricted phase (RFC 8506 §5.6.2), or no.
+local function nothing(s, v, line)
+  if s.restrict == 0 or (s.restrict == 1 and v.f == RESTRICTED) then
+    line.code, v.f = 4012, REFUSED
+  else
+    line.restricted, v.f = 1, RESTRICTED
   end
 end
 
 for n = 1, #asked do
   local s, line = asked[n], lines[n]
   local v = services[s.key]
-  if line.code == 2001 and s.want >= 0 and kind ~= 'T' then
-    local code, reason = refusal(s)
-    if code then
-      line.code, line.reason = code, reason
-    else
-      v.l, v.p, v.k, v.x = s.label, s.price, s.buckets, s.detail
-      line.granted, line.final, line.reason = reserve(v, s.want, s.minimum)
-      line.held = v.hm
-      if line.granted == 0 and s.want > 0 then line.code = 4012 end
+  if line.code == 2001 and kind ~= 'T' then
+    local want = s.want
+    if want < 0 and s.restrict > 0 and v.f ~= NORMAL and v.f ~= REFUSED then
+      if v.f == RESTRICTED and s.used + s.after + s.either == 0 and s.retry > 0 then
+        want = s.retry
+      else
+        line.restricted, v.f = 1, RESTRICTED
+      end
+    end
+    if want >= 0 then
+      local code, reason = refusal(s)
+      if code then
+        line.code, line.reason = code, reason
+      else
+        if v.fresh or not s.unchanged then
+          v.l, v.p, v.k, v.x = s.label, s.price, s.buckets, s.detail
+          v.sw, v.p2 = s.switch, s.price2
+        end
+        line.granted, line.final, line.reason = reserve(v, want, s.minimum)
+        line.held = v.hm
+        if line.granted == 0 and want > 0 then
+          nothing(s, v, line)
+        else
+          v.f = line.final
+          if v.sw > now then line.span = 1 end
+        end
+      end
     end
   end
 end
 
 -- A one-off event is paid whole at once or not at all (IEC, RFC 8506 §6.3).
+local memory
 if kind == 'E' then
   local whole = true
   for n = 1, #asked do
     local line = lines[n]
+    if line.restricted == 1 then line.code, line.restricted = 4012, 0 end
     if line.code == 2001 and line.granted < asked[n].want then
       line.code, line.final = 4012, 0
       if line.reason == '' then line.reason = 'credit' end
     end
     if line.code ~= 2001 then whole = false end
   end
+  memory = {id, acc.mo}
   for n = 1, #asked do
     local line, v = lines[n], services[asked[n].key]
-    if v then release(acc, v) end
-    line.held = 0
+    if v then release(acc, v, now) end
+    line.held, line.span = 0, 0
     if whole then
+      local paid = (session.a[v.p[1]] or {0, 0})[2]
       line.used = line.granted
-      line.debit, line.from_buckets, line.overrun, line.paid_by = settle(v, line.used)
+      settle(line, v.p, v.k, line.used)
       taken = taken + line.debit
+      memory[#memory + 1] = {line.key, v.p, line.used, paid, session.a[v.p[1]][2] - paid, line.paid_by}
     else
       line.granted, line.final = 0, 0
     end
   end
+  if not whole then memory = nil end
 end
 
 -- Command level: one refusal for all when an opening or a one-off request gets nothing at all; an inactive account always.
@@ -247,32 +385,70 @@ for n = 1, #lines do
   if line.code == 2001 or line.code ~= lines[1].code then refused_all = false end
   if line.code ~= 4010 or line.reason ~= 'state' then refused_state = false end
 end
-if kind ~= 'T' and ((refused_all and kind ~= 'U') or refused_state) then code, reason = lines[1].code, lines[1].reason end
+if kind ~= 'T' and ((refused_all and kind ~= 'U' and not look) or refused_state) then code, reason = lines[1].code, lines[1].reason end
+
+-- Others of the account hold money that a service here lacks, or hold grants of a limit that has now been reached.
+local function asks_back(why)
+  notify('reauthorize', why, now, id, acc, function(other, other_sid)
+    if other_sid == sid then return false end
+    for _, v in pairs(other.v) do
+      if v.hm > 0 then
+        if why == 'reclaim' then
+          if now - other.ra < RECLAIM_EVERY_S then return false end
+          other.ra = now
+        end
+        return true
+      end
+    end
+    return false
+  end)
+end
+if not look and acc.hc > 0 then
+  for n = 1, #lines do
+    local line = lines[n]
+    if line.reason == 'credit' and (line.final == 1 or line.code == 4012 or line.restricted == 1) then
+      asks_back('reclaim')
+      break
+    end
+  end
+end
 
 if kind == 'E' then
   session = nil
 elseif kind == 'T' then
-  release_session(acc, session)
+  release_session(acc, session, now)
   acc.s[sid] = nil
 elseif kind == 'I' and code ~= 2001 then
-  release_session(acc, session)
+  release_session(acc, session, now)
 else
   session.d = deadline
   session.n = max(session.n, number)
   acc.s[sid] = session
 end
 
+local told = acc.nt
 thresholds(acc, now, id, events)
-local outcome, records = {code, acc.cr, acc.hc, reason}, {}
+if acc.nt == 100 and told < 100 and acc.hc > 0 and not look then asks_back('threshold') end
+local outcome, records = {code, acc.cr, acc.hc, reason, session and session.x or taken, acc.pe, late}, {}
 for n = 1, #lines do
-  local line, at = lines[n], 8 * n - 4
-  outcome[at + 1], outcome[at + 2], outcome[at + 3], outcome[at + 4] = line.key, line.code, line.granted, line.final
-  outcome[at + 5], outcome[at + 6], outcome[at + 7], outcome[at + 8] = line.reason, line.debit, line.from_buckets, line.overrun
-  records[n] = {line.key, line.label, line.price, line.used, line.debit, line.paid_by, line.overrun, line.granted, line.held, line.detail,
-    line.code}
+  local line, to = lines[n], 11 * n - 4
+  local after = line.after or {debit = 0, from_buckets = 0, overrun = 0}
+  outcome[to + 1], outcome[to + 2], outcome[to + 3], outcome[to + 4] = line.key, line.code, line.granted, line.final
+  outcome[to + 5], outcome[to + 6], outcome[to + 7] = line.reason, line.debit + after.debit, line.from_buckets + after.from_buckets
+  outcome[to + 8], outcome[to + 9], outcome[to + 10], outcome[to + 11] = line.overrun + after.overrun, line.dropped, line.restricted,
+    line.span
 end
 outcome = pack(outcome)
-events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T'}
+if look then return {0, outcome} end
+local function record(line)
+  for n = 1, #line.paid_by do line.paid_by[n][3] = nil end
+  records[#records + 1] = {line.key, line.label, line.price, line.used, line.debit, line.paid_by, line.overrun, line.granted, line.held,
+    line.detail, line.code, line.dropped}
+end
+if memory then memory = pack(memory) end
+for n = 1, #lines do record(lines[n]) end
+for n = 1, #second do record(second[n]) end
+events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T', late == 1}
 plan_earlier(acc, KEYS[5], id)
 -- Answers live a quarter longer than they must, so that not every update has to prolong them.
 local prolong, live_s = kind == 'T' or kind == 'E' or session.e < now + remember_s, remember_s
@@ -285,6 +461,8 @@ journal_all(KEYS[4], KEYS[3], events)
 if kind == 'I' then
   redis.call('HSET', KEYS[2], field, outcome, 'a', id)
   if code ~= 2001 then redis.call('HSET', KEYS[2], 'refused', '1') end
+elseif memory then
+  redis.call('HSET', KEYS[2], field, outcome, 'p' .. number, memory)
 else
   redis.call('HSET', KEYS[2], field, outcome)
 end

@@ -8,38 +8,50 @@
 --   lim           spending limit or -1 (off)      mo ms nt calendar month, spent in it, last threshold notified (0, 80, 100)
 --   br            bars, comma separated           pk pp pe package, 1 = could not be paid, end of its period (0 = none)
 --   du            score of the account in the partition's due set (0 = not in it)
---   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held
---   s             open sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number,
---                 e when its answers are forgotten, a {price id → {raw units used, units paid from credit}}, v services}
+--   b             buckets: {id, unit, left or -1 (unlimited), held, expires}; left includes held. One that has expired lingers as long
+--                 as a session holds units of it: use that was granted in the old period is paid by the old period
+--   s             sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number, e when its answers are
+--                 forgotten, rl origin realm, vi relay or '', bd failover group or '' (only `o` may go on), os Origin-State-Id,
+--                 x taken from credit, z 1 = given up (holds nothing, kept for late use until d), ra last asked to return credit,
+--                 a {price id → {raw units used, units paid from credit}}, v services}
 -- A session's service, by key: l label, p price terms, k bucket ids in order, each between commas, x detail for the record,
---   r {{bucket id, units held}}, hm micro-EUR held, g raw units granted
+--   r {{bucket id, units held, expires}}, hm micro-EUR held, g raw units granted, f 0 normal, 1 final units granted, 2 restricted phase,
+--   3 refused, u last report, sw price switch or 0, p2 price terms from then on (only with sw)
 -- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
 -- All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
 
 local fmod, min, max = math.fmod, math.min, math.max
 local pack, unpack_doc = cmsgpack.pack, cmsgpack.unpack
 local UNBOUNDED = 9007199254740991
+local LATE_S = 3600 -- a session that was given up is kept so long for use reported late
+local MAX_GIVEN_UP = 8 -- of an account; one more drops the one that would go first
+local NORMAL, FINAL, RESTRICTED, REFUSED = 0, 1, 2, 3
 
 local function load_services(d, at, count)
   local services = {}
   for _ = 1, count do
     local v = {l = d[at + 2], p = {d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7], d[at + 8], d[at + 9]},
-      k = d[at + 10], x = d[at + 11], hm = d[at + 12], g = d[at + 13], r = {}}
+      k = d[at + 10], x = d[at + 11], hm = d[at + 12], g = d[at + 13], f = d[at + 14], u = d[at + 15], sw = d[at + 16], r = {}}
     services[d[at + 1]] = v
-    local held = d[at + 14]
-    at = at + 14
+    local held = d[at + 17]
+    at = at + 17
     for n = 1, held do
-      v.r[n] = {d[at + 1], d[at + 2]}
-      at = at + 2
+      v.r[n] = {d[at + 1], d[at + 2], d[at + 3]}
+      at = at + 3
+    end
+    if v.sw > 0 then
+      v.p2 = {d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7]}
+      at = at + 7
     end
   end
   return services, at
 end
 
 local function load_session(d, at)
-  local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6], e = d[at + 7], a = {}}
-  local services, tallies = d[at + 8], d[at + 9]
-  at = at + 9
+  local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6], e = d[at + 7], rl = d[at + 8],
+    vi = d[at + 9], bd = d[at + 10], os = d[at + 11], x = d[at + 12], z = d[at + 13], ra = d[at + 14], a = {}}
+  local services, tallies = d[at + 15], d[at + 16]
+  at = at + 16
   for _ = 1, tallies do
     session.a[d[at + 1]] = {d[at + 2], d[at + 3]}
     at = at + 3
@@ -68,27 +80,34 @@ end
 local function save_session(d, at, sid, session)
   d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7] = sid, session.o, session.c, session.t, session.d, session.n,
     session.e
-  d[at + 8], d[at + 9] = 0, 0
+  d[at + 8], d[at + 9], d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14] = session.rl, session.vi, session.bd, session.os,
+    session.x, session.z, session.ra
+  d[at + 15], d[at + 16] = 0, 0
   local counts, services, tallies = at, 0, 0
-  at = at + 9
+  at = at + 16
   for id, tally in pairs(session.a) do
     tallies = tallies + 1
     d[at + 1], d[at + 2], d[at + 3] = id, tally[1], tally[2]
     at = at + 3
   end
   for key, v in pairs(session.v) do
-    local p = v.p
+    local p, held = v.p, v.r
     services = services + 1
     d[at + 1], d[at + 2] = key, v.l
     for n = 1, 7 do d[at + 2 + n] = p[n] end
-    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14] = v.k, v.x, v.hm, v.g, #v.r
-    at = at + 14
-    for n = 1, #v.r do
-      d[at + 1], d[at + 2] = v.r[n][1], v.r[n][2]
-      at = at + 2
+    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14], d[at + 15], d[at + 16], d[at + 17] = v.k, v.x, v.hm, v.g, v.f, v.u, v.sw,
+      #held
+    at = at + 17
+    for n = 1, #held do
+      d[at + 1], d[at + 2], d[at + 3] = held[n][1], held[n][2], held[n][3]
+      at = at + 3
+    end
+    if v.sw > 0 then
+      for n = 1, 7 do d[at + n] = v.p2[n] end
+      at = at + 7
     end
   end
-  d[counts + 8], d[counts + 9] = services, tallies
+  d[counts + 15], d[counts + 16] = services, tallies
   return at
 end
 
@@ -179,29 +198,40 @@ local function usable_buckets(acc, k, now)
   return found
 end
 
-local function find_bucket(acc, id)
+local function find_bucket(acc, id, expires)
   local list = acc.b
   for n = 1, #list do
-    if list[n][1] == id then return list[n] end
+    if list[n][1] == id and list[n][5] == expires then return list[n], n end
   end
 end
 
--- Give back what a service has reserved.
-local function release(acc, v)
-  local held = v.r
+-- Give back what a service has reserved. Units of a bucket that has expired do not come back: they are the result, {{bucket id, units}},
+-- and may only pay for what the service has used of its grant.
+local function release(acc, v, now)
+  local held, old = v.r, nil
   for n = 1, #held do
-    local b = find_bucket(acc, held[n][1])
-    if b then b[4] = b[4] - held[n][2] end
+    local b, place = find_bucket(acc, held[n][1], held[n][3])
+    if b then
+      local units = held[n][2]
+      b[4] = b[4] - units
+      if b[5] <= now then
+        old = old or {}
+        old[#old + 1] = {b[1], units}
+        if b[3] >= 0 then b[3] = b[3] - units end
+        if b[4] == 0 and b[3] <= 0 then table.remove(acc.b, place) end
+      end
+    end
   end
   acc.hc = acc.hc - v.hm
   v.r, v.hm, v.g = {}, 0, 0
+  return old
 end
 
-local function release_session(acc, session)
+local function release_session(acc, session, now)
   local money = 0
   for _, v in pairs(session.v) do
     money = money + v.hm
-    release(acc, v)
+    release(acc, v, now)
   end
   return money
 end
@@ -265,22 +295,69 @@ local function plan_anew(acc, key_due, id)
   acc.du = due
 end
 
--- Sessions past their deadline: their reservations return, their record says so. `keep` is left alone.
+-- Give a session up: what it holds returns, its record says so; use of it that is reported late can still be settled.
+local function give_up(acc, sid, session, reason, now, id, events)
+  local returned = release_session(acc, session, now)
+  session.z, session.d = 1, now + LATE_S
+  for _, v in pairs(session.v) do v.f, v.sw, v.p2 = NORMAL, 0, nil end
+  events[#events + 1] = {'expired', now, id, sid, session.c, returned, reason}
+end
+
+-- Sessions past their deadline are given up, those given up are forgotten at the end of their time. `keep` is left alone.
 local function expire_sessions(acc, now, id, keep, events)
+  local due, given_up
   for sid, session in pairs(acc.s) do
     if session.d <= now and sid ~= keep then
-      local returned = release_session(acc, session)
-      acc.s[sid] = nil
-      events[#events + 1] = {'expired', now, id, sid, session.c, returned}
+      due = due or {}
+      due[#due + 1] = sid
     end
+  end
+  if not due then return end
+  table.sort(due)
+  for n = 1, #due do
+    local session = acc.s[due[n]]
+    if session.z == 1 then
+      acc.s[due[n]] = nil
+    else
+      give_up(acc, due[n], session, 'deadline', now, id, events)
+    end
+  end
+  given_up = 0
+  for _, session in pairs(acc.s) do given_up = given_up + session.z end
+  while given_up > MAX_GIVEN_UP do
+    local first
+    for sid, session in pairs(acc.s) do
+      if session.z == 1 and sid ~= keep and
+        (not first or session.d < acc.s[first].d or (session.d == acc.s[first].d and sid < first)) then first = sid end
+    end
+    if not first then return end
+    acc.s[first] = nil
+    given_up = given_up - 1
   end
 end
 
--- Drop the package's buckets and whatever sessions hold on them: units not used do not carry over (HOT-PKG-2).
-local function drop_buckets(acc)
-  acc.b = {}
+-- End the package's buckets: units not used do not carry over (HOT-PKG-2), but what sessions hold stays theirs until they report.
+local function drop_buckets(acc, now)
+  local lingering = {}
+  for n = 1, #acc.b do
+    local b = acc.b[n]
+    if b[4] > 0 then
+      local same
+      for m = 1, #lingering do
+        if lingering[m][1] == b[1] and lingering[m][5] == min(b[5], now) then same = lingering[m] end
+      end
+      if same then
+        same[3], same[4] = same[3] + b[4], same[4] + b[4]
+      else
+        lingering[#lingering + 1] = {b[1], b[2], b[4], b[4], min(b[5], now)}
+      end
+    end
+  end
+  acc.b = lingering
   for _, session in pairs(acc.s) do
-    for _, v in pairs(session.v) do v.r = {} end
+    for _, v in pairs(session.v) do
+      for n = 1, #v.r do v.r[n][3] = min(v.r[n][3], now) end
+    end
   end
 end
 
@@ -288,13 +365,13 @@ end
 -- terms: {id, price, period in s, {{bucket id, unit, quantity or -1}}}. Returns whether the credit paid for it.
 local function start_period(acc, terms, starts, now, id, events)
   local price, paid = terms[2], acc.cr - acc.hc >= terms[2]
-  drop_buckets(acc)
+  drop_buckets(acc, now)
   acc.pk = terms[1]
   if paid then
     acc.cr, acc.sp = acc.cr - price, acc.sp + price
     acc.pp, acc.pe = 0, starts + terms[3]
     local list = terms[4]
-    for n = 1, #list do acc.b[n] = {list[n][1], list[n][2], list[n][3], 0, acc.pe} end
+    for n = 1, #list do acc.b[#acc.b + 1] = {list[n][1], list[n][2], list[n][3], 0, acc.pe} end
   else
     acc.pp, acc.pe = 1, 0
   end
@@ -304,4 +381,25 @@ end
 
 local function journal_all(key_sequence, key_outbox, events)
   for n = 1, #events do journal(key_sequence, key_outbox, events[n]) end
+end
+
+-- Tell the workers that clients should hear from us (`Notice` in ocs/ledger/contract.py). `wanted` chooses among the live sessions.
+local function notify(kind, reason, at, id, acc, wanted)
+  local told = {}
+  for sid, session in pairs(acc.s) do
+    if session.z == 0 and wanted(session, sid) then
+      told[#told + 1] = {sid, session.o, session.rl, session.vi, session.c}
+    end
+  end
+  if #told > 0 then redis.call('PUBLISH', 'ocs:notices', pack({kind, reason, at, id, told})) end
+end
+
+local function any_session() return true end
+
+-- A session with a service that lacks money or units.
+local function starving(session)
+  for _, v in pairs(session.v) do
+    if v.f ~= NORMAL then return true end
+  end
+  return false
 end

@@ -24,7 +24,7 @@ if acc.pe > 0 and now >= acc.pe then
     if now >= starts + terms[3] then starts = now end
     start_period(acc, terms, starts, now, id, events)
   else
-    drop_buckets(acc)
+    drop_buckets(acc, now)
     acc.pp, acc.pe = 1, 0
     events[#events + 1] = {'package', now, id, acc.pk, 0, 0, false, 0, acc.cr}
   end

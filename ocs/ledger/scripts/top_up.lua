@@ -2,11 +2,11 @@
 -- could not be paid is renewed if the credit now covers it (HOT-PKG-2).
 --
 -- KEYS  1 account  2 references of the partition  3 outbox  4 outbox sequence  5 due set
--- ARGV  1 account id  2 msgpack {amount, reference, now, month, active until, ceiling, {package id → package terms}}
+-- ARGV  1 account id  2 msgpack {amount, reference, now, month, active until, ceiling, {package id → package terms}, asked at}
 -- Result  "ok", "again" (this reference was applied before), "ceiling", "state" (terminated), "unknown"
 
 local id, q = ARGV[1], unpack_doc(ARGV[2])
-local amount, reference, now, month, active_until, ceiling, packages = unpack(q, 1, 7)
+local amount, reference, now, month, active_until, ceiling, packages, asked_at = unpack(q, 1, 8)
 if redis.call('HEXISTS', KEYS[2], 'top_up:' .. reference) == 1 then return 'again' end
 local document = redis.call('GET', KEYS[1])
 if not document then return 'unknown' end
@@ -24,4 +24,5 @@ plan_earlier(acc, KEYS[5], id)
 redis.call('SET', KEYS[1], save(acc))
 redis.call('HSET', KEYS[2], 'top_up:' .. reference, id)
 journal_all(KEYS[4], KEYS[3], events)
+notify('reauthorize', 'topup', asked_at, id, acc, starving)
 return 'ok'

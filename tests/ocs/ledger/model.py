@@ -5,8 +5,9 @@ Written from the contract, with the price arithmetic of `ocs.rating.price`, not 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ocs.ledger.contract import (
     ANSWERS_KEPT_PER_SESSION,
@@ -15,6 +16,7 @@ from ocs.ledger.contract import (
     MAX_SERVICES_PER_SESSION,
     MAX_SESSIONS_PER_ACCOUNT,
     AccountView,
+    Action,
     BucketView,
     ChargeOutcome,
     ChargeRequest,
@@ -22,6 +24,7 @@ from ocs.ledger.contract import (
     PackageTerms,
     RequestType,
     ReservationView,
+    Restrict,
     ServiceCharge,
     ServiceOutcome,
     SessionView,
@@ -30,7 +33,31 @@ from ocs.rating import price as prices
 from ocs.rating.types import PriceTerms
 
 ACTIVE_S = 90 * 86_400
+LATE_S = 3600
+MAX_GIVEN_UP = 8
+SLACK_S = 60
 Event = dict[str, object]
+
+
+@dataclass(slots=True)
+class Debit:
+    """What is left of a one-off debit to give back."""
+
+    account_id: str
+    month: int
+    lines: list[DebitLine]
+
+
+@dataclass(slots=True)
+class DebitLine:
+    key: str
+    price: PriceTerms
+    raw: int
+    before: int
+    """Credit units that had been paid before it, of the same session and price."""
+    credit: int
+    paid_by: list[tuple[str, int, int]]
+    """Bucket, units, expiry."""
 
 
 @dataclass(slots=True)
@@ -52,8 +79,13 @@ class Service:
     buckets: tuple[str, ...]
     detail: str
     granted: int = 0
-    held_units: list[tuple[str, int]] = field(default_factory=list)
+    held_units: list[tuple[Bucket, int]] = field(default_factory=list)
     held_money: int = 0
+    phase: str = "normal"
+    """"normal", "final", "restricted" or "refused"."""
+    reported: int = 0
+    switch_at: int = 0
+    price_after: PriceTerms | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +95,12 @@ class Session:
     started: int
     deadline: int
     highest: int
+    origin_realm: str = ""
+    via: str = ""
+    binding: str = ""
+    origin_state_id: int = 0
+    cost: int = 0
+    released: bool = False
     raw_used: dict[str, int] = field(default_factory=dict)
     """Use is rounded once per session and price: raw units by price id."""
     credit_units: dict[str, int] = field(default_factory=dict)
@@ -80,6 +118,7 @@ class Account:
     held: int = 0
     paid_in: int = 0
     spent: int = 0
+    expired: int = 0
     limit: int | None = DEFAULT_LIMIT_MICRO_EUR
     spent_month: int = 0
     notified: int = 0
@@ -94,8 +133,11 @@ class Account:
         return "inactive" if self.state == "active" and now >= self.active_until else self.state
 
     def usable(self, ids: Sequence[str], now: int) -> list[Bucket]:
-        by_id = {bucket.id: bucket for bucket in self.buckets}
-        return [by_id[each] for each in ids if each in by_id and by_id[each].expires > now]
+        by_id = {bucket.id: bucket for bucket in self.buckets if bucket.expires > now}
+        return [by_id[each] for each in ids if each in by_id]
+
+    def live(self) -> dict[str, Session]:
+        return {sid: session for sid, session in self.sessions.items() if not session.released}
 
 
 class ModelLedger:
@@ -108,6 +150,7 @@ class ModelLedger:
         self._refused: set[str] = set()
         self._references: dict[str, tuple[str, int]] = {}
         self._applied: set[tuple[str, str, str]] = set()
+        self._debits: dict[tuple[str, int], Debit] = {}
 
     # -- accounts
 
@@ -122,7 +165,7 @@ class ModelLedger:
         now: int,
         month: int,
     ) -> None:
-        if any(a.msisdn == msisdn or a.imsi == imsi for a in self.accounts.values()):
+        if any((a.msisdn == msisdn or a.imsi == imsi) and a.state != "terminated" for a in self.accounts.values()):
             raise LedgerError("exists", "")
         if credit > CREDIT_CEILING_MICRO_EUR:
             raise LedgerError("ceiling", "")
@@ -140,6 +183,8 @@ class ModelLedger:
         if ("top_up", account_id, reference) in self._applied:
             return False
         account = self.accounts[account_id]
+        if account.state == "terminated":
+            raise LedgerError("state", "")
         if account.credit + amount > CREDIT_CEILING_MICRO_EUR:
             raise LedgerError("ceiling", "")
         self._roll(account, month)
@@ -192,7 +237,7 @@ class ModelLedger:
                 missed_one = now >= account.period_end + terms.period_s
                 self._start_period(account_id, account, terms, now if missed_one else account.period_end, now)
             else:
-                self._drop_buckets(account)
+                self._drop_buckets(account, now)
                 account.pending, account.period_end = True, 0
                 self._journal(
                     "package",
@@ -208,13 +253,13 @@ class ModelLedger:
 
     def _start_period(self, account_id: str, account: Account, terms: PackageTerms, starts: int, now: int) -> None:
         paid = account.credit - account.held >= terms.price_micro_eur
-        self._drop_buckets(account)
+        self._drop_buckets(account, now)
         account.package, account.pending, account.period_end = terms.id, not paid, 0
         if paid:
             account.credit -= terms.price_micro_eur
             account.spent += terms.price_micro_eur
             account.period_end = starts + terms.period_s
-            account.buckets = [Bucket(b.id, b.unit, b.quantity, account.period_end) for b in terms.buckets]
+            account.buckets += [Bucket(b.id, b.unit, b.quantity, account.period_end) for b in terms.buckets]
         self._journal(
             "package",
             now,
@@ -228,69 +273,193 @@ class ModelLedger:
         )
 
     @staticmethod
-    def _drop_buckets(account: Account) -> None:
-        account.buckets = []
+    def _drop_buckets(account: Account, now: int) -> None:
+        """What sessions hold lingers until they report, all else is gone."""
+        lingering: dict[tuple[str, int], Bucket] = {}
+        for bucket in account.buckets:
+            if not bucket.held:
+                continue
+            place = (bucket.id, min(bucket.expires, now))
+            same = lingering.setdefault(place, Bucket(bucket.id, bucket.unit, 0, place[1]))
+            assert same.left is not None
+            same.left += bucket.held
+            same.held += bucket.held
         for session in account.sessions.values():
             for service in session.services.values():
-                service.held_units = []
+                service.held_units = [
+                    (lingering[bucket.id, min(bucket.expires, now)], units) for bucket, units in service.held_units
+                ]
+        account.buckets = list(lingering.values())
 
     @staticmethod
     def _roll(account: Account, month: int) -> None:
         if month > account.month:
             account.month, account.spent_month, account.notified = month, 0, 0
 
+    def terminate(self, account_id: str, *, now: int, month: int) -> None:
+        account = self.accounts[account_id]
+        if account.state == "terminated":
+            return
+        self._roll(account, month)
+        for sid in sorted(account.live()):
+            self._give_up(account_id, account, sid, "terminated", now)
+        lost = account.credit
+        account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
+        account.buckets, account.period_end, account.pending, account.sessions = [], 0, False, {}
+        self._journal("terminated", now, account_id, debit=lost, credit=0)
+
+    def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+        account = self.accounts[account_id]
+        if session_id not in account.live():
+            return False
+        self._roll(account, month)
+        self._give_up(account_id, account, session_id, reason, now)
+        return True
+
     # -- charging
 
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
         key = (request.session_id, f"{request.type.value}{request.number}")
         if key in self._answers:
-            known = self._answers[key]
-            return ChargeOutcome(
-                known.code, True, known.services, known.credit_micro_eur, known.held_micro_eur, known.reason
-            )
+            return replace(self._answers[key], duplicate=True)
         account = self.accounts.get(request.account_id)
         if account is None:
             return _refusal(5030, "unknown")
         if request.identity not in ("", "m" + account.msisdn, "i" + account.imsi):
             return _refusal(0, "identity")
+        if request.action is Action.REFUND:
+            outcome = self._refund(request, account)
+            if outcome.code == 2001:
+                self._answers[key] = outcome
+            return outcome
         if account.period_end and request.now >= account.period_end:
             return _refusal(0, "sweep")
+        if request.action is Action.CHECK:
+            return copy.deepcopy(self)._apply(request, look=True)
+        return self._apply(request, look=False)
+
+    def _apply(self, request: ChargeRequest, look: bool) -> ChargeOutcome:
+        account = self.accounts[request.account_id]
         session = account.sessions.get(request.session_id)
         if refusal := self._out_of_place(request, session):
             return refusal
         # Validation is over; from here on everything takes effect.
-        live = [s for sid, s in account.sessions.items() if s.deadline > request.now or sid == request.session_id]
-        if request.type is RequestType.INITIAL and len(live) >= MAX_SESSIONS_PER_ACCOUNT:
+        opening = request.type is RequestType.INITIAL
+        live = [sid for sid, s in account.live().items() if s.deadline > request.now and sid != request.session_id]
+        if opening and len(live) >= MAX_SESSIONS_PER_ACCOUNT:
             return _refusal(5006, "sessions")
         self._roll(account, request.month)
+        if opening and session is not None:
+            if not session.released:
+                self._give_up(request.account_id, account, request.session_id, "restarted", request.now)
+            del account.sessions[request.session_id]
+            session = None
         self._expire(request.account_id, account, request.now, keep=request.session_id)
-        outcome = _Charging(self, account, request, session).run()
-        self._answers[key] = outcome
-        if request.type is RequestType.INITIAL and outcome.code != 2001:
-            self._refused.add(request.session_id)
+        outcome = _Charging(self, account, request, session, look).run()
+        if not look:
+            self._answers[request.session_id, f"{request.type.value}{request.number}"] = outcome
+            if opening and outcome.code != 2001:
+                self._refused.add(request.session_id)
         return outcome
 
     def _out_of_place(self, request: ChargeRequest, session: Session | None) -> ChargeOutcome | None:
         if request.type is RequestType.INITIAL:
-            return _refusal(5012, "open") if session else None
+            if session is None or session.released or request.origin_state_id > session.origin_state_id > 0:
+                return None
+            return _refusal(5012, "open")
         if request.type is RequestType.EVENT:
             return None
         if session is None:
             if request.type is RequestType.TERMINATION and request.session_id in self._refused:
                 return _refusal(2001, "")
             return _refusal(5002, "session")
+        if (request.binding or request.origin_host) != session.binding:
+            return _refusal(5002, "binding")
         if request.number <= session.highest - ANSWERS_KEPT_PER_SESSION:
             return _refusal(5012, "late")
         return None
 
+    def _refund(self, request: ChargeRequest, account: Account) -> ChargeOutcome:
+        if account.state == "terminated":
+            return _refusal(4010, "state")
+        debit = self._debits.get(request.refund_of or (request.session_id, request.number))
+        if debit is None or debit.account_id != request.account_id:
+            return _refusal(5012, "no_debit")
+        results: list[ServiceOutcome] = []
+        lines: list[dict[str, object]] = []
+        returned = 0
+        for asked in request.services:
+            left = [line for line in debit.lines if line.raw]
+            line = next((each for each in left if each.key == asked.key), left[0] if left else None)
+            if line is None:
+                continue
+            back = line.raw if asked.want is None else min(asked.want, line.raw)
+            owed = prices.billable_units(line.price, line.raw) - prices.billable_units(line.price, line.raw - back)
+            by_credit = min(owed, line.credit)
+            paid = line.before + line.credit
+            money = prices.cost_micro_eur(line.price, paid) - prices.cost_micro_eur(line.price, paid - by_credit)
+            line.raw, line.credit = line.raw - back, line.credit - by_credit
+            given: list[list[str | int]] = []
+            rest = owed - by_credit
+            for place in reversed(range(len(line.paid_by))):
+                bucket_id, units, expires = line.paid_by[place]
+                take = min(rest, units)
+                if not take:
+                    continue
+                rest -= take
+                line.paid_by[place] = (bucket_id, units - take, expires)
+                for bucket in account.buckets:
+                    if (bucket.id, bucket.expires) == (bucket_id, expires) and expires > request.now:
+                        if bucket.left is not None:
+                            bucket.left += take
+                        given.append([bucket_id, take])
+            returned += money
+            units_back = sum(int(units) for _, units in given)
+            results.append(ServiceOutcome(asked.key, 2001, back, False, "", -money, -units_back, 0))
+            lines.append({"key": asked.key, "price": line.price.id, "used": back, "credit_in": money, "units": given})
+        if not results:
+            return _refusal(5012, "nothing_left")
+        self._roll(account, request.month)
+        account.credit += returned
+        account.spent -= returned
+        if debit.month == account.month:
+            account.spent_month = max(account.spent_month - returned, 0)
+        self._journal(
+            "refund",
+            request.now,
+            request.account_id,
+            sid=request.session_id,
+            ctx=request.context,
+            n=request.number,
+            svc=lines,
+            credit_in=returned,
+            credit=account.credit,
+        )
+        return ChargeOutcome(
+            2001, False, tuple(results), account.credit, account.held, "", -returned, account.period_end
+        )
+
+    def _give_up(self, account_id: str, account: Account, sid: str, reason: str, now: int) -> None:
+        session = account.sessions[sid]
+        returned = sum(service.held_money for service in session.services.values())
+        for service in session.services.values():
+            release(account, service, now)
+            service.phase, service.switch_at, service.price_after = "normal", 0, None
+        session.released, session.deadline = True, now + LATE_S
+        self._journal("expired", now, account_id, sid=sid, ctx=session.context, returned=returned, reason=reason)
+
     def _expire(self, account_id: str, account: Account, now: int, keep: str | None) -> None:
-        for sid, session in list(account.sessions.items()):
-            if session.deadline <= now and sid != keep:
-                returned = sum(service.held_money for service in session.services.values())
-                for service in session.services.values():
-                    release(account, service)
+        due = sorted(sid for sid, session in account.sessions.items() if session.deadline <= now and sid != keep)
+        for sid in due:
+            if account.sessions[sid].released:
                 del account.sessions[sid]
-                self._journal("expired", now, account_id, sid=sid, ctx=session.context, returned=returned)
+            else:
+                self._give_up(account_id, account, sid, "deadline", now)
+        if due:
+            given_up = sorted((s.deadline, sid) for sid, s in account.sessions.items() if s.released)
+            surplus = len(given_up) - MAX_GIVEN_UP
+            for _, sid in [each for each in given_up if each[1] != keep][: max(surplus, 0)]:
+                del account.sessions[sid]
 
     def _journal(self, kind: str, now: int, account_id: str, **fields: object) -> None:
         self.events.append({"k": kind, "t": now, "a": account_id, **fields})
@@ -310,7 +479,7 @@ class ModelLedger:
             paid_in_micro_eur=a.paid_in,
             spent_micro_eur=a.spent,
             refunded_micro_eur=0,
-            expired_micro_eur=0,
+            expired_micro_eur=a.expired,
             spent_month_micro_eur=a.spent_month if a.month == month else 0,
             limit_micro_eur=a.limit,
             bars=a.bars,
@@ -323,24 +492,47 @@ class ModelLedger:
 
 
 class _Charging:
-    """One request that is applied: settle everything, then reserve."""
+    """One request that is applied: return everything, settle everything, then reserve."""
 
-    def __init__(self, ledger: ModelLedger, account: Account, request: ChargeRequest, session: Session | None) -> None:
+    def __init__(
+        self, ledger: ModelLedger, account: Account, request: ChargeRequest, session: Session | None, look: bool
+    ) -> None:
         self.ledger = ledger
         self.account = account
         self.request = request
         self.now = request.now
+        self.look = look
+        self.late = False
         if session is None or request.type is RequestType.EVENT:
-            session = Session(request.origin_host, request.context, self.now, request.deadline, request.number)
-            self.competing = len(account.sessions) + 1
+            session = Session(
+                request.origin_host,
+                request.context,
+                self.now,
+                request.deadline,
+                request.number,
+                binding=request.binding or request.origin_host,
+                origin_state_id=request.origin_state_id,
+            )
+            self.competing = len(account.live()) + 1
         else:
-            self.competing = len(account.sessions)
+            self.late = session.released
+            session.released = False
+            self.competing = len(account.live())
+        session.origin_host, session.origin_realm, session.via = (
+            request.origin_host,
+            request.origin_realm,
+            request.via,
+        )
+        session.origin_state_id = request.origin_state_id or session.origin_state_id
         self.session = session
         self.lines: list[dict[str, object]] = []
+        self.after_lines: list[dict[str, object]] = []
         self.results: list[ServiceOutcome] = []
+        self.fresh: set[str] = set()
 
     def run(self) -> ChargeOutcome:
-        settled = [self._settle_one(asked) for asked in self.request.services]
+        opened = [self._open_line(asked) for asked in self.request.services]
+        settled = [self._settle_one(*pair) for pair in zip(self.request.services, opened, strict=True)]
         reserved = [self._reserve_one(*pair) for pair in zip(self.request.services, settled, strict=True)]
         if self.request.type is RequestType.EVENT:
             self.results = self._pay_events(reserved)
@@ -361,63 +553,133 @@ class _Charging:
             ctx=self.request.context,
             typ=self.request.type.value,
             n=self.request.number,
-            svc=self.lines,
+            svc=[*self.lines, *self.after_lines],
             code=code,
             debit=debit,
             credit=account.credit,
             closed=self.request.type is RequestType.TERMINATION,
+            late=self.late,
         )
-        return ChargeOutcome(code, False, tuple(self.results), account.credit, account.held, reason)
+        return ChargeOutcome(
+            code,
+            False,
+            tuple(self.results),
+            account.credit,
+            account.held,
+            reason,
+            self.session.cost,
+            account.period_end,
+            self.late,
+        )
 
-    def _settle_one(self, asked: ServiceCharge) -> ServiceOutcome:
-        service = self.session.services.get(asked.key)
+    def _line(self, asked: ServiceCharge, label: str, price: PriceTerms, detail: str) -> dict[str, object]:
         line: dict[str, object] = {
             "key": asked.key,
-            "used": asked.used,
+            "label": label,
+            "price": price.id,
+            "detail": detail,
+            "used": 0,
             "debit": 0,
             "units": [],
             "overrun": 0,
+            "granted": 0,
             "held": 0,
+            "code": 2001,
+            "dropped": 0,
         }
-        self.lines.append(line)
-        if service is None:
-            if len(self.session.services) >= MAX_SERVICES_PER_SESSION:
-                line.update(label=asked.label, price=asked.price.id, detail=asked.detail)
-                return ServiceOutcome(asked.key, 5006, 0, False, "sessions", 0, 0, 0)
-            service = Service(asked.label, asked.price, asked.buckets, asked.detail)
-            self.session.services[asked.key] = service
-        line.update(label=service.label, price=service.price.id, detail=service.detail)
-        release(self.account, service)
-        if asked.used == 0 or self.request.type is RequestType.EVENT:
-            return ServiceOutcome(asked.key, 2001, 0, False, "", 0, 0, 0)
-        debit, from_buckets, overrun = self._settle(service, asked.used, line)
-        return ServiceOutcome(asked.key, 2001, 0, False, "", debit, from_buckets, overrun)
+        return line
 
-    def _settle(self, service: Service, used: int, line: dict[str, object]) -> tuple[int, int, int]:
-        terms, account = service.price, self.account
+    def _open_line(self, asked: ServiceCharge) -> tuple[bool, int, list[list[object]]]:
+        """Whether there is room for the service, its grant, and what it held of a period that is over."""
+        service = self.session.services.get(asked.key)
+        if service is None:
+            self.lines.append(self._line(asked, asked.label, asked.price, asked.detail))
+            if len(self.session.services) >= MAX_SERVICES_PER_SESSION:
+                self.lines[-1]["used"] = asked.used + asked.used_after + asked.used_either
+                return False, 0, []
+            service = Service(asked.label, asked.price, asked.buckets, asked.detail, reported=self.session.started)
+            self.session.services[asked.key] = service
+            self.fresh.add(asked.key)
+            return True, 0, []
+        self.lines.append(self._line(asked, service.label, service.price, service.detail))
+        granted = service.granted
+        return True, granted, release(self.account, service, self.now)
+
+    def _settle_one(self, asked: ServiceCharge, opened: tuple[bool, int, list[list[object]]]) -> ServiceOutcome:
+        room, granted, old = opened
+        if not room:
+            return ServiceOutcome(asked.key, 5006, 0, False, "sessions", 0, 0, 0)
+        result = ServiceOutcome(asked.key, 2001, 0, False, "", 0, 0, 0)
+        used, either, after = asked.used, asked.used_either, asked.used_after
+        if used + either + after == 0 or self.request.type is RequestType.EVENT:
+            return result
+        service = self.session.services[asked.key]
+        line = self.lines[self.request.services.index(asked)]
+        if asked.max_rate:
+            most = granted + (self.now - service.reported + SLACK_S) * asked.max_rate
+            excess = max(used + either + after - most, 0)
+            result.dropped = excess
+            line["dropped"] = excess
+            used, excess = max(used - excess, 0), max(excess - used, 0)
+            either, excess = max(either - excess, 0), max(excess - either, 0)
+            after = max(after - excess, 0)
+        before_price, after_price = service.price, service.price_after or service.price
+        cheaper_after = after_price.num * before_price.den < before_price.num * after_price.den
+        first = used + (0 if cheaper_after else either)
+        if after_price.id == before_price.id:
+            first = used + either + after
+        rest = used + either + after - first
+        line["used"] = first
+        self._settle(service, before_price, first, line, result, old)
+        if rest:
+            second = self._line(asked, service.label, after_price, service.detail)
+            second["used"] = rest
+            self._settle(service, after_price, rest, second, result, old)
+            self.after_lines.append(second)
+        service.reported = self.now
+        return result
+
+    def _settle(
+        self,
+        service: Service,
+        terms: PriceTerms,
+        used: int,
+        line: dict[str, object],
+        result: ServiceOutcome,
+        old: list[list[object]],
+    ) -> list[tuple[str, int, int]]:
+        account = self.account
         before = self.session.raw_used.get(terms.id, 0)
         self.session.raw_used[terms.id] = before + used
         owed = prices.billable_units(terms, before + used) - prices.billable_units(terms, before)
-        paid_by: list[list[str | int]] = []
-        from_buckets = 0
+        paid_by: list[tuple[str, int, int]] = []
+        for own in old:
+            take = min(owed, int(str(own[1])))
+            if take:
+                own[1] = int(str(own[1])) - take
+                paid_by.append((str(own[0]), take, 0))
+                owed -= take
         for bucket in account.usable(service.buckets, self.now):
             free = bucket.free()
             take = owed if free is None else min(owed, free)
             if take:
                 if bucket.left is not None:
                     bucket.left -= take
-                paid_by.append([bucket.id, take])
-                from_buckets += take
+                paid_by.append((bucket.id, take, bucket.expires))
                 owed -= take
         already = self.session.credit_units.get(terms.id, 0)
         pays = min(owed, prices.affordable_units(terms, already, account.credit - account.held))
         debit = prices.cost_micro_eur(terms, already + pays) - prices.cost_micro_eur(terms, already)
         self.session.credit_units[terms.id] = already + pays
+        self.session.cost += debit
         account.credit -= debit
         account.spent += debit
         account.spent_month += debit
-        line.update(debit=debit, units=paid_by, overrun=owed - pays)
-        return debit, from_buckets, owed - pays
+        line.update(debit=debit, units=[[name, units] for name, units, _ in paid_by], overrun=owed - pays)
+        result.debited_micro_eur += debit
+        result.debited_units += sum(units for _, units, _ in paid_by)
+        result.overrun_units += owed - pays
+        return paid_by
 
     def _refusal(self, asked: ServiceCharge) -> tuple[int, str] | None:
         if asked.always:
@@ -426,63 +688,96 @@ class _Charging:
             return 4010, "state"
         return (4010, "bar") if set(asked.bars) & set(self.account.bars) else None
 
-    def _reserve_one(self, asked: ServiceCharge, settled: ServiceOutcome) -> ServiceOutcome:
-        if settled.code != 2001 or asked.want is None or self.request.type is RequestType.TERMINATION:
-            return settled
-        paid = (settled.debited_micro_eur, settled.debited_units, settled.overrun_units)
-        if refusal := self._refusal(asked):
-            return ServiceOutcome(asked.key, refusal[0], 0, False, refusal[1], *paid)
+    def _reserve_one(self, asked: ServiceCharge, result: ServiceOutcome) -> ServiceOutcome:
+        if result.code != 2001 or self.request.type is RequestType.TERMINATION:
+            return result
         service = self.session.services[asked.key]
-        service.label, service.price, service.buckets, service.detail = (
-            asked.label,
-            asked.price,
-            asked.buckets,
-            asked.detail,
-        )
-        grant, final, reason = self._reserve(service, asked)
+        want = asked.want
+        if want is None and asked.restrict and service.phase in ("final", "restricted"):
+            used = asked.used + asked.used_after + asked.used_either
+            if service.phase == "restricted" and not used and asked.retry_want:
+                want = asked.retry_want
+            else:
+                result.restricted, service.phase = True, "restricted"
+        if want is None:
+            return result
+        if refusal := self._refusal(asked):
+            result.code, result.reason = refusal
+            return result
+        if asked.key in self.fresh or not asked.unchanged:
+            service.label, service.price, service.buckets, service.detail = (
+                asked.label,
+                asked.price,
+                asked.buckets,
+                asked.detail,
+            )
+            service.switch_at = asked.switch_at if asked.price_after else 0
+            service.price_after = asked.price_after if asked.switch_at else None
+        result.granted, result.final, result.reason = self._reserve(service, want, asked.minimum)
         self.lines[self.request.services.index(asked)]["held"] = service.held_money
-        return ServiceOutcome(asked.key, 2001 if grant or not asked.want else 4012, grant, final, reason, *paid)
+        if result.granted or not want:
+            service.phase = "final" if result.final else "normal"
+            result.span_switch = service.switch_at > self.now
+        elif not asked.restrict or (asked.restrict == Restrict.ONCE and service.phase == "restricted"):
+            result.code, service.phase = 4012, "refused"
+        else:
+            result.restricted, service.phase = True, "restricted"
+        return result
 
-    def _reserve(self, service: Service, asked: ServiceCharge) -> tuple[int, bool, str]:
-        terms, account, want = service.price, self.account, asked.want or 0
+    def _room(self, service: Service, terms: PriceTerms, in_buckets: int, money: int) -> tuple[int, int]:
+        """The most raw units more that this price allows, and the raw units that count as used."""
         raw, already = self.session.raw_used.get(terms.id, 0), self.session.credit_units.get(terms.id, 0)
         neighbours = [s for s in self.session.services.values() if s is not service and s.granted]
-        if not terms.flat and any(s.price.id == terms.id for s in neighbours):
+        if not terms.flat and any(terms.id in (s.price.id, s.price_after and s.price_after.id) for s in neighbours):
             raw = prices.billable_units(terms, raw)  # the step begun is not given to two
+        units = prices.MAX_UNITS if terms.num == 0 else prices.affordable_units(terms, already, money)
+        # The most raw units whose bill, on top of what is billed already, stays within the units.
+        return prices.raw_units(terms, prices.billable_units(terms, raw) + units + in_buckets) - raw, raw
+
+    def _reserve(self, service: Service, want: int, minimum: int) -> tuple[int, bool, str]:
+        account = self.account
         usable = account.usable(service.buckets, self.now)
         money, reason = account.credit - account.held, "credit"
         if account.limit is not None and max(account.limit - account.spent_month - account.held, 0) < money:
             money, reason = max(account.limit - account.spent_month - account.held, 0), "limit"
         if any(bucket.left is None for bucket in usable):
             reason = "credit"
-        units = prices.MAX_UNITS if terms.num == 0 else prices.affordable_units(terms, already, money)
+        in_buckets = 0
         for bucket in usable:
             free = bucket.free()
-            units += prices.MAX_UNITS if free is None else free
-        # The most raw units whose bill, on top of what is billed already, stays within `units`.
-        room = prices.raw_units(terms, prices.billable_units(terms, raw) + units) - raw
+            in_buckets += prices.MAX_UNITS if free is None else free
+        sides = [service.price, *([service.price_after] if service.price_after else [])]
+        rooms = [(terms, *self._room(service, terms, in_buckets, money)) for terms in sides]
+        room = min(each[1] for each in rooms)
         grant = min(want, room)
         if self.request.type is not RequestType.EVENT and self.competing > 1 and room < want * self.competing:
-            grant = min(grant, max(asked.minimum, room // self.competing))
+            grant = min(grant, max(minimum, room // self.competing))
         if grant <= 0:
             return 0, False, reason
-        self._hold(service, prices.billable_units(terms, raw + grant) - prices.billable_units(terms, raw), usable)
+        needs = [
+            prices.billable_units(terms, raw + grant) - prices.billable_units(terms, raw) for terms, _, raw in rooms
+        ]
+        self._hold(service, sides, needs, usable)
         service.granted = grant
         final = grant == room and room < want
         return grant, final, reason if final else ""
 
-    def _hold(self, service: Service, need: int, usable: list[Bucket]) -> None:
+    def _hold(self, service: Service, sides: list[PriceTerms], needs: list[int], usable: list[Bucket]) -> None:
+        """At the dearer side."""
         for bucket in usable:
             free = bucket.free()
-            take = need if free is None else min(need, free)
+            take = max(*needs, 0) if free is None else min(max(*needs, 0), free)
             if take:
                 bucket.held += take
-                service.held_units.append((bucket.id, take))
-                need -= take
-        already = self.session.credit_units.get(service.price.id, 0)
-        cost = prices.cost_micro_eur(service.price, already + need) - prices.cost_micro_eur(service.price, already)
-        service.held_money = cost
-        self.account.held += cost
+                service.held_units.append((bucket, take))
+                needs = [need - take for need in needs]
+        costs = [0]
+        for terms, need in zip(sides, needs, strict=True):
+            already = self.session.credit_units.get(terms.id, 0)
+            if need > 0:
+                costs.append(prices.cost_micro_eur(terms, already + need) - prices.cost_micro_eur(terms, already))
+        service.held_money = max(costs)
+        self.account.held += service.held_money
 
     def _pay_events(self, reserved: list[ServiceOutcome]) -> list[ServiceOutcome]:
         """All of a one-off request or none of it."""
@@ -494,16 +789,24 @@ class _Charging:
             for asked, r in pairs
         ]
         for service in self.session.services.values():
-            release(self.account, service)
+            release(self.account, service, self.now)
         for line in self.lines:
             line["held"] = 0
         if any(r.code != 2001 for r in results):
             return [ServiceOutcome(r.key, r.code, 0, False, r.reason, 0, 0, 0) for r in results]
         paid = []
+        debit = Debit(self.request.account_id, self.account.month, [])
         for line, r in zip(self.lines, results, strict=True):
             line["used"] = r.granted
-            debit, units, overrun = self._settle(self.session.services[r.key], r.granted, line)
-            paid.append(ServiceOutcome(r.key, r.code, r.granted, r.final, r.reason, debit, units, overrun))
+            result = ServiceOutcome(r.key, r.code, r.granted, r.final, r.reason, 0, 0, 0)
+            service = self.session.services[r.key]
+            before = self.session.credit_units.get(service.price.id, 0)
+            paid_by = self._settle(service, service.price, r.granted, line, result, [])
+            credit = self.session.credit_units[service.price.id] - before
+            debit.lines.append(DebitLine(r.key, service.price, r.granted, before, credit, paid_by))
+            paid.append(result)
+        if not self.look:
+            self.ledger._debits[self.request.session_id, self.request.number] = debit
         return paid
 
     def _command_level(self) -> tuple[int, str]:
@@ -513,7 +816,7 @@ class _Charging:
         first = results[0]
         alike = all(r.code == first.code for r in results)
         by_state = all(r.code == 4010 and r.reason == "state" for r in results)
-        if (alike and kind is not RequestType.UPDATE) or by_state:
+        if (alike and kind is not RequestType.UPDATE and not self.look) or by_state:
             return first.code, first.reason
         return 2001, ""
 
@@ -521,7 +824,7 @@ class _Charging:
         kind, sid, account = self.request.type, self.request.session_id, self.account
         if kind is RequestType.TERMINATION or (kind is RequestType.INITIAL and code != 2001):
             for service in self.session.services.values():
-                release(account, service)
+                release(account, service, self.now)
             account.sessions.pop(sid, None)
         elif kind is not RequestType.EVENT:
             self.session.deadline = self.request.deadline
@@ -545,13 +848,22 @@ class _Charging:
                 )
 
 
-def release(account: Account, service: Service) -> None:
-    for bucket_id, units in service.held_units:
-        for bucket in account.buckets:
-            if bucket.id == bucket_id:
-                bucket.held -= units
+def release(account: Account, service: Service, now: int) -> list[list[object]]:
+    """What it held returns, but for units of a period that is over: those are the result."""
+    old: list[list[object]] = []
+    for bucket, units in service.held_units:
+        if bucket not in account.buckets:
+            continue
+        bucket.held -= units
+        if bucket.expires <= now:
+            old.append([bucket.id, units])
+            if bucket.left is not None:
+                bucket.left -= units
+            if not bucket.held and not bucket.left:
+                account.buckets = [each for each in account.buckets if each is not bucket]
     account.held -= service.held_money
     service.held_units, service.held_money, service.granted = [], 0, 0
+    return old
 
 
 def _refusal(code: int, reason: str) -> ChargeOutcome:
@@ -566,7 +878,11 @@ def _session_view(session_id: str, session: Session) -> SessionView:
         session.started,
         session.deadline,
         tuple(
-            ReservationView(key, s.label, s.held_money, tuple(s.held_units))
+            ReservationView(key, s.label, s.held_money, tuple((b.id, units) for b, units in s.held_units))
             for key, s in sorted(session.services.items())
         ),
+        session.origin_realm,
+        session.via,
+        session.origin_state_id,
+        session.released,
     )

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from ocs.ledger.audit import violations
 from ocs.ledger.contract import (
+    Action,
     BucketTerms,
     ChargeOutcome,
     ChargeRequest,
@@ -33,6 +34,7 @@ from ocs.ledger.contract import (
     LedgerUnavailable,
     PackageTerms,
     RequestType,
+    Restrict,
     ServiceCharge,
 )
 from ocs.ledger.redis_ledger import RedisLedger
@@ -210,6 +212,8 @@ class Both(RuleBasedStateMachine):
     )
     def change(self, who: int, limit: int | None, bars: list[str], state: str, what: str) -> None:
         account_id = self.ids[who % len(self.ids)]
+        if self.model.accounts[account_id].state == "terminated":
+            return
         if what == "limit":
             self.loop.run(self.ledger.set_limit(account_id, limit_micro_eur=limit, **self.when))
             self.model.set_limit(account_id, limit=limit, **self.when)
@@ -219,6 +223,27 @@ class Both(RuleBasedStateMachine):
         else:
             self.loop.run(self.ledger.set_state(account_id, state=state, **self.when))
             self.model.set_state(account_id, state=state, **self.when)
+
+    @precondition(lambda self: self.ids)
+    @rule(who=st.integers(0, 9), sure=st.integers(0, 5))
+    def terminate(self, who: int, sure: int) -> None:
+        if sure:
+            return
+        account_id = self.ids[who % len(self.ids)]
+        self.loop.run(self.ledger.terminate_account(account_id, **self.when))
+        self.model.terminate(account_id, **self.when)
+        msisdn = self.model.accounts[account_id].msisdn
+        assert self.loop.run(self.ledger.find_subscriber("m" + msisdn)) != account_id
+
+    @precondition(lambda self: self.ids)
+    @rule(sid=st.sampled_from(SESSIONS), reason=st.sampled_from(["lost", "restarted"]))
+    def release_session(self, sid: str, reason: str) -> None:
+        place = SESSIONS.index(sid) % ACCOUNTS
+        if place < len(self.ids):
+            self._same(
+                self.ledger.release_session(self.ids[place], sid, reason=reason, **self.when),
+                lambda: self.model.release_session(self.ids[place], sid, reason=reason, **self.when),
+            )
 
     # -- time
 
@@ -266,16 +291,27 @@ class Both(RuleBasedStateMachine):
         asked: list[ServiceCharge] = []
         for label, terms, buckets, usual in services:
             used = data.draw(st.integers(0, usual)) if kind in "UT" else 0
+            after, either = data.draw(st.sampled_from([(0, 0)] * 3 + [(usual // 3, 0), (usual // 7, usual // 5)]))
             want = data.draw(st.none() | st.integers(1, usual)) if kind != "E" else data.draw(st.integers(1, usual))
+            others = [price for name, price, _, _ in PRICES if name != "incoming" and (name == "call") == terms.flat]
+            switch = data.draw(st.sampled_from([None] * 3 + others)) if kind in "IU" else None
             key = f"{label}{sum(other.label == label for other in asked)}"
             if len(services) == 1 and data.draw(st.integers(0, 9)) == 0:
                 key = "same"
             bars = ("data",) if label == "data" else ()
-            asked.append(
-                ServiceCharge(
-                    key, label, terms, buckets, used, want, max(1, usual // 10), label == "incoming", bars, "29340"
-                )
+            charge = ServiceCharge(
+                key, label, terms, buckets, used, want, max(1, usual // 10), label == "incoming", bars, "29340"
             )
+            if kind in "UT":
+                charge.used_after, charge.used_either = after, either
+                charge.max_rate = data.draw(st.sampled_from([0, 0, 1, usual // 100 + 1]))
+            if kind in "IU":
+                charge.restrict = data.draw(st.sampled_from([Restrict.REFUSE, Restrict.ONCE, Restrict.AGAIN]))
+                charge.retry_want = data.draw(st.sampled_from([0, usual // 2]))
+                charge.unchanged = data.draw(st.integers(0, 4)) == 0
+            if switch is not None:
+                charge.price_after, charge.switch_at = switch, self.now + data.draw(st.sampled_from([0, 100, 5_000]))
+            asked.append(charge)
         identity = data.draw(st.sampled_from(["", "", f"m3866810000{self.ids.index(account_id)}", "m38699"]))
         request = ChargeRequest(
             account_id,
@@ -289,8 +325,46 @@ class Both(RuleBasedStateMachine):
             self.month,
             self.now + 4_000,
             tuple(asked),
+            "example.net",
+            data.draw(st.sampled_from(["", "dra.example.net"])),
+            data.draw(st.sampled_from(["pgw.example.org"] * 6 + ["pgws", ""])),
+            data.draw(st.sampled_from([0, 7, 7, 7, 8])),
+            Action.CHECK if kind == "E" and data.draw(st.integers(0, 3)) == 0 else Action.DEBIT,
         )
         self._charge(request)
+
+    @precondition(lambda self: any(request.type is RequestType.EVENT for request in self.charged))
+    @rule(
+        which=st.integers(0, 1_000_000),
+        number=st.integers(1, 4),
+        want=st.none() | st.integers(1, 300),
+        elsewhere=st.booleans(),
+        same_session=st.booleans(),
+    )
+    def refund(self, which: int, number: int, want: int | None, elsewhere: bool, same_session: bool) -> None:
+        debits = [request for request in self.charged if request.type is RequestType.EVENT]
+        debit = debits[which % len(debits)]
+        account_id = self.ids[which % len(self.ids)] if elsewhere else debit.account_id
+        services = tuple(
+            ServiceCharge(s.key, s.label, s.price, (), 0, want, 1)
+            for s in debit.services[: None if same_session else 1]
+        )
+        request = ChargeRequest(
+            account_id,
+            "",
+            debit.session_id if same_session else f"{debit.session_id};refund",
+            "pgw.example.org",
+            "data",
+            RequestType.EVENT,
+            number,
+            self.now,
+            self.month,
+            self.now,
+            services,
+            action=Action.REFUND,
+            refund_of=(debit.session_id, debit.number),
+        )
+        assert self._ask(request) == self.model.charge(request)
 
     def _charge(self, request: ChargeRequest) -> None:
         real = self._ask(request)

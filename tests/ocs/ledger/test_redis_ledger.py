@@ -168,16 +168,20 @@ async def test_activate_package(ledger: RedisLedger) -> None:
     await refused("state", ledger.activate_package(account_id, reference="three", **rest))
 
 
-async def test_a_new_package_drops_what_was_reserved_on_the_old(ledger: RedisLedger) -> None:
+async def test_what_the_old_package_granted_is_paid_by_the_old_package(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, package=PACKAGE)
     await charge(ledger, request(account_id, "I", 0, service(want=5 * MB, buckets=("SMALL.data",))))
     assert (await view(ledger, account_id)).buckets[0].held == 5 * MB
     await ledger.activate_package(account_id, package=PACKAGE, reference="anew", **WHEN)
     found = await view(ledger, account_id)
-    assert (found.buckets[0].left, found.buckets[0].held) == (20 * MB, 0)
-    # The use that is reported for the old grant is paid by the new units: nothing is lost, nothing is negative.
-    await charge(ledger, request(account_id, "T", 1, service(used=5 * MB, buckets=("SMALL.data",))))
-    assert (await view(ledger, account_id)).buckets[0].left == 15 * MB
+    old, new = (bucket for bucket in found.buckets if bucket.id == "SMALL.data")
+    assert (old.left, old.held, old.expires_at) == (5 * MB, 5 * MB, NOW)
+    assert (new.left, new.held) == (20 * MB, 0)
+    assert (await audit(ledger, **WHEN)).ok
+    # Beyond the old grant the new units pay; what was not used of it does not carry over (HOT-PKG-2).
+    await charge(ledger, request(account_id, "T", 1, service(used=6 * MB, buckets=("SMALL.data",))))
+    left = [bucket.left for bucket in (await view(ledger, account_id)).buckets if bucket.id == "SMALL.data"]
+    assert left == [19 * MB]
     assert (await audit(ledger, **WHEN)).ok
 
 
@@ -287,6 +291,7 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
         "held": 69_000,
         "detail": "29340 mo internet",
         "code": 2001,
+        "dropped": 0,
     }
 
 
@@ -438,9 +443,10 @@ async def test_sweep_closes_sessions_past_their_deadline(ledger: RedisLedger) ->
     assert await ledger.due(partition, now=NOW + 60, count=10) == [account_id]
     await ledger.sweep(account_id, packages=PACKAGES, now=NOW + 60, month=MONTH)
     found = await view(ledger, account_id)
-    assert [s.session_id for s in found.sessions] == ["longer"] and found.held_micro_eur == 69_000
+    assert [(s.session_id, s.released) for s in found.sessions] == [("longer", False), ("pgw.example.net;1", True)]
+    assert found.held_micro_eur == 69_000
     expired = [e for e in await journal(ledger) if e["k"] == "expired"]
-    assert [(e["sid"], e["returned"]) for e in expired] == [("pgw.example.net;1", 69_000)]
+    assert [(e["sid"], e["returned"], e["reason"]) for e in expired] == [("pgw.example.net;1", 69_000, "deadline")]
     assert await ledger.due(partition, now=NOW + 60, count=10) == []
     assert await ledger.due(partition, now=NOW + 600, count=10) == [account_id]
 

@@ -1,0 +1,66 @@
+"""Notices over Redis's publish and subscribe: a script that changes an account says which clients should hear from us.
+
+They are hints: one that is published while a worker's subscription is down is lost, and Validity-Time leads to the same end.
+A channel needs no partition: in a cluster a message reaches the subscribers of every node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgpack
+from redis.exceptions import RedisError
+
+from ocs.ledger.contract import Notice, NoticedSession
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "ocs:notices"
+"""As in scripts/lib.lua."""
+RETRY_STEPS_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""Pauses before the subscription is tried again; the last one for ever."""
+LOOK_S = 1.0
+"""How long one wait for a message lasts."""
+
+
+def encode(notice: Notice) -> bytes:
+    sessions = [(s.session_id, s.origin_host, s.origin_realm, s.via, s.context) for s in notice.sessions]
+    packed: bytes = msgpack.packb((notice.kind, notice.reason, notice.at, notice.account_id, sessions))
+    return packed
+
+
+def decode(data: bytes) -> Notice:
+    """ValueError if it is no notice."""
+    try:
+        kind, reason, at, account_id, sessions = msgpack.unpackb(data)
+        return Notice(kind, reason, float(at), account_id, tuple(NoticedSession(*each) for each in sessions))
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a notice: {type(error).__name__}") from None
+
+
+async def listen(client: Callable[[], Any]) -> AsyncIterator[Notice]:
+    """Notices for ever. `client` makes a redis.asyncio client to a node that can be reached now."""
+    tries = 0
+    while True:
+        try:
+            async with client() as connection, connection.pubsub(ignore_subscribe_messages=True) as subscription:
+                await subscription.subscribe(CHANNEL)
+                if tries:
+                    log.info("hearing notices again")
+                tries = 0
+                while True:
+                    message = await subscription.get_message(timeout=LOOK_S)
+                    if message is None:
+                        continue
+                    try:
+                        yield decode(message["data"])
+                    except ValueError as error:
+                        log.warning("%s", error)
+        except (RedisError, OSError) as error:
+            if tries == 0:
+                log.warning("cannot hear notices (%s): trying again", type(error).__name__)
+            await asyncio.sleep(RETRY_STEPS_S[min(tries, len(RETRY_STEPS_S) - 1)])
+            tries += 1
