@@ -352,7 +352,7 @@ class Both(RuleBasedStateMachine):
         request = ChargeRequest(
             account_id,
             "",
-            debit.session_id if same_session else f"{debit.session_id};refund",
+            debit.session_id if same_session and not elsewhere else f"{debit.session_id};refund;{account_id}",
             "pgw.example.org",
             "data",
             RequestType.EVENT,
