@@ -160,6 +160,18 @@ class Metrics:
     def overrun(self, service: str, unit: str, amount: int) -> None:
         self._counters["ocs_overrun_units", self._services[service], self._words[unit]] += amount
 
+    def dropped(self, service: str, unit: str, amount: int) -> None:
+        self._counters["ocs_dropped_units", self._services[service], self._words[unit]] += amount
+
+    def restricted(self, service: str) -> None:
+        self._counters["ocs_restricted_phases", self._services[service]] += 1
+
+    def refunded(self, service: str, micro_eur: int) -> None:
+        self._counters["ocs_refunded_eur", self._services[service]] += micro_eur
+
+    def late(self, request_type: str) -> None:
+        self._counters["ocs_late_settlements", self._words[request_type]] += 1
+
     def blocked(self, service: str, reason: str) -> None:
         self._counters["ocs_blocked", self._services[service], self._words[reason]] += 1
 

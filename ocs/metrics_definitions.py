@@ -45,6 +45,12 @@ _TABLE = (
     Definition("ocs_used_units", COUNTER, "Units reported as used", ("service", "unit")),
     Definition("ocs_debited_eur", COUNTER, "Money taken from credit, in EUR", ("service",), 1_000_000),
     Definition("ocs_debited_bucket_units", COUNTER, "Units taken from included quantities", ("service", "unit")),
+    Definition(
+        "ocs_dropped_units", COUNTER, "Units reported that cannot have been used; not charged", ("service", "unit")
+    ),
+    Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
+    Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",)),
+    Definition("ocs_late_settlements", COUNTER, "Reports of sessions that had been given up", ("type",)),
     Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),
     Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),
     Definition("ocs_service_results", COUNTER, "Services answered, by Result-Code", ("service", "result")),

@@ -6,20 +6,29 @@ has its own Result-Code, and quota, thresholds, Validity-Time and the final unit
 
 from __future__ import annotations
 
-from ocs.charging import units
+from ocs.charging import final_units, money, oneoff, units
 from ocs.charging.prepare import Prepared, Service
-from ocs.ledger.contract import ChargeOutcome, RequestType, ServiceOutcome
+from ocs.charging.profile import Profile
+from ocs.ledger.contract import Action, ChargeOutcome, RequestType, ServiceOutcome
 from ocs.rating.types import RatedUse, Unit
 from protocol.credit_control import (
+    DIRECT_DEBITING,
     EVENT_REQUEST,
     TERMINATION_REQUEST,
     CreditControlAnswer,
-    FinalUnitIndication,
     MultipleServicesCreditControl,
+    Trigger,
+    UnitValue,
 )
-from protocol.errors import ResultCode
+from protocol.errors import DiameterError, ResultCode
+from protocol.units import AnnouncementInformation, GsuPoolReference
 
-FINAL_UNIT_TERMINATE = 0
+MIN_VALIDITY_S = 30
+"""A grant lives at least so long, however near the end of the package's period is."""
+UNIT_TYPES = {Unit.SECONDS: 0, Unit.OCTETS: 2, Unit.MESSAGES: 5}
+"""CC-Unit-Type (RFC 8506 §8.32)."""
+LOW, NOT_LOW = 1, 0
+"""Low-Balance-Indication (TS 32.299 §7.2.84)."""
 _SUCCESS = int(ResultCode.SUCCESS)
 _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
@@ -31,20 +40,45 @@ def unrateable(prepared: Prepared) -> CreditControlAnswer:
     return answer
 
 
-def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer:
+def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | DiameterError:
+    if prepared.action is Action.CHECK:
+        return oneoff.checked(prepared, outcome)
+    if prepared.action is Action.REFUND:
+        return oneoff.refunded(prepared, outcome)
     answer = prepared.request.answer(outcome.code)
     if outcome.code != _SUCCESS:
         return answer
     outcomes = {service.key: service for service in outcome.services}
     if not prepared.in_mscc:
         for service in prepared.services:
-            _command_level(answer, service, outcomes.get(service.key))
-        return answer
-    for service in prepared.services:
-        answer.multiple_services_credit_control.append(_mscc(prepared, service, outcomes.get(service.key)))
-        if service.failed_avp and not answer.failed_avp and prepared.type is not RequestType.TERMINATION:
-            answer.failed_avp = service.failed_avp
+            _command_level(answer, prepared, service, outcomes.get(service.key), outcome.period_end)
+    else:
+        for service in prepared.services:
+            mscc = _mscc(prepared, service, outcomes.get(service.key), outcome.period_end)
+            answer.multiple_services_credit_control.append(mscc)
+            if service.failed_avp and not answer.failed_avp and prepared.type is not RequestType.TERMINATION:
+                answer.failed_avp = service.failed_avp
+        if prepared.terms.profile.pools and len(prepared.services) > 1:
+            _pools(prepared, answer.multiple_services_credit_control)
+    _account(answer, prepared, outcome)
     return answer
+
+
+def _account(answer: CreditControlAnswer, prepared: Prepared, outcome: ChargeOutcome) -> None:
+    """What the profile says of cost, balance and failures, at command level (TS 32.299 §6.4.3)."""
+    profile, policy, kind = prepared.terms.profile, prepared.terms.policy, prepared.type
+    if profile.cost_information and kind is not RequestType.INITIAL:
+        answer.cost_information = money.cost(outcome.session_cost_micro_eur, policy.currency_code)
+    available = outcome.credit_micro_eur - outcome.held_micro_eur
+    if profile.remaining_balance:
+        answer.remaining_balance = money.balance(available, policy.currency_code)
+    if profile.low_balance_indication:
+        answer.low_balance_indication = LOW if available < policy.low_balance_micro_eur else NOT_LOW
+    if kind is RequestType.EVENT:
+        answer.direct_debiting_failure_handling = profile.direct_debiting_failure_handling
+    else:
+        answer.cc_session_failover = profile.session_failover
+        answer.credit_control_failure_handling = profile.failure_handling
 
 
 def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
@@ -52,10 +86,19 @@ def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
     services = tuple(
         ServiceOutcome(s.key, _SUCCESS, s.charge.want or 0, False, "", 0, 0, 0) for s in prepared.services if s.charge
     )
-    return answer(prepared, ChargeOutcome(_SUCCESS, False, services, 0, 0))
+    outcomes = {service.key: service for service in services}
+    answer = prepared.request.answer(_SUCCESS)
+    for service in prepared.services:
+        if prepared.in_mscc:
+            answer.multiple_services_credit_control.append(_mscc(prepared, service, outcomes.get(service.key), 0))
+        else:
+            _command_level(answer, prepared, service, outcomes.get(service.key), 0)
+    return answer
 
 
-def _mscc(prepared: Prepared, service: Service, outcome: ServiceOutcome | None) -> MultipleServicesCreditControl:
+def _mscc(
+    prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
+) -> MultipleServicesCreditControl:
     mscc = MultipleServicesCreditControl(
         rating_group=service.rating_group, service_identifier=list(service.service_identifiers)
     )
@@ -65,19 +108,47 @@ def _mscc(prepared: Prepared, service: Service, outcome: ServiceOutcome | None) 
         mscc.result_code = _SUCCESS if outcome and prepared.type is RequestType.TERMINATION else _RATING_FAILED
         return mscc
     mscc.result_code = outcome.code
+    profile = prepared.terms.profile
+    if outcome.restricted:
+        # No units, but how long the restricted phase may last (RFC 8506 §5.6.2).
+        mscc.validity_time = profile.restricted_validity_s
+        final_units.indicate(mscc, profile, service.rated.service)
     if outcome.granted > 0:
         mscc.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
-        if prepared.type is not RequestType.EVENT:
-            _policy(mscc, service.rated, outcome)
+        if prepared.type is RequestType.EVENT:
+            if prepared.request.requested_action == DIRECT_DEBITING:
+                mscc.refund_information = oneoff.refund_token(prepared.request)
+        else:
+            mscc.validity_time = _validity(service, prepared.terms.now, period_end)
+            _policy(mscc, service, service.rated, outcome, profile)
+            if prepared.type is RequestType.INITIAL and service.rated.quota.envelope_reporting:
+                mscc.envelope_reporting = service.rated.quota.envelope_reporting
     return mscc
 
 
-def _policy(mscc: MultipleServicesCreditControl, rated: RatedUse, outcome: ServiceOutcome) -> None:
+def _validity(service: Service, now: int, period_end: int) -> int:
+    """The client asks again before the included units of another period count (HOT-PKG-2)."""
+    if period_end and period_end - now < service.validity_s:
+        return max(period_end - now, MIN_VALIDITY_S)
+    return service.validity_s
+
+
+def _policy(
+    mscc: MultipleServicesCreditControl, service: Service, rated: RatedUse, outcome: ServiceOutcome, profile: Profile
+) -> None:
     """Quota policy beside the grant, in each MSCC (digest §4.5)."""
-    quota = rated.quota
-    mscc.validity_time = quota.validity_s
+    quota, grant = rated.quota, mscc.granted_service_unit
+    assert grant is not None
+    if outcome.span_switch:
+        grant.tariff_time_change = rated.switch_at
+    if service.wants_time:
+        grant.cc_time = quota.time_s
     if outcome.final:
-        mscc.final_unit_indication = FinalUnitIndication(final_unit_action=FINAL_UNIT_TERMINATE)
+        final_units.indicate(mscc, profile, rated.service)
+        if profile.announcement is not None and rated.unit is Unit.SECONDS:
+            mscc.announcement_information.append(
+                AnnouncementInformation(profile.announcement, time_indicator=profile.announcement_before_s)
+            )
     threshold = outcome.granted * quota.threshold_percent // 100
     if threshold > 0 and not outcome.final:
         if rated.unit is Unit.OCTETS:
@@ -88,19 +159,54 @@ def _policy(mscc: MultipleServicesCreditControl, rated: RatedUse, outcome: Servi
             mscc.unit_quota_threshold = threshold
     if quota.holding_s:
         mscc.quota_holding_time = quota.holding_s
+    if quota.consumption_s and rated.unit is Unit.SECONDS:
+        mscc.quota_consumption_time = quota.consumption_s
+    if quota.triggers and profile.triggers:
+        mscc.trigger = Trigger(list(quota.triggers))
 
 
-def _command_level(answer: CreditControlAnswer, service: Service, outcome: ServiceOutcome | None) -> None:
+def _pools(prepared: Prepared, answers: list[MultipleServicesCreditControl]) -> None:
+    """Services of one price and the same buckets may use each other's grants (RFC 8506 §5.1.2): then a unit is a unit."""
+    together: dict[tuple[int, str, tuple[str, ...]], list[tuple[Unit, MultipleServicesCreditControl]]] = {}
+    for service, mscc in zip(prepared.services, answers, strict=True):
+        rated = service.rated
+        if rated is None or not rated.quota.pool or mscc.granted_service_unit is None:
+            continue
+        if mscc.final_unit_indication is None and not mscc.granted_service_unit.tariff_time_change:
+            place = (rated.quota.pool, rated.price.id, rated.buckets)
+            together.setdefault(place, []).append((rated.unit, mscc))
+    for (pool, _, _), members in together.items():
+        if len(members) > 1:
+            for unit, mscc in members:
+                mscc.g_s_u_pool_reference.append(GsuPoolReference(pool, UNIT_TYPES[unit], UnitValue(1)))
+
+
+def _command_level(
+    answer: CreditControlAnswer,
+    prepared: Prepared,
+    service: Service,
+    outcome: ServiceOutcome | None,
+    period_end: int,
+) -> None:
     """The style of RFC 8506: one service, its units beside the Result-Code."""
     if outcome is None or service.rated is None:
         if outcome is None or answer.cc_request_type != TERMINATION_REQUEST:
             answer.result_code = _RATING_FAILED
             answer.failed_avp = service.failed_avp
         return
+    profile, name = prepared.terms.profile, service.rated.service
     answer.result_code = outcome.code
+    if outcome.restricted:
+        answer.validity_time = profile.restricted_validity_s
     if outcome.granted > 0:
         answer.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
-        if answer.cc_request_type != EVENT_REQUEST:
-            answer.validity_time = service.rated.quota.validity_s
-            if outcome.final:
-                answer.final_unit_indication = FinalUnitIndication(final_unit_action=FINAL_UNIT_TERMINATE)
+        if answer.cc_request_type == EVENT_REQUEST:
+            answer.refund_information = oneoff.refund_token(prepared.request)
+            return
+        answer.validity_time = _validity(service, prepared.terms.now, period_end)
+        if outcome.span_switch:
+            answer.granted_service_unit.tariff_time_change = service.rated.switch_at
+    if outcome.restricted or outcome.final:
+        answer.final_unit_indication = final_units.indication(profile, name)
+        if profile.qos_final_unit:
+            answer.qos_final_unit_indication = final_units.qos_indication(profile, name)

@@ -24,5 +24,17 @@ class ChargingMetrics(Protocol):
     def duplicate(self, request_type: str) -> None:
         """A repeated request that was answered from the ledger's memory."""
 
+    def dropped(self, service: str, unit: str, amount: int) -> None:
+        """Use reported beyond what is possible; it is not charged."""
+
+    def restricted(self, service: str) -> None:
+        """A restricted phase in place of a refusal."""
+
+    def refunded(self, service: str, micro_eur: int) -> None:
+        """Money given back by a refund."""
+
+    def late(self, request_type: str) -> None:
+        """A session that had been given up reported after all."""
+
     def mscc_result(self, service: str, result_code: int) -> None:
         """Result-Code of one service of an answer."""

@@ -6,16 +6,21 @@ Several MSCC of one key are one service. A service that cannot be rated keeps it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ocs.charging import units
+from ocs.charging.final_units import restrict_of
+from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
+from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
-from ocs.ledger.contract import RequestType, ServiceCharge
+from ocs.ledger.contract import Action, RequestType, Restrict, ServiceCharge
 from ocs.rating.price import free_price
 from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
 from protocol import failed_avp
 from protocol.credit_control import (
+    CHECK_BALANCE,
+    REFUND_ACCOUNT,
     CreditControlRequest,
     MultipleServicesCreditControl,
     RequestedServiceUnit,
@@ -33,6 +38,8 @@ UNIT_OF_CONTEXT = {
 UNRATED = "unrated"
 """Label and price of use that no rate was ever in force for: it is free, and its record says so."""
 UNRATED_PRICES = {unit: free_price(UNRATED, unit) for unit in Unit}
+ACTIONS = {REFUND_ACCOUNT: Action.REFUND, CHECK_BALANCE: Action.CHECK}
+"""Requested-Actions that are not debited but need the account."""
 COMMAND_LEVEL = "-"
 """Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
 MSCC = "multiple_services_credit_control"
@@ -56,6 +63,21 @@ class Service:
     rated: RatedUse | None
     charge: ServiceCharge | None
     failed_avp: bytes = b""
+    validity_s: int = 0
+    """How long a grant lives: the policy's, or up to a price switch that it must not span."""
+    wants_time: bool = False
+    """Time is counted beside volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What of the surroundings a request is prepared under."""
+
+    now: int
+    profile: Profile = STANDARD
+    policy: ChargingPolicy = DEFAULT_POLICY
+    unchanged: bool = False
+    """The request does not say where the subscriber is, and we do not remember: known services keep their prices."""
 
 
 @dataclass(slots=True)
@@ -65,6 +87,8 @@ class Prepared:
     in_mscc: bool
     """Units came in MSCC, so the answer's go there too; else at command level."""
     services: list[Service]
+    terms: Terms
+    action: Action = Action.DEBIT
 
     @property
     def unrateable(self) -> bool:
@@ -77,7 +101,7 @@ class Prepared:
         return bool(self.services) and all(s.rated is not None and s.rated.always for s in self.services)
 
 
-def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: Rater) -> Prepared:
+def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: Rater, terms: Terms) -> Prepared:
     kind = REQUEST_TYPES[request.cc_request_type]
     given = request.multiple_services_credit_control
     if given:
@@ -89,13 +113,11 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
         }
     else:
         services = {}
-    detail = circumstances.detail()
-    return Prepared(
-        request,
-        kind,
-        bool(given),
-        [_service(key, asked, kind, circumstances, detail, rater, bool(given)) for key, asked in services.items()],
-    )
+    job = _Preparation(kind, circumstances, circumstances.detail(), rater, terms, bool(given))
+    if kind is RequestType.EVENT:
+        job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
+    prepared = [job.service(key, asked) for key, asked in services.items()]
+    return Prepared(request, kind, bool(given), prepared, terms, job.action)
 
 
 @dataclass(slots=True)
@@ -129,46 +151,102 @@ def _key(mscc: MultipleServicesCreditControl) -> str:
     return group or COMMAND_LEVEL
 
 
-def _service(
-    key: str, asked: _Asked, kind: RequestType, where: Circumstances, detail: str, rater: Rater, in_mscc: bool
-) -> Service:
-    identifier = asked.service_identifiers[0] if asked.service_identifiers else None
-    try:
-        rated = rater.rate(where.event(asked.rating_group, identifier))
-    except Unrateable as error:
-        blame = _blame(error.field, asked, in_mscc)
-        settling = _settling(key, asked, kind, where.context, detail)
-        return Service(key, asked.rating_group, asked.service_identifiers, None, settling, blame)
-    used = units.used(asked.used, rated.unit)
-    want = units.wanted(asked.requested, rated.unit, rated.quota)
-    if kind is RequestType.EVENT:
-        # A one-off request debits what it asks for; some clients report it as used instead (RFC 8506 §6.3).
-        want, used = want or used or rated.quota.default, 0
-    elif kind is RequestType.TERMINATION:
-        want = None
-    charge = ServiceCharge(
-        key,
-        rated.label,
-        rated.price,
-        rated.buckets,
-        used,
-        want,
-        min(rated.quota.minimum, want or rated.quota.minimum),
-        rated.always,
-        rated.bars,
-        detail,
-    )
-    return Service(key, asked.rating_group, asked.service_identifiers, rated, charge)
+@dataclass(slots=True)
+class _Preparation:
+    """One request's services are prepared alike."""
 
+    kind: RequestType
+    where: Circumstances
+    detail: str
+    rater: Rater
+    terms: Terms
+    in_mscc: bool
+    action: Action = Action.DEBIT
 
-def _settling(key: str, asked: _Asked, kind: RequestType, context: Context, detail: str) -> ServiceCharge | None:
-    """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
-    if kind not in (RequestType.UPDATE, RequestType.TERMINATION):
-        return None
-    unit = UNIT_OF_CONTEXT[context]
-    return ServiceCharge(
-        key, UNRATED, UNRATED_PRICES[unit], (), units.used(asked.used, unit), None, 1, False, (), detail
-    )
+    def service(self, key: str, asked: _Asked) -> Service:
+        identifier = asked.service_identifiers[0] if asked.service_identifiers else None
+        try:
+            rated = self.rater.rate(self.where.event(asked.rating_group, identifier))
+        except Unrateable as error:
+            blame = _blame(error.field, asked, self.in_mscc)
+            return Service(key, asked.rating_group, asked.service_identifiers, None, self._settling(key, asked), blame)
+        kind, quota = self.kind, rated.quota
+        used, after, either = units.used_by_tariff(asked.used, rated.unit)
+        want = units.wanted(asked.requested, rated.unit, quota)
+        if kind is RequestType.EVENT:
+            want, used, after, either = self._one_off(asked, rated, used), 0, 0, 0
+        elif kind is RequestType.TERMINATION:
+            want = None
+        charge = ServiceCharge(
+            key,
+            rated.label,
+            rated.price,
+            rated.buckets,
+            used,
+            want,
+            min(quota.minimum, want or quota.minimum),
+            rated.always,
+            rated.bars,
+            self.detail,
+            after,
+            either,
+        )
+        charge.max_rate = self._max_rate(rated.unit)
+        service = Service(key, asked.rating_group, asked.service_identifiers, rated, charge, b"", quota.validity_s)
+        if kind is RequestType.INITIAL or kind is RequestType.UPDATE:
+            self._for_a_grant(service, rated, charge, asked)
+        return service
+
+    def _for_a_grant(self, service: Service, rated: RatedUse, charge: ServiceCharge, asked: _Asked) -> None:
+        profile, quota = self.terms.profile, rated.quota
+        if not rated.always:
+            charge.restrict = restrict_of(profile, rated.service)
+            if charge.restrict is not Restrict.REFUSE:
+                charge.retry_want = quota.default
+        charge.unchanged = self.terms.unchanged
+        if quota.time_s and units.asks_for_both(asked.requested):
+            service.wants_time = True
+        if rated.switch_at:
+            self._before_a_switch(service, rated, charge)
+
+    def _before_a_switch(self, service: Service, rated: RatedUse, charge: ServiceCharge) -> None:
+        """A grant spans one switch of the price at most, and none of time: time passes by itself (digest §4.9)."""
+        left = max(rated.switch_at - self.where.at, 1)
+        if left >= service.validity_s:
+            return
+        if rated.unit is Unit.SECONDS or not self.terms.profile.tariff_change or rated.price_after is None:
+            service.validity_s = left
+            return
+        charge.switch_at, charge.price_after = rated.switch_at, rated.price_after
+        where = replace(self.where, at=rated.switch_at)
+        identifier = service.service_identifiers[0] if service.service_identifiers else None
+        following = self.rater.rate(where.event(service.rating_group, identifier)).switch_at
+        if following:
+            service.validity_s = min(service.validity_s, following - self.where.at)
+
+    def _one_off(self, asked: _Asked, rated: RatedUse, used: int) -> int | None:
+        """What a one-off request asks for; some clients report it as used instead (RFC 8506 §6.3). A refund of no number: all."""
+        if self.action is Action.REFUND:
+            return units.amount_asked(asked.requested, rated.unit)
+        return units.wanted(asked.requested, rated.unit, rated.quota) or used or rated.quota.default
+
+    def _max_rate(self, unit: Unit) -> int:
+        """Units a second that can be used at most: a call takes a second a second."""
+        if unit is Unit.SECONDS:
+            return 1
+        return self.terms.policy.max_octets_per_s if unit is Unit.OCTETS else 0
+
+    def _settling(self, key: str, asked: _Asked) -> ServiceCharge | None:
+        """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
+        if self.kind not in (RequestType.UPDATE, RequestType.TERMINATION):
+            return None
+        unit = UNIT_OF_CONTEXT[self.where.context]
+        used, after, either = units.used_by_tariff(asked.used, unit)
+        charge = ServiceCharge(
+            key, UNRATED, UNRATED_PRICES[unit], (), used, None, 1, False, (), self.detail, after, either
+        )
+        charge.max_rate = self._max_rate(unit)
+        return charge
 
 
 def _blame(field: str, asked: _Asked, in_mscc: bool) -> bytes:

@@ -10,15 +10,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from ocs.charging import answer as answers
+from ocs.charging import oneoff
 from ocs.charging.context import context_of
 from ocs.charging.metrics import ChargingMetrics
-from ocs.charging.prepare import Prepared, Rater, Service, prepare
+from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
+from ocs.charging.prepare import Prepared, Rater, Service, Terms, prepare
 from ocs.charging.profile import Source
 from ocs.charging.subscriber import has_subscriber, identities
-from ocs.charging.use import circumstances
+from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
+    Action,
     ChargeOutcome,
     ChargeRequest,
     ChargingLedger,
@@ -29,8 +33,10 @@ from ocs.ledger.contract import (
 from ocs.rating.types import Context
 from protocol import failed_avp
 from protocol.credit_control import (
-    DIRECT_DEBITING,
     EVENT_REQUEST,
+    PRICE_ENQUIRY,
+    REFUND_ACCOUNT,
+    UPDATE_REQUEST,
     CreditControlAnswer,
     CreditControlRequest,
 )
@@ -41,7 +47,11 @@ log = logging.getLogger(__name__)
 MAX_SUBSCRIBERS_KEPT = 200_000
 """Subscribers whose account a worker remembers (about 0.2 kB each)."""
 MAX_SESSIONS_KEPT = 100_000
-"""Sessions whose account a worker remembers, for requests without Subscription-Id (about 0.3 kB each)."""
+"""Sessions whose account and place a worker remembers, for requests that leave them out (about 0.5 kB each)."""
+SAY_EVERY_S = 60.0
+"""A client's impossible use is logged so often at most; it is always counted."""
+NOBODY = ""
+"""In place of an account id: the ledger knows no such subscriber."""
 TCC_FACTOR = 2
 """Session supervision: reservations live for twice the longest Validity-Time granted (RFC 8506 §13)."""
 DEFAULT_VALIDITY_S = 3600
@@ -51,21 +61,30 @@ MAX_LOOKUPS = 2
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
 
+T = TypeVar("T")
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Spawn = Callable[[Awaitable[None]], None]
 
 
-class Recent(dict[str, str]):
+class Recent(dict[str, T]):
     """The last `limit` entries put in; the oldest goes first."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
 
-    def put(self, key: str, value: str) -> None:
+    def put(self, key: str, value: T) -> None:
         if len(self) >= self._limit and key not in self:
             del self[next(iter(self))]
         self[key] = value
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a worker remembers of a session; it may be wrong or missing at any time."""
+
+    account_id: str
+    where: Circumstances
 
 
 @dataclass(slots=True)
@@ -73,6 +92,8 @@ class _Job:
     prepared: Prepared
     context: Context
     identities: list[str]
+    where: Circumstances
+    source: Source
     reply: Reply
     lookups: int = 0
 
@@ -87,14 +108,17 @@ class ChargingService:
         metrics: ChargingMetrics,
         clock: Callable[[], float],
         spawn: Spawn,
+        policy: ChargingPolicy = DEFAULT_POLICY,
     ) -> None:
         self._rater = rater
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
         self._spawn = spawn
-        self._subscribers = Recent(MAX_SUBSCRIBERS_KEPT)
-        self._sessions = Recent(MAX_SESSIONS_KEPT)
+        self._policy = policy
+        self._subscribers: Recent[str] = Recent(MAX_SUBSCRIBERS_KEPT)
+        self._sessions: Recent[_Session] = Recent(MAX_SESSIONS_KEPT)
+        self._said_at = float("-inf")
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
@@ -105,50 +129,95 @@ class ChargingService:
             self._metrics.blocked("unknown", "unrateable")
             reply(answer)
             return
-        if request.cc_request_type == EVENT_REQUEST and request.requested_action != DIRECT_DEBITING:
-            reply(
-                DiameterError(
-                    ResultCode.INVALID_AVP_VALUE,
-                    "only DIRECT_DEBITING is served as a one-off request",
-                    failed_avp=failed_avp.copy("requested_action", request.requested_action),
-                )
-            )
-            return
-        prepared = prepare(request, circumstances(context, request), self._rater)
+        if request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT:
+            if not source.refunds:
+                reply(DiameterError(ResultCode.AUTHORIZATION_REJECTED, "this peer may not give money back"))
+                return
+            try:
+                oneoff.refunded_debit(request)
+            except DiameterError as error:
+                reply(error)
+                return
+        now = int(self._clock())
+        where, unchanged = self._where(context, request, source, now)
+        terms = Terms(now, source.profile, self._policy, unchanged)
+        prepared = prepare(request, where, self._rater, terms)
         if prepared.unrateable and prepared.type in (RequestType.INITIAL, RequestType.EVENT):
             self._metrics.blocked("unknown", "unrateable")
             reply(answers.unrateable(prepared))
             return
-        job = _Job(prepared, context, identities(request), reply)
-        self._find(job)
+        if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
+            reply(oneoff.priced(prepared, self._policy))
+            return
+        self._find(_Job(prepared, context, identities(request), where, source, reply))
+
+    def _where(
+        self, context: Context, request: CreditControlRequest, source: Source, now: int
+    ) -> tuple[Circumstances, bool]:
+        """Where and how the use takes place. Later requests of a session may leave out what has not changed: it is remembered here, or
+        else (True) the ledger keeps the price in force.
+        """
+        where = circumstances(context, request, source.profile.forwarding_role)
+        said_at = request.event_timestamp
+        near = said_at is not None and abs(said_at - now) <= self._policy.event_time_window_s
+        where.at = said_at if near and said_at is not None else now
+        if request.cc_request_type == EVENT_REQUEST or request.cc_request_number == 0:
+            return where, False
+        known = self._sessions.get(request.session_id)
+        if known is not None:
+            return where.completed(known.where), False
+        return where, request.cc_request_type == UPDATE_REQUEST and not where.says_where
 
     # -- whose account?
 
     def _find(self, job: _Job) -> None:
-        for identity in job.identities:
-            if account_id := self._subscribers.get(identity):
+        if job.identities:
+            identity = job.identities[0]
+            account_id = self._subscribers.get(identity)
+            if len(job.identities) > 1:
+                identity, account_id = self._agreed(job.identities)
+            if account_id:
                 self._charge(job, account_id, identity)
                 return
-        session_id = job.prepared.request.session_id
-        if not job.identities and (account_id := self._sessions.get(session_id)):
-            self._charge(job, account_id, "")
+        elif (session := self._sessions.get(job.prepared.request.session_id)) is not None:
+            self._charge(job, session.account_id, "")
             return
         self._spawn(self._look_up(job))
 
+    def _agreed(self, identities: list[str]) -> tuple[str, str | None]:
+        """The account that all the identities are known to mean (one may be of nobody), and by which of them; else None."""
+        found: tuple[str, str | None] = "", None
+        for identity in identities:
+            account_id = self._subscribers.get(identity)
+            if account_id is None or (account_id and found[1] and account_id != found[1]):
+                return "", None
+            if account_id and not found[1]:
+                found = identity, account_id
+        return found
+
     async def _look_up(self, job: _Job) -> None:
-        """Ask the ledger whose identity or session this is."""
+        """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (digest §3.2)."""
         job.lookups += 1
         request = job.prepared.request
         try:
+            found: dict[str, str] = {}
             for identity in job.identities:
-                if account_id := await self._ledger.find_subscriber(identity):
+                found[identity] = await self._ledger.find_subscriber(identity) or NOBODY
+            accounts = {account_id for account_id in found.values() if account_id}
+            if len(accounts) > 1:
+                self._metrics.blocked("unknown", "unknown")
+                message = "the Subscription-Ids belong to different subscribers"
+                job.reply(DiameterError(ResultCode.USER_UNKNOWN, message))
+                return
+            if accounts:
+                for identity, account_id in found.items():
                     self._subscribers.put(identity, account_id)
-                    self._charge(job, account_id, identity)
-                    return
+                identity = next(each for each, account_id in found.items() if account_id)
+                self._charge(job, found[identity], identity)
+                return
             if not has_subscriber(request) and job.prepared.type in (RequestType.UPDATE, RequestType.TERMINATION):
-                if account_id := await self._ledger.find_session(request.session_id):
-                    self._sessions.put(request.session_id, account_id)
-                    self._charge(job, account_id, "")
+                if holder := await self._ledger.find_session(request.session_id):
+                    self._charge(job, holder, "")
                     return
                 if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
                     job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
@@ -176,21 +245,29 @@ class ChargingService:
 
     def _charge(self, job: _Job, account_id: str, identity: str) -> None:
         prepared, request = job.prepared, job.prepared.request
-        now = int(self._clock())
+        now = prepared.terms.now
         validity = max((s.rated.quota.validity_s for s in prepared.services if s.rated), default=DEFAULT_VALIDITY_S)
+        host, peer, group = request.origin_host, job.source.origin_host, job.source.failover_group
         charge = ChargeRequest(
             account_id,
             identity,
             request.session_id,
-            request.origin_host,
+            host,
             job.context.value,
             prepared.type,
             request.cc_request_number,
             now,
             self._rater.month_of(now),
-            now + TCC_FACTOR * validity,
+            now + TCC_FACTOR * max(validity, prepared.terms.profile.restricted_validity_s),
             tuple([s.charge for s in prepared.services if s.charge is not None]),
+            request.origin_realm,
+            "" if peer == host or peer.lower() == host.lower() else peer,
+            group or host,
+            request.origin_state_id or 0,
+            prepared.action,
         )
+        if prepared.action is Action.REFUND:
+            charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
 
     def _charged(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome | LedgerUnavailable) -> None:
@@ -212,10 +289,19 @@ class ChargingService:
             return
         if job.prepared.type is RequestType.TERMINATION:
             self._sessions.pop(request.session_id, None)
-        elif job.prepared.type is RequestType.INITIAL and outcome.code == ResultCode.SUCCESS:
-            self._sessions.put(request.session_id, account_id)
+        elif job.prepared.type is not RequestType.EVENT and outcome.code == ResultCode.SUCCESS:
+            self._remember(request.session_id, account_id, job)
         self._count(job, outcome)
         job.reply(answers.answer(job.prepared, outcome))
+
+    def _remember(self, session_id: str, account_id: str, job: _Job) -> None:
+        if job.prepared.terms.unchanged:
+            return  # it did not say where it is: whoever knows keeps it
+        known = self._sessions.get(session_id)
+        if known is None or known.account_id != account_id:
+            self._sessions.put(session_id, _Session(account_id, job.where))
+        else:
+            known.where = job.where
 
     @staticmethod
     def _unavailable(request: CreditControlRequest) -> DiameterError:
@@ -230,25 +316,47 @@ class ChargingService:
         if outcome.duplicate:
             metrics.duplicate(job.prepared.type.value)
             return
+        if outcome.late:
+            metrics.late(job.prepared.type.value)
+        if job.prepared.action is Action.CHECK:
+            return
         outcomes = {service.key: service for service in outcome.services}
         for service in job.prepared.services:
             if service.rated is None:
                 metrics.blocked("unknown", "unrateable")
                 metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
             elif (result := outcomes.get(service.key)) is not None:
-                self._count_service(service, result)
+                self._count_service(job, service, result)
 
-    def _count_service(self, service: Service, result: ServiceOutcome) -> None:
+    def _count_service(self, job: _Job, service: Service, result: ServiceOutcome) -> None:
         assert service.rated is not None and service.charge is not None
         metrics, name, unit = self._metrics, service.rated.service, service.rated.unit.value
         metrics.mscc_result(name, result.code)
-        if service.charge.used:
-            metrics.used(name, unit, service.charge.used)
+        if job.prepared.action is Action.REFUND:
+            metrics.refunded(name, -result.debited_micro_eur)
+            return
+        charge = service.charge
+        if used := charge.used + charge.used_after + charge.used_either:
+            metrics.used(name, unit, used)
         if result.granted:
             metrics.granted(name, unit, result.granted)
         if result.debited_micro_eur or result.debited_units:
             metrics.debited(name, result.debited_micro_eur, result.debited_units, unit)
         if result.overrun_units:
             metrics.overrun(name, unit, result.overrun_units)
-        if result.code != ResultCode.SUCCESS:
+        if result.dropped:
+            self._say_dropped(job, name, unit, result.dropped)
+        if result.restricted:
+            metrics.restricted(name)
+        elif result.code != ResultCode.SUCCESS:
             metrics.blocked(name, result.reason or "credit")
+
+    def _say_dropped(self, job: _Job, service: str, unit: str, amount: int) -> None:
+        self._metrics.dropped(service, unit, amount)
+        now = self._clock()
+        if now - self._said_at >= SAY_EVERY_S:
+            self._said_at = now
+            log.warning(
+                "peer %s reported %d %s of %s more than can have been used: not charged",
+                *(job.source.origin_host, amount, unit, service),
+            )

@@ -19,12 +19,35 @@ def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | 
     return units.cc_time if unit is Unit.SECONDS else units.cc_service_specific_units
 
 
+BEFORE, AFTER, INDETERMINATE = range(3)
+"""Tariff-Change-Usage (RFC 8506 §8.27)."""
+
+
 def used(reports: Sequence[UsedServiceUnit], unit: Unit) -> int:
     """Sum of the reports, at most what a session can hold: beyond it the ledger's arithmetic would not be exact."""
     total = 0
     for report in reports:
         total += _amount(report, unit) or 0
     return min(total, MAX_SESSION_UNITS[unit])
+
+
+def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int, int, int]:
+    """Used before the price switch (or without saying), after it, and on either side of it; each bounded like `used`."""
+    parts = [0, 0, 0]
+    for report in reports:
+        parts[report.tariff_change_usage or BEFORE] += _amount(report, unit) or 0
+    most = MAX_SESSION_UNITS[unit]
+    return min(parts[BEFORE], most), min(parts[AFTER], most), min(parts[INDETERMINATE], most)
+
+
+def asks_for_both(request: RequestedServiceUnit | None) -> bool:
+    """The client counts time beside volume."""
+    return request is not None and request.cc_time is not None and _amount(request, Unit.OCTETS) is not None
+
+
+def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:
+    """The number in the request, None if there is none."""
+    return None if request is None else _amount(request, unit)
 
 
 def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy) -> int | None:

@@ -14,6 +14,8 @@ from protocol.credit_control import CreditControlRequest, ImsInformation, PsInfo
 
 ROLE_TERMINATING, ROLE_FORWARDING = 1, 2
 """Role-Of-Node (TS 32.299 §7.2.168)."""
+MMTEL_DIVERSION = 6
+"""MMTel-SService-Type of communication diversion (digest §3.11)."""
 SM_SUBMISSION = 0
 MM_RETRIEVAL = 5
 FAMILY_E164 = 8
@@ -35,6 +37,24 @@ class Circumstances:
     visited_number: str | None = None
     other_party: str | None = None
     emergency: bool = False
+    at: int = 0
+    """Unix seconds: when the use takes place."""
+
+    @property
+    def says_where(self) -> bool:
+        """Updates may leave out what has not changed."""
+        return self.serving_plmn is not None or self.visited_number is not None
+
+    def completed(self, known: Circumstances) -> Circumstances:
+        """With what an earlier request of the session said, where this one says nothing."""
+        if not self.says_where:
+            self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
+        if self.apn is None:
+            self.apn = known.apn
+        if self.other_party is None:
+            self.other_party, self.direction = known.other_party, known.direction
+        self.emergency = self.emergency or known.emergency
+        return self
 
     def event(self, rating_group: int | None, service_identifier: int | None) -> UseEvent:
         return UseEvent(
@@ -46,6 +66,7 @@ class Circumstances:
             self.serving_plmn,
             self.visited_number,
             self.other_party,
+            self.at,
             self.emergency,
         )
 
@@ -56,7 +77,8 @@ class Circumstances:
         return f"{where} {self.direction.value} {towards or ''}".rstrip()
 
 
-def circumstances(context: Context, request: CreditControlRequest) -> Circumstances:
+def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:
+    """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (digest §0)."""
     information = request.service_information
     if information is None:
         return Circumstances(context)
@@ -66,7 +88,7 @@ def circumstances(context: Context, request: CreditControlRequest) -> Circumstan
         return _sms(information)
     if context is Context.MMS:
         return _mms(information)
-    return _call(context, information)
+    return _call(context, information, forwarding_role)
 
 
 def _data(ps: PsInformation | None) -> Circumstances:
@@ -87,11 +109,13 @@ def _plmn_of_bearer(ps: PsInformation) -> str | None:
     return plmn_from_user_location_info(ps.tgpp_user_location_info) if ps.tgpp_user_location_info else None
 
 
-def _call(context: Context, information: ServiceInformation) -> Circumstances:
+def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
     ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
     direction, party, plmn, emergency = Direction.ORIGINATING, None, None, False
     if ims is not None:
-        direction, party = _leg(ims)
+        direction, party = _leg(ims, forwarding_role)
+        if direction is Direction.ORIGINATING and _diverted(information):
+            direction = Direction.FORWARDED
         plmn = _plmn_of_ims(ims)
         emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
     if plmn is None and ps is not None:
@@ -102,12 +126,21 @@ def _call(context: Context, information: ServiceInformation) -> Circumstances:
     )
 
 
-def _leg(ims: ImsInformation) -> tuple[Direction, str | None]:
+def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | None]:
     """Which way the call goes for the one who pays, and who is at the other end."""
     if ims.role_of_node == ROLE_TERMINATING:
         return Direction.TERMINATING, ims.calling_party_address[0] if ims.calling_party_address else None
-    direction = Direction.FORWARDED if ims.role_of_node == ROLE_FORWARDING else Direction.ORIGINATING
-    return direction, ims.called_party_address
+    forwarded = forwarding_role and ims.role_of_node == ROLE_FORWARDING
+    return Direction.FORWARDED if forwarded else Direction.ORIGINATING, ims.called_party_address
+
+
+def _diverted(information: ServiceInformation) -> bool:
+    """MMTel says that the leg is one of a diversion (digest §3.11)."""
+    mmtel = information.mmtel_information
+    return mmtel is not None and any(
+        service.mmtel_service_type == MMTEL_DIVERSION and (service.number_of_diversions or 0) > 0
+        for service in mmtel.supplementary_service
+    )
 
 
 def _plmn_of_ims(ims: ImsInformation) -> str | None:

@@ -178,5 +178,17 @@ class Counted:
     def duplicate(self, request_type: str) -> None:
         self.calls.append(("duplicate", request_type))
 
+    def dropped(self, service: str, unit: str, amount: int) -> None:
+        self.calls.append(("dropped", service, unit, amount))
+
+    def restricted(self, service: str) -> None:
+        self.calls.append(("restricted", service))
+
+    def refunded(self, service: str, micro_eur: int) -> None:
+        self.calls.append(("refunded", service, micro_eur))
+
+    def late(self, request_type: str) -> None:
+        self.calls.append(("late", request_type))
+
     def mscc_result(self, service: str, result_code: int) -> None:
         self.calls.append(("mscc_result", service, result_code))

@@ -6,7 +6,7 @@ import pytest
 
 from ocs.charging import units
 from ocs.charging.context import context_of
-from ocs.charging.prepare import COMMAND_LEVEL, Prepared, prepare
+from ocs.charging.prepare import COMMAND_LEVEL, Prepared, Terms, prepare
 from ocs.charging.use import circumstances
 from ocs.ledger.contract import MAX_INTEGER, RequestType
 from ocs.rating.catalogue import Catalogue, load_catalogue
@@ -27,7 +27,7 @@ def catalogue() -> Catalogue:
 def prepared(request: CreditControlRequest, catalogue: Catalogue) -> Prepared:
     context = context_of(request.service_context_id)
     assert context is not None
-    return prepare(request, circumstances(context, request), catalogue)
+    return prepare(request, circumstances(context, request), catalogue, Terms(1_795_000_000))
 
 
 # -- units

@@ -122,9 +122,12 @@ class Subscriber:
     async def session(
         self, context: str, information: Any, *steps: MultipleServicesCreditControl
     ) -> list[tuple[int, MultipleServicesCreditControl | None]]:
-        """A session: opened with the first step, updated with the next ones, ended with the last; (code, MSCC) of each answer."""
+        """A session: opened with the first step, updated with the next ones, ended with the last; (code, MSCC) of each answer. Seconds
+        used pass.
+        """
         sid, found = self.world.new_session(), []
         for number, step in enumerate(steps):
+            self.world.now += sum(report.cc_time or 0 for report in step.used_service_unit)
             kind = "I" if number == 0 else "T" if number == len(steps) - 1 else "U"
             answer = await self.charged(context, kind, number, step, sid=sid, information=information)
             services = answer.multiple_services_credit_control

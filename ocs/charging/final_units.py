@@ -1,0 +1,70 @@
+"""When there is nothing left to pay from: what the client is told to do (RFC 8506 §5.6, §8.34–8.39, §8.68)."""
+
+from __future__ import annotations
+
+from ocs.charging.profile import Filters, FinalUnit, Profile
+from ocs.ledger.contract import Restrict
+from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
+from protocol.credit_control import (
+    FinalUnitIndication,
+    MultipleServicesCreditControl,
+    RedirectServer,
+)
+from protocol.units import QosFinalUnitIndication, RedirectServerExtension
+
+CODES = {FinalUnit.TERMINATE: 0, FinalUnit.REDIRECT: 1, FinalUnit.RESTRICT: 2}
+"""Final-Unit-Action (§8.35)."""
+IPV4, IPV6, URL, SIP_URI = range(4)
+"""Redirect-Address-Type (§8.38)."""
+
+
+def action_of(profile: Profile, service: str) -> FinalUnit:
+    return profile.final_unit_of.get(service, profile.final_unit)
+
+
+def restrict_of(profile: Profile, service: str) -> Restrict:
+    """What the ledger does with a service that nothing can pay."""
+    if action_of(profile, service) is FinalUnit.TERMINATE:
+        return Restrict.REFUSE
+    return Restrict.AGAIN if profile.restricted_again else Restrict.ONCE
+
+
+def indicate(mscc: MultipleServicesCreditControl, profile: Profile, service: str) -> None:
+    """Final-Unit-Indication and, for peers that obey it, QoS-Final-Unit-Indication."""
+    mscc.final_unit_indication = indication(profile, service)
+    if profile.qos_final_unit:
+        mscc.qos_final_unit_indication = qos_indication(profile, service)
+
+
+def indication(profile: Profile, service: str) -> FinalUnitIndication:
+    """TERMINATE has nothing beside the action; filters say what a restricted service may still reach."""
+    action = action_of(profile, service)
+    found = FinalUnitIndication(final_unit_action=CODES[action])
+    if action is FinalUnit.TERMINATE:
+        return found
+    if action is FinalUnit.REDIRECT:
+        found.redirect_server = RedirectServer(profile.redirect_address_type, profile.redirect_address)
+    if profile.filters is Filters.RULES:
+        found.restriction_filter_rule = [rule.encode("ascii") for rule in profile.filter_rules]
+    elif profile.filters is Filters.FILTER_ID:
+        found.filter_id = list(profile.filter_ids)
+    return found
+
+
+def qos_indication(profile: Profile, service: str) -> QosFinalUnitIndication:
+    action = action_of(profile, service)
+    found = QosFinalUnitIndication(final_unit_action=CODES[action])
+    if action is not FinalUnit.TERMINATE and profile.filters is Filters.FILTER_ID:
+        found.filter_id = list(profile.filter_ids)
+    if action is FinalUnit.REDIRECT:
+        kind, address = profile.redirect_address_type, profile.redirect_address
+        if kind in (IPV4, IPV6):
+            family = FAMILY_IPV4 if kind == IPV4 else FAMILY_IPV6
+            found.redirect_server_extension = RedirectServerExtension(
+                redirect_address_ipaddress=Address(family, address)
+            )
+        elif kind == URL:
+            found.redirect_server_extension = RedirectServerExtension(redirect_address_url=address)
+        else:
+            found.redirect_server_extension = RedirectServerExtension(redirect_address_sip_uri=address)
+    return found

@@ -1,0 +1,108 @@
+"""One-off requests that are no debit: refund, balance check, price enquiry (RFC 8506 §6), and the token that ties a refund to its debit."""
+
+from __future__ import annotations
+
+from ocs.charging import money, units
+from ocs.charging.policy import ChargingPolicy
+from ocs.charging.prepare import Prepared
+from ocs.ledger.contract import ChargeOutcome
+from ocs.rating.price import billable_units, cost_micro_eur
+from protocol import failed_avp
+from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
+from protocol.errors import DiameterError, ResultCode
+
+ENOUGH_CREDIT, NO_CREDIT = 0, 1
+"""Check-Balance-Result (§8.6)."""
+TOKEN_VERSION = 1
+_HEAD_OCTETS = 5
+MAX_TOKEN_OCTETS = 1024
+_REFUND_REFUSALS = {"nothing_left": ResultCode.END_USER_SERVICE_DENIED}
+
+
+def refund_token(request: CreditControlRequest) -> bytes:
+    """Refund-Information of a debit's answer: names the debit, says nothing of the subscriber (TS 32.299 §7.2.152)."""
+    number = request.cc_request_number.to_bytes(4, "big")
+    return bytes([TOKEN_VERSION]) + number + request.session_id.encode()
+
+
+def refunded_debit(request: CreditControlRequest) -> tuple[str, int] | None:
+    """(Session-Id, number) that a refund names, None if it names none. DiameterError: it names nothing we gave out."""
+    token = _given_token(request)
+    if token is None:
+        return None
+    if _HEAD_OCTETS < len(token) <= MAX_TOKEN_OCTETS and token[0] == TOKEN_VERSION:
+        try:
+            return token[_HEAD_OCTETS:].decode(), int.from_bytes(token[1:_HEAD_OCTETS], "big")
+        except UnicodeDecodeError:
+            pass
+    raise _unknown_debit(request)
+
+
+def _given_token(request: CreditControlRequest) -> bytes | None:
+    for mscc in request.multiple_services_credit_control:
+        if mscc.refund_information is not None:
+            return mscc.refund_information
+    return request.refund_information
+
+
+def _unknown_debit(request: CreditControlRequest) -> DiameterError:
+    token = _given_token(request)
+    parents = ("multiple_services_credit_control",) if request.multiple_services_credit_control else ()
+    if token is None:
+        return DiameterError(
+            ResultCode.MISSING_AVP,
+            "a refund needs the Refund-Information of its debit",
+            failed_avp=failed_avp.example("refund_information", *parents),
+        )
+    return DiameterError(
+        ResultCode.INVALID_AVP_VALUE,
+        "there is no such debit, or it was too long ago",
+        failed_avp=failed_avp.copy("refund_information", token, *parents),
+    )
+
+
+def refunded(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | DiameterError:
+    """Granted-Service-Unit says what was given back (§6.4)."""
+    if outcome.code == ResultCode.UNABLE_TO_COMPLY and outcome.reason == "no_debit":
+        return _unknown_debit(prepared.request)
+    if outcome.code != ResultCode.SUCCESS:
+        return prepared.request.answer(_REFUND_REFUSALS.get(outcome.reason, outcome.code))
+    answer = prepared.request.answer(ResultCode.SUCCESS)
+    outcomes = {service.key: service for service in outcome.services}
+    for service in prepared.services:
+        found = outcomes.get(service.key)
+        given = units.granted(found.granted, service.rated.unit) if found and service.rated else None
+        if not prepared.in_mscc:
+            answer.granted_service_unit = given
+            continue
+        code = ResultCode.SUCCESS if given else ResultCode.END_USER_SERVICE_DENIED
+        answer.multiple_services_credit_control.append(
+            MultipleServicesCreditControl(
+                rating_group=service.rating_group,
+                service_identifier=list(service.service_identifiers),
+                result_code=int(code),
+                granted_service_unit=given,
+            )
+        )
+    return answer
+
+
+def checked(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer:
+    """Check-Balance-Result: would this be paid now? Nothing is reserved (§6.2)."""
+    answer = prepared.request.answer(outcome.code)
+    if outcome.code == ResultCode.SUCCESS:
+        enough = all(service.code == ResultCode.SUCCESS for service in outcome.services)
+        answer.check_balance_result = ENOUGH_CREDIT if enough else NO_CREDIT
+    return answer
+
+
+def priced(prepared: Prepared, policy: ChargingPolicy) -> CreditControlAnswer:
+    """Cost-Information: what the units asked for cost by the price list; no account is looked at (§6.1)."""
+    answer = prepared.request.answer(ResultCode.SUCCESS)
+    total = 0
+    for service in prepared.services:
+        if service.rated is not None and service.charge is not None:
+            price = service.rated.price
+            total += cost_micro_eur(price, billable_units(price, service.charge.want or 0))
+    answer.cost_information = money.cost(total, policy.currency_code)
+    return answer
