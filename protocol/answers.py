@@ -1,20 +1,37 @@
-"""The error answer to any request, even to one that cannot be decoded (RFC 6733 §6.2, §7.1–7.2)."""
+"""The error answer to any request, even to one that cannot be decoded (RFC 6733 §6.2, §7.1–7.2).
+
+Same command, application, identifiers and P bit as the request; R and T clear; our Origin-*, no Destination-*; Session-Id and
+every Proxy-Info echoed, in order. An answer is never answered, however malformed.
+"""
 
 from __future__ import annotations
 
 from protocol.avp import FLAG_MANDATORY, AvpLengthLie, RawAvp, encode_avp, walk
 from protocol.credit_control import APPLICATION_CREDIT_CONTROL, COMMAND_CREDIT_CONTROL
 from protocol.errors import DiameterError
+from protocol.examination import first_lie
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, HEADER_OCTETS, Header, build
 
 SESSION_ID, ORIGIN_HOST, ORIGIN_REALM, RESULT_CODE = 263, 264, 296, 268
 AUTH_APPLICATION_ID, CC_REQUEST_TYPE, CC_REQUEST_NUMBER = 258, 416, 415
 ERROR_MESSAGE, FAILED_AVP, PROXY_INFO = 281, 279, 284
+COMMAND_CAPABILITIES_EXCHANGE = 257
 MAX_ERROR_MESSAGE_OCTETS = 256
+"""Error-Message is for people; what is longer is cut."""
+
+
+def shortened(message: str) -> str:
+    """As much of an error's text as goes into Error-Message."""
+    return message.encode()[:MAX_ERROR_MESSAGE_OCTETS].decode(errors="ignore")
 
 
 def error_answer(frame: bytes, header: Header, error: DiameterError, origin_host: str, origin_realm: str) -> bytes:
-    """One whole message. Without the E bit it has the command's own grammar, as far as the request allows to fill it."""
+    """One whole message. Without the E bit it has the command's own grammar, else that of `answer-message`.
+
+    A CCA needs the request's Session-Id, type and number; a CEA what is in `capabilities.refusal`. Where they are missing an
+    error of any class goes out with the E bit (§7.1.5, §7.2).
+    """
+    assert header.is_request, "an answer is never answered (RFC 6733 §6.2)"
     found, proxies = _echoes(frame)
     generic = error.protocol_error
     credit_control = (
@@ -22,6 +39,8 @@ def error_answer(frame: bytes, header: Header, error: DiameterError, origin_host
     )
     if credit_control and not all(code in found for code in (SESSION_ID, CC_REQUEST_TYPE, CC_REQUEST_NUMBER)):
         generic = True  # RFC 6733 §7.2: a CCA could not be filled
+    if header.command_code == COMMAND_CAPABILITIES_EXCHANGE:
+        generic = True  # nor can a CEA
     parts = []
     if SESSION_ID in found:
         parts.append(_copied(frame, found[SESSION_ID]))
@@ -34,8 +53,7 @@ def error_answer(frame: bytes, header: Header, error: DiameterError, origin_host
         parts.append(_number(AUTH_APPLICATION_ID, APPLICATION_CREDIT_CONTROL))
         parts += [_copied(frame, found[code]) for code in (CC_REQUEST_TYPE, CC_REQUEST_NUMBER)]
     if error.message:
-        text = error.message.encode()[:MAX_ERROR_MESSAGE_OCTETS].decode(errors="ignore").encode()
-        parts.append(encode_avp(ERROR_MESSAGE, 0, 0, text))
+        parts.append(encode_avp(ERROR_MESSAGE, 0, 0, shortened(error.message).encode()))
     if error.failed_avp:
         parts.append(encode_avp(FAILED_AVP, 0, FLAG_MANDATORY, error.failed_avp))
     parts += [_copied(frame, avp) for avp in proxies]
@@ -66,11 +84,12 @@ def _echoes(frame: bytes) -> tuple[dict[int, RawAvp], list[RawAvp]]:
             if avp.vendor:
                 continue
             if avp.code == PROXY_INFO:
-                proxies.append(avp)
+                if first_lie(frame, avp.payload, avp.stop) is None:  # a broken one would break the answer too
+                    proxies.append(avp)
             elif avp.code in (CC_REQUEST_TYPE, CC_REQUEST_NUMBER):
                 if avp.stop - avp.payload == 4:
                     found.setdefault(avp.code, avp)
-            elif avp.code == SESSION_ID and _is_utf8(frame[avp.payload : avp.stop]):
+            elif avp.code == SESSION_ID and avp.stop > avp.payload and _is_utf8(frame[avp.payload : avp.stop]):
                 found.setdefault(avp.code, avp)
     except AvpLengthLie:
         pass

@@ -1,18 +1,31 @@
-"""Capabilities exchange (RFC 6733 §5.3): is there anything to talk about with this peer?"""
+"""Capabilities exchange (RFC 6733 §5.3): is there anything to talk about with this peer? As responder and as initiator.
+
+Whether a peer is on the allow-list (3010) is the peer table's question; `refusal` makes the CEA for that too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from protocol.answers import shortened
 from protocol.avp import FLAG_MANDATORY, Address, encode_avp
-from protocol.commands import CapabilitiesExchangeAnswer, CapabilitiesExchangeRequest
+from protocol.commands import (
+    CapabilitiesExchangeAnswer,
+    CapabilitiesExchangeRequest,
+    DeviceWatchdogAnswer,
+    DeviceWatchdogRequest,
+    encode_answer,
+)
 from protocol.dictionary import VENDOR_3GPP
 from protocol.errors import DiameterError, ResultCode
+from protocol.header import Header
+from protocol.units import VendorSpecificApplicationId
 
 RELAY = 0xFFFFFFFF
 """A relay agent's application id: it matches everything (RFC 6733 §2.4)."""
 NO_INBAND_SECURITY = 0
+"""Inband-Security-Id (§6.10). TLS starts before the CER or not at all, so 1 (TLS after the CEA) is nothing we could do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,10 @@ class LocalNode:
     auth_applications: tuple[int, ...] = (4,)
     acct_applications: tuple[int, ...] = ()
     supported_vendors: tuple[int, ...] = (VENDOR_3GPP,)
+    vendor_auth_applications: tuple[tuple[int, int], ...] = ((VENDOR_3GPP, 4),)
+    """(Vendor-Id, Auth-Application-Id) offered as Vendor-Specific-Application-Id too: some clients look only there."""
+    origin_state_id: int | None = None
+    """Rises at each start that has lost state (§8.16); None = not sent."""
 
 
 def applications(message: CapabilitiesExchangeRequest | CapabilitiesExchangeAnswer) -> set[int]:
@@ -36,23 +53,35 @@ def applications(message: CapabilitiesExchangeRequest | CapabilitiesExchangeAnsw
     return found
 
 
-def _own_identity(request: CapabilitiesExchangeRequest, local: LocalNode) -> DiameterError | None:
+Offer = CapabilitiesExchangeRequest | CapabilitiesExchangeAnswer
+
+
+def _own_identity(offer: Offer, local: LocalNode) -> DiameterError | None:
     """A peer with our own name is no peer, whatever the allow-list says."""
-    if request.origin_host.lower() == local.origin_host.lower():
+    if offer.origin_host.lower() == local.origin_host.lower():
         return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host is our own", close=True)
     return None
 
 
-def _common_application(request: CapabilitiesExchangeRequest, local: LocalNode) -> DiameterError | None:
-    theirs = applications(request)
-    if RELAY in theirs or theirs & {*local.auth_applications, *local.acct_applications}:
+def _common_application(offer: Offer, local: LocalNode) -> DiameterError | None:
+    theirs = applications(offer)
+    ours = {*local.auth_applications, *local.acct_applications, *(auth for _, auth in local.vendor_auth_applications)}
+    if RELAY in theirs or theirs & ours:
         return None
     return DiameterError(ResultCode.NO_COMMON_APPLICATION, "no application in common; offer 4", close=True)
 
 
-def _application_groups(request: CapabilitiesExchangeRequest, _: LocalNode) -> DiameterError | None:
+def _common_security(offer: Offer, _: LocalNode) -> DiameterError | None:
+    """§5.3, §6.10: none named means no security; named ones must include it."""
+    if not offer.inband_security_id or NO_INBAND_SECURITY in offer.inband_security_id:
+        return None
+    reason = "no inband security in common; offer 0 (TLS is begun before the CER)"
+    return DiameterError(ResultCode.NO_COMMON_SECURITY, reason, close=True)
+
+
+def _application_groups(offer: Offer, _: LocalNode) -> DiameterError | None:
     """RFC 6733 §6.11: exactly one of the two ids; none is 5005, both are 5009."""
-    for group in request.vendor_specific_application_id:
+    for group in offer.vendor_specific_application_id:
         if group.auth_application_id is None and group.acct_application_id is None:
             inner = encode_avp(258, 0, FLAG_MANDATORY, bytes(4))
             return DiameterError(
@@ -72,18 +101,36 @@ def _application_groups(request: CapabilitiesExchangeRequest, _: LocalNode) -> D
     return None
 
 
-CHECKS: tuple[Callable[[CapabilitiesExchangeRequest, LocalNode], DiameterError | None], ...] = (
+CHECKS: tuple[Callable[[Offer, LocalNode], DiameterError | None], ...] = (
     _own_identity,
     _application_groups,
     _common_application,
+    _common_security,
 )
-"""In order; the first objection is the answer. Another check (5017, say) is another row."""
+"""In order; the first objection is the answer."""
 
 
 def check_cer(request: CapabilitiesExchangeRequest, local: LocalNode) -> DiameterError | None:
     """Why this peer's offer cannot be accepted, or None. Whether it is on the allow-list is the peer table's question."""
+    return _objection(request, local)
+
+
+def check_cea(answer: CapabilitiesExchangeAnswer, local: LocalNode, expected_host: str = "") -> DiameterError | None:
+    """Why the connection that we opened cannot be used, or None. There is nobody to tell: it is closed (§5.3, §5.6).
+
+    `expected_host`: whom we meant to reach; another identity at that address is nobody we know.
+    """
+    if answer.result_code != ResultCode.SUCCESS:
+        reason = f"the peer refused our CER with {answer.result_code}"
+        return DiameterError(answer.result_code, reason, close=True)
+    if expected_host and answer.origin_host.lower() != expected_host.lower():
+        return DiameterError(ResultCode.UNKNOWN_PEER, "the peer that answered is not the one we called", close=True)
+    return _objection(answer, local)
+
+
+def _objection(offer: Offer, local: LocalNode) -> DiameterError | None:
     for check in CHECKS:
-        error = check(request, local)
+        error = check(offer, local)
         if error is not None:
             return error
     return None
@@ -98,10 +145,20 @@ def make_cea(local: LocalNode, addresses: Iterable[Address], result_code: int) -
         host_ip_address=list(addresses),
         vendor_id=local.vendor_id,
         product_name=local.product_name,
+        origin_state_id=local.origin_state_id,
         supported_vendor_id=list(local.supported_vendors),
         auth_application_id=list(local.auth_applications),
         acct_application_id=list(local.acct_applications),
+        vendor_specific_application_id=_vendor_specific(local),
     )
+
+
+def refusal(request: Header, local: LocalNode, addresses: Iterable[Address], error: DiameterError) -> bytes:
+    """A whole CEA that says why not: everything a CEA has, so that it is well-formed; with the E bit for 3xxx (§7.1.3)."""
+    answer = make_cea(local, addresses, error.result_code)
+    answer.error_message = shortened(error.message) or None
+    answer.failed_avp = error.failed_avp
+    return encode_answer(answer, request, error=error.protocol_error)
 
 
 def make_cer(local: LocalNode, addresses: Iterable[Address]) -> CapabilitiesExchangeRequest:
@@ -111,7 +168,23 @@ def make_cer(local: LocalNode, addresses: Iterable[Address]) -> CapabilitiesExch
         host_ip_address=list(addresses),
         vendor_id=local.vendor_id,
         product_name=local.product_name,
+        origin_state_id=local.origin_state_id,
         supported_vendor_id=list(local.supported_vendors),
         auth_application_id=list(local.auth_applications),
         acct_application_id=list(local.acct_applications),
+        vendor_specific_application_id=_vendor_specific(local),
+    )
+
+
+def _vendor_specific(local: LocalNode) -> list[VendorSpecificApplicationId]:
+    return [VendorSpecificApplicationId(vendor, auth) for vendor, auth in local.vendor_auth_applications]
+
+
+def make_dwr(local: LocalNode) -> DeviceWatchdogRequest:
+    return DeviceWatchdogRequest(local.origin_host, local.origin_realm, local.origin_state_id)
+
+
+def make_dwa(local: LocalNode) -> DeviceWatchdogAnswer:
+    return DeviceWatchdogAnswer(
+        int(ResultCode.SUCCESS), local.origin_host, local.origin_realm, origin_state_id=local.origin_state_id
     )

@@ -1,6 +1,7 @@
 """The base protocol's commands as typed messages (RFC 6733 §5.3–5.5, §8.3, §8.5; RFC 8506 §8.3), through the same compiler.
 
-A server receives CER, DWR and DPR (registered here as served) and sends RAR and ASR.
+A server receives CER, DWR and DPR (registered here as served) and sends RAR and ASR; the answers to its own requests are read
+leniently, as nobody could be told what is wrong with them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any, TypeVar
 
 from protocol.avp import Address
 from protocol.compiler import Codec, Fault, Rules
-from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, HEADER_OCTETS, Header, build
+from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, HEADER_OCTETS, Header, build
 from protocol.pipeline import Command, register
-from protocol.units import VendorSpecificApplicationId
+from protocol.units import ExperimentalResult, VendorSpecificApplicationId
 
 M = TypeVar("M")
 
@@ -26,6 +27,8 @@ DISCONNECT_PEER = 282
 
 REBOOTING, BUSY, DO_NOT_WANT_TO_TALK_TO_YOU = 0, 1, 2
 """Disconnect-Cause (RFC 6733 §5.4.3)."""
+MIN_ERROR_CODE = 3000
+"""Result-Codes below say that something was done (§7.1)."""
 
 
 @dataclass(slots=True)
@@ -161,11 +164,39 @@ class AbortSessionAnswer:
     proxy_info: list[bytes] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class ErrorMessage:
+    """An answer with the E bit, or one that says no more than this (`answer-message`, RFC 6733 §7.2): nothing was done."""
+
+    session_id: str | None = None
+    origin_host: str | None = None
+    origin_realm: str | None = None
+    result_code: int | None = None
+    origin_state_id: int | None = None
+    error_message: str | None = None
+    error_reporting_host: str | None = None
+    failed_avp: bytes = b""
+    experimental_result: ExperimentalResult | None = None
+    redirect_host: list[str] = field(default_factory=list)
+    redirect_host_usage: int | None = None
+    redirect_max_cache_time: int | None = None
+    proxy_info: list[bytes] = field(default_factory=list)
+
+    @property
+    def code(self) -> int:
+        """Result-Code, or what a vendor says instead of it."""
+        if self.result_code is not None:
+            return self.result_code
+        assert self.experimental_result is not None, "one of them is there (`decode_answer`)"
+        return self.experimental_result.experimental_result_code
+
+
 BASE_RULES = Rules(
     raw=frozenset({"proxy_info"}),
     payload=frozenset({"failed_avp"}),
     values={"disconnect_cause": frozenset({REBOOTING, BUSY, DO_NOT_WANT_TO_TALK_TO_YOU})},
 )
+ANSWER_RULES = Rules(raw=BASE_RULES.raw, payload=BASE_RULES.payload, lenient=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +218,8 @@ _REQUEST_ANSWER: Mapping[int, tuple[type, type, int]] = {
 _FORMS: dict[type, _Form] = {}
 for _code, (_request, _answer, _flags) in _REQUEST_ANSWER.items():
     _FORMS[_request] = _Form(Codec(_request, BASE_RULES), _code, _flags | FLAG_REQUEST)
-    _FORMS[_answer] = _Form(Codec(_answer, BASE_RULES), _code, _flags)
+    _FORMS[_answer] = _Form(Codec(_answer, ANSWER_RULES), _code, _flags)
+_ERROR_MESSAGE = Codec(ErrorMessage, ANSWER_RULES)
 
 for _code in (CAPABILITIES_EXCHANGE, DEVICE_WATCHDOG, DISCONNECT_PEER):
     register(APPLICATION_COMMON, _code, Command(_FORMS[_REQUEST_ANSWER[_code][0]].codec, proxiable=False))
@@ -199,13 +231,13 @@ def encode(message: object, *, hop_by_hop: int, end_to_end: int, application_id:
     return build(form.codec.write(message), form.flags, form.command_code, application_id, hop_by_hop, end_to_end)
 
 
-def encode_answer(message: object, request: Header) -> bytes:
-    """An answer with the identifiers and the P bit of its request."""
+def encode_answer(message: object, request: Header, *, error: bool = False) -> bytes:
+    """An answer with the identifiers and the P bit of its request. `error`: with the E bit (a Result-Code of 3xxx)."""
     form = _FORMS[type(message)]
     assert not form.flags & FLAG_REQUEST, "an answer's class is expected"
     return build(
         form.codec.write(message),
-        request.flags & FLAG_PROXIABLE,
+        request.flags & FLAG_PROXIABLE | (FLAG_ERROR if error else 0),
         form.command_code,
         request.application_id,
         request.hop_by_hop,
@@ -219,4 +251,25 @@ def decode(cls: type[M], frame: bytes, header: Header) -> M:
     if header.command_code != form.command_code or header.is_request != bool(form.flags & FLAG_REQUEST):
         raise Fault
     message: M = form.codec.read(frame, HEADER_OCTETS, len(frame))
+    return message
+
+
+def decode_answer(cls: type[M], frame: bytes, header: Header) -> M | ErrorMessage:
+    """The answer to a request of ours: of this class, or an ErrorMessage if it has the E bit or says only a Result-Code.
+
+    Unknown AVPs are skipped. Raises Fault for what is no such answer: it is dropped and counted, never answered (RFC 6733 §6.2).
+    """
+    form = _FORMS[cls]
+    if header.is_request or header.command_code != form.command_code:
+        raise Fault
+    if not header.is_error:
+        try:
+            return decode(cls, frame, header)
+        except Fault:
+            pass  # a refusal often leaves out what its command requires
+    message: ErrorMessage = _ERROR_MESSAGE.read(frame, HEADER_OCTETS, len(frame))
+    if message.result_code is None and message.experimental_result is None:
+        raise Fault
+    if message.result_code is not None and message.result_code < MIN_ERROR_CODE:
+        raise Fault  # a success that lacks what a success has
     return message

@@ -60,6 +60,8 @@ class Rules:
     """Grouped AVPs kept as the bytes inside; b"" = absent."""
     values: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
     """Attribute → the values it may have (5004). Enumerations not named here are open: newer releases add values."""
+    lenient: bool = False
+    """For answers, which are never answered: unknown AVPs are skipped whatever their flags, of doubled ones the first counts."""
 
 
 NO_RULES = Rules()
@@ -92,6 +94,7 @@ class Codec(Generic[T]):
 
     __slots__ = (
         "_heads",
+        "_lenient",
         "_readers",
         "_required",
         "attributes",
@@ -125,6 +128,7 @@ class Codec(Generic[T]):
         self._readers: dict[int, Reader] = {key: _reader(field) for key, field in self.fields.items()}
         self._readers.update((key, (BRANCH_CLOSURE, 0, read_forbidden)) for key in self.forbidden)
         self._heads: dict[bytes, Head] = {}
+        self._lenient = rules.lenient
         self.write = writer_of(self.fields.values())
         """The AVPs of a message in the order its class declares them."""
 
@@ -183,12 +187,14 @@ class Codec(Generic[T]):
         offset, size = 12 if flags & 0x80 else 8, high << 16 | low
         if size < offset or position + size > end:
             raise Fault
+        if flags & 0x80 and not vendor and not self._lenient:
+            raise Fault  # 3009
         step = (size + 3) & ~3
         vendor_octets = data[position + 8 : position + 12] if flags & 0x80 else None
         key = vendor << 32 | code
         reader = self._readers.get(key)
         if reader is None:
-            if flags & 0x40 and key not in UNDERSTOOD:
+            if flags & 0x40 and key not in UNDERSTOOD and not self._lenient:
                 raise Fault  # 5001
             return BRANCH_SKIP, 0, None, vendor_octets, offset, size, step
         branch, slot, extra = reader
@@ -206,7 +212,7 @@ class Codec(Generic[T]):
         field = next(field for field in self.fields.values() if field.slot == slot)
         if field.kind is Kind.GROUPED and field.group is None and slots[slot] == b"":
             slots[slot] = value
-        elif not field.doubled:
+        elif not field.doubled and not self._lenient:
             raise Fault
 
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from protocol.compiler import Codec, Fault, Rules
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, Header, build
 from protocol.layout import Layouts
-from protocol.pipeline import Command, Lookup, decode_request, register
+from protocol.pipeline import LIMITS, Choice, Command, Limits, Lookup, Path, Routing, decode_request, register
 from protocol.service_information import (
     AddressDomain,
     ImsInformation,
@@ -55,8 +55,6 @@ APPLICATION_CREDIT_CONTROL = 4
 COMMAND_CREDIT_CONTROL = 272
 INITIAL_REQUEST, UPDATE_REQUEST, TERMINATION_REQUEST, EVENT_REQUEST = 1, 2, 3, 4
 DIRECT_DEBITING, REFUND_ACCOUNT, CHECK_BALANCE, PRICE_ENQUIRY = 0, 1, 2, 3
-MAX_SERVICES_PER_REQUEST = 256
-"""Multiple-Services-Credit-Control AVPs in one request: ten times what a gateway sends, and a bound on our work."""
 
 NO_HEADER = Header(0, 0, 0, 0, 0, 0)
 
@@ -182,15 +180,63 @@ _CCA_LAYOUTS = Layouts(_CCA)
 
 
 def _missing(get: Lookup) -> str | None:
-    """What must be there depending on other AVPs."""
+    """What must be there depending on other AVPs; and a Session-Id that names no session is as good as none."""
+    if get("session_id") == "":
+        return "session_id"
     if get("auth_application_id") is None and not any(
-        group.auth_application_id == APPLICATION_CREDIT_CONTROL for group in get("vendor_specific_application_id") or ()
+        group.auth_application_id is not None for group in get("vendor_specific_application_id") or ()
     ):
         return "auth_application_id"  # an IMS client sends it only within Vendor-Specific-Application-Id
     if get("cc_request_type") == EVENT_REQUEST and get("requested_action") is None:
         return "requested_action"  # RFC 8506 §8.41
     return None
 
+
+def _contradicting(get: Lookup) -> tuple[Path, ...]:
+    """RFC 8506 §8.41: an action other than direct debiting is for one-off requests, and none of these reports use.
+
+    Requested-Action 0 within a session says nothing new (a P-GW sends it), and so does use that a one-off debit reports
+    instead of asking for it: both are let pass.
+    """
+    action = get("requested_action")
+    if not action:
+        return ()
+    if get("cc_request_type") != EVENT_REQUEST:
+        return ("cc_request_type",), ("requested_action",)
+    services = get("multiple_services_credit_control") or ()
+    if get("used_service_unit") or any(service.used_service_unit for service in services):
+        used = "used_service_unit"
+        return ("requested_action",), (used,), ("multiple_services_credit_control", used)
+    return ()
+
+
+def _ordinary(request: CreditControlRequest) -> bool:
+    """Nothing of what the functions and choices around here are about."""
+    return bool(
+        request.session_id
+        and request.auth_application_id is not None
+        and request.cc_request_type != EVENT_REQUEST
+        and not request.requested_action
+        and not request.vendor_specific_application_id
+        and not request.subscription_id_extension
+        and not request.route_record
+        and not request.proxy_info
+    )
+
+
+_ONE_APPLICATION = Choice(
+    "vendor_specific_application_id",
+    ("auth_application_id", "acct_application_id"),
+    several=ResultCode.AVP_OCCURS_TOO_MANY_TIMES,
+)
+"""RFC 6733 §6.11 names both codes."""
+_ONE_SUBSCRIPTION = Choice(
+    "subscription_id_extension",
+    tuple(item.name for item in fields(SubscriptionIdExtension)),
+    several=ResultCode.CONTRADICTING_AVPS,
+    open=True,
+)
+"""RFC 8506 §8.58: exactly one, which may be of a type defined later."""
 
 register(
     APPLICATION_CREDIT_CONTROL,
@@ -199,15 +245,21 @@ register(
         _CCR,
         proxiable=True,
         missing=_missing,
-        limits=(("multiple_services_credit_control", MAX_SERVICES_PER_REQUEST),),
+        contradicting=_contradicting,
+        choices=(_ONE_APPLICATION, _ONE_SUBSCRIPTION),
+        services="multiple_services_credit_control",
+        routed=True,
+        ordinary=_ordinary,
         layouts=Layouts(_CCR),
     ),
 )
 
 
-def decode_ccr(frame: bytes, header: Header) -> CreditControlRequest:
+def decode_ccr(
+    frame: bytes, header: Header, routing: Routing | None = None, limits: Limits = LIMITS
+) -> CreditControlRequest:
     """Raises DiameterError with the first thing that is wrong."""
-    request = decode_request(frame, header)
+    request = decode_request(frame, header, routing, limits)
     if not isinstance(request, CreditControlRequest):
         raise DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not a Credit-Control-Request")
     request.header = header

@@ -84,12 +84,14 @@ def test_pages_name_limits_as_the_code_has_them() -> None:
     from ocs.gateway import config
     from ocs.ledger import contract
     from ocs.ledger.settings import LedgerSettings
-    from protocol import avp
+    from protocol import avp, registry
 
     text = (ROOT / "docs" / "OPERATIONS.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", text.split("## Limits")[1].split("##")[0], re.MULTILINE))
     numbers = {
         "AVP nesting": avp.MAX_NESTING,
+        "AVPs in a request, all levels": registry.LIMITS.max_avps,
+        "services in a request": registry.LIMITS.max_services,
         "connections before their CER": config.MAX_PENDING_CONNECTIONS,
         "unread answers of a peer": config.MAX_WRITE_BUFFER_OCTETS // 1024**2,
         "requests waiting for Redis": LedgerSettings().max_waiting,
@@ -103,7 +105,7 @@ def test_pages_name_limits_as_the_code_has_them() -> None:
         assert f"{number:,}" in rows[name], name
 
 
-@pytest.mark.parametrize("task", ["help", "demo", "test", "check", "bench", "sim", "setup", "clean"])
+@pytest.mark.parametrize("task", ["help", "demo", "test", "check", "fuzz", "bench", "sim", "setup", "clean"])
 def test_every_task_of_the_makefile_can_be_planned(task: str) -> None:
     done = subprocess.run(["make", "-n", task], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

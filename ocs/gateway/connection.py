@@ -19,7 +19,7 @@ from ocs.gateway.peers import Peer
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
-from protocol.capabilities import check_cer, make_cea
+from protocol.capabilities import check_cer, make_cea, refusal
 from protocol.errors import DiameterError, ResultCode
 from protocol.frame import FrameReader
 from protocol.header import HEADER_OCTETS, Header, parse_header
@@ -269,7 +269,8 @@ class Connection(asyncio.Protocol):
         gateway = self._gateway
         gateway.metrics.connection_refused(reason)
         logger.warning("connection from %s refused: %s", self._address, error.message)
-        self._send_error(frame, header, error, "CER")
+        gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
+        self._send(refusal(header, gateway.local, self._local_addresses(), error))
         self._end()
 
     # --- the base protocol's requests on an open connection

@@ -69,10 +69,17 @@ def of_codec(codec: Codec[Any], depth: int = 0) -> st.SearchStrategy[Any]:
 
 def _complete(request: CreditControlRequest) -> CreditControlRequest:
     for group in request.vendor_specific_application_id:
-        group.auth_application_id = 4
+        group.auth_application_id, group.acct_application_id = 4, None
+    for extension in request.subscription_id_extension:
+        extension.subscription_id_e164 = extension.subscription_id_imsi = extension.subscription_id_nai = None
+        extension.subscription_id_sip_uri, extension.subscription_id_private = "sip:a@example.org", None
     request.auth_application_id = 4
-    if request.cc_request_type == 4 and request.requested_action is None:
+    if request.cc_request_type != 4 or request.requested_action is None:
         request.requested_action = 0
+    if request.requested_action:
+        request.used_service_unit = []
+        for service in request.multiple_services_credit_control:
+            service.used_service_unit = []
     return request
 
 

@@ -77,7 +77,6 @@ GRANT = encode_avp(431, 0, M, encode_avp(420, 0, M, bytes(4)))
 
 CASES = {
     "3008 E in a request": (frame_of(body_of(ccr()), 0xE0), 3008, b""),
-    "3008 CCR without P": (frame_of(body_of(ccr()), 0x80), 3008, b""),
     "3007 Gx": (frame_of(body_of(ccr()), application=16777238), 3007, b""),
     "3001 session termination": (frame_of(body_of(ccr()), command=275), 3001, b""),
     "3001 re-auth towards a server": (frame_of(body_of(ccr()), command=258), 3001, b""),
