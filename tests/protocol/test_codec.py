@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ def their_value(avp: Avp) -> Any:
         if avp.payload[1] == FAMILY_E164:  # it leaves the family in
             return Address(FAMILY_E164, avp.payload[2:].decode())
         family, value = avp.value if isinstance(avp, AvpAddress) else (None, None)
-        return Address(family, value)
+        return Address(family, ip_address(value).compressed)  # one spelling of ::ffff:1.2.3.4
     if definition.kind is Kind.IDENTITY:
         return avp.value.decode("ascii")
     if definition.kind is Kind.OCTETS and isinstance(avp, AvpUtf8String):
