@@ -139,6 +139,12 @@ class Metrics:
     def connection_refused(self, reason: str) -> None:
         self._counters["ocs_connections_refused", self._words[reason]] += 1
 
+    def request_refused(self, kind: str) -> None:
+        self._counters["ocs_requests_refused", self._words[kind]] += 1
+
+    def overload(self, reduction_percent: int) -> None:
+        self.set("ocs_overload_reduction_percent", reduction_percent)
+
     def connection_lost(self, reason: str) -> None:
         self._counters["ocs_connections_lost", self._words[reason]] += 1
 

@@ -41,6 +41,8 @@ _TABLE = (
     Definition("ocs_peer_connections", GAUGE, "Open connections of a peer, over all workers", ("origin_host",)),
     Definition("ocs_connections_refused", COUNTER, "Connections refused before they were open", ("reason",)),
     Definition("ocs_connections_lost", COUNTER, "Connections that ended", ("reason",)),
+    Definition("ocs_requests_refused", COUNTER, "Requests refused before charging", ("kind",)),
+    Definition("ocs_overload_reduction_percent", GAUGE, "What clients are asked to leave away (DOIC)"),
     Definition("ocs_granted_units", COUNTER, "Units granted (reserved)", ("service", "unit")),
     Definition("ocs_used_units", COUNTER, "Units reported as used", ("service", "unit")),
     Definition("ocs_debited_eur", COUNTER, "Money taken from credit, in EUR", ("service",), 1_000_000),
@@ -49,7 +51,7 @@ _TABLE = (
         "ocs_dropped_units", COUNTER, "Units reported that cannot have been used; not charged", ("service", "unit")
     ),
     Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
-    Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",)),
+    Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), 1_000_000),
     Definition("ocs_late_settlements", COUNTER, "Reports of sessions that had been given up", ("type",)),
     Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),
     Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),

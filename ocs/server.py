@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.gateway.config import GatewayConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.settings import load_settings, unknown_sections
@@ -60,6 +60,11 @@ class Paths:
         return self.data_dir / "records"
 
     @property
+    def peers(self) -> Path:
+        """Where workers agree on one connection a peer."""
+        return self.data_dir / "peers"
+
+    @property
     def lock(self) -> Path:
         return self.data_dir / "serve.lock"
 
@@ -83,12 +88,23 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         origin_host=diameter.identity,
         realm=diameter.realm,
         listen=tuple(parse_listen(each) for each in diameter.listen),
-        peers=tuple(PeerConfig(peer.origin_host, peer.realm, tuple(peer.addresses)) for peer in settings.peer),
+        listen_tls=tuple(parse_listen(each) for each in diameter.listen_tls),
+        tls=settings.tls.config(),
+        realms=tuple(diameter.realms),
+        peers=tuple(peer.config(settings.profile_named(peer.profile)) for peer in settings.peer),
         accept_unknown_peers=diameter.accept_unknown_peers,
         watchdog_s=diameter.watchdog_s,
+        reconnect_s=diameter.reconnect_s,
+        cer_timeout_s=diameter.cer_timeout_s,
+        max_message_octets=diameter.max_message_octets,
+        max_avps=diameter.max_avps,
+        max_services=diameter.max_services,
+        max_connections=diameter.max_connections,
+        max_connections_per_address=diameter.max_connections_per_address,
         max_in_flight_per_peer=diameter.max_in_flight_per_peer,
         max_in_flight=diameter.max_in_flight,
         answer_timeout_ms=diameter.answer_timeout_ms,
+        locks=str(Paths(settings.data_dir).peers),
     )
 
 

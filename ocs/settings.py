@@ -4,8 +4,8 @@ Every mistake is reported at once as place (file or variable), key, value and wh
 mistakes too.
 
 - `OCS_<SECTION>_<KEY>` overrides `[section] key`, e.g. OCS_REDIS_URL, OCS_DIAMETER_LISTEN (a list is comma-separated).
-- `server.data_dir` is relative to the current folder; `server.catalogue` is relative to the folder of the file that
-  names it (to the current folder when it comes from the environment).
+- `server.data_dir` is relative to the current folder; `server.catalogue` and the files of `[tls]` are relative to the folder of the
+  file that names them (to the current folder when they come from the environment).
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     environment = os.environ if environment is None else environment
     document = _read(path)
     sources, mistakes = _override(document, environment)
-    if "OCS_SERVER_CATALOGUE" not in environment:
-        _relative_to_file(document, path)
+    _relative_to_file(document, path, sources)
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -142,7 +141,14 @@ def _from_text(annotation: Any, text: str) -> object:
     return text
 
 
-def _relative_to_file(document: dict[str, Any], path: Path) -> None:
+def _relative_to_file(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ...], str]) -> None:
+    tls = document.get("tls")
+    if isinstance(tls, dict):
+        for key, name in tls.items():
+            if isinstance(name, str) and name and ("tls", key) not in sources:
+                tls[key] = str(path.parent / name)
+    if ("server", "catalogue") in sources:
+        return
     server = document.setdefault("server", {})
     if isinstance(server, dict):
         catalogue = server.get("catalogue", "catalogue.toml")

@@ -4,54 +4,24 @@ what a mistake's message shows.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})*")
+from ocs.charging.profile import Profile
+from ocs.peer_settings import (
+    BUILT_IN_PROFILES,
+    ChargingSection,
+    PeerSection,
+    ProfileName,
+    ProfileSection,
+    TlsSection,
+)
+from ocs.settings_base import Identity, Listen, Section, parse_listen
+
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """("127.0.0.1", 3868) of "127.0.0.1:3868"; an IPv6 address stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
-        raise ValueError("is not host:port")
-    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
-        raise ValueError("an IPv6 address must stand in brackets")
-    return host.strip("[]"), int(port)
-
-
-def _listen(text: str) -> str:
-    parse_listen(text)
-    return text
-
-
-def _identity(text: str) -> str:
-    """DiameterIdentity (RFC 6733 §4.3.1): a fully qualified domain name."""
-    if not _HOST_NAME.fullmatch(text):
-        raise ValueError("is not a domain name")
-    return text
-
-
-def _network(text: str) -> str:
-    ipaddress.ip_network(text)
-    return text
-
-
-Listen = Annotated[str, AfterValidator(_listen)]
-Identity = Annotated[str, AfterValidator(_identity)]
-Network = Annotated[str, AfterValidator(_network)]
-
-
-class Section(BaseModel):
-    """A table of the file: no unknown keys, no conversions between types, unchangeable once read."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class DiameterSection(Section):
@@ -65,10 +35,25 @@ class DiameterSection(Section):
         max_length=16,
         description="1 to 16 of host:port (port 0 = one that is free)",
     )
+    listen_tls: list[Listen] = Field(
+        default_factory=list, max_length=16, description="up to 16 of host:port for TLS (5868 by convention)"
+    )
+    realms: list[Identity] = Field(
+        default_factory=list, max_length=64, description="Destination-Realms served besides `realm`"
+    )
     accept_unknown_peers: bool = Field(
         default=False, description="true (labs only: whoever connects may charge) or false"
     )
     watchdog_s: int = Field(default=30, ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)")
+    reconnect_s: int = Field(default=30, ge=1, le=3600, description="1 to 3600 seconds (Tc, RFC 6733 §2.1)")
+    cer_timeout_s: int = Field(default=10, ge=1, le=60, description="1 to 60 seconds for a connection's CER")
+    max_message_octets: int = Field(default=65_536, ge=4_096, le=2**24 - 4, description="4096 to 16777212 octets")
+    max_avps: int = Field(default=2_000, ge=100, le=100_000, description="100 to 100000 AVPs a message, all levels")
+    max_services: int = Field(default=256, ge=1, le=1_000, description="1 to 1000 MSCC a request")
+    max_connections: int = Field(default=1_024, ge=1, le=100_000, description="1 to 100000 connections a worker")
+    max_connections_per_address: int = Field(
+        default=64, ge=1, le=100_000, description="1 to 100000 connections from one address before their CER"
+    )
     max_in_flight: int = Field(
         default=4096, ge=1, le=100_000, description="1 to 100000 requests a worker works on at once"
     )
@@ -77,16 +62,6 @@ class DiameterSection(Section):
     )
     answer_timeout_ms: int = Field(
         default=3000, ge=100, le=60_000, description="100 to 60000 ms, then 3004 is answered"
-    )
-
-
-class PeerSection(Section):
-    """A network element that may connect."""
-
-    origin_host: Identity = Field(description="the peer's Origin-Host, a domain name")
-    realm: Identity = Field(description="the peer's Origin-Realm, a domain name")
-    addresses: list[Network] = Field(
-        default_factory=list, max_length=64, description="addresses or networks it may come from; empty = any"
     )
 
 
@@ -155,6 +130,11 @@ class Settings(Section):
 
     diameter: DiameterSection = Field(default=DiameterSection(), description="the table [diameter]")
     peer: list[PeerSection] = Field(default_factory=list, max_length=1000, description="tables [[peer]], at most 1000")
+    profile: dict[ProfileName, ProfileSection] = Field(
+        default_factory=dict, max_length=64, description="tables [profile.NAME], at most 64"
+    )
+    tls: TlsSection = Field(default=TlsSection(), description="the table [tls]")
+    charging: ChargingSection = Field(default=ChargingSection(), description="the table [charging]")
     redis: RedisSection = Field(default=RedisSection(), description="the table [redis]")
     ledger: LedgerSection = Field(default=LedgerSection(), description="the table [ledger]")
     api: ApiSection = Field(default=ApiSection(), description="the table [api]")
@@ -171,10 +151,23 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"[[peer]] origin_host occurs twice: {', '.join(twice)}")
+        known = {*BUILT_IN_PROFILES, *self.profile}
+        unknown = sorted({peer.profile for peer in self.peer} - known)
+        if unknown:
+            raise ValueError(f"[[peer]] profile is unknown: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        needs_tls = self.diameter.listen_tls or any(peer.connect and peer.tls == "required" for peer in self.peer)
+        if needs_tls and not self.tls.certificate:
+            raise ValueError("TLS needs the table [tls] with certificate, key and ca")
         if self.diameter.answer_timeout_ms <= self.ledger.timeout_ms:
             raise ValueError("diameter.answer_timeout_ms must be greater than ledger.timeout_ms")
         return self
 
+    def profile_named(self, name: str) -> Profile:
+        return self.profile.get(name, BUILT_IN_PROFILES.get(name, BUILT_IN_PROFILES["standard"])).profile(name)
+
     @property
     def data_dir(self) -> Path:
         return Path(self.server.data_dir)
+
+
+__all__ = ["PeerSection", "Settings", "parse_listen"]

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 import pytest
 from pydantic import BaseModel
 
-from ocs.settings_model import PeerSection, Settings
+from ocs.peer_settings import PeerSection, ProfileSection
+from ocs.settings_model import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -22,7 +23,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 def settings_keys() -> Iterator[str]:
     for section, field in Settings.model_fields.items():
-        kind = PeerSection if section == "peer" else field.annotation
+        kind = {"peer": PeerSection, "profile": ProfileSection}.get(section, field.annotation)
         assert isinstance(kind, type) and issubclass(kind, BaseModel)
         yield from (f"{section}.{key}" for key in kind.model_fields)
 
@@ -44,10 +45,12 @@ def test_operations_explains_every_setting_with_its_default() -> None:
         section, name = key.split(".")
         if section == "peer" or key == "server.workers":
             continue
-        model = typing.cast("type[BaseModel]", Settings.model_fields[section].annotation)
-        default = model.model_fields[name].default
+        found = ProfileSection if section == "profile" else Settings.model_fields[section].annotation
+        model = typing.cast("type[BaseModel]", found)
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        default = "" if default in (None, [], {}) else default
         shown = rows[key].strip().strip("`").replace('"', "'")
-        shown = {"false": "False", "true": "True", "''": ""}.get(shown, shown)
+        shown = {"false": "False", "true": "True", "''": "", "–": ""}.get(shown, shown)
         assert shown == str(default), key
 
 

@@ -129,6 +129,12 @@ class GatewayMetrics(Protocol):
 
     def connection_refused(self, reason: str) -> None: ...
 
+    def request_refused(self, kind: str) -> None:
+        """A request refused before charging; `kind` of `refusals.Kind`."""
+
+    def overload(self, reduction_percent: int) -> None:
+        """What clients are asked to leave away; 0 = no overload."""
+
     def connection_lost(self, reason: str) -> None: ...
 
 
@@ -151,6 +157,12 @@ class NullMetrics:
         pass
 
     def connection_refused(self, reason: str) -> None:
+        pass
+
+    def request_refused(self, kind: str) -> None:
+        pass
+
+    def overload(self, reduction_percent: int) -> None:
         pass
 
     def connection_lost(self, reason: str) -> None:

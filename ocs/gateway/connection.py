@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from ocs.charging.profile import Source
 from ocs.gateway.dispatch import describe
 from ocs.gateway.peers import Peer
 from protocol import commands
@@ -37,6 +36,9 @@ FLUSH_AT = 32
 """Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long turn."""
 PROBE_S = 2.0
 """How long an old connection may take to show that it lives when its peer asks for a new one."""
+RATE = "rate"
+MAX_RATE_PAUSE_S = 5.0
+"""However much a read brought: watchdogs must be answered."""
 LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
 
 
@@ -64,7 +66,7 @@ class Connection(asyncio.Protocol):
         self.in_flight = 0
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Peer:
         """The peer, for the handler of its requests."""
         assert self.peer is not None
         return self.peer
@@ -153,6 +155,16 @@ class Connection(asyncio.Protocol):
         if transport.get_write_buffer_size() > self._config.max_write_buffer_octets:
             self._cut("write_buffer")
 
+    def pause_for(self, seconds: float) -> None:
+        """The peer is faster than it may be: what it sends meanwhile waits in its own buffers."""
+        if RATE not in self._paused:
+            self._pause(RATE)
+            self._gateway.loop.call_later(min(seconds, MAX_RATE_PAUSE_S), self._rate_over)
+
+    def _rate_over(self) -> None:
+        self._resume(RATE)
+        self._work()
+
     def _pause(self, reason: str) -> None:
         if not self._paused and self._transport is not None:
             self._transport.pause_reading()
@@ -170,7 +182,7 @@ class Connection(asyncio.Protocol):
         """Handle what has arrived, up to the cap of requests in flight; the rest waits and the peer is not read."""
         self._work_scheduled = False
         backlog = self._backlog
-        while backlog and self._transport is not None:
+        while backlog and self._transport is not None and RATE not in self._paused:
             if self.in_flight >= self._config.max_in_flight_per_peer:
                 self._pause("in flight")
                 return

@@ -1,7 +1,8 @@
 """From a CCR's frame to its answer: decode, hand to the handler, encode. Callbacks only, no task per request.
 
+Before the handler stand the receive pipeline (decode), the peer's rights (admission) and what the worker takes on (overload).
 Invariant 6: every request gets exactly one answer, or its connection is closed. A handler that replies twice, late or after
-the connection is gone is not heard; one that raises is answered for with 5012; one that is silent, with 3004.
+the connection is gone is not heard; one that raises is answered for with 5012; one that is silent, with 3004 or 3002.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Protocol
 
 from ocs.charging.profile import Source
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
+from ocs.gateway.contexts import context_label
+from ocs.gateway.origin_state import OriginStates
+from ocs.gateway.overload import Overload
+from ocs.gateway.peers import Peer
+from ocs.gateway.refusals import Kind, Refusals
 from protocol.answers import error_answer
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import Header
+from protocol.registry import Limits, Routing
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +32,6 @@ Handler = Callable[[CreditControlRequest, Source, Reply], None]
 """Called once per CCR with the peer it came from; calls the reply exactly once, now or later."""
 
 TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
-CONTEXT_LABELS = {"32251": "data", "32260": "ims", "32276": "cs", "32274": "sms", "32270": "mms"}
-REMEMBERED_CONTEXTS = 1_024
-
-
-@lru_cache(REMEMBERED_CONTEXTS)
-def context_label(service_context_id: str) -> str:
-    """A bounded metrics label: "12.32260@3gpp.org" → "ims"."""
-    return CONTEXT_LABELS.get(service_context_id.partition("@")[0].rpartition(".")[2], "other")
 
 
 def describe(error: BaseException) -> str:
@@ -49,7 +47,10 @@ class Sink(Protocol):
     """What the dispatcher needs of a connection that is open."""
 
     @property
-    def source(self) -> Source: ...
+    def source(self) -> Peer: ...
+
+    def pause_for(self, seconds: float) -> None:
+        """Read no more from the peer for so long."""
 
     def answered(self, frame: bytes) -> bool:
         """Takes the answer to one of its requests; False if the connection is gone."""
@@ -84,7 +85,12 @@ class Dispatcher:
     """One per worker. `expire` must be called about every tenth of the answer timeout."""
 
     def __init__(
-        self, config: GatewayConfig, handler: Handler, metrics: GatewayMetrics, clock: Callable[[], float]
+        self,
+        config: GatewayConfig,
+        handler: Handler,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float],
+        origin_states: OriginStates,
     ) -> None:
         self.clock = clock
         self.in_flight = 0
@@ -92,7 +98,11 @@ class Dispatcher:
         """Set when the worker stops: new sessions are refused, running requests finish."""
         self._origin_host = config.origin_host
         self._realm = config.realm
-        self._max_in_flight = config.max_in_flight
+        self._routing = Routing(config.origin_host, frozenset((config.realm.lower(), *map(str.lower, config.realms))))
+        self._limits = Limits(config.max_avps, config.max_services)
+        self.overload = Overload(config.max_in_flight, clock)
+        self.refusals = Refusals(metrics, clock)
+        self._origin_states = origin_states
         self._timeout_s = config.answer_timeout_ms / 1_000
         self._handler = handler
         self._metrics = metrics
@@ -101,16 +111,15 @@ class Dispatcher:
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
         try:
-            request = decode_ccr(frame, header)
+            request = decode_ccr(frame, header, self._routing, self._limits)
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
             return self.refuse(frame, header, error)
         pending = _Pending(self, sink, frame, header, request)
         self._metrics.request("CCR", pending.type, pending.context)
-        if self.in_flight >= self._max_in_flight:
-            return self._refuse_pending(pending, "too many requests are waiting")
-        if self.draining and pending.type == "I":
-            return self._refuse_pending(pending, "this node is being stopped")
+        refusal = self._refusal(pending, sink)
+        if refusal is not None:
+            return self._refuse_pending(pending, *refusal)
         self.in_flight += 1
         self._metrics.in_flight(1)
         self._waiting.append(pending)
@@ -127,8 +136,33 @@ class Dispatcher:
         self._metrics.answer(command, "", "", error.result_code, 0.0)
         return error_answer(frame, header, error, self._origin_host, self._realm)
 
-    def _refuse_pending(self, pending: _Pending, reason: str) -> bytes:
-        error = DiameterError(ResultCode.TOO_BUSY, reason)
+    def _refusal(self, pending: _Pending, sink: Sink) -> tuple[Kind, DiameterError] | None:
+        request, kind, peer = pending.request, pending.type, sink.source
+        refusal = peer.admission.objection(request)
+        if refusal is not None:
+            return refusal
+        if request.origin_state_id:
+            self._origin_states.seen(request.origin_host, request.origin_state_id)
+        if peer.limited:
+            now = pending.started
+            if pause_s := peer.requests.pause_s(now):
+                sink.pause_for(pause_s)
+            if kind in "IE" and not peer.sessions.take(now):
+                return Kind.RATE, self._busy(request, "too many new sessions")
+        if self.overload.refuses(kind, self.in_flight):
+            return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
+        if self.draining and kind == "I":
+            return Kind.STOPPING, self._busy(request, "this node is being stopped")
+        return None
+
+    @staticmethod
+    def _busy(request: CreditControlRequest, reason: str) -> DiameterError:
+        """3004 is for requests that must come to this server, 3002 sends the others elsewhere (RFC 6733 §7.1.3)."""
+        pinned = request.destination_host is not None
+        return DiameterError(ResultCode.TOO_BUSY if pinned else ResultCode.UNABLE_TO_DELIVER, reason)
+
+    def _refuse_pending(self, pending: _Pending, kind: Kind, error: DiameterError) -> bytes:
+        self.refusals.note(pending.sink.source.label, kind)
         self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
         return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm)
 
@@ -149,6 +183,8 @@ class Dispatcher:
             answer.cc_request_type = request.cc_request_type
             answer.cc_request_number = request.cc_request_number
             answer.proxy_info = request.proxy_info
+            if request.oc_supported_features is not None:
+                answer.oc_supported_features, answer.oc_olr = self.overload.features(), self.overload.report()
             try:
                 return answer.result_code or 0, encode_cca(answer, pending.header, self._origin_host, self._realm)
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
@@ -160,8 +196,10 @@ class Dispatcher:
     def expire(self) -> None:
         """Answer for handlers that have been silent too long. Requests wait in order of arrival, so the oldest come first."""
         waiting, limit = self._waiting, self.clock() - self._timeout_s
+        self.overload.look(self.in_flight)
+        self._metrics.overload(self.overload.reduction_percent)
         while waiting and (waiting[0].done or waiting[0].started <= limit):
             pending = waiting.popleft()
             if not pending.done:
                 logger.warning("a CCR was not handled within %.3f s", self._timeout_s)
-                pending(DiameterError(ResultCode.TOO_BUSY, "the request could not be handled in time"))
+                pending(self._busy(pending.request, "the request could not be handled in time"))

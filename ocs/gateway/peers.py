@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from ocs.charging.profile import Profile
+from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
+from ocs.gateway.overload import TokenBucket
 from protocol.errors import DiameterError, ResultCode
 from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
 
@@ -29,6 +31,17 @@ class Peer:
     state: PeerState = PeerState.CLOSED
     deadline: float | None = None
     connection: Connection | None = None
+    admission: Admission = field(init=False)
+    requests: TokenBucket = field(init=False)
+    sessions: TokenBucket = field(init=False)
+    limited: bool = field(init=False)
+    """Has a rate of its own."""
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.admission = Admission(config, trusted_origin=self.label == UNKNOWN_LABEL)
+        self.requests, self.sessions = TokenBucket(config.max_requests_per_s), TokenBucket(config.max_sessions_per_s)
+        self.limited = bool(config.max_requests_per_s or config.max_sessions_per_s)
 
     @property
     def profile(self) -> Profile:

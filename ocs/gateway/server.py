@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ocs.gateway.config import MAX_PENDING_CONNECTIONS, GatewayConfig, GatewayMetrics
 from ocs.gateway.connection import Connection
 from ocs.gateway.dispatch import Dispatcher, Handler
+from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.peers import PeerTable
 from protocol.capabilities import LocalNode
 from protocol.watchdog import JITTER_S, TWINIT_S
@@ -30,12 +31,14 @@ class Gateway:
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         rng: random.Random,
+        on_origin_state: Callable[[str, int], None] = lambda host, state_id: None,
     ) -> None:
         self.config = config
         self.metrics = metrics
         self.clock = clock
         self.local = LocalNode(config.origin_host, config.realm, config.product_name, config.vendor_id)
-        self.dispatcher = Dispatcher(config, handler, metrics, clock)
+        self.origin_states = OriginStates(on_origin_state)
+        self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states)
         self.peers_table = PeerTable(config, metrics)
         self.loop: asyncio.AbstractEventLoop
         self._rng = rng

@@ -1,0 +1,81 @@
+"""May this peer send this request? Origin, path, service context, subscriber and refunds against its entry in the allow-list.
+
+Stage 21 of the receive pipeline (digest §1.5, §5): 5003 for what it may not do. RFC 6733 §2.9 (path authorisation), §8.8 (Session-Id).
+A direct peer's request costs two comparisons of text.
+"""
+
+from __future__ import annotations
+
+from ocs.charging.subscriber import identities
+from ocs.gateway.config import PeerConfig
+from ocs.gateway.contexts import context_label
+from ocs.gateway.refusals import Kind
+from protocol.credit_control import EVENT_REQUEST, REFUND_ACCOUNT, CreditControlRequest
+from protocol.errors import DiameterError, ResultCode
+
+Refusal = tuple[Kind, DiameterError]
+
+
+class Admission:
+    """The rights of one peer. `trusted_origin`: its requests may name any origin (peers of the laboratory switch)."""
+
+    def __init__(self, config: PeerConfig, *, trusted_origin: bool = False) -> None:
+        self._config = config
+        self._host, self._realm = config.origin_host.lower(), config.realm.lower()
+        self._spelt: tuple[str, str] = config.origin_host, config.realm
+        self._any_origin = trusted_origin
+        self._realms = frozenset((*config.realms, self._realm)) if config.realms else frozenset()
+        restricted = config.subscribers or config.contexts or config.strict_session_id
+        self._more = bool(restricted)
+
+    def objection(self, request: CreditControlRequest) -> Refusal | None:
+        """Why not, None = it may."""
+        refusal = None
+        if (request.origin_host, request.origin_realm) != self._spelt and not self._any_origin:
+            refusal = self._origin(request)
+        if refusal is None and self._more:
+            refusal = self._rights(request)
+        refunds = request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT
+        if refusal is None and refunds and not self._config.refunds:
+            return _refused(Kind.REFUND, "this peer may not give money back")
+        return refusal
+
+    def _origin(self, request: CreditControlRequest) -> Refusal | None:
+        host, realm = request.origin_host.lower(), request.origin_realm.lower()
+        if self._config.relay:
+            return self._relayed(realm, request)
+        if host != self._host:
+            return _refused(Kind.ORIGIN_HOST, "Origin-Host is not this connection's")
+        if self._realm and realm != self._realm:
+            return _refused(Kind.ORIGIN_REALM, "Origin-Realm is not this connection's")
+        return None
+
+    def _relayed(self, realm: str, request: CreditControlRequest) -> Refusal | None:
+        if not self._realms:
+            return None
+        if realm not in self._realms:
+            return _refused(Kind.ORIGIN_REALM, "this relay may not carry requests of this Origin-Realm")
+        for hop in request.route_record:
+            domain = hop.lower().partition(".")[2]
+            if not any(domain == each or domain.endswith("." + each) for each in self._realms):
+                return _refused(Kind.ROUTE, "the request came through a realm that this relay may not use")
+        return None
+
+    def _rights(self, request: CreditControlRequest) -> Refusal | None:
+        config = self._config
+        if config.strict_session_id:
+            named = request.session_id.partition(";")[0]
+            if named.lower() != request.origin_host.lower():
+                return _refused(Kind.SESSION_ID, "the Session-Id does not begin with the Origin-Host")
+        if config.contexts and context_label(request.service_context_id) not in config.contexts:
+            return _refused(Kind.CONTEXT, "this peer may not use this service context")
+        if config.subscribers:
+            for identity in identities(request):
+                ranges = [each for each in config.subscribers if each[0] == identity[0]]
+                if ranges and not identity.startswith(tuple(ranges)):
+                    return _refused(Kind.SUBSCRIBER, "this peer may not charge this subscriber")
+        return None
+
+
+def _refused(kind: Kind, message: str) -> Refusal:
+    return kind, DiameterError(ResultCode.AUTHORIZATION_REJECTED, message)

@@ -1,0 +1,108 @@
+"""What a worker takes on: bounds in flight, rates of a peer, and the overload report of RFC 7683 (DOIC; digest §3.13).
+
+New sessions and one-off requests are refused before updates, terminations never: they bring money in order and free what is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protocol.units import OcOlr, OcSupportedFeatures
+
+NEW_SESSIONS_SHARE = 0.8
+"""Of the requests in flight that a worker takes: above it no new session and no one-off request."""
+BEGINS_AT, ENDS_AT = 0.7, 0.4
+"""Load (requests in flight ÷ their bound) at which clients are asked to reduce, and at which they no longer are."""
+STEP_PERCENT = 10
+"""The reduction asked for changes in such steps, so that not every answer has a new report."""
+MOST_PERCENT = 90
+VALIDITY_S = 30
+"""OC-Validity-Duration: a client forgets a report that is not repeated (RFC 7683 §7.5)."""
+LOSS = 1
+"""OC-Feature-Vector: the loss algorithm, which everybody has."""
+HOST_REPORT = 0
+BURST_S = 1.0
+"""A peer may be so much ahead of its rate."""
+
+
+class TokenBucket:
+    """`rate` a second, a second's worth at once; 0 = no bound."""
+
+    __slots__ = ("_left", "_rate", "_when")
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._left = float(rate) * BURST_S
+        self._when = 0.0
+
+    def _fill(self, now: float) -> None:
+        if self._when:
+            self._left = min(self._left + (now - self._when) * self._rate, self._rate * BURST_S)
+        self._when = now
+
+    def take(self, now: float) -> bool:
+        """One token if there is one."""
+        if not self._rate:
+            return True
+        self._fill(now)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def pause_s(self, now: float) -> float:
+        """Take one token, if need be in advance; how long to wait before the next."""
+        if not self._rate:
+            return 0.0
+        self._fill(now)
+        self._left -= 1
+        return max(-self._left / self._rate, 0.0)
+
+
+class Overload:
+    """One per worker. `look` is called a few times a second; `report` per answer to a client that supports it."""
+
+    def __init__(self, max_in_flight: int, clock: Callable[[], float], first_sequence: int = 1) -> None:
+        self._max = max_in_flight
+        self._max_new = max(-int(-max_in_flight * NEW_SESSIONS_SHARE // 1), 1)
+        self._clock = clock
+        self._sequence = first_sequence
+        self._ended_at = float("-inf")
+        self.reduction_percent = 0
+        """What clients are asked to leave away; 0 = no overload."""
+        self._worst = 0.0
+
+    def refuses(self, request_type: str, in_flight: int) -> bool:
+        """`request_type`: "I", "U", "T" or "E"."""
+        if in_flight < self._max_new:
+            return False
+        self._worst = max(self._worst, in_flight / self._max)
+        if request_type == "T":
+            return False
+        return in_flight >= self._max or request_type != "U"
+
+    def look(self, in_flight: int) -> None:
+        load = max(in_flight / self._max, self._worst)
+        self._worst = 0.0
+        wanted = self.reduction_percent
+        if load >= BEGINS_AT:
+            steps = int((load - ENDS_AT) / (1 - ENDS_AT) * 100 / STEP_PERCENT)
+            wanted = min(max(steps, 1) * STEP_PERCENT, MOST_PERCENT)
+        elif load < ENDS_AT:
+            wanted = max(wanted - STEP_PERCENT, 0)  # ramped down
+        if wanted != self.reduction_percent:
+            self._sequence += 1
+            if wanted == 0:
+                self._ended_at = self._clock()
+            self.reduction_percent = wanted
+
+    def features(self) -> OcSupportedFeatures:
+        return OcSupportedFeatures(LOSS)
+
+    def report(self) -> OcOlr | None:
+        """While overload lasts; for a while after it, that it is over (OC-Validity-Duration 0)."""
+        if self.reduction_percent:
+            return OcOlr(self._sequence, HOST_REPORT, self.reduction_percent, VALIDITY_S)
+        if self._clock() - self._ended_at < VALIDITY_S:
+            return OcOlr(self._sequence, HOST_REPORT, 0, 0)
+        return None

@@ -1,0 +1,241 @@
+"""The settings' part that says who may connect and how each is answered: [tls], [[peer]], [profile.NAME] and [charging]."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from ocs.charging.policy import ChargingPolicy
+from ocs.charging.profile import Filters, FinalUnit, Profile
+from ocs.gateway.config import PeerConfig, TlsConfig
+from ocs.settings_base import Identity, Network, Section, parse_listen
+
+SUBSCRIBERS = re.compile(r"(imsi:)?\d{1,15}")
+Action = Literal["terminate", "redirect", "restrict"]
+ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+ADDRESS_TYPES = {"ipv4": 0, "ipv6": 1, "url": 2, "sip": 3}
+"""Redirect-Address-Type (RFC 8506 §8.38)."""
+FAILURE_HANDLING = {"terminate": 0, "continue": 1, "retry_and_terminate": 2}
+DEBITING_FAILURE_HANDLING = {"terminate_or_buffer": 0, "continue": 1}
+
+
+def _address(text: str) -> str:
+    if text:
+        _, port = parse_listen(text)
+        if not port:
+            raise ValueError("needs a port")
+    return text
+
+
+def _subscriber_range(text: str) -> str:
+    if not SUBSCRIBERS.fullmatch(text):
+        raise ValueError("is no beginning of a number")
+    return text
+
+
+class TlsSection(Section):
+    """Our certificate, and whose we believe (RFC 6733 §13). Read again when the files change and at SIGHUP."""
+
+    certificate: str = Field(default="", description="our certificate and its chain, a PEM file")
+    key: str = Field(default="", description="our private key, a PEM file")
+    ca: str = Field(default="", description="certificates of those who sign our peers', a PEM file")
+    crl: str = Field(default="", description='certificate revocation list, a PEM file; "" = none is checked')
+
+    def config(self) -> TlsConfig | None:
+        return TlsConfig(self.certificate, self.key, self.ca, self.crl) if self.certificate else None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        named = [self.certificate, self.key, self.ca]
+        if any(named) and not all(named):
+            raise ValueError("certificate, key and ca are needed together")
+        for name in (*named, self.crl):
+            if name and not Path(name).is_file():
+                raise ValueError(f"there is no file {name}")
+        return self
+
+
+class PeerSection(Section):
+    """A network element or agent that may connect."""
+
+    origin_host: Identity = Field(description="the peer's Origin-Host, a domain name")
+    realm: Identity = Field(description="the peer's Origin-Realm, a domain name")
+    addresses: list[Network] = Field(
+        default_factory=list, max_length=64, description="addresses or networks it may come from; empty = any"
+    )
+    kind: Literal["client", "relay"] = Field(
+        default="client", description='"client" (sends its own requests only) or "relay" (an agent)'
+    )
+    realms: list[Identity] = Field(
+        default_factory=list, max_length=256, description="of a relay: Origin-Realms it may carry; empty = any"
+    )
+    tls: Literal["required", "forbidden", "either"] | None = Field(
+        default=None, description='"required", "forbidden" or "either"; absent = required unless it comes by loopback'
+    )
+    connect: Annotated[str, AfterValidator(_address)] = Field(
+        default="", description='host:port we connect to; "" = the peer connects to us'
+    )
+    subscribers: list[Annotated[str, AfterValidator(_subscriber_range)]] = Field(
+        default_factory=list,
+        max_length=256,
+        description='beginnings of numbers it may charge, "386…" or "imsi:29340…"; empty = any',
+    )
+    refunds: bool = Field(default=False, description="true (it may give money back) or false")
+    contexts: list[Literal["data", "ims", "cs", "sms", "mms"]] = Field(
+        default_factory=list, description='"data", "ims", "cs", "sms", "mms"; empty = any'
+    )
+    failover_group: str = Field(
+        default="", max_length=64, description="peers of one group may go on with each other's sessions"
+    )
+    strict_session_id: bool = Field(
+        default=False, description="true (a Session-Id must begin with the Origin-Host) or false"
+    )
+    max_requests_per_s: int = Field(
+        default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000; above it we read more slowly"
+    )
+    max_sessions_per_s: int = Field(
+        default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000 new sessions; above it they are refused"
+    )
+    profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
+
+    def config(self, profile: Profile) -> PeerConfig:
+        tls = {"required": True, "forbidden": False, "either": None}[self.tls or self._default_tls()]
+        return PeerConfig(
+            origin_host=self.origin_host,
+            realm=self.realm,
+            addresses=tuple(self.addresses),
+            relay=self.kind == "relay",
+            realms=tuple(realm.lower() for realm in self.realms),
+            tls=tls,
+            connect=self.connect,
+            subscribers=tuple(
+                "i" + each.removeprefix("imsi:") if each.startswith("imsi:") else "m" + each
+                for each in self.subscribers
+            ),
+            refunds=self.refunds,
+            contexts=tuple(self.contexts),
+            failover_group=self.failover_group,
+            strict_session_id=self.strict_session_id,
+            max_requests_per_s=self.max_requests_per_s,
+            max_sessions_per_s=self.max_sessions_per_s,
+            profile=profile,
+        )
+
+    def _default_tls(self) -> str:
+        """Plain TCP only where the configuration says so, or where nobody can listen."""
+        networks = [ipaddress.ip_network(each) for each in self.addresses]
+        return "either" if networks and all(network.is_loopback for network in networks) else "required"
+
+
+class ProfileSection(Section):
+    """How peers of this kind are answered (docs/OPERATIONS.md)."""
+
+    final_unit: Action = Field(default="terminate", description='"terminate", "redirect" or "restrict"')
+    final_unit_of: dict[str, Action] = Field(
+        default_factory=dict, max_length=32, description="by service of the catalogue, where it differs"
+    )
+    redirect_address: str = Field(default="", max_length=1024, description="where a redirected subscriber lands")
+    redirect_address_type: Literal["ipv4", "ipv6", "url", "sip"] = Field(
+        default="url", description='"ipv4", "ipv6", "url" or "sip"'
+    )
+    filters: Literal["none", "rules", "filter_id"] = Field(
+        default="none", description='"none", "rules" or "filter_id": what a restricted service may reach'
+    )
+    filter_rules: list[Annotated[str, StringConstraints(pattern=r"^(permit|deny) (in|out) [ -~]{1,500}$")]] = Field(
+        default_factory=list, max_length=32, description="IPFilterRules (RFC 6733 §4.3.1)"
+    )
+    filter_ids: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] = Field(
+        default_factory=list, max_length=32, description="names of filters in the gateway"
+    )
+    restricted_validity_s: int = Field(default=300, ge=10, le=86_400, description="10 to 86400 seconds")
+    restricted_again: bool = Field(default=True, description="true (restrict anew) or false (then 4012)")
+    qos_final_unit: bool = Field(default=False, description="true or false")
+    tariff_change: bool = Field(default=True, description="true or false (a grant ends where the price changes)")
+    triggers: bool = Field(default=True, description="true or false")
+    cost_information: bool = Field(default=False, description="true or false")
+    remaining_balance: bool = Field(default=False, description="true or false")
+    low_balance_indication: bool = Field(default=False, description="true or false")
+    session_failover: bool | None = Field(default=None, description="true, false; absent = not sent")
+    failure_handling: Literal["terminate", "continue", "retry_and_terminate"] | None = Field(
+        default=None, description='"terminate", "continue", "retry_and_terminate"; absent = not sent'
+    )
+    direct_debiting_failure_handling: Literal["terminate_or_buffer", "continue"] | None = Field(
+        default=None, description='"terminate_or_buffer", "continue"; absent = not sent'
+    )
+    announcement: int | None = Field(default=None, ge=0, le=2**32 - 1, description="0 to 2^32-1; absent = none")
+    announcement_before_s: int = Field(default=30, ge=0, le=600, description="0 to 600 seconds")
+    pools: bool = Field(default=False, description="true or false")
+    reauthorize: bool = Field(default=True, description="true or false (no RAR and ASR)")
+    forwarding_role: bool = Field(default=True, description="true or false (Role-Of-Node 2 is a proxy)")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if "redirect" in (self.final_unit, *self.final_unit_of.values()) and not self.redirect_address:
+            raise ValueError("redirect needs a redirect_address")
+        if self.redirect_address and self.redirect_address_type in ("ipv4", "ipv6"):
+            version = ipaddress.ip_address(self.redirect_address).version
+            if version != int(self.redirect_address_type[-1]):
+                raise ValueError("redirect_address is of another type")
+        if self.filters == "rules" and not self.filter_rules:
+            raise ValueError('filters = "rules" needs filter_rules')
+        if self.filters == "filter_id" and not self.filter_ids:
+            raise ValueError('filters = "filter_id" needs filter_ids')
+        return self
+
+    def profile(self, name: str) -> Profile:
+        handling, debiting = self.failure_handling, self.direct_debiting_failure_handling
+        return Profile(
+            name=name,
+            final_unit=FinalUnit(self.final_unit),
+            final_unit_of=MappingProxyType({name: FinalUnit(each) for name, each in self.final_unit_of.items()}),
+            redirect_address=self.redirect_address,
+            redirect_address_type=ADDRESS_TYPES[self.redirect_address_type],
+            filters=Filters(self.filters),
+            filter_rules=tuple(self.filter_rules),
+            filter_ids=tuple(self.filter_ids),
+            restricted_validity_s=self.restricted_validity_s,
+            restricted_again=self.restricted_again,
+            qos_final_unit=self.qos_final_unit,
+            tariff_change=self.tariff_change,
+            triggers=self.triggers,
+            cost_information=self.cost_information,
+            remaining_balance=self.remaining_balance,
+            low_balance_indication=self.low_balance_indication,
+            session_failover=None if self.session_failover is None else int(self.session_failover),
+            failure_handling=None if handling is None else FAILURE_HANDLING[handling],
+            direct_debiting_failure_handling=None if debiting is None else DEBITING_FAILURE_HANDLING[debiting],
+            announcement=self.announcement,
+            announcement_before_s=self.announcement_before_s,
+            pools=self.pools,
+            reauthorize=self.reauthorize,
+            forwarding_role=self.forwarding_role,
+        )
+
+
+BUILT_IN_PROFILES = {
+    "standard": ProfileSection(),
+    "pgw": ProfileSection(),
+    "scscf": ProfileSection(triggers=False, tariff_change=False, cost_information=True),
+    "smsc": ProfileSection(triggers=False, tariff_change=False),
+}
+"""Used when no [profile.NAME] of the name stands in the file."""
+
+
+class ChargingSection(Section):
+    """Charging as a whole, whatever the peer."""
+
+    low_balance_eur_cent: int = Field(default=100, ge=0, le=20_000, description="0 to 20000 cents (HOT-ACC-8: 100)")
+    event_time_window_s: int = Field(default=300, ge=0, le=86_400, description="0 to 86400 seconds")
+    max_mbit_per_s: int = Field(default=10_000, ge=1, le=1_000_000, description="1 to 1000000 Mbit/s")
+
+    def policy(self) -> ChargingPolicy:
+        return ChargingPolicy(
+            low_balance_micro_eur=self.low_balance_eur_cent * 10_000,
+            event_time_window_s=self.event_time_window_s,
+            max_octets_per_s=self.max_mbit_per_s * 125_000,
+        )

@@ -1,0 +1,49 @@
+"""What the sections of the settings have in common: texts that are checked, and a table that takes nothing it does not know."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})*")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """("127.0.0.1", 3868) of "127.0.0.1:3868"; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise ValueError("is not host:port")
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        raise ValueError("an IPv6 address must stand in brackets")
+    return host.strip("[]"), int(port)
+
+
+def _listen(text: str) -> str:
+    parse_listen(text)
+    return text
+
+
+def _identity(text: str) -> str:
+    """DiameterIdentity (RFC 6733 §4.3.1): a fully qualified domain name."""
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError("is not a domain name")
+    return text
+
+
+def _network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+Identity = Annotated[str, AfterValidator(_identity)]
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class Section(BaseModel):
+    """A table of the file: no unknown keys, no conversions between types, unchangeable once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

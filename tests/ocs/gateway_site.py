@@ -1,0 +1,174 @@
+"""A gateway on loopback and raw-socket peers, for the tests of everything that stands before charging."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from ocs.charging.profile import Source
+from ocs.gateway.config import GatewayConfig, NullMetrics, PeerConfig
+from ocs.gateway.dispatch import Reply
+from ocs.gateway.server import Gateway
+from protocol import commands
+from protocol.avp import FAMILY_IPV4, Address, walk
+from protocol.credit_control import (
+    CreditControlRequest,
+    MultipleServicesCreditControl,
+    encode_ccr,
+)
+from protocol.frame import FrameReader
+from protocol.header import HEADER_OCTETS, Header, parse_header
+
+HOST, REALM = "ocs.example.org", "example.org"
+PATIENCE_S = 5.0
+
+
+class Metrics(NullMetrics):
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self.requests_refused: list[str] = []
+        self.lost: list[str] = []
+        self.codes: list[int] = []
+        self.dropped = 0
+        self.running = 0
+
+    def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
+        self.codes.append(result_code)
+
+    def dropped_answer(self) -> None:
+        self.dropped += 1
+
+    def in_flight(self, delta: int) -> None:
+        self.running += delta
+
+    def connection_refused(self, reason: str) -> None:
+        self.refused.append(reason)
+
+    def request_refused(self, kind: str) -> None:
+        self.requests_refused.append(kind)
+
+    def overload(self, reduction_percent: int) -> None:
+        pass
+
+    def connection_lost(self, reason: str) -> None:
+        self.lost.append(reason)
+
+
+class Client:
+    """A raw-socket peer."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.frames = FrameReader()
+        self.arrived: list[bytes] = []
+
+    def send(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(frames))
+
+    async def read(self) -> tuple[Header, bytes]:
+        while not self.arrived:
+            data = await asyncio.wait_for(self.reader.read(65_536), PATIENCE_S)
+            if not data:
+                raise EOFError
+            self.arrived += self.frames.feed(data)
+        frame = self.arrived.pop(0)
+        return parse_header(frame), frame
+
+    async def ended(self) -> bool:
+        try:
+            header, _ = await self.read()
+        except (EOFError, ConnectionError):
+            return True
+        raise AssertionError(f"unexpected {header}")
+
+    async def open(self, name: str = "pgw.example.org", **changes: object) -> int:
+        self.send(cer(name, **changes))
+        return code_of((await self.read())[1])
+
+
+def cer(name: str = "pgw.example.org", **changes: object) -> bytes:
+    message = commands.CapabilitiesExchangeRequest(
+        name, REALM, [Address(FAMILY_IPV4, "127.0.0.1")], 0, "test", auth_application_id=[4]
+    )
+    for key, value in changes.items():
+        setattr(message, key, value)
+    return commands.encode(message, hop_by_hop=1, end_to_end=1)
+
+
+def ccr(
+    number: int = 0, type: int = 1, session: str = "pgw.example.org;1;1", host: str = "pgw.example.org", **more: object
+) -> bytes:
+    request = CreditControlRequest(session, host, REALM, REALM, 4, "32251@3gpp.org", type, number)
+    request.multiple_services_credit_control.append(MultipleServicesCreditControl(rating_group=100))
+    if type == 4:
+        request.requested_action = 0
+    for key, value in more.items():
+        setattr(request, key, value)
+    return encode_ccr(request, hop_by_hop=1_000 + number, end_to_end=2_000 + number)
+
+
+def code_of(frame: bytes) -> int:
+    for avp in walk(frame, HEADER_OCTETS, len(frame)):
+        if avp.code == 268:
+            return int.from_bytes(frame[avp.payload : avp.stop], "big")
+    raise AssertionError("no Result-Code")
+
+
+def at_once(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+    reply(request.answer(2001))
+
+
+class Site:
+    """A gateway with its clients; everything is stopped by the fixture."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.gateways: list[Gateway] = []
+        self.clients: list[Client] = []
+
+    async def gateway(
+        self, handler: Callable[[CreditControlRequest, Source, Reply], None] = at_once, **changes: object
+    ) -> Gateway:
+        settings: dict[str, object] = {
+            "origin_host": HOST,
+            "realm": REALM,
+            "listen": (("127.0.0.1", 0),),
+            "peers": (PeerConfig("pgw.example.org"), PeerConfig("b.example.org", REALM, ("127.0.0.0/8",))),
+            "watchdog_s": 0.0,
+        }
+        gateway = Gateway(
+            GatewayConfig(**{**settings, **changes}),  # type: ignore[arg-type]
+            handler,
+            self.metrics,
+            time.monotonic,
+            random.Random(7),
+        )
+        await gateway.start()
+        self.gateways.append(gateway)
+        return gateway
+
+    async def client(self) -> Client:
+        client = Client(*await asyncio.open_connection(*self.gateways[-1].listening[0]))
+        self.clients.append(client)
+        return client
+
+    async def opened(self) -> Client:
+        client = await self.client()
+        assert await client.open() == 2001
+        return client
+
+    async def close(self) -> None:
+        for client in self.clients:
+            client.writer.close()
+        for gateway in self.gateways:
+            await gateway.stop(0.2)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async def poll() -> None:
+        while not condition():  # noqa: ASYNC110 - what is waited for is on the other side of a socket
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(poll(), PATIENCE_S)
