@@ -103,6 +103,10 @@ class ChildProcess:
             if not self._keeper.cancelled():
                 raise
 
+    def reload(self) -> None:
+        if self.ready.is_set():
+            self._signal(signal.SIGHUP)
+
     def kill(self) -> None:
         self._stopping = True
         self._signal(signal.SIGKILL)

@@ -57,12 +57,14 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT. StartError: it cannot start, and nothing runs."""
         with self._locked_folder(), _reserved_ports(self._settings) as diameter:
             self._snapshots.clear()
+            self._clear_peer_locks()
             api = HttpApi(self._health, self._expose)
             try:
                 addresses = await self._listen(api)
                 url = self._start_redis()
                 for number in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(number, self._asked_to_end)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked_to_reload)
                 self._start_children(url, diameter)
                 self._describe(diameter, *addresses)
                 await self._serve(diameter, *addresses)
@@ -88,6 +90,12 @@ class Supervisor:
                     f"server.data_dir = {str(folder)!r}: another ocs server uses it; end that one or name another folder"
                 ) from None
             yield
+
+    def _clear_peer_locks(self) -> None:
+        """Files that workers of an earlier run have left: nobody holds them."""
+        for pattern in ("*.lock", "*.sock"):
+            for path in self._paths.peers.glob(pattern):
+                path.unlink(missing_ok=True)
 
     async def _listen(self, api: HttpApi) -> tuple[str, str]:
         wanted = parse_listen(self._settings.api.listen), parse_listen(self._settings.metrics.listen)
@@ -205,6 +213,11 @@ class Supervisor:
         else:
             log.info("ending: no new requests, answers under way are finished")
             self._stopping.set()
+
+    def _asked_to_reload(self) -> None:
+        """SIGHUP: workers read the certificates anew."""
+        for worker in self._workers:
+            worker.reload()
 
     def _children(self) -> list[ChildProcess]:
         return [*self._workers, *([self._housekeeper] if self._housekeeper is not None else [])]

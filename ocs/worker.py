@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 from collections.abc import Awaitable
 
 from ocs.charging.service import ChargingService
@@ -44,15 +45,24 @@ async def work(child: Child) -> None:
         if ledger is None:
             return
         background = Background()
-        service = ChargingService(child.catalogue, ledger, child.metrics, child.world.clock, background.spawn)
+        service = ChargingService(
+            child.catalogue,
+            ledger,
+            child.metrics,
+            child.world.clock,
+            background.spawn,
+            child.settings.charging.policy(),
+        )
         gateway = Gateway(
             gateway_config(child.settings),
             service.handle,
             child.metrics,
             child.world.monotonic,
             child.world.rng,
+            unix_clock=child.world.clock,
         )
         await gateway.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
         _calm_collector()
         child.tell_ready()
         await child.stopping.wait()

@@ -8,17 +8,22 @@ above which the peer is cut off.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from ocs.gateway.dispatch import describe
+from ocs.gateway.initiator import AWAY_FACTOR
+from ocs.gateway.outstanding import Asked, Done, Outstanding
 from ocs.gateway.peers import Peer
+from ocs.gateway.tls import PeerCertificate
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
-from protocol.capabilities import check_cer, make_cea, refusal
+from protocol.capabilities import check_cea, check_cer, make_cea, make_cer, make_dwa, make_dwr, refusal
+from protocol.compiler import Fault
 from protocol.errors import DiameterError, ResultCode
 from protocol.frame import FrameReader
 from protocol.header import HEADER_OCTETS, Header, parse_header
@@ -39,13 +44,32 @@ PROBE_S = 2.0
 RATE = "rate"
 MAX_RATE_PAUSE_S = 5.0
 """However much a read brought: watchdogs must be answered."""
+PARTIAL_MESSAGE_S = 10.0
+"""How long the rest of a message may take: who sends an octet now and then holds a buffer and no more."""
 LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
+SECURITY = {int(ResultCode.NO_COMMON_SECURITY): "no_common_security"}
+OBJECTIONS = {
+    int(ResultCode.NO_COMMON_APPLICATION): "no_common_application",
+    int(ResultCode.NO_COMMON_SECURITY): "no_common_security",
+}
+INITIATED = {
+    PeerEvent.R_PEER_DISC: PeerEvent.I_PEER_DISC,
+    PeerEvent.R_RCV_DPR: PeerEvent.I_RCV_DPR,
+    PeerEvent.R_RCV_DPA: PeerEvent.I_RCV_DPA,
+}
+"""The same event on a connection that we have made."""
+ENDS = (PeerEvent.R_PEER_DISC, PeerEvent.I_PEER_DISC, PeerEvent.I_RCV_NON_CEA)
+
+
+def _already_connected() -> DiameterError:
+    reason = "this peer is already connected; the old connection is being probed"
+    return DiameterError(ResultCode.UNABLE_TO_COMPLY, reason, close=True)
 
 
 class Connection(asyncio.Protocol):
-    """Open after its CER was accepted; until then `peer` is None."""
+    """Open after its capabilities exchange; until then `peer` is None. `calling`: the peer that we call, None if it has called us."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, calling: Peer | None = None) -> None:
         self._gateway = gateway
         self._config = gateway.config
         self._reader = FrameReader(gateway.config.max_message_octets)
@@ -61,7 +85,11 @@ class Connection(asyncio.Protocol):
         self._probing = False
         self._closing_reason = "closed_by_peer"
         self._dpa_received = False
-        self._address = ""
+        self._calling = calling
+        self._certificate: PeerCertificate | None = None
+        self._outstanding = Outstanding()
+        self._partial_since: float | None = None
+        self.address = ""
         self.peer: Peer | None = None
         self.in_flight = 0
 
@@ -76,13 +104,19 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
-        self._address = str(name[0]) if isinstance(name, tuple) and name else ""
+        self.address = str(name[0]) if isinstance(name, tuple) and name else ""
+        if transport.get_extra_info("sslcontext") is not None:
+            self._certificate = PeerCertificate(transport)
         if not self._gateway.enter(self):
             transport.abort()
             return
-        # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle.
-        transport.set_write_buffer_limits(high=0)
+        if self._certificate is None:
+            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle. (With TLS a
+            # mark of 0 would count as always exceeded.)
+            transport.set_write_buffer_limits(high=0)
         self._arm(self._config.cer_timeout_s, self._cer_timeout)
+        if self._calling is not None:
+            self._call(self._calling)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
@@ -92,6 +126,10 @@ class Connection(asyncio.Protocol):
             frames = self._reader.feed(data)
         except DiameterError as fault:
             frames, error = self._reader.rescued, fault
+        if not self._reader.pending_octets:
+            self._partial_since = None
+        elif frames or self._partial_since is None:
+            self._partial_since = self._gateway.clock()
         if frames and self.peer is not None:
             self._watch_event(self._liveness(frames))
         self._backlog.extend(frames)
@@ -106,12 +144,18 @@ class Connection(asyncio.Protocol):
         self._out.clear()
         gateway, peer = self._gateway, self.peer
         gateway.leave(self)
+        self._outstanding.give_up()
         if peer is not None and peer.connection is self:
             if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
                 self._closing_reason = "dpr"
-            gateway.peers_table.step(peer, PeerEvent.R_PEER_DISC, gateway.clock())
+            self._step(peer, PeerEvent.R_PEER_DISC)
             gateway.metrics.connection_lost(self._closing_reason)
             logger.info("peer %s: connection lost (%s)", peer.origin_host, self._closing_reason)
+        elif self._calling is not None and self._calling.calling is self:
+            self._calling.calling = None
+            self._step(self._calling, PeerEvent.I_PEER_DISC)
+        else:
+            gateway.gone_before_open(self)
 
     def pause_writing(self) -> None:
         self._pause("unread answers")
@@ -199,7 +243,7 @@ class Connection(asyncio.Protocol):
         if self.peer is None:
             self._before_open(frame, header)
         elif not header.flags & 0x80:
-            self._answer(header)
+            self._answer(frame, header)
         elif code == 272:
             self.in_flight += 1
             answer = self._gateway.dispatcher.request(self, frame, header)
@@ -219,17 +263,25 @@ class Connection(asyncio.Protocol):
             return error
         return DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not served in this application")
 
-    def _answer(self, header: Header) -> None:
+    def _answer(self, frame: bytes, header: Header) -> None:
         """Answers to what we asked; anything else is dropped (RFC 6733 §6.2.1)."""
-        if header.command_code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
+        if header.command_code == commands.DEVICE_WATCHDOG:
+            self._origin_state_of_dwa(frame, header)
+        elif header.command_code in (commands.RE_AUTH, commands.ABORT_SESSION):
+            if not self._outstanding.answer(frame, header):
+                self._gateway.metrics.dropped_answer()
+        elif header.command_code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
             self._finish_stop(answered=True)
 
     # --- opening
 
     def _before_open(self, frame: bytes, header: Header) -> None:
         """RFC 6733 §5.6.1: before its CER a peer is unknown; anything else is discarded with the connection."""
+        if self._calling is not None:
+            self._called(frame, header, self._calling)
+            return
         metrics = self._gateway.metrics
-        if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request:
+        if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request or self._waits:
             metrics.connection_refused("not_a_cer")
             self._cut("bad_stream")
             return
@@ -237,50 +289,156 @@ class Connection(asyncio.Protocol):
         try:
             request: commands.CapabilitiesExchangeRequest = decode_request(frame, header)
         except DiameterError as error:
-            self._refuse(frame, header, error, "bad_cer")
+            self._refuse(header, error, "bad_cer")
             return
         gateway = self._gateway
-        error_found = gateway.peers_table.admit(request.origin_host, request.origin_realm, self._address)
+        error_found = gateway.peers_table.admit(request.origin_host, request.origin_realm, self.address)
+        if error_found is None:
+            error_found = self._security(request.origin_host)
         if error_found is not None:
-            self._refuse(frame, header, error_found, "unknown_peer")
+            self._refuse(header, error_found, SECURITY.get(error_found.result_code, "unknown_peer"))
             return
         error_found = check_cer(request, gateway.local)
         if error_found is not None:
-            no_common = error_found.result_code == ResultCode.NO_COMMON_APPLICATION
-            self._refuse(frame, header, error_found, "no_common_application" if no_common else "bad_cer")
+            self._refuse(header, error_found, OBJECTIONS.get(error_found.result_code, "bad_cer"))
             return
         peer = gateway.peers_table.get(request.origin_host)
-        actions = gateway.peers_table.step(peer, PeerEvent.R_CONN_CER, gateway.clock())
+        if not gateway.locks.hold(peer.origin_host):
+            gateway.locks.ask_to_probe(peer.origin_host)
+            self._refuse(header, _already_connected(), "duplicate")
+            return
+        actions = self._step(peer, PeerEvent.R_CONN_CER)
         if PeerAction.R_REJECT in actions:
             if peer.connection is not None:
                 peer.connection.probe()
-            reason = "this peer is already connected; the old connection is being probed"
-            self._refuse(frame, header, DiameterError(ResultCode.UNABLE_TO_COMPLY, reason, close=True), "duplicate")
+            self._refuse(header, _already_connected(), "duplicate")
             return
-        self._open(peer, header)
+        if not peer.config.relay:
+            gateway.origin_states.seen(request.origin_host, request.origin_state_id)
+        if PeerAction.R_SND_CEA in actions:
+            self.accept(peer, header)
+            return
+        # We are calling this peer ourselves: one of the two connections will be the one (§5.6.4).
+        peer.waiting = self, header
+        if PeerAction.ELECT in actions:
+            gateway.elect(peer)
 
-    def _open(self, peer: Peer, header: Header) -> None:
+    @property
+    def _waits(self) -> bool:
+        """Its CER was taken, and the election is still to come."""
+        return any(peer.waiting is not None and peer.waiting[0] is self for peer in self._gateway.peers_table.all())
+
+    def _security(self, origin_host: str) -> DiameterError | None:
+        """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
+        config = self._gateway.peers_table.get(origin_host).config
+        if self._certificate is None:
+            if config.tls:
+                return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come with TLS", close=True)
+            return None
+        if config.tls is False:
+            return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come without TLS", close=True)
+        if not self._certificate.is_of(origin_host):
+            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
+        return None
+
+    def _call(self, peer: Peer) -> None:
+        """Our connection is up: say who we are."""
         gateway = self._gateway
+        peer.calling = self
+        actions = self._step(peer, PeerEvent.I_RCV_CONN_ACK)
+        if PeerAction.I_SND_CER not in actions:
+            self._cut("closed_by_peer")  # the peer was faster: its connection is open
+            return
+        hop, end = gateway.identifiers()
+        cer = make_cer(gateway.local, self._local_addresses())
+        self._send(commands.encode(cer, hop_by_hop=hop, end_to_end=end))
+        if PeerAction.ELECT in actions:
+            gateway.elect(peer)
+
+    def _called(self, frame: bytes, header: Header, peer: Peer) -> None:
+        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA)."""
+        objection: DiameterError | None
+        try:
+            answer = commands.decode_answer(commands.CapabilitiesExchangeAnswer, frame, header)
+            if isinstance(answer, commands.ErrorMessage):
+                objection = DiameterError(answer.code, f"the peer refused our CER with {answer.code}", close=True)
+            else:
+                objection = check_cea(answer, self._gateway.local, peer.origin_host)
+        except Fault:
+            objection = DiameterError(ResultCode.UNABLE_TO_COMPLY, "the peer did not answer our CER", close=True)
+        if objection is None and self._certificate is not None and not self._certificate.is_of(peer.origin_host):
+            objection = DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not the peer's", close=True)
+        if objection is not None:
+            logger.warning("peer %s: our connection is of no use: %s", peer.origin_host, objection.message)
+            self._step(peer, PeerEvent.I_RCV_NON_CEA)
+            self._cut("bad_stream")
+            return
+        actions = self._step(peer, PeerEvent.I_RCV_CEA)
+        if peer.state is not PeerState.I_OPEN:
+            self._cut("error")
+            return
+        peer.calling = None
+        if not isinstance(answer, commands.ErrorMessage) and not peer.config.relay:
+            self._gateway.origin_states.seen(peer.origin_host, answer.origin_state_id)
+        self._opened(peer)
+        self._gateway.act(peer, actions)
+
+    def accept(self, peer: Peer, header: Header) -> None:
+        """Open with the CEA that the peer waits for."""
+        self._opened(peer)
+        cea = make_cea(self._gateway.local, self._local_addresses(), ResultCode.SUCCESS)
+        self._send(commands.encode_answer(cea, header))
+        self._gateway.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
+
+    def _opened(self, peer: Peer) -> None:
         self.peer = peer
         peer.connection = self
-        gateway.opened(self)
-        cea = make_cea(gateway.local, self._local_addresses(), ResultCode.SUCCESS)
-        self._send(commands.encode_answer(cea, header))
-        gateway.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
+        self._gateway.opened(self)
         self._disarm()
         self._watch_event(WatchEvent.CONNECTION_UP)
-        logger.info("peer %s: open from %s", peer.origin_host, self._address)
+        how = "TLS" if self._certificate is not None else "TCP"
+        logger.info(
+            "peer %s: open %s %s over %s", peer.origin_host, "to" if self._calling else "from", self.address, how
+        )
+
+    def _step(self, peer: Peer, event: PeerEvent) -> tuple[PeerAction, ...]:
+        """Our events are named as those of the peer's connection (R); on one that we have made they are the I ones."""
+        if self._calling is not None:
+            event = INITIATED.get(event, event)
+        actions = self._gateway.peers_table.step(peer, event, self._gateway.clock())
+        if event in ENDS:
+            self._gateway.act(peer, actions)
+        return actions
+
+    def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
+        """Send a request of ours; False if too many are unanswered."""
+        if self._transport is None or self._outstanding.full:
+            return False
+        gateway = self._gateway
+        hop, end = gateway.identifiers()
+        self._outstanding.add(request, hop, done, gateway.clock() + timeout_s)
+        self._send(commands.encode(request, hop_by_hop=hop, end_to_end=end, application_id=4))
+        return True
+
+    def look(self, now: float, unix_s: float) -> None:
+        """A few times a second: what has taken too long."""
+        self._outstanding.expire(now)
+        if self._partial_since is not None and now - self._partial_since > PARTIAL_MESSAGE_S and not self._paused:
+            self._cut("partial_message")
+        elif self._certificate is not None and unix_s >= self._certificate.expires_at and self.peer is not None:
+            logger.warning("peer %s: its certificate has expired", self.peer.origin_host)
+            self.stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
 
     def _local_addresses(self) -> list[Address]:
         assert self._transport is not None
         host = str(self._transport.get_extra_info("sockname")[0]).partition("%")[0]
         return [Address(FAMILY_IPV6 if ":" in host else FAMILY_IPV4, host)]
 
-    def _refuse(self, frame: bytes, header: Header, error: DiameterError, reason: str) -> None:
+    def _refuse(self, header: Header, error: DiameterError, reason: str) -> None:
         """An error CEA, then the connection ends."""
         gateway = self._gateway
         gateway.metrics.connection_refused(reason)
-        logger.warning("connection from %s refused: %s", self._address, error.message)
+        gateway.say_refused(self.address, reason, error.message)
         gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
         self._send(refusal(header, gateway.local, self._local_addresses(), error))
         self._end()
@@ -291,7 +449,7 @@ class Connection(asyncio.Protocol):
         gateway, label = self._gateway, LABELS[header.command_code]
         gateway.metrics.request(label, "", "")
         try:
-            decode_request(frame, header)
+            request = decode_request(frame, header)
         except DiameterError as error:
             self._send_error(frame, header, error, label)
             return
@@ -302,13 +460,18 @@ class Connection(asyncio.Protocol):
             self._closing_reason = "error"
             self._end()
             return
-        success, host, realm = int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
         answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
         if header.command_code == commands.DEVICE_WATCHDOG:
-            answer = commands.DeviceWatchdogAnswer(success, host, realm)
+            answer = make_dwa(gateway.local)
+            if not peer.config.relay:
+                gateway.origin_states.seen(peer.origin_host, request.origin_state_id)
         else:
-            answer = commands.DisconnectPeerAnswer(success, host, realm)
-            gateway.peers_table.step(peer, PeerEvent.R_RCV_DPR, gateway.clock())
+            answer = commands.DisconnectPeerAnswer(
+                int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
+            )
+            if request.disconnect_cause != commands.REBOOTING:
+                peer.away_until = gateway.clock() + AWAY_FACTOR * self._config.reconnect_s
+            self._step(peer, PeerEvent.R_RCV_DPR)
             self._arm_at(peer.deadline, self._closing_timeout)
         gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
         self._send(commands.encode_answer(answer, header))
@@ -355,9 +518,16 @@ class Connection(asyncio.Protocol):
             self._watch_event(WatchEvent.TIMER)
 
     def _send_dwr(self) -> None:
-        request = commands.DeviceWatchdogRequest(origin_host=self._config.origin_host, origin_realm=self._config.realm)
         hop, end = self._gateway.identifiers()
-        self._send(commands.encode(request, hop_by_hop=hop, end_to_end=end))
+        self._send(commands.encode(make_dwr(self._gateway.local), hop_by_hop=hop, end_to_end=end))
+
+    def _origin_state_of_dwa(self, frame: bytes, header: Header) -> None:
+        assert self.peer is not None
+        if self.peer.config.relay:
+            return
+        with contextlib.suppress(Fault):
+            answer = commands.decode_answer(commands.DeviceWatchdogAnswer, frame, header)
+            self._gateway.origin_states.seen(self.peer.origin_host, answer.origin_state_id)
 
     def probe(self) -> None:
         """The peer has come with another connection: is this one dead? Silence for PROBE_S says so (digest §2.3)."""
@@ -374,8 +544,8 @@ class Connection(asyncio.Protocol):
 
     # --- ending
 
-    def stop(self) -> None:
-        """Send DPR(REBOOTING); the requests in flight still get their answers."""
+    def stop(self, cause: int = commands.REBOOTING) -> None:
+        """Send DPR; the requests in flight still get their answers."""
         peer, gateway = self.peer, self._gateway
         if self._transport is None:
             return
@@ -385,12 +555,13 @@ class Connection(asyncio.Protocol):
             return
         if peer.state not in OPEN_STATES:
             return
-        gateway.peers_table.step(peer, PeerEvent.STOP, gateway.clock())
+        self._step(peer, PeerEvent.STOP)
         self._closing_reason = "stopped"
+        self._arm_at(peer.deadline, self._closing_timeout)
         hop, end = gateway.identifiers()
         self._send(
             commands.encode(
-                commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, commands.REBOOTING),
+                commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause),
                 hop_by_hop=hop,
                 end_to_end=end,
             )
@@ -442,9 +613,10 @@ class Connection(asyncio.Protocol):
             self._cut("cer_timeout")
 
     def _closing_timeout(self) -> None:
-        """The peer said DPR, got its DPA and did not hang up."""
+        """The peer said DPR, got its DPA and did not hang up; or it does not answer ours."""
         self._timer = None
-        self._closing_reason = "dpr"
+        if self._closing_reason == "closed_by_peer":
+            self._closing_reason = "dpr"
         self._end()
 
     # --- the one timer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
 from protocol.errors import DiameterError, ResultCode
-from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
+from protocol.header import Header
+from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, PeerTimers, step
 
 if TYPE_CHECKING:
     from ocs.gateway.connection import Connection
@@ -31,6 +33,13 @@ class Peer:
     state: PeerState = PeerState.CLOSED
     deadline: float | None = None
     connection: Connection | None = None
+    """The one that is open (or closing)."""
+    calling: Connection | None = None
+    """The one that we have made and that is not yet open (I of RFC 6733 §5.6)."""
+    waiting: tuple[Connection, Header] | None = None
+    """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
+    away_until: float = 0.0
+    """The peer does not want to be called before then."""
     admission: Admission = field(init=False)
     requests: TokenBucket = field(init=False)
     sessions: TokenBucket = field(init=False)
@@ -79,7 +88,11 @@ class _Allowed:
 class PeerTable:
     """Names are compared as RFC 6733 §4.3.1 says: without regard to ASCII case."""
 
-    def __init__(self, config: GatewayConfig, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, config: GatewayConfig, metrics: GatewayMetrics, closed: Callable[[str], None] = lambda host: None
+    ) -> None:
+        """`closed` is told which peer's last connection has gone."""
+        self._closed = closed
         self._accept_unknown = config.accept_unknown_peers
         self._metrics = metrics
         self._allowed = {
@@ -120,11 +133,29 @@ class PeerTable:
         peer.state, actions, peer.deadline = step(before, event, now, peer.deadline, TIMERS)
         if peer.state is not before:
             self._metrics.peer_state(peer.label, peer.state.value)
-        if peer.state is PeerState.CLOSED:
+        if peer.state is PeerState.CLOSED and before is not PeerState.CLOSED:
             peer.connection = None
+            self._closed(peer.origin_host)
             if peer.label == UNKNOWN_LABEL:  # laboratory peers leave nothing behind
                 self._peers.pop(peer.origin_host.lower(), None)
         return actions
+
+    def open_relays(self, realm: str) -> list[str]:
+        """Agents that are connected and may carry requests to this realm, by name."""
+        return sorted(
+            peer.origin_host
+            for peer in self._peers.values()
+            if peer.config.relay
+            and peer.state in OPEN_STATES
+            and (not peer.config.realms or realm.lower() in peer.config.realms)
+        )
+
+    def named(self, origin_host: str) -> Peer | None:
+        """The record of a peer that is or was connected."""
+        return self._peers.get(origin_host.lower())
+
+    def all(self) -> list[Peer]:
+        return list(self._peers.values())
 
     def states(self) -> dict[str, str]:
         """Configured peers that never came are shown as closed."""

@@ -6,19 +6,33 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
+import time
+from collections import Counter
 from collections.abc import Callable
 
 from ocs.gateway.config import MAX_PENDING_CONNECTIONS, GatewayConfig, GatewayMetrics
 from ocs.gateway.connection import Connection
 from ocs.gateway.dispatch import Dispatcher, Handler
+from ocs.gateway.initiator import Initiator
+from ocs.gateway.locks import PeerLocks
 from ocs.gateway.origin_state import OriginStates
-from ocs.gateway.peers import PeerTable
+from ocs.gateway.outstanding import Asked, Done
+from ocs.gateway.peers import Peer, PeerTable
+from ocs.gateway.tls import LOOK_EVERY_S, TlsMaterial
 from protocol.capabilities import LocalNode
+from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
 from protocol.watchdog import JITTER_S, TWINIT_S
 
 logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG = 128
+SAY_REFUSED_EVERY_S = 10.0
+"""Refused connections of one reason are logged so often."""
+CALLING_STATES = frozenset(
+    {PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA, PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS}
+)
+"""Those whose deadline the gateway watches: there is no open connection to do it."""
 
 
 class Gateway:
@@ -32,16 +46,30 @@ class Gateway:
         clock: Callable[[], float],
         rng: random.Random,
         on_origin_state: Callable[[str, int], None] = lambda host, state_id: None,
+        unix_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.metrics = metrics
         self.clock = clock
-        self.local = LocalNode(config.origin_host, config.realm, config.product_name, config.vendor_id)
+        self.local = LocalNode(
+            config.origin_host,
+            config.realm,
+            config.product_name,
+            config.vendor_id,
+            origin_state_id=config.origin_state_id or None,
+        )
+        self.tls = TlsMaterial(config.tls) if config.tls is not None else None
+        self.locks = PeerLocks(config.locks)
         self.origin_states = OriginStates(on_origin_state)
         self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states)
-        self.peers_table = PeerTable(config, metrics)
+        self.peers_table = PeerTable(config, metrics, self.locks.release)
         self.loop: asyncio.AbstractEventLoop
         self._rng = rng
+        self._unix_clock = unix_clock
+        self._initiators: list[asyncio.Task[None]] = []
+        self._unopened_from: Counter[str] = Counter()
+        self._said: dict[str, float] = {}
+        self._look_at_tls = 0.0
         self._hop_by_hop = rng.getrandbits(32)
         # RFC 6733 §3: the a random start keeps them apart across restarts.
         self._end_to_end = rng.getrandbits(32)
@@ -68,23 +96,44 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         try:
             for host, port in self.config.listen:
-                server = await self.loop.create_server(
-                    lambda: Connection(self),
-                    host,
-                    port,
-                    backlog=LISTEN_BACKLOG,
-                    reuse_port=self.config.reuse_port or None,
-                )
-                self._servers.append(server)
+                self._servers.append(await self._listen(host, port, None))
+            for host, port in self.config.listen_tls:
+                assert self.tls is not None, "the settings see to it"
+                self._servers.append(await self._listen(host, port, self.tls.server))
         except OSError:
             self._close_servers()
             raise
+        self.locks.open(self.loop, self._probe)
         self._sweep()
+        for peer in self.config.peers:
+            if peer.connect:
+                self._initiators.append(self.loop.create_task(Initiator(self, peer, self._rng).run()))
         logger.info("listening for Diameter on %s", ", ".join(f"{host}:{port}" for host, port in self.listening))
+
+    async def _listen(self, host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+        return await self.loop.create_server(
+            self.connection,
+            host,
+            port,
+            backlog=LISTEN_BACKLOG,
+            reuse_port=self.config.reuse_port or None,
+            ssl=context,
+            ssl_handshake_timeout=self.config.cer_timeout_s if context else None,
+        )
+
+    def connection(self, calling: Peer | None = None) -> Connection:
+        return Connection(self, calling=calling)
+
+    def reload_tls(self) -> None:
+        """Read the certificates anew (SIGHUP)."""
+        if self.tls is not None:
+            self.tls.reload()
 
     async def stop(self, grace_s: float) -> None:
         """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the end."""
         self._stopping = self.dispatcher.draining = True
+        for initiator in self._initiators:
+            initiator.cancel()
         if self._connections:
             self._empty.clear()
         self._close_servers()
@@ -97,6 +146,7 @@ class Gateway:
         await asyncio.sleep(0)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.locks.close(self.loop)
 
     def _close_servers(self) -> None:
         for server in self._servers:
@@ -105,25 +155,50 @@ class Gateway:
 
     def _sweep(self) -> None:
         self.dispatcher.expire()
+        now, unix_s = self.clock(), self._unix_clock()
+        for connection in list(self._connections):
+            connection.look(now, unix_s)
+        if self.tls is not None and now >= self._look_at_tls:
+            self._look_at_tls = now + LOOK_EVERY_S
+            self.tls.look()
+        for peer in self.peers_table.all():
+            if peer.deadline is not None and now >= peer.deadline and peer.state in CALLING_STATES:
+                self.act(peer, self.peers_table.step(peer, PeerEvent.TIMEOUT, now))
         self._sweeper = self.loop.call_later(self.config.answer_timeout_ms / 10_000, self._sweep)
 
     # --- for connections
 
     def enter(self, connection: Connection) -> bool:
         """A new connection; False if it must go at once."""
-        if self._stopping or len(self._unopened) >= MAX_PENDING_CONNECTIONS:
-            self.metrics.connection_refused("stopping" if self._stopping else "pending_limit")
+        reason = self._no_room(connection.address)
+        if reason:
+            self.metrics.connection_refused(reason)
+            self.say_refused(connection.address, reason, "too many connections" if "limit" in reason else reason)
             return False
         self._connections.add(connection)
         self._unopened.add(connection)
+        self._unopened_from[connection.address] += 1
         return True
 
+    def _no_room(self, address: str) -> str:
+        if self._stopping:
+            return "stopping"
+        if len(self._unopened) >= MAX_PENDING_CONNECTIONS:
+            return "pending_limit"
+        if len(self._connections) >= self.config.max_connections:
+            return "connection_limit"
+        return "address_limit" if self._unopened_from[address] >= self.config.max_connections_per_address else ""
+
     def opened(self, connection: Connection) -> None:
-        self._unopened.discard(connection)
+        if connection in self._unopened:
+            self._unopened.discard(connection)
+            self._unopened_from[connection.address] -= 1
+            if not self._unopened_from[connection.address]:
+                del self._unopened_from[connection.address]
 
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._unopened.discard(connection)
+        self.opened(connection)
         if not self._connections:
             self._empty.set()
 
@@ -137,3 +212,62 @@ class Gateway:
         """Tw: Twinit with its share of the ±2 s of jitter (RFC 3539 §3.4.1)."""
         twinit_s = self.config.watchdog_s
         return twinit_s + self._rng.uniform(-1, 1) * JITTER_S * min(1.0, twinit_s / TWINIT_S)
+
+    # --- peers and their connections (RFC 6733 §5.6)
+
+    def elect(self, peer: Peer) -> None:
+        """Both have called: the one with the larger name drops the connection that it has made (§5.6.4)."""
+        if wins_election(self.config.origin_host, peer.origin_host):
+            self.act(peer, self.peers_table.step(peer, PeerEvent.WIN_ELECTION, self.clock()))
+
+    def act(self, peer: Peer, actions: tuple[PeerAction, ...]) -> None:
+        """What a transition asks for, of the two connections that are not yet open."""
+        calling, waiting = peer.calling, peer.waiting
+        for action in actions:
+            if action in (PeerAction.I_DISC, PeerAction.ERROR) and calling is not None:
+                peer.calling = None
+                calling.cut_off()
+            if action in (PeerAction.R_DISC, PeerAction.ERROR) and waiting is not None:
+                peer.waiting = None
+                waiting[0].cut_off()
+            if action is PeerAction.R_SND_CEA and waiting is not None:
+                peer.waiting = None
+                waiting[0].accept(peer, waiting[1])
+        if peer.state is PeerState.CLOSED:
+            for left in (peer.calling, peer.waiting[0] if peer.waiting else None):
+                if left is not None:
+                    left.cut_off()
+            peer.calling = peer.waiting = None
+
+    def gone_before_open(self, connection: Connection) -> None:
+        """A connection ended that was not open: was it one that waited for an election?"""
+        for peer in self.peers_table.all():
+            if peer.waiting is not None and peer.waiting[0] is connection:
+                peer.waiting = None
+                self.peers_table.step(peer, PeerEvent.R_PEER_DISC, self.clock())
+
+    def _probe(self, origin_host: str) -> None:
+        """Another worker has refused this peer because we have it: does our connection live?"""
+        peer = self.peers_table.named(origin_host)
+        if peer is not None and peer.connection is not None:
+            peer.connection.probe()
+
+    def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool:
+        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered.
+
+        `done` is called exactly once: with the answer, with an ErrorMessage, or with None (no answer in time, connection lost).
+        """
+        peer = self.peers_table.named(peer_host)
+        if peer is None or peer.connection is None or peer.state not in OPEN_STATES:
+            return False
+        return peer.connection.ask(request, done, timeout_s)
+
+    def open_relays(self, realm: str) -> list[str]:
+        return self.peers_table.open_relays(realm)
+
+    def say_refused(self, address: str, reason: str, message: str) -> None:
+        """Log a refused connection: once an interval and reason, so that a storm does not fill the log."""
+        now = self.clock()
+        if now - self._said.get(reason, float("-inf")) >= SAY_REFUSED_EVERY_S:
+            self._said[reason] = now
+            logger.warning("connection from %s refused: %s", address, message)

@@ -1,0 +1,84 @@
+"""Connections that we make, to peers whose entry says where they listen (`connect`); RFC 6733 §2.1, §5.6.
+
+Each worker tries; the peer's lock lets one of them through. While a connection is open, or another worker has the peer, there is
+nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from typing import TYPE_CHECKING
+
+from ocs.gateway.config import PeerConfig
+from protocol.peer import PeerEvent, PeerState
+
+if TYPE_CHECKING:
+    from ocs.gateway.server import Gateway
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.05
+CONNECT_TIMEOUT_S = 10.0
+AWAY_FACTOR = 10
+"""A peer that has said BUSY or DO_NOT_WANT_TO_TALK_TO_YOU is left alone for so many Tc (§5.4.3)."""
+SAY_EVERY = 10
+"""Tries that fail are logged: the first, and every so-manieth."""
+
+
+class Initiator:
+    """Keeps one peer connected."""
+
+    def __init__(self, gateway: Gateway, config: PeerConfig, rng: random.Random) -> None:
+        self._gateway = gateway
+        self._config = config
+        self._rng = rng
+        self._failures = 0
+        host, _, port = config.connect.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
+
+    async def run(self) -> None:
+        await asyncio.sleep(FIRST_PAUSE_S)
+        while True:
+            try:
+                await self._once()
+            except Exception:
+                logger.exception("peer %s: calling it failed", self._config.origin_host)
+            tc = self._gateway.config.reconnect_s
+            await asyncio.sleep(tc * self._rng.uniform(0.8, 1.2))
+
+    async def _once(self) -> None:
+        gateway = self._gateway
+        peer = gateway.peers_table.get(self._config.origin_host)
+        if peer.state is not PeerState.CLOSED or gateway.clock() < peer.away_until:
+            return
+        if not gateway.locks.hold(peer.origin_host):
+            return
+        gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.START, gateway.clock()))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await gateway.loop.create_connection(
+                    lambda: gateway.connection(calling=peer),
+                    self._host,
+                    self._port,
+                    ssl=self._tls(),
+                    server_hostname=self._config.origin_host if self._tls() else None,
+                )
+            self._failures = 0
+        except (OSError, TimeoutError) as error:
+            if self._failures % SAY_EVERY == 0:
+                reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+                logger.warning("peer %s: cannot connect to %s: %s", peer.origin_host, self._config.connect, reason)
+            self._failures += 1
+            with contextlib.suppress(KeyError):
+                gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.I_RCV_CONN_NACK, gateway.clock()))
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """TLS unless the peer is one for plain TCP; "either" takes TLS when we have certificates."""
+        material = self._gateway.tls
+        if self._config.tls is False or (self._config.tls is None and material is None):
+            return None
+        return material.client if material is not None else None

@@ -1,0 +1,98 @@
+"""TLS before the capabilities exchange (RFC 6733 §2.2, §13): both sides have a certificate, and its DNS name is the Origin-Host.
+
+TLS 1.3, or 1.2 with forward secrecy and AEAD. Files are read again when they change, so that certificates may be short-lived: connections
+made from then on use the new ones. A file that cannot be used changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+from typing import Any
+
+from ocs.gateway.config import TlsConfig
+
+logger = logging.getLogger(__name__)
+
+CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2; those of 1.3 are all good (RFC 9325)."""
+LOOK_EVERY_S = 10.0
+"""How often the files are looked at."""
+
+
+class TlsMaterial:
+    """The contexts of both directions. OSError (ssl.SSLError is one) when the first files cannot be used."""
+
+    def __init__(self, config: TlsConfig) -> None:
+        self._config = config
+        self._seen = self._times()
+        self._server, self.client = self._load()
+        self.server = self._context(ssl.PROTOCOL_TLS_SERVER)
+        """What listens; each handshake takes the context of that moment."""
+        self.server.sni_callback = self._choose
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = self._server
+
+    def reload(self) -> bool:
+        """Read the files anew; False (and the old ones stay) if they cannot be used."""
+        self._seen = self._times()
+        try:
+            self._server, self.client = self._load()
+        except OSError as error:
+            logger.error("the new TLS certificates cannot be used, the old ones stay: %s", error)
+            return False
+        logger.info("TLS certificates read anew")
+        return True
+
+    def look(self) -> None:
+        """Reload when a file has changed."""
+        if self._times() != self._seen:
+            self.reload()
+
+    def _files(self) -> list[str]:
+        config = self._config
+        return [name for name in (config.certificate, config.key, config.ca, config.crl) if name]
+
+    def _times(self) -> list[tuple[int, int]]:
+        found = []
+        for name in self._files():
+            try:
+                status = Path(name).stat()
+            except OSError:
+                found.append((0, 0))
+            else:
+                found.append((status.st_mtime_ns, status.st_ino))
+        return found
+
+    def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        return self._context(ssl.PROTOCOL_TLS_SERVER), self._context(ssl.PROTOCOL_TLS_CLIENT)
+
+    def _context(self, protocol: int) -> ssl.SSLContext:
+        config = self._config
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS_1_2)
+        context.load_cert_chain(config.certificate, config.key)
+        context.load_verify_locations(config.ca)
+        if config.crl:
+            context.load_verify_locations(config.crl)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class PeerCertificate:
+    """Who is at the other end of a TLS connection."""
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        certificate: dict[str, Any] = transport.get_extra_info("peercert") or {}
+        self.names = frozenset(value.lower() for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS")
+        ends = certificate.get("notAfter")
+        self.expires_at: float = ssl.cert_time_to_seconds(ends) if ends else float("inf")
+        """Unix seconds."""
+
+    def is_of(self, origin_host: str) -> bool:
+        return origin_host.lower() in self.names

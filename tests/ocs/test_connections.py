@@ -1,0 +1,497 @@
+"""Connections: TLS and whose certificate it is, ours to peers, elections, one a peer over all workers, our own requests, hostile peers."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import uvloop
+
+from ocs.gateway import connection as connection_module
+from ocs.gateway.config import GatewayConfig, PeerConfig, TlsConfig
+from ocs.gateway.locks import PeerLocks
+from ocs.gateway.outstanding import MAX_OUTSTANDING
+from protocol import commands
+from protocol.answers import error_answer
+from protocol.avp import FAMILY_IPV4, Address
+from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
+from protocol.errors import DiameterError
+from protocol.frame import FrameReader
+from protocol.header import parse_header
+from tests.ocs.gateway_site import HOST, REALM, Client, Site, ccr, cer, code_of, until
+
+PGW = "pgw.example.org"
+BIG = "zzz.example.org"
+"""A name that wins an election against ours."""
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site()
+    yield site
+    await site.close()
+
+
+# -- TLS (RFC 6733 §13)
+
+
+class Certificates:
+    """A certification authority for Diameter, and what it has signed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca = trustme.CA()
+        self.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+        self.server = self.issue(HOST)
+
+    def issue(self, name: str, ca: trustme.CA | None = None, **more: Any) -> tuple[str, str]:
+        leaf = (ca or self.ca).issue_cert(name, **more)
+        chain, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        chain.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(str(key))
+        return str(chain), str(key)
+
+    @property
+    def config(self) -> TlsConfig:
+        return TlsConfig(*self.server, str(self.folder / "ca.pem"))
+
+    def client(self, name: str = PGW, ca: trustme.CA | None = None, **more: Any) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        context.load_cert_chain(*self.issue(name, ca, **more))
+        return context
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+async def tls_client(site: Site, context: ssl.SSLContext) -> Client:
+    gateway = site.gateways[-1]
+    address = gateway._servers[-1].sockets[0].getsockname()[:2]
+    client = Client(*await asyncio.open_connection(*address, ssl=context, server_hostname=HOST))
+    site.clients.append(client)
+    return client
+
+
+async def tls_site(site: Site, certificates: Certificates, **changes: Any) -> None:
+    peers = changes.pop("peers", (PeerConfig(PGW, tls=True), PeerConfig("b.example.org")))
+    await site.gateway(peers=peers, listen_tls=(("127.0.0.1", 0),), tls=certificates.config, **changes)
+
+
+async def test_a_peer_with_its_certificate_is_taken(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates)
+    client = await tls_client(site, certificates.client())
+    assert client.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+    assert await client.open() == 2001
+    client.send(ccr())
+    assert code_of((await client.read())[1]) == 2001
+
+
+async def test_tls_1_2_only_with_forward_secrecy_and_aead(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates)
+    context = certificates.client()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    client = await tls_client(site, context)
+    assert await client.open() == 2001
+    assert client.writer.get_extra_info("cipher")[0].startswith("ECDHE")
+    weak = certificates.client("b.example.org")
+    weak.maximum_version = ssl.TLSVersion.TLSv1_2
+    weak.set_ciphers("AES128-SHA")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await tls_client(site, weak)
+
+
+async def test_another_peers_certificate_is_refused(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates)
+    client = await tls_client(site, certificates.client("b.example.org"))
+    assert await client.open(PGW) == 3010
+    assert await client.ended()
+    assert site.metrics.refused == ["unknown_peer"]
+
+
+async def test_a_certificate_of_somebody_else_or_none_is_refused(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates)
+    foreign = certificates.client(PGW, trustme.CA())
+    none = ssl.create_default_context(cafile=str(certificates.folder / "ca.pem"))
+    for context in (foreign, none):
+        with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
+            client = await tls_client(site, context)
+            await client.open()
+    good = await tls_client(site, certificates.client())
+    assert await good.open() == 2001
+
+
+async def test_plain_and_tls_where_the_peers_entry_says_so(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates, peers=(PeerConfig(PGW, tls=True), PeerConfig("b.example.org", tls=False)))
+    plain = await site.client()
+    assert await plain.open(PGW) == 5017
+    assert await plain.ended()
+    secured = await tls_client(site, certificates.client("b.example.org"))
+    assert await secured.open("b.example.org") == 5017
+    assert site.metrics.refused == ["no_common_security"] * 2
+
+
+async def test_certificates_are_read_anew_without_a_restart(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates)
+    old = await tls_client(site, certificates.client())
+    assert await old.open() == 2001
+    gateway = site.gateways[-1]
+    # New authority, new certificate of ours: who has only the old authority's is no longer taken, who is connected stays.
+    before = certificates.client("b.example.org")
+    certificates.ca = trustme.CA()
+    certificates.ca.cert_pem.write_to_path(str(certificates.folder / "ca.pem"))
+    certificates.server = certificates.issue(HOST)
+    assert gateway.tls is not None
+    gateway.tls.look()
+    fresh = await tls_client(site, certificates.client("b.example.org"))
+    assert await fresh.open("b.example.org") == 2001
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await tls_client(site, before)
+    old.send(ccr())
+    assert code_of((await old.read())[1]) == 2001
+    # A file that cannot be used changes nothing.
+    (certificates.folder / "ca.pem").write_text("nonsense")
+    gateway.reload_tls()
+    fresh.send(ccr(host="b.example.org"))
+    assert code_of((await fresh.read())[1]) == 2001
+
+
+async def test_a_connection_ends_with_the_certificate(site: Site, certificates: Certificates) -> None:
+    await tls_site(site, certificates)
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    client = await tls_client(site, certificates.client(PGW, not_after=soon))
+    assert await client.open() == 2001
+    site.gateways[-1]._unix_clock = lambda: time.time() + 3601
+    header, frame = await client.read()
+    request = commands.decode(commands.DisconnectPeerRequest, frame, header)
+    assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
+
+
+async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
+    site: Site, certificates: Certificates
+) -> None:
+    await tls_site(site, certificates, cer_timeout_s=0.5)
+    good = await tls_client(site, certificates.client())
+    assert await good.open() == 2001
+    address = site.gateways[-1]._servers[-1].sockets[0].getsockname()[:2]
+    for noise in (cer(), b"\x00" * 100, b"GET / HTTP/1.0\r\n\r\n", b""):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(noise)
+        with pytest.MonkeyPatch.context():
+            try:
+                while await asyncio.wait_for(reader.read(1000), 5):
+                    pass
+            except ConnectionError:
+                pass
+        writer.close()
+    good.send(ccr())
+    assert code_of((await good.read())[1]) == 2001
+
+
+# -- our own requests
+
+
+def rar(number: int = 1) -> ReAuthRequest:
+    return ReAuthRequest(f"{PGW};1;{number}", HOST, REALM, REALM, PGW)
+
+
+async def test_our_requests_and_their_answers(site: Site) -> None:
+    gateway = await site.gateway()
+    found: list[Any] = []
+    assert not gateway.ask(PGW, rar(), found.append, 5.0), "not connected"
+    client = await site.opened()
+    asr = AbortSessionRequest(f"{PGW};1;2", HOST, REALM, REALM, PGW)
+    assert gateway.ask(PGW, rar(), found.append, 5.0) and gateway.ask(PGW.upper(), asr, found.append, 5.0)
+    (first, first_frame), (second, second_frame) = [await client.read() for _ in range(2)]
+    assert first.is_request and first.application_id == 4 and first.flags & 0x40
+    assert commands.decode(ReAuthRequest, first_frame, first).re_auth_request_type == 0
+    # Answered in another order; one with the E bit; one that nobody waits for.
+    error = error_answer(second_frame, second, DiameterError(3002, "gone"), PGW, REALM)
+    client.send(error)
+    answer = commands.encode_answer(ReAuthAnswer(f"{PGW};1;1", 2002, PGW, REALM), first)
+    client.send(answer, answer)
+    await until(lambda: len(found) == 2)
+    assert isinstance(found[0], ErrorMessage) and found[0].code == 3002
+    assert isinstance(found[1], ReAuthAnswer) and found[1].result_code == 2002
+    client.send(ccr())
+    assert code_of((await client.read())[1]) == 2001
+
+
+async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
+    gateway = await site.gateway(answer_timeout_ms=100)
+    client = await site.opened()
+    found: list[Any] = []
+    assert gateway.ask(PGW, rar(), found.append, 0.05)
+    await until(lambda: found == [None])
+    for number in range(MAX_OUTSTANDING):
+        assert gateway.ask(PGW, rar(number), found.append, 60.0)
+    assert not gateway.ask(PGW, rar(), found.append, 60.0), "bounded"
+    client.writer.close()
+    await until(lambda: len(found) == 1 + MAX_OUTSTANDING)
+    assert set(found) == {None}, "the connection is gone"
+    assert AbortSessionAnswer().result_code == 0
+
+
+async def test_which_relays_could_carry_it(site: Site) -> None:
+    gateway = await site.gateway(
+        peers=(PeerConfig("a.dra", relay=True, realms=("x.net",)), PeerConfig("b.dra", relay=True), PeerConfig(PGW))
+    )
+    assert gateway.open_relays("x.net") == []
+    for name in ("b.dra", "a.dra", PGW):
+        assert await (await site.client()).open(name) == 2001
+    assert gateway.open_relays("X.net") == ["a.dra", "b.dra"]
+    assert gateway.open_relays("y.net") == ["b.dra"]
+
+
+# -- we call
+
+
+class Listener:
+    """A peer that waits for our call."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls: asyncio.Queue[Client] = asyncio.Queue()
+        self.clients: list[Client] = []
+
+    async def start(self, **more: Any) -> str:
+        self.server = await asyncio.start_server(self._called, "127.0.0.1", 0, **more)
+        return "{}:{}".format(*self.server.sockets[0].getsockname()[:2])
+
+    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients.append(Client(reader, writer))
+        self.calls.put_nowait(self.clients[-1])
+
+    async def call(self) -> Client:
+        return await asyncio.wait_for(self.calls.get(), 5)
+
+    async def welcome(self, code: int = 2001, name: str = "") -> Client:
+        """Take a call and answer its CER."""
+        client = await self.call()
+        header, frame = await client.read()
+        commands.decode(commands.CapabilitiesExchangeRequest, frame, header)
+        client.send(self.cea(header, code, name))
+        return client
+
+    def cea(self, header: Any, code: int = 2001, name: str = "") -> bytes:
+        address = [Address(FAMILY_IPV4, "127.0.0.1")]
+        answer = commands.CapabilitiesExchangeAnswer(code, name or self.name, REALM, address, 0, "test")
+        answer.auth_application_id = [4]
+        return commands.encode_answer(answer, header)
+
+    def close(self) -> None:
+        self.server.close()
+        for client in self.clients:
+            client.writer.close()
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    listener = Listener(PGW)
+    yield listener
+    listener.close()
+
+
+async def calling(site: Site, listener: Listener, **changes: Any) -> Any:
+    peer = PeerConfig(listener.name, connect=await listener.start())
+    return await site.gateway(peers=(peer,), **{"reconnect_s": 0.1, **changes})
+
+
+async def test_we_call_a_peer_and_serve_it(site: Site, listener: Listener) -> None:
+    gateway = await calling(site, listener)
+    client = await listener.welcome()
+    client.send(ccr())
+    assert code_of((await client.read())[1]) == 2001
+    assert gateway.peers == {PGW: "i_open"}
+    # The connection breaks: we call again.
+    client.writer.close()
+    again = await listener.welcome()
+    again.send(ccr(1))
+    assert code_of((await again.read())[1]) == 2001
+    # A second connection, made by the peer, is refused while ours is open.
+    second = await site.client()
+    assert await second.open() == 5012
+
+
+@pytest.mark.parametrize(("code", "name"), [(3010, ""), (5010, ""), (2001, "someone.else.org")])
+async def test_a_peer_that_refuses_us_or_is_another(site: Site, listener: Listener, code: int, name: str) -> None:
+    gateway = await calling(site, listener)
+    client = await listener.welcome(code, name)
+    assert await client.ended()
+    await until(lambda: gateway.peers[PGW] == "closed" or listener.calls.qsize() > 0)
+    assert await listener.welcome(), "and is called again"
+
+
+async def test_a_peer_that_does_not_answer_our_cer(site: Site, listener: Listener) -> None:
+    await calling(site, listener, cer_timeout_s=0.2)
+    silent = await listener.call()
+    await silent.read()
+    assert await silent.ended()
+    babbling = await listener.call()
+    await babbling.read()
+    babbling.send(ccr())
+    assert await babbling.ended()
+    assert await listener.welcome()
+
+
+async def test_a_peer_that_wants_to_be_left_alone_is_not_called_again_at_once(site: Site, listener: Listener) -> None:
+    """RFC 6733 §5.4.3"""
+    gateway = await calling(site, listener, reconnect_s=0.05)
+    for cause, called_again in ((commands.REBOOTING, True), (commands.BUSY, False)):
+        client = await listener.welcome()
+        dpr = commands.DisconnectPeerRequest(PGW, REALM, cause)
+        await until(lambda: gateway.peers[PGW] == "i_open")
+        client.send(commands.encode(dpr, hop_by_hop=5, end_to_end=5))
+        header, _ = await client.read()
+        assert header.command_code == 282 and not header.is_request
+        client.writer.close()
+        await asyncio.sleep(0.3)
+        assert (listener.calls.qsize() > 0) is called_again
+
+
+async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
+    """RFC 6733 §5.6.4"""
+    for name, ours_stays in (("aaa.example.org", False), (BIG, True)):
+        listener = Listener(name)
+        gateway = await calling(site, listener)
+        outgoing = await listener.call()
+        header, _ = await outgoing.read()
+        incoming = await site.client()
+        incoming.send(cer(name))
+        if ours_stays:
+            # The peer wins: it drops its own connection and answers our CER.
+            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "wait_returns")
+            outgoing.send(listener.cea(header))
+            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "i_open")
+            assert await incoming.ended()
+            outgoing.send(ccr(host=name))
+            assert code_of((await outgoing.read())[1]) == 2001
+        else:
+            assert code_of((await incoming.read())[1]) == 2001
+            assert gateway.peers[name] == "r_open"
+            assert await outgoing.ended()
+            incoming.send(ccr(host=name))
+            assert code_of((await incoming.read())[1]) == 2001
+        listener.close()
+
+
+async def test_the_peers_connection_is_taken_when_ours_breaks(site: Site) -> None:
+    listener = Listener(BIG)
+    gateway = await calling(site, listener)
+    outgoing = await listener.call()
+    await outgoing.read()
+    incoming = await site.client()
+    incoming.send(cer(BIG))
+    await until(lambda: gateway.peers[BIG] == "wait_returns")
+    outgoing.writer.close()
+    assert code_of((await incoming.read())[1]) == 2001
+    assert gateway.peers[BIG] == "r_open"
+    listener.close()
+
+
+async def test_we_call_over_tls_and_look_at_the_certificate(
+    site: Site, listener: Listener, certificates: Certificates
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(PGW))
+    context.load_verify_locations(str(certificates.folder / "ca.pem"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    address = await listener.start(ssl=context)
+    peer = PeerConfig(PGW, connect=address, tls=True)
+    gateway = await site.gateway(peers=(peer,), tls=certificates.config, reconnect_s=0.1)
+    client = await listener.welcome()
+    client.send(ccr())
+    assert code_of((await client.read())[1]) == 2001
+    assert gateway.peers == {PGW: "i_open"}
+
+
+# -- one connection a peer over all workers
+
+
+async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
+    first = await site.gateway(locks=str(tmp_path))
+    holder = await site.opened()
+    # Another process would have another lock table; so it has another socket too.
+    other = PeerLocks(str(tmp_path))
+    assert not other.hold(PGW) and other.hold("b.example.org")
+    assert other.held_by_anyone(PGW) and not PeerLocks(str(tmp_path)).held_by_anyone("c.example.org")
+    second = await site.client()
+    assert await second.open("b.example.org") == 5012
+    other.release("b.example.org")
+    assert await (await site.client()).open("b.example.org") == 2001
+    holder.writer.close()
+    await until(lambda: first.peers[PGW] == "closed")
+    assert other.hold(PGW)
+
+
+async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: Path) -> None:
+    await site.gateway(locks=str(tmp_path))
+    holder = await site.opened()
+    other = PeerLocks(str(tmp_path))
+    other._socket = __import__("socket").socket(1, 2)
+    assert not other.hold(PGW)
+    other.ask_to_probe(PGW)
+    header, _ = await holder.read()
+    assert header.command_code == 280 and header.is_request
+    other._socket.close()
+
+
+# -- hostile connections
+
+
+async def test_the_rest_of_a_message_must_come_in_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "PARTIAL_MESSAGE_S", 0.2)
+    await site.gateway(answer_timeout_ms=100)
+    slow = await site.opened()
+    for octet in ccr()[:30]:
+        slow.send(bytes([octet]))
+        await asyncio.sleep(0.02)
+        if site.metrics.lost:
+            break
+    assert site.metrics.lost == ["partial_message"]
+
+
+async def test_connections_are_bounded(site: Site) -> None:
+    gateway = await site.gateway(max_connections_per_address=3, max_connections=5)
+    clients = [await site.client() for _ in range(4)]
+    assert await clients[3].ended()
+    assert site.metrics.refused == ["address_limit"]
+    assert await clients[0].open() == 2001 and await clients[1].open("b.example.org") == 2001
+    more = [await site.client() for _ in range(2)]
+    await until(lambda: len(gateway._connections) == 5)
+    assert await (await site.client()).ended()
+    assert site.metrics.refused[-1] in ("address_limit", "connection_limit")
+    assert len(more) == 2
+
+
+SCENARIOS: list[Callable[..., Any]] = [
+    test_a_peer_with_its_certificate_is_taken,
+    test_certificates_are_read_anew_without_a_restart,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__[5:])
+def test_the_same_on_uvloop(scenario: Callable[..., Any], tmp_path: Path) -> None:
+    async def main() -> None:
+        site = Site()
+        try:
+            await scenario(site, Certificates(tmp_path))
+        finally:
+            await site.close()
+
+    uvloop.run(main())
+
+
+def test_the_reader_tells_of_half_messages() -> None:
+    reader = FrameReader()
+    reader.feed(ccr()[:10])
+    assert reader.pending_octets == 10 and parse_header(ccr()).command_code == 272
+    assert GatewayConfig("a", "b").max_message_octets == 65_536
