@@ -48,6 +48,11 @@ class Child:
     metrics: Metrics
     stopping: asyncio.Event
 
+    def when(self) -> dict[str, int]:
+        """now= and month= of a ledger operation."""
+        now = self.world.now()
+        return {"now": now, "month": self.catalogue.month_of(now)}
+
     def tell_ready(self, **facts: object) -> None:
         """One line to the supervisor: this process does its work now."""
         print(json.dumps({"ready": True, **facts}), flush=True)
@@ -136,6 +141,7 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
                 child.metrics,
                 tuple(child.catalogue.packages.values()),
                 stopwatch=child.world.monotonic,
+                clock=child.world.clock,
             )
         except LedgerUnavailable as error:
             log.warning("%s; trying again", error)

@@ -1,9 +1,10 @@
-"""The housekeeper process: what nobody waits for. Three loops, each of which waits when Redis is away and goes on by
+"""The housekeeper process: what nobody waits for. Four loops, each of which waits when Redis is away and goes on by
 itself:
 
 - sweeper: sessions past their deadline, renewals and ends of packages (HOT-PKG-2), a bounded batch of each partition
   at a time;
 - records: outbox → charging records, synced, then forgotten by the outbox (HOT-REC-2);
+- orphans: sessions whose client has come back with a higher Origin-State-Id, given up after a grace period (RFC 6733 §8.6);
 - audit: all accounts slowly, over and over, so that drift is seen on a graph before anybody asks (`ocs audit` looks
   at once).
 """
@@ -42,6 +43,14 @@ AUDIT_ACCOUNTS_PER_S = 200
 """About 2 % of a core: 100,000 accounts in eight minutes."""
 AUDIT_PAUSE_S = 30.0
 """At least this from the start of one pass to that of the next."""
+ORIGIN_LOOK_S = 5.0
+"""How often clients that may have lost their sessions are looked for."""
+ORIGIN_GRACE_S = 60
+"""A client that has come back with a higher Origin-State-Id may still settle what it knows of."""
+ORIGIN_MEMORY_S = 86_400
+"""A restart longer ago has been dealt with, by an earlier housekeeper or by the sessions' deadlines."""
+ORPHAN_ACCOUNTS_PER_S = 2_000
+"""Accounts looked at for orphans: 100,000 in 50 seconds."""
 LAST_ROUND_S = 10.0
 """When asked to end, for the records of the last requests."""
 NICENESS = 5
@@ -58,6 +67,7 @@ async def keep_house(child: Child) -> None:
             loops.create_task(sweep_loop(child, ledger))
             loops.create_task(records_loop(child, ledger))
             loops.create_task(audit_loop(child, ledger))
+            loops.create_task(orphans_loop(child, ledger))
 
 
 async def _patiently(child: Child, pause_s: float, step: Callable[[], Awaitable[None]]) -> None:
@@ -171,6 +181,46 @@ async def _last_rounds(pump: Pump) -> None:
                 pass
     except (OSError, TimeoutError, LedgerUnavailable) as error:
         log.warning("the last records are written at the next start: %s", error or "no time left")
+
+
+# -- orphans
+
+
+async def orphans_loop(child: Child, ledger: RedisLedger) -> None:
+    seen_to: dict[str, int] = {}
+
+    async def step() -> None:
+        now = child.world.now()
+        restarted = {
+            host: state_id
+            for host, (state_id, at) in (await ledger.origin_states()).items()
+            if ORIGIN_GRACE_S <= now - at < ORIGIN_MEMORY_S and seen_to.get(host) != state_id
+        }
+        if restarted:
+            await release_orphans(child, ledger, restarted)
+            seen_to.update(restarted)
+
+    await _patiently(child, ORIGIN_LOOK_S, step)
+
+
+async def release_orphans(child: Child, ledger: RedisLedger, restarted: dict[str, int]) -> int:
+    """Give up the sessions that these clients (Origin-Host → Origin-State-Id) had before they lost their state."""
+    released = looked = 0
+    async for account_id in ledger.account_ids():
+        looked += 1
+        if looked % ORPHAN_ACCOUNTS_PER_S == 0 and await child.wait_stopping(1.0):
+            break
+        view = await ledger.read(account_id, **child.when())
+        for session in view.sessions if view is not None else ():
+            newest = restarted.get(session.origin_host.lower(), 0)
+            if not session.released and 0 < session.origin_state_id < newest:
+                when = child.when()
+                if await ledger.release_session(account_id, session.session_id, reason="restarted", **when):
+                    child.metrics.count("ocs_orphans_released")
+                    released += 1
+    if released:
+        log.info("%d sessions of %d restarted clients were given up", released, len(restarted))
+    return released
 
 
 # -- audit

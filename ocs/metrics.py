@@ -139,6 +139,15 @@ class Metrics:
     def connection_refused(self, reason: str) -> None:
         self._counters["ocs_connections_refused", self._words[reason]] += 1
 
+    def client_request(self, command: str, reason: str) -> None:
+        self._counters["ocs_client_requests", self._commands[command], self._words[reason]] += 1
+
+    def client_answer(self, command: str, result: str) -> None:
+        self._counters["ocs_client_answers", self._commands[command], self._results[result]] += 1
+
+    def unblocked(self, seconds: float) -> None:
+        self._observe(("ocs_time_to_unblock_seconds",), seconds)
+
     def request_refused(self, kind: str) -> None:
         self._counters["ocs_requests_refused", self._words[kind]] += 1
 

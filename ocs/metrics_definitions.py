@@ -41,6 +41,12 @@ _TABLE = (
     Definition("ocs_peer_connections", GAUGE, "Open connections of a peer, over all workers", ("origin_host",)),
     Definition("ocs_connections_refused", COUNTER, "Connections refused before they were open", ("reason",)),
     Definition("ocs_connections_lost", COUNTER, "Connections that ended", ("reason",)),
+    Definition("ocs_client_requests", COUNTER, "Requests of ours (RAR, ASR) sent to clients", ("command", "reason")),
+    Definition(
+        "ocs_client_answers", COUNTER, "What came of them: Result-Code, or why there is none", ("command", "result")
+    ),
+    Definition("ocs_time_to_unblock_seconds", HISTOGRAM, "From an accepted top-up to the RAR on the wire"),
+    Definition("ocs_orphans_released", COUNTER, "Sessions given up because their client had lost its state"),
     Definition("ocs_requests_refused", COUNTER, "Requests refused before charging", ("kind",)),
     Definition("ocs_overload_reduction_percent", GAUGE, "What clients are asked to leave away (DOIC)"),
     Definition("ocs_granted_units", COUNTER, "Units granted (reserved)", ("service", "unit")),

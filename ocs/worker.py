@@ -13,6 +13,9 @@ from collections.abc import Awaitable
 from ocs.charging.service import ChargingService
 from ocs.child import Child, connected_ledger, main
 from ocs.gateway.server import Gateway
+from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
 
 log = logging.getLogger(__name__)
@@ -59,14 +62,42 @@ async def work(child: Child) -> None:
             child.metrics,
             child.world.monotonic,
             child.world.rng,
+            on_origin_state=lambda host, state_id: background.spawn(note_origin_state(child, ledger, host, state_id)),
             unix_clock=child.world.clock,
+        )
+        requests = ClientRequests(
+            gateway.config,
+            gateway,
+            ledger,
+            child.metrics,
+            child.world.clock,
+            asyncio.get_running_loop().call_later,
+            background.spawn,
+            child.when,
         )
         await gateway.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
+        hearing = asyncio.create_task(hear(ledger, requests))
         _calm_collector()
         child.tell_ready()
         await child.stopping.wait()
+        hearing.cancel()
         await gateway.stop(STOP_GRACE_S)
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def hear(ledger: RedisLedger, requests: ClientRequests) -> None:
+    """What scripts of any process say of sessions whose clients should hear from us."""
+    async for notice in ledger.notices():
+        requests.hear(notice)
+
+
+async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, state_id: int) -> None:
+    """A client has lost its sessions, perhaps: the housekeeper looks for them after a grace period."""
+    try:
+        await ledger.note_origin_state(origin_host, state_id, now=child.world.now())
+    except LedgerUnavailable as error:
+        log.warning("peer %s: its restart could not be noted: %s", origin_host, error)
 
 
 def _calm_collector() -> None:

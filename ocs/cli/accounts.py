@@ -178,6 +178,24 @@ def unblock(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
     _set_state(msisdn, "active", config)
 
 
+@app.command()
+def terminate(
+    msisdn: MsisdnArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Credit and units are lost and cannot come back.")] = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """End an account for ever: its sessions are aborted, its credit and units lost, its number free (HOT-ACC-6)."""
+    number = parsed(msisdn_of, msisdn)
+    if not yes:
+        raise WrongCallError("this cannot be taken back: say --yes")
+
+    async def work(office: Office) -> None:
+        await office.ledger.terminate_account(await office.account_of(number), **office.when())
+        print(f"{number}: terminated")
+
+    with_office(config, work)
+
+
 def _set_state(msisdn: str, state: str, config: ConfigOption) -> None:
     number = parsed(msisdn_of, msisdn)
 

@@ -12,6 +12,11 @@ from ocs.records.format import utc_text
 _KILO = 1024
 
 
+def live_sessions(view: AccountView) -> list[SessionView]:
+    """Without those that were given up and are only kept for late use."""
+    return [session for session in view.sessions if not session.released]
+
+
 def as_json(view: AccountView) -> dict[str, object]:
     """`account show --json`: other programs rely on these names."""
     return {
@@ -43,7 +48,7 @@ def as_json(view: AccountView) -> dict[str, object]:
             }
             for bucket in view.buckets
         ],
-        "sessions": [row for session in view.sessions for row in session_rows(session)],
+        "sessions": [row for session in live_sessions(view) for row in session_rows(session)],
     }
 
 
@@ -80,8 +85,8 @@ def print_account(view: AccountView) -> None:
             left = "unlimited" if bucket.left is None else units_text(bucket.left, bucket.unit)
             table.add_row(bucket.id, left, units_text(bucket.held, bucket.unit), utc_text(bucket.expires_at))
         console.print(table)
-    if view.sessions:
-        print_sessions([row for session in view.sessions for row in session_rows(session)], console)
+    if live_sessions(view):
+        print_sessions([row for session in live_sessions(view) for row in session_rows(session)], console)
 
 
 def _facts(view: AccountView) -> list[tuple[str, str]]:

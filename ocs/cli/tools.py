@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +16,14 @@ from ocs.cli.common import (
     JsonOption,
     Office,
     WrongCallError,
+    msisdn_of,
+    parsed,
     print_json,
     with_office,
 )
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
+from ocs.ledger.contract import Notice, NoticedSession
 from ocs.rating.money import format_eur
 from protocol.errors import DiameterError
 
@@ -32,7 +36,7 @@ sessions = typer.Typer(help="Look at open sessions.", no_args_is_help=True)
 
 @sessions.callback()
 def _sessions() -> None:
-    """Look at open credit-control sessions."""
+    """Look at open credit-control sessions, have the network ask anew or end them."""
 
 
 @sessions.command("list")
@@ -48,7 +52,8 @@ def list_sessions(
     async def work(office: Office) -> None:
         rows: list[dict[str, object]] = []
         async for view in office.views():
-            rows += [{"msisdn": view.msisdn, **row} for session in view.sessions for row in session_rows(session)]
+            live = [session for session in view.sessions if not session.released]
+            rows += [{"msisdn": view.msisdn, **row} for session in live for row in session_rows(session)]
             if len(rows) >= limit:
                 break
         if json:
@@ -57,6 +62,42 @@ def list_sessions(
             print_sessions(rows[:limit])
             if len(rows) >= limit:
                 print(f"the first {limit}; more with --limit", file=sys.stderr)
+
+    with_office(config, work)
+
+
+SubscriberArgument = Annotated[str, typer.Argument(help="E.164 digits, such as 38668100000.", metavar="MSISDN")]
+SessionOption = Annotated[str, typer.Option("--session", help="One Session-Id; without it all of the subscriber's.")]
+
+
+@sessions.command()
+def reauthorize(msisdn: SubscriberArgument, session: SessionOption = "", config: ConfigOption = DEFAULT) -> None:
+    """Have the network ask anew for a subscriber's sessions (RAR)."""
+    _announce("reauthorize", msisdn, session, config)
+
+
+@sessions.command()
+def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: ConfigOption = DEFAULT) -> None:
+    """Have the network end a subscriber's sessions (ASR); what was used is still settled."""
+    _announce("abort", msisdn, session, config)
+
+
+def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
+    number = parsed(msisdn_of, msisdn)
+
+    async def work(office: Office) -> None:
+        account_id = await office.account_of(number)
+        view = await office.ledger.read(account_id, **office.when())
+        live = [each for each in view.sessions if not each.released] if view is not None else []
+        chosen = [each for each in live if session_id in ("", each.session_id)]
+        if not chosen:
+            raise FailedError(f"{number} has no open session" + (" of this id" if session_id else ""))
+        told = tuple(
+            NoticedSession(each.session_id, each.origin_host, each.origin_realm, each.via, each.context)
+            for each in chosen
+        )
+        await office.ledger.announce(Notice(kind, "care", office.world.clock(), account_id, told))
+        print(f"{number}: {len(told)} session{'s' * (len(told) > 1)} told; the network answers in its own time")
 
     with_office(config, work)
 

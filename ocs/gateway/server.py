@@ -262,6 +262,14 @@ class Gateway:
             return False
         return peer.connection.ask(request, done, timeout_s)
 
+    def connected_here(self, peer_host: str) -> bool:
+        peer = self.peers_table.named(peer_host)
+        return peer is not None and peer.state in OPEN_STATES
+
+    def connected_anywhere(self, peer_host: str) -> bool:
+        """To this worker or to another one of this server."""
+        return self.connected_here(peer_host) or self.locks.held_by_anyone(peer_host)
+
     def open_relays(self, realm: str) -> list[str]:
         return self.peers_table.open_relays(realm)
 

@@ -204,7 +204,9 @@ class RedisLedger(Accounts):
     async def note_origin_state(self, origin_host: str, state_id: int, *, now: int) -> None:
         """Keep it for whoever looks for orphaned sessions; beyond MAX_ORIGIN_STATES hosts no new one is kept."""
         key, host = self._keys.origin_states, origin_host.lower().encode()
-        known = await self._ask("origin_states", 0, b"HEXISTS", key, host)
+        known = await self._ask("origin_states", 0, b"HGET", key, host)
+        if known and int(known.split()[0]) == state_id:
+            return
         if not known and await self._ask("origin_states", 0, b"HLEN", key) >= MAX_ORIGIN_STATES:
             log.warning("more than %d clients have an Origin-State-Id: one is not kept", MAX_ORIGIN_STATES)
             return

@@ -32,6 +32,7 @@ listen = ["127.0.0.1:0"]
 [[peer]]
 origin_host = "pgw.example.net"
 realm = "example.net"
+addresses = ["127.0.0.0/8"]
 [api]
 listen = "127.0.0.1:0"
 [metrics]

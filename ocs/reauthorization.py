@@ -1,0 +1,213 @@
+"""Requests of ours to clients: RAR when there is something new to ask for, ASR when a session must end.
+
+RFC 8506 §5.5, RFC 6733 §8.3, §8.5.
+
+A notice of the ledger names sessions and how they are reached. Every worker hears it; the one that has the relay the session came through,
+or else the client itself, sends. If neither is connected to this server, the first connected relay that may carry the realm does. Not
+every client reacts, and a notice may be lost: Validity-Time leads to the same end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.gateway.outstanding import Answered, Asked, Done
+from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
+from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
+from protocol.errors import ResultCode
+
+log = logging.getLogger(__name__)
+
+TX_S = 10.0
+"""How long an answer is waited for (Tx of RFC 8506 §13)."""
+RETRY_AFTER_S = (1.0, 5.0, 30.0)
+"""Pauses before a request that was not delivered is sent again; after the last it is left to Validity-Time and Tcc."""
+MAX_JOBS = 20_000
+"""Sessions of a worker that are being told; notices beyond it are dropped and counted."""
+RAR, ASR = "RAR", "ASR"
+RELEASE_REASON = "lost"
+
+
+class Sender(Protocol):
+    """The part of the gateway that is needed."""
+
+    def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool: ...
+
+    def connected_here(self, peer_host: str) -> bool: ...
+
+    def connected_anywhere(self, peer_host: str) -> bool: ...
+
+
+class Releaser(Protocol):
+    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool: ...
+
+
+class RequestMetrics(Protocol):
+    def client_request(self, command: str, reason: str) -> None:
+        """A RAR or ASR handed to the transport."""
+
+    def client_answer(self, command: str, result: str) -> None:
+        """`result`: a Result-Code, or "no_answer", "unreachable", "not_wanted", "dropped", "given_up"."""
+
+    def unblocked(self, seconds: float) -> None:
+        """From an accepted top-up to the RAR on the wire."""
+
+
+@dataclass(slots=True)
+class _Job:
+    session: NoticedSession
+    account_id: str
+    abort: bool
+    reason: str
+    at: float
+    tries: int = 0
+    under_way: bool = False
+    again: bool = False
+    """Something has changed since the request that is under way was sent."""
+
+
+class ClientRequests:
+    """One per worker. `later(seconds, callback)` is the event loop's timer, `when()` gives now= and month= of a ledger operation."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        gateway: Sender,
+        ledger: Releaser,
+        metrics: RequestMetrics,
+        clock: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], object],
+        spawn: Callable[[Awaitable[None]], None],
+        when: Callable[[], dict[str, int]],
+    ) -> None:
+        self._host, self._realm = config.origin_host, config.realm
+        self._peers = {peer.origin_host.lower(): peer for peer in config.peers}
+        self._relays = sorted((peer for peer in config.peers if peer.relay), key=lambda peer: peer.origin_host.lower())
+        self._gateway = gateway
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._later = later
+        self._spawn = spawn
+        self._when = when
+        self._jobs: dict[str, _Job] = {}
+
+    def hear(self, notice: Notice) -> None:
+        abort = notice.kind == "abort"
+        if not abort and notice.kind != "reauthorize":
+            return
+        for session in notice.sessions:
+            job = self._jobs.get(session.session_id)
+            if job is None:
+                if len(self._jobs) >= MAX_JOBS:
+                    self._metrics.client_answer(ASR if abort else RAR, "dropped")
+                    continue
+                job = _Job(session, notice.account_id, abort, notice.reason, notice.at)
+                self._jobs[session.session_id] = job
+                self._send(job)
+            else:
+                # Several changes at once are one request; the newest says how the session is reached.
+                job.session, job.abort, job.again = session, job.abort or abort, True
+                job.reason, job.at = notice.reason, notice.at
+
+    def _send(self, job: _Job) -> None:
+        if job.session.session_id not in self._jobs:
+            return
+        command = ASR if job.abort else RAR
+        peer = self._peer_to_use(job.session)
+        if peer is None:
+            self._drop(job)
+            return
+        if peer == "":
+            self._finished(job, "unreachable")
+            return
+        if not self._wants(peer, job.session.origin_host):
+            self._finished(job, "not_wanted")
+            return
+        job.again, job.under_way = False, True
+        if not self._gateway.ask(peer, self._request(job), lambda answer: self._answered(job, command, answer), TX_S):
+            job.under_way = False
+            self._retry(job, "unreachable")
+            return
+        self._metrics.client_request(command, job.reason)
+        if job.reason == "topup" and not job.tries and job.at:
+            self._metrics.unblocked(max(self._clock() - job.at, 0.0))
+
+    def _peer_to_use(self, session: NoticedSession) -> str | None:
+        """Whom this worker sends to; None = another worker does, "" = nobody can."""
+        for name in (session.via, session.origin_host):
+            if name and self._gateway.connected_anywhere(name):
+                return name if self._gateway.connected_here(name) else None
+        for relay in self._relays:
+            if relay.realms and session.origin_realm.lower() not in relay.realms:
+                continue
+            if self._gateway.connected_anywhere(relay.origin_host):
+                return relay.origin_host if self._gateway.connected_here(relay.origin_host) else None
+        return ""
+
+    def _wants(self, peer: str, client: str) -> bool:
+        """Some clients take offence at a RAR: their entry, or that of the relay they come through, says so."""
+        entries: list[PeerConfig | None] = [self._peers.get(peer.lower()), self._peers.get(client.lower())]
+        return all(entry is None or entry.profile.reauthorize for entry in entries)
+
+    def _request(self, job: _Job) -> Asked:
+        session = job.session
+        kind = AbortSessionRequest if job.abort else ReAuthRequest
+        return kind(
+            session_id=session.session_id,
+            origin_host=self._host,
+            origin_realm=self._realm,
+            destination_realm=session.origin_realm,
+            destination_host=session.origin_host,
+        )
+
+    def _answered(self, job: _Job, command: str, answer: Answered | None) -> None:
+        job.under_way = False
+        if answer is None:
+            self._metrics.client_answer(command, "no_answer")
+            self._retry(job, "")
+            return
+        code = answer.code if isinstance(answer, ErrorMessage) else answer.result_code
+        self._metrics.client_answer(command, str(code))
+        if code == ResultCode.UNKNOWN_SESSION_ID:
+            self._drop(job)
+            self._spawn(self._release(job))
+        elif code in (ResultCode.SUCCESS, ResultCode.LIMITED_SUCCESS):
+            if job.again:
+                job.tries = 0
+                self._send(job)
+            else:
+                self._drop(job)
+        elif code == ResultCode.UNABLE_TO_COMPLY and job.abort and not isinstance(answer, ReAuthAnswer):
+            # The client will not abort: it shall ask again, and is then refused (digest §4.8).
+            job.abort = False
+            self._send(job)
+        else:
+            self._retry(job, "")
+
+    async def _release(self, job: _Job) -> None:
+        try:
+            await self._ledger.release_session(
+                job.account_id, job.session.session_id, reason=RELEASE_REASON, **self._when()
+            )
+        except LedgerUnavailable as error:
+            log.warning("a session that its client does not know stays until its deadline: %s", error)
+
+    def _retry(self, job: _Job, result: str) -> None:
+        if job.tries >= len(RETRY_AFTER_S):
+            self._finished(job, result or "given_up")
+            return
+        pause_s = RETRY_AFTER_S[job.tries]
+        job.tries += 1
+        self._later(pause_s, lambda: self._send(job))
+
+    def _finished(self, job: _Job, result: str) -> None:
+        self._metrics.client_answer(ASR if job.abort else RAR, result)
+        self._drop(job)
+
+    def _drop(self, job: _Job) -> None:
+        self._jobs.pop(job.session.session_id, None)

@@ -1,0 +1,225 @@
+"""RAR and ASR: who sends them, what their answers mean, retries, and over real processes: top-up to RAR in time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from ocs import reauthorization
+from ocs.charging.profile import Profile
+from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.ledger.contract import Notice, NoticedSession
+from ocs.reauthorization import RETRY_AFTER_S, ClientRequests
+from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
+
+PGW, DRA = "pgw.a1.net", "dra.a1.net"
+ACCOUNT = "00-01"
+
+
+class World:
+    """A gateway, a ledger and a clock that do what the test says."""
+
+    def __init__(self, *peers: PeerConfig) -> None:
+        self.here: set[str] = set()
+        self.elsewhere: set[str] = set()
+        self.room = True
+        self.asked: list[tuple[str, Any, Callable[[Any], None]]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.released: list[tuple[str, str, str]] = []
+        self.counted: Counter[tuple[str, str, str]] = Counter()
+        self.unblock: list[float] = []
+        self.now = 1000.0
+        config = GatewayConfig("ocs.hot.net", "hot.net", peers=peers)
+        self.requests = ClientRequests(
+            config, self, self, self, lambda: self.now, self.later, self.spawn, lambda: {"now": 1, "month": 2}
+        )
+
+    # gateway
+
+    def ask(self, peer_host: str, request: Any, done: Callable[[Any], None], timeout_s: float) -> bool:
+        assert peer_host in self.here
+        if self.room:
+            self.asked.append((peer_host, request, done))
+        return self.room
+
+    def connected_here(self, peer_host: str) -> bool:
+        return peer_host in self.here
+
+    def connected_anywhere(self, peer_host: str) -> bool:
+        return peer_host in self.here or peer_host in self.elsewhere
+
+    # ledger, timer, tasks, metrics
+
+    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+        self.released.append((account_id, session_id, reason))
+        return True
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> object:
+        self.timers.append((seconds, callback))
+        return None
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        with pytest.raises(StopIteration):  # it waits for nothing here
+            work.__await__().__next__()
+
+    def client_request(self, command: str, reason: str) -> None:
+        self.counted["sent", command, reason] += 1
+
+    def client_answer(self, command: str, result: str) -> None:
+        self.counted["answer", command, result] += 1
+
+    def unblocked(self, seconds: float) -> None:
+        self.unblock.append(seconds)
+
+    # what happens
+
+    def hear(self, kind: str = "reauthorize", reason: str = "topup", sid: str = "s1", via: str = "") -> None:
+        session = NoticedSession(sid, PGW, "a1.net", via, "data")
+        self.requests.hear(Notice(kind, reason, self.now - 0.004, ACCOUNT, (session,)))
+
+    def reply(self, answer: Any) -> None:
+        self.asked[-1][2](answer)
+
+    def fire(self) -> float:
+        seconds, callback = self.timers.pop(0)
+        callback()
+        return seconds
+
+
+def test_a_rar_goes_to_the_client_that_is_connected() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear()
+    ((peer, request, _),) = world.asked
+    assert peer == PGW
+    assert request == ReAuthRequest("s1", "ocs.hot.net", "hot.net", "a1.net", PGW)
+    assert world.unblock == [pytest.approx(0.004)]
+    world.reply(ReAuthAnswer("s1", 2002))
+    assert world.counted == {("sent", "RAR", "topup"): 1, ("answer", "RAR", "2002"): 1}
+    assert not world.requests._jobs and not world.timers
+
+
+def test_a_session_that_came_through_a_relay_is_told_through_it() -> None:
+    world = World(PeerConfig(DRA, relay=True))
+    world.here |= {PGW, DRA}
+    world.hear(via=DRA)
+    assert world.asked[0][0] == DRA and world.asked[0][1].destination_host == PGW
+
+
+def test_one_worker_sends_and_the_others_do_not() -> None:
+    world = World()
+    world.elsewhere.add(PGW)
+    world.hear()
+    assert not world.asked and not world.counted and not world.requests._jobs
+
+
+def test_without_the_client_the_first_relay_of_its_realm_carries_it() -> None:
+    relays = [
+        PeerConfig(f"{name}.dra", relay=True, realms=realms)
+        for name, realms in (("a", ("b.net",)), ("b", ()), ("c", ()))
+    ]
+    world = World(*relays)
+    world.here |= {"a.dra", "b.dra", "c.dra"}
+    world.hear(via=DRA)
+    assert world.asked[0][0] == "b.dra"
+    other = World(*relays)
+    other.here.add("c.dra")
+    other.elsewhere.add("b.dra")
+    other.hear()
+    assert not other.asked, "another worker has the first one"
+
+
+def test_nobody_can_reach_the_client() -> None:
+    world = World()
+    world.hear()
+    assert world.counted == {("answer", "RAR", "unreachable"): 1} and not world.requests._jobs
+
+
+def test_peers_that_want_no_rar_get_none() -> None:
+    world = World(PeerConfig(PGW, profile=Profile(reauthorize=False)))
+    world.here.add(PGW)
+    world.hear()
+    world.hear("abort", "state", "s2")
+    assert not world.asked
+    assert world.counted == {("answer", "RAR", "not_wanted"): 1, ("answer", "ASR", "not_wanted"): 1}
+
+
+def test_an_unknown_session_is_given_up() -> None:
+    world = World()
+    world.here.add(PGW)
+    for sid, answer in (("s1", ReAuthAnswer("s1", 5002)), ("s2", ErrorMessage(result_code=5002))):
+        world.hear(sid=sid)
+        world.reply(answer)
+    assert world.released == [(ACCOUNT, "s1", "lost"), (ACCOUNT, "s2", "lost")]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, ErrorMessage(result_code=3002), ErrorMessage(result_code=3004), ReAuthAnswer("s", 5012)]
+)
+def test_what_was_not_delivered_is_sent_again_and_then_left(answer: Any) -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear()
+    pauses = []
+    for _ in RETRY_AFTER_S:
+        world.reply(answer)
+        pauses.append(world.fire())
+    world.reply(answer)
+    assert tuple(pauses) == RETRY_AFTER_S and len(world.asked) == 1 + len(RETRY_AFTER_S)
+    assert not world.timers and not world.requests._jobs
+    assert world.counted["answer", "RAR", "given_up"] == 1
+
+
+def test_too_many_unanswered_requests_wait_for_their_turn() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.room = False
+    world.hear()
+    world.room = True
+    world.fire()
+    assert len(world.asked) == 1
+
+
+def test_several_changes_are_one_request_and_one_more_after_its_answer() -> None:
+    world = World()
+    world.here.add(PGW)
+    for _ in range(5):
+        world.hear()
+    assert len(world.asked) == 1
+    world.reply(ReAuthAnswer("s1", 2002))
+    assert len(world.asked) == 2, "the client may have asked before the last change"
+    world.reply(ReAuthAnswer("s1", 2002))
+    assert len(world.asked) == 2 and not world.requests._jobs
+
+
+def test_a_block_aborts_and_a_client_that_refuses_is_asked_to_ask_again() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear("abort", "state")
+    assert isinstance(world.asked[0][1], AbortSessionRequest)
+    world.reply(AbortSessionAnswer("s1", 5012))
+    assert isinstance(world.asked[1][1], ReAuthRequest)
+    world.reply(ReAuthAnswer("s1", 2001))
+    assert not world.requests._jobs
+    world.hear("abort", "state", "s2")
+    world.reply(AbortSessionAnswer("s2", 2001))
+    assert not world.requests._jobs and not world.released
+
+
+def test_sessions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthorization, "MAX_JOBS", 3)
+    world = World()
+    world.here.add(PGW)
+    for number in range(5):
+        world.hear(sid=f"s{number}")
+    assert len(world.asked) == 3 and world.counted["answer", "RAR", "dropped"] == 2
+
+
+def test_other_notices_are_not_ours() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear("something new")
+    assert not world.asked
