@@ -25,11 +25,9 @@ def refund_token(request: CreditControlRequest) -> bytes:
     return bytes([TOKEN_VERSION]) + number + request.session_id.encode()
 
 
-def refunded_debit(request: CreditControlRequest) -> tuple[str, int] | None:
-    """(Session-Id, number) that a refund names, None if it names none. DiameterError: it names nothing we gave out."""
-    token = _given_token(request)
-    if token is None:
-        return None
+def refunded_debit(request: CreditControlRequest) -> tuple[str, int]:
+    """(Session-Id, number) of the debit that a refund names. DiameterError: it names none, or nothing we gave out."""
+    token = _given_token(request) or b""
     if _HEAD_OCTETS < len(token) <= MAX_TOKEN_OCTETS and token[0] == TOKEN_VERSION:
         try:
             return token[_HEAD_OCTETS:].decode(), int.from_bytes(token[1:_HEAD_OCTETS], "big")

@@ -86,10 +86,18 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
         after = s.price_after
         switch_at = s.switch_at if after is not None else 0
         values += (s.key, s.label, *_terms(s.price), _ids(s.buckets), s.used, want, s.minimum)
-        values += ((1 if s.always else 0) + (2 if s.unchanged else 0), ",".join(s.bars), s.detail)
-        values += (s.used_after, s.used_either, s.max_rate, int(s.restrict), s.retry_want, switch_at)
-        if after is not None and switch_at:
-            values += _terms(after)
+        more = s.used_after or s.used_either or s.restrict or switch_at
+        values += (
+            (1 if s.always else 0) + (2 if s.unchanged else 0) + (4 if more else 0),
+            ",".join(s.bars),
+            s.detail,
+            s.max_rate,
+        )
+        if more:
+            assert s.used_after <= MAX_INTEGER and s.used_either <= MAX_INTEGER
+            values += (s.used_after, s.used_either, int(s.restrict), s.retry_want, switch_at)
+            if after is not None and switch_at:
+                values += _terms(after)
     packed: bytes = pack(values)
     return packed
 

@@ -3,10 +3,10 @@
 -- KEYS  1 account  2 answers of the session  3 outbox  4 outbox sequence  5 due set
 -- ARGV  1 account id  2 msgpack, one flat array: identity, session id, origin host, context, type, number, now, month, deadline,
 --         remember_s, answers kept, max sessions, max services, origin realm, via, binding, Origin-State-Id, 1 = only look (a balance
---         check), then 22 values a service: key, label, price terms (7), bucket ids in order, each between commas, used, want or
---         -1 (no RSU), minimum, flags (1 always + 2 unchanged), bars (comma separated), detail, used after the price switch, used on either side
---         of it, max rate or 0, restrict (0 refuse, 1 once, 2 again), units to try for at the end of a restricted phase, switch or 0;
---         with a switch 7 more: the price terms from then on
+--         check), then 17 values a service: key, label, price terms (7), bucket ids in order, each between commas, used, want or
+--         -1 (no RSU), minimum, flags (1 always + 2 unchanged + 4 more follows), bars (comma separated), detail, max rate or 0;
+--         with more: used after the price switch, used on either side of it, restrict (0 refuse, 1 once, 2 again), units to try for at
+--         the end of a restricted phase, switch or 0; with a switch 7 more: the price terms from then on
 -- Result  {1 if the outcome is remembered from before else 0, msgpack outcome}
 --         outcome, flat: code, credit, held, reason, cost of the session, period end, late 0/1, then 11 values a service: key, code,
 --         granted, final 0/1, reason, debit, units from buckets, overrun, dropped, restricted 0/1, grant spans the switch 0/1.
@@ -24,14 +24,19 @@ local realm, via, binding, origin_state, look = q[14], q[15], q[16], q[17], q[18
 local asked, at = {}, 18
 while at < #q do
   local flags = q[at + 14]
+  local more = flags >= 4
+  if more then flags = flags - 4 end
   local s = {key = q[at + 1], label = q[at + 2], price = {q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7], q[at + 8], q[at + 9]},
     buckets = q[at + 10], used = q[at + 11], want = q[at + 12], minimum = q[at + 13], always = flags % 2 == 1, unchanged = flags >= 2,
-    bars = q[at + 15], detail = q[at + 16], after = q[at + 17], either = q[at + 18], rate = q[at + 19], restrict = q[at + 20],
-    retry = q[at + 21], switch = q[at + 22]}
-  at = at + 22
-  if s.switch > 0 then
-    s.price2 = {q[at + 1], q[at + 2], q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7]}
-    at = at + 7
+    bars = q[at + 15], detail = q[at + 16], rate = q[at + 17], after = 0, either = 0, restrict = 0, retry = 0, switch = 0}
+  at = at + 17
+  if more then
+    s.after, s.either, s.restrict, s.retry, s.switch = q[at + 1], q[at + 2], q[at + 3], q[at + 4], q[at + 5]
+    at = at + 5
+    if s.switch > 0 then
+      s.price2 = {q[at + 1], q[at + 2], q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7]}
+      at = at + 7
+    end
   end
   asked[#asked + 1] = s
 end
@@ -45,7 +50,9 @@ local document = redis.call('GET', KEYS[1])
 if not document then return refuse(5030, 'unknown') end
 local acc = load(document)
 if identity ~= '' and identity ~= 'm' .. acc.m and identity ~= 'i' .. acc.i then return refuse(0, 'identity') end
+if acc.st == 't' and identity ~= '' then return refuse(0, 'identity') end -- its number may be another account's by now
 if acc.pe > 0 and now >= acc.pe then return refuse(0, 'sweep') end
+local credit_before, held_before = acc.cr, acc.hc
 
 local session, replaces, late = acc.s[sid], false, 0
 if kind == 'I' then
@@ -63,7 +70,8 @@ elseif kind ~= 'E' then
   if owner == '' then owner = session.o end
   if mine == '' then mine = origin end
   if owner ~= mine then return refuse(5002, 'binding') end
-  if number <= session.n - answers_kept then return refuse(5012, 'late') end
+  -- Of a session that was given up, answers may be forgotten: an update that is no news is not applied.
+  if number <= session.n - answers_kept or (session.z == 1 and kind == 'U' and number <= session.n) then return refuse(5012, 'late') end
 end
 
 local events = {}
@@ -430,13 +438,15 @@ local told = acc.nt
 thresholds(acc, now, id, events)
 if acc.nt == 100 and told < 100 and acc.hc > 0 and not look then asks_back('threshold') end
 local outcome, records = {code, acc.cr, acc.hc, reason, session and session.x or taken, acc.pe, late}, {}
+if look then outcome[2], outcome[3], outcome[5] = credit_before, held_before, 0 end
 for n = 1, #lines do
   local line, to = lines[n], 11 * n - 4
-  local after = line.after or {debit = 0, from_buckets = 0, overrun = 0}
+  local after, debit, units, overrun = line.after, line.debit, line.from_buckets, line.overrun
+  if after then debit, units, overrun = debit + after.debit, units + after.from_buckets, overrun + after.overrun end
+  if look then debit, units = 0, 0 end
   outcome[to + 1], outcome[to + 2], outcome[to + 3], outcome[to + 4] = line.key, line.code, line.granted, line.final
-  outcome[to + 5], outcome[to + 6], outcome[to + 7] = line.reason, line.debit + after.debit, line.from_buckets + after.from_buckets
-  outcome[to + 8], outcome[to + 9], outcome[to + 10], outcome[to + 11] = line.overrun + after.overrun, line.dropped, line.restricted,
-    line.span
+  outcome[to + 5], outcome[to + 6], outcome[to + 7], outcome[to + 8] = line.reason, debit, units, overrun
+  outcome[to + 9], outcome[to + 10], outcome[to + 11] = line.dropped, line.restricted, line.span
 end
 outcome = pack(outcome)
 if look then return {0, outcome} end
@@ -458,6 +468,14 @@ if prolong and kind ~= 'T' and kind ~= 'E' then
 end
 redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[4], KEYS[3], events)
+if replaces then
+  -- The session before it had the same numbers: what was answered to them is not for this one.
+  local fields = redis.call('HKEYS', KEYS[2])
+  for n = 1, #fields do
+    if string.find(fields[n], '^[UTIr]') then redis.call('HDEL', KEYS[2], fields[n]) end
+  end
+end
+if late == 1 then redis.call('HSET', KEYS[2], 'a', id) end
 if kind == 'I' then
   redis.call('HSET', KEYS[2], field, outcome, 'a', id)
   if code ~= 2001 then redis.call('HSET', KEYS[2], 'refused', '1') end

@@ -301,11 +301,20 @@ local function give_up(acc, sid, session, reason, now, id, events)
   session.z, session.d = 1, now + LATE_S
   for _, v in pairs(session.v) do v.f, v.sw, v.p2 = NORMAL, 0, nil end
   events[#events + 1] = {'expired', now, id, sid, session.c, returned, reason}
+  local given_up, first = 0, nil
+  for other_sid, other in pairs(acc.s) do
+    if other.z == 1 then
+      given_up = given_up + 1
+      if other_sid ~= sid and
+        (not first or other.d < acc.s[first].d or (other.d == acc.s[first].d and other_sid < first)) then first = other_sid end
+    end
+  end
+  if given_up > MAX_GIVEN_UP then acc.s[first] = nil end
 end
 
 -- Sessions past their deadline are given up, those given up are forgotten at the end of their time. `keep` is left alone.
 local function expire_sessions(acc, now, id, keep, events)
-  local due, given_up
+  local due
   for sid, session in pairs(acc.s) do
     if session.d <= now and sid ~= keep then
       due = due or {}
@@ -316,23 +325,11 @@ local function expire_sessions(acc, now, id, keep, events)
   table.sort(due)
   for n = 1, #due do
     local session = acc.s[due[n]]
-    if session.z == 1 then
+    if session and session.z == 1 then
       acc.s[due[n]] = nil
-    else
+    elseif session then
       give_up(acc, due[n], session, 'deadline', now, id, events)
     end
-  end
-  given_up = 0
-  for _, session in pairs(acc.s) do given_up = given_up + session.z end
-  while given_up > MAX_GIVEN_UP do
-    local first
-    for sid, session in pairs(acc.s) do
-      if session.z == 1 and sid ~= keep and
-        (not first or session.d < acc.s[first].d or (session.d == acc.s[first].d and sid < first)) then first = sid end
-    end
-    if not first then return end
-    acc.s[first] = nil
-    given_up = given_up - 1
   end
 end
 

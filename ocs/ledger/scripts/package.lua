@@ -20,5 +20,5 @@ plan_anew(acc, KEYS[5], id)
 redis.call('SET', KEYS[1], save(acc))
 redis.call('HSET', KEYS[2], 'package:' .. id .. ' ' .. reference, id)
 journal_all(KEYS[4], KEYS[3], events)
-notify('reauthorize', 'package', asked_at, id, acc, starving)
+notify('reauthorize', 'package', asked_at, id, acc, any_session)
 return 'ok'

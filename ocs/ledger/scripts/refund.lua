@@ -19,7 +19,7 @@ local document = redis.call('GET', KEYS[1])
 if not document then return refuse(5030, 'unknown') end
 local acc = load(document)
 if identity ~= '' and identity ~= 'm' .. acc.m and identity ~= 'i' .. acc.i then return refuse(0, 'identity') end
-if acc.st == 't' then return refuse(4010, 'state') end
+if acc.st == 't' then return refuse(identity == '' and 4010 or 0, identity == '' and 'state' or 'identity') end
 local left = redis.call('HGET', KEYS[3], 'p' .. debit_number)
 if not left then return refuse(5012, 'no_debit') end
 left = unpack_doc(left)

@@ -13,7 +13,7 @@ if not document then
   return 'unknown'
 end
 local acc = load(document)
-local events = {}
+local events, renewed = {}, false
 roll_month(acc, month)
 expire_sessions(acc, now, id, nil, events)
 if acc.pe > 0 and now >= acc.pe then
@@ -22,7 +22,7 @@ if acc.pe > 0 and now >= acc.pe then
     -- The new period follows the old one without a gap, unless the system slept through a whole period.
     local starts = acc.pe
     if now >= starts + terms[3] then starts = now end
-    start_period(acc, terms, starts, now, id, events)
+    renewed = start_period(acc, terms, starts, now, id, events)
   else
     drop_buckets(acc, now)
     acc.pp, acc.pe = 1, 0
@@ -32,4 +32,5 @@ end
 plan_anew(acc, KEYS[4], id)
 redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[3], KEYS[2], events)
+if renewed then notify('reauthorize', 'package', now, id, acc, starving) end
 return 'ok'

@@ -327,6 +327,8 @@ class ModelLedger:
             return _refusal(5030, "unknown")
         if request.identity not in ("", "m" + account.msisdn, "i" + account.imsi):
             return _refusal(0, "identity")
+        if request.identity and account.state == "terminated":
+            return _refusal(0, "identity")
         if request.action is Action.REFUND:
             outcome = self._refund(request, account)
             if outcome.code == 2001:
@@ -335,7 +337,11 @@ class ModelLedger:
         if account.period_end and request.now >= account.period_end:
             return _refusal(0, "sweep")
         if request.action is Action.CHECK:
-            return copy.deepcopy(self)._apply(request, look=True)
+            looked = copy.deepcopy(self)._apply(request, look=True)
+            services = tuple(replace(s, debited_micro_eur=0, debited_units=0) for s in looked.services)
+            if looked.session_cost_micro_eur or looked.code in (2001, 4010, 4012):
+                looked = replace(looked, credit_micro_eur=account.credit, held_micro_eur=account.held)
+            return replace(looked, services=services, session_cost_micro_eur=0)
         return self._apply(request, look=False)
 
     def _apply(self, request: ChargeRequest, look: bool) -> ChargeOutcome:
@@ -352,8 +358,14 @@ class ModelLedger:
         if opening and session is not None:
             if not session.released:
                 self._give_up(request.account_id, account, request.session_id, "restarted", request.now)
-            del account.sessions[request.session_id]
+            account.sessions.pop(request.session_id, None)
             session = None
+            self._answers = {
+                key: known
+                for key, known in self._answers.items()
+                if key[0] != request.session_id or key[1][0] == "E" or look
+            }
+            self._refused.discard(request.session_id)
         self._expire(request.account_id, account, request.now, keep=request.session_id)
         outcome = _Charging(self, account, request, session, look).run()
         if not look:
@@ -375,7 +387,9 @@ class ModelLedger:
             return _refusal(5002, "session")
         if (request.binding or request.origin_host) != session.binding:
             return _refusal(5002, "binding")
-        if request.number <= session.highest - ANSWERS_KEPT_PER_SESSION:
+        update = request.type is RequestType.UPDATE
+        forgotten = session.released and update and request.number <= session.highest
+        if forgotten or request.number <= session.highest - ANSWERS_KEPT_PER_SESSION:
             return _refusal(5012, "late")
         return None
 
@@ -447,19 +461,18 @@ class ModelLedger:
             service.phase, service.switch_at, service.price_after = "normal", 0, None
         session.released, session.deadline = True, now + LATE_S
         self._journal("expired", now, account_id, sid=sid, ctx=session.context, returned=returned, reason=reason)
+        given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
+        if len(given_up) >= MAX_GIVEN_UP:
+            del account.sessions[given_up[0][1]]
 
     def _expire(self, account_id: str, account: Account, now: int, keep: str | None) -> None:
         due = sorted(sid for sid, session in account.sessions.items() if session.deadline <= now and sid != keep)
         for sid in due:
-            if account.sessions[sid].released:
+            session = account.sessions.get(sid)
+            if session is not None and session.released:
                 del account.sessions[sid]
-            else:
+            elif session is not None:
                 self._give_up(account_id, account, sid, "deadline", now)
-        if due:
-            given_up = sorted((s.deadline, sid) for sid, s in account.sessions.items() if s.released)
-            surplus = len(given_up) - MAX_GIVEN_UP
-            for _, sid in [each for each in given_up if each[1] != keep][: max(surplus, 0)]:
-                del account.sessions[sid]
 
     def _journal(self, kind: str, now: int, account_id: str, **fields: object) -> None:
         self.events.append({"k": kind, "t": now, "a": account_id, **fields})
