@@ -75,7 +75,7 @@ class PeerSection(Section):
         default_factory=list, max_length=256, description="of a relay: Origin-Realms it may carry; empty = any"
     )
     tls: Literal["required", "forbidden", "either"] | None = Field(
-        default=None, description='"required", "forbidden" or "either"; absent = required unless it comes by loopback'
+        default=None, description='"required", "forbidden" or "either"; absent = required, but by loopback'
     )
     connect: Annotated[str, AfterValidator(_address)] = Field(
         default="", description='host:port we connect to; "" = the peer connects to us'
@@ -103,8 +103,10 @@ class PeerSection(Section):
     )
     profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
 
-    def config(self, profile: Profile) -> PeerConfig:
-        tls = {"required": True, "forbidden": False, "either": None}[self.tls or self._default_tls()]
+    def config(self, profile: Profile, *, unseen: bool) -> PeerConfig:
+        """`unseen`: we listen on loopback only, so nobody can listen in on plain TCP."""
+        default = "either" if unseen or self._by_loopback() else "required"
+        tls = {"required": True, "forbidden": False, "either": None}[self.tls or default]
         return PeerConfig(
             origin_host=self.origin_host,
             realm=self.realm,
@@ -126,10 +128,9 @@ class PeerSection(Section):
             profile=profile,
         )
 
-    def _default_tls(self) -> str:
-        """Plain TCP only where the configuration says so, or where nobody can listen."""
+    def _by_loopback(self) -> bool:
         networks = [ipaddress.ip_network(each) for each in self.addresses]
-        return "either" if networks and all(network.is_loopback for network in networks) else "required"
+        return bool(networks) and all(network.is_loopback for network in networks)
 
 
 class ProfileSection(Section):

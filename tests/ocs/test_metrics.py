@@ -16,6 +16,7 @@ from ocs.ledger.metrics import LedgerMetrics
 from ocs.metrics import MAX_LABEL_VALUES, Metrics, Store
 from ocs.metrics_definitions import DEFINITIONS, sample_names
 from ocs.metrics_export import Snapshots, snapshot_path
+from ocs.reauthorization import RequestMetrics
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -25,6 +26,7 @@ def play(metrics: Metrics) -> None:
     gateway: GatewayMetrics = metrics
     charging: ChargingMetrics = metrics
     ledger: LedgerMetrics = metrics
+    requests: RequestMetrics = metrics
     gateway.request("CCR", "U", "data")
     gateway.answer("CCR", "U", "data", 2001, 0.004)
     gateway.dropped_answer()
@@ -32,6 +34,16 @@ def play(metrics: Metrics) -> None:
     gateway.peer_state("pgw.example.net", "r_open")
     gateway.connection_refused("unknown_peer")
     gateway.connection_lost("dpr")
+    gateway.request_refused("origin_host")
+    gateway.overload(30)
+    charging.dropped("data", "octets", 7)
+    charging.restricted("data")
+    charging.refunded("sms", 2_000_000)
+    charging.late("T")
+    requests.client_request("RAR", "topup")
+    requests.client_answer("RAR", "2002")
+    requests.unblocked(0.002)
+    metrics.count("ocs_orphans_released")
     charging.granted("data", "octets", 1000)
     charging.used("data", "octets", 900)
     charging.debited("data", 1_500_000, 0, "octets")

@@ -130,3 +130,73 @@ def test_a_platforms_own_variables_are_no_mistake(tmp_path: Path) -> None:
     }
     load_settings(write(tmp_path, PEER), environment)
     assert unknown_sections(environment) == ["OCS_PEER_REALM", "OCS_PORT", "OCS_SERVICE_HOST"]
+
+
+def test_peers_need_tls_where_somebody_could_listen_in(tmp_path: Path) -> None:
+    """RFC 6733 §13: plain TCP only where the configuration says so."""
+
+    def tls(listen: str, more: str = "") -> bool | None:
+        text = f'[diameter]\nlisten = ["{listen}"]\n{PEER}{more}'
+        return gateway_config(load_settings(write(tmp_path, text), {})).peers[0].tls
+
+    assert tls("127.0.0.1:3868") is None and tls("[::1]:3868") is None
+    assert tls("0.0.0.0:3868") is True
+    assert tls("0.0.0.0:3868", 'addresses = ["127.0.0.0/8"]') is None
+    assert tls("0.0.0.0:3868", 'addresses = ["192.0.2.0/24"]') is True
+    assert tls("0.0.0.0:3868", 'tls = "forbidden"') is False
+
+
+def test_what_profiles_and_peers_may_not_say(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        f"""
+        [diameter]
+        listen_tls = ["127.0.0.1:5868"]
+        [profile.a]
+        final_unit = "redirect"
+        [profile.b]
+        filters = "filter_id"
+        [profile.c]
+        redirect_address = "192.0.2.1"
+        redirect_address_type = "ipv6"
+        [profile.d]
+        filters = "rules"
+        filter_rules = ["anything"]
+        {PEER}
+        subscribers = ["+386"]
+        connect = "192.0.2.1"
+        [tls]
+        certificate = "missing.pem"
+        """,
+    )
+    found = "\n".join(mistakes(path))
+    for words in (
+        "profile.a: redirect needs a redirect_address",
+        'profile.b: filters = "filter_id" needs filter_ids',
+        "profile.c: redirect_address is of another type",
+        "profile.d.filter_rules[0] = 'anything'",
+        "peer[0].subscribers[0] = '+386': is no beginning of a number",
+        "peer[0].connect = '192.0.2.1': is not host:port",
+        "tls: certificate, key and ca are needed together",
+    ):
+        assert words in found, found
+    unknown = mistakes(write(tmp_path, PEER + 'profile = "nobody"'))
+    assert any("profile is unknown: nobody; there are pgw, scscf, smsc, standard" in each for each in unknown)
+    no_tls = mistakes(write(tmp_path, '[diameter]\nlisten_tls = ["127.0.0.1:5868"]\n' + PEER))
+    assert any("TLS needs the table [tls]" in each for each in no_tls)
+
+
+def test_a_profile_reaches_its_peers(tmp_path: Path) -> None:
+    text = """
+        [profile.pgw]
+        final_unit = "redirect"
+        redirect_address = "https://top-up.example.net"
+        final_unit_of = { voice = "terminate" }
+        failure_handling = "retry_and_terminate"
+        session_failover = true
+    """
+    settings = load_settings(write(tmp_path, text + PEER + 'profile = "pgw"\nsubscribers = ["386", "imsi:29340"]'), {})
+    peer = gateway_config(settings).peers[0]
+    assert (peer.profile.name, peer.profile.final_unit, peer.profile.failure_handling) == ("pgw", "redirect", 2)
+    assert (peer.profile.final_unit_of["voice"], peer.profile.session_failover) == ("terminate", 1)
+    assert peer.subscribers == ("m386", "i29340")
