@@ -329,7 +329,7 @@ async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Si
 
 
 async def test_a_dead_first_connection_is_found_out_by_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.gateway.connection.PROBE_S", 0.05)
+    monkeypatch.setattr("ocs.gateway.heartbeat.PROBE_S", 0.05)
     gateway = await site.gateway()
     await site.opened()
     assert await (await site.client()).open() == 5012

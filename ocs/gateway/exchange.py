@@ -1,0 +1,182 @@
+"""The capabilities exchange of one connection, whichever side has made it (RFC 6733 §5.3, §5.6): who is it, and may it come in?"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from ocs.gateway.heartbeat import Heartbeat
+from ocs.gateway.peers import Peer
+from protocol import commands
+from protocol.capabilities import check_cea, check_cer, make_cea, make_cer, refusal
+from protocol.compiler import Fault
+from protocol.errors import DiameterError, ResultCode
+from protocol.header import Header
+from protocol.peer import PeerAction, PeerEvent, PeerState
+from protocol.pipeline import decode_request
+from protocol.watchdog import WatchEvent
+
+if TYPE_CHECKING:
+    from ocs.gateway.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+SECURITY = {int(ResultCode.NO_COMMON_SECURITY): "no_common_security"}
+OBJECTIONS = {
+    int(ResultCode.NO_COMMON_APPLICATION): "no_common_application",
+    int(ResultCode.NO_COMMON_SECURITY): "no_common_security",
+}
+
+
+def _already_connected() -> DiameterError:
+    reason = "this peer is already connected; the old connection is being probed"
+    return DiameterError(ResultCode.UNABLE_TO_COMPLY, reason, close=True)
+
+
+class Exchange(Heartbeat):
+    """Before it is open, a connection is a CER, a CEA, or nothing we listen to."""
+
+    @property
+    def _itself(self) -> Connection:
+        return cast("Connection", self)
+
+    def _before_open(self, frame: bytes, header: Header) -> None:
+        """RFC 6733 §5.6.1: before its CER a peer is unknown; anything else is discarded with the connection."""
+        if self._calling is not None:
+            self._called(frame, header, self._calling)
+            return
+        metrics = self._gateway.metrics
+        if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request or self._waits:
+            metrics.connection_refused("not_a_cer")
+            self._cut("bad_stream")
+            return
+        metrics.request("CER", "", "")
+        try:
+            request: commands.CapabilitiesExchangeRequest = decode_request(frame, header)
+        except DiameterError as error:
+            self._refuse(header, error, "bad_cer")
+            return
+        gateway = self._gateway
+        error_found = gateway.peers_table.admit(request.origin_host, request.origin_realm, self.address)
+        if error_found is None:
+            error_found = self._security(request.origin_host)
+        if error_found is not None:
+            self._refuse(header, error_found, SECURITY.get(error_found.result_code, "unknown_peer"))
+            return
+        error_found = check_cer(request, gateway.local)
+        if error_found is not None:
+            self._refuse(header, error_found, OBJECTIONS.get(error_found.result_code, "bad_cer"))
+            return
+        peer = gateway.peers_table.get(request.origin_host)
+        if not gateway.locks.hold(peer.origin_host):
+            gateway.locks.ask_to_probe(peer.origin_host)
+            self._refuse(header, _already_connected(), "duplicate")
+            return
+        actions = self._step(peer, PeerEvent.R_CONN_CER)
+        if PeerAction.R_REJECT in actions:
+            if peer.connection is not None:
+                peer.connection.probe()
+            self._refuse(header, _already_connected(), "duplicate")
+            return
+        if not peer.config.relay:
+            gateway.origin_states.seen(request.origin_host, request.origin_state_id)
+        if PeerAction.R_SND_CEA in actions:
+            self.accept(peer, header)
+            return
+        # We are calling this peer ourselves: one of the two connections will be the one (§5.6.4).
+        peer.waiting = self._itself, header
+        if PeerAction.ELECT in actions:
+            gateway.elect(peer)
+
+    @property
+    def _waits(self) -> bool:
+        """Its CER was taken, and the election is still to come."""
+        return any(peer.waiting is not None and peer.waiting[0] is self for peer in self._gateway.peers_table.all())
+
+    def _security(self, origin_host: str) -> DiameterError | None:
+        """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
+        config = self._gateway.peers_table.get(origin_host).config
+        if self._certificate is None:
+            if config.tls:
+                return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come with TLS", close=True)
+            return None
+        if config.tls is False:
+            return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come without TLS", close=True)
+        if not self._certificate.is_of(origin_host):
+            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
+        return None
+
+    def _call(self, peer: Peer) -> None:
+        """Our connection is up: say who we are."""
+        gateway = self._gateway
+        peer.calling = self._itself
+        actions = self._step(peer, PeerEvent.I_RCV_CONN_ACK)
+        if PeerAction.I_SND_CER not in actions:
+            self._cut("closed_by_peer")  # the peer was faster: its connection is open
+            return
+        hop, end = gateway.identifiers()
+        cer = make_cer(gateway.local, self._local_addresses())
+        self._send(commands.encode(cer, hop_by_hop=hop, end_to_end=end))
+        if PeerAction.ELECT in actions:
+            gateway.elect(peer)
+
+    def _called(self, frame: bytes, header: Header, peer: Peer) -> None:
+        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA)."""
+        objection: DiameterError | None
+        try:
+            answer = commands.decode_answer(commands.CapabilitiesExchangeAnswer, frame, header)
+            if isinstance(answer, commands.ErrorMessage):
+                objection = DiameterError(answer.code, f"the peer refused our CER with {answer.code}", close=True)
+            else:
+                objection = check_cea(answer, self._gateway.local, peer.origin_host)
+        except Fault:
+            objection = DiameterError(ResultCode.UNABLE_TO_COMPLY, "the peer did not answer our CER", close=True)
+        if objection is None and self._certificate is not None and not self._certificate.is_of(peer.origin_host):
+            objection = DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not the peer's", close=True)
+        if objection is not None:
+            logger.warning("peer %s: our connection is of no use: %s", peer.origin_host, objection.message)
+            self._step(peer, PeerEvent.I_RCV_NON_CEA)
+            self._cut("bad_stream")
+            return
+        actions = self._step(peer, PeerEvent.I_RCV_CEA)
+        if peer.state is not PeerState.I_OPEN:
+            self._cut("error")
+            return
+        peer.calling = None
+        if not isinstance(answer, commands.ErrorMessage) and not peer.config.relay:
+            self._gateway.origin_states.seen(peer.origin_host, answer.origin_state_id)
+        self._opened(peer)
+        self._gateway.act(peer, actions)
+
+    def accept(self, peer: Peer, header: Header) -> None:
+        """Open with the CEA that the peer waits for."""
+        self._opened(peer)
+        cea = make_cea(self._gateway.local, self._local_addresses(), ResultCode.SUCCESS)
+        self._send(commands.encode_answer(cea, header))
+        self._gateway.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
+
+    def _opened(self, peer: Peer) -> None:
+        self.peer = peer
+        peer.connection = self._itself
+        self._gateway.opened(self._itself)
+        self._disarm()
+        self._watch_event(WatchEvent.CONNECTION_UP)
+        how = "TLS" if self._certificate is not None else "TCP"
+        logger.info(
+            "peer %s: open %s %s over %s", peer.origin_host, "to" if self._calling else "from", self.address, how
+        )
+
+    def _refuse(self, header: Header, error: DiameterError, reason: str) -> None:
+        """An error CEA, then the connection ends."""
+        gateway = self._gateway
+        gateway.metrics.connection_refused(reason)
+        gateway.say_refused(self.address, reason, error.message)
+        gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
+        self._send(refusal(header, gateway.local, self._local_addresses(), error))
+        self._end()
+
+    def _cer_timeout(self) -> None:
+        self._timer = None
+        if self.peer is None:
+            self._gateway.metrics.connection_refused("cer_timeout")
+            self._cut("cer_timeout")
