@@ -17,6 +17,7 @@ from ocs.rating.compile_parts import (
     OptionTerms,
     check_general,
     compile_destinations,
+    compile_holidays,
     compile_options,
     compile_packages,
     compile_places,
@@ -60,6 +61,10 @@ class Catalogue:
 
     def rate(self, event: UseEvent) -> RatedUse:
         """What this use costs and who may pay for it; Unrateable when the catalogue has no answer (5031)."""
+        rated = self._rate(event)
+        return rated if rated.schedule is None else rated.schedule.at(rated, event.at)
+
+    def _rate(self, event: UseEvent) -> RatedUse:
         service = self._services.find(event)
         if not service.numbered:
             place = self._places.find(event.serving_plmn, event.visited_number)
@@ -132,7 +137,16 @@ def load_catalogue(path: Path | str) -> Catalogue:
     services, by_id = compile_services(general, tables, problems)
     prices = compile_prices(general, tables, problems)
     packages = compile_packages(general, tables, problems)
-    RateCompiler(tables, problems, services=by_id, prices=prices, packages=packages).compile()
+    holidays = compile_holidays(general, problems)
+    RateCompiler(
+        tables,
+        problems,
+        services=by_id,
+        prices=prices,
+        packages=packages,
+        zone=None if problems.found else ZoneInfo(general.time_zone),
+        holidays=holidays,
+    ).compile()
     problems.raise_if_any()
     if places is None:
         raise AssertionError("a default network of no place is a problem")

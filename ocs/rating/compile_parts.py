@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -29,11 +30,16 @@ from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.rating.problems import Problems, key_path
 from ocs.rating.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.rating.reading import Tables
+from ocs.rating.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.rating.services import MatchKey, Service, Services
 from ocs.rating.types import Context, QuotaPolicy, Unit
 
 DAY_S = 86_400
 UNLIMITED = "unlimited"
+ENVELOPE_REPORTING = ("none", "envelopes", "volume", "events", "both")
+"""By their value (TS 32.299 §7.2.59)."""
+TRIGGER_TYPES = {"qos": 2, "location": 3, "rat": 4, "timezone": 5, "mcc": 30, "mnc": 31, "serving-node": 61}
+"""Trigger-Type (TS 32.299 §7.2.236; digest §3.6)."""
 _STATED = {"rating_group", "service_identifier", "apn"}
 
 
@@ -47,7 +53,7 @@ class OptionTerms:
 
 
 class PriceParts(NamedTuple):
-    """What `compile_price` needs, in units."""
+    """What `compile_price` needs, in units; `windows` with an amount of their own (ocs/rating/schedule.py)."""
 
     unit: Unit
     micro_eur: int
@@ -56,6 +62,7 @@ class PriceParts(NamedTuple):
     next: int
     flat: bool
     rounding: str
+    windows: tuple[tuple[Window, int], ...] = ()
 
 
 def check_general(general: General, problems: Problems) -> None:
@@ -196,6 +203,11 @@ def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
         validity_s=table.validity_s,
         holding_s=table.holding_s,
         threshold_percent=table.threshold_percent,
+        consumption_s=table.consumption_s,
+        envelope_reporting=ENVELOPE_REPORTING.index(table.envelope_reporting),
+        time_s=table.time_s,
+        pool=table.pool,
+        triggers=tuple(TRIGGER_TYPES[name] for name in table.triggers),
     )
 
 
@@ -212,12 +224,47 @@ def compile_prices(general: General, tables: Tables, problems: Problems) -> dict
         elif table.per == PER_CALL:
             if table.first or table.next:
                 problems.add(key_path(*at), f"a price per {PER_CALL} has no first and no next")
-            parts[id_] = PriceParts(unit, table.micro_eur, 1, 1, 1, True, rounding)
+            parts[id_] = PriceParts(
+                unit, table.micro_eur, 1, 1, 1, True, rounding, _windows(table, (*at, "window"), problems)
+            )
         else:
             quantity, first, next_ = _steps(table, unit, general.kilo, at, problems)
             if quantity and first and next_:
-                parts[id_] = PriceParts(unit, table.micro_eur, quantity, first, next_, False, rounding)
+                windows = _windows(table, (*at, "window"), problems)
+                parts[id_] = PriceParts(unit, table.micro_eur, quantity, first, next_, False, rounding, windows)
     return parts
+
+
+def _windows(table: PriceTable, at: tuple[str, ...], problems: Problems) -> tuple[tuple[Window, int], ...]:
+    """Windows of a price; two that claim one minute are a mistake."""
+    windows = [
+        Window(frozenset(map(DAYS.index, line.days)), _minute(line.since), _minute(line.to)) for line in table.window
+    ]
+    for index, window in enumerate(windows):
+        if window.since == DAY_MINUTES or window.since == window.until:
+            problems.add(key_path(*at, index), "must have a beginning before 24:00 and another end")
+            return ()
+    clash = overlap(windows)
+    if clash is not None:
+        problems.add(key_path(*at, clash[1]), f"overlaps with window[{clash[0]}]")
+        return ()
+    return tuple((window, line.micro_eur) for window, line in zip(windows, table.window, strict=True))
+
+
+def _minute(text: str) -> int:
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def compile_holidays(general: General, problems: Problems) -> frozenset[date]:
+    """Dates on which windows of "holiday" hold instead of those of the weekday."""
+    found = set()
+    for index, text in enumerate(general.holidays):
+        try:
+            found.add(date.fromisoformat(text))
+        except ValueError:
+            problems.add(key_path("catalogue", "holidays", index), "must be a date such as 2026-12-25", text)
+    return frozenset(found)
 
 
 def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems) -> tuple[int, int, int]:

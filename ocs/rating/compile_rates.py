@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
 
 from ocs.ledger.contract import PackageTerms
 from ocs.rating.compile_parts import PriceParts
@@ -11,6 +13,7 @@ from ocs.rating.model import DestinationTable, PlaceTable, RateTable
 from ocs.rating.price import PriceError, compile_price, free_price
 from ocs.rating.problems import Problems, key_path
 from ocs.rating.reading import Tables
+from ocs.rating.schedule import Schedule
 from ocs.rating.services import Service
 from ocs.rating.types import Direction, PriceTerms, RatedUse, Unit
 
@@ -44,6 +47,8 @@ class RateCompiler:
         services: Mapping[str, Service],
         prices: Mapping[str, PriceParts],
         packages: Mapping[str, PackageTerms],
+        zone: ZoneInfo | None,
+        holidays: frozenset[date],
     ) -> None:
         self._rates = tables.of("rate", RateTable)
         self._places = tables.of("place", PlaceTable)
@@ -52,6 +57,7 @@ class RateCompiler:
         self._problems = problems
         self._services = services
         self._prices = prices
+        self._zone, self._holidays = zone, holidays
         self._buckets = [(bucket.id, bucket.unit) for package in packages.values() for bucket in package.buckets]
         self._packages_complete = len(packages) == len(tables.ids["package"])
         self._emergency = {id_ for id_, table in self._destinations.items() if table.emergency}
@@ -138,11 +144,27 @@ class RateCompiler:
         if parts.unit is not service.unit or (parts.flat and service.unit is not Unit.SECONDS):
             self._problems.add(at, f"must be a price in {service.unit}, as the service {service.id}", rate.price)
             return None
+        return self._terms(id_, rate, parts, parts.micro_eur)
+
+    def _schedule(self, id_: str, rate: RateTable) -> Schedule | None:
+        """For a price with windows: which of its prices is in force when."""
+        parts = self._prices.get(rate.price)
+        if parts is None or not parts.windows or self._zone is None:
+            return None
+        amounts = (parts.micro_eur, *(amount for _, amount in parts.windows))
+        prices = [self._terms(id_, rate, parts, amount) for amount in amounts]
+        found = [price for price in prices if price is not None]
+        if len(found) < len(prices):
+            return None
+        return Schedule([window for window, _ in parts.windows], found, self._zone, self._holidays)
+
+    def _terms(self, id_: str, rate: RateTable, parts: PriceParts, micro_eur: int) -> PriceTerms | None:
+        at = key_path("rate", id_, "price")
         try:
             return compile_price(
                 id_,
                 unit=parts.unit,
-                micro_eur=parts.micro_eur,
+                micro_eur=micro_eur,
                 quantity=parts.quantity,
                 first=parts.first,
                 next_=parts.next,
@@ -154,6 +176,7 @@ class RateCompiler:
             return None
 
     def _fill(self, id_: str, rate: RateTable, service: Service, price: PriceTerms, buckets: tuple[str, ...]) -> None:
+        schedule = self._schedule(id_, rate)
         for use in self._uses(rate, service):
             if not self._claim(id_, service, use):
                 continue
@@ -169,6 +192,7 @@ class RateCompiler:
                     buckets=buckets,
                     always=rate.always,
                     bars=() if rate.always else self._bars(rate, service, use, local=local),
+                    schedule=schedule,
                 )
                 service.by_use[use.place, use.direction, use.destination, local] = rated
             if not service.numbered:

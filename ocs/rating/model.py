@@ -40,6 +40,10 @@ MicroEur = Annotated[int, Field(ge=0, le=200_000_000)]
 Unsigned32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Number = Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{3,15}|[0-9]{2,6}|[a-z0-9._@-]*[a-z@][a-z0-9._@-]*)$")]
 BucketName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,24}$")]
+Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
+TriggerName = Literal["qos", "location", "rat", "timezone", "mcc", "mnc", "serving-node"]
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
@@ -63,6 +67,7 @@ class General(Table):
     home_country: Country
     home_plmns: Annotated[list[Plmn], Field(min_length=1)]
     default_plmn: Plmn
+    holidays: list[Date] = []
 
 
 class PlaceTable(Table):
@@ -95,6 +100,11 @@ class QuotaTable(Table):
     validity_s: Annotated[int, Field(ge=10, le=MAX_VALIDITY_S)]
     threshold_percent: Annotated[int, Field(ge=0, le=90)]
     holding_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)]
+    consumption_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)] = 0
+    envelope_reporting: Literal["none", "envelopes", "volume", "events", "both"] = "none"
+    time_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)] = 0
+    pool: Unsigned32 = 0
+    triggers: list[TriggerName] = []
 
 
 class MatchTable(Table):
@@ -116,6 +126,17 @@ class ServiceTable(Table):
     quota: QuotaTable
 
 
+class WindowTable(Table):
+    """One line of price.ID.window; `from` is a word of the language, so it is `since` here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    days: Annotated[list[DayName], Field(min_length=1)]
+    since: Annotated[TimeOfDay, Field(alias="from")]
+    to: TimeOfDay
+    micro_eur: MicroEur
+
+
 class PriceTable(Table):
     """[price.ID]"""
 
@@ -124,6 +145,7 @@ class PriceTable(Table):
     first: str | None = None
     next: str | None = None
     rounding: Rounding | None = None
+    window: list[WindowTable] = []
 
 
 class RateTable(Table):

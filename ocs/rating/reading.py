@@ -111,7 +111,7 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: tuple[str, ...], 
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
     """The model of a nested table, found by its name."""
-    nested = {"quota": "QuotaTable", "match": "MatchTable", "bucket": "BucketTable"}
+    nested = {"quota": "QuotaTable", "match": "MatchTable", "bucket": "BucketTable", "window": "WindowTable"}
     for part in location:
         name = nested.get(str(part))
         found = next((sub for sub in Table.__subclasses__() if sub.__name__ == name), None)

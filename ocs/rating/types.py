@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ocs.rating.schedule import Schedule
 
 
 class Context(StrEnum):
@@ -125,6 +129,8 @@ class RatedUse:
     """Unix seconds of the next change of the price after `UseEvent.at`; 0 = the price does not depend on time."""
     price_after: PriceTerms | None = None
     """The price from then on."""
+    schedule: Schedule | None = None
+    """Only within the catalogue: the price depends on the time."""
 
 
 class Unrateable(Exception):
