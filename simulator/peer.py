@@ -46,6 +46,10 @@ AnswerCallback = Callable[[bytes, float], None]
 """Called with the answer's octets (b"" = the connection was lost) and the seconds since its request was written."""
 _HEAD = struct.Struct("!IIIII")
 
+CMD_RAR, CMD_ASR = 258, 274
+ANSWERS = {CMD_DWR: RESULT_SUCCESS, CMD_DPR: RESULT_SUCCESS, CMD_RAR: RESULT_SUCCESS, CMD_ASR: 5012}
+"""Result-Code of our answers to the server's requests."""
+
 
 class PeerError(SimulatorError):
     """The server could not be reached, or refused the connection."""
@@ -209,14 +213,16 @@ class DiameterPeer(asyncio.Protocol):
             self.closed.set_result(error)
 
     def _answer_request(self, frame: bytes, command: int) -> None:
-        """DWR and DPR get their answers; anything else a 3001, as an element that serves no other command."""
+        """DWR and DPR get their answers. RAR is answered 2001 and nothing is done, ASR is refused: clients that do no more exist, and
+        Validity-Time must lead to the same end. Anything else is 3001.
+        """
         request: Any = Message.from_bytes(frame)
         answer: Any = request.to_answer()
         answer.origin_host = self.identity.host.encode()
         answer.origin_realm = self.identity.realm.encode()
-        answer.result_code = RESULT_SUCCESS if command in (CMD_DWR, CMD_DPR) else 3001
+        answer.result_code = ANSWERS.get(command, 3001)
         if command not in (CMD_DWR, CMD_DPR):
-            answer.header.is_error = True
+            answer.header.is_error = command not in ANSWERS
             session_id = getattr(request, "session_id", None)
             if session_id is not None:
                 answer.session_id = session_id

@@ -57,10 +57,10 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
 class Serving:
     """`ocs serve` in a folder of its own, one worker, healthy when this returns."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        (folder / "ocs.toml").write_text(CONFIG, encoding="utf-8")
+        (folder / "ocs.toml").write_text(config, encoding="utf-8")
         self.log = (folder / "log").open("ab")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
         own = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}

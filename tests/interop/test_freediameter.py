@@ -1,0 +1,241 @@
+"""freeDiameter as the relay between a client and the server: it parses every message by its own dictionary, over TCP and mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.redis_ledger import RedisLedger
+from protocol import commands
+from protocol.avp import walk
+from protocol.commands import ReAuthAnswer, ReAuthRequest
+from protocol.credit_control import (
+    CreditControlAnswer,
+    CreditControlRequest,
+    MultipleServicesCreditControl,
+    PsInformation,
+    RequestedServiceUnit,
+    ServiceInformation,
+    SubscriptionId,
+    UsedServiceUnit,
+    decode_cca,
+    encode_ccr,
+)
+from protocol.header import HEADER_OCTETS, parse_header
+from tests.faults.harness import Serving
+from tests.interop.conftest import MSISDN, REALM, when
+from tests.ocs.gateway_site import Client, cer, code_of
+
+RELAY, PGW, OCS = f"dra.{REALM}", f"pgw.{REALM}", "ocs.hot.example.net"
+EXTENSIONS = Path("/usr/lib/freeDiameter")
+MB = 1024 * 1024
+PATIENCE_S = 20.0
+CONFIG = """
+Identity = "{relay}";
+Realm = "{realm}";
+Port = {port};
+SecPort = 0;
+No_SCTP;
+No_IPv6;
+ListenOn = "127.0.0.1";
+TwTimer = 6;
+TcTimer = 6;
+TLS_Cred = "{folder}/relay.pem", "{folder}/relay.key";
+TLS_CA = "{folder}/ca.pem";
+LoadExtension = "{extensions}/dict_nasreq.fdx";
+LoadExtension = "{extensions}/dict_dcca.fdx";
+LoadExtension = "{extensions}/dict_dcca_3gpp.fdx";
+LoadExtension = "{extensions}/acl_wl.fdx" : "{folder}/acl.conf";
+LoadExtension = "{extensions}/rt_default.fdx" : "{folder}/routes.conf";
+ConnectPeer = "{ocs}" {{ ConnectTo = "127.0.0.1"; Realm = "hot.example.net"; Port = {ocs_port}; {security} }};
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Relay:
+    """freeDiameterd between the client's port and the server."""
+
+    def __init__(self, folder: Path, ocs_port: int, security: str) -> None:
+        binary = shutil.which("freeDiameterd")
+        assert binary, "the tests need freeDiameter: apt-get install freediameterd freediameter-extensions (make tools)"
+        self.port = free_port()
+        (folder / "acl.conf").write_text(f"ALLOW_IPSEC {PGW}\nALLOW_OLD_TLS {OCS}\n", encoding="ascii")
+        (folder / "routes.conf").write_text('dr="hot.example.net" : "ocs.hot.example.net" += 50 ;\n', encoding="ascii")
+        (folder / "relay.conf").write_text(
+            CONFIG.format(
+                relay=RELAY,
+                realm=REALM,
+                port=self.port,
+                folder=folder,
+                extensions=EXTENSIONS,
+                ocs=OCS,
+                ocs_port=ocs_port,
+                security=security,
+            ),
+            encoding="ascii",
+        )
+        self.log_path = folder / "relay.log"
+        self._log = self.log_path.open("wb")
+        self.process = subprocess.Popen(
+            [binary, "-c", str(folder / "relay.conf"), "-d"], stdout=self._log, stderr=subprocess.STDOUT, cwd=folder
+        )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    async def ready(self) -> None:
+        """Connected to the server and listening."""
+        async with asyncio.timeout(PATIENCE_S):
+            while "STATE_OPEN" not in self.log:
+                assert self.process.poll() is None, self.log
+                await asyncio.sleep(0.05)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._log.close()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for name, identity in (("relay", RELAY), ("ocs", OCS)):
+        leaf = ca.issue_cert(identity)
+        (folder / f"{name}.pem").write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+    return folder
+
+
+def peers(tls: str) -> str:
+    return (
+        f'[[peer]]\norigin_host = "{RELAY}"\nrealm = "{REALM}"\nkind = "relay"\nrealms = ["{REALM}"]\ntls = "{tls}"\n'
+    )
+
+
+@pytest.fixture(params=["tcp", "tls"])
+async def client(
+    request: pytest.FixtureRequest, serve: Callable[..., Serving], account: str, certificates: Path
+) -> AsyncIterator[tuple[Client, Relay]]:
+    """A P-GW connected to the relay, and the relay to the server."""
+    if request.param == "tcp":
+        server = serve(peers("forbidden"))
+        port = int(server.facts()["diameter"][0].rpartition(":")[2])
+        security = "No_TLS;"
+    else:
+        port = free_port()
+        tls = "".join(
+            f'{key} = "{certificates}/{name}"\n' for key, name in (("certificate", "ocs.pem"), ("key", "ocs.key"))
+        )
+        tables = peers("required") + f'[tls]\n{tls}ca = "{certificates}/ca.pem"\n'
+        server = serve(tables, f'listen_tls = ["127.0.0.1:{port}"]\n')
+        security = ""
+    relay = Relay(certificates, port, security)
+    connection: Client | None = None
+    try:
+        await relay.ready()
+        connection = Client(*await asyncio.open_connection("127.0.0.1", relay.port))
+        connection.send(cer(PGW, origin_realm=REALM))
+        assert code_of((await connection.read())[1]) == 2001
+        yield connection, relay
+    finally:
+        if connection is not None:
+            connection.writer.close()
+        relay.end()
+
+
+def ccr(kind: int, number: int, used: int = 0, want: bool = True) -> CreditControlRequest:
+    request = CreditControlRequest(
+        f"{PGW};1;{MSISDN};{'e' if kind == 4 else 's'}",
+        PGW,
+        REALM,
+        "hot.example.net",
+        4,
+        "32251@3gpp.org",
+        kind,
+        number,
+    )
+    request.subscription_id = [SubscriptionId(0, MSISDN)]
+    service = MultipleServicesCreditControl(rating_group=1)
+    if want:
+        service.requested_service_unit = RequestedServiceUnit(cc_total_octets=MB)
+    if used:
+        service.used_service_unit = [UsedServiceUnit(cc_total_octets=used)]
+    if kind == 4:
+        request.requested_action = 0
+    request.multiple_services_credit_control = [service]
+    request.service_information = ServiceInformation(
+        ps_information=PsInformation(tgpp_sgsn_mcc_mnc="29340", called_station_id="internet")
+    )
+    return request
+
+
+async def ask(client: Client, request: CreditControlRequest, number: int) -> CreditControlAnswer:
+    client.send(encode_ccr(request, hop_by_hop=number, end_to_end=7000 + number))
+    header, frame = await client.read()
+    assert (header.hop_by_hop, header.end_to_end) == (number, 7000 + number), "the relay gives our identifiers back"
+    return decode_cca(frame, header)
+
+
+async def test_a_session_through_the_relay(client: tuple[Client, Relay], ledger: RedisLedger, account: str) -> None:
+    connection, relay = client
+    requests = [ccr(1, 0), ccr(2, 1, MB), ccr(3, 2, MB, want=False), ccr(4, 0)]
+    answers = [await ask(connection, request, 10 + n) for n, request in enumerate(requests)]
+    assert [answer.result_code for answer in answers] == [2001] * 4
+    assert all(answer.multiple_services_credit_control[0].result_code == 2001 for answer in answers)
+    view = await ledger.read(account, **when())
+    assert view is not None and view.spent_micro_eur == 3 * 6_900
+    # What it cannot have comes back through the relay as well, in the form that its dictionary knows.
+    unknown = ccr(1, 0)
+    unknown.subscription_id = [SubscriptionId(0, "38699999999")]
+    unknown.session_id += "x"
+    assert (await ask(connection, unknown, 20)).result_code == 5030
+    foreign = ccr(1, 0)
+    foreign.multiple_services_credit_control[0].rating_group = 777
+    foreign.session_id += "y"
+    connection.send(encode_ccr(foreign, hop_by_hop=21, end_to_end=7021))
+    header, frame = await connection.read()
+    assert code_of(frame) == 5031
+    assert any(avp.code == 279 for avp in walk(frame, HEADER_OCTETS, len(frame)))
+    assert parse_header(frame) == header
+    for complaint in ("Parsing error", "Error while parsing", "not compliant", "conflict"):
+        assert complaint not in relay.log, relay.log
+
+
+async def test_a_rar_through_the_relay(client: tuple[Client, Relay], ledger: RedisLedger, account: str) -> None:
+    connection, relay = client
+    request = ccr(1, 0)
+    assert (await ask(connection, request, 10)).result_code == 2001
+    view = await ledger.read(account, **when())
+    assert view is not None
+    (session,) = view.sessions
+    assert (session.origin_host, session.via) == (PGW, RELAY)
+    told = NoticedSession(session.session_id, session.origin_host, session.origin_realm, session.via, session.context)
+    await ledger.announce(Notice("reauthorize", "care", 0.0, account, (told,)))
+    header, frame = await connection.read()
+    asked = commands.decode(ReAuthRequest, frame, header)
+    assert (asked.session_id, asked.destination_host, asked.origin_host) == (request.session_id, PGW, OCS)
+    connection.send(commands.encode_answer(ReAuthAnswer(request.session_id, 2002, PGW, REALM), header))
+    assert (await ask(connection, ccr(2, 1), 11)).result_code == 2001
+    assert "Parsing error" not in relay.log
