@@ -15,10 +15,13 @@ import pytest
 from ocs import housekeeper
 from ocs.child import Child
 from ocs.embedded_redis import EmbeddedRedis
+from ocs.ledger.contract import ChargeRequest, RequestType, ServiceCharge
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.metrics import Metrics
 from ocs.rating.catalogue import Catalogue, load_catalogue
+from ocs.rating.price import compile_price
+from ocs.rating.types import Unit
 from ocs.records.files import record_files
 from ocs.server import World
 from ocs.settings_model import Settings
@@ -186,3 +189,50 @@ async def test_another_ledgers_records_stop_the_records_and_nothing_else(
     assert len(stored(folder)) == 1
     assert sum([await ledger.outbox_lag(partition) for partition in range(8)]) == 4
     assert "move the records away" in caplog.text
+
+
+# -- clients that lost their sessions
+
+
+async def test_sessions_of_a_restarted_client_are_given_up(
+    child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 6733 §8.6: those it had opened before, after a grace period; those of others and its new ones stay."""
+    monkeypatch.setattr(housekeeper, "ORIGIN_LOOK_S", 0.01)
+    (account_id,) = await open_accounts(child, ledger, 1, 20_000_000)
+    price = compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=2**20)
+    sessions = {
+        "old": ("pgw.a1.net", 7),
+        "new": ("pgw.a1.net", 8),
+        "other": ("smsc.a1.net", 3),
+        "silent": ("pgw.a1.net", 0),
+    }
+    for sid, (host, state_id) in sessions.items():
+        asked: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        request = ChargeRequest(
+            *(account_id, "", sid, host, "data", RequestType.INITIAL, 0, child.world.now(), child.when()["month"]),
+            child.world.now() + 7200,
+            (ServiceCharge("1", "data", price, (), 0, 1_000_000, 1),),
+            origin_state_id=state_id,
+        )
+        ledger.charge(request, asked.set_result)
+        await asked
+    await ledger.note_origin_state("PGW.a1.net", 8, now=child.world.now())
+    await ledger.note_origin_state("pgw.a1.net", 8, now=child.world.now() + 5_000)  # seen again: no news
+
+    async def given_up() -> set[str]:
+        view = await ledger.read(account_id, **child.when())
+        assert view is not None
+        return {session.session_id for session in view.sessions if session.released}
+
+    loop = asyncio.create_task(housekeeper.orphans_loop(child, ledger))
+    await asyncio.sleep(0.1)
+    assert await given_up() == set(), "the grace period is not over"
+    clock_of(child).now += housekeeper.ORIGIN_GRACE_S
+    async with asyncio.timeout(5):
+        while await given_up() != {"old"}:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert await given_up() == {"old"}
+    child.stopping.set()
+    await loop

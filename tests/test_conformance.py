@@ -1,0 +1,76 @@
+"""docs/CONFORMANCE.md keeps its promise: one row for each section of the two RFCs and each AVP table, each with its proof."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "CONFORMANCE.md"
+REFERENCE = ROOT.parent / "shared" / "reference"
+STATUSES = {"done", "partly", "not", "no rule"}
+CONTENTS_ROW = re.compile(r"^ +(\d+(?:\.\d+)*)\. .*\. ?\.")
+ROW = re.compile(r"^\| *([^|]+?) *\| *([^|]+?) *\| *([^|]+?) *\| *([^|]*?) *\|$", re.MULTILINE)
+NODE = re.compile(r"`((?:tests/[\w/]+\.py)(?:::\w+)*)`")
+AVP_TABLES = ("3.2", "3.3", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+"""The sections of the 3GPP digest that list AVPs."""
+
+
+def part(title: str) -> str:
+    """The text of one "## …" chapter of the page."""
+    found = re.search(rf"^## {re.escape(title)}.*?(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found, f"docs/CONFORMANCE.md has no chapter {title!r}"
+    return found[0]
+
+
+def rows(title: str) -> list[tuple[str, str, str, str]]:
+    """(section, status, tests, remark) of a chapter's table."""
+    found = ROW.findall(part(title))
+    return [row for row in found if not set(row[0]) <= set("- :") and row[0] != "section"]
+
+
+def sections(rfc: str) -> list[str]:
+    lines = (REFERENCE / rfc).read_text("utf-8").splitlines()[60:290]
+    return [match[1] for line in lines if (match := CONTENTS_ROW.match(line))]
+
+
+@cache
+def names(path: Path) -> frozenset[str]:
+    """Functions and classes that a test file defines."""
+    tree = ast.parse(path.read_text("utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+@pytest.mark.parametrize(("title", "rfc"), [("RFC 6733", "rfc6733.txt"), ("RFC 8506", "rfc8506.txt")])
+def test_each_section_has_one_row(title: str, rfc: str) -> None:
+    found = [row[0].split()[0] for row in rows(title)]
+    assert found == sections(rfc)
+
+
+def test_each_avp_table_has_one_row() -> None:
+    assert [row[0].split()[0] for row in rows("3GPP AVP tables")] == list(AVP_TABLES)
+
+
+@pytest.mark.parametrize("title", ["RFC 6733", "RFC 8506", "3GPP AVP tables"])
+def test_each_row_has_its_proof_or_its_reason(title: str) -> None:
+    for section, status, proof, remark in rows(title):
+        assert status in STATUSES, f"{section}: {status}"
+        if status in ("done", "partly"):
+            assert NODE.search(proof), f"{section} is {status}, and no test is named"
+        if status in ("partly", "not"):
+            assert remark, f"{section} is {status}, and no reason is given"
+
+
+def test_the_tests_it_names_exist() -> None:
+    found = NODE.findall(PAGE.read_text("utf-8"))
+    assert len(found) > 50
+    for node in found:
+        path, *parts = node.split("::")
+        assert (ROOT / path).is_file(), f"{path} does not exist"
+        for each in parts:
+            assert each in names(ROOT / path), f"{node} does not exist"
