@@ -89,7 +89,10 @@ async def work(child: Child) -> None:
 async def hear(ledger: RedisLedger, requests: ClientRequests) -> None:
     """What scripts of any process say of sessions whose clients should hear from us."""
     async for notice in ledger.notices():
-        requests.hear(notice)
+        try:
+            requests.hear(notice)
+        except Exception:  # a notice must not end the hearing of all others
+            log.exception("a notice could not be acted on")
 
 
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, state_id: int) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
+from ocs.ledger.audit import audit
 from ocs.ledger.contract import Notice, NoticedSession
 from ocs.ledger.redis_ledger import RedisLedger
 from protocol import commands
@@ -30,7 +32,7 @@ from protocol.credit_control import (
     encode_ccr,
 )
 from protocol.header import HEADER_OCTETS, parse_header
-from tests.faults.harness import Serving
+from tests.faults.harness import ROOT, Serving, open_account
 from tests.interop.conftest import MSISDN, REALM, when
 from tests.ocs.gateway_site import Client, cer, code_of
 
@@ -67,6 +69,8 @@ def free_port() -> int:
 
 class Relay:
     """freeDiameterd between the client's port and the server."""
+
+    server: Serving
 
     def __init__(self, folder: Path, ocs_port: int, security: str) -> None:
         binary = shutil.which("freeDiameterd")
@@ -135,10 +139,10 @@ def peers(tls: str) -> str:
 
 
 @pytest.fixture(params=["tcp", "tls"])
-async def client(
-    request: pytest.FixtureRequest, serve: Callable[..., Serving], account: str, certificates: Path
-) -> AsyncIterator[tuple[Client, Relay]]:
-    """A P-GW connected to the relay, and the relay to the server."""
+async def relay(
+    request: pytest.FixtureRequest, serve: Callable[..., Serving], certificates: Path
+) -> AsyncIterator[Relay]:
+    """The relay, connected to the server."""
     if request.param == "tcp":
         server = serve(peers("forbidden"))
         port = int(server.facts()["diameter"][0].rpartition(":")[2])
@@ -152,17 +156,22 @@ async def client(
         server = serve(tables, f'listen_tls = ["127.0.0.1:{port}"]\n')
         security = ""
     relay = Relay(certificates, port, security)
-    connection: Client | None = None
+    relay.server = server
     try:
         await relay.ready()
-        connection = Client(*await asyncio.open_connection("127.0.0.1", relay.port))
-        connection.send(cer(PGW, origin_realm=REALM))
-        assert code_of((await connection.read())[1]) == 2001
-        yield connection, relay
+        yield relay
     finally:
-        if connection is not None:
-            connection.writer.close()
         relay.end()
+
+
+@pytest.fixture
+async def client(relay: Relay, account: str) -> AsyncIterator[tuple[Client, Relay]]:
+    """A P-GW connected to the relay."""
+    connection = Client(*await asyncio.open_connection("127.0.0.1", relay.port))
+    connection.send(cer(PGW, origin_realm=REALM))
+    assert code_of((await connection.read())[1]) == 2001
+    yield connection, relay
+    connection.writer.close()
 
 
 def ccr(kind: int, number: int, used: int = 0, want: bool = True) -> CreditControlRequest:
@@ -239,3 +248,25 @@ async def test_a_rar_through_the_relay(client: tuple[Client, Relay], ledger: Red
     connection.send(commands.encode_answer(ReAuthAnswer(request.session_id, 2002, PGW, REALM), header))
     assert (await ask(connection, ccr(2, 1), 11)).result_code == 2001
     assert "Parsing error" not in relay.log
+
+
+async def test_the_simulator_through_the_relay(relay: Relay, ledger: RedisLedger, tmp_path: Path) -> None:
+    """Its load of whole sessions, audited against the server's records at the end."""
+    subscribers = tmp_path / "subscribers.csv"
+    rows = ["msisdn,imsi,package,credit"]
+    for number in range(20):
+        msisdn = str(38668400000 + number)
+        await open_account(ledger, msisdn, 100_000_000)
+        rows.append(f"{msisdn},29340{msisdn[-10:]},,100.00")
+    subscribers.write_text("\n".join(rows) + "\n", encoding="ascii")
+    load = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from simulator.cli import run; run()", "load", "--outstanding", "4", "--seconds", "2"),
+        *("--port", str(relay.port), "--realm", REALM, "--server-realm", "hot.example.net"),
+        *("--subscribers", str(subscribers), "--records", str(relay.server.folder / "data" / "records")),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(load.communicate(), 60)
+    assert load.returncode == 0, output.decode()
+    assert (await audit(ledger, **when())).ok
