@@ -70,10 +70,14 @@ class Admission:
         if config.contexts and context_label(request.service_context_id) not in config.contexts:
             return _refused(Kind.CONTEXT, "this peer may not use this service context")
         if config.subscribers:
-            for identity in identities(request):
-                ranges = [each for each in config.subscribers if each[0] == identity[0]]
-                if ranges and not identity.startswith(tuple(ranges)):
+            # Each identity of a kind that has ranges must lie in one, and one of them must: an IMSI alone is no way round MSISDN ranges.
+            given = identities(request)
+            for identity in given:
+                ranges = tuple(each for each in config.subscribers if each[0] == identity[0])
+                if ranges and not identity.startswith(ranges):
                     return _refused(Kind.SUBSCRIBER, "this peer may not charge this subscriber")
+            if given and not any(identity.startswith(config.subscribers) for identity in given):
+                return _refused(Kind.SUBSCRIBER, "this peer may not charge this subscriber")
         return None
 
 

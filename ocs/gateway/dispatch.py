@@ -91,6 +91,7 @@ class Dispatcher:
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         origin_states: OriginStates,
+        first_sequence: int = 1,
     ) -> None:
         self.clock = clock
         self.in_flight = 0
@@ -100,7 +101,7 @@ class Dispatcher:
         self._realm = config.realm
         self._routing = Routing(config.origin_host, frozenset((config.realm.lower(), *map(str.lower, config.realms))))
         self._limits = Limits(config.max_avps, config.max_services)
-        self.overload = Overload(config.max_in_flight, clock)
+        self.overload = Overload(config.max_in_flight, clock, first_sequence)
         self.refusals = Refusals(metrics, clock)
         self._origin_states = origin_states
         self._timeout_s = config.answer_timeout_ms / 1_000
@@ -110,6 +111,8 @@ class Dispatcher:
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
+        if sink.source.limited and (pause_s := sink.source.requests.pause_s(self.clock())):
+            sink.pause_for(pause_s)  # whatever becomes of the request
         try:
             request = decode_ccr(frame, header, self._routing, self._limits)
         except DiameterError as error:
@@ -143,12 +146,8 @@ class Dispatcher:
             return refusal
         if request.origin_state_id:
             self._origin_states.seen(request.origin_host, request.origin_state_id)
-        if peer.limited:
-            now = pending.started
-            if pause_s := peer.requests.pause_s(now):
-                sink.pause_for(pause_s)
-            if kind in "IE" and not peer.sessions.take(now):
-                return Kind.RATE, self._busy(request, "too many new sessions")
+        if peer.limited and kind in "IE" and not peer.sessions.take(pending.started):
+            return Kind.RATE, self._busy(request, "too many new sessions")
         if self.overload.refuses(kind, self.in_flight):
             return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
         if self.draining and kind == "I":

@@ -102,9 +102,29 @@ async def test_session_ids_subscribers_contexts_and_refunds_of_a_peer(site: Site
     assert await code(client, ccr(3, **who((0, "43660123456")))) == 5003
     assert await code(client, ccr(4, **who((0, "38668100000"), (1, "232010000000001")))) == 5003
     assert await code(client, ccr(5, **who((2, "sip:alice@example.org")))) == 2001, "of no kind that has a range"
+    bypass = await code(client, ccr(8, **who((2, "sip:+38668100000@example.org"))))
+    assert bypass == 2001
     assert await code(client, ccr(6, service_context_id="32260@3gpp.org")) == 5003
     assert await code(client, ccr(7, type=4, requested_action=1)) == 5003
     assert site.metrics.requests_refused == ["session_id", "subscriber", "subscriber", "context", "refund"]
+
+
+async def test_one_kind_of_number_is_no_way_round_the_ranges_of_another(site: Site) -> None:
+    client = await serve(site, subscribers=("m386",))
+    for number, (ids, expected) in enumerate(
+        [([(1, "232010000000001")], 5003), ([(0, "38668100000"), (1, "232010000000001")], 2001), ([(0, "43660")], 5003)]
+    ):
+        subscription = [SubscriptionId(kind, digits) for kind, digits in ids]
+        assert await code(client, ccr(number, subscription_id=subscription)) == expected
+
+
+async def test_refused_requests_count_towards_the_rate(site: Site) -> None:
+    client = await serve(site, max_requests_per_s=40)
+    began = asyncio.get_running_loop().time()
+    client.send(*(ccr(number, host="victim.example.org") for number in range(60)))
+    assert {code_of((await client.read())[1]) for _ in range(60)} == {5003}
+    assert await code(client, ccr(100, 2)) == 2001
+    assert asyncio.get_running_loop().time() - began > 0.3
 
 
 async def test_a_peer_with_the_right_may_refund(site: Site) -> None:
