@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
@@ -57,6 +58,15 @@ class TlsSection(Section):
         for name in (*named, self.crl):
             if name and not Path(name).is_file():
                 raise ValueError(f"there is no file {name}")
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            try:
+                context.load_cert_chain(self.certificate, self.key)
+                context.load_verify_locations(self.ca)
+                if self.crl:
+                    context.load_verify_locations(self.crl)
+            except OSError as error:  # ssl.SSLError is one
+                raise ValueError(f"the files cannot be used: {error}") from None
         return self
 
 

@@ -200,3 +200,10 @@ def test_a_profile_reaches_its_peers(tmp_path: Path) -> None:
     assert (peer.profile.name, peer.profile.final_unit, peer.profile.failure_handling) == ("pgw", "redirect", 2)
     assert (peer.profile.final_unit_of["voice"], peer.profile.session_failover) == ("terminate", 1)
     assert peer.subscribers == ("m386", "i29340")
+
+
+def test_certificates_must_be_usable(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem", "ca.pem"):
+        (tmp_path / name).write_text("nonsense", encoding="ascii")
+    text = PEER + '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\nca = "ca.pem"\n'
+    assert any("tls: the files cannot be used" in each for each in mistakes(write(tmp_path, text)))
