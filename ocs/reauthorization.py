@@ -17,7 +17,7 @@ from typing import Protocol
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.outstanding import Answered, Asked, Done
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
-from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
+from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthRequest
 from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,10 @@ class _Job:
     at: float
     tries: int = 0
     under_way: bool = False
+    fresh: bool = True
+    """No request has been sent since the last notice."""
+    turn: int = 0
+    """Counts the sends planned: a timer of an earlier plan does nothing."""
     again: bool = False
     """Something has changed since the request that is under way was sent."""
 
@@ -112,7 +116,10 @@ class ClientRequests:
             else:
                 # Several changes at once are one request; the newest says how the session is reached.
                 job.session, job.abort, job.again = session, job.abort or abort, True
-                job.reason, job.at = notice.reason, notice.at
+                job.reason, job.at, job.fresh = notice.reason, notice.at, True
+                if not job.under_way:  # a pause before another try: news does not wait
+                    job.tries = 0
+                    self._send(job)
 
     def _send(self, job: _Job) -> None:
         if job.session.session_id not in self._jobs:
@@ -129,13 +136,15 @@ class ClientRequests:
             self._finished(job, "not_wanted")
             return
         job.again, job.under_way = False, True
+        job.turn += 1
         if not self._gateway.ask(peer, self._request(job), lambda answer: self._answered(job, command, answer), TX_S):
             job.under_way = False
             self._retry(job, "unreachable")
             return
         self._metrics.client_request(command, job.reason)
-        if job.reason == "topup" and not job.tries and job.at:
+        if job.reason == "topup" and job.fresh and job.at:
             self._metrics.unblocked(max(self._clock() - job.at, 0.0))
+        job.fresh = False
 
     def _peer_to_use(self, session: NoticedSession) -> str | None:
         """Whom this worker sends to; None = another worker does, "" = nobody can."""
@@ -182,7 +191,7 @@ class ClientRequests:
                 self._send(job)
             else:
                 self._drop(job)
-        elif code == ResultCode.UNABLE_TO_COMPLY and job.abort and not isinstance(answer, ReAuthAnswer):
+        elif code == ResultCode.UNABLE_TO_COMPLY and command == ASR:
             # The client will not abort: it shall ask again, and is then refused (digest §4.8).
             job.abort = False
             self._send(job)
@@ -198,12 +207,15 @@ class ClientRequests:
             log.warning("a session that its client does not know stays until its deadline: %s", error)
 
     def _retry(self, job: _Job, result: str) -> None:
+        if job.again:  # news has come meanwhile: begin anew
+            job.tries, job.again = 0, False
         if job.tries >= len(RETRY_AFTER_S):
             self._finished(job, result or "given_up")
             return
         pause_s = RETRY_AFTER_S[job.tries]
         job.tries += 1
-        self._later(pause_s, lambda: self._send(job))
+        turn = job.turn
+        self._later(pause_s, lambda: self._send(job) if turn == job.turn and not job.under_way else None)
 
     def _finished(self, job: _Job, result: str) -> None:
         self._metrics.client_answer(ASR if job.abort else RAR, result)
