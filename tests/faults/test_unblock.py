@@ -1,4 +1,4 @@
-"""RAR and ASR over real processes: `ocs serve` with two workers, a client on a socket, changes made by other processes."""
+"""RAR and ASR over real processes: `ocs serve`, a client on a socket, changes made by other processes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_a_session_that_its_client_does_not_know_is_given_up(gateway: Gate
     assert view.held_micro_eur == 0 and request.session_id == sid
 
 
-async def test_a_block_aborts_and_the_worker_that_dies_is_replaced(
+async def test_a_block_aborts_the_sessions(
     serving: Serving, gateway: Gateway, ledger: RedisLedger
 ) -> None:
     account_id = await open_account(ledger, "38668200002", 5_000)

@@ -1,4 +1,4 @@
-"""freeDiameter as the relay between a client and the server: it parses every message by its own dictionary, over TCP and mutual TLS."""
+"""freeDiameter as the relay between a client and the server, over TCP and mutual TLS: framing, routing, identifiers, capabilities."""
 
 from __future__ import annotations
 
