@@ -140,9 +140,7 @@ async def test_a_session_that_its_client_does_not_know_is_given_up(gateway: Gate
     assert view.held_micro_eur == 0 and request.session_id == sid
 
 
-async def test_a_block_aborts_the_sessions(
-    serving: Serving, gateway: Gateway, ledger: RedisLedger
-) -> None:
+async def test_a_block_aborts_the_sessions(serving: Serving, gateway: Gateway, ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, "38668200002", 5_000)
     sid = await gateway.open("38668200002")
     await ledger.set_state(account_id, state="blocked", **when())
