@@ -34,6 +34,7 @@ from ocs.rating.types import Context
 from protocol import failed_avp
 from protocol.credit_control import (
     EVENT_REQUEST,
+    INITIAL_REQUEST,
     PRICE_ENQUIRY,
     REFUND_ACCOUNT,
     UPDATE_REQUEST,
@@ -161,7 +162,7 @@ class ChargingService:
         said_at = request.event_timestamp
         near = said_at is not None and abs(said_at - now) <= self._policy.event_time_window_s
         where.at = said_at if near and said_at is not None else now
-        if request.cc_request_type == EVENT_REQUEST or request.cc_request_number == 0:
+        if request.cc_request_type == EVENT_REQUEST or request.cc_request_type == INITIAL_REQUEST:
             return where, False
         known = self._sessions.get(request.session_id)
         if known is not None:
