@@ -34,9 +34,9 @@ _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
 
 def unrateable(prepared: Prepared) -> CreditControlAnswer:
-    """No service of the request can be rated: 5031 at command level, with the first culprit (RFC 8506 §9.2)."""
+    """No service of the request can be rated, or not all of an enquiry's: 5031 at command level, with the first culprit (RFC 8506 §9.2)."""
     answer = prepared.request.answer(_RATING_FAILED)
-    answer.failed_avp = prepared.services[0].failed_avp
+    answer.failed_avp = next(service.failed_avp for service in prepared.services if service.rated is None)
     return answer
 
 

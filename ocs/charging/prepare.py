@@ -76,8 +76,6 @@ class Terms:
     now: int
     profile: Profile = STANDARD
     policy: ChargingPolicy = DEFAULT_POLICY
-    unchanged: bool = False
-    """The request does not say where the subscriber is, and we do not remember: known services keep their prices."""
 
 
 @dataclass(slots=True)
@@ -203,7 +201,6 @@ class _Preparation:
             charge.restrict = restrict_of(profile, rated.service)
             if charge.restrict is not Restrict.REFUSE:
                 charge.retry_want = quota.default
-        charge.unchanged = self.terms.unchanged
         if quota.time_s and units.asks_for_both(asked.requested):
             service.wants_time = True
         if rated.switch_at:
@@ -225,10 +222,10 @@ class _Preparation:
             service.validity_s = min(service.validity_s, following - self.where.at)
 
     def _one_off(self, asked: _Asked, rated: RatedUse, used: int) -> int | None:
-        """What a one-off request asks for; some clients report it as used instead (RFC 8506 §6.3). A refund of no number: all."""
-        if self.action is Action.REFUND:
-            return units.amount_asked(asked.requested, rated.unit)
-        return units.wanted(asked.requested, rated.unit, rated.quota) or used or rated.quota.default
+        """What a one-off request asks for, whole: it is no quota. Some clients report it as used (RFC 8506 §6.3).
+        A refund without a number is of all."""
+        amount = units.amount_asked(asked.requested, rated.unit)
+        return amount if self.action is Action.REFUND else amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
         """Units a second that can be used at most: a call takes a second a second."""

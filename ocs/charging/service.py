@@ -22,6 +22,7 @@ from ocs.charging.profile import Source
 from ocs.charging.subscriber import has_subscriber, identities
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
+    UNKNOWN_PLACE,
     Action,
     ChargeOutcome,
     ChargeRequest,
@@ -33,11 +34,11 @@ from ocs.ledger.contract import (
 from ocs.rating.types import Context
 from protocol import failed_avp
 from protocol.credit_control import (
+    CHECK_BALANCE,
     EVENT_REQUEST,
     INITIAL_REQUEST,
     PRICE_ENQUIRY,
     REFUND_ACCOUNT,
-    UPDATE_REQUEST,
     CreditControlAnswer,
     CreditControlRequest,
 )
@@ -57,6 +58,8 @@ TCC_FACTOR = 2
 """Session supervision: reservations live for twice the longest Validity-Time granted (RFC 8506 §13)."""
 DEFAULT_VALIDITY_S = 3600
 """For requests that get no quota, and so no Validity-Time."""
+MAX_REPLACED = 2
+"""What we remembered of a session's place may be stale once; more often only if others move the session at the same time."""
 MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
@@ -85,7 +88,10 @@ class _Session:
     """What a worker remembers of a session; it may be wrong or missing at any time."""
 
     account_id: str
+    """NOBODY: an emergency call without an account."""
     where: Circumstances
+    place: str
+    """`where` as the ledger keeps it."""
 
 
 @dataclass(slots=True)
@@ -94,9 +100,12 @@ class _Job:
     context: Context
     identities: list[str]
     where: Circumstances
+    assumed: str
+    """The place that `where` was completed from; "" = it needed none."""
     source: Source
     reply: Reply
     lookups: int = 0
+    replaced: int = 0
 
 
 class ChargingService:
@@ -139,35 +148,56 @@ class ChargingService:
             except DiameterError as error:
                 reply(error)
                 return
-        now = int(self._clock())
-        where, unchanged = self._where(context, request, source, now)
-        terms = Terms(now, source.profile, self._policy, unchanged)
+        terms = Terms(int(self._clock()), source.profile, self._policy)
+        where, assumed = self._where(context, request, terms)
         prepared = prepare(request, where, self._rater, terms)
-        if prepared.unrateable and prepared.type in (RequestType.INITIAL, RequestType.EVENT):
+        enquiry = prepared.type is RequestType.EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
+        if (prepared.unrateable and prepared.type in (RequestType.INITIAL, RequestType.EVENT)) or (
+            enquiry and any(service.rated is None for service in prepared.services)
+        ):
             self._metrics.blocked("unknown", "unrateable")
             reply(answers.unrateable(prepared))
             return
         if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
             reply(oneoff.priced(prepared, self._policy))
             return
-        self._find(_Job(prepared, context, identities(request), where, source, reply))
+        self._find(_Job(prepared, context, identities(request), where, assumed, source, reply))
 
-    def _where(
-        self, context: Context, request: CreditControlRequest, source: Source, now: int
-    ) -> tuple[Circumstances, bool]:
-        """Where and how the use takes place. Later requests of a session may leave out what has not changed: it is remembered here, or
-        else (True) the ledger keeps the price in force.
+    def _where(self, context: Context, request: CreditControlRequest, terms: Terms) -> tuple[Circumstances, str]:
+        """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
+        what is remembered here, and the ledger is told from what (second of the pair), so that it can object.
+
+        A one-off use takes place when the client says. A grant is used from now on, however late its request arrives.
         """
-        where = circumstances(context, request, source.profile.forwarding_role)
-        said_at = request.event_timestamp
+        where = circumstances(context, request, terms.profile.forwarding_role)
+        now, said_at = terms.now, request.event_timestamp
         near = said_at is not None and abs(said_at - now) <= self._policy.event_time_window_s
         where.at = said_at if near and said_at is not None else now
-        if request.cc_request_type == EVENT_REQUEST or request.cc_request_type == INITIAL_REQUEST:
-            return where, False
+        if request.cc_request_type == EVENT_REQUEST:
+            return where, ""
+        where.at = max(where.at, now)
+        if request.cc_request_type == INITIAL_REQUEST:
+            return where, ""
+        complete = where.complete
         known = self._sessions.get(request.session_id)
         if known is not None:
-            return where.completed(known.where), False
-        return where, request.cc_request_type == UPDATE_REQUEST and not where.says_where
+            where.completed(known.where)
+        if complete:
+            return where, ""
+        return where, UNKNOWN_PLACE if known is None else known.place
+
+    def _put_in_place(self, job: _Job, account_id: str, identity: str, place: str) -> None:
+        """The session is elsewhere than we thought: rate the request again, there."""
+        request, terms = job.prepared.request, job.prepared.terms
+        job.replaced += 1
+        if job.replaced > MAX_REPLACED:
+            job.reply(DiameterError(ResultCode.TOO_BUSY, "the session is being changed by others"))
+            return
+        there = Circumstances.of_place(job.context, place)
+        self._sessions.put(request.session_id, _Session(account_id, there, place))
+        job.where, job.assumed = self._where(job.context, request, terms)
+        job.prepared = prepare(request, job.where, self._rater, terms)
+        self._charge(job, account_id, identity)
 
     # -- whose account?
 
@@ -180,7 +210,7 @@ class ChargingService:
             if account_id:
                 self._charge(job, account_id, identity)
                 return
-        elif (session := self._sessions.get(job.prepared.request.session_id)) is not None:
+        elif (session := self._sessions.get(job.prepared.request.session_id)) is not None and session.account_id:
             self._charge(job, session.account_id, "")
             return
         self._spawn(self._look_up(job))
@@ -231,7 +261,7 @@ class ChargingService:
     def _unknown_subscriber(self, job: _Job) -> None:
         request = job.prepared.request
         if job.prepared.always:
-            job.reply(answers.granted_to_anybody(job.prepared))
+            self._grant_to_anybody(job)
             return
         self._metrics.blocked("unknown", "unknown")
         if has_subscriber(request):
@@ -266,6 +296,9 @@ class ChargingService:
             group or host,
             request.origin_state_id or 0,
             prepared.action,
+            None,
+            job.where.place(),
+            job.assumed,
         )
         if prepared.action is Action.REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
@@ -275,6 +308,9 @@ class ChargingService:
         request = job.prepared.request
         if isinstance(outcome, LedgerUnavailable):
             job.reply(self._unavailable(request))
+            return
+        if outcome.code == 0 and outcome.reason == "place":
+            self._put_in_place(job, account_id, identity, outcome.place)
             return
         if outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: what we remembered is stale.
@@ -286,7 +322,7 @@ class ChargingService:
                 self._unknown_subscriber(job)
             return
         if outcome.code in UNBOOKED and job.prepared.always:
-            job.reply(answers.granted_to_anybody(job.prepared))
+            self._grant_to_anybody(job)
             return
         if job.prepared.type is RequestType.TERMINATION:
             self._sessions.pop(request.session_id, None)
@@ -295,14 +331,21 @@ class ChargingService:
         self._count(job, outcome)
         job.reply(answers.answer(job.prepared, outcome))
 
+    def _grant_to_anybody(self, job: _Job) -> None:
+        """An emergency call that has no account: its later requests may not say again that it is one."""
+        request = job.prepared.request
+        if job.prepared.type is RequestType.TERMINATION:
+            self._sessions.pop(request.session_id, None)
+        elif job.prepared.type is not RequestType.EVENT:
+            self._remember(request.session_id, NOBODY, job)
+        job.reply(answers.granted_to_anybody(job.prepared))
+
     def _remember(self, session_id: str, account_id: str, job: _Job) -> None:
-        if job.prepared.terms.unchanged:
-            return  # it did not say where it is: whoever knows keeps it
         known = self._sessions.get(session_id)
         if known is None or known.account_id != account_id:
-            self._sessions.put(session_id, _Session(account_id, job.where))
+            self._sessions.put(session_id, _Session(account_id, job.where, job.where.place()))
         else:
-            known.where = job.where
+            known.where, known.place = job.where, job.where.place()
 
     @staticmethod
     def _unavailable(request: CreditControlRequest) -> DiameterError:

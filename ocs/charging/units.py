@@ -46,8 +46,9 @@ def asks_for_both(request: RequestedServiceUnit | None) -> bool:
 
 
 def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:
-    """The number in the request, None if there is none."""
-    return None if request is None else _amount(request, unit)
+    """The number in the request, at most what a session can hold; None if there is none."""
+    amount = None if request is None else _amount(request, unit)
+    return None if amount is None else min(amount, MAX_SESSION_UNITS[unit])
 
 
 def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy) -> int | None:

@@ -22,6 +22,11 @@ FAMILY_E164 = 8
 """Address family of SCCP addresses (digest §1.3)."""
 _VISITED_NETWORK = re.compile(r"mnc(\d{2,3})\.mcc(\d{3})", re.IGNORECASE)
 _CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)", re.IGNORECASE)
+_SEPARATOR = "\x1f"
+"""Between the parts of a place as text."""
+_PLACE_PARTS = 6
+MAX_TEXT = 255
+"""Characters of an APN or address that are kept: more than any real one has."""
 _LTE_CELL_DIGITS, _NR_CELL_DIGITS = 11, 15
 """Hex digits after MCC and MNC in P-Access-Network-Info: TAC 4 + ECI 7, TAC 6 + NCI 9 (digest §3.14)."""
 
@@ -41,13 +46,17 @@ class Circumstances:
     """Unix seconds: when the use takes place."""
 
     @property
-    def says_where(self) -> bool:
-        """Updates may leave out what has not changed."""
+    def complete(self) -> bool:
+        """It says where, and towards whom: updates may leave out what has not changed."""
+        return self._says_where and (self.apn if self.context is Context.DATA else self.other_party) is not None
+
+    @property
+    def _says_where(self) -> bool:
         return self.serving_plmn is not None or self.visited_number is not None
 
     def completed(self, known: Circumstances) -> Circumstances:
         """With what an earlier request of the session said, where this one says nothing."""
-        if not self.says_where:
+        if not self._says_where:
             self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
         if self.apn is None:
             self.apn = known.apn
@@ -74,7 +83,33 @@ class Circumstances:
         """For the record: where, which way, towards whom (HOT-REC-2)."""
         where = self.serving_plmn or self.visited_number or ""
         towards = self.apn if self.context is Context.DATA else self.other_party
-        return f"{where} {self.direction.value} {towards or ''}".rstrip()
+        return f"{where} {self.direction.value} {(towards or '')[:MAX_TEXT]}".rstrip()
+
+    def place(self) -> str:
+        """All but the time, as one text: what the ledger keeps with the session for requests that leave it out."""
+        parts = (
+            self.direction.value,
+            "1" if self.emergency else "",
+            self.serving_plmn or "",
+            self.visited_number or "",
+            (self.apn or "")[:MAX_TEXT],
+            (self.other_party or "")[:MAX_TEXT],
+        )
+        text = _SEPARATOR.join(parts)
+        if text.count(_SEPARATOR) >= len(parts):
+            text = _SEPARATOR.join([part.replace(_SEPARATOR, "") for part in parts])
+        return text
+
+    @classmethod
+    def of_place(cls, context: Context, place: str) -> Circumstances:
+        """What `place` said; nothing if it says nothing."""
+        parts = place.split(_SEPARATOR)
+        if len(parts) != _PLACE_PARTS:
+            return cls(context)
+        direction, emergency, plmn, number, apn, party = parts
+        return cls(
+            context, Direction(direction), apn or None, plmn or None, number or None, party or None, emergency == "1"
+        )
 
 
 def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:

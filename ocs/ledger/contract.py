@@ -27,6 +27,8 @@ MAX_SESSIONS_PER_ACCOUNT = 32
 """Open credit-control sessions of one account; one more is refused with 5006."""
 MAX_SERVICES_PER_SESSION = 64
 """Rating groups with state in one session; one more is refused with 5006 in its MSCC."""
+UNKNOWN_PLACE = "?"
+"""`ChargeRequest.assumed` of who does not know the session; no place reads so."""
 ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
 
@@ -90,8 +92,6 @@ class ServiceCharge:
     restrict: Restrict = Restrict.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
-    unchanged: bool = False
-    """The request does not say where and how: a service that is known keeps label, price and buckets (`price` is for a new one)."""
 
 
 @dataclass(slots=True)
@@ -121,6 +121,11 @@ class ChargeRequest:
     action: Action = Action.DEBIT
     refund_of: tuple[str, int] | None = None
     """With REFUND: Session-Id and request number of the debit; None = the debit with this request's Session-Id."""
+    place: str = ""
+    """Where and how the use takes place, opaque to the ledger: kept with the session."""
+    assumed: str = ""
+    """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done, code 0, reason
+    "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
 
 
 @dataclass(slots=True)
@@ -157,13 +162,15 @@ class ChargeOutcome:
     held_micro_eur: int
     reason: str = ""
     """Why the code is no success: "state", "session", "binding", "open", "late", "no_debit", "nothing_left", …; with code 0: "identity",
-    the subscriber id is no longer this account's: look it up again."""
+    the subscriber id is no longer this account's: look it up again; "place": `place` is where the session is, rate the request anew."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0
     """Unix seconds when the account's package period ends; 0 = none: a grant should not outlive it."""
     late: bool = False
     """The session had been given up (Tcc) and was settled late."""
+    place: str = ""
+    """With the reason "place"."""
 
 
 @dataclass(frozen=True, slots=True)

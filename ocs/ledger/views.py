@@ -68,7 +68,7 @@ def account_view(account_id: str, document: bytes, *, now: int, month: int) -> A
 
 def _session_view(cursor: _Cursor) -> SessionView:
     session_id, origin_host, context, started, deadline, _highest, _forgotten = cursor.take(7)
-    realm, via, _binding, origin_state_id, _cost, released, _asked_back, services, tallies = cursor.take(9)
+    realm, via, _binding, origin_state_id, _cost, released, _asked_back, _place, services, tallies = cursor.take(10)
     cursor.take(3 * tallies)
     reservations = [_reservation_view(cursor) for _ in range(services)]
     return SessionView(

@@ -78,6 +78,8 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
         "" if request.binding == request.origin_host else request.binding,
         request.origin_state_id,
         1 if request.action is Action.CHECK else 0,
+        request.place,
+        request.assumed,
     ]
     for s in request.services:
         want = -1 if s.want is None else s.want
@@ -88,7 +90,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
         values += (s.key, s.label, *_terms(s.price), _ids(s.buckets), s.used, want, s.minimum)
         more = s.used_after or s.used_either or s.restrict or switch_at
         values += (
-            (1 if s.always else 0) + (2 if s.unchanged else 0) + (4 if more else 0),
+            (1 if s.always else 0) + (2 if more else 0),
             ",".join(s.bars),
             s.detail,
             s.max_rate,
@@ -132,4 +134,5 @@ def outcome(answer: list[Any]) -> ChargeOutcome:
         )
         for n in range(7, len(o), 11)
     ]
-    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3], o[4], o[5], o[6] == 1)
+    place = answer[2].decode() if len(answer) > 2 else ""
+    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3], o[4], o[5], o[6] == 1, place)

@@ -68,7 +68,7 @@ class Schedule:
         self._zone = zone
         self._holidays = holidays if any(HOLIDAY in window.days for window in windows) else frozenset()
         self._stretch = (0, 0, BASE, BASE)
-        self._made: dict[int, tuple[int, RatedUse]] = {}
+        self._made: dict[int, tuple[int, RatedUse, RatedUse]] = {}
 
     def at(self, rated: RatedUse, unix_s: int) -> RatedUse:
         """`rated` with the price in force then, the second of its next change, and the price from then on."""
@@ -86,7 +86,7 @@ class Schedule:
             price_after=self._prices[following] if changes else None,
             schedule=None,
         )
-        self._made[id(rated)] = start, made
+        self._made[id(rated)] = start, made, rated  # which keeps `rated`, and so its id
         return made
 
     def _find(self, unix_s: int) -> tuple[int, int, int, int]:
@@ -102,7 +102,7 @@ class Schedule:
             if second > unix_s:
                 return start, second, current, index
             start, current = second, index
-        return start, points[-1][0] + LOOK_AHEAD_DAYS * 86_400, current, current
+        return start, self._second(today + timedelta(days=LOOK_AHEAD_DAYS), 0), current, current
 
     def _points(self, day: date) -> list[tuple[int, int]]:
         """Where a price begins on a day, in order."""
@@ -127,5 +127,11 @@ class Schedule:
         return HOLIDAY if day in self._holidays else day.weekday()
 
     def _second(self, day: date, minute: int) -> int:
+        """A wall time that the clock change skips is the moment of the change; the first of one that comes twice."""
         local = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=self._zone)
-        return int(local.timestamp())
+        second, earliest = int(local.timestamp()), int(local.replace(fold=1).timestamp())
+        offset = self._offset(second)
+        return next((s for s in range(earliest, second, 60) if self._offset(s) == offset), second)
+
+    def _offset(self, unix_s: int) -> timedelta | None:
+        return datetime.fromtimestamp(unix_s, self._zone).utcoffset()

@@ -3,15 +3,15 @@
 -- KEYS  1 account  2 answers of the session  3 outbox  4 outbox sequence  5 due set
 -- ARGV  1 account id  2 msgpack, one flat array: identity, session id, origin host, context, type, number, now, month, deadline,
 --         remember_s, answers kept, max sessions, max services, origin realm, via, binding, Origin-State-Id, 1 = only look (a balance
---         check), then 17 values a service: key, label, price terms (7), bucket ids in order, each between commas, used, want or
---         -1 (no RSU), minimum, flags (1 always + 2 unchanged + 4 more follows), bars (comma separated), detail, max rate or 0;
+--         check), place, the place assumed or '', then 17 values a service: key, label, price terms (7), bucket ids in order, each between
+--         commas, used, want or -1 (no RSU), minimum, flags (1 always + 2 more follows), bars (comma separated), detail, max rate or 0;
 --         with more: used after the price switch, used on either side of it, restrict (0 refuse, 1 once, 2 again), units to try for at
 --         the end of a restricted phase, switch or 0; with a switch 7 more: the price terms from then on
 -- Result  {1 if the outcome is remembered from before else 0, msgpack outcome}
 --         outcome, flat: code, credit, held, reason, cost of the session, period end, late 0/1, then 11 values a service: key, code,
 --         granted, final 0/1, reason, debit, units from buckets, overrun, dropped, restricted 0/1, grant spans the switch 0/1.
 --         Code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up again), "sweep" (the
---         package's period is over).
+--         package's period is over), "place" (rate it where the session is: the third element of the result).
 -- Nothing is written before every check is done; RFC 8506 §7 table 6, TS 32.299 §6.3.
 
 local RECLAIM_EVERY_S = 60 -- a session is asked so often to return credit it holds to one that starves
@@ -20,14 +20,13 @@ local SLACK_S = 60 -- use may be so much ahead of our clock before it counts as 
 local id, q = ARGV[1], unpack_doc(ARGV[2])
 local identity, sid, origin, context, kind, number, now, month, deadline = q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9]
 local remember_s, answers_kept, max_sessions, max_services = q[10], q[11], q[12], q[13]
-local realm, via, binding, origin_state, look = q[14], q[15], q[16], q[17], q[18] == 1
-local asked, at = {}, 18
+local realm, via, binding, origin_state, look, place, assumed = q[14], q[15], q[16], q[17], q[18] == 1, q[19], q[20]
+local asked, at = {}, 20
 while at < #q do
   local flags = q[at + 14]
-  local more = flags >= 4
-  if more then flags = flags - 4 end
+  local more = flags >= 2
   local s = {key = q[at + 1], label = q[at + 2], price = {q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7], q[at + 8], q[at + 9]},
-    buckets = q[at + 10], used = q[at + 11], want = q[at + 12], minimum = q[at + 13], always = flags % 2 == 1, unchanged = flags >= 2,
+    buckets = q[at + 10], used = q[at + 11], want = q[at + 12], minimum = q[at + 13], always = flags % 2 == 1,
     bars = q[at + 15], detail = q[at + 16], rate = q[at + 17], after = 0, either = 0, restrict = 0, retry = 0, switch = 0}
   at = at + 17
   if more then
@@ -45,16 +44,23 @@ local field = kind .. number
 local function refuse(code, reason) return {0, pack({code, 0, 0, reason, 0, 0, 0})} end
 
 local stored = redis.call('HGET', KEYS[2], field)
-if stored then return {1, stored} end
+if stored and assumed == '' then return {1, stored} end
 local document = redis.call('GET', KEYS[1])
 if not document then return refuse(5030, 'unknown') end
 local acc = load(document)
+local session = acc.s[sid]
+if assumed ~= '' and session and session.w ~= assumed then
+  local first = refuse(0, 'place')
+  first[3] = session.w
+  return first
+end
+if stored then return {1, stored} end
 if identity ~= '' and identity ~= 'm' .. acc.m and identity ~= 'i' .. acc.i then return refuse(0, 'identity') end
 if acc.st == 't' and identity ~= '' then return refuse(0, 'identity') end -- its number may be another account's by now
 if acc.pe > 0 and now >= acc.pe then return refuse(0, 'sweep') end
 local credit_before, held_before = acc.cr, acc.hc
 
-local session, replaces, late = acc.s[sid], false, 0
+local replaces, late = false, 0
 if kind == 'I' then
   if session then
     -- A client that lost its state may take the same id again (RFC 6733 §8.6).
@@ -90,10 +96,10 @@ end
 if kind == 'I' or kind == 'E' then
   if open_sessions >= max_sessions and kind == 'I' then return refuse(5006, 'sessions') end
   session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, rl = realm, vi = via, bd = binding, os = origin_state,
-    x = 0, z = 0, ra = 0, a = {}, v = {}}
+    x = 0, z = 0, ra = 0, w = place, a = {}, v = {}}
   open_sessions = open_sessions + 1
 else
-  session.o, session.rl, session.vi = origin, realm, via
+  session.o, session.rl, session.vi, session.w = origin, realm, via, place
   if origin_state > 0 then session.os = origin_state end
   if session.z == 1 then
     session.z, late, open_sessions = 0, 1, open_sessions + 1
@@ -274,7 +280,7 @@ for n = 1, #asked do
     line = line_of(s, s.label, s.price[1], s.detail)
     grants[n] = 0
     if service_count < max_services then
-      v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0, fresh = true}
+      v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0}
       services[s.key] = v
       service_count = service_count + 1
     else
@@ -338,10 +344,7 @@ for n = 1, #asked do
       if code then
         line.code, line.reason = code, reason
       else
-        if v.fresh or not s.unchanged then
-          v.l, v.p, v.k, v.x = s.label, s.price, s.buckets, s.detail
-          v.sw, v.p2 = s.switch, s.price2
-        end
+        v.l, v.p, v.k, v.x, v.sw, v.p2 = s.label, s.price, s.buckets, s.detail, s.switch, s.price2
         line.granted, line.final, line.reason = reserve(v, want, s.minimum)
         line.held = v.hm
         if line.granted == 0 and want > 0 then

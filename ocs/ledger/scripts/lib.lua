@@ -13,7 +13,7 @@
 --   s             sessions by Session-Id: {o origin host, c context, t started, d deadline, n highest number, e when its answers are
 --                 forgotten, rl origin realm, vi relay or '', bd failover group or '' (only `o` may go on), os Origin-State-Id,
 --                 x taken from credit, z 1 = given up (holds nothing, kept for late use until d), ra last asked to return credit,
---                 a {price id → {raw units used, units paid from credit}}, v services}
+--                 w where and how (opaque), a {price id → {raw units used, units paid from credit}}, v services}
 -- A session's service, by key: l label, p price terms, k bucket ids in order, each between commas, x detail for the record,
 --   r {{bucket id, units held, expires}}, hm micro-EUR held, g raw units granted, f 0 normal, 1 final units granted, 2 restricted phase,
 --   3 refused, u last report, sw price switch or 0, p2 price terms from then on (only with sw)
@@ -49,9 +49,9 @@ end
 
 local function load_session(d, at)
   local session = {o = d[at + 2], c = d[at + 3], t = d[at + 4], d = d[at + 5], n = d[at + 6], e = d[at + 7], rl = d[at + 8],
-    vi = d[at + 9], bd = d[at + 10], os = d[at + 11], x = d[at + 12], z = d[at + 13], ra = d[at + 14], a = {}}
-  local services, tallies = d[at + 15], d[at + 16]
-  at = at + 16
+    vi = d[at + 9], bd = d[at + 10], os = d[at + 11], x = d[at + 12], z = d[at + 13], ra = d[at + 14], w = d[at + 15], a = {}}
+  local services, tallies = d[at + 16], d[at + 17]
+  at = at + 17
   for _ = 1, tallies do
     session.a[d[at + 1]] = {d[at + 2], d[at + 3]}
     at = at + 3
@@ -80,11 +80,11 @@ end
 local function save_session(d, at, sid, session)
   d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7] = sid, session.o, session.c, session.t, session.d, session.n,
     session.e
-  d[at + 8], d[at + 9], d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14] = session.rl, session.vi, session.bd, session.os,
-    session.x, session.z, session.ra
-  d[at + 15], d[at + 16] = 0, 0
+  d[at + 8], d[at + 9], d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14], d[at + 15] = session.rl, session.vi, session.bd,
+    session.os, session.x, session.z, session.ra, session.w
+  d[at + 16], d[at + 17] = 0, 0
   local counts, services, tallies = at, 0, 0
-  at = at + 16
+  at = at + 17
   for id, tally in pairs(session.a) do
     tallies = tallies + 1
     d[at + 1], d[at + 2], d[at + 3] = id, tally[1], tally[2]
@@ -107,7 +107,7 @@ local function save_session(d, at, sid, session)
       at = at + 7
     end
   end
-  d[counts + 15], d[counts + 16] = services, tallies
+  d[counts + 16], d[counts + 17] = services, tallies
   return at
 end
 

@@ -106,7 +106,7 @@ async def test_a_price_enquiry_for_what_has_no_price(worker: Worker) -> None:
 async def test_a_balance_check_reserves_nothing(worker: Worker, ledger: FakeLedger) -> None:
     assert (await worker.answer(sms(2))).check_balance_result == 0
     many = await worker.answer(sms(2, number=1, want=10_000))
-    assert (many.result_code, many.check_balance_result) == (2001, 0)  # bounded by the policy's maximum
+    assert (many.result_code, many.check_balance_result) == (2001, 1), "all of them or none"
     ledger.model.accounts[ACCOUNT].credit = 0
     short = await worker.answer(sms(2, number=2))
     assert (short.result_code, short.check_balance_result) == (2001, 1)
@@ -281,12 +281,49 @@ async def test_an_update_that_does_not_say_where_it_is_stays_where_it_was(
     # Another worker, which has not seen the session: the ledger keeps the price in force.
     other = Worker(ledger, catalogue)
     await other.answer(ccr("U", 2, octets(want=MB, used=1000)))
-    assert label() == abroad and ledger.charged[-1].services[0].unchanged
-    # And one that does say it.
-    await other.answer(ccr("U", 3, octets(want=MB, used=1000), information=at(AUSTRIA)))
-    assert label() != abroad
-    await other.answer(ccr("U", 4, octets(want=MB, used=1000)))
-    assert label() != abroad and not ledger.charged[-1].services[0].unchanged
+    assert label() == abroad and ledger.asked["charge"] == 4, "one question more"
+    await other.answer(ccr("U", 3, octets(want=MB, used=1000)))
+    assert label() == abroad and ledger.asked["charge"] == 5, "once"
+    # And one that does say it: the first worker's memory is stale by then.
+    await other.answer(ccr("U", 4, octets(want=MB, used=1000), information=at(AUSTRIA)))
+    nearer = label()
+    assert nearer != abroad
+    await worker.answer(ccr("U", 5, octets(want=MB, used=1000)))
+    assert label() == nearer
+    # A new service, and use of one without a grant, on a worker that has not seen the session.
+    third = Worker(ledger, catalogue)
+    both = [octets(want=MB, used=1000), octets(want=MB, group=2)]
+    await third.answer(ccr("U", 6, *both))
+    assert {s.label for s in ledger.charged[-1].services} != {"unrated"}
+    assert all(s.detail.startswith(AUSTRIA) for s in ledger.charged[-1].services)
+    fourth = Worker(ledger, catalogue)
+    await fourth.answer(ccr("T", 7, octets(used=1000)))
+    assert ledger.charged[-1].services[0].detail.startswith(AUSTRIA)
+
+
+async def test_a_calls_update_without_service_information_goes_on(
+    worker: Worker, ledger: FakeLedger, catalogue: Catalogue
+) -> None:
+    await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}")))
+    other = Worker(ledger, catalogue)
+    updated = one(await other.answer(ccr("U", 1, seconds(want=60, used=30), context=IMS)))
+    assert (updated.result_code, updated.granted_service_unit.cc_time) == (2001, 60)  # type: ignore[union-attr]
+
+
+async def test_a_late_request_gets_a_grant_at_the_price_of_now(ledger: FakeLedger, catalogue: Catalogue) -> None:
+    rater = Timed(catalogue, NOW - 10)
+    worker = Worker(ledger, rater)  # type: ignore[arg-type]
+    await worker.answer(ccr("I", 0, octets(want=1000), information=at(), event_timestamp=NOW - 200))
+    assert ledger.charged[-1].services[0].price == rater.night
+
+
+async def test_an_enquiry_with_one_service_that_has_no_price(worker: Worker, ledger: FakeLedger) -> None:
+    for action in (2, 3):
+        request = ccr("E", action, octets(want=5), octets(want=5, group=777), information=at(), requested_action=action)
+        answer = await worker.answer(request)
+        assert (answer.result_code, answer.cost_information, answer.check_balance_result) == (5031, None, None)
+        assert answer.failed_avp == failed_avp.copy("rating_group", 777, "multiple_services_credit_control")
+    assert ledger.asked["charge"] == 0
 
 
 class Timed:
@@ -350,9 +387,14 @@ async def test_use_takes_place_when_the_client_says_if_that_is_near(ledger: Fake
     worker = Worker(ledger, catalogue)
     worker.service._rater = Timed(catalogue, NOW)
     for stamp, price in ((NOW - 10, "day"), (NOW - 10_000, "night"), (NOW + 10_000, "night"), (None, "night")):
-        request = ccr("I", 0, octets(want=1), information=at(), sid=f"t{stamp}", event_timestamp=stamp)
-        await worker.answer(request)
+        debit = ccr(
+            "E", 0, octets(want=1), information=at(), sid=f"t{stamp}", event_timestamp=stamp, requested_action=0
+        )
+        await worker.answer(debit)
         assert ledger.charged[-1].services[0].price.id.startswith(price)
+    late = ccr("I", 0, octets(want=1), information=at(), sid="late", event_timestamp=NOW - 10)
+    await worker.answer(late)
+    assert ledger.charged[-1].services[0].price.id.startswith("night"), "a grant is used from now on"
 
 
 async def test_a_grant_does_not_outlive_the_packages_period(

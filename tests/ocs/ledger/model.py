@@ -101,6 +101,7 @@ class Session:
     origin_state_id: int = 0
     cost: int = 0
     released: bool = False
+    place: str = ""
     raw_used: dict[str, int] = field(default_factory=dict)
     """Use is rounded once per session and price: raw units by price id."""
     credit_units: dict[str, int] = field(default_factory=dict)
@@ -320,9 +321,12 @@ class ModelLedger:
 
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
         key = (request.session_id, f"{request.type.value}{request.number}")
+        account = self.accounts.get(request.account_id)
+        session = account.sessions.get(request.session_id) if account else None
+        if session and request.assumed not in ("", session.place):
+            return replace(_refusal(0, "place"), place=session.place)
         if key in self._answers:
             return replace(self._answers[key], duplicate=True)
-        account = self.accounts.get(request.account_id)
         if account is None:
             return _refusal(5030, "unknown")
         if request.identity not in ("", "m" + account.msisdn, "i" + account.imsi):
@@ -537,11 +541,11 @@ class _Charging:
             request.via,
         )
         session.origin_state_id = request.origin_state_id or session.origin_state_id
+        session.place = request.place
         self.session = session
         self.lines: list[dict[str, object]] = []
         self.after_lines: list[dict[str, object]] = []
         self.results: list[ServiceOutcome] = []
-        self.fresh: set[str] = set()
 
     def run(self) -> ChargeOutcome:
         opened = [self._open_line(asked) for asked in self.request.services]
@@ -612,7 +616,6 @@ class _Charging:
                 return False, 0, []
             service = Service(asked.label, asked.price, asked.buckets, asked.detail, reported=self.session.started)
             self.session.services[asked.key] = service
-            self.fresh.add(asked.key)
             return True, 0, []
         self.lines.append(self._line(asked, service.label, service.price, service.detail))
         granted = service.granted
@@ -717,15 +720,14 @@ class _Charging:
         if refusal := self._refusal(asked):
             result.code, result.reason = refusal
             return result
-        if asked.key in self.fresh or not asked.unchanged:
-            service.label, service.price, service.buckets, service.detail = (
-                asked.label,
-                asked.price,
-                asked.buckets,
-                asked.detail,
-            )
-            service.switch_at = asked.switch_at if asked.price_after else 0
-            service.price_after = asked.price_after if asked.switch_at else None
+        service.label, service.price, service.buckets, service.detail = (
+            asked.label,
+            asked.price,
+            asked.buckets,
+            asked.detail,
+        )
+        service.switch_at = asked.switch_at if asked.price_after else 0
+        service.price_after = asked.price_after if asked.switch_at else None
         result.granted, result.final, result.reason = self._reserve(service, want, asked.minimum)
         self.lines[self.request.services.index(asked)]["held"] = service.held_money
         if result.granted or not want:

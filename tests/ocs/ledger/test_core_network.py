@@ -10,6 +10,7 @@ import pytest
 
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import (
+    UNKNOWN_PLACE,
     AccountView,
     Action,
     ChargeOutcome,
@@ -294,13 +295,26 @@ async def test_services_of_a_pool_may_use_each_others_grants(ledger: RedisLedger
     assert [s.overrun_units for s in ended.services] == [0, 0]
 
 
-async def test_a_request_that_does_not_say_where_keeps_the_price_in_force(ledger: RedisLedger) -> None:
+async def test_a_request_that_does_not_say_where_is_rated_where_the_session_is(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=10 * EUR)
-    await ask(ledger, account_id, "I", 0, service(want=1_000_000, price=DEAR))
-    updated = await ask(ledger, account_id, "U", 1, service(want=1_000_000, price=CHEAP, unchanged=True))
-    assert updated.held_micro_eur == 1 * EUR
-    new = await ask(ledger, account_id, "U", 2, service(key="2", want=1_000_000, price=CHEAP, unchanged=True))
-    assert new.held_micro_eur == 1 * EUR + 100_000
+    await ask(ledger, account_id, "I", 0, service(want=1_000_000, price=DEAR), place="abroad")
+    before = await ledger.read(account_id, now=NOW, month=MONTH)
+    for kind, assumed in (("U", "home"), ("U", UNKNOWN_PLACE), ("T", UNKNOWN_PLACE)):
+        told = await ask(ledger, account_id, kind, 1, service(5, want=9, price=CHEAP), place="home", assumed=assumed)
+        assert (told.code, told.reason, told.place, told.services) == (0, "place", "abroad", ())
+    assert await ledger.read(account_id, now=NOW, month=MONTH) == before, "nothing was done"
+    grant = service(want=1_000_000, price=DEAR)
+    updated = await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed="abroad")
+    assert (updated.code, updated.place) == (2001, "")
+    assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed=UNKNOWN_PLACE)).place == "abroad"
+    assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed="abroad")).duplicate
+    # One that says it moves the session; it may leave out another part.
+    await ask(ledger, account_id, "U", 2, service(want=9, price=CHEAP), place="home")
+    await ask(ledger, account_id, "U", 3, service(want=9, price=CHEAP), place="home 2", assumed="home")
+    assert (await ask(ledger, account_id, "U", 4, service(want=9), place="x", assumed="home")).place == "home 2"
+    # After its end there is nothing to be told.
+    await ask(ledger, account_id, "T", 5, service(0), place="home 2", assumed="home 2")
+    assert (await ask(ledger, account_id, "U", 6, service(want=9), assumed=UNKNOWN_PLACE)).code == 5002
 
 
 # -- one-off requests

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from ocs.ledger.audit import violations
 from ocs.ledger.contract import (
+    UNKNOWN_PLACE,
     Action,
     BucketTerms,
     ChargeOutcome,
@@ -308,7 +309,6 @@ class Both(RuleBasedStateMachine):
             if kind in "IU":
                 charge.restrict = data.draw(st.sampled_from([Restrict.REFUSE, Restrict.ONCE, Restrict.AGAIN]))
                 charge.retry_want = data.draw(st.sampled_from([0, usual // 2]))
-                charge.unchanged = data.draw(st.integers(0, 4)) == 0
             if switch is not None:
                 charge.price_after, charge.switch_at = switch, self.now + data.draw(st.sampled_from([0, 100, 5_000]))
             asked.append(charge)
@@ -330,6 +330,8 @@ class Both(RuleBasedStateMachine):
             data.draw(st.sampled_from(["pgw.example.org"] * 6 + ["pgws", ""])),
             data.draw(st.sampled_from([0, 7, 7, 7, 8])),
             Action.CHECK if kind == "E" and data.draw(st.integers(0, 3)) == 0 else Action.DEBIT,
+            place=data.draw(st.sampled_from(["", "home", "home", "abroad"])),
+            assumed=data.draw(st.sampled_from([""] * 6 + ["home", "home", UNKNOWN_PLACE])) if kind in "UT" else "",
         )
         self._charge(request)
 

@@ -87,8 +87,8 @@ async def test_no_replica_at_all(redis_7: RedisServer) -> None:
     )
     with pytest.raises(LedgerUnavailable):
         await ledger.open_account(
-            msisdn="38668100001",
-            imsi="293400000000001",
+            msisdn="38668999001",
+            imsi="293409999999001",
             credit_micro_eur=5_000_000,
             package=None,
             now=NOW,
