@@ -10,12 +10,13 @@ every client reacts, and a notice may be lost: Validity-Time leads to the same e
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ocs.gateway.config import GatewayConfig, PeerConfig
-from ocs.gateway.outstanding import Answered, Asked, Done
+from ocs.gateway.outstanding import MAX_OUTSTANDING, Answered, Asked, Done
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
 from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthRequest
 from protocol.errors import ResultCode
@@ -72,6 +73,17 @@ class _Job:
     """Counts the sends planned: a timer of an earlier plan does nothing."""
     again: bool = False
     """Something has changed since the request that is under way was sent."""
+    queued: bool = False
+    """It waits for the peer to answer others."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The requests to one connected peer; a lane with none is forgotten."""
+
+    under_way: int = 0
+    queue: deque[_Job] = field(default_factory=deque)
+    """Each job once at most, so MAX_JOBS over all lanes."""
 
 
 class ClientRequests:
@@ -99,6 +111,7 @@ class ClientRequests:
         self._spawn = spawn
         self._when = when
         self._jobs: dict[str, _Job] = {}
+        self._lanes: dict[str, _Lane] = {}
 
     def hear(self, notice: Notice) -> None:
         abort = notice.kind == "abort"
@@ -117,7 +130,7 @@ class ClientRequests:
                 # Several changes at once are one request; the newest says how the session is reached.
                 job.session, job.abort, job.again = session, job.abort or abort, True
                 job.reason, job.at, job.fresh = notice.reason, notice.at, True
-                if not job.under_way:  # a pause before another try: news does not wait
+                if not job.under_way and not job.queued:  # a pause before another try: news does not wait
                     job.tries = 0
                     self._send(job)
 
@@ -135,15 +148,24 @@ class ClientRequests:
         if not self._wants(peer, job.session.origin_host):
             self._finished(job, "not_wanted")
             return
-        job.again, job.under_way = False, True
+        lane = self._lanes.setdefault(peer, _Lane())
         job.turn += 1
-        if not self._gateway.ask(peer, self._request(job), lambda answer: self._answered(job, command, answer), TX_S):
+        if lane.under_way >= MAX_OUTSTANDING:
+            job.queued = True
+            lane.queue.append(job)
+            return
+        job.again, job.under_way = False, True
+        lane.under_way += 1
+        if not self._gateway.ask(peer, self._request(job), lambda answer: self._done(peer, job, command, answer), TX_S):
             job.under_way = False
+            lane.under_way -= 1
+            self._tidy(peer)
             self._retry(job, "unreachable")
             return
         self._metrics.client_request(command, job.reason)
-        if job.reason == "topup" and job.fresh and job.at:
-            self._metrics.unblocked(max(self._clock() - job.at, 0.0))
+        waited_s = self._clock() - job.at
+        if job.reason == "topup" and job.fresh and job.at and waited_s >= 0:  # else the clocks of two hosts disagree
+            self._metrics.unblocked(waited_s)
         job.fresh = False
 
     def _peer_to_use(self, session: NoticedSession) -> str | None:
@@ -173,6 +195,22 @@ class ClientRequests:
             destination_realm=session.origin_realm,
             destination_host=session.origin_host,
         )
+
+    def _done(self, peer: str, job: _Job, command: str, answer: Answered | None) -> None:
+        """Also when the connection is lost: then those that wait are tried in turn, and find another way or none."""
+        lane = self._lanes[peer]
+        self._answered(job, command, answer)
+        lane.under_way -= 1
+        while lane.queue and lane.under_way < MAX_OUTSTANDING:
+            waiting = lane.queue.popleft()
+            waiting.queued = False
+            self._send(waiting)
+        self._tidy(peer)
+
+    def _tidy(self, peer: str) -> None:
+        lane = self._lanes.get(peer)
+        if lane is not None and not lane.under_way and not lane.queue:
+            del self._lanes[peer]
 
     def _answered(self, job: _Job, command: str, answer: Answered | None) -> None:
         job.under_way = False

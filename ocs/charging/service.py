@@ -51,9 +51,13 @@ MAX_SUBSCRIBERS_KEPT = 200_000
 MAX_SESSIONS_KEPT = 100_000
 """Sessions whose account and place a worker remembers, for requests that leave them out (about 0.5 kB each)."""
 SAY_EVERY_S = 60.0
-"""A client's impossible use is logged so often at most; it is always counted."""
+"""A peer's impossible use is logged so often at most; it is always counted."""
+MAX_PEERS_SAID = 1_024
+"""Peers whose last such line is remembered."""
 NOBODY = ""
 """In place of an account id: the ledger knows no such subscriber."""
+NOBODY_S = 60.0
+"""How long an identity of nobody, beside one of an account, stays so: it may be given to an account meanwhile."""
 TCC_FACTOR = 2
 """Session supervision: reservations live for twice the longest Validity-Time granted (RFC 8506 §13)."""
 DEFAULT_VALIDITY_S = 3600
@@ -128,7 +132,8 @@ class ChargingService:
         self._policy = policy
         self._subscribers: Recent[str] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._sessions: Recent[_Session] = Recent(MAX_SESSIONS_KEPT)
-        self._said_at = float("-inf")
+        self._strangers: Recent[float] = Recent(MAX_SUBSCRIBERS_KEPT)
+        self._said: Recent[float] = Recent(MAX_PEERS_SAID)
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
@@ -220,9 +225,11 @@ class ChargingService:
         found: tuple[str, str | None] = "", None
         for identity in identities:
             account_id = self._subscribers.get(identity)
-            if account_id is None or (account_id and found[1] and account_id != found[1]):
+            if account_id is None and self._strangers.get(identity, 0.0) > self._clock():
+                continue
+            if account_id is None or (found[1] and account_id != found[1]):
                 return "", None
-            if account_id and not found[1]:
+            if not found[1]:
                 found = identity, account_id
         return found
 
@@ -242,7 +249,10 @@ class ChargingService:
                 return
             if accounts:
                 for identity, account_id in found.items():
-                    self._subscribers.put(identity, account_id)
+                    if account_id:
+                        self._subscribers.put(identity, account_id)
+                    else:
+                        self._strangers.put(identity, self._clock() + NOBODY_S)
                 identity = next(each for each, account_id in found.items() if account_id)
                 self._charge(job, found[identity], identity)
                 return
@@ -397,10 +407,10 @@ class ChargingService:
 
     def _say_dropped(self, job: _Job, service: str, unit: str, amount: int) -> None:
         self._metrics.dropped(service, unit, amount)
-        now = self._clock()
-        if now - self._said_at >= SAY_EVERY_S:
-            self._said_at = now
+        now, peer = self._clock(), job.source.origin_host
+        if now - self._said.get(peer, float("-inf")) >= SAY_EVERY_S:
+            self._said.put(peer, now)
             log.warning(
                 "peer %s reported %d %s of %s more than can have been used: not charged",
-                *(job.source.origin_host, amount, unit, service),
+                *(peer, amount, unit, service),
             )

@@ -1,6 +1,7 @@
 """One connection a peer, over all workers of a server (RFC 6733 §2.1: one connection, one state machine).
 
-A worker that has a peer holds a lock on a file of its name: the kernel gives it back when the process ends, however it ends. A worker that
+A worker that has a peer holds a lock on a file of its name (an open file description lock, Linux): the kernel gives it back when the
+process ends, however it ends, and tells others who ask whether it is held without taking it. A worker that
 must refuse a peer because another one has it tells that one to probe its connection, by a datagram to its socket; if that is lost, the
 watchdog finds a dead connection in its own time.
 """
@@ -14,6 +15,7 @@ import logging
 import os
 import re
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_DATAGRAM_OCTETS = 300
 """A DiameterIdentity has 255 at most."""
+_WHOLE_FILE = struct.Struct("hhqqi")
+"""struct flock: type, whence, start, length, process id (fcntl(2))."""
 _NAME = re.compile(r"[a-z0-9._-]{1,255}")
 
 
@@ -75,7 +79,7 @@ class PeerLocks:
             return True
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except OSError:
             os.close(descriptor)
             return False
@@ -98,12 +102,11 @@ class PeerLocks:
             return False
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+            wanted = _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            in_the_way: int = _WHOLE_FILE.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted))[0]
         finally:
             os.close(descriptor)
-        return False
+        return in_the_way != fcntl.F_UNLCK
 
     def ask_to_probe(self, host: str) -> None:
         """Tell the worker that has the peer."""

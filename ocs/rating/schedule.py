@@ -95,6 +95,8 @@ class Schedule:
         points: list[tuple[int, int]] = []
         for ahead in range(-2, LOOK_AHEAD_DAYS):
             for second, index in self._points(today + timedelta(days=ahead)):
+                if points and points[-1][0] == second:
+                    points.pop()  # a window that the clock change skips whole
                 if not points or points[-1][1] != index:
                     points.append((second, index))
         start, current = points[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -495,3 +496,27 @@ def test_the_reader_tells_of_half_messages() -> None:
     reader.feed(ccr()[:10])
     assert reader.pending_octets == 10 and parse_header(ccr()).command_code == 272
     assert GatewayConfig("a", "b").max_message_octets == 65_536
+
+
+def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
+    """A worker that asks must not make another one's connection look like a second one."""
+    one, other, curious = (PeerLocks(str(tmp_path)) for _ in range(3))
+    assert one.hold(PGW)
+    one.release(PGW)
+    asked, stop = [0], threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            curious.held_by_anyone(PGW)
+            asked[0] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(2_000):
+            assert one.hold(PGW) and not other.hold(PGW)
+            one.release(PGW)
+    finally:
+        stop.set()
+        thread.join()
+    assert asked[0] > 0 and not curious.held_by_anyone(PGW)

@@ -11,6 +11,7 @@ import pytest
 from ocs import reauthorization
 from ocs.charging.profile import Profile
 from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.gateway.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import Notice, NoticedSession
 from ocs.reauthorization import RETRY_AFTER_S, ClientRequests
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
@@ -181,6 +182,79 @@ def test_too_many_unanswered_requests_wait_for_their_turn() -> None:
     world.room = True
     world.fire()
     assert len(world.asked) == 1
+
+
+def test_a_peer_with_all_it_may_have_unanswered_is_told_the_rest_as_it_answers() -> None:
+    world = World()
+    world.here.add(PGW)
+    for number in range(5_000):
+        world.hear(sid=f"s{number}")
+    assert len(world.asked) == MAX_OUTSTANDING
+    world.hear(sid="s4999")  # news for one that waits: still one request
+    answered = 0
+    while answered < len(world.asked):
+        world.asked[answered][2](ReAuthAnswer("s", 2002))
+        answered += 1
+        assert len(world.asked) - answered <= MAX_OUTSTANDING
+    assert [request.session_id for _, request, _ in world.asked] == [f"s{number}" for number in range(5_000)]
+    assert not world.requests._jobs and not world.requests._lanes and not world.timers
+
+
+def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
+    world = World()
+    world.here.add(PGW)
+    for number in range(1_000):
+        world.hear(sid=f"s{number}")
+    world.here.clear()
+    for _, _, done in list(world.asked):
+        done(None)
+    assert world.counted["answer", "RAR", "unreachable"] == 1_000 - MAX_OUTSTANDING
+    world.here.add(PGW)
+    first = len(world.asked)
+    while world.timers:
+        world.fire()
+    assert len(world.asked) == first + MAX_OUTSTANDING, "those that were under way are tried again"
+    for _, _, done in world.asked[first:]:
+        done(ReAuthAnswer("s", 2002))
+    assert not world.requests._jobs and not world.requests._lanes
+
+
+def test_news_does_not_wait_for_the_pause_before_another_try() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear()
+    world.reply(None)
+    world.hear()
+    assert len(world.asked) == 2 and len(world.unblock) == 2
+    world.fire()
+    assert len(world.asked) == 2, "the timer of the first try is stale"
+    world.reply(None)
+    assert world.timers[-1][0] == RETRY_AFTER_S[0], "news begins the tries anew"
+
+
+def test_news_during_the_last_try_begins_the_tries_anew() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear()
+    for _ in RETRY_AFTER_S:
+        world.reply(None)
+        world.fire()
+    world.hear()
+    world.reply(None)
+    assert not world.counted["answer", "RAR", "given_up"]
+    assert world.fire() == RETRY_AFTER_S[0]
+    world.reply(ReAuthAnswer("s1", 2001))
+    assert not world.requests._jobs
+
+
+def test_a_clock_that_is_behind_the_top_ups_measures_nothing() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.now -= 0.01
+    world.requests.hear(
+        Notice("reauthorize", "topup", 1000.0, ACCOUNT, (NoticedSession("s1", PGW, "a1.net", "", "data"),))
+    )
+    assert len(world.asked) == 1 and not world.unblock
 
 
 def test_several_changes_are_one_request_and_one_more_after_its_answer() -> None:

@@ -100,6 +100,32 @@ def test_a_wall_time_that_comes_twice_changes_the_price_once(tmp_path: Path) -> 
     assert at(catalogue, first).switch_at == local("2026-10-25T04:00:00")
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "begins", "ends"),
+    [
+        ("02:30", "05:00", "2026-03-29T03:00:00", "2026-03-29T05:00:00"),
+        ("00:30", "02:15", "2026-03-29T00:30:00", "2026-03-29T03:00:00"),
+        ("01:59", "02:01", "2026-03-29T01:59:00", "2026-03-29T03:00:00"),
+    ],
+)
+def test_a_wall_time_that_is_skipped_is_the_moment_of_the_change(
+    tmp_path: Path, since: str, until: str, begins: str, ends: str
+) -> None:
+    window = f'window = [{{ days = ["sun"], from = "{since}", to = "{until}", micro_eur = 5 }}]'
+    catalogue = load(tmp_path, SMALL.replace("[price.volume]\n", f"[price.volume]\n{window}\n"))
+    first, last = local(begins), local(ends)
+    assert [amount(at(catalogue, second)) for second in (first - 1, first, last - 1, last)] == [DAY, NIGHT, NIGHT, DAY]
+    assert at(catalogue, first - 1).switch_at == first and at(catalogue, first).switch_at == last
+
+
+def test_a_window_that_is_all_skipped_never_comes(tmp_path: Path) -> None:
+    window = 'window = [{ days = ["sun"], from = "02:10", to = "02:50", micro_eur = 5 }]'
+    catalogue = load(tmp_path, SMALL.replace("[price.volume]\n", f"[price.volume]\n{window}\n"))
+    change = local("2026-03-29T03:00:00")
+    assert [amount(at(catalogue, second)) for second in (change - 1, change)] == [DAY, DAY]
+    assert at(catalogue, change - 1).switch_at == local("2026-04-05T02:10:00")
+
+
 def test_a_price_without_windows_costs_nothing_more(tmp_path: Path) -> None:
     plain = load(tmp_path, SMALL)
     now = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp())
