@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.settings import LedgerSettings
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.harness import Serving
+from tests.faults.harness import PARTITIONS, Serving
 
 
 @pytest.fixture
@@ -28,3 +30,11 @@ def serving(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
     server = Serving(tmp_path / "ocs", own_redis.url)
     yield server
     server.end()
+
+
+@pytest.fixture
+async def ledger(own_redis: RedisServer) -> AsyncIterator[RedisLedger]:
+    """The server's books, changed from beside it."""
+    ledger = await RedisLedger.connect(own_redis.url, LedgerSettings(partitions=PARTITIONS))
+    yield ledger
+    await ledger.close()

@@ -46,6 +46,9 @@ data_dir = "data"
 """
 
 
+COMMAND = [sys.executable, "-c", "from ocs.cli.main import run; run()"]
+
+
 def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -55,7 +58,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
 
 
 class Serving:
-    """`ocs serve` in a folder of its own, one worker, healthy when this returns."""
+    """`ocs serve` in a folder of its own, healthy when this returns."""
 
     def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
         self.folder = folder
@@ -64,11 +67,9 @@ class Serving:
         self.log = (folder / "log").open("ab")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
         own = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}
+        self.environment = {**kept, **own}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from ocs.cli.main import run; run()", "serve", "--config", "ocs.toml"],
-            cwd=folder,
-            env={**kept, **own},
-            stderr=self.log,
+            [*COMMAND, "serve", "--config", "ocs.toml"], cwd=folder, env=self.environment, stderr=self.log
         )
         try:
             wait_for(lambda: self.health() == 200)
@@ -95,6 +96,27 @@ class Serving:
     def connect(self) -> Client:
         host, port = self.facts()["diameter"][0].rsplit(":", 1)
         return connect((host, int(port)))
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`ocs …` as an engineer beside the server runs it."""
+        return subprocess.run(
+            [*COMMAND, *words, "--config", "ocs.toml"],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def holders(self) -> dict[str, int]:
+        """Which worker has which peer, by process id."""
+        paths = (self.folder / "data" / "peers").glob("*.lock")
+        return {path.stem: int(path.read_text(encoding="ascii") or 0) for path in paths}
 
     def worker(self) -> int:
         """Process id of the one worker, 0 while there is none."""
