@@ -6,6 +6,10 @@ every Proxy-Info echoed, in order. An answer is never answered, however malforme
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from protocol import failed_avp
 from protocol.avp import FLAG_MANDATORY, AvpLengthLie, RawAvp, encode_avp, walk
 from protocol.credit_control import APPLICATION_CREDIT_CONTROL, COMMAND_CREDIT_CONTROL
 from protocol.errors import DiameterError
@@ -25,11 +29,18 @@ def shortened(message: str) -> str:
     return message.encode()[:MAX_ERROR_MESSAGE_OCTETS].decode(errors="ignore")
 
 
-def error_answer(frame: bytes, header: Header, error: DiameterError, origin_host: str, origin_realm: str) -> bytes:
+def error_answer(
+    frame: bytes,
+    header: Header,
+    error: DiameterError,
+    origin_host: str,
+    origin_realm: str,
+    more: Sequence[tuple[str, Any]] = (),
+) -> bytes:
     """One whole message. Without the E bit it has the command's own grammar, else that of `answer-message`.
 
     A CCA needs the request's Session-Id, type and number; a CEA what is in `capabilities.refusal`. Where they are missing an
-    error of any class goes out with the E bit (§7.1.5, §7.2).
+    error of any class goes out with the E bit (§7.1.5, §7.2). `more`: AVPs to add, by attribute name, with their values.
     """
     assert header.is_request, "an answer is never answered (RFC 6733 §6.2)"
     found, proxies = _echoes(frame)
@@ -56,6 +67,7 @@ def error_answer(frame: bytes, header: Header, error: DiameterError, origin_host
         parts.append(encode_avp(ERROR_MESSAGE, 0, 0, shortened(error.message).encode()))
     if error.failed_avp:
         parts.append(encode_avp(FAILED_AVP, 0, FLAG_MANDATORY, error.failed_avp))
+    parts += [failed_avp.copy(name, value) for name, value in more]
     parts += [_copied(frame, avp) for avp in proxies]
     return build(
         b"".join(parts),

@@ -91,7 +91,7 @@ class Dispatcher:
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         origin_states: OriginStates,
-        first_sequence: int = 1,
+        unix_clock: Callable[[], float],
     ) -> None:
         self.clock = clock
         self.in_flight = 0
@@ -101,7 +101,7 @@ class Dispatcher:
         self._realm = config.realm
         self._routing = Routing(config.origin_host, frozenset((config.realm.lower(), *map(str.lower, config.realms))))
         self._limits = Limits(config.max_avps, config.max_services)
-        self.overload = Overload(config.max_in_flight, clock, first_sequence)
+        self.overload = Overload(config.max_in_flight, unix_clock)
         self.refusals = Refusals(metrics, clock)
         self._origin_states = origin_states
         self._timeout_s = config.answer_timeout_ms / 1_000
@@ -163,7 +163,16 @@ class Dispatcher:
     def _refuse_pending(self, pending: _Pending, kind: Kind, error: DiameterError) -> bytes:
         self.refusals.note(pending.sink.source.label, kind)
         self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
-        return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm)
+        return self._error(pending, error)
+
+    def _error(self, pending: _Pending, error: DiameterError) -> bytes:
+        features, report = self.overload.told(pending.request)
+        more: list[tuple[str, object]] = []
+        if features is not None:
+            more.append(("oc_supported_features", features))
+        if report is not None:
+            more.append(("oc_olr", report))
+        return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm, more)
 
     def finish(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> None:
         self.in_flight -= 1
@@ -182,15 +191,13 @@ class Dispatcher:
             answer.cc_request_type = request.cc_request_type
             answer.cc_request_number = request.cc_request_number
             answer.proxy_info = request.proxy_info
-            if request.oc_supported_features is not None:
-                answer.oc_supported_features, answer.oc_olr = self.overload.features(), self.overload.report()
+            answer.oc_supported_features, answer.oc_olr = self.overload.told(request)
             try:
                 return answer.result_code or 0, encode_cca(answer, pending.header, self._origin_host, self._realm)
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
                 logger.error("the answer to a CCR could not be encoded: %s", describe(error))
                 answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
-        frame = error_answer(pending.frame, pending.header, answer, self._origin_host, self._realm)
-        return answer.result_code, frame
+        return answer.result_code, self._error(pending, answer)
 
     def expire(self) -> None:
         """Answer for handlers that have been silent too long. Requests wait in order of arrival, so the oldest come first."""

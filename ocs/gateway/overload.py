@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from protocol.credit_control import CreditControlRequest
 from protocol.units import OcOlr, OcSupportedFeatures
 
 NEW_SESSIONS_SHARE = 0.8
@@ -62,11 +63,11 @@ class TokenBucket:
 class Overload:
     """One per worker. `look` is called a few times a second; `report` per answer to a client that supports it."""
 
-    def __init__(self, max_in_flight: int, clock: Callable[[], float], first_sequence: int = 1) -> None:
+    def __init__(self, max_in_flight: int, unix_clock: Callable[[], float]) -> None:
         self._max = max_in_flight
         self._max_new = max(-int(-max_in_flight * NEW_SESSIONS_SHARE // 1), 1)
-        self._clock = clock
-        self._sequence = first_sequence
+        self._clock = unix_clock
+        self._sequence = 0
         self._ended_at = float("-inf")
         self.reduction_percent = 0
         """What clients are asked to leave away; 0 = no overload."""
@@ -91,13 +92,17 @@ class Overload:
         elif load < ENDS_AT:
             wanted = max(wanted - STEP_PERCENT, 0)  # ramped down
         if wanted != self.reduction_percent:
-            self._sequence += 1
+            # OC-Sequence-Number rises over restarts and from worker to worker (RFC 7683 §7.4).
+            self._sequence = max(self._sequence + 1, int(self._clock()))
             if wanted == 0:
                 self._ended_at = self._clock()
             self.reduction_percent = wanted
 
-    def features(self) -> OcSupportedFeatures:
-        return OcSupportedFeatures(LOSS)
+    def told(self, request: CreditControlRequest) -> tuple[OcSupportedFeatures | None, OcOlr | None]:
+        """What the answer to `request` says of overload: nothing to a client that does not support DOIC."""
+        if request.oc_supported_features is None:
+            return None, None
+        return OcSupportedFeatures(LOSS), self.report()
 
     def report(self) -> OcOlr | None:
         """While overload lasts; for a while after it, that it is over (OC-Validity-Duration 0)."""

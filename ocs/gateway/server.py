@@ -61,8 +61,7 @@ class Gateway:
         self.tls = TlsMaterial(config.tls) if config.tls is not None else None
         self.locks = PeerLocks(config.locks)
         self.origin_states = OriginStates(on_origin_state)
-        # OC-Sequence-Number rises over restarts (RFC 7683 §7.4).
-        self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, int(unix_clock()))
+        self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
         self.peers_table = PeerTable(config, metrics, self.locks.release)
         self.loop: asyncio.AbstractEventLoop
         self._rng = rng

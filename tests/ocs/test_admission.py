@@ -220,6 +220,8 @@ async def test_an_overload_report_for_who_can_read_it(site: Site) -> None:
     assert told.oc_olr.oc_validity_duration == 30
     deaf = await report(3)
     assert deaf.oc_olr is None and deaf.oc_supported_features is None
+    refused = await report(4, origin_host="other.example.net", oc_supported_features=features)
+    assert refused.result_code == 5003 and refused.oc_olr == told.oc_olr, "a refusal says it too"
 
 
 def test_the_reduction_follows_the_load_and_ends() -> None:
@@ -234,6 +236,7 @@ def test_the_reduction_follows_the_load_and_ends() -> None:
     overload.look(80)
     assert overload.report() == first, "the same report has the same number"
     overload.look(100)
+    now += 1
     worse = overload.report()
     assert worse is not None and worse.oc_reduction_percentage == 90
     assert worse.oc_sequence_number > first.oc_sequence_number
