@@ -91,8 +91,8 @@ class Source(Protocol):
         """Clients of one group may take over each other's sessions; "" = nobody may."""
 
     @property
-    def subscribers(self) -> tuple[str, ...]:
-        """Prefixes of the subscriber ids ("m386", "i29340") this peer may charge; empty = any."""
+    def origin_state_id(self) -> int:
+        """Of the connected peer, for its requests that do not say theirs; 0 = it says none, or is a relay."""
 
     @property
     def refunds(self) -> bool:
@@ -106,5 +106,5 @@ class Origin:
     origin_host: str = "peer.example.net"
     profile: Profile = STANDARD
     failover_group: str = ""
-    subscribers: tuple[str, ...] = ()
     refunds: bool = False
+    origin_state_id: int = 0

@@ -289,6 +289,7 @@ class ChargingService:
         now = prepared.terms.now
         validity = max((s.rated.quota.validity_s for s in prepared.services if s.rated), default=DEFAULT_VALIDITY_S)
         host, peer, group = request.origin_host, job.source.origin_host, job.source.failover_group
+        via = "" if peer == host or peer.lower() == host.lower() else peer
         charge = ChargeRequest(
             account_id,
             identity,
@@ -302,9 +303,9 @@ class ChargingService:
             now + TCC_FACTOR * max(validity, prepared.terms.profile.restricted_validity_s),
             tuple([s.charge for s in prepared.services if s.charge is not None]),
             request.origin_realm,
-            "" if peer == host or peer.lower() == host.lower() else peer,
+            via,
             group or host,
-            request.origin_state_id or 0,
+            request.origin_state_id or (0 if via else job.source.origin_state_id),
             prepared.action,
             None,
             job.where.place(),

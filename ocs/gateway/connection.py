@@ -180,8 +180,7 @@ class Connection(Exchange):
         answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
         if header.command_code == commands.DEVICE_WATCHDOG:
             answer = make_dwa(gateway.local)
-            if not peer.config.relay:
-                gateway.origin_states.seen(peer.origin_host, request.origin_state_id)
+            gateway.origin_state(peer, request.origin_state_id)
         else:
             answer = commands.DisconnectPeerAnswer(
                 int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm

@@ -78,8 +78,7 @@ class Exchange(Heartbeat):
                 peer.connection.probe()
             self._refuse(header, _already_connected(), "duplicate")
             return
-        if not peer.config.relay:
-            gateway.origin_states.seen(request.origin_host, request.origin_state_id)
+        gateway.origin_state(peer, request.origin_state_id)
         if PeerAction.R_SND_CEA in actions:
             self.accept(peer, header)
             return
@@ -143,8 +142,8 @@ class Exchange(Heartbeat):
             self._cut("error")
             return
         peer.calling = None
-        if not isinstance(answer, commands.ErrorMessage) and not peer.config.relay:
-            self._gateway.origin_states.seen(peer.origin_host, answer.origin_state_id)
+        if not isinstance(answer, commands.ErrorMessage):
+            self._gateway.origin_state(peer, answer.origin_state_id)
         self._opened(peer)
         self._gateway.act(peer, actions)
 

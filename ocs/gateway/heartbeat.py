@@ -60,11 +60,9 @@ class Heartbeat(Channel):
 
     def _origin_state_of_dwa(self, frame: bytes, header: Header) -> None:
         assert self.peer is not None
-        if self.peer.config.relay:
-            return
         with contextlib.suppress(Fault):
             answer = commands.decode_answer(commands.DeviceWatchdogAnswer, frame, header)
-            self._gateway.origin_states.seen(self.peer.origin_host, answer.origin_state_id)
+            self._gateway.origin_state(self.peer, answer.origin_state_id)
 
     def probe(self) -> None:
         """The peer has come with another connection: is this one dead? Silence for PROBE_S says so (digest §2.3)."""

@@ -13,7 +13,7 @@ from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import Header
-from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, PeerTimers, step
+from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
 
 if TYPE_CHECKING:
     from ocs.gateway.connection import Connection
@@ -40,6 +40,8 @@ class Peer:
     """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
     away_until: float = 0.0
     """The peer does not want to be called before then."""
+    origin_state_id: int = 0
+    """What a client last said in CER, CEA, DWR or DWA; 0 = nothing. A relay's says nothing of its clients' sessions."""
     admission: Admission = field(init=False)
     requests: TokenBucket = field(init=False)
     sessions: TokenBucket = field(init=False)
@@ -59,10 +61,6 @@ class Peer:
     @property
     def failover_group(self) -> str:
         return self.config.failover_group
-
-    @property
-    def subscribers(self) -> tuple[str, ...]:
-        return self.config.subscribers
 
     @property
     def refunds(self) -> bool:
@@ -139,16 +137,6 @@ class PeerTable:
             if peer.label == UNKNOWN_LABEL:  # laboratory peers leave nothing behind
                 self._peers.pop(peer.origin_host.lower(), None)
         return actions
-
-    def open_relays(self, realm: str) -> list[str]:
-        """Agents that are connected and may carry requests to this realm, by name."""
-        return sorted(
-            peer.origin_host
-            for peer in self._peers.values()
-            if peer.config.relay
-            and peer.state in OPEN_STATES
-            and (not peer.config.realms or realm.lower() in peer.config.realms)
-        )
 
     def named(self, origin_host: str) -> Peer | None:
         """The record of a peer that is or was connected."""

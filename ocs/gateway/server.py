@@ -246,6 +246,12 @@ class Gateway:
                 peer.waiting = None
                 self.peers_table.step(peer, PeerEvent.R_PEER_DISC, self.clock())
 
+    def origin_state(self, peer: Peer, state_id: int | None) -> None:
+        """A base message has said so (RFC 6733 §8.16)."""
+        if state_id and not peer.config.relay:
+            peer.origin_state_id = state_id
+            self.origin_states.seen(peer.origin_host, state_id)
+
     def _probe(self, origin_host: str) -> None:
         """Another worker has refused this peer because we have it: does our connection live?"""
         peer = self.peers_table.named(origin_host)
@@ -269,9 +275,6 @@ class Gateway:
     def connected_anywhere(self, peer_host: str) -> bool:
         """To this worker or to another one of this server."""
         return self.connected_here(peer_host) or self.locks.held_by_anyone(peer_host)
-
-    def open_relays(self, realm: str) -> list[str]:
-        return self.peers_table.open_relays(realm)
 
     def say_refused(self, address: str, reason: str, message: str) -> None:
         """Log a refused connection: once an interval and reason, so that a storm does not fill the log."""

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from ocs.charging.profile import Source
 from ocs.gateway.config import PeerConfig
+from ocs.gateway.dispatch import Reply
 from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
 from ocs.gateway.overload import Overload, TokenBucket
 from protocol.credit_control import (
@@ -220,7 +222,7 @@ async def test_an_overload_report_for_who_can_read_it(site: Site) -> None:
     assert told.oc_olr.oc_validity_duration == 30
     deaf = await report(3)
     assert deaf.oc_olr is None and deaf.oc_supported_features is None
-    refused = await report(4, origin_host="other.example.net", oc_supported_features=features)
+    refused = await report(4, host="other.example.net", oc_supported_features=features)
     assert refused.result_code == 5003 and refused.oc_olr == told.oc_olr, "a refusal says it too"
 
 
@@ -282,3 +284,19 @@ async def test_requests_tell_the_origin_state_of_their_client(site: Site) -> Non
     await code(client, ccr(1, origin_state_id=41))
     await code(client, ccr(2, origin_state_id=42))
     assert told == [(PGW, 41), (PGW, 42)]
+
+
+async def test_a_connection_tells_the_origin_state_of_a_client_and_not_of_a_relay(site: Site) -> None:
+    states: list[int] = []
+
+    def note(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        states.append(source.origin_state_id)
+        reply(request.answer(2001))
+
+    gateway = await site.gateway(note, peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
+    for name, expected in ((PGW, 41), ("dra.example.org", 0)):
+        client = await site.client()
+        assert await client.open(name, origin_state_id=41) == 2001
+        assert await code(client, ccr(1)) == 2001
+        assert states.pop() == expected
+    assert gateway.origin_states._known == {PGW: 41}

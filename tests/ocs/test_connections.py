@@ -241,17 +241,6 @@ async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
     assert AbortSessionAnswer().result_code == 0
 
 
-async def test_which_relays_could_carry_it(site: Site) -> None:
-    gateway = await site.gateway(
-        peers=(PeerConfig("a.dra", relay=True, realms=("x.net",)), PeerConfig("b.dra", relay=True), PeerConfig(PGW))
-    )
-    assert gateway.open_relays("x.net") == []
-    for name in ("b.dra", "a.dra", PGW):
-        assert await (await site.client()).open(name) == 2001
-    assert gateway.open_relays("X.net") == ["a.dra", "b.dra"]
-    assert gateway.open_relays("y.net") == ["b.dra"]
-
-
 # -- we call
 
 

@@ -166,6 +166,24 @@ def test_tokens_are_read_back() -> None:
     assert oneoff.refunded_debit(request) == ("smsc.example.net;é;1", 7)
 
 
+# -- whose sessions are lost (RFC 6733 §8.6)
+
+
+async def test_a_session_has_the_origin_state_of_its_request_or_of_its_connection(
+    worker: Worker, ledger: FakeLedger
+) -> None:
+    async def noted(source: Origin, sid: str, **more: Any) -> int:
+        worker.source = source
+        await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid=sid, **more))
+        return ledger.charged[-1].origin_state_id
+
+    assert await noted(Origin(GW, origin_state_id=7), "a", origin_state_id=8) == 8
+    assert await noted(Origin(GW, origin_state_id=7), "b") == 7
+    assert await noted(Origin("dra.example.net", origin_state_id=7), "c") == 0, (
+        "the state of a relay is not the client's"
+    )
+
+
 # -- final units (RFC 8506 §5.6)
 
 REDIRECT = Profile(final_unit=FinalUnit.REDIRECT, redirect_address="https://hot.example.net/top-up")
