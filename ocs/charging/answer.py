@@ -7,7 +7,7 @@ has its own Result-Code, and quota, thresholds, Validity-Time and the final unit
 from __future__ import annotations
 
 from ocs.charging import final_units, money, oneoff, units
-from ocs.charging.prepare import Prepared, Service
+from ocs.charging.prepare import Prepared, Service, blame
 from ocs.charging.profile import Profile
 from ocs.ledger.contract import Action, ChargeOutcome, RequestType, ServiceOutcome
 from ocs.rating.types import RatedUse, Unit
@@ -56,8 +56,8 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
         for service in prepared.services:
             mscc = _mscc(prepared, service, outcomes.get(service.key), outcome.period_end)
             answer.multiple_services_credit_control.append(mscc)
-            if service.failed_avp and not answer.failed_avp and prepared.type is not RequestType.TERMINATION:
-                answer.failed_avp = service.failed_avp
+            if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
+                answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=True)
         if prepared.terms.profile.pools and len(prepared.services) > 1:
             _pools(prepared, answer.multiple_services_credit_control)
     _account(answer, prepared, outcome)
@@ -104,8 +104,8 @@ def _mscc(
     )
     if outcome is None or service.rated is None:
         # Not rated, or (a repetition under another catalogue) not known to the remembered outcome. At the end of a session its use
-        # is settled all the same, at the price in force.
-        mscc.result_code = _SUCCESS if outcome and prepared.type is RequestType.TERMINATION else _RATING_FAILED
+        # is settled all the same, at the price in force; at the end of one whose opening was refused there is none.
+        mscc.result_code = _SUCCESS if prepared.type is RequestType.TERMINATION else _RATING_FAILED
         return mscc
     mscc.result_code = outcome.code
     profile = prepared.terms.profile
@@ -190,9 +190,9 @@ def _command_level(
 ) -> None:
     """The style of RFC 8506: one service, its units beside the Result-Code."""
     if outcome is None or service.rated is None:
-        if outcome is None or answer.cc_request_type != TERMINATION_REQUEST:
+        if answer.cc_request_type != TERMINATION_REQUEST:
             answer.result_code = _RATING_FAILED
-            answer.failed_avp = service.failed_avp
+            answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=False)
         return
     profile, name = prepared.terms.profile, service.rated.service
     answer.result_code = outcome.code

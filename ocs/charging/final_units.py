@@ -51,8 +51,13 @@ def indication(profile: Profile, service: str) -> FinalUnitIndication:
     return found
 
 
-def qos_indication(profile: Profile, service: str) -> QosFinalUnitIndication:
+def qos_indication(profile: Profile, service: str) -> QosFinalUnitIndication | None:
+    """None where it would say less than the Final-Unit-Indication, which a peer that knows both ignores (§5.6.3): the rules of the
+    configuration are IPFilterRules, not the Filter-Rules with classifiers of RFC 5777.
+    """
     action = action_of(profile, service)
+    if action is not FinalUnit.TERMINATE and profile.filters is Filters.RULES:
+        return None
     found = QosFinalUnitIndication(final_unit_action=CODES[action])
     if action is not FinalUnit.TERMINATE and profile.filters is Filters.FILTER_ID:
         found.filter_id = list(profile.filter_ids)

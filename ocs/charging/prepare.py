@@ -67,6 +67,8 @@ class Service:
     """How long a grant lives: the policy's, or up to a price switch that it must not span."""
     wants_time: bool = False
     """Time is counted beside volume."""
+    absurd_time_s: int = 0
+    """Reported beside what is charged, and impossible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,8 @@ class _Preparation:
         try:
             rated = self.rater.rate(self.where.event(asked.rating_group, identifier))
         except Unrateable as error:
-            blame = _blame(error.field, asked, self.in_mscc)
-            return Service(key, asked.rating_group, asked.service_identifiers, None, self._settling(key, asked), blame)
+            settling, culprit = self._settling(key, asked), blame(error.field, asked, self.in_mscc)
+            return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
         kind, quota = self.kind, rated.quota
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
         want = units.wanted(asked.requested, rated.unit, quota)
@@ -191,6 +193,8 @@ class _Preparation:
         )
         charge.max_rate = self._max_rate(rated.unit)
         service = Service(key, asked.rating_group, asked.service_identifiers, rated, charge, b"", quota.validity_s)
+        if asked.used and rated.unit is not Unit.SECONDS:
+            service.absurd_time_s = units.absurd_time_s(asked.used)
         if kind is RequestType.INITIAL or kind is RequestType.UPDATE:
             self._for_a_grant(service, rated, charge, asked)
         return service
@@ -246,7 +250,7 @@ class _Preparation:
         return charge
 
 
-def _blame(field: str, asked: _Asked, in_mscc: bool) -> bytes:
+def blame(field: str, asked: _Asked | Service, in_mscc: bool) -> bytes:
     """Failed-AVP of a 5031: a copy of the rating group or identifier that we do not know, else an example of what is missing."""
     parents = (MSCC,) if in_mscc else ()
     if field == "rating_group" and asked.rating_group is not None:

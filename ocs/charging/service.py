@@ -31,7 +31,7 @@ from ocs.ledger.contract import (
     RequestType,
     ServiceOutcome,
 )
-from ocs.rating.types import Context
+from ocs.rating.types import Context, Unit
 from protocol import failed_avp
 from protocol.credit_control import (
     CHECK_BALANCE,
@@ -172,15 +172,15 @@ class ChargingService:
         """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
         what is remembered here, and the ledger is told from what (second of the pair), so that it can object.
 
-        A one-off use takes place when the client says. A grant is used from now on, however late its request arrives.
+        A one-off use takes place when the client says. A grant is used from now on, whatever the client's clock says.
         """
         where = circumstances(context, request, terms.profile.forwarding_role)
-        now, said_at = terms.now, request.event_timestamp
-        near = said_at is not None and abs(said_at - now) <= self._policy.event_time_window_s
-        where.at = said_at if near and said_at is not None else now
+        where.at = now = terms.now
         if request.cc_request_type == EVENT_REQUEST:
+            said_at = request.event_timestamp
+            if said_at is not None and abs(said_at - now) <= self._policy.event_time_window_s:
+                where.at = said_at
             return where, ""
-        where.at = max(where.at, now)
         if request.cc_request_type == INITIAL_REQUEST:
             return where, ""
         complete = where.complete
@@ -401,6 +401,8 @@ class ChargingService:
             metrics.overrun(name, unit, result.overrun_units)
         if result.dropped:
             self._say_dropped(job, name, unit, result.dropped)
+        if service.absurd_time_s:
+            self._say_dropped(job, name, Unit.SECONDS.value, service.absurd_time_s)
         if result.restricted:
             metrics.restricted(name)
         elif result.code != ResultCode.SUCCESS:

@@ -1,9 +1,11 @@
 """Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47; digest §3.2).
 
-"m" + MSISDN digits or "i" + IMSI digits. A SIP URI or NAI counts when its user part is a number.
+"m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number.
 """
 
 from __future__ import annotations
+
+from urllib.parse import unquote
 
 from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
 
@@ -11,6 +13,10 @@ E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
 MAX_DIGITS = 15
 """ITU-T E.164 and E.212 alike."""
 _SCHEMES = ("sips:", "sip:", "tel:")
+_WITHOUT_SEPARATORS = str.maketrans("", "", "-.()")
+"""Visual separators of a telephone number (RFC 3966 §5.1.1)."""
+_IMS_DOMAIN = ".3gppnetwork.org"
+"""In it a user part of digits is an IMSI (TS 23.003 §13.4B)."""
 
 
 def identities(request: CreditControlRequest) -> list[str]:
@@ -58,8 +64,7 @@ def _identity(kind: int, data: str) -> str | None:
     if kind == IMSI:
         return _named("i", data)
     if kind == SIP_URI:
-        user = _user_part(data)
-        return _named("m", user[1:]) if user.startswith("+") else _named("m", user)
+        return _of_uri(data)
     if kind == NAI:
         # TS 23.003 §19.3: "0" + IMSI for EAP-AKA, or the bare IMSI.
         user = data.partition("@")[0]
@@ -67,13 +72,16 @@ def _identity(kind: int, data: str) -> str | None:
     return None
 
 
-def _user_part(uri: str) -> str:
-    lowered = uri.lower()
-    for scheme in _SCHEMES:
-        if lowered.startswith(scheme):
-            uri = uri[len(scheme) :]
-            break
-    return uri.partition("@")[0].partition(";")[0]
+def _of_uri(uri: str) -> str | None:
+    """`sip:+386…;phone-context=…:password@host;…`, `tel:+386-…` (RFC 3261 §19.1, RFC 3966 §3)."""
+    scheme = next((each for each in _SCHEMES if uri[: len(each)].lower() == each), "")
+    user, _, host = uri[len(scheme) :].partition("@")
+    user = user.partition(":")[0].partition(";")[0]
+    number = (unquote(user) if "%" in user else user).translate(_WITHOUT_SEPARATORS)
+    if number.startswith("+"):
+        return _named("m", number[1:])
+    domain = host.partition(";")[0].partition(":")[0].lower()
+    return _named("i" if domain.endswith(_IMS_DOMAIN) else "m", number)
 
 
 def _named(kind: str, digits: str) -> str | None:

@@ -19,6 +19,7 @@ def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | 
     return units.cc_time if unit is Unit.SECONDS else units.cc_service_specific_units
 
 
+LONGEST_TIME_S = 366 * 86_400
 BEFORE, AFTER, INDETERMINATE = range(3)
 """Tariff-Change-Usage (RFC 8506 §8.27)."""
 
@@ -38,6 +39,11 @@ def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int,
         parts[report.tariff_change_usage or BEFORE] += _amount(report, unit) or 0
     most = MAX_SESSION_UNITS[unit]
     return min(parts[BEFORE], most), min(parts[AFTER], most), min(parts[INDETERMINATE], most)
+
+
+def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
+    """CC-Time that no session can have, beside what is charged: the first of some clients is the time of day."""
+    return sum(report.cc_time for report in reports if report.cc_time is not None and report.cc_time > LONGEST_TIME_S)
 
 
 def asks_for_both(request: RequestedServiceUnit | None) -> bool:

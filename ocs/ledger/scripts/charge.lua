@@ -147,12 +147,13 @@ local function settle(line, p, k, used, old)
   end
 end
 
--- More than can have been used since the last report, grant and slack allowed for, is not charged but said.
+-- A report of more than can have been used since the last one, grant and slack allowed for, tells nothing: what of the grant can have been
+-- used in that time is charged, the rest is dropped and said.
 local function possible(s, v, granted, line)
   if s.rate == 0 then return end
-  local most = granted + (now - v.u + SLACK_S) * s.rate
-  local excess = s.used + s.after + s.either - most
-  if excess <= 0 then return end
+  local reported, since = s.used + s.after + s.either, max(now - v.u, 0)
+  if reported <= granted + (since + SLACK_S) * s.rate then return end
+  local excess = reported - min(granted, since * s.rate)
   line.dropped = excess
   for _, part in ipairs({'used', 'either', 'after'}) do
     local cut = min(excess, s[part])

@@ -237,6 +237,10 @@ async def test_restrict_by_rules_by_name_and_for_peers_that_know_more(worker: Wo
     qos = found[1].qos_final_unit_indication
     assert qos is not None and (qos.final_unit_action, qos.filter_id) == (2, ["walled-garden"])
     assert found[0].qos_final_unit_indication is None
+    # RFC 8506 §5.6.3: who knows both ignores the Final-Unit-Indication, so its rules must not be lost.
+    worker.source = Origin(GW, profile=dataclasses.replace(rules, qos_final_unit=True))
+    both = one(await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid="both")))
+    assert (both.final_unit_indication, both.qos_final_unit_indication) == (indications[0], None)
 
 
 async def test_qos_final_unit_indication_redirects_to_each_kind_of_address(worker: Worker, ledger: FakeLedger) -> None:
@@ -548,9 +552,21 @@ async def test_impossible_time_is_not_charged(worker: Worker, ledger: FakeLedger
     await worker.answer(ccr("U", 1, seconds(want=60, used=NOW), context=IMS, information=information))
     await worker.answer(ccr("U", 2, seconds(want=60, used=NOW), context=IMS, information=information))
     assert [called[2] > 1_000_000_000 for called in worker.metrics.of("dropped")] == [True, True]
-    assert 20 * EUR - ledger.credit(ACCOUNT) < EUR
+    assert ledger.credit(ACCOUNT) == 20 * EUR, "no time has passed"
     assert [r.message.startswith("peer pgw.example.net reported") for r in caplog.records] == [True], "said once"
     assert MSISDN not in caplog.text
+
+
+async def test_impossible_time_beside_octets_is_counted(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
+    await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
+    service = octets(used=1_000)
+    service.used_service_unit[0].cc_time = NOW
+    await worker.answer(ccr("U", 1, service, information=at()))
+    service.used_service_unit[0].cc_time = 30
+    await worker.answer(ccr("T", 2, service, information=at()))
+    assert worker.metrics.of("dropped") == [["data", "seconds", NOW]]
+    assert [r.message.startswith("peer pgw.example.net reported") for r in caplog.records] == [True]
+    assert 0 < 20 * EUR - ledger.credit(ACCOUNT) < 100
 
 
 async def test_a_grant_overrun_by_a_packet(worker: Worker, ledger: FakeLedger) -> None:
@@ -619,8 +635,14 @@ async def test_a_termination_after_a_refused_opening(worker: Worker, ledger: Fak
     information = towards(f"tel:{PARTY}")
     refused = await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=information))
     assert refused.result_code == 4012
-    ended = await worker.answer(ccr("T", 1, seconds(used=0), context=IMS, information=information))
-    assert ended.result_code == 2001
+    for more in ({}, {"msisdn": None}):
+        ended = await worker.answer(ccr("T", 1, seconds(used=0), context=IMS, information=information, **more))
+        assert (ended.result_code, one(ended).result_code) == (2001, 2001)
+    unit = RequestedServiceUnit(cc_service_specific_units=1)
+    rest = {"context": SMS, "information": sms_to(PARTY), "sid": "rfc"}
+    assert (await worker.answer(ccr("I", 0, requested_service_unit=unit, **rest))).result_code == 4012
+    nothing = UsedServiceUnit(cc_service_specific_units=0)
+    assert (await worker.answer(ccr("T", 1, used_service_unit=[nothing], **rest))).result_code == 2001
 
 
 async def test_gy_and_ro_of_one_subscriber_over_one_connection(worker: Worker, ledger: FakeLedger) -> None:

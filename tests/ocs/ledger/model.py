@@ -632,8 +632,10 @@ class _Charging:
         service = self.session.services[asked.key]
         line = self.lines[self.request.services.index(asked)]
         if asked.max_rate:
-            most = granted + (self.now - service.reported + SLACK_S) * asked.max_rate
-            excess = max(used + either + after - most, 0)
+            since = max(self.now - service.reported, 0)
+            reported = used + either + after
+            believed = reported <= granted + (since + SLACK_S) * asked.max_rate
+            excess = 0 if believed else reported - min(granted, since * asked.max_rate)
             result.dropped = excess
             line["dropped"] = excess
             used, excess = max(used - excess, 0), max(excess - used, 0)

@@ -277,11 +277,15 @@ async def test_impossible_use_is_not_charged(ledger: RedisLedger) -> None:
     call = {"price": VOICE, "max_rate": 1}
     await ask(ledger, account_id, "I", 0, service(want=300, **call))
     updated = await ask(ledger, account_id, "U", 1, service(used=1_795_000_030, want=300, **call), now=NOW + 30)
-    assert updated.services[0].dropped == 1_795_000_030 - 300 - 30 - 60
+    assert updated.services[0].dropped == 1_795_000_030 - 30
     lines = [e for e in await journal(ledger) if e["k"] == "charge"][-1]["svc"]
-    assert (lines[0]["used"], lines[0]["dropped"]) == (390, 1_794_999_640)
+    assert (lines[0]["used"], lines[0]["dropped"]) == (30, 1_795_000_000)
     honest = await ask(ledger, account_id, "U", 2, service(used=300, want=300, **call), now=NOW + 330)
     assert honest.services[0].dropped == 0
+    # Nor more than was granted, however much time there was.
+    again = await ask(ledger, account_id, "T", 3, service(used=1_795_000_900, **call), now=NOW + 900)
+    lines = [e for e in await journal(ledger) if e["k"] == "charge"][-1]["svc"]
+    assert (lines[0]["used"], again.services[0].dropped) == (300, 1_795_000_600)
 
 
 async def test_services_of_a_pool_may_use_each_others_grants(ledger: RedisLedger) -> None:
