@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.gateway.config import GatewayConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING, Answered, Asked, Done
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
 from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthRequest
@@ -181,9 +181,9 @@ class ClientRequests:
         return ""
 
     def _wants(self, peer: str, client: str) -> bool:
-        """Some clients take offence at a RAR: their entry, or that of the relay they come through, says so."""
-        entries: list[PeerConfig | None] = [self._peers.get(peer.lower()), self._peers.get(client.lower())]
-        return all(entry is None or entry.profile.reauthorize for entry in entries)
+        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so."""
+        entry = self._peers.get(client.lower()) or self._peers.get(peer.lower())
+        return entry is None or entry.profile.reauthorize
 
     def _request(self, job: _Job) -> Asked:
         session = job.session

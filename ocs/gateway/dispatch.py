@@ -59,13 +59,14 @@ class Sink(Protocol):
 class _Pending:
     """One request on its way through the handler; calling it is the reply."""
 
-    __slots__ = ("_dispatcher", "context", "done", "frame", "header", "request", "sink", "started", "type")
+    __slots__ = ("_dispatcher", "context", "done", "frame", "header", "request", "sink", "source", "started", "type")
 
     def __init__(
         self, dispatcher: Dispatcher, sink: Sink, frame: bytes, header: Header, request: CreditControlRequest
     ) -> None:
         self._dispatcher = dispatcher
         self.sink = sink
+        self.source = sink.source.speaking_for(request.origin_host)
         self.frame = frame
         self.header = header
         self.request = request
@@ -127,7 +128,7 @@ class Dispatcher:
         self._metrics.in_flight(1)
         self._waiting.append(pending)
         try:
-            self._handler(request, sink.source, pending)
+            self._handler(request, pending.source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
             logger.error("the handler failed on a CCR: %s", describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
@@ -142,6 +143,8 @@ class Dispatcher:
     def _refusal(self, pending: _Pending, sink: Sink) -> tuple[Kind, DiameterError] | None:
         request, kind, peer = pending.request, pending.type, sink.source
         refusal = peer.admission.objection(request)
+        if refusal is None and pending.source is not peer:
+            refusal = pending.source.admission.objection(request)
         if refusal is not None:
             return refusal
         if request.origin_state_id:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -23,6 +23,19 @@ UNKNOWN_LABEL = "unknown"
 TIMERS = PeerTimers()
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A client with an entry of its own whose requests come through a relay: its profile, and its rights as well as the relay's."""
+
+    origin_host: str
+    """The relay's."""
+    profile: Profile
+    failover_group: str
+    refunds: bool
+    admission: Admission
+    origin_state_id: int = 0
+
+
 @dataclass(slots=True)
 class Peer:
     """One Origin-Host and the connection it is open on."""
@@ -38,6 +51,8 @@ class Peer:
     """The one that we have made and that is not yet open (I of RFC 6733 §5.6)."""
     waiting: tuple[Connection, Header] | None = None
     """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
+    carries: Mapping[str, Carried] = field(default_factory=dict)
+    """Of a relay: the clients that have entries, by Origin-Host in small letters."""
     away_until: float = 0.0
     """The peer does not want to be called before then."""
     origin_state_id: int = 0
@@ -53,6 +68,10 @@ class Peer:
         self.admission = Admission(config, trusted_origin=self.label == UNKNOWN_LABEL)
         self.requests, self.sessions = TokenBucket(config.max_requests_per_s), TokenBucket(config.max_sessions_per_s)
         self.limited = bool(config.max_requests_per_s or config.max_sessions_per_s)
+
+    def speaking_for(self, origin_host: str) -> Peer | Carried:
+        """Whose profile and rights a request of this Origin-Host has."""
+        return self.carries.get(origin_host.lower(), self) if self.carries else self
 
     @property
     def profile(self) -> Profile:
@@ -122,8 +141,22 @@ class PeerTable:
             allowed = self._allowed.get(key)
             config = PeerConfig(origin_host) if allowed is None else allowed.config
             label = UNKNOWN_LABEL if allowed is None else config.origin_host
-            peer = self._peers[key] = Peer(config.origin_host, label, config)
+            carries = self._carried_by(config) if config.relay else {}
+            peer = self._peers[key] = Peer(config.origin_host, label, config, carries=carries)
         return peer
+
+    def _carried_by(self, relay: PeerConfig) -> dict[str, Carried]:
+        clients = (allowed.config for allowed in self._allowed.values() if not allowed.config.relay)
+        return {
+            client.origin_host.lower(): Carried(
+                relay.origin_host,
+                client.profile,
+                client.failover_group or relay.failover_group,
+                client.refunds and relay.refunds,
+                Admission(client),
+            )
+            for client in clients
+        }
 
     def step(self, peer: Peer, event: PeerEvent, now: float) -> tuple[PeerAction, ...]:
         """Advance the peer's state machine; the caller carries the actions out."""

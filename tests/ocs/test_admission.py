@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.profile import Source
+from ocs.charging.profile import STANDARD, Profile, Source
 from ocs.gateway.config import PeerConfig
 from ocs.gateway.dispatch import Reply
 from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
@@ -89,6 +89,37 @@ async def test_a_relay_carries_the_realms_it_may(site: Site) -> None:
 async def test_a_relay_without_a_list_carries_any_realm(site: Site) -> None:
     client = await serve(site, relay=True)
     assert await code(client, ccr(1, host="p.b.example.net", origin_realm="b.example.net")) == 2001
+
+
+async def test_a_client_behind_a_relay_keeps_its_profile_and_has_no_more_rights(site: Site) -> None:
+    sources: list[Source] = []
+
+    def note(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        sources.append(source)
+        reply(request.answer(2001))
+
+    relay, own = "dra.example.org", Profile(cost_information=True)
+    await site.gateway(
+        note,
+        peers=(
+            PeerConfig(relay, relay=True, refunds=True, failover_group="all"),
+            PeerConfig(PGW, REALM, profile=own, contexts=("data",)),
+            PeerConfig("ims.example.org", REALM, refunds=True, failover_group="ims"),
+        ),
+    )
+    client = await site.client()
+    assert await client.open(relay) == 2001
+    found = []
+    for host in (PGW.upper(), "ims.example.org", "other.example.org"):
+        assert await code(client, ccr(1, host=host)) == 2001
+        source = sources.pop()
+        found.append((source.origin_host, source.profile, source.failover_group, source.refunds))
+    assert found == [(relay, own, "all", False), (relay, STANDARD, "ims", True), (relay, STANDARD, "all", True)]
+    assert await code(client, ccr(2, service_context_id="32260@3gpp.org")) == 5003, "the client may not"
+    assert await code(client, ccr(3, 4, requested_action=1)) == 5003
+    assert await code(client, ccr(4, host="ims.example.org", service_context_id="32260@3gpp.org")) == 2001
+    assert await code(client, ccr(5, origin_realm="elsewhere.example.net")) == 5003
+    assert site.metrics.requests_refused == ["context", "refund", "origin_realm"]
 
 
 async def test_session_ids_subscribers_contexts_and_refunds_of_a_peer(site: Site) -> None:
