@@ -49,7 +49,7 @@ bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--
 sim: setup ## the demo at a tenth of its speed: the busy hour in five minutes
 	@exec $(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html
 
-# redis-server, tshark and strace: what tests need besides Python.
+# redis-server, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
 tools:
 	@.ci/tools
 

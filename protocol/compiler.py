@@ -52,6 +52,8 @@ class Rules:
 
     forbidden: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """Class name → attributes that must not come there (5008)."""
+    optional: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    """Class name → attributes that its standard grammar does not name there: sent without M (RFC 6733 §2.3)."""
     doubled: frozenset[str] = frozenset()
     """Attributes that real clients send twice: the first counts (no 5009)."""
     raw: frozenset[str] = frozenset()
@@ -219,6 +221,8 @@ class Codec(Generic[T]):
 def _field(cls: type, name: str, hint: Any, slot: int, rules: Rules) -> Field:
     """What the annotation of one attribute says."""
     definition = definition_of(name)
+    if name in rules.optional.get(cls.__name__, ()):
+        definition = definition._replace(mandatory=False)
     repeated = get_origin(hint) is list
     inner = get_args(hint)[0] if repeated else hint
     choices = [arg for arg in get_args(inner) if arg is not NoneType]

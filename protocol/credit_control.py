@@ -172,7 +172,12 @@ CCR_RULES = Rules(
         "tariff_change_usage": frozenset(range(3)),
     },
 )
-CCA_RULES = Rules(raw=frozenset({"proxy_info"}), payload=frozenset({"failed_avp"}))
+CCA_RULES = Rules(
+    # TS 32.299 has it in the MSCC only; a debit in the style of RFC 8506 must be refundable too.
+    optional={"CreditControlAnswer": frozenset({"refund_information"})},
+    raw=frozenset({"proxy_info"}),
+    payload=frozenset({"failed_avp"}),
+)
 
 _CCR = Codec(CreditControlRequest, CCR_RULES, extra_slots=("header", "raw"))
 _CCA = Codec(CreditControlAnswer, CCA_RULES)
