@@ -28,6 +28,10 @@ class Filters(StrEnum):
     FILTER_ID = "filter_id"
 
 
+Ranges = tuple[tuple[str, ...], ...]
+"""Lists of beginnings of subscriber ids ("m386", "i29340"): an id must have one of each list. () = any id will do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One way of answering. The defaults are what any client of TS 32.299 understands."""
@@ -98,6 +102,15 @@ class Source(Protocol):
     def refunds(self) -> bool:
         """Whether the peer may give money back (REFUND_ACCOUNT)."""
 
+    @property
+    def realm_bound(self) -> bool:
+        """What it carries for clients that nobody has listed: such a client is known by its Origin-Realm too, which is what a relay may be
+        limited to."""
+
+    @property
+    def subscribers(self) -> Ranges:
+        """Whom it may charge."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -108,3 +121,5 @@ class Origin:
     failover_group: str = ""
     refunds: bool = False
     origin_state_id: int = 0
+    subscribers: Ranges = ()
+    realm_bound: bool = False

@@ -19,7 +19,7 @@ from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Service, Terms, prepare
 from ocs.charging.profile import Source
-from ocs.charging.subscriber import has_subscriber, identities
+from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
     UNKNOWN_PLACE,
@@ -68,6 +68,8 @@ MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
+LATER = (RequestType.UPDATE, RequestType.TERMINATION)
+"""Those that may leave out the subscriber: the session says whose it is."""
 
 T = TypeVar("T")
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
@@ -166,7 +168,10 @@ class ChargingService:
         if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
             reply(oneoff.priced(prepared, self._policy))
             return
-        self._find(_Job(prepared, context, identities(request), where, assumed, source, reply))
+        given = identities(request)
+        if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
+            given.sort(key=lambda identity: not within(identity, source.subscribers))
+        self._find(_Job(prepared, context, given, where, assumed, source, reply))
 
     def _where(self, context: Context, request: CreditControlRequest, terms: Terms) -> tuple[Circumstances, str]:
         """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
@@ -215,9 +220,11 @@ class ChargingService:
             if account_id:
                 self._charge(job, account_id, identity)
                 return
-        elif (session := self._sessions.get(job.prepared.request.session_id)) is not None and session.account_id:
-            self._charge(job, session.account_id, "")
-            return
+        elif job.prepared.type in LATER:
+            session = self._sessions.get(job.prepared.request.session_id)
+            if session is not None and session.account_id:
+                self._charge(job, session.account_id, "")
+                return
         self._spawn(self._look_up(job))
 
     def _agreed(self, identities: list[str]) -> tuple[str, str | None]:
@@ -256,7 +263,7 @@ class ChargingService:
                 identity = next(each for each, account_id in found.items() if account_id)
                 self._charge(job, found[identity], identity)
                 return
-            if not has_subscriber(request) and job.prepared.type in (RequestType.UPDATE, RequestType.TERMINATION):
+            if not has_subscriber(request) and job.prepared.type in LATER:
                 if holder := await self._ledger.find_session(request.session_id):
                     self._charge(job, holder, "")
                     return
@@ -286,10 +293,16 @@ class ChargingService:
 
     def _charge(self, job: _Job, account_id: str, identity: str) -> None:
         prepared, request = job.prepared, job.prepared.request
+        if job.source.subscribers and identity and not within(identity, job.source.subscribers):
+            job.reply(
+                ForeignSubscriberError()
+            )  # without one, the account is that of a session, and was judged at its opening
+            return
         now = prepared.terms.now
         validity = max((s.rated.quota.validity_s for s in prepared.services if s.rated), default=DEFAULT_VALIDITY_S)
         host, peer, group = request.origin_host, job.source.origin_host, job.source.failover_group
         via = "" if peer == host or peer.lower() == host.lower() else peer
+        client = f"{host}/{request.origin_realm}".lower() if via and job.source.realm_bound else host
         charge = ChargeRequest(
             account_id,
             identity,
@@ -304,7 +317,7 @@ class ChargingService:
             tuple([s.charge for s in prepared.services if s.charge is not None]),
             request.origin_realm,
             via,
-            group or host,
+            group or client,
             request.origin_state_id or (0 if via else job.source.origin_state_id),
             prepared.action,
             None,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+from ocs.charging.profile import Ranges
 from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
+from protocol.errors import DiameterError, ResultCode
 
 E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
 MAX_DIGITS = 15
@@ -17,6 +19,17 @@ _WITHOUT_SEPARATORS = str.maketrans("", "", "-.()")
 """Visual separators of a telephone number (RFC 3966 §5.1.1)."""
 _IMS_DOMAIN = ".3gppnetwork.org"
 """In it a user part of digits is an IMSI (TS 23.003 §13.4B)."""
+
+
+class ForeignSubscriberError(DiameterError):
+    """The account is of nobody that this peer may charge."""
+
+    def __init__(self) -> None:
+        super().__init__(ResultCode.AUTHORIZATION_REJECTED, "this peer may not charge this subscriber")
+
+
+def within(identity: str, ranges: Ranges) -> bool:
+    return all(identity.startswith(each) for each in ranges)
 
 
 def identities(request: CreditControlRequest) -> list[str]:

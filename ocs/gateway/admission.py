@@ -71,6 +71,7 @@ class Admission:
             return _refused(Kind.CONTEXT, "this peer may not use this service context")
         if config.subscribers:
             # Each identity of a kind that has ranges must lie in one, and one of them must: an IMSI alone is no way round MSISDN ranges.
+            # Which of them is the account's is known later: charging refuses an account that is found by none of the ranges.
             given = identities(request)
             for identity in given:
                 ranges = tuple(each for each in config.subscribers if each[0] == identity[0])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ocs.charging.profile import Source
+from ocs.charging.subscriber import ForeignSubscriberError
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
 from ocs.gateway.contexts import context_label
 from ocs.gateway.origin_state import OriginStates
@@ -200,6 +201,8 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
                 logger.error("the answer to a CCR could not be encoded: %s", describe(error))
                 answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
+        elif isinstance(answer, ForeignSubscriberError):
+            self.refusals.note(pending.sink.source.label, Kind.SUBSCRIBER)
         return answer.result_code, self._error(pending, answer)
 
     def expire(self) -> None:

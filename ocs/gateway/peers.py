@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from ocs.charging.profile import Profile
+from ocs.charging.profile import Profile, Ranges
 from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
@@ -32,6 +32,9 @@ class Carried:
     profile: Profile
     failover_group: str
     refunds: bool
+    subscribers: Ranges
+    """Its own list and the relay's."""
+    realm_bound: bool
     admission: Admission
     origin_state_id: int = 0
 
@@ -62,12 +65,16 @@ class Peer:
     sessions: TokenBucket = field(init=False)
     limited: bool = field(init=False)
     """Has a rate of its own."""
+    subscribers: Ranges = field(init=False)
+    realm_bound: bool = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
         self.admission = Admission(config, trusted_origin=self.label == UNKNOWN_LABEL)
         self.requests, self.sessions = TokenBucket(config.max_requests_per_s), TokenBucket(config.max_sessions_per_s)
         self.limited = bool(config.max_requests_per_s or config.max_sessions_per_s)
+        self.subscribers = (config.subscribers,) if config.subscribers else ()
+        self.realm_bound = config.relay
 
     def speaking_for(self, origin_host: str) -> Peer | Carried:
         """Whose profile and rights a request of this Origin-Host has."""
@@ -153,6 +160,8 @@ class PeerTable:
                 client.profile,
                 client.failover_group or relay.failover_group,
                 client.refunds and relay.refunds,
+                tuple(each.subscribers for each in (client, relay) if each.subscribers),
+                not client.realm,
                 Admission(client),
             )
             for client in clients
