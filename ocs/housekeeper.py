@@ -187,14 +187,14 @@ async def _last_rounds(pump: Pump) -> None:
 
 
 async def orphans_loop(child: Child, ledger: RedisLedger) -> None:
-    seen_to: dict[str, int] = {}
+    seen_to: dict[tuple[str, str], int] = {}
 
     async def step() -> None:
         now = child.world.now()
         restarted = {
-            host: state_id
-            for host, (state_id, at) in (await ledger.origin_states()).items()
-            if ORIGIN_GRACE_S <= now - at < ORIGIN_MEMORY_S and seen_to.get(host) != state_id
+            client: state_id
+            for client, (state_id, at) in (await ledger.origin_states()).items()
+            if ORIGIN_GRACE_S <= now - at < ORIGIN_MEMORY_S and seen_to.get(client) != state_id
         }
         if restarted:
             await release_orphans(child, ledger, restarted)
@@ -203,8 +203,10 @@ async def orphans_loop(child: Child, ledger: RedisLedger) -> None:
     await _patiently(child, ORIGIN_LOOK_S, step)
 
 
-async def release_orphans(child: Child, ledger: RedisLedger, restarted: dict[str, int]) -> int:
-    """Give up the sessions that these clients (Origin-Host → Origin-State-Id) had before they lost their state."""
+async def release_orphans(child: Child, ledger: RedisLedger, restarted: dict[tuple[str, str], int]) -> int:
+    """Give up the sessions that these clients ((Origin-Host, relay or "") → Origin-State-Id) had before they lost their state, each
+    those that came last the way on which it said so.
+    """
     released = looked = 0
     async for account_id in ledger.account_ids():
         looked += 1
@@ -212,7 +214,7 @@ async def release_orphans(child: Child, ledger: RedisLedger, restarted: dict[str
             break
         view = await ledger.read(account_id, **child.when())
         for session in view.sessions if view is not None else ():
-            newest = restarted.get(session.origin_host.lower(), 0)
+            newest = restarted.get((session.origin_host.lower(), session.via.lower()), 0)
             if not session.released and 0 < session.origin_state_id < newest:
                 try:
                     given_up = await ledger.release_session(

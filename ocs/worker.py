@@ -62,7 +62,7 @@ async def work(child: Child) -> None:
             child.metrics,
             child.world.monotonic,
             child.world.rng,
-            on_origin_state=lambda host, state_id: background.spawn(note_origin_state(child, ledger, host, state_id)),
+            on_origin_state=lambda *restart: background.spawn(note_origin_state(child, ledger, *restart)),
             unix_clock=child.world.clock,
         )
         requests = ClientRequests(
@@ -95,10 +95,10 @@ async def hear(ledger: RedisLedger, requests: ClientRequests) -> None:
             log.exception("a notice could not be acted on")
 
 
-async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, state_id: int) -> None:
+async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, via: str, state_id: int) -> None:
     """A client has lost its sessions, perhaps: the housekeeper looks for them after a grace period."""
     try:
-        await ledger.note_origin_state(origin_host, state_id, now=child.world.now())
+        await ledger.note_origin_state(origin_host, state_id, via=via, now=child.world.now())
     except LedgerUnavailable as error:
         log.warning("peer %s: its restart could not be noted: %s", origin_host, error)
 

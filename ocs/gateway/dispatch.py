@@ -149,7 +149,7 @@ class Dispatcher:
         if refusal is not None:
             return refusal
         if request.origin_state_id:
-            self._origin_states.seen(request.origin_host, request.origin_state_id)
+            self._origin_states.seen(request.origin_host, peer.origin_host, request.origin_state_id)
         if peer.limited and kind in "IE" and not peer.sessions.take(pending.started):
             return Kind.RATE, self._busy(request, "too many new sessions")
         if self.overload.refuses(kind, self.in_flight):

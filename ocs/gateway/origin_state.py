@@ -1,5 +1,6 @@
 """Origin-State-Id: a client that comes with a higher one has lost its sessions (RFC 6733 §8.6, §8.16; digest §4.8).
 
+A relay's word counts for the sessions that come through that relay: it could as well end each of them, and has no say in others.
 0 or none says nothing; a lower one (a counter that wrapped, a restored backup) begins anew without a conclusion.
 """
 
@@ -10,23 +11,28 @@ from collections.abc import Callable
 MAX_HOSTS = 10_000
 """Clients remembered; the oldest goes first."""
 
+OnJump = Callable[[str, str, int], None]
+"""Origin-Host, the relay it came through ("" = it is connected itself), the new id."""
+
 
 class OriginStates:
-    """One per worker. `on_jump` is told Origin-Host and the new id, at the first sight of a client too: whoever keeps them knows better."""
+    """One per worker. `on_jump` is told at the first sight of a client too: whoever keeps them knows better."""
 
-    def __init__(self, on_jump: Callable[[str, int], None]) -> None:
+    def __init__(self, on_jump: OnJump) -> None:
         self._on_jump = on_jump
-        self._known: dict[str, int] = {}
+        self._known: dict[tuple[str, str], int] = {}
 
-    def seen(self, origin_host: str, state_id: int | None) -> None:
+    def seen(self, origin_host: str, peer_host: str, state_id: int | None) -> None:
+        """`peer_host`: the connected peer, the client itself or a relay."""
         if not state_id:
             return
-        host = origin_host.lower()
-        known = self._known.get(host)
+        host, via = origin_host.lower(), peer_host.lower()
+        client = host, "" if via == host else via
+        known = self._known.get(client)
         if known == state_id:
             return
         if known is None and len(self._known) >= MAX_HOSTS:
             del self._known[next(iter(self._known))]
-        self._known[host] = state_id
+        self._known[client] = state_id
         if known is None or state_id > known:
-            self._on_jump(host, state_id)
+            self._on_jump(*client, state_id)

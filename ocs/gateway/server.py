@@ -16,7 +16,7 @@ from ocs.gateway.connection import Connection
 from ocs.gateway.dispatch import Dispatcher, Handler
 from ocs.gateway.initiator import Initiator
 from ocs.gateway.locks import PeerLocks
-from ocs.gateway.origin_state import OriginStates
+from ocs.gateway.origin_state import OnJump, OriginStates
 from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer, PeerTable
 from ocs.gateway.tls import LOOK_EVERY_S, TlsMaterial
@@ -45,7 +45,7 @@ class Gateway:
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         rng: random.Random,
-        on_origin_state: Callable[[str, int], None] = lambda host, state_id: None,
+        on_origin_state: OnJump = lambda host, via, state_id: None,
         unix_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
@@ -250,7 +250,7 @@ class Gateway:
         """A base message has said so (RFC 6733 §8.16)."""
         if state_id and not peer.config.relay:
             peer.origin_state_id = state_id
-            self.origin_states.seen(peer.origin_host, state_id)
+            self.origin_states.seen(peer.origin_host, peer.origin_host, state_id)
 
     def _probe(self, origin_host: str) -> None:
         """Another worker has refused this peer because we have it: does our connection live?"""

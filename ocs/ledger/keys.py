@@ -10,7 +10,7 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
-    {tag}:origin_states    hash     of partition 0 only: Origin-Host → "Origin-State-Id, Unix time when it rose"
+    {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix time when it rose"
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 SCAN_COUNT = 1000
 MAX_ORIGIN_STATES = 10_000
 """Clients whose Origin-State-Id is kept; one more is not."""
+MAX_CARRIED_STATES = 8_000
+"""Those behind relays, which may make up names, must leave some to those who are connected themselves."""
 
 
 class RedisLedger(Accounts):
@@ -195,22 +197,29 @@ class RedisLedger(Accounts):
 
     # -- clients that lost their sessions (RFC 6733 §8.6)
 
-    async def origin_states(self) -> dict[str, tuple[int, int]]:
-        """Origin-Host → (Origin-State-Id, Unix seconds when it rose to that)."""
+    async def origin_states(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(Origin-Host, relay or "") → (Origin-State-Id, Unix seconds when it rose to that)."""
         flat = await self._ask("origin_states", 0, b"HGETALL", self._keys.origin_states)
-        states = zip(flat[::2], flat[1::2], strict=True)
-        return {host.decode(): (int(value.split()[0]), int(value.split()[1])) for host, value in states}
+        states = {}
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            via, _, host = name.decode().partition(" ")
+            state_id, at = value.split()
+            states[host, via] = int(state_id), int(at)
+        return states
 
-    async def note_origin_state(self, origin_host: str, state_id: int, *, now: int) -> None:
-        """Keep it for whoever looks for orphaned sessions; beyond MAX_ORIGIN_STATES hosts no new one is kept."""
-        key, host = self._keys.origin_states, origin_host.lower().encode()
-        known = await self._ask("origin_states", 0, b"HGET", key, host)
+    async def note_origin_state(self, origin_host: str, state_id: int, *, now: int, via: str = "") -> None:
+        """Keep it for whoever looks for orphaned sessions; `via`: the relay that says so, "" = the client itself. Beyond
+        MAX_ORIGIN_STATES clients no new one is kept.
+        """
+        key, name = self._keys.origin_states, f"{via} {origin_host}".lower().encode()
+        known = await self._ask("origin_states", 0, b"HGET", key, name)
         if known and int(known.split()[0]) == state_id:
             return
-        if not known and await self._ask("origin_states", 0, b"HLEN", key) >= MAX_ORIGIN_STATES:
-            log.warning("more than %d clients have an Origin-State-Id: one is not kept", MAX_ORIGIN_STATES)
+        limit = MAX_CARRIED_STATES if via else MAX_ORIGIN_STATES
+        if not known and await self._ask("origin_states", 0, b"HLEN", key) >= limit:
+            log.warning("more than %d clients have an Origin-State-Id: one is not kept", limit)
             return
-        await self._ask("origin_states", 0, b"HSET", key, host, f"{state_id} {now}")
+        await self._ask("origin_states", 0, b"HSET", key, name, f"{state_id} {now}")
 
     # -- the housekeeper's side
 

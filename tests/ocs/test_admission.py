@@ -297,24 +297,29 @@ def test_refusals_count_as_load() -> None:
 
 def test_a_jump_of_the_origin_state_is_told_once() -> None:
     """RFC 6733 §8.6"""
-    told: list[tuple[str, int]] = []
-    states = OriginStates(lambda host, state_id: told.append((host, state_id)))
+    told: list[tuple[str, str, int]] = []
+    states = OriginStates(lambda *restart: told.append(restart))
     for state_id in (None, 0, 5, 5, 7, 7, 3, 3, 4):
-        states.seen("PGW.example.net", state_id)
-    assert told == [("pgw.example.net", 5), ("pgw.example.net", 7), ("pgw.example.net", 4)]
+        states.seen("PGW.example.net", "pgw.example.NET", state_id)
+    assert told == [("pgw.example.net", "", state_id) for state_id in (5, 7, 4)]
+    states.seen("pgw.example.net", "DRA.example.net", 6)
+    assert told[3:] == [("pgw.example.net", "dra.example.net", 6)], "what a relay says is its own word"
     for number in range(MAX_HOSTS + 10):
-        states.seen(f"h{number}", 1)
+        states.seen(f"h{number}", f"h{number}", 1)
     assert len(states._known) == MAX_HOSTS
 
 
 async def test_requests_tell_the_origin_state_of_their_client(site: Site) -> None:
-    told: list[tuple[str, int]] = []
-    gateway = await site.gateway(peers=(PeerConfig(PGW),))
-    gateway.origin_states._on_jump = lambda host, state_id: told.append((host, state_id))
+    told: list[tuple[str, str, int]] = []
+    gateway = await site.gateway(peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
+    gateway.origin_states._on_jump = lambda *restart: told.append(restart)
     client = await site.opened()
     await code(client, ccr(1, origin_state_id=41))
     await code(client, ccr(2, origin_state_id=42))
-    assert told == [(PGW, 41), (PGW, 42)]
+    relay = await site.client()
+    assert await relay.open("dra.example.org") == 2001
+    await code(relay, ccr(3, origin_state_id=2**32 - 1))
+    assert told == [(PGW, "", 41), (PGW, "", 42), (PGW, "dra.example.org", 2**32 - 1)]
 
 
 async def test_a_connection_tells_the_origin_state_of_a_client_and_not_of_a_relay(site: Site) -> None:
@@ -330,4 +335,4 @@ async def test_a_connection_tells_the_origin_state_of_a_client_and_not_of_a_rela
         assert await client.open(name, origin_state_id=41) == 2001
         assert await code(client, ccr(1)) == 2001
         assert states.pop() == expected
-    assert gateway.origin_states._known == {PGW: 41}
+    assert gateway.origin_states._known == {(PGW, ""): 41}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ocs.ledger import redis_ledger
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import (
     UNKNOWN_PLACE,
@@ -400,7 +401,22 @@ async def test_a_terminated_account_loses_its_credit_and_frees_its_number(ledger
 async def test_origin_states_are_remembered(ledger: RedisLedger) -> None:
     await ledger.note_origin_state("PGW.example.net", 8, now=NOW)
     await ledger.note_origin_state("pgw.example.net", 9, now=NOW + 1)
-    assert await ledger.origin_states() == {"pgw.example.net": (9, NOW + 1)}
+    await ledger.note_origin_state("pgw.example.net", 7, via="DRA.example.net", now=NOW + 2)
+    assert await ledger.origin_states() == {
+        ("pgw.example.net", ""): (9, NOW + 1),
+        ("pgw.example.net", "dra.example.net"): (7, NOW + 2),
+    }
+
+
+async def test_names_that_relays_make_up_leave_room_for_those_who_are_connected(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_ledger, "MAX_CARRIED_STATES", 3)
+    for number in range(6):
+        await ledger.note_origin_state(f"made.up{number}", 1, via="dra.example.net", now=NOW)
+    await ledger.note_origin_state("pgw.example.net", 1, now=NOW)
+    states = await ledger.origin_states()
+    assert len(states) == 4 and ("pgw.example.net", "") in states
 
 
 # -- found by a reviewer
