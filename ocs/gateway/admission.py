@@ -17,14 +17,17 @@ Refusal = tuple[Kind, DiameterError]
 
 
 class Admission:
-    """The rights of one peer. `trusted_origin`: its requests may name any origin (peers of the laboratory switch)."""
+    """The rights of one peer. `trusted_origin`: its requests may name any origin (peers of the laboratory switch). `carried`: a client
+    behind a relay, whose path is the relay's matter.
+    """
 
-    def __init__(self, config: PeerConfig, *, trusted_origin: bool = False) -> None:
+    def __init__(self, config: PeerConfig, *, trusted_origin: bool = False, carried: bool = False) -> None:
         self._config = config
         self._host, self._realm = config.origin_host.lower(), config.realm.lower()
         self._spelt: tuple[str, str] = config.origin_host, config.realm
         self._any_origin = trusted_origin
-        self._realms = frozenset((*config.realms, self._realm)) if config.realms else frozenset()
+        self._realms = frozenset((*config.realms, self._realm)) if config.relay and config.realms else frozenset()
+        self._any_path = trusted_origin or carried or (config.relay and not self._realms)
         restricted = config.subscribers or config.contexts or config.strict_session_id
         self._more = bool(restricted)
 
@@ -33,6 +36,8 @@ class Admission:
         refusal = None
         if (request.origin_host, request.origin_realm) != self._spelt and not self._any_origin:
             refusal = self._origin(request)
+        if refusal is None and request.route_record and not self._any_path:
+            refusal = self._path(request)
         if refusal is None and self._more:
             refusal = self._rights(request)
         refunds = request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT
@@ -43,22 +48,24 @@ class Admission:
     def _origin(self, request: CreditControlRequest) -> Refusal | None:
         host, realm = request.origin_host.lower(), request.origin_realm.lower()
         if self._config.relay:
-            return self._relayed(realm, request)
+            if self._realms and realm not in self._realms:
+                return _refused(Kind.ORIGIN_REALM, "this relay may not carry requests of this Origin-Realm")
+            return None
         if host != self._host:
             return _refused(Kind.ORIGIN_HOST, "Origin-Host is not this connection's")
         if self._realm and realm != self._realm:
             return _refused(Kind.ORIGIN_REALM, "Origin-Realm is not this connection's")
         return None
 
-    def _relayed(self, realm: str, request: CreditControlRequest) -> Refusal | None:
-        if not self._realms:
-            return None
-        if realm not in self._realms:
-            return _refused(Kind.ORIGIN_REALM, "this relay may not carry requests of this Origin-Realm")
-        for hop in request.route_record:
-            domain = hop.lower().partition(".")[2]
-            if not any(domain == each or domain.endswith("." + each) for each in self._realms):
-                return _refused(Kind.ROUTE, "the request came through a realm that this relay may not use")
+    def _path(self, request: CreditControlRequest) -> Refusal | None:
+        """Agents alone add to it, each the peer it heard the request from (RFC 6733 §6.1.9): a client's own has come through nobody. The
+        origin itself, which was judged, may stand there in any case.
+        """
+        origin = request.origin_host.lower()
+        for hop in map(str.lower, request.route_record):
+            domain = hop.partition(".")[2]
+            if hop != origin and not any(domain == each or domain.endswith("." + each) for each in self._realms):
+                return _refused(Kind.ROUTE, "the request came through others than this peer may use")
         return None
 
     def _rights(self, request: CreditControlRequest) -> Refusal | None:

@@ -162,7 +162,7 @@ class PeerTable:
                 client.refunds and relay.refunds,
                 tuple(each.subscribers for each in (client, relay) if each.subscribers),
                 not client.realm,
-                Admission(client),
+                Admission(client, carried=True),
             )
             for client in clients
         }

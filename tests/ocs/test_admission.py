@@ -83,12 +83,39 @@ async def test_a_relay_carries_the_realms_it_may(site: Site) -> None:
     through = {"host": "p.a1.example.net", "origin_realm": "a1.example.net"}
     assert await code(client, ccr(3, route_record=["dra1.a1.example.net"], **through)) == 2001
     assert await code(client, ccr(4, route_record=["evil.example.com"], **through)) == 5003
+    assert await code(client, ccr(5, host="PGW-1", origin_realm="a1.example.net", route_record=["pgw-1"])) == 2001
     assert site.metrics.requests_refused == ["origin_realm", "route"]
+
+
+async def test_a_relays_own_request_has_come_through_its_realms_only(site: Site) -> None:
+    client = await serve(site, relay=True, realms=("a1.example.net",))
+    assert await code(client, ccr(1, route_record=[PGW])) == 2001
+    assert await code(client, ccr(2, route_record=["dra.evil.net"])) == 5003
+    assert site.metrics.requests_refused == ["route"]
+
+
+async def test_a_clients_own_request_has_come_through_nobody(site: Site) -> None:
+    client = await serve(site)
+    assert await code(client, ccr(1, route_record=[PGW.upper()])) == 2001, "some name themselves"
+    assert await code(client, ccr(2, route_record=["dra.evil.net"])) == 5003
+    assert await code(client, ccr(3, route_record=[PGW, "dra.example.org"])) == 5003
+    assert site.metrics.requests_refused == ["route"] * 2
+
+
+async def test_a_client_with_an_entry_may_come_through_several_relays(site: Site) -> None:
+    relay = "dra2.example.org"
+    await site.gateway(peers=(PeerConfig(relay, REALM, relay=True, realms=(REALM,)), PeerConfig(PGW, REALM)))
+    client = await site.client()
+    assert await client.open(relay) == 2001
+    assert await code(client, ccr(1, route_record=[PGW, "dra1.example.org"])) == 2001
+    assert await code(client, ccr(2, route_record=[PGW, "dra.evil.net"])) == 5003
 
 
 async def test_a_relay_without_a_list_carries_any_realm(site: Site) -> None:
     client = await serve(site, relay=True)
-    assert await code(client, ccr(1, host="p.b.example.net", origin_realm="b.example.net")) == 2001
+    carried = {"host": "p.b.example.net", "origin_realm": "b.example.net"}
+    assert await code(client, ccr(1, **carried)) == 2001
+    assert await code(client, ccr(2, route_record=["dra.anywhere.net"], **carried)) == 2001, "and by any way"
 
 
 async def test_a_client_behind_a_relay_keeps_its_profile_and_has_no_more_rights(site: Site) -> None:
