@@ -47,6 +47,8 @@ class Child:
     world: World
     metrics: Metrics
     stopping: asyncio.Event
+    number: int = 0
+    """Of several of its role in a server; the first counts what each of them sees."""
 
     def when(self) -> dict[str, int]:
         """now= and month= of a ledger operation."""
@@ -72,6 +74,7 @@ def main(role: str, body: Body) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m ocs.{role}")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--supervisor-pid", type=int, default=0, help="end when this process, the parent, ends")
+    parser.add_argument("--number", type=int, default=0, help="which of several of its role in a server, from 0")
     arguments = parser.parse_args()
     if arguments.supervisor_pid:
         die_with_parent(signal.SIGTERM)
@@ -87,11 +90,11 @@ def main(role: str, body: Body) -> None:
         )
         raise SystemExit(1)
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
-    uvloop.run(_run(role, settings, catalogue, body, arguments.supervisor_pid))
+    child = Child(role, settings, catalogue, World(), Metrics(), asyncio.Event(), arguments.number)
+    uvloop.run(_run(child, body, arguments.supervisor_pid))
 
 
-async def _run(role: str, settings: Settings, catalogue: Catalogue, body: Body, supervisor_pid: int) -> None:
-    child = Child(role, settings, catalogue, World(), Metrics(), asyncio.Event())
+async def _run(child: Child, body: Body, supervisor_pid: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, child.stopping.set)

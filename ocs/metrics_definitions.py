@@ -43,7 +43,11 @@ _TABLE = (
     Definition("ocs_connections_lost", COUNTER, "Connections that ended", ("reason",)),
     Definition("ocs_client_requests", COUNTER, "Requests of ours (RAR, ASR) sent to clients", ("command", "reason")),
     Definition(
-        "ocs_client_answers", COUNTER, "What came of them: Result-Code, or why there is none", ("command", "result")
+        "ocs_client_answers",
+        COUNTER,
+        'What came of them: Result-Code, or why there is none. "unreachable": by nobody of this server, counted by one of its '
+        "workers; servers that share a ledger do not know of each other's peers, and each counts those of the others",
+        ("command", "result"),
     ),
     Definition("ocs_time_to_unblock_seconds", HISTOGRAM, "From an accepted top-up to the RAR on the wire"),
     Definition("ocs_orphans_released", COUNTER, "Sessions given up because their client had lost its state"),

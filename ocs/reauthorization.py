@@ -3,20 +3,21 @@
 RFC 8506 §5.5, RFC 6733 §8.3, §8.5.
 
 A notice of the ledger names sessions and how they are reached. Every worker hears it; the one that has the relay the session came through,
-or else the client itself, sends. If neither is connected to this server, the first connected relay that may carry the realm does. Not
-every client reacts, and a notice may be lost: Validity-Time leads to the same end.
+or else the client itself, sends. If neither is connected to this server, the first connected relay that may carry the realm does. While
+nobody is (a peer is just coming back), every worker keeps the notice and looks again, and a worker whose peer has gone to another
+one says the notice anew. Not every client reacts, and a notice may be lost: Validity-Time leads to the same end.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ocs.gateway.config import GatewayConfig
-from ocs.gateway.outstanding import MAX_OUTSTANDING, Answered, Asked, Done
+from ocs.gateway.outstanding import Answered, Asked, Done
+from ocs.lanes import Lane
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
 from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthRequest
 from protocol.errors import ResultCode
@@ -29,7 +30,13 @@ RETRY_AFTER_S = (1.0, 5.0, 30.0)
 """Pauses before a request that was not delivered is sent again; after the last it is left to Validity-Time and Tcc."""
 MAX_JOBS = 20_000
 """Sessions of a worker that are being told; notices beyond it are dropped and counted."""
+MAX_AWAY = 2_000
+"""Of these, sessions that no worker can reach now and that every worker keeps: a server whose peers are connected to another server on
+the same ledger has nothing but such."""
+LONGEST_WAIT_S = 90.0
+"""From the last news of a session to its turn: after it a silent client is left to Validity-Time. As long as all the tries take."""
 RAR, ASR = "RAR", "ASR"
+UNREACHABLE = "unreachable"
 RELEASE_REASON = "lost"
 
 
@@ -45,6 +52,8 @@ class Sender(Protocol):
 
 class Releaser(Protocol):
     async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool: ...
+
+    async def announce(self, notice: Notice) -> None: ...
 
 
 class RequestMetrics(Protocol):
@@ -65,6 +74,9 @@ class _Job:
     abort: bool
     reason: str
     at: float
+    """When the change was asked for, by the clock of whoever made it."""
+    since: float
+    """When we last heard of it."""
     tries: int = 0
     under_way: bool = False
     fresh: bool = True
@@ -75,19 +87,15 @@ class _Job:
     """Something has changed since the request that is under way was sent."""
     queued: bool = False
     """It waits for the peer to answer others."""
-
-
-@dataclass(slots=True)
-class _Lane:
-    """The requests to one connected peer; a lane with none is forgotten."""
-
-    under_way: int = 0
-    queue: deque[_Job] = field(default_factory=deque)
-    """Each job once at most, so MAX_JOBS over all lanes."""
+    ours: bool = False
+    """This worker had the connection, so that the others have left it to us."""
 
 
 class ClientRequests:
-    """One per worker. `later(seconds, callback)` is the event loop's timer, `when()` gives now= and month= of a ledger operation."""
+    """One per worker. `later(seconds, callback)` is the event loop's timer, `when()` gives now= and month= of a ledger operation.
+
+    `first`: of the server's workers this one counts what all of them see.
+    """
 
     def __init__(
         self,
@@ -99,6 +107,8 @@ class ClientRequests:
         later: Callable[[float, Callable[[], None]], object],
         spawn: Callable[[Awaitable[None]], None],
         when: Callable[[], dict[str, int]],
+        *,
+        first: bool = True,
     ) -> None:
         self._host, self._realm = config.origin_host, config.realm
         self._peers = {peer.origin_host.lower(): peer for peer in config.peers}
@@ -110,8 +120,12 @@ class ClientRequests:
         self._later = later
         self._spawn = spawn
         self._when = when
+        self._first = first
         self._jobs: dict[str, _Job] = {}
-        self._lanes: dict[str, _Lane] = {}
+        self._away: set[str] = set()
+        """Sessions that nobody can reach now and that are not ours."""
+        self._lanes: dict[str, Lane[_Job]] = {}
+        """By connected peer; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
 
     def hear(self, notice: Notice) -> None:
         abort = notice.kind == "abort"
@@ -123,13 +137,13 @@ class ClientRequests:
                 if len(self._jobs) >= MAX_JOBS:
                     self._metrics.client_answer(ASR if abort else RAR, "dropped")
                     continue
-                job = _Job(session, notice.account_id, abort, notice.reason, notice.at)
+                job = _Job(session, notice.account_id, abort, notice.reason, notice.at, self._clock())
                 self._jobs[session.session_id] = job
                 self._send(job)
             else:
                 # Several changes at once are one request; the newest says how the session is reached.
                 job.session, job.abort, job.again = session, job.abort or abort, True
-                job.reason, job.at, job.fresh = notice.reason, notice.at, True
+                job.reason, job.at, job.since, job.fresh = notice.reason, notice.at, self._clock(), True
                 if not job.under_way and not job.queued:  # a pause before another try: news does not wait
                     job.tries = 0
                     self._send(job)
@@ -137,36 +151,68 @@ class ClientRequests:
     def _send(self, job: _Job) -> None:
         if job.session.session_id not in self._jobs:
             return
-        command = ASR if job.abort else RAR
+        job.turn += 1
         peer = self._peer_to_use(job.session)
         if peer is None:
-            self._drop(job)
-            return
-        if peer == "":
-            self._finished(job, "unreachable")
-            return
-        if not self._wants(peer, job.session.origin_host):
+            self._leave(job)
+        elif peer == "":
+            self._nobody_has(job)
+        elif not self._wants(peer, job.session.origin_host):
             self._finished(job, "not_wanted")
-            return
-        lane = self._lanes.setdefault(peer, _Lane())
-        job.turn += 1
-        if lane.under_way >= MAX_OUTSTANDING:
+        else:
+            self._send_over(peer, job)
+
+    def _send_over(self, peer: str, job: _Job) -> None:
+        client = job.session.origin_host
+        lane = self._lanes.get(peer)
+        if lane is None:
+            lane = self._lanes[peer] = Lane(peer)
+        job.ours = True
+        self._away.discard(job.session.session_id)
+        if not lane.take(client):
             job.queued = True
-            lane.queue.append(job)
+            lane.wait(client, job)
             return
+        command = ASR if job.abort else RAR
         job.again, job.under_way = False, True
-        lane.under_way += 1
-        if not self._gateway.ask(peer, self._request(job), lambda answer: self._done(peer, job, command, answer), TX_S):
+
+        def done(answer: Answered | None) -> None:
+            self._done(peer, client, job, command, answer)
+
+        if not self._gateway.ask(peer, self._request(job), done, TX_S):
             job.under_way = False
-            lane.under_way -= 1
-            self._tidy(peer)
-            self._retry(job, "unreachable")
+            lane.give_back(client, None)
+            self._tidy(peer, client)
+            self._retry(job, UNREACHABLE)
             return
         self._metrics.client_request(command, job.reason)
         waited_s = self._clock() - job.at
         if job.reason == "topup" and job.fresh and job.at and waited_s >= 0:  # else the clocks of two hosts disagree
             self._metrics.unblocked(waited_s)
         job.fresh = False
+
+    def _leave(self, job: _Job) -> None:
+        """Another worker has the connection. If it came there from us, that worker has not kept the notice."""
+        self._drop(job)
+        if job.ours and self._clock() - job.since <= LONGEST_WAIT_S:
+            kind = "abort" if job.abort else "reauthorize"
+            self._spawn(self._pass_on(Notice(kind, job.reason, job.at, job.account_id, (job.session,))))
+
+    async def _pass_on(self, notice: Notice) -> None:
+        try:
+            await self._ledger.announce(notice)
+        except LedgerUnavailable as error:
+            log.warning("another worker was not told of a session whose peer has gone to it: %s", error)
+
+    def _nobody_has(self, job: _Job) -> None:
+        """Perhaps its peer is just coming back, to this worker or to another one."""
+        sid = job.session.session_id
+        if not job.ours and sid not in self._away:
+            if len(self._away) >= MAX_AWAY:
+                self._finished(job, UNREACHABLE)
+                return
+            self._away.add(sid)
+        self._retry(job, UNREACHABLE)
 
     def _peer_to_use(self, session: NoticedSession) -> str | None:
         """Whom this worker sends to; None = another worker does, "" = nobody can."""
@@ -196,21 +242,27 @@ class ClientRequests:
             destination_host=session.origin_host,
         )
 
-    def _done(self, peer: str, job: _Job, command: str, answer: Answered | None) -> None:
+    def _done(self, peer: str, client: str, job: _Job, command: str, answer: Answered | None) -> None:
         """Also when the connection is lost: then those that wait are tried in turn, and find another way or none."""
         lane = self._lanes[peer]
         self._answered(job, command, answer)
-        lane.under_way -= 1
-        while lane.queue and lane.under_way < MAX_OUTSTANDING:
-            waiting = lane.queue.popleft()
+        lane.give_back(client, answer is not None)
+        while (turn := lane.next()) is not None:
+            name, waiting = turn
             waiting.queued = False
-            self._send(waiting)
-        self._tidy(peer)
+            if self._clock() - waiting.since > LONGEST_WAIT_S:
+                self._finished(waiting, "given_up")
+            else:
+                self._send(waiting)
+            lane.tidy(name)
+        self._tidy(peer, client)
 
-    def _tidy(self, peer: str) -> None:
+    def _tidy(self, peer: str, client: str) -> None:
         lane = self._lanes.get(peer)
-        if lane is not None and not lane.under_way and not lane.queue:
-            del self._lanes[peer]
+        if lane is not None:
+            lane.tidy(client)
+            if lane.idle:
+                del self._lanes[peer]
 
     def _answered(self, job: _Job, command: str, answer: Answered | None) -> None:
         job.under_way = False
@@ -256,8 +308,10 @@ class ClientRequests:
         self._later(pause_s, lambda: self._send(job) if turn == job.turn and not job.under_way else None)
 
     def _finished(self, job: _Job, result: str) -> None:
-        self._metrics.client_answer(ASR if job.abort else RAR, result)
+        if result != UNREACHABLE or job.ours or self._first:
+            self._metrics.client_answer(ASR if job.abort else RAR, result)
         self._drop(job)
 
     def _drop(self, job: _Job) -> None:
         self._jobs.pop(job.session.session_id, None)
+        self._away.discard(job.session.session_id)

@@ -130,8 +130,9 @@ class Supervisor:
     def _start_children(self, url: str, diameter: list[str]) -> None:
         environment = {**os.environ, "OCS_REDIS_URL": url, "OCS_DIAMETER_LISTEN": ",".join(diameter)}
         arguments = ["--config", str(self._config)]
-        for _ in range(worker_count(self._settings)):
-            self._workers.append(ChildProcess("worker", arguments, environment, self._child_ended))
+        for number in range(worker_count(self._settings)):
+            own = [*arguments, "--number", str(number)]
+            self._workers.append(ChildProcess("worker", own, environment, self._child_ended))
         self._housekeeper = ChildProcess("housekeeper", arguments, environment, self._child_ended)
         for child in (*self._workers, self._housekeeper):
             child.start()

@@ -74,6 +74,7 @@ async def work(child: Child) -> None:
             asyncio.get_running_loop().call_later,
             background.spawn,
             child.when,
+            first=child.number == 0,
         )
         await gateway.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)

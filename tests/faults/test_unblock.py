@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from ocs.ledger.redis_ledger import RedisLedger
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
-from tests.faults.harness import Serving, open_account
+from tests.conftest import RedisServer
+from tests.faults.harness import CONFIG, Serving, open_account
 from tests.faults.pgw import HOST, REALM, Pgw, when
 
 TOP_UPS = 250
 TARGET_S = 0.1
 """The 99th of a hundred top-ups has its RAR on the wire by then."""
+
+
+SILENT_SESSIONS = 600
+"""Of a client that answers no RAR; more than a connection may have under way (256)."""
+BEHIND_TOP_UPS = 100
+RELAY = "dra.example.net"
+
+
+@pytest.fixture
+def relayed(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
+    config = CONFIG.replace(
+        "[[peer]]", f'[[peer]]\norigin_host = "{RELAY}"\nrealm = "{REALM}"\nkind = "relay"\n[[peer]]', 1
+    )
+    server = Serving(tmp_path / "ocs", own_redis.url, config)
+    yield server
+    server.end()
 
 
 @pytest.fixture
@@ -73,3 +91,36 @@ async def test_a_block_aborts_the_sessions(serving: Serving, gateway: Pgw, ledge
     header, request = await gateway.asked()
     assert isinstance(request, AbortSessionRequest) and request.session_id == sid
     gateway.reply(header, AbortSessionAnswer(sid, 2001, HOST, REALM))
+
+
+async def test_a_silent_client_behind_the_same_relay_holds_up_nobody(relayed: Serving, ledger: RedisLedger) -> None:
+    silent = await Pgw.connect(relayed, "silent.example.net", RELAY)
+    other = Pgw(silent.client, HOST, RELAY)
+    accounts = []
+    for number in range(SILENT_SESSIONS + BEHIND_TOP_UPS):
+        pgw = silent if number < SILENT_SESSIONS else other
+        pgw.number = number  # they share a connection, and so its identifiers
+        msisdn = str(38668200000 + number)
+        accounts.append((await open_account(ledger, msisdn, 5_000), await pgw.open(msisdn)))
+
+    async def top_up(account_id: str, sid: str) -> None:
+        await ledger.top_up(account_id, amount_micro_eur=1_000_000, reference=f"r{sid}", packages=[], **when())
+
+    await asyncio.gather(*(top_up(*each) for each in accounts[:SILENT_SESSIONS]))
+    times = []
+    for account_id, sid in accounts[SILENT_SESSIONS:]:
+        began = time.perf_counter()
+        await top_up(account_id, sid)
+        header, request = await other.asked()
+        while request.destination_host != HOST:
+            header, request = await other.asked()
+        times.append(time.perf_counter() - began)
+        assert request.session_id == sid
+        other.reply(header, ReAuthAnswer(sid, 2002, HOST, REALM))
+    times.sort()
+    p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
+    print(
+        f"the same beside {SILENT_SESSIONS} sessions that never answer: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
+    )
+    assert p99 < TARGET_S
+    silent.close()

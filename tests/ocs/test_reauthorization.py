@@ -23,19 +23,21 @@ ACCOUNT = "00-01"
 class World:
     """A gateway, a ledger and a clock that do what the test says."""
 
-    def __init__(self, *peers: PeerConfig) -> None:
+    def __init__(self, *peers: PeerConfig, first: bool = True) -> None:
         self.here: set[str] = set()
         self.elsewhere: set[str] = set()
         self.room = True
         self.asked: list[tuple[str, Any, Callable[[Any], None]]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.released: list[tuple[str, str, str]] = []
+        self.announced: list[Notice] = []
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.unblock: list[float] = []
         self.now = 1000.0
         config = GatewayConfig("ocs.hot.net", "hot.net", peers=peers)
         self.requests = ClientRequests(
-            config, self, self, self, lambda: self.now, self.later, self.spawn, lambda: {"now": 1, "month": 2}
+            *(config, self, self, self, lambda: self.now, self.later, self.spawn, lambda: {"now": 1, "month": 2}),
+            first=first,
         )
 
     # gateway
@@ -58,6 +60,9 @@ class World:
         self.released.append((account_id, session_id, reason))
         return True
 
+    async def announce(self, notice: Notice) -> None:
+        self.announced.append(notice)
+
     def later(self, seconds: float, callback: Callable[[], None]) -> object:
         self.timers.append((seconds, callback))
         return None
@@ -77,8 +82,10 @@ class World:
 
     # what happens
 
-    def hear(self, kind: str = "reauthorize", reason: str = "topup", sid: str = "s1", via: str = "") -> None:
-        session = NoticedSession(sid, PGW, "a1.net", via, "data")
+    def hear(
+        self, kind: str = "reauthorize", reason: str = "topup", sid: str = "s1", via: str = "", host: str = PGW
+    ) -> None:
+        session = NoticedSession(sid, host, "a1.net", via, "data")
         self.requests.hear(Notice(kind, reason, self.now - 0.004, ACCOUNT, (session,)))
 
     def reply(self, answer: Any) -> None:
@@ -133,10 +140,73 @@ def test_without_the_client_the_first_relay_of_its_realm_carries_it() -> None:
     assert not other.asked, "another worker has the first one"
 
 
-def test_nobody_can_reach_the_client() -> None:
-    world = World()
+@pytest.mark.parametrize("first", [True, False])
+def test_nobody_can_reach_the_client(first: bool) -> None:
+    """Of the workers, who all see it, one counts it."""
+    world = World(first=first)
     world.hear()
-    assert world.counted == {("answer", "RAR", "unreachable"): 1} and not world.requests._jobs
+    assert tuple(world.fire() for _ in RETRY_AFTER_S) == RETRY_AFTER_S
+    assert world.counted == ({("answer", "RAR", "unreachable"): 1} if first else {})
+    assert not world.requests._jobs and not world.requests._away and not world.timers
+
+
+def test_a_notice_in_the_gap_of_a_reconnect_is_not_lost() -> None:
+    workers = [World(first=number == 0) for number in range(2)]
+    for worker in workers:
+        worker.hear()
+        worker.fire()
+    workers[0].elsewhere.add(PGW)
+    workers[1].here.add(PGW)
+    for worker in workers:
+        worker.now += 5
+        worker.fire()
+    assert [len(worker.asked) for worker in workers] == [0, 1]
+    assert workers[1].unblock == [pytest.approx(5.004)]
+    workers[1].reply(ReAuthAnswer("s1", 2002))
+    for worker in workers:
+        assert not worker.requests._jobs and not worker.requests._away and not worker.announced
+    assert workers[0].counted == {}
+
+
+def test_a_request_whose_peer_goes_to_another_worker_is_said_anew() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear()
+    world.here.clear()
+    world.reply(None)  # the connection is lost
+    world.elsewhere.add(PGW)
+    world.now += 1
+    world.fire()
+    ((notice,), at) = world.announced, world.now - 1.004
+    assert notice == Notice("reauthorize", "topup", at, ACCOUNT, (NoticedSession("s1", PGW, "a1.net", "", "data"),))
+    assert not world.requests._jobs
+    world.requests.hear(notice)
+    assert len(world.announced) == 1 and not world.requests._jobs, "we hear it too, and leave it to the other one"
+
+
+def test_a_peer_that_goes_to_and_fro_does_not_keep_a_notice_for_ever() -> None:
+    world = World()
+    world.here.add(PGW)
+    world.hear()
+    world.here.clear()
+    world.reply(None)
+    world.elsewhere.add(PGW)
+    world.now += reauthorization.LONGEST_WAIT_S + 1
+    world.fire()
+    assert not world.announced and not world.requests._jobs
+
+
+def test_sessions_that_nobody_can_reach_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthorization, "MAX_AWAY", 3)
+    world = World()
+    for number in range(5):
+        world.hear(sid=f"s{number}")
+        world.hear(sid=f"s{number}")  # news is no further one
+    assert len(world.requests._jobs) == 3 and world.counted["answer", "RAR", "unreachable"] == 4
+    world.here.add(PGW)
+    while world.timers:
+        world.fire()
+    assert len(world.asked) == 3 and not world.requests._away
 
 
 def test_peers_that_want_no_rar_get_none() -> None:
@@ -208,14 +278,14 @@ def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
     world.here.clear()
     for _, _, done in list(world.asked):
         done(None)
-    assert world.counted["answer", "RAR", "unreachable"] == 1_000 - MAX_OUTSTANDING
     world.here.add(PGW)
-    first = len(world.asked)
+    answered = len(world.asked)
     while world.timers:
         world.fire()
-    assert len(world.asked) == first + MAX_OUTSTANDING, "those that were under way are tried again"
-    for _, _, done in world.asked[first:]:
-        done(ReAuthAnswer("s", 2002))
+    while answered < len(world.asked):
+        world.asked[answered][2](ReAuthAnswer("s", 2002))
+        answered += 1
+    assert answered == 1_000 + MAX_OUTSTANDING, "all are told, those that were under way once more"
     assert not world.requests._jobs and not world.requests._lanes
 
 
