@@ -131,6 +131,23 @@ async def test_a_client_is_asked_over_its_new_connection_when_its_worker_was_kil
     again.close()
 
 
+async def test_a_top_up_while_the_client_is_away_reaches_it_when_it_comes_back(
+    two_workers: Serving, ledger: RedisLedger
+) -> None:
+    account_id = await open_account(ledger, MSISDN, 5_000)
+    pgw = await Pgw.connect(two_workers)
+    sid = await pgw.open(MSISDN)
+    pgw.close()
+    await asyncio.sleep(0.3)
+    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", packages=[], **when())
+    await asyncio.sleep(0.3)
+    again = await Pgw.connect(two_workers)
+    await again.agree(ReAuthRequest, sid, 2002)
+    await again.nothing_more()
+    again.close()
+    await counted(two_workers, "RAR", "unreachable", 0)
+
+
 async def test_a_limit_that_is_reached_asks_the_other_sessions_for_what_they_hold(
     pgw: Pgw, ledger: RedisLedger
 ) -> None:

@@ -40,7 +40,7 @@ from tests.ocs.gateway_site import Client, cer, code_of
 
 ROUNDS = 3
 MEASURED_S = 4.0
-NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 4.0, 50.0
+NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 5.0, 50.0
 """A p99 below it says nothing of the server: what the scheduler of two shared cores adds. The second where the server, Redis and the
 honest peers must wait for whatever else the machine does."""
 CER_TIMEOUT_S = 1
@@ -193,7 +193,7 @@ async def test_the_honest_peers_hardly_notice_and_each_defence_works(
         assert min(waited[kind]) >= CER_TIMEOUT_S - 0.1 and max(waited[kind]) <= CER_TIMEOUT_S + SLACK_S, kind
     assert refused["cer_timeout"] >= len(waited["silent"]) + len(waited["dripping"])
     # Who says nothing intelligible, at once.
-    assert len(cut["babbling"]) >= ROUNDS * OF_EACH_KIND and max(cut["babbling"]) <= SLACK_S
+    assert len(cut["babbling"]) >= 2 * ROUNDS * OF_EACH_KIND and statistics.median(cut["babbling"]) < CER_TIMEOUT_S / 4
     assert refused["bad_stream"] >= ROUNDS * OF_EACH_KIND
     # Who asks too much gets its rate and no more, and is not cut off for it.
     allowed = ROUNDS * OF_EACH_KIND * ALLOWED_PER_S * (MEASURED_S + 1)
