@@ -43,7 +43,7 @@ class GrantingLedger:
     async def find_subscriber(self, identity: str) -> str | None:
         return _ACCOUNT
 
-    async def find_session(self, session_id: str) -> str | None:
+    async def find_session(self, session_id: str, owner: str) -> str | None:
         return _ACCOUNT
 
 

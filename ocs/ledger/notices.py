@@ -19,7 +19,7 @@ from ocs.ledger.contract import Notice, NoticedSession
 log = logging.getLogger(__name__)
 
 CHANNEL = "ocs:notices"
-"""As in scripts/lib.lua."""
+"""As in scripts/lib.lua (`notify`)."""
 RETRY_STEPS_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Pauses before the subscription is tried again; the last one for ever."""
 LOOK_S = 1.0

@@ -427,11 +427,11 @@ async def test_an_event_is_paid_whole_or_not_at_all(ledger: RedisLedger) -> None
 async def test_find_session_without_a_cache(ledger: RedisLedger) -> None:
     """On any worker: by its answers, open or remembered."""
     account_id = await open_account(ledger)
-    assert await ledger.find_session("pgw.example.net;1") is None
+    assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") is None
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
-    assert await ledger.find_session("pgw.example.net;1") == account_id
+    assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") == account_id
     await charge(ledger, request(account_id, "T", 1))
-    assert await ledger.find_session("pgw.example.net;1") == account_id
+    assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") == account_id
 
 
 async def test_sweep_closes_sessions_past_their_deadline(ledger: RedisLedger) -> None:
@@ -488,7 +488,7 @@ async def test_money_never_has_a_time_to_live(ledger: RedisLedger) -> None:
     assert {key.split(b":")[1] for key in lasting} == {
         *(b"a", b"subscribers", b"references", b"outbox", b"sequence", b"due"),
     }
-    assert len(passing) == 2 and all(b":q:" in key for key in passing)
+    assert sorted(key.split(b":", 1)[1] for key in passing) == [b"e:pgw.example.net sms", b"q:pgw.example.net;1"]
     ttls = sorted(keys[key] for key in passing)
     # At least as long as promised (deadline and remember_sessions_s; remember_events_s), at most half as long again.
     assert 7200 + 3600 <= ttls[0] <= 1.5 * (7200 + 3600)
