@@ -346,6 +346,8 @@ for n = 1, #lines do record(lines[n]) end
 for n = 1, #second do record(second[n]) end
 events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T', late == 1}
 plan_earlier(acc, KEYS[5], id)
+-- A package that could not be paid while sessions held the credit may be now (HOT-PKG-2).
+if acc.pp == 1 and acc.hc < held_before then plan_now(acc, KEYS[5], id, now) end
 -- Answers live a quarter longer than they must, so that not every update has to prolong them.
 local ends = kind == 'T' or kind == 'E'
 local live_s = ends and remember_s or remember_s + session.d - deadline

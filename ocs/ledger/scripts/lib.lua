@@ -160,6 +160,14 @@ local function plan_earlier(acc, key_due, id)
   end
 end
 
+-- The sweeper looks at once.
+local function plan_now(acc, key_due, id, now)
+  if acc.du == 0 or now < acc.du then
+    acc.du = now
+    redis.call('ZADD', key_due, now, id)
+  end
+end
+
 local function plan_anew(acc, key_due, id)
   local due = next_due(acc)
   if due > 0 then

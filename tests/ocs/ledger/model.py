@@ -242,8 +242,12 @@ class ModelLedger:
         account = self.accounts[account_id]
         self._roll(account, month)
         self._expire(account_id, account, now, keep=None)
-        if account.period_end and now >= account.period_end:
-            terms = {p.id: p for p in packages}.get(account.package)
+        terms = {p.id: p for p in packages}.get(account.package)
+        active = account.state_at(now) == "active"
+        if not account.period_end and account.pending and terms and active:
+            if account.credit - account.held >= terms.price_micro_eur:
+                self._start_period(account_id, account, terms, now, now)
+        elif account.period_end and now >= account.period_end:
             if terms and account.state_at(now) == "active":
                 missed_one = now >= account.period_end + terms.period_s
                 self._start_period(account_id, account, terms, now if missed_one else account.period_end, now)
