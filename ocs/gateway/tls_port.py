@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,9 +43,13 @@ class TlsPort:
                 listener.setblocking(False)
                 self._listeners.append(listener)
         except OSError:
-            self.close()
+            for listener in self._listeners:
+                listener.close()
             raise
-        self._tasks = [loop.create_task(self._accept(listener)) for listener in self._listeners]
+        for listener in self._listeners:
+            task = loop.create_task(self._accept(listener))
+            task.add_done_callback(partial(_close, listener))
+            self._tasks.append(task)
 
     @property
     def listening(self) -> list[tuple[str, int]]:
@@ -68,17 +73,20 @@ class TlsPort:
                 accepted.close()
 
     def close(self) -> None:
-        """No more connections."""
+        """No more connections: each task closes its listener, when the loop looks at it no more."""
         for task in self._tasks:
             task.cancel()
-        for listener in self._listeners:
-            listener.close()
+        self._tasks.clear()
         self._listeners.clear()
 
     def give_up(self) -> None:
         """The handshakes under way."""
         for handshake in list(self._handshakes):
             handshake.turn_away("stopping")
+
+
+def _close(listener: socket.socket, task: asyncio.Task[None]) -> None:
+    listener.close()
 
 
 class Handshake:
