@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ocs.gateway.entrance import Guest
 from ocs.gateway.outstanding import Outstanding
 from ocs.gateway.peers import Peer
 from ocs.gateway.tls import PeerCertificate
@@ -61,6 +62,8 @@ class Channel(asyncio.Protocol):
         self._certificate: PeerCertificate | None = None
         self._outstanding = Outstanding()
         self._partial_since: float | None = None
+        self.before: Guest | None = None
+        """What stands for this connection at the entrance until its TLS handshake is done."""
         self.address = ""
         self.peer: Peer | None = None
         self.in_flight = 0
@@ -126,6 +129,15 @@ class Channel(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+
+    @property
+    def called(self) -> bool:
+        """We have made this connection."""
+        return self._calling is not None
+
+    def turn_away(self, reason: str) -> None:
+        """There is no room for it any more."""
+        self._cut(reason)
 
     def _cut(self, reason: str) -> None:
         """Close abortively."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
+from ocs.gateway.config import PeerConfig
 from ocs.gateway.heartbeat import Heartbeat
 from ocs.gateway.peers import Peer
 from protocol import commands
@@ -59,7 +60,7 @@ class Exchange(Heartbeat):
         gateway = self._gateway
         error_found = gateway.peers_table.admit(request.origin_host, request.origin_realm, self.address)
         if error_found is None:
-            error_found = self._security(request.origin_host)
+            error_found = self._security(gateway.peers_table.entry(request.origin_host))
         if error_found is not None:
             self._refuse(header, error_found, SECURITY.get(error_found.result_code, "unknown_peer"))
             return
@@ -67,11 +68,11 @@ class Exchange(Heartbeat):
         if error_found is not None:
             self._refuse(header, error_found, OBJECTIONS.get(error_found.result_code, "bad_cer"))
             return
-        peer = gateway.peers_table.get(request.origin_host)
-        if not gateway.locks.hold(peer.origin_host):
-            gateway.locks.ask_to_probe(peer.origin_host)
+        if not gateway.locks.hold(request.origin_host):
+            gateway.locks.ask_to_probe(request.origin_host)
             self._refuse(header, _already_connected(), "duplicate")
             return
+        peer = gateway.peers_table.get(request.origin_host)
         actions = self._step(peer, PeerEvent.R_CONN_CER)
         if PeerAction.R_REJECT in actions:
             if peer.connection is not None:
@@ -84,6 +85,7 @@ class Exchange(Heartbeat):
             return
         # We are calling this peer ourselves: one of the two connections will be the one (§5.6.4).
         peer.waiting = self._itself, header
+        gateway.opened(self._itself)
         if PeerAction.ELECT in actions:
             gateway.elect(peer)
 
@@ -92,17 +94,19 @@ class Exchange(Heartbeat):
         """Its CER was taken, and the election is still to come."""
         return any(peer.waiting is not None and peer.waiting[0] is self for peer in self._gateway.peers_table.all())
 
-    def _security(self, origin_host: str) -> DiameterError | None:
+    def _security(self, config: PeerConfig) -> DiameterError | None:
         """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
-        config = self._gateway.peers_table.get(origin_host).config
         if self._certificate is None:
             if config.tls:
                 return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come with TLS", close=True)
             return None
         if config.tls is False:
             return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come without TLS", close=True)
-        if not self._certificate.is_of(origin_host):
+        if not self._certificate.is_of(config.origin_host):
             return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
+        if self._certificate.expires_at <= self._gateway.unix_clock():
+            # A handshake of TLS 1.2 that goes on with a session from before does not look at it again.
+            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate has expired", close=True)
         return None
 
     def _call(self, peer: Peer) -> None:

@@ -77,8 +77,12 @@ class Initiator:
                 gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.I_RCV_CONN_NACK, gateway.clock()))
 
     def _tls(self) -> ssl.SSLContext | None:
-        """TLS unless the peer is one for plain TCP; "either" takes TLS when we have certificates."""
+        """TLS unless the peer is one for plain TCP; "either" takes TLS when we have certificates. OSError: none, and it must."""
         material = self._gateway.tls
-        if self._config.tls is False or (self._config.tls is None and material is None):
+        if self._config.tls is False:
             return None
-        return material.client if material is not None else None
+        if material is not None:
+            return material.client
+        if self._config.tls:
+            raise ssl.SSLError("the peer must be called over TLS, and there is no certificate of ours")
+        return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from ocs.charging.profile import Profile
+from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
@@ -89,17 +89,10 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class _Allowed:
     config: PeerConfig
-    networks: tuple[IPv4Network | IPv6Network, ...]
+    ranges: AddressRanges
 
     def from_address(self, address: str) -> bool:
-        if not self.networks:
-            return True
-        try:
-            source = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(source, "ipv4_mapped", None)
-        return any((mapped or source) in network for network in self.networks)
+        return not self.ranges or address in self.ranges
 
 
 class PeerTable:
@@ -113,8 +106,7 @@ class PeerTable:
         self._accept_unknown = config.accept_unknown_peers
         self._metrics = metrics
         self._allowed = {
-            peer.origin_host.lower(): _Allowed(peer, tuple(ip_network(text, strict=False) for text in peer.addresses))
-            for peer in config.peers
+            peer.origin_host.lower(): _Allowed(peer, AddressRanges(peer.addresses)) for peer in config.peers
         }
         self._peers: dict[str, Peer] = {}
 
@@ -133,14 +125,18 @@ class PeerTable:
             return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host may not come from this address", close=True)
         return None
 
+    def entry(self, origin_host: str) -> PeerConfig:
+        """What the configuration says of a peer; of one of the laboratory switch, nothing but its name."""
+        allowed = self._allowed.get(origin_host.lower())
+        return PeerConfig(origin_host) if allowed is None else allowed.config
+
     def get(self, origin_host: str) -> Peer:
-        """The record of a peer that was admitted."""
+        """The record of a peer that was admitted: made here, so not before all checks of a CER."""
         key = origin_host.lower()
         peer = self._peers.get(key)
         if peer is None:
-            allowed = self._allowed.get(key)
-            config = PeerConfig(origin_host) if allowed is None else allowed.config
-            label = UNKNOWN_LABEL if allowed is None else config.origin_host
+            config = self.entry(origin_host)
+            label = config.origin_host if key in self._allowed else UNKNOWN_LABEL
             carries = self._carried_by(config) if config.relay else {}
             peer = self._peers[key] = Peer(config.origin_host, label, config, carries=carries)
         return peer

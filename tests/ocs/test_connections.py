@@ -16,7 +16,7 @@ import trustme
 import uvloop
 
 from ocs.gateway import connection as connection_module
-from ocs.gateway.config import GatewayConfig, PeerConfig, TlsConfig
+from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.locks import PeerLocks
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from protocol import commands
@@ -26,9 +26,9 @@ from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMess
 from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import parse_header
+from tests.ocs.certificates import PGW, Certificates, tls_client, tls_site
 from tests.ocs.gateway_site import HOST, REALM, Client, Site, ccr, cer, code_of, until
 
-PGW = "pgw.example.org"
 BIG = "zzz.example.org"
 """A name that wins an election against ours."""
 
@@ -43,48 +43,9 @@ async def site() -> AsyncIterator[Site]:
 # -- TLS (RFC 6733 §13)
 
 
-class Certificates:
-    """A certification authority for Diameter, and what it has signed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ca = trustme.CA()
-        self.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
-        self.server = self.issue(HOST)
-
-    def issue(self, name: str, ca: trustme.CA | None = None, **more: Any) -> tuple[str, str]:
-        leaf = (ca or self.ca).issue_cert(name, **more)
-        chain, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        chain.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-        leaf.private_key_pem.write_to_path(str(key))
-        return str(chain), str(key)
-
-    @property
-    def config(self) -> TlsConfig:
-        return TlsConfig(*self.server, str(self.folder / "ca.pem"))
-
-    def client(self, name: str = PGW, ca: trustme.CA | None = None, **more: Any) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-        context.load_cert_chain(*self.issue(name, ca, **more))
-        return context
-
-
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path)
-
-
-async def tls_client(site: Site, context: ssl.SSLContext) -> Client:
-    gateway = site.gateways[-1]
-    address = gateway._servers[-1].sockets[0].getsockname()[:2]
-    client = Client(*await asyncio.open_connection(*address, ssl=context, server_hostname=HOST))
-    site.clients.append(client)
-    return client
-
-
-async def tls_site(site: Site, certificates: Certificates, **changes: Any) -> None:
-    peers = changes.pop("peers", (PeerConfig(PGW, tls=True), PeerConfig("b.example.org")))
-    await site.gateway(peers=peers, listen_tls=(("127.0.0.1", 0),), tls=certificates.config, **changes)
 
 
 async def test_a_peer_with_its_certificate_is_taken(site: Site, certificates: Certificates) -> None:
@@ -170,7 +131,7 @@ async def test_a_connection_ends_with_the_certificate(site: Site, certificates: 
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
     assert await client.open() == 2001
-    site.gateways[-1]._unix_clock = lambda: time.time() + 3601
+    site.gateways[-1].unix_clock = lambda: time.time() + 3601
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
@@ -182,7 +143,7 @@ async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
     await tls_site(site, certificates, cer_timeout_s=0.5)
     good = await tls_client(site, certificates.client())
     assert await good.open() == 2001
-    address = site.gateways[-1]._servers[-1].sockets[0].getsockname()[:2]
+    address = site.gateways[-1].listening_tls[0]
     for noise in (cer(), b"\x00" * 100, b"GET / HTTP/1.0\r\n\r\n", b""):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(noise)
@@ -401,6 +362,16 @@ async def test_we_call_over_tls_and_look_at_the_certificate(
     client.send(ccr())
     assert code_of((await client.read())[1]) == 2001
     assert gateway.peers == {PGW: "i_open"}
+
+
+async def test_a_peer_that_needs_tls_is_never_called_in_clear(
+    site: Site, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = PeerConfig(PGW, connect=await listener.start(), tls=True)
+    gateway = await site.gateway(peers=(peer,), reconnect_s=0.1)
+    await until(lambda: "must be called over TLS" in caplog.text)
+    await asyncio.sleep(0.3)
+    assert listener.clients == [] and gateway.peers == {PGW: "closed"}
 
 
 # -- one connection a peer over all workers
