@@ -67,7 +67,7 @@ class Gateway:
         self._initiators: list[asyncio.Task[None]] = []
         self._look_at_tls = 0.0
         self._hop_by_hop = rng.getrandbits(32)
-        # RFC 6733 §3: the a random start keeps them apart across restarts.
+        # RFC 6733 §3: a random start keeps them apart across restarts.
         self._end_to_end = rng.getrandbits(32)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
