@@ -14,6 +14,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from ocs.gateway.config import PeerConfig
+from ocs.logs import describe
 from protocol.peer import PeerEvent, PeerState
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Initiator:
         while True:
             try:
                 await self._once()
-            except Exception:
-                logger.exception("peer %s: calling it failed", self._config.origin_host)
+            except Exception as error:  # noqa: BLE001 - the next try may succeed
+                logger.error("peer %s: calling it failed: %s", self._config.origin_host, describe(error))
             tc = self._gateway.config.reconnect_s
             await asyncio.sleep(tc * self._rng.uniform(0.8, 1.2))
 

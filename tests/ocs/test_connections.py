@@ -162,8 +162,10 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
     assert code_of((await fresh.read())[1]) == 2001
 
 
-async def test_a_connection_ends_with_the_certificate(site: Site, certificates: Certificates) -> None:
-    await tls_site(site, certificates)
+async def test_a_connection_ends_with_the_certificate(
+    site: Site, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    await tls_site(site, certificates, answer_timeout_ms=100)
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
     assert await client.open() == 2001
@@ -171,6 +173,8 @@ async def test_a_connection_ends_with_the_certificate(site: Site, certificates: 
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
+    await asyncio.sleep(0.1)  # ten looks
+    assert caplog.text.count("its certificate has expired") == 1
 
 
 async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
