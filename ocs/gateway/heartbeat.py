@@ -2,7 +2,7 @@
 
 Silence is the peer's only while we listen: a connection that we do not read, because its peer is over a bound, is not judged meanwhile.
 
-A peer whose connection was cut for its silence comes back in REOPEN: requests of ours (RAR, ASR) wait for three DWAs, as they wait in
+A peer whose connection the watchdog has cut comes back in REOPEN: requests of ours (RAR, ASR) wait for three DWAs, as they wait in
 SUSPECT for any message. Its own requests are served all the same, where the table throws them away. That row is for nodes that choose
 between connections: the peer has chosen this one by its own watchdog, and a CCR that nobody answers has no other way.
 """
@@ -63,7 +63,8 @@ class Heartbeat(Channel):
             elif action is WatchAction.FAILBACK and before is WatchState.REOPEN:
                 self._note_down(down=False)
             elif action is WatchAction.CLOSE_CONNECTION:
-                self._cut_for_silence()
+                self._note_down(down=True)
+                self._cut("watchdog")
         if self._timer is None and self._transport is not None and self.peer is not None and not self._over:
             self._arm_at(self._watch_deadline, self._watch_timer)
 
@@ -105,12 +106,7 @@ class Heartbeat(Channel):
         if wait_s > 0:
             self._probe_timer = self._gateway.loop.call_later(wait_s, self._probe_over)
         else:
-            self._cut_for_silence()
-
-    def _cut_for_silence(self) -> None:
-        self._watch = Watch(WatchState.DOWN)
-        self._note_down(down=True)
-        self._cut("watchdog")
+            self._cut("watchdog")  # no probation: the peer has shown that it lives, elsewhere
 
     def _note_down(self, *, down: bool) -> None:
         if self.peer is not None:

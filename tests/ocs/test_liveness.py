@@ -194,6 +194,23 @@ async def test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_no
     await until(lambda: site.metrics.lost == ["watchdog"])
 
 
+async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "PROBE_S", 0.2)
+    gateway = await site.gateway(verbose, answer_timeout_ms=100)
+    slow = await deaf(site, gateway)
+    await until(lambda: not connection(gateway)._reading)
+    assert await (await site.client()).open() == 5012
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            slow.recv(20_000)
+        await asyncio.sleep(0.05)
+    assert not site.metrics.lost and not connection(gateway)._reading
+    await until(lambda: site.metrics.lost == ["watchdog"])
+    # The dead one is gone at the peer's own wish: the new one is trusted at once.
+    assert await (await site.client()).open() == 2001
+    assert connection(gateway).trusted and not gateway.notes.is_down(gateway.peers_table.get(PGW))
+
+
 # -- SUSPECT and REOPEN
 
 
