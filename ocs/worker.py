@@ -15,6 +15,7 @@ from ocs.child import Child, connected_ledger, main
 from ocs.gateway.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
+from ocs.logs import describe
 from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
 
@@ -40,7 +41,7 @@ class Background:
     def _done(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background work failed", exc_info=error)
+            log.error("background work failed: %s", describe(error))
 
 
 async def work(child: Child) -> None:
@@ -91,8 +92,8 @@ async def hear(ledger: RedisLedger, requests: ClientRequests) -> None:
     async for notice in ledger.notices():
         try:
             requests.hear(notice)
-        except Exception:  # a notice must not end the hearing of all others
-            log.exception("a notice could not be acted on")
+        except Exception as error:  # noqa: BLE001 - a notice must not end the hearing of all others
+            log.error("a notice could not be acted on: %s", describe(error))
 
 
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, state_id: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 UNKNOWN_LABEL = "unknown"
 """The metrics' name for every peer that is not on the allow-list."""
 TIMERS = PeerTimers()
+BASE_REQUESTS_PER_S = 50
+"""DWR and DPR of one peer, beside its rate. A watchdog asks every 6 s at most, so this bounds nobody who means well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,13 @@ class Peer:
     """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
     carries: Mapping[str, Carried] = field(default_factory=dict)
     """Of a relay: the clients that have entries, by Origin-Host in small letters."""
-    away_until: float = 0.0
-    """The peer does not want to be called before then."""
+    connecting: asyncio.Timeout | None = None
+    """Our attempt to reach it, while there is no connection yet."""
     origin_state_id: int = 0
     """What a client last said in CER, CEA, DWR or DWA; 0 = nothing. A relay's says nothing of its clients' sessions."""
     admission: Admission = field(init=False)
     requests: TokenBucket = field(init=False)
+    base_requests: TokenBucket = field(init=False)
     sessions: TokenBucket = field(init=False)
     limited: bool = field(init=False)
     """Has a rate of its own."""
@@ -67,6 +71,7 @@ class Peer:
         config = self.config
         self.admission = Admission(config, trusted_origin=self.label == UNKNOWN_LABEL)
         self.requests, self.sessions = TokenBucket(config.max_requests_per_s), TokenBucket(config.max_sessions_per_s)
+        self.base_requests = TokenBucket(BASE_REQUESTS_PER_S)
         self.limited = bool(config.max_requests_per_s or config.max_sessions_per_s)
 
     def speaking_for(self, origin_host: str) -> Peer | Carried:
@@ -99,10 +104,13 @@ class PeerTable:
     """Names are compared as RFC 6733 §4.3.1 says: without regard to ASCII case."""
 
     def __init__(
-        self, config: GatewayConfig, metrics: GatewayMetrics, closed: Callable[[str], None] = lambda host: None
+        self,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+        changed: Callable[[str, PeerState], None] = lambda host, state: None,
     ) -> None:
-        """`closed` is told which peer's last connection has gone."""
-        self._closed = closed
+        """`changed` is told a peer's new state."""
+        self._changed = changed
         self._accept_unknown = config.accept_unknown_peers
         self._metrics = metrics
         self._allowed = {
@@ -160,9 +168,9 @@ class PeerTable:
         peer.state, actions, peer.deadline = step(before, event, now, peer.deadline, TIMERS)
         if peer.state is not before:
             self._metrics.peer_state(peer.label, peer.state.value)
+            self._changed(peer.origin_host, peer.state)
         if peer.state is PeerState.CLOSED and before is not PeerState.CLOSED:
             peer.connection = None
-            self._closed(peer.origin_host)
             if peer.label == UNKNOWN_LABEL:  # laboratory peers leave nothing behind
                 self._peers.pop(peer.origin_host.lower(), None)
         return actions

@@ -15,6 +15,7 @@ from ocs.gateway.dispatch import Dispatcher, Handler
 from ocs.gateway.entrance import Entrance
 from ocs.gateway.initiator import Initiator
 from ocs.gateway.locks import PeerLocks
+from ocs.gateway.notes import PeerNotes
 from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer, PeerTable
@@ -58,9 +59,10 @@ class Gateway:
         )
         self.tls = TlsMaterial(config.tls) if config.tls is not None else None
         self.locks = PeerLocks(config.locks)
+        self.notes = PeerNotes(config.locks, unix_clock)
         self.origin_states = OriginStates(on_origin_state)
         self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
-        self.peers_table = PeerTable(config, metrics, self.locks.release)
+        self.peers_table = PeerTable(config, metrics, self.locks.follow)
         self.loop: asyncio.AbstractEventLoop
         self._rng = rng
         self.unix_clock = unix_clock
@@ -245,7 +247,8 @@ class Gateway:
             peer.connection.probe()
 
     def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered.
+        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered, or the watchdog
+        doubts its connection.
 
         `done` is called exactly once: with the answer, with an ErrorMessage, or with None (no answer in time, connection lost).
         """
@@ -259,8 +262,8 @@ class Gateway:
         return peer is not None and peer.state in OPEN_STATES
 
     def connected_anywhere(self, peer_host: str) -> bool:
-        """To this worker or to another one of this server."""
-        return self.connected_here(peer_host) or self.locks.held_by_anyone(peer_host)
+        """To this worker or to another one of this server: its connection is open, not coming and not going."""
+        return self.connected_here(peer_host) or self.locks.open_anywhere(peer_host)
 
     def say_refused(self, address: str, reason: str, message: str) -> None:
         self.entrance.say(address, reason, message)

@@ -1,11 +1,10 @@
-"""Connections: TLS and whose certificate it is, ours to peers, elections, one a peer over all workers, our own requests, hostile peers."""
+"""Connections: TLS and whose certificate it is, ours to peers, elections, our own requests, hostile peers."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
 import ssl
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,17 +16,15 @@ import uvloop
 
 from ocs.gateway import connection as connection_module
 from ocs.gateway.config import GatewayConfig, PeerConfig
-from ocs.gateway.locks import PeerLocks
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from protocol import commands
 from protocol.answers import error_answer
-from protocol.avp import FAMILY_IPV4, Address
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
 from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import parse_header
 from tests.ocs.certificates import PGW, Certificates, tls_client, tls_site
-from tests.ocs.gateway_site import HOST, REALM, Client, Site, ccr, cer, code_of, until
+from tests.ocs.gateway_site import HOST, REALM, Listener, Site, ccr, cer, code_of, until
 
 BIG = "zzz.example.org"
 """A name that wins an election against ours."""
@@ -126,8 +123,10 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
     assert code_of((await fresh.read())[1]) == 2001
 
 
-async def test_a_connection_ends_with_the_certificate(site: Site, certificates: Certificates) -> None:
-    await tls_site(site, certificates)
+async def test_a_connection_ends_with_the_certificate(
+    site: Site, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    await tls_site(site, certificates, answer_timeout_ms=100)
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
     assert await client.open() == 2001
@@ -135,6 +134,8 @@ async def test_a_connection_ends_with_the_certificate(site: Site, certificates: 
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
+    await asyncio.sleep(0.1)  # ten looks
+    assert caplog.text.count("its certificate has expired") == 1
 
 
 async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
@@ -203,45 +204,6 @@ async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
 
 
 # -- we call
-
-
-class Listener:
-    """A peer that waits for our call."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.calls: asyncio.Queue[Client] = asyncio.Queue()
-        self.clients: list[Client] = []
-
-    async def start(self, **more: Any) -> str:
-        self.server = await asyncio.start_server(self._called, "127.0.0.1", 0, **more)
-        return "{}:{}".format(*self.server.sockets[0].getsockname()[:2])
-
-    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.clients.append(Client(reader, writer))
-        self.calls.put_nowait(self.clients[-1])
-
-    async def call(self) -> Client:
-        return await asyncio.wait_for(self.calls.get(), 5)
-
-    async def welcome(self, code: int = 2001, name: str = "") -> Client:
-        """Take a call and answer its CER."""
-        client = await self.call()
-        header, frame = await client.read()
-        commands.decode(commands.CapabilitiesExchangeRequest, frame, header)
-        client.send(self.cea(header, code, name))
-        return client
-
-    def cea(self, header: Any, code: int = 2001, name: str = "") -> bytes:
-        address = [Address(FAMILY_IPV4, "127.0.0.1")]
-        answer = commands.CapabilitiesExchangeAnswer(code, name or self.name, REALM, address, 0, "test")
-        answer.auth_application_id = [4]
-        return commands.encode_answer(answer, header)
-
-    def close(self) -> None:
-        self.server.close()
-        for client in self.clients:
-            client.writer.close()
 
 
 @pytest.fixture
@@ -374,37 +336,6 @@ async def test_a_peer_that_needs_tls_is_never_called_in_clear(
     assert listener.clients == [] and gateway.peers == {PGW: "closed"}
 
 
-# -- one connection a peer over all workers
-
-
-async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
-    first = await site.gateway(locks=str(tmp_path))
-    holder = await site.opened()
-    # Another process would have another lock table; so it has another socket too.
-    other = PeerLocks(str(tmp_path))
-    assert not other.hold(PGW) and other.hold("b.example.org")
-    assert other.held_by_anyone(PGW) and not PeerLocks(str(tmp_path)).held_by_anyone("c.example.org")
-    second = await site.client()
-    assert await second.open("b.example.org") == 5012
-    other.release("b.example.org")
-    assert await (await site.client()).open("b.example.org") == 2001
-    holder.writer.close()
-    await until(lambda: first.peers[PGW] == "closed")
-    assert other.hold(PGW)
-
-
-async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: Path) -> None:
-    await site.gateway(locks=str(tmp_path))
-    holder = await site.opened()
-    other = PeerLocks(str(tmp_path))
-    other._socket = __import__("socket").socket(1, 2)
-    assert not other.hold(PGW)
-    other.ask_to_probe(PGW)
-    header, _ = await holder.read()
-    assert header.command_code == 280 and header.is_request
-    other._socket.close()
-
-
 # -- hostile connections
 
 
@@ -456,27 +387,3 @@ def test_the_reader_tells_of_half_messages() -> None:
     reader.feed(ccr()[:10])
     assert reader.pending_octets == 10 and parse_header(ccr()).command_code == 272
     assert GatewayConfig("a", "b").max_message_octets == 65_536
-
-
-def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
-    """A worker that asks must not make another one's connection look like a second one."""
-    one, other, curious = (PeerLocks(str(tmp_path)) for _ in range(3))
-    assert one.hold(PGW)
-    one.release(PGW)
-    asked, stop = [0], threading.Event()
-
-    def ask() -> None:
-        while not stop.is_set():
-            curious.held_by_anyone(PGW)
-            asked[0] += 1
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        for _ in range(2_000):
-            assert one.hold(PGW) and not other.hold(PGW)
-            one.release(PGW)
-    finally:
-        stop.set()
-        thread.join()
-    assert asked[0] > 0 and not curious.held_by_anyone(PGW)
