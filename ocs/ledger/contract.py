@@ -340,8 +340,8 @@ class ChargingLedger(Protocol):
 class NoticeLedger(Protocol):
     """What workers hear of changes that others made."""
 
-    def notices(self) -> AsyncIterator[Notice]:
-        """Notices from now on; reconnects by itself, what is published meanwhile is lost."""
+    def notices(self, subscribed: Callable[[], None] = ...) -> AsyncIterator[Notice]:
+        """Notices from when `subscribed` is called on; reconnects by itself, what is published meanwhile is lost."""
 
     async def announce(self, notice: Notice) -> None:
         """Publish a notice of our own (care staff asking for a RAR or ASR)."""

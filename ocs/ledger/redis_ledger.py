@@ -185,8 +185,8 @@ class RedisLedger(Accounts):
 
     # -- notices (NoticeLedger)
 
-    def notices(self) -> AsyncIterator[Notice]:
-        return notices.listen(self._any_client)
+    def notices(self, subscribed: Callable[[], None] = lambda: None) -> AsyncIterator[Notice]:
+        return notices.listen(self._any_client, subscribed)
 
     def _any_client(self) -> Any:
         """To the nodes in turn: any of them hears all notices."""
