@@ -43,7 +43,7 @@ class GrantingLedger:
     async def find_subscriber(self, identity: str) -> str | None:
         return _ACCOUNT
 
-    async def find_session(self, session_id: str) -> str | None:
+    async def find_session(self, session_id: str, owner: str) -> str | None:
         return _ACCOUNT
 
 
@@ -59,7 +59,7 @@ async def serve(config: Path) -> None:
     await gateway.start()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    print(f"granting from memory on {settings.diameter.listen[0]}", flush=True)
+    print(f"granting from memory on {', '.join(f'{host}:{port}' for host, port in gateway.listening)}", flush=True)
     await stopping.wait()
     await gateway.stop(1.0)
 

@@ -42,6 +42,15 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def describe(error: BaseException) -> str:
+    """Where an exception came from, without its text, which may name a subscriber."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return type(error).__name__ + place
+
+
 def set_up_logging(*, level: str, form: str, role: str) -> None:
     """`form` is "text" or "json"; `role` says which process speaks: serve, worker, housekeeper."""
     handler = logging.StreamHandler(sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from ocs.charging.policy import ChargingPolicy
 from ocs.charging.profile import Filters, FinalUnit, Profile
 from ocs.gateway.config import PeerConfig, TlsConfig
-from ocs.settings_base import Identity, Network, Section, parse_listen
+from ocs.settings_base import Identity, Network, Section, is_loopback, parse_listen
 
 SUBSCRIBERS = re.compile(r"(imsi:)?\d{1,15}")
 Action = Literal["terminate", "redirect", "restrict"]
@@ -85,7 +86,7 @@ class PeerSection(Section):
         default_factory=list, max_length=256, description="of a relay: Origin-Realms it may carry; empty = any"
     )
     tls: Literal["required", "forbidden", "either"] | None = Field(
-        default=None, description='"required", "forbidden" or "either"; absent = required, but by loopback'
+        default=None, description='"required", "forbidden" or "either"; absent = required, but over loopback'
     )
     connect: Annotated[str, AfterValidator(_address)] = Field(
         default="", description='host:port we connect to; "" = the peer connects to us'
@@ -113,17 +114,23 @@ class PeerSection(Section):
     )
     profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
 
-    def config(self, profile: Profile, *, unseen: bool) -> PeerConfig:
-        """`unseen`: we listen on loopback only, so nobody can listen in on plain TCP."""
-        default = "either" if unseen or self._by_loopback() else "required"
-        tls = {"required": True, "forbidden": False, "either": None}[self.tls or default]
+    def needs_tls(self, listen: Sequence[str]) -> bool | None:
+        """True = required, False = forbidden, None = either. Absent: required, unless both the addresses where it meets us (`listen`, plain
+        TCP, or all its own) and the one where we meet it are loopback.
+        """
+        meets_us = all(is_loopback(parse_listen(each)[0]) for each in listen) or self._by_loopback()
+        we_meet = not self.connect or is_loopback(parse_listen(self.connect)[0])
+        default = "either" if meets_us and we_meet else "required"
+        return {"required": True, "forbidden": False, "either": None}[self.tls or default]
+
+    def config(self, profile: Profile, listen: Sequence[str]) -> PeerConfig:
         return PeerConfig(
             origin_host=self.origin_host,
             realm=self.realm,
             addresses=tuple(self.addresses),
             relay=self.kind == "relay",
             realms=tuple(realm.lower() for realm in self.realms),
-            tls=tls,
+            tls=self.needs_tls(listen),
             connect=self.connect,
             subscribers=tuple(
                 "i" + each.removeprefix("imsi:") if each.startswith("imsi:") else "m" + each

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,17 +84,14 @@ def load(config: Path) -> tuple[Settings, Catalogue]:
 
 def gateway_config(settings: Settings) -> GatewayConfig:
     diameter = settings.diameter
-    listen = tuple(parse_listen(each) for each in diameter.listen)
     return GatewayConfig(
         origin_host=diameter.identity,
         realm=diameter.realm,
-        listen=listen,
+        listen=tuple(parse_listen(each) for each in diameter.listen),
         listen_tls=tuple(parse_listen(each) for each in diameter.listen_tls),
         tls=settings.tls.config(),
         realms=tuple(diameter.realms),
-        peers=tuple(
-            peer.config(settings.profile_named(peer.profile), unseen=_by_loopback(listen)) for peer in settings.peer
-        ),
+        peers=tuple(peer.config(settings.profile_named(peer.profile), diameter.listen) for peer in settings.peer),
         accept_unknown_peers=diameter.accept_unknown_peers,
         watchdog_s=diameter.watchdog_s,
         reconnect_s=diameter.reconnect_s,
@@ -104,20 +100,13 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         max_avps=diameter.max_avps,
         max_services=diameter.max_services,
         max_connections=diameter.max_connections,
+        max_pending_connections=diameter.max_pending_connections,
         max_connections_per_address=diameter.max_connections_per_address,
         max_in_flight_per_peer=diameter.max_in_flight_per_peer,
         max_in_flight=diameter.max_in_flight,
         answer_timeout_ms=diameter.answer_timeout_ms,
         locks=str(Paths(settings.data_dir).peers),
     )
-
-
-def _by_loopback(listen: Sequence[tuple[str, int]]) -> bool:
-    """Plain TCP needs no TLS where nobody can listen in."""
-    try:
-        return all(host == "localhost" or ipaddress.ip_address(host).is_loopback for host, _ in listen)
-    except ValueError:
-        return False
 
 
 def ledger_settings(settings: Settings) -> LedgerSettings:

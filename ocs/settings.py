@@ -20,6 +20,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from ocs.settings_base import Misfits
 from ocs.settings_model import Settings
 
 ENVIRONMENT_PREFIX = "OCS_"
@@ -63,7 +64,8 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        mistakes += [_mistake(path, sources, document, dict(entry)) for entry in error.errors()]
+        for entry in error.errors():
+            mistakes += _mistakes(path, sources, dict(entry))
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -156,13 +158,25 @@ def _relative_to_file(document: dict[str, Any], path: Path, sources: Mapping[tup
             server["catalogue"] = str(path.parent / catalogue)
 
 
-def _mistake(
-    path: Path, sources: Mapping[tuple[str, ...], str], document: dict[str, Any], entry: dict[str, Any]
-) -> Mistake:
-    location = tuple(entry["loc"])
+def _mistakes(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str, Any]) -> list[Mistake]:
+    cause = entry.get("ctx", {}).get("error")
+    if not isinstance(cause, Misfits):
+        return [_mistake(path, sources, entry)]
+    return [
+        Mistake(*_where(path, sources, location), "" if value is None else repr(value), reason)
+        for location, value, reason in cause.found
+    ]
+
+
+def _where(path: Path, sources: Mapping[tuple[str, ...], str], location: tuple[Any, ...]) -> tuple[str, str]:
+    """Place and key."""
     variable = sources.get(tuple(str(part) for part in location[:2]))
-    key = variable or _dotted(location)
-    place = "environment" if variable else str(path)
+    return ("environment", variable) if variable else (str(path), _dotted(location))
+
+
+def _mistake(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str, Any]) -> Mistake:
+    location = tuple(entry["loc"])
+    place, key = _where(path, sources, location)
     allowed = _allowed(location)
     if entry["type"] == "extra_forbidden":
         return Mistake(place, key, "", f"is no setting; there are {_siblings(location)}")

@@ -21,6 +21,14 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def is_loopback(host: str) -> bool:
+    """Nobody else can listen in on plain TCP there. A name may lead anywhere, but for localhost."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _listen(text: str) -> str:
     parse_listen(text)
     return text
@@ -41,6 +49,14 @@ def _network(text: str) -> str:
 Listen = Annotated[str, AfterValidator(_listen)]
 Identity = Annotated[str, AfterValidator(_identity)]
 Network = Annotated[str, AfterValidator(_network)]
+
+
+class Misfits(ValueError):
+    """Values that do not fit together: (where it stands, the value or None if it is absent, why not) of each."""
+
+    def __init__(self, found: list[tuple[tuple[str | int, ...], object, str]]) -> None:
+        super().__init__("; ".join(reason for _, _, reason in found))
+        self.found = found
 
 
 class Section(BaseModel):

@@ -19,7 +19,7 @@ from ocs.peer_settings import (
     ProfileSection,
     TlsSection,
 )
-from ocs.settings_base import Identity, Listen, Section, parse_listen
+from ocs.settings_base import Identity, Listen, Misfits, Section, parse_listen
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -31,12 +31,13 @@ class DiameterSection(Section):
     realm: Identity = Field(default="example.net", description="our Origin-Realm, a domain name")
     listen: list[Listen] = Field(
         default=["127.0.0.1:3868"],
-        min_length=1,
         max_length=16,
-        description="1 to 16 of host:port (port 0 = one that is free)",
+        description="up to 16 of host:port for plain TCP (port 0 = one that is free); none if there is a listen_tls",
     )
     listen_tls: list[Listen] = Field(
-        default_factory=list, max_length=16, description="up to 16 of host:port for TLS (5868 by convention)"
+        default_factory=list,
+        max_length=16,
+        description="up to 16 of host:port for TLS (5868 by convention; port 0 = one that is free)",
     )
     realms: list[Identity] = Field(
         default_factory=list, max_length=64, description="Destination-Realms served besides `realm`"
@@ -51,8 +52,11 @@ class DiameterSection(Section):
     max_avps: int = Field(default=2_000, ge=100, le=100_000, description="100 to 100000 AVPs a message, all levels")
     max_services: int = Field(default=256, ge=1, le=1_000, description="1 to 1000 MSCC a request")
     max_connections: int = Field(default=1_024, ge=1, le=100_000, description="1 to 100000 connections a worker")
+    max_pending_connections: int = Field(
+        default=64, ge=1, le=100_000, description="1 to 100000 connections of a worker before their CER"
+    )
     max_connections_per_address: int = Field(
-        default=64, ge=1, le=100_000, description="1 to 100000 connections from one address before their CER"
+        default=8, ge=1, le=100_000, description="1 to 100000 connections from one address before their CER"
     )
     max_in_flight: int = Field(
         default=4096, ge=1, le=100_000, description="1 to 100000 requests a worker works on at once"
@@ -155,11 +159,33 @@ class Settings(Section):
         unknown = sorted({peer.profile for peer in self.peer} - known)
         if unknown:
             raise ValueError(f"[[peer]] profile is unknown: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-        needs_tls = self.diameter.listen_tls or any(peer.connect and peer.tls == "required" for peer in self.peer)
-        if needs_tls and not self.tls.certificate:
-            raise ValueError("TLS needs the table [tls] with certificate, key and ca")
         if self.diameter.answer_timeout_ms <= self.ledger.timeout_ms:
             raise ValueError("diameter.answer_timeout_ms must be greater than ledger.timeout_ms")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_can_connect(self) -> Settings:
+        diameter = self.diameter
+        if not diameter.listen and not diameter.listen_tls:
+            empty = "no address to listen on: here for plain TCP, or in diameter.listen_tls for TLS"
+            raise Misfits([(("diameter", "listen"), [], empty)])
+        return self
+
+    @model_validator(mode="after")
+    def _tls_where_it_is_needed(self) -> Settings:
+        """Before the first connection, not at it: whoever needs TLS is never spoken to without."""
+        if self.tls.certificate:
+            return self
+        found: list[tuple[tuple[str | int, ...], object, str]] = []
+        missing = "needs the table [tls] with certificate, key and ca"
+        if self.diameter.listen_tls:
+            found.append((("diameter", "listen_tls"), self.diameter.listen_tls, f"TLS {missing}"))
+        for number, peer in enumerate(self.peer):
+            if peer.connect and peer.needs_tls(self.diameter.listen):
+                why = "TLS is required" if peer.tls else "TLS is required, as the peer's tls is absent: it"
+                found.append((("peer", number, "connect"), peer.connect, f'{why} {missing}; or tls = "forbidden"'))
+        if found:
+            raise Misfits(found)
         return self
 
     def profile_named(self, name: str) -> Profile:

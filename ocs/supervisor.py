@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,17 @@ REDIS_LOOK_S = 0.5
 REDIS_TIMEOUT_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The Diameter addresses with their ports."""
+
+    plain: list[str]
+    tls: list[str]
+
+    def __str__(self) -> str:
+        return ", ".join((*self.plain, *(f"{address} (TLS)" for address in self.tls)))
+
+
 class Supervisor:
     """One running server."""
 
@@ -55,7 +67,12 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. StartError: it cannot start, and nothing runs."""
-        with self._locked_folder(), _reserved_ports(self._settings) as diameter:
+        with (
+            self._locked_folder(),
+            _reserved_ports("listen", self._settings.diameter.listen) as plain,
+            _reserved_ports("listen_tls", self._settings.diameter.listen_tls) as secured,
+        ):
+            diameter = Listening(plain, secured)
             self._snapshots.clear()
             self._clear_peer_locks()
             api = HttpApi(self._health, self._expose)
@@ -127,8 +144,13 @@ class Supervisor:
         )
         return url
 
-    def _start_children(self, url: str, diameter: list[str]) -> None:
-        environment = {**os.environ, "OCS_REDIS_URL": url, "OCS_DIAMETER_LISTEN": ",".join(diameter)}
+    def _start_children(self, url: str, diameter: Listening) -> None:
+        environment = {
+            **os.environ,
+            "OCS_REDIS_URL": url,
+            "OCS_DIAMETER_LISTEN": ",".join(diameter.plain),
+            "OCS_DIAMETER_LISTEN_TLS": ",".join(diameter.tls),
+        }
         arguments = ["--config", str(self._config)]
         for number in range(worker_count(self._settings)):
             own = [*arguments, "--number", str(number)]
@@ -142,16 +164,17 @@ class Supervisor:
         if not self._stopping.is_set():
             self._metrics.count("ocs_process_restarts", role)
 
-    def _describe(self, diameter: list[str], api: str, metrics: str) -> None:
+    def _describe(self, diameter: Listening, api: str, metrics: str) -> None:
         """For programs that started us with port 0, or look for us."""
-        facts = {"pid": os.getpid(), "diameter": diameter, "api": api, "metrics": metrics}
+        listening = {"diameter": diameter.plain, "diameter_tls": diameter.tls}
+        facts = {"pid": os.getpid(), **listening, "api": api, "metrics": metrics}
         temporary = self._paths.description.with_suffix(".new")
         temporary.write_text(json.dumps(facts), encoding="utf-8")
         temporary.replace(self._paths.description)
 
     # -- serving
 
-    async def _serve(self, diameter: list[str], api: str, metrics: str) -> None:
+    async def _serve(self, diameter: Listening, api: str, metrics: str) -> None:
         watch = asyncio.create_task(self._watch_redis())
         said = asyncio.create_task(self._say_ready(diameter, api, metrics))
         try:
@@ -161,12 +184,12 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(watch, said, return_exceptions=True)
 
-    async def _say_ready(self, diameter: list[str], api: str, metrics: str) -> None:
+    async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
         for worker in self._workers:
             await worker.ready.wait()
         log.info(
             "ready: Diameter on %s, %d worker(s), http://%s/health, http://%s/metrics",
-            *(", ".join(diameter), len(self._workers), api, metrics),
+            *(diameter, len(self._workers), api, metrics),
         )
 
     async def _watch_redis(self) -> None:
@@ -253,13 +276,13 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reserved_ports(settings: Settings) -> Iterator[list[str]]:
-    """The Diameter addresses with their ports. Each is bound here, without listening, so that workers, which share it
+def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
+    """The addresses of `diameter.<key>` with their ports. Each is bound here, without listening, so that workers, which share it
     (SO_REUSEPORT), come and go while nobody else can take it. StartError names the address that is taken.
     """
     with contextlib.ExitStack() as held:
         addresses: list[str] = []
-        for text in settings.diameter.listen:
+        for text in wanted:
             host, port = parse_listen(text)
             try:
                 family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -272,7 +295,7 @@ def _reserved_ports(settings: Settings) -> Iterator[list[str]]:
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 keeper.bind(address)
             except OSError as error:
-                raise StartError(f"diameter.listen = {text!r}: cannot be used: {error.strerror or error}") from error
+                raise StartError(f"diameter.{key} = {text!r}: cannot be used: {error.strerror or error}") from error
             addresses.append(_address_text(host, keeper.getsockname()[1]))
         yield addresses
 

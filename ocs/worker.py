@@ -5,21 +5,25 @@ instant.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from ocs.charging.service import ChargingService
 from ocs.child import Child, connected_ledger, main
 from ocs.gateway.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
+from ocs.logs import describe
 from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
 
 log = logging.getLogger(__name__)
 
+HEARS_WITHIN_S = 2.0
+"""If Redis goes away at this very moment, peers are taken all the same: their Validity-Time leads to the same end."""
 STOP_GRACE_S = 5.0
 """For answers under way when the worker is asked to end; the supervisor waits longer than this."""
 GC_THRESHOLDS = (50_000, 50, 100)
@@ -40,7 +44,7 @@ class Background:
     def _done(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background work failed", exc_info=error)
+            log.error("background work failed: %s", describe(error))
 
 
 async def work(child: Child) -> None:
@@ -76,9 +80,12 @@ async def work(child: Child) -> None:
             child.when,
             first=child.number == 0,
         )
+        hears = asyncio.Event()
+        hearing = asyncio.create_task(hear(ledger, requests, hears.set))
+        with contextlib.suppress(TimeoutError):  # peers come after the news of their sessions can be heard
+            await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
         await gateway.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
-        hearing = asyncio.create_task(hear(ledger, requests))
         _calm_collector()
         child.tell_ready()
         await child.stopping.wait()
@@ -87,13 +94,13 @@ async def work(child: Child) -> None:
         await asyncio.gather(hearing, return_exceptions=True)
 
 
-async def hear(ledger: RedisLedger, requests: ClientRequests) -> None:
+async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callable[[], None]) -> None:
     """What scripts of any process say of sessions whose clients should hear from us."""
-    async for notice in ledger.notices():
+    async for notice in ledger.notices(subscribed):
         try:
             requests.hear(notice)
-        except Exception:  # a notice must not end the hearing of all others
-            log.exception("a notice could not be acted on")
+        except Exception as error:  # noqa: BLE001 - a notice must not end the hearing of all others
+            log.error("a notice could not be acted on: %s", describe(error))
 
 
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, via: str, state_id: int) -> None:

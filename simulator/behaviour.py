@@ -8,6 +8,7 @@ time line, so that the same answers give the same use whatever the machine's spe
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,19 +18,25 @@ from simulator.plan import PlannedSession, PlannedUse
 from simulator.requests import (
     REASON_EXHAUSTED,
     REASON_FINAL,
+    REASON_FORCED,
     REASON_THRESHOLD,
     REASON_VALIDITY,
     Element,
     Kind,
+    Reaction,
     Request,
     ServicePart,
 )
 from simulator.tally import SUCCESS, SessionReport, Tally, UsedService
 from simulator.wire import Answer, ServiceAnswer
 
-FINAL_TERMINATE = 0
+RAR, ASR = "RAR", "ASR"
+UPDATE_FOLLOWS, DONE, UNABLE = 2002, 2001, 5012
+"""Result-Codes of RAA and ASA (RFC 8506 §5.5, RFC 6733 §8.5)."""
 MAX_UPDATES = 10_000
 """Of one session; more means that the server grants crumbs for ever."""
+DATA = "data"
+"""The traffic whose sessions outlive their grants."""
 DELIVERY_S = 3.0
 """From a message's acceptance to the report that it was delivered (simulated)."""
 MIN_STEP_S = 0.5
@@ -45,9 +52,14 @@ class Clock(Protocol):
 
     def unix_s(self) -> int: ...
 
-    async def sleep_until(self, when_s: float) -> None: ...
+    def now_s(self) -> float: ...
+
+    async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
+        """Returns earlier when `interrupted` is set."""
 
 
+Dry = Callable[[str], None]
+"""Told the MSISDN of a session that has nothing more to run on and waits."""
 Ask = Callable[[Request, frozenset[int]], Awaitable[Answer | None]]
 """Sends a request (repeating it when its number is among those whose answer gets lost); None = never answered."""
 
@@ -104,8 +116,20 @@ class Meter:
 class SessionRun:
     """Plays one planned session against the server."""
 
-    def __init__(self, planned: PlannedSession, session_id: str, clock: Clock, ask: Ask, tally: Tally) -> None:
+    def __init__(
+        self,
+        planned: PlannedSession,
+        session_id: str,
+        clock: Clock,
+        ask: Ask,
+        tally: Tally,
+        dry: Dry = lambda msisdn: None,
+    ) -> None:
         self._planned, self._session_id, self._clock, self._ask, self._tally = planned, session_id, clock, ask, tally
+        self._dry = dry
+        self._asked = asyncio.Event()
+        """By the server."""
+        self._aborted = False
         self._number = 0
         self._at_s = planned.start_s
         """Where the session is on its own time line."""
@@ -139,6 +163,19 @@ class SessionRun:
             await self._event()
         self.report.ended_s = self._at_s
 
+    def asked(self, command: str) -> int | None:
+        """The server's RAR or ASR: the answer's Result-Code, None = no answer. What follows is done where the session next waits."""
+        reaction = self._planned.reaction
+        if reaction is Reaction.ASKS and self._planned.duration_s:
+            self._tally.asked[command, "asked again" if command == RAR else "ended"] += 1
+            self._aborted = self._aborted or command == ASR
+            self._asked.set()
+            return UPDATE_FOLLOWS if command == RAR else DONE
+        self._tally.asked[command, "silent" if reaction is Reaction.SILENT else "ignored"] += 1
+        if reaction is Reaction.SILENT:
+            return None
+        return DONE if command == RAR else UNABLE
+
     # -- data and calls (SCUR) ----------------------------------------------------------------------------------------
 
     async def _session(self) -> None:
@@ -152,15 +189,53 @@ class SessionRun:
         for _ in range(MAX_UPDATES):
             running = [meter for meter in self._meters if meter.open]
             if not running:
-                break
-            meter = min(running, key=Meter.next_event_s)
-            self._at_s = min(meter.next_event_s(), ends_s)
-            await self._clock.sleep_until(self._at_s)
-            if self._at_s >= ends_s:
+                if not self._waits:
+                    break
+                self._dry(self._planned.subscriber.msisdn)
+            meter = min(running, key=Meter.next_event_s) if running else None
+            until_s = min(meter.next_event_s() if meter else ends_s, ends_s)
+            await self._clock.sleep_until(until_s, self._asked)
+            if self._asked.is_set():
+                self._asked.clear()
+                self._at_s = max(self._at_s, min(self._clock.now_s(), until_s))
+                if self._aborted:
+                    break
+                if not await self._ask_again():
+                    return
+                continue
+            self._at_s = until_s
+            if meter is None or self._at_s >= ends_s:
                 break
             if not await self._report(meter):
                 return
         await self._terminate()
+
+    @property
+    def _waits(self) -> bool:
+        """A data connection stays when nothing more may be used on it; a call is cut."""
+        return self._planned.traffic == DATA and any(meter.left > 0 for meter in self._meters)
+
+    async def _ask_again(self) -> bool:
+        """The update that a RAR asks for: all services that still want something. False = the session is over."""
+        wanting = [meter for meter in self._meters if meter.left > 0]
+        starved = all(not meter.open for meter in wanting)
+        parts = []
+        for meter in wanting:
+            used = self._unreported.pop(id(meter), 0)
+            if meter.open:
+                rest = meter.consumed(self._at_s)
+                meter.settle(rest)
+                used += rest
+            parts.append(ServicePart(meter.use.rating_group, used=used or None, wanted=0, reason=REASON_FORCED))
+        if not parts:
+            return True
+        answer = await self._request(Kind.UPDATE, parts)
+        if not self._granted(answer):
+            return False
+        self._apply(answer, wanting)
+        if starved and any(meter.open for meter in wanting):
+            self._tally.went_on.add(self._planned.subscriber.msisdn)
+        return True
 
     async def _report(self, meter: Meter) -> bool:
         """A meter's event: all used, final units used, or time to ask for more. False = the session is over."""

@@ -38,6 +38,7 @@ COMMANDS_AT_ONCE = 2
 CAPTURED_REALM = "localdomain"
 CAPTURED_HOSTS = ("smf.localdomain", "scscf.localdomain")
 """Who speaks in the shipped captures."""
+TOP_UP_EUR = "5.00"
 MARK = ".ocs-demo"
 """Says that a folder was made by the demo and may be emptied by it."""
 
@@ -71,7 +72,14 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         console.print(
             f"playing {len(plan.sessions):,} sessions of {scenario.duration_s / 60:g} minutes, {speed:g} times real time"
         )
-        outcome = run_plan(plan, target, name=scenario.name, seed=options.seed, speed=speed, console=console)
+        outcome = run_plan(
+            *(plan, target),
+            name=scenario.name,
+            seed=options.seed,
+            speed=speed,
+            console=console,
+            top_up=lambda msisdn: _top_up(msisdn, config),
+        )
         replayed = _replay(options, plan, ports[0], console)
         if replayed is not None:
             outcome.replayed, outcome.replayed_unanswered = len(replayed.requests), replayed.unanswered
@@ -141,6 +149,11 @@ def _provision(plan: Plan, config: Path, folder: Path, console: Console) -> None
             pass
     if limited:
         console.print(f"{len(limited)} accounts got a low spending limit")
+
+
+def _top_up(msisdn: str, config: Path) -> None:
+    """Somebody whose data session waits at zero buys credit: the server asks the session to go on (RAR)."""
+    ocs(["account", "topup", msisdn, "--amount", TOP_UP_EUR, "--reference", f"demo-{msisdn}"], config)
 
 
 def _replay(options: DemoOptions, plan: Plan, port: int, console: Console) -> ReplayResult | None:

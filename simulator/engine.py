@@ -7,16 +7,17 @@ with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.behaviour import SessionRun
+from simulator.behaviour import ASR, RAR, SessionRun
 from simulator.dialects import origin_host, render
 from simulator.identifiers import new_run, session_id
-from simulator.peer import DiameterPeer, Identity, PeerError
+from simulator.peer import CMD_RAR, DiameterPeer, Identity, PeerError
 from simulator.plan import Plan, PlannedSession
 from simulator.requests import Element, Request
 from simulator.tally import Tally
@@ -31,6 +32,9 @@ MAX_REPEATS = 2
 RECONNECTS, RECONNECT_PAUSE_S = 50, 0.2
 """A server that restarts has ten seconds. (Tc, RFC 6733 §2.1, is 30 s: too long for compressed time.)"""
 FLAGS_AT = 4
+UNKNOWN_SESSION_ID = 5002
+MAX_TOP_UPS = 8
+"""Of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +63,30 @@ class SimulatedClock:
     def unix_s(self) -> int:
         return int(time.time())
 
-    async def sleep_until(self, when_s: float) -> None:
-        while (left_s := when_s - self.now_s()) > 0:  # noqa: ASYNC110 - time is what is waited for
-            await asyncio.sleep(left_s / self._speed)
+    async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
+        while (left_s := when_s - self.now_s()) > 0:
+            if interrupted is None:
+                await asyncio.sleep(left_s / self._speed)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(interrupted.wait(), left_s / self._speed)
+                return
 
 
 class Engine:
     """One run of a plan."""
 
-    def __init__(self, plan: Plan, target: Target, *, speed: float, seed: int) -> None:
+    def __init__(
+        self, plan: Plan, target: Target, *, speed: float, seed: int, top_up: Callable[[str], None] | None = None
+    ) -> None:
+        """`top_up`: credits an MSISDN, and may take its time; called for a few whose sessions have nothing more."""
         self.tally = Tally()
         self.clock = SimulatedClock(speed)
         self._plan, self._target, self._speed = plan, target, speed
         self._peers: dict[Element, DiameterPeer] = {}
+        self._runs: dict[str, SessionRun] = {}
+        self._top_up = top_up
+        self._topping_up: asyncio.Future[None] | None = None
         self._chance = random.Random(f"{seed}/identifiers")
         self._run = new_run()
         self._error: BaseException | None = None
@@ -93,7 +108,27 @@ class Engine:
 
     async def _connect(self, element: Element) -> DiameterPeer:
         identity = Identity(origin_host(element, self._target.realm), self._target.realm)
-        return await DiameterPeer.connect(identity, self._target.host, self._target.port, rng=self._chance)
+        return await DiameterPeer.connect(
+            identity, self._target.host, self._target.port, rng=self._chance, asked=self._asked
+        )
+
+    def _asked(self, command: int, session_id: str) -> int | None:
+        """A RAR or ASR of the server."""
+        name = RAR if command == CMD_RAR else ASR
+        run = self._runs.get(session_id)
+        if run is None:
+            self.tally.asked[name, "unknown"] += 1
+            return UNKNOWN_SESSION_ID
+        return run.asked(name)
+
+    def _dry(self, msisdn: str) -> None:
+        """A session waits at zero: somebody tops up, one at a time and a few in all."""
+        tally = self.tally
+        busy = self._topping_up is not None and not self._topping_up.done()
+        if self._top_up is None or busy or len(tally.topped_up) >= MAX_TOP_UPS or msisdn in tally.topped_up:
+            return
+        tally.topped_up.add(msisdn)
+        self._topping_up = asyncio.get_running_loop().run_in_executor(None, self._top_up, msisdn)
 
     async def _peer(self, element: Element) -> DiameterPeer:
         """The element's connection, made again when it was lost (RFC 3539 §3.4: reopen); closed when that fails for long."""
@@ -132,6 +167,8 @@ class Engine:
                     raise self._error
             while tasks:
                 await asyncio.wait(tasks)
+            if self._topping_up is not None:
+                await self._topping_up
             if self._error is not None:
                 raise self._error
         finally:
@@ -153,12 +190,13 @@ class Engine:
 
     async def _session(self, planned: PlannedSession) -> None:
         host = origin_host(planned.element, self._target.realm)
+        name = session_id(host, self._run, planned.index)
+        run = self._runs[name] = SessionRun(planned, name, self.clock, self._ask, self.tally, self._dry)
         self.tally.live_sessions += 1
         try:
-            await SessionRun(
-                planned, session_id(host, self._run, planned.index), self.clock, self._ask, self.tally
-            ).run()
+            await run.run()
         finally:
+            del self._runs[name]
             self.tally.live_sessions -= 1
 
     # -- one request --------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from diameter.message.commands import (
 from simulator.errors import SimulatorError
 from simulator.wire import (
     AVP_ERROR_MESSAGE,
+    AVP_ORIGIN_HOST,
     AVP_RESULT_CODE,
     CMD_CER,
     CMD_DPR,
@@ -42,13 +43,14 @@ CEA_TIMEOUT_S = 10.0
 DPA_TIMEOUT_S = 2.0
 RESULT_SUCCESS = 2001
 
+Asked = Callable[[int, str], int | None]
+"""Called with command and Session-Id of the server's RAR or ASR; returns the answer's Result-Code, None = no answer."""
 AnswerCallback = Callable[[bytes, float], None]
 """Called with the answer's octets (b"" = the connection was lost) and the seconds since its request was written."""
 _HEAD = struct.Struct("!IIIII")
 
 CMD_RAR, CMD_ASR = 258, 274
-ANSWERS = {CMD_DWR: RESULT_SUCCESS, CMD_DPR: RESULT_SUCCESS, CMD_RAR: RESULT_SUCCESS, CMD_ASR: 5012}
-"""Result-Code of our answers to the server's requests."""
+UNABLE_TO_COMPLY, COMMAND_UNSUPPORTED = 5012, 3001
 
 
 class PeerError(SimulatorError):
@@ -67,9 +69,12 @@ class Identity:
 class DiameterPeer(asyncio.Protocol):
     """One connection as a client. `send` queues a request; its callback gets the answer."""
 
-    def __init__(self, identity: Identity, *, rng: random.Random | None = None) -> None:
+    def __init__(self, identity: Identity, *, rng: random.Random | None = None, asked: Asked | None = None) -> None:
         chance = rng or random.Random()  # identifiers only: they change nothing in what is simulated
         self.identity = identity
+        self.server_host = ""
+        """Origin-Host of the CEA."""
+        self._asked = asked or _does_nothing
         self.unsolicited = 0
         """Answers nobody waited for (a second answer to one request counts here)."""
         self.closed = asyncio.get_running_loop().create_future()
@@ -87,12 +92,12 @@ class DiameterPeer(asyncio.Protocol):
 
     @classmethod
     async def connect(
-        cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None
+        cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None, asked: Asked | None = None
     ) -> DiameterPeer:
         """Connect and exchange capabilities. Raises PeerError."""
         loop = asyncio.get_running_loop()
         try:
-            _, peer = await loop.create_connection(lambda: cls(identity, rng=rng), host, port)
+            _, peer = await loop.create_connection(lambda: cls(identity, rng=rng, asked=asked), host, port)
         except OSError as error:
             raise PeerError(
                 f"{identity.host}: no connection to {host}:{port} ({error}); is the server running?"
@@ -103,6 +108,7 @@ class DiameterPeer(asyncio.Protocol):
             peer.abort()
             hint = "; add it to the server's [[peer]] list" if code == 3010 else ""
             raise PeerError(f"{identity.host}: capabilities exchange refused with {code} {text}{hint}")
+        peer.server_host = _origin_host(frame)
         return peer
 
     async def disconnect(self) -> None:
@@ -213,20 +219,29 @@ class DiameterPeer(asyncio.Protocol):
             self.closed.set_result(error)
 
     def _answer_request(self, frame: bytes, command: int) -> None:
-        """DWR and DPR get their answers. RAR is answered 2001 and nothing is done, ASR is refused: clients that do no more exist, and
-        Validity-Time must lead to the same end. Anything else is 3001.
-        """
+        """DWR and DPR get their answers, RAR and ASR what the session does with them; anything else is 3001."""
         request: Any = Message.from_bytes(frame)
+        session_id = getattr(request, "session_id", None)
+        code: int | None = RESULT_SUCCESS
+        if command in (CMD_RAR, CMD_ASR):
+            code = self._asked(command, session_id or "")
+        elif command not in (CMD_DWR, CMD_DPR):
+            code = COMMAND_UNSUPPORTED
+        if code is None:
+            return
         answer: Any = request.to_answer()
         answer.origin_host = self.identity.host.encode()
         answer.origin_realm = self.identity.realm.encode()
-        answer.result_code = ANSWERS.get(command, 3001)
-        if command not in (CMD_DWR, CMD_DPR):
-            answer.header.is_error = command not in ANSWERS
-            session_id = getattr(request, "session_id", None)
-            if session_id is not None:
-                answer.session_id = session_id
+        answer.result_code = code
+        answer.header.is_error = code == COMMAND_UNSUPPORTED
+        if session_id is not None and command not in (CMD_DWR, CMD_DPR):
+            answer.session_id = session_id
         self._write(answer.as_bytes())
+
+
+def _does_nothing(command: int, session_id: str) -> int:
+    """As some real clients: Validity-Time must lead to the same end."""
+    return RESULT_SUCCESS if command == CMD_RAR else UNABLE_TO_COMPLY
 
 
 def _cer(identity: Identity, address: str) -> Any:
@@ -247,6 +262,12 @@ def _dpr(identity: Identity) -> Any:
     request.origin_realm = identity.realm.encode()
     request.disconnect_cause = 2  # DO_NOT_WANT_TO_TALK_TO_YOU
     return request
+
+
+def _origin_host(frame: bytes) -> str:
+    return next(
+        (frame[at:end].decode() for avp, vendor, at, end in avps(frame) if avp == AVP_ORIGIN_HOST and not vendor), ""
+    )
 
 
 def _result(frame: bytes) -> tuple[int, str]:

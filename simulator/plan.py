@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from simulator.distributions import choose, poisson
-from simulator.requests import Element, Place, Subscriber
-from simulator.scenario import Scenario, ServiceTraffic
+from simulator.requests import Element, Place, Reaction, Subscriber
+from simulator.scenario import Faults, Scenario, ServiceTraffic
 
 LONGEST_PLAN_OF_REQUESTS = 64
 """Request numbers that may be drawn to lose their answer; later ones never do."""
@@ -51,6 +51,7 @@ class PlannedSession:
     """Request numbers whose first answer gets lost."""
     dies: bool = False
     """It ends without CCR-T."""
+    reaction: Reaction = Reaction.ASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,11 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
             for _ in range(poisson(rng, traffic.per_subscriber_hour * scenario.duration_s / 3600)):
                 drawn.append(_draw(rng, scenario, traffic, subscriber, place))
     drawn.sort(key=lambda session: (session.start_s, session.subscriber.msisdn, session.traffic))
-    sessions = tuple(replace(session, index=index) for index, session in enumerate(drawn))
+    reactions = random.Random(f"{seed}/reactions")
+    sessions = tuple(
+        replace(session, index=index, reaction=_reaction(reactions, scenario.faults))
+        for index, session in enumerate(drawn)
+    )
     return Plan(tuple(subscriber for subscriber, _ in located), sessions)
 
 
@@ -156,6 +161,12 @@ def _uses(rng: random.Random, traffic: ServiceTraffic, duration_s: float, part: 
         return (PlannedUse(None, traffic.name, max(round(duration_s), 1)),)
     amount = round(traffic.quantity.draw(rng)) if traffic.quantity else 1
     return (PlannedUse(None, traffic.name, max(amount, 1)),)
+
+
+def _reaction(rng: random.Random, faults: Faults) -> Reaction:
+    asks = 1.0 - faults.ignored_requests - faults.unanswered_requests
+    shares = ((asks, Reaction.ASKS), (faults.ignored_requests, Reaction.IGNORES))
+    return choose(rng, (*shares, (faults.unanswered_requests, Reaction.SILENT)))
 
 
 def _losses(rng: random.Random, share: float) -> frozenset[int]:

@@ -102,9 +102,16 @@ class ReplayResult:
 
 
 def rewrite(
-    frame: bytes, *, session_id: str, subscribers: SubscriberMap, server_realm: str, hop_by_hop: int, end_to_end: int
+    frame: bytes,
+    *,
+    session_id: str,
+    subscribers: SubscriberMap,
+    server_realm: str,
+    server_host: str,
+    hop_by_hop: int,
+    end_to_end: int,
 ) -> bytes:
-    """The captured request with new identifiers and a provisioned subscriber."""
+    """The captured request with new identifiers, our server in place of the captured one, and a provisioned subscriber."""
     message: Any = Message.from_bytes(frame, plain_msg=True)
     message.header.hop_by_hop_identifier = hop_by_hop
     message.header.end_to_end_identifier = end_to_end
@@ -112,18 +119,15 @@ def rewrite(
     groups = list(_subscription_ids(message.avps))
     captured = [str(child.value) for group in groups for child in group.value if child.code == AVP_SUBSCRIPTION_ID_DATA]
     numbers = subscribers.numbers(captured)
-    kept = []
     for avp in message.avps:
         if avp.code == AVP_DESTINATION_HOST and not avp.vendor_id:
-            continue  # it named another server
-        if avp.code == AVP_SESSION_ID and not avp.vendor_id:
+            avp.value = server_host.encode()
+        elif avp.code == AVP_SESSION_ID and not avp.vendor_id:
             avp.value = session_id
         elif avp.code == AVP_DESTINATION_REALM and not avp.vendor_id:
             avp.value = server_realm.encode()
         elif numbers is not None:
             _give_numbers(avp, numbers)
-        kept.append(avp)
-    message.avps = kept
     return bytes(message.as_bytes())
 
 
@@ -213,6 +217,7 @@ async def _send(
         session_id=report.session_id,
         subscribers=subscribers,
         server_realm=server_realm,
+        server_host=peer.server_host,
         hop_by_hop=hop_by_hop,
         end_to_end=end_to_end,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-REASON_THRESHOLD, REASON_QHT, REASON_FINAL, REASON_EXHAUSTED, REASON_VALIDITY = 0, 1, 2, 3, 4
+REASON_THRESHOLD, REASON_QHT, REASON_FINAL, REASON_EXHAUSTED, REASON_VALIDITY, REASON_FORCED = 0, 1, 2, 3, 4, 7
 """Reporting-Reason (TS 32.299 §7.2.175)."""
 REASONS_OF_THE_UNITS = frozenset((REASON_THRESHOLD, REASON_EXHAUSTED))
 """These stand in Used-Service-Unit, the others in the MSCC."""
@@ -19,6 +19,17 @@ class Element(StrEnum):
     MSC = "msc"
     SMSC = "smsc"
     MMSC = "mmsc"
+
+
+class Reaction(StrEnum):
+    """What a session does when the server asks it to (RAR, ASR)."""
+
+    ASKS = "asks"
+    """2002 and a CCR-U (RFC 8506 §5.5), or 2001 and a CCR-T (RFC 6733 §8.5)."""
+    IGNORES = "ignores"
+    """RAR is answered 2001 and nothing follows, ASR is refused with 5012: such clients exist."""
+    SILENT = "silent"
+    """No answer."""
 
 
 class Kind(StrEnum):

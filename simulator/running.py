@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +31,19 @@ LOAD_UPDATES = 3
 
 
 def run_plan(
-    plan: Plan, target: Target, *, name: str, seed: int, speed: float, console: Console | None = None
+    plan: Plan,
+    target: Target,
+    *,
+    name: str,
+    seed: int,
+    speed: float,
+    console: Console | None = None,
+    top_up: Callable[[str], None] | None = None,
 ) -> RunOutcome:
-    """Play it; no audit yet. Raises PeerError."""
+    """Play it; no audit yet. `top_up` credits an MSISDN (see `Engine`). Raises PeerError."""
 
     async def work() -> tuple[Engine, float]:
-        engine = Engine(plan, target, speed=speed, seed=seed)
+        engine = Engine(plan, target, speed=speed, seed=seed, top_up=top_up)
         started = time.perf_counter()
         if console is None:
             await engine.run()

@@ -68,6 +68,10 @@ class Faults:
     """Share of answers that get lost, so that the request is repeated with the T flag."""
     dead_sessions: float
     """Share of sessions that end without CCR-T."""
+    ignored_requests: float = 0.0
+    """Share of sessions that answer the server's requests and do nothing."""
+    unanswered_requests: float = 0.0
+    """Share of sessions that do not answer them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,10 @@ def _scenario(table: Mapping[str, object]) -> Scenario:
         ),
         places=tuple(_place(row, index) for index, row in _rows(table, "place", "")),
         services=tuple(_service(row, index) for index, row in _rows(table, "service", "")),
-        faults=Faults(_share(faults, "lost_answers", "faults"), _share(faults, "dead_sessions", "faults")),
+        faults=Faults(
+            *(_share(faults, name, "faults") for name in ("lost_answers", "dead_sessions")),
+            *(_share(faults, name, "faults") for name in ("ignored_requests", "unanswered_requests")),
+        ),
     )
 
 

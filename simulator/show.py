@@ -97,6 +97,11 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
         f"blocked: {summary.refusals} refusals; {summary.accounts_blocked_zero} accounts at zero,"
         f" {summary.accounts_blocked_limit} at their spending limit, {summary.accounts_blocked_other} for other reasons"
     )
+    if summary.server_requests:
+        asked = ", ".join(f"{what} {count:,}" for what, count in summary.server_requests.items())
+        console.print(
+            f"asked by the server: {asked}; {summary.topped_up} topped up at zero, {summary.went_on} went on when asked"
+        )
     if outcome.replayed:
         console.print(f"replayed: {outcome.replayed} captured requests, {outcome.replayed_unanswered} unanswered")
     if outcome.money:

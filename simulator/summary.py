@@ -51,6 +51,11 @@ class RunSummary:
     accounts_blocked_zero: int
     accounts_blocked_limit: int
     accounts_blocked_other: int
+    server_requests: Mapping[str, int]
+    """RAR and ASR by what the session did with them."""
+    topped_up: int
+    went_on: int
+    """Sessions that had nothing more and went on when the server asked them to."""
     latency: LatencySummary
 
     def as_json(self) -> dict[str, object]:
@@ -118,6 +123,9 @@ def summarise_run(tally: Tally, *, scenario: str, seed: int, speed: float, wall_
         accounts_blocked_zero=blocked["zero"],
         accounts_blocked_limit=blocked["limit"],
         accounts_blocked_other=blocked["other"],
+        server_requests={f"{command} {what}": count for (command, what), count in sorted(tally.asked.items())},
+        topped_up=len(tally.topped_up),
+        went_on=len(tally.went_on),
         latency=summarise(tally.latencies),
     )
 

@@ -71,6 +71,12 @@ class Tally:
     blocked_accounts: dict[str, str] = field(default_factory=dict)
     """msisdn → why, of accounts that were refused."""
     died: int = 0
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """("RAR" or "ASR", what the session did: "asked again", "ended", "ignored", "silent", "unknown") → the server's requests."""
+    topped_up: set[str] = field(default_factory=set)
+    """MSISDNs that were topped up when a session of theirs had nothing more."""
+    went_on: set[str] = field(default_factory=set)
+    """Those whose session got units again, asked by the server."""
     reconnects: int = 0
     sessions: list[SessionReport] = field(default_factory=list)
     live_sessions: int = 0

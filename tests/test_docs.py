@@ -89,13 +89,17 @@ def test_pages_name_limits_as_the_code_has_them() -> None:
     from ocs.ledger.settings import LedgerSettings
     from protocol import avp, registry
 
+    limits = config.GatewayConfig("", "")
     text = (ROOT / "docs" / "OPERATIONS.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", text.split("## Limits")[1].split("##")[0], re.MULTILINE))
     numbers = {
         "AVP nesting": avp.MAX_NESTING,
         "AVPs in a request, all levels": registry.LIMITS.max_avps,
         "services in a request": registry.LIMITS.max_services,
-        "connections before their CER": config.MAX_PENDING_CONNECTIONS,
+        "connections before their CER": limits.max_pending_connections,
+        "connections of one address before their CER": limits.max_connections_per_address,
+        "connections": limits.max_connections,
+        "time for a TLS handshake, time for a CER": int(limits.cer_timeout_s),
         "unread answers of a peer": config.MAX_WRITE_BUFFER_OCTETS // 1024**2,
         "requests waiting for Redis": LedgerSettings().max_waiting,
         "open sessions of an account": contract.MAX_SESSIONS_PER_ACCOUNT,

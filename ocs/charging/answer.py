@@ -6,6 +6,8 @@ has its own Result-Code, and quota, thresholds, Validity-Time and the final unit
 
 from __future__ import annotations
 
+import zlib
+
 from ocs.charging import final_units, money, oneoff, units
 from ocs.charging.prepare import Prepared, Service, blame
 from ocs.charging.profile import Profile
@@ -21,7 +23,7 @@ from protocol.credit_control import (
     UnitValue,
 )
 from protocol.errors import DiameterError, ResultCode
-from protocol.units import AnnouncementInformation, GsuPoolReference
+from protocol.units import AnnouncementInformation, GsuPoolReference, TimeQuotaMechanism
 
 MIN_VALIDITY_S = 30
 """A grant lives at least so long, however near the end of the package's period is."""
@@ -58,8 +60,6 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
             answer.multiple_services_credit_control.append(mscc)
             if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
                 answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=True)
-        if prepared.terms.profile.pools and len(prepared.services) > 1:
-            _pools(prepared, answer.multiple_services_credit_control)
     _account(answer, prepared, outcome)
     return answer
 
@@ -139,7 +139,7 @@ def _policy(
     """Quota policy beside the grant, in each MSCC (digest §4.5)."""
     quota, grant = rated.quota, mscc.granted_service_unit
     assert grant is not None
-    if outcome.span_switch:
+    if outcome.span_switch and rated.switch_at:
         grant.tariff_time_change = rated.switch_at
     if service.wants_time:
         grant.cc_time = quota.time_s
@@ -147,8 +147,12 @@ def _policy(
         final_units.indicate(mscc, profile, rated.service)
         if profile.announcement is not None and rated.unit is Unit.SECONDS:
             mscc.announcement_information.append(
-                AnnouncementInformation(profile.announcement, time_indicator=profile.announcement_before_s)
+                AnnouncementInformation(
+                    profile.announcement, time_indicator=min(profile.announcement_before_s, outcome.granted)
+                )
             )
+    if profile.pools and quota.pool and not outcome.final and not grant.tariff_time_change:
+        mscc.g_s_u_pool_reference.append(_pool(rated))
     threshold = outcome.granted * quota.threshold_percent // 100
     if threshold > 0 and not outcome.final:
         if rated.unit is Unit.OCTETS:
@@ -159,26 +163,20 @@ def _policy(
             mscc.unit_quota_threshold = threshold
     if quota.holding_s:
         mscc.quota_holding_time = quota.holding_s
-    if quota.consumption_s and rated.unit is Unit.SECONDS:
+    if grant.cc_time and quota.base_interval_s:
+        mscc.time_quota_mechanism = TimeQuotaMechanism(quota.time_mechanism, quota.base_interval_s)
+    elif grant.cc_time and quota.consumption_s:
         mscc.quota_consumption_time = quota.consumption_s
     if quota.triggers and profile.triggers:
         mscc.trigger = Trigger(list(quota.triggers))
 
 
-def _pools(prepared: Prepared, answers: list[MultipleServicesCreditControl]) -> None:
-    """Services of one price and the same buckets may use each other's grants (RFC 8506 §5.1.2): then a unit is a unit."""
-    together: dict[tuple[int, str, tuple[str, ...]], list[tuple[Unit, MultipleServicesCreditControl]]] = {}
-    for service, mscc in zip(prepared.services, answers, strict=True):
-        rated = service.rated
-        if rated is None or not rated.quota.pool or mscc.granted_service_unit is None:
-            continue
-        if mscc.final_unit_indication is None and not mscc.granted_service_unit.tariff_time_change:
-            place = (rated.quota.pool, rated.price.id, rated.buckets)
-            together.setdefault(place, []).append((rated.unit, mscc))
-    for (pool, _, _), members in together.items():
-        if len(members) > 1:
-            for unit, mscc in members:
-                mscc.g_s_u_pool_reference.append(GsuPoolReference(pool, UNIT_TYPES[unit], UnitValue(1)))
+def _pool(rated: RatedUse) -> GsuPoolReference:
+    """Services of one price and the same buckets may use each other's grants (RFC 8506 §5.1.2): then a unit is a unit. The pool is named by
+    what its members have in common, so that a service which is granted anew by itself stays in it.
+    """
+    name = f"{rated.quota.pool} {rated.price.id} {rated.buckets}"
+    return GsuPoolReference(zlib.crc32(name.encode()), UNIT_TYPES[rated.unit], UnitValue(1))
 
 
 def _command_level(
@@ -204,7 +202,7 @@ def _command_level(
             answer.refund_information = oneoff.refund_token(prepared.request)
             return
         answer.validity_time = _validity(service, prepared.terms.now, period_end)
-        if outcome.span_switch:
+        if outcome.span_switch and service.rated.switch_at:
             answer.granted_service_unit.tariff_time_change = service.rated.switch_at
     if outcome.restricted or outcome.final:
         answer.final_unit_indication = final_units.indication(profile, name)

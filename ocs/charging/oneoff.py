@@ -68,7 +68,8 @@ def refunded(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer 
     outcomes = {service.key: service for service in outcome.services}
     for service in prepared.services:
         found = outcomes.get(service.key)
-        given = units.granted(found.granted, service.rated.unit) if found and service.rated else None
+        unit = service.rated.unit if service.rated else prepared.unit
+        given = units.granted(found.granted, unit) if found else None
         if not prepared.in_mscc:
             answer.granted_service_unit = given
             continue

@@ -14,7 +14,7 @@ from ocs.charging.final_units import restrict_of
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
-from ocs.ledger.contract import Action, RequestType, Restrict, ServiceCharge
+from ocs.ledger.contract import AS_GRANTED, Action, RequestType, Restrict, ServiceCharge
 from ocs.rating.price import free_price
 from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
 from protocol import failed_avp
@@ -43,6 +43,9 @@ ACTIONS = {REFUND_ACCOUNT: Action.REFUND, CHECK_BALANCE: Action.CHECK}
 COMMAND_LEVEL = "-"
 """Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
 MSCC = "multiple_services_credit_control"
+QHT, FINAL = 1, 2
+ENDS = frozenset((QHT, FINAL))
+"""Reporting-Reasons with which a client closes a service (TS 32.299 §7.2.175)."""
 
 
 class Rater(Protocol):
@@ -70,6 +73,11 @@ class Service:
     absurd_time_s: int = 0
     """Reported beside what is charged, and impossible."""
 
+    @property
+    def name(self) -> str:
+        """The catalogue's, for metrics."""
+        return self.rated.service if self.rated is not None else "unknown"
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -88,6 +96,8 @@ class Prepared:
     """Units came in MSCC, so the answer's go there too; else at command level."""
     services: list[Service]
     terms: Terms
+    unit: Unit
+    """Of the context: what a service that cannot be rated is counted in."""
     action: Action = Action.DEBIT
 
     @property
@@ -117,7 +127,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     if kind is RequestType.EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
     prepared = [job.service(key, asked) for key, asked in services.items()]
-    return Prepared(request, kind, bool(given), prepared, terms, job.action)
+    return Prepared(request, kind, bool(given), prepared, terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
 
 
 @dataclass(slots=True)
@@ -126,6 +136,8 @@ class _Asked:
     service_identifiers: Sequence[int]
     requested: RequestedServiceUnit | None
     used: list[UsedServiceUnit]
+    ends: bool = False
+    """The client says that it is done with the service (Reporting-Reason QHT or FINAL)."""
 
 
 def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, _Asked]:
@@ -134,12 +146,14 @@ def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, _Asked]
         key = _key(mscc)
         asked = services.get(key)
         if asked is None:
-            services[key] = _Asked(
+            asked = services[key] = _Asked(
                 mscc.rating_group, mscc.service_identifier, mscc.requested_service_unit, mscc.used_service_unit
             )
         else:
             asked.used = [*asked.used, *mscc.used_service_unit]
             asked.requested = asked.requested or mscc.requested_service_unit
+        if mscc.reporting_reason and not ENDS.isdisjoint(mscc.reporting_reason):
+            asked.ends = True
     return services
 
 
@@ -168,6 +182,8 @@ class _Preparation:
         try:
             rated = self.rater.rate(self.where.event(asked.rating_group, identifier))
         except Unrateable as error:
+            if self.action is Action.REFUND:  # its price is that of its debit
+                return self._refund(key, asked)
             settling, culprit = self._settling(key, asked), blame(error.field, asked, self.in_mscc)
             return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
         kind, quota = self.kind, rated.quota
@@ -202,10 +218,10 @@ class _Preparation:
     def _for_a_grant(self, service: Service, rated: RatedUse, charge: ServiceCharge, asked: _Asked) -> None:
         profile, quota = self.terms.profile, rated.quota
         if not rated.always:
-            charge.restrict = restrict_of(profile, rated.service)
+            charge.restrict = Restrict.REFUSE if asked.ends else restrict_of(profile, rated.service)
             if charge.restrict is not Restrict.REFUSE:
                 charge.retry_want = quota.default
-        if quota.time_s and units.asks_for_both(asked.requested):
+        if quota.time_s and units.may_have_both(asked.requested):
             service.wants_time = True
         if rated.switch_at:
             self._before_a_switch(service, rated, charge)
@@ -215,10 +231,12 @@ class _Preparation:
         left = max(rated.switch_at - self.where.at, 1)
         if left >= service.validity_s:
             return
-        if rated.unit is Unit.SECONDS or not self.terms.profile.tariff_change or rated.price_after is None:
+        charge.spans = rated.unit is not Unit.SECONDS and self.terms.profile.tariff_change
+        if charge.spans or rated.unit is Unit.SECONDS:
+            charge.switch_at, charge.price_after = rated.switch_at, rated.price_after
+        if not charge.spans:
             service.validity_s = left
             return
-        charge.switch_at, charge.price_after = rated.switch_at, rated.price_after
         where = replace(self.where, at=rated.switch_at)
         identifier = service.service_identifiers[0] if service.service_identifiers else None
         following = self.rater.rate(where.event(service.rating_group, identifier)).switch_at
@@ -235,7 +253,13 @@ class _Preparation:
         """Units a second that can be used at most: a call takes a second a second."""
         if unit is Unit.SECONDS:
             return 1
-        return self.terms.policy.max_octets_per_s if unit is Unit.OCTETS else 0
+        return self.terms.policy.max_octets_per_s if unit is Unit.OCTETS else AS_GRANTED
+
+    def _refund(self, key: str, asked: _Asked) -> Service:
+        unit = UNIT_OF_CONTEXT[self.where.context]
+        want = units.amount_asked(asked.requested, unit)
+        charge = ServiceCharge(key, UNRATED, UNRATED_PRICES[unit], (), 0, want, 1)
+        return Service(key, asked.rating_group, asked.service_identifiers, None, charge)
 
     def _settling(self, key: str, asked: _Asked) -> ServiceCharge | None:
         """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""

@@ -54,6 +54,7 @@ SAY_EVERY_S = 60.0
 """A peer's impossible use is logged so often at most; it is always counted."""
 MAX_PEERS_SAID = 1_024
 """Peers whose last such line is remembered."""
+IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
 NOBODY = ""
 """In place of an account id: the ledger knows no such subscriber."""
 NOBODY_S = 60.0
@@ -113,6 +114,14 @@ class _Job:
     lookups: int = 0
     replaced: int = 0
 
+    @property
+    def owner(self) -> str:
+        """Whose session it is: others may not go on with it."""
+        source, host = self.source, self.prepared.request.origin_host.lower()
+        if source.realm_bound and host != source.origin_host.lower():
+            host = f"{host}/{self.prepared.request.origin_realm.lower()}"
+        return source.failover_group or host
+
 
 class ChargingService:
     """Charges the requests of a worker's peers. `spawn` runs a coroutine in the background (look-ups of unknown subscribers)."""
@@ -159,9 +168,8 @@ class ChargingService:
         where, assumed = self._where(context, request, terms)
         prepared = prepare(request, where, self._rater, terms)
         enquiry = prepared.type is RequestType.EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
-        if (prepared.unrateable and prepared.type in (RequestType.INITIAL, RequestType.EVENT)) or (
-            enquiry and any(service.rated is None for service in prepared.services)
-        ):
+        opens = prepared.type in (RequestType.INITIAL, RequestType.EVENT) and prepared.action is not Action.REFUND
+        if (prepared.unrateable and opens) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
             reply(answers.unrateable(prepared))
             return
@@ -201,7 +209,7 @@ class ChargingService:
         request, terms = job.prepared.request, job.prepared.terms
         job.replaced += 1
         if job.replaced > MAX_REPLACED:
-            job.reply(DiameterError(ResultCode.TOO_BUSY, "the session is being changed by others"))
+            job.reply(self._busy(request, "the session is being changed by others"))
             return
         there = Circumstances.of_place(job.context, place)
         self._sessions.put(request.session_id, _Session(account_id, there, place))
@@ -264,14 +272,14 @@ class ChargingService:
                 self._charge(job, found[identity], identity)
                 return
             if not has_subscriber(request) and job.prepared.type in LATER:
-                if holder := await self._ledger.find_session(request.session_id):
+                if holder := await self._ledger.find_session(request.session_id, job.owner):
                     self._charge(job, holder, "")
                     return
                 if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
                     job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
                     return
         except LedgerUnavailable:
-            job.reply(self._unavailable(request))
+            job.reply(self._busy(request))
             return
         self._unknown_subscriber(job)
 
@@ -294,15 +302,12 @@ class ChargingService:
     def _charge(self, job: _Job, account_id: str, identity: str) -> None:
         prepared, request = job.prepared, job.prepared.request
         if job.source.subscribers and identity and not within(identity, job.source.subscribers):
-            job.reply(
-                ForeignSubscriberError()
-            )  # without one, the account is that of a session, and was judged at its opening
+            job.reply(ForeignSubscriberError())  # found by its session, an account was judged at the opening
             return
         now = prepared.terms.now
         validity = max((s.rated.quota.validity_s for s in prepared.services if s.rated), default=DEFAULT_VALIDITY_S)
-        host, peer, group = request.origin_host, job.source.origin_host, job.source.failover_group
+        host, peer = request.origin_host, job.source.origin_host
         via = "" if peer == host or peer.lower() == host.lower() else peer
-        client = f"{host}/{request.origin_realm}".lower() if via and job.source.realm_bound else host
         charge = ChargeRequest(
             account_id,
             identity,
@@ -317,7 +322,7 @@ class ChargingService:
             tuple([s.charge for s in prepared.services if s.charge is not None]),
             request.origin_realm,
             via,
-            group or client,
+            job.owner,
             request.origin_state_id or (0 if via else job.source.origin_state_id),
             prepared.action,
             None,
@@ -331,7 +336,7 @@ class ChargingService:
     def _charged(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome | LedgerUnavailable) -> None:
         request = job.prepared.request
         if isinstance(outcome, LedgerUnavailable):
-            job.reply(self._unavailable(request))
+            job.reply(self._busy(request))
             return
         if outcome.code == 0 and outcome.reason == "place":
             self._put_in_place(job, account_id, identity, outcome.place)
@@ -352,8 +357,23 @@ class ChargingService:
             self._sessions.pop(request.session_id, None)
         elif job.prepared.type is not RequestType.EVENT and outcome.code == ResultCode.SUCCESS:
             self._remember(request.session_id, account_id, job)
+        if outcome.duplicate:
+            self._as_it_was(job, outcome)
         self._count(job, outcome)
         job.reply(answers.answer(job.prepared, outcome))
+
+    def _as_it_was(self, job: _Job, outcome: ChargeOutcome) -> None:
+        """A repetition is answered as the request was: rated at the time and place that it was taken to be."""
+        request, terms = job.prepared.request, job.prepared.terms
+        if outcome.at == terms.now and not outcome.place:
+            return
+        terms = Terms(outcome.at, terms.profile, terms.policy)
+        where, _ = self._where(job.context, request, terms)
+        if outcome.place:
+            where = circumstances(job.context, request, terms.profile.forwarding_role)
+            where.completed(Circumstances.of_place(job.context, outcome.place))
+            where.at = terms.now
+        job.prepared = prepare(request, where, self._rater, terms)
 
     def _grant_to_anybody(self, job: _Job) -> None:
         """An emergency call that has no account: its later requests may not say again that it is one."""
@@ -372,10 +392,10 @@ class ChargingService:
             known.where, known.place = job.where, job.where.place()
 
     @staticmethod
-    def _unavailable(request: CreditControlRequest) -> DiameterError:
+    def _busy(request: CreditControlRequest, reason: str = "the ledger cannot be reached") -> DiameterError:
         """3004 for a request pinned to this server, else 3002: both send the client to another (RFC 6733 §7.1.3)."""
         code = ResultCode.UNABLE_TO_DELIVER if request.destination_host is None else ResultCode.TOO_BUSY
-        return DiameterError(code, "the ledger cannot be reached")
+        return DiameterError(code, reason)
 
     # -- metrics
 
@@ -388,9 +408,14 @@ class ChargingService:
             metrics.late(job.prepared.type.value)
         if job.prepared.action is Action.CHECK:
             return
+        if outcome.code == ResultCode.UNKNOWN_SESSION_ID:
+            self._count_unbooked(job)
         outcomes = {service.key: service for service in outcome.services}
         for service in job.prepared.services:
-            if service.rated is None:
+            if job.prepared.action is Action.REFUND:
+                if (back := outcomes.get(service.key)) is not None:
+                    metrics.refunded(service.name, -back.debited_micro_eur)
+            elif service.rated is None:
                 metrics.blocked("unknown", "unrateable")
                 metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
             elif (result := outcomes.get(service.key)) is not None:
@@ -400,11 +425,7 @@ class ChargingService:
         assert service.rated is not None and service.charge is not None
         metrics, name, unit = self._metrics, service.rated.service, service.rated.unit.value
         metrics.mscc_result(name, result.code)
-        if job.prepared.action is Action.REFUND:
-            metrics.refunded(name, -result.debited_micro_eur)
-            return
-        charge = service.charge
-        if used := charge.used + charge.used_after + charge.used_either:
+        if used := service.charge.reported - result.dropped:
             metrics.used(name, unit, used)
         if result.granted:
             metrics.granted(name, unit, result.granted)
@@ -413,20 +434,27 @@ class ChargingService:
         if result.overrun_units:
             metrics.overrun(name, unit, result.overrun_units)
         if result.dropped:
-            self._say_dropped(job, name, unit, result.dropped)
+            self._say_dropped(job, name, unit, result.dropped, IMPOSSIBLE)
         if service.absurd_time_s:
-            self._say_dropped(job, name, Unit.SECONDS.value, service.absurd_time_s)
+            self._say_dropped(job, name, Unit.SECONDS.value, service.absurd_time_s, IMPOSSIBLE)
         if result.restricted:
             metrics.restricted(name)
         elif result.code != ResultCode.SUCCESS:
             metrics.blocked(name, result.reason or "credit")
 
-    def _say_dropped(self, job: _Job, service: str, unit: str, amount: int) -> None:
+    def _count_unbooked(self, job: _Job) -> None:
+        """Use of a session that is closed, forgotten or another's: for whoever reconciles (digest §4.3)."""
+        for service in job.prepared.services:
+            if service.charge is not None and service.charge.reported:
+                unit = service.rated.unit if service.rated else job.prepared.unit
+                self._say_dropped(job, service.name, unit.value, service.charge.reported, NO_SESSION)
+
+    def _say_dropped(self, job: _Job, service: str, unit: str, amount: int, why: str) -> None:
         self._metrics.dropped(service, unit, amount)
         now, peer = self._clock(), job.source.origin_host
         if now - self._said.get(peer, float("-inf")) >= SAY_EVERY_S:
             self._said.put(peer, now)
             log.warning(
-                "peer %s reported %d %s of %s more than can have been used: not charged",
-                *(peer, amount, unit, service),
+                "peer %s reported %d %s of %s %s: not charged",
+                *(peer, amount, unit, service, why),
             )

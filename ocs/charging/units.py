@@ -10,10 +10,10 @@ from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, Us
 
 
 def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
-    """The AVP of the service's unit; input and output count as the total when the total is not given."""
+    """The AVP of the service's unit; input and output count as the total when the total is not given, or 0."""
     if unit is Unit.OCTETS:
         total = units.cc_total_octets
-        if total is None and (units.cc_input_octets is not None or units.cc_output_octets is not None):
+        if not total and (units.cc_input_octets is not None or units.cc_output_octets is not None):
             total = (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
         return total
     return units.cc_time if unit is Unit.SECONDS else units.cc_service_specific_units
@@ -46,9 +46,9 @@ def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
     return sum(report.cc_time for report in reports if report.cc_time is not None and report.cc_time > LONGEST_TIME_S)
 
 
-def asks_for_both(request: RequestedServiceUnit | None) -> bool:
-    """The client counts time beside volume."""
-    return request is not None and request.cc_time is not None and _amount(request, Unit.OCTETS) is not None
+def may_have_both(request: RequestedServiceUnit | None) -> bool:
+    """The client counts time beside volume, or leaves it to us (an empty Requested-Service-Unit)."""
+    return request is not None and (request.cc_time is None) == (_amount(request, Unit.OCTETS) is None)
 
 
 def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:

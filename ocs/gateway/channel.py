@@ -1,6 +1,6 @@
 """The transport side of a connection: what is said is collected and written, reading pauses, one timer runs, and it ends.
 
-Every buffer is bounded: unread answers by a limit above which the peer is cut off.
+Every buffer is bounded: unread answers by a limit above which the peer is cut off, requests that wait by one above which it is not read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ocs.gateway.entrance import Guest
 from ocs.gateway.outstanding import Outstanding
 from ocs.gateway.peers import Peer
 from ocs.gateway.tls import PeerCertificate
@@ -29,6 +30,12 @@ logger = logging.getLogger(__name__)
 
 FLUSH_AT = 32
 """Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long turn."""
+READ_AHEAD_OCTETS = 512 * 1024
+"""Requests of one peer that wait for their turn; above it the peer is not read. Enough to find a watchdog behind a burst of 2,000."""
+LINGER_S = 5.0
+"""How long a closed connection may take to deliver what has been said: a peer that does not read must not keep it for ever."""
+RATE, IN_FLIGHT, UNREAD, ELSEWHERE = "rate", "in flight", "unread answers", "another worker has the peer"
+"""Why requests of a peer wait."""
 INITIATED = {
     PeerEvent.R_PEER_DISC: PeerEvent.I_PEER_DISC,
     PeerEvent.R_RCV_DPR: PeerEvent.I_RCV_DPR,
@@ -47,20 +54,30 @@ class Channel(asyncio.Protocol):
         self._reader = FrameReader(gateway.config.max_message_octets)
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[bytes] = deque()
+        self._backlog_octets = 0
         self._out: list[bytes] = []
         self._flush_scheduled = False
         self._work_scheduled = False
-        self._paused: set[str] = set()
+        self._held: set[str] = set()
+        self._reading = True
+        self._listening_since = gateway.clock()
+        self._written_octets = 0
+        self._taken = 0, 0.0
+        self._over = False
+        self._other_until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch = Watch()
         self._watch_deadline: float | None = None
-        self._probing = False
+        self._tw_s = 0.0
+        self._probe_timer: asyncio.TimerHandle | None = None
         self._closing_reason = "closed_by_peer"
         self._dpa_received = False
         self._calling = calling
         self._certificate: PeerCertificate | None = None
         self._outstanding = Outstanding()
         self._partial_since: float | None = None
+        self.before: Guest | None = None
+        """What stands for this connection at the entrance until its TLS handshake is done."""
         self.address = ""
         self.peer: Peer | None = None
         self.in_flight = 0
@@ -92,20 +109,73 @@ class Channel(asyncio.Protocol):
         if transport is None or not out:
             return
         self._out = []
-        transport.write(b"".join(out) if len(out) > 1 else out[0])
+        data = b"".join(out) if len(out) > 1 else out[0]
+        self._written_octets += len(data)
+        transport.write(data)
         if transport.get_write_buffer_size() > self._config.max_write_buffer_octets:
             self._cut("write_buffer")
 
-    def _pause(self, reason: str) -> None:
-        if not self._paused and self._transport is not None:
-            self._transport.pause_reading()
-        self._paused.add(reason)
+    # --- what waits
 
-    def _resume(self, reason: str) -> None:
-        if reason in self._paused:
-            self._paused.discard(reason)
-            if not self._paused and self._transport is not None:
-                self._transport.resume_reading()
+    def _wait_in_line(self, frame: bytes) -> None:
+        self._backlog.append(frame)
+        self._backlog_octets += len(frame)
+
+    def _next_in_line(self) -> bytes:
+        frame = self._backlog.popleft()
+        self._backlog_octets -= len(frame)
+        return frame
+
+    def _first_in_line(self, frame: bytes) -> None:
+        """It was taken out too early."""
+        self._backlog.appendleft(frame)
+        self._backlog_octets += len(frame)
+
+    def _forget_backlog(self) -> None:
+        self._backlog.clear()
+        self._backlog_octets = 0
+
+    def _hold(self, reason: str) -> None:
+        self._held.add(reason)
+        self._adjust_reading()
+
+    def _let_go(self, reason: str) -> None:
+        if reason in self._held:
+            self._held.discard(reason)
+            self._adjust_reading()
+
+    def _adjust_reading(self) -> None:
+        """While requests wait their turn the peer is read on, up to a bound; while it does not read its answers, not at all."""
+        reading = not self._held or (UNREAD not in self._held and self._backlog_octets < READ_AHEAD_OCTETS)
+        if reading is self._reading or self._transport is None or self._over:
+            return
+        self._reading = reading
+        if reading:
+            self._listening_since = self._gateway.clock()
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _count_taken(self) -> None:
+        """From now on the peer does not take all at once."""
+        self._taken = -1, 0.0
+        self._taken_at()
+
+    def _taken_at(self) -> float:
+        """When the peer was last seen to take octets of ours. Asked often while it has not taken all."""
+        assert self._transport is not None
+        taken = self._written_octets - self._transport.get_write_buffer_size()
+        if taken != self._taken[0]:
+            self._taken = taken, self._gateway.clock()
+        return self._taken[1]
+
+    def _listened_s(self) -> float:
+        """How long the peer's silence is its own. What we do not read we cannot hear; but a peer that is not read because it does not
+        read either is silent from when it last took something.
+        """
+        if self._reading:
+            return self._gateway.clock() - self._listening_since
+        return self._gateway.clock() - self._taken_at() if UNREAD in self._held else 0.0
 
     def _local_addresses(self) -> list[Address]:
         assert self._transport is not None
@@ -115,23 +185,40 @@ class Channel(asyncio.Protocol):
     # --- ending
 
     def _end(self) -> None:
-        """Close politely: what has been said is still sent."""
+        """Close politely: what has been said is still sent, if the peer takes it in time."""
         self._flush()
+        self._over = True
+        self._forget_backlog()
         if self._transport is not None:
-            self._backlog.clear()
             self._transport.close()
+            self._arm(LINGER_S, self._linger_over)
+
+    def _linger_over(self) -> None:
+        self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
 
     def cut_off(self) -> None:
-        """The grace period of a stop is over."""
-        self._flush()
-        if self._transport is not None:
-            self._transport.close()
+        """Close now: what the peer has not taken is lost."""
+        self._end()
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._transport.abort()
+
+    @property
+    def called(self) -> bool:
+        """We have made this connection."""
+        return self._calling is not None
+
+    def turn_away(self, reason: str) -> None:
+        """There is no room for it any more."""
+        self._cut(reason)
 
     def _cut(self, reason: str) -> None:
         """Close abortively."""
         if self._closing_reason == "closed_by_peer":
             self._closing_reason = reason
-        self._backlog.clear()
+        self._over = True
+        self._forget_backlog()
         if self._transport is not None:
             self._transport.abort()
 

@@ -10,8 +10,6 @@ from typing import Protocol
 
 from ocs.charging.profile import STANDARD, Profile
 
-MAX_PENDING_CONNECTIONS = 64
-"""Connections that have not yet completed capabilities exchange; one more is closed at once (slow-CER attack)."""
 MAX_WRITE_BUFFER_OCTETS = 4 * 1024 * 1024
 """Answers a peer has not read yet; beyond this it is cut off, so that one deaf peer cannot eat the worker's memory."""
 
@@ -85,9 +83,11 @@ class GatewayConfig:
     max_services: int = 256
     """Multiple-Services-Credit-Control AVPs of one request."""
     max_connections: int = 1_024
-    """Open connections of this worker; one more is closed at once."""
-    max_connections_per_address: int = 64
-    """Connections from one address before their CER is accepted."""
+    """Connections of this worker, from accept on; one more is closed at once."""
+    max_pending_connections: int = 64
+    """Connections of this worker before their CER, TLS handshakes among them; at one more the oldest goes (slow-CER attack)."""
+    max_connections_per_address: int = 8
+    """Of those, connections from one address; one more is closed at once. Far fewer than all, so that no address takes all places."""
     max_in_flight_per_peer: int = 1_024
     """Requests of one connection without an answer yet; above it, reading from the peer pauses."""
     max_in_flight: int = 8_192
@@ -111,7 +111,8 @@ class GatewayMetrics(Protocol):
     `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).
     `context`: "data", "ims", "cs", "sms", "mms", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.
     `reason` of connection_refused: "unknown_peer", "no_common_application", "duplicate", "cer_timeout", "bad_cer",
-    "not_a_cer", "pending_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",
+    "not_a_cer", "no_common_security", "tls" (its handshake failed), "address" (no peer's), "address_limit", "pending_limit",
+    "connection_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",
     "bad_stream", "write_buffer", "stopped", "error".
     """
 

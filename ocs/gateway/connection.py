@@ -1,42 +1,32 @@
 """One transport connection: a thin asyncio shell around frame reader, peer state machine, watchdog and dispatcher.
 
-In layers: `channel` sends, pauses and ends; `heartbeat` sees whether the peer lives; `exchange` opens; here is what an open
-connection reads.
-Nothing a peer sends raises out of `data_received` or touches another peer. Every buffer is bounded: the frame reader by the
-message limit, the backlog by one read, requests in flight by a cap above which reading pauses, unread answers by a limit
-above which the peer is cut off.
+In layers: `channel` sends, pauses and ends; `heartbeat` sees whether the peer lives; `exchange` opens; `reading` takes octets and paces the
+peer; here is what an open connection does with a message.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import cast
 
-from ocs.gateway.dispatch import describe
-from ocs.gateway.exchange import Exchange
-from ocs.gateway.initiator import AWAY_FACTOR
+from ocs.gateway.channel import IN_FLIGHT, UNREAD
 from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer
-from ocs.gateway.tls import PeerCertificate
+from ocs.gateway.reading import Reading
 from protocol import commands
 from protocol.capabilities import make_dwa
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header, parse_header
-from protocol.peer import OPEN_STATES, PeerEvent, PeerState
+from protocol.peer import OPEN_STATES, PeerEvent
 from protocol.pipeline import decode_request
 
 logger = logging.getLogger(__name__)
 
-RATE = "rate"
-MAX_RATE_PAUSE_S = 5.0
-"""However much a read brought: watchdogs must be answered."""
 PARTIAL_MESSAGE_S = 10.0
 """How long the rest of a message may take: who sends an octet now and then holds a buffer and no more."""
 LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
 
 
-class Connection(Exchange):
+class Connection(Reading):
     """Open after its capabilities exchange; until then `peer` is None."""
 
     @property
@@ -45,87 +35,7 @@ class Connection(Exchange):
         assert self.peer is not None
         return self.peer
 
-    # --- asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast("asyncio.Transport", transport)
-        name = transport.get_extra_info("peername")
-        self.address = str(name[0]) if isinstance(name, tuple) and name else ""
-        if transport.get_extra_info("sslcontext") is not None:
-            self._certificate = PeerCertificate(transport)
-        if not self._gateway.enter(self):
-            transport.abort()
-            return
-        if self._certificate is None:
-            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle. (With TLS a
-            # mark of 0 would count as always exceeded.)
-            transport.set_write_buffer_limits(high=0)
-        self._arm(self._config.cer_timeout_s, self._cer_timeout)
-        if self._calling is not None:
-            self._call(self._calling)
-
-    def data_received(self, data: bytes) -> None:
-        if self._transport is None:
-            return
-        error: DiameterError | None = None
-        try:
-            frames = self._reader.feed(data)
-        except DiameterError as fault:
-            frames, error = self._reader.rescued, fault
-        if not self._reader.pending_octets:
-            self._partial_since = None
-        elif frames or self._partial_since is None:
-            self._partial_since = self._gateway.clock()
-        if frames and self.peer is not None:
-            self._watch_event(self._liveness(frames))
-        self._backlog.extend(frames)
-        self._work()
-        if error is not None and self._transport is not None:
-            self._bad_stream(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._disarm()
-        self._backlog.clear()
-        self._out.clear()
-        gateway, peer = self._gateway, self.peer
-        gateway.leave(self)
-        self._outstanding.give_up()
-        if peer is not None and peer.connection is self:
-            if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
-                self._closing_reason = "dpr"
-            self._step(peer, PeerEvent.R_PEER_DISC)
-            gateway.metrics.connection_lost(self._closing_reason)
-            logger.info("peer %s: connection lost (%s)", peer.origin_host, self._closing_reason)
-        elif self._calling is not None and self._calling.calling is self:
-            self._calling.calling = None
-            self._step(self._calling, PeerEvent.I_PEER_DISC)
-        else:
-            gateway.gone_before_open(self)
-
-    def pause_writing(self) -> None:
-        self._pause("unread answers")
-
-    def resume_writing(self) -> None:
-        self._resume("unread answers")
-
     # --- receiving
-
-    def _work(self) -> None:
-        """Handle what has arrived, up to the cap of requests in flight; the rest waits and the peer is not read."""
-        self._work_scheduled = False
-        backlog = self._backlog
-        while backlog and self._transport is not None and RATE not in self._paused:
-            if self.in_flight >= self._config.max_in_flight_per_peer:
-                self._pause("in flight")
-                return
-            frame = backlog.popleft()
-            try:
-                self._message(frame, parse_header(frame))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
-                logger.error("a message could not be handled, the connection is closed: %s", describe(error))
-                self._cut("error")
-        self._resume("in flight")
 
     def _message(self, frame: bytes, header: Header) -> None:
         code = header.command_code
@@ -186,7 +96,7 @@ class Connection(Exchange):
                 int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
             )
             if request.disconnect_cause != commands.REBOOTING:
-                peer.away_until = gateway.clock() + AWAY_FACTOR * self._config.reconnect_s
+                gateway.notes.leave_alone(peer, self._config.reconnect_s)
             self._step(peer, PeerEvent.R_RCV_DPR)
             self._arm_at(peer.deadline, self._closing_timeout)
         gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
@@ -204,25 +114,15 @@ class Connection(Exchange):
             if not self._work_scheduled:
                 self._work_scheduled = True
                 self._gateway.loop.call_soon(self._work)
-        elif self._paused and self.in_flight < self._config.max_in_flight_per_peer:
-            self._resume("in flight")
+        elif self._held and self.in_flight < self._config.max_in_flight_per_peer:
+            self._let_go(IN_FLIGHT)
         if self.in_flight == 0 and self._closing_reason == "stopped":
             self._gateway.loop.call_soon(self._finish_stop)
         return True
 
-    def pause_for(self, seconds: float) -> None:
-        """The peer is faster than it may be: what it sends meanwhile waits in its own buffers."""
-        if RATE not in self._paused:
-            self._pause(RATE)
-            self._gateway.loop.call_later(min(seconds, MAX_RATE_PAUSE_S), self._rate_over)
-
-    def _rate_over(self) -> None:
-        self._resume(RATE)
-        self._work()
-
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a request of ours; False if too many are unanswered."""
-        if self._transport is None or self._outstanding.full:
+        """Send a request of ours; False if too many are unanswered, or the watchdog doubts this connection."""
+        if self._transport is None or self._outstanding.full or not self.trusted:
             return False
         gateway = self._gateway
         hop, end = gateway.identifiers()
@@ -233,9 +133,15 @@ class Connection(Exchange):
     def look(self, now: float, unix_s: float) -> None:
         """A few times a second: what has taken too long."""
         self._outstanding.expire(now)
-        if self._partial_since is not None and now - self._partial_since > PARTIAL_MESSAGE_S and not self._paused:
+        if UNREAD in self._held and self._transport is not None:
+            self._taken_at()
+        if self._partial_since is not None and min(now - self._partial_since, self._listened_s()) > PARTIAL_MESSAGE_S:
             self._cut("partial_message")
-        elif self._certificate is not None and unix_s >= self._certificate.expires_at and self.peer is not None:
+        elif self._certificate is not None and unix_s >= self._certificate.expires_at:
+            self._certificate_expired()
+
+    def _certificate_expired(self) -> None:
+        if self.peer is not None and self.peer.state in OPEN_STATES:
             logger.warning("peer %s: its certificate has expired", self.peer.origin_host)
             self.stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
 
@@ -283,8 +189,6 @@ class Connection(Exchange):
         self._end()
 
     def _closing_timeout(self) -> None:
-        """The peer said DPR, got its DPA and did not hang up; or it does not answer ours."""
+        """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads nothing."""
         self._timer = None
-        if self._closing_reason == "closed_by_peer":
-            self._closing_reason = "dpr"
-        self._end()
+        self._cut("dpr")

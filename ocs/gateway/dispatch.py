@@ -20,6 +20,8 @@ from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.overload import Overload
 from ocs.gateway.peers import Peer
 from ocs.gateway.refusals import Kind, Refusals
+from ocs.gateway.seldom import Seldom
+from ocs.logs import describe
 from protocol.answers import error_answer
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
 from protocol.errors import DiameterError, ResultCode
@@ -35,23 +37,11 @@ Handler = Callable[[CreditControlRequest, Source, Reply], None]
 TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
 
 
-def describe(error: BaseException) -> str:
-    """Where an exception came from, without its text, which may name a subscriber."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return type(error).__name__ + place
-
-
 class Sink(Protocol):
     """What the dispatcher needs of a connection that is open."""
 
     @property
     def source(self) -> Peer: ...
-
-    def pause_for(self, seconds: float) -> None:
-        """Read no more from the peer for so long."""
 
     def answered(self, frame: bytes) -> bool:
         """Takes the answer to one of its requests; False if the connection is gone."""
@@ -110,11 +100,10 @@ class Dispatcher:
         self._handler = handler
         self._metrics = metrics
         self._waiting: deque[_Pending] = deque()
+        self._seldom = Seldom(clock)
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
-        if sink.source.limited and (pause_s := sink.source.requests.pause_s(self.clock())):
-            sink.pause_for(pause_s)  # whatever becomes of the request
         try:
             request = decode_ccr(frame, header, self._routing, self._limits)
         except DiameterError as error:
@@ -131,7 +120,7 @@ class Dispatcher:
         try:
             self._handler(request, pending.source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
-            logger.error("the handler failed on a CCR: %s", describe(error))
+            self._fault("the handler failed on a CCR: " + describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
         return None
 
@@ -199,11 +188,17 @@ class Dispatcher:
             try:
                 return answer.result_code or 0, encode_cca(answer, pending.header, self._origin_host, self._realm)
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
-                logger.error("the answer to a CCR could not be encoded: %s", describe(error))
+                self._fault("the answer to a CCR could not be encoded: " + describe(error))
                 answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
         elif isinstance(answer, ForeignSubscriberError):
             self.refusals.note(pending.sink.source.label, Kind.SUBSCRIBER)
         return answer.result_code, self._error(pending, answer)
+
+    def _fault(self, what: str) -> None:
+        """Of ours, not of the peer's."""
+        more = self._seldom.due(what)
+        if more is not None:
+            logger.error("%s%s", what, more)
 
     def expire(self) -> None:
         """Answer for handlers that have been silent too long. Requests wait in order of arrival, so the oldest come first."""
@@ -213,5 +208,5 @@ class Dispatcher:
         while waiting and (waiting[0].done or waiting[0].started <= limit):
             pending = waiting.popleft()
             if not pending.done:
-                logger.warning("a CCR was not handled within %.3f s", self._timeout_s)
+                self._fault(f"a CCR was not handled within {self._timeout_s:.3f} s")
                 pending(self._busy(pending.request, "the request could not be handled in time"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
+from ocs.gateway.channel import ELSEWHERE
+from ocs.gateway.config import PeerConfig
 from ocs.gateway.heartbeat import Heartbeat
 from ocs.gateway.peers import Peer
 from protocol import commands
@@ -14,7 +16,6 @@ from protocol.errors import DiameterError, ResultCode
 from protocol.header import Header
 from protocol.peer import PeerAction, PeerEvent, PeerState
 from protocol.pipeline import decode_request
-from protocol.watchdog import WatchEvent
 
 if TYPE_CHECKING:
     from ocs.gateway.connection import Connection
@@ -26,6 +27,9 @@ OBJECTIONS = {
     int(ResultCode.NO_COMMON_APPLICATION): "no_common_application",
     int(ResultCode.NO_COMMON_SECURITY): "no_common_security",
 }
+OTHER_S = 1.0
+"""How long a connection of ours that the peer has taken waits for another worker to lose the peer's own."""
+OTHER_LOOK_S = 0.02
 
 
 def _already_connected() -> DiameterError:
@@ -59,7 +63,7 @@ class Exchange(Heartbeat):
         gateway = self._gateway
         error_found = gateway.peers_table.admit(request.origin_host, request.origin_realm, self.address)
         if error_found is None:
-            error_found = self._security(request.origin_host)
+            error_found = self._security(gateway.peers_table.entry(request.origin_host))
         if error_found is not None:
             self._refuse(header, error_found, SECURITY.get(error_found.result_code, "unknown_peer"))
             return
@@ -67,11 +71,11 @@ class Exchange(Heartbeat):
         if error_found is not None:
             self._refuse(header, error_found, OBJECTIONS.get(error_found.result_code, "bad_cer"))
             return
-        peer = gateway.peers_table.get(request.origin_host)
-        if not gateway.locks.hold(peer.origin_host):
-            gateway.locks.ask_to_probe(peer.origin_host)
+        if not gateway.locks.hold(request.origin_host):
+            gateway.locks.ask_to_probe(request.origin_host)
             self._refuse(header, _already_connected(), "duplicate")
             return
+        peer = gateway.peers_table.get(request.origin_host)
         actions = self._step(peer, PeerEvent.R_CONN_CER)
         if PeerAction.R_REJECT in actions:
             if peer.connection is not None:
@@ -84,6 +88,10 @@ class Exchange(Heartbeat):
             return
         # We are calling this peer ourselves: one of the two connections will be the one (§5.6.4).
         peer.waiting = self._itself, header
+        gateway.opened(self._itself)
+        if peer.connecting is not None and not peer.connecting.expired():
+            # The peer's connection is there and ours is not: it would only keep the peer waiting.
+            peer.connecting.reschedule(gateway.loop.time())
         if PeerAction.ELECT in actions:
             gateway.elect(peer)
 
@@ -92,24 +100,27 @@ class Exchange(Heartbeat):
         """Its CER was taken, and the election is still to come."""
         return any(peer.waiting is not None and peer.waiting[0] is self for peer in self._gateway.peers_table.all())
 
-    def _security(self, origin_host: str) -> DiameterError | None:
+    def _security(self, config: PeerConfig) -> DiameterError | None:
         """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
-        config = self._gateway.peers_table.get(origin_host).config
         if self._certificate is None:
             if config.tls:
                 return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come with TLS", close=True)
             return None
         if config.tls is False:
             return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come without TLS", close=True)
-        if not self._certificate.is_of(origin_host):
+        if not self._certificate.is_of(config.origin_host):
             return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
+        if self._certificate.expires_at <= self._gateway.unix_clock():
+            # A handshake of TLS 1.2 that goes on with a session from before does not look at it again.
+            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate has expired", close=True)
         return None
 
     def _call(self, peer: Peer) -> None:
         """Our connection is up: say who we are."""
         gateway = self._gateway
         peer.calling = self._itself
-        actions = self._step(peer, PeerEvent.I_RCV_CONN_ACK)
+        faster = gateway.locks.taken_elsewhere(peer.origin_host)
+        actions = self._step(peer, PeerEvent.I_RCV_CONN_NACK if faster else PeerEvent.I_RCV_CONN_ACK)
         if PeerAction.I_SND_CER not in actions:
             self._cut("closed_by_peer")  # the peer was faster: its connection is open
             return
@@ -137,8 +148,12 @@ class Exchange(Heartbeat):
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
             self._cut("bad_stream")
             return
+        if not self._gateway.locks.hold(peer.origin_host):
+            self._wait_for_the_other(peer, frame)
+            return
         actions = self._step(peer, PeerEvent.I_RCV_CEA)
         if peer.state is not PeerState.I_OPEN:
+            self._gateway.locks.follow(peer.origin_host, peer.state)
             self._cut("error")
             return
         peer.calling = None
@@ -147,11 +162,32 @@ class Exchange(Heartbeat):
         self._opened(peer)
         self._gateway.act(peer, actions)
 
+    def _wait_for_the_other(self, peer: Peer, cea: bytes) -> None:
+        """The peer has called another worker while we called it, and has taken our connection: it drops its own (§5.6.4), or that one is
+        dead. A peer that keeps both keeps the one that was first.
+        """
+        gateway, now = self._gateway, self._gateway.clock()
+        if self._other_until is None:
+            self._other_until = now + OTHER_S
+            gateway.locks.ask_to_probe(peer.origin_host)
+        if now >= self._other_until:
+            logger.info("peer %s: our connection is not needed, another worker has the peer's", peer.origin_host)
+            self._step(peer, PeerEvent.I_RCV_NON_CEA)
+            self._cut("closed_by_peer")
+            return
+        self._first_in_line(cea)
+        self._hold(ELSEWHERE)
+        gateway.loop.call_later(OTHER_LOOK_S, self._look_at_the_other)
+
+    def _look_at_the_other(self) -> None:
+        self._let_go(ELSEWHERE)
+        self._itself._work()
+
     def accept(self, peer: Peer, header: Header) -> None:
         """Open with the CEA that the peer waits for."""
-        self._opened(peer)
         cea = make_cea(self._gateway.local, self._local_addresses(), ResultCode.SUCCESS)
         self._send(commands.encode_answer(cea, header))
+        self._opened(peer)
         self._gateway.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
 
     def _opened(self, peer: Peer) -> None:
@@ -159,7 +195,7 @@ class Exchange(Heartbeat):
         peer.connection = self._itself
         self._gateway.opened(self._itself)
         self._disarm()
-        self._watch_event(WatchEvent.CONNECTION_UP)
+        self._watch_from_the_start(peer)
         how = "TLS" if self._certificate is not None else "TCP"
         logger.info(
             "peer %s: open %s %s over %s", peer.origin_host, "to" if self._calling else "from", self.address, how

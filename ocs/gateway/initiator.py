@@ -1,7 +1,7 @@
 """Connections that we make, to peers whose entry says where they listen (`connect`); RFC 6733 §2.1, §5.6.
 
-Each worker tries; the peer's lock lets one of them through. While a connection is open, or another worker has the peer, there is
-nothing to do.
+Each worker tries; the peer's locks let one of them through. While a connection is open, or another worker has the peer, there is
+nothing to do. A call keeps nobody out: a peer that comes meanwhile, to this worker or another, is taken.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from ocs.gateway.config import PeerConfig
+from ocs.logs import describe
 from protocol.peer import PeerEvent, PeerState
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.05
 CONNECT_TIMEOUT_S = 10.0
-AWAY_FACTOR = 10
-"""A peer that has said BUSY or DO_NOT_WANT_TO_TALK_TO_YOU is left alone for so many Tc (§5.4.3)."""
 SAY_EVERY = 10
 """Tries that fail are logged: the first, and every so-manieth."""
 
@@ -45,21 +44,21 @@ class Initiator:
         while True:
             try:
                 await self._once()
-            except Exception:
-                logger.exception("peer %s: calling it failed", self._config.origin_host)
+            except Exception as error:  # noqa: BLE001 - the next try may succeed
+                logger.error("peer %s: calling it failed: %s", self._config.origin_host, describe(error))
             tc = self._gateway.config.reconnect_s
             await asyncio.sleep(tc * self._rng.uniform(0.8, 1.2))
 
     async def _once(self) -> None:
         gateway = self._gateway
         peer = gateway.peers_table.get(self._config.origin_host)
-        if peer.state is not PeerState.CLOSED or gateway.clock() < peer.away_until:
+        if peer.state is not PeerState.CLOSED or gateway.notes.is_away(peer, gateway.config.reconnect_s):
             return
-        if not gateway.locks.hold(peer.origin_host):
+        if not gateway.locks.call(peer.origin_host):
             return
         gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.START, gateway.clock()))
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S) as peer.connecting:
                 await gateway.loop.create_connection(
                     lambda: gateway.connection(calling=peer),
                     self._host,
@@ -69,16 +68,26 @@ class Initiator:
                 )
             self._failures = 0
         except (OSError, TimeoutError) as error:
-            if self._failures % SAY_EVERY == 0:
-                reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-                logger.warning("peer %s: cannot connect to %s: %s", peer.origin_host, self._config.connect, reason)
-            self._failures += 1
+            if peer.waiting is None:
+                self._failed(error)
             with contextlib.suppress(KeyError):
                 gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.I_RCV_CONN_NACK, gateway.clock()))
+        finally:
+            peer.connecting = None
+
+    def _failed(self, error: OSError) -> None:
+        if self._failures % SAY_EVERY == 0:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+            logger.warning("peer %s: cannot connect to %s: %s", self._config.origin_host, self._config.connect, reason)
+        self._failures += 1
 
     def _tls(self) -> ssl.SSLContext | None:
-        """TLS unless the peer is one for plain TCP; "either" takes TLS when we have certificates."""
+        """TLS unless the peer is one for plain TCP; "either" takes TLS when we have certificates. OSError: none, and it must."""
         material = self._gateway.tls
-        if self._config.tls is False or (self._config.tls is None and material is None):
+        if self._config.tls is False:
             return None
-        return material.client if material is not None else None
+        if material is not None:
+            return material.client
+        if self._config.tls:
+            raise ssl.SSLError("the peer must be called over TLS, and there is no certificate of ours")
+        return None

@@ -1,9 +1,15 @@
 """One connection a peer, over all workers of a server (RFC 6733 §2.1: one connection, one state machine).
 
-A worker that has a peer holds a lock on a file of its name (an open file description lock, Linux): the kernel gives it back when the
-process ends, however it ends, and tells others who ask whether it is held without taking it. A worker that
-must refuse a peer because another one has it tells that one to probe its connection, by a datagram to its socket; if that is lost, the
-watchdog finds a dead connection in its own time.
+Each peer has a file, and its first octets are locks (open file description locks, Linux): the kernel gives them back when the process ends,
+however it ends, and tells others who ask whether they are held without taking them.
+
+- `TAKEN`: who holds it has the peer's connection. It is taken with the peer's CER or CEA, so that a call of ours that gets no answer
+  keeps nobody out, and given back when the connection is gone.
+- `OPEN`: that connection is open, so that requests of ours can go there.
+- `CALLING`: one worker calls the peer at a time.
+
+A worker that must refuse a peer because another one has it tells that one to probe its connection, by a datagram to its socket; if that is
+lost, the watchdog finds a dead connection in its own time.
 """
 
 from __future__ import annotations
@@ -17,31 +23,59 @@ import re
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from protocol.peer import OPEN_STATES, PeerState
 
 logger = logging.getLogger(__name__)
 
 MAX_DATAGRAM_OCTETS = 300
 """A DiameterIdentity has 255 at most."""
-_WHOLE_FILE = struct.Struct("hhqqi")
+TAKEN, OPEN, CALLING = range(3)
+"""Octets of a peer's file."""
+_FLOCK = struct.Struct("hhqqi")
 """struct flock: type, whence, start, length, process id (fcntl(2))."""
 _NAME = re.compile(r"[a-z0-9._-]{1,255}")
+_WE_CALL = frozenset({PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA})
+_BOTH_CALL = frozenset({PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS})
+
+
+def peer_file(folder: str, host: str, kind: str) -> Path | None:
+    """None = there is none: this worker is the only one, or the name is no file's name."""
+    name = host.lower()
+    return Path(folder) / f"{name}.{kind}" if folder and _NAME.fullmatch(name) else None
+
+
+def _set(descriptor: int, octet: int, how: int) -> bool:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(how, os.SEEK_SET, octet, 1, 0))
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class _File:
+    descriptor: int
+    ours: set[int] = field(default_factory=set)
 
 
 class PeerLocks:
-    """`folder` "" = this worker is the only one: every lock is free."""
+    """`folder` "" = this worker is the only one: every lock is free. `name`: this worker's among the others."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder) if folder else None
-        self._held: dict[str, int] = {}
+    def __init__(self, folder: str, name: str = "") -> None:
+        self._folder = folder
+        self._name = name or str(os.getpid())
+        self._files: dict[str, _File] = {}
         self._socket: socket.socket | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, probe: Callable[[str], None]) -> None:
         """`probe` is called with the peer that another worker has just refused."""
-        if self._folder is None:
+        if not self._folder:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{os.getpid()}.sock"
+        Path(self._folder).mkdir(parents=True, exist_ok=True)
+        path = self._socket_of(self._name)
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -55,64 +89,116 @@ class PeerLocks:
         loop.add_reader(self._socket, self._asked, probe)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
-        for host in list(self._held):
-            self.release(host)
-        if self._socket is not None and self._folder is not None:
+        for file in self._files.values():
+            os.close(file.descriptor)
+        self._files.clear()
+        if self._socket is not None:
             loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-            (self._folder / f"{os.getpid()}.sock").unlink(missing_ok=True)
+            self._socket_of(self._name).unlink(missing_ok=True)
+
+    def _socket_of(self, name: str) -> Path:
+        return Path(self._folder) / f"{name}.sock"
 
     def _asked(self, probe: Callable[[str], None]) -> None:
         assert self._socket is not None
         with contextlib.suppress(OSError):
             probe(self._socket.recv(MAX_DATAGRAM_OCTETS).decode("ascii", "replace"))
 
-    def _path(self, host: str) -> Path | None:
-        name = host.lower()
-        return self._folder / f"{name}.lock" if self._folder is not None and _NAME.fullmatch(name) else None
+    # --- taking
 
     def hold(self, host: str) -> bool:
         """Take the peer for this worker; False = another one has it."""
-        path = self._path(host)
-        if path is None or host.lower() in self._held:
-            return True
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        except OSError:
-            os.close(descriptor)
+        if not self._take(host, TAKEN):
             return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        self._held[host.lower()] = descriptor
+        file = self._files.get(host.lower())
+        if file is not None:
+            os.ftruncate(file.descriptor, 0)
+            os.pwrite(file.descriptor, self._name.encode(), 0)
         return True
 
-    def release(self, host: str) -> None:
-        descriptor = self._held.pop(host.lower(), None)
-        if descriptor is not None:
-            os.close(descriptor)
+    def call(self, host: str) -> bool:
+        """Be the worker that calls the peer; False = another one does, or has the peer already."""
+        return not self.taken_elsewhere(host) and self._take(host, CALLING)
 
-    def held_by_anyone(self, host: str) -> bool:
-        """Is the peer with this worker or another one?"""
-        path = self._path(host)
-        if host.lower() in self._held:
+    def follow(self, host: str, state: PeerState) -> None:
+        """What this worker holds of a peer whose state machine is in this state."""
+        if state in OPEN_STATES:
+            self._take(host, OPEN)
+            self._give(host, CALLING)
+        elif state is PeerState.CLOSING:
+            self._give(host, OPEN)
+        elif state is PeerState.CLOSED:
+            self._give(host, TAKEN, OPEN, CALLING)
+        elif state in _WE_CALL:
+            self._give(host, TAKEN)  # the peer's own connection, which waited for the election, has gone
+        else:
+            assert state in _BOTH_CALL
+
+    def _take(self, host: str, octet: int) -> bool:
+        key, path = host.lower(), peer_file(self._folder, host, "lock")
+        if path is None:
             return True
+        file = self._files.get(key)
+        if file is None:
+            file = _File(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        taken = octet in file.ours or _set(file.descriptor, octet, fcntl.F_WRLCK)
+        if taken:
+            file.ours.add(octet)
+        self._keep(key, file)
+        return taken
+
+    def _give(self, host: str, *octets: int) -> None:
+        key = host.lower()
+        file = self._files.get(key)
+        if file is None:
+            return
+        for octet in file.ours.intersection(octets):
+            _set(file.descriptor, octet, fcntl.F_UNLCK)
+            file.ours.discard(octet)
+        self._keep(key, file)
+
+    def _keep(self, key: str, file: _File) -> None:
+        """The file stays open for as long as something of it is ours."""
+        if file.ours:
+            self._files[key] = file
+        else:
+            self._files.pop(key, None)
+            os.close(file.descriptor)
+
+    # --- asking
+
+    def taken_elsewhere(self, host: str) -> bool:
+        """Has another worker the peer?"""
+        return not self._ours(host, TAKEN) and self._held(host, TAKEN)
+
+    def open_anywhere(self, host: str) -> bool:
+        """Has this worker or another one a connection with the peer that is open?"""
+        return self._ours(host, OPEN) or self._held(host, OPEN)
+
+    def _ours(self, host: str, octet: int) -> bool:
+        file = self._files.get(host.lower())
+        return file is not None and octet in file.ours
+
+    def _held(self, host: str, octet: int) -> bool:
+        path = peer_file(self._folder, host, "lock")
         if path is None or not path.exists():
             return False
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            wanted = _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            in_the_way: int = _WHOLE_FILE.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted))[0]
+            wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, octet, 1, 0)
+            in_the_way: int = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted))[0]
         finally:
             os.close(descriptor)
         return in_the_way != fcntl.F_UNLCK
 
     def ask_to_probe(self, host: str) -> None:
         """Tell the worker that has the peer."""
-        path = self._path(host)
-        if path is None or self._folder is None or self._socket is None:
+        path = peer_file(self._folder, host, "lock")
+        if path is None or self._socket is None:
             return
         with contextlib.suppress(OSError, ValueError):
-            holder = int(path.read_text("ascii"))
-            self._socket.sendto(host.lower().encode("ascii"), str(self._folder / f"{holder}.sock"))
+            holder = path.read_text("ascii")
+            if holder:
+                self._socket.sendto(host.lower().encode("ascii"), str(self._socket_of(holder)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from ocs.charging.profile import Profile, Ranges
+from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 UNKNOWN_LABEL = "unknown"
 """The metrics' name for every peer that is not on the allow-list."""
 TIMERS = PeerTimers()
+BASE_REQUESTS_PER_S = 50
+"""DWR and DPR of one peer, beside its rate. A watchdog asks every 6 s at most, so this bounds nobody who means well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,13 @@ class Peer:
     """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
     carries: Mapping[str, Carried] = field(default_factory=dict)
     """Of a relay: the clients that have entries, by Origin-Host in small letters."""
-    away_until: float = 0.0
-    """The peer does not want to be called before then."""
+    connecting: asyncio.Timeout | None = None
+    """Our attempt to reach it, while there is no connection yet."""
     origin_state_id: int = 0
     """What a client last said in CER, CEA, DWR or DWA; 0 = nothing. A relay's says nothing of its clients' sessions."""
     admission: Admission = field(init=False)
     requests: TokenBucket = field(init=False)
+    base_requests: TokenBucket = field(init=False)
     sessions: TokenBucket = field(init=False)
     limited: bool = field(init=False)
     """Has a rate of its own."""
@@ -72,6 +76,7 @@ class Peer:
         config = self.config
         self.admission = Admission(config, trusted_origin=self.label == UNKNOWN_LABEL)
         self.requests, self.sessions = TokenBucket(config.max_requests_per_s), TokenBucket(config.max_sessions_per_s)
+        self.base_requests = TokenBucket(BASE_REQUESTS_PER_S)
         self.limited = bool(config.max_requests_per_s or config.max_sessions_per_s)
         self.subscribers = (config.subscribers,) if config.subscribers else ()
         self.realm_bound = config.relay
@@ -96,32 +101,27 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class _Allowed:
     config: PeerConfig
-    networks: tuple[IPv4Network | IPv6Network, ...]
+    ranges: AddressRanges
 
     def from_address(self, address: str) -> bool:
-        if not self.networks:
-            return True
-        try:
-            source = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(source, "ipv4_mapped", None)
-        return any((mapped or source) in network for network in self.networks)
+        return not self.ranges or address in self.ranges
 
 
 class PeerTable:
     """Names are compared as RFC 6733 §4.3.1 says: without regard to ASCII case."""
 
     def __init__(
-        self, config: GatewayConfig, metrics: GatewayMetrics, closed: Callable[[str], None] = lambda host: None
+        self,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+        changed: Callable[[str, PeerState], None] = lambda host, state: None,
     ) -> None:
-        """`closed` is told which peer's last connection has gone."""
-        self._closed = closed
+        """`changed` is told a peer's new state."""
+        self._changed = changed
         self._accept_unknown = config.accept_unknown_peers
         self._metrics = metrics
         self._allowed = {
-            peer.origin_host.lower(): _Allowed(peer, tuple(ip_network(text, strict=False) for text in peer.addresses))
-            for peer in config.peers
+            peer.origin_host.lower(): _Allowed(peer, AddressRanges(peer.addresses)) for peer in config.peers
         }
         self._peers: dict[str, Peer] = {}
 
@@ -140,14 +140,18 @@ class PeerTable:
             return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host may not come from this address", close=True)
         return None
 
+    def entry(self, origin_host: str) -> PeerConfig:
+        """What the configuration says of a peer; of one of the laboratory switch, nothing but its name."""
+        allowed = self._allowed.get(origin_host.lower())
+        return PeerConfig(origin_host) if allowed is None else allowed.config
+
     def get(self, origin_host: str) -> Peer:
-        """The record of a peer that was admitted."""
+        """The record of a peer that was admitted: made here, so not before all checks of a CER."""
         key = origin_host.lower()
         peer = self._peers.get(key)
         if peer is None:
-            allowed = self._allowed.get(key)
-            config = PeerConfig(origin_host) if allowed is None else allowed.config
-            label = UNKNOWN_LABEL if allowed is None else config.origin_host
+            config = self.entry(origin_host)
+            label = config.origin_host if key in self._allowed else UNKNOWN_LABEL
             carries = self._carried_by(config) if config.relay else {}
             peer = self._peers[key] = Peer(config.origin_host, label, config, carries=carries)
         return peer
@@ -173,9 +177,9 @@ class PeerTable:
         peer.state, actions, peer.deadline = step(before, event, now, peer.deadline, TIMERS)
         if peer.state is not before:
             self._metrics.peer_state(peer.label, peer.state.value)
+            self._changed(peer.origin_host, peer.state)
         if peer.state is PeerState.CLOSED and before is not PeerState.CLOSED:
             peer.connection = None
-            self._closed(peer.origin_host)
             if peer.label == UNKNOWN_LABEL:  # laboratory peers leave nothing behind
                 self._peers.pop(peer.origin_host.lower(), None)
         return actions

@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
 import time
-from collections import Counter
 from collections.abc import Callable
 
-from ocs.gateway.config import MAX_PENDING_CONNECTIONS, GatewayConfig, GatewayMetrics
+from ocs.gateway.config import GatewayConfig, GatewayMetrics
 from ocs.gateway.connection import Connection
 from ocs.gateway.dispatch import Dispatcher, Handler
+from ocs.gateway.entrance import Entrance
 from ocs.gateway.initiator import Initiator
 from ocs.gateway.locks import PeerLocks
+from ocs.gateway.notes import PeerNotes
 from ocs.gateway.origin_state import OnJump, OriginStates
 from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer, PeerTable
 from ocs.gateway.tls import LOOK_EVERY_S, TlsMaterial
+from ocs.gateway.tls_port import TlsPort
 from protocol.capabilities import LocalNode
 from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
 from protocol.watchdog import JITTER_S, TWINIT_S
@@ -27,8 +28,6 @@ from protocol.watchdog import JITTER_S, TWINIT_S
 logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG = 128
-SAY_REFUSED_EVERY_S = 10.0
-"""Refused connections of one reason are logged so often."""
 CALLING_STATES = frozenset(
     {PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA, PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS}
 )
@@ -60,24 +59,23 @@ class Gateway:
         )
         self.tls = TlsMaterial(config.tls) if config.tls is not None else None
         self.locks = PeerLocks(config.locks)
+        self.notes = PeerNotes(config.locks, unix_clock)
         self.origin_states = OriginStates(on_origin_state)
         self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
-        self.peers_table = PeerTable(config, metrics, self.locks.release)
+        self.peers_table = PeerTable(config, metrics, self.locks.follow)
         self.loop: asyncio.AbstractEventLoop
         self._rng = rng
-        self._unix_clock = unix_clock
+        self.unix_clock = unix_clock
         self._initiators: list[asyncio.Task[None]] = []
-        self._unopened_from: Counter[str] = Counter()
-        self._said: dict[str, float] = {}
         self._look_at_tls = 0.0
         self._hop_by_hop = rng.getrandbits(32)
-        # RFC 6733 §3: the a random start keeps them apart across restarts.
+        # RFC 6733 §3: a random start keeps them apart across restarts.
         self._end_to_end = rng.getrandbits(32)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
-        self._unopened: set[Connection] = set()
+        self._tls_ports: list[TlsPort] = []
+        self.entrance = Entrance(config, metrics, clock)
         self._sweeper: asyncio.TimerHandle | None = None
-        self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -88,18 +86,22 @@ class Gateway:
 
     @property
     def listening(self) -> list[tuple[str, int]]:
-        """The addresses bound, with the ports the system chose."""
+        """The addresses of plain TCP that are bound, with the ports the system chose."""
         return [socket.getsockname()[:2] for server in self._servers for socket in server.sockets]
+
+    @property
+    def listening_tls(self) -> list[tuple[str, int]]:
+        return [address for port in self._tls_ports for address in port.listening]
 
     async def start(self) -> None:
         """OSError if an address cannot be bound; then nothing is left listening."""
         self.loop = asyncio.get_running_loop()
         try:
             for host, port in self.config.listen:
-                self._servers.append(await self._listen(host, port, None))
+                self._servers.append(await self._listen(host, port))
             for host, port in self.config.listen_tls:
-                assert self.tls is not None, "the settings see to it"
-                self._servers.append(await self._listen(host, port, self.tls.server))
+                self._tls_ports.append(TlsPort(self))
+                await self._tls_ports[-1].open(host, port, LISTEN_BACKLOG)
         except OSError:
             self._close_servers()
             raise
@@ -108,17 +110,14 @@ class Gateway:
         for peer in self.config.peers:
             if peer.connect:
                 self._initiators.append(self.loop.create_task(Initiator(self, peer, self._rng).run()))
-        logger.info("listening for Diameter on %s", ", ".join(f"{host}:{port}" for host, port in self.listening))
+        plain, secured = (
+            ", ".join(f"{host}:{port}" for host, port in each) for each in (self.listening, self.listening_tls)
+        )
+        logger.info("listening for Diameter on %s, over TLS on %s", plain or "no address", secured or "no address")
 
-    async def _listen(self, host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+    async def _listen(self, host: str, port: int) -> asyncio.Server:
         return await self.loop.create_server(
-            self.connection,
-            host,
-            port,
-            backlog=LISTEN_BACKLOG,
-            reuse_port=self.config.reuse_port or None,
-            ssl=context,
-            ssl_handshake_timeout=self.config.cer_timeout_s if context else None,
+            self.connection, host, port, backlog=LISTEN_BACKLOG, reuse_port=self.config.reuse_port or None
         )
 
     def connection(self, calling: Peer | None = None) -> Connection:
@@ -131,12 +130,14 @@ class Gateway:
 
     async def stop(self, grace_s: float) -> None:
         """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the end."""
-        self._stopping = self.dispatcher.draining = True
+        self.entrance.closed = self.dispatcher.draining = True
         for initiator in self._initiators:
             initiator.cancel()
         if self._connections:
             self._empty.clear()
         self._close_servers()
+        for port in self._tls_ports:
+            port.give_up()
         for connection in list(self._connections):
             connection.stop()
         with contextlib.suppress(TimeoutError):
@@ -151,11 +152,13 @@ class Gateway:
     def _close_servers(self) -> None:
         for server in self._servers:
             server.close()
+        for port in self._tls_ports:
+            port.close()
         self._servers.clear()
 
     def _sweep(self) -> None:
         self.dispatcher.expire()
-        now, unix_s = self.clock(), self._unix_clock()
+        now, unix_s = self.clock(), self.unix_clock()
         for connection in list(self._connections):
             connection.look(now, unix_s)
         if self.tls is not None and now >= self._look_at_tls:
@@ -170,35 +173,20 @@ class Gateway:
 
     def enter(self, connection: Connection) -> bool:
         """A new connection; False if it must go at once."""
-        reason = self._no_room(connection.address)
-        if reason:
-            self.metrics.connection_refused(reason)
-            self.say_refused(connection.address, reason, "too many connections" if "limit" in reason else reason)
+        before, connection.before = connection.before, None
+        entrance = self.entrance
+        if not (entrance.go_on(before, connection) if before else entrance.enter(connection, ours=connection.called)):
             return False
         self._connections.add(connection)
-        self._unopened.add(connection)
-        self._unopened_from[connection.address] += 1
         return True
 
-    def _no_room(self, address: str) -> str:
-        if self._stopping:
-            return "stopping"
-        if len(self._unopened) >= MAX_PENDING_CONNECTIONS:
-            return "pending_limit"
-        if len(self._connections) >= self.config.max_connections:
-            return "connection_limit"
-        return "address_limit" if self._unopened_from[address] >= self.config.max_connections_per_address else ""
-
     def opened(self, connection: Connection) -> None:
-        if connection in self._unopened:
-            self._unopened.discard(connection)
-            self._unopened_from[connection.address] -= 1
-            if not self._unopened_from[connection.address]:
-                del self._unopened_from[connection.address]
+        """Its CER was taken."""
+        self.entrance.heard(connection)
 
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self.opened(connection)
+        self.entrance.leave(connection)
         if not self._connections:
             self._empty.set()
 
@@ -259,7 +247,8 @@ class Gateway:
             peer.connection.probe()
 
     def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered.
+        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered, or the watchdog
+        doubts its connection.
 
         `done` is called exactly once: with the answer, with an ErrorMessage, or with None (no answer in time, connection lost).
         """
@@ -273,12 +262,8 @@ class Gateway:
         return peer is not None and peer.state in OPEN_STATES
 
     def connected_anywhere(self, peer_host: str) -> bool:
-        """To this worker or to another one of this server."""
-        return self.connected_here(peer_host) or self.locks.held_by_anyone(peer_host)
+        """To this worker or to another one of this server: its connection is open, not coming and not going."""
+        return self.connected_here(peer_host) or self.locks.open_anywhere(peer_host)
 
     def say_refused(self, address: str, reason: str, message: str) -> None:
-        """Log a refused connection: once an interval and reason, so that a storm does not fill the log."""
-        now = self.clock()
-        if now - self._said.get(reason, float("-inf")) >= SAY_REFUSED_EVERY_S:
-            self._said[reason] = now
-            logger.warning("connection from %s refused: %s", address, message)
+        self.entrance.say(address, reason, message)

@@ -28,19 +28,15 @@ class TlsMaterial:
     def __init__(self, config: TlsConfig) -> None:
         self._config = config
         self._seen = self._times()
-        self._server, self.client = self._load()
-        self.server = self._context(ssl.PROTOCOL_TLS_SERVER)
-        """What listens; each handshake takes the context of that moment."""
-        self.server.sni_callback = self._choose
-
-    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-        connection.context = self._server
+        self.server, self.client = self._load()
+        """Each handshake takes the context of that moment. Sessions that a client could resume live in the context they were made in and
+        go with it: who is no longer trusted does not come back by an old session."""
 
     def reload(self) -> bool:
         """Read the files anew; False (and the old ones stay) if they cannot be used."""
         self._seen = self._times()
         try:
-            self._server, self.client = self._load()
+            self.server, self.client = self._load()
         except OSError as error:
             logger.error("the new TLS certificates cannot be used, the old ones stay: %s", error)
             return False
@@ -68,7 +64,10 @@ class TlsMaterial:
         return found
 
     def _load(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        return self._context(ssl.PROTOCOL_TLS_SERVER), self._context(ssl.PROTOCOL_TLS_CLIENT)
+        server = self._context(ssl.PROTOCOL_TLS_SERVER)
+        server.options |= ssl.OP_NO_TICKET  # TLS 1.2
+        server.num_tickets = 0  # TLS 1.3
+        return server, self._context(ssl.PROTOCOL_TLS_CLIENT)
 
     def _context(self, protocol: int) -> ssl.SSLContext:
         config = self._config

@@ -33,6 +33,10 @@ ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
 
 
+AS_GRANTED = -1
+"""`ServiceCharge.max_rate` of what takes no time: messages."""
+
+
 class Action(StrEnum):
     """Requested-Action of a one-off request, as far as it needs the account (RFC 8506 §8.41)."""
 
@@ -85,13 +89,21 @@ class ServiceCharge:
     used_either: int = 0
     """Raw units that straddle the switch (Tariff-Change-Usage 2); rated at the cheaper side."""
     switch_at: int = 0
-    """Unix seconds of a price switch that the new grant may span; 0 = none. It is reserved at the dearer side."""
+    """Unix seconds of a price switch ahead of the new grant; 0 = none."""
     price_after: PriceTerms | None = None
+    spans: bool = True
+    """The grant may be used on both sides of the switch, and is reserved at the dearer one; else it ends there, and time that is reported
+    beyond is rated at `price_after`."""
     max_rate: int = 0
-    """Raw units a second that are physically possible; what is reported beyond is dropped (`ServiceOutcome.dropped`). 0 = any."""
+    """Raw units a second that are physically possible; a report of more is dropped (`ServiceOutcome.dropped`). 0 = any, AS_GRANTED = what
+    was granted, and little more."""
     restrict: Restrict = Restrict.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
+
+    @property
+    def reported(self) -> int:
+        return self.used + self.used_after + self.used_either
 
 
 @dataclass(slots=True)
@@ -115,7 +127,8 @@ class ChargeRequest:
     via: str = ""
     """Origin-Host of the connected peer when it is not `origin_host`: a relay. Where a RAR of this session is sent."""
     binding: str = ""
-    """Who may go on with the session: its failover group, else its Origin-Host. Others get 5002."""
+    """Who may go on with the session: its failover group, else its Origin-Host, in small letters. Others get 5002, and one-off requests of
+    theirs are never taken for repetitions of its own."""
     origin_state_id: int = 0
     """The client's; an INITIAL with a higher one ends an open session of the same id first. 0 = says nothing."""
     action: Action = Action.DEBIT
@@ -170,7 +183,9 @@ class ChargeOutcome:
     late: bool = False
     """The session had been given up (Tcc) and was settled late."""
     place: str = ""
-    """With the reason "place"."""
+    """With the reason "place"; else where the request was taken to be, if it did not say."""
+    at: int = 0
+    """Unix seconds when it was applied: of a repetition, that of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +300,7 @@ class Notice:
     kind: str
     """"reauthorize" (RAR) or "abort" (ASR)."""
     reason: str
-    """"topup", "package", "limit", "bars", "state", "reclaim", "threshold"."""
+    """"topup", "refund", "package", "limit", "bars", "state", "reclaim", "threshold"."""
     at: float
     """Unix seconds when the change was asked for (for the time to unblock)."""
     account_id: str
@@ -316,15 +331,17 @@ class ChargingLedger(Protocol):
     async def find_subscriber(self, identity: str) -> str | None:
         """Account id of "m<msisdn>" or "i<imsi>", or None."""
 
-    async def find_session(self, session_id: str) -> str | None:
-        """Account id that holds the open or remembered session, or None: asks all partitions in one batch."""
+    async def find_session(self, session_id: str, owner: str) -> str | None:
+        """Account id that holds the open or remembered session of `owner` (`ChargeRequest.binding`), or None: asks all partitions in one
+        batch.
+        """
 
 
 class NoticeLedger(Protocol):
     """What workers hear of changes that others made."""
 
-    def notices(self) -> AsyncIterator[Notice]:
-        """Notices from now on; reconnects by itself, what is published meanwhile is lost."""
+    def notices(self, subscribed: Callable[[], None] = ...) -> AsyncIterator[Notice]:
+        """Notices from when `subscribed` is called on; reconnects by itself, what is published meanwhile is lost."""
 
     async def announce(self, notice: Notice) -> None:
         """Publish a notice of our own (care staff asking for a RAR or ASR)."""

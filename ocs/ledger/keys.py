@@ -3,8 +3,11 @@
 Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they live on one
 Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the 16,384 slots.
 
-    {tag}:a:<account id>   string   account, one msgpack document (fields: scripts/lib.lua)
-    {tag}:q:<Session-Id>   hash     outcomes of the session's requests, "a" = account id; the only key with a TTL: no money in it
+    {tag}:a:<account id>   string   account, one msgpack document (fields: scripts/document.lua)
+    {tag}:q:<name>         hash     outcomes of a session's requests, "a" = account id, "refused" = its opening was refused
+    {tag}:e:<name>         hash     outcomes of one-off requests (E<n> debit, C<n> balance check, R<n> refund), "p<n>" = what is left
+                                    of a debit to give back. These two are the only keys with a TTL: no money in them.
+                                    <name> is the Session-Id, after its owner if it does not say that itself (`session_name`)
     {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id
     {tag}:references       hash     applied top-up and package references; claims of references
     {tag}:outbox           stream   journal, ids "<sequence>-0"
@@ -36,11 +39,12 @@ def _tag(partition: int, partitions: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account` and `answers` are prefixes."""
+    """The keys of one partition; `account`, `answers` and `events` are prefixes."""
 
     slot: int
     account: bytes
     answers: bytes
+    events: bytes
     subscribers: bytes
     references: bytes
     outbox: bytes
@@ -65,6 +69,7 @@ class Keys:
             slot=key_slot(tag.encode()),
             account=head + b"a:",
             answers=head + b"q:",
+            events=head + b"e:",
             subscribers=head + b"subscribers",
             references=head + b"references",
             outbox=head + b"outbox",
@@ -90,6 +95,12 @@ class Keys:
     def account_pattern(self) -> bytes:
         """SCAN pattern of all accounts."""
         return b"{p*}:a:*"
+
+
+def session_name(session_id: str, owner: str) -> bytes:
+    """What `owner` (an Origin-Host in small letters, or a failover group) calls `session_id`: nobody else is answered under this name."""
+    own = session_id[: len(owner) + 1].lower() == owner + ";"  # RFC 6733 §8.8
+    return (session_id if own else f"{owner} {session_id}").encode()
 
 
 def account_id_of_key(key: bytes) -> str:

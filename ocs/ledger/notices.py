@@ -19,7 +19,7 @@ from ocs.ledger.contract import Notice, NoticedSession
 log = logging.getLogger(__name__)
 
 CHANNEL = "ocs:notices"
-"""As in scripts/lib.lua."""
+"""As in scripts/lib.lua (`notify`)."""
 RETRY_STEPS_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Pauses before the subscription is tried again; the last one for ever."""
 LOOK_S = 1.0
@@ -41,12 +41,14 @@ def decode(data: bytes) -> Notice:
         raise ValueError(f"not a notice: {type(error).__name__}") from None
 
 
-async def listen(client: Callable[[], Any]) -> AsyncIterator[Notice]:
-    """Notices for ever. `client` makes a redis.asyncio client to a node that can be reached now."""
+async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> AsyncIterator[Notice]:
+    """Notices for ever. `client` makes a redis.asyncio client to a node that can be reached now; `subscribed` is called whenever
+    nothing that is published from then on is missed.
+    """
     tries = 0
     while True:
         try:
-            async with client() as connection, connection.pubsub(ignore_subscribe_messages=True) as subscription:
+            async with client() as connection, connection.pubsub() as subscription:
                 await subscription.subscribe(CHANNEL)
                 if tries:
                     log.info("hearing notices again")
@@ -54,6 +56,9 @@ async def listen(client: Callable[[], Any]) -> AsyncIterator[Notice]:
                 while True:
                     message = await subscription.get_message(timeout=LOOK_S)
                     if message is None:
+                        continue
+                    if message["type"] == "subscribe":
+                        subscribed()
                         continue
                     try:
                         yield decode(message["data"])

@@ -32,8 +32,9 @@ from ocs.ledger.contract import (
     NoticeLedger,
     OutboxEvent,
     PackageTerms,
+    RequestType,
 )
-from ocs.ledger.keys import Keys, account_id_of_key
+from ocs.ledger.keys import Keys, account_id_of_key, session_name
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.nodes import Nodes
 from ocs.ledger.settings import LedgerSettings
@@ -125,13 +126,16 @@ class RedisLedger(Accounts):
         account_id = request.account_id.encode()
         partition = self._keys.partition_of_account(request.account_id)
         keys = self._keys.by_partition[partition]
+        owner = request.binding or request.origin_host.lower()
+        name = session_name(request.session_id, owner)
         if request.action is Action.REFUND:
-            script, own = "refund", [keys.account + account_id, keys.answers + request.session_id.encode()]
-            own += [keys.answers + wire.refunded_debit(request)[0].encode(), keys.outbox, keys.sequence]
+            debit = session_name(wire.refunded_debit(request)[0], owner)
+            script, own = "refund", [keys.account + account_id, keys.events + name, keys.events + debit]
+            own += [keys.outbox, keys.sequence]
             body = wire.refund(request, self._settings)
         else:
-            script, own = "charge", [keys.account + account_id, keys.answers + request.session_id.encode()]
-            own += [keys.outbox, keys.sequence, keys.due]
+            answers = keys.events if request.type is RequestType.EVENT else keys.answers
+            script, own = "charge", [keys.account + account_id, answers + name, keys.outbox, keys.sequence, keys.due]
             body = wire.charge(request, self._settings)
         command = pack_command((b"EVALSHA", self._scripts[script].sha, 5, *own, account_id, body))
         callback = partial(self._charged, request, done, expires)
@@ -171,8 +175,8 @@ class RedisLedger(Accounts):
         )
         return answer.decode() if answer else None
 
-    async def find_session(self, session_id: str) -> str | None:
-        name = session_id.encode()
+    async def find_session(self, session_id: str, owner: str) -> str | None:
+        name = session_name(session_id, owner)
         answers = await asyncio.gather(
             *(
                 self._ask("find_session", partition, b"HGET", keys.answers + name, b"a")
@@ -183,8 +187,8 @@ class RedisLedger(Accounts):
 
     # -- notices (NoticeLedger)
 
-    def notices(self) -> AsyncIterator[Notice]:
-        return notices.listen(self._any_client)
+    def notices(self, subscribed: Callable[[], None] = lambda: None) -> AsyncIterator[Notice]:
+        return notices.listen(self._any_client, subscribed)
 
     def _any_client(self) -> Any:
         """To the nodes in turn: any of them hears all notices."""

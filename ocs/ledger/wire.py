@@ -75,7 +75,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
         MAX_SERVICES_PER_SESSION,
         request.origin_realm,
         request.via,
-        "" if request.binding == request.origin_host else request.binding,
+        "" if request.binding == request.origin_host.lower() else request.binding,
         request.origin_state_id,
         1 if request.action is Action.CHECK else 0,
         request.place,
@@ -86,7 +86,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
         # An amount beyond the doubles' exact range is a programmer's error: charging bounds what a peer reports.
         assert 0 <= s.used <= MAX_INTEGER and want <= MAX_INTEGER
         after = s.price_after
-        switch_at = s.switch_at if after is not None else 0
+        switch_at = 0 if after is None else s.switch_at if s.spans else -s.switch_at
         values += (s.key, s.label, *_terms(s.price), _ids(s.buckets), s.used, want, s.minimum)
         more = s.used_after or s.used_either or s.restrict or switch_at
         values += (
@@ -132,7 +132,7 @@ def outcome(answer: list[Any]) -> ChargeOutcome:
             *(o[n], o[n + 1], o[n + 2], o[n + 3] == 1, o[n + 4], o[n + 5], o[n + 6], o[n + 7]),
             *(o[n + 8], o[n + 9] == 1, o[n + 10] == 1),
         )
-        for n in range(7, len(o), 11)
+        for n in range(9, len(o), 11)
     ]
-    place = answer[2].decode() if len(answer) > 2 else ""
-    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3], o[4], o[5], o[6] == 1, place)
+    place = answer[2].decode() if len(answer) > 2 else o[8]
+    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3], o[4], o[5], o[6] == 1, place, o[7])

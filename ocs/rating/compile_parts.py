@@ -36,6 +36,8 @@ from ocs.rating.types import Context, QuotaPolicy, Unit
 
 DAY_S = 86_400
 UNLIMITED = "unlimited"
+TIME_MECHANISMS = ("discrete", "continuous")
+"""Time-Quota-Type."""
 ENVELOPE_REPORTING = ("none", "envelopes", "volume", "events", "both")
 """By their value (TS 32.299 §7.2.59)."""
 TRIGGER_TYPES = {"qos": 2, "location": 3, "rat": 4, "timezone": 5, "mcc": 30, "mnc": 31, "serving-node": 61}
@@ -204,6 +206,8 @@ def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
         holding_s=table.holding_s,
         threshold_percent=table.threshold_percent,
         consumption_s=table.consumption_s,
+        time_mechanism=TIME_MECHANISMS.index(table.time_mechanism),
+        base_interval_s=table.base_interval_s,
         envelope_reporting=ENVELOPE_REPORTING.index(table.envelope_reporting),
         time_s=table.time_s,
         pool=table.pool,

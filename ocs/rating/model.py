@@ -101,6 +101,8 @@ class QuotaTable(Table):
     threshold_percent: Annotated[int, Field(ge=0, le=90)]
     holding_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)]
     consumption_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)] = 0
+    time_mechanism: Literal["discrete", "continuous"] = "discrete"
+    base_interval_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)] = 0
     envelope_reporting: Literal["none", "envelopes", "volume", "events", "both"] = "none"
     time_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)] = 0
     pool: Unsigned32 = 0

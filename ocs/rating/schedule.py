@@ -76,7 +76,7 @@ class Schedule:
         if not start <= unix_s < end:
             start, end, index, following = self._stretch = self._find(unix_s)
         kept = self._made.get(id(rated))
-        if kept is not None and kept[0] == start:
+        if kept is not None and kept[0] == end:
             return kept[1]
         changes = following != index
         made = replace(
@@ -86,7 +86,7 @@ class Schedule:
             price_after=self._prices[following] if changes else None,
             schedule=None,
         )
-        self._made[id(rated)] = start, made, rated  # which keeps `rated`, and so its id
+        self._made[id(rated)] = end, made, rated  # which keeps `rated`, and so its id
         return made
 
     def _find(self, unix_s: int) -> tuple[int, int, int, int]:
@@ -104,7 +104,8 @@ class Schedule:
             if second > unix_s:
                 return start, second, current, index
             start, current = second, index
-        return start, self._second(today + timedelta(days=LOOK_AHEAD_DAYS), 0), current, current
+        # Nothing ahead, as far as was looked: look again tomorrow, so that a change is known before any grant could reach it.
+        return start, self._second(today + timedelta(days=1), 0), current, current
 
     def _points(self, day: date) -> list[tuple[int, int]]:
         """Where a price begins on a day, in order."""

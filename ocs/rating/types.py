@@ -91,10 +91,14 @@ class QuotaPolicy:
     """Quota-Holding-Time; 0 = none."""
     consumption_s: int = 0
     """Quota-Consumption-Time, for time only; 0 = none."""
+    time_mechanism: int = 0
+    """Time-Quota-Type: 0 discrete, 1 continuous time periods (TS 32.299 §7.2.229)."""
+    base_interval_s: int = 0
+    """Base-Time-Interval of Time-Quota-Mechanism, in place of Quota-Consumption-Time; 0 = none."""
     envelope_reporting: int = 0
     """Envelope-Reporting (TS 32.299 §7.2.59); 0 = none."""
     time_s: int = 0
-    """Seconds granted beside octets to clients that ask for both; they bound the grant, they cost nothing. 0 = none."""
+    """Seconds granted beside octets to clients that ask for both or leave it to us; they bound the grant, they cost nothing. 0 = none."""
     pool: int = 0
     """Credit pool of services that may share their grants (RFC 8506 §5.1.2); 0 = none."""
     triggers: tuple[int, ...] = ()

@@ -40,8 +40,11 @@ TWO_WORKERS = (
 @pytest.fixture
 def two_workers(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
     server = Serving(tmp_path / "ocs", own_redis.url, TWO_WORKERS)
-    yield server
-    server.end()
+    try:
+        wait_for(lambda: "\nocs_workers_up 2.0\n" in server.metrics())  # it is healthy with the first one
+        yield server
+    finally:
+        server.end()
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ocs.charging.profile import Source
 from ocs.gateway.config import GatewayConfig, NullMetrics, PeerConfig
@@ -120,6 +122,45 @@ def at_once(request: CreditControlRequest, source: Source, reply: Reply) -> None
     reply(request.answer(2001))
 
 
+class Listener:
+    """A peer that waits for our call."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls: asyncio.Queue[Client] = asyncio.Queue()
+        self.clients: list[Client] = []
+
+    async def start(self, **more: Any) -> str:
+        self.server = await asyncio.start_server(self._called, "127.0.0.1", 0, **more)
+        return "{}:{}".format(*self.server.sockets[0].getsockname()[:2])
+
+    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients.append(Client(reader, writer))
+        self.calls.put_nowait(self.clients[-1])
+
+    async def call(self) -> Client:
+        return await asyncio.wait_for(self.calls.get(), 5)
+
+    async def welcome(self, code: int = 2001, name: str = "") -> Client:
+        """Take a call and answer its CER."""
+        client = await self.call()
+        header, frame = await client.read()
+        commands.decode(commands.CapabilitiesExchangeRequest, frame, header)
+        client.send(self.cea(header, code, name))
+        return client
+
+    def cea(self, header: Any, code: int = 2001, name: str = "") -> bytes:
+        address = [Address(FAMILY_IPV4, "127.0.0.1")]
+        answer = commands.CapabilitiesExchangeAnswer(code, name or self.name, REALM, address, 0, "test")
+        answer.auth_application_id = [4]
+        return commands.encode_answer(answer, header)
+
+    def close(self) -> None:
+        self.server.close()
+        for client in self.clients:
+            client.writer.close()
+
+
 class Site:
     """A gateway with its clients; everything is stopped by the fixture."""
 
@@ -127,10 +168,16 @@ class Site:
         self.metrics = Metrics()
         self.gateways: list[Gateway] = []
         self.clients: list[Client] = []
+        self.sockets: list[socket.socket] = []
 
     async def gateway(
-        self, handler: Callable[[CreditControlRequest, Source, Reply], None] = at_once, **changes: object
+        self,
+        handler: Callable[[CreditControlRequest, Source, Reply], None] = at_once,
+        *,
+        worker: str = "",
+        **changes: object,
     ) -> Gateway:
+        """`worker`: its name among several that share a folder of locks, as processes have by their numbers."""
         settings: dict[str, object] = {
             "origin_host": HOST,
             "realm": REALM,
@@ -145,12 +192,15 @@ class Site:
             time.monotonic,
             random.Random(7),
         )
+        if worker:
+            gateway.locks._name = worker
         await gateway.start()
         self.gateways.append(gateway)
         return gateway
 
-    async def client(self) -> Client:
-        client = Client(*await asyncio.open_connection(*self.gateways[-1].listening[0]))
+    async def client(self, gateway: Gateway | None = None) -> Client:
+        """By default of the gateway that was made last."""
+        client = Client(*await asyncio.open_connection(*(gateway or self.gateways[-1]).listening[0]))
         self.clients.append(client)
         return client
 
@@ -162,6 +212,8 @@ class Site:
     async def close(self) -> None:
         for client in self.clients:
             client.writer.close()
+        for sock in self.sockets:
+            sock.close()
         for gateway in self.gateways:
             await gateway.stop(0.2)
 

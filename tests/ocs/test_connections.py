@@ -1,11 +1,10 @@
-"""Connections: TLS and whose certificate it is, ours to peers, elections, one a peer over all workers, our own requests, hostile peers."""
+"""Connections: TLS and whose certificate it is, ours to peers, elections, our own requests, hostile peers."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
 import ssl
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,19 +15,17 @@ import trustme
 import uvloop
 
 from ocs.gateway import connection as connection_module
-from ocs.gateway.config import GatewayConfig, PeerConfig, TlsConfig
-from ocs.gateway.locks import PeerLocks
+from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from protocol import commands
 from protocol.answers import error_answer
-from protocol.avp import FAMILY_IPV4, Address
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
 from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import parse_header
-from tests.ocs.gateway_site import HOST, REALM, Client, Site, ccr, cer, code_of, until
+from tests.ocs.certificates import PGW, Certificates, tls_client, tls_site
+from tests.ocs.gateway_site import HOST, REALM, Listener, Site, ccr, cer, code_of, until
 
-PGW = "pgw.example.org"
 BIG = "zzz.example.org"
 """A name that wins an election against ours."""
 
@@ -43,48 +40,9 @@ async def site() -> AsyncIterator[Site]:
 # -- TLS (RFC 6733 §13)
 
 
-class Certificates:
-    """A certification authority for Diameter, and what it has signed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ca = trustme.CA()
-        self.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
-        self.server = self.issue(HOST)
-
-    def issue(self, name: str, ca: trustme.CA | None = None, **more: Any) -> tuple[str, str]:
-        leaf = (ca or self.ca).issue_cert(name, **more)
-        chain, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        chain.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-        leaf.private_key_pem.write_to_path(str(key))
-        return str(chain), str(key)
-
-    @property
-    def config(self) -> TlsConfig:
-        return TlsConfig(*self.server, str(self.folder / "ca.pem"))
-
-    def client(self, name: str = PGW, ca: trustme.CA | None = None, **more: Any) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-        context.load_cert_chain(*self.issue(name, ca, **more))
-        return context
-
-
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path)
-
-
-async def tls_client(site: Site, context: ssl.SSLContext) -> Client:
-    gateway = site.gateways[-1]
-    address = gateway._servers[-1].sockets[0].getsockname()[:2]
-    client = Client(*await asyncio.open_connection(*address, ssl=context, server_hostname=HOST))
-    site.clients.append(client)
-    return client
-
-
-async def tls_site(site: Site, certificates: Certificates, **changes: Any) -> None:
-    peers = changes.pop("peers", (PeerConfig(PGW, tls=True), PeerConfig("b.example.org")))
-    await site.gateway(peers=peers, listen_tls=(("127.0.0.1", 0),), tls=certificates.config, **changes)
 
 
 async def test_a_peer_with_its_certificate_is_taken(site: Site, certificates: Certificates) -> None:
@@ -165,15 +123,19 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
     assert code_of((await fresh.read())[1]) == 2001
 
 
-async def test_a_connection_ends_with_the_certificate(site: Site, certificates: Certificates) -> None:
-    await tls_site(site, certificates)
+async def test_a_connection_ends_with_the_certificate(
+    site: Site, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    await tls_site(site, certificates, answer_timeout_ms=100)
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
     assert await client.open() == 2001
-    site.gateways[-1]._unix_clock = lambda: time.time() + 3601
+    site.gateways[-1].unix_clock = lambda: time.time() + 3601
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
+    await asyncio.sleep(0.1)  # ten looks
+    assert caplog.text.count("its certificate has expired") == 1
 
 
 async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
@@ -182,7 +144,7 @@ async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
     await tls_site(site, certificates, cer_timeout_s=0.5)
     good = await tls_client(site, certificates.client())
     assert await good.open() == 2001
-    address = site.gateways[-1]._servers[-1].sockets[0].getsockname()[:2]
+    address = site.gateways[-1].listening_tls[0]
     for noise in (cer(), b"\x00" * 100, b"GET / HTTP/1.0\r\n\r\n", b""):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(noise)
@@ -242,45 +204,6 @@ async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
 
 
 # -- we call
-
-
-class Listener:
-    """A peer that waits for our call."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.calls: asyncio.Queue[Client] = asyncio.Queue()
-        self.clients: list[Client] = []
-
-    async def start(self, **more: Any) -> str:
-        self.server = await asyncio.start_server(self._called, "127.0.0.1", 0, **more)
-        return "{}:{}".format(*self.server.sockets[0].getsockname()[:2])
-
-    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.clients.append(Client(reader, writer))
-        self.calls.put_nowait(self.clients[-1])
-
-    async def call(self) -> Client:
-        return await asyncio.wait_for(self.calls.get(), 5)
-
-    async def welcome(self, code: int = 2001, name: str = "") -> Client:
-        """Take a call and answer its CER."""
-        client = await self.call()
-        header, frame = await client.read()
-        commands.decode(commands.CapabilitiesExchangeRequest, frame, header)
-        client.send(self.cea(header, code, name))
-        return client
-
-    def cea(self, header: Any, code: int = 2001, name: str = "") -> bytes:
-        address = [Address(FAMILY_IPV4, "127.0.0.1")]
-        answer = commands.CapabilitiesExchangeAnswer(code, name or self.name, REALM, address, 0, "test")
-        answer.auth_application_id = [4]
-        return commands.encode_answer(answer, header)
-
-    def close(self) -> None:
-        self.server.close()
-        for client in self.clients:
-            client.writer.close()
 
 
 @pytest.fixture
@@ -403,35 +326,14 @@ async def test_we_call_over_tls_and_look_at_the_certificate(
     assert gateway.peers == {PGW: "i_open"}
 
 
-# -- one connection a peer over all workers
-
-
-async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
-    first = await site.gateway(locks=str(tmp_path))
-    holder = await site.opened()
-    # Another process would have another lock table; so it has another socket too.
-    other = PeerLocks(str(tmp_path))
-    assert not other.hold(PGW) and other.hold("b.example.org")
-    assert other.held_by_anyone(PGW) and not PeerLocks(str(tmp_path)).held_by_anyone("c.example.org")
-    second = await site.client()
-    assert await second.open("b.example.org") == 5012
-    other.release("b.example.org")
-    assert await (await site.client()).open("b.example.org") == 2001
-    holder.writer.close()
-    await until(lambda: first.peers[PGW] == "closed")
-    assert other.hold(PGW)
-
-
-async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: Path) -> None:
-    await site.gateway(locks=str(tmp_path))
-    holder = await site.opened()
-    other = PeerLocks(str(tmp_path))
-    other._socket = __import__("socket").socket(1, 2)
-    assert not other.hold(PGW)
-    other.ask_to_probe(PGW)
-    header, _ = await holder.read()
-    assert header.command_code == 280 and header.is_request
-    other._socket.close()
+async def test_a_peer_that_needs_tls_is_never_called_in_clear(
+    site: Site, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = PeerConfig(PGW, connect=await listener.start(), tls=True)
+    gateway = await site.gateway(peers=(peer,), reconnect_s=0.1)
+    await until(lambda: "must be called over TLS" in caplog.text)
+    await asyncio.sleep(0.3)
+    assert listener.clients == [] and gateway.peers == {PGW: "closed"}
 
 
 # -- hostile connections
@@ -485,27 +387,3 @@ def test_the_reader_tells_of_half_messages() -> None:
     reader.feed(ccr()[:10])
     assert reader.pending_octets == 10 and parse_header(ccr()).command_code == 272
     assert GatewayConfig("a", "b").max_message_octets == 65_536
-
-
-def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
-    """A worker that asks must not make another one's connection look like a second one."""
-    one, other, curious = (PeerLocks(str(tmp_path)) for _ in range(3))
-    assert one.hold(PGW)
-    one.release(PGW)
-    asked, stop = [0], threading.Event()
-
-    def ask() -> None:
-        while not stop.is_set():
-            curious.held_by_anyone(PGW)
-            asked[0] += 1
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        for _ in range(2_000):
-            assert one.hold(PGW) and not other.hold(PGW)
-            one.release(PGW)
-    finally:
-        stop.set()
-        thread.join()
-    assert asked[0] > 0 and not curious.held_by_anyone(PGW)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -14,6 +15,7 @@ from diameter.message import Message
 from ocs.charging.profile import Source
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.dispatch import Reply
+from ocs.gateway.locks import PeerLocks
 from ocs.gateway.server import Gateway
 from protocol import commands
 from protocol.avp import encode_avp
@@ -82,7 +84,7 @@ async def test_a_peer_that_is_refused(site: Site, changes: dict[str, object], co
 
 
 async def test_an_address_that_is_not_allowed(site: Site) -> None:
-    await site.gateway(peers=(PeerConfig("pgw.example.org", "", ("192.0.2.0/24",)),))
+    await site.gateway(peers=(PeerConfig("pgw.example.org", "", ("192.0.2.0/24",)), PeerConfig("b.example.org")))
     client = await site.client()
     assert await client.open() == 3010
     assert await client.ended()
@@ -95,6 +97,26 @@ async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site)
     vendor = {"auth_application_id": [], "vendor_specific_application_id": [group]}
     assert await (await site.client()).open("ims.example.org", **vendor) == 2001
     assert gateway.peers["ims.example.org"] == "r_open"
+
+
+async def test_laboratory_peers_leave_nothing_behind(site: Site, tmp_path: Path) -> None:
+    gateway = await site.gateway(accept_unknown_peers=True, peers=(), locks=str(tmp_path))
+    for number in range(20):
+        client = await site.client()
+        assert await client.open(f"refused{number}.example.org", auth_application_id=[16777238]) == 5010
+        assert await client.ended()
+    assert gateway.peers_table.all() == []
+    other = PeerLocks(str(tmp_path))
+    for number in range(3):
+        assert other.hold(f"elsewhere{number}.example.org")
+        client = await site.client()
+        assert await client.open(f"elsewhere{number}.example.org") == 5012
+        assert await client.ended()
+    assert gateway.peers_table.all() == []
+    client = await site.client()
+    assert await client.open("taken.example.org") == 2001
+    client.writer.close()
+    await until(lambda: gateway.peers_table.all() == [])
 
 
 async def test_names_are_compared_without_case(site: Site) -> None:

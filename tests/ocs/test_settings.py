@@ -8,6 +8,7 @@ import pytest
 
 from ocs.server import gateway_config, ledger_settings, worker_count
 from ocs.settings import SettingsError, load_settings, unknown_sections
+from tests.ocs.certificates import Certificates
 
 SHIPPED = Path(__file__).parents[2] / "config" / "ocs.toml"
 PEER = '[[peer]]\norigin_host = "pgw.example.net"\nrealm = "example.net"\n'
@@ -144,6 +145,49 @@ def test_peers_need_tls_where_somebody_could_listen_in(tmp_path: Path) -> None:
     assert tls("0.0.0.0:3868", 'addresses = ["127.0.0.0/8"]') is None
     assert tls("0.0.0.0:3868", 'addresses = ["192.0.2.0/24"]') is True
     assert tls("0.0.0.0:3868", 'tls = "forbidden"') is False
+
+
+def test_a_peer_that_we_call_needs_tls_where_somebody_could_listen_in(tmp_path: Path) -> None:
+    """Where it meets us says nothing of where we meet it."""
+
+    def tls(listen: str, more: str) -> bool | None:
+        text = f'[diameter]\nlisten = ["{listen}"]\n{PEER}{more}'
+        (peer,) = load_settings(write(tmp_path, text), {}).peer
+        return peer.needs_tls([listen])
+
+    local, remote = "127.0.0.1:3868", "0.0.0.0:3868"
+    assert tls(local, 'connect = "127.0.0.1:3869"') is None and tls(local, 'connect = "localhost:3869"') is None
+    assert tls(local, 'connect = "192.0.2.7:5868"\ntls = "forbidden"') is False
+    assert tls(remote, 'connect = "127.0.0.1:3869"\naddresses = ["127.0.0.1"]') is None
+    for listen, more in (
+        (remote, 'connect = "192.0.2.7:5868"'),
+        (local, 'connect = "192.0.2.7:5868"'),
+        (local, 'connect = "[2001:db8::1]:5868"'),
+        (local, 'connect = "pgw.example.net:5868"'),
+        (remote, 'connect = "192.0.2.7:5868"\naddresses = ["127.0.0.1"]'),
+        (local, 'connect = "127.0.0.1:3869"\ntls = "required"'),
+    ):
+        path = write(tmp_path, f'[diameter]\nlisten = ["{listen}"]\n{PEER}{more}')
+        (found,) = mistakes(path)
+        assert found.startswith(f"{path}: peer[0].connect = '") and "needs the table [tls]" in found, found
+
+
+def test_somewhere_we_must_listen(tmp_path: Path) -> None:
+    path = write(tmp_path, "[diameter]\nlisten = []\n" + PEER)
+    (found,) = mistakes(path)
+    assert found.startswith(f"{path}: diameter.listen = []: ") and "diameter.listen_tls" in found
+    (found,) = mistakes(write(tmp_path, PEER), {"OCS_DIAMETER_LISTEN": ""})
+    assert found.startswith("environment: OCS_DIAMETER_LISTEN = []: ")
+
+
+def test_a_server_of_tls_only(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    certificate, key = (Path(name).name for name in certificates.server)
+    tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "ca.pem"\n'
+    path = write(tmp_path, '[diameter]\nlisten = []\nlisten_tls = ["0.0.0.0:5868"]\n' + PEER + tls)
+    config = gateway_config(load_settings(path, {}))
+    assert (config.listen, config.listen_tls) == ((), (("0.0.0.0", 5868),))
+    assert config.tls is not None
 
 
 def test_what_profiles_and_peers_may_not_say(tmp_path: Path) -> None:

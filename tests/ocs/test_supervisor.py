@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,9 @@ from typing import Any
 import pytest
 
 from ocs.processes import command_line, is_alive
+from protocol.frame import FrameReader
+from tests.ocs.certificates import Certificates
+from tests.ocs.gateway_site import HOST, cer, code_of
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -49,9 +53,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
 class Server:
     """`ocs serve` in a folder of its own."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG, **environment: str) -> None:
         self.folder = folder
-        (folder / "ocs.toml").write_text(CONFIG, encoding="utf-8")
+        (folder / "ocs.toml").write_text(config, encoding="utf-8")
         self.log = (folder / "log").open("ab")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
         catalogue = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml")}
@@ -224,6 +228,75 @@ def test_a_port_that_is_taken_is_named_and_nothing_starts(tmp_path: Path, key: s
     assert f"{key}.listen" in server.text() and address in server.text() and "Address already in use" in server.text()
     assert "Traceback" not in server.text()
     assert not (tmp_path / "data" / "redis" / "redis.log").exists()
+
+
+def with_tls(folder: Path, certificates: Certificates) -> str:
+    """TLS only."""
+    certificate, key = certificates.server
+    tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "{folder / "ca.pem"}"\n'
+    return CONFIG.replace('listen = ["127.0.0.1:0"]', 'listen = []\nlisten_tls = ["127.0.0.1:0"]', 1) + tls
+
+
+def test_a_port_for_tls_that_is_taken_is_named_and_nothing_starts(tmp_path: Path) -> None:
+    config = with_tls(tmp_path, Certificates(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = Server(tmp_path, config, OCS_DIAMETER_LISTEN_TLS=address)
+        assert server.process.wait(30) == 1
+        server.log.close()
+    assert f"diameter.listen_tls = '{address}'" in server.text() and "Address already in use" in server.text()
+    assert "Traceback" not in server.text() and not (tmp_path / "data" / "redis" / "redis.log").exists()
+
+
+def test_a_server_of_tls_only_shares_one_port_and_reads_its_certificates_anew(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    old = certificates.client("pgw.example.net")
+    server = Server(tmp_path, with_tls(tmp_path, certificates))
+    try:
+        facts = server.wait_whole()
+        assert facts["diameter"] == []
+        (address,) = facts["diameter_tls"]
+        assert f"{address} (TLS)" in wait_for(lambda: server.text() if "ready:" in server.text() else "")
+        host, _, port = address.rpartition(":")
+        for _ in range(8):  # either worker
+            assert capabilities((host, int(port)), old) == 2001
+
+        certificates.renew()
+        new = certificates.client("pgw.example.net")
+        old.load_verify_locations(str(tmp_path / "ca.pem"))
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: server.text().count("TLS certificates read anew") == 2)
+        for _ in range(8):
+            assert capabilities((host, int(port)), new) == 2001
+            with pytest.raises((OSError, EOFError)):
+                capabilities((host, int(port)), old)
+        wait_for(lambda: 'ocs_connections_refused_total{reason="tls"} 8.0' in server.metrics())
+    finally:
+        assert server.end() == 0
+    assert "Traceback" not in server.text()
+
+
+def capabilities(address: tuple[str, int], context: ssl.SSLContext) -> int:
+    """The CEA's code; once more while another worker has yet to notice that the last connection is gone."""
+    end = time.monotonic() + 10
+    while (code := capabilities_once(address, context)) == 5012 and time.monotonic() < end:
+        time.sleep(0.05)
+    return code
+
+
+def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
+    with (
+        socket.create_connection(address, timeout=5) as tcp,
+        context.wrap_socket(tcp, server_hostname=HOST) as tls,
+    ):
+        tls.sendall(cer("pgw.example.net", origin_realm="example.net"))
+        reader = FrameReader()
+        while not (frames := reader.feed(data := tls.recv(65_536))):
+            if not data:
+                raise EOFError
+        return code_of(frames[0])
 
 
 def test_two_servers_do_not_share_a_folder(server: Server) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from simulator.behaviour import SessionRun
 from simulator.plan import PlannedSession, PlannedUse
-from simulator.requests import Element, Kind, Place, Request, Subscriber
+from simulator.requests import Element, Kind, Place, Reaction, Request, Subscriber
 from simulator.tally import Tally
 from simulator.wire import Answer, Head, ServiceAnswer
 
@@ -25,7 +26,10 @@ class Clock:
     def unix_s(self) -> int:
         return 1_790_000_000
 
-    async def sleep_until(self, when_s: float) -> None:
+    def now_s(self) -> float:
+        return self.waits[-1] if self.waits else 0.0
+
+    async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
         self.waits.append(when_s)
 
 
@@ -91,10 +95,12 @@ async def test_a_threshold_makes_it_ask_before_the_grant_ends() -> None:
 
 
 async def test_final_units_are_used_to_the_end_and_then_the_service_ends() -> None:
-    """RFC 8506 §5.6.1: TERMINATE."""
-    asked, run, *_ = await play(session(PlannedUse(100, "data", 2500)), granting(1000, threshold=200, final_action=0))
-    assert used(asked) == [("I", 0), ("T", 1000)]
-    assert run.report.ended_s == 50.0
+    """RFC 8506 §5.6.1: TERMINATE. The call is cut; the data connection stays until its subscriber leaves."""
+    for traffic, ended_s in (("voice", 50.0), ("data", 110.0)):
+        planned = session(PlannedUse(100, "data", 2500), traffic=traffic)
+        asked, run, *_ = await play(planned, granting(1000, threshold=200, final_action=0))
+        assert used(asked) == [("I", 0), ("T", 1000)]
+        assert run.report.ended_s == ended_s
 
 
 async def test_validity_time_makes_it_report_what_was_used_so_far() -> None:
@@ -183,3 +189,82 @@ async def test_limited_accounts_count_as_blocked_by_their_limit() -> None:
     bob = Subscriber("38668100002", "293400000000002", limit="0.15")
     _, _, tally, _ = await play(session(PlannedUse(100, "data", 10), subscriber=bob), lambda _: Answer(HEAD, 4012))
     assert tally.blocked_accounts == {bob.msisdn: "limit"}
+
+
+# -- requests of the server
+
+
+class Asking(Clock):
+    """The server asks in one of the session's waits."""
+
+    def __init__(self, command: str, in_wait: int) -> None:
+        super().__init__()
+        self.command, self.in_wait = command, in_wait
+        self.run: SessionRun | None = None
+        self.answers: list[int | None] = []
+
+    async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
+        if len(self.waits) == self.in_wait:
+            assert self.run is not None
+            self.answers.append(self.run.asked(self.command))
+            if interrupted is not None and interrupted.is_set():
+                when_s = (self.now_s() + when_s) / 2
+        self.waits.append(when_s)
+
+
+async def asked_in_a_wait(
+    planned: PlannedSession, reply: Reply, command: str, in_wait: int
+) -> tuple[list[Request], Tally, list[int | None]]:
+    sent: list[Request] = []
+    tally, clock = Tally(), Asking(command, in_wait)
+
+    async def ask(request: Request, lost: frozenset[int]) -> Answer | None:
+        sent.append(request)
+        return reply(request)
+
+    clock.run = SessionRun(planned, "s", clock, ask, tally)
+    await clock.run.run()
+    return sent, tally, clock.answers
+
+
+async def test_a_rar_is_followed_by_an_update_of_what_was_used_so_far() -> None:
+    """RFC 8506 §5.5; Reporting-Reason 7 (TS 32.299 §7.2.175)."""
+    planned = session(PlannedUse(100, "data", 2500))
+    sent, tally, answers = await asked_in_a_wait(planned, granting(1000), "RAR", 1)
+    assert answers == [2002] and tally.asked == {("RAR", "asked again"): 1}
+    assert used(sent) == [("I", 0), ("U", 1000), ("U", 500), ("T", 1000)]
+    assert (sent[2].parts[0].reason, sent[2].parts[0].wanted) == (7, 0)
+    assert sum(count for _, count in used(sent)) == 2500
+
+
+async def test_a_session_that_waits_at_zero_goes_on_when_asked() -> None:
+    """The last units are used up; a top-up; the server asks."""
+
+    def reply(request: Request) -> Answer | None:
+        return granting(1000, final_action=0 if request.number == 0 else None)(request)
+
+    planned = session(PlannedUse(100, "data", 2500))
+    sent, tally, answers = await asked_in_a_wait(planned, reply, "RAR", 1)
+    assert answers == [2002] and tally.went_on == {ALICE.msisdn}
+    assert used(sent)[:2] == [("I", 0), ("U", 1000)], "what was used of the last units is reported with it"
+    assert sum(count for _, count in used(sent)) > 1000
+
+
+async def test_an_asr_ends_the_session() -> None:
+    planned = session(PlannedUse(100, "data", 2500))
+    sent, tally, answers = await asked_in_a_wait(planned, granting(1000), "ASR", 0)
+    assert answers == [2001] and tally.asked == {("ASR", "ended"): 1}
+    assert [request.kind for request in sent] == [Kind.INITIAL, Kind.TERMINATION]
+    assert sent[1].parts[0].used == 375, "25 octets a second, 15 s after its start"
+
+
+async def test_clients_that_do_nothing_or_say_nothing() -> None:
+    for reaction, expected in (
+        (Reaction.IGNORES, {"RAR": 2001, "ASR": 5012}),
+        (Reaction.SILENT, {"RAR": None, "ASR": None}),
+    ):
+        for command, answer in expected.items():
+            planned = session(PlannedUse(100, "data", 2500), reaction=reaction)
+            sent, _, answers = await asked_in_a_wait(planned, granting(1000), command, 1)
+            assert answers == [answer]
+            assert used(sent) == [("I", 0), ("U", 1000), ("U", 1000), ("T", 500)], "as if nothing had been asked"

@@ -33,6 +33,7 @@ def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
         assert run_demo(options(tmp_path), Console(file=out, width=160)), out.getvalue()
         assert "0 unanswered" in out.getvalue()
         assert "3 captured requests, 0 unanswered" in out.getvalue()
+        assert out.getvalue().count("2001 success in") == 3, "the recorded session is served whole"
         assert " 0 differences" in out.getvalue()
         assert "the books are right" in (tmp_path / "report.html").read_text("utf-8")
 

@@ -52,6 +52,7 @@ def test_only_what_must_differ_is_rewritten() -> None:
             session_id="smf.localdomain;1;2;replay",
             subscribers=SubscriberMap(ALICE),
             server_realm="example.net",
+            server_host="ocs.example.net",
             hop_by_hop=1,
             end_to_end=2,
         )
@@ -65,11 +66,36 @@ def test_only_what_must_differ_is_rewritten() -> None:
     assert (after.header.hop_by_hop_identifier, after.header.end_to_end_identifier) == (1, 2)
 
 
+def test_a_request_for_the_captured_server_goes_to_ours() -> None:
+    """The P-GW names its server from the first update on."""
+    frame = captured_requests(OPEN5GS)[1].frame
+    octets = rewrite(
+        frame,
+        session_id="s;1;2",
+        subscribers=SubscriberMap(ALICE),
+        server_realm="example.net",
+        server_host="ocs.example.net",
+        hop_by_hop=1,
+        end_to_end=2,
+    )
+    before: CreditControlRequest = Message.from_bytes(frame)
+    after: CreditControlRequest = Message.from_bytes(octets)
+    assert (before.destination_host, after.destination_host) == (b"ocs.localdomain", b"ocs.example.net")
+
+
 def test_subscriber_ids_inside_service_information_and_in_sip_uris_are_mapped() -> None:
     """Kamailio names the subscriber on both levels, as a SIP URI."""
     frame = captured_requests(KAMAILIO)[0].frame
     mapping = SubscriberMap(ALICE, {"447700900001": BOB})
-    octets = rewrite(frame, session_id="s;1;2", subscribers=mapping, server_realm="r", hop_by_hop=1, end_to_end=2)
+    octets = rewrite(
+        frame,
+        session_id="s;1;2",
+        subscribers=mapping,
+        server_realm="r",
+        server_host="ocs.r",
+        hop_by_hop=1,
+        end_to_end=2,
+    )
     after: CreditControlRequest = Message.from_bytes(octets)
     assert after.subscription_id[0].subscription_id_data == f"sip:{BOB.msisdn}@localdomain"
     assert after.service_information.subscription_id[0].subscription_id_data == f"sip:{BOB.msisdn}@localdomain"

@@ -32,6 +32,9 @@ def outcome() -> RunOutcome:
     tally.used.update({("data", "home"): 164_600_000_000, ("voice", "home"): 76_000, ("sms", "home"): 120})
     tally.blocked.update({(3, "zero"): 4, (30, "zero"): 10, (44, "limit"): 6})
     tally.blocked_accounts.update({"38668100001": "zero", "38668100002": "limit"})
+    tally.asked.update({("RAR", "asked again"): 7, ("ASR", "ended"): 1})
+    tally.topped_up.update({"38668100001", "38668100003"})
+    tally.went_on.add("38668100001")
     tally.sessions.append(
         SessionReport("s", "data", "", "", "", "", False, 0.0, services=[UsedService("data", 100, 5)])
     )
@@ -52,6 +55,7 @@ def test_the_report_is_one_whole_page(tmp_path: Path) -> None:
     assert "busy &lt;hour&gt;" in page
     assert "38,898.62 EUR = 19,591.19 + 2.19 + 19,305.24" in page
     assert "the books are right" in page
+    assert "2 topped up at zero, 1 went on" in page
     assert not re.search(r'(?:src|href)="https?:', page)
 
 

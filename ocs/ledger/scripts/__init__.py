@@ -1,4 +1,4 @@
-"""The ledger's Lua scripts, one file each; lib.lua is put before every one of them."""
+"""The ledger's Lua scripts, one file each, after the files that they share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 NAMES = ("charge", "refund", "open", "top_up", "package", "change", "release", "terminate", "sweep")
+SHARED = ("document", "lib")
+MORE = {"charge": ("pay",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +20,9 @@ class Script:
 def load() -> dict[str, Script]:
     """All scripts by name."""
     folder = files(__package__)
-    library = folder.joinpath("lib.lua").read_bytes()
     scripts = {}
     for name in NAMES:
-        source = library + folder.joinpath(f"{name}.lua").read_bytes()
+        parts = (*SHARED, *MORE.get(name, ()), name)
+        source = b"".join(folder.joinpath(f"{part}.lua").read_bytes() for part in parts)
         scripts[name] = Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
     return scripts

@@ -1,21 +1,23 @@
 -- Charge one credit-control request: settle what was used, reserve what is wanted next, remember the outcome, journal it.
 --
--- KEYS  1 account  2 answers of the session  3 outbox  4 outbox sequence  5 due set
+-- KEYS  1 account  2 answers of the session or, of a one-off request, of events  3 outbox  4 outbox sequence  5 due set
 -- ARGV  1 account id  2 msgpack, one flat array: identity, session id, origin host, context, type, number, now, month, deadline,
---         remember_s, answers kept, max sessions, max services, origin realm, via, binding, Origin-State-Id, 1 = only look (a balance
---         check), place, the place assumed or '', then 17 values a service: key, label, price terms (7), bucket ids in order, each between
---         commas, used, want or -1 (no RSU), minimum, flags (1 always + 2 more follows), bars (comma separated), detail, max rate or 0;
---         with more: used after the price switch, used on either side of it, restrict (0 refuse, 1 once, 2 again), units to try for at
---         the end of a restricted phase, switch or 0; with a switch 7 more: the price terms from then on
+--         remember_s, answers kept, max sessions, max services, origin realm, via, binding or '' (the origin host), Origin-State-Id, 1 = only
+--         look (a balance check), place, the place assumed or '', then 17 values a service: key, label, price terms (7), bucket ids in
+--         order, each between commas, used, want or -1 (no RSU), minimum, flags (1 always + 2 more follows), bars (comma separated), detail,
+--         units a second that can be used at most (0 any, -1 what was granted); with more: used after the price switch, used on either side
+--         of it, restrict (0 refuse, 1 once, 2 again), units to try for at the end of a restricted phase, switch or 0 (negative: the grant
+--         ends there); with a switch 7 more: the price terms from then on
 -- Result  {1 if the outcome is remembered from before else 0, msgpack outcome}
---         outcome, flat: code, credit, held, reason, cost of the session, period end, late 0/1, then 11 values a service: key, code,
---         granted, final 0/1, reason, debit, units from buckets, overrun, dropped, restricted 0/1, grant spans the switch 0/1.
+--         outcome, flat: code, credit, held, reason, cost of the session, period end, late 0/1, now, the place if it was assumed, then 11
+--         values a service: key, code, granted, final 0/1, reason, debit, units from buckets, overrun, dropped, restricted 0/1, grant spans
+--         the switch 0/1.
 --         Code 0 with a reason means "nothing was done, first …": "identity" (look the subscriber up again), "sweep" (the
 --         package's period is over), "place" (rate it where the session is: the third element of the result).
 -- Nothing is written before every check is done; RFC 8506 §7 table 6, TS 32.299 §6.3.
 
 local RECLAIM_EVERY_S = 60 -- a session is asked so often to return credit it holds to one that starves
-local SLACK_S = 60 -- use may be so much ahead of our clock before it counts as impossible
+local UNRATED = 'unrated' -- label of use for which the request does not say enough to be priced
 
 local id, q = ARGV[1], unpack_doc(ARGV[2])
 local identity, sid, origin, context, kind, number, now, month, deadline = q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9]
@@ -32,29 +34,38 @@ while at < #q do
   if more then
     s.after, s.either, s.restrict, s.retry, s.switch = q[at + 1], q[at + 2], q[at + 3], q[at + 4], q[at + 5]
     at = at + 5
-    if s.switch > 0 then
+    if s.switch ~= 0 then
       s.price2 = {q[at + 1], q[at + 2], q[at + 3], q[at + 4], q[at + 5], q[at + 6], q[at + 7]}
       at = at + 7
     end
   end
+  s.reported = s.used + s.after + s.either
   asked[#asked + 1] = s
 end
-local field = kind .. number
+local field = (look and 'C' or kind) .. number
 
-local function refuse(code, reason) return {0, pack({code, 0, 0, reason, 0, 0, 0})} end
+local function refuse(code, reason) return {0, pack({code, 0, 0, reason, 0, 0, 0, now, ''})} end
 
-local stored = redis.call('HGET', KEYS[2], field)
-if stored and assumed == '' then return {1, stored} end
+-- An opening may be that of a client that has lost its state and begins with the same numbers again.
+local stored, anew = redis.call('HGET', KEYS[2], field), kind == 'I' and origin_state > 0
+if stored and not anew then return {1, stored} end
 local document = redis.call('GET', KEYS[1])
 if not document then return refuse(5030, 'unknown') end
 local acc = load(document)
-local session = acc.s[sid]
+local session = kind ~= 'E' and acc.s[sid] or nil
+if session then
+  local owner, mine = session.bd, binding
+  if owner == '' then owner = string.lower(session.o) end
+  if mine == '' then mine = string.lower(origin) end
+  if owner ~= mine then return refuse(5002, 'binding') end
+end
+anew = anew and session and session.os > 0 and origin_state > session.os
+if stored and not anew then return {1, stored} end
 if assumed ~= '' and session and session.w ~= assumed then
   local first = refuse(0, 'place')
   first[3] = session.w
   return first
 end
-if stored then return {1, stored} end
 if identity ~= '' and identity ~= 'm' .. acc.m and identity ~= 'i' .. acc.i then return refuse(0, 'identity') end
 if acc.st == 't' and identity ~= '' then return refuse(0, 'identity') end -- its number may be another account's by now
 if acc.pe > 0 and now >= acc.pe then return refuse(0, 'sweep') end
@@ -64,7 +75,7 @@ local replaces, late = false, 0
 if kind == 'I' then
   if session then
     -- A client that lost its state may take the same id again (RFC 6733 §8.6).
-    replaces = session.z == 1 or (session.os > 0 and origin_state > session.os)
+    replaces = session.z == 1 or anew
     if not replaces then return refuse(5012, 'open') end
   end
 elseif kind ~= 'E' then
@@ -72,12 +83,8 @@ elseif kind ~= 'E' then
     if kind == 'T' and redis.call('HGET', KEYS[2], 'refused') then return refuse(2001, '') end
     return refuse(5002, 'session')
   end
-  local owner, mine = session.bd, binding
-  if owner == '' then owner = session.o end
-  if mine == '' then mine = origin end
-  if owner ~= mine then return refuse(5002, 'binding') end
-  -- Of a session that was given up, answers may be forgotten: an update that is no news is not applied.
-  if number <= session.n - answers_kept or (session.z == 1 and kind == 'U' and number <= session.n) then return refuse(5012, 'late') end
+  -- Answers so far behind are forgotten, of a session that was given up all may be: an update that is no news is not applied.
+  if kind == 'U' and (number <= session.n - answers_kept or (session.z == 1 and number <= session.n)) then return refuse(5012, 'late') end
 end
 
 local events = {}
@@ -93,154 +100,21 @@ local open_sessions = 0
 for _, other in pairs(acc.s) do
   if other.z == 0 then open_sessions = open_sessions + 1 end
 end
+-- A later request came first: what it said of place and price stays in force.
+local overtaken = kind == 'U' and number < session.n
 if kind == 'I' or kind == 'E' then
   if open_sessions >= max_sessions and kind == 'I' then return refuse(5006, 'sessions') end
   session = {o = origin, c = context, t = now, d = deadline, n = number, e = 0, rl = realm, vi = via, bd = binding, os = origin_state,
     x = 0, z = 0, ra = 0, w = place, a = {}, v = {}}
   open_sessions = open_sessions + 1
 else
-  session.o, session.rl, session.vi, session.w = origin, realm, via, place
-  if origin_state > 0 then session.os = origin_state end
+  if not overtaken then
+    session.o, session.rl, session.vi, session.w = origin, realm, via, place
+    if origin_state > 0 then session.os = origin_state end
+  end
   if session.z == 1 then
     session.z, late, open_sessions = 0, 1, open_sessions + 1
   end
-end
-
--- Pay `used` raw units at price `p`: what is left of the service's own grant from a period that is over, buckets (HOT-PKG-3), then credit
--- as far as there is money. Adds to the record's line.
-local function settle(line, p, k, used, old)
-  local tally = session.a[p[1]]
-  if not tally then tally = {0, 0}; session.a[p[1]] = tally end
-  local before = billable(p, tally[1])
-  tally[1] = tally[1] + used
-  local units, paid_by = billable(p, tally[1]) - before, line.paid_by
-  local owed = units
-  if old then
-    for n = 1, #old do
-      local take = min(units, old[n][2])
-      if take > 0 then
-        old[n][2], units = old[n][2] - take, units - take
-        paid_by[#paid_by + 1] = {old[n][1], take}
-      end
-    end
-  end
-  local buckets = usable_buckets(acc, k, now)
-  for n = 1, #buckets do
-    if units == 0 then break end
-    local b, take = buckets[n], units
-    if b[3] >= 0 then
-      take = min(units, b[3] - b[4])
-      b[3] = b[3] - take
-    end
-    if take > 0 then
-      units = units - take
-      paid_by[#paid_by + 1] = {b[1], take, b[5]}
-    end
-  end
-  line.from_buckets = line.from_buckets + owed - units
-  if units > 0 then
-    local n = min(units, affordable(p, tally[2], acc.cr - acc.hc))
-    local debit = cost(p, tally[2] + n) - cost(p, tally[2])
-    tally[2] = tally[2] + n
-    acc.cr, acc.sp, acc.ms, session.x = acc.cr - debit, acc.sp + debit, acc.ms + debit, session.x + debit
-    line.debit, line.overrun = line.debit + debit, line.overrun + units - n
-  end
-end
-
--- A report of more than can have been used since the last one, grant and slack allowed for, tells nothing: what of the grant can have been
--- used in that time is charged, the rest is dropped and said.
-local function possible(s, v, granted, line)
-  if s.rate == 0 then return end
-  local reported, since = s.used + s.after + s.either, max(now - v.u, 0)
-  if reported <= granted + (since + SLACK_S) * s.rate then return end
-  local excess = reported - min(granted, since * s.rate)
-  line.dropped = excess
-  for _, part in ipairs({'used', 'either', 'after'}) do
-    local cut = min(excess, s[part])
-    s[part], excess = s[part] - cut, excess - cut
-  end
-end
-
--- The raw units that `units` billable units allow on top of `raw` used ones.
-local function raw_room(p, raw, units)
-  if p[6] == 1 then
-    if raw > 0 or units >= 1 then return UNBOUNDED end
-    return 0
-  end
-  if units >= UNBOUNDED then return UNBOUNDED end
-  if raw == 0 then
-    if units < p[4] then return 0 end
-    return units - fmod(units - p[4], p[5])
-  end
-  return billable(p, raw) - raw + units - fmod(units, p[5])
-end
-
--- Another service of the session has a grant at the same price: the step begun is paid once and may be used by either, so it is not
--- given to both.
-local function shared(v, p)
-  if p[6] == 1 then return false end
-  for _, other in pairs(session.v) do
-    if other ~= v and other.g > 0 and (other.p[1] == p[1] or (other.p2 and other.p2[1] == p[1])) then return true end
-  end
-  return false
-end
-
--- How many raw units more `p` allows with what buckets and money there are; the reason if less than unbounded.
-local function allowed(v, p, in_buckets, money)
-  local tally = session.a[p[1]] or {0, 0}
-  local raw = tally[1]
-  if shared(v, p) then raw = billable(p, raw) end
-  local units = in_buckets
-  if units < UNBOUNDED then units = min(units + affordable(p, tally[2], money), UNBOUNDED) end
-  return raw_room(p, raw, units), raw, tally[2]
-end
-
--- Reserve up to `want` raw units, with a price switch ahead at the dearer side (RFC 8506 §5.1.1); returns granted, final, reason for less.
-local function reserve(v, want, minimum)
-  local in_buckets, buckets = 0, usable_buckets(acc, v.k, now)
-  for n = 1, #buckets do
-    local b = buckets[n]
-    if b[3] < 0 then in_buckets = UNBOUNDED; break end
-    in_buckets = in_buckets + b[3] - b[4]
-  end
-  local reason, money = 'credit', acc.cr - acc.hc
-  if in_buckets < UNBOUNDED and acc.lim >= 0 then
-    local room = max(acc.lim - acc.ms - acc.hc, 0)
-    if room < money then money, reason = room, 'limit' end
-  end
-  local p, p2 = v.p, v.p2
-  local room, raw, paid = allowed(v, p, in_buckets, money)
-  local room2, raw2, paid2
-  if p2 then
-    room2, raw2, paid2 = allowed(v, p2, in_buckets, money)
-    room = min(room, room2)
-  end
-  local grant = min(want, room)
-  if kind ~= 'E' and open_sessions > 1 and room < want * open_sessions then
-    grant = min(grant, max(minimum, idiv(room, open_sessions)))
-  end
-  if grant <= 0 then return 0, 0, reason end
-  local need, need2 = billable(p, raw + grant) - billable(p, raw), 0
-  if p2 then need2 = billable(p2, raw2 + grant) - billable(p2, raw2) end
-  for n = 1, #buckets do
-    local most = max(need, need2)
-    if most <= 0 then break end
-    local b, take = buckets[n], most
-    if b[3] >= 0 then take = min(most, b[3] - b[4]) end
-    if take > 0 then
-      b[4] = b[4] + take
-      v.r[#v.r + 1] = {b[1], take, b[5]}
-      need, need2 = need - take, need2 - take
-    end
-  end
-  local held = 0
-  if need > 0 then held = cost(p, paid + need) - cost(p, paid) end
-  if need2 > 0 then held = max(held, cost(p2, paid2 + need2) - cost(p2, paid2)) end
-  v.hm = held
-  acc.hc = acc.hc + held
-  v.g = grant
-  if grant == room and room < want then return grant, 1, reason end
-  return grant, 0, ''
 end
 
 local function barred(bars)
@@ -258,13 +132,12 @@ local function refusal(s)
   if barred(s.bars) then return 4010, 'bar' end
 end
 
-local services = session.v
-local service_count = 0
+local services, service_count = session.v, 0
 for _ in pairs(services) do service_count = service_count + 1 end
 
 -- Everything that the services of the request hold is returned, then every one is settled, so that what one returns another can use (credit
 -- pools) and have. A line is both the service's outcome and its record.
-local lines, second, taken, olds, grants = {}, {}, 0, {}, {}
+local lines, second, taken, found, olds, grants = {}, {}, 0, {}, {}, {}
 local function line_of(s, label, price, detail)
   return {key = s.key, label = label, price = price, detail = detail, used = 0, debit = 0, from_buckets = 0, paid_by = {}, overrun = 0,
     granted = 0, final = 0, held = 0, code = 2001, reason = '', dropped = 0, restricted = 0, span = 0}
@@ -272,49 +145,46 @@ end
 for n = 1, #asked do
   local s = asked[n]
   local v = services[s.key]
-  local line
+  -- Use is priced by the grant in force, but for a request that was overtaken: it says itself where that was.
+  s.own = not v or (overtaken and assumed == '' and s.label ~= UNRATED)
+  local line = s.own and line_of(s, s.label, s.price[1], s.detail) or line_of(s, v.l, v.p[1], v.x)
+  s.known = v ~= nil
   if v then
-    line = line_of(s, v.l, v.p[1], v.x)
     grants[n] = v.g
     olds[n] = release(acc, v, now)
   else
-    line = line_of(s, s.label, s.price[1], s.detail)
     grants[n] = 0
+    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0, d = deadline}
     if service_count < max_services then
-      v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0}
       services[s.key] = v
       service_count = service_count + 1
     else
-      line.code, line.reason, line.used = 5006, 'sessions', s.used + s.after + s.either
+      line.code, line.reason = 5006, 'sessions' -- no room to hold anything; what was used is settled
     end
   end
-  lines[n] = line
+  found[n], lines[n] = v, line
 end
 if kind ~= 'E' then
   for n = 1, #asked do
-    local s, line = asked[n], lines[n]
-    local v = services[s.key]
-    if v and s.used + s.after + s.either > 0 then
-      possible(s, v, grants[n], line)
-      local p2 = v.p2 or v.p
-      local cheaper = v.p
-      if p2[2] * cheaper[3] < cheaper[2] * p2[3] then cheaper = p2 end
-      line.used = s.used
-      if cheaper[1] == v.p[1] then line.used = line.used + s.either end
-      if p2[1] == v.p[1] then line.used = s.used + s.after + s.either end
-      settle(line, v.p, v.k, line.used, olds[n])
-      local rest = s.used + s.after + s.either - line.used
+    local s, line, v = asked[n], lines[n], found[n]
+    if s.reported > 0 then
+      drop_impossible(s, v, grants[n], line, now)
+      local p, k, p2 = v.p, v.k, v.p2 or v.p
+      if s.own then p, k, p2 = s.price, s.buckets, s.price end
+      local first, rest = by_switch(s, v, p, p2, now)
+      line.used = first
+      settle(acc, session, now, line, p, k, first, olds[n])
       if rest > 0 then
         -- Use after the switch has a record line of its own: another price.
-        local after = line_of(s, v.l, p2[1], v.x)
+        local after = line_of(s, line.label, p2[1], line.detail)
         after.used = rest
-        settle(after, p2, v.k, rest, olds[n])
+        settle(acc, session, now, after, p2, k, rest, olds[n])
         line.after = after
         second[#second + 1] = after
         taken = taken + after.debit
       end
       taken = taken + line.debit
-      v.u = now
+      v.u = s.rate == 1 and v.u + first + rest or now
     end
   end
 end
@@ -329,13 +199,12 @@ local function nothing(s, v, line)
 end
 
 for n = 1, #asked do
-  local s, line = asked[n], lines[n]
-  local v = services[s.key]
+  local s, line, v = asked[n], lines[n], found[n]
   if line.code == 2001 and kind ~= 'T' then
     local want = s.want
-    if want < 0 and s.restrict > 0 and v.f ~= NORMAL and v.f ~= REFUSED then
-      if v.f == RESTRICTED and s.used + s.after + s.either == 0 and s.retry > 0 then
-        want = s.retry
+    if want < 0 and s.restrict > 0 and (v.f == FINAL or v.f == RESTRICTED) then
+      if s.reported == 0 and s.retry > 0 then
+        want = s.retry -- nothing used and nothing asked for: the phase is over, or we have asked; is there something again?
       else
         line.restricted, v.f = 1, RESTRICTED
       end
@@ -345,8 +214,10 @@ for n = 1, #asked do
       if code then
         line.code, line.reason = code, reason
       else
-        v.l, v.p, v.k, v.x, v.sw, v.p2 = s.label, s.price, s.buckets, s.detail, s.switch, s.price2
-        line.granted, line.final, line.reason = reserve(v, want, s.minimum)
+        if not (overtaken and s.known) then
+          v.l, v.p, v.k, v.x, v.sw, v.p2 = s.label, s.price, s.buckets, s.detail, s.switch, s.price2
+        end
+        line.granted, line.final, line.reason = reserve(acc, session, now, v, want, s.minimum, kind == 'E' and 1 or open_sessions)
         line.held = v.hm
         if line.granted == 0 and want > 0 then
           nothing(s, v, line)
@@ -356,6 +227,7 @@ for n = 1, #asked do
         end
       end
     end
+    v.d = deadline
   end
 end
 
@@ -374,13 +246,13 @@ if kind == 'E' then
   end
   memory = {id, acc.mo}
   for n = 1, #asked do
-    local line, v = lines[n], services[asked[n].key]
-    if v then release(acc, v, now) end
+    local line, v = lines[n], found[n]
+    release(acc, v, now)
     line.held, line.span = 0, 0
     if whole then
       local paid = (session.a[v.p[1]] or {0, 0})[2]
       line.used = line.granted
-      settle(line, v.p, v.k, line.used)
+      settle(acc, session, now, line, v.p, v.k, line.used)
       taken = taken + line.debit
       memory[#memory + 1] = {line.key, v.p, line.used, paid, session.a[v.p[1]][2] - paid, line.paid_by}
     else
@@ -433,18 +305,24 @@ elseif kind == 'T' then
 elseif kind == 'I' and code ~= 2001 then
   release_session(acc, session, now)
 else
+  -- Supervised until twice the longest validity of what is granted now (RFC 8506 §13).
   session.d = deadline
+  for _, v in pairs(services) do
+    if (v.g > 0 or v.f == RESTRICTED) and v.d > session.d then session.d = v.d end
+  end
   session.n = max(session.n, number)
   acc.s[sid] = session
+  if code ~= 2001 then give_up(acc, sid, session, 'refused', now, id, events) end
 end
 
 local told = acc.nt
 thresholds(acc, now, id, events)
 if acc.nt == 100 and told < 100 and acc.hc > 0 and not look then asks_back('threshold') end
-local outcome, records = {code, acc.cr, acc.hc, reason, session and session.x or taken, acc.pe, late}, {}
+local outcome, records = {code, acc.cr, acc.hc, reason, session and session.x or taken, acc.pe, late, now,
+  assumed ~= '' and place or ''}, {}
 if look then outcome[2], outcome[3], outcome[5] = credit_before, held_before, 0 end
 for n = 1, #lines do
-  local line, to = lines[n], 11 * n - 4
+  local line, to = lines[n], 11 * n - 2
   local after, debit, units, overrun = line.after, line.debit, line.from_buckets, line.overrun
   if after then debit, units, overrun = debit + after.debit, units + after.from_buckets, overrun + after.overrun end
   if look then debit, units = 0, 0 end
@@ -453,7 +331,11 @@ for n = 1, #lines do
   outcome[to + 9], outcome[to + 10], outcome[to + 11] = line.dropped, line.restricted, line.span
 end
 outcome = pack(outcome)
-if look then return {0, outcome} end
+if look then
+  redis.call('HSET', KEYS[2], field, outcome)
+  redis.call('EXPIRE', KEYS[2], remember_s)
+  return {0, outcome}
+end
 local function record(line)
   for n = 1, #line.paid_by do line.paid_by[n][3] = nil end
   records[#records + 1] = {line.key, line.label, line.price, line.used, line.debit, line.paid_by, line.overrun, line.granted, line.held,
@@ -464,10 +346,14 @@ for n = 1, #lines do record(lines[n]) end
 for n = 1, #second do record(second[n]) end
 events[#events + 1] = {'charge', now, id, sid, context, kind, number, records, code, taken, acc.cr, kind == 'T', late == 1}
 plan_earlier(acc, KEYS[5], id)
+-- A package that could not be paid while sessions held the credit may be now (HOT-PKG-2).
+if acc.pp == 1 and acc.hc < held_before then plan_now(acc, KEYS[5], id, now) end
 -- Answers live a quarter longer than they must, so that not every update has to prolong them.
-local prolong, live_s = kind == 'T' or kind == 'E' or session.e < now + remember_s, remember_s
-if prolong and kind ~= 'T' and kind ~= 'E' then
-  live_s = remember_s + idiv(remember_s, 4)
+local ends = kind == 'T' or kind == 'E'
+local live_s = ends and remember_s or remember_s + session.d - deadline
+local prolong = ends or session.e < now + live_s
+if prolong and not ends then
+  live_s = live_s + idiv(live_s, 4)
   session.e = now + live_s
 end
 redis.call('SET', KEYS[1], save(acc))

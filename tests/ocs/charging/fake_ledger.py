@@ -48,7 +48,7 @@ class FakeLedger:
             raise LedgerUnavailable("gone")
         return self.names.get(identity)
 
-    async def find_session(self, session_id: str) -> str | None:
+    async def find_session(self, session_id: str, owner: str) -> str | None:
         self.asked["find_session"] += 1
         if self.gone:
             raise LedgerUnavailable("gone")

@@ -417,6 +417,9 @@ async def test_use_takes_place_when_the_client_says_if_that_is_near(ledger: Fake
     late = ccr("I", 0, octets(want=1), information=at(), sid="late", event_timestamp=NOW - 10)
     await worker.answer(late)
     assert ledger.charged[-1].services[0].price.id.startswith("night"), "a grant is used from now on"
+    worker.service._rater = Timed(catalogue, NOW + 100)
+    await worker.answer(ccr("I", 0, octets(want=1), information=at(), sid="early", event_timestamp=NOW + 250))
+    assert ledger.charged[-1].services[0].price.id.startswith("day"), "by our clock"
 
 
 async def test_a_grant_does_not_outlive_the_packages_period(
@@ -459,7 +462,7 @@ async def test_quota_policy_on_the_wire(worker: Worker, catalogue: Catalogue) ->
     assert data.granted_service_unit is not None and data.trigger is not None
     assert (data.granted_service_unit.cc_total_octets, data.granted_service_unit.cc_time) == (MB, 600)
     assert (data.trigger.trigger_type, data.quota_holding_time, data.envelope_reporting) == ([4, 30], 90, 2)
-    assert data.quota_consumption_time is None, "for time quota only"
+    assert data.quota_consumption_time == 20, "time is granted too"
     update = one(await worker.answer(ccr("U", 1, octets(want=MB), information=at())))
     assert update.envelope_reporting is None and update.granted_service_unit.cc_time is None  # type: ignore[union-attr]
     call = ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}"), sid="c")
@@ -474,10 +477,15 @@ async def test_services_of_one_price_share_a_pool(worker: Worker, catalogue: Cat
     worker.source = Origin(GW, profile=Profile(pools=True))
     two = [octets(want=MB, group=1, identifiers=(n,)) for n in (1, 2)]
     answer = await worker.answer(ccr("I", 0, *two, information=at()))
-    for mscc in answer.multiple_services_credit_control:
-        assert mscc.g_s_u_pool_reference == [GsuPoolReference(7, 2, UnitValue(1))]
-    alone = one(await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid="b")))
-    assert alone.g_s_u_pool_reference == []
+    first, second = (mscc.g_s_u_pool_reference for mscc in answer.multiple_services_credit_control)
+    (reference,) = first
+    assert first == second == [GsuPoolReference(reference.g_s_u_pool_identifier, 2, UnitValue(1))]
+    alone = one(await worker.answer(ccr("U", 1, octets(want=MB, group=1, identifiers=(1,)), information=at())))
+    assert alone.g_s_u_pool_reference == first, "granted by itself it stays in the pool"
+    abroad = one(await worker.answer(ccr("U", 2, octets(want=MB, group=1, identifiers=(1,)), information=at(SERBIA))))
+    assert abroad.g_s_u_pool_reference != first, "at another price a unit is not a unit"
+    worker.source = Origin(GW)
+    assert one(await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid="b"))).g_s_u_pool_reference == []
 
 
 async def test_what_a_profile_wants_told_of_money_and_failures(worker: Worker, ledger: FakeLedger) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ocs.ledger.contract import (
     ANSWERS_KEPT_PER_SESSION,
+    AS_GRANTED,
     CREDIT_CEILING_MICRO_EUR,
     DEFAULT_LIMIT_MICRO_EUR,
     MAX_SERVICES_PER_SESSION,
@@ -35,7 +36,8 @@ from ocs.rating.types import PriceTerms
 ACTIVE_S = 90 * 86_400
 LATE_S = 3600
 MAX_GIVEN_UP = 8
-SLACK_S = 60
+SLACK_S, OCTETS_SLACK_S, MESSAGES_SLACK = 60, 5, 255
+KINDS = {Action.CHECK: "C", Action.REFUND: "R"}
 Event = dict[str, object]
 
 
@@ -84,8 +86,11 @@ class Service:
     phase: str = "normal"
     """"normal", "final", "restricted" or "refused"."""
     reported: int = 0
+    """Last report; of time, how far the time reported reaches."""
     switch_at: int = 0
     price_after: PriceTerms | None = None
+    spans: bool = True
+    deadline: int = 0
 
 
 @dataclass(slots=True)
@@ -103,9 +108,13 @@ class Session:
     released: bool = False
     place: str = ""
     raw_used: dict[str, int] = field(default_factory=dict)
-    """Use is rounded once per session and price: raw units by price id."""
+    """Raw units by price id; use is rounded once per session and rate."""
     credit_units: dict[str, int] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)
+
+    def raw(self, terms: PriceTerms) -> int:
+        """Used so far at all prices of this rate."""
+        return sum(used for price, used in self.raw_used.items() if rate_of(price) == rate_of(terms.id))
 
 
 @dataclass(slots=True)
@@ -147,11 +156,12 @@ class ModelLedger:
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.events: list[Event] = []
-        self._answers: dict[tuple[str, str], ChargeOutcome] = {}
-        self._refused: set[str] = set()
+        self._answers: dict[tuple[str, str, str], ChargeOutcome] = {}
+        """By owner, Session-Id, and what it was and its number."""
+        self._refused: set[tuple[str, str]] = set()
         self._references: dict[str, tuple[str, int]] = {}
         self._applied: set[tuple[str, str, str]] = set()
-        self._debits: dict[tuple[str, int], Debit] = {}
+        self._debits: dict[tuple[str, str, int], Debit] = {}
 
     # -- accounts
 
@@ -232,8 +242,12 @@ class ModelLedger:
         account = self.accounts[account_id]
         self._roll(account, month)
         self._expire(account_id, account, now, keep=None)
-        if account.period_end and now >= account.period_end:
-            terms = {p.id: p for p in packages}.get(account.package)
+        terms = {p.id: p for p in packages}.get(account.package)
+        active = account.state_at(now) == "active"
+        if not account.period_end and account.pending and terms and active:
+            if account.credit - account.held >= terms.price_micro_eur:
+                self._start_period(account_id, account, terms, now, now)
+        elif account.period_end and now >= account.period_end:
             if terms and account.state_at(now) == "active":
                 missed_one = now >= account.period_end + terms.period_s
                 self._start_period(account_id, account, terms, now if missed_one else account.period_end, now)
@@ -320,95 +334,109 @@ class ModelLedger:
     # -- charging
 
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
-        key = (request.session_id, f"{request.type.value}{request.number}")
+        owner = owner_of(request)
+        what = KINDS.get(request.action, request.type.value)
+        key = (owner, request.session_id, f"{what}{request.number}")
         account = self.accounts.get(request.account_id)
-        session = account.sessions.get(request.session_id) if account else None
-        if session and request.assumed not in ("", session.place):
-            return replace(_refusal(0, "place"), place=session.place)
-        if key in self._answers:
+        one_off = request.type is RequestType.EVENT
+        session = account.sessions.get(request.session_id) if account and not one_off else None
+        mine = session is not None and session.binding == owner
+        lost = mine and session is not None and request.origin_state_id > session.origin_state_id > 0
+        anew = request.type is RequestType.INITIAL and lost
+        if key in self._answers and (not session or mine) and not anew:
             return replace(self._answers[key], duplicate=True)
         if account is None:
-            return _refusal(5030, "unknown")
+            return self._refusal(request, 5030, "unknown")
+        if session and not mine:
+            return self._refusal(request, 5002, "binding")
+        if session and request.assumed not in ("", session.place):
+            return replace(self._refusal(request, 0, "place"), place=session.place)
         if request.identity not in ("", "m" + account.msisdn, "i" + account.imsi):
-            return _refusal(0, "identity")
+            return self._refusal(request, 0, "identity")
         if request.identity and account.state == "terminated":
-            return _refusal(0, "identity")
+            return self._refusal(request, 0, "identity")
         if request.action is Action.REFUND:
             outcome = self._refund(request, account)
             if outcome.code == 2001:
                 self._answers[key] = outcome
             return outcome
         if account.period_end and request.now >= account.period_end:
-            return _refusal(0, "sweep")
+            return self._refusal(request, 0, "sweep")
         if request.action is Action.CHECK:
             looked = copy.deepcopy(self)._apply(request, look=True)
             services = tuple(replace(s, debited_micro_eur=0, debited_units=0) for s in looked.services)
-            if looked.session_cost_micro_eur or looked.code in (2001, 4010, 4012):
-                looked = replace(looked, credit_micro_eur=account.credit, held_micro_eur=account.held)
-            return replace(looked, services=services, session_cost_micro_eur=0)
+            looked = replace(
+                looked, services=services, session_cost_micro_eur=0, credit_micro_eur=account.credit, held_micro_eur=account.held
+            )  # fmt: skip
+            self._answers[key] = looked
+            return looked
         return self._apply(request, look=False)
+
+    @staticmethod
+    def _refusal(request: ChargeRequest, code: int, reason: str) -> ChargeOutcome:
+        return ChargeOutcome(code, False, (), 0, 0, reason, at=request.now)
 
     def _apply(self, request: ChargeRequest, look: bool) -> ChargeOutcome:
         account = self.accounts[request.account_id]
-        session = account.sessions.get(request.session_id)
+        one_off = request.type is RequestType.EVENT
+        session = None if one_off else account.sessions.get(request.session_id)
         if refusal := self._out_of_place(request, session):
             return refusal
         # Validation is over; from here on everything takes effect.
+        owner, sid = owner_of(request), request.session_id
         opening = request.type is RequestType.INITIAL
-        live = [sid for sid, s in account.live().items() if s.deadline > request.now and sid != request.session_id]
+        live = [other for other, s in account.live().items() if s.deadline > request.now and other != sid]
         if opening and len(live) >= MAX_SESSIONS_PER_ACCOUNT:
-            return _refusal(5006, "sessions")
+            return self._refusal(request, 5006, "sessions")
         self._roll(account, request.month)
         if opening and session is not None:
             if not session.released:
-                self._give_up(request.account_id, account, request.session_id, "restarted", request.now)
-            account.sessions.pop(request.session_id, None)
+                self._give_up(request.account_id, account, sid, "restarted", request.now)
+            account.sessions.pop(sid, None)
             session = None
             self._answers = {
                 key: known
                 for key, known in self._answers.items()
-                if key[0] != request.session_id or key[1][0] == "E" or look
+                if key[:2] != (owner, sid) or key[2][0] in KINDS.values() or key[2][0] == "E"
             }
-            self._refused.discard(request.session_id)
-        self._expire(request.account_id, account, request.now, keep=request.session_id)
+            self._refused.discard((owner, sid))
+        self._expire(request.account_id, account, request.now, keep=sid)
         outcome = _Charging(self, account, request, session, look).run()
         if not look:
-            self._answers[request.session_id, f"{request.type.value}{request.number}"] = outcome
+            self._answers[owner, sid, f"{request.type.value}{request.number}"] = outcome
             if opening and outcome.code != 2001:
-                self._refused.add(request.session_id)
+                self._refused.add((owner, sid))
         return outcome
 
     def _out_of_place(self, request: ChargeRequest, session: Session | None) -> ChargeOutcome | None:
         if request.type is RequestType.INITIAL:
             if session is None or session.released or request.origin_state_id > session.origin_state_id > 0:
                 return None
-            return _refusal(5012, "open")
+            return self._refusal(request, 5012, "open")
         if request.type is RequestType.EVENT:
             return None
         if session is None:
-            if request.type is RequestType.TERMINATION and request.session_id in self._refused:
-                return _refusal(2001, "")
-            return _refusal(5002, "session")
-        if (request.binding or request.origin_host) != session.binding:
-            return _refusal(5002, "binding")
-        update = request.type is RequestType.UPDATE
-        forgotten = session.released and update and request.number <= session.highest
-        if forgotten or request.number <= session.highest - ANSWERS_KEPT_PER_SESSION:
-            return _refusal(5012, "late")
+            ended = request.type is RequestType.TERMINATION and (owner_of(request), request.session_id) in self._refused
+            return self._refusal(request, 2001, "") if ended else self._refusal(request, 5002, "session")
+        if request.type is RequestType.UPDATE:
+            forgotten = session.released and request.number <= session.highest
+            if forgotten or request.number <= session.highest - ANSWERS_KEPT_PER_SESSION:
+                return self._refusal(request, 5012, "late")
         return None
 
     def _refund(self, request: ChargeRequest, account: Account) -> ChargeOutcome:
         if account.state == "terminated":
-            return _refusal(4010, "state")
-        debit = self._debits.get(request.refund_of or (request.session_id, request.number))
+            return self._refusal(request, 4010, "state")
+        debit = self._debits.get((owner_of(request), *(request.refund_of or (request.session_id, request.number))))
         if debit is None or debit.account_id != request.account_id:
-            return _refusal(5012, "no_debit")
+            return self._refusal(request, 5012, "no_debit")
+        before = copy.deepcopy(debit.lines)
         results: list[ServiceOutcome] = []
         lines: list[dict[str, object]] = []
         returned = 0
         for asked in request.services:
-            left = [line for line in debit.lines if line.raw]
-            line = next((each for each in left if each.key == asked.key), left[0] if left else None)
+            any_line = asked.key == "-" or len(debit.lines) == 1
+            line = next((each for each in debit.lines if each.raw and (any_line or each.key == asked.key)), None)
             if line is None:
                 continue
             back = line.raw if asked.want is None else min(asked.want, line.raw)
@@ -432,11 +460,14 @@ class ModelLedger:
                             bucket.left += take
                         given.append([bucket_id, take])
             returned += money
+            if owed and not by_credit and not given:
+                continue  # of a period that is over
             units_back = sum(int(units) for _, units in given)
             results.append(ServiceOutcome(asked.key, 2001, back, False, "", -money, -units_back, 0))
             lines.append({"key": asked.key, "price": line.price.id, "used": back, "credit_in": money, "units": given})
         if not results:
-            return _refusal(5012, "nothing_left")
+            debit.lines = before
+            return self._refusal(request, 5012, "nothing_left")
         self._roll(account, request.month)
         account.credit += returned
         account.spent -= returned
@@ -454,7 +485,8 @@ class ModelLedger:
             credit=account.credit,
         )
         return ChargeOutcome(
-            2001, False, tuple(results), account.credit, account.held, "", -returned, account.period_end
+            *(2001, False, tuple(results), account.credit, account.held, "", -returned, account.period_end),
+            at=request.now,
         )
 
     def _give_up(self, account_id: str, account: Account, sid: str, reason: str, now: int) -> None:
@@ -462,7 +494,7 @@ class ModelLedger:
         returned = sum(service.held_money for service in session.services.values())
         for service in session.services.values():
             release(account, service, now)
-            service.phase, service.switch_at, service.price_after = "normal", 0, None
+            service.phase = "normal"
         session.released, session.deadline = True, now + LATE_S
         self._journal("expired", now, account_id, sid=sid, ctx=session.context, returned=returned, reason=reason)
         given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
@@ -508,6 +540,22 @@ class ModelLedger:
         )
 
 
+@dataclass(slots=True)
+class _Opened:
+    """A service of a request."""
+
+    asked: ServiceCharge
+    service: Service
+    room: bool
+    """The session has room for it."""
+    known: bool
+    own: bool
+    """Its use is rated as the request itself says."""
+    granted: int
+    old: list[list[object]]
+    """What it held of a period that is over."""
+
+
 class _Charging:
     """One request that is applied: return everything, settle everything, then reserve."""
 
@@ -527,7 +575,7 @@ class _Charging:
                 self.now,
                 request.deadline,
                 request.number,
-                binding=request.binding or request.origin_host,
+                binding=owner_of(request),
                 origin_state_id=request.origin_state_id,
             )
             self.competing = len(account.live()) + 1
@@ -535,13 +583,15 @@ class _Charging:
             self.late = session.released
             session.released = False
             self.competing = len(account.live())
-        session.origin_host, session.origin_realm, session.via = (
-            request.origin_host,
-            request.origin_realm,
-            request.via,
-        )
-        session.origin_state_id = request.origin_state_id or session.origin_state_id
-        session.place = request.place
+        self.overtaken = request.type is RequestType.UPDATE and request.number < session.highest
+        if not self.overtaken:
+            session.origin_host, session.origin_realm, session.via = (
+                request.origin_host,
+                request.origin_realm,
+                request.via,
+            )
+            session.origin_state_id = request.origin_state_id or session.origin_state_id
+            session.place = request.place
         self.session = session
         self.lines: list[dict[str, object]] = []
         self.after_lines: list[dict[str, object]] = []
@@ -549,10 +599,10 @@ class _Charging:
 
     def run(self) -> ChargeOutcome:
         opened = [self._open_line(asked) for asked in self.request.services]
-        settled = [self._settle_one(*pair) for pair in zip(self.request.services, opened, strict=True)]
-        reserved = [self._reserve_one(*pair) for pair in zip(self.request.services, settled, strict=True)]
+        settled = [self._settle_one(each) for each in opened]
+        reserved = [self._reserve_one(*pair) for pair in zip(opened, settled, strict=True)]
         if self.request.type is RequestType.EVENT:
-            self.results = self._pay_events(reserved)
+            self.results = self._pay_events(opened, reserved)
         else:
             self.results = reserved
         code, reason = self._command_level()
@@ -587,6 +637,8 @@ class _Charging:
             self.session.cost,
             account.period_end,
             self.late,
+            self.request.place if self.request.assumed else "",
+            self.now,
         )
 
     def _line(self, asked: ServiceCharge, label: str, price: PriceTerms, detail: str) -> dict[str, object]:
@@ -606,69 +658,79 @@ class _Charging:
         }
         return line
 
-    def _open_line(self, asked: ServiceCharge) -> tuple[bool, int, list[list[object]]]:
-        """Whether there is room for the service, its grant, and what it held of a period that is over."""
+    def _open_line(self, asked: ServiceCharge) -> _Opened:
         service = self.session.services.get(asked.key)
         if service is None:
             self.lines.append(self._line(asked, asked.label, asked.price, asked.detail))
-            if len(self.session.services) >= MAX_SERVICES_PER_SESSION:
-                self.lines[-1]["used"] = asked.used + asked.used_after + asked.used_either
-                return False, 0, []
             service = Service(asked.label, asked.price, asked.buckets, asked.detail, reported=self.session.started)
-            self.session.services[asked.key] = service
-            return True, 0, []
-        self.lines.append(self._line(asked, service.label, service.price, service.detail))
+            room = len(self.session.services) < MAX_SERVICES_PER_SESSION
+            if room:
+                self.session.services[asked.key] = service
+            return _Opened(asked, service, room, False, True, 0, [])
+        own = self.overtaken and not self.request.assumed and asked.label != "unrated"
+        named = asked if own else service
+        self.lines.append(self._line(asked, named.label, named.price, named.detail))
         granted = service.granted
-        return True, granted, release(self.account, service, self.now)
+        return _Opened(asked, service, True, True, own, granted, release(self.account, service, self.now))
 
-    def _settle_one(self, asked: ServiceCharge, opened: tuple[bool, int, list[list[object]]]) -> ServiceOutcome:
-        room, granted, old = opened
-        if not room:
-            return ServiceOutcome(asked.key, 5006, 0, False, "sessions", 0, 0, 0)
+    def _settle_one(self, opened: _Opened) -> ServiceOutcome:
+        asked, service = opened.asked, opened.service
         result = ServiceOutcome(asked.key, 2001, 0, False, "", 0, 0, 0)
-        used, either, after = asked.used, asked.used_either, asked.used_after
-        if used + either + after == 0 or self.request.type is RequestType.EVENT:
+        if not opened.room:
+            result.code, result.reason = 5006, "sessions"
+        if not asked.reported or self.request.type is RequestType.EVENT:
             return result
-        service = self.session.services[asked.key]
         line = self.lines[self.request.services.index(asked)]
+        used, either, after = asked.used, asked.used_either, asked.used_after
         if asked.max_rate:
-            since = max(self.now - service.reported, 0)
-            reported = used + either + after
-            believed = reported <= granted + (since + SLACK_S) * asked.max_rate
-            excess = 0 if believed else reported - min(granted, since * asked.max_rate)
-            result.dropped = excess
+            excess = result.dropped = self._impossible(opened)
             line["dropped"] = excess
             used, excess = max(used - excess, 0), max(excess - used, 0)
             either, excess = max(either - excess, 0), max(excess - either, 0)
             after = max(after - excess, 0)
-        before_price, after_price = service.price, service.price_after or service.price
-        cheaper_after = after_price.num * before_price.den < before_price.num * after_price.den
-        first = used + (0 if cheaper_after else either)
-        if after_price.id == before_price.id:
-            first = used + either + after
-        rest = used + either + after - first
+        price, next_price, buckets = service.price, service.price_after or service.price, service.buckets
+        if opened.own:
+            price, next_price, buckets = asked.price, asked.price, asked.buckets
+        if service.switch_at and not service.spans and asked.max_rate == 1 and not after + either:
+            after = min(used, max(min(service.reported + used, self.now) - service.switch_at, 0))
+            used -= after
+        total = used + either + after
+        first = used + (0 if next_price.num * price.den < price.num * next_price.den else either)
+        if next_price.id == price.id:
+            first = total
         line["used"] = first
-        self._settle(service, before_price, first, line, result, old)
-        if rest:
-            second = self._line(asked, service.label, after_price, service.detail)
-            second["used"] = rest
-            self._settle(service, after_price, rest, second, result, old)
+        self._settle(price, buckets, first, line, result, opened.old)
+        if total > first:
+            second = self._line(asked, str(line["label"]), next_price, str(line["detail"]))
+            second["used"] = total - first
+            self._settle(next_price, buckets, total - first, second, result, opened.old)
             self.after_lines.append(second)
-        service.reported = self.now
+        service.reported = service.reported + total if asked.max_rate == 1 else self.now
         return result
+
+    def _impossible(self, opened: _Opened) -> int:
+        """How much of the report is not believed."""
+        asked, granted = opened.asked, opened.granted
+        if asked.max_rate == AS_GRANTED:
+            return 0 if asked.reported <= granted + MESSAGES_SLACK else asked.reported - granted
+        since = max(self.now - opened.service.reported, 0)
+        slack = SLACK_S if asked.max_rate == 1 else OCTETS_SLACK_S
+        if asked.reported <= granted + (since + slack) * asked.max_rate:
+            return 0
+        return asked.reported - min(granted, since * asked.max_rate)
 
     def _settle(
         self,
-        service: Service,
         terms: PriceTerms,
+        buckets: tuple[str, ...],
         used: int,
         line: dict[str, object],
         result: ServiceOutcome,
         old: list[list[object]],
     ) -> list[tuple[str, int, int]]:
-        account = self.account
-        before = self.session.raw_used.get(terms.id, 0)
-        self.session.raw_used[terms.id] = before + used
+        account, session = self.account, self.session
+        before = session.raw(terms)
+        session.raw_used[terms.id] = session.raw_used.get(terms.id, 0) + used
         owed = prices.billable_units(terms, before + used) - prices.billable_units(terms, before)
         paid_by: list[tuple[str, int, int]] = []
         for own in old:
@@ -677,7 +739,7 @@ class _Charging:
                 own[1] = int(str(own[1])) - take
                 paid_by.append((str(own[0]), take, 0))
                 owed -= take
-        for bucket in account.usable(service.buckets, self.now):
+        for bucket in account.usable(buckets, self.now):
             free = bucket.free()
             take = owed if free is None else min(owed, free)
             if take:
@@ -685,19 +747,41 @@ class _Charging:
                     bucket.left -= take
                 paid_by.append((bucket.id, take, bucket.expires))
                 owed -= take
+        owed, debit = self._pay(terms, owed, account.credit - account.held)
+        # What neighbours at the same price hold, bucket by bucket and then their money.
+        neighbours = [s for _, s in sorted(session.services.items()) if s.granted]
+        for neighbour in [s for s in neighbours if s.price.id == terms.id and s.buckets == buckets]:
+            for place, (bucket, held) in enumerate(neighbour.held_units):
+                take = min(owed, held)
+                if take and bucket.expires > self.now:
+                    neighbour.held_units[place] = (bucket, held - take)
+                    bucket.held -= take
+                    if bucket.left is not None:
+                        bucket.left -= take
+                    paid_by.append((bucket.id, take, bucket.expires))
+                    owed -= take
+            owed, more = self._pay(terms, owed, neighbour.held_money)
+            neighbour.held_money -= more
+            account.held -= more
+            debit += more
+        line.update(debit=debit, units=[[name, units] for name, units, _ in paid_by], overrun=owed)
+        result.debited_micro_eur += debit
+        result.debited_units += sum(units for _, units, _ in paid_by)
+        result.overrun_units += owed
+        return paid_by
+
+    def _pay(self, terms: PriceTerms, owed: int, money: int) -> tuple[int, int]:
+        """Units that this much money leaves unpaid, and what the others cost."""
+        account = self.account
         already = self.session.credit_units.get(terms.id, 0)
-        pays = min(owed, prices.affordable_units(terms, already, account.credit - account.held))
+        pays = min(owed, prices.affordable_units(terms, already, money))
         debit = prices.cost_micro_eur(terms, already + pays) - prices.cost_micro_eur(terms, already)
         self.session.credit_units[terms.id] = already + pays
         self.session.cost += debit
         account.credit -= debit
         account.spent += debit
         account.spent_month += debit
-        line.update(debit=debit, units=[[name, units] for name, units, _ in paid_by], overrun=owed - pays)
-        result.debited_micro_eur += debit
-        result.debited_units += sum(units for _, units, _ in paid_by)
-        result.overrun_units += owed - pays
-        return paid_by
+        return owed - pays, debit
 
     def _refusal(self, asked: ServiceCharge) -> tuple[int, str] | None:
         if asked.always:
@@ -706,14 +790,14 @@ class _Charging:
             return 4010, "state"
         return (4010, "bar") if set(asked.bars) & set(self.account.bars) else None
 
-    def _reserve_one(self, asked: ServiceCharge, result: ServiceOutcome) -> ServiceOutcome:
+    def _reserve_one(self, opened: _Opened, result: ServiceOutcome) -> ServiceOutcome:
+        asked, service = opened.asked, opened.service
         if result.code != 2001 or self.request.type is RequestType.TERMINATION:
             return result
-        service = self.session.services[asked.key]
+        service.deadline = self.request.deadline
         want = asked.want
         if want is None and asked.restrict and service.phase in ("final", "restricted"):
-            used = asked.used + asked.used_after + asked.used_either
-            if service.phase == "restricted" and not used and asked.retry_want:
+            if not asked.reported and asked.retry_want:
                 want = asked.retry_want
             else:
                 result.restricted, service.phase = True, "restricted"
@@ -722,19 +806,21 @@ class _Charging:
         if refusal := self._refusal(asked):
             result.code, result.reason = refusal
             return result
-        service.label, service.price, service.buckets, service.detail = (
-            asked.label,
-            asked.price,
-            asked.buckets,
-            asked.detail,
-        )
-        service.switch_at = asked.switch_at if asked.price_after else 0
-        service.price_after = asked.price_after if asked.switch_at else None
+        if not (self.overtaken and opened.known):
+            service.label, service.price, service.buckets, service.detail = (
+                asked.label,
+                asked.price,
+                asked.buckets,
+                asked.detail,
+            )
+            service.switch_at = asked.switch_at if asked.price_after else 0
+            service.price_after = asked.price_after if asked.switch_at else None
+            service.spans = asked.spans
         result.granted, result.final, result.reason = self._reserve(service, want, asked.minimum)
         self.lines[self.request.services.index(asked)]["held"] = service.held_money
         if result.granted or not want:
             service.phase = "final" if result.final else "normal"
-            result.span_switch = service.switch_at > self.now
+            result.span_switch = service.spans and service.switch_at > self.now
         elif not asked.restrict or (asked.restrict == Restrict.ONCE and service.phase == "restricted"):
             result.code, service.phase = 4012, "refused"
         else:
@@ -743,9 +829,10 @@ class _Charging:
 
     def _room(self, service: Service, terms: PriceTerms, in_buckets: int, money: int) -> tuple[int, int]:
         """The most raw units more that this price allows, and the raw units that count as used."""
-        raw, already = self.session.raw_used.get(terms.id, 0), self.session.credit_units.get(terms.id, 0)
+        raw, already = self.session.raw(terms), self.session.credit_units.get(terms.id, 0)
         neighbours = [s for s in self.session.services.values() if s is not service and s.granted]
-        if not terms.flat and any(terms.id in (s.price.id, s.price_after and s.price_after.id) for s in neighbours):
+        rates = {rate_of(p.id) for s in neighbours for p in (s.price, s.price_after if s.spans else None) if p}
+        if not terms.flat and rate_of(terms.id) in rates:
             raw = prices.billable_units(terms, raw)  # the step begun is not given to two
         units = prices.MAX_UNITS if terms.num == 0 else prices.affordable_units(terms, already, money)
         # The most raw units whose bill, on top of what is billed already, stays within the units.
@@ -763,7 +850,7 @@ class _Charging:
         for bucket in usable:
             free = bucket.free()
             in_buckets += prices.MAX_UNITS if free is None else free
-        sides = [service.price, *([service.price_after] if service.price_after else [])]
+        sides = [service.price, *([service.price_after] if service.price_after and service.spans else [])]
         rooms = [(terms, *self._room(service, terms, in_buckets, money)) for terms in sides]
         room = min(each[1] for each in rooms)
         grant = min(want, room)
@@ -796,7 +883,7 @@ class _Charging:
         service.held_money = max(costs)
         self.account.held += service.held_money
 
-    def _pay_events(self, reserved: list[ServiceOutcome]) -> list[ServiceOutcome]:
+    def _pay_events(self, opened: list[_Opened], reserved: list[ServiceOutcome]) -> list[ServiceOutcome]:
         """All of a one-off request or none of it."""
         pairs = list(zip(self.request.services, reserved, strict=True))
         results = [
@@ -805,25 +892,25 @@ class _Charging:
             else r
             for asked, r in pairs
         ]
-        for service in self.session.services.values():
-            release(self.account, service, self.now)
+        for each in opened:
+            release(self.account, each.service, self.now)
         for line in self.lines:
             line["held"] = 0
         if any(r.code != 2001 for r in results):
             return [ServiceOutcome(r.key, r.code, 0, False, r.reason, 0, 0, 0) for r in results]
         paid = []
         debit = Debit(self.request.account_id, self.account.month, [])
-        for line, r in zip(self.lines, results, strict=True):
+        for line, r, each in zip(self.lines, results, opened, strict=True):
             line["used"] = r.granted
             result = ServiceOutcome(r.key, r.code, r.granted, r.final, r.reason, 0, 0, 0)
-            service = self.session.services[r.key]
+            service = each.service
             before = self.session.credit_units.get(service.price.id, 0)
-            paid_by = self._settle(service, service.price, r.granted, line, result, [])
+            paid_by = self._settle(service.price, service.buckets, r.granted, line, result, [])
             credit = self.session.credit_units[service.price.id] - before
             debit.lines.append(DebitLine(r.key, service.price, r.granted, before, credit, paid_by))
             paid.append(result)
         if not self.look:
-            self.ledger._debits[self.request.session_id, self.request.number] = debit
+            self.ledger._debits[owner_of(self.request), self.request.session_id, self.request.number] = debit
         return paid
 
     def _command_level(self) -> tuple[int, str]:
@@ -844,9 +931,12 @@ class _Charging:
                 release(account, service, self.now)
             account.sessions.pop(sid, None)
         elif kind is not RequestType.EVENT:
-            self.session.deadline = self.request.deadline
+            held = [s.deadline for s in self.session.services.values() if s.granted or s.phase == "restricted"]
+            self.session.deadline = max([self.request.deadline, *held])
             self.session.highest = max(self.session.highest, self.request.number)
             account.sessions[sid] = self.session
+            if code != 2001:
+                self.ledger._give_up(self.request.account_id, account, sid, "refused", self.now)
 
     def _thresholds(self) -> None:
         account = self.account
@@ -883,8 +973,12 @@ def release(account: Account, service: Service, now: int) -> list[list[object]]:
     return old
 
 
-def _refusal(code: int, reason: str) -> ChargeOutcome:
-    return ChargeOutcome(code, False, (), 0, 0, reason)
+def owner_of(request: ChargeRequest) -> str:
+    return request.binding or request.origin_host.lower()
+
+
+def rate_of(price_id: str) -> str:
+    return price_id.partition("@")[0]
 
 
 def _session_view(session_id: str, session: Session) -> SessionView:

@@ -14,7 +14,7 @@ from tests.conftest import RedisServer
 from tests.ocs.ledger.books import EUR, MB, PACKAGE, WHEN, charge, empty_ledger, nodes, open_account, request, service
 
 CREDIT, HELD, PAID_IN, SPENT, BUCKETS = 4, 5, 6, 7, 19
-"""Places in the account document (scripts/lib.lua)."""
+"""Places in the account document (scripts/document.lua)."""
 BUCKET_LEFT, BUCKET_HELD = 22, 23
 
 

@@ -310,7 +310,7 @@ async def test_a_request_that_does_not_say_where_is_rated_where_the_session_is(l
     assert await ledger.read(account_id, now=NOW, month=MONTH) == before, "nothing was done"
     grant = service(want=1_000_000, price=DEAR)
     updated = await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed="abroad")
-    assert (updated.code, updated.place) == (2001, "")
+    assert (updated.code, updated.place) == (2001, "abroad")
     assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed=UNKNOWN_PLACE)).place == "abroad"
     assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed="abroad")).duplicate
     # One that says it moves the session; it may leave out another part.
@@ -330,11 +330,13 @@ async def test_a_balance_check_changes_nothing(ledger: RedisLedger) -> None:
     before, events = await view(ledger, account_id), await journal(ledger)
     enough = await ask(ledger, account_id, "E", 0, service(want=1, price=SMS), action=Action.CHECK)
     assert (enough.code, enough.services[0].code) == (2001, 2001)
-    short = await ask(ledger, account_id, "E", 0, service(want=1_000, price=SMS), action=Action.CHECK)
+    short = await ask(ledger, account_id, "E", 1, service(want=1_000, price=SMS), action=Action.CHECK)
     assert (short.code, short.services[0].code) == (2001, 4012)
     assert await view(ledger, account_id) == before and await journal(ledger) == events
     await ledger.set_state(account_id, state="blocked", **WHEN)
-    assert (await ask(ledger, account_id, "E", 0, service(want=1, price=SMS), action=Action.CHECK)).code == 4010
+    assert (await ask(ledger, account_id, "E", 2, service(want=1, price=SMS), action=Action.CHECK)).code == 4010
+    again = await ask(ledger, account_id, "E", 0, service(want=1, price=SMS), action=Action.CHECK)
+    assert again.duplicate and again.services == enough.services, "a repetition is answered as before"
 
 
 async def test_a_refund_is_bounded_by_its_debit(ledger: RedisLedger) -> None:

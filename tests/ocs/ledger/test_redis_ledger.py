@@ -20,6 +20,8 @@ from ocs.ledger.contract import (
     LedgerError,
 )
 from ocs.ledger.redis_ledger import RedisLedger
+from ocs.rating.price import compile_price
+from ocs.rating.types import Unit
 from tests.ocs.ledger.books import (
     DATA,
     EUR,
@@ -427,11 +429,11 @@ async def test_an_event_is_paid_whole_or_not_at_all(ledger: RedisLedger) -> None
 async def test_find_session_without_a_cache(ledger: RedisLedger) -> None:
     """On any worker: by its answers, open or remembered."""
     account_id = await open_account(ledger)
-    assert await ledger.find_session("pgw.example.net;1") is None
+    assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") is None
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
-    assert await ledger.find_session("pgw.example.net;1") == account_id
+    assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") == account_id
     await charge(ledger, request(account_id, "T", 1))
-    assert await ledger.find_session("pgw.example.net;1") == account_id
+    assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") == account_id
 
 
 async def test_sweep_closes_sessions_past_their_deadline(ledger: RedisLedger) -> None:
@@ -477,6 +479,26 @@ async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisL
     assert (await ledger.outbox_last(other), await ledger.outbox_lag(other)) == (0, 0)
 
 
+async def test_a_package_that_a_sessions_hold_kept_from_renewal_is_renewed_when_it_returns(
+    ledger: RedisLedger,
+) -> None:
+    """HOT-PKG-2"""
+    account_id = await open_account(
+        ledger, credit=6 * EUR + 50_000, package=PACKAGE
+    )  # 3.05 left: enough for one more period
+    price = compile_price("dear", unit=Unit.OCTETS, micro_eur=1_000_000, quantity=MB)
+    await charge(ledger, request(account_id, "I", 0, service(want=MB, price=price)))
+    later = {"now": NOW + 5_000, "month": MONTH}
+    await ledger.sweep(account_id, packages=[PACKAGE], **later)
+    held = await ledger.read(account_id, **later)
+    assert held is not None and held.package_pending and held.credit_micro_eur == 3_050_000
+    await charge(ledger, request(account_id, "T", 1, service(used=MB // 100, price=price), now=NOW + 5_000))
+    assert await ledger.due(int(account_id[:2]), now=NOW + 5_000, count=10) == [account_id]
+    await ledger.sweep(account_id, packages=[PACKAGE], **later)
+    renewed = await ledger.read(account_id, **later)
+    assert renewed is not None and not renewed.package_pending and renewed.period_end == NOW + 10_000
+
+
 async def test_money_never_has_a_time_to_live(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, package=PACKAGE)
     await top_up(ledger, account_id, EUR, "voucher")
@@ -488,7 +510,7 @@ async def test_money_never_has_a_time_to_live(ledger: RedisLedger) -> None:
     assert {key.split(b":")[1] for key in lasting} == {
         *(b"a", b"subscribers", b"references", b"outbox", b"sequence", b"due"),
     }
-    assert len(passing) == 2 and all(b":q:" in key for key in passing)
+    assert sorted(key.split(b":", 1)[1] for key in passing) == [b"e:pgw.example.net sms", b"q:pgw.example.net;1"]
     ttls = sorted(keys[key] for key in passing)
     # At least as long as promised (deadline and remember_sessions_s; remember_events_s), at most half as long again.
     assert 7200 + 3600 <= ttls[0] <= 1.5 * (7200 + 3600)

@@ -174,6 +174,24 @@ def test_mistakes_are_named(tmp_path: Path, line: str, words: str) -> None:
     assert any(words in found for found in mistakes(tmp_path, text)), mistakes(tmp_path, text)
 
 
+def test_a_change_weeks_ahead_is_known_in_time_to_a_worker_that_has_run_for_long(tmp_path: Path) -> None:
+    """The schedule remembers what it has found: not for longer than that holds."""
+    windows = (
+        WINDOWS[: WINDOWS.index("  {")]
+        + """  { days = ["holiday"], from = "00:00", to = "24:00", micro_eur = 2 },
+]
+"""
+    )
+    only_holidays = SMALL.replace("[price.volume]\n", windows.lstrip()).replace(
+        'default_plmn = "29340"\n', 'default_plmn = "29340"\nholidays = ["2026-12-25"]\n', 1
+    )
+    old, new = load(tmp_path, only_holidays), load(tmp_path, only_holidays)
+    for day in ("2026-12-10T12:00:00", "2026-12-24T23:50:00", "2026-12-25T12:00:00"):
+        assert at(old, local(day)) == at(new, local(day)), day
+        new = load(tmp_path, only_holidays)
+    assert at(old, local("2026-12-24T23:50:00")).switch_at == local("2026-12-25T00:00:00")
+
+
 def test_a_holiday_must_be_a_date(tmp_path: Path) -> None:
     text = TIMED.replace("2026-12-25", "2026-13-25")
     assert any("catalogue.holidays[0] = '2026-13-25'" in found for found in mistakes(tmp_path, text))

@@ -1,0 +1,121 @@
+"""Who may come in while nothing is known of a connection but its address (digest §5: the IP filter stands before TLS).
+
+A connection is a guest from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a `Connection`. It takes one of
+the places for those that have not sent their CER; when all are taken, the guest that has been silent longest gives its own up, so that
+silence shuts nobody out. Connections that we make need no place: there is one a peer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from ocs.gateway.addresses import AddressRanges
+from ocs.gateway.config import GatewayConfig, GatewayMetrics
+
+logger = logging.getLogger(__name__)
+
+SAY_REFUSED_EVERY_S = 10.0
+"""Refused connections of one reason are logged so often."""
+WORDS = {
+    "address": "no peer of ours comes from this address",
+    "address_limit": "too many connections of this address before their CER",
+    "connection_limit": "too many connections",
+    "pending_limit": "still without a CER, and its place is needed",
+}
+
+
+class Guest(Protocol):
+    """A connection, before or after TLS."""
+
+    address: str
+
+    def turn_away(self, reason: str) -> None:
+        """Close abortively."""
+
+
+class Entrance:
+    """One per worker."""
+
+    def __init__(self, config: GatewayConfig, metrics: GatewayMetrics, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._clock = clock
+        self._inside: set[Guest] = set()
+        self._pending: dict[Guest, None] = {}
+        """Without their CER, the oldest first."""
+        self._pending_from: Counter[str] = Counter()
+        self._said: dict[str, float] = {}
+        known = not config.accept_unknown_peers and all(peer.addresses for peer in config.peers)
+        self._ranges = AddressRanges(text for peer in config.peers for text in peer.addresses) if known else None
+        self.closed = False
+        """Nobody else comes in."""
+
+    def enter(self, guest: Guest, *, ours: bool = False) -> bool:
+        """A new connection; False if it must go at once. `ours`: we have made it."""
+        reason = self._objection(guest.address, ours)
+        if reason:
+            self.refused(guest.address, reason, WORDS.get(reason, reason))
+            return False
+        self._inside.add(guest)
+        if not ours:
+            self._make_room()
+            self._take_place(guest)
+        return True
+
+    def _objection(self, address: str, ours: bool) -> str:
+        config = self._config
+        if self.closed:
+            return "stopping"
+        if ours:
+            return ""
+        if self._ranges is not None and address not in self._ranges:
+            return "address"
+        if len(self._inside) >= config.max_connections:
+            return "connection_limit"
+        return "address_limit" if self._pending_from[address] >= config.max_connections_per_address else ""
+
+    def _make_room(self) -> None:
+        if len(self._pending) >= self._config.max_pending_connections:
+            oldest = next(iter(self._pending))
+            self.heard(oldest)
+            self.refused(oldest.address, "pending_limit", WORDS["pending_limit"])
+            oldest.turn_away("pending_limit")
+
+    def _take_place(self, guest: Guest) -> None:
+        self._pending[guest] = None
+        self._pending_from[guest.address] += 1
+
+    def go_on(self, guest: Guest, then: Guest) -> bool:
+        """TLS is up: `then` is the same connection and takes the place over; False if it was turned away in the last moment."""
+        welcome = guest in self._pending
+        self.leave(guest)
+        if welcome:
+            self._inside.add(then)
+            self._take_place(then)
+        return welcome
+
+    def heard(self, guest: Guest) -> None:
+        """Its CER was taken: it is no longer one of the silent ones."""
+        if guest in self._pending:
+            del self._pending[guest]
+            self._pending_from[guest.address] -= 1
+            if not self._pending_from[guest.address]:
+                del self._pending_from[guest.address]
+
+    def leave(self, guest: Guest) -> None:
+        self._inside.discard(guest)
+        self.heard(guest)
+
+    def refused(self, address: str, reason: str, message: str) -> None:
+        """Count a refused connection, and log it once an interval and reason, so that a storm does not fill the log."""
+        self._metrics.connection_refused(reason)
+        self.say(address, reason, message)
+
+    def say(self, address: str, reason: str, message: str) -> None:
+        now = self._clock()
+        if now - self._said.get(reason, float("-inf")) >= SAY_REFUSED_EVERY_S:
+            self._said[reason] = now
+            logger.warning("connection from %s refused: %s", address, message)

@@ -1,0 +1,81 @@
+"""What the workers of a server must know of a peer whichever of them had it last; kept beside the peers' locks.
+
+That it does not want to be called (RFC 6733 §5.4.3), and that its last connection was cut for its silence (RFC 3539 §3.4.1, DOWN). Only the
+worker that has the peer writes, so a note has one writer at a time. A note that cannot be read says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from ocs.gateway.locks import peer_file
+from ocs.gateway.peers import UNKNOWN_LABEL, Peer
+
+logger = logging.getLogger(__name__)
+
+AWAY_FACTOR = 10
+"""A peer that has said BUSY or DO_NOT_WANT_TO_TALK_TO_YOU is left alone for so many Tc (§5.4.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    away_until: float = 0.0
+    """Unix seconds."""
+    down: bool = False
+
+
+NOTHING = Note()
+
+
+class PeerNotes:
+    """`folder` "" = this worker is the only one. Peers of the laboratory switch leave no notes."""
+
+    def __init__(self, folder: str, unix_clock: Callable[[], float]) -> None:
+        self._folder = folder
+        self._clock = unix_clock
+        self._kept: dict[str, Note] = {}
+
+    def leave_alone(self, peer: Peer, reconnect_s: float) -> None:
+        """Call it no more for a while."""
+        self._write(peer, replace(self._read(peer), away_until=self._clock() + AWAY_FACTOR * reconnect_s))
+
+    def is_away(self, peer: Peer, reconnect_s: float) -> bool:
+        """A time further off than we ever write was written before the clock was set back."""
+        return 0.0 < self._read(peer).away_until - self._clock() <= AWAY_FACTOR * reconnect_s
+
+    def set_down(self, peer: Peer, down: bool) -> None:
+        self._write(peer, replace(self._read(peer), down=down))
+
+    def is_down(self, peer: Peer) -> bool:
+        return self._read(peer).down
+
+    def _read(self, peer: Peer) -> Note:
+        path = peer_file(self._folder, peer.origin_host, "note")
+        if path is None:
+            return self._kept.get(peer.origin_host, NOTHING)
+        try:
+            found = json.loads(path.read_text("ascii"))
+            return Note(float(found["away_until"]), bool(found["down"]))
+        except FileNotFoundError:
+            return NOTHING
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("peer %s: the note on it cannot be read: %s", peer.label, error)
+            return NOTHING
+
+    def _write(self, peer: Peer, note: Note) -> None:
+        if peer.label == UNKNOWN_LABEL:
+            return
+        path = peer_file(self._folder, peer.origin_host, "note")
+        if path is None:
+            self._kept[peer.origin_host] = note
+            return
+        try:
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(asdict(note)), "ascii")
+            fresh.replace(path)
+        except OSError as error:
+            logger.warning("peer %s: no note can be made of it: %s", peer.label, error)

@@ -1,0 +1,172 @@
+"""What comes in: octets become messages, messages wait for their turn, and a peer above its bounds waits longer.
+
+Nothing a peer sends raises out of `data_received` or touches another peer. Every buffer is bounded: the frame reader by the
+message limit, what waits by `READ_AHEAD_OCTETS` and one read, requests in flight by a cap above which the rest waits.
+Watchdogs and answers do not wait in line with the requests: they say that the peer lives, and that we do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+from ocs.gateway.channel import ELSEWHERE, IN_FLIGHT, RATE, UNREAD
+from ocs.gateway.exchange import Exchange
+from ocs.gateway.heartbeat import WATCHDOG
+from ocs.gateway.peers import Peer
+from ocs.gateway.tls import PeerCertificate
+from ocs.logs import describe
+from protocol import commands
+from protocol.errors import DiameterError
+from protocol.header import Header, parse_header
+from protocol.peer import PeerEvent, PeerState
+
+logger = logging.getLogger(__name__)
+
+WAITING = frozenset({RATE, ELSEWHERE})
+"""While held for one of these nothing in line is worked on."""
+DISCONNECT = commands.DISCONNECT_PEER.to_bytes(3, "big")
+BASE_REQUESTS = frozenset({WATCHDOG, DISCONNECT})
+"""They do not count towards a peer's rate, but have a bound of their own (`peers.BASE_REQUESTS_PER_S`)."""
+
+
+class Reading(Exchange):
+    """`_message` and `_bad_stream` are the connection's."""
+
+    def _message(self, frame: bytes, header: Header) -> None:
+        raise NotImplementedError
+
+    def _bad_stream(self, error: DiameterError) -> None:
+        raise NotImplementedError
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")
+        self.address = str(name[0]) if isinstance(name, tuple) and name else ""
+        if transport.get_extra_info("sslcontext") is not None:
+            self._certificate = PeerCertificate(transport)
+        if not self._gateway.enter(self._itself):
+            transport.abort()
+            return
+        if self._certificate is None:
+            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle. (With TLS a
+            # mark of 0 would count as always exceeded.)
+            transport.set_write_buffer_limits(high=0)
+        self._arm(self._config.cer_timeout_s, self._cer_timeout)
+        if self._calling is not None:
+            self._call(self._calling)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self._over:
+            return
+        error: DiameterError | None = None
+        try:
+            frames = self._reader.feed(data)
+        except DiameterError as fault:
+            frames, error = self._reader.rescued, fault
+        if not self._reader.pending_octets:
+            self._partial_since = None
+        elif frames or self._partial_since is None:
+            self._partial_since = self._gateway.clock()
+        if frames:
+            self._arrived(frames)
+        self._work()
+        if error is not None and not self._over:
+            self._bad_stream(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._disarm()
+        self._forget_backlog()
+        self._out.clear()
+        gateway, peer = self._gateway, self.peer
+        gateway.leave(self._itself)
+        self._outstanding.give_up()
+        if peer is not None and peer.connection is self:
+            if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
+                self._closing_reason = "dpr"
+            self._step(peer, PeerEvent.R_PEER_DISC)
+            gateway.metrics.connection_lost(self._closing_reason)
+            logger.info("peer %s: connection lost (%s)", peer.origin_host, self._closing_reason)
+        elif self._calling is not None and self._calling.calling is self:
+            self._calling.calling = None
+            self._step(self._calling, PeerEvent.I_PEER_DISC)
+        else:
+            gateway.gone_before_open(self._itself)
+
+    def pause_writing(self) -> None:
+        self._count_taken()
+        self._hold(UNREAD)
+
+    def resume_writing(self) -> None:
+        self._let_go(UNREAD)
+
+    # --- in line
+
+    def _arrived(self, frames: list[bytes]) -> None:
+        peer = self.peer
+        if peer is None:
+            for frame in frames:
+                self._wait_in_line(frame)
+            return
+        urgent = []
+        for frame in frames:
+            if (frame[4] & 0x80 and frame[5:8] != WATCHDOG) or not self._is_urgent(peer, frame):
+                self._wait_in_line(frame)
+            else:
+                urgent.append(frame)
+        self._heard(frames)
+        for frame in urgent:
+            if not self._over:
+                self._handle(frame)
+
+    def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
+        """An answer, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
+        if frame[4] & 0x80:
+            return peer.base_requests.take(self._gateway.clock())
+        return frame[5:8] != DISCONNECT
+
+    def _work(self) -> None:
+        """Handle what is in line, up to the cap of requests in flight; the rest waits."""
+        self._work_scheduled = False
+        while self._backlog and self._transport is not None and self._held.isdisjoint(WAITING):
+            if self.in_flight >= self._config.max_in_flight_per_peer:
+                self._hold(IN_FLIGHT)
+                return
+            frame = self._next_in_line()
+            self._pace(frame)
+            self._handle(frame)
+        self._let_go(IN_FLIGHT)
+        self._adjust_reading()
+
+    def _handle(self, frame: bytes) -> None:
+        try:
+            self._message(frame, parse_header(frame))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
+            logger.error("a message could not be handled, the connection is closed: %s", describe(error))
+            self._cut("error")
+
+    # --- pace
+
+    def _pace(self, frame: bytes) -> None:
+        """A peer that is faster than it may be waits: this request is the last for a while, whatever becomes of it."""
+        peer = self.peer
+        if peer is None or not frame[4] & 0x80:
+            return
+        if frame[5:8] in BASE_REQUESTS:
+            bucket = peer.base_requests
+        elif peer.limited:
+            bucket = peer.requests
+        else:
+            return
+        pause_s = bucket.pause_s(self._gateway.clock())
+        if pause_s:
+            self._hold(RATE)
+            self._gateway.loop.call_later(pause_s, self._rate_over)
+
+    def _rate_over(self) -> None:
+        self._let_go(RATE)
+        self._work()

@@ -1,0 +1,30 @@
+"""What happens at every message must not be logged at every message: once an interval, with the number of times it was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+LOG_EVERY_S = 60.0
+"""Of one thing."""
+MAX_REMEMBERED = 4_096
+"""Things that were logged lately; beyond it all is forgotten, and logged anew."""
+
+
+class Seldom:
+    """One per worker and kind of thing."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: dict[Hashable, tuple[float, int]] = {}
+
+    def due(self, what: Hashable) -> str | None:
+        """The end of the line to log, None = not now."""
+        now = self._clock()
+        said_at, since = self._said.get(what, (float("-inf"), 0))
+        if now - said_at < LOG_EVERY_S:
+            self._said[what] = said_at, since + 1
+            return None
+        if len(self._said) >= MAX_REMEMBERED:
+            self._said.clear()
+        self._said[what] = now, 0
+        return f" ({since} more since the last line)" if since else ""

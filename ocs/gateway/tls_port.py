@@ -1,0 +1,138 @@
+"""A TLS port: a connection is a guest of the `entrance` from accept on, and a `Connection` like any other once its TLS handshake is done.
+
+asyncio's own TLS servers tell of a connection only after its handshake; until then nobody could bound, count or log it. Here it is held
+against the limits and the addresses of our peers before it has cost any TLS, bounded in time, and counted and logged when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ocs.gateway.server import Gateway
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_S = 5.0
+"""How long a peer may take to answer TLS's good-bye before the connection is closed without."""
+ACCEPT_PAUSE_S = 1.0
+"""When nothing can be accepted, as with no file descriptor left: connections wait in the backlog meanwhile."""
+
+
+class TlsPort:
+    """Listens on the addresses of one host:port."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._listeners: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._handshakes: set[Handshake] = set()
+
+    async def open(self, host: str, port: int, backlog: int) -> None:
+        """OSError if an address cannot be bound; then nothing is left listening."""
+        loop, reuse = self._gateway.loop, self._gateway.config.reuse_port
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+                listener = socket.create_server(address, family=family, backlog=backlog, reuse_port=reuse)
+                listener.setblocking(False)
+                self._listeners.append(listener)
+        except OSError:
+            for listener in self._listeners:
+                listener.close()
+            raise
+        for listener in self._listeners:
+            task = loop.create_task(self._accept(listener))
+            task.add_done_callback(partial(_close, listener))
+            self._tasks.append(task)
+
+    @property
+    def listening(self) -> list[tuple[str, int]]:
+        return [listener.getsockname()[:2] for listener in self._listeners]
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                accepted, address = await self._gateway.loop.sock_accept(listener)
+            except ConnectionError:
+                continue  # gone before it was accepted
+            except OSError as error:
+                logger.error("no connection can be accepted for TLS: %s", error)
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            handshake = Handshake(self._gateway, accepted, str(address[0]))
+            if self._gateway.entrance.enter(handshake):
+                self._handshakes.add(handshake)
+                handshake.start(self._handshakes.discard)
+            else:
+                accepted.close()
+
+    def close(self) -> None:
+        """No more connections: each task closes its listener, when the loop looks at it no more."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        self._listeners.clear()
+
+    def give_up(self) -> None:
+        """The handshakes under way."""
+        for handshake in list(self._handshakes):
+            handshake.turn_away("stopping")
+
+
+def _close(listener: socket.socket, task: asyncio.Task[None]) -> None:
+    listener.close()
+
+
+class Handshake:
+    """One connection until TLS is up: from then on `Connection` has its place."""
+
+    def __init__(self, gateway: Gateway, accepted: socket.socket, address: str) -> None:
+        self._gateway = gateway
+        self._accepted = accepted
+        self._connection = gateway.connection()
+        self._connection.before = self
+        self._begun = False
+        self._turned_away = False
+        self._failure = "the connection ended"
+        self._task: asyncio.Task[None]
+        self.address = address
+
+    def start(self, ended: Callable[[Handshake], None]) -> None:
+        self._task = self._gateway.loop.create_task(self._run())
+        self._task.add_done_callback(lambda task: self._done())
+        self._task.add_done_callback(lambda task: ended(self))
+
+    def turn_away(self, reason: str) -> None:
+        """Who calls has counted it."""
+        self._turned_away = True
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        """The connection's `connection_made` is called when TLS is up."""
+        gateway = self._gateway
+        assert gateway.tls is not None, "the settings see to it"
+        self._begun = True
+        try:
+            await gateway.loop.connect_accepted_socket(
+                lambda: self._connection,
+                self._accepted,
+                ssl=gateway.tls.server,
+                ssl_handshake_timeout=gateway.config.cer_timeout_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+        except OSError as error:  # ssl.SSLError is one
+            self._failure = str(error) or type(error).__name__
+
+    def _done(self) -> None:
+        if not self._begun:  # else the loop closes it
+            self._accepted.close()
+        if self._connection.before is self:  # it has not come about
+            self._gateway.entrance.leave(self)
+            if not self._turned_away:
+                self._gateway.entrance.refused(self.address, "tls", f"TLS: {self._failure}")

@@ -1,0 +1,158 @@
+"""What a client's reports mean: why it reports, what it counts, and use that nobody can be charged for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ocs.charging.profile import FinalUnit, Origin, Profile
+from ocs.rating.catalogue import Catalogue, load_catalogue
+from protocol.credit_control import MultipleServicesCreditControl, RequestedServiceUnit, UsedServiceUnit
+from protocol.units import TimeQuotaMechanism
+from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, seconds, sms_to, towards
+from tests.ocs.charging.fake_ledger import EUR, FakeLedger
+from tests.ocs.charging.test_core_network import GW, PARTY, Quota, Timed, one
+from tests.ocs.charging.test_service import ACCOUNT, Worker
+from tests.ocs.rules.world import CATALOGUE
+
+REDIRECT = Profile(final_unit=FinalUnit.REDIRECT, redirect_address="https://hot.example.net/top-up")
+QHT, FINAL, VALIDITY = 1, 2, 4
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load_catalogue(CATALOGUE)
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    ledger = FakeLedger()
+    ledger.open(ACCOUNT, MSISDN, IMSI, credit=69_000)
+    return ledger
+
+
+@pytest.fixture
+def worker(ledger: FakeLedger, catalogue: Catalogue) -> Worker:
+    return Worker(ledger, catalogue)
+
+
+# -- Reporting-Reason (TS 32.299 §7.2.175)
+
+
+@pytest.mark.parametrize(("reason", "restricted"), [(QHT, False), (FINAL, False), (VALIDITY, True), (None, True)])
+async def test_a_service_that_the_client_closes_begins_no_restricted_phase(
+    worker: Worker, ledger: FakeLedger, reason: int | None, restricted: bool
+) -> None:
+    """The last units are granted, and a part of them used: that is the end of the money only if the client wants to go on."""
+    worker.source = Origin(GW, profile=REDIRECT)
+    last = one(await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at())))
+    assert last.final_unit_indication is not None
+    report = octets(used=MB)
+    report.reporting_reason = [] if reason is None else [reason]
+    answer = one(await worker.answer(ccr("U", 1, report, information=at())))
+    assert (answer.result_code, answer.final_unit_indication is not None) == (2001, restricted)
+    assert ledger.model.accounts[ACCOUNT].held == 0
+
+
+async def test_a_client_that_was_asked_to_ask_again_gets_what_was_topped_up(worker: Worker, ledger: FakeLedger) -> None:
+    """Digest §4.7: top-up in the meantime, RAR, an update of the rating group alone."""
+    worker.source = Origin(GW, profile=REDIRECT)
+    await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at()))
+    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", packages=[], now=int(worker.now), month=202611)
+    answer = one(await worker.answer(ccr("U", 1, octets(), information=at())))
+    assert answer.granted_service_unit is not None and answer.final_unit_indication is None
+
+
+# -- units
+
+
+async def test_a_total_of_nothing_beside_input_and_output(worker: Worker, ledger: FakeLedger) -> None:
+    await worker.answer(ccr("I", 0, octets(want=5 * MB), information=at()))
+    used = UsedServiceUnit(cc_total_octets=0, cc_input_octets=MB, cc_output_octets=MB)
+    service = MultipleServicesCreditControl(rating_group=1, used_service_unit=[used])
+    await worker.answer(ccr("T", 1, service, information=at()))
+    assert ledger.credit(ACCOUNT) == 69_000 - 2 * 6_900
+
+
+async def test_time_beside_volume_goes_on_in_updates_that_leave_the_units_to_us(
+    worker: Worker, catalogue: Catalogue
+) -> None:
+    """Digest §4.5: unit types are kept stable during a session."""
+    worker.service._rater = Quota(catalogue, time_s=600, time_mechanism=1, base_interval_s=20)  # type: ignore[assignment]
+    for kind, number in (("I", 0), ("U", 1)):
+        mscc = one(await worker.answer(ccr(kind, number, octets(want=0), information=at())))
+        assert mscc.granted_service_unit is not None and mscc.granted_service_unit.cc_time == 600
+        assert mscc.time_quota_mechanism == TimeQuotaMechanism(1, 20) and mscc.quota_consumption_time is None
+    volume = one(await worker.answer(ccr("U", 2, octets(want=MB), information=at())))
+    assert volume.granted_service_unit is not None and volume.granted_service_unit.cc_time is None, (
+        "it asked for octets"
+    )
+    assert volume.time_quota_mechanism is None
+
+
+async def test_an_announcement_does_not_come_before_its_call(worker: Worker, ledger: FakeLedger) -> None:
+    worker.source = Origin(GW, profile=Profile(announcement=7, announcement_before_s=90))
+    call = ccr("I", 0, seconds(want=300), context=IMS, information=towards(f"tel:{PARTY}"))
+    last = one(await worker.answer(call))
+    assert last.granted_service_unit is not None and last.final_unit_indication is not None
+    (announcement,) = last.announcement_information
+    assert announcement.time_indicator == min(90, last.granted_service_unit.cc_time or 0) == 60
+
+
+# -- use that is not charged
+
+
+async def test_use_in_a_session_that_is_over_is_counted(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
+    await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
+    await worker.answer(ccr("T", 2, octets(used=MB), information=at()))
+    late = await worker.answer(ccr("U", 1, octets(used=5_000), information=at()))
+    assert late.result_code == 5002 and worker.metrics.of("dropped") == [["data", "octets", 5_000]]
+    assert "in a session that it has not" in caplog.text and MSISDN not in caplog.text
+
+
+async def test_dropped_use_does_not_count_as_used(worker: Worker) -> None:
+    call = {"context": IMS, "information": towards(f"tel:{PARTY}")}
+    await worker.answer(ccr("I", 0, seconds(want=60), **call))
+    worker.now += 20
+    await worker.answer(ccr("T", 1, seconds(used=1_795_000_000), **call))
+    assert worker.metrics.of("used") == [["voice", "seconds", 20]]
+    assert worker.metrics.of("dropped") == [["voice", "seconds", 1_795_000_000 - 20]]
+
+
+# -- refunds
+
+
+async def test_a_refund_need_not_say_again_what_its_debit_was(worker: Worker, ledger: FakeLedger) -> None:
+    worker.source = Origin(GW, refunds=True)
+    debit = ccr("E", 0, messages(want=1), context=SMS, information=sms_to(PARTY), requested_action=0)
+    token = one(await worker.answer(debit)).refund_information
+    assert ledger.credit(ACCOUNT) == 0
+    service = messages(want=1)
+    service.refund_information = token
+    back = one(await worker.answer(ccr("E", 0, service, context=SMS, requested_action=1)))
+    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)  # type: ignore[union-attr]
+    assert ledger.credit(ACCOUNT) == 69_000
+    assert worker.metrics.of("refunded") == [["unknown", 69_000]]
+    bare = await worker.answer(
+        ccr(
+            *("E", 1),
+            context=SMS,
+            requested_action=1,
+            requested_service_unit=RequestedServiceUnit(),
+            refund_information=token,
+        )
+    )
+    assert bare.result_code == 4010, "nothing is left of it"
+
+
+# -- whom a refusal sends where (RFC 6733 §7.1.3)
+
+
+async def test_who_is_not_bound_to_us_is_sent_elsewhere(ledger: FakeLedger, catalogue: Catalogue) -> None:
+    worker = Worker(ledger, Timed(catalogue, 0))  # type: ignore[arg-type]
+    ledger.gone = True
+    request = ccr("I", 0, octets(want=MB), information=at())
+    assert (await worker.error(request)).result_code == 3002
+    request.destination_host = "ocs.example.net"
+    assert (await worker.error(request)).result_code == 3004

@@ -1,0 +1,40 @@
+"""What a worker logs of its own faults: where they came from, never a text that may name a subscriber."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ocs.worker import Background, hear
+
+MSISDN = "38668100000"
+
+
+async def test_background_work_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise RuntimeError(MSISDN)
+
+    Background().spawn(fail())
+    await asyncio.sleep(0.01)
+    assert "background work failed: RuntimeError at" in caplog.text and MSISDN not in caplog.text
+
+
+async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture) -> None:
+    class Ledger:
+        async def notices(self) -> AsyncIterator[str]:
+            yield MSISDN
+            yield "the next one"
+
+    class Requests:
+        heard: list[str] = []  # noqa: RUF012
+
+        def hear(self, notice: Any) -> None:
+            self.heard.append(notice)
+            raise ValueError(f"of {notice}")
+
+    await hear(Ledger(), Requests())  # type: ignore[arg-type]
+    assert Requests.heard == [MSISDN, "the next one"]
+    assert "a notice could not be acted on: ValueError at" in caplog.text and MSISDN not in caplog.text
