@@ -151,6 +151,7 @@ class Session:
     context: str
     information: ServiceInformation | None
     sid: str = ""
+    server_realm: str = REALM
 
     def __post_init__(self) -> None:
         self.sid = self.sid or f"{self.peer.host};{next(_sessions)};dialect"
@@ -159,7 +160,7 @@ class Session:
         self, kind: str, number: int, *services: MultipleServicesCreditControl, **more: Any
     ) -> CreditControlRequest:
         origin = self.peer.host, self.peer.realm
-        request = CreditControlRequest(self.sid, *origin, REALM, 4, self.context, KINDS[kind], number)
+        request = CreditControlRequest(self.sid, *origin, self.server_realm, 4, self.context, KINDS[kind], number)
         request.subscription_id = [SubscriptionId(0, self.account.msisdn)]
         request.multiple_services_credit_control = list(services)
         request.service_information = self.information

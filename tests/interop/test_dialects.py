@@ -71,8 +71,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Core]:
     core.end()
     redis.stop(kill=True)
     assert " ERROR " not in core.log
-    objections = [one.objections for one in core.wire.dissected(folder / "dialects.pcap") if one.objections]
-    assert objections == []
+    core.wire.dissected(folder)
 
 
 @pytest.fixture
