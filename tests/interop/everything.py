@@ -14,13 +14,13 @@ from protocol.avp import FAMILY_IPV4, FLAG_VENDOR, Address, encode_avp
 from protocol.credit_control import (
     CreditControlRequest,
     MultipleServicesCreditControl,
-    OcSupportedFeatures,
     RedirectServer,
     RequestedServiceUnit,
     UsedServiceUnit,
     VendorSpecificApplicationId,
 )
-from protocol.header import FLAG_PROXIABLE, parse_header
+from protocol.header import FLAG_PROXIABLE, HEADER_OCTETS, build, parse_header
+from protocol.units import OcSupportedFeatures
 from tests.faults.harness import Books, Serving
 from tests.interop.conftest import MSISDN, REALM, when
 from tests.interop.core import EUR, MB, MB_PRICE, Account, Session
@@ -280,6 +280,7 @@ class Everything:
             (3003, True, opening(destination_realm="elsewhere.example.net")),
             (3005, True, opening(route_record=[f"dra.{REALM}", OCS])),
             (3009, True, inserted(opening(), vendor_0 + proxies())),
+            (3007, True, build(encoded(opening())[HEADER_OCTETS:], 0xC0, 271, 3, 7, 7)),  # an Accounting-Request
             (5002, False, self.data().request("U", 1, octets(MB))),
             (5003, False, opening(origin_host="other.example.net")),
             (5004, False, changed(opening(), no_such_type)),

@@ -16,7 +16,7 @@ from tests.faults.harness import Books, Serving
 from tests.interop.everything import SETTINGS, Everything, peers
 from tests.interop.wire import Dissected, dissect
 
-NAMES = {257: "CE", 258: "RA", 272: "CC", 274: "AS", 275: "ST", 280: "DW", 282: "DP"}
+NAMES = {257: "CE", 258: "RA", 271: "AC", 272: "CC", 274: "AS", 275: "ST", 280: "DW", 282: "DP"}
 PARTS = {
     11: "Filter-Id",
     279: "Failed-AVP",
@@ -71,6 +71,7 @@ EXPECTED: dict[str, list[int | str]] = {
     "CCA": [*CCA, *IN_SERVICES, *PARTS.values()],
     "CCA E": [*CCA_ERRORS, *REFUSED, "Proxy-Info", "OC-Supported-Features", "OC-OLR"],
     # Commands that are not served.
+    "ACA E": [3007, "Error-Message"],
     "STA E": [3001, "Error-Message"],
     "RAA E": [3001, "Error-Message"],
 }

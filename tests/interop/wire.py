@@ -19,6 +19,7 @@ from protocol.avp import FAMILY_IPV4, Address, walk
 from protocol.credit_control import (
     CreditControlAnswer,
     CreditControlRequest,
+    GrantedServiceUnit,
     MultipleServicesCreditControl,
     decode_cca,
     encode_ccr,
@@ -64,14 +65,18 @@ class Answer:
         return (self.code, *(each.result_code or 0 for each in self.services))
 
     @property
-    def octets(self) -> int | None:
+    def granted(self) -> GrantedServiceUnit:
+        """Of the one service."""
         (service,) = self.services
-        return service.granted_service_unit and service.granted_service_unit.cc_total_octets
+        return service.granted_service_unit or GrantedServiceUnit()
+
+    @property
+    def octets(self) -> int | None:
+        return self.granted.cc_total_octets
 
     @property
     def seconds(self) -> int | None:
-        (service,) = self.services
-        return service.granted_service_unit and service.granted_service_unit.cc_time
+        return self.granted.cc_time
 
 
 def result_code(frame: bytes) -> int:
