@@ -271,7 +271,7 @@ async def test_a_session_through_the_relay(client: tuple[Client, Relay], ledger:
     relay.understood()
 
 
-async def test_a_rar_and_an_asr_through_the_relay(
+async def test_a_rar_an_asr_and_the_servers_goodbye(
     client: tuple[Client, Relay], ledger: RedisLedger, account: str
 ) -> None:
     connection, relay = client
@@ -297,7 +297,15 @@ async def test_a_rar_and_an_asr_through_the_relay(
     for command, result in (("RAR", 2002), ("ASR", 2001)):
         counted = f'ocs_client_answers_total{{command="{command}",result="{result}"}} 1.0'
         await asyncio.to_thread(wait_for, lambda counted=counted: counted in relay.server.metrics(), 5)
+    # The server stops, DPR and DPA; then the relay has nobody to send requests to.
+    await asyncio.to_thread(relay.server.end)
+    await relay.until("RCV", "Disconnect-Peer-Request")
+    await relay.until("SND", "Disconnect-Peer-Answer")
+    assert f"Peer '{OCS}' sent a DPR with cause: REBOOTING" in relay.log
     relay.understood()
+    connection.send(encode_ccr(ccr(1, 0), hop_by_hop=9, end_to_end=9))
+    header, frame = await connection.read()
+    assert header.is_error and code_of(frame) == 3002
 
 
 async def test_the_watchdog_of_either_side_and_the_relays_goodbye(relay: Relay) -> None:
@@ -314,19 +322,6 @@ async def test_the_watchdog_of_either_side_and_the_relays_goodbye(relay: Relay) 
     await asyncio.to_thread(wait_for, lambda: lost in relay.server.metrics(), PATIENCE_S)
     assert [name for name, _ in relay.printed("RCV", OCS)][-1] == "Disconnect-Peer-Answer"
     relay.understood()
-
-
-async def test_the_server_says_goodbye_to_the_relay(client: tuple[Client, Relay]) -> None:
-    """DPR and DPA; then the relay has nobody to send requests to."""
-    connection, relay = client
-    await asyncio.to_thread(relay.server.end)
-    await relay.until("RCV", "Disconnect-Peer-Request")
-    await relay.until("SND", "Disconnect-Peer-Answer")
-    assert f"Peer '{OCS}' sent a DPR with cause: REBOOTING" in relay.log
-    relay.understood()
-    connection.send(encode_ccr(ccr(1, 0), hop_by_hop=9, end_to_end=9))
-    header, frame = await connection.read()
-    assert header.is_error and code_of(frame) == 3002
 
 
 @pytest.mark.parametrize("kind", ["tcp", "tls"])

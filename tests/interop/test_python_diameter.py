@@ -116,7 +116,9 @@ async def test_a_session_of_the_librarys_node(element: Element, ledger: RedisLed
     assert view is not None and view.spent_micro_eur == 2 * 6_900 and view.sessions == ()
 
 
-async def test_it_is_asked_to_ask_again(element: Element, ledger: RedisLedger, account: str) -> None:
+async def test_it_is_asked_to_ask_again_and_says_goodbye(
+    server: Serving, element: Element, ledger: RedisLedger, account: str
+) -> None:
     await asyncio.to_thread(element.ask, 1, 0)
     session = NoticedSession(f"{PGW};1;{MSISDN}", PGW, REALM, "", "data")
     await ledger.announce(Notice("reauthorize", "care", 0.0, account, (session,)))
@@ -126,6 +128,16 @@ async def test_it_is_asked_to_ask_again(element: Element, ledger: RedisLedger, a
     assert asked.re_auth_request_type == 0 and asked.auth_application_id == 4
     again = await asyncio.to_thread(element.ask, 2, 1)
     assert again.result_code == 2001
+    agreed = 'ocs_client_answers_total{command="RAR",result="2002"} 1.0'
+    await asyncio.to_thread(wait_for, lambda: agreed in server.metrics(), 10)
+    # DPR from the node: it gets its DPA and hangs up.
+    counters = element.server.counters  # of messages that came
+    assert (counters.cea, counters.dpa) == (1, 0)
+    await asyncio.to_thread(element.node.stop, 5)
+    assert (counters.dpr, counters.dpa) == (0, 1)
+    await asyncio.to_thread(wait_for, lambda: 'ocs_connections_lost_total{reason="dpr"} 1.0' in server.metrics(), 5)
+    answered = 'ocs_answers_total{command="DPR",context="",result="2001",type=""} 1.0'
+    assert answered in server.metrics()
 
 
 async def test_what_it_cannot_have_is_refused_and_it_goes_on(element: Element) -> None:
@@ -135,18 +147,6 @@ async def test_what_it_cannot_have_is_refused_and_it_goes_on(element: Element) -
     assert elsewhere.result_code == 5003
     good = await asyncio.to_thread(element.ask, 1, 0)
     assert good.result_code == 2001
-
-
-async def test_it_says_goodbye(server: Serving, element: Element) -> None:
-    """DPR from the node: it gets its DPA and hangs up."""
-    assert (await asyncio.to_thread(element.ask, 1, 0)).result_code == 2001
-    counters = element.server.counters  # of messages that came
-    assert (counters.cea, counters.dpa) == (1, 0)
-    await asyncio.to_thread(element.node.stop, 5)
-    assert (counters.dpr, counters.dpa) == (0, 1)
-    await asyncio.to_thread(wait_for, lambda: 'ocs_connections_lost_total{reason="dpr"} 1.0' in server.metrics(), 5)
-    answered = 'ocs_answers_total{command="DPR",context="",result="2001",type=""} 1.0'
-    assert answered in server.metrics()
 
 
 async def test_the_server_says_goodbye(server: Serving, element: Element) -> None:
