@@ -11,6 +11,7 @@ import pytest
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.faults import harness
 from tests.faults.harness import PARTITIONS, Serving, open_account
 
 MSISDN = "38668100000"
@@ -32,6 +33,19 @@ partitions = 4
 workers = 1
 data_dir = "data"
 """
+MB_PRICE_ABROAD = 2_900_000
+"""Micro-EUR, config/catalogue.toml."""
+WINDOWS = ", ".join(
+    f'{{ days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], from = "{hour:02}:00", to = "{hour:02}:30", '
+    f"micro_eur = {MB_PRICE_ABROAD} }}"
+    for hour in range(24)
+)
+CATALOGUE_CHANGES = {
+    "service.data.quota": 'pool = 7\nenvelope_reporting = "volume"\ntime_s = 60',
+    "service.voice.quota": "consumption_s = 20",
+    "price.data-world-1": f"window = [{WINDOWS}]",
+}
+"""More parts of an answer. The price abroad changes every half hour, to the same: a grant spans a switch at any time of the test."""
 
 
 @pytest.fixture
@@ -57,6 +71,20 @@ def serve(tmp_path: Path, own_redis: RedisServer) -> Iterator[Callable[..., Serv
     yield start
     for server in started:
         server.end()
+
+
+@pytest.fixture
+def whole_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server reads the shipped catalogue with CATALOGUE_CHANGES."""
+    text = (harness.ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
+    for table, lines in CATALOGUE_CHANGES.items():
+        head = f"[{table}]\n"
+        assert head in text
+        text = text.replace(head, f"{head}{lines}\n")
+    folder = tmp_path / "operator" / "config"
+    folder.mkdir(parents=True)
+    (folder / "catalogue.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(harness, "ROOT", folder.parent)
 
 
 @pytest.fixture

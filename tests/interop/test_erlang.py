@@ -31,7 +31,7 @@ PGW, TLS_PGW = f"pgw.{REALM}", f"tls.{REALM}"
 RICH, POOR, CALLER = "38668100001", "38668100002", "38668100003"
 MB = 1024 * 1024
 EUR = 1_000_000
-MB_PRICE, MB_PRICE_ABROAD, MINUTE_PRICE, SMS_PRICE = 6_900, 2_900_000, 69_000, 69_000
+MB_PRICE, MINUTE_PRICE, SMS_PRICE = 6_900, 69_000, 69_000
 """Micro-EUR, config/catalogue.toml."""
 COST_ABROAD = 84_961
 """Of 10 kB before and 20 kB after the switch: 84,960.9."""
@@ -42,18 +42,6 @@ RFC_8506_ONLY = {
     *("Granted-Service-Unit", "Final-Unit-Indication", "QoS-Final-Unit-Indication", "Check-Balance-Result"),
 }
 """What TS 32.299 §6.4.3 leaves out of RFC 8506's Credit-Control-Answer (within Multiple-Services-Credit-Control it has some)."""
-
-WINDOWS = ", ".join(
-    f'{{ days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], from = "{hour:02}:00", to = "{hour:02}:30", '
-    f"micro_eur = {MB_PRICE_ABROAD} }}"
-    for hour in range(24)
-)
-CATALOGUE_CHANGES = {
-    "service.data.quota": 'pool = 7\nenvelope_reporting = "volume"\ntime_s = 60',
-    "service.voice.quota": "consumption_s = 20",
-    "price.data-world-1": f"window = [{WINDOWS}]",
-}
-"""More parts of an answer. The price abroad changes every half hour, to the same: a grant spans a switch at any time of the test."""
 
 PEERS = f"""
 max_in_flight = 1
@@ -93,20 +81,6 @@ filter_ids = ["walled-garden"]
 qos_final_unit = true
 """
 """For clients of RFC 8506: QoS-Final-Unit-Indication too."""
-
-
-@pytest.fixture
-def whole_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server reads the shipped catalogue with CATALOGUE_CHANGES."""
-    text = (harness.ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
-    for table, lines in CATALOGUE_CHANGES.items():
-        head = f"[{table}]\n"
-        assert head in text
-        text = text.replace(head, f"{head}{lines}\n")
-    folder = tmp_path / "operator" / "config"
-    folder.mkdir(parents=True)
-    (folder / "catalogue.toml").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(harness, "ROOT", folder.parent)
 
 
 @pytest.mark.usefixtures("whole_catalogue")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,10 +24,12 @@ from diameter.message.commands import CreditControlRequest
 from diameter.message.commands.re_auth import ReAuthRequest
 from diameter.node import Node
 from diameter.node.application import SimpleThreadingApplication
+from diameter.node.peer import DISCONNECT_REASON_DPR
 
 from ocs.ledger.contract import Notice, NoticedSession
 from ocs.ledger.redis_ledger import RedisLedger
-from tests.faults.harness import Serving
+from ocs.worker import STOP_GRACE_S
+from tests.faults.harness import Serving, wait_for
 from tests.interop.conftest import MSISDN, REALM, when
 
 PGW = "pgw.a1.example.net"
@@ -49,10 +53,11 @@ class Element:
     def __init__(self, server: str, realm: str = "hot.example.net", host: str = "ocs.hot.example.net") -> None:
         self.asked: queue.Queue[Any] = queue.Queue()
         self.node = Node(PGW, REALM, ip_addresses=["127.0.0.1"], tcp_port=free_port(), vendor_ids=[10415])
+        self.node.wakeup_interval = 1  # seconds that its end waits for each of its threads
         address, _, port = server.rpartition(":")
-        peer = self.node.add_peer(f"aaa://{host}:{port}", realm, ip_addresses=[address], is_persistent=True)
+        self.server = self.node.add_peer(f"aaa://{host}:{port}", realm, ip_addresses=[address], is_persistent=True)
         self.application = SimpleThreadingApplication(4, is_auth_application=True, request_handler=self._asked)
-        self.node.add_application(self.application, [peer], ["hot.example.net", REALM])
+        self.node.add_application(self.application, [self.server], ["hot.example.net", REALM])
 
     def _asked(self, application: Any, message: Message) -> Message:
         self.asked.put(message)
@@ -86,12 +91,17 @@ class Element:
 
 
 @pytest.fixture
-def element(serve: Callable[..., Serving], account: str) -> Iterator[Element]:
-    server = serve(PEERS)
+def server(serve: Callable[..., Serving]) -> Serving:
+    return serve(PEERS)
+
+
+@pytest.fixture
+def element(server: Serving, account: str) -> Iterator[Element]:
     element = Element(server.facts()["diameter"][0])
     element.start()
     yield element
-    element.node.stop(1, force=True)
+    with contextlib.suppress(RuntimeError):  # a test has stopped it
+        element.node.stop(1, force=True)
 
 
 async def test_a_session_of_the_librarys_node(element: Element, ledger: RedisLedger, account: str) -> None:
@@ -106,7 +116,9 @@ async def test_a_session_of_the_librarys_node(element: Element, ledger: RedisLed
     assert view is not None and view.spent_micro_eur == 2 * 6_900 and view.sessions == ()
 
 
-async def test_it_is_asked_to_ask_again_and_says_goodbye(element: Element, ledger: RedisLedger, account: str) -> None:
+async def test_it_is_asked_to_ask_again_and_says_goodbye(
+    server: Serving, element: Element, ledger: RedisLedger, account: str
+) -> None:
     await asyncio.to_thread(element.ask, 1, 0)
     session = NoticedSession(f"{PGW};1;{MSISDN}", PGW, REALM, "", "data")
     await ledger.announce(Notice("reauthorize", "care", 0.0, account, (session,)))
@@ -116,6 +128,16 @@ async def test_it_is_asked_to_ask_again_and_says_goodbye(element: Element, ledge
     assert asked.re_auth_request_type == 0 and asked.auth_application_id == 4
     again = await asyncio.to_thread(element.ask, 2, 1)
     assert again.result_code == 2001
+    agreed = 'ocs_client_answers_total{command="RAR",result="2002"} 1.0'
+    await asyncio.to_thread(wait_for, lambda: agreed in server.metrics(), 10)
+    # DPR from the node: it gets its DPA and hangs up.
+    counters = element.server.counters  # of messages that came
+    assert (counters.cea, counters.dpa) == (1, 0)
+    await asyncio.to_thread(element.node.stop, 5)
+    assert (counters.dpr, counters.dpa) == (0, 1)
+    await asyncio.to_thread(wait_for, lambda: 'ocs_connections_lost_total{reason="dpr"} 1.0' in server.metrics(), 5)
+    answered = 'ocs_answers_total{command="DPR",context="",result="2001",type=""} 1.0'
+    assert answered in server.metrics()
 
 
 async def test_what_it_cannot_have_is_refused_and_it_goes_on(element: Element) -> None:
@@ -125,3 +147,13 @@ async def test_what_it_cannot_have_is_refused_and_it_goes_on(element: Element) -
     assert elsewhere.result_code == 5003
     good = await asyncio.to_thread(element.ask, 1, 0)
     assert good.result_code == 2001
+
+
+async def test_the_server_says_goodbye(server: Serving, element: Element) -> None:
+    """DPR from the server, when it stops: the node answers, and the server waits no longer than that."""
+    assert (await asyncio.to_thread(element.ask, 1, 0)).result_code == 2001
+    began = time.monotonic()
+    await asyncio.to_thread(server.end)
+    assert server.process.returncode == 0 and time.monotonic() - began < STOP_GRACE_S
+    assert element.server.counters.dpr == 1 and element.server.disconnect_reason == DISCONNECT_REASON_DPR
+    assert "connection lost (stopped)" in (server.folder / "log").read_text(encoding="utf-8")

@@ -1,156 +1,141 @@
-"""tshark over every kind of message that the server sends, charging's answers in all their forms among them: none malformed."""
+"""tshark over a capture of every kind of message that a server sends: none malformed, nothing it would warn of."""
 
 from __future__ import annotations
 
-import dataclasses
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from ocs.charging.profile import Filters, FinalUnit, Origin, Profile
-from ocs.rating.catalogue import load_catalogue
-from protocol import commands
-from protocol.answers import error_answer
-from protocol.capabilities import LocalNode, make_cea, make_cer, make_dwa, make_dwr, refusal
-from protocol.credit_control import (
-    CreditControlAnswer,
-    CreditControlRequest,
-    OcOlr,
-    OcSupportedFeatures,
-    UsedServiceUnit,
-    encode_cca,
-    encode_ccr,
-)
-from protocol.errors import DiameterError
-from protocol.header import parse_header
-from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, at, ccr, messages, octets, seconds, sms_to, towards
-from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
-from tests.ocs.charging.test_core_network import Quota, Timed
-from tests.ocs.charging.test_service import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
-from tests.protocol.test_tshark import HERE, notes
+import pytest
 
-OCS, REALM, PGW = "ocs.example.net", "example.net", "pgw.example.net"
-EVERYTHING = Profile(
-    cost_information=True,
-    remaining_balance=True,
-    low_balance_indication=True,
-    session_failover=1,
-    failure_handling=2,
-    direct_debiting_failure_handling=1,
-    announcement=17,
-    pools=True,
-    qos_final_unit=True,
-)
+from protocol.avp import FLAG_MANDATORY, encode_avp
+from protocol.credit_control import CreditControlAnswer, encode_cca
+from protocol.header import HEADER_OCTETS, Header, build
+from tests.conftest import RedisServer
+from tests.faults.harness import Books, Serving
+from tests.interop.everything import SETTINGS, Everything, peers
+from tests.interop.wire import Dissected, dissect
 
-
-async def charged() -> dict[str, bytes]:
-    """Answers to Credit-Control-Requests, encoded, by what they are."""
-    catalogue = load_catalogue(CATALOGUE)
-    ledger = FakeLedger()
-    ledger.open(ACCOUNT, MSISDN, IMSI)
-    worker = Worker(ledger, catalogue)
-    found: dict[str, bytes] = {}
-
-    async def take(
-        name: str, request: CreditControlRequest, profile: Profile = EVERYTHING
-    ) -> CreditControlAnswer | None:
-        worker.source = Origin(PGW, profile=profile, refunds=True)
-        frame = encode_ccr(request, hop_by_hop=len(found), end_to_end=7)
-        answer = await worker.handle(request)
-        header = parse_header(frame)
-        if isinstance(answer, DiameterError):
-            found[name] = error_answer(frame, header, answer, OCS, REALM)
-            return None
-        if "overload" in name:
-            answer.oc_supported_features, answer.oc_olr = OcSupportedFeatures(1), OcOlr(3, 0, 40, 30)
-        found[name] = encode_cca(answer, header, OCS, REALM)
-        return answer
-
-    def credit(micro_eur: int) -> None:
-        account = ledger.model.accounts[ACCOUNT]
-        account.credit = account.held + micro_eur
-
-    pooled = [octets(want=MB, identifiers=(n,)) for n in (1, 2)]
-    worker.service._rater = Quota(catalogue, pool=7, triggers=(4, 30, 31, 61), envelope_reporting=2, time_s=60)
-    both = octets(want=MB)
-    both.requested_service_unit.cc_time = 60
-    await take("pools, triggers, envelopes, overload", ccr("I", 0, *pooled, information=at(), sid="p"))
-    await take("time beside volume", ccr("I", 0, both, information=at(), sid="b"))
-    worker.service._rater = catalogue
-    await take("costs so far", ccr("T", 1, octets(used=MB), information=at(), sid="b"))
-    await take("some refused", ccr("I", 0, octets(want=0, group=777), octets(want=0), information=at(), sid="m"))
-    await take("unrateable", ccr("I", 0, octets(want=0, group=777), information=at(), sid="n"))
-    await take("unknown context", ccr("I", 0, octets(want=0), context="32299@3gpp.org"))
-    await take("unknown subscriber", ccr("I", 0, octets(want=0), information=at(), msisdn="38699999999"))
-    await take("unknown session", ccr("U", 1, octets(want=0), information=at(), sid="nobody"))
-    await take("no subscriber", ccr("I", 0, octets(want=0), information=at(), msisdn=None))
-    worker.service._rater = Timed(catalogue, NOW + 600)
-    await take("tariff change", ccr("I", 0, octets(want=MB), information=at(), sid="t"))
-    switched = octets()
-    switched.used_service_unit = [UsedServiceUnit(tariff_change_usage=n, cc_total_octets=1000) for n in range(3)]
-    await take("after the tariff change", ccr("T", 1, switched, information=at(), sid="t"))
-    worker.service._rater = catalogue
-    call = {"context": IMS, "information": towards("tel:+38631234567")}
-    credit(150_000)
-    await take("announcement", ccr("I", 0, seconds(want=3600), sid="c", **call))
-    await take("end of the call", ccr("T", 1, seconds(used=5), sid="c", **call))
-    credit(20 * EUR)
-    text = {"context": "32274@3gpp.org", "information": sms_to("+38631234567")}
-    paid = await take("debit", ccr("E", 0, messages(want=2), sid="s", **text))
-    assert paid is not None
-    back = messages(want=1)
-    back.refund_information = paid.multiple_services_credit_control[0].refund_information
-    await take("refund", ccr("E", 1, back, sid="s", requested_action=1, **text))
-    await take("refund of nothing", ccr("E", 2, messages(want=1), sid="s", requested_action=1, **text))
-    await take("balance check", ccr("E", 3, messages(want=1), sid="s", requested_action=2, **text))
-    await take("price enquiry", ccr("E", 4, messages(want=1), sid="s", requested_action=3, **text))
-    credit(0)
-    await take("no credit", ccr("I", 0, octets(want=MB), information=at(), sid="x"))
-    redirect = dataclasses.replace(EVERYTHING, final_unit=FinalUnit.REDIRECT)
-    addresses = [(0, "192.0.2.7"), (1, "2001:db8::7"), (2, "https://hot.example.net"), (3, "sip:topup@hot.example.net")]
-    for kind, address in addresses:
-        profile = dataclasses.replace(redirect, redirect_address=address, redirect_address_type=kind)
-        await take(f"redirect {kind}", ccr("I", 0, octets(want=MB), information=at(), sid=f"r{kind}"), profile)
-    restrict = dataclasses.replace(EVERYTHING, final_unit=FinalUnit.RESTRICT)
-    rules: dict[str, Any] = {"filters": Filters.RULES, "filter_rules": ("permit out ip from 192.0.2.1 to any",)}
-    names: dict[str, Any] = {"filters": Filters.FILTER_ID, "filter_ids": ("walled-garden",)}
-    for name, more in (("rules", rules), ("names", names), ("alone", {})):
-        profile = dataclasses.replace(restrict, **more)
-        await take(f"restrict {name}", ccr("I", 0, octets(want=MB), information=at(), sid=name), profile)
-    credit(6_900)
-    await take("last units", ccr("I", 0, octets(want=10 * MB), information=at(), sid="l"))
-    return found
+NAMES = {257: "CE", 258: "RA", 271: "AC", 272: "CC", 274: "AS", 275: "ST", 280: "DW", 282: "DP"}
+PARTS = {
+    11: "Filter-Id",
+    279: "Failed-AVP",
+    281: "Error-Message",
+    284: "Proxy-Info",
+    417: "CC-Service-Specific-Units",
+    418: "CC-Session-Failover",
+    420: "CC-Time",
+    421: "CC-Total-Octets",
+    422: "Check-Balance-Result",
+    423: "Cost-Information",
+    427: "Credit-Control-Failure-Handling",
+    428: "Direct-Debiting-Failure-Handling",
+    430: "Final-Unit-Indication",
+    431: "Granted-Service-Unit",
+    434: "Redirect-Server",
+    438: "Restriction-Filter-Rule",
+    448: "Validity-Time",
+    451: "Tariff-Time-Change",
+    456: "Multiple-Services-Credit-Control",
+    457: "G-S-U-Pool-Reference",
+    621: "OC-Supported-Features",
+    623: "OC-OLR",
+    669: "QoS-Final-Unit-Indication",
+    868: "Time-Quota-Threshold",
+    869: "Volume-Quota-Threshold",
+    871: "Quota-Holding-Time",
+    881: "Quota-Consumption-Time",
+    1264: "Trigger",
+    1268: "Envelope-Reporting",
+    2020: "Low-Balance-Indication",
+    2021: "Remaining-Balance",
+    2022: "Refund-Information",
+    3904: "Announcement-Information",
+}
+"""AVPs that make an answer a kind of its own."""
+REFUSED = ["Failed-AVP", "Error-Message"]
+IN_SERVICES = [f"service {code}" for code in (2001, 4012, 5031)]
+CCA = (2001, 4010, 4012, *range(5001, 5010), 5012, 5014, 5030, 5031)
+CCA_ERRORS = (3002, 3003, 3004, 3005, 3007, 3008, 3009, 5005, 5011, 5014, 5015)
+EXPECTED: dict[str, list[int | str]] = {
+    "CER": [],
+    "CEA": [2001, 5005, 5010, 5012, 5017, *REFUSED],
+    "CEA E": [3008, 3010, "Error-Message"],
+    "DWR": [],
+    "DWA": [2001],
+    "DWA E": [3008, "Error-Message"],
+    "DPR": [],
+    "DPA": [2001],
+    "RAR": [],
+    "ASR": [],
+    "CCA": [*CCA, *IN_SERVICES, *PARTS.values()],
+    "CCA E": [*CCA_ERRORS, *REFUSED, "Proxy-Info", "OC-Supported-Features", "OC-OLR"],
+    # Commands that are not served.
+    "ACA E": [3007, "Error-Message"],
+    "STA E": [3001, "Error-Message"],
+    "RAA E": [3001, "Error-Message"],
+}
+"""Every kind of message: command, request or answer, E bit; the Result-Codes it comes with, of the command and of services; its parts."""
 
 
-def base() -> dict[str, bytes]:
-    """What else we say."""
-    local = LocalNode(OCS, REALM, origin_state_id=3)
-    cer = commands.encode(make_cer(local, [HERE]), hop_by_hop=1, end_to_end=1)
-    dwr = commands.encode(make_dwr(local), hop_by_hop=2, end_to_end=2)
-    dpr = commands.encode(commands.DisconnectPeerRequest(OCS, REALM, 0), hop_by_hop=3, end_to_end=3)
-    rar = commands.ReAuthRequest("s;1;2", OCS, REALM, REALM, PGW)
-    asr = commands.AbortSessionRequest("s;1;2", OCS, REALM, REALM, PGW)
-    found = {
-        "CER": cer,
-        "CEA": commands.encode_answer(make_cea(local, [HERE], 2001), parse_header(cer)),
-        "DWR": dwr,
-        "DWA": commands.encode_answer(make_dwa(local), parse_header(dwr)),
-        "DPR": dpr,
-        "DPA": commands.encode_answer(commands.DisconnectPeerAnswer(2001, OCS, REALM), parse_header(dpr)),
-        "RAR": commands.encode(rar, hop_by_hop=4, end_to_end=4, application_id=4),
-        "ASR": commands.encode(asr, hop_by_hop=5, end_to_end=5, application_id=4),
+def kinds(found: list[Dissected]) -> dict[str, set[int | str]]:
+    seen: dict[str, set[int | str]] = {}
+    for one in found:
+        name = NAMES[one.command] + ("R" if one.is_request else "A") + (" E" if one.is_error else "")
+        words = seen.setdefault(name, set())
+        words.update(one.codes[:1])
+        words.update(f"service {code}" for code in one.codes[1:])
+        words.update(PARTS[code] for code in one.avps & PARTS.keys())
+    return seen
+
+
+@pytest.fixture
+def everything(serve: Callable[..., Serving], own_redis: RedisServer, whole_catalogue: None) -> Iterator[Everything]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+        server = serve(peers(listening.getsockname()[1]), SETTINGS)
+        world = Everything(server, Books(own_redis.url), listening)
+        yield world
+        world.wire.close()
+
+
+def test_nothing_that_a_server_says_is_malformed(everything: Everything, tmp_path: Path) -> None:
+    everything.capabilities()
+    everything.quota()
+    everything.events()
+    everything.units_beside_the_result_code()
+    everything.final_units()
+    everything.asked_again()
+    everything.refusals()
+    everything.cases()
+    everything.resources()
+    everything.overload()
+    everything.goodbye()
+    assert everything.books.audit().ok
+    assert " ERROR " not in (everything.serving.folder / "log").read_text(encoding="utf-8")
+    found = everything.wire.dissected(tmp_path)
+    assert kinds(found) == {name: set(words) for name, words in EXPECTED.items()}
+
+
+def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
+    def answer(*avps: bytes) -> bytes:
+        whole = encode_cca(
+            CreditControlAnswer("pgw.example.net;1;2", 2001, cc_request_type=1), head, "ocs.example.net", "net"
+        )
+        return build(whole[HEADER_OCTETS:] + b"".join(avps), 0x40, 272, 4, 1, 1)
+
+    head = Header(0, 0x40, 272, 4, 1, 1)
+
+    def told(*frames: bytes) -> list[tuple[str, ...]]:
+        return [one.objections for one in dissect([list(frames)], tmp_path / "some.pcap")]
+
+    fui = encode_avp(430, 0, FLAG_MANDATORY, encode_avp(449, 0, FLAG_MANDATORY, bytes(4)))
+    qos_fui = encode_avp(669, 0, 0, encode_avp(449, 0, FLAG_MANDATORY, bytes(4)))
+    assert told(answer(), answer(fui), answer(qos_fui)) == [(), (), ()]
+    wrong = {
+        "a length that lies": encode_avp(430, 0, FLAG_MANDATORY, encode_avp(449, 0, 0, bytes(4))[:-4] + bytes(4))[:-4],
+        "a number of three octets": encode_avp(415, 0, FLAG_MANDATORY, bytes(3)),
+        "an AVP that nobody knows": encode_avp(4711, 10415, 0, bytes(4)),
     }
-    for code in (3010, 5010, 5012, 5017):
-        error = DiameterError(code, "no", close=True)
-        found[f"CEA {code}"] = refusal(parse_header(cer), local, [HERE], error)
-    request = ccr("I", 0, octets(want=MB), information=at())
-    frame = encode_ccr(request, hop_by_hop=6, end_to_end=6)
-    for code in (3002, 3003, 3004, 3005, 5003, 5012):
-        found[f"CCA {code}"] = error_answer(frame, parse_header(frame), DiameterError(code, "no"), OCS, REALM)
-    return found
-
-
-async def test_nothing_that_we_send_is_malformed(tmp_path: Path) -> None:
-    sent = {**await charged(), **base()}
-    assert len(sent) >= 45
-    assert notes(list(sent.values()), tmp_path) == []
+    seen = dict(zip(wrong, told(*map(answer, wrong.values())), strict=True))
+    assert all(seen.values()), seen
