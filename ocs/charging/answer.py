@@ -31,6 +31,8 @@ UNIT_TYPES = {Unit.SECONDS: 0, Unit.OCTETS: 2, Unit.MESSAGES: 5}
 """CC-Unit-Type (RFC 8506 §8.32)."""
 LOW, NOT_LOW = 1, 0
 """Low-Balance-Indication (TS 32.299 §7.2.84)."""
+REFUSED = "refused"
+"""Reason of an outcome with success: the end of a session whose opening was refused. Nothing is known of cost and balance."""
 _SUCCESS = int(ResultCode.SUCCESS)
 _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
@@ -60,7 +62,8 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
             answer.multiple_services_credit_control.append(mscc)
             if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
                 answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=True)
-    _account(answer, prepared, outcome)
+    if outcome.reason != REFUSED:
+        _account(answer, prepared, outcome)
     return answer
 
 

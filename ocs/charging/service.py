@@ -145,6 +145,7 @@ class ChargingService:
         self._sessions: Recent[_Session] = Recent(MAX_SESSIONS_KEPT)
         self._strangers: Recent[float] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._said: Recent[float] = Recent(MAX_PEERS_SAID)
+        self._refused: Recent[bool] = Recent(MAX_SESSIONS_KEPT)
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
@@ -171,6 +172,8 @@ class ChargingService:
         opens = prepared.type in (RequestType.INITIAL, RequestType.EVENT) and prepared.action is not Action.REFUND
         if (prepared.unrateable and opens) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
+            if prepared.type is RequestType.INITIAL:
+                self._refused.put(request.session_id, True)
             reply(answers.unrateable(prepared))
             return
         if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
@@ -276,7 +279,8 @@ class ChargingService:
                     self._charge(job, holder, "")
                     return
                 if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
-                    job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
+                    if not self._was_refused(job):
+                        job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
                     return
         except LedgerUnavailable:
             job.reply(self._busy(request))
@@ -288,7 +292,11 @@ class ChargingService:
         if job.prepared.always:
             self._grant_to_anybody(job)
             return
+        if self._was_refused(job):
+            return
         self._metrics.blocked("unknown", "unknown")
+        if job.prepared.type is RequestType.INITIAL:
+            self._refused.put(request.session_id, True)
         if has_subscriber(request):
             job.reply(request.answer(ResultCode.USER_UNKNOWN))
         else:
@@ -353,6 +361,8 @@ class ChargingService:
         if outcome.code in UNBOOKED and job.prepared.always:
             self._grant_to_anybody(job)
             return
+        if outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job):
+            return
         if job.prepared.type is RequestType.TERMINATION:
             self._sessions.pop(request.session_id, None)
         elif job.prepared.type is not RequestType.EVENT and outcome.code == ResultCode.SUCCESS:
@@ -361,6 +371,16 @@ class ChargingService:
             self._as_it_was(job, outcome)
         self._count(job, outcome)
         job.reply(answers.answer(job.prepared, outcome))
+
+    def _was_refused(self, job: _Job) -> bool:
+        """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it remembers itself; what was
+        refused before is remembered here, and may be forgotten.
+        """
+        request = job.prepared.request
+        if job.prepared.type is not RequestType.TERMINATION or request.session_id not in self._refused:
+            return False
+        job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
+        return True
 
     def _as_it_was(self, job: _Job, outcome: ChargeOutcome) -> None:
         """A repetition is answered as the request was: rated at the time and place that it was taken to be."""

@@ -174,8 +174,9 @@ class ChargeOutcome:
     credit_micro_eur: int
     held_micro_eur: int
     reason: str = ""
-    """Why the code is no success: "state", "session", "binding", "open", "late", "no_debit", "nothing_left", …; with code 0: "identity",
-    the subscriber id is no longer this account's: look it up again; "place": `place` is where the session is, rate the request anew."""
+    """Why the code is no success: "state", "session", "binding", "open", "late", "no_debit", "nothing_left", …; with 2001 "refused": the
+    end of a session whose opening was refused; with code 0: "identity", the subscriber id is no longer this account's: look it up again;
+    "place": `place` is where the session is, rate the request anew."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0

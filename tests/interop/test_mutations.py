@@ -63,7 +63,7 @@ NUMBER = b"####"
 _identifiers = itertools.count(1)
 LAST = 0x7FFFFFFF
 """Number of a session's end."""
-SESSION_ID, CC_REQUEST_NUMBER = 263, 415
+SESSION_ID, CC_REQUEST_NUMBER, ROUTE_RECORD = 263, 415, 282
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Kind:
         request = decode_ccr(frame, parse_header(frame))
 
         def tagged(node: Node) -> list[Node]:
+            if node.code == ROUTE_RECORD:
+                return []  # these come from the client itself: a request of its own that came through others is refused (5003)
             if node.code == SESSION_ID:
                 return [replace(node, payload=f"{request.origin_host};{name};".encode() + TAG)]
             if node.code == CC_REQUEST_NUMBER and request.cc_request_type == UPDATE:

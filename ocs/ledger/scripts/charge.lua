@@ -80,7 +80,7 @@ if kind == 'I' then
   end
 elseif kind ~= 'E' then
   if not session then
-    if kind == 'T' and redis.call('HGET', KEYS[2], 'refused') then return refuse(2001, '') end
+    if kind == 'T' and redis.call('HGET', KEYS[2], 'refused') then return refuse(2001, 'refused') end
     return refuse(5002, 'session')
   end
   -- Answers so far behind are forgotten, of a session that was given up all may be: an update that is no news is not applied.

@@ -417,7 +417,7 @@ class ModelLedger:
             return None
         if session is None:
             ended = request.type is RequestType.TERMINATION and (owner_of(request), request.session_id) in self._refused
-            return self._refusal(request, 2001, "") if ended else self._refusal(request, 5002, "session")
+            return self._refusal(request, 2001, "refused") if ended else self._refusal(request, 5002, "session")
         if request.type is RequestType.UPDATE:
             forgotten = session.released and request.number <= session.highest
             if forgotten or request.number <= session.highest - ANSWERS_KEPT_PER_SESSION:
