@@ -33,7 +33,7 @@ FIRST_MSISDN = 38668300000
 PAUSE_S = 1.0
 """An honest peer asks so often: 400 requests a second in all, a fraction of what the server can do."""
 TOGETHER = 20
-"""Honest peers that connect at once; a worker holds 64 connections that are not yet open."""
+"""Honest peers that connect at once; a worker has 64 places for connections that are not yet open."""
 WANDERERS = 20
 """Honest peers that leave and come back in the middle of a round, when they are asked to."""
 FLOOD_PER_S = 60
@@ -46,6 +46,11 @@ DEAF_BUFFER_OCTETS = 4_096
 TICK_S = 0.1
 
 Address = tuple[str, int]
+
+
+def source(network: int, number: int) -> Address:
+    """Every peer has an address of its own, as far as loopback goes: an address has few of a worker's places."""
+    return f"127.{network}.{number // 250}.{1 + number % 250}", 0
 
 
 def request(name: str, kind: int, number: int, msisdn: str = "", padding: int = 0) -> bytes:
@@ -83,7 +88,7 @@ class Honest:
 
     def __init__(self, number: int, address: Address) -> None:
         self.name = f"pgw{number}.{REALM}"
-        self.address = address
+        self.address, self.source = address, source(1, number)
         self.msisdn = str(FIRST_MSISDN + number % ACCOUNTS)
         self.number = 0
         self.times: list[float] = []
@@ -93,7 +98,7 @@ class Honest:
         """As long as it takes: too many may come at once, or the old connection may not be seen to have ended."""
         while True:
             with contextlib.suppress(EOFError, ConnectionError):
-                self.client = Client(*await asyncio.open_connection(*self.address))
+                self.client = Client(*await asyncio.open_connection(*self.address, local_addr=self.source))
                 self.client.send(cer(self.name, origin_realm=REALM))
                 if code_of((await self.client.read())[1]) == 2001:
                     return
@@ -158,8 +163,8 @@ class Effects:
 
     def __init__(self) -> None:
         self.cut: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        """Seconds from connecting to the end that the server made. A worker has room for 64 that are not open: who comes when there is
-        none is turned away at once.
+        """Seconds from connecting to the end that the server made. A worker has places for 64 that are not open: when they are taken, the
+        one that has been silent longest is turned away.
         """
         self.count: Counter[str] = Counter()
 
@@ -258,7 +263,12 @@ async def misbehave(kind: str, number: int, address: Address, effects: Effects, 
     """Again and again, until the time is over."""
     while (left := until - time.perf_counter()) > 0:
         began = time.perf_counter()
-        client = await deaf_client(address) if kind == "deaf" else Client(*await asyncio.open_connection(*address))
+        own = source(2 + KINDS.index(kind), number)
+        client = (
+            await deaf_client(address, own)
+            if kind == "deaf"
+            else Client(*await asyncio.open_connection(*address, local_addr=own))
+        )
         with contextlib.suppress(EOFError, ConnectionError, TimeoutError):
             await asyncio.wait_for(WAYS[kind](Bad(number, client, effects, until)), left)
         if time.perf_counter() < until - TICK_S:
@@ -267,11 +277,12 @@ async def misbehave(kind: str, number: int, address: Address, effects: Effects, 
         await asyncio.sleep(0.2)
 
 
-async def deaf_client(address: Address) -> Client:
+async def deaf_client(address: Address, own: Address) -> Client:
     """With so little room in its own buffers that the answers pile up at the server."""
     connected = socket.socket()
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DEAF_BUFFER_OCTETS)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    connected.bind(own)
     connected.setblocking(False)
     await asyncio.get_running_loop().sock_connect(connected, address)
     return Client(*await asyncio.open_connection(sock=connected))

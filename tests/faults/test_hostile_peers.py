@@ -34,13 +34,14 @@ from tests.faults.crowd import (
     Honest,
     deaf_client,
     request,
+    source,
 )
 from tests.faults.harness import ROOT, Serving, open_account, wait_for
 from tests.ocs.gateway_site import Client, cer, code_of
 
 ROUNDS = 3
 MEASURED_S = 4.0
-NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 5.0, 50.0
+NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 10.0, 50.0
 """A p99 below it says nothing of the server: what the scheduler of two shared cores adds. The second where the server, Redis and the
 honest peers must wait for whatever else the machine does."""
 CER_TIMEOUT_S = 1
@@ -197,7 +198,7 @@ async def test_the_honest_peers_hardly_notice_and_each_defence_works(
     assert refused["bad_stream"] >= ROUNDS * OF_EACH_KIND
     # Who asks too much gets its rate and no more, and is not cut off for it.
     allowed = ROUNDS * OF_EACH_KIND * ALLOWED_PER_S * (MEASURED_S + 1)
-    assert count["flood sent"] >= 2 * allowed and 0.5 * allowed <= count["flood answered"] <= allowed
+    assert count["flood sent"] >= 2 * allowed and 0.5 * allowed <= count["flood answered"] <= 1.2 * allowed
     assert count["flooding open"] == count["deaf open"] == ROUNDS * OF_EACH_KIND
     # Nobody who was open was cut off: who left, left by itself.
     assert lost.keys() <= {"closed_by_peer"}
@@ -209,7 +210,7 @@ async def test_the_honest_peers_hardly_notice_and_each_defence_works(
 
 async def deaf_peers(serving: Serving) -> list[Client]:
     host, _, port = serving.facts()["diameter"][0].rpartition(":")
-    peers = [await deaf_client((host, int(port))) for _ in range(DEAF)]
+    peers = [await deaf_client((host, int(port)), source(2, number)) for number in range(DEAF)]
     for number, peer in enumerate(peers):
         peer.send(cer(f"deaf{number}.{REALM}", origin_realm=REALM))
         assert code_of((await peer.read())[1]) == 2001
