@@ -6,19 +6,19 @@ caches (subscriber → account, session → account); both may be wrong or empty
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from ocs.charging import answer as answers
 from ocs.charging import oneoff
 from ocs.charging.context import context_of
+from ocs.charging.counting import Counting
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
-from ocs.charging.prepare import Prepared, Rater, Service, Terms, prepare
+from ocs.charging.prepare import Prepared, Rater, Terms, prepare
 from ocs.charging.profile import Source
+from ocs.charging.recent import Recent
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
@@ -29,9 +29,8 @@ from ocs.ledger.contract import (
     ChargingLedger,
     LedgerUnavailable,
     RequestType,
-    ServiceOutcome,
 )
-from ocs.rating.types import Context, Unit
+from ocs.rating.types import Context
 from protocol import failed_avp
 from protocol.credit_control import (
     CHECK_BALANCE,
@@ -44,17 +43,10 @@ from protocol.credit_control import (
 )
 from protocol.errors import DiameterError, ResultCode
 
-log = logging.getLogger(__name__)
-
 MAX_SUBSCRIBERS_KEPT = 200_000
 """Subscribers whose account a worker remembers (about 0.2 kB each)."""
 MAX_SESSIONS_KEPT = 100_000
 """Sessions whose account and place a worker remembers, for requests that leave them out (about 0.5 kB each)."""
-SAY_EVERY_S = 60.0
-"""A peer's impossible use is logged so often at most; it is always counted."""
-MAX_PEERS_SAID = 1_024
-"""Peers whose last such line is remembered."""
-IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
 NOBODY = ""
 """In place of an account id: the ledger knows no such subscriber."""
 NOBODY_S = 60.0
@@ -72,22 +64,8 @@ UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 """Those that may leave out the subscriber: the session says whose it is."""
 
-T = TypeVar("T")
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Spawn = Callable[[Awaitable[None]], None]
-
-
-class Recent(dict[str, T]):
-    """The last `limit` entries put in; the oldest goes first."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self._limit = limit
-
-    def put(self, key: str, value: T) -> None:
-        if len(self) >= self._limit and key not in self:
-            del self[next(iter(self))]
-        self[key] = value
 
 
 @dataclass(slots=True)
@@ -144,7 +122,7 @@ class ChargingService:
         self._subscribers: Recent[str] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._sessions: Recent[_Session] = Recent(MAX_SESSIONS_KEPT)
         self._strangers: Recent[float] = Recent(MAX_SUBSCRIBERS_KEPT)
-        self._said: Recent[float] = Recent(MAX_PEERS_SAID)
+        self._counting = Counting(metrics, clock)
         self._refused: Recent[bool] = Recent(MAX_SESSIONS_KEPT)
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -369,7 +347,7 @@ class ChargingService:
             self._remember(request.session_id, account_id, job)
         if outcome.duplicate:
             self._as_it_was(job, outcome)
-        self._count(job, outcome)
+        self._counting.count(job.prepared, job.source.origin_host, outcome)
         job.reply(answers.answer(job.prepared, outcome))
 
     def _was_refused(self, job: _Job) -> bool:
@@ -416,65 +394,3 @@ class ChargingService:
         """3004 for a request pinned to this server, else 3002: both send the client to another (RFC 6733 §7.1.3)."""
         code = ResultCode.UNABLE_TO_DELIVER if request.destination_host is None else ResultCode.TOO_BUSY
         return DiameterError(code, reason)
-
-    # -- metrics
-
-    def _count(self, job: _Job, outcome: ChargeOutcome) -> None:
-        metrics = self._metrics
-        if outcome.duplicate:
-            metrics.duplicate(job.prepared.type.value)
-            return
-        if outcome.late:
-            metrics.late(job.prepared.type.value)
-        if job.prepared.action is Action.CHECK:
-            return
-        if outcome.code == ResultCode.UNKNOWN_SESSION_ID:
-            self._count_unbooked(job)
-        outcomes = {service.key: service for service in outcome.services}
-        for service in job.prepared.services:
-            if job.prepared.action is Action.REFUND:
-                if (back := outcomes.get(service.key)) is not None:
-                    metrics.refunded(service.name, -back.debited_micro_eur)
-            elif service.rated is None:
-                metrics.blocked("unknown", "unrateable")
-                metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
-            elif (result := outcomes.get(service.key)) is not None:
-                self._count_service(job, service, result)
-
-    def _count_service(self, job: _Job, service: Service, result: ServiceOutcome) -> None:
-        assert service.rated is not None and service.charge is not None
-        metrics, name, unit = self._metrics, service.rated.service, service.rated.unit.value
-        metrics.mscc_result(name, result.code)
-        if used := service.charge.reported - result.dropped:
-            metrics.used(name, unit, used)
-        if result.granted:
-            metrics.granted(name, unit, result.granted)
-        if result.debited_micro_eur or result.debited_units:
-            metrics.debited(name, result.debited_micro_eur, result.debited_units, unit)
-        if result.overrun_units:
-            metrics.overrun(name, unit, result.overrun_units)
-        if result.dropped:
-            self._say_dropped(job, name, unit, result.dropped, IMPOSSIBLE)
-        if service.absurd_time_s:
-            self._say_dropped(job, name, Unit.SECONDS.value, service.absurd_time_s, IMPOSSIBLE)
-        if result.restricted:
-            metrics.restricted(name)
-        elif result.code != ResultCode.SUCCESS:
-            metrics.blocked(name, result.reason or "credit")
-
-    def _count_unbooked(self, job: _Job) -> None:
-        """Use of a session that is closed, forgotten or another's: for whoever reconciles (digest §4.3)."""
-        for service in job.prepared.services:
-            if service.charge is not None and service.charge.reported:
-                unit = service.rated.unit if service.rated else job.prepared.unit
-                self._say_dropped(job, service.name, unit.value, service.charge.reported, NO_SESSION)
-
-    def _say_dropped(self, job: _Job, service: str, unit: str, amount: int, why: str) -> None:
-        self._metrics.dropped(service, unit, amount)
-        now, peer = self._clock(), job.source.origin_host
-        if now - self._said.get(peer, float("-inf")) >= SAY_EVERY_S:
-            self._said.put(peer, now)
-            log.warning(
-                "peer %s reported %d %s of %s %s: not charged",
-                *(peer, amount, unit, service, why),
-            )

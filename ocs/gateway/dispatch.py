@@ -20,8 +20,8 @@ from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.overload import Overload
 from ocs.gateway.peers import Peer
 from ocs.gateway.refusals import Kind, Refusals
-from ocs.gateway.seldom import Seldom
 from ocs.logs import describe
+from ocs.seldom import Seldom
 from protocol.answers import error_answer
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
 from protocol.errors import DiameterError, ResultCode

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from ocs.gateway.config import GatewayMetrics
-from ocs.gateway.seldom import Seldom
+from ocs.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 

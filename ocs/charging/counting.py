@@ -1,0 +1,80 @@
+"""What is counted of a charged request, and what is said of use that nobody is charged for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ocs.charging.metrics import ChargingMetrics
+from ocs.charging.prepare import Prepared, Service
+from ocs.ledger.contract import Action, ChargeOutcome, ServiceOutcome
+from ocs.rating.types import Unit
+from ocs.seldom import Seldom
+from protocol.errors import ResultCode
+
+log = logging.getLogger(__name__)
+
+IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
+
+
+class Counting:
+    """One per worker. `peer`: Origin-Host of the connection."""
+
+    def __init__(self, metrics: ChargingMetrics, clock: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._seldom = Seldom(clock)
+
+    def count(self, prepared: Prepared, peer: str, outcome: ChargeOutcome) -> None:
+        metrics = self._metrics
+        if outcome.duplicate:
+            metrics.duplicate(prepared.type.value)
+            return
+        if outcome.late:
+            metrics.late(prepared.type.value)
+        if prepared.action is Action.CHECK:
+            return
+        if outcome.code == ResultCode.UNKNOWN_SESSION_ID:
+            self._unbooked(prepared, peer)
+        outcomes = {service.key: service for service in outcome.services}
+        for service in prepared.services:
+            if prepared.action is Action.REFUND:
+                if (back := outcomes.get(service.key)) is not None:
+                    metrics.refunded(service.name, -back.debited_micro_eur)
+            elif service.rated is None:
+                metrics.blocked("unknown", "unrateable")
+                metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
+            elif (result := outcomes.get(service.key)) is not None:
+                self._service(service, result, peer)
+
+    def _service(self, service: Service, result: ServiceOutcome, peer: str) -> None:
+        assert service.rated is not None and service.charge is not None
+        metrics, name, unit = self._metrics, service.rated.service, service.rated.unit.value
+        metrics.mscc_result(name, result.code)
+        if used := service.charge.reported - result.dropped:
+            metrics.used(name, unit, used)
+        if result.granted:
+            metrics.granted(name, unit, result.granted)
+        if result.debited_micro_eur or result.debited_units:
+            metrics.debited(name, result.debited_micro_eur, result.debited_units, unit)
+        if result.overrun_units:
+            metrics.overrun(name, unit, result.overrun_units)
+        if result.dropped:
+            self._dropped(peer, name, unit, result.dropped, IMPOSSIBLE)
+        if service.absurd_time_s:
+            self._dropped(peer, name, Unit.SECONDS.value, service.absurd_time_s, IMPOSSIBLE)
+        if result.restricted:
+            metrics.restricted(name)
+        elif result.code != ResultCode.SUCCESS:
+            metrics.blocked(name, result.reason or "credit")
+
+    def _unbooked(self, prepared: Prepared, peer: str) -> None:
+        """Use of a session that is closed, forgotten or another's: for whoever reconciles (digest §4.3)."""
+        for service in prepared.services:
+            if service.charge is not None and service.charge.reported:
+                unit = service.rated.unit if service.rated else prepared.unit
+                self._dropped(peer, service.name, unit.value, service.charge.reported, NO_SESSION)
+
+    def _dropped(self, peer: str, service: str, unit: str, amount: int, why: str) -> None:
+        self._metrics.dropped(service, unit, amount)
+        if (more := self._seldom.due(peer)) is not None:
+            log.warning("peer %s reported %d %s of %s %s: not charged%s", peer, amount, unit, service, why, more)
