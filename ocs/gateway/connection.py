@@ -2,9 +2,9 @@
 
 In layers: `channel` sends, pauses and ends; `heartbeat` sees whether the peer lives; `exchange` opens; here is what an open
 connection reads.
-Nothing a peer sends raises out of `data_received` or touches another peer. Every buffer is bounded: the frame reader by the
-message limit, the backlog by one read, requests in flight by a cap above which reading pauses, unread answers by a limit
-above which the peer is cut off.
+Nothing a peer sends raises out of `data_received`, touches another peer or holds up the loop for longer than `TURN_S` and one
+message. Every buffer is bounded: the frame reader by the message limit, the backlog by one read, requests in flight by a cap
+above which reading pauses, unread answers by a limit above which the peer is cut off.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from ocs.gateway.exchange import Exchange
 from ocs.gateway.initiator import AWAY_FACTOR
 from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer
+from ocs.gateway.refusals import Kind
 from ocs.gateway.tls import PeerCertificate
 from protocol import commands
 from protocol.capabilities import make_dwa
 from protocol.errors import DiameterError, ResultCode
-from protocol.header import HEADER_OCTETS, Header, parse_header
+from protocol.header import Header, parse_header
 from protocol.peer import OPEN_STATES, PeerEvent, PeerState
 from protocol.pipeline import decode_request
 
 logger = logging.getLogger(__name__)
 
 RATE = "rate"
+TURN = "turn"
+TURN_S = 0.005
+"""A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a hundred ordinary
+requests, or one of the worst there are."""
 MAX_RATE_PAUSE_S = 5.0
 """However much a read brought: watchdogs must be answered."""
 PARTIAL_MESSAGE_S = 10.0
@@ -67,11 +72,10 @@ class Connection(Exchange):
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
-        error: DiameterError | None = None
         try:
             frames = self._reader.feed(data)
         except DiameterError as fault:
-            frames, error = self._reader.rescued, fault
+            frames, self._fault = self._reader.rescued, fault
         if not self._reader.pending_octets:
             self._partial_since = None
         elif frames or self._partial_since is None:
@@ -79,9 +83,8 @@ class Connection(Exchange):
         if frames and self.peer is not None:
             self._watch_event(self._liveness(frames))
         self._backlog.extend(frames)
-        self._work()
-        if error is not None and self._transport is not None:
-            self._bad_stream(error)
+        if not self._work_scheduled:
+            self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -112,9 +115,10 @@ class Connection(Exchange):
     # --- receiving
 
     def _work(self) -> None:
-        """Handle what has arrived, up to the cap of requests in flight; the rest waits and the peer is not read."""
+        """Handle what has arrived, up to the cap of requests in flight and the end of the turn; the rest waits and the peer is not read."""
         self._work_scheduled = False
-        backlog = self._backlog
+        backlog, clock = self._backlog, self._gateway.clock
+        ends = clock() + TURN_S if len(backlog) > 1 else 0.0
         while backlog and self._transport is not None and RATE not in self._paused:
             if self.in_flight >= self._config.max_in_flight_per_peer:
                 self._pause("in flight")
@@ -125,7 +129,19 @@ class Connection(Exchange):
             except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
                 logger.error("a message could not be handled, the connection is closed: %s", describe(error))
                 self._cut("error")
+            if backlog and clock() >= ends:
+                self._pause(TURN)
+                self._work_soon()
+                return
         self._resume("in flight")
+        self._resume(TURN)
+        if self._fault is not None and not backlog and self._transport is not None:
+            self._bad_stream(self._fault)
+
+    def _work_soon(self) -> None:
+        if not self._work_scheduled:
+            self._work_scheduled = True
+            self._gateway.loop.call_soon(self._work)
 
     def _message(self, frame: bytes, header: Header) -> None:
         code = header.command_code
@@ -133,6 +149,8 @@ class Connection(Exchange):
             self._before_open(frame, header)
         elif not header.flags & 0x80:
             self._answer(frame, header)
+        elif self._peer_leaves:
+            self._gateway.dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)  # discarded: RFC 6733 §5.6, state Closing
         elif code == 272:
             self.in_flight += 1
             answer = self._gateway.dispatcher.request(self, frame, header)
@@ -147,26 +165,31 @@ class Connection(Exchange):
 
     def _objection(self, frame: bytes, header: Header) -> DiameterError:
         try:
-            decode_request(frame, header)
+            decode_request(frame, header, limits=self._gateway.dispatcher.limits)
         except DiameterError as error:
             return error
         return DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not served in this application")
 
     def _answer(self, frame: bytes, header: Header) -> None:
-        """Answers to what we asked; anything else is dropped (RFC 6733 §6.2.1)."""
-        if header.command_code == commands.DEVICE_WATCHDOG:
+        """Answers to what we asked; anything else is dropped (RFC 6733 §3, §6.2.1)."""
+        code = header.command_code
+        if code in (commands.RE_AUTH, commands.ABORT_SESSION):
+            known = self._outstanding.answer(frame, header)
+        else:
+            known = self._is_asked(frame)
+            self._asked.pop(header.hop_by_hop, None)
+        if not known:
+            self._gateway.metrics.dropped_answer()
+        elif code == commands.DEVICE_WATCHDOG:
             self._origin_state_of_dwa(frame, header)
-        elif header.command_code in (commands.RE_AUTH, commands.ABORT_SESSION):
-            if not self._outstanding.answer(frame, header):
-                self._gateway.metrics.dropped_answer()
-        elif header.command_code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
+        elif code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
             self._finish_stop(answered=True)
 
     def _base_request(self, frame: bytes, header: Header, peer: Peer) -> None:
         gateway, label = self._gateway, LABELS[header.command_code]
         gateway.metrics.request(label, "", "")
         try:
-            request = decode_request(frame, header)
+            request = decode_request(frame, header, limits=gateway.dispatcher.limits)
         except DiameterError as error:
             self._send_error(frame, header, error, label)
             return
@@ -187,6 +210,7 @@ class Connection(Exchange):
             )
             if request.disconnect_cause != commands.REBOOTING:
                 peer.away_until = gateway.clock() + AWAY_FACTOR * self._config.reconnect_s
+            self._peer_leaves = True
             self._step(peer, PeerEvent.R_RCV_DPR)
             self._arm_at(peer.deadline, self._closing_timeout)
         gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
@@ -201,9 +225,7 @@ class Connection(Exchange):
             return False
         self._send(frame)
         if self._backlog:
-            if not self._work_scheduled:
-                self._work_scheduled = True
-                self._gateway.loop.call_soon(self._work)
+            self._work_soon()
         elif self._paused and self.in_flight < self._config.max_in_flight_per_peer:
             self._resume("in flight")
         if self.in_flight == 0 and self._closing_reason == "stopped":
@@ -218,7 +240,7 @@ class Connection(Exchange):
 
     def _rate_over(self) -> None:
         self._resume(RATE)
-        self._work()
+        self._work_soon()
 
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
         """Send a request of ours; False if too many are unanswered."""
@@ -255,14 +277,7 @@ class Connection(Exchange):
         self._step(peer, PeerEvent.STOP)
         self._closing_reason = "stopped"
         self._arm_at(peer.deadline, self._closing_timeout)
-        hop, end = gateway.identifiers()
-        self._send(
-            commands.encode(
-                commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause),
-                hop_by_hop=hop,
-                end_to_end=end,
-            )
-        )
+        self._ask_base(commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause))
 
     def _finish_stop(self, answered: bool = False) -> None:
         """We asked to part (RFC 6733 §5.4: who receives the DPA closes), once nothing is in flight any more."""
@@ -271,16 +286,15 @@ class Connection(Exchange):
             self._end()
 
     def _bad_stream(self, error: DiameterError) -> None:
-        """5011 or 5015 if enough of the header came to answer to, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
+        """5011 or 5015, before a CER as well, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
         broken = self._reader.broken
-        if len(broken) >= HEADER_OCTETS and self.peer is not None:
-            header = parse_header(broken)
-            if header.is_request:
-                self._send(self._gateway.dispatcher.refuse(broken, header, error))
+        header = parse_header(broken)
+        if header.is_request:
+            self._send(self._gateway.dispatcher.refuse(broken, header, error))
         if self.peer is None:
             self._gateway.metrics.connection_refused("bad_stream")
         self._closing_reason = "bad_stream"
-        self._end()
+        self._end_heard()
 
     def _closing_timeout(self) -> None:
         """The peer said DPR, got its DPA and did not hang up; or it does not answer ours."""

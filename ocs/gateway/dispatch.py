@@ -101,7 +101,7 @@ class Dispatcher:
         self._origin_host = config.origin_host
         self._realm = config.realm
         self._routing = Routing(config.origin_host, frozenset((config.realm.lower(), *map(str.lower, config.realms))))
-        self._limits = Limits(config.max_avps, config.max_services)
+        self.limits = Limits(config.max_avps, config.max_services)
         self.overload = Overload(config.max_in_flight, unix_clock)
         self.refusals = Refusals(metrics, clock)
         self._origin_states = origin_states
@@ -115,7 +115,7 @@ class Dispatcher:
         if sink.source.limited and (pause_s := sink.source.requests.pause_s(self.clock())):
             sink.pause_for(pause_s)  # whatever becomes of the request
         try:
-            request = decode_ccr(frame, header, self._routing, self._limits)
+            request = decode_ccr(frame, header, self._routing, self.limits)
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
             return self.refuse(frame, header, error)

@@ -19,11 +19,10 @@ PROBE_S = 2.0
 class Heartbeat(Channel):
     """The table decides (`protocol.watchdog`); this sends, closes and keeps the timer."""
 
-    @staticmethod
-    def _liveness(frames: list[bytes]) -> WatchEvent:
-        """A read counts once; it counts as DWA if one is in it."""
+    def _liveness(self, frames: list[bytes]) -> WatchEvent:
+        """A read counts once; it counts as DWA if one is in it that we have asked for."""
         for frame in frames:
-            if not frame[4] & 0x80 and frame[5:8] == b"\x00\x01\x18":
+            if not frame[4] & 0x80 and frame[5:8] == b"\x00\x01\x18" and self._is_asked(frame):
                 return WatchEvent.RECEIVED_DWA
         return WatchEvent.RECEIVED_OTHER
 
@@ -55,8 +54,7 @@ class Heartbeat(Channel):
             self._watch_event(WatchEvent.TIMER)
 
     def _send_dwr(self) -> None:
-        hop, end = self._gateway.identifiers()
-        self._send(commands.encode(make_dwr(self._gateway.local), hop_by_hop=hop, end_to_end=end))
+        self._ask_base(make_dwr(self._gateway.local))
 
     def _origin_state_of_dwa(self, frame: bytes, header: Header) -> None:
         assert self.peer is not None
