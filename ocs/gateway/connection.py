@@ -150,7 +150,9 @@ class Connection(Exchange):
         elif not header.flags & 0x80:
             self._answer(frame, header)
         elif self._peer_leaves:
-            self._gateway.dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)  # discarded: RFC 6733 §5.6, state Closing
+            self._gateway.dispatcher.refusals.note(
+                self.peer.label, Kind.AFTER_DPR
+            )  # discarded: RFC 6733 §5.6, state Closing
         elif code == 272:
             self.in_flight += 1
             answer = self._gateway.dispatcher.request(self, frame, header)
