@@ -25,6 +25,7 @@ from protocol.credit_control import (
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, Header, build
 from tests.ocs.gateway_site import HOST, PATIENCE_S, REALM, Site, at_once, ccr, cer, code_of, until
+from tests.protocol.echoes import echoed
 
 
 @pytest.fixture
@@ -214,6 +215,34 @@ async def test_a_handler_that_refuses(site: Site) -> None:
     header, frame = await client.read()
     answer = decode_cca(frame, header)
     assert (answer.result_code, answer.failed_avp, header.is_error) == (5031, failed, False)
+
+
+@pytest.mark.parametrize("code", [2001, 4012, 3004, 5012])
+async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -> None:
+    """RFC 6733 §6.2, §7.2; RFC 8506 §3.2: Session-Id, type and number, and every Proxy-Info in order, whatever the handler says."""
+
+    def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        if code >= 3000 and code != 4012:
+            reply(DiameterError(code, "no"))
+            return
+        answer = request.answer(code)
+        answer.cc_request_type, answer.cc_request_number, answer.session_id, answer.proxy_info = 9, 99, "x", []
+        reply(answer)
+
+    await site.gateway(handler)
+    client = await site.opened()
+    proxies = [
+        encode_avp(284, 0, 0x40, encode_avp(280, 0, 0x40, host) + encode_avp(33, 0, 0x40, b"s"))
+        for host in (b"b", b"a")
+    ]
+    request = ccr(7, 2, proxy_info=proxies)
+    client.send(request)
+    header, frame = await client.read()
+    found, echoes = echoed(frame)
+    assert (code_of(frame), header.is_error) == (code, code == 3004)
+    wanted, sent = echoed(request)
+    assert echoes == sent and len(sent) == 2
+    assert found == ({263: wanted[263]} if code == 3004 else wanted)
 
 
 async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from diameter.message import Message
 
 from protocol.answers import error_answer
-from protocol.avp import AvpLengthLie, walk
+from protocol.avp import walk
 from protocol.commands import DeviceWatchdogAnswer, ErrorMessage, decode_answer
 from protocol.credit_control import decode_cca
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, parse_header
 from protocol.pipeline import decode_request
+from tests.protocol.echoes import echoed, has_e_bit, is_ccr
 from tests.protocol.mutator import Mutation, mutations
 from tests.protocol.requests import base, ccrs
 
@@ -29,36 +28,6 @@ def error_of_mutation(mutation: Mutation) -> DiameterError | None:
     return None
 
 
-def echoed(frame: bytes) -> tuple[dict[int, bytes], list[bytes]]:
-    """What an answer repeats of its request (RFC 6733 §6.2, RFC 8506 §3.2), as far as the request can be walked."""
-    found: dict[int, bytes] = {}
-    proxies: list[bytes] = []
-    with contextlib.suppress(AvpLengthLie):
-        for avp in walk(frame, HEADER_OCTETS, len(frame)):
-            payload = frame[avp.payload : avp.stop]
-            if avp.vendor:
-                continue
-            if avp.code == 263 and payload and is_text(payload):
-                found.setdefault(263, payload)
-            elif avp.code in (415, 416) and len(payload) == 4:
-                found.setdefault(avp.code, payload)
-            elif avp.code == 284 and is_walkable(payload):
-                proxies.append(payload)
-    return found, proxies
-
-
-def is_text(payload: bytes) -> bool:
-    return payload == payload.decode(errors="ignore").encode()
-
-
-def is_walkable(payload: bytes) -> bool:
-    try:
-        list(walk(payload, 0, len(payload)))
-    except AvpLengthLie:
-        return False
-    return True
-
-
 def check_answer(frame: bytes, error: DiameterError) -> bytes:
     """Header, E bit, grammar and echoes of an error answer (RFC 6733 §6.2, §7.1, §7.2; RFC 8506 §3.2)."""
     header = parse_header(frame)
@@ -71,15 +40,13 @@ def check_answer(frame: bytes, error: DiameterError) -> bytes:
     assert [codes.count(code) for code in (268, 264, 296)] == [1, 1, 1]
     assert not {283, 293, 282} & set(codes), "an answer has no destination, and the route is not told"
     found, proxies = echoed(frame)
-    is_ccr = (header.application_id, header.command_code) == (4, 272)
-    generic = 3000 <= error.result_code < 4000 or header.command_code == 257
-    generic = generic or (is_ccr and not {263, 415, 416} <= set(found))
+    generic = has_e_bit(header, error.result_code, found)
     assert head.is_error == generic, "the E bit goes with the answer-message grammar"
     values = {avp.code: answer[avp.payload : avp.stop] for avp in reversed(avps)}
     assert values.get(263) == found.get(263)
-    assert ("263" if 263 in found else "") == ("263" if codes[0] == 263 else ""), "Session-Id stands first"
+    assert (codes[0] == 263) == (263 in found), "Session-Id stands first"
     assert [answer[avp.payload : avp.stop] for avp in avps if avp.code == 284] == proxies
-    if is_ccr and not generic:
+    if is_ccr(header) and not generic:
         assert (values[416], values[415], values[258]) == (found[416], found[415], b"\0\0\0\4")
     else:
         assert not {258, 415, 416} & set(codes)
@@ -87,7 +54,7 @@ def check_answer(frame: bytes, error: DiameterError) -> bytes:
     if head.is_error or head.command_code == 272:
         theirs = Message.from_bytes(answer)
         assert theirs.result_code == error.result_code  # type: ignore[attr-defined]
-    if is_ccr and not generic:
+    if is_ccr(header) and not generic:
         assert decode_cca(answer, head).result_code == error.result_code
     return answer
 
