@@ -48,7 +48,7 @@ INPUTS_PER_LEDGER = 2_000
 """Then it is made anew, so that a run of millions does not grow."""
 THEIRS_EVERY = 64
 MOST_CPU_S = 0.5
-"""Of this thread, so that a busy machine does not matter. The dearest inputs of 4 kB take a tenth of it, with coverage counted."""
+"""Of this thread, so that a busy machine does not matter. The dearest inputs of 4 kB take a twentieth of it, with coverage counted."""
 PROXY_INFO = 284
 """Echoed as it came, and python-diameter wants padding where we let it be left out."""
 ANSWERS = {

@@ -356,7 +356,6 @@ LONGER_THAN_TAKEN = b"\x01" + (70_000).to_bytes(3, "big") + ccr(1)[4:] + bytes(7
         pytest.param(BROKEN_VERSION, 4, 5011, id="another version, the header in two pieces"),
         pytest.param(BROKEN_LENGTH, 8, 5015, id="a length that cannot be, the header in two pieces"),
         pytest.param(LONGER_THAN_TAKEN, 20, 5015, id="more than is taken"),
-        pytest.param(LONGER_THAN_TAKEN + bytes(1_000_000), 20, 5015, id="more than is taken, and then some"),
     ],
 )
 async def test_the_answer_to_a_broken_stream_is_heard(site: Site, stream: bytes, cut: int, code: int) -> None:
@@ -370,6 +369,10 @@ async def test_the_answer_to_a_broken_stream_is_heard(site: Site, stream: bytes,
     header, frame = await client.read()
     assert (header.hop_by_hop, header.is_error, code_of(frame)) == (1_001, True, code)
     assert await client.ended()
+
+
+async def test_a_message_that_is_too_long_is_answered_while_it_comes(site: Site) -> None:
+    await test_the_answer_to_a_broken_stream_is_heard(site, LONGER_THAN_TAKEN + bytes(1_000_000), 20, 5015)
 
 
 async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> None:
@@ -402,12 +405,12 @@ async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, m
     assert await client.ended()
 
 
-async def test_a_long_read_is_handled_in_turns(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
     """Who sends a thousand requests at once does not keep the others waiting for all of them."""
-    monkeypatch.setattr("ocs.gateway.connection.TURN_S", 0.0)
     order: list[str] = []
 
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        time.sleep(0.001)  # five of them are a turn
         order.append(request.origin_host)
         reply(request.answer(2001))
 
@@ -418,7 +421,7 @@ async def test_a_long_read_is_handled_in_turns(site: Site, monkeypatch: pytest.M
     connection = gateway.peers_table.get("pgw.example.org").connection
     assert connection is not None
     connection.data_received(b"".join(ccr(number) for number in range(300)))
-    assert order == ["pgw.example.org"], "the rest waits for the next turns"
+    assert len(order) < 10, "the rest waits for the next turns"
     other.send(ccr(host="b.example.org"))
     assert code_of((await other.read())[1]) == 2001
     assert order.index("b.example.org") < 50
@@ -638,6 +641,11 @@ SCENARIOS = (
     test_the_watchdog_asks_and_then_cuts,
     test_stop_says_goodbye_and_drains,
     test_random_octets_from_many_peers_disturb_nobody,
+    test_a_message_that_is_too_long_is_answered_while_it_comes,
+    test_a_broken_stream_before_the_cer_is_answered_too,
+    test_a_long_read_is_handled_in_turns,
+    test_requests_after_the_peers_dpr_are_discarded,
+    test_a_dwa_that_nobody_asked_for_says_nothing,
 )
 
 
