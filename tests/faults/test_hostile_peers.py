@@ -147,7 +147,7 @@ async def flooding(client: Bad, until: float) -> None:
     request = ccr(2, 1)
     request.session_id, request.origin_host = f"{name};1;1", name
     frame = encode_ccr(request, hop_by_hop=1, end_to_end=1)
-    while True:
+    while time.perf_counter() < until:  # on Python 3.11 a cancellation can be lost in `wait_for`
         client.send(*[frame] * 5)
         for _ in range(5):
             await client.read()

@@ -366,6 +366,8 @@ async def test_the_answer_to_a_broken_stream_is_heard(site: Site, stream: bytes,
     await client.writer.drain()
     await asyncio.sleep(0.02)
     client.send(stream[cut:])
+    await client.writer.drain()  # a connection that is reset would raise here, or below
+    await asyncio.sleep(0.05)
     header, frame = await client.read()
     assert (header.hop_by_hop, header.is_error, code_of(frame)) == (1_001, True, code)
     assert await client.ended()
@@ -384,6 +386,15 @@ async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> Non
     assert (header.command_code, header.is_error, code_of(frame)) == (257, True, 5011)
     assert await client.ended()
     assert site.metrics.refused == ["bad_stream"]
+
+
+async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocs.gateway.channel.LINGER_S", 60.0)
+    await site.gateway()
+    client = await site.opened()
+    client.send(BROKEN_VERSION)
+    assert code_of((await client.read())[1]) == 5011
+    assert await client.ended(), "at once"
 
 
 async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,6 +416,13 @@ async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, m
     assert await client.ended()
 
 
+async def test_the_messages_before_a_broken_one_are_answered_even_if_they_must_wait(site: Site) -> None:
+    await site.gateway(peers=(PeerConfig("pgw.example.org", max_requests_per_s=5),))
+    client = await site.opened()
+    client.send(*(ccr(number) for number in range(7)), BROKEN_VERSION)
+    assert [code_of((await client.read())[1]) for _ in range(8)] == [2001] * 7 + [5011]
+
+
 async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
     """Who sends a thousand requests at once does not keep the others waiting for all of them."""
     order: list[str] = []
@@ -422,6 +440,8 @@ async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
     assert connection is not None
     connection.data_received(b"".join(ccr(number) for number in range(300)))
     assert len(order) < 10, "the rest waits for the next turns"
+    assert connection._transport is not None
+    assert not connection._transport.is_reading(), "and no more is read meanwhile"
     other.send(ccr(host="b.example.org"))
     assert code_of((await other.read())[1]) == 2001
     assert order.index("b.example.org") < 50

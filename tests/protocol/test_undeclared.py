@@ -139,9 +139,12 @@ def test_groups_nest_so_deep_and_no_deeper(depth: int) -> None:
     for _ in range(depth):
         inside = encode_avp(POC_INFORMATION, V, M, inside)
     error = error_of(put(inside))
+    also = error_of(put(inside, UNKNOWN))
     if depth <= MAX_NESTING:
         assert error is None
+        assert also is not None and also.result_code == 5001
         return
+    assert also is not None and also.result_code == 5004
     assert error is not None and error.result_code == 5004
     levels, data = 0, error.failed_avp
     while data:
