@@ -16,7 +16,8 @@ FLAG_VENDOR = 0x80
 FLAG_MANDATORY = 0x40
 FLAG_PRIVATE = 0x20
 MAX_NESTING = 16
-"""Grouped AVPs inside each other (RFC 6733 leaves the limit to the receiver)."""
+"""Grouped AVPs inside each other where no class says what may be in them (RFC 6733 leaves the limit to the receiver): deeper ones are
+refused with 5004. Real messages have five levels; what classes declare is bounded by them, and by this too."""
 
 TIME_OFFSET_S = 2_208_988_800
 """From 1900-01-01 to 1970-01-01; the 32-bit count wraps on 2036-02-07 (RFC 6733 §4.3.1, RFC 5905 §6)."""
@@ -211,6 +212,8 @@ def _decode_utf8(data: bytes, start: int, stop: int) -> str:
 
 
 def _decode_identity(data: bytes, start: int, stop: int) -> str:
+    if start == stop:
+        raise BadValue
     try:
         return data[start:stop].decode("ascii")
     except UnicodeDecodeError:

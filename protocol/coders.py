@@ -59,6 +59,8 @@ def _read_raw(data: bytes, position: int, start: int, stop: int) -> bytes:
 
 
 def _read_identity(data: bytes, position: int, start: int, stop: int) -> str:
+    if start == stop:
+        raise BadValue  # a name is never empty (RFC 6733 §4.3.1)
     return data[start:stop].decode("ascii")
 
 

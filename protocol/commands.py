@@ -14,7 +14,7 @@ from protocol.avp import Address
 from protocol.compiler import Codec, Fault, Rules
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, HEADER_OCTETS, Header, build
 from protocol.pipeline import Command, register
-from protocol.units import ExperimentalResult, VendorSpecificApplicationId
+from protocol.units import ExperimentalResult, ProxyInfo, VendorSpecificApplicationId
 
 M = TypeVar("M")
 
@@ -192,7 +192,7 @@ class ErrorMessage:
 
 
 BASE_RULES = Rules(
-    raw=frozenset({"proxy_info"}),
+    raw={"proxy_info": ProxyInfo},
     payload=frozenset({"failed_avp"}),
     values={"disconnect_cause": frozenset({REBOOTING, BUSY, DO_NOT_WANT_TO_TALK_TO_YOU})},
 )

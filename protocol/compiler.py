@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from protocol.avp import Address, BadLength, BadValue, Kind
 from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of
 from protocol.dictionary import UNDERSTOOD, Definition, definition_of
+from protocol.undeclared import is_sound
 from protocol.writers import writer_of
 
 T = TypeVar("T")
@@ -56,8 +57,8 @@ class Rules:
     """Class name → attributes that its standard grammar does not name there: sent without M (RFC 6733 §2.3)."""
     doubled: frozenset[str] = frozenset()
     """Attributes that real clients send twice: the first counts (no 5009)."""
-    raw: frozenset[str] = frozenset()
-    """Attributes kept as whole AVPs, header included."""
+    raw: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    """Attributes kept as whole AVPs, header included → the class that says what must be in them."""
     payload: frozenset[str] = frozenset()
     """Grouped AVPs kept as the bytes inside; b"" = absent."""
     values: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
@@ -82,6 +83,8 @@ class Field:
     doubled: bool
     allowed: frozenset[int] | None
     group: Codec[Any] | None
+    inside: Codec[Any] | None
+    """Of an AVP that is kept whole: what must be in it. The pipeline looks, the reader does not."""
 
 
 Reader = tuple[int, int, Any]
@@ -196,8 +199,8 @@ class Codec(Generic[T]):
         key = vendor << 32 | code
         reader = self._readers.get(key)
         if reader is None:
-            if flags & 0x40 and key not in UNDERSTOOD and not self._lenient:
-                raise Fault  # 5001
+            if flags & 0x40 and not self._lenient:
+                self._undeclared(data, key, position + offset, position + size)
             return BRANCH_SKIP, 0, None, vendor_octets, offset, size, step
         branch, slot, extra = reader
         if branch == BRANCH_NUMBER:
@@ -208,6 +211,11 @@ class Codec(Generic[T]):
         if len(self._heads) < MAX_REMEMBERED_HEADS:
             self._heads.setdefault(data[position : position + 8], head)
         return head
+
+    def _undeclared(self, data: bytes, key: int, start: int, stop: int) -> None:
+        """An AVP with M that this class does not declare: it must be one that is understood, with all that is in it."""
+        if key not in UNDERSTOOD or not is_sound(data, key, start, stop):
+            raise Fault  # 5001, or 5014 and others
 
     def _again(self, slot: int, slots: list[Any], value: Any) -> None:
         """A single AVP came again: a fault, unless real clients are known to do it (the first one counts)."""
@@ -247,10 +255,20 @@ def _field(cls: type, name: str, hint: Any, slot: int, rules: Rules) -> Field:
         doubled=name in rules.doubled,
         allowed=rules.values.get(name),
         group=group,
+        inside=compile_group(rules.raw[name], rules) if name in rules.raw else None,
     )
 
 
 _groups: dict[tuple[type, int], tuple[Rules, Codec[Any]]] = {}
+
+
+@dataclass(slots=True)
+class _Nothing:
+    """Declares no AVP."""
+
+
+UNDECLARED = Codec(_Nothing)
+"""Of a request that is not served, and of what stands inside an AVP that is not declared."""
 
 
 def compile_group(cls: type, rules: Rules) -> Codec[Any]:

@@ -36,6 +36,7 @@ from protocol.units import (
     MultipleServicesCreditControl,
     OcOlr,
     OcSupportedFeatures,
+    ProxyInfo,
     QosFinalUnitIndication,
     QosInformation,
     RedirectServer,
@@ -134,6 +135,7 @@ class CreditControlRequest:
     oc_supported_features: OcSupportedFeatures | None = None
     drmp: int | None = None
     refund_information: bytes | None = None
+    acct_application_id: int | None = None
     accounting_record_type: int | None = None
     accounting_record_number: int | None = None
     route_record: list[str] = field(default_factory=list)
@@ -155,16 +157,63 @@ class CreditControlRequest:
         )
 
 
+ONLY_IN_CCA = frozenset(
+    {
+        "check_balance_result",
+        "cc_session_failover",
+        "cost_information",
+        "credit_control_failure_handling",
+        "direct_debiting_failure_handling",
+        "error_message",
+        "error_reporting_host",
+        "experimental_result",
+        "failed_avp",
+        "final_unit_indication",
+        "granted_service_unit",
+        "low_balance_indication",
+        "oc_olr",
+        "qos_final_unit_indication",
+        "redirect_host",
+        "redirect_host_usage",
+        "redirect_max_cache_time",
+        "remaining_balance",
+        "result_code",
+        "validity_time",
+    }
+)
+"""RFC 8506 §10.1, TS 32.299 §6.4.2: what a CCR must not hold. No recorded client sends any of them."""
+ONLY_IN_CCA_SERVICES = frozenset(
+    {
+        "announcement_information",
+        "envelope_reporting",
+        "final_unit_indication",
+        "g_s_u_pool_reference",
+        "granted_service_unit",
+        "ps_furnish_charging_information",
+        "qos_final_unit_indication",
+        "quota_consumption_time",
+        "quota_holding_time",
+        "result_code",
+        "time_quota_mechanism",
+        "time_quota_threshold",
+        "unit_quota_threshold",
+        "validity_time",
+        "volume_quota_threshold",
+    }
+)
+"""In a Multiple-Services-Credit-Control of a CCR (RFC 8506 §8.16, TS 32.299 §7.2): what the server says of a grant."""
 CCR_RULES = Rules(
     forbidden={
-        "CreditControlRequest": frozenset({"granted_service_unit", "result_code"}),
-        "MultipleServicesCreditControl": frozenset({"granted_service_unit"}),
+        "CreditControlRequest": ONLY_IN_CCA,
+        "MultipleServicesCreditControl": ONLY_IN_CCA_SERVICES,
     },
     # An IMS charging client in wide use writes its identity twice.
     doubled=frozenset({"origin_host", "origin_realm"}),
-    raw=frozenset({"proxy_info"}),
+    raw={"proxy_info": ProxyInfo},
     values={
+        # RFC 6733 §3: any application id in a message is that of its header.
         "auth_application_id": frozenset({APPLICATION_CREDIT_CONTROL}),
+        "acct_application_id": frozenset({APPLICATION_CREDIT_CONTROL}),
         "cc_request_type": frozenset({INITIAL_REQUEST, UPDATE_REQUEST, TERMINATION_REQUEST, EVENT_REQUEST}),
         "requested_action": frozenset({DIRECT_DEBITING, REFUND_ACCOUNT, CHECK_BALANCE, PRICE_ENQUIRY}),
         "subscription_id_type": frozenset(range(5)),
@@ -175,7 +224,7 @@ CCR_RULES = Rules(
 CCA_RULES = Rules(
     # TS 32.299 has it in the MSCC only; a debit in the style of RFC 8506 must be refundable too.
     optional={"CreditControlAnswer": frozenset({"refund_information"})},
-    raw=frozenset({"proxy_info"}),
+    raw={"proxy_info": ProxyInfo},
     payload=frozenset({"failed_avp"}),
 )
 

@@ -47,7 +47,8 @@ class DiameterError(Exception):
     """A request that gets an error answer. Nothing in `message` names a subscriber: it may go into Error-Message.
 
     `failed_avp`: encoded AVPs to put inside one Failed-AVP, b"" = none. `protocol_error`: E bit and answer-message grammar
-    (RFC 6733 §7.2). `close`: the connection must be closed after the answer.
+    (RFC 6733 §7.2). `close`: the connection must be closed after the answer. `stage`: the number of the stage of the receive
+    pipeline that found it, 0 = none did.
     """
 
     def __init__(
@@ -65,3 +66,4 @@ class DiameterError(Exception):
         self.failed_avp = failed_avp
         self.protocol_error = 3000 <= result_code < 4000 if protocol_error is None else protocol_error
         self.close = close
+        self.stage = 0

@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from protocol.avp import PADDING, AvpLengthLie, BadLength, BadValue, Kind, RawAvp, decode_value, encode_avp, walk
-from protocol.compiler import Codec, Fault, Field
+from protocol.avp import (
+    FIXED_OCTETS,
+    MAX_NESTING,
+    PADDING,
+    AvpLengthLie,
+    BadLength,
+    BadValue,
+    Kind,
+    RawAvp,
+    decode_value,
+    encode_avp,
+    walk,
+)
+from protocol.compiler import UNDECLARED, Codec, Fault, Field
 from protocol.dictionary import BY_KEY
 from protocol.errors import DiameterError, ResultCode
 from protocol.failed_avp import minimum_payload
 from protocol.header import HEADER_OCTETS, Header
 from protocol.registry import COMMANDS, LIMITS, Command, Limits, Path, Routing
-
-
-@dataclass(slots=True)
-class _Unknown:
-    """A request that is not served: nothing is declared, so only its top level is looked at."""
-
-
-_UNKNOWN = Codec(_Unknown)
+from protocol.undeclared import is_minded
 
 
 class Node(NamedTuple):
@@ -45,8 +50,10 @@ class Examined:
     nodes: list[Node] = field(default_factory=list)
     groups: list[tuple[Codec[Any], tuple[RawAvp, ...]]] = field(default_factory=list)
     """Every group met (the message itself first), for what must be in it."""
+    children: dict[int, list[Node]] = field(default_factory=dict)
+    """What is in the group that starts there: looking for it among all nodes would take the square of their number."""
     walk_error: DiameterError | None = None
-    """Why the walk ended early: a length that lies (5014) or more AVPs than are taken (5009)."""
+    """Why the walk ended early: a length that lies (5014), more AVPs (5009) or deeper ones (5004) than are taken."""
 
     def top(self, attribute: str) -> Any:
         """The value of a top-level AVP (a list if it may repeat), None if it is absent or wrong."""
@@ -73,16 +80,22 @@ def examine(frame: bytes, header: Header, routing: Routing | None = None, limits
     command = COMMANDS.get((header.application_id, header.command_code))
     request = Examined(frame, header, command, routing, limits)
     try:
-        _collect(request, command.codec if command is not None else _UNKNOWN, HEADER_OCTETS, len(frame), (), ())
+        _collect(request, command.codec if command is not None else UNDECLARED, HEADER_OCTETS, len(frame), (), ())
     except _Stop as stop:
         request.walk_error = stop.error
     return request
 
 
 def _collect(
-    request: Examined, codec: Codec[Any], start: int, end: int, parents: tuple[RawAvp, ...], path: Path
+    request: Examined,
+    codec: Codec[Any],
+    start: int,
+    end: int,
+    parents: tuple[RawAvp, ...],
+    path: Path,
+    undeclared: int = 0,
 ) -> None:
-    """Depth is bounded by the definitions: only declared groups are entered."""
+    """Depth is bounded by the definitions, and where there are none (`undeclared` levels so far) by MAX_NESTING."""
     request.groups.append((codec, parents))
     avps = walk(request.frame, start, end)
     while True:
@@ -98,14 +111,14 @@ def _collect(
         if len(request.nodes) >= request.limits.max_avps:
             raise _Stop(_beyond_the_limit(request, node))
         request.nodes.append(node)
+        if parents:
+            request.children.setdefault(parents[-1].start, []).append(node)
         if declared is None or key_of(avp) in codec.forbidden:
+            _look_into(request, node, undeclared)
             continue
-        if declared.group is not None:
-            _collect(request, declared.group, avp.payload, avp.stop, (*parents, avp), inner)
-        elif declared.kind is Kind.RAW:
-            liar = first_lie(request.frame, avp.payload, avp.stop)
-            if liar is not None:
-                raise _Stop(_length_error(liar, None, (*parents, avp)))
+        group = declared.group or declared.inside
+        if group is not None:
+            _collect(request, group, avp.payload, avp.stop, (*parents, avp), inner)
         elif declared.kind is not Kind.GROUPED:
             try:
                 decode_value(declared.kind, request.frame, avp.payload, avp.stop)
@@ -113,6 +126,22 @@ def _collect(
                 raise _Stop(_length_error(avp, declared, parents)) from None
             except BadValue:
                 pass  # stage "values" reports it, after the stages that come first
+
+
+def _look_into(request: Examined, node: Node, undeclared: int) -> None:
+    """An AVP that is not declared, if it is minded (`undeclared`). Of a request that is not served nothing is."""
+    avp = node.avp
+    if request.command is None or not is_minded(key_of(avp), avp.flags):
+        return
+    kind = BY_KEY[key_of(avp)].kind
+    if avp.stop - avp.payload != FIXED_OCTETS.get(kind, avp.stop - avp.payload):
+        raise _Stop(_length_error(avp, None, node.parents))
+    if kind is not Kind.GROUPED:
+        return
+    if undeclared >= MAX_NESTING:
+        reason = f"groups nest deeper than {MAX_NESTING} levels"
+        raise _Stop(DiameterError(ResultCode.INVALID_AVP_VALUE, reason, failed_avp=copy_of(request, node)))
+    _collect(request, UNDECLARED, avp.payload, avp.stop, (*node.parents, avp), (), undeclared + 1)
 
 
 def first_lie(data: bytes, start: int, end: int) -> RawAvp | None:
@@ -130,12 +159,20 @@ def count_avps(frame: bytes, codec: Codec[Any], start: int, end: int, most: int)
     count = 0
     for avp in walk(frame, start, end):
         count += 1
-        declared = codec.fields.get(key_of(avp))
-        if declared is not None and declared.group is not None:
-            count += count_avps(frame, declared.group, avp.payload, avp.stop, most - count)
+        group = _group_in(codec, avp)
+        if group is not None:
+            count += count_avps(frame, group, avp.payload, avp.stop, most - count)
         if count > most:
             break
     return count
+
+
+def _group_in(codec: Codec[Any], avp: RawAvp) -> Codec[Any] | None:
+    declared = codec.fields.get(key_of(avp))
+    if declared is not None:
+        return declared.group or declared.inside
+    minded = is_minded(key_of(avp), avp.flags)
+    return UNDECLARED if minded and BY_KEY[key_of(avp)].kind is Kind.GROUPED else None
 
 
 def _length_error(avp: RawAvp, declared: Field | None, parents: tuple[RawAvp, ...]) -> DiameterError:
@@ -200,9 +237,8 @@ def _group_of(request: Examined, node: Node, codec: Codec[Any]) -> Any:
         return codec.read(request.frame, node.avp.payload, node.avp.stop)
     except Fault:
         group = codec.make()
-    inside = (*node.parents, node.avp)
-    for child in request.nodes:
-        if child.parents == inside and child.field is not None:
+    for child in request.children.get(node.avp.start, ()):
+        if child.field is not None:
             value = value_of(request, child)
             if child.field.repeated:
                 getattr(group, child.field.attribute).append(value)

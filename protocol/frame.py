@@ -13,7 +13,8 @@ class FrameReader:
     """Feed it what the transport gives, in any pieces; it never holds more than one incomplete message.
 
     After it has raised, the stream has lost its frame and the connection must be closed: it takes nothing more. Messages
-    that were complete before the fault are kept in `rescued`, and `broken` holds the start of the one that is wrong.
+    that were complete before the fault are kept in `rescued`, and `broken` holds the header of the one that is wrong, so that it
+    can be answered: nothing is said of a message before its header has come.
     """
 
     def __init__(self, max_message_octets: int = MAX_MESSAGE_OCTETS) -> None:
@@ -35,7 +36,7 @@ class FrameReader:
         buffer = self._buffer + data if self._buffer else bytes(data)
         frames: list[bytes] = []
         position, end = 0, len(buffer)
-        while end - position >= 4:
+        while end - position >= HEADER_OCTETS:
             length = int.from_bytes(buffer[position + 1 : position + 4], "big")
             if buffer[position] != VERSION or length < HEADER_OCTETS or length & 3 or length > self.max_message_octets:
                 self._fail(buffer, position, length, frames)
@@ -43,12 +44,7 @@ class FrameReader:
                 break
             frames.append(buffer[position : position + length])
             position += length
-        if position == end:
-            self._buffer = b""
-        elif end - position < 4 and buffer[position] != VERSION:
-            self._fail(buffer, position, 0, frames)
-        else:
-            self._buffer = buffer[position:] if position else buffer
+        self._buffer = buffer[position:] if position else buffer
         return frames
 
     def _fail(self, buffer: bytes, position: int, length: int, frames: list[bytes]) -> None:

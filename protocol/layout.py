@@ -21,8 +21,10 @@ from typing import Any, Generic, TypeVar
 
 from protocol.avp import FLAG_VENDOR, Kind
 from protocol.builders import REFUSALS, Builder, Shape, builder_of, statements_of, unpack_format
-from protocol.compiler import Codec
+from protocol.compiler import UNDECLARED, Codec
+from protocol.dictionary import BY_KEY
 from protocol.header import HEADER_OCTETS
+from protocol.undeclared import is_minded
 
 T = TypeVar("T")
 
@@ -96,7 +98,13 @@ def _survey(
         if field is not None and field.group is not None:
             inner, taken = _survey(field.group, frame, (payload, stop), headers, parts, taken)
             rows.append((field.slot, inner))
-        elif field is not None:
+        elif field is None:
+            key = vendor << 32 | code
+            if is_minded(key, word >> 24) and BY_KEY[key].kind is Kind.GROUPED:
+                _survey(
+                    UNDECLARED, frame, (payload, stop), headers, parts, taken
+                )  # what was found right of its inside stays so
+        else:
             begin = position if field.kind is Kind.RAW else payload
             parts.append(f"{begin - taken}x{unpack_format(field.kind, stop - begin)}")
             taken = stop

@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 from protocol import stages
-from protocol.compiler import Fault
+from protocol.compiler import Codec, Fault
+from protocol.dictionary import definition_of
 from protocol.errors import DiameterError, ResultCode
-from protocol.examination import Examined, count_avps, examine, first_lie
+from protocol.examination import Examined, count_avps, examine
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, HEADER_OCTETS, Header
 from protocol.registry import COMMANDS, LIMITS, Choice, Command, Limits, Lookup, Path, Routing, register
 
@@ -26,7 +27,7 @@ Stage = Callable[[Examined], DiameterError | None]
 
 STAGES: tuple[tuple[str, Stage], ...] = (
     ("5 header bits: 3008", stages.header_bits),
-    ("6 AVP lengths: 5014; too many AVPs: 5009", stages.avp_lengths),
+    ("6 AVP lengths: 5014; too many AVPs: 5009; too deep: 5004", stages.avp_lengths),
     ("7 AVP bits: 3009", stages.avp_bits),
     ("8 application: 3007", stages.application),
     ("9 command: 3001", stages.command),
@@ -40,10 +41,11 @@ STAGES: tuple[tuple[str, Stage], ...] = (
     ("19 bad value: 5004", stages.values),
     ("20 contradicting AVPs: 5007", stages.contradictions),
 )
-"""Numbered as in digest §1.5."""
+"""Numbered as in digest §1.5; the number goes with the error (`DiameterError.stage`)."""
 
 AVP_HEADER_OCTETS = 8
 """Of Proxy-Info, which has no vendor."""
+_PROXY_INFO = definition_of("proxy_info").key
 _FIXED_BITS = FLAG_REQUEST | FLAG_ERROR
 _FIXED_BITS_LOCAL = FLAG_REQUEST | FLAG_ERROR | FLAG_PROXIABLE
 
@@ -89,7 +91,9 @@ def _is_wrong(command: Command, get: Lookup, routing: Routing | None) -> bool:
         return True
     if routing is not None and command.routed and any(map(routing.is_us, get("route_record"))):
         return True
-    if command.routed and any(first_lie(raw, AVP_HEADER_OCTETS, len(raw)) for raw in get("proxy_info")):
+    if command.routed and not all(
+        _is_read_by(command.codec.fields[_PROXY_INFO].inside, raw) for raw in get("proxy_info")
+    ):
         return True
     if command.contradicting(get):
         return True
@@ -98,6 +102,16 @@ def _is_wrong(command: Command, get: Lookup, routing: Routing | None) -> bool:
         for choice in command.choices
         for group in get(choice.attribute)
     )
+
+
+def _is_read_by(codec: Codec[Any] | None, raw: bytes) -> bool:
+    """Whether an AVP that is kept whole holds what it must."""
+    assert codec is not None
+    try:
+        codec.read(raw, AVP_HEADER_OCTETS, int.from_bytes(raw[5:AVP_HEADER_OCTETS], "big"))
+    except Fault:
+        return False
+    return True
 
 
 def diagnose(frame: bytes, header: Header, routing: Routing | None = None, limits: Limits = LIMITS) -> DiameterError:
@@ -111,9 +125,10 @@ def first_error(
 ) -> DiameterError | None:
     assert header.is_request, "an answer is never answered (RFC 6733 §6.2)"
     request = examine(frame, header, routing, limits)
-    for _, stage in STAGES:
+    for name, stage in STAGES:
         error = stage(request)
         if error is not None:
+            error.stage = int(name.partition(" ")[0])
             return error
     return None
 

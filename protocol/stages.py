@@ -160,7 +160,7 @@ def too_many(request: Examined) -> DiameterError | None:
     seen: dict[tuple[int, int], int] = {}
     for node in request.nodes:
         declared = node.field
-        if declared is None or declared.doubled:
+        if declared is None or declared.doubled or key_of(node.avp) in node.codec.forbidden:
             continue
         bounded = bool(services) and node.path == (services,)
         if declared.repeated and not bounded:
@@ -201,7 +201,7 @@ def forbidden(request: Examined) -> DiameterError | None:
 
 
 def values(request: Examined) -> DiameterError | None:
-    """5004: text that is not UTF-8, an enumeration or application id out of range."""
+    """5004: text that is not UTF-8, a name that is empty, an enumeration or application id out of range."""
     for node in request.nodes:
         declared = node.field
         if declared is None or declared.group is not None or declared.kind in (Kind.RAW, Kind.GROUPED):

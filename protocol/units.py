@@ -293,6 +293,14 @@ class VendorSpecificApplicationId:
 
 
 @dataclass(slots=True)
+class ProxyInfo:
+    """284 (RFC 6733 §6.7.2): an agent's note to itself, to be echoed as it came."""
+
+    proxy_host: str = ""
+    proxy_state: bytes = b""
+
+
+@dataclass(slots=True)
 class ExperimentalResult:
     vendor_id: int = 0
     experimental_result_code: int = 0

@@ -15,11 +15,12 @@ from ocs.gateway.entrance import Guest
 from ocs.gateway.outstanding import Outstanding
 from ocs.gateway.peers import Peer
 from ocs.gateway.tls import PeerCertificate
+from protocol import commands
 from protocol.answers import error_answer
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 from protocol.errors import DiameterError
 from protocol.frame import FrameReader
-from protocol.header import Header
+from protocol.header import Header, parse_header
 from protocol.peer import PeerAction, PeerEvent
 from protocol.watchdog import Watch
 
@@ -32,9 +33,14 @@ FLUSH_AT = 32
 """Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long turn."""
 READ_AHEAD_OCTETS = 512 * 1024
 """Requests of one peer that wait for their turn; above it the peer is not read. Enough to find a watchdog behind a burst of 2,000."""
+MAX_ASKED = 8
+"""CERs, DWRs and DPRs of ours that wait for their answers: more than the watchdog and the probe leave unanswered before they cut."""
+HANG_UP_S = 1.0
+"""How long a peer may take to notice that we have hung up."""
 LINGER_S = 5.0
 """How long a closed connection may take to deliver what has been said: a peer that does not read must not keep it for ever."""
 RATE, IN_FLIGHT, UNREAD, ELSEWHERE = "rate", "in flight", "unread answers", "another worker has the peer"
+TURN = "turn"
 """Why requests of a peer wait."""
 INITIATED = {
     PeerEvent.R_PEER_DISC: PeerEvent.I_PEER_DISC,
@@ -76,6 +82,13 @@ class Channel(asyncio.Protocol):
         self._certificate: PeerCertificate | None = None
         self._outstanding = Outstanding()
         self._partial_since: float | None = None
+        self._fault: DiameterError | None = None
+        """The stream is lost; the messages before it are handled first."""
+        self._peer_leaves = False
+        """It has said DPR: it gets the answers to what it has asked, and asks no more."""
+        self._asked: dict[int, int] = {}
+        """Hop-by-Hop → command of our CER, DWR and DPR that are not answered yet."""
+        self._ending: asyncio.Transport | None = None
         self.before: Guest | None = None
         """What stands for this connection at the entrance until its TLS handshake is done."""
         self.address = ""
@@ -98,6 +111,20 @@ class Channel(asyncio.Protocol):
         elif not self._flush_scheduled:
             self._flush_scheduled = True
             self._gateway.loop.call_soon(self._flush)
+
+    def _ask_base(self, request: object) -> None:
+        """Send a CER, DWR or DPR. Its answer is known by the Hop-by-Hop (RFC 6733 §3: any other is discarded)."""
+        hop, end = self._gateway.identifiers()
+        frame = commands.encode(request, hop_by_hop=hop, end_to_end=end)
+        if len(self._asked) >= MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[hop] = parse_header(frame).command_code
+        self._send(frame)
+
+    def _is_asked(self, frame: bytes) -> bool:
+        """Whether a message is the answer to a CER, DWR or DPR of ours."""
+        header = parse_header(frame)
+        return not header.is_request and self._asked.get(header.hop_by_hop) == header.command_code
 
     def _send_error(self, frame: bytes, header: Header, error: DiameterError, label: str) -> None:
         self._gateway.metrics.answer(label, "", "", error.result_code, 0.0)
@@ -198,8 +225,29 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _end_heard(self) -> None:
+        """Close so that the last word is heard. The peer may be in the middle of a message, and to close with octets unread resets the
+        connection and loses what was said: they are read and thrown away until it hangs up too, or for `HANG_UP_S`.
+        """
+        self._flush()
+        self._over = True
+        self._forget_backlog()
+        self._disarm()
+        transport, self._transport = self._transport, None  # nobody says anything more
+        if transport is None:
+            return
+        self._ending = transport
+        if not self._reading:
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._gateway.loop.call_later(HANG_UP_S, transport.close)
+        self._gateway.loop.call_later(HANG_UP_S + LINGER_S, transport.abort)
+
     def cut_off(self) -> None:
         """Close now: what the peer has not taken is lost."""
+        if self._ending is not None:
+            self._ending.close()
         self._end()
         if self._transport is not None and self._transport.get_write_buffer_size():
             self._transport.abort()

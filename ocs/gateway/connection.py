@@ -12,10 +12,11 @@ from ocs.gateway.channel import IN_FLIGHT, UNREAD
 from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer
 from ocs.gateway.reading import Reading
+from ocs.gateway.refusals import Kind
 from protocol import commands
 from protocol.capabilities import make_dwa
 from protocol.errors import DiameterError, ResultCode
-from protocol.header import HEADER_OCTETS, Header, parse_header
+from protocol.header import Header, parse_header
 from protocol.peer import OPEN_STATES, PeerEvent
 from protocol.pipeline import decode_request
 
@@ -43,6 +44,9 @@ class Connection(Reading):
             self._before_open(frame, header)
         elif not header.flags & 0x80:
             self._answer(frame, header)
+        elif self._peer_leaves:
+            # Discarded: RFC 6733 §5.6, state Closing.
+            self._gateway.dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)
         elif code == 272:
             self.in_flight += 1
             answer = self._gateway.dispatcher.request(self, frame, header)
@@ -57,26 +61,31 @@ class Connection(Reading):
 
     def _objection(self, frame: bytes, header: Header) -> DiameterError:
         try:
-            decode_request(frame, header)
+            decode_request(frame, header, limits=self._gateway.dispatcher.limits)
         except DiameterError as error:
             return error
         return DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not served in this application")
 
     def _answer(self, frame: bytes, header: Header) -> None:
-        """Answers to what we asked; anything else is dropped (RFC 6733 §6.2.1)."""
-        if header.command_code == commands.DEVICE_WATCHDOG:
+        """Answers to what we asked; anything else is dropped (RFC 6733 §3, §6.2.1)."""
+        code = header.command_code
+        if code in (commands.RE_AUTH, commands.ABORT_SESSION):
+            known = self._outstanding.answer(frame, header)
+        else:
+            known = self._is_asked(frame)
+            self._asked.pop(header.hop_by_hop, None)
+        if not known:
+            self._gateway.metrics.dropped_answer()
+        elif code == commands.DEVICE_WATCHDOG:
             self._origin_state_of_dwa(frame, header)
-        elif header.command_code in (commands.RE_AUTH, commands.ABORT_SESSION):
-            if not self._outstanding.answer(frame, header):
-                self._gateway.metrics.dropped_answer()
-        elif header.command_code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
+        elif code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
             self._finish_stop(answered=True)
 
     def _base_request(self, frame: bytes, header: Header, peer: Peer) -> None:
         gateway, label = self._gateway, LABELS[header.command_code]
         gateway.metrics.request(label, "", "")
         try:
-            request = decode_request(frame, header)
+            request = decode_request(frame, header, limits=gateway.dispatcher.limits)
         except DiameterError as error:
             self._send_error(frame, header, error, label)
             return
@@ -97,6 +106,7 @@ class Connection(Reading):
             )
             if request.disconnect_cause != commands.REBOOTING:
                 gateway.notes.leave_alone(peer, self._config.reconnect_s)
+            self._peer_leaves = True
             self._step(peer, PeerEvent.R_RCV_DPR)
             self._arm_at(peer.deadline, self._closing_timeout)
         gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
@@ -111,9 +121,7 @@ class Connection(Reading):
             return False
         self._send(frame)
         if self._backlog:
-            if not self._work_scheduled:
-                self._work_scheduled = True
-                self._gateway.loop.call_soon(self._work)
+            self._work_soon()
         elif self._held and self.in_flight < self._config.max_in_flight_per_peer:
             self._let_go(IN_FLIGHT)
         if self.in_flight == 0 and self._closing_reason == "stopped":
@@ -161,14 +169,7 @@ class Connection(Reading):
         self._step(peer, PeerEvent.STOP)
         self._closing_reason = "stopped"
         self._arm_at(peer.deadline, self._closing_timeout)
-        hop, end = gateway.identifiers()
-        self._send(
-            commands.encode(
-                commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause),
-                hop_by_hop=hop,
-                end_to_end=end,
-            )
-        )
+        self._ask_base(commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause))
 
     def _finish_stop(self, answered: bool = False) -> None:
         """We asked to part (RFC 6733 §5.4: who receives the DPA closes), once nothing is in flight any more."""
@@ -177,16 +178,15 @@ class Connection(Reading):
             self._end()
 
     def _bad_stream(self, error: DiameterError) -> None:
-        """5011 or 5015 if enough of the header came to answer to, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
+        """5011 or 5015, before a CER as well, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
         broken = self._reader.broken
-        if len(broken) >= HEADER_OCTETS and self.peer is not None:
-            header = parse_header(broken)
-            if header.is_request:
-                self._send(self._gateway.dispatcher.refuse(broken, header, error))
+        header = parse_header(broken)
+        if header.is_request:
+            self._send(self._gateway.dispatcher.refuse(broken, header, error))
         if self.peer is None:
             self._gateway.metrics.connection_refused("bad_stream")
         self._closing_reason = "bad_stream"
-        self._end()
+        self._end_heard()
 
     def _closing_timeout(self) -> None:
         """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads nothing."""

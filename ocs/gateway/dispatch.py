@@ -23,9 +23,10 @@ from ocs.gateway.refusals import Kind, Refusals
 from ocs.logs import describe
 from ocs.seldom import Seldom
 from protocol.answers import error_answer
+from protocol.avp import walk
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
 from protocol.errors import DiameterError, ResultCode
-from protocol.header import Header
+from protocol.header import HEADER_OCTETS, Header
 from protocol.registry import Limits, Routing
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,14 @@ Handler = Callable[[CreditControlRequest, Source, Reply], None]
 """Called once per CCR with the peer it came from; calls the reply exactly once, now or later."""
 
 TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
+CC_REQUEST_TYPE, DESTINATION_HOST = 416, 293
+OVERLOAD_STAGE = 13
+"""Of the receive pipeline (digest §1.5)."""
+
+
+def _too_busy(pinned: bool, reason: str) -> DiameterError:
+    """3004 is for requests that must come to this server, 3002 sends the others elsewhere (RFC 6733 §7.1.3)."""
+    return DiameterError(ResultCode.TOO_BUSY if pinned else ResultCode.UNABLE_TO_DELIVER, reason)
 
 
 class Sink(Protocol):
@@ -92,7 +101,7 @@ class Dispatcher:
         self._origin_host = config.origin_host
         self._realm = config.realm
         self._routing = Routing(config.origin_host, frozenset((config.realm.lower(), *map(str.lower, config.realms))))
-        self._limits = Limits(config.max_avps, config.max_services)
+        self.limits = Limits(config.max_avps, config.max_services)
         self.overload = Overload(config.max_in_flight, unix_clock)
         self.refusals = Refusals(metrics, clock)
         self._origin_states = origin_states
@@ -105,10 +114,10 @@ class Dispatcher:
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
         try:
-            request = decode_ccr(frame, header, self._routing, self._limits)
+            request = decode_ccr(frame, header, self._routing, self.limits)
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
-            return self.refuse(frame, header, error)
+            return self.refuse(frame, header, self._busy_instead(sink, frame, error))
         pending = _Pending(self, sink, frame, header, request)
         self._metrics.request("CCR", pending.type, pending.context)
         refusal = self._refusal(pending, sink)
@@ -132,6 +141,8 @@ class Dispatcher:
 
     def _refusal(self, pending: _Pending, sink: Sink) -> tuple[Kind, DiameterError] | None:
         request, kind, peer = pending.request, pending.type, sink.source
+        if self.overload.refuses(kind, self.in_flight):
+            return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
         refusal = peer.admission.objection(request)
         if refusal is None and pending.source is not peer:
             refusal = pending.source.admission.objection(request)
@@ -141,17 +152,27 @@ class Dispatcher:
             self._origin_states.seen(request.origin_host, peer.origin_host, request.origin_state_id)
         if peer.limited and kind in "IE" and not peer.sessions.take(pending.started):
             return Kind.RATE, self._busy(request, "too many new sessions")
-        if self.overload.refuses(kind, self.in_flight):
-            return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
         if self.draining and kind == "I":
             return Kind.STOPPING, self._busy(request, "this node is being stopped")
         return None
 
+    def _busy_instead(self, sink: Sink, frame: bytes, error: DiameterError) -> DiameterError:
+        """Overload is looked at before the AVPs of a request are (digest §1.5 rows 13 and 15 to 20)."""
+        if error.stage <= OVERLOAD_STAGE or not self.overload.is_near(self.in_flight):
+            return error
+        # The lengths of its AVPs are right: they are looked at before.
+        top = {
+            avp.code: frame[avp.payload : avp.stop] for avp in walk(frame, HEADER_OCTETS, len(frame)) if not avp.vendor
+        }
+        kind = TYPE_LABELS.get(int.from_bytes(top.get(CC_REQUEST_TYPE, b""), "big"), "I")
+        if not self.overload.refuses(kind, self.in_flight):
+            return error
+        self.refusals.note(sink.source.label, Kind.OVERLOAD)
+        return _too_busy(DESTINATION_HOST in top, "too many requests are waiting")
+
     @staticmethod
     def _busy(request: CreditControlRequest, reason: str) -> DiameterError:
-        """3004 is for requests that must come to this server, 3002 sends the others elsewhere (RFC 6733 §7.1.3)."""
-        pinned = request.destination_host is not None
-        return DiameterError(ResultCode.TOO_BUSY if pinned else ResultCode.UNABLE_TO_DELIVER, reason)
+        return _too_busy(request.destination_host is not None, reason)
 
     def _refuse_pending(self, pending: _Pending, kind: Kind, error: DiameterError) -> bytes:
         self.refusals.note(pending.sink.source.label, kind)

@@ -56,7 +56,8 @@ class Exchange(Heartbeat):
             return
         metrics.request("CER", "", "")
         try:
-            request: commands.CapabilitiesExchangeRequest = decode_request(frame, header)
+            limits = self._gateway.dispatcher.limits
+            request: commands.CapabilitiesExchangeRequest = decode_request(frame, header, limits=limits)
         except DiameterError as error:
             self._refuse(header, error, "bad_cer")
             return
@@ -124,14 +125,15 @@ class Exchange(Heartbeat):
         if PeerAction.I_SND_CER not in actions:
             self._cut("closed_by_peer")  # the peer was faster: its connection is open
             return
-        hop, end = gateway.identifiers()
-        cer = make_cer(gateway.local, self._local_addresses())
-        self._send(commands.encode(cer, hop_by_hop=hop, end_to_end=end))
+        self._ask_base(make_cer(gateway.local, self._local_addresses()))
         if PeerAction.ELECT in actions:
             gateway.elect(peer)
 
     def _called(self, frame: bytes, header: Header, peer: Peer) -> None:
-        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA)."""
+        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA). An answer to nothing of ours is dropped (§6.2.1)."""
+        if not header.is_request and not self._is_asked(frame):
+            self._gateway.metrics.dropped_answer()
+            return
         objection: DiameterError | None
         try:
             answer = commands.decode_answer(commands.CapabilitiesExchangeAnswer, frame, header)
@@ -151,6 +153,7 @@ class Exchange(Heartbeat):
         if not self._gateway.locks.hold(peer.origin_host):
             self._wait_for_the_other(peer, frame)
             return
+        self._asked.pop(header.hop_by_hop, None)
         actions = self._step(peer, PeerEvent.I_RCV_CEA)
         if peer.state is not PeerState.I_OPEN:
             self._gateway.locks.follow(peer.origin_host, peer.state)

@@ -40,11 +40,11 @@ class Heartbeat(Channel):
         self._watch_event(WatchEvent.CONNECTION_UP)
 
     def _heard(self, frames: list[bytes]) -> None:
-        """A read counts once; it counts as DWA if one is in it."""
+        """A read counts once; it counts as DWA if one is in it that we have asked for."""
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
-        answered = any(not frame[4] & 0x80 and frame[5:8] == WATCHDOG for frame in frames)
+        answered = any(not frame[4] & 0x80 and frame[5:8] == WATCHDOG and self._is_asked(frame) for frame in frames)
         self._watch_event(WatchEvent.RECEIVED_DWA if answered else WatchEvent.RECEIVED_OTHER)
 
     def _watch_event(self, event: WatchEvent) -> None:
@@ -80,8 +80,7 @@ class Heartbeat(Channel):
             self._watch_event(WatchEvent.TIMER)
 
     def _send_dwr(self) -> None:
-        hop, end = self._gateway.identifiers()
-        self._send(commands.encode(make_dwr(self._gateway.local), hop_by_hop=hop, end_to_end=end))
+        self._ask_base(make_dwr(self._gateway.local))
 
     def _origin_state_of_dwa(self, frame: bytes, header: Header) -> None:
         assert self.peer is not None

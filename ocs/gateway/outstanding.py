@@ -41,6 +41,9 @@ class Outstanding:
     def add(self, request: Asked, hop_by_hop: int, done: Done, deadline: float) -> None:
         self._waiting[hop_by_hop] = _Waiting(_ANSWERS[type(request)], done, deadline)
 
+    def waits_for(self, header: Header) -> bool:
+        return header.hop_by_hop in self._waiting
+
     def answer(self, frame: bytes, header: Header) -> bool:
         """False = nobody waits for it, or it cannot be read: it is dropped."""
         waiting = self._waiting.get(header.hop_by_hop)

@@ -73,6 +73,10 @@ class Overload:
         """What clients are asked to leave away; 0 = no overload."""
         self._worst = 0.0
 
+    def is_near(self, in_flight: int) -> bool:
+        """Whether any request is refused."""
+        return in_flight >= self._max_new
+
     def refuses(self, request_type: str, in_flight: int) -> bool:
         """`request_type`: "I", "U", "T" or "E"."""
         if in_flight < self._max_new:

@@ -1,7 +1,8 @@
 """What comes in: octets become messages, messages wait for their turn, and a peer above its bounds waits longer.
 
-Nothing a peer sends raises out of `data_received` or touches another peer. Every buffer is bounded: the frame reader by the
-message limit, what waits by `READ_AHEAD_OCTETS` and one read, requests in flight by a cap above which the rest waits.
+Nothing a peer sends raises out of `data_received`, touches another peer or holds up the loop for longer than `TURN_S` and one
+message. Every buffer is bounded: the frame reader by the message limit, what waits by `READ_AHEAD_OCTETS` and one read, requests in flight
+by a cap above which the rest waits.
 Watchdogs and answers do not wait in line with the requests: they say that the peer lives, and that we do.
 """
 
@@ -11,7 +12,7 @@ import asyncio
 import logging
 from typing import cast
 
-from ocs.gateway.channel import ELSEWHERE, IN_FLIGHT, RATE, UNREAD
+from ocs.gateway.channel import ELSEWHERE, IN_FLIGHT, RATE, TURN, UNREAD
 from ocs.gateway.exchange import Exchange
 from ocs.gateway.heartbeat import WATCHDOG
 from ocs.gateway.peers import Peer
@@ -24,6 +25,9 @@ from protocol.peer import PeerEvent, PeerState
 
 logger = logging.getLogger(__name__)
 
+TURN_S = 0.005
+"""A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a hundred ordinary
+requests, or one of the worst there are."""
 WAITING = frozenset({RATE, ELSEWHERE})
 """While held for one of these nothing in line is worked on."""
 DISCONNECT = commands.DISCONNECT_PEER.to_bytes(3, "big")
@@ -60,22 +64,20 @@ class Reading(Exchange):
             self._call(self._calling)
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None or self._over:
+        if self._transport is None or self._over or self._fault is not None:
             return
-        error: DiameterError | None = None
         try:
             frames = self._reader.feed(data)
         except DiameterError as fault:
-            frames, error = self._reader.rescued, fault
+            frames, self._fault = self._reader.rescued, fault
         if not self._reader.pending_octets:
             self._partial_since = None
         elif frames or self._partial_since is None:
             self._partial_since = self._gateway.clock()
         if frames:
             self._arrived(frames)
-        self._work()
-        if error is not None and not self._over:
-            self._bad_stream(error)
+        if not self._work_scheduled:
+            self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -124,14 +126,16 @@ class Reading(Exchange):
                 self._handle(frame)
 
     def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
-        """An answer, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
+        """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
         if frame[4] & 0x80:
             return peer.base_requests.take(self._gateway.clock())
-        return frame[5:8] != DISCONNECT
+        return frame[5:8] != DISCONNECT and (self._is_asked(frame) or self._outstanding.waits_for(parse_header(frame)))
 
     def _work(self) -> None:
-        """Handle what is in line, up to the cap of requests in flight; the rest waits."""
+        """Handle what is in line, up to the cap of requests in flight and the end of the turn; the rest waits."""
         self._work_scheduled = False
+        clock = self._gateway.clock
+        ends = clock() + TURN_S if len(self._backlog) > 1 else 0.0
         while self._backlog and self._transport is not None and self._held.isdisjoint(WAITING):
             if self.in_flight >= self._config.max_in_flight_per_peer:
                 self._hold(IN_FLIGHT)
@@ -139,8 +143,20 @@ class Reading(Exchange):
             frame = self._next_in_line()
             self._pace(frame)
             self._handle(frame)
+            if self._backlog and clock() >= ends:
+                self._hold(TURN)
+                self._work_soon()
+                return
         self._let_go(IN_FLIGHT)
+        self._let_go(TURN)
         self._adjust_reading()
+        if self._fault is not None and not self._backlog and not self._over:
+            self._bad_stream(self._fault)
+
+    def _work_soon(self) -> None:
+        if not self._work_scheduled:
+            self._work_scheduled = True
+            self._gateway.loop.call_soon(self._work)
 
     def _handle(self, frame: bytes) -> None:
         try:
@@ -169,4 +185,4 @@ class Reading(Exchange):
 
     def _rate_over(self) -> None:
         self._let_go(RATE)
-        self._work()
+        self._work_soon()

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RATE = "rate"
     OVERLOAD = "overload"
     STOPPING = "stopping"
+    AFTER_DPR = "after_dpr"
 
 
 class Refusals:

@@ -261,6 +261,34 @@ async def test_new_sessions_are_refused_first_and_terminations_never(site: Site)
     assert set(site.metrics.requests_refused) == {"overload"}
 
 
+async def test_overload_comes_before_rights_and_before_faults(site: Site) -> None:
+    """Digest §1.5: stage 13 stands after the destination and before the AVPs and the peer's rights (15 to 21)."""
+    held: list[Any] = []
+    await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight=4)
+    client = await site.opened()
+    foreign = {"host": "other.example.net"}
+    broken = {"service_context_id": None}
+    lost = {"destination_realm": "elsewhere.org"}
+    assert [await code(client, ccr(n, **more)) for n, more in enumerate((foreign, broken, lost))] == [5003, 5005, 3003]
+    client.send(*(ccr(number, 2) for number in range(4)))
+    await until(lambda: len(held) == 4)
+    here = {"destination_host": HOST}
+    for kind in (1, 2, 4):
+        for more in (foreign, broken):
+            assert await code(client, ccr(9, kind, **more)) == 3002
+            assert await code(client, ccr(9, kind, **more, **here)) == 3004
+        assert await code(client, ccr(9, kind, **lost)) == 3003, "the destination comes before"
+    assert site.metrics.requests_refused[-12:] == ["overload"] * 12
+    for more, expected in ((foreign, 5003), (broken, 5005), (lost, 3003)):
+        assert await code(client, ccr(9, 3, **more)) == expected, "a termination is never refused for overload"
+    untyped = ccr(9, cc_request_type=None)
+    assert await code(client, untyped) == 3002
+    for request, reply in held:
+        reply(request.answer(2001))
+    assert [code_of((await client.read())[1]) for _ in held] == [2001] * 4
+    assert await code(client, ccr(9, 1, **broken)) == 5005
+
+
 async def test_an_overload_report_for_who_can_read_it(site: Site) -> None:
     """RFC 7683 §5.2"""
     gateway = await site.gateway(peers=(PeerConfig(PGW),))

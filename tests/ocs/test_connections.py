@@ -243,6 +243,32 @@ async def test_a_peer_that_refuses_us_or_is_another(site: Site, listener: Listen
     assert await listener.welcome(), "and is called again"
 
 
+async def test_a_cea_to_nothing_of_ours_is_dropped(site: Site, listener: Listener) -> None:
+    """RFC 6733 §6.2.1: known by the Hop-by-Hop; the one that answers our CER opens."""
+    gateway = await calling(site, listener)
+    client = await listener.call()
+    header, _ = await client.read()
+    client.send(listener.cea(header._replace(hop_by_hop=header.hop_by_hop ^ 1)))
+    await until(lambda: site.metrics.dropped == 1)
+    assert gateway.peers[listener.name] == "wait_i_cea"
+    client.send(listener.cea(header))
+    await until(lambda: gateway.peers[listener.name] == "i_open")
+
+
+async def test_a_dpa_to_nothing_of_ours_is_dropped(site: Site) -> None:
+    gateway = await site.gateway()
+    client = await site.opened()
+    stopping = asyncio.ensure_future(gateway.stop(5.0))
+    header, _ = await client.read()
+    dpa = commands.DisconnectPeerAnswer(2001, PGW, REALM)
+    client.send(commands.encode_answer(dpa, header._replace(hop_by_hop=header.hop_by_hop ^ 1)))
+    await until(lambda: site.metrics.dropped == 1)
+    assert gateway.peers[PGW] == "closing"
+    client.send(commands.encode_answer(dpa, header))
+    assert await client.ended()
+    await asyncio.wait_for(stopping, 2)
+
+
 async def test_a_peer_that_does_not_answer_our_cer(site: Site, listener: Listener) -> None:
     await calling(site, listener, cer_timeout_s=0.2)
     silent = await listener.call()

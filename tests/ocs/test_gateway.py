@@ -26,6 +26,7 @@ from protocol.credit_control import (
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, build
 from tests.ocs.gateway_site import HOST, PATIENCE_S, REALM, Site, at_once, ccr, cer, code_of, until
+from tests.protocol.echoes import echoed
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ async def test_names_are_compared_without_case(site: Site) -> None:
     assert gateway.peers["pgw.example.org"] == "r_open"
 
 
-@pytest.mark.parametrize("first", [ccr(), b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\x00\x10" + bytes(40)])
+@pytest.mark.parametrize("first", [ccr(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x01\x00\x00\x10" + bytes(40)])
 async def test_anything_before_a_cer_ends_the_connection(site: Site, first: bytes) -> None:
     await site.gateway()
     client = await site.client()
@@ -237,6 +238,34 @@ async def test_a_handler_that_refuses(site: Site) -> None:
     assert (answer.result_code, answer.failed_avp, header.is_error) == (5031, failed, False)
 
 
+@pytest.mark.parametrize("code", [2001, 4012, 3004, 5012])
+async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -> None:
+    """RFC 6733 §6.2, §7.2; RFC 8506 §3.2: Session-Id, type and number, and every Proxy-Info in order, whatever the handler says."""
+
+    def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        if code >= 3000 and code != 4012:
+            reply(DiameterError(code, "no"))
+            return
+        answer = request.answer(code)
+        answer.cc_request_type, answer.cc_request_number, answer.session_id, answer.proxy_info = 9, 99, "x", []
+        reply(answer)
+
+    await site.gateway(handler)
+    client = await site.opened()
+    proxies = [
+        encode_avp(284, 0, 0x40, encode_avp(280, 0, 0x40, host) + encode_avp(33, 0, 0x40, b"s"))
+        for host in (b"b", b"a")
+    ]
+    request = ccr(7, 2, proxy_info=proxies)
+    client.send(request)
+    header, frame = await client.read()
+    found, echoes = echoed(frame)
+    assert (code_of(frame), header.is_error) == (code, code == 3004)
+    wanted, sent = echoed(request)
+    assert echoes == sent and len(sent) == 2
+    assert found == ({263: wanted[263]} if code == 3004 else wanted)
+
+
 async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
     late: list[tuple[CreditControlRequest, Reply]] = []
     await site.gateway(lambda request, source, reply: late.append((request, reply)), answer_timeout_ms=100)
@@ -333,7 +362,8 @@ async def test_a_stream_that_goes_wrong_is_answered_and_ended(site: Site, code: 
     answers = [(await client.read())[1] for _ in range(2)]
     assert sorted(code_of(frame) for frame in answers) == [2001, code]
     assert await client.ended()
-    assert site.metrics.lost == ["bad_stream"]
+    client.writer.close()
+    await until(lambda: site.metrics.lost == ["bad_stream"])
 
 
 async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Site) -> None:
@@ -379,10 +409,13 @@ async def test_a_cer_on_an_open_connection_ends_it(site: Site) -> None:
 
 
 async def test_unknown_answers_are_dropped(site: Site) -> None:
+    """RFC 6733 §3: an answer whose Hop-by-Hop is not known is discarded, whatever its command; each is counted."""
     await site.gateway()
     client = await site.opened()
-    client.send(build(b"", 0x40, 258, 4, 77, 77), build(b"garbage!", 0, 282, 0, 1, 1), ccr())
+    unknown = [build(b"", 0x40, code, 4, 77, 77) for code in (258, 272, 274)]
+    client.send(*unknown, build(b"garbage!", 0, 282, 0, 1, 1), ccr())
     assert code_of((await client.read())[1]) == 2001
+    assert site.metrics.dropped == 4
 
 
 async def test_stop_says_goodbye_and_drains(site: Site) -> None:

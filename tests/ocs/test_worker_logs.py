@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -24,7 +24,8 @@ async def test_background_work_that_fails(caplog: pytest.LogCaptureFixture) -> N
 
 async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture) -> None:
     class Ledger:
-        async def notices(self) -> AsyncIterator[str]:
+        async def notices(self, subscribed: Callable[[], None]) -> AsyncIterator[str]:
+            subscribed()
             yield MSISDN
             yield "the next one"
 
@@ -35,6 +36,7 @@ async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture
             self.heard.append(notice)
             raise ValueError(f"of {notice}")
 
-    await hear(Ledger(), Requests())  # type: ignore[arg-type]
-    assert Requests.heard == [MSISDN, "the next one"]
+    ready: list[bool] = []
+    await hear(Ledger(), Requests(), lambda: ready.append(True))  # type: ignore[arg-type]
+    assert ready and Requests.heard == [MSISDN, "the next one"]
     assert "a notice could not be acted on: ValueError at" in caplog.text and MSISDN not in caplog.text

@@ -13,6 +13,7 @@ from protocol.credit_control import (
     VendorSpecificApplicationId,
     encode_ccr,
 )
+from protocol.header import HEADER_OCTETS, build
 from tests.ocs.charging.ccr import IMS, MMS, SMS, at, ccr, messages, mms_to, octets, seconds, sms_to, towards
 from tests.protocol import captures
 
@@ -34,6 +35,7 @@ def ccrs() -> dict[str, bytes]:
     extended.vendor_specific_application_id = [VendorSpecificApplicationId(10415, 4)]
     extended.route_record = ["dra.example.net"]
     extended.proxy_info = [_proxy_info("dra1.example.net"), _proxy_info("dra2.example.net")]
+    event_sms.acct_application_id = 4
     return {
         "data I (P-GW)": initial,
         "data U (P-GW)": update,
@@ -45,7 +47,29 @@ def ccrs() -> dict[str, bytes]:
         "sms I": _frame(ccr("I", 0, messages(1), context=SMS, information=sms_to("38668100001"))),
         "mms E": _frame(ccr("E", 0, messages(1), context=MMS, information=mms_to("38668100001"))),
         "data I over relays": _frame(extended),
+        "sms refund": _frame(_action(1, token=b"1.00-0000000000000001.0")),
+        "sms balance check": _frame(_action(2)),
+        "sms price enquiry": _frame(_action(3)),
+        "data U with what is not declared": _with(_frame(ccr("U", 2, octets(0, 1_000), information=at())), UNDECLARED),
     }
+
+
+def _action(action: int, token: bytes | None = None) -> CreditControlRequest:
+    service = messages(1)
+    service.refund_information = token
+    return ccr("E", 0, service, context=SMS, information=sms_to("38668100001"), requested_action=action)
+
+
+def _with(frame: bytes, avps: bytes) -> bytes:
+    return build(frame[HEADER_OCTETS:] + avps, frame[4], 272, 4, 0x01020304, 0x05060708)
+
+
+UNDECLARED = encode_avp(12, 0, 0x40, (1_500).to_bytes(4, "big")) + b"".join(
+    # PoC-Information with M, and without: then nobody looks into it.
+    encode_avp(879, 10415, flags, encode_avp(883, 10415, 0x40, bytes(4)) + encode_avp(857, 10415, 0x40, b"party"))
+    for flags in (0x40, 0)
+)
+"""AVPs that we know and that no class declares at the top of a request."""
 
 
 def _proxy_info(host: str) -> bytes:

@@ -31,7 +31,9 @@ VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.OCTETS: st.binary(max_size=20),
     Kind.ADDRESS: ADDRESSES,
     Kind.RAW: st.binary(min_size=1, max_size=9).map(
-        lambda data: encode_avp(284, 0, 0x40, encode_avp(33, 0, 0x40, data))
+        lambda data: encode_avp(
+            284, 0, 0x40, encode_avp(280, 0, 0x40, b"dra.example.net") + encode_avp(33, 0, 0x40, data)
+        )
     ),
 }
 

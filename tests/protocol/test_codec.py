@@ -38,7 +38,7 @@ few = settings(max_examples=60, deadline=None, suppress_health_check=list(Health
 @pytest.mark.parametrize("kind", [kind for kind in VALUES if kind is not Kind.RAW], ids=lambda kind: kind.name)
 def test_every_type_reads_back_what_it_wrote(kind: Kind) -> None:
     @given(VALUES[kind])
-    @settings(max_examples=200, deadline=None)
+    @settings(few, max_examples=200)
     def holds(value: Any) -> None:
         payload = encode_value(kind, value)
         assert decode_value(kind, payload, 0, len(payload)) == value

@@ -42,7 +42,7 @@ def test_any_pieces(cuts: list[int]) -> None:
     [
         (b"\x02", 5011),
         (b"\x00\x00\x00\x14", 5011),
-        (b"GET / HTTP/1.1\r\n", 5011),
+        (b"GET / HTTP/1.1\r\n\r\n", 5011),
         (b"\x01\x00\x00\x00", 5015),
         (b"\x01\x00\x00\x13", 5015),
         (b"\x01\x00\x00\x15", 5015),
@@ -51,12 +51,17 @@ def test_any_pieces(cuts: list[int]) -> None:
         (b"\x01\xff\xff\xfc", 5015),
     ],
 )
-def test_a_stream_that_cannot_be_parsed(start: bytes, code: int) -> None:
+@pytest.mark.parametrize("first", [0, 1, 4, 8, 19, 20])
+def test_a_stream_that_cannot_be_parsed(start: bytes, code: int, first: int) -> None:
+    """However the header comes, it has come before the fault is told, so that it can be answered (RFC 6733 §7.1.5)."""
+    header = start + WHOLE[1][len(start) : 20]
     reader = FrameReader()
+    rescued = reader.feed(WHOLE[0] + header[:first]) if first < 20 else []
     with pytest.raises(DiameterError) as caught:
-        reader.feed(WHOLE[0] + start)
+        reader.feed(header[first:] if first < 20 else WHOLE[0] + header)
     assert (caught.value.result_code, caught.value.close) == (code, True)
-    assert reader.rescued == [WHOLE[0]]
+    assert rescued + reader.rescued == [WHOLE[0]]
+    assert reader.broken == header
     assert reader.feed(WHOLE[0]) == []
     assert reader.pending_octets == 0
 

@@ -244,7 +244,7 @@ def test_failed_avps_of_an_answer(inside: tuple[bytes, ...]) -> None:
 
 
 def test_a_group_without_the_padding_of_its_last_avp() -> None:
-    service = encode_avp(456, 0, M, encode_avp(1440, 10415, M, b"x")[:13])
+    service = encode_avp(456, 0, M, encode_avp(1440, 10415, 0, b"x")[:13])
     frame = frame_of([*avps(ccr()), service, service])
     layouts = learned(_CCR, frame)
     assert layouts.read(frame) == walked(_CCR, frame)

@@ -23,6 +23,7 @@ from protocol.credit_control import (
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, build, parse_header
 from tests.protocol import captures
+from tests.protocol.echoes import echoed, has_e_bit
 
 ALL = [*captures.requests(captures.OPEN5GS), *captures.requests(captures.KAMAILIO)]
 M = 0x40
@@ -178,6 +179,9 @@ def test_each_error_and_its_answer(frame: bytes, code: int, failed: bytes) -> No
     assert head.is_proxiable == header.is_proxiable
     found = {avp.code: answer[avp.payload : avp.stop] for avp in walk(answer, HEADER_OCTETS, len(answer))}
     assert found[268] == code.to_bytes(4, "big")
+    present, proxies = echoed(frame)
+    assert head.is_error == has_e_bit(header, code, present), "RFC 6733 §7.1.3, §7.2"
+    assert found.get(263) == present.get(263) and proxies == []
     assert found.get(279, b"") == failed
     if not head.is_error:
         assert decode_cca(answer, head).result_code == code

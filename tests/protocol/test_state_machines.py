@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -97,14 +96,46 @@ def transcription() -> dict[tuple[Enum, Enum], tuple[tuple[Enum, ...], Enum]]:
 STANDARD = transcription()
 
 
-def test_the_transcription_is_the_standards_table() -> None:
-    """Word by word, in the text of RFC 6733 itself; cells are folded there, so words are compared and not lines."""
+COLUMNS = (slice(6, 23), slice(23, 40), slice(40, 57), slice(57, None))
+"""Where the four columns of the printed table stand."""
+
+
+def printed() -> list[tuple[str, str, str, str]]:
+    """The rows in the text of RFC 6733 itself; a cell that is folded goes on in the lines below."""
     text = (SHARED / "reference" / "rfc6733.txt").read_text(encoding="utf-8", errors="replace")
     table = text.split("state            event              action         next state")[1].split("5.6.1.  Incoming")[0]
-    lines = [line for line in table.splitlines() if not line.startswith(("Fajardo", "RFC 6733"))]
-    rfc = Counter(re.findall(r"[A-Za-z][A-Za-z-]+[a-z A-Z]", " ".join(lines).replace("/", " ")))
-    ours = Counter(re.findall(r"[A-Za-z][A-Za-z-]+[a-z A-Z]", RFC_6733_5_6.replace("/", " ").replace("|", " ")))
-    assert {word.strip() for word in rfc} == {word.strip() for word in ours}
+    rows: list[list[str]] = []
+    states: list[str] = []
+    for line in table.splitlines():
+        if not line.strip() or line.startswith(("Fajardo", "RFC 6733")) or "---" in line:
+            continue
+        state, event, action, following = (line[column].strip() for column in COLUMNS)
+        if state and states and states[-1].endswith("/"):
+            states[-1] += state
+        elif state:
+            states.append(state)
+        if event:
+            rows.append([str(len(states) - 1), event, action, following])
+        else:
+            rows[-1][2] += action
+            rows[-1][3] += following
+    return [(states[int(number)], event, action, following) for number, event, action, following in rows]
+
+
+def test_the_transcription_is_the_standards_table() -> None:
+    """Row by row: state, event, actions in their order, next state."""
+
+    def squeezed(*cells: str) -> tuple[str, ...]:
+        return tuple(re.sub(r"[,\s]+", "", cell) for cell in cells)
+
+    ours, state = [], ""
+    for line in RFC_6733_5_6.strip().splitlines():
+        first, *rest = line.split("|")
+        state = first.strip() or state
+        ours.append(squeezed(state, *rest))
+    standards = [squeezed(*row) for row in printed()]
+    assert len(standards) == 43
+    assert ours == standards
 
 
 @pytest.mark.parametrize(

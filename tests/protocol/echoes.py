@@ -1,0 +1,51 @@
+"""What an answer repeats of its request, and when it has the E bit: written once more, from RFC 6733 §6.2, §7.1 and §7.2."""
+
+from __future__ import annotations
+
+import contextlib
+
+from protocol.avp import AvpLengthLie, walk
+from protocol.header import HEADER_OCTETS, Header
+
+SESSION_ID, CC_REQUEST_NUMBER, CC_REQUEST_TYPE, PROXY_INFO = 263, 415, 416, 284
+
+
+def echoed(frame: bytes) -> tuple[dict[int, bytes], list[bytes]]:
+    """What an answer repeats of its request (RFC 6733 §6.2, RFC 8506 §3.2), as far as the request can be walked."""
+    found: dict[int, bytes] = {}
+    proxies: list[bytes] = []
+    with contextlib.suppress(AvpLengthLie):
+        for avp in walk(frame, HEADER_OCTETS, len(frame)):
+            payload = frame[avp.payload : avp.stop]
+            if avp.vendor:
+                continue
+            if avp.code == SESSION_ID and payload and is_text(payload):
+                found.setdefault(SESSION_ID, payload)
+            elif avp.code in (CC_REQUEST_NUMBER, CC_REQUEST_TYPE) and len(payload) == 4:
+                found.setdefault(avp.code, payload)
+            elif avp.code == PROXY_INFO and is_walkable(payload):
+                proxies.append(payload)
+    return found, proxies
+
+
+def is_text(payload: bytes) -> bool:
+    return payload == payload.decode(errors="ignore").encode()
+
+
+def is_walkable(payload: bytes) -> bool:
+    try:
+        list(walk(payload, 0, len(payload)))
+    except AvpLengthLie:
+        return False
+    return True
+
+
+def is_ccr(header: Header) -> bool:
+    return (header.application_id, header.command_code) == (4, 272)
+
+
+def has_e_bit(header: Header, result_code: int, found: dict[int, bytes]) -> bool:
+    """3xxx always; others where the command's own grammar could not be filled: a CCA needs what its request says, a CEA is never made."""
+    if 3000 <= result_code < 4000 or header.command_code == 257:
+        return True
+    return is_ccr(header) and not {SESSION_ID, CC_REQUEST_NUMBER, CC_REQUEST_TYPE} <= set(found)
