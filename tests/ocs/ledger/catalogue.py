@@ -55,11 +55,11 @@ DATA: dict[str, Any] = {
 DEAR: dict[str, Any] = {"quantity": 2**20, "first": 102_400, "next_": 10_240, "rounding": "up"}
 VOICE: dict[str, Any] = {"quantity": 60, "first": 60, "next_": 7, "rounding": "down", "buckets": ("BIG.voice",)}
 KINDS = {
-    "data": _kind("data", Unit.OCTETS, 4_000_000, 690_000, 69_000, **DATA),
+    "data": _kind("data", Unit.OCTETS, 4_000_000, 690_000, 69_001, **DATA),
     "dear": _kind("dear", Unit.OCTETS, 500_000, 5_120_007, 7_300_001, **DEAR),
-    "voice": _kind("voice", Unit.SECONDS, 300, 146_400, 99_000, **VOICE),
+    "voice": _kind("voice", Unit.SECONDS, 300, 146_401, 99_000, **VOICE),
     "call": _kind("call", Unit.SECONDS, 300, 500_000, 350_000, flat=True),
-    "sms": _kind("sms", Unit.MESSAGES, 2, 79_300, buckets=("SMALL.sms",)),
+    "sms": _kind("sms", Unit.MESSAGES, 2, 237_901, quantity=3, buckets=("SMALL.sms",)),
     "incoming": Kind((free_price("incoming", Unit.SECONDS),), (), 600, Unit.SECONDS),
 }
 

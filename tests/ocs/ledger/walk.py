@@ -24,7 +24,7 @@ from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, PACKAGES, START
 from tests.ocs.ledger.model import MAX_GIVEN_UP, Account, ModelLedger, Service, Session
 
 T = TypeVar("T")
-STEP_BYTES = 56
+STEP_BYTES = 80
 """Enough for most steps; what is chosen after them is the plainest."""
 PLACES = (0, 0, 0, 1, 1, 2)
 """How often each account's turn comes."""
@@ -86,7 +86,7 @@ class Walk:
 
     def begin(self, choose: Choices) -> None:
         for number in NUMBERS:
-            credit = choose.pick((20_000_000, 3_500_000, 500_000, 150_000_000))
+            credit = choose.pick((20_000_000, 3_500_000, 500_000, 150_000_000, 500_000))
             self.ids.append(self._open(number, credit, choose.pick([None, *PACKAGES])))
         self._topped_up = (self.ids[0], 1, "first")
 
@@ -117,18 +117,24 @@ class Walk:
         live = sorted(account.live())
         what = choose.upto(99)
         if what < 30:
-            amount = choose.pick((100_000, 3_000_000, 3_000_000, 1, 20_000_000, 60_000_000))
+            amount = choose.pick((100_000, 3_000_000, 3_000_000, 1, 20_000_000, 190_000_000))
             if not choose.chance(15):
                 self._topped_up = (account_id, amount, self._fresh("r"))
             elif choose.chance(30):  # the reference is another amount's
                 self._topped_up = (account_id, amount, self._topped_up[2])
             self.ledgers.top_up(*self._topped_up)
         elif what < 46:
-            reference = choose.pick("abc") if choose.chance(25) else self._fresh("p")
-            self.ledgers.activate(account_id, choose.pick(PACKAGES), reference)
+            package = choose.pick(PACKAGES)
+            for _ in range(choose.pick((1, 1, 2))):
+                if choose.chance(50):
+                    self._open_one(choose, place, "data")
+                reference = choose.pick("abc") if choose.chance(25) else self._fresh("p")
+                self.ledgers.activate(account_id, package, reference)
+            if choose.chance(50):
+                self._event(choose, place)
         elif what < 55:
-            near = account.spent_month + choose.pick((100_000, 1_000_000, 3_000_000, 0))
-            self.ledgers.change(account_id, "limit", choose.pick((None, near, near, 100_000_000)))
+            near = account.spent_month + choose.pick((100_000, 0, 1_000_000, 3_000_000))
+            self.ledgers.change(account_id, "limit", choose.pick((near, None, near, 100_000_000)))
         elif what < 63:
             self.ledgers.change(account_id, "bars", choose.pick((["data"], [], ["roaming", "data"])))
         elif what < 69:
@@ -138,15 +144,14 @@ class Walk:
             self.ledgers.release(account_id, sid, choose.pick(("lost", "restarted")))
         elif what < 88:
             self.ledgers.sweep_due()
-        elif what < 92:
+        elif what < 91:
             self._many_given_up(choose, place)
         elif what < 95:
             clash = choose.pick(NUMBERS)
             self.ledgers.open(clash if choose.chance(50) else "38670", f"29340{clash}", 201_000_000, None)
         elif what < 98:
             self.now += 8_000_000  # nobody is active any more
-            sid = choose.pick(live) if live else self._sid(place, 0)
-            self._go_on(choose, place, sid)
+            self._go_on(choose, place, choose.pick(live) if live else self._sid(place, 0))
             if choose.chance(75):
                 self.ledgers.top_up(account_id, 3_000_000, self._fresh("r"))
         elif terminates(account):
@@ -157,16 +162,21 @@ class Walk:
     def _many_given_up(self, choose: Choices, place: int) -> None:
         """More sessions than are kept once they are given up, one by one or all at once."""
         at_once = choose.chance(50)
-        sids = [self._fresh(f"pgw.example.org;{place};") for _ in range(10)]
-        for n, sid in enumerate(sids):
-            service = ServiceCharge("sms", "sms", KINDS["sms"].windows[0], (), 0, 1, 1)
-            deadline = self.now + 600 + choose.pick((0, n, 10 - n))
-            self._ask(choose, place, sid, None, RequestType.INITIAL, 0, (service,), deadline=deadline)
+        sids = []
+        for n in range(10):
+            sids.append(self._open_one(choose, place, "sms", choose.pick((0, n, 10 - n))))
             if not at_once:
-                self.ledgers.release(self.ids[place], sid, "lost")
+                self.ledgers.release(self.ids[place], sids[-1], "lost")
         if at_once:
             self.now += 700
         self._sids.update({(place, n): sid for n, sid in enumerate(sids[-5:-1])})
+
+    def _open_one(self, choose: Choices, place: int, name: str, later: int = 0) -> str:
+        sid, of = self._fresh(f"pgw.example.org;{place};"), KINDS[name]
+        asked = ServiceCharge(name, name, of.windows[0], of.buckets, 0, of.usual // 9 + 1, 1)
+        deadline = self.now + 600 + later
+        self._ask(choose, place, sid, None, RequestType.INITIAL, 0, (asked,), deadline=deadline)
+        return sid
 
     def _open(self, msisdn: str, credit: int, package: PackageTerms | None) -> str:
         account_id = self.ledgers.open(msisdn, self._fresh("29340000000"), credit, package)
@@ -206,8 +216,19 @@ class Walk:
         if kind == "I":
             self._opened.add(sid)
         deadline = self.now + choose.pick((4000, 600, 7200))
-        services = self._services(choose, session, kind)
-        self._ask(choose, place, sid, session, RequestType(kind), number or 0, services, deadline=deadline)
+        restricted = any(each.phase == "restricted" for each in session.services.values()) if session else False
+        if restricted and choose.chance(15):
+            self.ledgers.top_up(self.ids[place], 1_000_000, self._fresh("r"))
+        numbers, given_up = [number or 0], False
+        if kind == "U" and session is not None and choose.chance(5):  # one that overtakes two
+            numbers, given_up = [numbers[0] + 3, numbers[0], numbers[0] + 1], choose.chance(50)
+        for n, each in enumerate(numbers):
+            if n == 2 and given_up:
+                self.ledgers.release(self.ids[place], sid, "lost")
+            services = self._services(choose, session, kind)
+            self._ask(choose, place, sid, session, RequestType(kind), each, services, deadline=deadline)
+        if kind == "I" and session is not None and choose.chance(50):  # what was asked before it was replaced
+            self._again([each for each in self.charged if each.session_id == sid][-8:], choose)
 
     def _number(self, choose: Choices, sid: str, session: Session | None, kind: str) -> int | None:
         """None: a session of this id has been and gone."""
@@ -218,7 +239,11 @@ class Walk:
                 return 1 + choose.pick((session.highest, 0, 0, 1))
             return None if sid in self._opened else 0
         highest = session.highest if session is not None else 0
-        if choose.chance(55 if session is not None and session.released else 75):
+        if highest >= ANSWERS_KEPT_PER_SESSION and choose.chance(20):
+            return highest - ANSWERS_KEPT_PER_SESSION + choose.pick((0, 0, 1, -1))
+        # One straggler seldom comes alone.
+        straggler = any(each.session_id == sid and each.number < highest for each in self.charged[-3:])
+        if choose.chance(55 if straggler or (session is not None and session.released) else 75):
             return highest + 1
         return max(highest + choose.pick((2, 4, 4, 0, -1, -1, -1, -2, -2, -3, 64, -63, -64, -65, 70)), 0)
 
@@ -231,7 +256,8 @@ class Walk:
             elif known and not choose.chance(12):
                 # Mostly those with a price switch, or for which there is little left.
                 special = [key for key, service in known.items() if service.phase != "normal" or service.price_after]
-                key = choose.pick(special if special and choose.chance(60) else list(known))
+                special = [key for key in special if known[key].phase == "restricted"] or special
+                key = choose.pick(special if special and choose.chance(80) else list(known))
             else:
                 # The second service of a kind has the same price and buckets; some keys are used for any kind.
                 key = choose.pick(list(KINDS)) + choose.pick(("", "", "'"))
@@ -242,7 +268,7 @@ class Walk:
             ahead = [each.price_after for each in (*known.values(), *asked.values()) if each.price_after]
             asked[key] = self._service(choose, key, name, known.get(key), kind)
             same = [price for price in ahead if price in KINDS[name].windows]
-            if same and choose.chance(40):
+            if same and choose.chance(60):
                 asked[key].price = choose.pick(same)
         return tuple(asked.values())
 
@@ -270,12 +296,12 @@ class Walk:
             return asked
         asked.restrict = choose.pick((Restrict.REFUSE, Restrict.AGAIN, Restrict.AGAIN, Restrict.ONCE))
         asked.retry_want = choose.pick((most // 2, most // 2, 1, 0))
-        if held is not None and held.phase in ("final", "restricted") and choose.chance(75):
+        if held is not None and held.phase != "normal" and choose.chance(75):
             asked.want = None
             asked.restrict = choose.pick((Restrict.AGAIN, Restrict.ONCE))
             if held.phase == "restricted" and choose.chance(80):
                 asked.used = asked.used_after = asked.used_either = 0
-        if choose.chance(30):
+        if choose.chance(60 if held is not None and held.price_after else 30):
             other = choose.pick([each for each in KINDS.values() if each.unit is of.unit])
             windows = [each for each in of.windows if each is not price] or of.windows
             asked.price_after = choose.pick((*windows, *windows, price, *other.windows))
@@ -289,17 +315,22 @@ class Walk:
         if choose.chance(50):
             sid = self._fresh("smsc;")  # of the others, most are taken soon
         services: dict[str, ServiceCharge] = {}
-        for _ in range(choose.pick((1, 1, 1, 2))):
+        for _ in range(choose.pick((1, 1, 1, 2, 2))):
             key = name = choose.pick(("sms", "data", "sms", "voice", "dear", "call"))
             if self._account(place).buckets and choose.chance(50):
                 key = name = choose.pick(("data", "sms", "voice"))
-            if services and choose.chance(50):
-                name, key = next(iter(services)), "'"
+            twin = next(iter(services.values())) if services and choose.chance(75) else None
+            name, key = (twin.label, "'") if twin else (name, key)
             of = KINDS[name]
             want: int | None = choose.pick((1, 2, of.usual // 4 + 1, of.usual, of.usual * 9))
             if choose.chance(4):
                 want = choose.pick((0, None))
+            free = [bucket.free() for bucket in self._account(place).buckets if bucket.id in of.buckets]
+            if free and choose.chance(30):  # more than one bucket has
+                want = min(each or 0 for each in free) + of.usual // 4
             price, bars = choose.pick(of.windows), ("data",) if name == "data" else ()
+            if twin and choose.chance(70):
+                price = twin.price
             services[key] = ServiceCharge(
                 key, name, price, of.buckets, 0, want, max(1, of.usual // 10), False, bars, "29340"
             )
@@ -311,7 +342,7 @@ class Walk:
         if not self.debits:
             self._event(choose, place)
             return
-        debit = choose.pick(self.debits[-6:])
+        debit = choose.pick(self.debits[-4:])
         if not choose.chance(10):
             place = self.ids.index(debit.account_id) if debit.account_id in self.ids else place
         services = []
@@ -373,20 +404,22 @@ class Walk:
             place=where,
             assumed=assumed,
         )
-        leave_out(request, session, self.charged)
+        leave_out(self, request)
         self.charged.append(request)
         if self.ledgers.charge(request) and request.action is Action.DEBIT and kind is RequestType.EVENT:
             self.debits.append(request)
 
     def _repeat(self, choose: Choices) -> None:
-        if not self.charged:
+        self._again(self.charged if choose.chance(25) else self.charged[-12:], choose)
+
+    def _again(self, charged: list[ChargeRequest], choose: Choices) -> None:
+        if not charged:
             return
-        request = choose.pick(self.charged if choose.chance(25) else self.charged[-12:])
+        request = choose.pick(charged)
         if choose.chance(10):
             request = replace(request, origin_host="other", binding=choose.pick(("", "others")))
-        account = self.ledgers.model.accounts[request.account_id]
         request = replace(request, services=tuple(replace(each) for each in request.services))
-        leave_out(request, account.sessions.get(request.session_id), self.charged)
+        leave_out(self, request)
         self.ledgers.repeat(request)
 
 
@@ -395,9 +428,11 @@ def terminates(account: Account) -> bool:
     return len(account.sessions) <= MAX_GIVEN_UP
 
 
-def leave_out(request: ChargeRequest, session: Session | None, charged: Sequence[ChargeRequest]) -> None:
+def leave_out(walk: Walk, request: ChargeRequest) -> None:
     """What script and model are known to disagree on. Each goes with its cause."""
-    known = {each.number for each in charged if (each.session_id, each.type) == (request.session_id, request.type)}
+    account = walk.ledgers.model.accounts[request.account_id]
+    session = account.sessions.get(request.session_id)
+    known = {r.number for r in walk.charged if (r.session_id, r.type) == (request.session_id, RequestType.UPDATE)}
     while request.type is RequestType.UPDATE and request.number - ANSWERS_KEPT_PER_SESSION in known:
         # That answer is forgotten now: the model gives it again, the script refuses the repetition as late.
         request.number += 1
@@ -409,3 +444,5 @@ def leave_out(request: ChargeRequest, session: Session | None, charged: Sequence
     if request.origin_host == "pgws" and not request.binding:
         # A host named like a group opens and the group goes on: the script then takes the member for the owner.
         request.origin_host = "other"
+    # By a clock that is behind, what is held of a period that is over would not be over: which of two buckets of one name pays?
+    request.now = max([request.now, *(bucket.expires for bucket in account.buckets if bucket.expires <= walk.now)])
