@@ -309,7 +309,7 @@ def test_scripts_do_what_the_model_does_on_redis_7(redis_7: RedisServer) -> None
     if EXAMPLES:
         check([redis_7], examples=EXAMPLES, derandomize=False, print_blob=True)
     else:
-        assert check([redis_7], examples=160).missing() == {}
+        assert check([redis_7], examples=240).missing() == {}
 
 
 def test_scripts_do_what_the_model_does_on_redis_6(redis_6: RedisServer) -> None:

@@ -20,8 +20,10 @@ from ocs.ledger.contract import (
     Restrict,
     ServiceCharge,
 )
+from ocs.rating.types import PriceTerms
 from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, PACKAGES, START
-from tests.ocs.ledger.model import MAX_GIVEN_UP, Account, ModelLedger, Service, Session
+from tests.ocs.ledger.known_differences import leave_out, terminates
+from tests.ocs.ledger.model import Account, ModelLedger, Service, Session
 
 T = TypeVar("T")
 STEP_BYTES = 80
@@ -228,7 +230,8 @@ class Walk:
             services = self._services(choose, session, kind)
             self._ask(choose, place, sid, session, RequestType(kind), each, services, deadline=deadline)
         if kind == "I" and session is not None and choose.chance(50):  # what was asked before it was replaced
-            self._again([each for each in self.charged if each.session_id == sid][-8:], choose)
+            before = [each for each in self.charged if each.session_id == sid][-8:]
+            self._again([each for each in before if each.type is RequestType.EVENT] or before, choose)
 
     def _number(self, choose: Choices, sid: str, session: Session | None, kind: str) -> int | None:
         """None: a session of this id has been and gone."""
@@ -276,11 +279,8 @@ class Walk:
         of = KINDS[name]
         price = choose.pick((*of.windows[:1], *of.windows))
         most = of.usual
-        want: int | None = choose.pick((most // 3, most // 3, most, None, choose.upto(most), 30 * most, 0, 1))
-        bars = ("data",) if name == "data" else ()
-        asked = ServiceCharge(
-            key, name, price, of.buckets, 0, want, max(1, most // 10), name == "incoming", bars, "29340"
-        )
+        want: int | None = choose.pick((most // 3, None, most, None, choose.upto(most), 30 * most, 0, 1, most))
+        asked = _asking(key, name, price, want)
         granted = held.granted if held is not None else 0
         if kind in "UT":
             asked.used = choose.pick(
@@ -290,7 +290,8 @@ class Walk:
                 asked.used_after, asked.used_either = choose.pick(
                     ((most // 5, 0), (granted // 3, granted // 7), (0, granted // 2), (most // 3, most // 2))
                 )
-            asked.max_rate = choose.pick((0, 0, 0, 0, 1, most // 100 + 1, most * 3))
+            rates = (0, 1, most // 100 + 1, most * 3)
+            asked.max_rate = choose.pick(rates if asked.used_after + asked.used_either else (0, 0, 0, *rates))
         if kind == "T":
             asked.want = None if choose.chance(90) else want
             return asked
@@ -310,7 +311,7 @@ class Walk:
 
     def _event(self, choose: Choices, place: int) -> None:
         """A one-off debit or a balance check; ids and numbers are few, so debits, refunds and sessions share them."""
-        sid = choose.pick((f"smsc;{place};0", f"smsc;{place};0", f"smsc;{place};1", self._sid(place, 0)))
+        sid = choose.pick((f"smsc;{place};0", self._sid(place, 0), f"smsc;{place};1", self._sid(place, 0)))
         number = choose.pick((0, 1, 2, 3))
         if choose.chance(50):
             sid = self._fresh("smsc;")  # of the others, most are taken soon
@@ -328,12 +329,10 @@ class Walk:
             free = [bucket.free() for bucket in self._account(place).buckets if bucket.id in of.buckets]
             if free and choose.chance(30):  # more than one bucket has
                 want = min(each or 0 for each in free) + of.usual // 4
-            price, bars = choose.pick(of.windows), ("data",) if name == "data" else ()
+            price = choose.pick(of.windows)
             if twin and choose.chance(70):
                 price = twin.price
-            services[key] = ServiceCharge(
-                key, name, price, of.buckets, 0, want, max(1, of.usual // 10), False, bars, "29340"
-            )
+            services[key] = _asking(key, name, price, want)
         action = Action.CHECK if choose.chance(20) else Action.DEBIT
         session = self._account(place).sessions.get(sid)
         self._ask(choose, place, sid, session, RequestType.EVENT, number, tuple(services.values()), action=action)
@@ -404,7 +403,7 @@ class Walk:
             place=where,
             assumed=assumed,
         )
-        leave_out(self, request)
+        leave_out(request, self.ledgers.model, self.charged, self.now)
         self.charged.append(request)
         if self.ledgers.charge(request) and request.action is Action.DEBIT and kind is RequestType.EVENT:
             self.debits.append(request)
@@ -419,30 +418,12 @@ class Walk:
         if choose.chance(10):
             request = replace(request, origin_host="other", binding=choose.pick(("", "others")))
         request = replace(request, services=tuple(replace(each) for each in request.services))
-        leave_out(self, request)
+        leave_out(request, self.ledgers.model, self.charged, self.now)
         self.ledgers.repeat(request)
 
 
-def terminates(account: Account) -> bool:
-    """terminate.lua fails when it drops, as one too many given up, a session that it was yet to look at. Goes with its cause."""
-    return len(account.sessions) <= MAX_GIVEN_UP
-
-
-def leave_out(walk: Walk, request: ChargeRequest) -> None:
-    """What script and model are known to disagree on. Each goes with its cause."""
-    account = walk.ledgers.model.accounts[request.account_id]
-    session = account.sessions.get(request.session_id)
-    known = {r.number for r in walk.charged if (r.session_id, r.type) == (request.session_id, RequestType.UPDATE)}
-    while request.type is RequestType.UPDATE and request.number - ANSWERS_KEPT_PER_SESSION in known:
-        # That answer is forgotten now: the model gives it again, the script refuses the repetition as late.
-        request.number += 1
-    for asked in request.services:
-        held = session.services.get(asked.key) if session is not None else None
-        if held is not None and held.phase == "restricted" and asked.want is None:
-            # A report dropped as a whole: does the phase end, as without use, or begin anew?
-            asked.max_rate = 0
-    if request.origin_host == "pgws" and not request.binding:
-        # A host named like a group opens and the group goes on: the script then takes the member for the owner.
-        request.origin_host = "other"
-    # By a clock that is behind, what is held of a period that is over would not be over: which of two buckets of one name pays?
-    request.now = max([request.now, *(bucket.expires for bucket in account.buckets if bucket.expires <= walk.now)])
+def _asking(key: str, name: str, price: PriceTerms, want: int | None) -> ServiceCharge:
+    of, bars = KINDS[name], ("data",) if name == "data" else ()
+    return ServiceCharge(
+        key, name, price, of.buckets, 0, want, max(1, of.usual // 10), name == "incoming", bars, "29340"
+    )
