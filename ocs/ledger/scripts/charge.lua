@@ -53,14 +53,14 @@ local document = redis.call('GET', KEYS[1])
 if not document then return refuse(5030, 'unknown') end
 local acc = load(document)
 local session = kind ~= 'E' and acc.s[sid] or nil
+local mine = true
 if session then
-  local owner, mine = session.bd, binding
-  if owner == '' then owner = string.lower(session.o) end
-  if mine == '' then mine = string.lower(origin) end
-  if owner ~= mine then return refuse(5002, 'binding') end
+  local owner = session.bd ~= '' and session.bd or string.lower(session.o)
+  mine = owner == (binding ~= '' and binding or string.lower(origin))
 end
-anew = anew and session and session.os > 0 and origin_state > session.os
+anew = anew and session and mine and session.os > 0 and origin_state > session.os
 if stored and not anew then return {1, stored} end
+if not mine then return refuse(5002, 'binding') end
 if assumed ~= '' and session and session.w ~= assumed then
   local first = refuse(0, 'place')
   first[3] = session.w
@@ -110,6 +110,7 @@ if kind == 'I' or kind == 'E' then
 else
   if not overtaken then
     session.o, session.rl, session.vi, session.w = origin, realm, via, place
+    if session.bd == '' then session.bd = binding end -- the owner stays who it is whichever member of its group asks
     if origin_state > 0 then session.os = origin_state end
   end
   if session.z == 1 then

@@ -55,12 +55,15 @@ local function affordable(p, already, money)
   return max(c - base, 0)
 end
 
+-- A bucket is the running period's if it ends with it: also by a clock that is a little behind the one that began the period.
+local function is_current(acc, b, now) return b[5] == acc.pe and b[5] > now end
+
 -- The buckets that may pay for a use now, in the order of their ids in `k` (",MINI.data,MAXI.data,").
 local function usable_buckets(acc, k, now)
   local found, at = {}, {}
   for n = 1, #acc.b do
     local b = acc.b[n]
-    local place = b[5] > now and string.find(k, ',' .. b[1] .. ',', 1, true)
+    local place = is_current(acc, b, now) and string.find(k, ',' .. b[1] .. ',', 1, true)
     if place then
       local m = #found + 1
       while m > 1 and at[m - 1] > place do
@@ -89,7 +92,7 @@ local function release(acc, v, now)
     if b then
       local units = held[n][2]
       b[4] = b[4] - units
-      if b[5] <= now then
+      if not is_current(acc, b, now) then
         old = old or {}
         old[#old + 1] = {b[1], units}
         if b[3] >= 0 then b[3] = b[3] - units end

@@ -42,7 +42,7 @@ local function pay_from_neighbours(acc, session, line, p, k, tally, units, now)
     for m = 1, #v.r do
       local held = v.r[m]
       local b, take = find_bucket(acc, held[1], held[3]), min(units, held[2])
-      if b and b[5] > now and take > 0 then
+      if b and is_current(acc, b, now) and take > 0 then
         held[2], b[4], units = held[2] - take, b[4] - take, units - take
         if b[3] >= 0 then b[3] = b[3] - take end
         line.paid_by[#line.paid_by + 1] = {b[1], take, b[5]}

@@ -50,7 +50,7 @@ for at = 9, #q, 2 do
       if take > 0 then
         rest, paid_by[n][2] = rest - take, paid_by[n][2] - take
         local bucket = find_bucket(acc, paid_by[n][1], paid_by[n][3])
-        if bucket and bucket[5] > now then
+        if bucket and is_current(acc, bucket, now) then
           if bucket[3] >= 0 then bucket[3] = bucket[3] + take end
           given[#given + 1] = {paid_by[n][1], take}
         end

@@ -18,7 +18,8 @@ local ids = {}
 for sid in pairs(acc.s) do ids[#ids + 1] = sid end
 table.sort(ids)
 for n = 1, #ids do
-  if acc.s[ids[n]].z == 0 then give_up(acc, ids[n], acc.s[ids[n]], 'terminated', now, id, events) end
+  local session = acc.s[ids[n]] -- it may have been dropped as one too many
+  if session and session.z == 0 then give_up(acc, ids[n], session, 'terminated', now, id, events) end
 end
 acc.st, acc.cr, acc.ex, acc.b, acc.pe, acc.pp, acc.s = 't', 0, acc.ex + lost, {}, 0, 0, {}
 events[#events + 1] = {'terminated', now, id, lost, 0}

@@ -142,8 +142,12 @@ class Account:
     def state_at(self, now: int) -> str:
         return "inactive" if self.state == "active" and now >= self.active_until else self.state
 
+    def is_current(self, bucket: Bucket, now: int) -> bool:
+        """Of the running period, whose end another clock may have seen."""
+        return now < bucket.expires == self.period_end
+
     def usable(self, ids: Sequence[str], now: int) -> list[Bucket]:
-        by_id = {bucket.id: bucket for bucket in self.buckets if bucket.expires > now}
+        by_id = {bucket.id: bucket for bucket in self.buckets if self.is_current(bucket, now)}
         return [by_id[each] for each in ids if each in by_id]
 
     def live(self) -> dict[str, Session]:
@@ -343,7 +347,7 @@ class ModelLedger:
         mine = session is not None and session.binding == owner
         lost = mine and session is not None and request.origin_state_id > session.origin_state_id > 0
         anew = request.type is RequestType.INITIAL and lost
-        if key in self._answers and (not session or mine) and not anew:
+        if key in self._answers and not anew:
             return replace(self._answers[key], duplicate=True)
         if account is None:
             return self._refusal(request, 5030, "unknown")
@@ -404,6 +408,8 @@ class ModelLedger:
         outcome = _Charging(self, account, request, session, look).run()
         if not look:
             self._answers[owner, sid, f"{request.type.value}{request.number}"] = outcome
+            if request.type is RequestType.UPDATE:
+                self._answers.pop((owner, sid, f"U{request.number - ANSWERS_KEPT_PER_SESSION}"), None)
             if opening and outcome.code != 2001:
                 self._refused.add((owner, sid))
         return outcome
@@ -455,7 +461,7 @@ class ModelLedger:
                 rest -= take
                 line.paid_by[place] = (bucket_id, units - take, expires)
                 for bucket in account.buckets:
-                    if (bucket.id, bucket.expires) == (bucket_id, expires) and expires > request.now:
+                    if (bucket.id, bucket.expires) == (bucket_id, expires) and account.is_current(bucket, request.now):
                         if bucket.left is not None:
                             bucket.left += take
                         given.append([bucket_id, take])
@@ -753,7 +759,7 @@ class _Charging:
         for neighbour in [s for s in neighbours if s.price.id == terms.id and s.buckets == buckets]:
             for place, (bucket, held) in enumerate(neighbour.held_units):
                 take = min(owed, held)
-                if take and bucket.expires > self.now:
+                if take and self.account.is_current(bucket, self.now):
                     neighbour.held_units[place] = (bucket, held - take)
                     bucket.held -= take
                     if bucket.left is not None:
@@ -962,7 +968,7 @@ def release(account: Account, service: Service, now: int) -> list[list[object]]:
         if bucket not in account.buckets:
             continue
         bucket.held -= units
-        if bucket.expires <= now:
+        if not account.is_current(bucket, now):
             old.append([bucket.id, units])
             if bucket.left is not None:
                 bucket.left -= units

@@ -22,7 +22,6 @@ from ocs.ledger.contract import (
 )
 from ocs.rating.types import PriceTerms
 from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, PACKAGES, START
-from tests.ocs.ledger.known_differences import leave_out, terminates
 from tests.ocs.ledger.model import Account, ModelLedger, Service, Session
 
 T = TypeVar("T")
@@ -156,7 +155,7 @@ class Walk:
             self._go_on(choose, place, choose.pick(live) if live else self._sid(place, 0))
             if choose.chance(75):
                 self.ledgers.top_up(account_id, 3_000_000, self._fresh("r"))
-        elif terminates(account):
+        else:
             self.ledgers.terminate(account_id)
             self.ended[place] = account_id
             self.ids[place] = self._open(account.msisdn, 20_000_000, choose.pick([None, *PACKAGES]))
@@ -403,7 +402,6 @@ class Walk:
             place=where,
             assumed=assumed,
         )
-        leave_out(request, self.ledgers.model, self.charged, self.now)
         self.charged.append(request)
         if self.ledgers.charge(request) and request.action is Action.DEBIT and kind is RequestType.EVENT:
             self.debits.append(request)
@@ -418,7 +416,6 @@ class Walk:
         if choose.chance(10):
             request = replace(request, origin_host="other", binding=choose.pick(("", "others")))
         request = replace(request, services=tuple(replace(each) for each in request.services))
-        leave_out(request, self.ledgers.model, self.charged, self.now)
         self.ledgers.repeat(request)
 
 
