@@ -28,8 +28,10 @@ logger = logging.getLogger(__name__)
 TURN_S = 0.005
 """A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a hundred ordinary
 requests, or one of the worst there are."""
-WAITING = frozenset({RATE, ELSEWHERE})
+WAITING = frozenset({RATE, ELSEWHERE, UNREAD})
 """While held for one of these nothing in line is worked on."""
+WAITING_AT_LAST = WAITING - {UNREAD}
+"""The same when the stream has broken off: what is in line is the last, whether or not the peer takes the answers."""
 DISCONNECT = commands.DISCONNECT_PEER.to_bytes(3, "big")
 BASE_REQUESTS = frozenset({WATCHDOG, DISCONNECT})
 """They do not count towards a peer's rate, but have a bound of their own (`peers.BASE_REQUESTS_PER_S`)."""
@@ -105,6 +107,7 @@ class Reading(Exchange):
 
     def resume_writing(self) -> None:
         self._let_go(UNREAD)
+        self._work_soon()
 
     # --- in line
 
@@ -136,7 +139,8 @@ class Reading(Exchange):
         self._work_scheduled = False
         clock = self._gateway.clock
         ends = clock() + TURN_S if len(self._backlog) > 1 else 0.0
-        while self._backlog and self._transport is not None and self._held.isdisjoint(WAITING):
+        waiting = WAITING if self._fault is None else WAITING_AT_LAST
+        while self._backlog and self._transport is not None and self._held.isdisjoint(waiting):
             if self.in_flight >= self._config.max_in_flight_per_peer:
                 self._hold(IN_FLIGHT)
                 return
