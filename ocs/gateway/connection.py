@@ -187,6 +187,7 @@ class Connection(Reading):
             self._gateway.metrics.connection_refused("bad_stream")
         self._closing_reason = "bad_stream"
         self._end_heard()
+        self._part()
 
     def _closing_timeout(self) -> None:
         """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads nothing."""

@@ -86,8 +86,13 @@ class Reading(Exchange):
         self._disarm()
         self._forget_backlog()
         self._out.clear()
+        self._gateway.leave(self._itself)
+        if self._ending is None:
+            self._part()
+
+    def _part(self) -> None:
+        """The peer is without this connection from now on: it may come again."""
         gateway, peer = self._gateway, self.peer
-        gateway.leave(self._itself)
         self._outstanding.give_up()
         if peer is not None and peer.connection is self:
             if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
