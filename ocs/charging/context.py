@@ -12,6 +12,7 @@ DOMAIN = "3gpp.org"
 DOCUMENTS = {
     "32251": Context.DATA,
     "32260": Context.IMS,
+    "32275": Context.IMS,
     "32276": Context.CS,
     "32274": Context.SMS,
     "32270": Context.MMS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-CONTEXT_LABELS = {"32251": "data", "32260": "ims", "32276": "cs", "32274": "sms", "32270": "mms"}
+CONTEXT_LABELS = {"32251": "data", "32260": "ims", "32275": "ims", "32276": "cs", "32274": "sms", "32270": "mms"}
 REMEMBERED_CONTEXTS = 1_024
 
 

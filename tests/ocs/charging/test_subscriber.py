@@ -21,6 +21,7 @@ from protocol.credit_control import (
         ("32251@3gpp.org", Context.DATA),
         ("12.32251@3gpp.org", Context.DATA),
         ("ext.01.001.8.32260@3gpp.org", Context.IMS),
+        ("32275@3gpp.org", Context.IMS),
         ("8.32276@3gpp.org", Context.CS),
         ("32274@3gpp.org", Context.SMS),
         ("9.32270@3GPP.ORG", Context.MMS),
