@@ -69,6 +69,14 @@ async def test_clients_of_a_group_go_on_with_each_others_sessions(ledger: RedisL
     assert ended.code == 2001
 
 
+async def test_a_group_may_have_its_first_members_name(ledger: RedisLedger) -> None:
+    account_id, first = await open_account(ledger), "pgw.example.net"
+    await ask(ledger, account_id, "I", 0, service(want=MB), binding=first)
+    for number, host in enumerate(("pgw2.example.net", "pgw3.example.net", first, "pgw2.example.net"), 1):
+        updated = await ask(ledger, account_id, "U", number, service(used=1024, want=MB), binding=first, host=host)
+        assert (updated.code, updated.duplicate) == (2001, False)
+
+
 async def test_a_client_that_lost_its_state_begins_with_the_same_number(ledger: RedisLedger) -> None:
     """RFC 6733 §8.6: CC-Request-Number 0 again, and a higher Origin-State-Id."""
     account_id = await open_account(ledger)

@@ -564,3 +564,15 @@ async def test_requests_of_an_account_stay_in_order(ledger: RedisLedger) -> None
     for event_account in account_ids:
         numbers = [e["n"] for e in await journal(ledger) if e["k"] == "charge" and e["a"] == event_account]
         assert numbers == list(range(40))
+
+
+async def test_an_account_is_ended_whatever_was_given_up_before(ledger: RedisLedger) -> None:
+    """One session too many given up drops one that the end of the account was yet to look at."""
+    account_id = await open_account(ledger)
+    for number in range(8):
+        await charge(ledger, request(account_id, "I", 0, service(want=1024), sid=f"pgw.example.net;z{number}"))
+        await ledger.release_session(account_id, session_id=f"pgw.example.net;z{number}", reason="lost", **WHEN)
+    await charge(ledger, request(account_id, "I", 0, service(want=1024), sid="pgw.example.net;a"))
+    await ledger.terminate_account(account_id, **WHEN)
+    view = await ledger.read(account_id, **WHEN)
+    assert view is not None and (view.state, view.sessions, view.held_micro_eur) == ("terminated", (), 0)
