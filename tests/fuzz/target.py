@@ -37,6 +37,7 @@ from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HE
 from protocol.pipeline import LIMITS, Routing, decode_request
 from tests.ocs.charging.ccr import IMSI, MSISDN, Counted
 from tests.ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model_state import owner_of
 from tests.protocol.echoes import echoed, has_e_bit, is_ccr, is_walkable
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue.toml"
@@ -77,19 +78,19 @@ class _Ledger:
                 account_id, msisdn=msisdn, imsi=imsi, credit=20 * EUR, package=None, now=NOW, month=MONTH
             )
             self.names |= {"m" + msisdn: account_id, "i" + imsi: account_id}
-        self.sessions: dict[str, str] = {}
+        self.sessions: dict[tuple[str, str], str] = {}
 
     def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
         outcome = self.model.charge(request)
         if outcome.code == 2001:
-            self.sessions[request.session_id] = request.account_id
+            self.sessions[request.session_id, owner_of(request)] = request.account_id
         done(outcome)
 
     async def find_subscriber(self, identity: str) -> str | None:
         return self.names.get(identity)
 
-    async def find_session(self, session_id: str) -> str | None:
-        return self.sessions.get(session_id)
+    async def find_session(self, session_id: str, owner: str) -> str | None:
+        return self.sessions.get((session_id, owner))
 
 
 def _run(work: Awaitable[None]) -> None:

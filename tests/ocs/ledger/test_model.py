@@ -38,7 +38,8 @@ from ocs.ledger.settings import LedgerSettings
 from ocs.rating.types import PriceTerms
 from tests.conftest import RedisServer
 from tests.ocs.ledger.catalogue import PACKAGES, PARTITIONS
-from tests.ocs.ledger.model import Account, Event, ModelLedger
+from tests.ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model_state import Account, Event
 from tests.ocs.ledger.occurred import Occurred
 from tests.ocs.ledger.walk import STEP_BYTES, Choices, Walk
 

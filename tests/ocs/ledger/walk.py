@@ -22,7 +22,8 @@ from ocs.ledger.contract import (
 )
 from ocs.rating.types import PriceTerms
 from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, PACKAGES, START
-from tests.ocs.ledger.model import Account, ModelLedger, Service, Session
+from tests.ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model_state import Account, Service, Session
 
 T = TypeVar("T")
 STEP_BYTES = 80
