@@ -66,6 +66,8 @@ LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Spawn = Callable[[Awaitable[None]], None]
+_SessionKey = tuple[str, str]
+"""Whose session it is (others may not go on with it), and its Session-Id."""
 
 
 @dataclass(slots=True)
@@ -88,17 +90,21 @@ class _Job:
     assumed: str
     """The place that `where` was completed from; "" = it needed none."""
     source: Source
+    session: _SessionKey
     reply: Reply
     lookups: int = 0
     replaced: int = 0
 
     @property
     def owner(self) -> str:
-        """Whose session it is: others may not go on with it."""
-        source, host = self.source, self.prepared.request.origin_host.lower()
-        if source.realm_bound and host != source.origin_host.lower():
-            host = f"{host}/{self.prepared.request.origin_realm.lower()}"
-        return source.failover_group or host
+        return self.session[0]
+
+
+def _session_key(request: CreditControlRequest, source: Source) -> _SessionKey:
+    host = request.origin_host.lower()
+    if source.realm_bound and host != source.origin_host.lower():
+        host = f"{host}/{request.origin_realm.lower()}"
+    return source.failover_group or host, request.session_id
 
 
 class ChargingService:
@@ -119,11 +125,11 @@ class ChargingService:
         self._clock = clock
         self._spawn = spawn
         self._policy = policy
-        self._subscribers: Recent[str] = Recent(MAX_SUBSCRIBERS_KEPT)
-        self._sessions: Recent[_Session] = Recent(MAX_SESSIONS_KEPT)
-        self._strangers: Recent[float] = Recent(MAX_SUBSCRIBERS_KEPT)
+        self._subscribers: Recent[str, str] = Recent(MAX_SUBSCRIBERS_KEPT)
+        self._sessions: Recent[_SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
+        self._strangers: Recent[str, float] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._counting = Counting(metrics, clock)
-        self._refused: Recent[bool] = Recent(MAX_SESSIONS_KEPT)
+        self._refused: Recent[_SessionKey, bool] = Recent(MAX_SESSIONS_KEPT)
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
@@ -144,14 +150,15 @@ class ChargingService:
                 reply(error)
                 return
         terms = Terms(int(self._clock()), source.profile, self._policy)
-        where, assumed = self._where(context, request, terms)
+        session = _session_key(request, source)
+        where, assumed = self._where(context, request, session, terms)
         prepared = prepare(request, where, self._rater, terms)
         enquiry = prepared.type is RequestType.EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
         opens = prepared.type in (RequestType.INITIAL, RequestType.EVENT) and prepared.action is not Action.REFUND
         if (prepared.unrateable and opens) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
             if prepared.type is RequestType.INITIAL:
-                self._refused.put(request.session_id, True)
+                self._refused.put(session, True)
             reply(answers.unrateable(prepared))
             return
         if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
@@ -160,9 +167,11 @@ class ChargingService:
         given = identities(request)
         if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
-        self._find(_Job(prepared, context, given, where, assumed, source, reply))
+        self._find(_Job(prepared, context, given, where, assumed, source, session, reply))
 
-    def _where(self, context: Context, request: CreditControlRequest, terms: Terms) -> tuple[Circumstances, str]:
+    def _where(
+        self, context: Context, request: CreditControlRequest, session: _SessionKey, terms: Terms
+    ) -> tuple[Circumstances, str]:
         """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
         what is remembered here, and the ledger is told from what (second of the pair), so that it can object.
 
@@ -178,7 +187,7 @@ class ChargingService:
         if request.cc_request_type == INITIAL_REQUEST:
             return where, ""
         complete = where.complete
-        known = self._sessions.get(request.session_id)
+        known = self._sessions.get(session)
         if known is not None:
             where.completed(known.where)
         if complete:
@@ -193,8 +202,8 @@ class ChargingService:
             job.reply(self._busy(request, "the session is being changed by others"))
             return
         there = Circumstances.of_place(job.context, place)
-        self._sessions.put(request.session_id, _Session(account_id, there, place))
-        job.where, job.assumed = self._where(job.context, request, terms)
+        self._sessions.put(job.session, _Session(account_id, there, place))
+        job.where, job.assumed = self._where(job.context, request, job.session, terms)
         job.prepared = prepare(request, job.where, self._rater, terms)
         self._charge(job, account_id, identity)
 
@@ -210,7 +219,7 @@ class ChargingService:
                 self._charge(job, account_id, identity)
                 return
         elif job.prepared.type in LATER:
-            session = self._sessions.get(job.prepared.request.session_id)
+            session = self._sessions.get(job.session)
             if session is not None and session.account_id:
                 self._charge(job, session.account_id, "")
                 return
@@ -274,7 +283,7 @@ class ChargingService:
             return
         self._metrics.blocked("unknown", "unknown")
         if job.prepared.type is RequestType.INITIAL:
-            self._refused.put(request.session_id, True)
+            self._refused.put(job.session, True)
         if has_subscriber(request):
             job.reply(request.answer(ResultCode.USER_UNKNOWN))
         else:
@@ -330,7 +339,7 @@ class ChargingService:
         if outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: what we remembered is stale.
             self._subscribers.pop(identity, None)
-            self._sessions.pop(request.session_id, None)
+            self._sessions.pop(job.session, None)
             if job.lookups < MAX_LOOKUPS:
                 self._spawn(self._look_up(job))
             else:
@@ -342,9 +351,9 @@ class ChargingService:
         if outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job):
             return
         if job.prepared.type is RequestType.TERMINATION:
-            self._sessions.pop(request.session_id, None)
+            self._sessions.pop(job.session, None)
         elif job.prepared.type is not RequestType.EVENT and outcome.code == ResultCode.SUCCESS:
-            self._remember(request.session_id, account_id, job)
+            self._remember(account_id, job)
         if outcome.duplicate:
             self._as_it_was(job, outcome)
         self._counting.count(job.prepared, job.source.origin_host, outcome)
@@ -354,8 +363,7 @@ class ChargingService:
         """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it remembers itself; what was
         refused before is remembered here, and may be forgotten.
         """
-        request = job.prepared.request
-        if job.prepared.type is not RequestType.TERMINATION or request.session_id not in self._refused:
+        if job.prepared.type is not RequestType.TERMINATION or job.session not in self._refused:
             return False
         job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
         return True
@@ -366,7 +374,7 @@ class ChargingService:
         if outcome.at == terms.now and not outcome.place:
             return
         terms = Terms(outcome.at, terms.profile, terms.policy)
-        where, _ = self._where(job.context, request, terms)
+        where, _ = self._where(job.context, request, job.session, terms)
         if outcome.place:
             where = circumstances(job.context, request, terms.profile.forwarding_role)
             where.completed(Circumstances.of_place(job.context, outcome.place))
@@ -375,17 +383,16 @@ class ChargingService:
 
     def _grant_to_anybody(self, job: _Job) -> None:
         """An emergency call that has no account: its later requests may not say again that it is one."""
-        request = job.prepared.request
         if job.prepared.type is RequestType.TERMINATION:
-            self._sessions.pop(request.session_id, None)
+            self._sessions.pop(job.session, None)
         elif job.prepared.type is not RequestType.EVENT:
-            self._remember(request.session_id, NOBODY, job)
+            self._remember(NOBODY, job)
         job.reply(answers.granted_to_anybody(job.prepared))
 
-    def _remember(self, session_id: str, account_id: str, job: _Job) -> None:
-        known = self._sessions.get(session_id)
+    def _remember(self, account_id: str, job: _Job) -> None:
+        known = self._sessions.get(job.session)
         if known is None or known.account_id != account_id:
-            self._sessions.put(session_id, _Session(account_id, job.where, job.where.place()))
+            self._sessions.put(job.session, _Session(account_id, job.where, job.where.place()))
         else:
             known.where, known.place = job.where, job.where.place()
 

@@ -22,6 +22,7 @@ FAMILY_E164 = 8
 """Address family of SCCP addresses (digest §1.3)."""
 _VISITED_NETWORK = re.compile(r"mnc(\d{2,3})\.mcc(\d{3})", re.IGNORECASE)
 _CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)", re.IGNORECASE)
+CALLS = (Context.IMS, Context.CS)
 _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
@@ -41,14 +42,19 @@ class Circumstances:
     serving_plmn: str | None = None
     visited_number: str | None = None
     other_party: str | None = None
-    emergency: bool = False
+    emergency: bool | None = None
+    """None: it does not say."""
     at: int = 0
     """Unix seconds: when the use takes place."""
+    says_direction: bool = True
 
     @property
     def complete(self) -> bool:
-        """It says where, and towards whom: updates may leave out what has not changed."""
-        return self._says_where and (self.apn if self.context is Context.DATA else self.other_party) is not None
+        """It says where, which way and towards whom, and whether in need: updates may leave out what has not changed."""
+        if self.context is Context.DATA:
+            return self._says_where and self.apn is not None
+        says_need = self.emergency is not None or self.context not in CALLS
+        return self._says_where and self.says_direction and self.other_party is not None and says_need
 
     @property
     def _says_where(self) -> bool:
@@ -60,8 +66,8 @@ class Circumstances:
             self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
         if self.apn is None:
             self.apn = known.apn
-        if self.other_party is None:
-            self.other_party, self.direction = known.other_party, known.direction
+        if self.other_party is None or not self.says_direction:
+            self.other_party, self.direction = known.other_party or self.other_party, known.direction
         self.emergency = self.emergency or known.emergency
         return self
 
@@ -76,7 +82,7 @@ class Circumstances:
             self.visited_number,
             self.other_party,
             self.at,
-            self.emergency,
+            bool(self.emergency),
         )
 
     def detail(self) -> str:
@@ -133,7 +139,7 @@ def _data(ps: PsInformation | None) -> Circumstances:
         Context.DATA,
         apn=ps.called_station_id,
         serving_plmn=_plmn_of_bearer(ps),
-        emergency=ps.imsi_unauthenticated_flag == 1,
+        emergency=True if ps.imsi_unauthenticated_flag == 1 else None,
     )
 
 
@@ -146,18 +152,28 @@ def _plmn_of_bearer(ps: PsInformation) -> str | None:
 
 def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
     ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
-    direction, party, plmn, emergency = Direction.ORIGINATING, None, None, False
+    direction, party, plmn, emergency, says_direction = Direction.ORIGINATING, None, None, None, True
     if ims is not None:
         direction, party = _leg(ims, forwarding_role)
+        says_direction = ims.role_of_node is not None
         if direction is Direction.ORIGINATING and _diverted(information):
-            direction = Direction.FORWARDED
+            direction, says_direction = Direction.FORWARDED, True
         plmn = _plmn_of_ims(ims)
-        emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
+        if (party or "").lower().startswith("urn:service:sos"):
+            emergency = True
+        elif ims.ims_emergency_indicator is not None:
+            emergency = ims.ims_emergency_indicator == 1
     if plmn is None and ps is not None:
         plmn = _plmn_of_bearer(ps)
     visited = _tbcd(vcs.vlr_number or vcs.msc_address) if vcs is not None else None
     return Circumstances(
-        context, direction=direction, serving_plmn=plmn, visited_number=visited, other_party=party, emergency=emergency
+        context,
+        direction=direction,
+        serving_plmn=plmn,
+        visited_number=visited,
+        other_party=party,
+        emergency=emergency,
+        says_direction=says_direction,
     )
 
 

@@ -162,7 +162,7 @@ class PeerTable:
             client.origin_host.lower(): Carried(
                 relay.origin_host,
                 client.profile,
-                client.failover_group or relay.failover_group,
+                client.failover_group,
                 client.refunds and relay.refunds,
                 tuple(each.subscribers for each in (client, relay) if each.subscribers),
                 not client.realm,

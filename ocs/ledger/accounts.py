@@ -129,7 +129,9 @@ class Accounts(LedgerClient):
 
     async def _change(self, account_id: str, what: str, value: int | str, now: int, month: int) -> None:
         keys = self._account_keys(account_id)
-        await self._script("change", account_id, [keys.outbox, keys.sequence], (what, value, now, month, self._clock()))
+        await self._script(
+            "change", account_id, [keys.outbox, keys.sequence, keys.due], (what, value, now, month, self._clock())
+        )
 
     async def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
         keys = self._account_keys(account_id)

@@ -131,13 +131,13 @@ class RedisLedger(Accounts):
         if request.action is Action.REFUND:
             debit = session_name(wire.refunded_debit(request)[0], owner)
             script, own = "refund", [keys.account + account_id, keys.events + name, keys.events + debit]
-            own += [keys.outbox, keys.sequence]
+            own += [keys.outbox, keys.sequence, keys.due]
             body = wire.refund(request, self._settings)
         else:
             answers = keys.events if request.type is RequestType.EVENT else keys.answers
             script, own = "charge", [keys.account + account_id, answers + name, keys.outbox, keys.sequence, keys.due]
             body = wire.charge(request, self._settings)
-        command = pack_command((b"EVALSHA", self._scripts[script].sha, 5, *own, account_id, body))
+        command = pack_command((b"EVALSHA", self._scripts[script].sha, len(own), *own, account_id, body))
         callback = partial(self._charged, request, done, expires)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
 

@@ -88,7 +88,7 @@ def _session_view(cursor: _Cursor) -> SessionView:
 def _reservation_view(cursor: _Cursor) -> ReservationView:
     key, label = cursor.take(2)
     cursor.take(9)  # price terms (7), bucket ids, detail
-    held, _granted, _phase, _reported, switch_at, _deadline, held_count = cursor.take(7)
+    held, _granted, _phase, _reported, switch_at, _deadline, _number, held_count = cursor.take(8)
     units = tuple((bucket, amount) for bucket, amount, _ in (cursor.take(3) for _ in range(held_count)))
     if switch_at:
         cursor.take(7)  # the price from then on

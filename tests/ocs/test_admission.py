@@ -141,7 +141,7 @@ async def test_a_client_behind_a_relay_keeps_its_profile_and_has_no_more_rights(
         assert await code(client, ccr(1, host=host)) == 2001
         source = sources.pop()
         found.append((source.origin_host, source.profile, source.failover_group, source.refunds))
-    assert found == [(relay, own, "all", False), (relay, STANDARD, "ims", True), (relay, STANDARD, "all", True)]
+    assert found == [(relay, own, "", False), (relay, STANDARD, "ims", True), (relay, STANDARD, "all", True)]
     assert await code(client, ccr(2, service_context_id="32260@3gpp.org")) == 5003, "the client may not"
     assert await code(client, ccr(3, 4, requested_action=1)) == 5003
     assert await code(client, ccr(4, host="ims.example.org", service_context_id="32260@3gpp.org")) == 2001

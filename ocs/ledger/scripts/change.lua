@@ -1,6 +1,6 @@
 -- Change one setting of an account: the spending limit (HOT-CC-1), the bars (HOT-CC-5) or the state (HOT-ACC-11).
 --
--- KEYS  1 account  2 outbox  3 outbox sequence
+-- KEYS  1 account  2 outbox  3 outbox sequence  4 due set
 -- ARGV  1 account id  2 msgpack {"limit" | "bars" | "state", value, now, month, asked at}; a limit of -1 is off, bars are comma separated, state "a" or "b"
 -- Result  "ok", "state" (terminated), "unknown"
 
@@ -20,6 +20,7 @@ elseif what == 'bars' then
 else
   acc.st = value
 end
+if acc.pp == 1 and acc.st == 'a' then plan_now(acc, KEYS[4], id, now) end
 redis.call('SET', KEYS[1], save(acc))
 journal(KEYS[3], KEYS[2], {what, now, id, value})
 if what == 'state' and value == 'b' then

@@ -146,16 +146,18 @@ end
 for n = 1, #asked do
   local s = asked[n]
   local v = services[s.key]
-  -- Use is priced by the grant in force, but for a request that was overtaken: it says itself where that was.
-  s.own = not v or (overtaken and assumed == '' and s.label ~= UNRATED)
+  -- Use is priced by the grant in force, but for a report that a later one of the same service has overtaken, and where there was no
+  -- price: those say themselves where that was.
+  s.behind = v and kind == 'U' and number < v.n
+  s.own = not v or (s.label ~= UNRATED and (v.l == UNRATED or (s.behind and assumed == '')))
   local line = s.own and line_of(s, s.label, s.price[1], s.detail) or line_of(s, v.l, v.p[1], v.x)
-  s.known = v ~= nil
   if v then
     grants[n] = v.g
     olds[n] = release(acc, v, now)
   else
     grants[n] = 0
-    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0, d = deadline}
+    v = {l = s.label, p = s.price, k = s.buckets, x = s.detail, r = {}, hm = 0, g = 0, f = NORMAL, u = session.t, sw = 0, d = deadline,
+      n = 0}
     if service_count < max_services then
       services[s.key] = v
       service_count = service_count + 1
@@ -163,6 +165,7 @@ for n = 1, #asked do
       line.code, line.reason = 5006, 'sessions' -- no room to hold anything; what was used is settled
     end
   end
+  if kind == 'U' then v.n = max(v.n, number) end
   found[n], lines[n] = v, line
 end
 if kind ~= 'E' then
@@ -215,7 +218,7 @@ for n = 1, #asked do
       if code then
         line.code, line.reason = code, reason
       else
-        if not (overtaken and s.known) then
+        if not s.behind then
           v.l, v.p, v.k, v.x, v.sw, v.p2 = s.label, s.price, s.buckets, s.detail, s.switch, s.price2
         end
         line.granted, line.final, line.reason = reserve(acc, session, now, v, want, s.minimum, kind == 'E' and 1 or open_sessions)
@@ -224,6 +227,8 @@ for n = 1, #asked do
           nothing(s, v, line)
         else
           v.f = line.final
+          -- Time that begins to be granted passes from now on.
+          if s.rate == 1 and s.reported == 0 and grants[n] == 0 and not overtaken then v.u = max(v.u, now) end
           if v.sw > now then line.span = 1 end
         end
       end
@@ -369,7 +374,7 @@ end
 if late == 1 then redis.call('HSET', KEYS[2], 'a', id) end
 if kind == 'I' then
   redis.call('HSET', KEYS[2], field, outcome, 'a', id)
-  if code ~= 2001 then redis.call('HSET', KEYS[2], 'refused', '1') end
+  if code == 2001 then redis.call('HDEL', KEYS[2], 'refused') else redis.call('HSET', KEYS[2], 'refused', '1') end
 elseif memory then
   redis.call('HSET', KEYS[2], field, outcome, 'p' .. number, memory)
 else

@@ -15,7 +15,7 @@
 -- A session's service, by key: l label, p price terms, k bucket ids in order, each between commas, x detail for the record,
 --   r {{bucket id, units held, expires}}, hm micro-EUR held, g raw units granted, f 0 normal, 1 final units granted, 2 restricted phase,
 --   3 refused, u last report (of time: how far the time reported reaches), sw price switch or 0 (negative: the grant ends there),
---   d deadline of its grant or restricted phase, p2 price terms from the switch on (only with sw)
+--   d deadline of its grant or restricted phase, n highest number of an update with it, p2 price terms from the switch on (only with sw)
 -- Price terms: {id, num, den, first, next, flat, rounding}; docs: ocs/rating/types.py PriceTerms.
 -- All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
 
@@ -26,10 +26,10 @@ local function load_services(d, at, count)
   for _ = 1, count do
     local v = {l = d[at + 2], p = {d[at + 3], d[at + 4], d[at + 5], d[at + 6], d[at + 7], d[at + 8], d[at + 9]},
       k = d[at + 10], x = d[at + 11], hm = d[at + 12], g = d[at + 13], f = d[at + 14], u = d[at + 15], sw = d[at + 16],
-      d = d[at + 17], r = {}}
+      d = d[at + 17], n = d[at + 18], r = {}}
     services[d[at + 1]] = v
-    local held = d[at + 18]
-    at = at + 18
+    local held = d[at + 19]
+    at = at + 19
     for n = 1, held do
       v.r[n] = {d[at + 1], d[at + 2], d[at + 3]}
       at = at + 3
@@ -90,9 +90,9 @@ local function save_session(d, at, sid, session)
     services = services + 1
     d[at + 1], d[at + 2] = key, v.l
     for n = 1, 7 do d[at + 2 + n] = p[n] end
-    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14], d[at + 15], d[at + 16], d[at + 17], d[at + 18] = v.k, v.x, v.hm, v.g, v.f,
-      v.u, v.sw, v.d, #held
-    at = at + 18
+    d[at + 10], d[at + 11], d[at + 12], d[at + 13], d[at + 14], d[at + 15], d[at + 16], d[at + 17], d[at + 18], d[at + 19] = v.k, v.x, v.hm,
+      v.g, v.f, v.u, v.sw, v.d, v.n, #held
+    at = at + 19
     for n = 1, #held do
       d[at + 1], d[at + 2], d[at + 3] = held[n][1], held[n][2], held[n][3]
       at = at + 3

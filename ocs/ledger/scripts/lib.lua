@@ -164,6 +164,7 @@ local function plan_earlier(acc, key_due, id)
 end
 
 -- The sweeper looks at once.
+-- A package that could not be paid is looked at now: there may be enough for it.
 local function plan_now(acc, key_due, id, now)
   if acc.du == 0 or now < acc.du then
     acc.du = now

@@ -1,6 +1,7 @@
 -- Give back what a one-off debit took (REFUND_ACCOUNT, RFC 8506 §6.4): at most what is left of it, what credit paid first.
 --
 -- KEYS  1 account  2 answers of events under the refund's Session-Id  3 those under the debit's  4 outbox  5 outbox sequence
+--       6 due set
 -- ARGV  1 account id  2 msgpack, one flat array: identity, session id, number, debit's number, now, month, remember_s, context, then for each
 --         service: key ("-" = names none), units wanted or -1 (all that is left)
 -- Result  as charge.lua; refunded money is a negative debit. Code 5012 with "no_debit" (of this account there is none, or it is forgotten)
@@ -77,6 +78,7 @@ for n = 1, #lines do
   records[n] = {line.key, line.price, line.raw, line.money, line.given}
 end
 outcome = pack(outcome)
+if acc.pp == 1 then plan_now(acc, KEYS[6], id, now) end
 redis.call('SET', KEYS[1], save(acc))
 redis.call('HSET', KEYS[3], 'p' .. debit_number, pack(left))
 journal(KEYS[5], KEYS[4], {'refund', now, id, sid, context, number, records, returned, acc.cr})

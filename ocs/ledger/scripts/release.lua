@@ -16,6 +16,7 @@ local events = {}
 roll_month(acc, month)
 give_up(acc, sid, session, reason, now, id, events)
 plan_anew(acc, KEYS[4], id)
+if acc.pp == 1 then plan_now(acc, KEYS[4], id, now) end
 redis.call('SET', KEYS[1], save(acc))
 journal_all(KEYS[3], KEYS[2], events)
 return 'ok'

@@ -300,6 +300,8 @@ class ModelLedger:
                 self._answers.pop((owner, sid, f"U{request.number - ANSWERS_KEPT_PER_SESSION}"), None)
             if opening and outcome.code != 2001:
                 self._refused.add((owner, sid))
+            elif opening:
+                self._refused.discard((owner, sid))
         return outcome
 
     def _out_of_place(self, request: ChargeRequest, session: Session | None) -> ChargeOutcome | None:

@@ -43,7 +43,8 @@ class _Opened:
     service: Service
     room: bool
     """The session has room for it."""
-    known: bool
+    behind: bool
+    """A later update of the service came first."""
     own: bool
     """Its use is rated as the request itself says."""
     granted: int
@@ -161,12 +162,20 @@ class Charging:
             room = len(self.session.services) < MAX_SERVICES_PER_SESSION
             if room:
                 self.session.services[asked.key] = service
+            self._number(service)
             return _Opened(asked, service, room, False, True, 0, [])
-        own = self.overtaken and not self.request.assumed and asked.label != "unrated"
+        update = self.request.type is RequestType.UPDATE
+        behind = update and self.request.number < service.highest
+        own = asked.label != "unrated" and (service.label == "unrated" or (behind and not self.request.assumed))
         named = asked if own else service
         self.lines.append(self._line(asked, named.label, named.price, named.detail))
         granted = service.granted
-        return _Opened(asked, service, True, True, own, granted, release(self.account, service, self.now))
+        self._number(service)
+        return _Opened(asked, service, True, behind, own, granted, release(self.account, service, self.now))
+
+    def _number(self, service: Service) -> None:
+        if self.request.type is RequestType.UPDATE:
+            service.highest = max(service.highest, self.request.number)
 
     def _settle_one(self, opened: _Opened) -> ServiceOutcome:
         asked, service = opened.asked, opened.service
@@ -301,7 +310,7 @@ class Charging:
         if refusal := self._refusal(asked):
             result.code, result.reason = refusal
             return result
-        if not (self.overtaken and opened.known):
+        if not opened.behind:
             service.label, service.price, service.buckets, service.detail = (
                 asked.label,
                 asked.price,
@@ -315,6 +324,8 @@ class Charging:
         self.lines[self.request.services.index(asked)]["held"] = service.held_money
         if result.granted or not want:
             service.phase = "final" if result.final else "normal"
+            if asked.max_rate == 1 and not asked.reported and not opened.granted and not self.overtaken:
+                service.reported = max(service.reported, self.now)
             result.span_switch = service.spans and service.switch_at > self.now
         elif not asked.restrict or (asked.restrict == Restrict.ONCE and service.phase == "restricted"):
             result.code, service.phase = 4012, "refused"

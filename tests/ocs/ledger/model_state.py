@@ -66,6 +66,8 @@ class Service:
     price_after: PriceTerms | None = None
     spans: bool = True
     deadline: int = 0
+    highest: int = 0
+    """Number of an update with it."""
 
 
 @dataclass(slots=True)

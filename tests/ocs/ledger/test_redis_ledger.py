@@ -17,6 +17,7 @@ from ocs.ledger.contract import (
     MAX_SERVICES_PER_SESSION,
     MAX_SESSIONS_PER_ACCOUNT,
     AccountView,
+    Action,
     LedgerError,
 )
 from ocs.ledger.redis_ledger import RedisLedger
@@ -576,3 +577,42 @@ async def test_an_account_is_ended_whatever_was_given_up_before(ledger: RedisLed
     await ledger.terminate_account(account_id, **WHEN)
     view = await ledger.read(account_id, **WHEN)
     assert view is not None and (view.state, view.sessions, view.held_micro_eur) == ("terminated", (), 0)
+
+
+async def test_an_opening_that_was_refused_is_forgotten_with_one_that_was_not(ledger: RedisLedger) -> None:
+    """A termination of an opened session that was given up and forgotten is one of an unknown session, not of a refused one."""
+    account_id = await open_account(ledger, credit=0)
+    assert (await charge(ledger, request(account_id, "I", 0, service(want=MB)))).code == 4012
+    await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", packages=[], **WHEN)
+    assert (await charge(ledger, request(account_id, "I", 1, service(want=MB)))).code == 2001
+    for after in (7_201, 7_201 + 3_601):
+        await ledger.sweep(account_id, packages=[], now=NOW + after, month=MONTH)
+    ended = await charge(ledger, request(account_id, "T", 2, service(used=MB), now=NOW + 20_000))
+    assert (ended.code, ended.reason) == (5002, "session")
+
+
+@pytest.mark.parametrize("how", ["released", "refunded", "unblocked"])
+async def test_a_package_that_can_be_paid_again_is_looked_at(ledger: RedisLedger, how: str) -> None:
+    """HOT-PKG-2: only too little credit keeps a package from being renewed."""
+    account_id = await open_account(ledger, credit=2 * PACKAGE.price_micro_eur, package=PACKAGE)
+    over = {"now": NOW + PACKAGE.period_s, "month": MONTH}
+    if how == "released":
+        await charge(ledger, request(account_id, "I", 0, service(want=MB), deadline=NOW + 100_000))
+    elif how == "refunded":
+        await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS)))
+    else:
+        await ledger.set_state(account_id, state="blocked", **WHEN)
+    await ledger.sweep(account_id, packages=[PACKAGE], **over)
+    assert (await view(ledger, account_id)).package_pending
+    if how == "released":
+        await ledger.release_session(account_id, session_id="pgw.example.net;1", reason="lost", **over)
+    elif how == "refunded":
+        back = request(account_id, "E", 1, service(want=None, price=SMS), action=Action.REFUND, **over)
+        back.refund_of = (back.session_id, 0)
+        assert (await charge(ledger, back)).code == 2001
+    else:
+        await ledger.set_state(account_id, state="active", **over)
+    partition = int(account_id[:2])
+    assert account_id in await ledger.due(partition, now=over["now"], count=10)
+    await ledger.sweep(account_id, packages=[PACKAGE], **over)
+    assert not (await view(ledger, account_id)).package_pending

@@ -10,7 +10,7 @@ import pytest
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.rating.price import compile_price
+from ocs.rating.price import compile_price, free_price
 from ocs.rating.types import Unit
 from tests.ocs.ledger.books import (
     EUR,
@@ -100,6 +100,25 @@ async def test_time_reported_over_a_switch_is_split_by_the_clock(ledger: RedisLe
 
 
 # -- reports that cannot be true
+
+
+async def test_time_of_a_service_that_joins_later_is_split_from_then_on(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await ask(ledger, account_id, "I", 0, service(want=300, key="1", price=DAY, **SECONDS))
+    joins = service(want=600, key="2", price=DAY, switch_at=NOW + 1860, price_after=NIGHT, spans=False, **SECONDS)
+    await ask(ledger, account_id, "U", 1, joins, after=1800)
+    await ask(ledger, account_id, "T", 2, service(used=600, key="2", price=NIGHT, **SECONDS), after=2400)
+    assert await spent(ledger, account_id) == 60 * 1_000 + 540 * 500
+
+
+async def test_use_after_a_report_that_could_not_be_rated_has_its_price(ledger: RedisLedger) -> None:
+    account_id = await open_account(ledger)
+    await ask(ledger, account_id, "I", 0, service(want=MB, key="1", price=HOME))
+    unrated = service(used=MB, key="2", price=free_price("unrated", Unit.OCTETS))
+    unrated.label = "unrated"
+    await ask(ledger, account_id, "U", 1, unrated)
+    await ask(ledger, account_id, "U", 2, service(used=MB, want=MB, key="2", price=HOME))
+    assert await spent(ledger, account_id) == 6_900
 
 
 async def test_two_reports_of_one_outage_are_both_believed(ledger: RedisLedger) -> None:

@@ -1,0 +1,89 @@
+"""What later requests of a session leave out is filled in from the session: its own, at whichever worker; and services go side by side."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocs.charging.profile import Origin
+from ocs.rating.catalogue import Catalogue, load_catalogue
+from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, at, called_by, ccr, octets, seconds, towards
+from tests.ocs.charging.fake_ledger import FakeLedger
+from tests.ocs.charging.test_core_network import PARTY, SERBIA
+from tests.ocs.charging.test_service import ACCOUNT, Worker
+from tests.ocs.rules.world import CATALOGUE
+
+STRANGER, THEIRS = "evil.example.net", "38668100002"
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load_catalogue(CATALOGUE)
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    ledger = FakeLedger()
+    ledger.open(ACCOUNT, MSISDN, IMSI)
+    return ledger
+
+
+def spent(ledger: FakeLedger) -> int:
+    return ledger.model.accounts[ACCOUNT].spent
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+async def test_updates_of_two_groups_overtake_each_other_and_each_pays_where_it_was(
+    ledger: FakeLedger, catalogue: Catalogue, order: tuple[int, int]
+) -> None:
+    """Parallel updates are legal (digest §4.3): only a later one of the same service overtakes."""
+    worker = Worker(ledger, catalogue)
+    await worker.answer(ccr("I", 0, octets(want=MB, group=1), octets(want=MB, group=2), information=at()))
+    for number in order:
+        await worker.answer(ccr("U", number, octets(want=MB, used=MB, group=number), information=at(SERBIA)))
+    assert spent(ledger) == 2 * 6_900
+
+
+@pytest.mark.parametrize("same_worker", [True, False])
+async def test_an_emergency_call_need_not_say_again_that_it_is_one(
+    ledger: FakeLedger, catalogue: Catalogue, same_worker: bool
+) -> None:
+    """HOT-RAT-2, whichever worker gets the update."""
+    first = Worker(ledger, catalogue)
+    second = first if same_worker else Worker(ledger, catalogue)
+    said = towards(PARTY, ims_emergency_indicator=1)
+    await first.answer(ccr("I", 0, seconds(want=60), context=IMS, information=said))
+    await second.answer(ccr("U", 1, seconds(want=60, used=60), context=IMS, information=towards(PARTY)))
+    second.now += 60
+    await second.answer(ccr("T", 2, seconds(used=60), context=IMS, information=towards(PARTY)))
+    assert spent(ledger) == 0
+
+
+@pytest.mark.parametrize("same_worker", [True, False])
+async def test_an_incoming_call_need_not_say_again_which_way_it_goes(
+    ledger: FakeLedger, catalogue: Catalogue, same_worker: bool
+) -> None:
+    first = Worker(ledger, catalogue)
+    second = first if same_worker else Worker(ledger, catalogue)
+    await first.answer(ccr("I", 0, seconds(want=60), context=IMS, information=called_by(PARTY)))
+    for kind, number, want in (("U", 1, 60), ("T", 2, None)):
+        information = called_by(PARTY)
+        assert information.ims_information is not None
+        information.ims_information.role_of_node = None
+        second.now += 60
+        await second.answer(ccr(kind, number, seconds(want, 60), context=IMS, information=information))
+    assert spent(ledger) == 0
+
+
+async def test_another_clients_session_of_the_same_id_is_another(ledger: FakeLedger, catalogue: Catalogue) -> None:
+    """The owner's requests go on without a Subscription-Id, and are its own account's."""
+    ledger.open("01-0000000000000002", THEIRS, "293400000000002")
+    worker = Worker(ledger, catalogue)
+    await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
+    theirs = ccr("I", 0, octets(want=MB), information=at(), msisdn=THEIRS)
+    theirs.origin_host = STRANGER
+    reply = await worker.handle(theirs, Origin(STRANGER))
+    assert reply.result_code == 2001
+    for kind, number, want in (("U", 1, MB), ("T", 2, None)):
+        answer = await worker.answer(ccr(kind, number, octets(want, MB), information=at(), msisdn=None))
+        assert answer.result_code == 2001
+    assert spent(ledger) == 2 * 6_900
