@@ -13,9 +13,6 @@ from protocol.failed_avp import minimum_payload
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, HEADER_OCTETS
 from protocol.registry import COMMANDS, Choice
 
-NEEDED_BY_EVERY_ANSWER = frozenset({"session_id", "cc_request_type", "cc_request_number"})
-"""Without these no CCA can be made, so the error goes out with the E bit and the answer-message grammar."""
-
 
 def header_bits(request: Examined) -> DiameterError | None:
     """§3: E never in a request; P never in a command that is not proxiable. P missing where it belongs is let pass."""
@@ -139,7 +136,6 @@ def _missing(attribute: str, parents: tuple[RawAvp, ...]) -> DiameterError:
         ResultCode.MISSING_AVP,
         f"{definition.name} is missing",
         failed_avp=wrap_in(example, parents),
-        protocol_error=not parents and attribute in NEEDED_BY_EVERY_ANSWER,
     )
 
 

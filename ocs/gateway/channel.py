@@ -67,8 +67,9 @@ class Channel(asyncio.Protocol):
         self._held: set[str] = set()
         self._reading = True
         self._listening_since = gateway.clock()
-        self._written_octets = 0
         self._taken = 0, 0.0
+        """Octets that waited after the last write, or when some were last taken, and when that was. (How many were written says nothing:
+        with TLS more wait than were.)"""
         self._over = False
         self._other_until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -78,6 +79,7 @@ class Channel(asyncio.Protocol):
         self._probe_timer: asyncio.TimerHandle | None = None
         self._closing_reason = "closed_by_peer"
         self._dpa_received = False
+        self._parted = False
         self._calling = calling
         self._certificate: PeerCertificate | None = None
         self._outstanding = Outstanding()
@@ -137,8 +139,10 @@ class Channel(asyncio.Protocol):
             return
         self._out = []
         data = b"".join(out) if len(out) > 1 else out[0]
-        self._written_octets += len(data)
+        if UNREAD in self._held:
+            self._taken_at()
         transport.write(data)
+        self._taken = transport.get_write_buffer_size(), self._taken[1]
         if transport.get_write_buffer_size() > self._config.max_write_buffer_octets:
             self._cut("write_buffer")
 
@@ -173,7 +177,7 @@ class Channel(asyncio.Protocol):
 
     def _adjust_reading(self) -> None:
         """While requests wait their turn the peer is read on, up to a bound; while it does not read its answers, not at all."""
-        reading = not self._held or (UNREAD not in self._held and self._backlog_octets < READ_AHEAD_OCTETS)
+        reading = UNREAD not in self._held and self._backlog_octets < READ_AHEAD_OCTETS
         if reading is self._reading or self._transport is None or self._over:
             return
         self._reading = reading
@@ -185,15 +189,15 @@ class Channel(asyncio.Protocol):
 
     def _count_taken(self) -> None:
         """From now on the peer does not take all at once."""
-        self._taken = -1, 0.0
-        self._taken_at()
+        assert self._transport is not None
+        self._taken = self._transport.get_write_buffer_size(), self._gateway.clock()
 
     def _taken_at(self) -> float:
         """When the peer was last seen to take octets of ours. Asked often while it has not taken all."""
         assert self._transport is not None
-        taken = self._written_octets - self._transport.get_write_buffer_size()
-        if taken != self._taken[0]:
-            self._taken = taken, self._gateway.clock()
+        waits = self._transport.get_write_buffer_size()
+        if waits < self._taken[0]:
+            self._taken = waits, self._gateway.clock()
         return self._taken[1]
 
     def _listened_s(self) -> float:
@@ -267,8 +271,9 @@ class Channel(asyncio.Protocol):
             self._closing_reason = reason
         self._over = True
         self._forget_backlog()
-        if self._transport is not None:
-            self._transport.abort()
+        transport = self._transport or self._ending
+        if transport is not None:
+            transport.abort()
 
     # --- the one timer
 

@@ -95,6 +95,7 @@ class Connection(Reading):
             self._send_error(frame, header, again, label)
             self._closing_reason = "error"
             self._end()
+            self._part()
             return
         answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
         if header.command_code == commands.DEVICE_WATCHDOG:
@@ -120,7 +121,7 @@ class Connection(Reading):
         if self._transport is None:
             return False
         self._send(frame)
-        if self._backlog:
+        if self._backlog or self._fault is not None:
             self._work_soon()
         elif self._held and self.in_flight < self._config.max_in_flight_per_peer:
             self._let_go(IN_FLIGHT)
@@ -143,7 +144,11 @@ class Connection(Reading):
         self._outstanding.expire(now)
         if UNREAD in self._held and self._transport is not None:
             self._taken_at()
-        if self._partial_since is not None and min(now - self._partial_since, self._listened_s()) > PARTIAL_MESSAGE_S:
+        if (
+            self._partial_since is not None
+            and self._reading
+            and min(now - self._partial_since, self._listened_s()) > PARTIAL_MESSAGE_S
+        ):
             self._cut("partial_message")
         elif self._certificate is not None and unix_s >= self._certificate.expires_at:
             self._certificate_expired()

@@ -56,6 +56,9 @@ class Initiator:
             return
         if not gateway.locks.call(peer.origin_host):
             return
+        if not gateway.notes.call(peer, gateway.config.reconnect_s):
+            gateway.locks.follow(peer.origin_host, peer.state)
+            return
         gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.START, gateway.clock()))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S) as peer.connecting:

@@ -78,7 +78,9 @@ class Reading(Exchange):
             self._partial_since = self._gateway.clock()
         if frames:
             self._arrived(frames)
-        if not self._work_scheduled:
+        if self._work_scheduled:
+            self._adjust_reading()
+        else:
             self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,11 +89,13 @@ class Reading(Exchange):
         self._forget_backlog()
         self._out.clear()
         self._gateway.leave(self._itself)
-        if self._ending is None:
-            self._part()
+        self._part()
 
     def _part(self) -> None:
-        """The peer is without this connection from now on: it may come again."""
+        """The peer is without this connection from now on, once: it may come again, while we still wait for it to hang up."""
+        if self._parted:
+            return
+        self._parted = True
         gateway, peer = self._gateway, self.peer
         self._outstanding.give_up()
         if peer is not None and peer.connection is self:
@@ -159,8 +163,12 @@ class Reading(Exchange):
         self._let_go(IN_FLIGHT)
         self._let_go(TURN)
         self._adjust_reading()
-        if self._fault is not None and not self._backlog and not self._over:
+        if self._backlog or self._over or self._transport is None:
+            return
+        if self._fault is not None and not self.in_flight:  # what came before it is answered first
             self._bad_stream(self._fault)
+        elif self._dpa_received:
+            self._itself._finish_stop()
 
     def _work_soon(self) -> None:
         if not self._work_scheduled:

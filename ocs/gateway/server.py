@@ -157,6 +157,7 @@ class Gateway:
         self._servers.clear()
 
     def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(self.config.answer_timeout_ms / 10_000, self._sweep)
         self.dispatcher.expire()
         now, unix_s = self.clock(), self.unix_clock()
         for connection in list(self._connections):
@@ -167,7 +168,6 @@ class Gateway:
         for peer in self.peers_table.all():
             if peer.deadline is not None and now >= peer.deadline and peer.state in CALLING_STATES:
                 self.act(peer, self.peers_table.step(peer, PeerEvent.TIMEOUT, now))
-        self._sweeper = self.loop.call_later(self.config.answer_timeout_ms / 10_000, self._sweep)
 
     # --- for connections
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, cast
@@ -156,9 +156,7 @@ class RedisConnection(asyncio.Protocol):
     def _tick(self) -> None:
         now = self._loop.time()
         late = 0
-        for request in chain(self._under_way, self._waiting):
-            if request.expires > now:
-                break
+        for request in chain(_overdue(self._under_way, now), _overdue(self._waiting, now)):
             if not request.taken:
                 late += 1
                 self._metrics.ledger_error("timeout")
@@ -293,9 +291,15 @@ class RedisConnection(asyncio.Protocol):
     def _resume(self) -> None:
         self.ready = True
         waiting, self._waiting = self._waiting, deque()
+        now = self._loop.time()
         for request in waiting:
-            if not request.taken:
+            if request.taken:
+                continue
+            if request.expires > now:
                 self._put(request)
+            else:  # its client has been told that nothing was done, or will be
+                self._metrics.ledger_error("timeout")
+                request.give(LedgerUnavailable("Redis did not answer in time"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -326,3 +330,12 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         await asyncio.gather(self._keeper, return_exceptions=True)
+
+
+def _overdue(requests: Iterable[Request], now: float) -> Iterator[Request]:
+    """Those at the front whose time is up; what sets the connection up has a time of its own."""
+    for request in requests:
+        if request.slot >= 0:
+            if request.expires > now:
+                return
+            yield request

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.avp import encode_avp
-from protocol.header import build
+from protocol.header import HEADER_OCTETS, build
 from tests.fuzz.target import FIXED, Target
 from tests.protocol.requests import base, ccrs
 
@@ -47,6 +47,10 @@ BROKEN_PROXY_INFO = encode_avp(284, 0, 0x40, encode_avp(280, 0, 0x40, b"dra") + 
     [
         pytest.param(build(BROKEN_PROXY_INFO, 0xC0, 272, 4, 1, 2), id="an AVP in Proxy-Info that runs past its end"),
         pytest.param(build(b"", 0xC0, 272, 4, 1, 2), id="nothing but a header"),
+        pytest.param(
+            build(encode_avp(263, 0, 0x40, b"") + next(iter(ccrs().values()))[HEADER_OCTETS:], 0xC0, 272, 4, 1, 2),
+            id="an empty Session-Id before the real one",
+        ),
         pytest.param(build(b"", 0x00, 272, 4, 1, 2), id="an answer with nothing in it"),
     ],
 )

@@ -97,6 +97,28 @@ async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, m
     assert await client.ended()
 
 
+async def test_the_messages_before_a_broken_one_are_answered_when_charging_has_done_with_them(site: Site) -> None:
+    def later(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        asyncio.get_running_loop().call_later(0.05, reply, request.answer(2001))
+
+    await site.gateway(later)
+    client = await site.opened()
+    client.send(*(ccr(number) for number in range(5)), BROKEN_VERSION)
+    assert [code_of((await client.read())[1]) for _ in range(6)] == [2001] * 5 + [5011]
+    again = await site.client()
+    assert await again.open() == 2001, "at once, though the old connection has not been hung up"
+
+
+async def test_streams_broken_before_the_cer_give_up_their_places(site: Site) -> None:
+    gateway = await site.gateway(max_pending_connections=2, max_connections=5, max_connections_per_address=50)
+    for _ in range(12):
+        client = await site.client()
+        client.send(BROKEN_VERSION)
+        await client.read()
+    assert len(gateway.entrance._inside) <= 3
+    assert await (await site.client()).open() == 2001
+
+
 async def test_the_messages_before_a_broken_one_are_answered_even_if_they_must_wait(site: Site) -> None:
     await site.gateway(peers=(PeerConfig("pgw.example.org", max_requests_per_s=5),))
     client = await site.opened()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 import threading
@@ -294,3 +295,23 @@ def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
         stop.set()
         thread.join()
     assert asked[0] > 0 and not curious.taken_elsewhere(PGW)
+
+
+async def test_a_peer_that_hangs_up_is_called_once_an_interval_by_all_workers_together(
+    site: Site, tmp_path: Path
+) -> None:
+    """RFC 6733 §2.1, Tc."""
+    calls: list[float] = []
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(time.monotonic())
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    began = time.monotonic()
+    await workers(site, tmp_path, count=3, peers=(PeerConfig(PGW, connect=address),), reconnect_s=0.4)
+    await asyncio.sleep(2.0)
+    server.close()
+    assert 2 <= len(calls) <= (time.monotonic() - began) / (0.75 * 0.4) + 1
+    assert min(later - earlier for earlier, later in itertools.pairwise(calls)) > 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 
 import pytest
@@ -31,6 +32,29 @@ async def test_a_silent_redis_is_unavailable_in_time_and_the_repetition_is_charg
         assert outcome.code == 2001
         found = await ledger.read(account_id, **WHEN)
         assert found is not None and found.credit_micro_eur == 20 * EUR - 27_600
+
+
+async def test_what_was_not_sent_in_time_is_never_applied(redis_7: RedisServer) -> None:
+    """It waits for a new connection that is slow to come; who asked has been told that nothing was granted."""
+    async with empty_ledger(redis_7.url, timeout_ms=300, connections=1) as ledger:
+        account_id = await open_account(ledger)
+        assert redis_7.process is not None
+        redis_7.process.send_signal(signal.SIGSTOP)
+        try:
+            first = request(account_id, "I", 0, service(want=MB), sid="s;1")
+            assert isinstance(await attempt(ledger, first), LedgerUnavailable)
+            await asyncio.sleep(0.2)  # the connection was given up, the next one is not set up
+            started = time.monotonic()
+            event = request(account_id, "E", 0, service(want=MB), sid="s;2")
+            assert isinstance(await attempt(ledger, event), LedgerUnavailable)
+            assert time.monotonic() - started < 0.8
+        finally:
+            redis_7.process.send_signal(signal.SIGCONT)
+        end = time.monotonic() + 5
+        while isinstance(await attempt(ledger, first), LedgerUnavailable):
+            assert time.monotonic() < end
+        found = await ledger.read(account_id, **WHEN)
+        assert found is not None and found.credit_micro_eur == 20 * EUR
 
 
 async def test_each_request_is_answered_once_when_too_many_wait(redis_7: RedisServer) -> None:
