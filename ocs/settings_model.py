@@ -65,7 +65,7 @@ class DiameterSection(Section):
         default=2048, ge=1, le=100_000, description="1 to 100000 requests of one peer at once"
     )
     answer_timeout_ms: int = Field(
-        default=3000, ge=100, le=60_000, description="100 to 60000 ms, then 3004 is answered"
+        default=3000, ge=100, le=60_000, description="100 to 60000 ms, then 3002 or 3004 is answered"
     )
 
 

@@ -106,12 +106,13 @@ def rewrite(
     *,
     session_id: str,
     subscribers: SubscriberMap,
+    client: Identity,
     server_realm: str,
     server_host: str,
     hop_by_hop: int,
     end_to_end: int,
 ) -> bytes:
-    """The captured request with new identifiers, our server in place of the captured one, and a provisioned subscriber."""
+    """The captured request with new identifiers, our client and server in place of the captured ones, and a provisioned subscriber."""
     message: Any = Message.from_bytes(frame, plain_msg=True)
     message.header.hop_by_hop_identifier = hop_by_hop
     message.header.end_to_end_identifier = end_to_end
@@ -122,6 +123,10 @@ def rewrite(
     for avp in message.avps:
         if avp.code == AVP_DESTINATION_HOST and not avp.vendor_id:
             avp.value = server_host.encode()
+        elif avp.code == AVP_ORIGIN_HOST and not avp.vendor_id:
+            avp.value = client.host.encode()
+        elif avp.code == AVP_ORIGIN_REALM and not avp.vendor_id:
+            avp.value = client.realm.encode()
         elif avp.code == AVP_SESSION_ID and not avp.vendor_id:
             avp.value = session_id
         elif avp.code == AVP_DESTINATION_REALM and not avp.vendor_id:
@@ -199,7 +204,7 @@ async def replay(
                 unique = session_id(identity.host, run, len(sessions))
                 report = sessions[captured_id] = SessionReport(unique, "replay", "", "", "", "", False, 0.0)
                 result.sessions.append(report)
-            replayed = await _send(peer, request, report, server_realm, subscribers)
+            replayed = await _send(peer, identity, request, report, server_realm, subscribers)
             result.requests.append(replayed)
             if on_request:
                 on_request(replayed)
@@ -209,13 +214,19 @@ async def replay(
 
 
 async def _send(
-    peer: DiameterPeer, request: CapturedRequest, report: SessionReport, server_realm: str, subscribers: SubscriberMap
+    peer: DiameterPeer,
+    client: Identity,
+    request: CapturedRequest,
+    report: SessionReport,
+    server_realm: str,
+    subscribers: SubscriberMap,
 ) -> ReplayedRequest:
     hop_by_hop, end_to_end = peer.next_ids()
     frame = rewrite(
         request.frame,
         session_id=report.session_id,
         subscribers=subscribers,
+        client=client,
         server_realm=server_realm,
         server_host=peer.server_host,
         hop_by_hop=hop_by_hop,

@@ -113,7 +113,7 @@ class GatewayMetrics(Protocol):
     `reason` of connection_refused: "unknown_peer", "no_common_application", "duplicate", "cer_timeout", "bad_cer",
     "not_a_cer", "no_common_security", "tls" (its handshake failed), "address" (no peer's), "address_limit", "pending_limit",
     "connection_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",
-    "bad_stream", "write_buffer", "stopped", "error".
+    "bad_stream", "partial_message", "write_buffer", "stopped", "error".
     """
 
     def request(self, command: str, type: str, context: str) -> None: ...

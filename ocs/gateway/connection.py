@@ -166,7 +166,7 @@ class Connection(Reading):
         if self._transport is None:
             return
         if peer is None:
-            gateway.metrics.connection_refused("stopping")
+            gateway.entrance.refused(self.address, "stopping")
             self._cut("stopped")
             return
         if peer.state not in OPEN_STATES:
@@ -189,7 +189,7 @@ class Connection(Reading):
         if header.is_request:
             self._send(self._gateway.dispatcher.refuse(broken, header, error))
         if self.peer is None:
-            self._gateway.metrics.connection_refused("bad_stream")
+            self._gateway.entrance.refused(self.address, "bad_stream")
         self._closing_reason = "bad_stream"
         self._end_heard()
         self._part()

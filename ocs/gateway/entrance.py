@@ -24,6 +24,10 @@ WORDS = {
     "address_limit": "too many connections of this address before their CER",
     "connection_limit": "too many connections",
     "pending_limit": "still without a CER, and its place is needed",
+    "cer_timeout": "no CER in time",
+    "not_a_cer": "its first message is no CER",
+    "bad_stream": "what it sends is no Diameter",
+    "stopping": "the server stops",
 }
 
 
@@ -57,7 +61,7 @@ class Entrance:
         """A new connection; False if it must go at once. `ours`: we have made it."""
         reason = self._objection(guest.address, ours)
         if reason:
-            self.refused(guest.address, reason, WORDS.get(reason, reason))
+            self.refused(guest.address, reason)
             return False
         self._inside.add(guest)
         if not ours:
@@ -81,7 +85,7 @@ class Entrance:
         if len(self._pending) >= self._config.max_pending_connections:
             oldest = next(iter(self._pending))
             self.heard(oldest)
-            self.refused(oldest.address, "pending_limit", WORDS["pending_limit"])
+            self.refused(oldest.address, "pending_limit")
             oldest.turn_away("pending_limit")
 
     def _take_place(self, guest: Guest) -> None:
@@ -109,10 +113,10 @@ class Entrance:
         self._inside.discard(guest)
         self.heard(guest)
 
-    def refused(self, address: str, reason: str, message: str) -> None:
+    def refused(self, address: str, reason: str, message: str = "") -> None:
         """Count a refused connection, and log it once an interval and reason, so that a storm does not fill the log."""
         self._metrics.connection_refused(reason)
-        self.say(address, reason, message)
+        self.say(address, reason, message or WORDS.get(reason, reason))
 
     def say(self, address: str, reason: str, message: str) -> None:
         now = self._clock()

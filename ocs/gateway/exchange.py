@@ -51,7 +51,7 @@ class Exchange(Heartbeat):
             return
         metrics = self._gateway.metrics
         if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request or self._waits:
-            metrics.connection_refused("not_a_cer")
+            self._gateway.entrance.refused(self.address, "not_a_cer")
             self._cut("bad_stream")
             return
         metrics.request("CER", "", "")
@@ -216,5 +216,5 @@ class Exchange(Heartbeat):
     def _cer_timeout(self) -> None:
         self._timer = None
         if self.peer is None:
-            self._gateway.metrics.connection_refused("cer_timeout")
+            self._gateway.entrance.refused(self.address, "cer_timeout")
             self._cut("cer_timeout")

@@ -11,6 +11,7 @@ from diameter.message.commands.credit_control import CreditControlRequest
 
 from simulator.capture import CaptureError, captured_requests
 from simulator.grantor import Grantor
+from simulator.peer import Identity
 from simulator.replay import Numbers, SubscriberMap, replay, reported_use, rewrite
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,9 @@ def test_a_file_that_is_no_capture_or_has_nothing_in_it(tmp_path: Path) -> None:
         captured_requests(OPEN5GS, port=3999)
 
 
+SMF = Identity("smf.sim.example.net", "sim.example.net")
+
+
 def test_only_what_must_differ_is_rewritten() -> None:
     frame = captured_requests(OPEN5GS)[0].frame
     before: CreditControlRequest = Message.from_bytes(frame)
@@ -51,6 +55,7 @@ def test_only_what_must_differ_is_rewritten() -> None:
             frame,
             session_id="smf.localdomain;1;2;replay",
             subscribers=SubscriberMap(ALICE),
+            client=SMF,
             server_realm="example.net",
             server_host="ocs.example.net",
             hop_by_hop=1,
@@ -61,7 +66,8 @@ def test_only_what_must_differ_is_rewritten() -> None:
     assert after.destination_realm == b"example.net"
     assert after.destination_host is None
     assert [one.subscription_id_data for one in after.subscription_id if one.subscription_id_type == 1] == [ALICE.imsi]
-    assert (after.origin_host, after.service_context_id) == (before.origin_host, before.service_context_id)
+    assert (after.origin_host, after.origin_realm) == (b"smf.sim.example.net", b"sim.example.net")
+    assert after.service_context_id == before.service_context_id
     assert after.service_information == before.service_information
     assert (after.header.hop_by_hop_identifier, after.header.end_to_end_identifier) == (1, 2)
 
@@ -73,6 +79,7 @@ def test_a_request_for_the_captured_server_goes_to_ours() -> None:
         frame,
         session_id="s;1;2",
         subscribers=SubscriberMap(ALICE),
+        client=SMF,
         server_realm="example.net",
         server_host="ocs.example.net",
         hop_by_hop=1,
@@ -91,6 +98,7 @@ def test_subscriber_ids_inside_service_information_and_in_sip_uris_are_mapped() 
         frame,
         session_id="s;1;2",
         subscribers=mapping,
+        client=SMF,
         server_realm="r",
         server_host="ocs.r",
         hop_by_hop=1,

@@ -2,7 +2,7 @@
 -- nothing is nested that need not be. A script loads it, validates, changes the tables, and saves once at the end.
 --   m, i          MSISDN, IMSI                    st       state: "a" active, "b" blocked, "t" terminated
 --   au            active until (HOT-ACC-4)        cr, hc   credit with what is held; held on credit
---   pi sp rf ex   paid in, spent, refunded, expired (invariant 1: pi = cr + sp + rf + ex)
+--   pi sp rf ex   paid in, spent (less what clients gave back), paid out again, expired (invariant 1: pi = cr + sp + rf + ex)
 --   lim           spending limit or -1 (off)      mo ms nt calendar month, spent in it, last threshold notified (0, 80, 100)
 --   br            bars, comma separated           pk pp pe package, 1 = could not be paid, end of its period (0 = none)
 --   du            score of the account in the partition's due set (0 = not in it)
