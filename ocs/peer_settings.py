@@ -199,6 +199,13 @@ class ProfileSection(Section):
             version = ipaddress.ip_address(self.redirect_address).version
             if version != int(self.redirect_address_type[-1]):
                 raise ValueError("redirect_address is of another type")
+        if self.redirect_address and self.redirect_address_type in ("url", "sip"):
+            scheme, colon, rest = self.redirect_address.partition(":")
+            fits = scheme.lower() in (("sip", "sips") if self.redirect_address_type == "sip" else ("http", "https"))
+            if not (fits and colon and rest.strip("/")):
+                raise ValueError(
+                    f"redirect_address is no {self.redirect_address_type} address: {self.redirect_address}"
+                )
         if self.filters == "rules" and not self.filter_rules:
             raise ValueError('filters = "rules" needs filter_rules')
         if self.filters == "filter_id" and not self.filter_ids:

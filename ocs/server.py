@@ -13,7 +13,7 @@ from pathlib import Path
 from ocs.gateway.config import GatewayConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.settings import load_settings, unknown_sections
+from ocs.settings import Mistake, SettingsError, load_settings, unknown_sections
 from ocs.settings_model import Settings, parse_listen
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,22 @@ def load(config: Path) -> tuple[Settings, Catalogue]:
     settings = load_settings(config)
     for name in unknown_sections(os.environ):
         log.warning("environment variable %s is no setting of ocs and is ignored", name)
-    return settings, load_catalogue(Path(settings.server.catalogue))
+    catalogue = load_catalogue(Path(settings.server.catalogue))
+    _check_services(config, settings, catalogue)
+    return settings, catalogue
+
+
+def _check_services(config: Path, settings: Settings, catalogue: Catalogue) -> None:
+    """What the settings say of services of the catalogue is of services that there are."""
+    there_are = f"there is no such service in the catalogue; there are {', '.join(catalogue.services)}"
+    mistakes = [
+        Mistake(str(config), f"profile.{name}.final_unit_of", service, there_are)
+        for name, profile in settings.profile.items()
+        for service in profile.final_unit_of
+        if service not in catalogue.services
+    ]
+    if mistakes:
+        raise SettingsError(mistakes)
 
 
 def gateway_config(settings: Settings) -> GatewayConfig:

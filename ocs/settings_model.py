@@ -151,16 +151,26 @@ class Settings(Section):
     def _somebody_may_connect(self) -> Settings:
         if not self.peer and not self.diameter.accept_unknown_peers:
             raise ValueError("nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab")
-        names = [peer.origin_host.lower() for peer in self.peer]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"[[peer]] origin_host occurs twice: {', '.join(twice)}")
+        found: list[tuple[tuple[str | int, ...], object, str]] = []
+        seen: set[str] = set()
         known = {*BUILT_IN_PROFILES, *self.profile}
-        unknown = sorted({peer.profile for peer in self.peer} - known)
-        if unknown:
-            raise ValueError(f"[[peer]] profile is unknown: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        for number, peer in enumerate(self.peer):
+            name = peer.origin_host.lower()
+            if name in seen:
+                found.append((("peer", number, "origin_host"), peer.origin_host, "occurs twice"))
+            if name == self.diameter.identity.lower():
+                found.append((("peer", number, "origin_host"), peer.origin_host, "is our own identity"))
+            seen.add(name)
+            if peer.profile not in known:
+                unknown = f"there is no such profile; there are {', '.join(sorted(known))}"
+                found.append((("peer", number, "profile"), peer.profile, unknown))
+            if peer.realms and peer.kind != "relay":
+                found.append((("peer", number, "realms"), peer.realms, 'only of a peer with kind = "relay"'))
         if self.diameter.answer_timeout_ms <= self.ledger.timeout_ms:
-            raise ValueError("diameter.answer_timeout_ms must be greater than ledger.timeout_ms")
+            less = f"must be greater than ledger.timeout_ms, which is {self.ledger.timeout_ms}"
+            found.append((("diameter", "answer_timeout_ms"), self.diameter.answer_timeout_ms, less))
+        if found:
+            raise Misfits(found)
         return self
 
     @model_validator(mode="after")
@@ -181,6 +191,8 @@ class Settings(Section):
         if self.diameter.listen_tls:
             found.append((("diameter", "listen_tls"), self.diameter.listen_tls, f"TLS {missing}"))
         for number, peer in enumerate(self.peer):
+            if peer.tls == "required" and not peer.connect:
+                found.append((("peer", number, "tls"), peer.tls, f"it {missing}"))
             if peer.connect and peer.needs_tls(self.diameter.listen):
                 why = "TLS is required" if peer.tls else "TLS is required, as the peer's tls is absent: it"
                 found.append((("peer", number, "connect"), peer.connect, f'{why} {missing}; or tls = "forbidden"'))

@@ -107,6 +107,18 @@ def test_what_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
     assert "nobody may connect" in mistakes(write(tmp_path, ""))[0]
     assert "occurs twice" in mistakes(write(tmp_path, PEER + PEER))[0]
     assert "answer_timeout_ms" in mistakes(write(tmp_path, PEER + "[ledger]\ntimeout_ms = 5000\n"))[0]
+    for more, words in (
+        ('profile = "nope"', ("peer[0].profile", "'nope'", "standard")),
+        ('realms = ["example.org"]', ("peer[0].realms", "relay")),
+        ('tls = "required"', ("peer[0].tls", "'required'", "[tls]")),
+    ):
+        (line,) = mistakes(write(tmp_path, PEER + more + "\n"))
+        assert all(word in line for word in words), line
+    ours = mistakes(write(tmp_path, '[diameter]\nidentity = "pgw.example.net"\n' + PEER))
+    assert "peer[0].origin_host" in ours[0] and "our own identity" in ours[0]
+    for kind, address in (("url", "not a url"), ("sip", "https://hot.example.net")):
+        profile = f'[profile.x]\nredirect_address = "{address}"\nredirect_address_type = "{kind}"\n'
+        assert f"no {kind} address" in mistakes(write(tmp_path, PEER + profile))[0]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -225,7 +237,7 @@ def test_what_profiles_and_peers_may_not_say(tmp_path: Path) -> None:
     ):
         assert words in found, found
     unknown = mistakes(write(tmp_path, PEER + 'profile = "nobody"'))
-    assert any("profile is unknown: nobody; there are pgw, scscf, smsc, standard" in each for each in unknown)
+    assert any("peer[0].profile = 'nobody': there is no such profile; there are pgw, scscf" in each for each in unknown)
     no_tls = mistakes(write(tmp_path, '[diameter]\nlisten_tls = ["127.0.0.1:5868"]\n' + PEER))
     assert any("TLS needs the table [tls]" in each for each in no_tls)
 
