@@ -22,7 +22,6 @@ FAMILY_E164 = 8
 """Address family of SCCP addresses (digest §1.3)."""
 _VISITED_NETWORK = re.compile(r"mnc(\d{2,3})\.mcc(\d{3})", re.IGNORECASE)
 _CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)", re.IGNORECASE)
-CALLS = (Context.IMS, Context.CS)
 _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
@@ -42,19 +41,17 @@ class Circumstances:
     serving_plmn: str | None = None
     visited_number: str | None = None
     other_party: str | None = None
-    emergency: bool | None = None
-    """None: it does not say."""
+    emergency: bool = False
     at: int = 0
     """Unix seconds: when the use takes place."""
     says_direction: bool = True
 
     @property
     def complete(self) -> bool:
-        """It says where, which way and towards whom, and whether in need: updates may leave out what has not changed."""
+        """It says where, which way and towards whom: updates may leave out what has not changed."""
         if self.context is Context.DATA:
             return self._says_where and self.apn is not None
-        says_need = self.emergency is not None or self.context not in CALLS
-        return self._says_where and self.says_direction and self.other_party is not None and says_need
+        return self._says_where and self.says_direction and self.other_party is not None
 
     @property
     def _says_where(self) -> bool:
@@ -82,7 +79,7 @@ class Circumstances:
             self.visited_number,
             self.other_party,
             self.at,
-            bool(self.emergency),
+            self.emergency,
         )
 
     def detail(self) -> str:
@@ -92,7 +89,9 @@ class Circumstances:
         return f"{where} {self.direction.value} {(towards or '')[:MAX_TEXT]}".rstrip()
 
     def place(self) -> str:
-        """All but the time, as one text: what the ledger keeps with the session for requests that leave it out."""
+        """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The ledger looks into the
+        second part: an emergency stays one, though later requests need not say so.
+        """
         parts = (
             self.direction.value,
             "1" if self.emergency else "",
@@ -139,7 +138,7 @@ def _data(ps: PsInformation | None) -> Circumstances:
         Context.DATA,
         apn=ps.called_station_id,
         serving_plmn=_plmn_of_bearer(ps),
-        emergency=True if ps.imsi_unauthenticated_flag == 1 else None,
+        emergency=ps.imsi_unauthenticated_flag == 1,
     )
 
 
@@ -152,17 +151,14 @@ def _plmn_of_bearer(ps: PsInformation) -> str | None:
 
 def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
     ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
-    direction, party, plmn, emergency, says_direction = Direction.ORIGINATING, None, None, None, True
+    direction, party, plmn, emergency, says_direction = Direction.ORIGINATING, None, None, False, True
     if ims is not None:
         direction, party = _leg(ims, forwarding_role)
         says_direction = ims.role_of_node is not None
         if direction is Direction.ORIGINATING and _diverted(information):
             direction, says_direction = Direction.FORWARDED, True
         plmn = _plmn_of_ims(ims)
-        if (party or "").lower().startswith("urn:service:sos"):
-            emergency = True
-        elif ims.ims_emergency_indicator is not None:
-            emergency = ims.ims_emergency_indicator == 1
+        emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
     if plmn is None and ps is not None:
         plmn = _plmn_of_bearer(ps)
     visited = _tbcd(vcs.vlr_number or vcs.msc_address) if vcs is not None else None

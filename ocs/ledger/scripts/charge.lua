@@ -61,7 +61,9 @@ end
 anew = anew and session and mine and session.os > 0 and origin_state > session.os
 if stored and not anew then return {1, stored} end
 if not mine then return refuse(5002, 'binding') end
-if assumed ~= '' and session and session.w ~= assumed then
+-- An emergency stays one, though a request need not say so again (place: ocs/charging/use.py).
+local function in_need(w) return string.find(w, '^%a*\0311\031') end
+if session and ((assumed ~= '' and session.w ~= assumed) or (kind ~= 'I' and in_need(session.w) and not in_need(place))) then
   local first = refuse(0, 'place')
   first[3] = session.w
   return first

@@ -31,6 +31,7 @@ from tests.ocs.ledger.model_state import (
     Debit,
     Event,
     Session,
+    in_need,
     owner_of,
     release,
     session_view,
@@ -241,7 +242,13 @@ class ModelLedger:
             return self._refusal(request, 5030, "unknown")
         if session and not mine:
             return self._refusal(request, 5002, "binding")
-        if session and request.assumed not in ("", session.place):
+        relieved = (
+            session
+            and request.type is not RequestType.INITIAL
+            and in_need(session.place)
+            and not in_need(request.place)
+        )
+        if session and (relieved or request.assumed not in ("", session.place)):
             return replace(self._refusal(request, 0, "place"), place=session.place)
         if request.identity not in ("", "m" + account.msisdn, "i" + account.imsi):
             return self._refusal(request, 0, "identity")

@@ -153,6 +153,11 @@ def owner_of(request: ChargeRequest) -> str:
     return request.binding or request.origin_host.lower()
 
 
+def in_need(place: str) -> bool:
+    """An emergency (`Circumstances.place`)."""
+    return place.split("\x1f")[1:2] == ["1"]
+
+
 def rate_of(price_id: str) -> str:
     return price_id.partition("@")[0]
 

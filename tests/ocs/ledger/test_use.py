@@ -254,3 +254,13 @@ async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger
     assert begun.services[0].final
     restricted = await ask(ledger, account_id, "U", 3, service(used=MB, **more))
     assert restricted.services[0].restricted
+
+
+async def test_an_emergency_stays_one(ledger: RedisLedger) -> None:
+    """HOT-RAT-2: who asks without the mark is told the place, and asks again."""
+    account_id, call = await open_account(ledger), "mo\x1f{}\x1f29340\x1f\x1f\x1f+38631234567"
+    await ask(ledger, account_id, "I", 0, service(want=60, price=VOICE), place=call.format("1"))
+    for kind in ("U", "T"):
+        told = await ask(ledger, account_id, kind, 1, service(used=60, price=VOICE), place=call.format(""))
+        assert (told.code, told.reason, told.place) == (0, "place", call.format("1"))
+    assert (await ask(ledger, account_id, "U", 1, service(used=60, price=VOICE), place=call.format("1"))).code == 2001
