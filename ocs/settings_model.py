@@ -191,8 +191,6 @@ class Settings(Section):
         if self.diameter.listen_tls:
             found.append((("diameter", "listen_tls"), self.diameter.listen_tls, f"TLS {missing}"))
         for number, peer in enumerate(self.peer):
-            if peer.tls == "required" and not peer.connect:
-                found.append((("peer", number, "tls"), peer.tls, f"it {missing}"))
             if peer.connect and peer.needs_tls(self.diameter.listen):
                 why = "TLS is required" if peer.tls else "TLS is required, as the peer's tls is absent: it"
                 found.append((("peer", number, "connect"), peer.connect, f'{why} {missing}; or tls = "forbidden"'))

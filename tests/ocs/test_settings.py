@@ -110,7 +110,6 @@ def test_what_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
     for more, words in (
         ('profile = "nope"', ("peer[0].profile", "'nope'", "standard")),
         ('realms = ["example.org"]', ("peer[0].realms", "relay")),
-        ('tls = "required"', ("peer[0].tls", "'required'", "[tls]")),
     ):
         (line,) = mistakes(write(tmp_path, PEER + more + "\n"))
         assert all(word in line for word in words), line

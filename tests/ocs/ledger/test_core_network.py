@@ -114,7 +114,10 @@ async def test_a_top_up_tells_sessions_that_starve_and_no_others(ledger: RedisLe
     assert last.services[0].final
     async with Heard(ledger) as heard:
         await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", packages=[], **WHEN)
-        assert await heard.told() == [("reauthorize", "topup", ["hungry"])]
+        told = [
+            notice for notice in await heard.told() if notice[1] != "reclaim"
+        ]  # the update's may still be on its way
+        assert told == [("reauthorize", "topup", ["hungry"])]
         notice = heard.notices[0]
         assert notice.account_id == account_id and notice.at > 0
         assert notice.sessions == (
