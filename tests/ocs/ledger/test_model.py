@@ -56,7 +56,7 @@ class Loop:
         self.clients = [redis.Redis(port=server.port) for server in servers]
         self.loop = asyncio.new_event_loop()
         ledger_settings = LedgerSettings(partitions=PARTITIONS, connections=1)
-        self.ledger = self.run(RedisLedger.connect(servers[0].url, ledger_settings, packages=PACKAGES))
+        self.ledger = self.run(RedisLedger.connect(servers[0].url, ledger_settings))
         for client in self.clients:  # nothing here is to outlive a crash
             client.config_set("appendfsync", "no")
 
@@ -205,7 +205,7 @@ class SideBySide:
         real, expected = self.loop.run(ask()), self.model.charge(request)
         if (expected.code, expected.reason) == (0, "sweep"):
             # The ledger renews the package first, then charges.
-            self.model.sweep(request.account_id, packages=PACKAGES, now=request.now, month=request.month)
+            self.model.sweep(request.account_id, now=request.now, month=request.month)
             expected = self.model.charge(request)
             self.occurred["package swept by a charge"] += 1
         assert real == expected

@@ -67,7 +67,7 @@ async def refused(code: str, work: Any) -> None:
 
 
 def top_up(ledger: RedisLedger, account_id: str, amount: int, reference: str, **more: Any) -> Any:
-    rest = {"packages": PACKAGES, **WHEN, **more}
+    rest = {**WHEN, **more}
     return ledger.top_up(account_id, amount_micro_eur=amount, reference=reference, **rest)
 
 
@@ -113,7 +113,7 @@ async def test_open_is_refused_whole(ledger: RedisLedger) -> None:
 
 async def test_an_imsi_claimed_by_an_account_that_never_came_to_be_is_free(ledger: RedisLedger) -> None:
     """A crash between the claim and the opening: the next opening takes the IMSI over."""
-    await ledger._claim_imsi(IMSI, UNKNOWN)
+    await ledger._claim_imsi(IMSI, UNKNOWN, NOW - 61)
     assert await ledger.find_subscriber("i" + IMSI) == UNKNOWN
     account_id = await open_account(ledger)
     assert await ledger.find_subscriber("i" + IMSI) == account_id
@@ -201,7 +201,7 @@ async def test_sweep_renews_or_ends_a_package(ledger: RedisLedger) -> None:
     assert await due(end - 1) == set()
     assert await due(end) == {rich, poor}
     for account_id in (rich, poor):
-        await ledger.sweep(account_id, packages=PACKAGES, now=end, month=MONTH)
+        await ledger.sweep(account_id, now=end, month=MONTH)
     found = await view(ledger, rich, now=end)
     assert (found.credit_micro_eur, found.period_end) == (14 * EUR, end + 5_000)
     found = await view(ledger, poor, now=end)
@@ -213,7 +213,7 @@ async def test_sweep_renews_or_ends_a_package(ledger: RedisLedger) -> None:
     await top_up(ledger, poor, EUR, "enough", now=end)
     found = await view(ledger, poor)
     assert (found.credit_micro_eur, found.package_pending, found.buckets[0].left) == (0, False, 20 * MB)
-    await ledger.sweep(UNKNOWN, packages=PACKAGES, **WHEN)  # an account that is gone is no error
+    await ledger.sweep(UNKNOWN, **WHEN)  # an account that is gone is no error
 
 
 async def test_a_charge_after_the_period_renews_first(ledger: RedisLedger) -> None:
@@ -444,7 +444,7 @@ async def test_sweep_closes_sessions_past_their_deadline(ledger: RedisLedger) ->
     await charge(ledger, request(account_id, "I", 0, service(want=10 * MB), sid="longer", deadline=NOW + 600))
     assert await ledger.due(partition, now=NOW + 59, count=10) == []
     assert await ledger.due(partition, now=NOW + 60, count=10) == [account_id]
-    await ledger.sweep(account_id, packages=PACKAGES, now=NOW + 60, month=MONTH)
+    await ledger.sweep(account_id, now=NOW + 60, month=MONTH)
     found = await view(ledger, account_id)
     assert [(s.session_id, s.released) for s in found.sessions] == [("longer", False), ("pgw.example.net;1", True)]
     assert found.held_micro_eur == 69_000
@@ -490,12 +490,12 @@ async def test_a_package_that_a_sessions_hold_kept_from_renewal_is_renewed_when_
     price = compile_price("dear", unit=Unit.OCTETS, micro_eur=1_000_000, quantity=MB)
     await charge(ledger, request(account_id, "I", 0, service(want=MB, price=price)))
     later = {"now": NOW + 5_000, "month": MONTH}
-    await ledger.sweep(account_id, packages=[PACKAGE], **later)
+    await ledger.sweep(account_id, **later)
     held = await ledger.read(account_id, **later)
     assert held is not None and held.package_pending and held.credit_micro_eur == 3_050_000
     await charge(ledger, request(account_id, "T", 1, service(used=MB // 100, price=price), now=NOW + 5_000))
     assert await ledger.due(int(account_id[:2]), now=NOW + 5_000, count=10) == [account_id]
-    await ledger.sweep(account_id, packages=[PACKAGE], **later)
+    await ledger.sweep(account_id, **later)
     renewed = await ledger.read(account_id, **later)
     assert renewed is not None and not renewed.package_pending and renewed.period_end == NOW + 10_000
 
@@ -583,10 +583,10 @@ async def test_an_opening_that_was_refused_is_forgotten_with_one_that_was_not(le
     """A termination of an opened session that was given up and forgotten is one of an unknown session, not of a refused one."""
     account_id = await open_account(ledger, credit=0)
     assert (await charge(ledger, request(account_id, "I", 0, service(want=MB)))).code == 4012
-    await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", packages=[], **WHEN)
+    await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)
     assert (await charge(ledger, request(account_id, "I", 1, service(want=MB)))).code == 2001
     for after in (7_201, 7_201 + 3_601):
-        await ledger.sweep(account_id, packages=[], now=NOW + after, month=MONTH)
+        await ledger.sweep(account_id, now=NOW + after, month=MONTH)
     ended = await charge(ledger, request(account_id, "T", 2, service(used=MB), now=NOW + 20_000))
     assert (ended.code, ended.reason) == (5002, "session")
 
@@ -602,7 +602,7 @@ async def test_a_package_that_can_be_paid_again_is_looked_at(ledger: RedisLedger
         await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS)))
     else:
         await ledger.set_state(account_id, state="blocked", **WHEN)
-    await ledger.sweep(account_id, packages=[PACKAGE], **over)
+    await ledger.sweep(account_id, **over)
     assert (await view(ledger, account_id)).package_pending
     if how == "released":
         await ledger.release_session(account_id, session_id="pgw.example.net;1", reason="lost", **over)
@@ -614,5 +614,5 @@ async def test_a_package_that_can_be_paid_again_is_looked_at(ledger: RedisLedger
         await ledger.set_state(account_id, state="active", **over)
     partition = int(account_id[:2])
     assert account_id in await ledger.due(partition, now=over["now"], count=10)
-    await ledger.sweep(account_id, packages=[PACKAGE], **over)
+    await ledger.sweep(account_id, **over)
     assert not (await view(ledger, account_id)).package_pending

@@ -246,7 +246,7 @@ async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger
     more: dict[str, Any] = {"price": HOME, "restrict": Restrict.AGAIN, "retry_want": 2 * MB}
     opened = await ask(ledger, account_id, "I", 0, service(want=10 * MB, **more))
     assert opened.services[0].final
-    await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", packages=[], **WHEN)
+    await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)
     asked = await ask(ledger, account_id, "U", 1, service(**more))
     assert (asked.services[0].granted, asked.services[0].restricted) == (2 * MB, False)
     # What was used of the last units, without asking for more, is the beginning of the restricted phase.
