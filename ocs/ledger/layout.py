@@ -108,7 +108,6 @@ _DOCUMENT = {
         Field("counters", EMPTY, many="counter"),
         Field("agenda", EMPTY, many="entry"),
         Field("sessions", EMPTY, each="session"),
-        Field("closed", EMPTY, many="tombstone"),
     ),
     "terms": (
         Field("id", ""),
@@ -189,7 +188,6 @@ _DOCUMENT = {
         Field("units", EMPTY),  # bucket id, units, …
         *_fields("overrun dropped unpaid recorded"),
     ),
-    "tombstone": (Field("session_id", ""), Field("ends"), Field("session", "")),  # the session is packed
     "pool": (
         *_fields("version readable_from last_instance"),
         Field("buckets", EMPTY, many="bucket"),

@@ -238,7 +238,7 @@ class RedisLedger(Products):
         self._moved[request.account_id] = target
 
     async def _look_back(self, request: ChargeRequest, old_id: str) -> None:
-        """Answers to a one-off request that the account was given before it moved come after it."""
+        """What a one-off request, or one of a session that had ended, was answered before the account moved comes after it."""
         owner = request.binding or request.origin_host.lower()
         names = {session_name(request.session_id, owner)}
         if request.action is Action.REFUND:
@@ -246,8 +246,9 @@ class RedisLedger(Products):
         for name in names:
             places = []
             for account_id in (old_id, request.account_id):
-                key = self._account_keys(account_id).events + account_id.encode() + b" " + name
-                places.append((self._keys.partition_of_account(account_id), key))
+                keys = self._account_keys(account_id)
+                prefix = keys.events if request.type is RequestType.EVENT else keys.answers
+                places.append((self._keys.partition_of_account(account_id), prefix + account_id.encode() + b" " + name))
             await self._copy_hash(*places)
 
     # -- sessions whose subscriber a request does not say

@@ -31,7 +31,7 @@ MOVED = "m"
 
 
 def unpack(document: bytes) -> Any:
-    """Tombstones within a document are packed values, so not all of its text is UTF-8."""
+    """Texts come from peers, so not all of it need be UTF-8."""
     return msgpack.unpackb(document, strict_map_key=False, unicode_errors="surrogateescape")
 
 
@@ -192,12 +192,9 @@ def pool_view(pool_id: str, document: bytes) -> PoolView:
 
 
 def session_names(account: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Session-Id and owner of each session of a document, open or closed (`keys.session_name`)."""
+    """Session-Id and owner of each session of a document (`keys.session_name`)."""
     for session_id, session in account["sessions"].items():
         yield session_id, _owner(session)
-    for tombstone in account["closed"]:
-        row = unpack(tombstone["session"].encode("utf-8", "surrogateescape"))
-        yield tombstone["session_id"], _owner(LAYOUT.read("session", row))
 
 
 def _owner(session: dict[str, Any]) -> str:

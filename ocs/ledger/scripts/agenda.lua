@@ -183,12 +183,8 @@ end
 
 local function run_entries(w)
   local account = w.account
-  local agenda, closed = account.agenda, account.closed
-  while closed[1] do
-    local tombstone = closed[1]
-    if tombstone.ends > w.now then break end
-    table.remove(closed, 1)
-  end
+  local agenda = account.agenda
+  if #agenda == 0 then return end
   table.sort(agenda, function(entry, next_entry)
     if entry.at ~= next_entry.at then return entry.at < next_entry.at end
     return entry.kind .. ' ' .. entry.ref < next_entry.kind .. ' ' .. next_entry.ref
@@ -248,16 +244,16 @@ local function plan_earlier(w)
   local account, due = w.account, next_due(w)
   if due > 0 and (account.due == 0 or due < account.due) then
     account.due = due
-    redis.call('ZADD', KEYS[4], due, w.id)
+    redis.call('ZADD', w.keys.due, due, w.id)
   end
 end
 
 local function plan_anew(w)
   local account, due = w.account, next_due(w)
   if due > 0 then
-    if due ~= account.due then redis.call('ZADD', KEYS[4], due, w.id) end
+    if due ~= account.due then redis.call('ZADD', w.keys.due, due, w.id) end
   elseif account.due ~= 0 then
-    redis.call('ZREM', KEYS[4], w.id)
+    redis.call('ZREM', w.keys.due, w.id)
   end
   account.due = due
 end
@@ -271,15 +267,15 @@ local function tell_claimed(w)
 end
 
 -- What every script on an account but charging begins with: the account, brought up to now. Returns the work, or nil and a word.
-local function begin_work(id, q)
+local function begin_work(id, q, keys)
   local why = wrong_clock(q.now, q.max_skew_s)
   if why then return nil, why end
-  local document = redis.call('GET', KEYS[1])
+  local document = redis.call('GET', keys.account)
   if not document then return nil, 'unknown' end
   local account, reason = unpacked('account', document)
   if not account then return nil, reason end
   if account.moved_to ~= '' then return nil, 'moved ' .. account.moved_to end
-  local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, events = {}}
+  local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, events = {}, keys = keys}
   reason = load_pool(w, q.pool)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
   run_agenda(w, nil)
@@ -311,7 +307,7 @@ local function terminate(w, asked_at)
   for n = 1, #subscriptions do end_buckets(w, subscriptions[n]) end
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
-  account.subscriptions, account.buckets, account.agenda, account.sessions, account.closed = {}, {}, {}, {}, {}
+  account.subscriptions, account.buckets, account.agenda, account.sessions = {}, {}, {}, {}
   journal(w, {k = 'terminated', debit = lost, credit = 0})
-  redis.call('HDEL', KEYS[5], 'm' .. account.msisdn)
+  redis.call('HDEL', w.keys.own, 'm' .. account.msisdn)
 end

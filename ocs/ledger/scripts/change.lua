@@ -6,7 +6,7 @@
 -- Result  "ok", "state" (terminated), "counter" (there is none), "unknown", …
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q)
+local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
 if account.state == 't' then return 'state' end

@@ -124,15 +124,15 @@ local function close_or_keep(w, code)
   if kind == 'E' then return end
   if w.closed then
     if kind == 'T' then session.closing = request.number end
-    bury(w, sid, session)
+    w.tombstone = tombstone_of(w, session)
   elseif kind == 'T' then
     session.closing = request.number
     index_session(w, sid, session, 'SREM')
     account.sessions[sid] = nil
-    bury(w, sid, session)
+    w.tombstone = tombstone_of(w, session)
   elseif kind == 'I' and code ~= 2001 then
     session.refused = 1
-    bury(w, sid, session)
+    w.tombstone = tombstone_of(w, session)
   else
     supervise(w)
     if kind == 'I' then index_session(w, sid, session, 'SADD') end
@@ -173,19 +173,22 @@ local function outcome_of(w, code, reason)
   return outcome
 end
 
--- The answer is remembered. A refused opening is not: it is evaluated anew when it comes again.
+-- The answer is remembered. That of a refused opening is not: it is evaluated anew when it comes again.
 local function remember(w, outcome, debited, code)
   local request = w.request
-  local kind = request.type
-  if kind == 'I' and code ~= 2001 then return end
-  if w.replaces then redis.call('DEL', KEYS[5]) end -- what was answered to the session before it is not for this one
-  if debited then
-    redis.call('HSET', KEYS[5], w.field, outcome, 'p' .. string.format('%.0f', request.number), pack(debited))
+  local kind, number = request.type, request.number
+  if w.replaces then redis.call('DEL', w.keys.own) end -- what was answered to the session before it is not for this one
+  if kind == 'I' and code ~= 2001 then
+    redis.call('HSET', w.keys.own, 'closed', w.tombstone)
+  elseif debited then
+    redis.call('HSET', w.keys.own, w.field, outcome, 'p' .. string.format('%.0f', number), pack(debited))
+  elseif w.tombstone then
+    redis.call('HSET', w.keys.own, w.field, outcome, 'closed', w.tombstone)
   else
-    redis.call('HSET', KEYS[5], w.field, outcome)
+    redis.call('HSET', w.keys.own, w.field, outcome)
   end
-  if kind == 'U' and request.number >= ANSWERS_KEPT then redis.call('HDEL', KEYS[5], 'U' .. string.format('%.0f', request.number - ANSWERS_KEPT)) end
-  if kind == 'E' or kind == 'T' or w.closed then redis.call('EXPIRE', KEYS[5], request.remember_s) end
+  if kind == 'U' and number >= ANSWERS_KEPT then redis.call('HDEL', w.keys.own, 'U' .. string.format('%.0f', number - ANSWERS_KEPT)) end
+  if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, request.remember_s) end
 end
 
 -- They live a quarter longer than they must, so that not every update has to prolong them. Returns seconds, false = long enough.
@@ -215,7 +218,7 @@ local function conclude(w)
   local flags = journal_all(w) and JOURNALLED or 0
   remember(w, outcome, debited, code)
   if live_s then
-    redis.call('EXPIRE', KEYS[5], live_s)
+    redis.call('EXPIRE', w.keys.own, live_s)
     flags = flags + PROLONGED
   end
   return {flags, outcome}
@@ -235,7 +238,7 @@ local function look(w)
   local outcome = outcome_of(w, (command_level(w)))
   outcome.credit_micro_eur, outcome.held_micro_eur, outcome.reason = credit, held, ''
   local packed = pack(outcome)
-  redis.call('HSET', KEYS[5], w.field, packed)
-  redis.call('EXPIRE', KEYS[5], request.remember_s)
+  redis.call('HSET', w.keys.own, w.field, packed)
+  redis.call('EXPIRE', w.keys.own, request.remember_s)
   return {0, packed}
 end

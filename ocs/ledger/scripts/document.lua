@@ -1,8 +1,12 @@
 -- The account's document, read once and written once by a script; ocs/ledger/layout.py says what it is made of.
 --
 -- A script works on one table `w`: id, now, month, day of the account and the operation; account; pool (false = none loaded); events to be
--- journalled; asked (sessions to be asked by RAR). Every account script has KEYS 1 account  2 outbox  3 outbox sequence  4 due set
--- 5 its own  6 pool of the account (if the caller knows of one).
+-- journalled; asked (sessions to be asked by RAR); keys.
+
+-- KEYS of every script on an account.
+local function named_keys(KEYS)
+  return {account = KEYS[1], outbox = KEYS[2], sequence = KEYS[3], due = KEYS[4], own = KEYS[5], pool = KEYS[6]}
+end
 
 -- Why a script does nothing: "clock", "unreadable", "version"; nil = go on.
 local function wrong_clock(now, max_skew_s)
@@ -26,7 +30,7 @@ local function load_pool(w, named)
   w.pool = false
   if account.pool == '' then return named ~= '' and 'pool' or nil end
   if account.pool ~= named then return 'pool' end
-  local document = redis.call('GET', KEYS[6])
+  local document = redis.call('GET', w.keys.pool)
   if not document then return 'pool' end
   local row, why = unpacked('pool', document)
   if not row then return why end
@@ -34,8 +38,8 @@ local function load_pool(w, named)
 end
 
 local function save(w)
-  redis.call('SET', KEYS[1], pack(w.account))
-  if w.pool and w.pool_changed then redis.call('SET', KEYS[6], pack(w.pool)) end
+  redis.call('SET', w.keys.account, pack(w.account))
+  if w.pool and w.pool_changed then redis.call('SET', w.keys.pool, pack(w.pool)) end
 end
 
 -- Journal an event: {k = kind, t = time, a = account, …}. Sequence numbers are without gaps, as they are counted in the same step.
@@ -46,8 +50,8 @@ end
 
 local function journal_all(w)
   for n = 1, #w.events do
-    local sequence = redis.call('INCR', KEYS[3])
-    redis.call('XADD', KEYS[2], string.format('%.0f-0', sequence), 'e', pack(w.events[n]))
+    local sequence = redis.call('INCR', w.keys.sequence)
+    redis.call('XADD', w.keys.outbox, string.format('%.0f-0', sequence), 'e', pack(w.events[n]))
   end
   return #w.events > 0
 end
@@ -58,4 +62,4 @@ local function state_at(account, now)
 end
 
 -- "{tag}:" of this partition's keys, for indexes beside the keys that are declared.
-local function key_prefix() return string.match(KEYS[1], '^{[^}]*}:') end
+local function key_prefix(w) return string.match(w.keys.account, '^{[^}]*}:') end

@@ -10,35 +10,44 @@ local function refuse(code, reason, place)
 end
 
 local function remembered(w)
-  local stored = redis.call('HGET', KEYS[5], w.field)
+  local stored = redis.call('HGET', w.keys.own, w.field)
   if stored then return {DUPLICATE, stored} end
+end
+
+-- One-off requests, and those of sessions that are not in the document: what they were answered before the account moved comes after it.
+local function look_back(w)
+  local request, account = w.request, w.account
+  if account.moved_from ~= '' and w.now < account.look_back_until and request.looked_back ~= account.moved_from then
+    return refuse(0, 'look_back', account.moved_from)
+  end
 end
 
 local function open_account(w)
   local request = w.request
-  local document = redis.call('GET', KEYS[1])
+  local document = redis.call('GET', w.keys.account)
   if not document then return refuse(5030, 'unknown') end
   local account, why = unpacked('account', document)
   if not account then return refuse(0, why) end
   if account.moved_to ~= '' then return refuse(0, 'moved', account.moved_to) end
   w.account = account
-  if request.type == 'E' and account.moved_from ~= '' and w.now < account.look_back_until and request.looked_back ~= account.moved_from then
-    return refuse(0, 'look_back', account.moved_from)
-  end
+  if request.type == 'E' then return look_back(w) end
 end
 
 -- The session that the request names, open or closed; a repetition's answer; another owner's.
 local function find_session(w)
-  local request, account = w.request, w.account
+  local request, account, closed = w.request, w.account, nil
   local session = account.sessions[request.session_id]
-  local tombstone = not session and find_closed(account, request.session_id)
-  if tombstone and tombstone.ends > w.now then session = exhume(tombstone) else tombstone = nil end
-  if not session then return remembered(w) end
+  if not session then
+    local stored = redis.call('HMGET', w.keys.own, w.field, 'closed')
+    closed = exhume(stored[2], w.now)
+    if not closed then return (stored[1] and {DUPLICATE, stored[1]}) or look_back(w) end
+    session = closed
+  end
   local owner = session.owner ~= '' and session.owner or string.lower(session.origin_host)
   local mine = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
   local anew = mine and request.type == 'I' and session.origin_state > 0 and request.origin_state > session.origin_state
   if not mine then return refuse(5002, 'binding') end
-  w.session, w.closed, w.anew = session, tombstone and true or false, anew
+  w.session, w.closed, w.anew = session, closed ~= nil, anew
 end
 
 local function repetition(w)
@@ -134,7 +143,6 @@ local function take_up(w)
   w.open_sessions = count_open(account)
   if kind == 'E' or kind == 'I' then
     if kind == 'I' and w.open_sessions >= MAX_SESSIONS then return refuse(5006, 'sessions') end
-    if w.closed then drop_closed(account, sid) end
     w.closed = false
     w.session = new_session_for(request, w.now)
     w.open_sessions = w.open_sessions + 1

@@ -13,7 +13,7 @@ if q.what == 'open' then
   end
   return 'ok'
 end
-local w, why = begin_work(id, q)
+local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account, pool = w.account, w.pool
 if q.what == 'join' and redis.call('EXISTS', KEYS[5]) == 0 then return 'pool_unknown' end

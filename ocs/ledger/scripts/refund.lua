@@ -10,7 +10,7 @@
 
 local q = unpack_value(ARGV[2])
 local w = {id = ARGV[1], now = q.now, month = q.month, day = q.day, events = {}, field = 'R' .. string.format('%.0f', q.number),
-  request = {}, taken = 0}
+  keys = named_keys(KEYS)}
 local debits_field = 'p' .. string.format('%.0f', q.debit_number)
 
 local function refuse(code, reason, place)

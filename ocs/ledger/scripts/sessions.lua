@@ -3,7 +3,6 @@
 local LATE_S = 3600 -- a session that was given up is kept so long for use reported late
 local MAX_GIVEN_UP = 8 -- of an account; one more drops the one that would go first
 local TOMBSTONE_S = 300 -- a session that ended is kept so long for reports that it overtook
-local MAX_CLOSED = 8 -- of an account; one more drops the oldest
 local FAR_AHEAD = 65536 -- a number so far beyond the highest does not become the highest
 local MAX_APART = 8 -- numbers kept apart
 local NORMAL, FINAL, RESTRICTED, REFUSED = 0, 1, 2, 3 -- phases of a service
@@ -72,7 +71,7 @@ end
 -- "{tag}:c:<client>" lists the sessions of a client that says its Origin-State-Id: found when it comes back with a higher one.
 local function index_session(w, sid, session, command)
   if session.origin_state > 0 and not w.look then
-    redis.call(command, key_prefix() .. 'c:' .. string.lower(session.origin_host), w.id .. ' ' .. sid)
+    redis.call(command, key_prefix(w) .. 'c:' .. string.lower(session.origin_host), w.id .. ' ' .. sid)
   end
 end
 
@@ -130,37 +129,22 @@ local function give_up(w, sid, session, reason)
   if count > MAX_GIVEN_UP then forget_session(w, first) end
 end
 
-local function find_closed(account, sid)
-  local closed = account.closed
-  for n = 1, #closed do
-    local tombstone = closed[n]
-    if tombstone.session_id == sid then return tombstone, n end
-  end
-end
-
-local function drop_closed(account, sid)
-  local tombstone, place = find_closed(account, sid)
-  if tombstone then table.remove(account.closed, place) end
-end
-
--- What a session leaves when it ends: everything but its holds.
-local function bury(w, sid, session)
-  local account = w.account
-  local closed, tombstone = account.closed, new_tombstone()
-  drop_closed(account, sid)
+-- What a session leaves beside its answers when it ends: everything but its holds, for reports that it overtook. No money is in it.
+local function tombstone_of(w, session)
   for _, service in pairs(session.services) do
     release_service(w, service, false)
     service.phase = NORMAL
   end
-  tombstone.session_id, tombstone.ends, tombstone.session = sid, w.now + TOMBSTONE_S, pack(session)
-  closed[#closed + 1] = tombstone
-  if #closed > MAX_CLOSED then table.remove(closed, 1) end
+  session.deadline = w.now + TOMBSTONE_S
+  return pack(session)
 end
 
-local function exhume(tombstone)
-  local session = unpack_value(tombstone.session)
+-- A session that ended not long ago, from what is beside its answers; nil = none.
+local function exhume(tombstone, now)
+  if not tombstone then return nil end
+  local session = unpack_value(tombstone)
   bring_up('session', session)
-  return session
+  return session.deadline > now and session or nil
 end
 
 local function never_aborted(session)

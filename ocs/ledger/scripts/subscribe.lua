@@ -14,7 +14,7 @@ if field then
     if n ~= 6 and redis.call('HEXISTS', KEYS[n], field) == 1 then return 'again' end
   end
 end
-local w, why = begin_work(id, q)
+local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
 local list = account.subscriptions

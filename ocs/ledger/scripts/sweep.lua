@@ -5,7 +5,7 @@
 -- Result  {"ok", ""}, {"terminated", IMSI}, {"unknown", ""}, …
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q)
+local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then
   if why == 'unknown' or string.sub(why, 1, 5) == 'moved' then redis.call('ZREM', KEYS[4], id) end
   return {why, ''}

@@ -5,7 +5,7 @@
 -- Result  {"ok", IMSI}, {"again", IMSI} (it had ended), {"unknown", ""}, …
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q)
+local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return {why, ''} end
 local account = w.account
 if account.state == 't' then return {'again', account.imsi} end

@@ -10,7 +10,7 @@ local field = 'top_up:' .. q.reference
 for n = 5, #KEYS do
   if n ~= 6 and redis.call('HEXISTS', KEYS[n], field) == 1 then return 'again' end
 end
-local w, why = begin_work(id, q)
+local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
 if account.state == 't' then return 'state' end

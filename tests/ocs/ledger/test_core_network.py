@@ -462,7 +462,8 @@ async def test_an_old_update_of_a_session_given_up_is_not_applied_twice(ledger: 
     await ask(ledger, account_id, "I", 0, service(want=MB))
     await ask(ledger, account_id, "U", 1, service(used=1024, want=MB))
     await ledger.release_session(account_id, SID, reason="lost", **WHEN)
-    await ledger._ask("test", int(account_id[:2]), b"DEL", ledger._account_keys(account_id).answers + SID.encode())
+    partition, key = ledger._answers_key(account_id, SID, "pgw.example.net")
+    assert await ledger._ask("test", partition, b"DEL", key) == 1
     again = await ask(ledger, account_id, "U", 1, service(used=1024, want=MB))
     assert (again.code, again.reason) == (5012, "late")
     assert (await ask(ledger, account_id, "U", 2, service(used=1024, want=MB))).late
