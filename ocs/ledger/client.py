@@ -46,7 +46,6 @@ class LedgerClient:
         self._clock = clock
         self._timeout_s = settings.timeout_ms / 1000
         self._replicas = settings.replicas if settings.durability == "replicated" else 0
-        self._wait = pack_command((b"WAIT", self._replicas, settings.timeout_ms)) if self._replicas else b""
         self._scripts = scripts.load()
         self._loop = asyncio.get_running_loop()
 
@@ -92,8 +91,6 @@ class LedgerClient:
         durable: bool = True,
     ) -> None:
         wait_for = self._replicas if durable else 0
-        if wait_for:
-            command += self._wait
         self._nodes.route(Request(command, callback, operation, expires, partition, lane, wait_for))
 
 
