@@ -25,6 +25,7 @@ import hiredis
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.request import NO_SLOT, Answer, Request, command, ignore, resolve
+from ocs.ledger.script_call import MISSING, loaded
 
 __all__ = ["Answer", "RedisConnection", "Request", "command", "resolve"]
 
@@ -39,7 +40,6 @@ COLLECT_MOST = 256
 """Writes collected for one WAIT before they are written: what Redis works off in about 20 ms."""
 TICK_S = 0.02
 """How often waiting requests are checked against their time."""
-_NO_SCRIPT = "NOSCRIPT"
 _ELSEWHERE_OR_LATER = (
     *("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"),
     *("LOADING", "MASTERDOWN", "READONLY", "BUSY "),
@@ -215,9 +215,9 @@ class RedisConnection(asyncio.Protocol):
         text = str(error)
         if request.slot == NO_SLOT:
             request.give(error)
-        elif text.startswith(_NO_SCRIPT):
-            # Someone flushed the scripts: load them again, in order, before the repetition. A request that was sent before the
-            # last loading went out misses nothing now.
+        elif text.startswith(MISSING):
+            # Someone flushed the scripts, or deleted the library: load them again, in order, before the repetition. A request that
+            # was sent before the last loading went out misses nothing now.
             if request.sent >= self._loaded_at:
                 self._loaded_at = self._stopwatch()
                 for script in self._scripts:
@@ -286,7 +286,7 @@ class RedisConnection(asyncio.Protocol):
             answered: asyncio.Future[Answer] = self._loop.create_future()
             self._put_own(each, "load", partial(resolve, answered))
             answer = await answered
-            if isinstance(answer, LedgerUnavailable | hiredis.ReplyError):
+            if not loaded(answer):
                 raise ConnectionError(str(answer))
 
     def _resume(self) -> None:

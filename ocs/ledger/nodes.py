@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -19,6 +19,7 @@ from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.keys import Keys
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.redirects import FOLLOWED_AT_ONCE, Address, Comeback, target
+from ocs.ledger.script_call import ScriptCalls, delete_old, knows_functions
 from ocs.ledger.settings import LedgerSettings
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ class Nodes:
         url: str,
         keys: Keys,
         settings: LedgerSettings,
-        scripts: Sequence[bytes],
+        scripts: ScriptCalls | Sequence[bytes],
         metrics: LedgerMetrics,
         stopwatch: Callable[[], float],
     ) -> None:
+        """`scripts`: scripts of which the servers' version decides how they are called, or the commands that load them."""
         options: dict[str, Any] = dict(parse_url(url))
         self._first: Address = (
             options["path"] if "path" in options else (options.get("host", "localhost"), options.get("port", 6379))
@@ -75,7 +77,9 @@ class Nodes:
         end = self._loop.time() + timeout_s
         while True:
             try:
-                self._apply(await self._ask_topology(self._first))
+                slots = await self._ask_topology(self._first)
+                await self._choose_calls({address for _, _, address in slots})
+                self._apply(slots)
                 break
             except (RedisError, OSError) as error:
                 if self._loop.time() >= end:
@@ -85,8 +89,29 @@ class Nodes:
             if not await connection.wait_ready(max(end - self._loop.time(), 0.0)):
                 await self.close()
                 raise LedgerUnavailable(f"cannot set up the connections to Redis at {self._first}")
+        await self._delete_old_libraries()
         if self.is_cluster:
             self._watch = self._loop.create_task(self._watch_cluster())
+
+    async def _choose_calls(self, addresses: Iterable[Address]) -> None:
+        if isinstance(self._scripts, ScriptCalls):
+            known = []
+            for address in addresses:
+                async with self.client(address) as client:
+                    known.append(await knows_functions(client))
+            self._scripts.choose(functions=all(known))
+
+    async def _delete_old_libraries(self) -> None:
+        if isinstance(self._scripts, ScriptCalls) and self._scripts.library:
+            for address in self.addresses():
+                try:
+                    async with self.client(address) as client:
+                        deleted = await delete_old(client, self._scripts.library)
+                except (RedisError, OSError) as error:
+                    log.warning("old function libraries stay on Redis at %s: %s", address, error)
+                else:
+                    if deleted:
+                        log.info("deleted from Redis at %s: function libraries %s", address, ", ".join(deleted))
 
     def all_connections(self) -> list[RedisConnection]:
         return [*(connection for group in self._connections.values() for connection in group), *self._readers.values()]
@@ -228,7 +253,7 @@ class Nodes:
             auth=self._auth,
             tls=self._tls,
             database=self._database,
-            scripts=self._scripts,
+            scripts=self._scripts.loads if isinstance(self._scripts, ScriptCalls) else self._scripts,
             loop=self._loop,
             metrics=self._metrics,
             max_waiting=self._settings.max_waiting // self._settings.connections,
