@@ -17,6 +17,7 @@ from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.nodes import Nodes
+from ocs.ledger.script_call import ScriptCalls
 from ocs.ledger.settings import LedgerSettings
 
 REFUSALS = {
@@ -53,6 +54,7 @@ class LedgerClient:
         settings: LedgerSettings,
         clock: Callable[[], float] = time.time,
         layout: Layout = LAYOUT,
+        calls: ScriptCalls | None = None,
     ) -> None:
         self._nodes = nodes
         self._keys = keys
@@ -61,8 +63,7 @@ class LedgerClient:
         self._layout = layout
         self._timeout_s = settings.timeout_ms / 1000
         self._replicas = settings.replicas if settings.durability == "replicated" else 0
-        self._wait = pack_command((b"WAIT", self._replicas, settings.timeout_ms)) if self._replicas else b""
-        self._scripts = scripts.load(layout)
+        self._calls = calls or ScriptCalls(scripts.load(layout), int(clock()))
         self._loop = asyncio.get_running_loop()
         self._pools: dict[str, str] = {}
 
@@ -95,13 +96,12 @@ class LedgerClient:
         keys = self._account_keys(account_id)
         partition = self._keys.partition_of_account(account_id)
         account = keys.account + account_id.encode()
-        script = self._scripts[name]
         for _ in range(MAX_TOLD):
             pool = self._pools.get(account_id, "")
             body = wire.pack({**q, "pool": pool, "max_skew_s": self._settings.max_clock_skew_s})
             pool_key = keys.pool + (pool or NO_POOL).encode()
             all_keys = (account, keys.outbox, keys.sequence, keys.due, own or account, pool_key, *more)
-            command = (b"EVALSHA", script.sha, len(all_keys), *all_keys, account_id.encode(), body)
+            command = (*self._calls.prefix(name), len(all_keys), *all_keys, account_id.encode(), body)
             answer = await self._ask(name, partition, *command, lane=hash(account_id), durable=True)
             word = answer[0] if isinstance(answer, list) else answer
             if isinstance(word, bytes) and word.startswith(b"pool "):
@@ -133,8 +133,6 @@ class LedgerClient:
         durable: bool = True,
     ) -> None:
         wait_for = self._replicas if durable else 0
-        if wait_for:
-            command += self._wait
         self._nodes.route(Request(command, callback, operation, expires, partition, lane, wait_for))
 
 

@@ -39,6 +39,8 @@ from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.nodes import Nodes
 from ocs.ledger.products import Products
+from ocs.ledger.script_call import ScriptCalls
+from ocs.ledger.server_check import check_servers
 from ocs.ledger.settings import LedgerSettings
 
 log = logging.getLogger(__name__)
@@ -66,8 +68,9 @@ class RedisLedger(Products):
         settings: LedgerSettings,
         clock: Callable[[], float] = time.time,
         layout: Layout = LAYOUT,
+        calls: ScriptCalls | None = None,
     ) -> None:
-        super().__init__(nodes, keys, settings, clock, layout)
+        super().__init__(nodes, keys, settings, clock, layout, calls)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listened = 0
         self._moved: dict[str, str] = {}
@@ -89,13 +92,13 @@ class RedisLedger(Products):
         number of partitions.
         """
         keys = Keys(settings.partitions)
-        loads = [pack_command((b"SCRIPT", b"LOAD", script.source)) for script in scripts.load(layout).values()]
-        nodes = Nodes(url, keys, settings, loads, metrics or NoMetrics(), stopwatch)
+        calls = ScriptCalls(scripts.load(layout), int(clock()))
+        nodes = Nodes(url, keys, settings, calls, metrics or NoMetrics(), stopwatch)
         await nodes.start(connect_timeout_s)
-        ledger = cls(nodes, keys, settings, clock, layout)
+        ledger = cls(nodes, keys, settings, clock, layout, calls)
         try:
+            await check_servers(nodes, settings.durability)
             await installation.check(ledger)
-            await ledger._check_durability()
         except BaseException:
             await ledger.close()
             raise
@@ -114,22 +117,6 @@ class RedisLedger(Products):
     def ready(self) -> bool:
         """Every connection is usable now."""
         return self._nodes.ready()
-
-    async def _check_durability(self) -> None:
-        """Say so when Redis does not keep what the settings promise; a managed Redis may forbid the question."""
-        wanted = "everysec" if self._settings.durability == "everysec" else "always"
-        for address in self._nodes.addresses():
-            async with self._nodes.client(address) as client:
-                try:
-                    found = await client.config_get("append*")
-                except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
-                    log.warning("cannot ask Redis at %s how it stores: %s", address, error)
-                    continue
-            if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
-                log.warning(
-                    "Redis at %s has appendonly %s, appendfsync %s; durability %r needs appendonly yes, appendfsync %s",
-                    *(address, found.get("appendonly"), found.get("appendfsync"), self._settings.durability, wanted),
-                )
 
     # -- what the whole ledger is (installation.py)
 
@@ -181,7 +168,7 @@ class RedisLedger(Products):
             own.append((keys.events if request.type is RequestType.EVENT else keys.answers) + name)
             if request.pool:
                 own.append(keys.pool + request.pool.encode())
-        command = pack_command((b"EVALSHA", self._scripts[script].sha, len(own), *own, account_id, body))
+        command = pack_command((*self._calls.prefix(script), len(own), *own, account_id, body))
         callback = partial(self._charged, request, done, expires)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
 

@@ -1,18 +1,17 @@
-"""The ledger's Lua scripts. Each is joined from the parts that it uses, with the positions of layout.py put in for the names of fields.
+"""The ledger's Lua scripts. Each comes after the parts that it uses, with the positions of layout.py put in for the names of fields.
 
 `join` takes comments and indentation out, so that Redis has less to read; the names of a record's fields are checked here, at start.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
 from ocs.ledger import contract
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
+from ocs.ledger.script_call import ScriptSource
 
 SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
 STEPS = ("identify", "release", "settle", "count", "reserve", "conclude")
@@ -51,21 +50,15 @@ class ScriptError(Exception):
     """A script names a field that its record does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    source: bytes
-    sha: bytes
-
-
-def load(layout: Layout = LAYOUT) -> dict[str, Script]:
-    """All scripts by name. ScriptError: one is wrong."""
-    scripts = {}
+def load(layout: Layout = LAYOUT) -> tuple[ScriptSource, ...]:
+    """All scripts. ScriptError: one is wrong."""
+    joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
     head = _head(layout)
-    for name, own in SCRIPTS.items():
-        parts = [head, *(join(part, layout) for part in (*SHARED, *own, name))]
-        source = "\n".join(parts).encode()
-        scripts[name] = Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
-    return scripts
+
+    def shared(own: tuple[str, ...]) -> tuple[str, ...]:
+        return (head, *(joined[part] for part in (*SHARED, *own)))
+
+    return tuple(ScriptSource(name, shared(own), joined[name]) for name, own in SCRIPTS.items())
 
 
 def join(part: str, layout: Layout) -> str:
