@@ -362,6 +362,9 @@ class Timed:
     def month_of(self, unix_s: int) -> int:
         return self._catalogue.month_of(unix_s)
 
+    def day_of(self, unix_s: int) -> int:
+        return unix_s // 86_400
+
     def rate(self, event: UseEvent) -> RatedUse:
         before = event.at < self.switch_at
         rest = (self.unit, self.quota, self.day if before else self.night, (), False, ())
@@ -446,6 +449,9 @@ class Quota:
 
     def month_of(self, unix_s: int) -> int:
         return self._catalogue.month_of(unix_s)
+
+    def day_of(self, unix_s: int) -> int:
+        return unix_s // 86_400
 
     def rate(self, event: UseEvent) -> RatedUse:
         rated = self._catalogue.rate(event)
