@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ocs.ledger import views, wire
-from ocs.ledger.client import REFUSALS, LedgerClient
+from ocs.ledger.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.contract import (
-    CREDIT_CEILING_MICRO_EUR,
     LIMIT_COUNTER,
     USUAL_COUNTERS,
     AccountView,
@@ -16,6 +15,7 @@ from ocs.ledger.contract import (
     PackageTerms,
     PoolView,
 )
+from ocs.ledger.keys import uid_of
 
 ACTIVE_S = 90 * 86_400
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""
@@ -56,26 +56,43 @@ class Accounts(LedgerClient):
             "active_until": now + ACTIVE_S,
             **when(now, month, day),
         }
-        if credit_micro_eur > CREDIT_CEILING_MICRO_EUR:
-            raise LedgerError("ceiling", REFUSALS["ceiling"])
         claim = await self._claim_imsi(imsi, account_id, now)
         try:
-            await self._script("open", account_id, q, self._account_keys(account_id).subscribers)
+            await self._open(account_id, msisdn, q)
         except LedgerError:
             await self._release_imsi(imsi, claim)
             raise
         await self._confirm_imsi(imsi, account_id, claim, now, month)
         return account_id
 
+    async def _open(self, account_id: str, msisdn: str, q: dict[str, Any]) -> None:
+        subscribers = self._account_keys(account_id).subscribers
+        try:
+            await self._script("open", account_id, q, subscribers)
+        except LedgerError as error:
+            if error.code != "exists" or not await self._is_left_over("m" + msisdn):
+                raise
+            await self._script("open", account_id, q, subscribers)
+
+    async def _is_left_over(self, name: str) -> bool:
+        """The index still names an account that has ended (a crash came between): it does no more."""
+        partition, subscribers, field = self._index_of(name)
+        holder: bytes = await self._ask("open", partition, b"HGET", subscribers, field) or b""
+        document = await self._document(holder.decode()) if holder else None
+        if document is None or views.is_terminated(document):
+            return await self._replace(partition, subscribers, field, holder, b"")
+        return False
+
     # An IMSI's entry may live in another partition than the account: it is claimed first, and the claim says since when.
 
-    def _index_of(self, imsi: str) -> tuple[int, bytes, bytes]:
-        partition = self._keys.partition_of_name("i" + imsi)
-        return partition, self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
+    def _index_of(self, name: str) -> tuple[int, bytes, bytes]:
+        """Where "m<msisdn>" or "i<imsi>" is looked up."""
+        partition = self._keys.partition_of_name(name)
+        return partition, self._keys.by_partition[partition].subscribers, name.encode()
 
     async def _claim_imsi(self, imsi: str, account_id: str, now: int) -> bytes:
         """The claim. LedgerError: "exists", or "opening": somebody else's claim is young."""
-        partition, subscribers, name = self._index_of(imsi)
+        partition, subscribers, name = self._index_of("i" + imsi)
         claim = f"{CLAIMED}{account_id} {now}".encode()
         if await self._ask("open", partition, b"HSETNX", subscribers, name, claim, durable=True):
             return claim
@@ -100,13 +117,13 @@ class Accounts(LedgerClient):
 
     async def _release_imsi(self, imsi: str, claim: bytes) -> None:
         if claim.startswith(CLAIMED.encode()):
-            await self._replace(*self._index_of(imsi), claim, b"")
+            await self._replace(*self._index_of("i" + imsi), claim, b"")
 
     async def _confirm_imsi(self, imsi: str, account_id: str, claim: bytes, now: int, month: int) -> None:
         """The account stands. If it took so long that another has the IMSI now, it must not live beside that one."""
         if not claim.startswith(CLAIMED.encode()):
             return
-        partition, subscribers, name = self._index_of(imsi)
+        partition, subscribers, name = self._index_of("i" + imsi)
         if await self._replace(partition, subscribers, name, claim, account_id.encode()):
             return
         if await self._ask("open", partition, b"HGET", subscribers, name) != account_id.encode():
@@ -127,17 +144,27 @@ class Accounts(LedgerClient):
     ) -> bool:
         wire.amount("amount", amount_micro_eur, least=1)
         keys = self._account_keys(account_id)
-        await self._claim_reference(reference, f"{account_id} {amount_micro_eur}", month)
+        try:
+            await self._claim_reference(reference, f"{uid_of(account_id)} {amount_micro_eur}", month)
+        except LedgerError:
+            await self._raise_if_moved(account_id)
+            raise
         this_month, *before = keys.reference_months(month)
         q = {
             "amount": amount_micro_eur,
             "reference": reference,
+            "uid": uid_of(account_id),
             "active_until": now + ACTIVE_S,
             "keep_s": REFERENCE_KEEP_S,
             "asked_at": self._clock(),
             **when(now, month, day),
         }
         return await self._script("top_up", account_id, q, this_month, before) == b"ok"
+
+    async def _raise_if_moved(self, account_id: str) -> None:
+        document = await self._document(account_id)
+        if document and (moved_to := views.moved_to(document)):
+            raise MovedError(moved_to)
 
     async def _claim_reference(self, reference: str, purpose: str, month: int) -> None:
         """A reference credits one account by one amount, once, in the whole system (HOT-TOP-1)."""
@@ -163,7 +190,12 @@ class Accounts(LedgerClient):
         counter: str = LIMIT_COUNTER,
     ) -> None:
         value = wire.NO_LIMIT if limit_micro_eur is None else wire.amount("limit", limit_micro_eur)
-        await self._change(account_id, "limit", value, when(now, month, day), counter=counter)
+        try:
+            await self._change(account_id, "limit", value, when(now, month, day), counter=counter)
+        except LedgerError as error:
+            if error.code == "counter":
+                raise LedgerError("unknown", REFUSALS["counter"]) from None
+            raise
 
     async def set_bars(
         self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0
@@ -190,13 +222,14 @@ class Accounts(LedgerClient):
     async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         keys = self._account_keys(account_id)
         q = {"asked_at": self._clock(), **when(now, month, day)}
-        word, imsi = await self._run_script("terminate", account_id, q, keys.subscribers)
+        word, msisdn, imsi = await self._run_script("terminate", account_id, q, keys.subscribers)
         if word.decode() in REFUSALS:
             raise LedgerError(word.decode(), REFUSALS[word.decode()])
-        await self._free_imsi(imsi.decode(), account_id)
+        await self._free_names(msisdn.decode(), imsi.decode(), account_id)
 
-    async def _free_imsi(self, imsi: str, account_id: str) -> None:
-        await self._replace(*self._index_of(imsi), account_id.encode(), b"")
+    async def _free_names(self, msisdn: str, imsi: str, account_id: str) -> None:
+        for name in ("m" + msisdn, "i" + imsi):
+            await self._replace(*self._index_of(name), account_id.encode(), b"")
 
     async def sweep(
         self,
@@ -209,13 +242,14 @@ class Accounts(LedgerClient):
         """All that is due on an account. An account that is gone is no error. LedgerError: "unreadable", "version", "clock"."""
         keys = self._account_keys(account_id)
         try:
-            word, imsi = await self._run_script("sweep", account_id, when(now, month, day), keys.subscribers)
+            answer = await self._run_script("sweep", account_id, when(now, month, day), keys.subscribers)
         except LedgerError as error:
             if error.code != "moved":
                 raise
             return
+        word, msisdn, imsi = answer
         if word == b"terminated":
-            await self._free_imsi(imsi.decode(), account_id)
+            await self._free_names(msisdn.decode(), imsi.decode(), account_id)
         elif word != b"unknown" and word.decode() in REFUSALS:
             raise LedgerError(word.decode(), REFUSALS[word.decode()])
 

@@ -44,6 +44,14 @@ MAX_TOLD = 4
 """How often a script may say that the account is in another pool before we give up."""
 
 
+class MovedError(LedgerError):
+    """The account lives in another partition, under another id."""
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__("moved", f"the account has moved: it is {account_id} now")
+        self.account_id = account_id
+
+
 class LedgerClient:
     """One process's way to the ledger. `clock` gives Unix seconds, only to time notices."""
 
@@ -108,7 +116,7 @@ class LedgerClient:
                 self._keep_pool(account_id, word[5:].decode())
                 continue
             if isinstance(word, bytes) and word.startswith(b"moved "):
-                raise LedgerError("moved", f"the account has moved: it is {word[6:].decode()} now")
+                raise MovedError(word[6:].decode())
             self.mark_dirty(partition)
             return answer
         raise LedgerUnavailable("the account's pool changes all the time")

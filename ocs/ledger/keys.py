@@ -146,6 +146,11 @@ def account_id(partition: int, unguessable: str) -> str:
     return f"{partition:02d}-{unguessable}"
 
 
+def uid_of(account_id: str) -> str:
+    """What of an account's id stays when it moves to another partition."""
+    return account_id.partition("-")[2]
+
+
 def session_name(session_id: str, owner: str) -> bytes:
     """What `owner` (an Origin-Host in small letters, or a failover group) calls `session_id`: nobody else is answered under this name."""
     own = session_id[: len(owner) + 1].lower() == owner + ";"  # RFC 6733 §8.8

@@ -125,7 +125,7 @@ _DOCUMENT = {
         Field("instance"),
         Field("terms", False, one="terms"),
         Field("state", ""),
-        *_fields("starts ends"),
+        *_fields("due starts ends"),  # due: when the fee is, or was, of one that is planned or unpaid
         Field("following", False, one="terms"),
         Field("reference", ""),
     ),
@@ -241,6 +241,7 @@ VARIABLES = {
     **{record: record for record in LAYOUT.records},
     "other": "session",
     "next_leg": "leg",
+    "asked_leg": "leg",
     "next_price": "price",
     "next_tally": "tally",
     "next_entry": "entry",

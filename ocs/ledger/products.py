@@ -6,10 +6,10 @@ from typing import Any
 
 from ocs.ledger import wire
 from ocs.ledger.accounts import REFERENCE_KEEP_S, Accounts, when
-from ocs.ledger.client import REFUSALS
+from ocs.ledger.client import REFUSALS, MovedError
 from ocs.ledger.contract import LedgerError, PackageTerms
 from ocs.ledger.keys import account_id as new_id
-from ocs.ledger.keys import session_name
+from ocs.ledger.keys import session_name, uid_of
 from ocs.ledger.views import session_names
 
 
@@ -60,7 +60,7 @@ class Products(Accounts):
 
     async def _subscription(self, account_id: str, q: dict[str, Any], now: int, month: int, day: int) -> bytes:
         this_month, *before = self._account_keys(account_id).reference_months(month)
-        q = {**q, "keep_s": REFERENCE_KEEP_S, "asked_at": self._clock(), **when(now, month, day)}
+        q = {**q, "uid": uid_of(account_id), "keep_s": REFERENCE_KEEP_S, "asked_at": self._clock(), **when(now, month, day)}
         try:
             return await self._script("subscribe", account_id, q, this_month, before)
         except LedgerError as error:
@@ -91,11 +91,15 @@ class Products(Accounts):
     async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
         if not 0 <= partition < self._keys.partitions:
             raise LedgerError("range", f"partition is {partition}; it must be from 0 to {self._keys.partitions - 1}")
-        target = new_id(partition, account_id.partition("-")[2])
+        target = new_id(partition, uid_of(account_id))
         if target == account_id:
             return account_id
         at = when(now, month, day)
-        word, document = await self._run_script("move_out", account_id, {"what": "freeze", "to": target, "keep_s": 0, **at})
+        q = {"what": "freeze", "to": target, "keep_s": 0, **at}
+        try:
+            word, document = await self._run_script("move_out", account_id, q)
+        except MovedError as error:
+            return error.account_id
         if word != b"ok":
             code = "pool" if word == b"pooled" else word.decode()
             raise LedgerError(code, REFUSALS.get(word.decode(), code))
@@ -103,6 +107,7 @@ class Products(Accounts):
         target = frozen["moved_to"]
         for session_id, owner in session_names(frozen):
             await self._copy_hash(self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner))
+        await self._copy_references(account_id, target, month)
         look_back_s = self._settings.remember_events_s
         q = {"document": document, "of": account_id, "look_back_s": look_back_s, **at}
         await self._script("move_in", target, q)
@@ -124,6 +129,22 @@ class Products(Accounts):
         await self._ask("move", target[0], b"HSET", target[1], *fields, durable=True)
         if left_ms > 0:
             await self._ask("move", target[0], b"PEXPIRE", target[1], left_ms, durable=True)
+
+    async def _copy_references(self, account_id: str, target: str, month: int) -> None:
+        """References that the account has used are used in its new partition too."""
+        uid, source, to = uid_of(account_id).encode(), self._account_keys(account_id), self._account_keys(target)
+        partitions = self._keys.partition_of_account(account_id), self._keys.partition_of_account(target)
+        for key, new_key in zip(source.reference_months(month), to.reference_months(month), strict=True):
+            cursor, found = b"0", []
+            while True:
+                cursor, page = await self._ask("move", partitions[0], b"HSCAN", key, cursor, b"COUNT", 1000)
+                pairs = zip(page[::2], page[1::2], strict=True)
+                found += [part for name, value in pairs if value == uid for part in (name, value)]
+                if cursor == b"0":
+                    break
+            if found:
+                await self._ask("move", partitions[1], b"HSET", new_key, *found, durable=True)
+                await self._ask("move", partitions[1], b"EXPIRE", new_key, REFERENCE_KEEP_S, durable=True)
 
     async def _flip(self, frozen: dict[str, Any], account_id: str, target: str) -> None:
         """The subscriber ids name the account's new id from now on."""

@@ -50,8 +50,6 @@ MOVING_PAUSE_S = 0.02
 """Before a request is tried again at an account that is just being moved."""
 MAX_MOVED_KEPT = 10_000
 """Accounts that moved whose new id a process remembers; the others' requests are told again."""
-AGAIN = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK))
-"""Reasons that the ledger's client deals with itself."""
 MAX_ORIGIN_STATES = 10_000
 """Clients whose Origin-State-Id is kept; one more is not."""
 MAX_CARRIED_STATES = 8_000
@@ -60,6 +58,9 @@ MAX_CARRIED_STATES = 8_000
 
 class RedisLedger(Products):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
+
+    sees_to = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK))
+    """Reasons for doing nothing that it sees to itself."""
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class RedisLedger(Products):
     def _charge(self, request: ChargeRequest, done: ChargeDone, expires: float, looked_back: str) -> None:
         if self._moved:
             request.account_id = self._moved.get(request.account_id, request.account_id)
-        if self._pools:
+        if self._pools and not request.pool:
             request.pool = self._pools.get(request.account_id, "")
         account_id = request.account_id.encode()
         partition = self._keys.partition_of_account(request.account_id)
@@ -192,7 +193,7 @@ class RedisLedger(Products):
                     self.mark_dirty(self._keys.partition_of_account(request.account_id))
                 if flags & wire.PROLONGED and request.type is RequestType.UPDATE:
                     self._hint(request)
-            if outcome.code == 0 and outcome.reason in AGAIN:
+            if outcome.code == 0 and outcome.reason in self.sees_to:
                 self._run(self._charge_again(request, done, expires, outcome))
             else:
                 done(outcome)
@@ -205,6 +206,7 @@ class RedisLedger(Products):
                 raise LedgerUnavailable("the account is being moved")
             if outcome.reason == Retry.POOL:
                 self._keep_pool(request.account_id, outcome.place)
+                request.pool = outcome.place
             elif outcome.reason == Retry.MOVED:
                 await self._follow(request, outcome.place)
             else:

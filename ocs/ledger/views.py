@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgpack
@@ -61,13 +61,24 @@ def account_view(account_id: str, document: bytes, *, now: int, month: int, day:
         raise LedgerError("unreadable", f"the document cannot be read: {type(error).__name__}") from None
 
 
+def moved_to(document: bytes) -> str:
+    """The account's new id, "" = it is here. LedgerError: "unreadable", "version"."""
+    account_id: str = _read("account", document)["moved_to"]
+    return account_id
+
+
+def is_terminated(document: bytes) -> bool:
+    """LedgerError: "unreadable", "version"."""
+    return _read("account", document)["state"] == "t"
+
+
 def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict[str, int]) -> AccountView:
     state = account["state"]
     if state == "a" and now >= account["active_until"]:
         state = "i"
     buckets = {each["instance"]: each["id"] for each in account["buckets"]}
     sessions = [_session_view(name, each, buckets) for name, each in account["sessions"].items()]
-    counters = tuple(_counter_view(each, keys) for each in account["counters"])
+    counters = tuple(_counter_view(each, keys) for each in sorted(account["counters"], key=lambda each: each["id"]))
     limit = next((each for each in counters if each.id == LIMIT_COUNTER), None)
     package = _package(account["subscriptions"])
     return AccountView(
@@ -88,9 +99,9 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         package=package["terms"]["id"] if package else "",
         package_pending=package is not None and package["state"] == SubscriptionState.UNPAID,
         period_end=package["ends"] if package else 0,
-        buckets=tuple(_bucket_view(each) for each in account["buckets"]),
+        buckets=_bucket_views(account["buckets"]),
         sessions=tuple(sorted(sessions, key=lambda session: session.session_id)),
-        subscriptions=tuple(_subscription_view(each) for each in account["subscriptions"]),
+        subscriptions=tuple(_subscription_view(each) for each in sorted(account["subscriptions"], key=_instance)),
         counters=counters,
         pool=account["pool"],
         version=account["version"],
@@ -111,7 +122,7 @@ def _subscription_view(each: dict[str, Any]) -> SubscriptionView:
         instance=each["instance"],
         product=each["terms"]["id"],
         state=SubscriptionState(each["state"]),
-        starts_at=each["starts"],
+        starts_at=each["due"] if each["state"] == SubscriptionState.PLANNED else each["starts"],
         ends_at=each["ends"],
         next_product=each["following"]["id"] if each["following"] else "",
         price_micro_eur=each["terms"]["price"],
@@ -129,6 +140,15 @@ def _counter_view(each: dict[str, Any], keys: dict[str, int]) -> CounterView:
         limit=each["limit"] if each["limit"] >= 0 else None,
         told=0 if over else each["told"],
     )
+
+
+def _instance(each: dict[str, Any]) -> int:
+    instance: int = each["instance"]
+    return instance
+
+
+def _bucket_views(buckets: list[dict[str, Any]]) -> tuple[BucketView, ...]:
+    return tuple(_bucket_view(each) for each in sorted(buckets, key=_instance))
 
 
 def _bucket_view(each: dict[str, Any]) -> BucketView:
@@ -163,22 +183,25 @@ def _session_view(session_id: str, session: dict[str, Any], buckets: dict[int, s
 
 def _reservation_view(key: str, service: dict[str, Any], buckets: dict[int, str]) -> ReservationView:
     legs = service["legs"]
-    holds = [hold for leg in legs for hold in leg["holds"] if hold["units"]]
-    counters = [
-        pair
-        for leg in legs
-        for pair in zip(leg["counters"], leg["counter_holds"], strict=False)
-        if pair[1]
-    ]
+    holds = [hold for leg in legs for hold in leg["holds"]]
+    counters = [pair for leg in legs for pair in zip(leg["counters"], leg["counter_holds"], strict=False)]
     return ReservationView(
         key=key,
         label=legs[0]["label"],
         held_micro_eur=sum(leg["held"] for leg in legs),
-        held_units=tuple((buckets[each["instance"]], each["units"]) for each in holds if not each["pooled"]),
-        held_counters=tuple(counters),
-        pool_units=tuple((each["instance"], each["units"]) for each in holds if each["pooled"]),
+        held_units=_added_up((buckets[each["instance"]], each["units"]) for each in holds if not each["pooled"]),
+        held_counters=_added_up(counters),
+        pool_units=_added_up((each["instance"], each["units"]) for each in holds if each["pooled"]),
         always=service["always"] == 1,
     )
+
+
+def _added_up(pairs: Iterable[tuple[Any, int]]) -> tuple[tuple[Any, int], ...]:
+    """Amounts by name, those of one name together, nothing left out but nothing."""
+    amounts: dict[Any, int] = {}
+    for name, amount in pairs:
+        amounts[name] = amounts.get(name, 0) + amount
+    return tuple(sorted((name, amount) for name, amount in amounts.items() if amount))
 
 
 def pool_view(pool_id: str, document: bytes) -> PoolView:
@@ -186,8 +209,11 @@ def pool_view(pool_id: str, document: bytes) -> PoolView:
     pool = _read("pool", document)
     return PoolView(
         pool_id=pool_id,
-        buckets=tuple(_bucket_view(each) for each in pool["buckets"]),
-        holds=tuple(PoolHoldView(each["account"], each["instance"], each["units"]) for each in pool["shares"]),
+        buckets=_bucket_views(pool["buckets"]),
+        holds=tuple(
+            PoolHoldView(*each)
+            for each in sorted((share["account"], share["instance"], share["units"]) for share in pool["shares"])
+        ),
     )
 
 

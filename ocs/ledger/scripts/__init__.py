@@ -14,10 +14,17 @@ from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
 from ocs.ledger.script_call import ScriptSource
 
 SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
-STEPS = ("identify", "release", "settle", "count", "reserve", "conclude")
-"""Of charging; the second step, the agenda, is shared by all scripts."""
-SCRIPTS = {
-    "charge": STEPS,
+STEPS = {
+    "identify": ("identify", "take_up"),
+    "release": ("release", "count_services", "fresh_legs"),
+    "settle": ("settle", "settle_leg"),
+    "count": ("count",),
+    "reserve": ("reserve",),
+    "conclude": ("conclude", "look"),
+}
+"""Of charging: part → the functions of it that others use. The second step, the agenda, is shared by all scripts."""
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    "charge": tuple(STEPS),
     "refund": (),
     "open": (),
     "top_up": (),
@@ -40,7 +47,7 @@ CONSTANTS = {
 }
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
-PLAIN = frozenset(("w", "q", "keys", "item", "event", "redis", "math", "string", "table", "bit", "cmsgpack"))
+PLAIN = frozenset(("w", "q", "keys", "means", "item", "event", "redis", "math", "string", "table", "bit", "cmsgpack"))
 """What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an event, the libraries."""
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
 _COMMENT = re.compile(r"--.*$")
@@ -53,12 +60,23 @@ class ScriptError(Exception):
 def load(layout: Layout = LAYOUT) -> tuple[ScriptSource, ...]:
     """All scripts. ScriptError: one is wrong."""
     joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
+    joined.update((part, _block(part, joined[part], names)) for part, names in STEPS.items())
     head = _head(layout)
 
     def shared(own: tuple[str, ...]) -> tuple[str, ...]:
         return (head, *(joined[part] for part in (*SHARED, *own)))
 
     return tuple(ScriptSource(name, shared(own), joined[name]) for name, own in SCRIPTS.items())
+
+
+def _block(part: str, source: str, names: tuple[str, ...]) -> str:
+    """A part in a block of its own, so that only `names` count among the 200 local variables that Lua allows."""
+    for name in names:
+        local = f"local function {name}("
+        if local not in source:
+            raise ScriptError(f"{part}.lua has no function {name!r}")
+        source = source.replace(local, f"function {name}(")
+    return f"local {', '.join(names)}\ndo\n{source}\nend"
 
 
 def join(part: str, layout: Layout) -> str:

@@ -26,18 +26,27 @@ local function replace_group(w, subscription)
     if subscription.instance ~= instance and terms.group == group and subscription.state ~= 'planned' and subscription.state ~= 'armed' then
       end_buckets(w, subscription)
       table.remove(list, n)
+      subscription_event(w, subscription, 'ended')
     end
   end
+end
+
+-- The fee is not paid: its units are gone, and it begins when there is enough credit.
+local function leave_unpaid(w, subscription, due)
+  local terms = subscription.terms
+  end_buckets(w, subscription)
+  subscription.state, subscription.due, subscription.starts, subscription.ends = 'unpaid', due, 0, 0
+  package_event(w, subscription, terms.price, false)
 end
 
 -- The fee is paid from the credit, whatever is held; the price does not count as spending (HOT-CC-2).
 local function pay_fee(w, subscription, starts)
   local account, terms = w.account, subscription.terms
   account.credit, account.spent = account.credit - terms.price, account.spent + terms.price
-  subscription.state, subscription.starts, subscription.ends = 'active', starts, starts + terms.period_s
+  subscription.state, subscription.starts, subscription.ends, subscription.due = 'active', starts, starts + terms.period_s, 0
   replace_group(w, subscription)
   lay_out_buckets(w, subscription)
-  begin_period_counters(w, subscription)
+  begin_period_counters(w, terms)
   package_event(w, subscription, terms.price, true)
   w.renewed = true
 end
@@ -50,25 +59,29 @@ end
 local function next_period(w, subscription)
   local ended, terms = subscription.ends, subscription.terms
   end_buckets(w, subscription)
-  if subscription.state == 'ending' or terms.renews == 0 then return false end
+  if subscription.state == 'ending' or (terms.renews == 0 and not subscription.following) then return false end
   terms = subscription.following or terms
   subscription.terms, subscription.following = terms, false
   if can_pay(w, terms) then
     -- The new period follows the old one without a gap, unless the system slept through a whole period.
     pay_fee(w, subscription, w.now >= ended + terms.period_s and w.now or ended)
   else
-    subscription.state, subscription.ends = 'unpaid', 0
-    package_event(w, subscription, terms.price, false)
+    leave_unpaid(w, subscription, ended)
   end
   return true
 end
 
 -- The time at which a subscription wants something; nil = not by time.
-local function subscription_due(w, subscription)
-  local state, terms = subscription.state, subscription.terms
-  if state == 'planned' then return subscription.starts end
+local function subscription_due(subscription)
+  local state = subscription.state
   if state == 'active' or state == 'ending' then return subscription.ends end
-  if state == 'unpaid' and can_pay(w, terms) then return w.now end
+  if state == 'planned' then return subscription.due end
+end
+
+-- Likewise, and when the fee was due of one that has not been paid and can be now.
+local function subscription_wants(w, subscription)
+  if subscription.state == 'unpaid' and can_pay(w, subscription.terms) then return subscription.due end
+  return subscription_due(subscription)
 end
 
 -- The subscription that is due first: by time, order, instance.
@@ -77,7 +90,7 @@ local function first_due(w)
   local list = account.subscriptions
   for n = 1, #list do
     local subscription = list[n]
-    local at = subscription_due(w, subscription)
+    local at = subscription_wants(w, subscription)
     if at and at <= w.now then
       local terms = subscription.terms
       local item = {at, terms.order, subscription.instance}
@@ -102,11 +115,10 @@ local function run_subscriptions(w)
         table.remove(list, n)
       end
     elseif can_pay(w, terms) then
-      local late = state == 'unpaid' or w.now >= subscription.starts + terms.period_s
-      pay_fee(w, subscription, late and w.now or subscription.starts)
+      local late = state == 'unpaid' or w.now >= subscription.due + terms.period_s
+      pay_fee(w, subscription, late and w.now or subscription.due)
     else
-      subscription.state, subscription.ends = 'unpaid', 0
-      package_event(w, subscription, terms.price, false)
+      leave_unpaid(w, subscription, subscription.due)
     end
   end
 end
@@ -129,7 +141,7 @@ local function claim_from(w, session, excess)
       local take = min(leg.held, excess - claimed)
       if take > 0 then
         leg.held, account.held, claimed = leg.held - take, account.held - take, claimed + take
-        release_counters_money(w, leg, take)
+        release_measure(w, leg, 'money', take)
       end
     end
   end
@@ -200,6 +212,7 @@ end
 -- All that is due up to now. `keep`: Session-Id of the request's own session.
 local function run_agenda(w, keep)
   roll_counters(w)
+  end_pool_buckets(w)
   run_subscriptions(w)
   claim_holds(w, keep)
   run_sessions(w, keep)
@@ -220,7 +233,7 @@ end
 local function next_due(w)
   local account, due = w.account, UNBOUNDED
   local subscriptions, agenda = account.subscriptions, account.agenda
-  for n = 1, #subscriptions do due = min(due, subscription_due(w, subscriptions[n]) or UNBOUNDED) end
+  for n = 1, #subscriptions do due = min(due, subscription_due(subscriptions[n]) or UNBOUNDED) end
   for n = 1, #agenda do
     local entry = agenda[n]
     due = min(due, entry.at)
@@ -234,7 +247,8 @@ local function next_due(w)
     end
   end
   if account.state ~= 't' then
-    due = min(due, account.told_inactive == 1 and account.active_until + LIFE_S or account.active_until)
+    local told = account.told_inactive == 1 or account.state ~= 'a'
+    due = min(due, told and account.active_until + LIFE_S or account.active_until)
   end
   return due == UNBOUNDED and 0 or due
 end
@@ -266,8 +280,9 @@ local function tell_claimed(w)
   if w.renewed then notify(w, 'reauthorize', 'package', w.now, starving) end
 end
 
--- What every script on an account but charging begins with: the account, brought up to now. Returns the work, or nil and a word.
-local function begin_work(id, q, keys)
+-- What every script on an account but charging begins with: the account, brought up to now. `keep`: a session that the agenda leaves alone;
+-- `ended_too`: also of an account that was terminated. Returns the work, or nil and a word.
+local function begin_work(id, q, keys, keep, ended_too)
   local why = wrong_clock(q.now, q.max_skew_s)
   if why then return nil, why end
   local document = redis.call('GET', keys.account)
@@ -278,13 +293,15 @@ local function begin_work(id, q, keys)
   local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, events = {}, keys = keys}
   reason = load_pool(w, q.pool)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
-  run_agenda(w, nil)
+  if account.state == 't' and not ended_too then return nil, 'state' end
+  run_agenda(w, keep)
   return w
 end
 
--- And ends with.
+-- And ends with: what the change has made possible, or due.
 local function end_work(w)
-  run_agenda(w, nil)
+  run_subscriptions(w)
+  claim_holds(w, nil)
   plan_anew(w)
   save(w)
   local journalled = journal_all(w)
@@ -307,7 +324,7 @@ local function terminate(w, asked_at)
   for n = 1, #subscriptions do end_buckets(w, subscriptions[n]) end
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
-  account.subscriptions, account.buckets, account.agenda, account.sessions = {}, {}, {}, {}
+  account.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
   journal(w, {k = 'terminated', debit = lost, credit = 0})
   redis.call('HDEL', w.keys.own, 'm' .. account.msisdn)
 end

@@ -82,40 +82,21 @@ local function take_units(w, bucket, pooled, units)
   if pooled == 1 then w.pool_changed = true end
 end
 
-local function forget_if_empty(buckets, bucket, place)
-  if bucket.ended == 1 and bucket.held == 0 and bucket.left <= 0 then table.remove(buckets, place) end
-end
-
--- Units that a hold no longer holds (`held` 1), or was granted before it was given up (0), in a bucket whose period is over: they leave it.
--- Returns what of them may still pay for what the service has used.
-local function leave_ended(w, hold, held)
-  local bucket, place = bucket_of(w, hold)
-  if not bucket then return 0 end
-  local units = hold.units
-  if held == 1 then change_held(w, bucket, hold.pooled, -units) end
-  if bucket.ended == 0 then return units end
-  units = min(units, bucket.left)
-  take_units(w, bucket, hold.pooled, units)
-  local account, pool = w.account, w.pool
-  forget_if_empty(hold.pooled == 1 and pool.buckets or account.buckets, bucket, place)
-  return units
-end
-
--- Give back what a service has reserved. `item.paid_back[leg]` = {{bucket id, instance, pooled, units, 1 if its period is over}}: what had
--- granted it, which pays first for what was used of the grant.
+-- Give back what a service has reserved. With `keep` the result says, by leg, what had granted it: {{bucket id, instance, pooled, units}}. That
+-- pays first for what was used of the grant.
 local function release_service(w, service, keep)
   local account, granted_by = w.account, keep and {}
   local legs = service.legs
   for n = 1, #legs do
     local leg, had = legs[n], {}
-    for _, list in ipairs({leg.holds, leg.granted_by}) do
-      for m = 1, #list do
-        local hold = list[m]
-        local bucket = bucket_of(w, hold)
-        if bucket then
-          local id, instance, ended = bucket.id, bucket.instance, bucket.ended
-          had[#had + 1] = {id, instance, hold.pooled, leave_ended(w, hold, list == leg.holds and 1 or 0), ended}
-        end
+    local holds, before = leg.holds, leg.granted_by
+    for m = 1, #before + #holds do
+      local held = m > #before
+      local hold = held and holds[m - #before] or before[m]
+      local bucket = bucket_of(w, hold)
+      if bucket then
+        if held then change_held(w, bucket, hold.pooled, -hold.units) end
+        had[#had + 1] = {bucket.id, hold.instance, hold.pooled, hold.units}
       end
     end
     account.held = account.held - leg.held
@@ -127,44 +108,96 @@ local function release_service(w, service, keep)
   return granted_by
 end
 
--- A period ends: units left are gone, but for those that sessions hold or were granted.
-local function end_bucket(w, bucket, pooled)
-  local account, kept = w.account, bucket.held
-  if pooled == 0 then
-    for _, session in pairs(account.sessions) do
-      for _, service in pairs(session.services) do
-        local legs = service.legs
-        for n = 1, #legs do
-          local leg = legs[n]
-          local granted_by = leg.granted_by
-          for m = 1, #granted_by do
-            local hold = granted_by[m]
-            if hold.pooled == 0 and hold.instance == bucket.instance then kept = kept + hold.units end
-          end
+-- Units of ended buckets that sessions were granted before they were given up, by instance.
+local function granted_before(account)
+  local units = {}
+  for _, session in pairs(account.sessions) do
+    for _, service in pairs(session.services) do
+      local legs = service.legs
+      for n = 1, #legs do
+        local leg = legs[n]
+        local granted_by = leg.granted_by
+        for m = 1, #granted_by do
+          local hold = granted_by[m]
+          if hold.pooled == 0 then units[hold.instance] = (units[hold.instance] or 0) + hold.units end
         end
       end
     end
-  else
-    w.pool_changed = true
   end
-  bucket.ended, bucket.ends = 1, min(bucket.ends, w.now)
-  bucket.left = bucket.left < 0 and kept or min(bucket.left, kept)
+  return units
 end
 
-local function end_buckets_in(w, buckets, subscription, pooled)
+-- What is left of a period that is over is for those who hold it or, of the account's own, were granted it; empty buckets go.
+local function trim_buckets(buckets, granted)
   for n = #buckets, 1, -1 do
     local bucket = buckets[n]
-    if bucket.ended == 0 and bucket.subscription == subscription.instance and (pooled == 0 or bucket.owner == w.id) then
-      end_bucket(w, bucket, pooled)
-      forget_if_empty(buckets, bucket, n)
+    if bucket.ended == 1 then
+      local kept = bucket.held + (granted[bucket.instance] or 0)
+      bucket.left = bucket.left < 0 and kept or min(bucket.left, kept)
+      if bucket.left == 0 then table.remove(buckets, n) end
     end
   end
 end
 
-local function end_buckets(w, subscription)
+local function any_ended(buckets)
+  for n = 1, #buckets do
+    local bucket = buckets[n]
+    if bucket.ended == 1 then return true end
+  end
+  return false
+end
+
+local function trim(w)
   local account, pool = w.account, w.pool
+  if any_ended(account.buckets) then trim_buckets(account.buckets, granted_before(account)) end
+  if pool and any_ended(pool.buckets) then
+    trim_buckets(pool.buckets, {})
+    w.pool_changed = true
+  end
+end
+
+local function end_bucket(w, bucket, pooled)
+  bucket.ended, bucket.ends = 1, min(bucket.ends, w.now)
+  if pooled == 1 then w.pool_changed = true end
+end
+
+local function end_buckets_in(w, buckets, subscription, pooled)
+  for n = 1, #buckets do
+    local bucket = buckets[n]
+    if bucket.ended == 0 and bucket.subscription == subscription.instance and (pooled == 0 or bucket.owner == w.id) then
+      end_bucket(w, bucket, pooled)
+    end
+  end
+end
+
+-- Of the pool, those of other accounts' subscriptions that are over.
+local function end_pool_buckets(w)
+  local pool = w.pool
+  if not pool then return end
+  local buckets = pool.buckets
+  for n = 1, #buckets do
+    local bucket = buckets[n]
+    if bucket.ended == 0 and bucket.ends <= w.now then end_bucket(w, bucket, 1) end
+  end
+end
+
+-- A subscription's period ends: units left are gone, but what sessions hold or were granted stays for them.
+local function end_buckets(w, subscription)
+  local account, pool, terms = w.account, w.pool, subscription.terms
+  end_period_counters(w, terms)
   end_buckets_in(w, account.buckets, subscription, 0)
   if pool then end_buckets_in(w, pool.buckets, subscription, 1) end
+end
+
+-- Everything that was changed, written at once.
+local function save(w)
+  trim(w)
+  local index = w.index
+  if index then
+    for n = 1, #index do redis.call(unpack(index[n])) end
+  end
+  redis.call('SET', w.keys.account, pack(w.account))
+  if w.pool and w.pool_changed then redis.call('SET', w.keys.pool, pack(w.pool)) end
 end
 
 -- A period begins: its buckets are laid out, in the account's pool if they are shared.

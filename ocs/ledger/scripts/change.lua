@@ -9,7 +9,6 @@ local id, q = ARGV[1], unpack_value(ARGV[2])
 local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
-if account.state == 't' then return 'state' end
 
 local function remind()
   local agenda = account.agenda

@@ -8,14 +8,14 @@
 local request = unpack_value(ARGV[2])
 local w = {id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day, events = {}, taken = 0, keys = named_keys(KEYS),
   look = request.look == 1}
+w.uid = uid_of(w.id)
 w.field = (w.look and 'C' or request.type) .. string.format('%.0f', request.number)
 
 local answer = identify(w)
 if answer then return answer end
 if w.look then return look(w) end
 run_agenda(w, request.type ~= 'E' and request.session_id)
-answer = take_up(w)
-if answer then return answer end
+take_up(w)
 add_counters(w)
 release(w)
 settle(w)

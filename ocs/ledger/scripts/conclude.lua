@@ -3,6 +3,32 @@
 local RECLAIM_EVERY_S = 60 -- a session is asked so often to return credit it holds to one that starves
 local RECORD_EVERY_S = 3600 -- a long session has a charging record so often
 
+-- What a counter was moved by, for a refund: {counter id, measure, window}.
+local function counted(w, ids)
+  local account, list = w.account, {}
+  for n = 1, #ids do
+    local counter = find_counter(account, ids[n])
+    if counter then list[#list + 1] = {ids[n], counter.measure, window_of(counter, w.now)} end
+  end
+  return list
+end
+
+-- What is left of a service's debit to give back: {key, {{raw units, price, credit units paid before it, credit units, {{bucket id, units,
+-- instance, pooled}}, {{counter id, measure, window}}} for each leg}}.
+local function debit_service(w, item)
+  local line, service, session = item.line, item.service, w.session
+  local legs, parts = service.legs, {}
+  item.own, item.detail = true, service.detail
+  for m = 1, #legs do
+    local leg = legs[m]
+    local before = paid_at(session, leg.price)
+    item.paid_by = {}
+    settle_leg(w, item, leg, leg.price, line.granted, {})
+    parts[m] = {line.granted, leg.price, before, paid_at(session, leg.price) - before, item.paid_by, counted(w, leg.counters)}
+  end
+  return {line.key, parts}
+end
+
 -- A one-off event is paid whole at once or not at all (IEC, RFC 8506 §6.3). Returns what a refund may give back, nil if nothing was debited.
 local function debit_event(w)
   local items, whole = w.items, true
@@ -16,7 +42,7 @@ local function debit_event(w)
     end
     if line.code ~= 2001 then whole = false end
   end
-  local debited = {w.id, w.month}
+  local debited = {w.uid}
   for n = 1, #items do
     local item = items[n]
     local line, service = item.line, item.service
@@ -24,20 +50,11 @@ local function debit_event(w)
     line.span_switch = false
     if not whole then
       line.granted, line.final = 0, false
-    elseif not w.look then
-      local legs, parts = service.legs, {}
-      item.own, item.detail = true, service.detail
-      for m = 1, #legs do
-        local leg, session = legs[m], w.session
-        local before = paid_at(session, leg.price)
-        item.paid_by = {}
-        settle_leg(w, item, leg, leg.price, line.granted, {})
-        parts[m] = {leg.price, before, paid_at(session, leg.price) - before, item.paid_by, leg.counters}
-      end
-      debited[#debited + 1] = {line.key, line.granted, parts}
+    elseif not w.look and line.granted > 0 then
+      debited[#debited + 1] = debit_service(w, item)
     end
   end
-  return whole and debited or nil
+  return whole and #debited > 1 and debited or nil, whole
 end
 
 -- One refusal for all when an opening or a one-off request gets nothing at all; an inactive account always.
@@ -82,26 +99,15 @@ local function ask_back(w, why)
   end)
 end
 
--- A service got nothing, or its last, while others of the account hold money: they are asked, and room is left for it next time.
-local function see_to_the_starved(w)
+-- A service got nothing, or its last, while others of the account hold money: they are asked.
+local function ask_for_the_starved(w)
   local account, items = w.account, w.items
-  local held_by_others = account.held
-  for n = 1, #items do
-    local item = items[n]
-    local service = item.service
-    local legs = service.legs
-    for m = 1, #legs do
-      local leg = legs[m]
-      held_by_others = held_by_others - leg.held
-    end
-  end
-  if held_by_others <= 0 then return end
+  if account.held <= 0 then return end
   for n = 1, #items do
     local item = items[n]
     local line = item.line
     local lacks = line.reason == 'credit' or line.reason == 'limit'
     if lacks and (line.final or line.code == 4012 or line.restricted) then
-      if line.code == 4012 or line.restricted then account.scarce_until = w.now + SCARCE_S end
       ask_back(w, 'reclaim')
       return
     end
@@ -123,7 +129,6 @@ local function close_or_keep(w, code)
   local sid, kind = request.session_id, request.type
   if kind == 'E' then return end
   if w.closed then
-    if kind == 'T' then session.closing = request.number end
     w.tombstone = tombstone_of(w, session)
   elseif kind == 'T' then
     session.closing = request.number
@@ -177,7 +182,7 @@ end
 local function remember(w, outcome, debited, code)
   local request = w.request
   local kind, number = request.type, request.number
-  if w.replaces then redis.call('DEL', w.keys.own) end -- what was answered to the session before it is not for this one
+  if kind == 'I' then redis.call('DEL', w.keys.own) end -- what was answered to a session before it is not for this one
   if kind == 'I' and code ~= 2001 then
     redis.call('HSET', w.keys.own, 'closed', w.tombstone)
   elseif debited then
@@ -203,12 +208,13 @@ end
 
 local function conclude(w)
   local request, account = w.request, w.account
-  local debited = request.type == 'E' and debit_event(w)
+  local debited, whole = nil, false
+  if request.type == 'E' then debited, whole = debit_event(w) end
   if request.type == 'E' then count(w) end
   local code, reason = command_level(w)
-  see_to_the_starved(w)
-  if tell_thresholds(w) and account.held > 0 then ask_back(w, 'threshold') end
-  journal_request(w, code, debited)
+  ask_for_the_starved(w)
+  if w.full and account.held > 0 then ask_back(w, 'threshold') end
+  journal_request(w, code, whole)
   close_or_keep(w, code)
   tell_claimed(w)
   local outcome = pack(outcome_of(w, code, reason))
@@ -227,16 +233,16 @@ end
 -- A balance check: what a debit would get, with nothing kept but its answer (RFC 8506 §6.2).
 local function look(w)
   local request, account = w.request, w.account
-  local credit, held = account.credit, account.held
   run_agenda(w, nil)
+  local credit, held = account.credit, account.held
   take_up(w)
   add_counters(w)
   release(w)
   settle(w)
   reserve(w)
   debit_event(w)
-  local outcome = outcome_of(w, (command_level(w)))
-  outcome.credit_micro_eur, outcome.held_micro_eur, outcome.reason = credit, held, ''
+  local outcome = outcome_of(w, command_level(w))
+  outcome.credit_micro_eur, outcome.held_micro_eur = credit, held
   local packed = pack(outcome)
   redis.call('HSET', w.keys.own, w.field, packed)
   redis.call('EXPIRE', w.keys.own, request.remember_s)

@@ -1,4 +1,4 @@
--- Step 5: counters move by what was paid; thresholds that are passed become events, told after all else (step 7).
+-- Step 5: counters move by what was paid; thresholds that are passed become events. w.full: a limit has been reached.
 
 local function count(w)
   local account = w.account
@@ -15,4 +15,5 @@ local function count(w)
     end
     item.moved = {}
   end
+  if tell_thresholds(w) then w.full = true end
 end

@@ -43,20 +43,25 @@ local function begin_window(counter, key)
   counter.window_key, counter.value, counter.told, counter.slots = key, 0, 0, {}
 end
 
--- What is older than the window leaves a rolling counter.
+local function slot_now(counter, now) return idiv(now * SLOTS, counter.window_s) end
+
+local function reaches(counter, percent) return counter.limit >= 0 and counter.value * 100 >= counter.limit * percent end
+
+-- What is older than the window leaves a rolling counter; a threshold that it falls below is told again when it is reached again.
 local function roll_slots(counter, now)
-  local slots = counter.slots
-  local gone, count = 0, 0
-  while slots[count + 1] and slots[count + 1] <= now - counter.window_s do
-    gone, count = gone + slots[count + 2], count + 2
+  local slots, oldest, gone = counter.slots, slot_now(counter, now) - SLOTS, 0
+  for n = #slots - 1, 1, -2 do
+    if slots[n] <= oldest then
+      gone = gone + slots[n + 1]
+      table.remove(slots, n + 1)
+      table.remove(slots, n)
+    end
   end
-  if count == 0 then return end
-  local rest = {}
-  for n = count + 1, #slots do rest[#rest + 1] = slots[n] end
-  counter.slots, counter.value = rest, counter.value - gone
+  if gone == 0 then return end
+  counter.value = counter.value - gone
   local thresholds, told = counter.thresholds, 0
   for n = 1, #thresholds do
-    if thresholds[n] <= counter.told and counter.value > 0 and counter.value * 100 >= counter.limit * thresholds[n] then told = thresholds[n] end
+    if thresholds[n] <= counter.told and reaches(counter, thresholds[n]) then told = thresholds[n] end
   end
   counter.told = told
 end
@@ -77,13 +82,22 @@ local function roll_counters(w)
   end
 end
 
--- The period of a subscription begins: its counters do too.
-local function begin_period_counters(w, subscription)
-  local terms = subscription.terms
+-- The period of a subscription begins: its counters are there, and those of a period begin anew.
+local function begin_period_counters(w, terms)
   local list = terms.counters
   for n = 1, #list do
-    local counter = add_counter(w, list[n], subscription.instance)
-    begin_window(counter, subscription.instance)
+    local counter_terms = list[n]
+    local counter = add_counter(w, counter_terms, window_key_now(w, counter_terms.window))
+    if counter_terms.window == 'period' then begin_window(counter, 0) end
+  end
+end
+
+local function end_period_counters(w, terms)
+  local account, list = w.account, terms.counters
+  for n = 1, #list do
+    local counter_terms = list[n]
+    local counter = find_counter(account, counter_terms.id)
+    if counter and counter.window == 'period' then begin_window(counter, 0) end
   end
 end
 
@@ -91,13 +105,33 @@ local function add_to(counter, amount, now)
   if amount == 0 then return end
   counter.value = counter.value + amount
   if counter.window ~= 'rolling' then return end
-  local slots, width = counter.slots, max(idiv(counter.window_s, SLOTS), 1)
-  local begins = now - fmod(now, width)
-  local last = #slots
-  if last > 0 and slots[last - 1] >= begins then
-    slots[last] = slots[last] + amount
-  else
-    slots[last + 1], slots[last + 2] = begins, amount
+  local slots, slot = counter.slots, slot_now(counter, now)
+  for n = 1, #slots, 2 do
+    if slots[n] == slot then
+      slots[n + 1] = slots[n + 1] + amount
+      return
+    end
+  end
+  slots[#slots + 1], slots[#slots + 2] = slot, amount
+end
+
+-- The window that a counter counts in now, so that a refund leaves others alone.
+local function window_of(counter, now)
+  if counter.window == 'rolling' then return slot_now(counter, now) end
+  return counter.window_key
+end
+
+local function take_back(counter, amount, window)
+  if counter.window ~= 'rolling' then
+    if counter.window_key == window then counter.value = max(counter.value - amount, 0) end
+    return
+  end
+  local slots = counter.slots
+  for n = 1, #slots, 2 do
+    if slots[n] == window then
+      local back = min(amount, slots[n + 1])
+      slots[n + 1], counter.value = slots[n + 1] - back, counter.value - back
+    end
   end
 end
 
@@ -106,17 +140,6 @@ local function moved_by(counter, money, credit_units, units)
   if counter.measure == 'money' then return money end
   if counter.measure == 'units' then return units end
   return credit_units
-end
-
--- Money that goes back leaves the counters of the debit's window, as far as there is some.
-local function give_counters_back(w, ids, month, money)
-  local account = w.account
-  for n = 1, #ids do
-    local counter = find_counter(account, ids[n])
-    if counter and counter.measure == 'money' and (counter.window ~= 'month' or counter.window_key == month) then
-      counter.value = max(counter.value - money, 0)
-    end
-  end
 end
 
 local function room_of(counter)
@@ -148,13 +171,13 @@ local function release_counters(w, leg)
   if #holds > 0 then leg.counter_holds = {} end
 end
 
--- Money that a leg holds is claimed: its counters hold as much less.
-local function release_counters_money(w, leg, money)
+-- Part of what a leg holds is another's now: its counters of that measure hold as much less.
+local function release_measure(w, leg, measure, amount)
   local account, ids, holds = w.account, leg.counters, leg.counter_holds
   for n = 1, #holds do
     local counter = find_counter(account, ids[n])
-    if counter and counter.measure == 'money' then
-      local back = min(money, holds[n])
+    if counter and counter.measure == measure then
+      local back = min(amount, holds[n])
       counter.held, holds[n] = counter.held - back, holds[n] - back
     end
   end
@@ -167,10 +190,10 @@ local function tell_thresholds(w)
   for n = 1, #counters do
     local counter = counters[n]
     local thresholds = counter.thresholds
-    if counter.limit >= 0 and counter.told < 100 then
+    if counter.limit >= 0 and #thresholds > 0 then
       for m = 1, #thresholds do
         local percent = thresholds[m]
-        if percent > counter.told and counter.value * 100 >= counter.limit * percent then
+        if percent > counter.told and reaches(counter, percent) then
           journal(w, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value, limit = counter.limit})
           counter.told = percent
           if percent >= 100 then full = true end

@@ -3,6 +3,8 @@
 -- A script works on one table `w`: id, now, month, day of the account and the operation; account; pool (false = none loaded); events to be
 -- journalled; asked (sessions to be asked by RAR); keys.
 
+local DUPLICATE, JOURNALLED, PROLONGED = 1, 2, 4 -- flags of what charge.lua gives
+
 -- KEYS of every script on an account.
 local function named_keys(KEYS)
   return {account = KEYS[1], outbox = KEYS[2], sequence = KEYS[3], due = KEYS[4], own = KEYS[5], pool = KEYS[6]}
@@ -37,11 +39,6 @@ local function load_pool(w, named)
   w.pool, w.pool_changed = row, false
 end
 
-local function save(w)
-  redis.call('SET', w.keys.account, pack(w.account))
-  if w.pool and w.pool_changed then redis.call('SET', w.keys.pool, pack(w.pool)) end
-end
-
 -- Journal an event: {k = kind, t = time, a = account, …}. Sequence numbers are without gaps, as they are counted in the same step.
 local function journal(w, event)
   event.t, event.a = w.now, w.id
@@ -55,6 +52,9 @@ local function journal_all(w)
   end
   return #w.events > 0
 end
+
+-- What of an account's id stays when it moves to another partition.
+local function uid_of(id) return string.match(id, '-(.*)$') end
 
 local function state_at(account, now)
   if account.state == 'a' and now >= account.active_until then return 'i' end

@@ -5,7 +5,7 @@
 -- Result  "ok", "again" (it is not open), "unknown", …
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q, named_keys(KEYS))
+local w, why = begin_work(id, q, named_keys(KEYS), q.session_id)
 if not w then return why end
 local account = w.account
 local session = account.sessions[q.session_id]

@@ -1,11 +1,9 @@
 -- Step 1: whose request is it, and has it come before? Nothing is changed but the session that is charged (docs/LEDGER.md).
 -- In: w.request, w.id. Out: w.account, w.pool, w.session (nil: none yet), w.late, w.closed (it had ended), w.replaces, w.overtaken.
 
-local DUPLICATE, JOURNALLED, PROLONGED = 1, 2, 4 -- flags of the result
-
-local function refuse(code, reason, place)
+local function refuse(w, code, reason, place)
   local outcome = new_outcome()
-  outcome.code, outcome.reason, outcome.place, outcome.at = code, reason, place or '', 0
+  outcome.code, outcome.reason, outcome.place, outcome.at = code, reason, place or '', w.now
   return {0, pack(outcome)}
 end
 
@@ -18,17 +16,17 @@ end
 local function look_back(w)
   local request, account = w.request, w.account
   if account.moved_from ~= '' and w.now < account.look_back_until and request.looked_back ~= account.moved_from then
-    return refuse(0, 'look_back', account.moved_from)
+    return refuse(w, 0, 'look_back', account.moved_from)
   end
 end
 
 local function open_account(w)
   local request = w.request
   local document = redis.call('GET', w.keys.account)
-  if not document then return refuse(5030, 'unknown') end
+  if not document then return refuse(w, 5030, 'unknown') end
   local account, why = unpacked('account', document)
-  if not account then return refuse(0, why) end
-  if account.moved_to ~= '' then return refuse(0, 'moved', account.moved_to) end
+  if not account then return refuse(w, 0, why) end
+  if account.moved_to ~= '' then return refuse(w, 0, 'moved', account.moved_to) end
   w.account = account
   if request.type == 'E' then return look_back(w) end
 end
@@ -40,13 +38,14 @@ local function find_session(w)
   if not session then
     local stored = redis.call('HMGET', w.keys.own, w.field, 'closed')
     closed = exhume(stored[2], w.now)
+    w.stored = stored[1]
     if not closed then return (stored[1] and {DUPLICATE, stored[1]}) or look_back(w) end
     session = closed
   end
   local owner = session.owner ~= '' and session.owner or string.lower(session.origin_host)
   local mine = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
   local anew = mine and request.type == 'I' and session.origin_state > 0 and request.origin_state > session.origin_state
-  if not mine then return refuse(5002, 'binding') end
+  if not mine then return refuse(w, 5002, 'binding') end
   w.session, w.closed, w.anew = session, closed ~= nil, anew
 end
 
@@ -58,12 +57,12 @@ local function repetition(w)
   if kind == 'I' then
     seen = number == session.opening and 'yes' or 'no'
   elseif kind == 'T' then
-    seen = number == session.closing and 'yes' or 'no'
+    seen = w.stored and 'yes' or 'no' -- of a session that ended, the answers stand beside it
   else
     seen = applied(session, number)
   end
   if seen == 'no' then return nil end
-  return (seen == 'yes' and remembered(w)) or refuse(5012, 'late')
+  return (seen == 'yes' and remembered(w)) or refuse(w, 5012, 'late')
 end
 
 -- An emergency stays one, though a request need not say so again (place: ocs/charging/use.py).
@@ -71,24 +70,24 @@ local function in_need(place) return string.find(place, '^%a*\0311\031') end
 
 local function stale(w)
   local request, account, session = w.request, w.account, w.session
-  if session and not w.closed then
+  if session then
     local elsewhere = request.assumed ~= '' and session.place ~= request.assumed
-    if elsewhere or (request.type ~= 'I' and in_need(session.place) and not in_need(request.place)) then
-      return refuse(0, 'place', session.place)
-    end
+    local relieved = request.type ~= 'I' and not w.closed and in_need(session.place) and not in_need(request.place)
+    if elsewhere or relieved then return refuse(w, 0, 'place', session.place) end
   end
   local identity = request.identity
   if identity ~= '' and (account.state == 't' or (identity ~= 'm' .. account.msisdn and identity ~= 'i' .. account.imsi)) then
-    return refuse(0, 'identity')
+    return refuse(w, 0, 'identity')
   end
   local why = load_pool(w, request.pool)
-  if why then return refuse(0, why, account.pool) end
+  if why then return refuse(w, 0, why, account.pool) end
 end
 
-local function count_open(account)
+-- Open sessions whose deadline is later than `after`, but for one.
+local function count_open(account, after, but)
   local count = 0
-  for _, session in pairs(account.sessions) do
-    if session.given_up == 0 then count = count + 1 end
+  for sid, session in pairs(account.sessions) do
+    if session.given_up == 0 and session.deadline > after and sid ~= but then count = count + 1 end
   end
   return count
 end
@@ -97,7 +96,7 @@ local function new_session_for(request, now)
   local session = new_session()
   session.origin_host, session.origin_realm, session.relay, session.owner = request.origin_host, request.origin_realm, request.relay, request.owner
   session.context, session.started, session.deadline, session.origin_state = request.context, now, request.deadline, request.origin_state
-  session.opening, session.highest, session.recorded_at, session.place = request.number, request.number - 1, now, request.place
+  session.opening, session.highest, session.recorded_at, session.place = request.number, request.number, now, request.place
   return session
 end
 
@@ -106,17 +105,19 @@ local function opening(w)
   if session and not w.closed then
     -- A client that lost its state may take the same id again (RFC 6733 §8.6).
     w.replaces = session.given_up == 1 or w.anew
-    if not w.replaces then return refuse(5012, 'open') end
+    if not w.replaces then return refuse(w, 5012, 'open') end
   elseif session then
     w.replaces = true
   end
+  local request = w.request
+  if count_open(w.account, w.now, request.session_id) >= MAX_SESSIONS then return refuse(w, 5006, 'sessions') end
 end
 
 -- Nothing is changed before this has let the request through.
 local function identify(w)
   local request = w.request
   local why = wrong_clock(w.now, request.max_skew_s)
-  if why then return refuse(0, why) end
+  if why then return refuse(w, 0, why) end
   local kind = request.type
   local answer = (kind == 'E' and remembered(w)) or open_account(w)
   if answer then return answer end
@@ -129,10 +130,10 @@ local function identify(w)
   answer = stale(w)
   if answer then return answer end
   if kind == 'I' then return opening(w) end
-  if kind ~= 'E' and not w.session then return refuse(5002, 'session') end
+  if kind ~= 'E' and not w.session then return refuse(w, 5002, 'session') end
 end
 
--- The session is made, replaced or gone on with, after what was due is done. Returns a refusal when there are too many.
+-- The session is made, replaced or gone on with, after what was due is done.
 local function take_up(w)
   local request, account, session = w.request, w.account, w.session
   local kind, sid = request.type, request.session_id
@@ -140,9 +141,8 @@ local function take_up(w)
     if session.given_up == 0 then give_up(w, sid, session, 'restarted') end
     if account.sessions[sid] then forget_session(w, sid) end
   end
-  w.open_sessions = count_open(account)
+  w.open_sessions = count_open(account, 0, nil)
   if kind == 'E' or kind == 'I' then
-    if kind == 'I' and w.open_sessions >= MAX_SESSIONS then return refuse(5006, 'sessions') end
     w.closed = false
     w.session = new_session_for(request, w.now)
     w.open_sessions = w.open_sessions + 1

@@ -5,8 +5,11 @@
 -- Result  "ok", "again" (it is here)
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'again' end
-local account, why = unpacked('account', q.document)
+local document = redis.call('GET', KEYS[1])
+local account = document and unpacked('account', document)
+if document and not (account and account.state == 'm') then return 'again' end -- but for what it left here when it moved away before
+local why
+account, why = unpacked('account', q.document)
 if not account then return why end
 account.moved_to, account.moved_from, account.look_back_until, account.due = '', q.of, q.now + q.look_back_s, 0
 local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, keys = named_keys(KEYS)}

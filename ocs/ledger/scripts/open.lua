@@ -26,7 +26,8 @@ journal(w, {k = 'opened', credit_in = q.credit, credit = q.credit, package = ter
 if terms then
   account.last_instance = account.last_instance + 1
   local subscription = new_subscription()
-  subscription.instance, subscription.terms, subscription.state, subscription.starts = account.last_instance, terms, 'planned', q.now
+  subscription.instance, subscription.terms, subscription.state, subscription.starts = account.last_instance, terms, 'planned', 0
+  subscription.due = q.now
   table.insert(account.subscriptions, subscription)
 end
 end_work(w)

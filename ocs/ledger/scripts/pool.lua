@@ -24,8 +24,19 @@ if pool then
     local share = shares[n]
     if share.account == id then return 'sessions' end
   end
-  local subscriptions = account.subscriptions
-  for n = 1, #subscriptions do end_buckets_in(w, pool.buckets, subscriptions[n], 1) end
+  for _, session in pairs(account.sessions) do
+    for _, service in pairs(session.services) do
+      local legs = service.legs
+      for n = 1, #legs do
+        local leg = legs[n]
+        local granted_by = leg.granted_by
+        for m = #granted_by, 1, -1 do
+          local hold = granted_by[m]
+          if hold.pooled == 1 then table.remove(granted_by, m) end
+        end
+      end
+    end
+  end
 end
 journal(w, {k = 'pool', pool = q.wanted})
 end_work(w)

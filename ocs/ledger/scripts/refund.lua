@@ -5,8 +5,7 @@
 --         looked_back, now, month, day, max_skew_s, pool
 -- Result  as charge.lua; refunded money is a negative debit. Code 5012 with "no_debit" (of this account there is none, or it is forgotten)
 --         or "nothing_left".
--- What a debit left to give back: {account id, month, then {key, raw units, legs: {{price, credit units paid before it, credit units, {{bucket
---   id, units, instance, pooled}}, counters}}} for each service}.
+-- What a debit left to give back: {what stays of the account's id, then for each service what `debit_service` made (conclude.lua)}.
 
 local q = unpack_value(ARGV[2])
 local w = {id = ARGV[1], now = q.now, month = q.month, day = q.day, events = {}, field = 'R' .. string.format('%.0f', q.number),
@@ -15,7 +14,7 @@ local debits_field = 'p' .. string.format('%.0f', q.debit_number)
 
 local function refuse(code, reason, place)
   local outcome = new_outcome()
-  outcome.code, outcome.reason, outcome.place = code, reason, place or ''
+  outcome.code, outcome.reason, outcome.place, outcome.at = code, reason, place or '', q.now
   return {0, pack(outcome)}
 end
 
@@ -33,16 +32,28 @@ local function open_account()
   end
   local named = q.identity ~= ''
   if named and q.identity ~= 'm' .. account.msisdn and q.identity ~= 'i' .. account.imsi then return refuse(0, 'identity') end
-  if account.state == 't' then return refuse(named and 0 or 4010, named and 'identity' or 'state') end
+  if account.state == 't' and named then return refuse(0, 'identity') end
   why = load_pool(w, q.pool)
   if why then return refuse(0, why, account.pool) end
+  if account.state == 't' then return refuse(4010, 'state') end
 end
 
--- What is left of the services that are named; one that names none means all of them, and a debit of one service need not be named right.
-local function parts_for(left, key)
-  local found = {}
-  for n = 3, #left do
-    if left[n][2] > 0 and (key == '-' or #left == 3 or left[n][1] == key) then found[#found + 1] = left[n] end
+-- The services of the debit that a request means, {key, raw units or -1 (all)}: one that names none means all, and a debit of one service need
+-- not be named right.
+local function meant(parts, key, want)
+  if key ~= '-' and #parts > 1 then
+    for n = 1, #parts do
+      if parts[n][1] == key and parts[n][2][1][1] > 0 then return {{parts[n], want}} end
+    end
+    return {}
+  end
+  local found, rest = {}, want
+  for n = 1, #parts do
+    local raw = parts[n][2][1][1]
+    if raw > 0 and (want < 0 or rest > 0 or #found == 0) then
+      found[#found + 1] = {parts[n], want < 0 and -1 or min(rest, raw)}
+      rest = rest - min(rest, raw)
+    end
   end
   return found
 end
@@ -54,8 +65,7 @@ local function give_units(paid_by, units)
     local take = min(units, had)
     if take > 0 then
       units, paid_by[n][2] = units - take, had - take
-      local buckets = pooled == 0 and account.buckets or (pool and pool.buckets or {})
-      local bucket = find_instance(buckets, instance)
+      local bucket = find_instance(pooled == 0 and account.buckets or (pool and pool.buckets or {}), instance)
       if bucket and bucket.ended == 0 and bucket.ends > w.now then
         if bucket.left >= 0 then bucket.left = bucket.left + take end
         w.pool_changed = w.pool_changed or pooled == 1
@@ -66,43 +76,47 @@ local function give_units(paid_by, units)
   return given
 end
 
--- Of one service: raw units back, money, units given. nil = nothing comes back, as its units were of a period that is over.
-local function give_back(left, part, want)
-  local raw, legs = part[2], part[3]
-  local back = want < 0 and raw or min(want, raw)
-  local money, given, owed, by_credit = 0, {}, 0, 0
-  for n = 1, #legs do
-    local price, before, credit, paid_by, counters = unpack(legs[n])
-    local units = billable(price, raw) - billable(price, raw - back)
-    local from_credit = min(units, credit)
-    local refunded = cost(price, before + credit) - cost(price, before + credit - from_credit)
-    legs[n][3] = credit - from_credit
-    local units_given = give_units(paid_by, units - from_credit)
-    for m = 1, #units_given do given[#given + 1] = units_given[m] end
-    money, owed, by_credit = money + refunded, owed + units, by_credit + from_credit
-    give_counters_back(w, counters, left[2], refunded)
+-- Of one leg: what goes back, nil = nothing, as its units were of a period that is over.
+local function give_back(key, part, back)
+  local raw, price, before, credit, paid_by, counters = unpack(part)
+  local units = billable(price, raw) - billable(price, raw - back)
+  local by_credit = min(units, credit)
+  local money = cost(price, before + credit) - cost(price, before + credit - by_credit)
+  part[1], part[4] = raw - back, credit - by_credit
+  local given, units_given = give_units(paid_by, units - by_credit), 0
+  if units > 0 and by_credit == 0 and #given == 0 then return nil end
+  for n = 1, #given do units_given = units_given + given[n][2] end
+  for n = 1, #counters do
+    local id, measure, window = unpack(counters[n])
+    local counter = find_counter(w.account, id)
+    if counter then take_back(counter, moved_by(counter, money, by_credit, by_credit + units_given), window) end
   end
-  part[2] = raw - back
-  if owed > 0 and by_credit == 0 and #given == 0 then return nil end
-  local price = legs[1][1]
-  return {key = part[1], price = price.id, used = back, credit_in = money, units = given}
+  return {key = key, price = price.id, used = back, credit_in = money, units = given}, units_given
 end
 
 local function refund(left)
-  local account, services, returned, lines = w.account, {}, 0, {}
+  local services, returned, lines = {}, 0, {}
+  local parts = {}
+  for n = 2, #left do parts[#parts + 1] = left[n] end
   for n = 1, #q.services do
     local key, want = unpack(q.services[n])
-    local parts = parts_for(left, key)
-    for m = 1, key == '-' and #parts or min(#parts, 1) do
-      local event = give_back(left, parts[m], want)
-      if event then
-        local line, units = new_line(), 0
-        for k = 1, #event.units do units = units + event.units[k][2] end
-        line.key, line.granted, line.debited_micro_eur, line.debited_units = event.key, event.used, -event.credit_in, -units
-        services[#services + 1], lines[#lines + 1], returned = event, line, returned + event.credit_in
-        if want >= 0 then want = max(want - event.used, 0) end
+    local found, line, any = meant(parts, key, want), new_line(), false
+    line.key = key
+    for m = 1, #found do
+      local service_key, legs = unpack(found[m][1])
+      local most = 0
+      for k = 1, #legs do
+        local back = found[m][2] < 0 and legs[k][1] or min(found[m][2], legs[k][1])
+        local event, units = give_back(service_key, legs[k], back)
+        if event then
+          services[#services + 1], any, most = event, true, max(most, back)
+          line.debited_micro_eur, line.debited_units = line.debited_micro_eur - event.credit_in, line.debited_units - units
+          returned = returned + event.credit_in
+        end
       end
+      line.granted = line.granted + most
     end
+    if any then lines[#lines + 1] = line end
   end
   return services, lines, returned
 end
@@ -113,7 +127,7 @@ local refused = open_account()
 if refused then return refused end
 local left = redis.call('HGET', KEYS[7], debits_field)
 left = left and unpack_value(left)
-if not left or left[1] ~= w.id then return refuse(5012, 'no_debit') end
+if not left or left[1] ~= uid_of(w.id) then return refuse(5012, 'no_debit') end
 run_agenda(w, nil)
 local services, lines, returned = refund(left)
 if #services == 0 then return refuse(5012, 'nothing_left') end

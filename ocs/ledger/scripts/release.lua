@@ -10,12 +10,13 @@ local function count_services(session)
   return count
 end
 
--- Legs as they stand in the document: with nothing held.
-local function fresh_legs(list)
+-- Legs as they stand in the document: with nothing held. `granted`: with the prices from a switch on.
+local function fresh_legs(list, granted)
   local legs = {}
   for n = 1, #list do
-    local leg = list[n]
-    leg.holds, leg.held, leg.counter_holds, leg.granted_by = {}, 0, {}, {}
+    local leg, asked_leg = new_leg(), list[n]
+    leg.label, leg.price, leg.buckets, leg.counters = asked_leg.label, asked_leg.price, asked_leg.buckets, asked_leg.counters
+    leg.price_after = granted and asked_leg.price_after
     legs[n] = leg
   end
   return legs
@@ -24,7 +25,7 @@ end
 local function service_for(w, asked)
   local request, session, service = w.request, w.session, new_service()
   service.detail, service.always, service.reported_until, service.deadline = asked.detail, asked.always, session.started, request.deadline
-  service.legs = fresh_legs(asked.legs)
+  service.legs = fresh_legs(asked.legs, false)
   return service
 end
 
@@ -49,7 +50,6 @@ local function release(w)
       item.own = rated and (leg.label == UNRATED or (item.behind and request.assumed == ''))
       item.granted = service.granted
       item.paid_back = release_service(w, service, true)
-      if asked.always == 1 then service.always = 1 end
     else
       item.own = true
       service = service_for(w, asked)

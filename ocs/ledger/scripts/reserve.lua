@@ -19,32 +19,36 @@ local function refusal(w, asked)
   if barred(w, asked.bars) then return 4010, 'bar' end
 end
 
--- A subscription that waits for its first use begins when one of its buckets may pay and the credit covers it (HOT-PKG-13).
+-- Subscriptions that wait for their first use begin when one of their buckets may pay and the credit covers them (HOT-PKG-13).
 local function start_armed(w, legs)
-  local account = w.account
-  local list = account.subscriptions
-  for n = 1, #list do
+  local request, account = w.request, w.account
+  local list, started = account.subscriptions, false
+  for n = #list, 1, -1 do
     local subscription = list[n]
-    local terms = subscription and subscription.terms
-    if subscription and subscription.state == 'armed' and can_pay(w, terms) then
-      local buckets = terms.buckets
+    if subscription.state == 'armed' then
+      local terms = subscription.terms
+      local buckets, wanted = terms.buckets, false
       for m = 1, #buckets do
         local included = buckets[m]
-        local id = ',' .. included.id .. ','
         for k = 1, #legs do
           local leg = legs[k]
-          if subscription.state == 'armed' and string.find(leg.buckets, id, 1, true) then pay_fee(w, subscription, w.now) end
+          wanted = wanted or string.find(leg.buckets, ',' .. included.id .. ',', 1, true)
         end
+      end
+      if wanted and can_pay(w, terms) then
+        pay_fee(w, subscription, w.now)
+        started = true
       end
     end
   end
+  if started then claim_holds(w, request.session_id) end
 end
 
 -- Another service of the session has a grant at the same rate: the step begun is paid once and may be used by either, so it is not
 -- given to both.
 local function step_is_shared(w, own, price)
   local session = w.session
-  if not w.several or price.flat == 1 then return false end
+  if not w.several then return false end
   for _, neighbour in pairs(session.services) do
     if neighbour ~= own and neighbour.granted > 0 then
       local legs = neighbour.legs
@@ -52,7 +56,7 @@ local function step_is_shared(w, own, price)
         local leg = legs[n]
         local next_price, later = leg.price, leg.price_after
         if same_rate(next_price.id, price.id) then return true end
-        if later and neighbour.switch_at > 0 then
+        if later and neighbour.spans == 1 then
           next_price = later
           if same_rate(next_price.id, price.id) then return true end
         end
@@ -62,14 +66,47 @@ local function step_is_shared(w, own, price)
   return false
 end
 
--- The least room of the counters that a leg moves: money, units paid by credit, units; and the id of the counter that bounds money.
-local function counter_rooms(w, leg)
+-- Raw units that count as used at a rate: the rest of a step is granted only if the step was paid, and not to two. UNBOUNDED: nothing more.
+local function counted_raw(w, item, price)
+  local raw, unpaid = used_at_rate(w.session, price)
+  if price.flat == 1 then return unpaid and UNBOUNDED or raw end
+  if unpaid or step_is_shared(w, item.service, price) then return billable(price, raw) end
+  return raw
+end
+
+-- The prices at which a grant may be used: over a price switch both (RFC 8506 §5.1.1).
+local function prices_of(service, leg)
+  if leg.price_after and service.spans == 1 then return {leg.price, leg.price_after} end
+  return {leg.price}
+end
+
+-- What there is to reserve from. `unheld`: as if nobody of the account held anything; `uncounted`: as if there were no counters.
+local function means_of(w, unheld, uncounted, maximum)
+  local account = w.account
+  local money = unheld and account.credit or money_free(account)
+  return {money = min(money, maximum or UNBOUNDED), unheld = unheld, uncounted = uncounted}
+end
+
+local function free_in(means, item)
+  local bucket = item.bucket
+  if bucket.left < 0 then return UNBOUNDED end
+  if means.unheld and item.pooled == 0 then return bucket.left end
+  return max(bucket.left - bucket.held, 0)
+end
+
+local function counter_room(means, counter)
+  if means.uncounted or counter.limit < 0 then return UNBOUNDED end
+  return max(counter.limit - counter.value - (means.unheld and 0 or counter.held), 0)
+end
+
+-- The least room of the counters that a leg moves: money, units paid by credit, units.
+local function counter_rooms(w, leg, means)
   local account, ids = w.account, leg.counters
   local money, credit_units, units = UNBOUNDED, UNBOUNDED, UNBOUNDED
   for n = 1, #ids do
     local counter = find_counter(account, ids[n])
-    if counter then
-      local room = room_of(counter)
+    if counter and counter.limit >= 0 then
+      local room = counter_room(means, counter)
       if counter.measure == 'money' then
         money = min(money, room)
       elseif counter.measure == 'units' then
@@ -82,135 +119,145 @@ local function counter_rooms(w, leg)
   return money, credit_units, units
 end
 
-local function free_units(found)
-  local units = 0
-  for n = 1, #found do
-    local item = found[n]
-    local bucket = item.bucket
-    if bucket.left < 0 then return UNBOUNDED end
-    units = units + bucket.left - bucket.held
-  end
-  return units
-end
-
--- How many raw units more `price` allows with what buckets, money and counters there are; the raw units that count as used, and those that
--- credit paid.
-local function allowed(w, item, price, in_buckets, money, credit_units, most_units)
-  local session = w.session
-  local raw, unpaid = used_at_rate(session, price)
-  local paid = paid_at(session, price)
-  -- The rest of a step begun is granted only if the step was paid.
-  if unpaid or step_is_shared(w, item.service, price) then raw = billable(price, raw) end
-  local units = in_buckets
-  if units < UNBOUNDED then units = min(units + min(affordable(price, paid, money), credit_units), UNBOUNDED) end
-  return raw_room(price, raw, min(units, most_units)), raw, paid
-end
-
--- The prices at which a grant may be used: over a price switch both (RFC 8506 §5.1.1).
-local function prices_of(item, leg)
-  local asked = item.asked
-  if leg.price_after and asked.switch_at > 0 and asked.spans == 1 then return {leg.price, leg.price_after} end
-  return {leg.price}
-end
-
--- What one leg may have: raw units with all the money, raw units with the quota policy's money, and the reason for less.
-local function room_of_leg(w, item, leg, found, money)
-  local asked, reason = item.asked, 'credit'
-  local in_buckets = free_units(found)
-  local most_money, credit_units, most_units = counter_rooms(w, leg)
-  if in_buckets < UNBOUNDED and most_money < money then money, reason = most_money, 'limit' end
-  local room, modest = UNBOUNDED, UNBOUNDED
-  local prices = prices_of(item, leg)
-  for n = 1, #prices do
-    room = min(room, (allowed(w, item, prices[n], in_buckets, money, credit_units, most_units)))
-    if asked.maximum > 0 then
-      modest = min(modest, (allowed(w, item, prices[n], in_buckets, min(money, asked.maximum), credit_units, most_units)))
-    end
-  end
-  if reason == 'credit' and room < asked.want then
-    local with_more = allowed(w, item, prices[1], in_buckets, UNBOUNDED, credit_units, most_units)
-    if with_more <= room then reason = 'limit' end
-  end
-  return room, modest, reason
-end
-
--- Hold a grant of `grant` raw units on a leg, at the dearer side of a switch. With `try` nothing is kept: returns the money that it takes.
-local function hold_leg(w, item, leg, grant, found, try)
-  local account, session = w.account, w.session
-  local needs, prices, most = {}, prices_of(item, leg), 0
+-- How many raw units more a leg allows.
+local function room_of_leg(w, item, leg, found, means)
+  local in_buckets, room = 0, UNBOUNDED
+  for n = 1, #found do in_buckets = min(in_buckets + free_in(means, found[n]), UNBOUNDED) end
+  local money, credit_units, most_units = counter_rooms(w, leg, means)
+  money = min(money, means.money)
+  local prices = prices_of(item.service, leg)
   for n = 1, #prices do
     local price = prices[n]
-    local raw, unpaid = used_at_rate(session, price)
-    if unpaid or step_is_shared(w, item.service, price) then raw = billable(price, raw) end
-    needs[n] = billable(price, raw + grant) - billable(price, raw)
+    local raw, units = counted_raw(w, item, price), in_buckets
+    if raw == UNBOUNDED then return 0 end
+    if units < UNBOUNDED then
+      units = min(units + min(affordable(price, paid_at(w.session, price), money), credit_units), UNBOUNDED)
+    end
+    room = min(room, raw_room(price, raw, min(units, most_units)))
+  end
+  return room
+end
+
+-- What a leg would hold for a grant, at the dearer side of a switch: {holds of {item, units}, money, units by credit, units}; nil = nothing
+-- at all is granted. `free`: what is left of buckets that legs before it have planned to hold.
+local function plan_leg(w, item, leg, found, grant, free, means)
+  local prices, needs, most = prices_of(item.service, leg), {}, 0
+  for n = 1, #prices do
+    local raw = counted_raw(w, item, prices[n])
+    if raw == UNBOUNDED then return nil end
+    needs[n] = billable(prices[n], raw + grant) - billable(prices[n], raw)
     most = max(most, needs[n])
   end
-  local holds, units = {}, most
+  local holds, units, money = {}, most, 0
   for n = 1, #found do
     if most <= 0 then break end
     local item = found[n]
-    local bucket, take = item.bucket, most
-    if bucket.left >= 0 then take = min(most, bucket.left - bucket.held) end
+    local there = free[item.bucket] or free_in(means, item)
+    local take = min(most, there)
     if take > 0 then
-      if not try then
-        local hold = new_hold()
-        hold.instance, hold.units, hold.pooled = bucket.instance, take, item.pooled
-        holds[#holds + 1] = hold
-        change_held(w, bucket, item.pooled, take)
-      end
+      holds[#holds + 1] = {item, take}
+      free[item.bucket] = there == UNBOUNDED and there or there - take
       most = most - take
       for m = 1, #needs do needs[m] = needs[m] - take end
     end
   end
-  local money = 0
   for n = 1, #prices do
     if needs[n] > 0 then
-      local paid = paid_at(session, prices[n])
+      local paid = paid_at(w.session, prices[n])
       money = max(money, cost(prices[n], paid + needs[n]) - cost(prices[n], paid))
     end
   end
-  if try then return money end
-  leg.holds, leg.held = holds, money
-  account.held = account.held + money
-  hold_counters(w, leg, money, most, units)
-  return money
+  return {holds, money, most, units}
 end
 
--- Several legs draw on one credit: the largest grant that all can have together.
-local function together(w, item, legs, found, grant)
-  local account = w.account
-  local low, high = 0, grant
-  while low < high do
-    local middle, money = low + idiv(high - low + 1, 2), 0
-    for n = 1, #legs do money = money + hold_leg(w, item, legs[n], middle, found[n], true) end
-    if money <= money_free(account) then low = middle else high = middle - 1 end
+-- What all legs together would hold for a grant; nil = they cannot.
+local function plan(w, item, found, grant, means)
+  local account, service, free, left, rooms, plans = w.account, item.service, {}, means.money, {}, {}
+  local legs = service.legs
+  for n = 1, #legs do
+    local leg = legs[n]
+    local planned = plan_leg(w, item, leg, found[n], grant, free, means)
+    if not planned then return nil end
+    local _, money, credit_units, units = unpack(planned)
+    left = left - money
+    local ids = leg.counters
+    for m = 1, #ids do
+      local counter = find_counter(account, ids[m])
+      if counter then
+        local amount = moved_by(counter, money, credit_units, units)
+        rooms[ids[m]] = (rooms[ids[m]] or counter_room(means, counter)) - amount
+        if rooms[ids[m]] < 0 and amount > 0 then return nil end
+      end
+    end
+    plans[n] = planned
+  end
+  return left >= 0 and plans or nil
+end
+
+-- The largest grant up to `upto` that all legs can hold together. One leg's is computed, that of several is sought.
+local function most_of(w, item, found, upto, means)
+  local service = item.service
+  local legs = service.legs
+  if #legs == 1 then return min(upto, room_of_leg(w, item, legs[1], found[1], means)) end
+  if upto <= 0 then return 0 end
+  if plan(w, item, found, upto, means) then return upto end
+  local low, high = 0, upto
+  while high - low > 1 do
+    local middle = idiv(low + high, 2)
+    if plan(w, item, found, middle, means) then low = middle else high = middle end
   end
   return low
 end
 
--- Returns granted, whether they are the last, the reason for less.
-local function reserve_item(w, item, want)
-  local account, asked, service = w.account, item.asked, item.service
-  local legs, found, room, modest, reason = service.legs, {}, UNBOUNDED, UNBOUNDED, ''
+local function hold(w, item, plans)
+  local account, service = w.account, item.service
+  local legs = service.legs
   for n = 1, #legs do
     local leg = legs[n]
-    found[n] = usable_buckets(w, leg)
-    local leg_room, leg_modest, why = room_of_leg(w, item, leg, found[n], money_free(account))
-    if leg_room < room then room, reason = leg_room, why end
-    modest = min(modest, leg_modest)
+    local planned, money, credit_units, units = unpack(plans[n])
+    local holds = {}
+    for m = 1, #planned do
+      local item, take = unpack(planned[m])
+      local bucket, hold = item.bucket, new_hold()
+      hold.instance, hold.units, hold.pooled = bucket.instance, take, item.pooled
+      holds[m] = hold
+      change_held(w, bucket, item.pooled, take)
+    end
+    leg.holds, leg.held = holds, money
+    account.held = account.held + money
+    hold_counters(w, leg, money, credit_units, units)
   end
-  if #legs > 1 and room > 0 then
-    local grant = together(w, item, legs, found, min(room, want))
-    if grant < min(room, want) then room, reason = grant, 'credit' end
-  end
-  local grant, competing = min(want, room), w.competing
+end
+
+-- Whether others of the account hold what `wanted` raw units lack: then room is left for it next time.
+local function note_scarcity(w, item, found, wanted)
+  local account = w.account
+  if account.held == 0 and #account.buckets == 0 then return end
+  if most_of(w, item, found, wanted, means_of(w, true, false)) >= wanted then account.scarce_until = w.now + SCARCE_S end
+end
+
+-- Returns granted, whether they are the last, the reason for less.
+local function reserve_item(w, item, want)
+  local asked, service, one_off = item.asked, item.service, w.request_is_event
+  local legs, found, means, competing = service.legs, {}, means_of(w), one_off and 1 or w.open_sessions
+  if not one_off and w.now < w.account.scarce_until then competing = max(competing, 2) end
+  for n = 1, #legs do found[n] = usable_buckets(w, legs[n]) end
+  local room = most_of(w, item, found, min(want * competing, UNBOUNDED), means)
+  local grant = min(want, room)
   if competing > 1 and room < want * competing then grant = min(grant, max(asked.minimum, idiv(room, competing))) end
-  if modest < grant then grant = min(grant, max(modest, asked.minimum)) end
+  if asked.maximum > 0 and not one_off then
+    local modest = most_of(w, item, found, grant, means_of(w, false, false, asked.maximum))
+    grant = min(grant, max(asked.minimum, modest))
+  end
+  local final, reason = grant == room and room < want, ''
+  if (final or grant <= 0) and room < want then
+    reason = most_of(w, item, found, room + 1, means_of(w, false, true)) > room and 'limit' or 'credit'
+  end
+  if grant < min(want, one_off and want or 1) then note_scarcity(w, item, found, one_off and want or 1) end
   if grant <= 0 then return 0, false, reason end
-  for n = 1, #legs do hold_leg(w, item, legs[n], grant, found[n], false) end
+  hold(w, item, plan(w, item, found, grant, means))
   service.granted = grant
-  if grant == room and room < want then return grant, true, reason end
-  return grant, false, ''
+  return grant, final, reason
 end
 
 -- What a service that gets nothing for want of money is told: a restricted phase (RFC 8506 §5.6.2), or no.
@@ -226,49 +273,60 @@ end
 -- Raw units to try for; -1 = none are wanted.
 local function wanted(item)
   local asked, service, line = item.asked, item.service, item.line
-  local want = asked.want
-  if want < 0 and asked.restrict > 0 and (service.phase == FINAL or service.phase == RESTRICTED) then
+  if asked.want < 0 and asked.restrict > 0 and (service.phase == FINAL or service.phase == RESTRICTED) then
     -- Nothing used and nothing asked for: the phase is over, or we have asked; is there something again?
     if item.reported == 0 and asked.retry_want > 0 then return asked.retry_want end
     line.restricted, service.phase = true, RESTRICTED
   end
-  return want
+  return asked.want
 end
 
-local function put_in_force(item)
-  local asked, service = item.asked, item.service
-  service.legs, service.detail, service.switch_at, service.spans = fresh_legs(asked.legs), asked.detail, asked.switch_at, asked.spans
+-- What each service may have at all: its price and buckets are put in force; item.want, -1 = nothing is to be reserved.
+local function prepare(w, item)
+  local request, asked, service, line = w.request, item.asked, item.service, item.line
+  item.want = -1
+  if not item.room then return end
+  local want = wanted(item)
+  service.deadline = request.deadline
+  if want < 0 then return end
+  local code, reason = refusal(w, asked)
+  if code then
+    line.code, line.reason = code, reason
+    return
+  end
+  if not item.behind then
+    service.legs, service.detail, service.always = fresh_legs(asked.legs, true), asked.detail, asked.always
+    service.switch_at, service.spans = asked.switch_at, asked.spans
+  end
+  item.want = want
 end
 
 local function reserve(w)
-  local request, account = w.request, w.account
+  local request = w.request
   if request.type == 'T' or w.closed then return end
-  w.competing = request.type == 'E' and 1 or w.open_sessions
-  if w.competing == 1 and request.type ~= 'E' and w.now < account.scarce_until then w.competing = 2 end
-  for n = 1, #w.items do
-    local item = w.items[n]
+  w.request_is_event = request.type == 'E'
+  local items = w.items
+  for n = 1, #items do prepare(w, items[n]) end
+  for n = 1, #items do
+    local item = items[n]
+    local service = item.service
+    if item.want > 0 then start_armed(w, service.legs) end
+  end
+  for n = 1, #items do
+    local item = items[n]
     local asked, service, line = item.asked, item.service, item.line
-    local want = item.room and wanted(item) or -1
-    if want >= 0 then
-      local code, reason = refusal(w, asked)
-      if code then
-        line.code, line.reason = code, reason
-      else
-        if not item.behind then put_in_force(item) end
-        start_armed(w, service.legs)
-        line.granted, line.final, line.reason = reserve_item(w, item, want)
-        if line.granted == 0 and want > 0 then
-          nothing(item)
-        else
-          service.phase = line.final and FINAL or NORMAL
-          -- Time that begins to be granted passes from now on.
-          if asked.max_rate == 1 and item.reported == 0 and item.granted == 0 and not w.overtaken then
-            service.reported_until = max(service.reported_until, w.now)
-          end
-          if service.switch_at > w.now and service.spans == 1 then line.span_switch = true end
+    if item.want >= 0 then
+      line.granted, line.final, line.reason = reserve_item(w, item, item.want)
+      if not w.request_is_event and not (line.granted == 0 and item.want > 0) then
+        service.phase = line.final and FINAL or NORMAL
+        -- Time that begins to be granted passes from now on.
+        if asked.max_rate == 1 and item.reported == 0 and item.granted == 0 and not w.overtaken then
+          service.reported_until = max(service.reported_until, w.now)
         end
+        line.span_switch = service.switch_at > w.now and service.spans == 1
+      elseif not w.request_is_event then
+        nothing(item)
       end
     end
-    if item.room then service.deadline = request.deadline end
   end
 end

@@ -8,61 +8,65 @@ local MAX_APART = 8 -- numbers kept apart
 local NORMAL, FINAL, RESTRICTED, REFUSED = 0, 1, 2, 3 -- phases of a service
 local WORD = 32 -- bits of one half of the mask
 
--- Whether the session has applied the update `number`: "yes", "no", or "forgotten" (too far behind to know).
-local function applied(session, number)
-  local apart = session.apart
-  for n = 1, #apart do
-    if apart[n] == number then return 'yes' end
-  end
-  local behind = session.highest - number
-  if behind < 0 then return 'no' end
-  if behind == 0 then return 'yes' end
-  if behind >= ANSWERS_KEPT then return 'forgotten' end
-  local low = behind <= WORD
-  local mask, place = low and session.mask_low or session.mask_high, low and behind - 1 or behind - WORD - 1
-  return bit.band(mask, bit.lshift(1, place)) ~= 0 and 'yes' or 'no'
+-- Bit n of the mask (two words): the update `highest` - n was applied.
+local function mask_has(session, behind)
+  local mask = behind < WORD and session.mask_low or session.mask_high
+  return bit.band(mask, bit.lshift(1, behind % WORD)) ~= 0
 end
 
--- The masks move up by `by` places, the one that was the highest among them.
-local function move_up(session, by)
-  local low, high = session.mask_low, session.mask_high
-  if by > 2 * WORD then
-    low, high = 0, 0
-  elseif by > WORD then
-    high = by == 2 * WORD and 0 or bit.lshift(low, by - WORD)
-    high, low = bit.bor(high, bit.lshift(1, by - WORD - 1)), 0
+local function mask_add(session, behind)
+  local one = bit.lshift(1, behind % WORD)
+  if behind < WORD then
+    session.mask_low = bit.bor(session.mask_low, one)
   else
-    high = by == WORD and low or bit.bor(bit.lshift(high, by), bit.rshift(low, WORD - by))
-    low = bit.bor(by == WORD and 0 or bit.lshift(low, by), bit.lshift(1, by - 1))
+    session.mask_high = bit.bor(session.mask_high, one)
+  end
+end
+
+local function mask_move_up(session, by)
+  local low, high = session.mask_low, session.mask_high
+  if by >= 2 * WORD then
+    low, high = 0, 0
+  elseif by >= WORD then
+    low, high = 0, bit.lshift(low, by - WORD)
+  else
+    low, high = bit.lshift(low, by), bit.bor(bit.lshift(high, by), bit.rshift(low, WORD - by))
   end
   session.mask_low, session.mask_high = low, high
+end
+
+local function place_of(list, value)
+  for n = 1, #list do
+    if list[n] == value then return n end
+  end
+end
+
+-- Whether the session has applied the update `number`: "yes", "no", or "forgotten" (too far behind to know).
+local function applied(session, number)
+  local behind = session.highest - number
+  if behind >= ANSWERS_KEPT then return 'forgotten' end
+  if behind < 0 then return place_of(session.apart, number) and 'yes' or 'no' end
+  return mask_has(session, behind) and 'yes' or 'no'
 end
 
 -- Notes an update's number. Returns whether it is kept apart: then it is not the session's highest.
 local function note_number(session, number)
   local by, apart = number - session.highest, session.apart
-  if by > FAR_AHEAD then
-    for n = 1, #apart do
-      if apart[n] == number - 1 then
-        session.highest, session.mask_low, session.mask_high = number, 1, 0
-        table.remove(apart, n)
-        return false
-      end
-    end
+  if by > FAR_AHEAD and not place_of(apart, number - 1) then
     apart[#apart + 1] = number
     if #apart > MAX_APART then table.remove(apart, 1) end
     return true
   end
   if by > 0 then
-    move_up(session, by)
+    mask_move_up(session, by)
     session.highest = number
-  else
-    local low = -by <= WORD
-    local place = low and -by - 1 or -by - WORD - 1
-    if low then
-      session.mask_low = bit.bor(session.mask_low, bit.lshift(1, place))
-    else
-      session.mask_high = bit.bor(session.mask_high, bit.lshift(1, place))
+  end
+  mask_add(session, session.highest - number)
+  for n = #apart, 1, -1 do
+    local behind = session.highest - apart[n]
+    if behind >= 0 then
+      if behind < ANSWERS_KEPT then mask_add(session, behind) end
+      table.remove(apart, n)
     end
   end
   return false
@@ -70,8 +74,9 @@ end
 
 -- "{tag}:c:<client>" lists the sessions of a client that says its Origin-State-Id: found when it comes back with a higher one.
 local function index_session(w, sid, session, command)
-  if session.origin_state > 0 and not w.look then
-    redis.call(command, key_prefix(w) .. 'c:' .. string.lower(session.origin_host), w.id .. ' ' .. sid)
+  if session.origin_state > 0 then
+    w.index = w.index or {}
+    w.index[#w.index + 1] = {command, key_prefix(w) .. 'c:' .. string.lower(session.origin_host), w.id .. ' ' .. sid}
   end
 end
 
@@ -86,7 +91,6 @@ local function give_up_service(w, service)
       if bucket then
         change_held(w, bucket, hold.pooled, -hold.units)
         granted_by[#granted_by + 1] = hold
-        if hold.pooled == 1 and bucket.ended == 1 then leave_ended(w, hold, 0) end
       end
     end
     returned = returned + leg.held
@@ -135,7 +139,7 @@ local function tombstone_of(w, session)
     release_service(w, service, false)
     service.phase = NORMAL
   end
-  session.deadline = w.now + TOMBSTONE_S
+  if not w.closed then session.deadline = w.now + TOMBSTONE_S end
   return pack(session)
 end
 

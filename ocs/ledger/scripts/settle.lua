@@ -55,15 +55,15 @@ end
 local function pay_by_grant(w, paid_back, pay, units)
   for n = 1, #paid_back do
     if units == 0 then break end
-    local id, instance, pooled, had, ended = unpack(paid_back[n])
+    local id, instance, pooled, had = unpack(paid_back[n])
+    local account, pool = w.account, w.pool
+    local bucket = find_instance(pooled == 1 and pool.buckets or account.buckets, instance)
     local take = min(units, had)
-    if ended == 0 and take > 0 then
-      local account, pool = w.account, w.pool
-      local bucket = find_instance(pooled == 1 and pool.buckets or account.buckets, instance)
-      if bucket.left >= 0 then take = min(take, bucket.left - bucket.held) end
+    if bucket.left >= 0 then take = min(take, bucket.left - bucket.held) end
+    if take > 0 then
       take_units(w, bucket, pooled, take)
+      units, paid_back[n][4] = units - pay(id, take, instance, pooled), had - take
     end
-    if take > 0 then units = units - pay(id, take, instance, pooled) end
   end
   return units
 end
@@ -94,10 +94,11 @@ local function pay_by_neighbours_units(w, legs, pay, units)
     for m = 1, #holds do
       local hold = holds[m]
       local bucket, take = bucket_of(w, hold), min(units, hold.units)
-      if bucket and bucket.ended == 0 and take > 0 then
+      if bucket and take > 0 then
         change_held(w, bucket, hold.pooled, -take)
         take_units(w, bucket, hold.pooled, take)
         hold.units, units = hold.units - take, units - pay(bucket.id, take, bucket.instance, hold.pooled)
+        release_measure(w, leg, 'units', take)
       end
     end
   end
@@ -127,7 +128,9 @@ local function pay_by_neighbours_money(w, legs, tally, price, units)
     if take > 0 then
       local debit = debit_credit(w, session, tally, price, take)
       leg.held, account.held, units = leg.held - debit, account.held - debit, units - take
-      release_counters_money(w, leg, debit)
+      release_measure(w, leg, 'money', debit)
+      release_measure(w, leg, 'units', take)
+      release_measure(w, leg, 'credit_units', take)
     end
   end
   return units
@@ -146,7 +149,7 @@ local function settle_leg(w, item, leg, price, used, paid_back)
     if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled} end
     return take
   end
-  if units > 0 and leg.buckets ~= '' then
+  if units > 0 and (leg.buckets ~= '' or #paid_back > 0) then
     units = pay_by_grant(w, paid_back, pay, units)
     if units > 0 and w.several then units = pay_by_neighbours_units(w, neighbours_of(w, item.service, leg), pay, units) end
     if units > 0 then units = pay_by_buckets(w, leg, pay, units) end
@@ -179,7 +182,7 @@ local function settle_item(w, item)
     local leg = legs[n]
     local price, next_price = leg.price, not item.own and leg.price_after or leg.price
     local first, rest = by_switch(w, item, price, next_price, before, after, either)
-    settle_leg(w, item, leg, price, first, item.paid_back[n] or {})
+    if first > 0 then settle_leg(w, item, leg, price, first, item.paid_back[n] or {}) end
     if rest > 0 then settle_leg(w, item, leg, next_price, rest, item.paid_back[n] or {}) end
   end
   if line.dropped > 0 then

@@ -8,7 +8,7 @@
 --         "unknown", …
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-local field = q.what == 'buy' and 'package:' .. id .. ' ' .. q.reference
+local field = q.what == 'buy' and 'package:' .. q.uid .. ' ' .. q.reference
 if field then
   for n = 5, #KEYS do
     if n ~= 6 and redis.call('HEXISTS', KEYS[n], field) == 1 then return 'again' end
@@ -19,20 +19,11 @@ if not w then return why end
 local account = w.account
 local list = account.subscriptions
 
-local function excluded(product)
+local function excluded(excludes)
   for n = 1, #list do
-    local subscription, terms = list[n], product
-    local excludes = terms.excludes
-    local own = subscription.terms
-    terms = own
-    local theirs = terms.excludes
-    for m = 1, #excludes do
-      if excludes[m] == terms.id then return true end
-    end
-    terms = product
-    for m = 1, #theirs do
-      if theirs[m] == terms.id then return true end
-    end
+    local subscription = list[n]
+    local terms = subscription.terms
+    if place_of(excludes, terms.id) then return true end
   end
   return false
 end
@@ -40,14 +31,14 @@ end
 local function buy()
   local terms = q.terms
   if state_at(account, w.now) ~= 'a' then return 'state' end
-  if excluded(terms) then return 'excluded' end
+  if excluded(terms.excludes) then return 'excluded' end
   local subscription = new_subscription()
-  subscription.terms, subscription.reference, subscription.starts = terms, q.reference, q.now
+  subscription.terms, subscription.reference = terms, q.reference
   subscription.instance = account.last_instance + 1
   if q.armed then
     subscription.state = 'armed'
   elseif q.starts > q.now then
-    subscription.state, subscription.starts = 'planned', q.starts
+    subscription.state, subscription.due = 'planned', q.starts
   elseif account.credit < terms.price then
     return 'credit'
   end
@@ -58,7 +49,7 @@ local function buy()
   else
     subscription_event(w, subscription, subscription.state)
   end
-  redis.call('HSET', KEYS[5], field, id)
+  redis.call('HSET', KEYS[5], field, q.uid)
   redis.call('EXPIRE', KEYS[5], q.keep_s)
   return 'ok'
 end

@@ -2,24 +2,22 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 pool
 -- ARGV  1 account id  2 msgpack map: now, month, day, max_skew_s, pool
--- Result  {"ok", ""}, {"terminated", IMSI}, {"unknown", ""}, …
+-- Result  {"ok" | "terminated", MSISDN, IMSI}, {"unknown", "", ""}, …
 
 local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q, named_keys(KEYS))
+local w, why = begin_work(id, q, named_keys(KEYS), nil, true)
 if not w then
   if why == 'unknown' or string.sub(why, 1, 5) == 'moved' then redis.call('ZREM', KEYS[4], id) end
-  return {why, ''}
+  return {why, '', ''}
 end
 local account, word = w.account, 'ok'
-if account.state ~= 't' and w.now >= account.active_until then
-  if account.told_inactive == 0 then
-    account.told_inactive = 1
-    journal(w, {k = 'state', state = 'i'})
-  end
-  if w.now >= account.active_until + LIFE_S then
-    terminate(w, w.now)
-    word = 'terminated'
-  end
+if account.told_inactive == 0 and state_at(account, w.now) == 'i' then
+  account.told_inactive = 1
+  journal(w, {k = 'state', state = 'i'})
+end
+if account.state ~= 't' and w.now >= account.active_until + LIFE_S then
+  terminate(w, w.now)
+  word = 'terminated'
 end
 end_work(w)
-return {word, account.imsi}
+return {word, account.msisdn, account.imsi}

@@ -28,7 +28,8 @@ local function tally_for(session, key, label, price, detail)
   for n = 1, #tallies do
     local tally = tallies[n]
     if tally.key == key and tally.price == price.id then
-      tally.detail = detail
+      -- Of a record that begins with this use.
+      if tally.used == tally.recorded and tally.dropped == 0 then tally.label, tally.detail = label, detail end
       return tally
     end
   end
@@ -71,6 +72,7 @@ local function recorded_services(session)
     local tally = tallies[n]
     local used, list, units = tally.used - tally.recorded, tally.units, {}
     for m = 1, #list, 2 do units[#units + 1] = {list[m], list[m + 1]} end
+    table.sort(units, function(one, another) return one[1] < another[1] end)
     if used > 0 or tally.debit > 0 or #units > 0 or tally.overrun > 0 or tally.dropped > 0 then
       services[#services + 1] = {key = tally.key, label = tally.label, price = tally.price, detail = tally.detail, used = used,
         debit = tally.debit, units = units, overrun = tally.overrun, dropped = tally.dropped}

@@ -13,14 +13,13 @@ end
 local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
-if account.state == 't' then return 'state' end
 if account.credit + q.amount > CEILING then return 'ceiling' end
 
 account.credit, account.paid_in = account.credit + q.amount, account.paid_in + q.amount
 account.active_until, account.told_inactive = max(account.active_until, q.active_until), 0
 journal(w, {k = 'topup', credit_in = q.amount, ref = q.reference, credit = account.credit})
 end_work(w)
-redis.call('HSET', KEYS[5], field, id)
+redis.call('HSET', KEYS[5], field, q.uid)
 redis.call('EXPIRE', KEYS[5], q.keep_s)
 notify(w, 'reauthorize', 'topup', q.asked_at, starving)
 return 'ok'

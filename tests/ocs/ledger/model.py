@@ -117,4 +117,10 @@ class ModelLedger(Accounts):
         if outcome is None:
             op.take_back()
             return identifying.refusal(request, 5012, "nothing_left")
-        return outcome
+        self._after(op)
+        return replace(
+            outcome,
+            credit_micro_eur=op.account.credit,
+            held_micro_eur=op.account.held,
+            period_end=agenda.period_end(op.account),
+        )

@@ -7,7 +7,6 @@ from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_state import Account, Bucket, Entry, Pool, Subscription
 
 TOMBSTONE_S = 300
-MAX_TOMBSTONES = 8
 INACTIVE_S = 270 * 86_400
 RUNNING = (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
 
@@ -32,7 +31,6 @@ def earliest(account: Account) -> int | None:
     times = [session.deadline for session in account.sessions.values()]
     for session in account.live().values():
         times += [each.deadline for each in session.services.values() if each.granted or each.held_money]
-    times += [session.closed_at + TOMBSTONE_S for session in account.closed.values()]
     times += [entry.at for entry in account.entries]
     times += [_time(each) for each in account.subscriptions if each.state in ("planned", "active", "ending")]
     if account.state != "terminated":
@@ -70,6 +68,8 @@ def _due(op: Operation, subscription: Subscription) -> None:
     ):
         end(op, subscription)
         return
+    if state == SubscriptionState.ACTIVE:
+        _end_units(op, subscription)
     if subscription.next and state == SubscriptionState.ACTIVE:
         subscription.terms, subscription.next = subscription.next, None
     terms = subscription.terms
@@ -183,8 +183,8 @@ def package_of(account: Account) -> Subscription | None:
 
 
 def period_end(account: Account) -> int:
-    package = package_of(account)
-    return package.until if package is not None else 0
+    """The earliest end of a running period."""
+    return min((each.until for each in account.subscriptions if each.state in RUNNING), default=0)
 
 
 def _end_of_pool_periods(op: Operation) -> None:
@@ -229,13 +229,6 @@ def _sessions(op: Operation) -> None:
     for sid, tombstone in list(account.closed.items()):
         if tombstone.closed_at + TOMBSTONE_S <= now and sid != op.keep:
             del account.closed[sid]
-
-
-def bury(op: Operation, sid: str) -> None:
-    """A tombstone; the oldest beyond eight goes."""
-    closed = op.account.closed
-    if len(closed) > MAX_TOMBSTONES:
-        del closed[min((each.closed_at, other) for other, each in closed.items() if other != sid)[1]]
 
 
 # -- the sweeper's part

@@ -247,7 +247,6 @@ class Charging:
             account.closed[sid] = session
             session.closed_at = self.op.now
             session.closed_by = self.request.number if kind is RequestType.TERMINATION else None
-            agenda.bury(self.op, sid)
         elif kind is not RequestType.EVENT and not self.closed:
             held = [s.deadline for s in session.services.values() if s.granted or s.phase == "restricted"]
             session.deadline = max([self.request.deadline, *held])

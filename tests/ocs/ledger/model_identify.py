@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT, Action, ChargeOutcome, ChargeRequest, RequestType
+from tests.ocs.ledger.model_agenda import TOMBSTONE_S
 from tests.ocs.ledger.model_state import Account, Session, in_need, owner_of
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     if one_off:
         return _elsewhere(account, request) or Known(account, None, False)
     session = account.sessions.get(request.session_id)
-    closed = session is None and request.session_id in account.closed
-    session = account.closed[request.session_id] if closed else session
+    tombstone = account.closed.get(request.session_id)
+    closed = session is None and tombstone is not None and request.now < tombstone.closed_at + TOMBSTONE_S
+    closed = closed and tombstone is not None and tombstone.binding == owner_of(request)
+    session = tombstone if closed else session
     if session is None:
         answer = ledger.answers(request).get((request.type.value, request.number))
         if answer:
@@ -80,7 +83,7 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
     kind, number = request.type, request.number
     if kind is RequestType.INITIAL:
         never_opened = closed and session.closed_by is None
-        seen = number == session.opening and not never_opened and not (not closed and replaces(request, session))
+        seen = number == session.opening and not never_opened and not replaces(request, session)
     elif kind is RequestType.UPDATE:
         seen = session.numbers.seen(number)
         if not seen and session.numbers.too_old(number):

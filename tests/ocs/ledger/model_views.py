@@ -16,15 +16,15 @@ from ocs.ledger.contract import (
     SubscriptionView,
     Window,
 )
-from tests.ocs.ledger.model_agenda import package_of, period_end
+from tests.ocs.ledger.model_agenda import package_of
 from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service, Session, Subscription
 
 LAYOUT = 2
 
 
-def account_view(account_id: str, a: Account, *, now: int, month: int) -> AccountView:
+def account_view(account_id: str, a: Account, *, now: int, month: int, day: int = 0) -> AccountView:
     package, limit = package_of(a), a.counter(LIMIT_COUNTER)
-    counters = tuple(_counter(each, month) for each in sorted(a.counters, key=lambda each: each.id))
+    counters = tuple(_counter(each, {Window.MONTH: month, Window.DAY: day or now // 86_400}) for each in sorted(a.counters, key=lambda each: each.id))
     return AccountView(
         account_id=account_id,
         msisdn=a.msisdn,
@@ -42,7 +42,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int) -> Accoun
         bars=a.bars,
         package=package.terms.id if package is not None else "",
         package_pending=package is not None and package.state == SubscriptionState.UNPAID,
-        period_end=period_end(a),
+        period_end=package.until if package is not None else 0,
         buckets=tuple(_bucket(each) for each in sorted(a.buckets, key=lambda each: each.instance)),
         sessions=tuple(_session(a, sid, session) for sid, session in sorted(a.sessions.items())),
         subscriptions=tuple(_subscription(each) for each in a.subscriptions),
@@ -73,8 +73,8 @@ def _subscription(s: Subscription) -> SubscriptionView:
     )
 
 
-def _counter(c: Counter, month: int) -> CounterView:
-    over = c.terms.window is Window.MONTH and month > c.since
+def _counter(c: Counter, begun: dict[Window, int]) -> CounterView:
+    over = begun.get(c.terms.window, 0) > c.since
     return CounterView(
         c.id, c.terms.window.value, 0 if over else c.value, c.held, c.limit, 0 if over else c.told
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, PoolView
+from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, PoolView, Retry
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
@@ -32,6 +32,7 @@ class RedisSide:
         known = {each.name for each in fields(LedgerSettings)}
         settings = LedgerSettings(**{name: value for name, value in wanted.items() if name in known})
         self.ledger: Any = self._run(RedisLedger.connect(servers[0].url, settings))
+        self.ledger.sees_to = frozenset((Retry.LOOK_BACK,))  # the walk looks at what the scripts say
         for client in self.clients:  # nothing here is to outlive a crash
             client.config_set("appendfsync", "no")
         self.read_upto = [0] * PARTITIONS
@@ -39,6 +40,8 @@ class RedisSide:
     def begin(self) -> None:
         for client in self.clients:
             client.flushall()
+        self.ledger._pools.clear()
+        self.ledger._moved.clear()
         self.read_upto = [0] * PARTITIONS
 
     def close(self) -> None:
@@ -82,10 +85,10 @@ class RedisSide:
         return account_id
 
     def look(
-        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int
+        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int, day: int
     ) -> tuple[list[AccountView | None], list[PoolView | None]]:
         async def ask() -> Any:
-            accounts = asyncio.gather(*(self.ledger.read(account_id, now=now, month=month) for account_id in ids))
+            accounts = asyncio.gather(*(self.ledger.read(account_id, now=now, month=month, day=day) for account_id in ids))
             of_pools = asyncio.gather(*(self.ledger.read_pool(account_id, name) for account_id, name in pools))
             return await accounts, await of_pools
 

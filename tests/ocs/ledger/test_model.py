@@ -110,9 +110,9 @@ class Twin:
         )
 
     def look(
-        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int
+        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int, day: int
     ) -> tuple[list[AccountView | None], list[PoolView | None]]:
-        views = [self.model.read(account_id, now=now, month=month) for account_id in ids]
+        views = [self.model.read(account_id, now=now, month=month, day=day) for account_id in ids]
         if views[0] is not None and self._now("view"):
             views[0] = replace(views[0], credit_micro_eur=views[0].credit_micro_eur - 1)
         return views, [self.model.read_pool(account_id, name) for account_id, name in pools]

@@ -81,10 +81,10 @@ class Walk(WalkCharging):
         account_id, amount, reference = self._topped_up
         if account_id in self.gone and not choose.chance(20):
             account_id = self.gone[account_id]
-        self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference, packages=())
+        self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference)
 
     def _credit(self, place: int, amount: int) -> None:
-        self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"), packages=())
+        self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"))
 
     # -- subscriptions
 

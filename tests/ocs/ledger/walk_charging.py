@@ -124,7 +124,7 @@ class WalkCharging:
         phases = {each.phase for each in session.services.values()} if session else set()
         if "restricted" in phases and choose.chance(15):
             self.ledgers.do(
-                "top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r"), packages=()
+                "top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r")
             )
         numbers, given_up = [number or 0], False
         if kind == "U" and session is not None and not session.closed_at and choose.chance(6):
