@@ -38,6 +38,8 @@ FLUSH_AT = 16
 """Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the other way round."""
 COLLECT_MOST = 256
 """Writes collected for one WAIT before they are written: what Redis works off in about 20 ms."""
+RENEW_PAUSE_S = 0.5
+"""Least time between two connections that are given up because the server has become a replica."""
 TICK_S = 0.02
 """How often waiting requests are checked against their time."""
 _ELSEWHERE_OR_LATER = (
@@ -93,6 +95,7 @@ class RedisConnection(asyncio.Protocol):
         self._waits_open = 0
         self._unconfirmed: deque[tuple[Request, Answer]] = deque()  # answered, but their WAIT is not
         self._loaded_at = 0.0
+        self._renewed_at = 0.0
         self.ready = False
         self._closed = False
         self._lost = asyncio.Event()
@@ -305,6 +308,13 @@ class RedisConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport.set_write_buffer_limits(high=0)  # write when told to, not at the end of the loop's turn
+
+    def renew(self) -> None:
+        """Connect anew: the server is no master any more, and the name may lead to the new one by now."""
+        now = self._loop.time()
+        if self.ready and self._transport is not None and now >= self._renewed_at + RENEW_PAUSE_S:
+            self._renewed_at = now
+            self._transport.abort()
 
     async def wait_ready(self, timeout_s: float) -> bool:
         """True once the connection can be used, False if it cannot in time."""

@@ -145,6 +145,8 @@ class Nodes:
         self._metrics.ledger_error(kind.lower() if kind in ("ASK", "MOVED") else "not_now")
         if kind == "MOVED":
             self._learn(request.slot, address)
+        elif kind == "READONLY":
+            connection.renew()
         if self._comeback.lanes and self._comeback.queued(request):
             return
         if address is None or request.refusals > FOLLOWED_AT_ONCE:
