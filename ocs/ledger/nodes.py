@@ -113,6 +113,12 @@ class Nodes:
                     if deleted:
                         log.info("deleted from Redis at %s: function libraries %s", address, ", ".join(deleted))
 
+    @property
+    def calls(self) -> ScriptCalls:
+        """How each script is called; settled when `start` has returned."""
+        assert isinstance(self._scripts, ScriptCalls), "made with load commands only"
+        return self._scripts
+
     def all_connections(self) -> list[RedisConnection]:
         return [*(connection for group in self._connections.values() for connection in group), *self._readers.values()]
 
