@@ -21,6 +21,7 @@ from itertools import chain
 from typing import Protocol, cast
 
 import hiredis
+from hiredis import ReplyError
 
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
@@ -38,6 +39,8 @@ FLUSH_AT = 16
 """Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the other way round."""
 COLLECT_MOST = 256
 """Writes collected for one WAIT before they are written: what Redis works off in about 20 ms."""
+RENEW_PAUSE_S = 0.5
+"""Least time between two connections that are given up because the server has become a replica."""
 TICK_S = 0.02
 """How often waiting requests are checked against their time."""
 _ELSEWHERE_OR_LATER = (
@@ -93,6 +96,7 @@ class RedisConnection(asyncio.Protocol):
         self._waits_open = 0
         self._unconfirmed: deque[tuple[Request, Answer]] = deque()  # answered, but their WAIT is not
         self._loaded_at = 0.0
+        self._renewed_at = 0.0
         self.ready = False
         self._closed = False
         self._lost = asyncio.Event()
@@ -142,7 +146,9 @@ class RedisConnection(asyncio.Protocol):
             return
         if self._replicas:
             outgoing.append(command((b"WAIT", self._replicas, self._wait_ms)))
-            self._under_way.append(self._own("wait", partial(self._waited, self._replicas)))
+            wait = self._own("wait", partial(self._waited, self._replicas))
+            wait.expires = self._loop.time() + 2 * self._wait_ms / 1000  # as the writes before it
+            self._under_way.append(wait)
             self._replicas = 0
             self._waits_open += 1
         if self._transport is not None:
@@ -179,9 +185,11 @@ class RedisConnection(asyncio.Protocol):
                 request.give(LedgerUnavailable("Redis did not answer in time"))
         while self._waiting and self._waiting[0].taken:
             self._waiting.popleft()
-        if late and self._under_way and self._under_way[0].taken and self._transport is not None:
-            # Redis is silent: what it still holds of ours is answered on a fresh connection, by key.
-            self._transport.abort()
+        if late and self._under_way and self._transport is not None:
+            first = self._under_way[0]
+            if first.taken or (first.slot == NO_SLOT and first.expires <= now):
+                # Redis is silent: what it still holds of ours is answered on a fresh connection, by key.
+                self._transport.abort()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
     # -- asyncio.Protocol
@@ -196,22 +204,23 @@ class RedisConnection(asyncio.Protocol):
                 self._transport.abort()
 
     def _take_answers(self) -> None:
-        gets = self._reader.gets
-        under_way = self._under_way
+        gets, under_way, round_trip = self._reader.gets, self._under_way, self._metrics.round_trip
         now = self._stopwatch()
         while (answer := gets()) is not False:  # False means "not whole yet": RESP2 has no booleans
             if not under_way:
                 return
             request = under_way.popleft()
-            if isinstance(answer, hiredis.ReplyError):
+            if answer.__class__ is ReplyError:
                 self._take_error(request, answer)
             elif request.wait_for:
                 self._unconfirmed.append((request, answer))
             else:
-                self._metrics.round_trip(request.operation, now - request.sent)
-                request.give(answer)
+                round_trip(request.operation, now - request.sent)
+                if not request.taken:
+                    request.taken = True
+                    request.callback(answer)
 
-    def _take_error(self, request: Request, error: hiredis.ReplyError) -> None:
+    def _take_error(self, request: Request, error: ReplyError) -> None:
         text = str(error)
         if request.slot == NO_SLOT:
             request.give(error)
@@ -306,6 +315,13 @@ class RedisConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport.set_write_buffer_limits(high=0)  # write when told to, not at the end of the loop's turn
 
+    def renew(self) -> None:
+        """Connect anew: the server is no master any more, and the name may lead to the new one by now."""
+        now = self._loop.time()
+        if self.ready and self._transport is not None and now >= self._renewed_at + RENEW_PAUSE_S:
+            self._renewed_at = now
+            self._transport.abort()
+
     async def wait_ready(self, timeout_s: float) -> bool:
         """True once the connection can be used, False if it cannot in time."""
         end = self._loop.time() + timeout_s
@@ -327,6 +343,7 @@ class RedisConnection(asyncio.Protocol):
 
     async def close(self) -> None:
         self._closed = True
+        self._waits_open = 0
         self._ticker.cancel()
         for request in self._unanswered():
             request.give(LedgerUnavailable("the ledger's client was closed"))

@@ -113,6 +113,12 @@ class Nodes:
                     if deleted:
                         log.info("deleted from Redis at %s: function libraries %s", address, ", ".join(deleted))
 
+    @property
+    def calls(self) -> ScriptCalls:
+        """How each script is called; settled when `start` has returned."""
+        assert isinstance(self._scripts, ScriptCalls), "made with load commands only"
+        return self._scripts
+
     def all_connections(self) -> list[RedisConnection]:
         return [*(connection for group in self._connections.values() for connection in group), *self._readers.values()]
 
@@ -145,6 +151,8 @@ class Nodes:
         self._metrics.ledger_error(kind.lower() if kind in ("ASK", "MOVED") else "not_now")
         if kind == "MOVED":
             self._learn(request.slot, address)
+        elif kind == "READONLY":
+            connection.renew()
         if self._comeback.lanes and self._comeback.queued(request):
             return
         if address is None or request.refusals > FOLLOWED_AT_ONCE:

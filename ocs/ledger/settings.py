@@ -19,10 +19,11 @@ class LedgerSettings:
     remember_events_s: int = 86400
     """How long outcomes of one-off events are kept for repetitions (about 0.2 kB an event)."""
     replicas: int = 1
-    """Replicas that must have a write, with durability "replicated"."""
+    """Replicas that must have a write, with durability "replicated". They have half of `timeout_ms` to say so."""
     connections: int = 1
     """Connections a process keeps to each Redis node; an account always uses the same one, so its requests stay in order.
-    More than one costs system calls and gains nothing while Redis works on one request at a time."""
+    More than one costs system calls and gains nothing while Redis works on one request at a time. With durability "replicated" there
+    is one more, for what need not wait for replicas."""
     max_waiting: int = 20_000
     """Requests waiting for Redis, per process; one more is answered as unavailable at once."""
     max_clock_skew_s: int = 5

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,7 +15,7 @@ import redis
 from ocs.ledger.contract import ChargeOutcome, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from tests.conftest import RedisServer
+from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, empty_ledger, open_account, request, service
 
 
@@ -119,6 +122,72 @@ async def test_replicas_that_do_not_have_the_write_make_it_unavailable(redis_7: 
         assert isinstance(await attempt(strict, asked), LedgerUnavailable)
         await strict.close()
         assert (await charge(ledger, asked)).duplicate
+
+
+class Name:
+    """What a managed Redis calls its primary endpoint: leads new connections to `server`, and leaves the old ones as they are."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """The URL."""
+        async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as listener:
+            yield f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        self._tasks.add(asyncio.create_task(self._forward(reader, far_writer)))
+        self._tasks.add(asyncio.create_task(self._forward(far_reader, writer)))
+
+    @staticmethod
+    async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
+    """Its name leads to the new master, but the connection to the old one stays open: READONLY for ever."""
+    assert SYSTEM_REDIS
+    servers = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        servers.append(RedisServer(SYSTEM_REDIS, tmp_path / name, "--repl-diskless-sync-delay", "0"))
+        servers[-1].start()
+    first, second = servers
+    try:
+        with redis.Redis(port=first.port) as old, redis.Redis(port=second.port) as new:
+            new.replicaof("127.0.0.1", str(first.port))
+            end = time.monotonic() + 10
+            while old.wait(1, 200) < 1:
+                assert time.monotonic() < end
+            name = Name(first)
+            async with name.serving() as url, empty_ledger(url) as ledger:
+                account_id = await open_account(ledger)
+                await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+                assert old.wait(1, 2000) == 1
+                new.replicaof("NO", "ONE")
+                old.replicaof("127.0.0.1", str(second.port))
+                name.server = second
+                outcomes = await asyncio.gather(
+                    *(charge(ledger, request(account_id, "U", n, service(used=MB, want=MB))) for n in range(1, 30))
+                )
+                assert {outcome.code for outcome in outcomes} == {2001}
+                found = await ledger.read(account_id, **WHEN)
+                assert found is not None and found.credit_micro_eur == 20 * EUR - 29 * 6_900
+    finally:
+        for each in servers:
+            each.stop(kill=True)
 
 
 async def test_a_redis_that_stores_less_than_promised_is_named(

@@ -71,6 +71,16 @@ async def open_account(ledger: RedisLedger, number: int = 0) -> str:
     )
 
 
+async def eventually_open(ledger: RedisLedger) -> str:
+    """With a short time a busy machine's replica may miss the first attempts."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            return await open_account(ledger)
+        except LedgerUnavailable:
+            assert time.monotonic() < end
+
+
 async def test_one_wait_confirms_all_writes_of_a_flush(tmp_path: Path) -> None:
     settings = LedgerSettings(durability="replicated", replicas=1, partitions=4)
     with primary_and_replica(tmp_path) as (primary, _):
@@ -124,8 +134,31 @@ async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
         await ledger.close()
 
 
+async def test_a_redis_that_is_silent_during_a_wait_is_left(tmp_path: Path) -> None:
+    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=400, partitions=4)
+    with primary_and_replica(tmp_path) as (primary, replica):
+        ledger = await RedisLedger.connect(primary.url, settings)
+        account_id = await eventually_open(ledger)
+        assert replica.process is not None and primary.process is not None
+        replica.process.send_signal(signal.SIGSTOP)
+        first = asyncio.create_task(charge(ledger, account_id, 0))
+        await asyncio.sleep(0.1)  # it is applied, and its WAIT is open
+        primary.process.send_signal(signal.SIGSTOP)
+        assert isinstance(await first, LedgerUnavailable)
+        assert isinstance(await charge(ledger, account_id, 0), LedgerUnavailable)
+        await asyncio.sleep(0.1)
+        assert not ledger.ready, "the connection was given up, the next one is not set up"
+        primary.process.send_signal(signal.SIGCONT)
+        replica.process.send_signal(signal.SIGCONT)
+        end = time.monotonic() + 10
+        while isinstance(outcome := await charge(ledger, account_id, 0), LedgerUnavailable):
+            assert time.monotonic() < end
+        assert outcome.code == 2001 and outcome.duplicate
+        await ledger.close()
+
+
 async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> None:
-    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=700, partitions=4)
+    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
         account_id = await open_account(ledger)

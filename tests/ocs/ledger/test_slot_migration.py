@@ -13,7 +13,6 @@ import redis
 
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable
-from ocs.ledger.redirects import target
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, free_port, start_cluster
@@ -248,23 +247,3 @@ async def test_requests_of_an_account_stay_in_order_while_they_wait(cluster: Clu
             assert all(isinstance(each, ChargeOutcome) and each.code == 2001 for each in outcomes)
             credits_left = [each.credit_micro_eur for each in outcomes if isinstance(each, ChargeOutcome)]
             assert credits_left == sorted(credits_left, reverse=True)
-
-
-@pytest.mark.parametrize(
-    ("error", "address"),
-    [
-        ("MOVED 3999 127.0.0.1:6381", ("127.0.0.1", 6381)),
-        ("ASK 3999 127.0.0.1:6381", ("127.0.0.1", 6381)),
-        ("ASK 3999 2001:db8::1:6381", ("2001:db8::1", 6381)),
-        ("MOVED 3999 redis-2.example.net:6381", ("redis-2.example.net", 6381)),
-        ("MOVED 3999 :6381", ("10.0.0.7", 6381)),
-        ("MOVED 3999 ?:6381", None),
-        ("MOVED", None),
-    ],
-)
-def test_where_a_refusal_points(error: str, address: tuple[str, int] | None) -> None:
-    assert target(error, ("10.0.0.7", 6379)) == address
-
-
-def test_a_refusal_without_a_host_says_nothing_to_who_came_through_a_file() -> None:
-    assert target("MOVED 1 :6381", "/run/redis.sock") is None
