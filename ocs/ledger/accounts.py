@@ -159,7 +159,10 @@ class Accounts(LedgerClient):
             "asked_at": self._clock(),
             **when(now, month, day),
         }
-        return await self._script("top_up", account_id, q, this_month, before) == b"ok"
+        applied = await self._script("top_up", account_id, q, this_month, before) == b"ok"
+        if not applied:
+            await self._raise_if_moved(account_id)
+        return applied
 
     async def _raise_if_moved(self, account_id: str) -> None:
         document = await self._document(account_id)

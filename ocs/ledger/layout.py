@@ -99,7 +99,7 @@ _DOCUMENT = {
         Field("pool", ""),
         # `due`: score in the due set, 0 = not in it. `scarce_until`: a request got nothing while others held what it lacked.
         *_fields("due last_instance scarce_until"),
-        # `moved_to`: the account lives on under that id. `moved_from`, until `look_back_until`: one-off answers may be there.
+        # `moved_to`: the account lives on under that id. `moved_from`, until `look_back_until`: answers may be under those ids.
         Field("moved_to", ""),
         Field("moved_from", ""),
         Field("look_back_until"),

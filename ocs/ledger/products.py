@@ -13,6 +13,10 @@ from ocs.ledger.keys import session_name, uid_of
 from ocs.ledger.views import session_names
 
 
+MAX_LOOKED_BACK = 4
+"""Ids that an account had before, whose answers are still looked for after it moved."""
+
+
 class Products(Accounts):
     """What an account has bought, and with whom it shares."""
 
@@ -106,10 +110,12 @@ class Products(Accounts):
         frozen = self._layout.read("account", wire.unpack(document, unicode_errors="surrogateescape"))
         target = frozen["moved_to"]
         for session_id, owner in session_names(frozen):
-            await self._copy_hash(self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner))
+            await self._move_hash(self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner))
         await self._copy_references(account_id, target, month)
         look_back_s = self._settings.remember_events_s
-        q = {"document": document, "of": account_id, "look_back_s": look_back_s, **at}
+        before = [each for each in frozen["moved_from"].split() if each != target][: MAX_LOOKED_BACK - 1]
+        moved_from = " ".join((account_id, *before))
+        q = {"document": document, "of": account_id, "moved_from": moved_from, "look_back_s": look_back_s, **at}
         await self._script("move_in", target, q)
         await self._flip(frozen, account_id, target)
         keep_s = max(look_back_s, self._settings.remember_sessions_s)
@@ -120,15 +126,17 @@ class Products(Accounts):
         name = account_id.encode() + b" " + session_name(session_id, owner)
         return self._keys.partition_of_account(account_id), self._account_keys(account_id).answers + name
 
-    async def _copy_hash(self, source: tuple[int, bytes], target: tuple[int, bytes]) -> None:
-        """Answers of a session, or of a one-off request, with their time to live."""
+    async def _move_hash(self, source: tuple[int, bytes], target: tuple[int, bytes]) -> None:
+        """Answers of a session, or of a one-off request, with their time to live. What stands there already is younger, and stays."""
         fields = await self._ask("move", source[0], b"HGETALL", source[1])
         if not fields:
             return
         left_ms = await self._ask("move", source[0], b"PTTL", source[1])
-        await self._ask("move", target[0], b"HSET", target[1], *fields, durable=True)
+        for name, value in zip(fields[::2], fields[1::2], strict=True):
+            await self._ask("move", target[0], b"HSETNX", target[1], name, value, durable=True)
         if left_ms > 0:
             await self._ask("move", target[0], b"PEXPIRE", target[1], left_ms, durable=True)
+        await self._ask("move", source[0], b"UNLINK", source[1], durable=True)
 
     async def _copy_references(self, account_id: str, target: str, month: int) -> None:
         """References that the account has used are used in its new partition too."""

@@ -226,19 +226,21 @@ class RedisLedger(Products):
             self._moved.pop(next(iter(self._moved)))
         self._moved[request.account_id] = target
 
-    async def _look_back(self, request: ChargeRequest, old_id: str) -> None:
+    async def _look_back(self, request: ChargeRequest, old_ids: str) -> None:
         """What a one-off request, or one of a session that had ended, was answered before the account moved comes after it."""
         owner = request.binding or request.origin_host.lower()
         names = {session_name(request.session_id, owner)}
         if request.action is Action.REFUND:
             names.add(session_name(wire.refunded_debit(request)[0], owner))
-        for name in names:
-            places = []
-            for account_id in (old_id, request.account_id):
-                keys = self._account_keys(account_id)
-                prefix = keys.events if request.type is RequestType.EVENT else keys.answers
-                places.append((self._keys.partition_of_account(account_id), prefix + account_id.encode() + b" " + name))
-            await self._copy_hash(*places)
+        for old_id in old_ids.split():
+            for name in names:
+                await self._move_hash(self._own_key(old_id, request, name), self._own_key(request.account_id, request, name))
+
+    def _own_key(self, account_id: str, request: ChargeRequest, name: bytes) -> tuple[int, bytes]:
+        """Where answers are remembered, by partition and key."""
+        keys = self._account_keys(account_id)
+        prefix = keys.events if request.type is RequestType.EVENT else keys.answers
+        return self._keys.partition_of_account(account_id), prefix + account_id.encode() + b" " + name
 
     # -- sessions whose subscriber a request does not say
 

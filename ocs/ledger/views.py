@@ -183,7 +183,7 @@ def _session_view(session_id: str, session: dict[str, Any], buckets: dict[int, s
 
 def _reservation_view(key: str, service: dict[str, Any], buckets: dict[int, str]) -> ReservationView:
     legs = service["legs"]
-    holds = [hold for leg in legs for hold in leg["holds"]]
+    holds = [hold for leg in legs for hold in leg["holds"] if hold["units"]]
     counters = [pair for leg in legs for pair in zip(leg["counters"], leg["counter_holds"], strict=False)]
     return ReservationView(
         key=key,

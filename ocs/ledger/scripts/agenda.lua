@@ -20,13 +20,16 @@ local function replace_group(w, subscription)
   local account, terms = w.account, subscription.terms
   local group, instance, list = terms.group, subscription.instance, account.subscriptions
   if group == '' then return end
-  for n = #list, 1, -1 do
+  local n = 1
+  while list[n] do
     local subscription = list[n]
-    local terms = subscription.terms
-    if subscription.instance ~= instance and terms.group == group and subscription.state ~= 'planned' and subscription.state ~= 'armed' then
+    local terms, waits = subscription.terms, subscription.state == 'planned' or subscription.state == 'armed'
+    if subscription.instance ~= instance and terms.group == group and not waits then
       end_buckets(w, subscription)
       table.remove(list, n)
       subscription_event(w, subscription, 'ended')
+    else
+      n = n + 1
     end
   end
 end
@@ -217,6 +220,7 @@ local function run_agenda(w, keep)
   claim_holds(w, keep)
   run_sessions(w, keep)
   run_entries(w)
+  trim(w)
 end
 
 -- The earliest end of a running period: a grant should not outlive it. 0 = none.

@@ -192,9 +192,10 @@ end
 -- Everything that was changed, written at once.
 local function save(w)
   trim(w)
-  local index = w.index
-  if index then
-    for n = 1, #index do redis.call(unpack(index[n])) end
+  if w.index then
+    for _, command in ipairs({'SADD', 'SREM'}) do
+      for sid, key in pairs(w.index[command]) do redis.call(command, key, w.id .. ' ' .. sid) end
+    end
   end
   redis.call('SET', w.keys.account, pack(w.account))
   if w.pool and w.pool_changed then redis.call('SET', w.keys.pool, pack(w.pool)) end

@@ -42,12 +42,14 @@ local function debit_event(w)
     end
     if line.code ~= 2001 then whole = false end
   end
+  for n = 1, #items do
+    local item = items[n]
+    release_service(w, item.service, false)
+  end
   local debited = {w.uid}
   for n = 1, #items do
     local item = items[n]
-    local line, service = item.line, item.service
-    release_service(w, service, false)
-    line.span_switch = false
+    local line = item.line
     if not whole then
       line.granted, line.final = 0, false
     elseif not w.look and line.granted > 0 then
@@ -178,13 +180,30 @@ local function outcome_of(w, code, reason)
   return outcome
 end
 
+-- Answers so far behind that their numbers are no longer known are forgotten.
+local function forget_far_behind(w)
+  local session, before = w.session, w.highest_before
+  local oldest = session.highest - ANSWERS_KEPT
+  if session.highest == before or oldest < 0 then return end
+  if session.highest == before + 1 then
+    redis.call('HDEL', w.keys.own, 'U' .. string.format('%.0f', oldest))
+    return
+  end
+  local fields = redis.call('HKEYS', w.keys.own)
+  for n = 1, #fields do
+    local number = string.match(fields[n], '^U(%d+)$')
+    if number and tonumber(number) <= oldest then redis.call('HDEL', w.keys.own, fields[n]) end
+  end
+end
+
 -- The answer is remembered. That of a refused opening is not: it is evaluated anew when it comes again.
 local function remember(w, outcome, debited, code)
   local request = w.request
   local kind, number = request.type, request.number
-  if kind == 'I' then redis.call('DEL', w.keys.own) end -- what was answered to a session before it is not for this one
+  local stale = kind == 'I' and redis.call('HKEYS', w.keys.own) or {} -- what was answered to a session before it is not for this one
   if kind == 'I' and code ~= 2001 then
     redis.call('HSET', w.keys.own, 'closed', w.tombstone)
+    w.field = 'closed'
   elseif debited then
     redis.call('HSET', w.keys.own, w.field, outcome, 'p' .. string.format('%.0f', number), pack(debited))
   elseif w.tombstone then
@@ -192,7 +211,11 @@ local function remember(w, outcome, debited, code)
   else
     redis.call('HSET', w.keys.own, w.field, outcome)
   end
-  if kind == 'U' and number >= ANSWERS_KEPT then redis.call('HDEL', w.keys.own, 'U' .. string.format('%.0f', number - ANSWERS_KEPT)) end
+  -- Nothing is deleted before it is written anew: on a slot that moves away, a key that is gone cannot be made again.
+  for n = 1, #stale do
+    if stale[n] ~= w.field and not (stale[n] == 'closed' and w.tombstone) then redis.call('HDEL', w.keys.own, stale[n]) end
+  end
+  if kind == 'U' then forget_far_behind(w) end
   if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, request.remember_s) end
 end
 

@@ -53,11 +53,12 @@ local function repetition(w)
   local request, session = w.request, w.session
   local number, kind = request.number, request.type
   if w.anew or session.refused == 1 and kind == 'I' then return nil end
+  if w.stored and kind ~= 'I' then return {DUPLICATE, w.stored} end -- of a session that ended, the answers stand beside it
   local seen
   if kind == 'I' then
     seen = number == session.opening and 'yes' or 'no'
   elseif kind == 'T' then
-    seen = w.stored and 'yes' or 'no' -- of a session that ended, the answers stand beside it
+    seen = 'no'
   else
     seen = applied(session, number)
   end
@@ -148,6 +149,7 @@ local function take_up(w)
     w.open_sessions = w.open_sessions + 1
     return
   end
+  w.highest_before = session.highest
   if w.closed then
     w.late, w.overtaken = true, kind == 'U' and session.closing >= 0 and request.number < session.closing
     if kind == 'U' then w.apart = note_number(session, request.number) end

@@ -22,8 +22,8 @@ end
 -- Subscriptions that wait for their first use begin when one of their buckets may pay and the credit covers them (HOT-PKG-13).
 local function start_armed(w, legs)
   local request, account = w.request, w.account
-  local list, started = account.subscriptions, false
-  for n = #list, 1, -1 do
+  local list, started = {unpack(account.subscriptions)}, false
+  for n = 1, #list do
     local subscription = list[n]
     if subscription.state == 'armed' then
       local terms = subscription.terms

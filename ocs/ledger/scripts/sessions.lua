@@ -75,8 +75,10 @@ end
 -- "{tag}:c:<client>" lists the sessions of a client that says its Origin-State-Id: found when it comes back with a higher one.
 local function index_session(w, sid, session, command)
   if session.origin_state > 0 then
-    w.index = w.index or {}
-    w.index[#w.index + 1] = {command, key_prefix(w) .. 'c:' .. string.lower(session.origin_host), w.id .. ' ' .. sid}
+    w.index = w.index or {SADD = {}, SREM = {}}
+    local key = key_prefix(w) .. 'c:' .. string.lower(session.origin_host)
+    w.index.SADD[sid], w.index.SREM[sid] = nil, nil
+    w.index[command][sid] = key
   end
 end
 

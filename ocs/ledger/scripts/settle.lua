@@ -70,9 +70,9 @@ end
 
 -- Other services of the session with a grant at the same price and buckets: the client may use their grants together (credit pools, RFC
 -- 8506 §5.1.2), and one of them may report alone.
-local function neighbours_of(w, own, leg)
+local function neighbours_of(w, own, leg, price)
   local session, found = w.session, {}
-  local price, keys = leg.price, sorted_keys(session.services)
+  local keys = sorted_keys(session.services)
   for n = 1, #keys do
     local neighbour = session.services[keys[n]]
     if neighbour ~= own and neighbour.granted > 0 then
@@ -151,7 +151,7 @@ local function settle_leg(w, item, leg, price, used, paid_back)
   end
   if units > 0 and (leg.buckets ~= '' or #paid_back > 0) then
     units = pay_by_grant(w, paid_back, pay, units)
-    if units > 0 and w.several then units = pay_by_neighbours_units(w, neighbours_of(w, item.service, leg), pay, units) end
+    if units > 0 and w.several then units = pay_by_neighbours_units(w, neighbours_of(w, item.service, leg, price), pay, units) end
     if units > 0 then units = pay_by_buckets(w, leg, pay, units) end
   end
   local by_buckets, by_credit = owed - units, 0
@@ -160,7 +160,7 @@ local function settle_leg(w, item, leg, price, used, paid_back)
     if by_credit > 0 then debit_credit(w, session, tally, price, by_credit) end
     local left = units - by_credit
     if left > 0 and w.several then
-      left = pay_by_neighbours_money(w, neighbours_of(w, item.service, leg), tally, price, left)
+      left = pay_by_neighbours_money(w, neighbours_of(w, item.service, leg, price), tally, price, left)
       by_credit = units - left
     end
     units = left

@@ -62,7 +62,7 @@ class ModelLedger(Accounts):
             if session is not None and not known.closed and not session.released:
                 op.give_up(request.session_id, "restarted")
             op.account.sessions.pop(request.session_id, None)
-            op.account.closed.pop(request.session_id, None)
+            op.account.closed.pop((owner_of(request), request.session_id), None)
             op.trim()
             self.answers(request).clear()
             session = None
@@ -75,7 +75,9 @@ class ModelLedger(Accounts):
             return
         answers, account = self.answers(request), self.accounts[request.account_id]
         answers[request.type.value, request.number] = outcome
-        session = account.sessions.get(request.session_id) or account.closed.get(request.session_id)
+        session = account.sessions.get(request.session_id) or account.closed.get(
+            (owner_of(request), request.session_id)
+        )
         if session is not None and request.type is RequestType.UPDATE:
             for kind, number in list(answers):
                 if kind == "U" and session.numbers.too_old(number):

@@ -226,9 +226,6 @@ def _sessions(op: Operation) -> None:
             for service in session.services.values():
                 if service.deadline <= now and (service.granted or service.held_money):
                     op.release(service, remember=True)
-    for sid, tombstone in list(account.closed.items()):
-        if tombstone.closed_at + TOMBSTONE_S <= now and sid != op.keep:
-            del account.closed[sid]
 
 
 # -- the sweeper's part

@@ -45,9 +45,8 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     if one_off:
         return _elsewhere(account, request) or Known(account, None, False)
     session = account.sessions.get(request.session_id)
-    tombstone = account.closed.get(request.session_id)
+    tombstone = account.closed.get((owner_of(request), request.session_id))
     closed = session is None and tombstone is not None and request.now < tombstone.closed_at + TOMBSTONE_S
-    closed = closed and tombstone is not None and tombstone.binding == owner_of(request)
     session = tombstone if closed else session
     if session is None:
         answer = ledger.answers(request).get((request.type.value, request.number))
