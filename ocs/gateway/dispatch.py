@@ -8,7 +8,6 @@ the connection is gone is not heard; one that raises is answered for with 5012; 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -108,7 +107,9 @@ class Dispatcher:
         self._timeout_s = config.answer_timeout_ms / 1_000
         self._handler = handler
         self._metrics = metrics
-        self._waiting: deque[_Pending] = deque()
+        self._waiting: dict[_Pending, None] = {}
+        """In the handler's hands, the oldest first. An entry goes with its answer: what is kept is what is in flight, so that the
+        collector has nothing to look at."""
         self._seldom = Seldom(clock)
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
@@ -125,7 +126,7 @@ class Dispatcher:
             return self._refuse_pending(pending, *refusal)
         self.in_flight += 1
         self._metrics.in_flight(1)
-        self._waiting.append(pending)
+        self._waiting[pending] = None
         try:
             self._handler(request, pending.source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
@@ -189,6 +190,7 @@ class Dispatcher:
         return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm, more)
 
     def finish(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> None:
+        del self._waiting[pending]
         self.in_flight -= 1
         self._metrics.in_flight(-1)
         result_code, frame = self._encode(pending, answer)
@@ -222,12 +224,15 @@ class Dispatcher:
             logger.error("%s%s", what, more)
 
     def expire(self) -> None:
-        """Answer for handlers that have been silent too long. Requests wait in order of arrival, so the oldest come first."""
-        waiting, limit = self._waiting, self.clock() - self._timeout_s
+        """Answer for handlers that have been silent too long."""
+        limit = self.clock() - self._timeout_s
         self.overload.look(self.in_flight)
         self._metrics.overload(self.overload.reduction_percent)
-        while waiting and (waiting[0].done or waiting[0].started <= limit):
-            pending = waiting.popleft()
-            if not pending.done:
-                self._fault(f"a CCR was not handled within {self._timeout_s:.3f} s")
-                pending(self._busy(pending.request, "the request could not be handled in time"))
+        late: list[_Pending] = []
+        for pending in self._waiting:  # in order of arrival
+            if pending.started > limit:
+                break
+            late.append(pending)
+        for pending in late:
+            self._fault(f"a CCR was not handled within {self._timeout_s:.3f} s")
+            pending(self._busy(pending.request, "the request could not be handled in time"))
