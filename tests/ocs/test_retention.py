@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from ocs.charging.recent import Recent
+from ocs.child import GC_THRESHOLDS, Child
 from ocs.gateway.dispatch import Reply, _Pending
 from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
+from ocs.metrics import Metrics
+from ocs.rating.catalogue import load_catalogue
+from ocs.server import World
+from ocs.settings_model import Settings
 from protocol.credit_control import CreditControlRequest
 from tests.ocs.gateway_site import Site, ccr, code_of
 
+ROOT = Path(__file__).parents[2]
 REQUESTS = 300
 
 
@@ -78,3 +87,18 @@ def test_many_clients_cost_no_more_than_few() -> None:
     for number in range(MAX_HOSTS, 2 * MAX_HOSTS):
         states.seen(f"host{number}.example.org", "relay.example.org", 1)
     assert time.process_time() - started < 20 * filling + 0.05
+
+
+@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+def test_what_a_process_has_loaded_is_never_collected(role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    thresholds, before = gc.get_threshold(), gc.get_freeze_count()
+    catalogue = load_catalogue(ROOT / "config" / "catalogue.toml")
+    settings = Settings.model_validate({"diameter": {"accept_unknown_peers": True}})
+    try:
+        Child(role, settings, catalogue, World(), Metrics(), asyncio.Event()).tell_ready()
+        assert gc.get_freeze_count() > before and gc.isenabled() and gc.get_threshold() == GC_THRESHOLDS
+        assert not any(each is catalogue for each in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+    assert json.loads(capsys.readouterr().out) == {"ready": True}
