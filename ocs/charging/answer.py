@@ -31,8 +31,15 @@ UNIT_TYPES = {Unit.SECONDS: 0, Unit.OCTETS: 2, Unit.MESSAGES: 5}
 """CC-Unit-Type (RFC 8506 §8.32)."""
 LOW, NOT_LOW = 1, 0
 """Low-Balance-Indication (TS 32.299 §7.2.84)."""
+GRANTS_KEPT = 2_048
+"""Answers for one service kept with their octets (about 2 kB each): grants and policies are nearly always of some tens."""
+MOST_IDENTIFIERS = 4
+"""Of a service whose answer is kept."""
 REFUSED = "refused"
 """Reason of an outcome with success: the end of a session whose opening was refused. Nothing is known of cost and balance."""
+_Kept = tuple[MultipleServicesCreditControl, RatedUse, Profile]
+"""And what its key names by identity, which so stays what it is."""
+_kept: dict[tuple[object, ...], _Kept] = {}
 _SUCCESS = int(ResultCode.SUCCESS)
 _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
@@ -100,6 +107,39 @@ def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
 
 
 def _mscc(
+    prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
+) -> MultipleServicesCreditControl:
+    """What is the same for many requests is made and written once. All that `_made` looks at is in the key."""
+    rated, identifiers = service.rated, service.service_identifiers
+    if outcome is None or rated is None or prepared.type is RequestType.EVENT or len(identifiers) > MOST_IDENTIFIERS:
+        return _made(prepared, service, outcome, period_end)
+    profile = prepared.terms.profile
+    key = (
+        id(rated),
+        id(profile),
+        service.rating_group,
+        tuple(identifiers),
+        outcome.granted,
+        outcome.code,
+        _validity(service, prepared.terms.now, period_end),
+        service.wants_time,
+        outcome.final,
+        outcome.restricted,
+        outcome.span_switch,
+        prepared.type is RequestType.INITIAL,
+    )
+    kept = _kept.get(key)
+    if kept is not None:
+        return kept[0]
+    made = _made(prepared, service, outcome, period_end)
+    made.written = None
+    if len(_kept) >= GRANTS_KEPT:
+        _kept.clear()
+    _kept[key] = made, rated, profile
+    return made
+
+
+def _made(
     prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
 ) -> MultipleServicesCreditControl:
     mscc = MultipleServicesCreditControl(

@@ -14,6 +14,7 @@ from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)
 
+SUCCESS, UNKNOWN_SESSION_ID = int(ResultCode.SUCCESS), int(ResultCode.UNKNOWN_SESSION_ID)
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
 
 
@@ -33,7 +34,7 @@ class Counting:
             metrics.late(prepared.type.value)
         if prepared.action is Action.CHECK:
             return
-        if outcome.code == ResultCode.UNKNOWN_SESSION_ID:
+        if outcome.code == UNKNOWN_SESSION_ID:
             self._unbooked(prepared, peer)
         outcomes = {service.key: service for service in outcome.services}
         for service in prepared.services:
@@ -48,7 +49,7 @@ class Counting:
 
     def _service(self, service: Service, result: ServiceOutcome, peer: str) -> None:
         assert service.rated is not None and service.charge is not None
-        metrics, name, unit = self._metrics, service.rated.service, service.rated.unit.value
+        metrics, name, unit = self._metrics, service.rated.service, service.rated.unit
         metrics.mscc_result(name, result.code)
         if used := service.charge.reported - result.dropped:
             metrics.used(name, unit, used)
@@ -61,10 +62,10 @@ class Counting:
         if result.dropped:
             self._dropped(peer, name, unit, result.dropped, IMPOSSIBLE)
         if service.absurd_time_s:
-            self._dropped(peer, name, Unit.SECONDS.value, service.absurd_time_s, IMPOSSIBLE)
+            self._dropped(peer, name, Unit.SECONDS, service.absurd_time_s, IMPOSSIBLE)
         if result.restricted:
             metrics.restricted(name)
-        elif result.code != ResultCode.SUCCESS:
+        elif result.code != SUCCESS:
             metrics.blocked(name, result.reason or "credit")
 
     def _unbooked(self, prepared: Prepared, peer: str) -> None:

@@ -6,7 +6,7 @@ Several MSCC of one key are one service. A service that cannot be rated keeps it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ocs.charging import units
@@ -40,6 +40,8 @@ UNRATED = "unrated"
 UNRATED_PRICES = {unit: free_price(UNRATED, unit) for unit in Unit}
 ACTIONS = {REFUND_ACCOUNT: Action.REFUND, CHECK_BALANCE: Action.CHECK}
 """Requested-Actions that are not debited but need the account."""
+OFFERS_KEPT = 4_096
+"""Of one second and profile: data needs some tens, a call has one of its own."""
 COMMAND_LEVEL = "-"
 """Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
 MSCC = "multiple_services_credit_control"
@@ -79,6 +81,17 @@ class Service:
         return self.rated.service if self.rated is not None else "unknown"
 
 
+@dataclass(slots=True)
+class Offer:
+    """What is the same for all requests of one second that use one service at one place."""
+
+    rated: RatedUse
+    max_rate: int
+    restrict: Restrict
+    place: tuple[str, str]
+    """Its key names it by identity."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What of the surroundings a request is prepared under."""
@@ -86,6 +99,8 @@ class Terms:
     now: int
     profile: Profile = STANDARD
     policy: ChargingPolicy = DEFAULT_POLICY
+    offers: dict[tuple[int, int | None, int | None], Offer] = field(default_factory=dict, repr=False, compare=False)
+    """By place, rating group and service identifier, of use that takes place now."""
 
 
 @dataclass(slots=True)
@@ -103,12 +118,18 @@ class Prepared:
     @property
     def unrateable(self) -> bool:
         """There are services and none of them can be rated."""
-        return bool(self.services) and all(service.rated is None for service in self.services)
+        for service in self.services:
+            if service.rated is not None:
+                return False
+        return bool(self.services)
 
     @property
     def always(self) -> bool:
         """Every service must be granted to anybody (HOT-RAT-2)."""
-        return bool(self.services) and all(s.rated is not None and s.rated.always for s in self.services)
+        for service in self.services:
+            if service.rated is None or not service.rated.always:
+                return False
+        return bool(self.services)
 
 
 def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: Rater, terms: Terms) -> Prepared:
@@ -178,14 +199,15 @@ class _Preparation:
     action: Action = Action.DEBIT
 
     def service(self, key: str, asked: _Asked) -> Service:
-        identifier = asked.service_identifiers[0] if asked.service_identifiers else None
+        identifiers = asked.service_identifiers
         try:
-            rated = self.rater.rate(self.where.event(asked.rating_group, identifier))
+            offer = self._offer(asked.rating_group, identifiers[0] if identifiers else None)
         except Unrateable as error:
             if self.action is Action.REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
             settling, culprit = self._settling(key, asked), blame(error.field, asked, self.in_mscc)
             return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
+        rated = offer.rated
         kind, quota = self.kind, rated.quota
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
         want = units.wanted(asked.requested, rated.unit, quota)
@@ -200,27 +222,41 @@ class _Preparation:
             rated.buckets,
             used,
             want,
-            min(quota.minimum, want or quota.minimum),
+            quota.minimum if not want or want > quota.minimum else want,
             rated.always,
             rated.bars,
             self.detail,
             after,
             either,
         )
-        charge.max_rate = self._max_rate(rated.unit)
-        service = Service(key, asked.rating_group, asked.service_identifiers, rated, charge, b"", quota.validity_s)
+        charge.max_rate = offer.max_rate
+        service = Service(key, asked.rating_group, identifiers, rated, charge, b"", quota.validity_s)
         if asked.used and rated.unit is not Unit.SECONDS:
             service.absurd_time_s = units.absurd_time_s(asked.used)
         if kind is RequestType.INITIAL or kind is RequestType.UPDATE:
-            self._for_a_grant(service, rated, charge, asked)
+            self._for_a_grant(service, offer, charge, asked)
         return service
 
-    def _for_a_grant(self, service: Service, rated: RatedUse, charge: ServiceCharge, asked: _Asked) -> None:
-        profile, quota = self.terms.profile, rated.quota
-        if not rated.always:
-            charge.restrict = Restrict.REFUSE if asked.ends else restrict_of(profile, rated.service)
-            if charge.restrict is not Restrict.REFUSE:
-                charge.retry_want = quota.default
+    def _offer(self, rating_group: int | None, identifier: int | None) -> Offer:
+        """Raises Unrateable."""
+        where, terms = self.where, self.terms
+        key, place = None, where.texts()
+        if where.at == terms.now:
+            key = id(place), rating_group, identifier
+            known = terms.offers.get(key)
+            if known is not None:
+                return known
+        rated = self.rater.rate(where.event(rating_group, identifier))
+        restrict = Restrict.REFUSE if rated.always else restrict_of(terms.profile, rated.service)
+        offer = Offer(rated, self._max_rate(rated.unit), restrict, place)
+        if key is not None and len(terms.offers) < OFFERS_KEPT:
+            terms.offers[key] = offer
+        return offer
+
+    def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: _Asked) -> None:
+        rated, quota = offer.rated, offer.rated.quota
+        if offer.restrict is not Restrict.REFUSE and not asked.ends:
+            charge.restrict, charge.retry_want = offer.restrict, quota.default
         if quota.time_s and units.may_have_both(asked.requested):
             service.wants_time = True
         if rated.switch_at:

@@ -59,8 +59,10 @@ MAX_REPLACED = 2
 """What we remembered of a session's place may be stale once; more often only if others move the session at the same time."""
 MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
+SUCCESS = int(ResultCode.SUCCESS)
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
+CONTEXT_NAMES = {context: context.value for context in Context}
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 """Those that may leave out the subscriber: the session says whose it is."""
 
@@ -129,6 +131,9 @@ class ChargingService:
         self._sessions: Recent[_SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
         self._strangers: Recent[str, float] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._counting = Counting(metrics, clock)
+        self._terms: dict[int, Terms] = {}
+        """By profile, of this second and catalogue."""
+        self._terms_of: tuple[int, Rater] = 0, rater
         self._refused: Recent[_SessionKey, bool] = Recent(MAX_SESSIONS_KEPT)
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -149,13 +154,13 @@ class ChargingService:
             except DiameterError as error:
                 reply(error)
                 return
-        terms = Terms(int(self._clock()), source.profile, self._policy)
+        terms = self._terms_for(source)
         session = _session_key(request, source)
         where, assumed = self._where(context, request, session, terms)
         prepared = prepare(request, where, self._rater, terms)
         enquiry = prepared.type is RequestType.EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
         opens = prepared.type in (RequestType.INITIAL, RequestType.EVENT) and prepared.action is not Action.REFUND
-        if (prepared.unrateable and opens) or (enquiry and any(service.rated is None for service in prepared.services)):
+        if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
             if prepared.type is RequestType.INITIAL:
                 self._refused.put(session, True)
@@ -168,6 +173,15 @@ class ChargingService:
         if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
         self._find(_Job(prepared, context, given, where, assumed, source, session, reply))
+
+    def _terms_for(self, source: Source) -> Terms:
+        now, profile = int(self._clock()), source.profile
+        if now != self._terms_of[0] or self._rater is not self._terms_of[1]:
+            self._terms_of, self._terms = (now, self._rater), {}
+        terms = self._terms.get(id(profile))
+        if terms is None:
+            terms = self._terms[id(profile)] = Terms(now, profile, self._policy)
+        return terms
 
     def _where(
         self, context: Context, request: CreditControlRequest, session: _SessionKey, terms: Terms
@@ -211,10 +225,7 @@ class ChargingService:
 
     def _find(self, job: _Job) -> None:
         if job.identities:
-            identity = job.identities[0]
-            account_id = self._subscribers.get(identity)
-            if len(job.identities) > 1:
-                identity, account_id = self._agreed(job.identities)
+            identity, account_id = self._agreed(job.identities)
             if account_id:
                 self._charge(job, account_id, identity)
                 return
@@ -300,7 +311,7 @@ class ChargingService:
             job.reply(ForeignSubscriberError())  # found by its session, an account was judged at the opening
             return
         now = prepared.terms.now
-        validity = max((s.rated.quota.validity_s for s in prepared.services if s.rated), default=DEFAULT_VALIDITY_S)
+        validity = max([s.rated.quota.validity_s for s in prepared.services if s.rated] or [DEFAULT_VALIDITY_S])
         host, peer = request.origin_host, job.source.origin_host
         via = "" if peer == host or peer.lower() == host.lower() else peer
         charge = ChargeRequest(
@@ -308,7 +319,7 @@ class ChargingService:
             identity,
             request.session_id,
             host,
-            job.context.value,
+            CONTEXT_NAMES[job.context],
             prepared.type,
             request.cc_request_number,
             now,
@@ -317,7 +328,7 @@ class ChargingService:
             tuple([s.charge for s in prepared.services if s.charge is not None]),
             request.origin_realm,
             via,
-            job.owner,
+            job.session[0],
             request.origin_state_id or (0 if via else job.source.origin_state_id),
             prepared.action,
             None,
@@ -333,10 +344,22 @@ class ChargingService:
         if isinstance(outcome, LedgerUnavailable):
             job.reply(self._busy(request))
             return
+        if outcome.code != SUCCESS and self._goes_another_way(job, account_id, identity, outcome):
+            return
+        if job.prepared.type is RequestType.TERMINATION:
+            self._sessions.pop(job.session, None)
+        elif job.prepared.type is not RequestType.EVENT and outcome.code == SUCCESS:
+            self._remember(account_id, job)
+        if outcome.duplicate:
+            self._as_it_was(job, outcome)
+        self._counting.count(job.prepared, job.source.origin_host, outcome)
+        job.reply(answers.answer(job.prepared, outcome))
+
+    def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
+        """Whether the ledger's word leads to something else than its answer, which is then under way."""
         if outcome.code == 0 and outcome.reason == "place":
             self._put_in_place(job, account_id, identity, outcome.place)
-            return
-        if outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
+        elif outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: what we remembered is stale.
             self._subscribers.pop(identity, None)
             self._sessions.pop(job.session, None)
@@ -344,20 +367,11 @@ class ChargingService:
                 self._spawn(self._look_up(job))
             else:
                 self._unknown_subscriber(job)
-            return
-        if outcome.code in UNBOOKED and job.prepared.always:
+        elif outcome.code in UNBOOKED and job.prepared.always:
             self._grant_to_anybody(job)
-            return
-        if outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job):
-            return
-        if job.prepared.type is RequestType.TERMINATION:
-            self._sessions.pop(job.session, None)
-        elif job.prepared.type is not RequestType.EVENT and outcome.code == ResultCode.SUCCESS:
-            self._remember(account_id, job)
-        if outcome.duplicate:
-            self._as_it_was(job, outcome)
-        self._counting.count(job.prepared, job.source.origin_host, outcome)
-        job.reply(answers.answer(job.prepared, outcome))
+        else:
+            return outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job)
+        return True
 
     def _was_refused(self, job: _Job) -> bool:
         """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it remembers itself; what was

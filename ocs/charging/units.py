@@ -34,16 +34,24 @@ def used(reports: Sequence[UsedServiceUnit], unit: Unit) -> int:
 
 def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int, int, int]:
     """Used before the price switch (or without saying), after it, and on either side of it; each bounded like `used`."""
+    most = MAX_SESSION_UNITS[unit]
+    if not reports:
+        return 0, 0, 0
+    if len(reports) == 1 and not reports[0].tariff_change_usage:
+        return min(_amount(reports[0], unit) or 0, most), 0, 0
     parts = [0, 0, 0]
     for report in reports:
         parts[report.tariff_change_usage or BEFORE] += _amount(report, unit) or 0
-    most = MAX_SESSION_UNITS[unit]
     return min(parts[BEFORE], most), min(parts[AFTER], most), min(parts[INDETERMINATE], most)
 
 
 def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
     """CC-Time that no session can have, beside what is charged: the first of some clients is the time of day."""
-    return sum(report.cc_time for report in reports if report.cc_time is not None and report.cc_time > LONGEST_TIME_S)
+    absurd = 0
+    for report in reports:
+        if report.cc_time is not None and report.cc_time > LONGEST_TIME_S:
+            absurd += report.cc_time
+    return absurd
 
 
 def may_have_both(request: RequestedServiceUnit | None) -> bool:
@@ -61,12 +69,13 @@ def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy)
     """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None = nothing."""
     if request is None:
         return None
-    return min(_amount(request, unit) or quota.default, quota.maximum)
+    amount = _amount(request, unit) or quota.default
+    return amount if amount <= quota.maximum else quota.maximum
 
 
 def granted(amount: int, unit: Unit) -> GrantedServiceUnit:
     if unit is Unit.OCTETS:
-        return GrantedServiceUnit(cc_total_octets=amount)
+        return GrantedServiceUnit(None, None, None, amount)
     if unit is Unit.SECONDS:
         return GrantedServiceUnit(cc_time=amount)
     return GrantedServiceUnit(cc_service_specific_units=amount)

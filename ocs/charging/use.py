@@ -6,7 +6,8 @@ TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); where e
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ocs.rating.place import plmn_from_user_location_info
 from ocs.rating.types import Context, Direction, UseEvent
@@ -25,6 +26,8 @@ _CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)",
 _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
+PLACES_KEPT = 8_192
+"""Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while it lasts."""
 MAX_TEXT = 255
 """Characters of an APN or address that are kept: more than any real one has."""
 _LTE_CELL_DIGITS, _NR_CELL_DIGITS = 11, 15
@@ -45,21 +48,22 @@ class Circumstances:
     at: int = 0
     """Unix seconds: when the use takes place."""
     says_direction: bool = True
+    _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    """`detail` and `place`, once they were asked for."""
 
     @property
     def complete(self) -> bool:
         """It says where, which way and towards whom: updates may leave out what has not changed."""
+        if self.serving_plmn is None and self.visited_number is None:
+            return False
         if self.context is Context.DATA:
-            return self._says_where and self.apn is not None
-        return self._says_where and self.says_direction and self.other_party is not None
-
-    @property
-    def _says_where(self) -> bool:
-        return self.serving_plmn is not None or self.visited_number is not None
+            return self.apn is not None
+        return self.says_direction and self.other_party is not None
 
     def completed(self, known: Circumstances) -> Circumstances:
         """With what an earlier request of the session said, where this one says nothing."""
-        if not self._says_where:
+        self._said = None
+        if self.serving_plmn is None and self.visited_number is None:
             self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
         if self.apn is None:
             self.apn = known.apn
@@ -84,26 +88,28 @@ class Circumstances:
 
     def detail(self) -> str:
         """For the record: where, which way, towards whom (HOT-REC-2)."""
-        where = self.serving_plmn or self.visited_number or ""
-        towards = self.apn if self.context is Context.DATA else self.other_party
-        return f"{where} {self.direction.value} {(towards or '')[:MAX_TEXT]}".rstrip()
+        return (self._said or self.texts())[0]
 
     def place(self) -> str:
         """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The ledger looks into the
         second part: an emergency stays one, though later requests need not say so.
         """
-        parts = (
-            self.direction.value,
-            "1" if self.emergency else "",
+        return (self._said or self.texts())[1]
+
+    def texts(self) -> tuple[str, str]:
+        """`detail` and `place`. The same object is of the same use, apart from its time."""
+        if self._said is not None:
+            return self._said
+        self._said = said = _texts(
+            self.context,
+            self.direction,
+            self.emergency,
             self.serving_plmn or "",
             self.visited_number or "",
-            (self.apn or "")[:MAX_TEXT],
-            (self.other_party or "")[:MAX_TEXT],
+            self.apn or "",
+            self.other_party or "",
         )
-        text = _SEPARATOR.join(parts)
-        if text.count(_SEPARATOR) >= len(parts):
-            text = _SEPARATOR.join([part.replace(_SEPARATOR, "") for part in parts])
-        return text
+        return said
 
     @classmethod
     def of_place(cls, context: Context, place: str) -> Circumstances:
@@ -115,6 +121,20 @@ class Circumstances:
         return cls(
             context, Direction(direction), apn or None, plmn or None, number or None, party or None, emergency == "1"
         )
+
+
+@lru_cache(PLACES_KEPT)
+def _texts(
+    context: Context, direction: Direction, emergency: bool, plmn: str, number: str, apn: str, party: str
+) -> tuple[str, str]:
+    """`Circumstances.detail` and `.place`."""
+    apn, party = apn[:MAX_TEXT], party[:MAX_TEXT]
+    towards = apn if context is Context.DATA else party
+    parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
+    place = _SEPARATOR.join(parts)
+    if place.count(_SEPARATOR) >= len(parts):
+        place = _SEPARATOR.join([part.replace(_SEPARATOR, "") for part in parts])
+    return f"{plmn or number} {direction.value} {towards}".rstrip(), place
 
 
 def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:
@@ -136,9 +156,12 @@ def _data(ps: PsInformation | None) -> Circumstances:
         return Circumstances(Context.DATA)
     return Circumstances(
         Context.DATA,
-        apn=ps.called_station_id,
-        serving_plmn=_plmn_of_bearer(ps),
-        emergency=ps.imsi_unauthenticated_flag == 1,
+        Direction.ORIGINATING,
+        ps.called_station_id,
+        ps.tgpp_sgsn_mcc_mnc or _plmn_of_bearer(ps),
+        None,
+        None,
+        ps.imsi_unauthenticated_flag == 1,
     )
 
 
