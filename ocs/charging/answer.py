@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 
 from ocs.charging import final_units, money, oneoff, units
-from ocs.charging.prepare import Prepared, Service, blame
+from ocs.charging.prepare import Prepared, Service, blame, results
 from ocs.charging.profile import Profile
 from ocs.ledger.contract import Action, ChargeOutcome, RequestType, ServiceOutcome
 from ocs.rating.types import RatedUse, Unit
@@ -59,13 +59,13 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
     answer = prepared.request.answer(outcome.code)
     if outcome.code != _SUCCESS:
         return answer
-    outcomes = {service.key: service for service in outcome.services}
+    outcomes = results(prepared, outcome)
     if not prepared.in_mscc:
-        for service in prepared.services:
-            _command_level(answer, prepared, service, outcomes.get(service.key), outcome.period_end)
+        for service, found in zip(prepared.services, outcomes, strict=True):
+            _command_level(answer, prepared, service, found, outcome.period_end)
     else:
-        for service in prepared.services:
-            mscc = _mscc(prepared, service, outcomes.get(service.key), outcome.period_end)
+        for service, found in zip(prepared.services, outcomes, strict=True):
+            mscc = _mscc(prepared, service, found, outcome.period_end)
             answer.multiple_services_credit_control.append(mscc)
             if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
                 answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=True)

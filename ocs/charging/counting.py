@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from ocs.charging.metrics import ChargingMetrics
-from ocs.charging.prepare import Prepared, Service
+from ocs.charging.prepare import Prepared, Service, results
 from ocs.ledger.contract import Action, ChargeOutcome, ServiceOutcome
 from ocs.rating.types import Unit
 from ocs.seldom import Seldom
@@ -36,27 +36,28 @@ class Counting:
             return
         if outcome.code == UNKNOWN_SESSION_ID:
             self._unbooked(prepared, peer)
-        outcomes = {service.key: service for service in outcome.services}
-        for service in prepared.services:
+        for service, result in zip(prepared.services, results(prepared, outcome), strict=True):
             if prepared.action is Action.REFUND:
-                if (back := outcomes.get(service.key)) is not None:
-                    metrics.refunded(service.name, -back.debited_micro_eur)
+                if result is not None:
+                    metrics.refunded(service.name, -result.debited_micro_eur)
             elif service.rated is None:
                 metrics.blocked("unknown", "unrateable")
                 metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
-            elif (result := outcomes.get(service.key)) is not None:
+            elif result is not None:
                 self._service(service, result, peer)
 
     def _service(self, service: Service, result: ServiceOutcome, peer: str) -> None:
         assert service.rated is not None and service.charge is not None
         metrics, name, unit = self._metrics, service.rated.service, service.rated.unit
-        metrics.mscc_result(name, result.code)
-        if used := service.charge.reported - result.dropped:
-            metrics.used(name, unit, used)
-        if result.granted:
-            metrics.granted(name, unit, result.granted)
-        if result.debited_micro_eur or result.debited_units:
-            metrics.debited(name, result.debited_micro_eur, result.debited_units, unit)
+        metrics.charged(
+            name,
+            unit,
+            result.code,
+            service.charge.reported - result.dropped,
+            result.granted,
+            result.debited_micro_eur,
+            result.debited_units,
+        )
         if result.overrun_units:
             metrics.overrun(name, unit, result.overrun_units)
         if result.dropped:

@@ -14,7 +14,15 @@ from ocs.charging.final_units import restrict_of
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
-from ocs.ledger.contract import AS_GRANTED, Action, RequestType, Restrict, ServiceCharge
+from ocs.ledger.contract import (
+    AS_GRANTED,
+    Action,
+    ChargeOutcome,
+    RequestType,
+    Restrict,
+    ServiceCharge,
+    ServiceOutcome,
+)
 from ocs.rating.price import free_price
 from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
 from protocol import failed_avp
@@ -130,6 +138,15 @@ class Prepared:
             if service.rated is None or not service.rated.always:
                 return False
         return bool(self.services)
+
+
+def results(prepared: Prepared, outcome: ChargeOutcome) -> list[ServiceOutcome | None]:
+    """Of each service of the request, in its order; None = the ledger says nothing of it."""
+    services, found = prepared.services, outcome.services
+    if len(services) == len(found) == 1:
+        return [found[0] if found[0].key == services[0].key else None]
+    by_key = {each.key: each for each in found}
+    return [by_key.get(service.key) for service in services]
 
 
 def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: Rater, terms: Terms) -> Prepared:

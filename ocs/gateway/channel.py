@@ -152,11 +152,6 @@ class Channel(asyncio.Protocol):
         self._backlog.append(frame)
         self._backlog_octets += len(frame)
 
-    def _next_in_line(self) -> bytes:
-        frame = self._backlog.popleft()
-        self._backlog_octets -= len(frame)
-        return frame
-
     def _first_in_line(self, frame: bytes) -> None:
         """It was taken out too early."""
         self._backlog.appendleft(frame)

@@ -17,7 +17,7 @@ from ocs.gateway.config import GatewayConfig, GatewayMetrics
 from ocs.gateway.contexts import context_label
 from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.overload import Overload
-from ocs.gateway.peers import Peer
+from ocs.gateway.peers import Carried, Peer
 from ocs.gateway.refusals import Kind, Refusals
 from ocs.logs import describe
 from ocs.seldom import Seldom
@@ -58,20 +58,15 @@ class Sink(Protocol):
 class _Pending:
     """One request on its way through the handler; calling it is the reply."""
 
-    __slots__ = ("_dispatcher", "context", "done", "frame", "header", "request", "sink", "source", "started", "type")
+    __slots__ = ("_dispatcher", "context", "done", "request", "sink", "started", "type")
 
-    def __init__(
-        self, dispatcher: Dispatcher, sink: Sink, frame: bytes, header: Header, request: CreditControlRequest
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, sink: Sink, request: CreditControlRequest, started: float) -> None:
         self._dispatcher = dispatcher
         self.sink = sink
-        self.source = sink.source.speaking_for(request.origin_host)
-        self.frame = frame
-        self.header = header
         self.request = request
         self.type = TYPE_LABELS[request.cc_request_type]
         self.context = context_label(request.service_context_id)
-        self.started = dispatcher.clock()
+        self.started = started
         self.done = False
 
     def __call__(self, answer: CreditControlAnswer | DiameterError) -> None:
@@ -119,16 +114,18 @@ class Dispatcher:
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
             return self.refuse(frame, header, self._busy_instead(sink, frame, error))
-        pending = _Pending(self, sink, frame, header, request)
+        peer = sink.source
+        source = peer.speaking_for(request.origin_host) if peer.carries else peer
+        pending = _Pending(self, sink, request, self.clock())
         self._metrics.request("CCR", pending.type, pending.context)
-        refusal = self._refusal(pending, sink)
+        refusal = self._refusal(pending, peer, source)
         if refusal is not None:
             return self._refuse_pending(pending, *refusal)
         self.in_flight += 1
         self._metrics.in_flight(1)
         self._waiting[pending] = None
         try:
-            self._handler(request, pending.source, pending)
+            self._handler(request, source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
             self._fault("the handler failed on a CCR: " + describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
@@ -140,13 +137,13 @@ class Dispatcher:
         self._metrics.answer(command, "", "", error.result_code, 0.0)
         return error_answer(frame, header, error, self._origin_host, self._realm)
 
-    def _refusal(self, pending: _Pending, sink: Sink) -> tuple[Kind, DiameterError] | None:
-        request, kind, peer = pending.request, pending.type, sink.source
-        if self.overload.refuses(kind, self.in_flight):
+    def _refusal(self, pending: _Pending, peer: Peer, source: Peer | Carried) -> tuple[Kind, DiameterError] | None:
+        request, kind = pending.request, pending.type
+        if self.in_flight >= self.overload.near and self.overload.refuses(kind, self.in_flight):
             return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
         refusal = peer.admission.objection(request)
-        if refusal is None and pending.source is not peer:
-            refusal = pending.source.admission.objection(request)
+        if refusal is None and source is not peer:
+            refusal = source.admission.objection(request)
         if refusal is not None:
             return refusal
         if request.origin_state_id:
@@ -159,7 +156,7 @@ class Dispatcher:
 
     def _busy_instead(self, sink: Sink, frame: bytes, error: DiameterError) -> DiameterError:
         """Overload is looked at before the AVPs of a request are (digest §1.5 rows 13 and 15 to 20)."""
-        if error.stage <= OVERLOAD_STAGE or not self.overload.is_near(self.in_flight):
+        if error.stage <= OVERLOAD_STAGE or self.in_flight < self.overload.near:
             return error
         # The lengths of its AVPs are right: they are looked at before.
         top = {
@@ -181,13 +178,14 @@ class Dispatcher:
         return self._error(pending, error)
 
     def _error(self, pending: _Pending, error: DiameterError) -> bytes:
-        features, report = self.overload.told(pending.request)
+        request = pending.request
+        features, report = self.overload.told(request)
         more: list[tuple[str, object]] = []
         if features is not None:
             more.append(("oc_supported_features", features))
         if report is not None:
             more.append(("oc_olr", report))
-        return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm, more)
+        return error_answer(request.raw, request.header, error, self._origin_host, self._realm, more)
 
     def finish(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> None:
         del self._waiting[pending]
@@ -207,9 +205,10 @@ class Dispatcher:
             answer.cc_request_type = request.cc_request_type
             answer.cc_request_number = request.cc_request_number
             answer.proxy_info = request.proxy_info
-            answer.oc_supported_features, answer.oc_olr = self.overload.told(request)
+            if request.oc_supported_features is not None:
+                answer.oc_supported_features, answer.oc_olr = self.overload.told(request)
             try:
-                return answer.result_code or 0, encode_cca(answer, pending.header, self._origin_host, self._realm)
+                return answer.result_code or 0, encode_cca(answer, request.header, self._origin_host, self._realm)
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
                 self._fault("the answer to a CCR could not be encoded: " + describe(error))
                 answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
