@@ -44,6 +44,10 @@ class Heartbeat(Channel):
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
+        if not answers and self._watch.state is WatchState.OKAY:
+            # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at every read.
+            self._watch_deadline = self._gateway.clock() + self._tw_s
+            return
         answered = any(frame[5:8] == WATCHDOG and self._is_asked(frame) for frame in answers)
         self._watch_event(WatchEvent.RECEIVED_DWA if answered else WatchEvent.RECEIVED_OTHER)
 
