@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ocs.charging.members import CHECK, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Service, results
-from ocs.ledger.contract import Action, ChargeOutcome, ServiceOutcome
-from ocs.rating.types import Unit
+from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.seldom import Seldom
 from protocol.errors import ResultCode
 
@@ -32,12 +32,12 @@ class Counting:
             return
         if outcome.late:
             metrics.late(prepared.type.value)
-        if prepared.action is Action.CHECK:
+        if prepared.action is CHECK:
             return
         if outcome.code == UNKNOWN_SESSION_ID:
             self._unbooked(prepared, peer)
         for service, result in zip(prepared.services, results(prepared, outcome), strict=True):
-            if prepared.action is Action.REFUND:
+            if prepared.action is REFUND:
                 if result is not None:
                     metrics.refunded(service.name, -result.debited_micro_eur)
             elif service.rated is None:
@@ -63,7 +63,7 @@ class Counting:
         if result.dropped:
             self._dropped(peer, name, unit, result.dropped, IMPOSSIBLE)
         if service.absurd_time_s:
-            self._dropped(peer, name, Unit.SECONDS, service.absurd_time_s, IMPOSSIBLE)
+            self._dropped(peer, name, SECONDS, service.absurd_time_s, IMPOSSIBLE)
         if result.restricted:
             metrics.restricted(name)
         elif result.code != SUCCESS:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ocs.charging import units
 from ocs.charging.final_units import restrict_of
+from ocs.charging.members import EVENT, INITIAL, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
@@ -154,7 +155,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     given = request.multiple_services_credit_control
     if given:
         services = _merged(given)
-    elif request.requested_service_unit is not None or request.used_service_unit or kind is RequestType.EVENT:
+    elif request.requested_service_unit is not None or request.used_service_unit or kind is EVENT:
         identifier = [] if request.service_identifier is None else [request.service_identifier]
         services = {
             COMMAND_LEVEL: _Asked(None, identifier, request.requested_service_unit, list(request.used_service_unit))
@@ -162,7 +163,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     else:
         services = {}
     job = _Preparation(kind, circumstances, circumstances.detail(), rater, terms, bool(given))
-    if kind is RequestType.EVENT:
+    if kind is EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
     prepared = [job.service(key, asked) for key, asked in services.items()]
     return Prepared(request, kind, bool(given), prepared, terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
@@ -220,7 +221,7 @@ class _Preparation:
         try:
             offer = self._offer(asked.rating_group, identifiers[0] if identifiers else None)
         except Unrateable as error:
-            if self.action is Action.REFUND:  # its price is that of its debit
+            if self.action is REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
             settling, culprit = self._settling(key, asked), blame(error.field, asked, self.in_mscc)
             return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
@@ -228,9 +229,9 @@ class _Preparation:
         kind, quota = self.kind, rated.quota
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
         want = units.wanted(asked.requested, rated.unit, quota)
-        if kind is RequestType.EVENT:
+        if kind is EVENT:
             want, used, after, either = self._one_off(asked, rated, used), 0, 0, 0
-        elif kind is RequestType.TERMINATION:
+        elif kind is TERMINATION:
             want = None
         charge = ServiceCharge(
             key,
@@ -248,9 +249,9 @@ class _Preparation:
         )
         charge.max_rate = offer.max_rate
         service = Service(key, asked.rating_group, identifiers, rated, charge, b"", quota.validity_s)
-        if asked.used and rated.unit is not Unit.SECONDS:
+        if asked.used and rated.unit is not SECONDS:
             service.absurd_time_s = units.absurd_time_s(asked.used)
-        if kind is RequestType.INITIAL or kind is RequestType.UPDATE:
+        if kind is INITIAL or kind is UPDATE:
             self._for_a_grant(service, offer, charge, asked)
         return service
 
@@ -264,7 +265,7 @@ class _Preparation:
             if known is not None:
                 return known
         rated = self.rater.rate(where.event(rating_group, identifier))
-        restrict = Restrict.REFUSE if rated.always else restrict_of(terms.profile, rated.service)
+        restrict = REFUSE if rated.always else restrict_of(terms.profile, rated.service)
         offer = Offer(rated, self._max_rate(rated.unit), restrict, place)
         if key is not None and len(terms.offers) < OFFERS_KEPT:
             terms.offers[key] = offer
@@ -272,7 +273,7 @@ class _Preparation:
 
     def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: _Asked) -> None:
         rated, quota = offer.rated, offer.rated.quota
-        if offer.restrict is not Restrict.REFUSE and not asked.ends:
+        if offer.restrict is not REFUSE and not asked.ends:
             charge.restrict, charge.retry_want = offer.restrict, quota.default
         if quota.time_s and units.may_have_both(asked.requested):
             service.wants_time = True
@@ -284,8 +285,8 @@ class _Preparation:
         left = max(rated.switch_at - self.where.at, 1)
         if left >= service.validity_s:
             return
-        charge.spans = rated.unit is not Unit.SECONDS and self.terms.profile.tariff_change
-        if charge.spans or rated.unit is Unit.SECONDS:
+        charge.spans = rated.unit is not SECONDS and self.terms.profile.tariff_change
+        if charge.spans or rated.unit is SECONDS:
             charge.switch_at, charge.price_after = rated.switch_at, rated.price_after
         if not charge.spans:
             service.validity_s = left
@@ -300,13 +301,13 @@ class _Preparation:
         """What a one-off request asks for, whole: it is no quota. Some clients report it as used (RFC 8506 §6.3).
         A refund without a number is of all."""
         amount = units.amount_asked(asked.requested, rated.unit)
-        return amount if self.action is Action.REFUND else amount or used or rated.quota.default
+        return amount if self.action is REFUND else amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
         """Units a second that can be used at most: a call takes a second a second."""
-        if unit is Unit.SECONDS:
+        if unit is SECONDS:
             return 1
-        return self.terms.policy.max_octets_per_s if unit is Unit.OCTETS else AS_GRANTED
+        return self.terms.policy.max_octets_per_s if unit is OCTETS else AS_GRANTED
 
     def _refund(self, key: str, asked: _Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
@@ -316,7 +317,7 @@ class _Preparation:
 
     def _settling(self, key: str, asked: _Asked) -> ServiceCharge | None:
         """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
-        if self.kind not in (RequestType.UPDATE, RequestType.TERMINATION):
+        if self.kind not in (UPDATE, TERMINATION):
             return None
         unit = UNIT_OF_CONTEXT[self.where.context]
         used, after, either = units.used_by_tariff(asked.used, unit)

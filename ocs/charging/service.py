@@ -14,6 +14,7 @@ from ocs.charging import answer as answers
 from ocs.charging import oneoff
 from ocs.charging.context import context_of
 from ocs.charging.counting import Counting
+from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
@@ -23,7 +24,6 @@ from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, iden
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
     UNKNOWN_PLACE,
-    Action,
     ChargeOutcome,
     ChargeRequest,
     ChargingLedger,
@@ -158,15 +158,15 @@ class ChargingService:
         session = _session_key(request, source)
         where, assumed = self._where(context, request, session, terms)
         prepared = prepare(request, where, self._rater, terms)
-        enquiry = prepared.type is RequestType.EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
-        opens = prepared.type in (RequestType.INITIAL, RequestType.EVENT) and prepared.action is not Action.REFUND
+        enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
+        opens = prepared.type in (INITIAL, EVENT) and prepared.action is not REFUND
         if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
-            if prepared.type is RequestType.INITIAL:
+            if prepared.type is INITIAL:
                 self._refused.put(session, True)
             reply(answers.unrateable(prepared))
             return
-        if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
+        if prepared.type is EVENT and request.requested_action == PRICE_ENQUIRY:
             reply(oneoff.priced(prepared, self._policy))
             return
         given = identities(request)
@@ -293,7 +293,7 @@ class ChargingService:
         if self._was_refused(job):
             return
         self._metrics.blocked("unknown", "unknown")
-        if job.prepared.type is RequestType.INITIAL:
+        if job.prepared.type is INITIAL:
             self._refused.put(job.session, True)
         if has_subscriber(request):
             job.reply(request.answer(ResultCode.USER_UNKNOWN))
@@ -335,7 +335,7 @@ class ChargingService:
             job.where.place(),
             job.assumed,
         )
-        if prepared.action is Action.REFUND:
+        if prepared.action is REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
 
@@ -346,9 +346,9 @@ class ChargingService:
             return
         if outcome.code != SUCCESS and self._goes_another_way(job, account_id, identity, outcome):
             return
-        if job.prepared.type is RequestType.TERMINATION:
+        if job.prepared.type is TERMINATION:
             self._sessions.pop(job.session, None)
-        elif job.prepared.type is not RequestType.EVENT and outcome.code == SUCCESS:
+        elif job.prepared.type is not EVENT and outcome.code == SUCCESS:
             self._remember(account_id, job)
         if outcome.duplicate:
             self._as_it_was(job, outcome)
@@ -377,7 +377,7 @@ class ChargingService:
         """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it remembers itself; what was
         refused before is remembered here, and may be forgotten.
         """
-        if job.prepared.type is not RequestType.TERMINATION or job.session not in self._refused:
+        if job.prepared.type is not TERMINATION or job.session not in self._refused:
             return False
         job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
         return True
@@ -397,9 +397,9 @@ class ChargingService:
 
     def _grant_to_anybody(self, job: _Job) -> None:
         """An emergency call that has no account: its later requests may not say again that it is one."""
-        if job.prepared.type is RequestType.TERMINATION:
+        if job.prepared.type is TERMINATION:
             self._sessions.pop(job.session, None)
-        elif job.prepared.type is not RequestType.EVENT:
+        elif job.prepared.type is not EVENT:
             self._remember(NOBODY, job)
         job.reply(answers.granted_to_anybody(job.prepared))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ocs.charging.members import OCTETS, SECONDS
 from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.rating.types import QuotaPolicy, Unit
 from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
@@ -11,12 +12,12 @@ from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, Us
 
 def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
     """The AVP of the service's unit; input and output count as the total when the total is not given, or 0."""
-    if unit is Unit.OCTETS:
+    if unit is OCTETS:
         total = units.cc_total_octets
         if not total and (units.cc_input_octets is not None or units.cc_output_octets is not None):
             total = (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
         return total
-    return units.cc_time if unit is Unit.SECONDS else units.cc_service_specific_units
+    return units.cc_time if unit is SECONDS else units.cc_service_specific_units
 
 
 LONGEST_TIME_S = 366 * 86_400
@@ -56,7 +57,7 @@ def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
 
 def may_have_both(request: RequestedServiceUnit | None) -> bool:
     """The client counts time beside volume, or leaves it to us (an empty Requested-Service-Unit)."""
-    return request is not None and (request.cc_time is None) == (_amount(request, Unit.OCTETS) is None)
+    return request is not None and (request.cc_time is None) == (_amount(request, OCTETS) is None)
 
 
 def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:
@@ -74,8 +75,8 @@ def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy)
 
 
 def granted(amount: int, unit: Unit) -> GrantedServiceUnit:
-    if unit is Unit.OCTETS:
+    if unit is OCTETS:
         return GrantedServiceUnit(None, None, None, amount)
-    if unit is Unit.SECONDS:
+    if unit is SECONDS:
         return GrantedServiceUnit(cc_time=amount)
     return GrantedServiceUnit(cc_service_specific_units=amount)

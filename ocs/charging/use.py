@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ocs.charging.members import DATA, MMS, ORIGINATING, SMS
 from ocs.rating.place import plmn_from_user_location_info
 from ocs.rating.types import Context, Direction, UseEvent
 from protocol.credit_control import CreditControlRequest, ImsInformation, PsInformation, ServiceInformation
@@ -56,7 +57,7 @@ class Circumstances:
         """It says where, which way and towards whom: updates may leave out what has not changed."""
         if self.serving_plmn is None and self.visited_number is None:
             return False
-        if self.context is Context.DATA:
+        if self.context is DATA:
             return self.apn is not None
         return self.says_direction and self.other_party is not None
 
@@ -129,7 +130,7 @@ def _texts(
 ) -> tuple[str, str]:
     """`Circumstances.detail` and `.place`."""
     apn, party = apn[:MAX_TEXT], party[:MAX_TEXT]
-    towards = apn if context is Context.DATA else party
+    towards = apn if context is DATA else party
     parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
     place = _SEPARATOR.join(parts)
     if place.count(_SEPARATOR) >= len(parts):
@@ -142,21 +143,21 @@ def circumstances(context: Context, request: CreditControlRequest, forwarding_ro
     information = request.service_information
     if information is None:
         return Circumstances(context)
-    if context is Context.DATA:
+    if context is DATA:
         return _data(information.ps_information)
-    if context is Context.SMS:
+    if context is SMS:
         return _sms(information)
-    if context is Context.MMS:
+    if context is MMS:
         return _mms(information)
     return _call(context, information, forwarding_role)
 
 
 def _data(ps: PsInformation | None) -> Circumstances:
     if ps is None:
-        return Circumstances(Context.DATA)
+        return Circumstances(DATA)
     return Circumstances(
-        Context.DATA,
-        Direction.ORIGINATING,
+        DATA,
+        ORIGINATING,
         ps.called_station_id,
         ps.tgpp_sgsn_mcc_mnc or _plmn_of_bearer(ps),
         None,
@@ -174,11 +175,11 @@ def _plmn_of_bearer(ps: PsInformation) -> str | None:
 
 def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
     ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
-    direction, party, plmn, emergency, says_direction = Direction.ORIGINATING, None, None, False, True
+    direction, party, plmn, emergency, says_direction = ORIGINATING, None, None, False, True
     if ims is not None:
         direction, party = _leg(ims, forwarding_role)
         says_direction = ims.role_of_node is not None
-        if direction is Direction.ORIGINATING and _diverted(information):
+        if direction is ORIGINATING and _diverted(information):
             direction, says_direction = Direction.FORWARDED, True
         plmn = _plmn_of_ims(ims)
         emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
@@ -201,7 +202,7 @@ def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | N
     if ims.role_of_node == ROLE_TERMINATING:
         return Direction.TERMINATING, ims.calling_party_address[0] if ims.calling_party_address else None
     forwarded = forwarding_role and ims.role_of_node == ROLE_FORWARDING
-    return Direction.FORWARDED if forwarded else Direction.ORIGINATING, ims.called_party_address
+    return Direction.FORWARDED if forwarded else ORIGINATING, ims.called_party_address
 
 
 def _diverted(information: ServiceInformation) -> bool:
@@ -230,7 +231,7 @@ def _plmn_of_ims(ims: ImsInformation) -> str | None:
 def _sms(information: ServiceInformation) -> Circumstances:
     sms = information.sms_information
     if sms is None:
-        return Circumstances(Context.SMS)
+        return Circumstances(SMS)
     submitted = sms.sm_message_type in (None, SM_SUBMISSION)
     party: str | None = None
     if submitted:
@@ -241,8 +242,8 @@ def _sms(information: ServiceInformation) -> Circumstances:
         party = sms.originator_received_address.address_data
     visited = sms.originator_sccp_address
     return Circumstances(
-        Context.SMS,
-        direction=Direction.ORIGINATING if submitted else Direction.TERMINATING,
+        SMS,
+        direction=ORIGINATING if submitted else Direction.TERMINATING,
         serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
         visited_number=visited.value.lstrip("+") if visited is not None and visited.family == FAMILY_E164 else None,
         other_party=party,
@@ -252,7 +253,7 @@ def _sms(information: ServiceInformation) -> Circumstances:
 def _mms(information: ServiceInformation) -> Circumstances:
     mms = information.mms_information
     if mms is None:
-        return Circumstances(Context.MMS)
+        return Circumstances(MMS)
     retrieved = mms.message_type == MM_RETRIEVAL
     party: str | None = None
     if retrieved:
@@ -260,8 +261,8 @@ def _mms(information: ServiceInformation) -> Circumstances:
     elif mms.recipient_address:
         party = mms.recipient_address[0].address_data
     return Circumstances(
-        Context.MMS,
-        direction=Direction.TERMINATING if retrieved else Direction.ORIGINATING,
+        MMS,
+        direction=Direction.TERMINATING if retrieved else ORIGINATING,
         serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
         other_party=party,
     )
