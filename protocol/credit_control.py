@@ -147,14 +147,12 @@ class CreditControlRequest:
 
     def answer(self, result_code: int) -> CreditControlAnswer:
         """The answer to this request, with what must be echoed."""
-        return CreditControlAnswer(
-            session_id=self.session_id,
-            result_code=result_code,
-            cc_request_type=self.cc_request_type,
-            cc_request_number=self.cc_request_number,
-            cc_sub_session_id=self.cc_sub_session_id,
-            proxy_info=self.proxy_info,
-        )
+        answer = CreditControlAnswer(self.session_id, result_code)
+        answer.cc_request_type = self.cc_request_type
+        answer.cc_request_number = self.cc_request_number
+        answer.cc_sub_session_id = self.cc_sub_session_id
+        answer.proxy_info = self.proxy_info
+        return answer
 
 
 ONLY_IN_CCA = frozenset(
