@@ -66,6 +66,8 @@ class Rater(Protocol):
 
     def month_of(self, unix_s: int) -> int: ...
 
+    def day_of(self, unix_s: int) -> int: ...
+
 
 @dataclass(slots=True)
 class Service:
@@ -248,6 +250,7 @@ class _Preparation:
             either,
         )
         charge.max_rate = offer.max_rate
+        charge.maximum_micro_eur = quota.maximum_micro_eur
         service = Service(key, asked.rating_group, identifiers, rated, charge, b"", quota.validity_s)
         if asked.used and rated.unit is not SECONDS:
             service.absurd_time_s = units.absurd_time_s(asked.used)

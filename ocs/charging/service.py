@@ -29,6 +29,7 @@ from ocs.ledger.contract import (
     ChargingLedger,
     LedgerUnavailable,
     RequestType,
+    Retry,
 )
 from ocs.rating.types import Context
 from protocol import failed_avp
@@ -63,6 +64,8 @@ SUCCESS = int(ResultCode.SUCCESS)
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
 CONTEXT_NAMES = {context: context.value for context in Context}
+CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
+"""Reasons for which the ledger did nothing, and would not if asked again at once: another server may do better."""
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 """Those that may leave out the subscriber: the session says whose it is."""
 
@@ -335,6 +338,7 @@ class ChargingService:
             job.where.place(),
             job.assumed,
         )
+        charge.day = self._rater.day_of(now)
         if prepared.action is REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
@@ -357,7 +361,9 @@ class ChargingService:
 
     def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
         """Whether the ledger's word leads to something else than its answer, which is then under way."""
-        if outcome.code == 0 and outcome.reason == "place":
+        if outcome.code == 0 and outcome.reason in CANNOT_NOW:
+            job.reply(self._busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
+        elif outcome.code == 0 and outcome.reason == Retry.PLACE:
             self._put_in_place(job, account_id, identity, outcome.place)
         elif outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: what we remembered is stale.

@@ -31,7 +31,12 @@ UNKNOWN_PLACE = "?"
 """`ChargeRequest.assumed` of who does not know the session; no place reads so."""
 ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
-
+EPOCH_EVENTS = 10**12
+"""Sequence numbers of one epoch of a partition's journal. A new epoch begins when the ledger has gone back (failover to a replica that was behind)."""
+LIMIT_COUNTER = "limit"
+"""Id of the counter that is the account's monthly spending limit (HOT-CC-1)."""
+PACKAGE_GROUP = "package"
+"""Group of the tariffs: an account has one of them."""
 
 AS_GRANTED = -1
 """`ServiceCharge.max_rate` of what takes no time: messages."""
@@ -63,6 +68,61 @@ class RequestType(StrEnum):
     UPDATE = "U"
     TERMINATION = "T"
     EVENT = "E"
+
+
+class Window(StrEnum):
+    """When a counter begins anew."""
+
+    MONTH = "month"
+    """Calendar month of the operator's time zone (`ChargeRequest.month`)."""
+    DAY = "day"
+    """Calendar day (`ChargeRequest.day`)."""
+    PERIOD = "period"
+    """Period of the subscription whose terms have the counter."""
+    ROLLING = "rolling"
+    """The last `CounterTerms.window_s` seconds, counted in sixteenths: what is older than that goes."""
+
+
+class Measure(StrEnum):
+    """By what a use moves a counter."""
+
+    MONEY = "money"
+    """Micro-EUR debited from credit."""
+    CREDIT_UNITS = "credit_units"
+    """Billable units paid by credit."""
+    UNITS = "units"
+    """Billable units paid by buckets or by credit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterTerms:
+    """A counter that a use moves. An account that lacks it gets it with these terms; later its own limit counts."""
+
+    id: str
+    window: Window
+    measure: Measure
+    limit: int | None = None
+    """In the measure's unit; `reserve` never goes beyond it. None = it only counts."""
+    thresholds: tuple[int, ...] = ()
+    """Percent of the limit, rising; each is an event once a window."""
+    window_s: int = 0
+    """Of a rolling window."""
+
+
+MONTHLY_LIMIT = CounterTerms(LIMIT_COUNTER, Window.MONTH, Measure.MONEY, DEFAULT_LIMIT_MICRO_EUR, (80, 100))
+"""HOT-CC-1, HOT-CC-4: every chargeable use moves it."""
+USUAL_COUNTERS = (MONTHLY_LIMIT,)
+
+
+@dataclass(slots=True)
+class Leg:
+    """One of several prices that a use is paid at; a forwarded call has two (HOT-RAT-7)."""
+
+    label: str
+    price: PriceTerms
+    buckets: tuple[str, ...] = ()
+    counters: tuple[CounterTerms, ...] = USUAL_COUNTERS
+    price_after: PriceTerms | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +160,12 @@ class ServiceCharge:
     restrict: Restrict = Restrict.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
+    counters: tuple[CounterTerms, ...] = USUAL_COUNTERS
+    """Counters that the first leg (label, price, buckets) moves."""
+    more_legs: tuple[Leg, ...] = ()
+    """What the same use is paid at besides."""
+    maximum_micro_eur: int = 0
+    """Most money that one grant may hold, unless `minimum` costs more; 0 = any."""
 
     @property
     def reported(self) -> int:
@@ -139,6 +205,10 @@ class ChargeRequest:
     assumed: str = ""
     """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done, code 0, reason
     "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
+    day: int = 0
+    """Calendar day of `now` in the operator's time zone, as days since 1970-01-01: for counters of a day. 0 = that of UTC."""
+    pool: str = ""
+    """The pool that the caller believes the account to be in; another one is answered by code 0, reason "pool"."""
 
 
 @dataclass(slots=True)
@@ -175,8 +245,7 @@ class ChargeOutcome:
     held_micro_eur: int
     reason: str = ""
     """Why the code is no success: "state", "session", "binding", "open", "late", "no_debit", "nothing_left", …; with 2001 "refused": the
-    end of a session whose opening was refused; with code 0: "identity", the subscriber id is no longer this account's: look it up again;
-    "place": `place` is where the session is, rate the request anew."""
+    end of a session whose opening was refused. With code 0 nothing was done, see `Retry`."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0
@@ -184,28 +253,102 @@ class ChargeOutcome:
     late: bool = False
     """The session had been given up (Tcc) and was settled late."""
     place: str = ""
-    """With the reason "place"; else where the request was taken to be, if it did not say."""
+    """With `Retry.PLACE` where the session is; with POOL the pool; with MOVED the account's new id; else where the request was taken to be,
+    if it did not say."""
     at: int = 0
     """Unix seconds when it was applied: of a repetition, that of the first."""
 
 
+class Retry(StrEnum):
+    """Reasons of an outcome with code 0: nothing was done, and the request can come again when the caller has done something."""
+
+    IDENTITY = "identity"
+    """The subscriber id is no longer this account's: look it up again."""
+    PLACE = "place"
+    """The session is elsewhere (`ChargeOutcome.place`): rate the request there."""
+    POOL = "pool"
+    """The account is in another pool (`ChargeOutcome.place`)."""
+    MOVED = "moved"
+    """The account has another id (`ChargeOutcome.place`), or will have it in a moment."""
+    LOOK_BACK = "look_back"
+    """A one-off request of an account that was moved (`ChargeOutcome.place` = its old id): its answer may be there."""
+    CLOCK = "clock"
+    """The caller's clock is off Redis's by more than `LedgerSettings.max_clock_skew_s`."""
+    VERSION = "version"
+    """The document was written by a newer version that this one cannot read."""
+    UNREADABLE = "unreadable"
+    """The document cannot be read at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class BucketTerms:
-    """An included quantity of a package. quantity None = unlimited."""
+    """An included quantity of a product. quantity None = unlimited."""
 
     id: str
     unit: str
     quantity: int | None
+    priority: int = 0
+    """Lower is used first (HOT-PKG-10)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackageTerms:
-    """A package as the ledger needs it to activate and to renew it (HOT-PKG-1, -2)."""
+    """A product as the ledger needs it to activate and to renew it: tariff, pack, option, zone pack (HOT-PKG-1, -2, -7, -8, -13)."""
 
     id: str
     price_micro_eur: int
     period_s: int
     buckets: tuple[BucketTerms, ...]
+    group: str = PACKAGE_GROUP
+    """A subscription of a group replaces the one that the account has of it; "" = there may be several."""
+    renews: bool = True
+    """At the end of a period the next one is paid and begins; else the subscription ends (HOT-PKG-8)."""
+    excludes: tuple[str, ...] = ()
+    """Product ids beside which this one cannot be bought (HOT-PKG-9)."""
+    counters: tuple[CounterTerms, ...] = ()
+    """Counters of the subscription's period."""
+    shared: bool = False
+    """Its buckets are laid out in the account's pool, if it is in one (HOT-PKG-14)."""
+    order: int = 0
+    """Of subscriptions due at the same time the lower is paid first."""
+
+
+class SubscriptionState(StrEnum):
+    PLANNED = "planned"
+    """Begins and is paid at `starts_at` (HOT-PKG-11)."""
+    ARMED = "armed"
+    """Begins and is paid at the first use that one of its buckets may pay (HOT-PKG-13)."""
+    ACTIVE = "active"
+    UNPAID = "unpaid"
+    """The credit did not cover the fee: it begins when it does (HOT-PKG-2)."""
+    ENDING = "ending"
+    """Active, and not renewed (HOT-PKG-7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    instance: int
+    product: str
+    state: SubscriptionState
+    starts_at: int
+    ends_at: int
+    """End of the period; 0 = none (planned, armed, unpaid)."""
+    next_product: str
+    """What follows at the end of the period; "" = the same."""
+    price_micro_eur: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class CounterView:
+    id: str
+    window: str
+    """A `Window`."""
+    value: int
+    held: int
+    limit: int | None
+    told: int
+    """Highest threshold that was told in this window, percent; 0 = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +359,28 @@ class BucketView:
     """None = unlimited. Without what is held: left = usable + held."""
     held: int
     expires_at: int
+    instance: int = 0
+    """Names it within the account, or within the pool."""
+    subscription: int = 0
+    """Instance of the subscription that it is of."""
+    priority: int = 0
+    starts_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHoldView:
+    account_id: str
+    instance: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """Units that several accounts share (HOT-PKG-14)."""
+
+    pool_id: str
+    buckets: tuple[BucketView, ...]
+    holds: tuple[PoolHoldView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +390,12 @@ class ReservationView:
     held_micro_eur: int
     held_units: tuple[tuple[str, int], ...]
     """(bucket id, billable units held on it)."""
+    held_counters: tuple[tuple[str, int], ...] = ()
+    """(counter id, amount held on it)."""
+    pool_units: tuple[tuple[int, int], ...] = ()
+    """(instance of a bucket of the pool, billable units held on it)."""
+    always: bool = False
+    """Emergency and the like: nothing aborts it (HOT-RAT-2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +438,12 @@ class AccountView:
     period_end: int
     buckets: tuple[BucketView, ...] = field(default=())
     sessions: tuple[SessionView, ...] = field(default=())
+    subscriptions: tuple[SubscriptionView, ...] = field(default=())
+    counters: tuple[CounterView, ...] = field(default=())
+    pool: str = ""
+    """Pool whose buckets it may use; "" = none."""
+    version: int = 0
+    """Layout that its document was last written in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +456,9 @@ class OutboxEvent:
 
     @property
     def event_id(self) -> str:
-        return f"p{self.partition:02d}-{self.sequence}"
+        """ "p47-1234"; after the ledger went back behind what was read (`EPOCH_EVENTS`) "p47.1-1234"."""
+        epoch, number = divmod(self.sequence, EPOCH_EVENTS)
+        return f"p{self.partition:02d}.{epoch}-{number}" if epoch else f"p{self.partition:02d}-{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +528,10 @@ class NoticeLedger(Protocol):
 
 
 class AccountLedger(Protocol):
-    """The rare side, for care staff, provisioning and the housekeeper."""
+    """The rare side, for care staff, provisioning and the housekeeper. `month` and `day` are those of `now` (`ChargeRequest`).
+
+    Besides what each says, LedgerError "moved" (the account has another id), "clock", "version", "unreadable" (`Retry`).
+    """
 
     async def open_account(
         self,
@@ -360,6 +542,7 @@ class AccountLedger(Protocol):
         package: PackageTerms | None,
         now: int,
         month: int,
+        day: int = 0,
         entropy: int,
     ) -> str:
         """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns its id.
@@ -375,9 +558,9 @@ class AccountLedger(Protocol):
         *,
         amount_micro_eur: int,
         reference: str,
-        packages: Sequence[PackageTerms],
         now: int,
         month: int,
+        day: int = 0,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was applied before.
 
@@ -387,33 +570,83 @@ class AccountLedger(Protocol):
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
     ) -> bool:
-        """Debit the price, replace the package's buckets by fresh ones. False = this reference was applied before.
+        """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones. What is held does not
+        stand in the way of the price. False = this reference was applied before.
 
-        LedgerError: "credit", "state", "unknown".
+        LedgerError: "credit", "state", "unknown", "excluded".
         """
 
-    async def set_limit(self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int) -> None: ...
+    async def subscribe(
+        self,
+        account_id: str,
+        *,
+        product: PackageTerms,
+        reference: str,
+        now: int,
+        month: int,
+        day: int = 0,
+        starts_at: int = 0,
+        armed: bool = False,
+    ) -> bool:
+        """Buy a product once per reference: now (paid at once, or refused whole), at `starts_at`, or `armed` for its first use.
 
-    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None: ...
+        One of the same group is replaced when the new one begins. LedgerError: "credit", "state", "unknown", "excluded".
+        """
 
-    async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
+    async def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0) -> None:
+        """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account or instance)."""
+
+    async def set_next(
+        self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int
+    ) -> None:
+        """What follows at the end of the period (HOT-PKG-6); None = the same again. LedgerError: "unknown"."""
+
+    async def set_limit(
+        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, day: int = 0, counter: str = LIMIT_COUNTER
+    ) -> None:
+        """The limit of a counter; its thresholds are told anew (HOT-CC-4). LedgerError: "unknown" (account, or it has no such counter)."""
+
+    async def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
+        """An agenda entry of the policy: the event `due` when its time has come; the same `kind` and `ref` again moves it, `at` 0 takes it
+        back.
+        """
+
+    async def open_pool(self, account_id: str, pool_id: str, *, now: int) -> None:
+        """An empty pool in the account's partition; nothing if it exists."""
+
+    async def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int, day: int = 0) -> None:
+        """Let the account use the pool's buckets, "" = no pool any more. LedgerError: "unknown" (account, or there is no such pool in its
+        partition), "sessions" (it has open sessions that hold units of its pool).
+        """
+
+    async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
+
+    async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
+        """Move it to another partition, with its sessions and their answers; returns its new id. Called again after a crash it goes on.
+
+        LedgerError: "pool" (leave it first), "unknown", "state" (terminated).
+        """
+
+    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None: ...
+
+    async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
         """ "active" or "blocked" (HOT-ACC-11)."""
 
-    async def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
+    async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError: "unknown"."""
 
-    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0) -> bool:
         """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is not open.
 
         `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.
         """
 
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
+    async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
 
     async def due(self, partition: int, *, now: int, count: int) -> list[str]:
         """Accounts of the partition with a deadline, renewal or expiry at or before now, at most `count`."""
 
-    async def sweep(self, account_id: str, *, packages: Sequence[PackageTerms], now: int, month: int) -> None:
+    async def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         """Close sessions past their deadline (their reservations return), renew or end a package whose period is over."""
 
     async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]: ...

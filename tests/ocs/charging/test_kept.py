@@ -91,7 +91,7 @@ class Asked:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.month_of = catalogue.month_of
+        self.month_of, self.day_of = catalogue.month_of, catalogue.day_of
         self.events: list[UseEvent] = []
 
     def rate(self, event: UseEvent) -> RatedUse:
