@@ -314,7 +314,12 @@ class ChargingService:
             job.reply(ForeignSubscriberError())  # found by its session, an account was judged at the opening
             return
         now = prepared.terms.now
-        validity = max([s.rated.quota.validity_s for s in prepared.services if s.rated] or [DEFAULT_VALIDITY_S])
+        charges, validity = [], 0
+        for service in prepared.services:
+            if service.charge is not None:
+                charges.append(service.charge)
+            if service.rated is not None and service.rated.quota.validity_s > validity:
+                validity = service.rated.quota.validity_s
         host, peer = request.origin_host, job.source.origin_host
         via = "" if peer == host or peer.lower() == host.lower() else peer
         charge = ChargeRequest(
@@ -327,8 +332,8 @@ class ChargingService:
             request.cc_request_number,
             now,
             self._rater.month_of(now),
-            now + TCC_FACTOR * max(validity, prepared.terms.profile.restricted_validity_s),
-            tuple([s.charge for s in prepared.services if s.charge is not None]),
+            now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, prepared.terms.profile.restricted_validity_s),
+            tuple(charges),
             request.origin_realm,
             via,
             job.session[0],

@@ -95,6 +95,8 @@ class Channel(asyncio.Protocol):
         """What stands for this connection at the entrance until its TLS handshake is done."""
         self.address = ""
         self.peer: Peer | None = None
+        self.source: Peer
+        """The same for who handles its requests: there are none before it is open."""
         self.in_flight = 0
 
     def _step(self, peer: Peer, event: PeerEvent) -> tuple[PeerAction, ...]:

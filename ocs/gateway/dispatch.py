@@ -48,8 +48,7 @@ def _too_busy(pinned: bool, reason: str) -> DiameterError:
 class Sink(Protocol):
     """What the dispatcher needs of a connection that is open."""
 
-    @property
-    def source(self) -> Peer: ...
+    source: Peer
 
     def answered(self, frame: bytes) -> bool:
         """Takes the answer to one of its requests; False if the connection is gone."""
