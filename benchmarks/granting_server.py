@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import signal
 from pathlib import Path
@@ -16,11 +15,12 @@ from pathlib import Path
 import uvloop
 
 from ocs.charging.service import ChargingService
+from ocs.child import calm_collector
 from ocs.gateway.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.metrics import Metrics
 from ocs.server import World, gateway_config, load
-from ocs.worker import GC_THRESHOLDS, Background
+from ocs.worker import Background
 
 SUCCESS = 2001
 CREDIT_MICRO_EUR = 20_000_000
@@ -57,8 +57,7 @@ async def serve(config: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await gateway.start()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    calm_collector()
     print(f"granting from memory on {', '.join(f'{host}:{port}' for host, port in gateway.listening)}", flush=True)
     await stopping.wait()
     await gateway.stop(1.0)

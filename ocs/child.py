@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 PARENT_LOOK_S = 1.0
 """How often a child looks whether its supervisor still lives; on Linux the kernel also tells it at once."""
+GC_THRESHOLDS = (50_000, 50, 100)
+"""Requests and events make hardly any reference cycles, so the collector may look seldom: each look stops all answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Child:
         return self.catalogue.when(self.world.now())
 
     def tell_ready(self, **facts: object) -> None:
-        """One line to the supervisor: this process does its work now."""
+        """One line to the supervisor: this process does its work now. All that it needs is loaded."""
+        calm_collector()
         print(json.dumps({"ready": True, **facts}), flush=True)
 
     async def wait_stopping(self, seconds: float) -> bool:
@@ -63,6 +67,13 @@ class Child:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
         return self.stopping.is_set()
+
+
+def calm_collector() -> None:
+    """What is loaded now stays: the collector, which stays on, need never look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 Body = Callable[[Child], Awaitable[None]]

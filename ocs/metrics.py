@@ -18,6 +18,8 @@ from ocs.metrics_definitions import SECONDS_BUCKETS
 SNAPSHOT_EVERY_S = 0.5
 MAX_LABEL_VALUES = 256
 """Distinct values of one open-ended label (services, peers, result codes); further ones count as "other"."""
+MAX_ANSWERS = 1_024
+"""Combinations of command, type, context and result whose counters are found at once."""
 OTHER = "other"
 
 _COMMANDS = frozenset({"CCR", "CER", "DWR", "DPR", "RAR", "ASR"})
@@ -60,10 +62,14 @@ class Store:
         self.histograms: dict[Key, list[float]] = {}
         """Counts of the buckets, of what is beyond the last, and the sum of the seconds."""
 
-    def observe(self, key: Key, seconds: float) -> None:
+    def histogram(self, key: Key) -> list[float]:
         row = self.histograms.get(key)
         if row is None:
             row = self.histograms[key] = [0] * (len(SECONDS_BUCKETS) + 2)
+        return row
+
+    def observe(self, key: Key, seconds: float) -> None:
+        row = self.histogram(key)
         row[bisect_left(SECONDS_BUCKETS, seconds)] += 1
         row[-1] += seconds
 
@@ -107,15 +113,30 @@ class Metrics:
     """Implements GatewayMetrics, ChargingMetrics and LedgerMetrics, and what the housekeeper counts."""
 
     def __init__(self, store: Store | None = None) -> None:
-        self.store = store or Store()
-        self._counters = self.store.counters
-        self._observe = self.store.observe
+        self._store = store or Store()
+        self._counters = self._store.counters
+        self._observe = self._store.observe
         self._commands, self._types, self._contexts = Fixed(_COMMANDS), Fixed(_TYPES), Fixed(_CONTEXTS)
         self._results, self._services, self._words = Bounded(), Bounded(), Bounded()
         self._hosts = Bounded()
+        self._answers: dict[tuple[str, str, str, int], tuple[Key, list[float]]] = {}
+        """What an answer is counted in."""
         self._peer_states: dict[str, str] = {}
+        self._charged: dict[tuple[str, str, int], tuple[list[Key], list[int]]] = {}
+        """By service of the catalogue, unit and Result-Code: counted and not yet in the store."""
         self._in_flight = 0
         self._connections = 0
+
+    @property
+    def store(self) -> Store:
+        """With all that was counted until now."""
+        counters = self._counters
+        for keys, row in self._charged.values():
+            for key, amount in zip(keys, row, strict=True):
+                if amount:
+                    counters[key] += amount
+            row[:] = [0] * len(row)
+        return self._store
 
     # -- GatewayMetrics
 
@@ -123,9 +144,23 @@ class Metrics:
         self._counters["ocs_requests", self._commands[command], self._types[type], self._contexts[context]] += 1
 
     def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
-        command, type, context = self._commands[command], self._types[type], self._contexts[context]
-        self._counters["ocs_answers", command, type, context, self._results[result_code]] += 1
-        self._observe(("ocs_answer_seconds", command, type, context), seconds)
+        known = self._answers.get((command, type, context, result_code)) or self._answer(
+            command, type, context, result_code
+        )
+        key, row = known
+        self._counters[key] += 1
+        row[bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        row[-1] += seconds
+
+    def _answer(self, command: str, type: str, context: str, result_code: int) -> tuple[Key, list[float]]:
+        labels = self._commands[command], self._types[type], self._contexts[context]
+        made = (
+            ("ocs_answers", *labels, self._results[result_code]),
+            self._store.histogram(("ocs_answer_seconds", *labels)),
+        )
+        if len(self._answers) < MAX_ANSWERS:
+            self._answers[command, type, context, result_code] = made
+        return made
 
     def dropped_answer(self) -> None:
         self._counters[("ocs_answers_dropped",)] += 1
@@ -159,18 +194,28 @@ class Metrics:
 
     # -- ChargingMetrics
 
-    def granted(self, service: str, unit: str, amount: int) -> None:
-        self._counters["ocs_granted_units", self._services[service], self._words[unit]] += amount
+    def charged(
+        self, service: str, unit: str, result_code: int, used: int, granted: int, micro_eur: int, bucket_units: int
+    ) -> None:
+        known = self._charged.get((service, unit, result_code)) or self._charged_row(service, unit, result_code)
+        row = known[1]
+        row[0] += 1
+        row[1] += used
+        row[2] += granted
+        row[3] += micro_eur
+        row[4] += bucket_units
 
-    def used(self, service: str, unit: str, amount: int) -> None:
-        self._counters["ocs_used_units", self._services[service], self._words[unit]] += amount
-
-    def debited(self, service: str, micro_eur: int, bucket_units: int, unit: str) -> None:
-        service = self._services[service]
-        if micro_eur:
-            self._counters["ocs_debited_eur", service] += micro_eur
-        if bucket_units:
-            self._counters["ocs_debited_bucket_units", service, self._words[unit]] += bucket_units
+    def _charged_row(self, service: str, unit: str, result_code: int) -> tuple[list[Key], list[int]]:
+        name, word = self._services[service], self._words[unit]
+        keys: list[Key] = [
+            ("ocs_service_results", name, self._results[result_code]),
+            ("ocs_used_units", name, word),
+            ("ocs_granted_units", name, word),
+            ("ocs_debited_eur", name),
+            ("ocs_debited_bucket_units", name, word),
+        ]
+        made = self._charged[service, unit, result_code] = keys, [0] * len(keys)
+        return made
 
     def overrun(self, service: str, unit: str, amount: int) -> None:
         self._counters["ocs_overrun_units", self._services[service], self._words[unit]] += amount
@@ -214,11 +259,11 @@ class Metrics:
         self._counters[name, *(self._words[label] for label in labels)] += by
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        self.store.gauges[name, *(self._words[label] for label in labels)] = value
+        self._store.gauges[name, *(self._words[label] for label in labels)] = value
 
     def snapshot(self, path: Path) -> None:
         """Write the numbers as they are now."""
-        gauges = self.store.gauges
+        gauges = self._store.gauges
         gauges[("ocs_in_flight",)] = self._in_flight
         gauges[("ocs_ledger_connections",)] = self._connections
         for key in [key for key in gauges if key[0] in ("ocs_peers", "ocs_peer_connections")]:

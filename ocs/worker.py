@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -26,8 +25,6 @@ HEARS_WITHIN_S = 2.0
 """If Redis goes away at this very moment, peers are taken all the same: their Validity-Time leads to the same end."""
 STOP_GRACE_S = 5.0
 """For answers under way when the worker is asked to end; the supervisor waits longer than this."""
-GC_THRESHOLDS = (50_000, 50, 100)
-"""Requests make hardly any reference cycles, so the collector may look seldom: each look stops all answers."""
 
 
 class Background:
@@ -86,7 +83,6 @@ async def work(child: Child) -> None:
             await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
         await gateway.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
-        _calm_collector()
         child.tell_ready()
         await child.stopping.wait()
         hearing.cancel()
@@ -109,13 +105,6 @@ async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str,
         await ledger.note_origin_state(origin_host, state_id, via=via, now=child.world.now())
     except LedgerUnavailable as error:
         log.warning("peer %s: its restart could not be noted: %s", origin_host, error)
-
-
-def _calm_collector() -> None:
-    """What is loaded now stays: the collector need never look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 if __name__ == "__main__":

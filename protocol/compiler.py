@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from protocol.avp import Address, BadLength, BadValue, Kind
 from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of
 from protocol.dictionary import UNDERSTOOD, Definition, definition_of
 from protocol.undeclared import is_sound
-from protocol.writers import writer_of
+from protocol.writers import WRITTEN, writer_of
 
 T = TypeVar("T")
 
+NO_AVP: Mapping[str, bool] = MappingProxyType({"avp": False})
+"""Metadata of a field of a message class that is no AVP."""
 _HEADER = struct.Struct(">IBBHI").unpack_from
 """Code, flags, length (high octet, low octets), Vendor-Id or data."""
 _MARGIN = bytes(12)
@@ -111,10 +113,10 @@ class Codec(Generic[T]):
         "write",
     )
 
-    def __init__(self, cls: type[T], rules: Rules = NO_RULES, *, extra_slots: Collection[str] = ()) -> None:
-        """`extra_slots`: attributes of the class that are no AVPs."""
+    def __init__(self, cls: type[T], rules: Rules = NO_RULES) -> None:
         self.make: Callable[..., T] = cls
         declared = dataclasses.fields(cls)  # type: ignore[arg-type]
+        extra_slots = frozenset(item.name for item in declared if item.metadata == NO_AVP)
         assert not hasattr(cls, "__post_init__"), "objects are also made without __init__ (`builders`)"
         self.attributes = tuple(item.name for item in declared)
         self.defaults: list[Any] = [item.default if item.name in extra_slots else None for item in declared]
@@ -134,7 +136,7 @@ class Codec(Generic[T]):
         self._readers.update((key, (BRANCH_CLOSURE, 0, read_forbidden)) for key in self.forbidden)
         self._heads: dict[bytes, Head] = {}
         self._lenient = rules.lenient
-        self.write = writer_of(self.fields.values())
+        self.write = writer_of(self.fields.values(), keeps=WRITTEN in extra_slots)
         """The AVPs of a message in the order its class declares them."""
 
     def read(self, data: bytes, position: int, end: int) -> T:

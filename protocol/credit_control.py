@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from protocol.compiler import Codec, Fault, Rules
+from protocol.compiler import NO_AVP, Codec, Fault, Rules
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, Header, build
 from protocol.layout import Layouts
@@ -142,19 +142,17 @@ class CreditControlRequest:
     service_information: ServiceInformation | None = None
     proxy_info: list[bytes] = field(default_factory=list)
     """Whole AVPs, to be echoed in this order (RFC 6733 §6.2)."""
-    header: Header = NO_HEADER
-    raw: bytes = b""
+    header: Header = field(default=NO_HEADER, metadata=NO_AVP)
+    raw: bytes = field(default=b"", metadata=NO_AVP)
 
     def answer(self, result_code: int) -> CreditControlAnswer:
         """The answer to this request, with what must be echoed."""
-        return CreditControlAnswer(
-            session_id=self.session_id,
-            result_code=result_code,
-            cc_request_type=self.cc_request_type,
-            cc_request_number=self.cc_request_number,
-            cc_sub_session_id=self.cc_sub_session_id,
-            proxy_info=self.proxy_info,
-        )
+        answer = CreditControlAnswer(self.session_id, result_code)
+        answer.cc_request_type = self.cc_request_type
+        answer.cc_request_number = self.cc_request_number
+        answer.cc_sub_session_id = self.cc_sub_session_id
+        answer.proxy_info = self.proxy_info
+        return answer
 
 
 ONLY_IN_CCA = frozenset(
@@ -228,7 +226,7 @@ CCA_RULES = Rules(
     payload=frozenset({"failed_avp"}),
 )
 
-_CCR = Codec(CreditControlRequest, CCR_RULES, extra_slots=("header", "raw"))
+_CCR = Codec(CreditControlRequest, CCR_RULES)
 _CCA = Codec(CreditControlAnswer, CCA_RULES)
 _CCA_LAYOUTS = Layouts(_CCA)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, VERSION
 
+_WORD = struct.Struct(">I").unpack_from
+"""Version and length."""
 MAX_MESSAGE_OCTETS = 65_536
 """Far above any charging message; below it a peer cannot make us hold more than one buffer of this size."""
 
@@ -37,8 +41,9 @@ class FrameReader:
         frames: list[bytes] = []
         position, end = 0, len(buffer)
         while end - position >= HEADER_OCTETS:
-            length = int.from_bytes(buffer[position + 1 : position + 4], "big")
-            if buffer[position] != VERSION or length < HEADER_OCTETS or length & 3 or length > self.max_message_octets:
+            (word,) = _WORD(buffer, position)
+            length = word & 0xFFFFFF
+            if word >> 24 != VERSION or length < HEADER_OCTETS or length & 3 or length > self.max_message_octets:
                 self._fail(buffer, position, length, frames)
             if end - position < length:
                 break

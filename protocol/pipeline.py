@@ -75,8 +75,10 @@ def decode_request(frame: bytes, header: Header, routing: Routing | None = None,
 def _suspicious(command: Command, message: Any, frame: bytes, routing: Routing | None, limits: Limits) -> bool:
     """Whether a stage may object to what was read without a fault. Runs for every request, so it only looks."""
     if routing is not None and command.routed:
-        host = message.destination_host
-        if (host is not None and not routing.is_us(host)) or not routing.serves(message.destination_realm):
+        host, realm = message.destination_host, message.destination_realm
+        if host is not None and host != routing.host and not routing.is_us(host):
+            return True
+        if realm not in routing.realms and not routing.serves(realm):
             return True
     if not command.ordinary(message) and _is_wrong(command, partial(getattr, message), routing):
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from protocol.avp import Address
+from protocol.compiler import NO_AVP
 
 
 @dataclass(slots=True)
@@ -252,6 +253,8 @@ class MultipleServicesCreditControl:
     announcement_information: list[AnnouncementInformation] = field(default_factory=list)
     tgpp_rat_type: bytes | None = None
     qos_final_unit_indication: QosFinalUnitIndication | None = None
+    written: bytes | None = field(default=b"", repr=False, compare=False, metadata=NO_AVP)
+    """Its octets. None = keep them when it is first written, since it is sent many times and does not change any more; b"" = never."""
 
 
 @dataclass(slots=True)

@@ -46,12 +46,27 @@ class _Remembered(dict[Any, bytes]):
         return octets
 
 
-def writer_of(fields: Iterable[Field]) -> Writer:
-    """The function for a class with these fields."""
+WRITTEN = "written"
+"""Attribute in which an object may keep its AVPs (see `units.MultipleServicesCreditControl`)."""
+
+
+def writer_of(fields: Iterable[Field], *, keeps: bool = False) -> Writer:
+    """The function for a class with these fields. `keeps`: its objects may keep what was written."""
     source = _Source()
     for field in fields:
         source.field(field)
-    text = "\n ".join(["parts = []", "add = parts.append", *source.lines, "return join(parts)"])
+    before = [f"if message.{WRITTEN}:", f" return message.{WRITTEN}"] if keeps else []
+    after = [f"if message.{WRITTEN} is None:", f" message.{WRITTEN} = octets"] if keeps else []
+    lines = [
+        *before,
+        "parts = []",
+        "add = parts.append",
+        *source.lines,
+        "octets = join(parts)",
+        *after,
+        "return octets",
+    ]
+    text = "\n ".join(lines)
     exec(f"def write(message):\n {text}\n", source.names)
     write: Writer = source.names["write"]
     return write

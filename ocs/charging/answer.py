@@ -9,9 +9,10 @@ from __future__ import annotations
 import zlib
 
 from ocs.charging import final_units, money, oneoff, units
-from ocs.charging.prepare import Prepared, Service, blame
+from ocs.charging.members import CHECK, EVENT, INITIAL, OCTETS, REFUND, SECONDS, TERMINATION
+from ocs.charging.prepare import Prepared, Service, blame, results
 from ocs.charging.profile import Profile
-from ocs.ledger.contract import Action, ChargeOutcome, RequestType, ServiceOutcome
+from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.rating.types import RatedUse, Unit
 from protocol.credit_control import (
     DIRECT_DEBITING,
@@ -31,8 +32,15 @@ UNIT_TYPES = {Unit.SECONDS: 0, Unit.OCTETS: 2, Unit.MESSAGES: 5}
 """CC-Unit-Type (RFC 8506 §8.32)."""
 LOW, NOT_LOW = 1, 0
 """Low-Balance-Indication (TS 32.299 §7.2.84)."""
+GRANTS_KEPT = 2_048
+"""Answers for one service kept with their octets (about 2 kB each): grants and policies are nearly always of some tens."""
+MOST_IDENTIFIERS = 4
+"""Of a service whose answer is kept."""
 REFUSED = "refused"
 """Reason of an outcome with success: the end of a session whose opening was refused. Nothing is known of cost and balance."""
+_Kept = tuple[MultipleServicesCreditControl, RatedUse, Profile]
+"""And what its key names by identity, which so stays what it is."""
+_kept: dict[tuple[object, ...], _Kept] = {}
 _SUCCESS = int(ResultCode.SUCCESS)
 _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
@@ -45,20 +53,20 @@ def unrateable(prepared: Prepared) -> CreditControlAnswer:
 
 
 def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | DiameterError:
-    if prepared.action is Action.CHECK:
+    if prepared.action is CHECK:
         return oneoff.checked(prepared, outcome)
-    if prepared.action is Action.REFUND:
+    if prepared.action is REFUND:
         return oneoff.refunded(prepared, outcome)
     answer = prepared.request.answer(outcome.code)
     if outcome.code != _SUCCESS:
         return answer
-    outcomes = {service.key: service for service in outcome.services}
+    outcomes = results(prepared, outcome)
     if not prepared.in_mscc:
-        for service in prepared.services:
-            _command_level(answer, prepared, service, outcomes.get(service.key), outcome.period_end)
+        for service, found in zip(prepared.services, outcomes, strict=True):
+            _command_level(answer, prepared, service, found, outcome.period_end)
     else:
-        for service in prepared.services:
-            mscc = _mscc(prepared, service, outcomes.get(service.key), outcome.period_end)
+        for service, found in zip(prepared.services, outcomes, strict=True):
+            mscc = _mscc(prepared, service, found, outcome.period_end)
             answer.multiple_services_credit_control.append(mscc)
             if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
                 answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=True)
@@ -70,14 +78,14 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
 def _account(answer: CreditControlAnswer, prepared: Prepared, outcome: ChargeOutcome) -> None:
     """What the profile says of cost, balance and failures, at command level (TS 32.299 §6.4.3)."""
     profile, policy, kind = prepared.terms.profile, prepared.terms.policy, prepared.type
-    if profile.cost_information and kind is not RequestType.INITIAL:
+    if profile.cost_information and kind is not INITIAL:
         answer.cost_information = money.cost(outcome.session_cost_micro_eur, policy.currency_code)
     available = outcome.credit_micro_eur - outcome.held_micro_eur
     if profile.remaining_balance:
         answer.remaining_balance = money.balance(available, policy.currency_code)
     if profile.low_balance_indication:
         answer.low_balance_indication = LOW if available < policy.low_balance_micro_eur else NOT_LOW
-    if kind is RequestType.EVENT:
+    if kind is EVENT:
         answer.direct_debiting_failure_handling = profile.direct_debiting_failure_handling
     else:
         answer.cc_session_failover = profile.session_failover
@@ -102,13 +110,46 @@ def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
 def _mscc(
     prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
 ) -> MultipleServicesCreditControl:
+    """What is the same for many requests is made and written once. All that `_made` looks at is in the key."""
+    rated, identifiers = service.rated, service.service_identifiers
+    if outcome is None or rated is None or prepared.type is EVENT or len(identifiers) > MOST_IDENTIFIERS:
+        return _made(prepared, service, outcome, period_end)
+    profile = prepared.terms.profile
+    key = (
+        id(rated),
+        id(profile),
+        service.rating_group,
+        tuple(identifiers),
+        outcome.granted,
+        outcome.code,
+        _validity(service, prepared.terms.now, period_end),
+        service.wants_time,
+        outcome.final,
+        outcome.restricted,
+        outcome.span_switch,
+        prepared.type is INITIAL,
+    )
+    kept = _kept.get(key)
+    if kept is not None:
+        return kept[0]
+    made = _made(prepared, service, outcome, period_end)
+    made.written = None
+    if len(_kept) >= GRANTS_KEPT:
+        _kept.clear()
+    _kept[key] = made, rated, profile
+    return made
+
+
+def _made(
+    prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
+) -> MultipleServicesCreditControl:
     mscc = MultipleServicesCreditControl(
         rating_group=service.rating_group, service_identifier=list(service.service_identifiers)
     )
     if outcome is None or service.rated is None:
         # Not rated, or (a repetition under another catalogue) not known to the remembered outcome. At the end of a session its use
         # is settled all the same, at the price in force; at the end of one whose opening was refused there is none.
-        mscc.result_code = _SUCCESS if prepared.type is RequestType.TERMINATION else _RATING_FAILED
+        mscc.result_code = _SUCCESS if prepared.type is TERMINATION else _RATING_FAILED
         return mscc
     mscc.result_code = outcome.code
     profile = prepared.terms.profile
@@ -118,13 +159,13 @@ def _mscc(
         final_units.indicate(mscc, profile, service.rated.service)
     if outcome.granted > 0:
         mscc.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
-        if prepared.type is RequestType.EVENT:
+        if prepared.type is EVENT:
             if prepared.request.requested_action == DIRECT_DEBITING:
                 mscc.refund_information = oneoff.refund_token(prepared.request)
         else:
             mscc.validity_time = _validity(service, prepared.terms.now, period_end)
             _policy(mscc, service, service.rated, outcome, profile)
-            if prepared.type is RequestType.INITIAL and service.rated.quota.envelope_reporting:
+            if prepared.type is INITIAL and service.rated.quota.envelope_reporting:
                 mscc.envelope_reporting = service.rated.quota.envelope_reporting
     return mscc
 
@@ -148,7 +189,7 @@ def _policy(
         grant.cc_time = quota.time_s
     if outcome.final:
         final_units.indicate(mscc, profile, rated.service)
-        if profile.announcement is not None and rated.unit is Unit.SECONDS:
+        if profile.announcement is not None and rated.unit is SECONDS:
             mscc.announcement_information.append(
                 AnnouncementInformation(
                     profile.announcement, time_indicator=min(profile.announcement_before_s, outcome.granted)
@@ -158,9 +199,9 @@ def _policy(
         mscc.g_s_u_pool_reference.append(_pool(rated))
     threshold = outcome.granted * quota.threshold_percent // 100
     if threshold > 0 and not outcome.final:
-        if rated.unit is Unit.OCTETS:
+        if rated.unit is OCTETS:
             mscc.volume_quota_threshold = threshold
-        elif rated.unit is Unit.SECONDS:
+        elif rated.unit is SECONDS:
             mscc.time_quota_threshold = threshold
         else:
             mscc.unit_quota_threshold = threshold

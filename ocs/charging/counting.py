@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ocs.charging.members import CHECK, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
-from ocs.charging.prepare import Prepared, Service
-from ocs.ledger.contract import Action, ChargeOutcome, ServiceOutcome
-from ocs.rating.types import Unit
+from ocs.charging.prepare import Prepared, Service, results
+from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.seldom import Seldom
 from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)
 
+SUCCESS, UNKNOWN_SESSION_ID = int(ResultCode.SUCCESS), int(ResultCode.UNKNOWN_SESSION_ID)
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
 
 
@@ -31,40 +32,41 @@ class Counting:
             return
         if outcome.late:
             metrics.late(prepared.type.value)
-        if prepared.action is Action.CHECK:
+        if prepared.action is CHECK:
             return
-        if outcome.code == ResultCode.UNKNOWN_SESSION_ID:
+        if outcome.code == UNKNOWN_SESSION_ID:
             self._unbooked(prepared, peer)
-        outcomes = {service.key: service for service in outcome.services}
-        for service in prepared.services:
-            if prepared.action is Action.REFUND:
-                if (back := outcomes.get(service.key)) is not None:
-                    metrics.refunded(service.name, -back.debited_micro_eur)
+        for service, result in zip(prepared.services, results(prepared, outcome), strict=True):
+            if prepared.action is REFUND:
+                if result is not None:
+                    metrics.refunded(service.name, -result.debited_micro_eur)
             elif service.rated is None:
                 metrics.blocked("unknown", "unrateable")
                 metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
-            elif (result := outcomes.get(service.key)) is not None:
+            elif result is not None:
                 self._service(service, result, peer)
 
     def _service(self, service: Service, result: ServiceOutcome, peer: str) -> None:
         assert service.rated is not None and service.charge is not None
-        metrics, name, unit = self._metrics, service.rated.service, service.rated.unit.value
-        metrics.mscc_result(name, result.code)
-        if used := service.charge.reported - result.dropped:
-            metrics.used(name, unit, used)
-        if result.granted:
-            metrics.granted(name, unit, result.granted)
-        if result.debited_micro_eur or result.debited_units:
-            metrics.debited(name, result.debited_micro_eur, result.debited_units, unit)
+        metrics, name, unit = self._metrics, service.rated.service, service.rated.unit
+        metrics.charged(
+            name,
+            unit,
+            result.code,
+            service.charge.reported - result.dropped,
+            result.granted,
+            result.debited_micro_eur,
+            result.debited_units,
+        )
         if result.overrun_units:
             metrics.overrun(name, unit, result.overrun_units)
         if result.dropped:
             self._dropped(peer, name, unit, result.dropped, IMPOSSIBLE)
         if service.absurd_time_s:
-            self._dropped(peer, name, Unit.SECONDS.value, service.absurd_time_s, IMPOSSIBLE)
+            self._dropped(peer, name, SECONDS, service.absurd_time_s, IMPOSSIBLE)
         if result.restricted:
             metrics.restricted(name)
-        elif result.code != ResultCode.SUCCESS:
+        elif result.code != SUCCESS:
             metrics.blocked(name, result.reason or "credit")
 
     def _unbooked(self, prepared: Prepared, peer: str) -> None:

@@ -6,14 +6,12 @@ from typing import Protocol
 
 
 class ChargingMetrics(Protocol):
-    def granted(self, service: str, unit: str, amount: int) -> None:
-        """Units reserved for a service."""
-
-    def used(self, service: str, unit: str, amount: int) -> None:
-        """Raw units that were reported as used."""
-
-    def debited(self, service: str, micro_eur: int, bucket_units: int, unit: str) -> None:
-        """Money taken from credit and billable units taken from included quantities."""
+    def charged(
+        self, service: str, unit: str, result_code: int, used: int, granted: int, micro_eur: int, bucket_units: int
+    ) -> None:
+        """One service of an answer: its Result-Code, raw units that were reported as used, units reserved, money taken from credit and
+        billable units taken from included quantities.
+        """
 
     def overrun(self, service: str, unit: str, amount: int) -> None:
         """Use beyond the grant that nothing could pay."""
@@ -37,4 +35,4 @@ class ChargingMetrics(Protocol):
         """A session that had been given up reported after all."""
 
     def mscc_result(self, service: str, result_code: int) -> None:
-        """Result-Code of one service of an answer."""
+        """Result-Code of one service of an answer that was not charged."""

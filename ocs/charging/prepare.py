@@ -6,15 +6,24 @@ Several MSCC of one key are one service. A service that cannot be rated keeps it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ocs.charging import units
 from ocs.charging.final_units import restrict_of
+from ocs.charging.members import EVENT, INITIAL, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
-from ocs.ledger.contract import AS_GRANTED, Action, RequestType, Restrict, ServiceCharge
+from ocs.ledger.contract import (
+    AS_GRANTED,
+    Action,
+    ChargeOutcome,
+    RequestType,
+    Restrict,
+    ServiceCharge,
+    ServiceOutcome,
+)
 from ocs.rating.price import free_price
 from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
 from protocol import failed_avp
@@ -40,6 +49,8 @@ UNRATED = "unrated"
 UNRATED_PRICES = {unit: free_price(UNRATED, unit) for unit in Unit}
 ACTIONS = {REFUND_ACCOUNT: Action.REFUND, CHECK_BALANCE: Action.CHECK}
 """Requested-Actions that are not debited but need the account."""
+OFFERS_KEPT = 4_096
+"""Of one second and profile: data needs some tens, a call has one of its own."""
 COMMAND_LEVEL = "-"
 """Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
 MSCC = "multiple_services_credit_control"
@@ -81,6 +92,17 @@ class Service:
         return self.rated.service if self.rated is not None else "unknown"
 
 
+@dataclass(slots=True)
+class Offer:
+    """What is the same for all requests of one second that use one service at one place."""
+
+    rated: RatedUse
+    max_rate: int
+    restrict: Restrict
+    place: tuple[str, str]
+    """Its key names it by identity."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What of the surroundings a request is prepared under."""
@@ -88,6 +110,8 @@ class Terms:
     now: int
     profile: Profile = STANDARD
     policy: ChargingPolicy = DEFAULT_POLICY
+    offers: dict[tuple[int, int | None, int | None], Offer] = field(default_factory=dict, repr=False, compare=False)
+    """By place, rating group and service identifier, of use that takes place now."""
 
 
 @dataclass(slots=True)
@@ -105,12 +129,27 @@ class Prepared:
     @property
     def unrateable(self) -> bool:
         """There are services and none of them can be rated."""
-        return bool(self.services) and all(service.rated is None for service in self.services)
+        for service in self.services:
+            if service.rated is not None:
+                return False
+        return bool(self.services)
 
     @property
     def always(self) -> bool:
         """Every service must be granted to anybody (HOT-RAT-2)."""
-        return bool(self.services) and all(s.rated is not None and s.rated.always for s in self.services)
+        for service in self.services:
+            if service.rated is None or not service.rated.always:
+                return False
+        return bool(self.services)
+
+
+def results(prepared: Prepared, outcome: ChargeOutcome) -> list[ServiceOutcome | None]:
+    """Of each service of the request, in its order; None = the ledger says nothing of it."""
+    services, found = prepared.services, outcome.services
+    if len(services) == len(found) == 1:
+        return [found[0] if found[0].key == services[0].key else None]
+    by_key = {each.key: each for each in found}
+    return [by_key.get(service.key) for service in services]
 
 
 def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: Rater, terms: Terms) -> Prepared:
@@ -118,7 +157,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     given = request.multiple_services_credit_control
     if given:
         services = _merged(given)
-    elif request.requested_service_unit is not None or request.used_service_unit or kind is RequestType.EVENT:
+    elif request.requested_service_unit is not None or request.used_service_unit or kind is EVENT:
         identifier = [] if request.service_identifier is None else [request.service_identifier]
         services = {
             COMMAND_LEVEL: _Asked(None, identifier, request.requested_service_unit, list(request.used_service_unit))
@@ -126,7 +165,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     else:
         services = {}
     job = _Preparation(kind, circumstances, circumstances.detail(), rater, terms, bool(given))
-    if kind is RequestType.EVENT:
+    if kind is EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
     prepared = [job.service(key, asked) for key, asked in services.items()]
     return Prepared(request, kind, bool(given), prepared, terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
@@ -180,20 +219,21 @@ class _Preparation:
     action: Action = Action.DEBIT
 
     def service(self, key: str, asked: _Asked) -> Service:
-        identifier = asked.service_identifiers[0] if asked.service_identifiers else None
+        identifiers = asked.service_identifiers
         try:
-            rated = self.rater.rate(self.where.event(asked.rating_group, identifier))
+            offer = self._offer(asked.rating_group, identifiers[0] if identifiers else None)
         except Unrateable as error:
-            if self.action is Action.REFUND:  # its price is that of its debit
+            if self.action is REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
             settling, culprit = self._settling(key, asked), blame(error.field, asked, self.in_mscc)
             return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
+        rated = offer.rated
         kind, quota = self.kind, rated.quota
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
         want = units.wanted(asked.requested, rated.unit, quota)
-        if kind is RequestType.EVENT:
+        if kind is EVENT:
             want, used, after, either = self._one_off(asked, rated, used), 0, 0, 0
-        elif kind is RequestType.TERMINATION:
+        elif kind is TERMINATION:
             want = None
         charge = ServiceCharge(
             key,
@@ -202,28 +242,42 @@ class _Preparation:
             rated.buckets,
             used,
             want,
-            min(quota.minimum, want or quota.minimum),
+            quota.minimum if not want or want > quota.minimum else want,
             rated.always,
             rated.bars,
             self.detail,
             after,
             either,
         )
-        charge.max_rate = self._max_rate(rated.unit)
+        charge.max_rate = offer.max_rate
         charge.maximum_micro_eur = quota.maximum_micro_eur
-        service = Service(key, asked.rating_group, asked.service_identifiers, rated, charge, b"", quota.validity_s)
-        if asked.used and rated.unit is not Unit.SECONDS:
+        service = Service(key, asked.rating_group, identifiers, rated, charge, b"", quota.validity_s)
+        if asked.used and rated.unit is not SECONDS:
             service.absurd_time_s = units.absurd_time_s(asked.used)
-        if kind is RequestType.INITIAL or kind is RequestType.UPDATE:
-            self._for_a_grant(service, rated, charge, asked)
+        if kind is INITIAL or kind is UPDATE:
+            self._for_a_grant(service, offer, charge, asked)
         return service
 
-    def _for_a_grant(self, service: Service, rated: RatedUse, charge: ServiceCharge, asked: _Asked) -> None:
-        profile, quota = self.terms.profile, rated.quota
-        if not rated.always:
-            charge.restrict = Restrict.REFUSE if asked.ends else restrict_of(profile, rated.service)
-            if charge.restrict is not Restrict.REFUSE:
-                charge.retry_want = quota.default
+    def _offer(self, rating_group: int | None, identifier: int | None) -> Offer:
+        """Raises Unrateable."""
+        where, terms = self.where, self.terms
+        key, place = None, where.texts()
+        if where.at == terms.now:
+            key = id(place), rating_group, identifier
+            known = terms.offers.get(key)
+            if known is not None:
+                return known
+        rated = self.rater.rate(where.event(rating_group, identifier))
+        restrict = REFUSE if rated.always else restrict_of(terms.profile, rated.service)
+        offer = Offer(rated, self._max_rate(rated.unit), restrict, place)
+        if key is not None and len(terms.offers) < OFFERS_KEPT:
+            terms.offers[key] = offer
+        return offer
+
+    def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: _Asked) -> None:
+        rated, quota = offer.rated, offer.rated.quota
+        if offer.restrict is not REFUSE and not asked.ends:
+            charge.restrict, charge.retry_want = offer.restrict, quota.default
         if quota.time_s and units.may_have_both(asked.requested):
             service.wants_time = True
         if rated.switch_at:
@@ -234,8 +288,8 @@ class _Preparation:
         left = max(rated.switch_at - self.where.at, 1)
         if left >= service.validity_s:
             return
-        charge.spans = rated.unit is not Unit.SECONDS and self.terms.profile.tariff_change
-        if charge.spans or rated.unit is Unit.SECONDS:
+        charge.spans = rated.unit is not SECONDS and self.terms.profile.tariff_change
+        if charge.spans or rated.unit is SECONDS:
             charge.switch_at, charge.price_after = rated.switch_at, rated.price_after
         if not charge.spans:
             service.validity_s = left
@@ -250,13 +304,13 @@ class _Preparation:
         """What a one-off request asks for, whole: it is no quota. Some clients report it as used (RFC 8506 §6.3).
         A refund without a number is of all."""
         amount = units.amount_asked(asked.requested, rated.unit)
-        return amount if self.action is Action.REFUND else amount or used or rated.quota.default
+        return amount if self.action is REFUND else amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
         """Units a second that can be used at most: a call takes a second a second."""
-        if unit is Unit.SECONDS:
+        if unit is SECONDS:
             return 1
-        return self.terms.policy.max_octets_per_s if unit is Unit.OCTETS else AS_GRANTED
+        return self.terms.policy.max_octets_per_s if unit is OCTETS else AS_GRANTED
 
     def _refund(self, key: str, asked: _Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
@@ -266,7 +320,7 @@ class _Preparation:
 
     def _settling(self, key: str, asked: _Asked) -> ServiceCharge | None:
         """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
-        if self.kind not in (RequestType.UPDATE, RequestType.TERMINATION):
+        if self.kind not in (UPDATE, TERMINATION):
             return None
         unit = UNIT_OF_CONTEXT[self.where.context]
         used, after, either = units.used_by_tariff(asked.used, unit)

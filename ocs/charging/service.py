@@ -14,6 +14,7 @@ from ocs.charging import answer as answers
 from ocs.charging import oneoff
 from ocs.charging.context import context_of
 from ocs.charging.counting import Counting
+from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
@@ -23,7 +24,6 @@ from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, iden
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
     UNKNOWN_PLACE,
-    Action,
     ChargeOutcome,
     ChargeRequest,
     ChargingLedger,
@@ -60,8 +60,10 @@ MAX_REPLACED = 2
 """What we remembered of a session's place may be stale once; more often only if others move the session at the same time."""
 MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
+SUCCESS = int(ResultCode.SUCCESS)
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
+CONTEXT_NAMES = {context: context.value for context in Context}
 CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
 """Reasons for which the ledger did nothing, and would not if asked again at once: another server may do better."""
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
@@ -132,6 +134,9 @@ class ChargingService:
         self._sessions: Recent[_SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
         self._strangers: Recent[str, float] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._counting = Counting(metrics, clock)
+        self._terms: dict[int, Terms] = {}
+        """By profile, of this second and catalogue."""
+        self._terms_of: tuple[int, Rater] = 0, rater
         self._refused: Recent[_SessionKey, bool] = Recent(MAX_SESSIONS_KEPT)
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -152,25 +157,34 @@ class ChargingService:
             except DiameterError as error:
                 reply(error)
                 return
-        terms = Terms(int(self._clock()), source.profile, self._policy)
+        terms = self._terms_for(source)
         session = _session_key(request, source)
         where, assumed = self._where(context, request, session, terms)
         prepared = prepare(request, where, self._rater, terms)
-        enquiry = prepared.type is RequestType.EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
-        opens = prepared.type in (RequestType.INITIAL, RequestType.EVENT) and prepared.action is not Action.REFUND
-        if (prepared.unrateable and opens) or (enquiry and any(service.rated is None for service in prepared.services)):
+        enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
+        opens = prepared.type in (INITIAL, EVENT) and prepared.action is not REFUND
+        if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
-            if prepared.type is RequestType.INITIAL:
+            if prepared.type is INITIAL:
                 self._refused.put(session, True)
             reply(answers.unrateable(prepared))
             return
-        if prepared.type is RequestType.EVENT and request.requested_action == PRICE_ENQUIRY:
+        if prepared.type is EVENT and request.requested_action == PRICE_ENQUIRY:
             reply(oneoff.priced(prepared, self._policy))
             return
         given = identities(request)
         if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
         self._find(_Job(prepared, context, given, where, assumed, source, session, reply))
+
+    def _terms_for(self, source: Source) -> Terms:
+        now, profile = int(self._clock()), source.profile
+        if now != self._terms_of[0] or self._rater is not self._terms_of[1]:
+            self._terms_of, self._terms = (now, self._rater), {}
+        terms = self._terms.get(id(profile))
+        if terms is None:
+            terms = self._terms[id(profile)] = Terms(now, profile, self._policy)
+        return terms
 
     def _where(
         self, context: Context, request: CreditControlRequest, session: _SessionKey, terms: Terms
@@ -214,10 +228,7 @@ class ChargingService:
 
     def _find(self, job: _Job) -> None:
         if job.identities:
-            identity = job.identities[0]
-            account_id = self._subscribers.get(identity)
-            if len(job.identities) > 1:
-                identity, account_id = self._agreed(job.identities)
+            identity, account_id = self._agreed(job.identities)
             if account_id:
                 self._charge(job, account_id, identity)
                 return
@@ -285,7 +296,7 @@ class ChargingService:
         if self._was_refused(job):
             return
         self._metrics.blocked("unknown", "unknown")
-        if job.prepared.type is RequestType.INITIAL:
+        if job.prepared.type is INITIAL:
             self._refused.put(job.session, True)
         if has_subscriber(request):
             job.reply(request.answer(ResultCode.USER_UNKNOWN))
@@ -303,7 +314,12 @@ class ChargingService:
             job.reply(ForeignSubscriberError())  # found by its session, an account was judged at the opening
             return
         now = prepared.terms.now
-        validity = max((s.rated.quota.validity_s for s in prepared.services if s.rated), default=DEFAULT_VALIDITY_S)
+        charges, validity = [], 0
+        for service in prepared.services:
+            if service.charge is not None:
+                charges.append(service.charge)
+            if service.rated is not None and service.rated.quota.validity_s > validity:
+                validity = service.rated.quota.validity_s
         host, peer = request.origin_host, job.source.origin_host
         via = "" if peer == host or peer.lower() == host.lower() else peer
         charge = ChargeRequest(
@@ -311,16 +327,16 @@ class ChargingService:
             identity,
             request.session_id,
             host,
-            job.context.value,
+            CONTEXT_NAMES[job.context],
             prepared.type,
             request.cc_request_number,
             now,
             self._rater.month_of(now),
-            now + TCC_FACTOR * max(validity, prepared.terms.profile.restricted_validity_s),
-            tuple([s.charge for s in prepared.services if s.charge is not None]),
+            now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, prepared.terms.profile.restricted_validity_s),
+            tuple(charges),
             request.origin_realm,
             via,
-            job.owner,
+            job.session[0],
             request.origin_state_id or (0 if via else job.source.origin_state_id),
             prepared.action,
             None,
@@ -328,7 +344,7 @@ class ChargingService:
             job.assumed,
         )
         charge.day = self._rater.day_of(now)
-        if prepared.action is Action.REFUND:
+        if prepared.action is REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
 
@@ -337,13 +353,24 @@ class ChargingService:
         if isinstance(outcome, LedgerUnavailable):
             job.reply(self._busy(request))
             return
+        if outcome.code != SUCCESS and self._goes_another_way(job, account_id, identity, outcome):
+            return
+        if job.prepared.type is TERMINATION:
+            self._sessions.pop(job.session, None)
+        elif job.prepared.type is not EVENT and outcome.code == SUCCESS:
+            self._remember(account_id, job)
+        if outcome.duplicate:
+            self._as_it_was(job, outcome)
+        self._counting.count(job.prepared, job.source.origin_host, outcome)
+        job.reply(answers.answer(job.prepared, outcome))
+
+    def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
+        """Whether the ledger's word leads to something else than its answer, which is then under way."""
         if outcome.code == 0 and outcome.reason in CANNOT_NOW:
-            job.reply(self._busy(request, f"the ledger does nothing: {outcome.reason}"))
-            return
-        if outcome.code == 0 and outcome.reason == Retry.PLACE:
+            job.reply(self._busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
+        elif outcome.code == 0 and outcome.reason == Retry.PLACE:
             self._put_in_place(job, account_id, identity, outcome.place)
-            return
-        if outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
+        elif outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: what we remembered is stale.
             self._subscribers.pop(identity, None)
             self._sessions.pop(job.session, None)
@@ -351,26 +378,17 @@ class ChargingService:
                 self._spawn(self._look_up(job))
             else:
                 self._unknown_subscriber(job)
-            return
-        if outcome.code in UNBOOKED and job.prepared.always:
+        elif outcome.code in UNBOOKED and job.prepared.always:
             self._grant_to_anybody(job)
-            return
-        if outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job):
-            return
-        if job.prepared.type is RequestType.TERMINATION:
-            self._sessions.pop(job.session, None)
-        elif job.prepared.type is not RequestType.EVENT and outcome.code == ResultCode.SUCCESS:
-            self._remember(account_id, job)
-        if outcome.duplicate:
-            self._as_it_was(job, outcome)
-        self._counting.count(job.prepared, job.source.origin_host, outcome)
-        job.reply(answers.answer(job.prepared, outcome))
+        else:
+            return outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job)
+        return True
 
     def _was_refused(self, job: _Job) -> bool:
         """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it remembers itself; what was
         refused before is remembered here, and may be forgotten.
         """
-        if job.prepared.type is not RequestType.TERMINATION or job.session not in self._refused:
+        if job.prepared.type is not TERMINATION or job.session not in self._refused:
             return False
         job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
         return True
@@ -390,9 +408,9 @@ class ChargingService:
 
     def _grant_to_anybody(self, job: _Job) -> None:
         """An emergency call that has no account: its later requests may not say again that it is one."""
-        if job.prepared.type is RequestType.TERMINATION:
+        if job.prepared.type is TERMINATION:
             self._sessions.pop(job.session, None)
-        elif job.prepared.type is not RequestType.EVENT:
+        elif job.prepared.type is not EVENT:
             self._remember(NOBODY, job)
         job.reply(answers.granted_to_anybody(job.prepared))
 

@@ -37,11 +37,13 @@ def identities(request: CreditControlRequest) -> list[str]:
     given = request.subscription_id
     if not given and request.service_information is not None:
         given = request.service_information.subscription_id
-    found = [
-        identity for each in given if (identity := _identity(each.subscription_id_type, each.subscription_id_data))
-    ]
-    for extension in request.subscription_id_extension:
-        found.extend(_from_extension(extension))
+    found: list[str] = []
+    for each in given:
+        if identity := _identity(each.subscription_id_type, each.subscription_id_data):
+            found.append(identity)
+    if request.subscription_id_extension:
+        for extension in request.subscription_id_extension:
+            found.extend(_from_extension(extension))
     if len(found) > 1 and found[0][0] == "i":
         found.sort(key=_is_imsi)
     return found
@@ -73,7 +75,7 @@ def _from_extension(extension: SubscriptionIdExtension) -> list[str]:
 
 def _identity(kind: int, data: str) -> str | None:
     if kind == E164:
-        return _named("m", data[1:] if data[:1] == "+" else data)
+        return _named("m", data[1:] if data.startswith("+") else data)
     if kind == IMSI:
         return _named("i", data)
     if kind == SIP_URI:
@@ -98,4 +100,4 @@ def _of_uri(uri: str) -> str | None:
 
 
 def _named(kind: str, digits: str) -> str | None:
-    return kind + digits if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
+    return kind + digits if len(digits) <= MAX_DIGITS and digits.isascii() and digits.isdigit() else None

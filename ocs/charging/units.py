@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ocs.charging.members import OCTETS, SECONDS
 from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.rating.types import QuotaPolicy, Unit
 from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
@@ -11,12 +12,12 @@ from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, Us
 
 def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
     """The AVP of the service's unit; input and output count as the total when the total is not given, or 0."""
-    if unit is Unit.OCTETS:
+    if unit is OCTETS:
         total = units.cc_total_octets
         if not total and (units.cc_input_octets is not None or units.cc_output_octets is not None):
             total = (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
         return total
-    return units.cc_time if unit is Unit.SECONDS else units.cc_service_specific_units
+    return units.cc_time if unit is SECONDS else units.cc_service_specific_units
 
 
 LONGEST_TIME_S = 366 * 86_400
@@ -34,21 +35,29 @@ def used(reports: Sequence[UsedServiceUnit], unit: Unit) -> int:
 
 def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int, int, int]:
     """Used before the price switch (or without saying), after it, and on either side of it; each bounded like `used`."""
+    most = MAX_SESSION_UNITS[unit]
+    if not reports:
+        return 0, 0, 0
+    if len(reports) == 1 and not reports[0].tariff_change_usage:
+        return min(_amount(reports[0], unit) or 0, most), 0, 0
     parts = [0, 0, 0]
     for report in reports:
         parts[report.tariff_change_usage or BEFORE] += _amount(report, unit) or 0
-    most = MAX_SESSION_UNITS[unit]
     return min(parts[BEFORE], most), min(parts[AFTER], most), min(parts[INDETERMINATE], most)
 
 
 def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
     """CC-Time that no session can have, beside what is charged: the first of some clients is the time of day."""
-    return sum(report.cc_time for report in reports if report.cc_time is not None and report.cc_time > LONGEST_TIME_S)
+    absurd = 0
+    for report in reports:
+        if report.cc_time is not None and report.cc_time > LONGEST_TIME_S:
+            absurd += report.cc_time
+    return absurd
 
 
 def may_have_both(request: RequestedServiceUnit | None) -> bool:
     """The client counts time beside volume, or leaves it to us (an empty Requested-Service-Unit)."""
-    return request is not None and (request.cc_time is None) == (_amount(request, Unit.OCTETS) is None)
+    return request is not None and (request.cc_time is None) == (_amount(request, OCTETS) is None)
 
 
 def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:
@@ -61,12 +70,13 @@ def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy)
     """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None = nothing."""
     if request is None:
         return None
-    return min(_amount(request, unit) or quota.default, quota.maximum)
+    amount = _amount(request, unit) or quota.default
+    return amount if amount <= quota.maximum else quota.maximum
 
 
 def granted(amount: int, unit: Unit) -> GrantedServiceUnit:
-    if unit is Unit.OCTETS:
-        return GrantedServiceUnit(cc_total_octets=amount)
-    if unit is Unit.SECONDS:
+    if unit is OCTETS:
+        return GrantedServiceUnit(None, None, None, amount)
+    if unit is SECONDS:
         return GrantedServiceUnit(cc_time=amount)
     return GrantedServiceUnit(cc_service_specific_units=amount)

@@ -6,8 +6,10 @@ TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); where e
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
+from ocs.charging.members import DATA, MMS, ORIGINATING, SMS
 from ocs.rating.place import plmn_from_user_location_info
 from ocs.rating.types import Context, Direction, UseEvent
 from protocol.credit_control import CreditControlRequest, ImsInformation, PsInformation, ServiceInformation
@@ -25,6 +27,8 @@ _CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)",
 _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
+PLACES_KEPT = 8_192
+"""Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while it lasts."""
 MAX_TEXT = 255
 """Characters of an APN or address that are kept: more than any real one has."""
 _LTE_CELL_DIGITS, _NR_CELL_DIGITS = 11, 15
@@ -45,21 +49,22 @@ class Circumstances:
     at: int = 0
     """Unix seconds: when the use takes place."""
     says_direction: bool = True
+    _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    """`detail` and `place`, once they were asked for."""
 
     @property
     def complete(self) -> bool:
         """It says where, which way and towards whom: updates may leave out what has not changed."""
-        if self.context is Context.DATA:
-            return self._says_where and self.apn is not None
-        return self._says_where and self.says_direction and self.other_party is not None
-
-    @property
-    def _says_where(self) -> bool:
-        return self.serving_plmn is not None or self.visited_number is not None
+        if self.serving_plmn is None and self.visited_number is None:
+            return False
+        if self.context is DATA:
+            return self.apn is not None
+        return self.says_direction and self.other_party is not None
 
     def completed(self, known: Circumstances) -> Circumstances:
         """With what an earlier request of the session said, where this one says nothing."""
-        if not self._says_where:
+        self._said = None
+        if self.serving_plmn is None and self.visited_number is None:
             self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
         if self.apn is None:
             self.apn = known.apn
@@ -84,26 +89,28 @@ class Circumstances:
 
     def detail(self) -> str:
         """For the record: where, which way, towards whom (HOT-REC-2)."""
-        where = self.serving_plmn or self.visited_number or ""
-        towards = self.apn if self.context is Context.DATA else self.other_party
-        return f"{where} {self.direction.value} {(towards or '')[:MAX_TEXT]}".rstrip()
+        return (self._said or self.texts())[0]
 
     def place(self) -> str:
         """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The ledger looks into the
         second part: an emergency stays one, though later requests need not say so.
         """
-        parts = (
-            self.direction.value,
-            "1" if self.emergency else "",
+        return (self._said or self.texts())[1]
+
+    def texts(self) -> tuple[str, str]:
+        """`detail` and `place`. The same object is of the same use, apart from its time."""
+        if self._said is not None:
+            return self._said
+        self._said = said = _texts(
+            self.context,
+            self.direction,
+            self.emergency,
             self.serving_plmn or "",
             self.visited_number or "",
-            (self.apn or "")[:MAX_TEXT],
-            (self.other_party or "")[:MAX_TEXT],
+            self.apn or "",
+            self.other_party or "",
         )
-        text = _SEPARATOR.join(parts)
-        if text.count(_SEPARATOR) >= len(parts):
-            text = _SEPARATOR.join([part.replace(_SEPARATOR, "") for part in parts])
-        return text
+        return said
 
     @classmethod
     def of_place(cls, context: Context, place: str) -> Circumstances:
@@ -117,28 +124,45 @@ class Circumstances:
         )
 
 
+@lru_cache(PLACES_KEPT)
+def _texts(
+    context: Context, direction: Direction, emergency: bool, plmn: str, number: str, apn: str, party: str
+) -> tuple[str, str]:
+    """`Circumstances.detail` and `.place`."""
+    apn, party = apn[:MAX_TEXT], party[:MAX_TEXT]
+    towards = apn if context is DATA else party
+    parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
+    place = _SEPARATOR.join(parts)
+    if place.count(_SEPARATOR) >= len(parts):
+        place = _SEPARATOR.join([part.replace(_SEPARATOR, "") for part in parts])
+    return f"{plmn or number} {direction.value} {towards}".rstrip(), place
+
+
 def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:
     """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (digest §0)."""
     information = request.service_information
     if information is None:
         return Circumstances(context)
-    if context is Context.DATA:
+    if context is DATA:
         return _data(information.ps_information)
-    if context is Context.SMS:
+    if context is SMS:
         return _sms(information)
-    if context is Context.MMS:
+    if context is MMS:
         return _mms(information)
     return _call(context, information, forwarding_role)
 
 
 def _data(ps: PsInformation | None) -> Circumstances:
     if ps is None:
-        return Circumstances(Context.DATA)
+        return Circumstances(DATA)
     return Circumstances(
-        Context.DATA,
-        apn=ps.called_station_id,
-        serving_plmn=_plmn_of_bearer(ps),
-        emergency=ps.imsi_unauthenticated_flag == 1,
+        DATA,
+        ORIGINATING,
+        ps.called_station_id,
+        ps.tgpp_sgsn_mcc_mnc or _plmn_of_bearer(ps),
+        None,
+        None,
+        ps.imsi_unauthenticated_flag == 1,
     )
 
 
@@ -151,11 +175,11 @@ def _plmn_of_bearer(ps: PsInformation) -> str | None:
 
 def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
     ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
-    direction, party, plmn, emergency, says_direction = Direction.ORIGINATING, None, None, False, True
+    direction, party, plmn, emergency, says_direction = ORIGINATING, None, None, False, True
     if ims is not None:
         direction, party = _leg(ims, forwarding_role)
         says_direction = ims.role_of_node is not None
-        if direction is Direction.ORIGINATING and _diverted(information):
+        if direction is ORIGINATING and _diverted(information):
             direction, says_direction = Direction.FORWARDED, True
         plmn = _plmn_of_ims(ims)
         emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
@@ -178,7 +202,7 @@ def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | N
     if ims.role_of_node == ROLE_TERMINATING:
         return Direction.TERMINATING, ims.calling_party_address[0] if ims.calling_party_address else None
     forwarded = forwarding_role and ims.role_of_node == ROLE_FORWARDING
-    return Direction.FORWARDED if forwarded else Direction.ORIGINATING, ims.called_party_address
+    return Direction.FORWARDED if forwarded else ORIGINATING, ims.called_party_address
 
 
 def _diverted(information: ServiceInformation) -> bool:
@@ -207,7 +231,7 @@ def _plmn_of_ims(ims: ImsInformation) -> str | None:
 def _sms(information: ServiceInformation) -> Circumstances:
     sms = information.sms_information
     if sms is None:
-        return Circumstances(Context.SMS)
+        return Circumstances(SMS)
     submitted = sms.sm_message_type in (None, SM_SUBMISSION)
     party: str | None = None
     if submitted:
@@ -218,8 +242,8 @@ def _sms(information: ServiceInformation) -> Circumstances:
         party = sms.originator_received_address.address_data
     visited = sms.originator_sccp_address
     return Circumstances(
-        Context.SMS,
-        direction=Direction.ORIGINATING if submitted else Direction.TERMINATING,
+        SMS,
+        direction=ORIGINATING if submitted else Direction.TERMINATING,
         serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
         visited_number=visited.value.lstrip("+") if visited is not None and visited.family == FAMILY_E164 else None,
         other_party=party,
@@ -229,7 +253,7 @@ def _sms(information: ServiceInformation) -> Circumstances:
 def _mms(information: ServiceInformation) -> Circumstances:
     mms = information.mms_information
     if mms is None:
-        return Circumstances(Context.MMS)
+        return Circumstances(MMS)
     retrieved = mms.message_type == MM_RETRIEVAL
     party: str | None = None
     if retrieved:
@@ -237,8 +261,8 @@ def _mms(information: ServiceInformation) -> Circumstances:
     elif mms.recipient_address:
         party = mms.recipient_address[0].address_data
     return Circumstances(
-        Context.MMS,
-        direction=Direction.TERMINATING if retrieved else Direction.ORIGINATING,
+        MMS,
+        direction=Direction.TERMINATING if retrieved else ORIGINATING,
         serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
         other_party=party,
     )

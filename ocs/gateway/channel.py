@@ -95,6 +95,8 @@ class Channel(asyncio.Protocol):
         """What stands for this connection at the entrance until its TLS handshake is done."""
         self.address = ""
         self.peer: Peer | None = None
+        self.source: Peer
+        """The same for who handles its requests: there are none before it is open."""
         self.in_flight = 0
 
     def _step(self, peer: Peer, event: PeerEvent) -> tuple[PeerAction, ...]:
@@ -151,11 +153,6 @@ class Channel(asyncio.Protocol):
     def _wait_in_line(self, frame: bytes) -> None:
         self._backlog.append(frame)
         self._backlog_octets += len(frame)
-
-    def _next_in_line(self) -> bytes:
-        frame = self._backlog.popleft()
-        self._backlog_octets -= len(frame)
-        return frame
 
     def _first_in_line(self, frame: bytes) -> None:
         """It was taken out too early."""

@@ -30,12 +30,6 @@ LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
 class Connection(Reading):
     """Open after its capabilities exchange; until then `peer` is None."""
 
-    @property
-    def source(self) -> Peer:
-        """The peer, for the handler of its requests."""
-        assert self.peer is not None
-        return self.peer
-
     # --- receiving
 
     def _message(self, frame: bytes, header: Header) -> None:

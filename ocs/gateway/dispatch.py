@@ -8,7 +8,6 @@ the connection is gone is not heard; one that raises is answered for with 5012; 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,7 +17,7 @@ from ocs.gateway.config import GatewayConfig, GatewayMetrics
 from ocs.gateway.contexts import context_label
 from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.overload import Overload
-from ocs.gateway.peers import Peer
+from ocs.gateway.peers import Carried, Peer
 from ocs.gateway.refusals import Kind, Refusals
 from ocs.logs import describe
 from ocs.seldom import Seldom
@@ -49,8 +48,7 @@ def _too_busy(pinned: bool, reason: str) -> DiameterError:
 class Sink(Protocol):
     """What the dispatcher needs of a connection that is open."""
 
-    @property
-    def source(self) -> Peer: ...
+    source: Peer
 
     def answered(self, frame: bytes) -> bool:
         """Takes the answer to one of its requests; False if the connection is gone."""
@@ -59,20 +57,15 @@ class Sink(Protocol):
 class _Pending:
     """One request on its way through the handler; calling it is the reply."""
 
-    __slots__ = ("_dispatcher", "context", "done", "frame", "header", "request", "sink", "source", "started", "type")
+    __slots__ = ("_dispatcher", "context", "done", "request", "sink", "started", "type")
 
-    def __init__(
-        self, dispatcher: Dispatcher, sink: Sink, frame: bytes, header: Header, request: CreditControlRequest
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, sink: Sink, request: CreditControlRequest, started: float) -> None:
         self._dispatcher = dispatcher
         self.sink = sink
-        self.source = sink.source.speaking_for(request.origin_host)
-        self.frame = frame
-        self.header = header
         self.request = request
         self.type = TYPE_LABELS[request.cc_request_type]
         self.context = context_label(request.service_context_id)
-        self.started = dispatcher.clock()
+        self.started = started
         self.done = False
 
     def __call__(self, answer: CreditControlAnswer | DiameterError) -> None:
@@ -108,7 +101,9 @@ class Dispatcher:
         self._timeout_s = config.answer_timeout_ms / 1_000
         self._handler = handler
         self._metrics = metrics
-        self._waiting: deque[_Pending] = deque()
+        self._waiting: dict[_Pending, None] = {}
+        """In the handler's hands, the oldest first. An entry goes with its answer: what is kept is what is in flight, so that the
+        collector has nothing to look at."""
         self._seldom = Seldom(clock)
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
@@ -118,16 +113,18 @@ class Dispatcher:
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
             return self.refuse(frame, header, self._busy_instead(sink, frame, error))
-        pending = _Pending(self, sink, frame, header, request)
+        peer = sink.source
+        source = peer.speaking_for(request.origin_host) if peer.carries else peer
+        pending = _Pending(self, sink, request, self.clock())
         self._metrics.request("CCR", pending.type, pending.context)
-        refusal = self._refusal(pending, sink)
+        refusal = self._refusal(pending, peer, source)
         if refusal is not None:
             return self._refuse_pending(pending, *refusal)
         self.in_flight += 1
         self._metrics.in_flight(1)
-        self._waiting.append(pending)
+        self._waiting[pending] = None
         try:
-            self._handler(request, pending.source, pending)
+            self._handler(request, source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
             self._fault("the handler failed on a CCR: " + describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
@@ -139,13 +136,13 @@ class Dispatcher:
         self._metrics.answer(command, "", "", error.result_code, 0.0)
         return error_answer(frame, header, error, self._origin_host, self._realm)
 
-    def _refusal(self, pending: _Pending, sink: Sink) -> tuple[Kind, DiameterError] | None:
-        request, kind, peer = pending.request, pending.type, sink.source
-        if self.overload.refuses(kind, self.in_flight):
+    def _refusal(self, pending: _Pending, peer: Peer, source: Peer | Carried) -> tuple[Kind, DiameterError] | None:
+        request, kind = pending.request, pending.type
+        if self.in_flight >= self.overload.near and self.overload.refuses(kind, self.in_flight):
             return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
         refusal = peer.admission.objection(request)
-        if refusal is None and pending.source is not peer:
-            refusal = pending.source.admission.objection(request)
+        if refusal is None and source is not peer:
+            refusal = source.admission.objection(request)
         if refusal is not None:
             return refusal
         if request.origin_state_id:
@@ -158,7 +155,7 @@ class Dispatcher:
 
     def _busy_instead(self, sink: Sink, frame: bytes, error: DiameterError) -> DiameterError:
         """Overload is looked at before the AVPs of a request are (digest §1.5 rows 13 and 15 to 20)."""
-        if error.stage <= OVERLOAD_STAGE or not self.overload.is_near(self.in_flight):
+        if error.stage <= OVERLOAD_STAGE or self.in_flight < self.overload.near:
             return error
         # The lengths of its AVPs are right: they are looked at before.
         top = {
@@ -180,15 +177,17 @@ class Dispatcher:
         return self._error(pending, error)
 
     def _error(self, pending: _Pending, error: DiameterError) -> bytes:
-        features, report = self.overload.told(pending.request)
+        request = pending.request
+        features, report = self.overload.told(request)
         more: list[tuple[str, object]] = []
         if features is not None:
             more.append(("oc_supported_features", features))
         if report is not None:
             more.append(("oc_olr", report))
-        return error_answer(pending.frame, pending.header, error, self._origin_host, self._realm, more)
+        return error_answer(request.raw, request.header, error, self._origin_host, self._realm, more)
 
     def finish(self, pending: _Pending, answer: CreditControlAnswer | DiameterError) -> None:
+        del self._waiting[pending]
         self.in_flight -= 1
         self._metrics.in_flight(-1)
         result_code, frame = self._encode(pending, answer)
@@ -205,9 +204,10 @@ class Dispatcher:
             answer.cc_request_type = request.cc_request_type
             answer.cc_request_number = request.cc_request_number
             answer.proxy_info = request.proxy_info
-            answer.oc_supported_features, answer.oc_olr = self.overload.told(request)
+            if request.oc_supported_features is not None:
+                answer.oc_supported_features, answer.oc_olr = self.overload.told(request)
             try:
-                return answer.result_code or 0, encode_cca(answer, pending.header, self._origin_host, self._realm)
+                return answer.result_code or 0, encode_cca(answer, request.header, self._origin_host, self._realm)
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
                 self._fault("the answer to a CCR could not be encoded: " + describe(error))
                 answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
@@ -222,12 +222,15 @@ class Dispatcher:
             logger.error("%s%s", what, more)
 
     def expire(self) -> None:
-        """Answer for handlers that have been silent too long. Requests wait in order of arrival, so the oldest come first."""
-        waiting, limit = self._waiting, self.clock() - self._timeout_s
+        """Answer for handlers that have been silent too long."""
+        limit = self.clock() - self._timeout_s
         self.overload.look(self.in_flight)
         self._metrics.overload(self.overload.reduction_percent)
-        while waiting and (waiting[0].done or waiting[0].started <= limit):
-            pending = waiting.popleft()
-            if not pending.done:
-                self._fault(f"a CCR was not handled within {self._timeout_s:.3f} s")
-                pending(self._busy(pending.request, "the request could not be handled in time"))
+        late: list[_Pending] = []
+        for pending in self._waiting:  # in order of arrival
+            if pending.started > limit:
+                break
+            late.append(pending)
+        for pending in late:
+            self._fault(f"a CCR was not handled within {self._timeout_s:.3f} s")
+            pending(self._busy(pending.request, "the request could not be handled in time"))

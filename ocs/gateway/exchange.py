@@ -194,7 +194,7 @@ class Exchange(Heartbeat):
         self._gateway.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
 
     def _opened(self, peer: Peer) -> None:
-        self.peer = peer
+        self.peer = self.source = peer
         peer.connection = self._itself
         self._gateway.opened(self._itself)
         self._disarm()

@@ -39,12 +39,16 @@ class Heartbeat(Channel):
         self._watch = Watch(WatchState.DOWN if self._gateway.notes.is_down(peer) else WatchState.INITIAL)
         self._watch_event(WatchEvent.CONNECTION_UP)
 
-    def _heard(self, frames: list[bytes]) -> None:
-        """A read counts once; it counts as DWA if one is in it that we have asked for."""
+    def _heard(self, answers: list[bytes]) -> None:
+        """A read counts once; it counts as DWA if one is among its answers that we have asked for."""
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
-        answered = any(not frame[4] & 0x80 and frame[5:8] == WATCHDOG and self._is_asked(frame) for frame in frames)
+        if not answers and self._watch.state is WatchState.OKAY:
+            # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at every read.
+            self._watch_deadline = self._gateway.clock() + self._tw_s
+            return
+        answered = any(frame[5:8] == WATCHDOG and self._is_asked(frame) for frame in answers)
         self._watch_event(WatchEvent.RECEIVED_DWA if answered else WatchEvent.RECEIVED_OTHER)
 
     def _watch_event(self, event: WatchEvent) -> None:

@@ -6,6 +6,7 @@ A relay's word counts for the sessions that come through that relay: it could as
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 MAX_HOSTS = 10_000
@@ -20,7 +21,7 @@ class OriginStates:
 
     def __init__(self, on_jump: OnJump) -> None:
         self._on_jump = on_jump
-        self._known: dict[tuple[str, str], int] = {}
+        self._known: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def seen(self, origin_host: str, peer_host: str, state_id: int | None) -> None:
         """`peer_host`: the connected peer, the client itself or a relay."""
@@ -32,7 +33,7 @@ class OriginStates:
         if known == state_id:
             return
         if known is None and len(self._known) >= MAX_HOSTS:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
         self._known[client] = state_id
         if known is None or state_id > known:
             self._on_jump(*client, state_id)

@@ -65,7 +65,8 @@ class Overload:
 
     def __init__(self, max_in_flight: int, unix_clock: Callable[[], float]) -> None:
         self._max = max_in_flight
-        self._max_new = max(-int(-max_in_flight * NEW_SESSIONS_SHARE // 1), 1)
+        self.near = max(-int(-max_in_flight * NEW_SESSIONS_SHARE // 1), 1)
+        """Requests in flight from which on some are refused."""
         self._clock = unix_clock
         self._sequence = 0
         self._ended_at = float("-inf")
@@ -73,13 +74,9 @@ class Overload:
         """What clients are asked to leave away; 0 = no overload."""
         self._worst = 0.0
 
-    def is_near(self, in_flight: int) -> bool:
-        """Whether any request is refused."""
-        return in_flight >= self._max_new
-
     def refuses(self, request_type: str, in_flight: int) -> bool:
         """`request_type`: "I", "U", "T" or "E"."""
-        if in_flight < self._max_new:
+        if in_flight < self.near:
             return False
         self._worst = max(self._worst, in_flight / self._max)
         if request_type == "T":

@@ -71,6 +71,9 @@ class Peer:
     """Has a rate of its own."""
     subscribers: Ranges = field(init=False)
     realm_bound: bool = field(init=False)
+    profile: Profile = field(init=False)
+    failover_group: str = field(init=False)
+    refunds: bool = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -80,22 +83,11 @@ class Peer:
         self.limited = bool(config.max_requests_per_s or config.max_sessions_per_s)
         self.subscribers = (config.subscribers,) if config.subscribers else ()
         self.realm_bound = config.relay
+        self.profile, self.failover_group, self.refunds = config.profile, config.failover_group, config.refunds
 
     def speaking_for(self, origin_host: str) -> Peer | Carried:
         """Whose profile and rights a request of this Origin-Host has."""
         return self.carries.get(origin_host.lower(), self) if self.carries else self
-
-    @property
-    def profile(self) -> Profile:
-        return self.config.profile
-
-    @property
-    def failover_group(self) -> str:
-        return self.config.failover_group
-
-    @property
-    def refunds(self) -> bool:
-        return self.config.refunds
 
 
 @dataclass(frozen=True, slots=True)

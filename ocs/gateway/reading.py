@@ -33,7 +33,7 @@ WAITING = frozenset({RATE, ELSEWHERE, UNREAD})
 WAITING_AT_LAST = WAITING - {UNREAD}
 """The same when the stream has broken off: what is in line is the last, whether or not the peer takes the answers."""
 DISCONNECT = commands.DISCONNECT_PEER.to_bytes(3, "big")
-BASE_REQUESTS = frozenset({WATCHDOG, DISCONNECT})
+BASE_REQUESTS = frozenset({commands.DEVICE_WATCHDOG, commands.DISCONNECT_PEER})
 """They do not count towards a peer's rate, but have a bound of their own (`peers.BASE_REQUESTS_PER_S`)."""
 
 
@@ -126,16 +126,22 @@ class Reading(Exchange):
             for frame in frames:
                 self._wait_in_line(frame)
             return
-        urgent = []
+        backlog, octets = self._backlog, 0
+        urgent, answers = [], []
         for frame in frames:
-            if (frame[4] & 0x80 and frame[5:8] != WATCHDOG) or not self._is_urgent(peer, frame):
-                self._wait_in_line(frame)
+            is_request = frame[4] & 0x80
+            if not is_request:
+                answers.append(frame)
+            if (is_request and frame[5:8] != WATCHDOG) or not self._is_urgent(peer, frame):
+                backlog.append(frame)
+                octets += len(frame)
             else:
                 urgent.append(frame)
-        self._heard(frames)
+        self._backlog_octets += octets
+        self._heard(answers)
         for frame in urgent:
             if not self._over:
-                self._handle(frame)
+                self._handle(frame, parse_header(frame))
 
     def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
         """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
@@ -146,17 +152,20 @@ class Reading(Exchange):
     def _work(self) -> None:
         """Handle what is in line, up to the cap of requests in flight and the end of the turn; the rest waits."""
         self._work_scheduled = False
-        clock = self._gateway.clock
-        ends = clock() + TURN_S if len(self._backlog) > 1 else 0.0
+        clock, backlog, held = self._gateway.clock, self._backlog, self._held
+        most = self._config.max_in_flight_per_peer
+        ends = clock() + TURN_S if len(backlog) > 1 else 0.0
         waiting = WAITING if self._fault is None else WAITING_AT_LAST
-        while self._backlog and self._transport is not None and self._held.isdisjoint(waiting):
-            if self.in_flight >= self._config.max_in_flight_per_peer:
+        while backlog and self._transport is not None and (not held or held.isdisjoint(waiting)):
+            if self.in_flight >= most:
                 self._hold(IN_FLIGHT)
                 return
-            frame = self._next_in_line()
-            self._pace(frame)
-            self._handle(frame)
-            if self._backlog and clock() >= ends:
+            frame = backlog.popleft()
+            self._backlog_octets -= len(frame)
+            header = parse_header(frame)
+            self._pace(header)
+            self._handle(frame, header)
+            if backlog and clock() >= ends:
                 self._hold(TURN)
                 self._work_soon()
                 return
@@ -175,21 +184,21 @@ class Reading(Exchange):
             self._work_scheduled = True
             self._gateway.loop.call_soon(self._work)
 
-    def _handle(self, frame: bytes) -> None:
+    def _handle(self, frame: bytes, header: Header) -> None:
         try:
-            self._message(frame, parse_header(frame))
+            self._message(frame, header)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
             logger.error("a message could not be handled, the connection is closed: %s", describe(error))
             self._cut("error")
 
     # --- pace
 
-    def _pace(self, frame: bytes) -> None:
+    def _pace(self, header: Header) -> None:
         """A peer that is faster than it may be waits: this request is the last for a while, whatever becomes of it."""
-        peer = self.peer
-        if peer is None or not frame[4] & 0x80:
+        peer, (_, flags, command, _, _, _) = self.peer, header
+        if peer is None or not flags & 0x80:
             return
-        if frame[5:8] in BASE_REQUESTS:
+        if command in BASE_REQUESTS:
             bucket = peer.base_requests
         elif peer.limited:
             bucket = peer.requests

@@ -44,10 +44,8 @@ def play(metrics: Metrics) -> None:
     requests.client_answer("RAR", "2002")
     requests.unblocked(0.002)
     metrics.count("ocs_orphans_released")
-    charging.granted("data", "octets", 1000)
-    charging.used("data", "octets", 900)
-    charging.debited("data", 1_500_000, 0, "octets")
-    charging.debited("voice", 0, 60, "seconds")
+    charging.charged("data", "octets", 2001, 900, 1000, 1_500_000, 0)
+    charging.charged("voice", "seconds", 2001, 0, 0, 0, 60)
     charging.overrun("data", "octets", 5)
     charging.blocked("data", "credit")
     charging.duplicate("U")
@@ -91,7 +89,7 @@ def test_labels_are_bounded(tmp_path: Path) -> None:
     for number in range(2 * MAX_LABEL_VALUES):
         metrics.request(f"command{number}", f"type{number}", f"context{number}")
         metrics.peer_state(f"peer{number}", "open")
-        metrics.granted(f"service{number}", "octets", 1)
+        metrics.charged(f"service{number}", "octets", 2001, 0, 1, 0, 0)
     found = exported(tmp_path, metrics)
     assert found["ocs_requests_total"] == [({"command": "other", "type": "other", "context": "other"}, 512)]
     assert len(found["ocs_peer_connections"]) <= MAX_LABEL_VALUES + 1

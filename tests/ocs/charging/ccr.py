@@ -160,14 +160,15 @@ class Counted:
     def of(self, name: str) -> list[tuple[Any, ...]]:
         return [values for called, *values in self.calls if called == name]  # type: ignore[misc]
 
-    def granted(self, service: str, unit: str, amount: int) -> None:
-        self.calls.append(("granted", service, unit, amount))
-
-    def used(self, service: str, unit: str, amount: int) -> None:
-        self.calls.append(("used", service, unit, amount))
-
-    def debited(self, service: str, micro_eur: int, bucket_units: int, unit: str) -> None:
-        self.calls.append(("debited", service, micro_eur, bucket_units, unit))
+    def charged(
+        self, service: str, unit: str, result_code: int, used: int, granted: int, micro_eur: int, bucket_units: int
+    ) -> None:
+        self.mscc_result(service, result_code)
+        for name, amount in (("used", used), ("granted", granted)):
+            if amount:
+                self.calls.append((name, service, unit, amount))
+        if micro_eur or bucket_units:
+            self.calls.append(("debited", service, micro_eur, bucket_units, unit))
 
     def overrun(self, service: str, unit: str, amount: int) -> None:
         self.calls.append(("overrun", service, unit, amount))

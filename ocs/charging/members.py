@@ -1,0 +1,20 @@
+"""Members of enumerations that every request asks for, by themselves: in Python 3.11 each look for one in its class costs 70 ns, and a
+request asks some thirty times.
+"""
+
+from __future__ import annotations
+
+from ocs.ledger.contract import Action, RequestType, Restrict
+from ocs.rating.types import Context, Direction, Unit
+
+INITIAL, UPDATE, TERMINATION, EVENT = (
+    RequestType.INITIAL,
+    RequestType.UPDATE,
+    RequestType.TERMINATION,
+    RequestType.EVENT,
+)
+CHECK, REFUND = Action.CHECK, Action.REFUND
+REFUSE = Restrict.REFUSE
+OCTETS, SECONDS = Unit.OCTETS, Unit.SECONDS
+DATA, SMS, MMS = Context.DATA, Context.SMS, Context.MMS
+ORIGINATING = Direction.ORIGINATING
