@@ -14,9 +14,14 @@ from benchmarks.loads import Load, Sample, generator_warning, measure_load, medi
 from benchmarks.measure import QUICK, Figures, MemoryFigures
 from benchmarks.processes import Machine, children, cpu_s, memory_octets, role_of, this_machine
 from benchmarks.sampling import Sampler
+from benchmarks.soak import Soak
+from benchmarks.soak_plot import draw
+from benchmarks.soak_rules import Growth, RedisEvent, after_warm_up, cause, findings, growth
 from benchmarks.systems import LOAD_ACCOUNTS, charging_server, granting_server, provision, run_command
 from benchmarks.table import BEGIN, END, markdown, targets, warnings, write_into
 from benchmarks.trees import HERE, Tree
+from simulator.pacing import Arrivals
+from simulator.timeline import Pause, Second
 
 MACHINE = Machine(cores=2, cpu="a processor", system="Linux 6", python="3.11.2", redis="7.0")
 
@@ -165,6 +170,65 @@ def test_a_tree_runs_its_own_packages_whatever_is_installed(tmp_path: Path) -> N
     said = run_command(Tree(tmp_path).ocs("account", "import"), Tree(tmp_path), 30)
     assert said.strip() == f"{tmp_path / 'ocs' / 'entry.py'} ['account', 'import']"
     assert Tree(tmp_path).commit == tmp_path.name and HERE.commit
+
+
+MB = 1_000_000
+
+
+def test_memory_is_flat_when_its_last_third_is_about_its_first() -> None:
+    times = [float(second) for second in range(600)]
+    warming = [(at, 200 * MB - int(max(120 - at, 0)) * MB) for at in times]  # grows in the warm-up only
+    assert growth(warming, 0.0, 600.0) == Growth(200 * MB, 200 * MB)
+    leaking = [(at, 60 * MB + int(at * 4000 * 5)) for at in times]  # 5 octets a CCR at 4,000 CCR/s
+    found = growth(leaking, 0.0, 600.0)
+    assert found.octets == pytest.approx(6.4 * MB, rel=0.02) and not found.is_flat
+    assert Growth(60 * MB, 64 * MB).is_flat and not Growth(60 * MB, 65 * MB).is_flat  # 4 MiB
+    assert Growth(400 * MB, 411 * MB).is_flat and not Growth(400 * MB, 413 * MB).is_flat  # 3 %
+    spike = [(at, 900 * MB if at == 590 else 60 * MB) for at in times]
+    assert growth(spike, 0.0, 600.0).is_flat
+    with pytest.raises(ValueError, match="too few"):
+        growth([(1.0, MB)], 0.0, 1.0)
+
+
+def test_a_pause_has_the_cause_that_is_known() -> None:
+    pause = Pause(at_s=100.25, lasted_ms=80.0, answers=9, worst_ms=80.0, generator_late_ms=1.0)
+    events = [RedisEvent("aof-fsync-always", 1100, 63), RedisEvent("fork", 1102, 20), RedisEvent("command", 1098, 11)]
+    assert cause(pause, 1000.0, events) == "Redis aof-fsync-always 63 ms"
+    assert cause(pause, 1000.0, events[1:]) == "unknown"
+    assert cause(replace(pause, generator_late_ms=70.0), 1000.0, []).startswith(
+        "the generator itself was late by 70 ms"
+    )
+
+
+def test_a_soak_holds_or_says_what_is_broken() -> None:
+    early = Pause(at_s=3.0, lasted_ms=60.0, answers=2, worst_ms=55.0, generator_late_ms=0.0)
+    soak = Soak("abc", 600.0, 4000.0, Arrivals.POISSON, 50.0, growth={"worker": Growth(60 * MB, 61 * MB)})
+    soak.pauses = [early]  # in the warm-up
+    assert soak.judge() == []
+    soak.pauses.append(replace(early, at_s=130.0))
+    soak.growth["redis"] = Growth(20 * MB, 30 * MB)
+    soak.unsent, soak.replaced = 3, ["worker"]
+    assert soak.judge() == [
+        "memory of redis grew by 10.0 MB, 4.2 MB are allowed",
+        "2 answers in 1 pauses over 50 ms, the worst 55 ms",
+        "3 requests were due and never sent: the server did not keep up",
+        "worker was replaced",
+    ]
+    assert after_warm_up(soak.pauses, 600.0) == soak.pauses[1:]
+    assert findings(memory={}, pauses=[], slow_ms=50.0, unsent=0, replaced=[]) == []
+
+
+def test_a_soak_becomes_a_picture(tmp_path: Path) -> None:
+    draw(
+        tmp_path / "soak.png",
+        title="a soak",
+        memory={"worker": [(0.0, 60 * MB), (1.0, 60 * MB)], "generator": [(0.0, MB), (1.0, 2 * MB)]},
+        timeline=[Second(0, 10, 1.0, 2.0, 3.0), Second(1, 10, 1.0, 2.0, 60.0)],
+        found=[Pause(1.2, 60.0, 1, 60.0, 0.0)],
+        seconds=2.0,
+        slow_ms=50.0,
+    )
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_server_without_ledger_serves_the_load(tmp_path: Path) -> None:
