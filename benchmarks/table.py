@@ -18,7 +18,18 @@ NAMES = {
 }
 ROLES = ("worker", "redis", "housekeeper", "supervisor")
 CLOSED = ("", "in the air", "CCR/s", "p50 ms", "p99 ms", "p99.9 ms")
-OPEN = ("% of maximum", "due/s", "CCR/s", "p50 ms", "p99 ms", "p99.9 ms", "server µs", "load µs", "load, of a core")
+OPEN = (
+    "% of maximum",
+    "due/s",
+    "CCR/s",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "late ms",
+    "server µs",
+    "load µs",
+    "of a core",
+)
 COSTS = ("", "in the air", "worker", "Redis", "housekeeper", "supervisor", "other", "server", "load", "AOF")
 TableText = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """(title, columns, rows of text)."""
@@ -167,7 +178,12 @@ def costs(row: Sample) -> tuple[str, ...]:
 
 def _open_row(percent: int, row: Sample) -> tuple[str, ...]:
     rates = f"{row.offered_per_s:,.0f}", f"{row.ccr_per_s:,.0f}"
-    used = f"{row.server_us:.0f}", f"{row.generator_us:.0f}", f"{row.generator_share:.0%}"
+    used = (
+        f"{row.generator_late_ms:.2f}",
+        f"{row.server_us:.0f}",
+        f"{row.generator_us:.0f}",
+        f"{row.generator_share:.0%}",
+    )
     return (str(percent), *rates, *latency(row), *used)
 
 

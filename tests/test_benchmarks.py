@@ -67,7 +67,7 @@ def test_the_tables_stand_between_the_markers_and_nothing_else_changes(figures: 
     assert "| ocs serve | 64 | 9,000 | 6.00 | 12.00 | 25.00 |" in text
     assert "| ocs serve | 64 | 60 | 40 | 8 | 0 | – | 108 | 9 | 994 |" in text
     assert "| no ledger | 64 | 60 | – | – | – | – | 60 | 9 | – |" in text
-    assert "| 50 | 4,500 | 4,490 | 2.00 | 9.00 | 25.00 | 108 | 9 | 10% |" in text
+    assert "| 50 | 4,500 | 4,490 | 2.00 | 9.00 | 25.00 | 0.10 | 108 | 9 | 10% |" in text
     assert "2 cores of a processor" in text and "poisson arrivals" in text
     page.write_text("no markers", "utf-8")
     with pytest.raises(ValueError, match="has no lines"):
