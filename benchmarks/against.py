@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loads import MAXIMUM_AT, OPEN_PERCENT, Load, Sample, generator_warning, measure_load, medians, run_load
-from benchmarks.loads import server_warning as late_warning
+from benchmarks.loads import MAXIMUM_AT, OPEN_PERCENT, Load, Sample, measure_load, medians, run_load, warnings_of
 from benchmarks.measure import WARM_UP_S, Advance, Effort
 from benchmarks.processes import Machine, this_machine
 from benchmarks.systems import LOAD_ACCOUNTS, System, charging_server, provision
@@ -124,8 +123,5 @@ def _figures(before: Sample, after: Sample, *, closed: bool) -> list[Figure]:
 
 
 def comparison_warnings(comparison: Comparison) -> list[str]:
-    found = []
-    for title, both in comparison.samples.items():
-        for name, row in both.items():
-            found += [check(f"{name}, {title}", row) for check in (generator_warning, late_warning)]
-    return [line for line in found if line is not None]
+    named = [(f"{name}, {title}", row) for title, both in comparison.samples.items() for name, row in both.items()]
+    return warnings_of(named)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.aof import aof_files, octets_written
-from benchmarks.processes import cpu_by_role, wait_quiet
+from benchmarks.processes import cpu_by_role, machine_cpu_s, wait_quiet
 from benchmarks.sampling import Sampler
 from benchmarks.systems import System, run_command
 from benchmarks.trees import HERE
@@ -34,6 +34,8 @@ GENERATOR_LATE = 0.25
 """Of the p99. A generator whose own p99 of lateness is more than this of it measures itself …"""
 GENERATOR_LATE_MS = 1.0
 """… unless it is less than this."""
+OTHERS_CORES = 0.2
+"""More than that by other programs: the machine is not idle enough to measure on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Sample:
     """Open loop: p99 of how late requests left by the generator's own doing."""
     unsent: float = 0
     """Open loop: due, but never sent, since all that may be in the air was."""
+    others_cores: float = 0.0
+    """Cores that other programs (and interrupts) took meanwhile."""
     runs: int = 1
 
     @property
@@ -100,9 +104,11 @@ def measure_load(system: System, load: Load) -> Sample:
     roles = system.roles()
     wait_quiet(roles)
     aof_before = aof_files(system.data_dir) if system.data_dir else {}
-    with Sampler(CPU_LOOK_S, lambda: cpu_by_role(roles)) as watched:
+    with Sampler(CPU_LOOK_S, lambda: (cpu_by_role(roles), machine_cpu_s())) as watched:
         result = run_load(system, load)
-    cpu_before = watched.last_before(result["started_at"])
+    cpu_before, machine_before = watched.last_before(result["started_at"])
+    cpu_meanwhile, machine_meanwhile = watched.last_before(result["started_at"] + result["seconds"])
+    ours_s = sum(cpu_meanwhile.values()) - sum(cpu_before.values()) + result["cpu_share"] * result["seconds"]
     wait_quiet(roles)
     cpu = cpu_by_role(roles)
     written = octets_written(aof_before, aof_files(system.data_dir)) if system.data_dir else None
@@ -120,11 +126,12 @@ def measure_load(system: System, load: Load) -> Sample:
         generator_share=result["cpu_share"],
         generator_late_ms=result["late_p99_ms"],
         unsent=result["unsent"],
+        others_cores=max((machine_meanwhile - machine_before - ours_s) / result["seconds"], 0.0),
     )
 
 
 def medians(samples: Sequence[Sample]) -> Sample:
-    """Each figure's median by itself."""
+    """Each figure's median by itself; of what others took, the most."""
 
     def median(name: str) -> float:
         return float(statistics.median(getattr(sample, name) for sample in samples))
@@ -145,8 +152,22 @@ def medians(samples: Sequence[Sample]) -> Sample:
         generator_share=median("generator_share"),
         generator_late_ms=median("generator_late_ms"),
         unsent=median("unsent"),
+        others_cores=max(sample.others_cores for sample in samples),
         runs=len(samples),
     )
+
+
+def warnings_of(samples: Sequence[tuple[str, Sample]]) -> list[str]:
+    """Why figures are not what they seem; `samples` by name."""
+    found = [check(name, sample) for name, sample in samples for check in (generator_warning, server_warning)]
+    busy = [(sample.others_cores, name) for name, sample in samples if sample.others_cores > OTHERS_CORES]
+    if busy:
+        worst, name = max(busy)
+        found.append(
+            f"the machine was not idle: other programs took up to {worst:.1f} cores ({name}), "
+            f"over {OTHERS_CORES:g} in {len(busy)} of {len(samples)} rows"
+        )
+    return [line for line in found if line is not None]
 
 
 def generator_warning(name: str, sample: Sample) -> str | None:

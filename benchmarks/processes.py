@@ -88,6 +88,14 @@ def cpu_by_role(roles: Roles) -> dict[str, float]:
     return {role: sum(map(cpu_s, pids)) for role, pids in roles.items()}
 
 
+def machine_cpu_s() -> float:
+    """What all cores have worked since the machine's start, for anybody: stolen time and interrupts too (proc(5))."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(
+        int, (_PROC / "stat").read_text("ascii").split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS_PER_S
+
+
 def wait_quiet(roles: Roles, looks: int = 1) -> None:
     """Until the processes have done what the last load left to do, `looks` times in a row. Gives up after QUIET_TIMEOUT_S."""
     end, quiet = time.monotonic() + QUIET_TIMEOUT_S, 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.loads import MAXIMUM_AT, Sample, generator_warning, server_warning
+from benchmarks.loads import MAXIMUM_AT, Sample, warnings_of
 from benchmarks.measure import Figures
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -160,8 +160,7 @@ def warnings(figures: Figures) -> list[str]:
         (f"{NAMES[name]}, {n} in the air", row) for name, rows in figures.load.items() for n, row in rows.items()
     ]
     samples += [(f"open loop at {percent} %", row) for percent, row in figures.open.items()]
-    found = [check(name, row) for name, row in samples for check in (generator_warning, server_warning)]
-    return [line for line in found if line is not None]
+    return warnings_of(samples)
 
 
 def latency(row: Sample) -> tuple[str, str, str]:

@@ -90,7 +90,10 @@ def test_a_generator_or_server_at_its_limit_is_said(figures: Figures) -> None:
     assert generator_warning("x", sample(p99_ms=1.0, generator_late_ms=0.9)) is None  # too little to matter
     assert "7 requests were due" in str(server_warning("x", sample(unsent=7)))
     figures.open[50] = sample(unsent=7)
-    assert len(warnings(figures)) == 1 and "Warning: open loop at 50 %" in markdown(figures)
+    assert len(warnings(figures)) == 1
+    figures.load["server"][1] = sample(others_cores=0.7)
+    assert "up to 0.7 cores (ocs serve, 1 in the air), over 0.2 in 1 of 4 rows" in warnings(figures)[1]
+    assert "Warning: open loop at 50 %" in markdown(figures)
 
 
 def test_figures_become_json_with_text_keys(figures: Figures) -> None:
