@@ -26,6 +26,8 @@ from simulator.pacing import Arrivals
 from simulator.server_process import ServerError
 
 OUT = HERE.root / "out"
+INTERRUPTED = 130
+"""What the command-line library makes of Ctrl-C; ours are 0, 1 and 2 only."""
 
 
 def main(
@@ -126,6 +128,8 @@ def exit_status(program: str, command: Callable[..., Any]) -> None:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as end:
+        sys.exit(1 if end.code == INTERRUPTED else end.code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -24,10 +25,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from benchmarks.__main__ import OUT, exit_status, wide_console
 from benchmarks.loads import MAXIMUM_AT, Load, run_load
 from benchmarks.measure import WARM_UP_S
-from benchmarks.processes import memory_octets, roles_under
+from benchmarks.processes import cpu_by_role, machine_cpu_s, memory_octets, roles_under
 from benchmarks.sampling import Sampler
 from benchmarks.soak_plot import draw
-from benchmarks.soak_rules import Growth, RedisEvent, after_warm_up, cause, findings, growth
+from benchmarks.soak_rules import WARM_UP_SHARE, Growth, RedisEvent, after_warm_up, cause, findings, growth
 from benchmarks.systems import LOAD_ACCOUNTS, System, charging_server, provision
 from benchmarks.table import rich_table
 from benchmarks.trees import HERE
@@ -65,6 +66,8 @@ class Soak:
     answered: int = 0
     unsent: int = 0
     generator_share: float = 0.0
+    others_cores: float = 0.0
+    """Cores that other programs took meanwhile; the generator's start and sums are among them."""
     growth: dict[str, Growth] = field(default_factory=dict)
     pauses: list[Pause] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
@@ -126,15 +129,17 @@ def run_soak(console: Console, system: System, soak: Soak) -> Soak:
 
     def look() -> dict[str, int]:
         found = {name: memory_octets(pid) for name, pid in processes.items()}
-        generator = roles_under(os.getpid()).get("cli", [])
-        return {**found, GENERATOR: sum(map(memory_octets, generator))}
+        return {**found, GENERATOR: sum(map(memory_octets, generator_pids()))}
 
     load = Load(soak.seconds, rate=soak.rate, arrivals=soak.arrivals)
     with redis.Redis.from_url(system.redis_url()) as client:
         client.config_set("latency-monitor-threshold", REDIS_EVENT_MS)
+        cpu_before, machine_before = cpu_by_role(roles), machine_cpu_s()
         with Sampler(min(SAMPLE_S, soak.seconds / SAMPLES_PER_RUN), look) as sampler:
             more = ("--slow-ms", f"{soak.slow_ms:g}")
             result = _with_progress(console, soak.seconds, sampler, lambda: run_load(system, load, more))
+        ours_s = sum(cpu_by_role(roles).values()) - sum(cpu_before.values()) + result["cpu_share"] * soak.seconds
+        soak.others_cores = max((machine_cpu_s() - machine_before - ours_s) / soak.seconds, 0.0)
         events = redis_events(client)
     soak.replaced = [role for role, pids in roles.items() if system.roles().get(role) != pids]
     _fill(soak, result, sampler.samples, events)
@@ -178,11 +183,21 @@ def _with_progress(
     with ThreadPoolExecutor(1) as pool, Progress(*columns, shown, console=console, transient=True) as progress:
         task = progress.add_task("", total=seconds)
         done, started = pool.submit(work), time.monotonic()
-        while not done.done():
-            memory = "  ".join(f"{name} {octets / 1e6:.0f} MB" for name, octets in sampler.samples[-1][1].items())
-            progress.update(task, completed=min(time.monotonic() - started, seconds), description=memory)
-            time.sleep(0.5)
+        try:
+            while not done.done():
+                memory = "  ".join(f"{name} {octets / 1e6:.0f} MB" for name, octets in sampler.samples[-1][1].items())
+                progress.update(task, completed=min(time.monotonic() - started, seconds), description=memory)
+                time.sleep(0.5)
+        except BaseException:  # interrupted: the thread waits for the generator
+            for pid in generator_pids():
+                os.kill(pid, signal.SIGTERM)
+            raise
         return done.result()
+
+
+def generator_pids() -> list[int]:
+    """`python -m simulator.cli load`, our child."""
+    return roles_under(os.getpid()).get("cli", [])
 
 
 def _draw(soak: Soak, path: Path) -> None:
@@ -194,19 +209,19 @@ def _draw(soak: Soak, path: Path) -> None:
 
 
 def _print(console: Console, soak: Soak, broken: list[str]) -> None:
-    judged = max(soak.rate * soak.seconds, 1)
+    between = soak.rate * soak.seconds * (1 - WARM_UP_SHARE) * 2 / 3  # CCR from the first third's middle to the last's
     rows: list[tuple[str, ...]] = [
         (
             name, f"{each.first_octets / 1e6:.1f}", f"{each.last_octets / 1e6:.1f}", f"{each.octets / 1e6:+.1f}",
-            f"{each.allowed_octets / 1e6:.1f}", "flat" if each.is_flat else "grows",
+            f"{each.octets / between:+.1f}", f"{each.allowed_octets / 1e6:.1f}", "flat" if each.is_flat else "grows",
         )
         for name, each in soak.growth.items()
     ]  # fmt: skip
-    columns = ("resident memory, MB", "first third", "last third", "growth", "allowed", "")
-    console.print(rich_table((f"After the warm-up, {judged:,.0f} CCR in all", columns, rows)))
+    columns = ("resident memory, MB", "first third", "last third", "growth", "octets a CCR", "allowed", "")
+    console.print(rich_table(("After the warm-up", columns, rows)))
     console.print(
         f"{soak.answered:,} answers, p50 {soak.p50_ms:.2f}  p99 {soak.p99_ms:.2f}  max {soak.max_ms:.2f} ms; "
-        f"the generator used {soak.generator_share:.0%} of a core"
+        f"the generator used {soak.generator_share:.0%} of a core, other programs {soak.others_cores:.1f} cores"
     )
     shown = sorted(zip(soak.pauses, soak.causes, strict=True), key=lambda each: -each[0].worst_ms)[:PAUSES_SHOWN]
     for pause, why in shown:

@@ -32,6 +32,7 @@ class Growth:
 
     @property
     def octets(self) -> float:
+        """From the middle of the first third to the middle of the last: two thirds of the time after the warm-up."""
         return self.last_octets - self.first_octets
 
     @property
@@ -67,11 +68,11 @@ def cause(pause: Pause, started_at: float, events: Sequence[RedisEvent]) -> str:
     """What is known of why; "unknown" otherwise."""
     start = started_at + pause.at_s
     end = start + pause.lasted_ms / 1000
-    found = [
-        f"Redis {each.name} {each.ms:.0f} ms"
-        for each in sorted(events, key=lambda each: -each.ms)
-        if each.at - each.ms / 1000 <= end and each.at + 1 >= start
-    ]
+    worst: dict[str, float] = {}
+    for each in events:
+        if each.at - each.ms / 1000 <= end and each.at + 1 >= start:
+            worst[each.name] = max(worst.get(each.name, 0.0), each.ms)
+    found = [f"Redis {name} {ms:.0f} ms" for name, ms in sorted(worst.items(), key=lambda item: -item[1])]
     if pause.generator_late_ms >= GENERATOR_SHARE * pause.worst_ms:
         found.insert(0, f"the generator itself was late by {pause.generator_late_ms:.0f} ms (a busy machine)")
     return ", ".join(found[:3]) or "unknown"
