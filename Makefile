@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint fuzz bench sim tools clean
+.PHONY: help setup demo test check lint fuzz bench soak sim tools clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ lint: setup
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"
 	@exec $(BIN)/python -m tests.fuzz $(FUZZ)
 
-bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick or BENCH=--write-docs
+bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick, --write-docs, "--against FOLDER"
 	@exec $(BIN)/python -m benchmarks $(BENCH)
+
+soak: setup ## half load for ten minutes: flat memory, no pause; out/soak.png; SOAK="--minutes 2" or --quick
+	@exec $(BIN)/python -m benchmarks.soak $(SOAK)
 
 sim: setup ## the demo at a tenth of its speed: the busy hour in five minutes
 	@exec $(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html

@@ -1,4 +1,4 @@
-"""`make bench`: every figure of docs/PERFORMANCE.md in one run, on this machine.
+"""`make bench`: every figure of docs/PERFORMANCE.md in one run, on this machine; with --against, this checkout beside another.
 
 Exit status 0: it was measured (whether targets were met is printed, not judged), 1: it could not be, 2: the call was wrong.
 """
@@ -6,20 +6,28 @@ Exit status 0: it was measured (whether targets were met is printed, not judged)
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.against import compare, comparison_table, comparison_warnings, steps
 from benchmarks.measure import QUICK, Effort, measure
-from benchmarks.table import print_tables, write_into
+from benchmarks.table import markdown_table, print_tables, rich_table, write_into
+from benchmarks.trees import HERE, Tree
+from simulator.pacing import Arrivals
 from simulator.server_process import ServerError
 
-ROOT = Path(__file__).parents[1]
+OUT = HERE.root / "out"
+INTERRUPTED = 130
+"""What the command-line library makes of Ctrl-C; ours are 0, 1 and 2 only."""
 
 
 def main(
@@ -29,23 +37,72 @@ def main(
     accounts: Annotated[
         int | None, typer.Option(min=100, help="Idle accounts for the memory figure (100,000).")
     ] = None,
-    out: Annotated[Path, typer.Option(dir_okay=False, help="The figures as JSON.")] = ROOT / "out" / "bench.json",
+    arrivals: Annotated[Arrivals, typer.Option(help="Of the open loop.")] = Arrivals.POISSON,
+    against: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A checkout of another commit: both, by turns.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The figures as JSON (out/bench.json, out/against.json).")
+    ] = None,
     write_docs: Annotated[bool, typer.Option(help="Put the tables into docs/PERFORMANCE.md.")] = False,
 ) -> None:
-    """Measure codec, server, protocol without ledger, python-diameter, and memory."""
+    """Measure codec, server, protocol without ledger, python-diameter, and memory; or two checkouts against each other."""
+    if against and write_docs:
+        raise typer.BadParameter("--write-docs is for a measurement of this checkout alone")
     effort = QUICK if quick else Effort()
     effort = replace(
         effort,
         seconds=seconds or effort.seconds,
         repeats=repeats or effort.repeats,
         idle_accounts=accounts or effort.idle_accounts,
+        arrivals=arrivals,
     )
-    console = Console()
-    with Progress(
-        TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console, transient=True,
-    ) as progress:  # fmt: skip
-        task = progress.add_task("starting", total=effort.steps)
+    console = wide_console()
+    if against:
+        _compare(console, Tree(against.resolve()), effort, out or OUT / "against.json")
+    else:
+        _measure(console, effort, out or OUT / "bench.json", write_docs)
+
+
+def _measure(console: Console, effort: Effort, out: Path, write_docs: bool) -> None:
+    with progress_bar(console, effort.steps) as advance:
+        figures = measure(OUT / "bench", effort, advance)
+    _write(out, figures.as_json())
+    print_tables(console, figures)
+    console.print(f"figures in {out}")
+    if write_docs:
+        write_into(HERE.root / "docs" / "PERFORMANCE.md", figures)
+        console.print("tables in docs/PERFORMANCE.md")
+
+
+def _compare(console: Console, other: Tree, effort: Effort, out: Path) -> None:
+    made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with progress_bar(console, steps(effort)) as advance:
+        comparison = compare(OUT / "against", other, effort, advance, made_at)
+    table, page = comparison_table(comparison), out.with_suffix(".md")
+    warnings = comparison_warnings(comparison)
+    _write(out, comparison.as_json())
+    lines = [f"Measured {made_at} on {comparison.machine}. Load, server and Redis share the cores."]
+    lines += [*markdown_table(table), *(f"\nWarning: {line}." for line in warnings)]
+    page.write_text("\n".join(lines) + "\n", "utf-8")
+    console.print(f"\n[bold]{comparison.machine}[/]")
+    console.print(rich_table(table))
+    for line in warnings:
+        console.print(f"[yellow]warning[/] {line}")
+    console.print(f"figures in {out}, table in {page}")
+
+
+def wide_console() -> Console:
+    """In a file or a pipe the tables are not cut to 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+@contextmanager
+def progress_bar(console: Console, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal; what is called before each step with its name."""
+    columns = TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=total)
         started = False
 
         def advance(what: str) -> None:
@@ -53,26 +110,27 @@ def main(
             progress.update(task, description=what, advance=1 if started else 0)
             started = True
 
-        figures = measure(ROOT / "out" / "bench", ROOT / "config" / "catalogue.toml", effort, advance)
+        yield advance
+
+
+def _write(out: Path, figures: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(orjson.dumps(figures.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    print_tables(console, figures)
-    console.print(f"figures in {out}")
-    if write_docs:
-        write_into(ROOT / "docs" / "PERFORMANCE.md", figures)
-        console.print("tables in docs/PERFORMANCE.md")
+    out.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def run() -> None:
+def exit_status(program: str, command: Callable[..., Any]) -> None:
+    """Run the command; what goes wrong is one line and exit status 1."""
     try:
-        typer.run(main)
+        typer.run(command)
     except (ServerError, OSError, ValueError) as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as end:
+        sys.exit(1 if end.code == INTERRUPTED else end.code)
 
 
 if __name__ == "__main__":
-    run()
+    exit_status("bench", main)

@@ -1,16 +1,28 @@
-"""Processor time of processes and what machine this is, from /proc (Linux)."""
+"""Processor time and memory of processes, and what machine this is, from /proc (Linux)."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-
-from ocs.embedded_redis import find_server, server_version
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
+
+Roles = Mapping[str, list[int]]
+"""Process ids of a server by what they do: worker, redis, housekeeper, supervisor."""
+
+QUIET_LOOK_S = 0.25
+QUIET_SHARE = 0.1
+"""Of a core: a server that uses less has nothing left to do."""
+QUIET_TIMEOUT_S = 60.0
 
 
 def _stat(pid: int) -> list[str]:
@@ -24,6 +36,15 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
+def memory_octets(pid: int) -> int:
+    """Resident memory. 0 when the process has ended."""
+    try:
+        pages = (_PROC / str(pid) / "statm").read_text("ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def children(pid: int) -> list[int]:
     """The process's direct children, running now."""
     found = []
@@ -35,6 +56,55 @@ def children(pid: int) -> list[int]:
             except (OSError, IndexError):
                 continue  # it ended while we looked
     return sorted(found)
+
+
+def roles_under(supervisor: int) -> dict[str, list[int]]:
+    """A running server's processes: the supervisor, and each child by the module or program on its command line."""
+    found = {"supervisor": [supervisor]}
+    for pid in children(supervisor):
+        found.setdefault(role_of(_command_line(pid)), []).append(pid)
+    return found
+
+
+def role_of(command_line: list[str]) -> str:
+    """`python -m ocs.worker …` → worker; redis-server (which may have written its title anew) → redis."""
+    if command_line and "redis-server" in command_line[0]:
+        return "redis"
+    for option, module in pairwise(command_line):
+        if option == "-m":
+            return module.rpartition(".")[2]
+    return "other"
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in words if word]
+
+
+def cpu_by_role(roles: Roles) -> dict[str, float]:
+    return {role: sum(map(cpu_s, pids)) for role, pids in roles.items()}
+
+
+def machine_cpu_s() -> float:
+    """What all cores have worked since the machine's start, for anybody: stolen time and interrupts too (proc(5))."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(
+        int, (_PROC / "stat").read_text("ascii").split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS_PER_S
+
+
+def wait_quiet(roles: Roles, looks: int = 1) -> None:
+    """Until the processes have done what the last load left to do, `looks` times in a row. Gives up after QUIET_TIMEOUT_S."""
+    end, quiet = time.monotonic() + QUIET_TIMEOUT_S, 0
+    before = sum(cpu_by_role(roles).values())
+    while quiet < looks and time.monotonic() < end:
+        time.sleep(QUIET_LOOK_S)
+        now = sum(cpu_by_role(roles).values())
+        quiet = quiet + 1 if now - before <= QUIET_SHARE * QUIET_LOOK_S else 0
+        before = now
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +125,18 @@ def this_machine() -> Machine:
         cpu=_cpu_model(),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        redis=".".join(map(str, server_version(find_server()))),
+        redis=_redis_version(),
     )
+
+
+def _redis_version() -> str:
+    """Of the redis-server on PATH, which a private Redis prefers; else "bundled"."""
+    program = shutil.which("redis-server")
+    if program is None:
+        return "bundled"
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=(\d+\.\d+(?:\.\d+)?)", said)
+    return found[1] if found else "unknown"
 
 
 def _cpu_model() -> str:

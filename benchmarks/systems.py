@@ -1,8 +1,10 @@
-"""The three servers that are measured with the same load, each a process of its own, started and ended here:
+"""The servers that are measured with the same load, each started and ended here:
 
-- the charging server as it is shipped: `ocs serve`, one worker, a private Redis that syncs every write;
+- the charging server as it is shipped, of this tree or another: `ocs serve`, one worker, a private Redis that syncs every write;
 - its worker with a ledger that grants from memory (`benchmarks.granting_server`): the protocol's limit;
 - a node of the python-diameter library that grants blindly (`simulator.grantor`).
+
+A charging server is known by its command line, its processes and the files of its Redis; the ledger's layout is its own affair.
 """
 
 from __future__ import annotations
@@ -10,106 +12,98 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
-import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.processes import children
+from benchmarks.processes import roles_under
+from benchmarks.trees import HERE, Tree
 from simulator.elements import SERVER_REALM, SIMULATED_REALM, element_hosts
-from simulator.server_process import ServerError, ServerProcess, free_port, ocs_command
+from simulator.server_process import ServerError, free_port
+from simulator.subscribers import default_subscribers, write_subscribers
 
 LOAD_ACCOUNTS = 500
-STOP_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 40.0
+"""More than an orderly end takes: workers, last records, Redis."""
 IMPORT_TIMEOUT_S = 300.0
-LOAD_TIMEOUT_S = 120.0
-"""Beyond the seconds that the load runs: connecting and the last answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running server: where it listens and whose processor time is its."""
+    """A running server: where it listens, and its processes by what they do."""
 
     port: int
-    processes: Callable[[], list[int]]
-    redis_pid: int | None = None
+    roles: Callable[[], dict[str, list[int]]]
+    tree: Tree = HERE
     data_dir: Path | None = None
     config: Path | None = None
 
+    def redis_url(self) -> str:
+        """Of the private Redis; for what any Redis says of itself, not for what is in it."""
+        assert self.data_dir is not None
+        return str(json.loads((self.data_dir / "redis" / "server.json").read_text("utf-8"))["url"])
+
 
 @contextmanager
-def charging_server(folder: Path, catalogue: Path) -> Iterator[System]:
-    """`ocs serve` in an empty folder."""
+def charging_server(folder: Path, tree: Tree = HERE) -> Iterator[System]:
+    """The tree's `ocs serve` in an empty folder."""
     folder.mkdir(parents=True)
     ports = free_port(), free_port(), free_port()
-    config = write_config(folder, catalogue, ports)
-    with ServerProcess(config, ports[1], folder / "server.log") as server:
-        redis_pid = int(json.loads((folder / "data" / "redis" / "server.json").read_text("utf-8"))["pid"])
-
-        def processes() -> list[int]:
-            return [server.pid, *(pid for pid in children(server.pid) if pid != redis_pid)]
-
-        yield System(ports[0], processes, redis_pid, folder / "data", config)
+    config = write_config(folder, tree.catalogue, ports)
+    command = tree.ocs("serve", "--config", str(config))
+    with _running(command, tree, folder / "server.log", lambda: _is_healthy(ports[1])) as pid:
+        yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config)
 
 
 @contextmanager
-def granting_server(folder: Path, catalogue: Path) -> Iterator[System]:
+def granting_server(folder: Path) -> Iterator[System]:
     folder.mkdir(parents=True)
     port = free_port()
-    config = write_config(folder, catalogue, (port, free_port(), free_port()))
-    with _process(["-m", "benchmarks.granting_server", "--config", str(config)]) as pid:
-        yield System(port, lambda: [pid])
+    config = write_config(folder, HERE.catalogue, (port, free_port(), free_port()))
+    command = HERE.module("benchmarks.granting_server", "--config", str(config))
+    with _running(command, HERE, folder / "server.log", lambda: _accepts(port)) as pid:
+        yield System(port, lambda: {"worker": [pid]})
 
 
 @contextmanager
-def blind_grantor() -> Iterator[System]:
+def blind_grantor(folder: Path) -> Iterator[System]:
+    folder.mkdir(parents=True)
     port = free_port()
-    with _process(["-m", "simulator.grantor", "--port", str(port), "--realm", SERVER_REALM]) as pid:
-        yield System(port, lambda: [pid])
+    command = HERE.module("simulator.grantor", "--port", str(port), "--realm", SERVER_REALM)
+    with _running(command, HERE, folder / "server.log", lambda: _accepts(port)) as pid:
+        yield System(port, lambda: {"worker": [pid]})
 
 
-def provision(system: System, folder: Path, accounts: int) -> float:
-    """`accounts` equal accounts on the package MAXI; the seconds that `ocs account import` took."""
+def provision(system: System, accounts: int) -> float:
+    """`accounts` equal accounts on the package MAXI; the seconds that the tree's `ocs account import` took."""
     assert system.config is not None
-    path = folder / f"subscribers-{accounts}.csv"
-    run_simulator(["subscribers", str(path), "--load", str(accounts)])
-    command = [*ocs_command(), "account", "import", str(path), "--config", str(system.config)]
+    path = system.config.with_name(f"subscribers-{accounts}.csv")
+    write_subscribers(path, default_subscribers(accounts))
+    command = system.tree.ocs("account", "import", str(path), "--config", str(system.config))
     start = time.perf_counter()
-    _run(command, IMPORT_TIMEOUT_S)
+    run_command(command, system.tree, IMPORT_TIMEOUT_S)
     return time.perf_counter() - start
 
 
-def run_load(system: System, *, outstanding: int, seconds: float) -> dict[str, Any]:
-    """One run of the load generator; its own JSON."""
-    text = run_simulator(
-        ["load", "--outstanding", str(outstanding), "--seconds", str(seconds), "--port", str(system.port), "--json"],
-        timeout_s=seconds + LOAD_TIMEOUT_S,
-    )
-    result = json.loads(text)
-    wrong = {code: count for code, count in result["result_codes"].items() if code != "2001"}
-    if result["unanswered"] or wrong:
-        raise ServerError(f"the load was not served whole: {result['unanswered']} unanswered, results {wrong}")
-    assert isinstance(result, dict)
-    return result
-
-
-def run_simulator(arguments: list[str], timeout_s: float = 60.0) -> str:
-    """`ocs-sim …`, beside the `ocs` of this environment; its standard output."""
-    command = [str(Path(ocs_command()[0]).with_name("ocs-sim")), *arguments]
-    return _run(command, timeout_s)
-
-
-def _run(command: list[str], timeout_s: float) -> str:
+def run_command(command: list[str], tree: Tree, timeout_s: float) -> str:
+    """The command's standard output. Raises ServerError when it fails."""
+    words = " ".join(command[3:] if command[1] == "-c" else command[2:])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False,
+            cwd=tree.root, env=tree.environment,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise ServerError(f"{' '.join(command)} did not end in {timeout_s:g} s") from error
+        raise ServerError(f"{words} did not end in {timeout_s:g} s") from error
     if done.returncode:
-        raise ServerError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        raise ServerError(f"{words} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
@@ -132,32 +126,55 @@ def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int]) -> 
         f'catalogue = "{catalogue.resolve()}"',
         *(f'[[peer]]\norigin_host = "{host}"\nrealm = "{SIMULATED_REALM}"' for host in element_hosts()),
     ]
-    path = folder / "ocs.toml"
+    path = folder.resolve() / "ocs.toml"
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
 
 @contextmanager
-def _process(arguments: list[str]) -> Iterator[int]:
-    """This Python with these arguments, once it has said a line; ended by its own process id."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
+def _running(command: list[str], tree: Tree, log: Path, is_ready: Callable[[], bool]) -> Iterator[int]:
+    """The process, once it is ready; ended by its own process id."""
+    with log.open("wb") as out:
+        # A session of its own: Ctrl-C at the terminal reaches us alone, and we end it in order.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=tree.root, env=tree.environment,
+        )  # fmt: skip
     try:
-        if not process.stdout.readline():
-            raise ServerError(f"{' '.join(arguments)} ended before it was ready")
+        end = time.monotonic() + START_TIMEOUT_S
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() > end:
+                said = log.read_bytes()[-3000:].decode("utf-8", "replace").strip()
+                raise ServerError(f"the server of {tree.root} was not ready:\n{said}")
+            time.sleep(0.1)
         yield process.pid
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)  # the group is the process's own; its children end with it
+        process.wait()
+        raise
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

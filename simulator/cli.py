@@ -19,6 +19,7 @@ from simulator.elements import SERVER_REALM, SIMULATED_REALM
 from simulator.engine import Target
 from simulator.errors import SimulatorError
 from simulator.outside_audit import OutsideAudit, audit
+from simulator.pacing import Arrivals
 from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
 from simulator.running import LoadOptions, LoadOutcome, add_audits, audit_load, run_load, run_plan
@@ -168,6 +169,11 @@ def generate_load(
     subscribers: SubscribersOption = None,
     rating_group: Annotated[int, typer.Option(help="Of the data service.")] = 100,
     octets: Annotated[int, typer.Option(min=1, help="Asked for, and at most used, per request.")] = 1_048_576,
+    arrivals: Annotated[Arrivals, typer.Option(help="With --rate: how requests follow each other.")] = Arrivals.EVEN,
+    slow_ms: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="With --json: every second, and the pauses of answers slower than this."),
+    ] = None,
     records: RecordsOption = None,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     json: JsonOption = False,
@@ -185,6 +191,8 @@ def generate_load(
         rating_group=rating_group,
         octets=octets,
         keep_usage=records is not None,
+        arrivals=arrivals,
+        slow_ms=slow_ms if json else None,
     )
     outcome = run_load(options)
     checked = audit_load(outcome, options, records, PriceList.read(catalogue)) if records else None
@@ -242,7 +250,9 @@ def _print_load(outcome: LoadOutcome, checked: OutsideAudit | None) -> None:
         f"  max {latency.max_ms:.2f} ms"
     )
     console.print("results: " + ", ".join(f"{code}: {count:,}" for code, count in sorted(outcome.result.codes.items())))
-    console.print(f"the generator itself: {outcome.cpu_us_per_request:.1f} µs of CPU per request")
+    console.print(
+        f"the generator itself: {outcome.cpu_us_per_request:.1f} µs of CPU per request, {outcome.cpu_share:.0%} of a core"
+    )
     if checked:
         print_audit(console, checked)
 

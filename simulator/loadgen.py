@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from simulator.load_templates import LoadTemplates, Step
+from simulator.pacing import Arrivals, WakeUp, intended_times
 from simulator.peer import DiameterPeer, Identity
 from simulator.requests import Subscriber
 from simulator.wire import (
@@ -56,6 +57,16 @@ class LoadResult:
     octets_reported: int = 0
     """Σ of what was reported as used, to be compared with the records."""
     used_by_session: dict[str, int] = field(default_factory=dict)
+    started_at: float = 0.0
+    """Wall clock at the start of the run."""
+    late_us: array[int] = field(default_factory=lambda: array("Q"))
+    """Open loop: how long after its intended time each request left, unless it waited for a free slot."""
+    unsent: int = 0
+    """Open loop: requests that were due and had not left when the time was over, for want of a slot."""
+    due_us: array[int] = field(default_factory=lambda: array("Q"))
+    """With keep_times: intended time of each latency, from the start …"""
+    sent_late_us: array[int] = field(default_factory=lambda: array("Q"))
+    """… and how late the generator sent it."""
 
 
 @dataclass(slots=True)
@@ -71,6 +82,8 @@ class Slot:
     session_used: int = 0
     due: float = 0.0
     """When its request was meant to leave: latency counts from there, so a stalled server is not flattered. 0 = not measured."""
+    late_us: int = 0
+    """How long after that it left, by the generator's own doing."""
 
 
 class LoadPeer(DiameterPeer):
@@ -171,6 +184,7 @@ class LoadGenerator:
         outstanding: int,
         updates: int,
         keep_usage: bool,
+        keep_times: bool = False,
     ) -> None:
         if not 1 <= outstanding <= MAX_SLOTS:
             raise ValueError(f"1 to {MAX_SLOTS} requests outstanding, not {outstanding}")
@@ -187,6 +201,8 @@ class LoadGenerator:
         self._idle: list[Slot] = []
         self._closed_loop = True
         self._keep_usage = keep_usage
+        self._keep_times = keep_times
+        self._started = 0.0
 
     async def connect(self, host: str, port: int, hosts: tuple[str, ...], realm: str) -> None:
         """One connection per Origin-Host. Raises PeerError."""
@@ -214,7 +230,7 @@ class LoadGenerator:
     async def run_outstanding(self, seconds: float, drain_s: float) -> float:
         """Every slot always has one request in the air. Returns the seconds it ran."""
         self._running, self._closed_loop = True, True
-        started = time.perf_counter()
+        started = self._mark_start()
         for slot in self._slots:
             self._begin(slot, started)
         await self._until(started + seconds)
@@ -222,20 +238,47 @@ class LoadGenerator:
 
     # -- open loop: a fixed rate ----------------------------------------------------------------------------------------
 
-    async def run_rate(self, rate: float, seconds: float, drain_s: float) -> float:
-        """Requests leave at their due times, whatever the server does; more than the slots hold wait, and the wait counts."""
+    async def run_rate(
+        self, rate: float, seconds: float, drain_s: float, arrivals: Arrivals = Arrivals.EVEN, seed: int = 1
+    ) -> float:
+        """Requests leave at their intended times, whatever the server does. What the slots cannot hold waits, and the wait counts."""
         self._running, self._closed_loop = True, False
-        started = time.perf_counter()
+        started = self._mark_start()
         self._idle = list(self._slots)
-        issued, tick_s = 0, 0.002
-        while (now := time.perf_counter()) < started + seconds and self.is_connected:
-            due = int((now - started) * rate)
-            while issued < due and self._idle:
+        times = intended_times(arrivals, rate, seed)
+        due, waiting = started + next(times), False
+
+        def send_due() -> None:
+            nonlocal due, waiting
+            now = time.perf_counter()
+            while due <= now:
+                if not self._idle:
+                    waiting = True  # for the server: no lateness of ours
+                    break
                 slot = self._idle.pop()
-                self._next(slot, started + issued / rate)
-                issued += 1
-            await asyncio.sleep(tick_s)
+                slot.late_us = 0 if waiting else int((now - due) * 1e6)
+                if not waiting:
+                    self.result.late_us.append(slot.late_us)
+                self._next(slot, due)
+                due = started + next(times)
+            else:
+                waiting = False
+            wake_up.set(due, now)
+
+        with WakeUp(send_due) as wake_up:
+            send_due()
+            await self._until(started + seconds)
+            send_due()
+        end = started + seconds
+        while due < end and self.is_connected:
+            self.result.unsent += 1
+            due = started + next(times)
         return await self._drain(started, drain_s)
+
+    def _mark_start(self) -> float:
+        self._started = time.perf_counter()
+        self.result.started_at = time.time()
+        return self._started
 
     async def _until(self, deadline: float) -> None:
         while time.perf_counter() < deadline and self.is_connected:  # noqa: ASYNC110 - time is what is waited for
@@ -298,6 +341,8 @@ class LoadGenerator:
             result.answered += 1
             if slot.due:
                 add(int((now - slot.due) * 1e6))
+                if self._keep_times:
+                    self._keep_time(slot)
             code, service, granted = read(frame)
             codes[code] = codes.get(code, 0) + 1
             service_codes[service] = service_codes.get(service, 0) + 1
@@ -315,6 +360,10 @@ class LoadGenerator:
                     self._send(slot, now)
             if self._running and not self._closed_loop:
                 self._idle.append(slot)
+
+    def _keep_time(self, slot: Slot) -> None:
+        self.result.due_us.append(int((slot.due - self._started) * 1e6))
+        self.result.sent_late_us.append(slot.late_us)
 
     def _finish(self, slot: Slot) -> None:
         self.result.sessions_finished += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
@@ -15,6 +16,7 @@ from simulator.engine import Engine, Target
 from simulator.load_templates import LoadTemplates
 from simulator.loadgen import LoadGenerator, LoadResult
 from simulator.outside_audit import OutsideAudit, audit, check_totals, money_totals
+from simulator.pacing import Arrivals
 from simulator.plan import Plan
 from simulator.prices import PriceList
 from simulator.requests import Subscriber
@@ -23,6 +25,7 @@ from simulator.show import Progress
 from simulator.stats import Latencies, LatencySummary, summarise
 from simulator.summary import RunOutcome, summarise_run
 from simulator.tally import SessionReport, UsedService
+from simulator.timeline import by_second, pauses, percentile
 
 DRAIN_S = 10.0
 """The load generator waits so long for its last answers."""
@@ -83,6 +86,9 @@ class LoadOptions:
     rating_group: int = 100
     octets: int = 1_048_576
     keep_usage: bool = False
+    arrivals: Arrivals = Arrivals.EVEN
+    slow_ms: float | None = None
+    """Keep each request's time: the outcome has every second and the pauses made of answers slower than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,9 @@ class LoadOutcome:
     latency: LatencySummary
     seconds: float
     cpu_us_per_request: float
+    cpu_share: float = 0.0
+    """Of one core, used by the generator itself."""
+    slow_ms: float | None = None
 
     @property
     def ccr_per_s(self) -> float:
@@ -120,6 +129,22 @@ class LoadOutcome:
             "sessions": result.sessions_started,
             "octets_reported": result.octets_reported,
             "cpu_us_per_request": round(self.cpu_us_per_request, 2),
+            "cpu_share": round(self.cpu_share, 3),
+            "started_at": result.started_at,
+            "unsent": result.unsent,
+            "late_p99_ms": percentile(sorted(result.late_us), 99) / 1000,
+            **self._over_time(),
+        }
+
+    def _over_time(self) -> dict[str, object]:
+        if self.slow_ms is None:
+            return {}
+        result, slow_us = self.result, int(self.slow_ms * 1000)
+        found = pauses(result.due_us, result.latencies_us, result.sent_late_us, slow_us=slow_us)
+        return {
+            "slow_ms": self.slow_ms,
+            "timeline": [asdict(each) for each in by_second(result.due_us, result.latencies_us)],
+            "pauses": [asdict(each) for each in found],
         }
 
 
@@ -140,18 +165,23 @@ def run_load(options: LoadOptions) -> LoadOutcome:
             outstanding=options.outstanding,
             updates=LOAD_UPDATES,
             keep_usage=options.keep_usage,
+            keep_times=options.slow_ms is not None,
         )
         await generator.connect(target.host, target.port, load_hosts(options.peers, target.realm), target.realm)
-        cpu_s = time.process_time()
+        gc.collect()
+        gc.freeze()  # a pause of ours would be counted as the server's
+        cpu_s, wall_s = time.process_time(), time.perf_counter()
         if options.rate is None:
             seconds = await generator.run_outstanding(options.seconds, DRAIN_S)
         else:
-            seconds = await generator.run_rate(options.rate, options.seconds, DRAIN_S)
-        cpu_s = time.process_time() - cpu_s
+            seconds = await generator.run_rate(options.rate, options.seconds, DRAIN_S, options.arrivals)
+        cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+        gc.unfreeze()
         await generator.disconnect()
         result = generator.result
         latency = summarise(Latencies(result.latencies_us))
-        return LoadOutcome(result, latency, seconds, cpu_s / max(result.sent, 1) * 1e6)
+        used_us = cpu_s / max(result.sent, 1) * 1e6
+        return LoadOutcome(result, latency, seconds, used_us, cpu_s / wall_s, options.slow_ms)
 
     return uvloop.run(work())
 

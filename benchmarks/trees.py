@@ -1,0 +1,56 @@
+"""A checkout whose server is measured: how its programs are started, so that its packages are imported and no others.
+
+The interpreter is ours in any case. What is installed in its environment may be another checkout (an editable install), so nothing is
+started by an installed script: the folder comes first on the path, and the entry point is read from its pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    root: Path
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "config" / "catalogue.toml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For child processes, which hand it on to theirs. No setting of ours (OCS_…) is the server's."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+        return {**kept, "PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
+
+    def ocs(self, *arguments: str) -> list[str]:
+        """The tree's `ocs` command."""
+        module, _, function = self._entry_point().partition(":")
+        code = f"import sys; from {module} import {function}; sys.argv[0] = 'ocs'; sys.exit({function}())"
+        return [sys.executable, "-c", code, *arguments]
+
+    def module(self, name: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", name, *arguments]
+
+    def _entry_point(self) -> str:
+        path = self.root / "pyproject.toml"
+        try:
+            return str(tomllib.loads(path.read_text("utf-8"))["project"]["scripts"]["ocs"])
+        except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+            raise ValueError(f"{path}: names no command ocs, so {self.root} is no checkout of it ({error})") from error
+
+    @property
+    def commit(self) -> str:
+        """Short name of what is checked out, "+" when files differ from it; the folder's name when git cannot say."""
+        command = ["git", "-C", str(self.root), "describe", "--always", "--abbrev=7", "--dirty=+"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else self.root.name
+
+
+HERE = Tree(Path(__file__).resolve().parents[1])
+"""The tree that measures; the load generator is always its."""
