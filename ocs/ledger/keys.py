@@ -13,6 +13,8 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
+    {tag}:c:<Origin-Host>  set      "<account id> <Session-Id>" of the client's open sessions; some may have ended
+    {tag}:dirty            set      of partition 0 only: partitions in whose outbox there may be something
     {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix time when it rose"
 """
 
@@ -39,7 +41,7 @@ def _tag(partition: int, partitions: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account`, `answers` and `events` are prefixes."""
+    """The keys of one partition; `account`, `answers`, `events` and `clients` are prefixes."""
 
     slot: int
     account: bytes
@@ -50,6 +52,7 @@ class PartitionKeys:
     outbox: bytes
     sequence: bytes
     due: bytes
+    clients: bytes
 
 
 class Keys:
@@ -60,6 +63,7 @@ class Keys:
             raise ValueError(f"partitions = {partitions}: 1 to {MAX_PARTITIONS} are allowed")
         self.partitions = partitions
         self.by_partition = tuple(self._partition_keys(n) for n in range(partitions))
+        self.dirty = f"{{{_tag(0, partitions)}}}:dirty".encode()
         self.origin_states = f"{{{_tag(0, partitions)}}}:origin_states".encode()
 
     def _partition_keys(self, partition: int) -> PartitionKeys:
@@ -75,6 +79,7 @@ class Keys:
             outbox=head + b"outbox",
             sequence=head + b"sequence",
             due=head + b"due",
+            clients=head + b"c:",
         )
 
     def partition_of_name(self, name: str) -> int:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from ocs.ledger import journal, notices, scripts, views, wire
+from ocs.ledger import notices, scripts, wire
 from ocs.ledger.accounts import Accounts
 from ocs.ledger.client import checked
+from ocs.ledger.clients import Clients
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
@@ -30,14 +31,15 @@ from ocs.ledger.contract import (
     LedgerUnavailable,
     Notice,
     NoticeLedger,
-    OutboxEvent,
     PackageTerms,
     RequestType,
 )
 from ocs.ledger.keys import Keys, account_id_of_key, session_name
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.nodes import Nodes
+from ocs.ledger.outbox import Outbox
 from ocs.ledger.settings import LedgerSettings
+from ocs.ledger.slices import Slices
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ MAX_CARRIED_STATES = 8_000
 """Those behind relays, which may make up names, must leave some to those who are connected themselves."""
 
 
-class RedisLedger(Accounts):
+class RedisLedger(Accounts, Outbox, Clients, Slices):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -90,6 +92,7 @@ class RedisLedger(Accounts):
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        await self.flush_dirty()
         await self._nodes.close()
 
     @property
@@ -138,10 +141,13 @@ class RedisLedger(Accounts):
             script, own = "charge", [keys.account + account_id, answers + name, keys.outbox, keys.sequence, keys.due]
             body = wire.charge(request, self._settings)
         command = pack_command((b"EVALSHA", self._scripts[script].sha, len(own), *own, account_id, body))
-        callback = partial(self._charged, request, done, expires)
+        callback = partial(self._charged, request, done, expires, partition)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
 
-    def _charged(self, request: ChargeRequest, done: ChargeDone, expires: float, answer: Answer) -> None:
+    def _charged(
+        self, request: ChargeRequest, done: ChargeDone, expires: float, partition: int, answer: Answer
+    ) -> None:
+        self.mark_dirty(partition)
         if isinstance(answer, LedgerUnavailable):
             done(answer)
         elif isinstance(answer, hiredis.ReplyError):
@@ -167,6 +173,11 @@ class RedisLedger(Accounts):
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _run_script(self, name: str, account_id: str, keys: Sequence[bytes], body: object) -> Any:
+        answer = await super()._run_script(name, account_id, keys, body)
+        self.mark_dirty(self._keys.partition_of_account(account_id))
+        return answer
 
     async def find_subscriber(self, identity: str) -> str | None:
         partition = self._keys.partition_of_name(identity)
@@ -241,28 +252,6 @@ class RedisLedger(Accounts):
         except LedgerError as error:
             if error.code != "unknown":
                 raise
-
-    async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
-        outbox = self._keys.by_partition[partition].outbox
-        entries = await self._ask("outbox", partition, b"XRANGE", outbox, f"({after}-0", b"+", b"COUNT", count)
-        return [
-            OutboxEvent(
-                partition=partition, sequence=int(entry_id.split(b"-")[0]), body=journal.body(views.unpack(fields[1]))
-            )
-            for entry_id, fields in entries
-        ]
-
-    async def outbox_trim(self, partition: int, *, upto: int) -> None:
-        outbox = self._keys.by_partition[partition].outbox
-        await self._ask("outbox", partition, b"XTRIM", outbox, b"MINID", f"{upto + 1}-0")
-
-    async def outbox_lag(self, partition: int) -> int:
-        lag: int = await self._ask("outbox", partition, b"XLEN", self._keys.by_partition[partition].outbox)
-        return lag
-
-    async def outbox_last(self, partition: int) -> int:
-        """Sequence of the newest event ever journalled, 0 = none."""
-        return int(await self._ask("outbox", partition, b"GET", self._keys.by_partition[partition].sequence) or 0)
 
     async def account_ids(self) -> AsyncIterator[str]:
         """All accounts, in no order; one opened or closed meanwhile may be missed."""
