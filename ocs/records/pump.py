@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from ocs.ledger.contract import OutboxEvent
 from ocs.records import went_back
 from ocs.records.consumer import Consumer, Entry, ForeignOutboxError, Outbox
+from ocs.turns import Turns, groups
 
 MAX_EVENTS_PER_READ = 128
 """Events of one partition in one round."""
@@ -35,11 +36,6 @@ BEGIN_AT_ONCE = 64
 NO_ANCHOR = (0, b"")
 
 
-def _groups(partitions: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(partitions), size):
-        yield partitions[start : start + size]
-
-
 class Pump:
     """`begin` first, then `round` again and again."""
 
@@ -54,15 +50,13 @@ class Pump:
         assert consumers
         self._outbox = outbox
         self._consumers = consumers
-        self._stopwatch = stopwatch
         self._events_lost = events_lost
         self._anchors: dict[int, tuple[int, bytes]] = {}
         """Number and octets of the anchor; its octets are not known before a partition was read once."""
         self._untrimmed: dict[int, int] = {}
         self._waiting: dict[int, int] = {}
         """Partitions to read in the next round, and how many events are known to wait."""
-        self._cursor = 0
-        self._looked_at = stopwatch()
+        self._turns = Turns(outbox.partitions, all_s=LOOK_ALL_S, least_per_s=LEAST_LOOKS_PER_S, stopwatch=stopwatch)
 
     @property
     def lag(self) -> int:
@@ -77,14 +71,19 @@ class Pump:
         """Check that consumers and ledger belong together; then all partitions wait to be read."""
         stored = [each for each in range(self._outbox.partitions) if self.least(each).position(each)]
         unsure: list[int] = []
-        for few in _groups(stored, BEGIN_AT_ONCE):
+        for few in groups(stored, BEGIN_AT_ONCE):
             wanted = [(partition, self.least(partition).position(partition)) for partition in few]
             for partition, found in zip(few, await self._outbox.outbox_entries(wanted, count=1), strict=True):
                 if not self._is_anchored(partition, found):
                     unsure.append(partition)
         if unsure and len(unsure) == len(stored):
             await self._check_not_foreign(unsure)
-        self._waiting = dict.fromkeys(range(self._outbox.partitions), 0)
+        self.look_at_all()
+
+    def look_at_all(self) -> None:
+        """In the next round, whatever the hints say."""
+        for partition in range(self._outbox.partitions):
+            self._waiting.setdefault(partition, 0)
 
     async def _check_not_foreign(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
@@ -103,13 +102,13 @@ class Pump:
         """Read what waits, at most a batch of each partition; returns how many events were stored. OSError: a consumer
         could not store.
         """
-        slow = self._next_slice()
+        slow = self._turns.due()
         for partition in (*await self._outbox.dirty_take(TAKE_AT_MOST), *slow):
             self._waiting.setdefault(partition, 0)
         moved = 0
         events: list[OutboxEvent] = []
         ends: dict[int, tuple[Entry, int]] = {}
-        for few in _groups(list(self._waiting), PARTITIONS_AT_ONCE):
+        for few in groups(list(self._waiting), PARTITIONS_AT_ONCE):
             for partition in await self._read(few, events, ends):
                 moved += await self._recover(partition)
             if len(events) >= BATCH_EVENTS:
@@ -117,16 +116,6 @@ class Pump:
         moved += await self._store(events, ends)
         await self._trim([each for each in slow if self._untrimmed.get(each)])
         return moved
-
-    def _next_slice(self) -> list[int]:
-        """Partitions whose turn it is."""
-        now, count = self._stopwatch(), self._outbox.partitions
-        due = int((now - self._looked_at) * max(LEAST_LOOKS_PER_S, count / LOOK_ALL_S))
-        if due < 1:
-            return []
-        self._looked_at = now
-        first, self._cursor = self._cursor, (self._cursor + min(due, count)) % count
-        return [(first + at) % count for at in range(min(due, count))]
 
     # -- reading
 
@@ -191,7 +180,7 @@ class Pump:
 
     async def _trim(self, partitions: Sequence[int]) -> None:
         """Up to the anchor, which stays."""
-        for few in _groups(partitions, PARTITIONS_AT_ONCE):
+        for few in groups(partitions, PARTITIONS_AT_ONCE):
             await self._outbox.outbox_trim_many({each: self._anchor(each)[0] - 1 for each in few})
             for each in few:
                 self._untrimmed.pop(each, None)
