@@ -59,6 +59,7 @@ class RecordWriter:
 
     def open(self) -> None:
         """Find out what is stored already. RecordsError: the folder is damaged."""
+        self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
         found = files.recover(self._folder, self._tail_events)
         self._positions, self._tails, self._number = found.positions, found.tails, found.last_number

@@ -1,4 +1,4 @@
-"""The outbox of a small ledger in memory: what was journalled, how far it was trimmed, and how it goes back as a replica that was behind."""
+"""The outbox of a small ledger in memory: what was journalled, how far it was trimmed, and how it goes back."""
 
 from __future__ import annotations
 
