@@ -19,12 +19,14 @@ from ocs.turns import Turns, groups
 
 log = logging.getLogger(__name__)
 
-RECORDS_EVERY_S = 0.5
-"""Fewer and larger batches cost the disk and the processor less than many small ones."""
-RECORDS_IDLE_S = 0.3
-"""Added to it when there was nothing to store."""
+RECORDS_EVERY_S = 1.0
+"""Fewer and larger batches cost the disk, Redis and the processor less than many small ones. What waits for more than one batch does not
+wait for this.
+"""
 COMPLAIN_EVERY_S = 60.0
 """A fault that lasts (full disk, another ledger's folder) is logged so often."""
+BEGIN_AGAIN_S = 10.0
+"""The folder is read anew so often until it fits the ledger: that may take a second each time."""
 LAST_ROUND_S = 10.0
 """When asked to end, for the records of the last requests."""
 MEASURE_ALL_S = 60.0
@@ -58,7 +60,8 @@ class Recording:
         self._writer = record_writer(child, ledger.partitions)
         self._pump = Pump(ledger, [self._writer], stopwatch=child.world.monotonic, events_lost=self._events_lost)
         self._lag = _Lag(child, ledger)
-        self._begun = False
+        self._opened = self._begun = False
+        self._next_try_at = 0.0
         self._complained = -COMPLAIN_EVERY_S
 
     async def run(self) -> None:
@@ -68,19 +71,31 @@ class Recording:
         self._writer.close()
 
     async def step(self) -> None:
-        moved = 0
+        if not self._begun and self._child.world.monotonic() < self._next_try_at:
+            await self._lag.measure()
+            return
         try:
-            if not self._begun:
-                await asyncio.to_thread(self._writer.open)
-                await self._pump.begin()
-                self._begun = True
-            moved = await self._pump.round()
+            await self._begin()
+            await self._pump.round()
+            while self._pump.lag and not self._child.stopping.is_set():
+                self._child.metrics.set("ocs_outbox_lag_events", self._pump.lag)
+                await self._pump.round()
             self._child.metrics.set("ocs_outbox_lag_events", self._pump.lag)
             self._child.metrics.set("ocs_records_stopped", 0)
         except (OSError, RecordsError, ForeignOutboxError) as error:
             await self._stopped(error)
-        if not moved:
-            await self._child.wait_stopping(RECORDS_IDLE_S)
+
+    async def _begin(self) -> None:
+        if not self._opened:
+            await asyncio.to_thread(self._writer.open)
+            self._opened = True
+        if not self._begun:
+            try:
+                await self._pump.begin()
+            except ForeignOutboxError:
+                self._opened = False  # another folder may be put there
+                raise
+            self._begun = True
 
     async def _stopped(self, error: Exception) -> None:
         self._child.metrics.set("ocs_records_stopped", 1)
@@ -88,6 +103,7 @@ class Recording:
         if now - self._complained >= COMPLAIN_EVERY_S:
             self._complained = now
             log.error("charging records stopped, the outbox grows: %s", error)
+        self._next_try_at = self._child.world.monotonic() + BEGIN_AGAIN_S
         await self._lag.measure()
         await self._child.wait_stopping(RETRY_S)
 

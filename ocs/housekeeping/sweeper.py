@@ -22,6 +22,7 @@ SWEEP_LEAST_PER_S = 64
 """Partitions a second, if that is sooner."""
 SWEEP_BATCH = 100
 """Accounts of one partition in one sweep: 6,400 a second with 64 partitions."""
+LOOKED_AT_TOGETHER = 64
 SWEEP_TOGETHER = 16
 """Partitions swept at once: they share the disk's syncs, and yet charging waits for no more than so many scripts."""
 
@@ -50,16 +51,19 @@ class Sweeper:
     async def sweep(self, partitions: Sequence[int]) -> int:
         """What is due now, at most a batch of each partition."""
         swept = 0
-        for some in groups(partitions, SWEEP_TOGETHER):
-            counts = await asyncio.gather(*(self._sweep_partition(partition) for partition in some))
-            for partition, count in zip(some, counts, strict=True):
-                swept += count
-                (self._again.add if count else self._again.discard)(partition)
+        for some in groups(partitions, LOOKED_AT_TOGETHER):
+            found = await self._ledger.due_many(some, now=self._child.world.now(), count=SWEEP_BATCH)
+            due = {partition: account_ids for partition, account_ids in zip(some, found, strict=True) if account_ids}
+            self._again.difference_update(some)
+            for few in groups(list(due), SWEEP_TOGETHER):
+                counts = await asyncio.gather(*(self._sweep_partition(each, due[each]) for each in few))
+                self._again.update(each for each, count in zip(few, counts, strict=True) if count)
+                swept += sum(counts)
         return swept
 
-    async def _sweep_partition(self, partition: int) -> int:
+    async def _sweep_partition(self, partition: int, due: Sequence[str]) -> int:
         swept = 0
-        for account_id in await self._due(partition):
+        for account_id in await self._batch(partition, due):
             try:
                 await self._sweep_account(account_id)
             except LedgerError as error:
@@ -74,15 +78,15 @@ class Sweeper:
                 swept += 1
         return swept
 
-    async def _due(self, partition: int) -> list[str]:
-        """A batch of accounts, without those that are set aside: they stay due, and must not stand before all others."""
+    async def _batch(self, partition: int, found: Sequence[str]) -> list[str]:
+        """Of the accounts that are due, those that are not set aside: these stay due, and must not stand before all others."""
         count = SWEEP_BATCH
         while True:
-            found = await self._ledger.due(partition, now=self._child.world.now(), count=count)
             wanted = [account_id for account_id in found if not self._aside.skips(account_id)]
             if len(wanted) >= SWEEP_BATCH or len(found) < count or count > MAX_SET_ASIDE:
                 return wanted[:SWEEP_BATCH]
             count *= 4
+            found = await self._ledger.due(partition, now=self._child.world.now(), count=count)
 
     async def _sweep_account(self, account_id: str) -> None:
         packages = tuple(self._child.catalogue.packages.values())

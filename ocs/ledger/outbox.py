@@ -1,4 +1,4 @@
-"""The outbox of each partition as its reader needs it, and the hint which partitions have something in it.
+"""The outbox of each partition as its reader needs it, and the hint which partitions have something in it; and what is due in many.
 
 The scripts journal (`sequence`, `outbox`); processes whose scripts did so say it with `mark_dirty`, at most four times a second, in one set
 of the ledger. It is a hint and may be lost: the reader looks at all partitions besides.
@@ -117,6 +117,19 @@ class Outbox(LedgerClient):
         """Have the next event follow on `to`, if its sequence is not higher anyway."""
         sequence = self._keys.by_partition[partition].sequence
         await self._ask("outbox", partition, b"EVAL", RAISE, 1, sequence, to, durable=True)
+
+    # -- what is due
+
+    async def due_many(self, partitions: Sequence[int], *, now: int, count: int) -> list[list[str]]:
+        """`due` of each of these partitions: accounts with something to see to, at most `count` each."""
+        asked = [
+            self._post(
+                *("due", each, b"ZRANGEBYSCORE", self._keys.by_partition[each].due),
+                *(b"-inf", now, b"LIMIT", 0, count),
+            )
+            for each in partitions
+        ]
+        return [[account_id.decode() for account_id in checked(await future)] for future in asked]
 
     def _post(self, operation: str, partition: int, *command: bytes | str | int) -> asyncio.Future[Answer]:
         """`_ask` without a task of its own: what many partitions are asked goes out together."""

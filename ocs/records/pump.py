@@ -20,10 +20,12 @@ from ocs.turns import Turns, groups
 
 MAX_EVENTS_PER_READ = 128
 """Events of one partition in one round."""
-PARTITIONS_AT_ONCE = 16
-"""Asked together: more would keep Redis from charging for milliseconds."""
+PARTITIONS_AT_ONCE = 64
+"""Asked together, as most have a few events only."""
+BUSY_AT_ONCE = 8
+"""Of those in which many wait: more would keep Redis from charging for milliseconds."""
 BATCH_EVENTS = 512
-"""Stored at a time, and at most 16 × 128 more: about 5 ms of work, then others have their turn."""
+"""Stored at a time, and what was read with them: about 5 ms of work, then others have their turn."""
 TAKE_AT_MOST = 4_096
 """Hints taken in one round."""
 TRIM_EVENTS = 32
@@ -108,7 +110,7 @@ class Pump:
         moved = 0
         events: list[OutboxEvent] = []
         ends: dict[int, tuple[Entry, int]] = {}
-        for few in groups(list(self._waiting), PARTITIONS_AT_ONCE):
+        for few in self._next():
             for partition in await self._read(few, events, ends):
                 moved += await self._recover(partition)
             if len(events) >= BATCH_EVENTS:
@@ -116,6 +118,12 @@ class Pump:
         moved += await self._store(events, ends)
         await self._trim([each for each in slow if self._untrimmed.get(each)])
         return moved
+
+    def _next(self) -> list[Sequence[int]]:
+        """What waits, in the groups in which it is read."""
+        busy = [partition for partition, count in self._waiting.items() if count]
+        others = [partition for partition, count in self._waiting.items() if not count]
+        return [*groups(busy, BUSY_AT_ONCE), *groups(others, PARTITIONS_AT_ONCE)]
 
     # -- reading
 

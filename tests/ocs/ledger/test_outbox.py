@@ -19,7 +19,7 @@ from ocs.records.files import record_files
 from ocs.records.pump import Pump
 from ocs.records.writer import RecordWriter
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.ocs.ledger.books import EUR, WHEN, empty_ledger, nodes, open_account
+from tests.ocs.ledger.books import EUR, PACKAGE, WHEN, empty_ledger, nodes, open_account
 
 
 @pytest.fixture
@@ -46,6 +46,16 @@ async def test_entries_of_many_partitions(ledger: RedisLedger) -> None:
     assert [await ledger.outbox_lag(0), await ledger.outbox_lag(1)] == [1, 1]
     (read,) = await ledger.outbox_read(0, after=0, count=10)
     assert read.sequence == lasts[0]
+
+
+async def test_what_is_due_in_many_partitions(ledger: RedisLedger) -> None:
+    for n in range(12):
+        await open_account(ledger, n, package=PACKAGE)
+    later = WHEN["now"] + 91 * 86_400
+    for now, count in ((WHEN["now"], 10), (later, 10), (later, 2)):
+        one_by_one = [await ledger.due(partition, now=now, count=count) for partition in range(4)]
+        assert await ledger.due_many(range(4), now=now, count=count) == one_by_one
+    assert any(one_by_one)
 
 
 async def test_the_counter_only_rises(ledger: RedisLedger) -> None:
