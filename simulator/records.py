@@ -117,6 +117,8 @@ class RecordBook:
         session.account = str(record["account"])
         session.records += 1
         session.moved_micro_eur += int(record.get("debit_micro_eur") or 0) - int(record.get("credit_in_micro_eur") or 0)
+        if record["kind"] == "use":
+            session.closed = False  # use that came late, of a session that had been given up: it is explained later
         session.closed = session.closed or _ends(record)
         before = str(record.get("started") or record["time"]) < account.began
         for service in record.get("services") or ():

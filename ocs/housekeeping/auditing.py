@@ -62,13 +62,14 @@ class Auditing:
             failed.add(account_id)
             self._aside.failed(account_id, "cannot be audited", error)
 
-        now = self._child.world.now()
+        when = self._child.when()
         found, following = await audit_slice(
             self._ledger,
             partition,
             cursor,
-            now=now,
-            month=self._child.catalogue.month_of(now),
+            now=when["now"],
+            month=when["month"],
+            day=when["day"],
             count=AUDIT_SLICE,
             unreadable=unreadable,
             skips=lambda account_id: account_id in seen or self._aside.skips(account_id),

@@ -65,7 +65,7 @@ class Sweeper:
         swept = 0
         for account_id in await self._batch(partition, due):
             try:
-                await self._sweep_account(account_id)
+                await self._ledger.sweep(account_id, **self._child.when())
             except LedgerError as error:
                 self._failed(account_id, error)
             except LedgerUnavailable as error:
@@ -87,10 +87,6 @@ class Sweeper:
                 return wanted[:SWEEP_BATCH]
             count *= 4
             found = await self._ledger.due(partition, now=self._child.world.now(), count=count)
-
-    async def _sweep_account(self, account_id: str) -> None:
-        packages = tuple(self._child.catalogue.packages.values())
-        await self._ledger.sweep(account_id, packages=packages, **self._child.when())
 
     def _failed(self, account_id: str, error: LedgerError | LedgerUnavailable) -> None:
         self._aside.failed(account_id, "cannot be swept", error)

@@ -212,7 +212,7 @@ class Auditable(Protocol):
 
     async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[list[str], int]: ...
 
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
+    async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
 
     async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
 
@@ -220,7 +220,7 @@ class Auditable(Protocol):
 Unreadable = Callable[[str, LedgerError], None]
 
 
-async def audit(ledger: Auditable, *, now: int, month: int) -> AuditReport:
+async def audit(ledger: Auditable, *, now: int, month: int, day: int = 0) -> AuditReport:
     """Look at every account once; accounts opened meanwhile may be left out. One that cannot be read is a violation."""
     report = AuditReport()
 
@@ -236,6 +236,7 @@ async def audit(ledger: Auditable, *, now: int, month: int) -> AuditReport:
                 cursor,
                 now=now,
                 month=month,
+                day=day,
                 unreadable=unreadable,
                 skips=seen.__contains__,
                 seen=seen,
@@ -253,6 +254,7 @@ async def audit_slice(
     *,
     now: int,
     month: int,
+    day: int = 0,
     unreadable: Unreadable,
     count: int = BATCH,
     skips: Callable[[str], bool] = lambda account_id: False,
@@ -267,22 +269,23 @@ async def audit_slice(
     if seen is not None:
         seen.update(account_ids)
     report, pools = AuditReport(), dict[str, str]()
-    for view in await _read(ledger, account_ids, now, month, unreadable):
+    when = {"now": now, "month": month, "day": day}
+    for view in await _read(ledger, account_ids, when, unreadable):
         if view is not None:
             report.add(view)
             if view.pool:
                 pools.setdefault(view.pool, view.account_id)
     for pool_id, member in pools.items():
-        report.violations.extend(await _audit_pool(ledger, pool_id, member, now, month))
+        report.violations.extend(await _audit_pool(ledger, pool_id, member, when))
     return report, following
 
 
 async def _read(
-    ledger: Auditable, account_ids: Sequence[str], now: int, month: int, unreadable: Unreadable
+    ledger: Auditable, account_ids: Sequence[str], when: dict[str, int], unreadable: Unreadable
 ) -> list[AccountView | None]:
     async def one(account_id: str) -> AccountView | None:
         try:
-            return await ledger.read(account_id, now=now, month=month)
+            return await ledger.read(account_id, **when)
         except LedgerError as error:
             unreadable(account_id, error)
             return None
@@ -290,12 +293,12 @@ async def _read(
     return await asyncio.gather(*(one(account_id) for account_id in account_ids))
 
 
-async def _audit_pool(ledger: Auditable, pool_id: str, member: str, now: int, month: int) -> list[Violation]:
+async def _audit_pool(ledger: Auditable, pool_id: str, member: str, when: dict[str, int]) -> list[Violation]:
     """Of a pool that moves all the time nothing is said."""
     before, found = await ledger.read_pool(member, pool_id), list[Violation]()
     for attempt in range(POOL_TRIES):
         account_ids = [member, *(hold.account_id for hold in before.holds)] if before is not None else [member]
-        views = await _read(ledger, list(dict.fromkeys(account_ids)), now, month, lambda account_id, error: None)
+        views = await _read(ledger, list(dict.fromkeys(account_ids)), when, lambda account_id, error: None)
         after = await ledger.read_pool(member, pool_id)
         if after == before:
             if after is None:

@@ -6,6 +6,7 @@ terminated has none: `terminate` leaves it under `ENDED` and its account id.
 
 from __future__ import annotations
 
+from ocs.ledger.accounts import CLAIMED
 from ocs.ledger.client import LedgerClient
 
 MSISDN = b"m"
@@ -24,6 +25,6 @@ class Slices(LedgerClient):
         found = [
             account_id.decode()
             for name, account_id in zip(flat[::2], flat[1::2], strict=True)
-            if name[:1] in (MSISDN, ENDED)
+            if name[:1] in (MSISDN, ENDED) and not account_id.startswith(CLAIMED.encode())
         ]
         return found, int(following)

@@ -64,7 +64,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture
 async def ledger(tmp_path: Path, server: EmbeddedRedis) -> AsyncIterator[RedisLedger]:
-    settings = LedgerSettings(durability="everysec", partitions=8, timeout_ms=300)
+    settings = LedgerSettings(durability="everysec", partitions=8, timeout_ms=300, max_clock_skew_s=0)
     connected = await RedisLedger.connect(f"unix://{tmp_path}/redis/redis.sock", settings)
     yield connected
     await connected.close()

@@ -246,6 +246,16 @@ def test_a_session_that_was_given_up_is_compared(tmp_path: Path) -> None:
     assert "2097152 units reported as used, 1048576 recorded" in less.findings[0]
 
 
+def test_use_that_comes_after_a_session_was_given_up_is_recorded_at_its_end(tmp_path: Path) -> None:
+    given_up = {**charge("s", MB, buckets=[("MINI.data", MB)]), "kind": "expired"}
+    late = use("s", 6_900, 13_003_100)
+    after = run(tmp_path, [*opened(package="MINI"), given_up, late], [report("s", 2 * MB, closed=False, package="")])
+    assert (after.findings, after.still_open) == ([], 1)
+    end = charge("s", MB, debit=6_900, moved=0, late=True, credit_micro_eur=13_003_100)
+    ended = run(tmp_path, [*opened(package="MINI"), given_up, late, end], [report("s", 2 * MB, package="")])
+    assert any("priced again" in text for text in ended.findings) is False, ended.findings
+
+
 def test_a_session_that_is_still_open_is_told_apart(tmp_path: Path) -> None:
     """Its `use` counts for the balance, and what it has used is not missed; that money moved rightly is seen at its end."""
     result = run(tmp_path, [*opened(), use("s", 6_900, 13_003_100)], [report("s", MB, closed=False)])

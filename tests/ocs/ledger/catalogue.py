@@ -1,31 +1,60 @@
-"""What the model test's accounts use: prices, packages, numbers (walk.py says how)."""
+"""What the walk's accounts use: prices, products, counters, numbers (walk.py says how)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ocs.ledger.contract import BucketTerms, PackageTerms
+from ocs.ledger.contract import MONTHLY_LIMIT, BucketTerms, CounterTerms, Leg, Measure, PackageTerms, Window
 from ocs.ledger.keys import Keys
 from ocs.rating.price import compile_price, free_price
 from ocs.rating.types import PriceTerms, Unit
 
-START, MONTH, PARTITIONS = 1_795_000_000, 202611, 4
-PACKAGES = [
-    PackageTerms(
-        "SMALL",
-        3_000_000,
-        5_000,
-        (
-            BucketTerms("SMALL.data", "octets", 4_000_000),
-            BucketTerms("SMALL.sms", "messages", 3),
-            BucketTerms("SMALL.first", "octets", 1_500_000),
-        ),
+START, MONTH, DAY, PARTITIONS = 1_795_000_000, 202611, 20261120, 4
+POOLS = ("family", "firm")
+
+FAIR = CounterTerms("fair", Window.PERIOD, Measure.UNITS, 3_000_000, (50, 80, 100))
+CAP = CounterTerms("cap", Window.MONTH, Measure.MONEY, 2_500_000, (80, 100))
+TEXTS = CounterTerms("texts", Window.DAY, Measure.CREDIT_UNITS, 12, (100,))
+TALK = CounterTerms("talk", Window.ROLLING, Measure.UNITS, 2_000, (80,), 1_600)
+COUNTED = CounterTerms("counted", Window.ROLLING, Measure.MONEY, None, (), 640)
+
+
+def _bucket(name: str, unit: str, quantity: int | None, priority: int = 0) -> BucketTerms:
+    return BucketTerms(name, unit, quantity, priority)
+
+
+SMALL = PackageTerms(
+    "SMALL",
+    3_000_000,
+    5_000,
+    (
+        _bucket("SMALL.data", "octets", 4_000_000),
+        _bucket("SMALL.sms", "messages", 3),
+        _bucket("SMALL.first", "octets", 1_500_000),
     ),
-    PackageTerms(
-        "BIG", 9_990_000, 9_000, (BucketTerms("BIG.data", "octets", None), BucketTerms("BIG.voice", "seconds", 600))
-    ),
-]
+    counters=(FAIR,),
+)
+BIG = PackageTerms(
+    "BIG", 9_990_000, 9_000, (_bucket("BIG.data", "octets", None), _bucket("BIG.voice", "seconds", 600)), order=2
+)
+TINY = PackageTerms("TINY", 150_000, 900, (_bucket("SMALL.data", "octets", 500_000),), counters=(FAIR,), order=1)
+PACK = PackageTerms("PACK", 400_000, 2_000, (_bucket("PACK.sms", "messages", 4, -1),), "pack", excludes=("PACK",))
+EXTRA = PackageTerms("EXTRA", 250_000, 1_500, (_bucket("EXTRA.data", "octets", 900_000, -1),), "", renews=False)
+ZONE = PackageTerms(
+    "ZONE",
+    700_000,
+    1_800,
+    (_bucket("ZONE.data", "octets", 2_000_000), _bucket("BIG.voice", "seconds", 120, -2)),
+    "zone",
+    renews=False,
+)
+SHARED = PackageTerms(
+    "SHARED", 1_000_000, 3_000, (_bucket("SHARED.data", "octets", 6_000_000, 1),), "shared", shared=True, order=3
+)
+FEE = PackageTerms("FEE", 99_000, 1_200, (), "", order=-1)
+TARIFFS = (SMALL, BIG, TINY)
+PRODUCTS = (PACK, EXTRA, SHARED, ZONE, FEE, *TARIFFS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +66,8 @@ class Kind:
     usual: int
     """Raw units used or wanted at a time."""
     unit: Unit
+    counters: tuple[CounterTerms, ...] = (MONTHLY_LIMIT,)
+    legs: tuple[Leg, ...] = ()
 
 
 def _kind(
@@ -50,17 +81,31 @@ DATA: dict[str, Any] = {
     "quantity": 2**20,
     "first": 1024,
     "next_": 1024,
-    "buckets": ("SMALL.first", "SMALL.data", "BIG.data"),
+    "buckets": ("SMALL.first", "SMALL.data", "BIG.data", "EXTRA.data", "SHARED.data"),
 }
 DEAR: dict[str, Any] = {"quantity": 2**20, "first": 102_400, "next_": 10_240, "rounding": "up"}
 VOICE: dict[str, Any] = {"quantity": 60, "first": 60, "next_": 7, "rounding": "down", "buckets": ("BIG.voice",)}
+_INCOMING = compile_price("received", unit=Unit.SECONDS, micro_eur=70_000, quantity=60, first=1, next_=1)
 KINDS = {
-    "data": _kind("data", Unit.OCTETS, 4_000_000, 690_000, 69_001, **DATA),
-    "dear": _kind("dear", Unit.OCTETS, 500_000, 5_120_007, 7_300_001, **DEAR),
-    "voice": _kind("voice", Unit.SECONDS, 300, 146_401, 99_000, **VOICE),
+    "data": replace(_kind("data", Unit.OCTETS, 4_000_000, 690_000, 69_001, **DATA), counters=(MONTHLY_LIMIT, FAIR)),
+    "zone": replace(
+        _kind("zone", Unit.OCTETS, 500_000, 5_120_007, 7_300_001, **DEAR, buckets=("ZONE.data",)),
+        counters=(MONTHLY_LIMIT, CAP),
+    ),
+    "voice": replace(
+        _kind("voice", Unit.SECONDS, 300, 146_401, 99_000, **VOICE), counters=(MONTHLY_LIMIT, TALK, COUNTED)
+    ),
     "call": _kind("call", Unit.SECONDS, 300, 500_000, 350_000, flat=True),
-    "sms": _kind("sms", Unit.MESSAGES, 2, 237_901, quantity=3, buckets=("SMALL.sms",)),
-    "incoming": Kind((free_price("incoming", Unit.SECONDS),), (), 600, Unit.SECONDS),
+    "sms": replace(
+        _kind("sms", Unit.MESSAGES, 2, 237_901, quantity=3, buckets=("SMALL.sms", "PACK.sms")),
+        counters=(MONTHLY_LIMIT, TEXTS),
+    ),
+    "incoming": Kind((free_price("incoming", Unit.SECONDS),), (), 600, Unit.SECONDS, ()),
+    "forward": replace(
+        _kind("forward", Unit.SECONDS, 120, 301_000, 250_000, quantity=60, first=60, next_=60, buckets=("BIG.voice",)),
+        counters=(MONTHLY_LIMIT,),
+        legs=(Leg("received", _INCOMING, ("BIG.voice",), (MONTHLY_LIMIT, CAP, TALK)),),
+    ),
 }
 
 

@@ -1,73 +1,232 @@
-"""What the model ledger is made of: accounts, buckets, sessions and their services, one-off debits."""
+"""What the model ledger is made of: the parts of an account's document and of a pool's (docs/LEDGER.md, "The account").
+
+Nothing points at a bucket or a counter but by its name (instance, id), so an account is copied without its pool.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ocs.ledger.contract import (
-    DEFAULT_LIMIT_MICRO_EUR,
+    ANSWERS_KEPT_PER_SESSION,
     ChargeRequest,
-    ReservationView,
-    SessionView,
+    CounterTerms,
+    Leg,
+    Measure,
+    PackageTerms,
+    ServiceCharge,
+    Window,
 )
 from ocs.rating.types import PriceTerms
 
 Event = dict[str, object]
-
-
-@dataclass(slots=True)
-class Debit:
-    """What is left of a one-off debit to give back."""
-
-    account_id: str
-    month: int
-    lines: list[DebitLine]
-
-
-@dataclass(slots=True)
-class DebitLine:
-    key: str
-    price: PriceTerms
-    raw: int
-    before: int
-    """Credit units that had been paid before it, of the same session and price."""
-    credit: int
-    paid_by: list[tuple[str, int, int]]
-    """Bucket, units, expiry."""
+FAR_AHEAD = 65_536
+"""A number further ahead of the highest does not move it."""
+MAX_APART = 8
+SLOTS = 16
+"""Parts of a rolling window."""
 
 
 @dataclass(slots=True)
 class Bucket:
+    instance: int
     id: str
     unit: str
     left: int | None
+    """With what is held; None = unlimited."""
+    starts: int
     expires: int
+    priority: int
+    subscription: int
     held: int = 0
+    ended: bool = False
+    """Its period is over: what is left is for those to whom it was granted."""
+    owner: str = ""
+    """In a pool: the account whose subscription laid it out."""
+    by: dict[str, int] = field(default_factory=dict)
+    """In a pool: what each account holds."""
 
     def free(self) -> int | None:
         return None if self.left is None else self.left - self.held
 
 
 @dataclass(slots=True)
-class Service:
+class Pool:
+    id: str
+    buckets: list[Bucket] = field(default_factory=list)
+    last_instance: int = 0
+
+
+@dataclass(slots=True)
+class Hold:
+    """Units of one bucket, held or once granted. `pool` = "": of the account's own."""
+
+    pool: str
+    instance: int
+    units: int
+
+
+@dataclass(slots=True)
+class Counter:
+    terms: CounterTerms
+    limit: int | None
+    since: int = 0
+    """Month, day, or start of the period that the value is of."""
+    amount: int = 0
+    held: int = 0
+    told: int = 0
+    slots: dict[int, int] = field(default_factory=dict)
+    """Of a rolling window: amounts by sixteenth."""
+
+    @property
+    def id(self) -> str:
+        return self.terms.id
+
+    @property
+    def value(self) -> int:
+        return sum(self.slots.values()) if self.terms.window is Window.ROLLING else self.amount
+
+    def room(self) -> int | None:
+        return None if self.limit is None else max(self.limit - self.value - self.held, 0)
+
+    def slot(self, now: int) -> int:
+        return now * SLOTS // self.terms.window_s
+
+    def anew(self, since: int) -> None:
+        self.since, self.amount, self.told = since, 0, 0
+        self.slots = {}
+
+    def roll(self, now: int, month: int, day: int) -> None:
+        """A window that is over begins anew."""
+        window = self.terms.window
+        if (window is Window.MONTH and month > self.since) or (window is Window.DAY and day > self.since):
+            self.anew(month if window is Window.MONTH else day)
+        elif window is Window.ROLLING:
+            oldest = self.slot(now) - SLOTS
+            if any(slot <= oldest for slot in self.slots):
+                self.slots = {slot: amount for slot, amount in self.slots.items() if slot > oldest}
+                self.told = max(
+                    (pct for pct in self.terms.thresholds if pct <= self.told and self.reaches(pct)), default=0
+                )
+
+    def reaches(self, percent: int) -> bool:
+        return self.limit is not None and self.value * 100 >= self.limit * percent
+
+    def add(self, amount: int, now: int) -> int:
+        """Returns the window that it was counted in, for `take_back`."""
+        if self.terms.window is not Window.ROLLING:
+            self.amount += amount
+            return self.since
+        slot = self.slot(now)
+        if amount:
+            self.slots[slot] = self.slots.get(slot, 0) + amount
+        return slot
+
+    def take_back(self, amount: int, window: int) -> None:
+        if self.terms.window is Window.ROLLING:
+            if window in self.slots:
+                self.slots[window] = max(self.slots[window] - amount, 0)
+        elif window == self.since:
+            self.amount = max(self.amount - amount, 0)
+
+
+@dataclass(slots=True)
+class Subscription:
+    instance: int
+    terms: PackageTerms
+    state: str
+    """A SubscriptionState."""
+    reference: str
+    starts: int = 0
+    until: int = 0
+    due: int = 0
+    """When its fee was, or will be, due (planned, unpaid)."""
+    next: PackageTerms | None = None
+
+
+@dataclass(slots=True)
+class LegState:
+    """A leg of a service as its last grant was made."""
+
     label: str
     price: PriceTerms
     buckets: tuple[str, ...]
-    detail: str
-    granted: int = 0
-    held_units: list[tuple[Bucket, int]] = field(default_factory=list)
+    counters: tuple[CounterTerms, ...]
+    price_after: PriceTerms | None = None
+    held_units: list[Hold] = field(default_factory=list)
     held_money: int = 0
+    held_counters: dict[str, int] = field(default_factory=dict)
+    granted_by: list[Hold] = field(default_factory=list)
+    """What it held when it was given up."""
+
+
+@dataclass(slots=True)
+class Service:
+    label: str
+    detail: str
+    legs: list[LegState]
+    always: bool
+    granted: int = 0
     phase: str = "normal"
     """"normal", "final", "restricted" or "refused"."""
     reported: int = 0
     """Last report; of time, how far the time reported reaches."""
     switch_at: int = 0
-    price_after: PriceTerms | None = None
     spans: bool = True
     deadline: int = 0
     highest: int = 0
     """Number of an update with it."""
+
+    @property
+    def held_money(self) -> int:
+        return sum(leg.held_money for leg in self.legs)
+
+    @property
+    def price(self) -> PriceTerms:
+        return self.legs[0].price
+
+    @property
+    def price_after(self) -> PriceTerms | None:
+        return self.legs[0].price_after
+
+
+@dataclass(slots=True)
+class Tally:
+    label: str
+    detail: str
+    used: int = 0
+    debit: int = 0
+    units: dict[str, int] = field(default_factory=dict)
+    overrun: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Numbers of a session's updates that have been applied."""
+
+    highest: int
+    applied: set[int] = field(default_factory=set)
+    apart: list[int] = field(default_factory=list)
+
+    def seen(self, number: int) -> bool:
+        return number in self.apart or (number in self.applied and not self.too_old(number))
+
+    def too_old(self, number: int) -> bool:
+        return number <= self.highest - ANSWERS_KEPT_PER_SESSION
+
+    def far(self, number: int) -> bool:
+        return number > self.highest + FAR_AHEAD and number - 1 not in self.apart
+
+    def add(self, number: int) -> None:
+        if self.far(number):
+            self.apart = [*self.apart, number][-MAX_APART:]
+            return
+        self.highest = max(self.highest, number)
+        self.applied |= {number, *(each for each in self.apart if each <= self.highest)}
+        self.applied = {each for each in self.applied if not self.too_old(each)}
+        self.apart = [each for each in self.apart if each > self.highest]
 
 
 @dataclass(slots=True)
@@ -76,22 +235,50 @@ class Session:
     context: str
     started: int
     deadline: int
-    highest: int
+    opening: int
+    """Number of its opening."""
+    numbers: Numbers
+    binding: str
     origin_realm: str = ""
     via: str = ""
-    binding: str = ""
     origin_state_id: int = 0
     cost: int = 0
     released: bool = False
     place: str = ""
+    recorded: int = 0
+    """When it last was in a charging record."""
     raw_used: dict[str, int] = field(default_factory=dict)
     """Raw units by price id; use is rounded once per session and rate."""
     credit_units: dict[str, int] = field(default_factory=dict)
+    unpaid: set[str] = field(default_factory=set)
+    """Rates whose step begun last was not paid."""
     services: dict[str, Service] = field(default_factory=dict)
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    """By service and price, since the last charging record."""
+    # Of a tombstone:
+    closed_at: int = 0
+    closed_by: int | None = None
+    """Number of the termination; None = its opening was refused."""
+    terminations: set[int] = field(default_factory=set)
+
+    @property
+    def highest(self) -> int:
+        return self.numbers.highest
 
     def raw(self, terms: PriceTerms) -> int:
         """Used so far at all prices of this rate."""
         return sum(used for price, used in self.raw_used.items() if rate_of(price) == rate_of(terms.id))
+
+    def legs(self) -> Iterator[LegState]:
+        for service in self.services.values():
+            yield from service.legs
+
+
+@dataclass(slots=True)
+class Entry:
+    at: int
+    kind: str
+    ref: str
 
 
 @dataclass(slots=True)
@@ -100,53 +287,60 @@ class Account:
     imsi: str
     credit: int
     active_until: int
-    month: int
+    uid: str
+    """Its first id: what is remembered of it goes by this one."""
     state: str = "active"
     held: int = 0
     paid_in: int = 0
     spent: int = 0
     expired: int = 0
-    limit: int | None = DEFAULT_LIMIT_MICRO_EUR
-    spent_month: int = 0
-    notified: int = 0
     bars: tuple[str, ...] = ()
-    package: str = ""
-    pending: bool = False
-    period_end: int = 0
+    pool: str = ""
+    last_instance: int = 0
+    starved_at: int = 0
+    told_inactive: bool = False
+    subscriptions: list[Subscription] = field(default_factory=list)
     buckets: list[Bucket] = field(default_factory=list)
+    counters: list[Counter] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
+    closed: dict[str, Session] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    former: list[str] = field(default_factory=list)
+    """Ids that it had before it was moved, the newest first."""
 
     def state_at(self, now: int) -> str:
         return "inactive" if self.state == "active" and now >= self.active_until else self.state
 
-    def is_current(self, bucket: Bucket, now: int) -> bool:
-        """Of the running period, whose end another clock may have seen."""
-        return now < bucket.expires == self.period_end
-
-    def usable(self, ids: Sequence[str], now: int) -> list[Bucket]:
-        by_id = {bucket.id: bucket for bucket in self.buckets if self.is_current(bucket, now)}
-        return [by_id[each] for each in ids if each in by_id]
-
     def live(self) -> dict[str, Session]:
         return {sid: session for sid, session in self.sessions.items() if not session.released}
 
+    def counter(self, counter_id: str) -> Counter | None:
+        return next((each for each in self.counters if each.id == counter_id), None)
 
-def release(account: Account, service: Service, now: int) -> list[list[object]]:
-    """What it held returns, but for units of a period that is over: those are the result."""
-    old: list[list[object]] = []
-    for bucket, units in service.held_units:
-        if bucket not in account.buckets:
-            continue
-        bucket.held -= units
-        if not account.is_current(bucket, now):
-            old.append([bucket.id, units])
-            if bucket.left is not None:
-                bucket.left -= units
-            if not bucket.held and not bucket.left:
-                account.buckets = [each for each in account.buckets if each is not bucket]
-    account.held -= service.held_money
-    service.held_units, service.held_money, service.granted = [], 0, 0
-    return old
+    def counter_of(self, terms: CounterTerms, month: int, day: int) -> Counter:
+        """An account that lacks it gets it."""
+        found = self.counter(terms.id)
+        if found is None:
+            since = {Window.MONTH: month, Window.DAY: day}.get(terms.window, 0)
+            found = Counter(terms, terms.limit, since)
+            self.counters.append(found)
+        return found
+
+
+@dataclass(slots=True)
+class DebitLine:
+    """One leg of one service of a one-off debit: what is left of it to give back."""
+
+    key: str
+    price: PriceTerms
+    raw: int
+    before: int
+    """Credit units that had been paid before it, of the same session and price."""
+    credit: int
+    paid_by: list[tuple[str, Hold]]
+    """Bucket id, and which."""
+    counted: list[tuple[str, Measure, int]]
+    """Counter, by what it was moved, in which window."""
 
 
 def owner_of(request: ChargeRequest) -> str:
@@ -162,19 +356,18 @@ def rate_of(price_id: str) -> str:
     return price_id.partition("@")[0]
 
 
-def session_view(session_id: str, session: Session) -> SessionView:
-    return SessionView(
-        session_id,
-        session.origin_host,
-        session.context,
-        session.started,
-        session.deadline,
-        tuple(
-            ReservationView(key, s.label, s.held_money, tuple((b.id, units) for b, units in s.held_units))
-            for key, s in sorted(session.services.items())
-        ),
-        session.origin_realm,
-        session.via,
-        session.origin_state_id,
-        session.released,
-    )
+def partition_of(account_id: str) -> str:
+    return account_id.partition("-")[0]
+
+
+def legs_of(asked: ServiceCharge) -> list[LegState]:
+    """As the request says it."""
+    first = Leg(asked.label, asked.price, asked.buckets, asked.counters, asked.price_after)
+    return [
+        LegState(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if asked.switch_at else None)
+        for leg in (first, *asked.more_legs)
+    ]
+
+
+def measured(measure: Measure, money: int, credit_units: int, units: int) -> int:
+    return {Measure.MONEY: money, Measure.CREDIT_UNITS: credit_units, Measure.UNITS: units}[measure]

@@ -4,170 +4,166 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ocs.ledger.contract import Action, ChargeOutcome, ChargeRequest, RequestType, ServiceCharge
-from tests.ocs.ledger.model import MAX_GIVEN_UP
+from tests.ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model_operation import MAX_GIVEN_UP
 from tests.ocs.ledger.model_state import Account, Event, Service
 
-LEAST = {
-    "E debit 2001": 300,
-    "E debit 4010 bar": 4,
-    "E debit 4010 state": 50,
-    "E debit 4012 credit": 80,
-    "E debit 4012 limit": 14,
-    "E debit 0 identity": 12,
-    "E debit duplicate": 70,
-    "E debit, buckets pay": 80,
-    "E debit, credit pays": 250,
-    "E check 2001": 120,
-    "E check 4010 state": 14,
-    "E on the id of a live session": 70,
-    "E refund 2001": 160,
-    "E refund 5012 no_debit": 80,
-    "E refund 5012 nothing_left": 70,
-    "E refund duplicate": 50,
-    "refund of money": 100,
-    "refund of units": 18,
-    "refund in part": 70,
-    "I 2001": 800,
-    "I 0 identity": 20,
-    "I 4010 state": 100,
-    "I 4010 bar": 2,
-    "I 4012 credit": 20,
-    "I 5012 open": 16,
-    "I duplicate": 200,
-    "I after given up": 10,
-    "U 2001": 1000,
-    "U 0 identity": 16,
-    "U 0 place": 70,
-    "U 4010 state": 25,
-    "U 5002 binding": 40,
-    "U 5002 session": 80,
-    "U 5012 late": 60,
-    "U duplicate": 100,
-    "U late": 100,
-    "U, buckets pay": 60,
-    "U, credit pays": 300,
-    "U with a lower number": 80,
-    "U of a live session, active": 800,
-    "U of a live session, blocked": 8,
-    "U of a live session, inactive": 50,
-    "past its deadline, not given up": 80,
-    "T 2001": 140,
-    "T 0 place": 8,
-    "T 5002 binding": 5,
-    "T 5002 session": 40,
-    "T duplicate": 16,
-    "T late": 60,
-    "T after a refused opening": 8,
-    "T, buckets pay": 8,
-    "T, credit pays": 40,
-    "final": 140,
-    "span_switch": 250,
-    "dropped": 30,
-    "overrun": 40,
-    "more used than granted": 70,
-    "restricted": 140,
-    "restricted once, then refused": 4,
-    "restricted phase ends with a grant": 8,
-    "restricted phase ends without": 16,
-    "service 4010 bar": 35,
-    "service 4010 state": 300,
-    "service 4012 credit": 250,
-    "service 4012 limit": 35,
-    "service 2001 limit": 80,
-    "two services at one price": 50,
-    "switch to a window of the rate": 200,
-    "switch to another rate": 80,
-    "switch to or from flat": 40,
-    "flat beside a switch": 50,
-    "use of a grant over a switch": 100,
-    "use on both sides of a switch": 30,
-    "given up: deadline": 400,
-    "given up: lost": 120,
-    "given up: restarted": 40,
-    "given up: terminated": 20,
-    "given up with money held": 350,
-    "more given up than are kept": 20,
-    "month rolled": 40,
-    "package paid": 140,
-    "package not paid": 30,
-    "package renewed with holds": 25,
-    "package swept by a charge": 70,
-    "threshold 80": 8,
-    "threshold 100": 6,
-    "activate_package True": 70,
-    "activate_package credit": 50,
-    "activate_package state": 18,
-    "top_up True": 200,
-    "top_up False": 14,
-    "top_up ceiling": 12,
-    "top_up reference": 6,
-    "open refused: ceiling": 7,
-    "open refused: exists": 16,
-    "release_session True": 140,
-    "release_session False": 40,
-    "sweep None": 60,
-    "terminate_account None": 12,
-}
-"""In fifteen thousand steps: a third of what the poorest of four runs met, by what the operation was or by what came of it."""
+LEAST: dict[str, int] = {}
+"""In fifty thousand steps: a third of what the poorest of several runs met, by what the operation was or by what came of it."""
+STEPS = 50_000
+
+
+@dataclass(slots=True)
+class Before:
+    """What mattered before an operation."""
+
+    session: str
+    """"unknown", "open", "given up", "closed" or "refused"."""
+    highest: int
+    deadline: int
+    origin_state_id: int
+    apart: int
+    state: str
+    starved: bool
+    services: dict[str, tuple[str, int, bool]]
+    """Phase, units granted, whether a switch is ahead."""
+    claims: int
+    subscriptions: dict[int, str]
+    month: int
+    given_up: int
+    closed: int
+    session_elsewhere: bool
+    """Another account has a session with this Session-Id."""
+
+
+def before(model: ModelLedger, account_id: str, now: int, sid: str = "") -> Before | None:
+    account = model.accounts.get(account_id)
+    if account is None:
+        return None
+    session = account.sessions.get(sid) or account.closed.get(sid)
+    services: dict[str, Service] = session.services if session is not None else {}
+    return Before(
+        _state_of(account, sid),
+        session.highest if session is not None else -1,
+        session.deadline if session is not None else 0,
+        session.origin_state_id if session is not None else 0,
+        len(session.numbers.apart) if session is not None else 0,
+        account.state_at(now),
+        bool(account.starved_at) and now < account.starved_at + 60,
+        {key: (each.phase, each.granted, each.price_after is not None) for key, each in services.items()},
+        model.claims,
+        {each.instance: each.state for each in account.subscriptions},
+        next(each.since for each in account.counters if each.id == "limit"),
+        sum(each.released for each in account.sessions.values()),
+        len(account.closed),
+        any(sid in other.sessions for other in model.accounts.values() if other is not account),
+    )
+
+
+def _state_of(account: Account, sid: str) -> str:
+    if sid in account.sessions:
+        return "given up" if account.sessions[sid].released else "open"
+    if sid in account.closed:
+        return "refused" if account.closed[sid].closed_by is None else "closed"
+    return "unknown"
 
 
 class Occurred(Counter[str]):
     """By name: "U 2001", "E debit 4012 credit", "given up: lost", …"""
 
-    def charged(self, request: ChargeRequest, outcome: ChargeOutcome, before: Account, events: Sequence[Event]) -> None:
-        """`before`: the account as it was; `events`: what was journalled."""
+    def did(self, operation: str, result: Any, more: dict[str, Any]) -> None:
+        what = result if isinstance(result, str | bool) or result is None else "done"
+        if operation == "move_account" and isinstance(result, str) and "-" in result:
+            what = "done"
+        self[f"{operation} {what}"] += 1
+        if operation == "subscribe" and result is True:
+            self["bought planned"] += bool(more.get("starts_at"))
+            self["bought armed"] += bool(more.get("armed"))
+        self[f"set_limit of {more.get('counter')}"] += operation == "set_limit"
+
+    def charged(
+        self, request: ChargeRequest, outcome: ChargeOutcome, was: Before | None, events: Sequence[Event]
+    ) -> None:
         kind = request.type.value
         if request.type is RequestType.EVENT:
             kind += " " + request.action.value
         if outcome.duplicate:
             self[f"{kind} duplicate"] += 1
+            self[f"duplicate of a session {was.session if was else 'moved'}"] += kind in "IUT"
             return
         self[f"{kind} {outcome.code} {outcome.reason}".rstrip()] += 1
-        self["charged"] += 1
-        self["T after a refused opening"] += (
-            kind == "T" and outcome.code == 2001 and request.session_id not in before.sessions
-        )
-        session = before.sessions.get(request.session_id)
-        if outcome.code in (2001, 4010) and outcome.reason != "sweep":
-            self[f"{kind} late"] += outcome.late
-            live = session is not None and not session.released
-            if session is not None and live:
-                self["E on the id of a live session"] += kind[0] == "E"
-                self["U with a lower number"] += kind == "U" and request.number < session.highest
-                self["past its deadline, not given up"] += kind in "UT" and session.deadline <= request.now
-                self[f"U of a live session, {before.state_at(request.now)}"] += kind == "U"
-            self["I after given up"] += kind == "I" and session is not None and session.released
-            lines = [line for e in events if e["k"] == "charge" for line in e["svc"]]
-            self["use on both sides of a switch"] += len(lines) > len(request.services)
-        services = session.services if session is not None and kind in "UT" else {}
-        asked = {each.key: each for each in request.services}
+        if outcome.code == 0 or was is None:
+            return
+        if kind in "IUT":
+            self[f"{kind} of a session {was.session}: {outcome.code}"] += 1
+            self._session(kind, request, outcome, was)
+        elif was.session == "open":
+            self["E on the id of a live session"] += 1
+        self[f"{kind} late"] += outcome.late
+        self["pool's account charged"] += bool(request.pool)
+        self["two accounts' Session-Id"] += was.session_elsewhere and outcome.code == 2001
         for result in outcome.services:
-            self["final"] += result.final
-            self["span_switch"] += result.span_switch
-            self["dropped"] += result.dropped > 0
-            self["overrun"] += result.overrun_units > 0
-            self[f"{kind}, buckets pay"] += result.debited_units > 0
-            self[f"{kind}, credit pays"] += result.debited_micro_eur > 0
-            self[f"service {result.code} {result.reason}".rstrip()] += 1
-            self["restricted"] += result.restricted
-            if result.key in asked and result.key in services and kind == "U":
-                self._service(asked[result.key], services[result.key], result.granted, result.code)
+            self._result(kind, request, outcome, result, was)
         if request.action is Action.REFUND and outcome.code == 2001:
-            self["refund of money"] += outcome.session_cost_micro_eur < 0
-            self["refund of units"] += any(each.debited_units < 0 for each in outcome.services)
-            self["refund in part"] += any(each.want for each in request.services)
+            self._refunded(request, outcome)
         if kind in "IU":
             self._prices(request)
 
-    def _service(self, asked: ServiceCharge, was: Service, granted: int, code: int) -> None:
-        if was.phase == "restricted" and asked.want is None and asked.restrict and asked.retry_want:
-            self["restricted phase ends with a grant"] += granted > 0
-            self["restricted phase ends without"] += not granted
-            self["restricted once, then refused"] += code == 4012
-        self["use of a grant over a switch"] += was.price_after is not None and asked.used + asked.used_after > 0
-        self["more used than granted"] += asked.used > was.granted > 0
+    def _session(self, kind: str, request: ChargeRequest, outcome: ChargeOutcome, was: Before) -> None:
+        applied = outcome.code in (2001, 4010, 4012)
+        self["U with a lower number"] += applied and kind == "U" and request.number < was.highest
+        self["past its deadline, not given up"] += (
+            applied and kind in "UT" and was.session == "open" and was.deadline <= request.now
+        )
+        self[f"U of a live session, {was.state}"] += kind == "U" and was.session == "open"
+        self["I replaces an open session"] += kind == "I" and was.session == "open" and applied
+        far = applied and kind == "U" and was.highest >= 0 and request.number > was.highest + 65_536
+        self["number far ahead"] += far
+        self["number near after one far ahead"] += (
+            applied and kind == "U" and was.apart > 0 and not far and request.number > was.highest
+        )
+        self["paid after the end"] += was.session in ("closed", "refused") and any(
+            each.debited_micro_eur or each.debited_units or each.overrun_units for each in outcome.services
+        )
+
+    def _result(self, kind: str, request: ChargeRequest, outcome: ChargeOutcome, result: Any, was: Before) -> None:
+        asked = {each.key: each for each in request.services}[result.key]
+        self["final"] += result.final
+        self["span_switch"] += result.span_switch
+        self["dropped"] += result.dropped > 0
+        self["overrun"] += result.overrun_units > 0
+        self[f"{kind}, buckets pay"] += result.debited_units > 0
+        self[f"{kind}, credit pays"] += result.debited_micro_eur > 0
+        self[f"service {result.code} {result.reason}".rstrip()] += 1
+        self["restricted"] += result.restricted
+        wanted = asked.want or 0
+        shared = 0 < result.granted < wanted and not result.final
+        self["shared or bounded by the policy"] += shared
+        self["fair share after starving"] += shared and was.starved and not asked.maximum_micro_eur
+        self["bounded in money"] += shared and asked.maximum_micro_eur > 1 and not was.starved
+        self["several legs granted"] += bool(asked.more_legs) and result.granted > 0 and kind != "E check"
+        self["several legs paid"] += bool(asked.more_legs) and result.debited_micro_eur > 0
+        if result.key in was.services and kind == "U":
+            self._service(asked, was.services[result.key], result)
+
+    def _service(self, asked: ServiceCharge, was: tuple[str, int, bool], result: Any) -> None:
+        phase, granted, switch = was
+        if phase == "restricted" and asked.want is None and asked.restrict and asked.retry_want:
+            self["restricted phase ends with a grant"] += result.granted > 0
+            self["restricted phase ends without"] += not result.granted
+            self["restricted once, then refused"] += result.code == 4012
+        self["use of a grant over a switch"] += switch and asked.used + asked.used_after > 0
+        self["more used than granted"] += asked.used > granted > 0
+
+    def _refunded(self, request: ChargeRequest, outcome: ChargeOutcome) -> None:
+        self["refund of money"] += outcome.session_cost_micro_eur < 0
+        self["refund of units"] += any(each.debited_units < 0 for each in outcome.services)
+        self["refund in part"] += any(each.want for each in request.services)
+        self["refund without a service's name"] += any(each.key == "-" for each in outcome.services)
 
     def _prices(self, request: ChargeRequest) -> None:
         names = [each.price.id for each in request.services if each.want]
@@ -180,24 +176,45 @@ class Occurred(Counter[str]):
                 self["switch to or from flat"] += other.flat != each.price.flat
                 self["flat beside a switch"] += any(s.price.flat for s in request.services if s is not each)
 
-    def journalled(self, events: Sequence[Event], before: Account, after: Account) -> None:
+    def journalled(self, model: ModelLedger, account_id: str, was: Before | None, events: Sequence[Event]) -> None:
         """After one operation on an account."""
-        given_up = sum(session.released for session in before.sessions.values())
+        account = model.accounts.get(account_id)
+        given_up = was.given_up if was else 0
         for event in events:
-            kind = event["k"]
-            if kind == "expired":
-                self[f"given up: {event['reason']}"] += 1
-                self["given up with money held"] += bool(event["returned"])
-                given_up += 1
-            elif kind == "package":
-                self["package paid" if event["ok"] else "package not paid"] += 1
-                self["package renewed with holds"] += any(bucket.held for bucket in after.buckets)
-            elif kind == "threshold":
-                self[f"threshold {event['pct']}"] += 1
+            name = self._name(event)
+            self[name] += 1
+            given_up += event["k"] == "expired"
+            if event["k"] == "package" and was is not None and event["ok"]:
+                self[f"fee paid by one {was.subscriptions.get(int(str(event['instance'])), 'new')}"] += 1
+        if account is None or was is None:
+            return
         self["more given up than are kept"] += given_up > MAX_GIVEN_UP
-        self["month rolled"] += after.month > before.month and before.spent_month > 0
+        self["as many tombstones as are kept"] += len(account.closed) == 8
+        self["holds claimed by a fee"] += model.claims - was.claims
+        self["month rolled"] += next(each.since for each in account.counters if each.id == "limit") > was.month
+        self["subscriptions at once"] += len(account.subscriptions) > 2
+        self["ended buckets kept"] += any(each.ended for each in account.buckets)
+        self["pool's buckets held by two"] += any(
+            len(each.by) > 1 for each in (model.pools[key] for key in model.pools) for each in each.buckets
+        )
+
+    @staticmethod
+    def _name(event: Event) -> str:
+        kind = str(event["k"])
+        detail = {
+            "expired": "reason",
+            "subscription": "state",
+            "threshold": "counter",
+            "due": "kind",
+            "state": "state",
+            "package": "ok",
+        }
+        if kind == "charge":
+            late = ", late" if event["late"] else ""
+            return f"event charge {event['typ']}{late}"
+        return f"event {kind} {event[detail[kind]]}" if kind in detail else f"event {kind}"
 
     def missing(self) -> dict[str, tuple[int, int]]:
         """What was met less often than it should be: how often, and how often at least."""
-        least = {name: often * self["steps"] // 15_000 for name, often in LEAST.items()}
+        least = {name: often * self["steps"] // STEPS for name, often in LEAST.items()}
         return {name: (self[name], at_least) for name, at_least in least.items() if self[name] < at_least}

@@ -152,7 +152,7 @@ class Books:
         names = [*self.views, *self.views][cursor : cursor + count] if not partition else []  # each twice, as HSCAN may
         return names, cursor + count if len(names) == count else 0
 
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None:
+    async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None:
         view = self.views.get(account_id)
         if isinstance(view, LedgerError):
             raise view

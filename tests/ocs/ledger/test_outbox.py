@@ -29,7 +29,7 @@ async def ledger(redis_url: str) -> AsyncIterator[RedisLedger]:
 
 
 async def top_up(ledger: RedisLedger, account_id: str, reference: str) -> None:
-    await ledger.top_up(account_id, amount_micro_eur=EUR, reference=reference, packages=(), **WHEN)
+    await ledger.top_up(account_id, amount_micro_eur=EUR, reference=reference, **WHEN)
 
 
 async def test_entries_of_many_partitions(ledger: RedisLedger) -> None:
@@ -156,7 +156,7 @@ async def test_a_replica_that_lagged_takes_over(tmp_path: Path) -> None:
     writer.open()
     ledgers: list[RedisLedger] = []
     try:
-        before = await RedisLedger.connect(primary.url, LedgerSettings(partitions=1))
+        before = await RedisLedger.connect(primary.url, LedgerSettings(partitions=1, max_clock_skew_s=0))
         ledgers.append(before)
         pump = Pump(before, [writer], events_lost=lost.append)
         await pump.begin()
@@ -176,7 +176,7 @@ async def test_a_replica_that_lagged_takes_over(tmp_path: Path) -> None:
         recorded = ids(tmp_path / "records")
         assert references(tmp_path / "records")[-5:] == [f"lost {n}" for n in range(5)]
 
-        after = await RedisLedger.connect(replica.url, LedgerSettings(partitions=1))
+        after = await RedisLedger.connect(replica.url, LedgerSettings(partitions=1, max_clock_skew_s=0))
         ledgers.append(after)
         pump = Pump(after, [writer], events_lost=lost.append)
         await pump.begin()

@@ -1,0 +1,292 @@
+"""The accounts' operations of the model ledger (contract.AccountLedger)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ocs.ledger.contract import (
+    CREDIT_CEILING_MICRO_EUR,
+    LIMIT_COUNTER,
+    MAX_INTEGER,
+    MONTHLY_LIMIT,
+    AccountView,
+    LedgerError,
+    PackageTerms,
+    PoolView,
+    SubscriptionState,
+)
+from tests.ocs.ledger import model_agenda as agenda
+from tests.ocs.ledger.model_operation import Books, Operation
+from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of
+from tests.ocs.ledger.model_views import account_view, pool_view
+
+ACTIVE_S = 90 * 86_400
+
+
+class Accounts(Books):
+    """The rare side, at once instead of asynchronously."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._references: dict[str, tuple[str, int]] = {}
+        self._applied: set[tuple[str, str, str]] = set()
+
+    # -- accounts
+
+    def open_account(
+        self,
+        *,
+        msisdn: str,
+        imsi: str,
+        credit_micro_eur: int,
+        package: PackageTerms | None,
+        now: int,
+        month: int,
+        entropy: int = 0,
+        account_id: str = "",
+    ) -> str:
+        """`account_id`: what Redis made of number and entropy."""
+        if not 0 <= credit_micro_eur <= MAX_INTEGER:
+            raise LedgerError("range", "")
+        if any((a.msisdn == msisdn or a.imsi == imsi) and a.state != "terminated" for a in self.accounts.values()):
+            raise LedgerError("exists", "")
+        if credit_micro_eur > CREDIT_CEILING_MICRO_EUR:
+            raise LedgerError("ceiling", "")
+        account_id = account_id or f"00-{entropy:016x}"
+        account = Account(msisdn, imsi, credit_micro_eur, now + ACTIVE_S, account_id, paid_in=credit_micro_eur)
+        account.counter_of(MONTHLY_LIMIT, month, 0)
+        self.accounts[account_id] = account
+        op = Operation(self, account_id, now, month)
+        op.journal(
+            "opened", credit_in=credit_micro_eur, credit=credit_micro_eur, package=package.id if package else ""
+        )  # fmt: skip
+        if package:
+            subscription = agenda.new(op, package, "")
+            if agenda.can_pay(op, package):
+                agenda.start(op, subscription, now)
+            else:
+                agenda.unpaid(op, subscription, now)
+        return account_id
+
+    def top_up(
+        self,
+        account_id: str,
+        *,
+        amount_micro_eur: int,
+        reference: str,
+        packages: Sequence[PackageTerms] = (),
+        now: int,
+        month: int,
+    ) -> bool:
+        """`packages` are known to the document."""
+        account = self._account(account_id)
+        if not 1 <= amount_micro_eur <= MAX_INTEGER:
+            raise LedgerError("range", "")
+        purpose = (account.uid, amount_micro_eur)
+        if self._references.setdefault(reference, purpose) != purpose:
+            raise LedgerError("reference", "")
+        if ("top_up", account.uid, reference) in self._applied:
+            return False
+        if account.state == "terminated":
+            raise LedgerError("state", "")
+        with self._changing(account_id, now, month) as op:
+            account = op.account
+            if account.credit + amount_micro_eur > CREDIT_CEILING_MICRO_EUR:
+                raise LedgerError("ceiling", "")
+            account.credit += amount_micro_eur
+            account.paid_in += amount_micro_eur
+            account.active_until = max(account.active_until, now + ACTIVE_S)
+            account.told_inactive = False
+            op.journal("topup", credit_in=amount_micro_eur, ref=reference, credit=account.credit)
+            agenda.subscriptions(op)
+            agenda.claim(op)
+        self._applied.add(("top_up", account.uid, reference))
+        return True
+
+    def activate_package(self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int) -> bool:
+        return self.subscribe(account_id, product=package, reference=reference, now=now, month=month)
+
+    def subscribe(
+        self,
+        account_id: str,
+        *,
+        product: PackageTerms,
+        reference: str,
+        now: int,
+        month: int,
+        starts_at: int = 0,
+        armed: bool = False,
+    ) -> bool:
+        account = self._account(account_id)
+        if ("package", account.uid, reference) in self._applied:
+            return False
+        with self._changing(account_id, now, month) as op:
+            if op.account.state_at(now) != "active":
+                raise LedgerError("state", "")
+            if any(each.terms.id in product.excludes for each in op.account.subscriptions):
+                raise LedgerError("excluded", "")
+            if armed or starts_at > now:
+                subscription = agenda.new(op, product, reference)
+                subscription.state = (SubscriptionState.ARMED if armed else SubscriptionState.PLANNED).value
+                subscription.due = 0 if armed else starts_at
+                agenda.tell(op, subscription, subscription.state)
+            elif not agenda.can_pay(op, product):
+                raise LedgerError("credit", "")
+            else:
+                agenda.start(op, agenda.new(op, product, reference), now)
+                agenda.claim(op)
+        self._applied.add(("package", account.uid, reference))
+        return True
+
+    def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int) -> None:
+        with self._changing(account_id, now, month) as op:
+            subscription = self._subscription(op, instance)
+            if at_once or subscription.state not in agenda.RUNNING:
+                agenda.end(op, subscription)
+            elif subscription.state != SubscriptionState.ENDING:
+                subscription.state = SubscriptionState.ENDING.value
+                agenda.tell(op, subscription, subscription.state)
+
+    def set_next(self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int) -> None:
+        with self._changing(account_id, now, month) as op:
+            self._subscription(op, instance).next = product
+
+    @staticmethod
+    def _subscription(op: Operation, instance: int) -> Subscription:
+        for each in op.account.subscriptions:
+            if each.instance == instance:
+                return each
+        raise LedgerError("unknown", "")
+
+    def set_limit(
+        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, counter: str = LIMIT_COUNTER
+    ) -> None:
+        with self._changing(account_id, now, month) as op:
+            found = op.account.counter(counter)
+            if found is None:
+                raise LedgerError("unknown", "")
+            found.limit, found.told = limit_micro_eur, 0
+            op.journal("limit", counter=counter, limit=-1 if limit_micro_eur is None else limit_micro_eur)
+
+    def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None:
+        with self._changing(account_id, now, month) as op:
+            op.account.bars = tuple(sorted(set(bars)))
+            op.journal("bars", bars=",".join(op.account.bars))
+
+    def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
+        if state not in ("active", "blocked"):
+            raise LedgerError("range", "")
+        with self._changing(account_id, now, month) as op:
+            op.account.state = state
+            op.journal("state", state=state[0])
+            if state == "blocked":
+                op.abort("state")
+
+    def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int) -> None:
+        with self._changing(account_id, now, month) as op:
+            agenda.remind(op.account, at, kind, ref)
+
+    def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
+        if self._account(account_id).state != "terminated":
+            op = self._due(account_id, now, month)
+            agenda.terminate(op)
+
+    def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+        if session_id not in self._account(account_id).live():
+            return False
+        op = self._due(account_id, now, month, keep=session_id)
+        op.give_up(session_id, reason)
+        op.trim()
+        return True
+
+    def sweep(self, account_id: str, *, packages: Sequence[PackageTerms] = (), now: int, month: int) -> None:
+        if account_id in self.accounts:
+            agenda.life(self._due(account_id, now, month))
+
+    # -- pools and partitions
+
+    def open_pool(self, account_id: str, pool_id: str, *, now: int) -> None:
+        self._account(account_id)
+        self.pools.setdefault((partition_of(account_id), pool_id), Pool(pool_id))
+
+    def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int) -> None:
+        account = self._account(account_id)
+        if pool_id and (partition_of(account_id), pool_id) not in self.pools:
+            raise LedgerError("unknown", "")
+        if account.pool == pool_id:
+            return
+        with self._changing(account_id, now, month) as op:
+            legs = [leg for session in op.account.sessions.values() for leg in session.legs()]
+            if any(hold.pool for leg in legs for hold in leg.held_units):
+                raise LedgerError("sessions", "")
+            for leg in legs:
+                leg.granted_by = [hold for hold in leg.granted_by if not hold.pool]
+            op.account.pool = pool_id
+            op.journal("pool", pool=pool_id)
+
+    def read_pool(self, account_id: str, pool_id: str) -> PoolView | None:
+        pool = self.pools.get((partition_of(account_id), pool_id))
+        return pool_view(pool) if pool is not None else None
+
+    def move_account(self, account_id: str, *, partition: int, now: int, month: int, new_id: str = "") -> str:
+        """`new_id`: what Redis has called it."""
+        if account_id in self.moved:
+            return self.moved[account_id]
+        account = self._account(account_id)
+        if account.state == "terminated":
+            raise LedgerError("state", "")
+        if account.pool:
+            raise LedgerError("pool", "")
+        if int(partition_of(account_id)) == partition:
+            return account_id
+        new_id = new_id or f"{partition:02d}-{len(self.moved):016x}"
+        Operation(self, account_id, now, month).journal("moved_out", to=new_id, debit=account.credit, credit=0)
+        self.accounts[new_id] = self.accounts.pop(account_id)
+        self.moved[account_id] = new_id
+        account.former.insert(0, account_id)
+        Operation(self, new_id, now, month).journal(
+            "moved_in", of=account_id, credit_in=account.credit, credit=account.credit
+        )
+        return new_id
+
+    # -- what operations share
+
+    def _account(self, account_id: str) -> Account:
+        if account_id in self.moved:
+            raise LedgerError("moved", "")
+        if account_id not in self.accounts:
+            raise LedgerError("unknown", "")
+        return self.accounts[account_id]
+
+    def _due(self, account_id: str, now: int, month: int, day: int = 0, keep: str = "") -> Operation:
+        """An operation that begins with the agenda."""
+        op = Operation(self, account_id, now, month, day, keep)
+        agenda.run(op)
+        return op
+
+    @contextmanager
+    def _changing(self, account_id: str, now: int, month: int) -> Iterator[Operation]:
+        """The agenda, then the change: both or, with a LedgerError, neither."""
+        if self._account(account_id).state == "terminated":
+            raise LedgerError("state", "")
+        op = Operation(self, account_id, now, month)
+        op.begin()
+        try:
+            agenda.run(op)
+            yield op
+        except LedgerError:
+            op.take_back()
+            raise
+        op.trim()
+
+    # -- looking
+
+    def read(self, account_id: str, *, now: int, month: int) -> AccountView | None:
+        account = self.accounts.get(account_id)
+        return account_view(account_id, account, now=now, month=month) if account is not None else None
+
+    def view(self, account_id: str, now: int, month: int) -> AccountView:
+        view = self.read(account_id, now=now, month=month)
+        assert view is not None
+        return view

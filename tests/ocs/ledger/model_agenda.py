@@ -1,0 +1,274 @@
+"""What is due in the model ledger, and subscriptions (docs/LEDGER.md, "Agenda")."""
+
+from __future__ import annotations
+
+from ocs.ledger.contract import PACKAGE_GROUP, PackageTerms, SubscriptionState, Window
+from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_state import Account, Bucket, Entry, Pool, Subscription
+
+TOMBSTONE_S = 300
+MAX_TOMBSTONES = 8
+INACTIVE_S = 270 * 86_400
+RUNNING = (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
+
+
+def run(op: Operation) -> None:
+    """Everything that is due by now, in the order of the page's table."""
+    for counter in op.account.counters:
+        counter.roll(op.now, op.month, op.day)
+    _end_of_pool_periods(op)
+    subscriptions(op)
+    claim(op)
+    _sessions(op)
+    for entry in sorted(op.account.entries, key=lambda each: (each.at, each.kind, each.ref)):
+        if entry.at <= op.now:
+            op.account.entries.remove(entry)
+            op.journal("due", kind=entry.kind, ref=entry.ref)
+    op.trim()
+
+
+def earliest(account: Account) -> int | None:
+    """When the sweeper must look at it next."""
+    times = [session.deadline for session in account.sessions.values()]
+    for session in account.live().values():
+        times += [each.deadline for each in session.services.values() if each.granted or each.held_money]
+    times += [session.closed_at + TOMBSTONE_S for session in account.closed.values()]
+    times += [entry.at for entry in account.entries]
+    times += [_time(each) for each in account.subscriptions if each.state in ("planned", "active", "ending")]
+    if account.state != "terminated":
+        times.append(account.active_until + (INACTIVE_S if account.told_inactive or account.state == "blocked" else 0))
+    return min(times, default=None)
+
+
+# -- subscriptions
+
+
+def subscriptions(op: Operation) -> None:
+    """Fees that are due, by time, order and instance, and what ends."""
+    looked_at: set[int] = set()
+    while True:
+        waiting = [each for each in op.account.subscriptions if _is_due(op, each) and each.instance not in looked_at]
+        if not waiting:
+            return
+        first = min(waiting, key=lambda each: (_time(each), each.terms.order, each.instance))
+        looked_at.add(first.instance)
+        _due(op, first)
+
+
+def _time(subscription: Subscription) -> int:
+    return subscription.until if subscription.state in RUNNING else subscription.due
+
+
+def _is_due(op: Operation, subscription: Subscription) -> bool:
+    return subscription.state != SubscriptionState.ARMED and _time(subscription) <= op.now
+
+
+def _due(op: Operation, subscription: Subscription) -> None:
+    state, at = subscription.state, _time(subscription)
+    if state == SubscriptionState.ENDING or (
+        state == SubscriptionState.ACTIVE and not subscription.terms.renews and not subscription.next
+    ):
+        end(op, subscription)
+        return
+    if subscription.next and state == SubscriptionState.ACTIVE:
+        subscription.terms, subscription.next = subscription.next, None
+    terms = subscription.terms
+    if can_pay(op, terms):
+        # A whole period that was missed is not paid for.
+        missed_one = state == SubscriptionState.UNPAID or op.now >= at + terms.period_s
+        start(op, subscription, op.now if missed_one else at)
+    elif state != SubscriptionState.UNPAID:
+        unpaid(op, subscription, at)
+
+
+def can_pay(op: Operation, terms: PackageTerms) -> bool:
+    """What is held does not stand in the way of a fee."""
+    return op.account.state_at(op.now) == "active" and op.account.credit >= terms.price_micro_eur
+
+
+def start(op: Operation, subscription: Subscription, starts: int) -> None:
+    """The fee is paid and a period begins."""
+    account, terms = op.account, subscription.terms
+    for other in list(account.subscriptions):
+        waits = other.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED)
+        if other is not subscription and terms.group and other.terms.group == terms.group and not waits:
+            end(op, other)
+    _end_units(op, subscription)
+    account.credit -= terms.price_micro_eur
+    account.spent += terms.price_micro_eur
+    subscription.state, subscription.starts, subscription.until = (
+        SubscriptionState.ACTIVE.value,
+        starts,
+        starts + terms.period_s,
+    )
+    subscription.due = 0
+    _lay_out(op, subscription)
+    for counter_terms in terms.counters:
+        counter = account.counter_of(counter_terms, op.month, op.day)
+        if counter_terms.window is Window.PERIOD:
+            counter.anew(starts)
+    _fee(op, subscription, True)
+
+
+def unpaid(op: Operation, subscription: Subscription, at: int) -> None:
+    """The fee is refused: its units are gone, and it starts when there is enough credit."""
+    _end_units(op, subscription)
+    subscription.state, subscription.due = SubscriptionState.UNPAID.value, at
+    subscription.starts = subscription.until = 0
+    _fee(op, subscription, False)
+
+
+def _fee(op: Operation, subscription: Subscription, paid: bool) -> None:
+    price = subscription.terms.price_micro_eur
+    op.journal(
+        "package",
+        id=subscription.terms.id,
+        instance=subscription.instance,
+        price=price,
+        period_end=subscription.until if paid else 0,
+        ok=paid,
+        debit=price if paid else 0,
+        credit=op.account.credit,
+    )
+
+
+def end(op: Operation, subscription: Subscription) -> None:
+    _end_units(op, subscription)
+    op.account.subscriptions.remove(subscription)
+    tell(op, subscription, "ended")
+
+
+def tell(op: Operation, subscription: Subscription, state: str) -> None:
+    op.journal("subscription", id=subscription.terms.id, instance=subscription.instance, state=state)
+
+
+def _end_units(op: Operation, subscription: Subscription) -> None:
+    for pool, bucket in op.buckets():
+        if bucket.subscription == subscription.instance and (not pool or bucket.owner == op.account_id):
+            op.end(bucket)
+    op.trim()
+    for terms in subscription.terms.counters:
+        counter = op.account.counter(terms.id)
+        if counter is not None and counter.terms.window is Window.PERIOD:
+            counter.anew(0)
+
+
+def _lay_out(op: Operation, subscription: Subscription) -> None:
+    shared = op.pool if subscription.terms.shared else None
+    place: Account | Pool = shared or op.account
+    for terms in subscription.terms.buckets:
+        place.last_instance += 1
+        place.buckets.append(
+            Bucket(
+                *(place.last_instance, terms.id, terms.unit, terms.quantity, subscription.starts, subscription.until),
+                *(terms.priority, subscription.instance),
+                owner=op.account_id if shared else "",
+            )
+        )
+
+
+def new(op: Operation, terms: PackageTerms, reference: str) -> Subscription:
+    op.account.last_instance += 1
+    subscription = Subscription(op.account.last_instance, terms, SubscriptionState.UNPAID.value, reference)
+    op.account.subscriptions.append(subscription)
+    return subscription
+
+
+def package_of(account: Account) -> Subscription | None:
+    """The tariff: the one that runs, else the one that waits for its fee."""
+    of_group = [each for each in account.subscriptions if each.terms.group == PACKAGE_GROUP]
+    running = [each for each in of_group if each.state in RUNNING]
+    waiting = [each for each in of_group if each.state == SubscriptionState.UNPAID]
+    return next(iter([*running, *waiting]), None)
+
+
+def period_end(account: Account) -> int:
+    package = package_of(account)
+    return package.until if package is not None else 0
+
+
+def _end_of_pool_periods(op: Operation) -> None:
+    """Of buckets that no subscription of this account ends."""
+    for pool, bucket in op.buckets():
+        if pool and bucket.expires <= op.now:
+            op.end(bucket)
+
+
+# -- holds and sessions
+
+
+def claim(op: Operation) -> None:
+    """More is held than there is: a fee ranks before reservations."""
+    account, asked = op.account, []
+    for sid, session in sorted(account.sessions.items(), key=lambda each: (each[0] != op.keep, each[0])):
+        for _, service in sorted(session.services.items()):
+            for leg in service.legs:
+                taken = min(max(account.held - account.credit, 0), leg.held_money)
+                if taken:
+                    op.take_money(leg, taken)
+                    asked.append(sid)
+    op.notice("reauthorize", "reclaim", [sid for sid in dict.fromkeys(asked) if sid != op.keep])
+    op.ledger.claims += len(asked)
+
+
+def _sessions(op: Operation) -> None:
+    account, now = op.account, op.now
+    for sid in sorted(account.sessions):
+        session = account.sessions.get(sid)
+        if session is None:
+            continue
+        if session.deadline <= now and sid != op.keep:
+            if session.released:
+                del account.sessions[sid]
+            else:
+                op.give_up(sid, "deadline")
+        elif not session.released:
+            for service in session.services.values():
+                if service.deadline <= now and (service.granted or service.held_money):
+                    op.release(service, remember=True)
+    for sid, tombstone in list(account.closed.items()):
+        if tombstone.closed_at + TOMBSTONE_S <= now and sid != op.keep:
+            del account.closed[sid]
+
+
+def bury(op: Operation, sid: str) -> None:
+    """A tombstone; the oldest beyond eight goes."""
+    closed = op.account.closed
+    if len(closed) > MAX_TOMBSTONES:
+        del closed[min((each.closed_at, other) for other, each in closed.items() if other != sid)[1]]
+
+
+# -- the sweeper's part
+
+
+def life(op: Operation) -> None:
+    """HOT-ACC-3, -4, -6."""
+    account = op.account
+    if account.state == "terminated":
+        return
+    if account.state_at(op.now) == "inactive" and not account.told_inactive:
+        account.told_inactive = True
+        op.journal("state", state="i")
+    if op.now >= account.active_until + INACTIVE_S:
+        terminate(op)
+
+
+def terminate(op: Operation) -> None:
+    account = op.account
+    op.abort("state")
+    for sid in sorted(account.live()):
+        op.give_up(sid, "terminated")
+    for subscription in account.subscriptions:
+        _end_units(op, subscription)
+    lost = account.credit
+    account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
+    account.buckets, account.subscriptions, account.sessions, account.closed = [], [], {}, {}
+    account.entries, account.pool = [], ""
+    op.trim()
+    op.journal("terminated", debit=lost, credit=0)
+
+
+def remind(account: Account, at: int, kind: str, ref: str) -> None:
+    account.entries = [each for each in account.entries if (each.kind, each.ref) != (kind, ref)]
+    if at:
+        account.entries.append(Entry(at, kind, ref))

@@ -1,0 +1,121 @@
+"""Step 1 of a charging request in the model ledger: whose it is, whether it was applied before, whether it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT, Action, ChargeOutcome, ChargeRequest, RequestType
+from tests.ocs.ledger.model_state import Account, Session, in_need, owner_of
+
+if TYPE_CHECKING:
+    from tests.ocs.ledger.model import ModelLedger
+
+KINDS = {Action.CHECK: "C", Action.REFUND: "R"}
+
+
+@dataclass(slots=True)
+class Known:
+    """What a request is of. `session` is open, or a tombstone if `closed`."""
+
+    account: Account
+    session: Session | None
+    closed: bool
+
+
+def refusal(request: ChargeRequest, code: int, reason: str, place: str = "") -> ChargeOutcome:
+    return ChargeOutcome(code, False, (), 0, 0, reason, place=place, at=request.now)
+
+
+def one_off_name(request: ChargeRequest) -> str:
+    return f"{KINDS.get(request.action, 'E')}{request.number}"
+
+
+def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Known:
+    if ledger.max_clock_skew_s and abs(request.now - ledger.clock()) > ledger.max_clock_skew_s:
+        return refusal(request, 0, "clock")
+    one_off = request.type is RequestType.EVENT
+    if one_off and (answer := _one_off_answer(ledger, request)):
+        return replace(answer, duplicate=True)
+    account = ledger.accounts.get(request.account_id)
+    if account is None:
+        moved = ledger.moved.get(request.account_id)
+        return refusal(request, 0, "moved", moved) if moved else refusal(request, 5030, "unknown")
+    if one_off:
+        return _elsewhere(account, request) or Known(account, None, False)
+    session = account.sessions.get(request.session_id)
+    closed = session is None and request.session_id in account.closed
+    session = account.closed[request.session_id] if closed else session
+    if session is None:
+        answer = ledger.answers(request).get((request.type.value, request.number))
+        if answer:
+            return replace(answer, duplicate=True)
+    elif session.binding != owner_of(request):
+        return refusal(request, 5002, "binding")
+    elif repeated := _repetition(ledger, request, session, closed):
+        return repeated
+    if session is not None and _moved_on(request, session, closed):
+        return refusal(request, 0, "place", session.place)
+    return (
+        _elsewhere(account, request)
+        or _out_of_order(account, request, session, closed)
+        or Known(account, session, closed)
+    )
+
+
+def _one_off_answer(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | None:
+    """Under the account's own id, or one that it had before it was moved."""
+    account = ledger.accounts.get(request.account_id)
+    ids = [request.account_id, *(account.former if account else ())]
+    rest = (owner_of(request), request.session_id, one_off_name(request))
+    return next((answer for each in ids if (answer := ledger.one_offs.get((each, *rest)))), None)
+
+
+def replaces(request: ChargeRequest, session: Session) -> bool:
+    """The client has lost its sessions since it opened this one."""
+    return request.type is RequestType.INITIAL and request.origin_state_id > session.origin_state_id > 0
+
+
+def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, closed: bool) -> ChargeOutcome | None:
+    kind, number = request.type, request.number
+    if kind is RequestType.INITIAL:
+        never_opened = closed and session.closed_by is None
+        seen = number == session.opening and not never_opened and not (not closed and replaces(request, session))
+    elif kind is RequestType.UPDATE:
+        seen = session.numbers.seen(number)
+        if not seen and session.numbers.too_old(number):
+            return refusal(request, 5012, "late")
+    else:
+        seen = number in session.terminations
+    if not seen:
+        return None
+    answer = ledger.answers(request).get((kind.value, number))
+    return replace(answer, duplicate=True) if answer else refusal(request, 5012, "late")
+
+
+def _moved_on(request: ChargeRequest, session: Session, closed: bool) -> bool:
+    relieved = (
+        not closed and request.type is not RequestType.INITIAL and in_need(session.place) and not in_need(request.place)
+    )
+    return relieved or request.assumed not in ("", session.place)
+
+
+def _elsewhere(account: Account, request: ChargeRequest) -> ChargeOutcome | None:
+    if request.identity not in ("", "m" + account.msisdn, "i" + account.imsi):
+        return refusal(request, 0, "identity")
+    if request.identity and account.state == "terminated":
+        return refusal(request, 0, "identity")
+    return refusal(request, 0, "pool", account.pool) if request.pool != account.pool else None
+
+
+def _out_of_order(
+    account: Account, request: ChargeRequest, session: Session | None, closed: bool
+) -> ChargeOutcome | None:
+    if request.type is not RequestType.INITIAL:
+        return refusal(request, 5002, "session") if session is None else None
+    if session is not None and not closed and not session.released and not replaces(request, session):
+        return refusal(request, 5012, "open")
+    others = [
+        sid for sid, s in account.live().items() if s.deadline > request.now and sid != request.session_id
+    ]  # fmt: skip
+    return refusal(request, 5006, "sessions") if len(others) >= MAX_SESSIONS_PER_ACCOUNT else None

@@ -1,0 +1,226 @@
+"""One operation on one account of the model: its account and pool, what is held and returned, the events that it journals."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+from tests.ocs.ledger.model_state import (
+    Account,
+    Bucket,
+    Event,
+    Hold,
+    LegState,
+    Pool,
+    Service,
+    Session,
+    partition_of,
+)
+
+LATE_S = 3600
+MAX_GIVEN_UP = 8
+
+
+class Books:
+    """All that there is."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.pools: dict[tuple[str, str], Pool] = {}
+        """By partition and id."""
+        self.moved: dict[str, str] = {}
+        self.events: list[Event] = []
+        self.notices: list[tuple[str, str, str, tuple[str, ...]]] = []
+        """Kind, reason, account, sessions: of "abort" and of claims only."""
+        self.claims = 0
+        """How often a fee took what a service held."""
+
+    def pool_of(self, account_id: str) -> Pool | None:
+        pool = self.accounts[account_id].pool
+        return self.pools[partition_of(account_id), pool] if pool else None
+
+
+class Operation:
+    """`keep` names the request's own session: the agenda neither gives it up nor forgets it."""
+
+    def __init__(self, ledger: Books, account_id: str, now: int, month: int, day: int = 0, keep: str = "") -> None:
+        self.ledger = ledger
+        self.account_id = account_id
+        self.now, self.month, self.day, self.keep = now, month, day, keep
+        self.account: Account = ledger.accounts[account_id]
+        self.pool: Pool | None = ledger.pool_of(account_id)
+        self._events = len(ledger.events)
+        self._notices = len(ledger.notices)
+        self._before: bytes | None = None
+
+    # -- all or nothing
+
+    def begin(self) -> None:
+        """From here on everything can be taken back."""
+        self._before = pickle.dumps((self.account, self.pool))
+
+    def take_back(self) -> None:
+        assert self._before is not None
+        self.account, self.pool = pickle.loads(self._before)
+        self.ledger.accounts[self.account_id] = self.account
+        if self.pool is not None:
+            self.ledger.pools[partition_of(self.account_id), self.pool.id] = self.pool
+        del self.ledger.events[self._events :]
+        del self.ledger.notices[self._notices :]
+
+    def journal(self, kind: str, /, **fields: Any) -> None:
+        event: Event = {"k": kind, "t": self.now, "a": self.account_id, **fields}
+        self.ledger.events.append(event)
+
+    def notice(self, kind: str, reason: str, sids: list[str]) -> None:
+        if sids:
+            self.ledger.notices.append((kind, reason, self.account_id, tuple(sids)))
+
+    def abort(self, reason: str) -> None:
+        """HOT-RAT-2: nothing ever aborts what is `always`."""
+        live = sorted(self.account.live().items())
+        self.notice(
+            "abort", reason, [sid for sid, session in live if not any(s.always for s in session.services.values())]
+        )
+
+    # -- buckets
+
+    def buckets(self) -> Iterator[tuple[str, Bucket]]:
+        """With the pool that each is of."""
+        yield from (("", bucket) for bucket in self.account.buckets)
+        if self.pool is not None:
+            yield from ((self.pool.id, bucket) for bucket in self.pool.buckets)
+
+    def bucket(self, hold: Hold) -> Bucket | None:
+        for pool, bucket in self.buckets():
+            if (pool, bucket.instance) == (hold.pool, hold.instance):
+                return bucket
+        return None
+
+    def is_current(self, bucket: Bucket) -> bool:
+        return not bucket.ended and self.now < bucket.expires
+
+    def usable(self, ids: tuple[str, ...]) -> list[tuple[str, Bucket]]:
+        """In the order in which they pay: priority, what expires first, place in the list, own before the pool's, instance."""
+        if not ids:
+            return []
+        found = [(pool, bucket) for pool, bucket in self.buckets() if bucket.id in ids and self.is_current(bucket)]
+        return sorted(
+            found,
+            key=lambda each: (each[1].priority, each[1].expires, ids.index(each[1].id), each[0], each[1].instance),
+        )
+
+    def hold(self, pool: str, bucket: Bucket, units: int) -> None:
+        """Negative: return."""
+        bucket.held += units
+        if pool:
+            bucket.by[self.account_id] = bucket.by.get(self.account_id, 0) + units
+            if not bucket.by[self.account_id]:
+                del bucket.by[self.account_id]
+
+    @staticmethod
+    def pay(bucket: Bucket, units: int) -> None:
+        if bucket.left is not None:
+            bucket.left -= units
+
+    def end(self, bucket: Bucket) -> None:
+        """Its period is over: what was granted stays for those who have it."""
+        if not bucket.ended:
+            bucket.ended, bucket.expires = True, min(bucket.expires, self.now)
+
+    def trim(self) -> None:
+        """Ended buckets have what is held or, of the account's own, was granted before it was given up; empty ones go."""
+        granted: dict[int, int] = {}
+        sessions = [*self.account.sessions.values(), *self.account.closed.values()]
+        for claim in (claim for session in sessions for leg in session.legs() for claim in leg.granted_by):
+            if not claim.pool:
+                granted[claim.instance] = granted.get(claim.instance, 0) + claim.units
+        for pool, bucket in self.buckets():
+            if bucket.ended:
+                kept = bucket.held + (0 if pool else granted.get(bucket.instance, 0))
+                bucket.left = kept if bucket.left is None else min(bucket.left, kept)
+        gone = [bucket for _, bucket in self.buckets() if bucket.ended and not bucket.left]
+        for place in (self.account, self.pool):
+            if place is not None and gone:
+                place.buckets = [bucket for bucket in place.buckets if bucket not in gone]
+
+    # -- what services hold
+
+    def release_leg(self, leg: LegState) -> list[Hold]:
+        """Everything returns; what units were granted by is the result."""
+        granted_by = [*leg.granted_by, *leg.held_units]
+        for hold in leg.held_units:
+            bucket = self.bucket(hold)
+            if bucket is not None:
+                self.hold(hold.pool, bucket, -hold.units)
+        self.account.held -= leg.held_money
+        for counter_id, amount in leg.held_counters.items():
+            counter = self.account.counter(counter_id)
+            assert counter is not None
+            counter.held -= amount
+        leg.held_units, leg.held_money, leg.held_counters, leg.granted_by = [], 0, {}, []
+        return granted_by
+
+    def release(self, service: Service, remember: bool) -> list[list[Hold]]:
+        granted_by = [self.release_leg(leg) for leg in service.legs]
+        if remember:
+            for leg, by in zip(service.legs, granted_by, strict=True):
+                leg.granted_by = by
+        service.granted = 0
+        return granted_by
+
+    def take_money(self, leg: LegState, money: int) -> None:
+        """Money that a leg holds is another's now; its counters of money hold so much less."""
+        leg.held_money -= money
+        self.account.held -= money
+        for terms in leg.counters:
+            if terms.measure == "money":
+                self.unhold_counter(leg, terms.id, money)
+
+    def unhold_counter(self, leg: LegState, counter_id: str, amount: int) -> None:
+        amount = min(amount, leg.held_counters.get(counter_id, 0))
+        counter = self.account.counter(counter_id)
+        if amount and counter is not None:
+            counter.held -= amount
+            leg.held_counters[counter_id] -= amount
+
+    # -- sessions
+
+    def give_up(self, sid: str, reason: str) -> None:
+        account = self.account
+        session = account.sessions[sid]
+        returned = sum(service.held_money for service in session.services.values())
+        for service in session.services.values():
+            self.release(service, remember=True)
+            service.phase = "normal"
+        session.released, session.deadline = True, self.now + LATE_S
+        self.journal(
+            "expired", sid=sid, ctx=session.context, returned=returned, reason=reason, svc=self.record(session)
+        )
+        given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
+        if len(given_up) >= MAX_GIVEN_UP:
+            del account.sessions[given_up[0][1]]
+
+    def record(self, session: Session) -> list[dict[str, Any]]:
+        """The session's tallies, which begin anew."""
+        session.recorded = self.now
+        lines = []
+        for (key, price), tally in sorted(session.tallies.items()):
+            if tally.used or tally.debit or tally.units or tally.overrun or tally.dropped:
+                units = [[bucket_id, units] for bucket_id, units in sorted(tally.units.items()) if units]
+                lines.append(
+                    {
+                        "key": key,
+                        "label": tally.label,
+                        "price": price,
+                        "detail": tally.detail,
+                        "used": tally.used,
+                        "debit": tally.debit,
+                        "units": units,
+                        "overrun": tally.overrun,
+                        "dropped": tally.dropped,
+                    }
+                )
+        session.tallies = {}
+        return lines

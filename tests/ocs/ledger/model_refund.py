@@ -1,0 +1,125 @@
+"""A refund in the model ledger: what is left of a one-off debit goes back, what credit paid first (decision 7)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from ocs.ledger.contract import ChargeOutcome, ChargeRequest, ServiceCharge, ServiceOutcome
+from ocs.rating import price as prices
+from tests.ocs.ledger import model_agenda as agenda
+from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_state import DebitLine, measured
+
+UNNAMED = "-"
+"""Key of a request that names no service: all of them are meant."""
+
+
+@dataclass(slots=True)
+class _Returned:
+    raw: int = 0
+    money: int = 0
+    units: int = 0
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+
+def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> ChargeOutcome | None:
+    """None: nothing is left, or of a period that is over."""
+    before = copy.deepcopy(lines)
+    results: list[ServiceOutcome] = []
+    event: list[dict[str, Any]] = []
+    money = 0
+    for asked in request.services:
+        back = _Returned()
+        for key, want in _meant(asked, lines):
+            _service(op, [line for line in lines if line.key == key], want, back)
+        if back.lines:
+            results.append(ServiceOutcome(asked.key, 2001, back.raw, False, "", -back.money, -back.units, 0))
+            event += back.lines
+            money += back.money
+    if not results:
+        lines[:] = before
+        return None
+    op.account.credit += money
+    op.account.spent -= money
+    op.journal(
+        "refund",
+        sid=request.session_id,
+        ctx=request.context,
+        n=request.number,
+        svc=event,
+        credit_in=money,
+        credit=op.account.credit,
+    )
+    account = op.account
+    return ChargeOutcome(
+        *(2001, False, tuple(results), account.credit, account.held, "", -money, agenda.period_end(account)), at=op.now
+    )
+
+
+def _meant(asked: ServiceCharge, lines: list[DebitLine]) -> list[tuple[str, int | None]]:
+    """The debit's services that are meant, and how much of each; None = all."""
+    left: dict[str, int] = {}
+    for line in lines:
+        if line.raw:
+            left.setdefault(line.key, line.raw)
+    if asked.key != UNNAMED and len({line.key for line in lines}) > 1:
+        return [(asked.key, asked.want)] if asked.key in left else []
+    if asked.want is None:
+        return [(key, None) for key in left]
+    meant, rest = [], asked.want
+    for place, (key, raw) in enumerate(left.items()):
+        if rest or not place:
+            meant.append((key, min(rest, raw)))
+            rest -= min(rest, raw)
+    return meant
+
+
+def _service(op: Operation, lines: list[DebitLine], want: int | None, back: _Returned) -> None:
+    """The same units go back on each leg."""
+    returned = 0
+    for line in lines:
+        raw = line.raw if want is None else min(want, line.raw)
+        came_back = _line(op, line, raw)
+        if came_back is None:
+            continue
+        returned = max(returned, raw)
+        back.money += came_back["credit_in"]
+        back.units += sum(units for _, units in came_back["units"])
+        back.lines.append(came_back)
+    back.raw += returned
+
+
+def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
+    owed = prices.billable_units(line.price, line.raw) - prices.billable_units(line.price, line.raw - raw)
+    by_credit = min(owed, line.credit)
+    paid = line.before + line.credit
+    money = prices.cost_micro_eur(line.price, paid) - prices.cost_micro_eur(line.price, paid - by_credit)
+    line.raw, line.credit = line.raw - raw, line.credit - by_credit
+    given = _units(op, line, owed - by_credit)
+    if owed and not by_credit and not given:
+        return None  # of a period that is over
+    units = sum(amount for _, amount in given)
+    for counter_id, measure, window in line.counted:
+        counter = op.account.counter(counter_id)
+        if counter is not None:
+            counter.take_back(measured(measure, money, by_credit, by_credit + units), window)
+    return {"key": line.key, "price": line.price.id, "used": raw, "credit_in": money, "units": given}
+
+
+def _units(op: Operation, line: DebitLine, rest: int) -> list[list[Any]]:
+    """To the same buckets of the same period, the last that paid first."""
+    given: list[list[Any]] = []
+    for bucket_id, hold in reversed(line.paid_by):
+        take = min(rest, hold.units)
+        if not take:
+            continue
+        rest -= take
+        hold.units -= take
+        bucket = op.bucket(hold)
+        if bucket is not None and op.is_current(bucket):
+            if bucket.left is not None:
+                bucket.left += take
+            given.append([bucket_id, take])
+    return given

@@ -1,0 +1,186 @@
+"""Step 6 of a charging request in the model ledger: how much is granted, and what holds it.
+
+A grant is found by trying: `_plan` lays out what it would hold, or says that nothing pays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ocs.ledger.contract import ServiceCharge
+from ocs.rating import price as prices
+from ocs.rating.types import PriceTerms
+from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_state import Bucket, Hold, LegState, Service, Session, measured, rate_of
+
+STARVED_S = 60
+
+
+@dataclass(slots=True)
+class LegPlan:
+    units: list[tuple[str, Bucket, int]] = field(default_factory=list)
+    money: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+Plan = list[LegPlan]
+
+
+@dataclass(slots=True)
+class Means:
+    """What there is to reserve from."""
+
+    money: int
+    free: dict[tuple[str, int], int | None]
+    """Of buckets, by pool and instance."""
+    counters: dict[str, int | None]
+
+
+class Reservation:
+    """Of one service, which holds nothing now."""
+
+    def __init__(self, op: Operation, session: Session, service: Service) -> None:
+        self.op, self.session, self.service = op, session, service
+        self.sides = [
+            [leg.price, *([leg.price_after] if leg.price_after and service.spans else [])] for leg in service.legs
+        ]
+        neighbours = [s for s in session.services.values() if s is not service and s.granted]
+        self.rates_of_neighbours = {
+            rate_of(price.id)
+            for other in neighbours
+            for leg in other.legs
+            for price in (leg.price, leg.price_after if other.spans else None)
+            if price
+        }
+
+    def reserve(self, want: int, asked: ServiceCharge, parties: int, one_off: bool) -> tuple[int, bool, str]:
+        """Units granted, whether they are the last, and why no more. `parties`: among how many a scarce rest is shared."""
+        means = self._means()
+        room = self._most(want if one_off else want * parties, lambda g: self._plan(g, means) is not None)
+        grant = min(want, room)
+        if not one_off and parties > 1 and room < want * parties:
+            grant = min(grant, max(asked.minimum, room // parties))
+        if not one_off and asked.maximum_micro_eur:
+            grant = min(grant, max(asked.minimum, self._most(grant, lambda g: self._cheap(g, means, asked))))
+        final = grant == room and room < want
+        reason = self._reason(room, means) if (final or grant <= 0) and room < want else ""
+        if grant > 0:
+            plan = self._plan(grant, means)
+            assert plan is not None
+            self._hold(plan)
+            self.service.granted = grant
+        return max(grant, 0), final and grant > 0, reason
+
+    def others_hold_it(self, want: int) -> bool:
+        """Nothing is granted, and if nobody held anything there would be something."""
+        account = self.op.account
+        means = self._means()
+        means.money = account.credit
+        for bucket in account.buckets:
+            means.free["", bucket.instance] = bucket.left
+        for counter in account.counters:
+            means.counters[counter.id] = None if counter.limit is None else max(counter.limit - counter.value, 0)
+        return self._plan(want, means) is not None
+
+    def _means(self) -> Means:
+        account = self.op.account
+        return Means(
+            account.credit - account.held,
+            {(pool, bucket.instance): bucket.free() for pool, bucket in self.op.buckets()},
+            {counter.id: counter.room() for counter in account.counters},
+        )
+
+    def _reason(self, room: int, means: Means) -> str:
+        """ "limit" if without the counters there would be more."""
+        unlimited = Means(means.money, means.free, dict.fromkeys(means.counters))
+        return "limit" if self._plan(room + 1, unlimited) is not None else "credit"
+
+    @staticmethod
+    def _most(upto: int, possible: Callable[[int], bool]) -> int:
+        """The largest number up to `upto` that is possible, 0 if none is."""
+        low, high = 0, min(upto, prices.MAX_UNITS)
+        if high <= 0 or possible(high):
+            return max(high, 0)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if possible(middle) else (low, middle)
+        return low
+
+    def _cheap(self, grant: int, means: Means, asked: ServiceCharge) -> bool:
+        plan = self._plan(grant, means)
+        return plan is not None and sum(leg.money for leg in plan) <= asked.maximum_micro_eur
+
+    def _counted_raw(self, terms: PriceTerms) -> int:
+        """Raw units that count as used: the rest of a step is granted only if the step was paid, and not to two."""
+        raw, rate = self.session.raw(terms), rate_of(terms.id)
+        if not terms.flat and (rate in self.session.unpaid or rate in self.rates_of_neighbours):
+            return prices.billable_units(terms, raw)
+        return raw
+
+    def _need(self, terms: PriceTerms, grant: int) -> int | None:
+        """Billable units, None = it grants nothing at all."""
+        if terms.flat and rate_of(terms.id) in self.session.unpaid:
+            return None
+        raw = self._counted_raw(terms)
+        return prices.billable_units(terms, raw + grant) - prices.billable_units(terms, raw)
+
+    def _plan(self, grant: int, means: Means) -> Plan | None:
+        """What is to be held for so many units, at the dearer side of a switch; None if something lacks."""
+        free, counters, money = dict(means.free), dict(means.counters), means.money
+        plan: Plan = []
+        for leg, sides in zip(self.service.legs, self.sides, strict=True):
+            needs = [self._need(terms, grant) for terms in sides]
+            if any(need is None for need in needs):
+                return None
+            planned = self._plan_leg(leg, sides, [need or 0 for need in needs], free)
+            money -= planned.money
+            for counter_id, amount in planned.counters.items():
+                room = counters.get(counter_id)
+                if room is not None:
+                    counters[counter_id] = room - amount
+            plan.append(planned)
+        if money < 0 or any(room is not None and room < 0 for room in counters.values()):
+            return None
+        return plan
+
+    def _plan_leg(
+        self,
+        leg: LegState,
+        sides: list[PriceTerms],
+        needs: list[int],
+        free: dict[tuple[str, int], int | None],
+    ) -> LegPlan:
+        planned, by_buckets = LegPlan(), 0
+        for pool, bucket in self.op.usable(leg.buckets):
+            there = free[pool, bucket.instance]
+            take = max(*needs, 0) if there is None else min(max(*needs, 0), max(there, 0))
+            if take:
+                planned.units.append((pool, bucket, take))
+                free[pool, bucket.instance] = None if there is None else there - take
+                by_buckets += take
+                needs = [need - take for need in needs]
+        for terms, need in zip(sides, needs, strict=True):
+            already = self.session.credit_units.get(terms.id, 0)
+            cost = prices.cost_micro_eur(terms, already + max(need, 0)) - prices.cost_micro_eur(terms, already)
+            planned.money = max(planned.money, cost)
+        by_credit = max(*needs, 0)
+        for counter in leg.counters:
+            amount = measured(counter.measure, planned.money, by_credit, by_buckets + by_credit)
+            if amount:
+                planned.counters[counter.id] = planned.counters.get(counter.id, 0) + amount
+        return planned
+
+    def _hold(self, plan: Plan) -> None:
+        account = self.op.account
+        for leg, planned in zip(self.service.legs, plan, strict=True):
+            for pool, bucket, units in planned.units:
+                self.op.hold(pool, bucket, units)
+                leg.held_units.append(Hold(pool, bucket.instance, units))
+            leg.held_money = planned.money
+            account.held += planned.money
+            for counter_id, amount in planned.counters.items():
+                counter = account.counter(counter_id)
+                assert counter is not None
+                counter.held += amount
+            leg.held_counters = dict(planned.counters)

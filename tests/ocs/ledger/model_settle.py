@@ -1,0 +1,231 @@
+"""Steps 3 to 5 of a charging request in the model ledger: release, settle, count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ocs.ledger.contract import AS_GRANTED, RequestType, ServiceCharge, ServiceOutcome
+from ocs.rating import price as prices
+from ocs.rating.types import PriceTerms
+from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_state import (
+    Hold,
+    LegState,
+    Service,
+    Session,
+    Tally,
+    legs_of,
+    measured,
+    rate_of,
+)
+
+SLACK_S, OCTETS_SLACK_S, MESSAGES_SLACK = 60, 5, 255
+
+
+@dataclass(slots=True)
+class Opened:
+    """A service of a request."""
+
+    asked: ServiceCharge
+    service: Service
+    room: bool
+    """The session has room for it."""
+    behind: bool
+    """A later update of the service came first."""
+    own: bool
+    """Its use is rated as the request itself says."""
+    granted: int
+    granted_by: list[list[Hold]]
+    """What had granted it, by leg."""
+
+
+@dataclass(slots=True)
+class Paid:
+    """What one leg's use came to."""
+
+    debit: int = 0
+    credit_units: int = 0
+    by: list[tuple[str, Hold]] = field(default_factory=list)
+    overrun: int = 0
+
+    @property
+    def units(self) -> int:
+        return sum(hold.units for _, hold in self.by)
+
+
+class Settlement:
+    """Settles the use that one request reports of one session."""
+
+    def __init__(self, op: Operation, session: Session) -> None:
+        self.op, self.session, self.account = op, session, op.account
+
+    def settle(self, kind: RequestType, opened: Opened, result: ServiceOutcome) -> None:
+        asked, service = opened.asked, opened.service
+        if not asked.reported or kind is RequestType.EVENT:
+            return
+        used, either, after = asked.used, asked.used_either, asked.used_after
+        legs = legs_of(asked) if opened.own else service.legs
+        if asked.max_rate:
+            excess = result.dropped = self._impossible(opened)
+            if excess:
+                self._tally(opened, legs[0], legs[0].price).dropped += excess
+            used, excess = max(used - excess, 0), max(excess - used, 0)
+            either, excess = max(either - excess, 0), max(excess - either, 0)
+            after = max(after - excess, 0)
+        if service.switch_at and not service.spans and asked.max_rate == 1 and not after + either:
+            after = min(used, max(min(service.reported + used, self.op.now) - service.switch_at, 0))
+            used -= after
+        total = used + either + after
+        for place, leg in enumerate(legs):
+            price_after = leg.price if opened.own else leg.price_after or leg.price
+            cheaper = price_after.num * leg.price.den < leg.price.num * price_after.den
+            first = total if price_after.id == leg.price.id else used + (0 if cheaper else either)
+            claims = opened.granted_by[place] if place < len(opened.granted_by) else []
+            for price, part in ((leg.price, first), (price_after, total - first)):
+                if part:
+                    self._one(opened, leg, price, part, claims, result)
+        service.reported = service.reported + total if asked.max_rate == 1 else self.op.now
+
+    def _one(
+        self,
+        opened: Opened,
+        leg: LegState,
+        price: PriceTerms,
+        used: int,
+        claims: list[Hold],
+        result: ServiceOutcome,
+    ) -> None:
+        paid = self.pay(leg, price, used, claims)
+        tally = self._tally(opened, leg, price)
+        self.add(tally, used, paid)
+        result.debited_micro_eur += paid.debit
+        result.debited_units += paid.units
+        result.overrun_units += paid.overrun
+
+    def _tally(self, opened: Opened, leg: LegState, price: PriceTerms) -> Tally:
+        detail = opened.asked.detail if opened.own else opened.service.detail
+        return self.session.tallies.setdefault((opened.asked.key, price.id), Tally(leg.label, detail))
+
+    @staticmethod
+    def add(tally: Tally, used: int, paid: Paid) -> None:
+        tally.used += used
+        tally.debit += paid.debit
+        tally.overrun += paid.overrun
+        for bucket_id, hold in paid.by:
+            tally.units[bucket_id] = tally.units.get(bucket_id, 0) + hold.units
+
+    def _impossible(self, opened: Opened) -> int:
+        """How much of the report is not believed."""
+        asked, granted = opened.asked, opened.granted
+        if asked.max_rate == AS_GRANTED:
+            return 0 if asked.reported <= granted + MESSAGES_SLACK else asked.reported - granted
+        since = max(self.op.now - opened.service.reported, 0)
+        slack = SLACK_S if asked.max_rate == 1 else OCTETS_SLACK_S
+        if asked.reported <= granted + (since + slack) * asked.max_rate:
+            return 0
+        return asked.reported - min(granted, since * asked.max_rate)
+
+    # -- who pays
+
+    def pay(self, leg: LegState, price: PriceTerms, used: int, claims: list[Hold]) -> Paid:
+        """Steps a to f, and what it moves its counters by."""
+        session, paid = self.session, Paid()
+        before = session.raw(price)
+        session.raw_used[price.id] = session.raw_used.get(price.id, 0) + used
+        owed = begun = prices.billable_units(price, before + used) - prices.billable_units(price, before)
+        owed = self._by_what_granted_it(claims, owed, paid)
+        neighbours = [
+            other
+            for _, service in sorted(session.services.items())
+            if service.granted
+            for other in service.legs
+            if other.price.id == price.id and other.buckets == leg.buckets
+        ]
+        for neighbour in neighbours:
+            owed = self._by_neighbour(neighbour, owed, paid)
+        for pool, bucket in self.op.usable(leg.buckets):
+            free = bucket.free()
+            take = owed if free is None else min(owed, free)
+            if take:
+                self.op.pay(bucket, take)
+                paid.by.append((bucket.id, Hold(pool, bucket.instance, take)))
+                owed -= take
+        owed -= self._by_credit(price, owed, self.account.credit - self.account.held, paid)[0]
+        for neighbour in neighbours:
+            owed = self._by_neighbours_money(neighbour, price, owed, paid)
+        paid.overrun = owed
+        if begun:
+            (session.unpaid.add if owed else session.unpaid.discard)(rate_of(price.id))
+        self._count(leg, paid)
+        return paid
+
+    def _by_what_granted_it(self, claims: list[Hold], owed: int, paid: Paid) -> int:
+        """a."""
+        for claim in claims:
+            bucket = self.op.bucket(claim)
+            if bucket is None:
+                continue
+            free = bucket.free()
+            take = min(owed, claim.units) if free is None else min(owed, claim.units, free)
+            if take:
+                claim.units -= take
+                self.op.pay(bucket, take)
+                paid.by.append((bucket.id, Hold(claim.pool, claim.instance, take)))
+                owed -= take
+        return owed
+
+    def _by_neighbour(self, neighbour: LegState, owed: int, paid: Paid) -> int:
+        """b."""
+        for hold in neighbour.held_units:
+            bucket = self.op.bucket(hold)
+            take = min(owed, hold.units)
+            if bucket is None or not take:
+                continue
+            hold.units -= take
+            self.op.hold(hold.pool, bucket, -take)
+            self.op.pay(bucket, take)
+            paid.by.append((bucket.id, Hold(hold.pool, hold.instance, take)))
+            for terms in neighbour.counters:
+                if terms.measure == "units":
+                    self.op.unhold_counter(neighbour, terms.id, take)
+            owed -= take
+        neighbour.held_units = [hold for hold in neighbour.held_units if hold.units]
+        return owed
+
+    def _by_credit(self, price: PriceTerms, owed: int, money: int, paid: Paid) -> tuple[int, int]:
+        """d: units that this much money pays, and what they cost."""
+        account, session = self.account, self.session
+        already = session.credit_units.get(price.id, 0)
+        pays = min(owed, prices.affordable_units(price, already, money))
+        debit = prices.cost_micro_eur(price, already + pays) - prices.cost_micro_eur(price, already)
+        session.credit_units[price.id] = already + pays
+        session.cost += debit
+        account.credit -= debit
+        account.spent += debit
+        paid.debit += debit
+        paid.credit_units += pays
+        return pays, debit
+
+    def _by_neighbours_money(self, neighbour: LegState, price: PriceTerms, owed: int, paid: Paid) -> int:
+        """e."""
+        pays, debit = self._by_credit(price, owed, neighbour.held_money, paid)
+        self.op.take_money(neighbour, debit)
+        for terms in neighbour.counters:
+            if terms.measure != "money":
+                self.op.unhold_counter(neighbour, terms.id, pays)
+        return owed - pays
+
+    def _count(self, leg: LegState, paid: Paid) -> None:
+        for terms in leg.counters:
+            amount = measured(terms.measure, paid.debit, paid.credit_units, paid.units + paid.credit_units)
+            counter = self.account.counter_of(terms, self.op.month, self.op.day)
+            counter.add(amount, self.op.now)
+
+
+def thresholds(op: Operation) -> None:
+    """HOT-CC-4: each is told once a window and limit."""
+    for counter in op.account.counters:
+        for percent in counter.terms.thresholds:
+            if counter.told < percent and counter.reaches(percent):
+                counter.told = percent
+                op.journal("threshold", counter=counter.id, pct=percent, value=counter.value, limit=counter.limit)

@@ -1,0 +1,120 @@
+"""What the model's accounts look like from outside: equal to what `RedisLedger.read` and `read_pool` give."""
+
+from __future__ import annotations
+
+from ocs.ledger.contract import (
+    DEFAULT_LIMIT_MICRO_EUR,
+    LIMIT_COUNTER,
+    AccountView,
+    BucketView,
+    CounterView,
+    PoolHoldView,
+    PoolView,
+    ReservationView,
+    SessionView,
+    SubscriptionState,
+    SubscriptionView,
+    Window,
+)
+from tests.ocs.ledger.model_agenda import package_of, period_end
+from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service, Session, Subscription
+
+LAYOUT = 2
+
+
+def account_view(account_id: str, a: Account, *, now: int, month: int) -> AccountView:
+    package, limit = package_of(a), a.counter(LIMIT_COUNTER)
+    counters = tuple(_counter(each, month) for each in sorted(a.counters, key=lambda each: each.id))
+    return AccountView(
+        account_id=account_id,
+        msisdn=a.msisdn,
+        imsi=a.imsi,
+        state=a.state_at(now),
+        active_until=a.active_until,
+        credit_micro_eur=a.credit,
+        held_micro_eur=a.held,
+        paid_in_micro_eur=a.paid_in,
+        spent_micro_eur=a.spent,
+        refunded_micro_eur=0,
+        expired_micro_eur=a.expired,
+        spent_month_micro_eur=next((each.value for each in counters if each.id == LIMIT_COUNTER), 0),
+        limit_micro_eur=limit.limit if limit is not None else DEFAULT_LIMIT_MICRO_EUR,
+        bars=a.bars,
+        package=package.terms.id if package is not None else "",
+        package_pending=package is not None and package.state == SubscriptionState.UNPAID,
+        period_end=period_end(a),
+        buckets=tuple(_bucket(each) for each in sorted(a.buckets, key=lambda each: each.instance)),
+        sessions=tuple(_session(a, sid, session) for sid, session in sorted(a.sessions.items())),
+        subscriptions=tuple(_subscription(each) for each in a.subscriptions),
+        counters=counters,
+        pool=a.pool,
+        version=LAYOUT,
+    )
+
+
+def pool_view(pool: Pool) -> PoolView:
+    buckets = sorted(pool.buckets, key=lambda each: each.instance)
+    holds = sorted((account_id, b.instance, units) for b in buckets for account_id, units in b.by.items())
+    return PoolView(pool.id, tuple(_bucket(each) for each in buckets), tuple(PoolHoldView(*each) for each in holds))
+
+
+def _bucket(b: Bucket) -> BucketView:
+    return BucketView(b.id, b.unit, b.left, b.held, b.expires, b.instance, b.subscription, b.priority, b.starts)
+
+
+def _subscription(s: Subscription) -> SubscriptionView:
+    return SubscriptionView(
+        *(s.instance, s.terms.id, SubscriptionState(s.state)),
+        s.due if s.state == SubscriptionState.PLANNED else s.starts,
+        s.until,
+        s.next.id if s.next is not None else "",
+        s.terms.price_micro_eur,
+        s.terms.group,
+    )
+
+
+def _counter(c: Counter, month: int) -> CounterView:
+    over = c.terms.window is Window.MONTH and month > c.since
+    return CounterView(
+        c.id, c.terms.window.value, 0 if over else c.value, c.held, c.limit, 0 if over else c.told
+    )  # fmt: skip
+
+
+def _session(account: Account, session_id: str, session: Session) -> SessionView:
+    return SessionView(
+        session_id,
+        session.origin_host,
+        session.context,
+        session.started,
+        session.deadline,
+        tuple(_reservation(account, key, service) for key, service in sorted(session.services.items())),
+        session.origin_realm,
+        session.via,
+        session.origin_state_id,
+        session.released,
+    )
+
+
+def _reservation(account: Account, key: str, service: Service) -> ReservationView:
+    """Amounts on the same bucket or counter together, by name."""
+    units: dict[str, int] = {}
+    counters: dict[str, int] = {}
+    pool_units: dict[int, int] = {}
+    ids = {bucket.instance: bucket.id for bucket in account.buckets}
+    for leg in service.legs:
+        for hold in leg.held_units:
+            if hold.pool:
+                pool_units[hold.instance] = pool_units.get(hold.instance, 0) + hold.units
+            else:
+                units[ids[hold.instance]] = units.get(ids[hold.instance], 0) + hold.units
+        for counter_id, amount in leg.held_counters.items():
+            counters[counter_id] = counters.get(counter_id, 0) + amount
+    return ReservationView(
+        key,
+        service.label,
+        service.held_money,
+        tuple(sorted(units.items())),
+        tuple(sorted((counter_id, amount) for counter_id, amount in counters.items() if amount)),
+        tuple(sorted(pool_units.items())),
+        service.always,
+    )

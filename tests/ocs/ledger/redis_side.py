@@ -1,0 +1,115 @@
+"""The Redis ledger as the other side of a walk (sides.Other): asked synchronously, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import redis
+
+from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, PoolView
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.settings import LedgerSettings
+from tests.conftest import RedisServer
+from tests.ocs.ledger.catalogue import PARTITIONS
+from tests.ocs.ledger.model_state import Event
+
+T = TypeVar("T")
+READY = hasattr(RedisLedger, "join_pool")
+"""The ledger has the second layout's operations."""
+
+
+class RedisSide:
+    """`begin` empties it; the event loop lives as long as the tests of one Redis."""
+
+    def __init__(self, servers: list[RedisServer]) -> None:
+        self.clients = [redis.Redis(port=server.port) for server in servers]
+        self.loop = asyncio.new_event_loop()
+        wanted = {"partitions": PARTITIONS, "connections": 1, "max_clock_skew_s": 0}
+        known = {each.name for each in fields(LedgerSettings)}
+        settings = LedgerSettings(**{name: value for name, value in wanted.items() if name in known})
+        self.ledger: Any = self._run(RedisLedger.connect(servers[0].url, settings))
+        for client in self.clients:  # nothing here is to outlive a crash
+            client.config_set("appendfsync", "no")
+        self.read_upto = [0] * PARTITIONS
+
+    def begin(self) -> None:
+        for client in self.clients:
+            client.flushall()
+        self.read_upto = [0] * PARTITIONS
+
+    def close(self) -> None:
+        self._run(self.ledger.close())
+        self.loop.close()
+        for client in self.clients:
+            client.config_set("appendfsync", "always")
+            client.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    # -- sides.Other
+
+    def open(self, **terms: Any) -> str:
+        account_id: str = self._run(self.ledger.open_account(**terms))
+        return account_id
+
+    def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
+        return self._run(getattr(self.ledger, operation)(account_id, *args, **more))
+
+    def charge(self, request: ChargeRequest) -> ChargeOutcome:
+        async def ask() -> ChargeOutcome | LedgerUnavailable:
+            future: asyncio.Future[ChargeOutcome | LedgerUnavailable] = self.loop.create_future()
+            self.ledger.charge(request, future.set_result)
+            return await future
+
+        outcome = self._run(ask())
+        assert isinstance(outcome, ChargeOutcome), outcome
+        return outcome
+
+    def due(self, now: int) -> list[str]:
+        async def ask() -> list[list[str]]:
+            asked = (self.ledger.due(partition, now=now, count=100) for partition in range(PARTITIONS))
+            return list(await asyncio.gather(*asked))
+
+        return sorted(account_id for found in self._run(ask()) for account_id in found)
+
+    def found(self, identity: str) -> str | None:
+        account_id: str | None = self._run(self.ledger.find_subscriber(identity))
+        return account_id
+
+    def look(
+        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int
+    ) -> tuple[list[AccountView | None], list[PoolView | None]]:
+        async def ask() -> Any:
+            accounts = asyncio.gather(*(self.ledger.read(account_id, now=now, month=month) for account_id in ids))
+            of_pools = asyncio.gather(*(self.ledger.read_pool(account_id, name) for account_id, name in pools))
+            return await accounts, await of_pools
+
+        accounts, of_pools = self._run(ask())
+        return accounts, of_pools
+
+    def news(self, partitions: Iterable[int]) -> list[Event]:
+        async def ask() -> Any:
+            asked = [self.ledger.outbox_read(each, after=self.read_upto[each], count=1000) for each in partitions]
+            return await asyncio.gather(*asked)
+
+        found: list[Event] = []
+        for events in self._run(ask()):
+            for event in events:
+                assert event.sequence == self.read_upto[event.partition] + 1, "sequence numbers have no gaps"
+                self.read_upto[event.partition] = event.sequence
+                found.append(event.body)
+        return found
+
+
+@contextmanager
+def redis_side(servers: list[RedisServer]) -> Iterator[RedisSide]:
+    side = RedisSide(servers)
+    try:
+        yield side
+    finally:
+        side.close()
