@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ocs.child import Child
-from ocs.housekeeping.patience import SetAside, patiently
+from ocs.housekeeping.patience import SetAside, of_all, patiently
 from ocs.ledger.contract import AccountView, LedgerError
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.turns import groups
@@ -92,6 +92,8 @@ class Orphans:
                     elif _is_orphan(view, session_id, newest):
                         released += await self._give_up(account_id, session_id)
             except LedgerError as error:  # one account must not keep the others' money held
+                if of_all(error):
+                    raise
                 self._aside.failed(account_id, "keeps a session of a restarted client open", error)
             else:
                 self._aside.worked(account_id)

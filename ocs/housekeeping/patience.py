@@ -29,6 +29,16 @@ async def patiently(child: Child, pause_s: float, step: Callable[[], Awaitable[o
         except LedgerUnavailable as error:
             log.warning("%s; waiting for Redis", error)
             await child.wait_stopping(RETRY_S)
+        except LedgerError as error:
+            if not of_all(error):
+                raise
+            log.error("%s; nothing is done until then", error)
+            await child.wait_stopping(FIRST_PAUSE_S)
+
+
+def of_all(error: LedgerError) -> bool:
+    """Is it this machine's trouble and not one account's?"""
+    return error.code == Retry.CLOCK
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ocs.child import Child
-from ocs.housekeeping.patience import MAX_SET_ASIDE, SetAside, patiently
+from ocs.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.turns import Turns, groups
@@ -67,6 +67,8 @@ class Sweeper:
             try:
                 await self._ledger.sweep(account_id, **self._child.when())
             except LedgerError as error:
+                if of_all(error):
+                    raise
                 self._failed(account_id, error)
             except LedgerUnavailable as error:
                 # Is it Redis, or this account?

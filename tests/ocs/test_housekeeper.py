@@ -286,6 +286,22 @@ async def test_one_damaged_document_does_not_stop_the_audit(
     assert gauges["ocs_unreadable_accounts",] == 0
 
 
+async def test_a_clock_that_is_off_is_no_accounts_fault(
+    child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 0.01)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
+    accounts = await open_accounts(child, ledger, 1, 20_000_000)
+    damaged: Any = Damaged(ledger, accounts[0], LedgerError("clock", "this machine's clock is off"))
+    clock_of(child).now += 30 * DAY_S
+    aside = SetAside(child)
+    loop = asyncio.create_task(Sweeper(child, damaged, aside).run())
+    await until(lambda: damaged.tries > 3)
+    assert len(aside) == 0 and "this machine's clock is off; nothing is done until then" in caplog.text
+    child.stopping.set()
+    await loop
+
+
 def test_what_is_set_aside_is_bounded_and_said_seldom(child: Child, caplog: pytest.LogCaptureFixture) -> None:
     aside, error = SetAside(child), LedgerError("unreadable", "damaged")
     for n in range(patience.MAX_SET_ASIDE + 50):
