@@ -69,7 +69,8 @@ class SetAside:
         if len(self._accounts) >= MAX_SET_ASIDE:
             del self._accounts[next(iter(self._accounts))]
         pause_s = min(before.pause_s * 2, LONGEST_PAUSE_S) if before is not None else FIRST_PAUSE_S
-        unreadable = isinstance(error, LedgerError) and error.code in UNREADABLE
+        # A script that fails on this account alone is the same to whoever wants to be charged.
+        unreadable = isinstance(error, LedgerUnavailable) or error.code in UNREADABLE
         self._accounts[account_id] = _Aside(self._child.world.clock() + pause_s, pause_s, unreadable)
         self._measure()
         # One line a minute for all of them: a thousand broken accounts must not be a thousand lines each time.

@@ -260,8 +260,7 @@ async def test_one_damaged_document_does_not_stop_the_sweeper(
         await sweeping.sweep(range(8))
     assert child.metrics.store.counters[("ocs_swept_accounts",)] == 19
     assert damaged.tries == 1, "it is left alone for a while"
-    if isinstance(error, LedgerError):
-        assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 1
+    assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 1
     assert f"account {accounts[0]} cannot be swept" in caplog.text
     clock_of(child).now += patience.FIRST_PAUSE_S
     damaged.account_id = "healed"
@@ -284,6 +283,33 @@ async def test_one_damaged_document_does_not_stop_the_audit(
     clock_of(child).now += patience.FIRST_PAUSE_S
     assert (await audit.audit_pass()).accounts == 6
     assert gauges["ocs_unreadable_accounts",] == 0
+
+
+@pytest.mark.parametrize("octets", [b"\xc1", b"no document", b"\x80", b"\x93\x01\x02\x03", b"\xdf\xff\xff\xff\xff"])
+async def test_documents_that_cannot_be_read_in_redis(
+    child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, octets: bytes
+) -> None:
+    """Sweeper, audit and orphans' loop, each over all accounts."""
+    monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
+    accounts = await open_accounts(child, ledger, 8, 20_000_000)
+    await open_session(child, ledger, accounts[1], "old", "pgw.a1.net", origin_state_id=7)
+    partition = int(accounts[0].split("-")[0])
+    await ledger._ask(
+        "test", partition, b"SET", ledger._keys.by_partition[partition].account + accounts[0].encode(), octets
+    )
+    await index_session(ledger, accounts[0], "of the damaged one", "pgw.a1.net")
+    for loop in ("orphans", "audit", "sweeper"):
+        aside = SetAside(child)
+        if loop == "orphans":
+            assert await Orphans(child, ledger, aside).release({("pgw.a1.net", ""): 8})
+            assert child.metrics.store.counters[("ocs_orphans_released",)] == 1
+        elif loop == "audit":
+            assert (await Auditing(child, ledger, aside).audit_pass()).accounts == 7
+        else:
+            clock_of(child).now += 30 * DAY_S
+            assert await Sweeper(child, ledger, aside).sweep(range(8)) == 7
+        assert aside.skips(accounts[0]) and len(aside) == 1, loop
+        assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 1, loop
 
 
 async def test_a_clock_that_is_off_is_no_accounts_fault(
