@@ -73,9 +73,17 @@ _TABLE = (
     Definition("ocs_outbox_lag_events", GAUGE, "Events of the ledger that are not yet stored as records"),
     Definition("ocs_records_written", COUNTER, "Charging records written and synced", ("kind",)),
     Definition("ocs_records_missing", COUNTER, "Events that left the ledger before a record was made of them"),
+    Definition(
+        "ocs_ledger_went_back_events",
+        COUNTER,
+        "Recorded events that the ledger does not have any more: a replica that was behind took over, or an old copy was restored",
+    ),
     Definition("ocs_records_stopped", GAUGE, "1 while records cannot be written (full disk, another ledger's folder)"),
     Definition("ocs_swept_accounts", COUNTER, "Accounts with a deadline, a renewal or an expiry that were seen to"),
     Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be seen to and are tried again"),
+    Definition(
+        "ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is left alone for a while"
+    ),
     Definition("ocs_accounts", GAUGE, "Accounts at the last whole pass of the slow audit"),
     Definition("ocs_sessions_open", GAUGE, "Open credit-control sessions at the last whole pass of the slow audit"),
     Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), 1_000_000),

@@ -57,6 +57,8 @@ class LoadResult:
     octets_reported: int = 0
     """Σ of what was reported as used, to be compared with the records."""
     used_by_session: dict[str, int] = field(default_factory=dict)
+    unended: set[str] = field(default_factory=set)
+    """Those of them that a refusal cut short: their end was never reported."""
     started_at: float = 0.0
     """Wall clock at the start of the run."""
     late_us: array[int] = field(default_factory=lambda: array("Q"))
@@ -368,5 +370,8 @@ class LoadGenerator:
     def _finish(self, slot: Slot) -> None:
         self.result.sessions_finished += 1
         if self._keep_usage:
-            self.result.used_by_session[slot.session_id.decode()] = slot.session_used
+            session_id = slot.session_id.decode()
+            self.result.used_by_session[session_id] = slot.session_used
+            if slot.step < self._last_step:
+                self.result.unended.add(session_id)
         slot.step = self._last_step + 1

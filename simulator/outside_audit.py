@@ -3,19 +3,23 @@
 1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session, service and price, billable units =
 included units + overrun + paid units, and the paid units' cost is the debit, priced again by `prices.py` from the plan's own
 knowledge of place and destination; 4. included units went before credit, and no more of them than the package has; 5. per account,
-Σ credited − Σ debited = the credit last recorded, never negative; 6. in `ocs audit`, paid in = left + held + spent.
+Σ credited − Σ debited = the credit last recorded, never negative; 6. per session, what its records took from the credit one by one = the
+debits of its services; 7. in `ocs audit`, paid in = left + held + spent.
+
+A session's use is recorded at its end, or when it is given up. One that is open when the audit looks is told apart: of it, 5 holds, and
+of what is recorded of it, 3.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from simulator.prices import Package, PriceList, PriceListError, Rate
-from simulator.records import ChargedUse, RecordBook, RecordedSession
+from simulator.records import ChargedUse, RecordBook, RecordedAccount, RecordedSession
 from simulator.tally import SessionReport
 
 MAX_FINDINGS = 50
@@ -34,6 +38,8 @@ class OutsideAudit:
     sessions_with_use: int = 0
     uncertain: int = 0
     """Sessions left out of the comparison of use: a request with use in it never got a clear answer."""
+    still_open: int = 0
+    """Sessions left out of it because neither side has seen their end: what they used is recorded later."""
     services_compared: int = 0
     prices_compared: int = 0
     accounts: int = 0
@@ -77,19 +83,38 @@ def audit(
         result.wrong(f"{book.duplicates} event ids were recorded more than once")
     for report in reports:
         _compare_session(result, report, book, prices)
+    for session_id, session in book.sessions.items():
+        if session.closed:
+            _compare_movement(result, session_id, session)
     packages = {book.sessions[report.session_id].account: report.package for report in reports if report.package}
-    _compare_accounts(result, book, prices, packages)
+    _compare_accounts(result, book, prices, packages, _accounts_with_open_sessions(reports, book))
     return result
 
 
 def _caught_up(reports: Sequence[SessionReport], book: RecordBook) -> bool:
+    """Is everything recorded of the sessions whose end was reported?"""
     for report in reports:
         expected = sum(service.used for service in report.services)
-        if not report.uncertain and expected:
+        if report.closed and expected and not report.uncertain:
             session = book.sessions.get(report.session_id)
-            if session is None or session.used.total() < expected:
+            if session is None or not session.closed or session.used.total() < expected:
                 return False
     return True
+
+
+def _is_open(report: SessionReport, book: RecordBook) -> bool:
+    session = book.sessions.get(report.session_id)
+    return not report.closed and (session is None or not session.closed)
+
+
+def _accounts_with_open_sessions(reports: Sequence[SessionReport], book: RecordBook) -> set[str]:
+    """What they have used of their included units is not all recorded."""
+    numbers = {report.msisdn for report in reports if report.msisdn and _is_open(report, book)}
+    return {
+        book.sessions[report.session_id].account
+        for report in reports
+        if report.msisdn in numbers and report.session_id in book.sessions
+    }
 
 
 def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBook, prices: PriceList) -> None:
@@ -103,6 +128,8 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
     result.sessions_with_use += bool(reported.total())
     if report.uncertain:
         result.uncertain += 1
+    elif _is_open(report, book):
+        result.still_open += 1
     else:
         for key in reported.keys() | session.used.keys():
             result.services_compared += 1
@@ -112,6 +139,15 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
                     f" {session.used[key]} recorded"
                 )
     _compare_prices(result, report, session, prices)
+
+
+def _compare_movement(result: OutsideAudit, session_id: str, session: RecordedSession) -> None:
+    """Money leaves the credit as it is used, and is explained at the end."""
+    explained = sum(charged.debit_micro_eur for charged in session.charged.values())
+    if session.moved_micro_eur != explained:
+        result.wrong(
+            f"{session_id}: its records took {session.moved_micro_eur} micro-EUR one by one, its services cost {explained}"
+        )
 
 
 def _compare_prices(result: OutsideAudit, report: SessionReport, session: RecordedSession, prices: PriceList) -> None:
@@ -176,7 +212,9 @@ def _reprice(result: OutsideAudit, report: SessionReport, name: str, charged: Ch
                 result.wrong(f"{report.session_id} {name}: debited, though {package.id} has unlimited {bucket}")
 
 
-def _compare_accounts(result: OutsideAudit, book: RecordBook, prices: PriceList, packages: Mapping[str, str]) -> None:
+def _compare_accounts(
+    result: OutsideAudit, book: RecordBook, prices: PriceList, packages: Mapping[str, str], with_open: Container[str]
+) -> None:
     debits: defaultdict[tuple[str, str], int] = defaultdict(int)
     for session in book.sessions.values():
         for price_id, charged in session.charged.items():
@@ -194,10 +232,25 @@ def _compare_accounts(result: OutsideAudit, book: RecordBook, prices: PriceList,
             )
         package = prices.packages.get(packages.get(account_id, ""))
         if package is not None:
-            _compare_buckets(result, account_id, account.bucket_units, package, prices, debits)
+            _compare_most(result, account_id, account, package)
+            if account_id not in with_open:
+                _compare_order(result, account_id, account.bucket_units, package, prices, debits)
 
 
-def _compare_buckets(
+def _compare_most(result: OutsideAudit, account_id: str, account: RecordedAccount, package: Package) -> None:
+    """No more included units than there are, in this period and in all."""
+    for name, quantity in package.buckets.items():
+        if quantity is None:
+            continue
+        units = _of_bucket(account.bucket_units, name) - _of_bucket(account.earlier_units, name)
+        if units > quantity:
+            result.wrong(f"{account_id}: {units} units of {package.id}.{name}, which has {quantity}")
+        ever, most = _of_bucket(account.units_ever, name), quantity * max(account.periods, 1)
+        if units <= quantity and ever > most:
+            result.wrong(f"{account_id}: {ever} units of {package.id}.{name}, which had {most} in all")
+
+
+def _compare_order(
     result: OutsideAudit,
     account_id: str,
     used: Counter[str],
@@ -205,19 +258,21 @@ def _compare_buckets(
     prices: PriceList,
     debits: Mapping[tuple[str, str], int],
 ) -> None:
-    """No more included units than there are; and credit paid for what they cover only when they were (nearly) gone."""
+    """Credit paid for what included units cover only when they were (nearly) gone."""
     for name, quantity in package.buckets.items():
         if quantity is None:
             continue
-        units = sum(count for bucket, count in used.items() if bucket.rpartition(".")[2] == name)
-        if units > quantity:
-            result.wrong(f"{account_id}: {units} units of {package.id}.{name}, which has {quantity}")
+        units = _of_bucket(used, name)
         held_at_most = prices.most_granted.get(name, 0) * MOST_SESSIONS_AT_ONCE
         covered = prices.paid_by_bucket(name)
         if units + held_at_most < quantity and any(debits.get((account_id, rate), 0) for rate in covered):
             result.wrong(
                 f"{account_id}: debited from credit while {quantity - units} units of {package.id}.{name} were left"
             )
+
+
+def _of_bucket(units: Counter[str], name: str) -> int:
+    return sum(count for bucket, count in units.items() if bucket.rpartition(".")[2] == name)
 
 
 def check_totals(report: Mapping[str, object]) -> list[str]:

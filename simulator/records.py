@@ -26,12 +26,19 @@ class ChargedUse:
 
 @dataclass(slots=True)
 class RecordedSession:
+    """What was charged is in the records of its end, of its being given up, and of every hour of a long one; `use` records only say which
+    money moved in between.
+    """
+
     account: str = ""
     used: Counter[str] = field(default_factory=Counter)
     """Service key (rating group, or "" without one) → units."""
     charged: dict[str, ChargedUse] = field(default_factory=dict)
     """Price id → what was charged: use is rounded once per session and price, whichever of its services it was."""
     closed: bool = False
+    """It ended, was given up or was refused: all its use is recorded."""
+    moved_micro_eur: int = 0
+    """Σ of what its records took from the credit, one by one."""
     records: int = 0
 
 
@@ -45,7 +52,14 @@ class RecordedAccount:
     """As the last record that states it says."""
     lowest_micro_eur: int = 0
     bucket_units: Counter[str] = field(default_factory=Counter)
-    """Bucket → units since the package began."""
+    """Bucket → units recorded since the package began."""
+    earlier_units: Counter[str] = field(default_factory=Counter)
+    """Those of them that sessions recorded which had begun before it: some may have been of the period before."""
+    began: str = ""
+    """When the package's period began."""
+    periods: int = 0
+    units_ever: Counter[str] = field(default_factory=Counter)
+    """Bucket → units of all periods."""
 
 
 class RecordBook:
@@ -90,27 +104,51 @@ class RecordBook:
         if credit is not None:
             account.credit_micro_eur = int(credit)
             account.lowest_micro_eur = min(account.lowest_micro_eur, int(credit))
-        if record["kind"] == "package":
+        if record["kind"] == "package" and record.get("paid", True):
             account.bucket_units.clear()  # fresh buckets
+            account.earlier_units.clear()
+            account.began = str(record["time"])
+            account.periods += 1
         session_id = record.get("session_id")
         if session_id:
-            self._take_charge(self.sessions[str(session_id)], account, record)
+            self._take_session(self.sessions[str(session_id)], account, record)
 
-    def _take_charge(self, session: RecordedSession, account: RecordedAccount, record: dict[str, Any]) -> None:
+    def _take_session(self, session: RecordedSession, account: RecordedAccount, record: dict[str, Any]) -> None:
         session.account = str(record["account"])
         session.records += 1
-        session.closed = session.closed or bool(record.get("closed")) or record["kind"] == "expired"
+        session.moved_micro_eur += int(record.get("debit_micro_eur") or 0) - int(record.get("credit_in_micro_eur") or 0)
+        if record["kind"] == "use":
+            session.closed = False  # use that came late, of a session that had been given up: it is explained later
+        session.closed = session.closed or _ends(record)
+        before = str(record.get("started") or record["time"]) < account.began
         for service in record.get("services") or ():
-            used = int(service.get("used") or 0)
-            key = str(service.get("key") or "")
-            key = key if key[:1].isdigit() else ""
-            session.used[key] += used
-            charged = session.charged.setdefault(str(service.get("price") or ""), ChargedUse())
-            charged.used += used
-            charged.debit_micro_eur += int(service.get("debit_micro_eur") or 0)
-            charged.overrun_units += int(service.get("overrun_units") or 0)
-            if used or service.get("debit_micro_eur"):
-                charged.labels.add(str(service.get("label") or ""))
-            for paid in service.get("bucket_units") or ():
-                charged.bucket_units[str(paid["bucket"])] += int(paid["units"])
-                account.bucket_units[str(paid["bucket"])] += int(paid["units"])
+            self._take_service(session, account, service, before)
+
+    def _take_service(
+        self, session: RecordedSession, account: RecordedAccount, service: dict[str, Any], before: bool
+    ) -> None:
+        used = int(service.get("used") or 0)
+        debit = int(service.get("debit_micro_eur") or 0) - int(service.get("credit_in_micro_eur") or 0)
+        key = str(service.get("key") or "")
+        key = key if key[:1].isdigit() else ""
+        session.used[key] += used
+        charged = session.charged.setdefault(str(service.get("price") or ""), ChargedUse())
+        charged.used += used
+        charged.debit_micro_eur += debit
+        charged.overrun_units += int(service.get("overrun_units") or 0)
+        if used or debit:
+            charged.labels.add(str(service.get("label") or ""))
+        for name, units in (service.get("bucket_units") or {}).items():
+            charged.bucket_units[name] += int(units)
+            account.bucket_units[name] += int(units)
+            account.units_ever[name] += int(units)
+            if before:
+                account.earlier_units[name] += int(units)
+
+
+def _ends(record: dict[str, Any]) -> bool:
+    """Is this the last record of its session, as far as is known now?"""
+    kind = record["kind"]
+    one_off = record.get("request_type") == "E"
+    refused = not record.get("services") and record.get("result_code", 2001) != 2001
+    return kind == "expired" or (kind == "charge" and (bool(record.get("closed")) or one_off or refused))

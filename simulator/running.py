@@ -192,6 +192,7 @@ def audit_load(outcome: LoadOutcome, options: LoadOptions, records: Path, prices
         SessionReport(
             session_id, "data", "", "", "home", "", False, 0.0,
             services=[UsedService("data", options.rating_group, used)],
+            closed=session_id not in outcome.result.unended,
             uncertain=bool(outcome.unanswered),
         )
         for session_id, used in outcome.result.used_by_session.items()

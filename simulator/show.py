@@ -124,6 +124,7 @@ def print_audit(console: Console, audit: OutsideAudit) -> None:
         f" {audit.prices_compared:,} prices, {audit.accounts:,} accounts against {audit.records:,} records:"
         f" {audit.finding_count} differences"
         + (f" ({audit.uncertain} sessions without a clear answer left out)" if audit.uncertain else "")
+        + (f" ({audit.still_open} still open)" if audit.still_open else "")
     )
     for finding in audit.findings:
         console.print(f"  {finding}", style="red", highlight=False)

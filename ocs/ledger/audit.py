@@ -1,22 +1,27 @@
 """The invariants over the whole ledger, on a live system (`ocs audit`; docs/ARCHITECTURE.md).
 
 1. credit paid in = available + held + spent + refunded + expired (here: paid in = credit + spent + refunded + expired, with held
-   within credit); 2. no balance and no bucket is negative, none holds more than it has; 3. held = Σ open reservations, on credit
-and on each bucket. Each account is one document, read at one instant, so the audit is exact while traffic runs.
+   within credit); 2. no balance, bucket or hold is negative, none holds more than it has; 3. held = Σ open reservations, on credit, on each
+bucket, on each counter and on each bucket of a pool. Each account is one document, read at one instant, so the audit is exact while
+traffic runs; a pool is compared with its members when it was the same before and after they were read.
+
+It goes in slices of a partition, so that several processes can share the work.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ocs.ledger.contract import AccountView
+from ocs.ledger.contract import AccountView, BucketView, LedgerError, PoolView
 
 BATCH = 200
 """Accounts read at a time."""
+POOL_TRIES = 4
+"""A pool and its members are read so often until nothing moved meanwhile; after that it is left to the next pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class AuditReport:
     spent_micro_eur: int = 0
     refunded_micro_eur: int = 0
     expired_micro_eur: int = 0
+    drift_micro_eur: int = 0
+    """What invariant 1 does not explain, of all accounts, without sign."""
     violations: list[Violation] = field(default_factory=list)
 
     @property
@@ -65,18 +72,40 @@ class AuditReport:
         self.spent_micro_eur += view.spent_micro_eur
         self.refunded_micro_eur += view.refunded_micro_eur
         self.expired_micro_eur += view.expired_micro_eur
+        self.drift_micro_eur += abs(view.paid_in_micro_eur - explained(view))
         self.violations.extend(violations(view))
+
+    def merge(self, other: AuditReport) -> None:
+        self.accounts += other.accounts
+        self.open_sessions += other.open_sessions
+        self.paid_in_micro_eur += other.paid_in_micro_eur
+        self.credit_micro_eur += other.credit_micro_eur
+        self.held_micro_eur += other.held_micro_eur
+        self.spent_micro_eur += other.spent_micro_eur
+        self.refunded_micro_eur += other.refunded_micro_eur
+        self.expired_micro_eur += other.expired_micro_eur
+        self.drift_micro_eur += other.drift_micro_eur
+        self.violations.extend(other.violations)
+
+
+def explained(view: AccountView) -> int:
+    """Right side of invariant 1."""
+    return view.credit_micro_eur + view.spent_micro_eur + view.refunded_micro_eur + view.expired_micro_eur
 
 
 def violations(view: AccountView) -> Iterator[Violation]:
     """What one account breaks."""
+    found = (*_money(view), *_buckets(view.buckets), *_held_units(view), *_held_counters(view))
+    return (Violation(view.account_id, invariant, detail) for invariant, detail in found)
 
-    def broken(invariant: int, detail: str) -> Violation:
-        return Violation(view.account_id, invariant, detail)
 
-    explained = view.credit_micro_eur + view.spent_micro_eur + view.refunded_micro_eur + view.expired_micro_eur
-    if view.paid_in_micro_eur != explained:
-        yield broken(1, f"paid in {view.paid_in_micro_eur} micro-EUR, explained {explained}")
+Broken = Iterator[tuple[int, str]]
+"""Invariant, and what is wrong."""
+
+
+def _money(view: AccountView) -> Broken:
+    if view.paid_in_micro_eur != explained(view):
+        yield 1, f"paid in {view.paid_in_micro_eur} micro-EUR, explained {explained(view)}"
     for name, value in (
         ("credit", view.credit_micro_eur),
         ("held", view.held_micro_eur),
@@ -84,50 +113,200 @@ def violations(view: AccountView) -> Iterator[Violation]:
         ("spent", view.spent_micro_eur),
     ):
         if value < 0:
-            yield broken(2, f"{name} is {value} micro-EUR")
+            yield 2, f"{name} is {value} micro-EUR"
     on_credit = sum(r.held_micro_eur for s in view.sessions for r in s.reservations)
     if on_credit != view.held_micro_eur:
-        yield broken(3, f"{view.held_micro_eur} micro-EUR are held on credit, sessions reserve {on_credit}")
+        yield 3, f"{view.held_micro_eur} micro-EUR are held on credit, sessions reserve {on_credit}"
+
+
+def _buckets(buckets: Sequence[BucketView]) -> Broken:
+    seen: set[int] = set()
+    for bucket in buckets:
+        name = f"bucket {bucket.id}" + (f" (instance {bucket.instance})" if bucket.instance else "")
+        if bucket.held < 0 or (bucket.left is not None and bucket.left < bucket.held):
+            yield 2, f"{name} has {bucket.left}, of which {bucket.held} are held"
+        if bucket.instance in seen:
+            yield 2, f"{name}: there is another one of this instance"
+        if bucket.instance:
+            seen.add(bucket.instance)
+
+
+def _held_units(view: AccountView) -> Broken:
+    """By bucket id: a reservation does not say the instance."""
     reserved: Counter[str] = Counter()
     for session in view.sessions:
         for reservation in session.reservations:
-            reserved.update(dict(reservation.held_units))
+            for bucket_id, units in reservation.held_units:
+                reserved[bucket_id] += units
     on_buckets: Counter[str] = Counter()
     for bucket in view.buckets:
-        if bucket.held < 0 or (bucket.left is not None and bucket.left < bucket.held):
-            yield broken(2, f"bucket {bucket.id} has {bucket.left}, of which {bucket.held} are held")
-        on_buckets[bucket.id] += bucket.held  # the one of a period that is over may linger beside its successor
-    for bucket_id, held in on_buckets.items():
-        if reserved.pop(bucket_id, 0) != held:
-            yield broken(3, f"{held} are held on bucket {bucket_id}, sessions reserve another amount")
-    for bucket_id, units in reserved.items():
-        yield broken(3, f"sessions reserve {units} on bucket {bucket_id}, which the account does not have")
+        on_buckets[bucket.id] += bucket.held
+    yield from _compared(on_buckets, reserved, "bucket")
+
+
+def _held_counters(view: AccountView) -> Broken:
+    reserved: Counter[str] = Counter()
+    for session in view.sessions:
+        for reservation in session.reservations:
+            for counter_id, amount in reservation.held_counters:
+                reserved[counter_id] += amount
+    on_counters: Counter[str] = Counter()
+    for counter in view.counters:
+        on_counters[counter.id] += counter.held
+        if counter.held < 0:
+            yield 2, f"counter {counter.id} holds {counter.held}"
+    yield from _compared(on_counters, reserved, "counter")
+
+
+def _compared(held: Mapping[str, int], reserved: Mapping[str, int], what: str) -> Broken:
+    for name, amount in held.items():
+        if reserved.get(name, 0) != amount:
+            yield 3, f"{amount} are held on {what} {name}, sessions reserve {reserved.get(name, 0)}"
+    for name, amount in reserved.items():
+        if amount and name not in held:
+            yield 3, f"sessions reserve {amount} on {what} {name}, which the account does not have"
+
+
+def pool_violations(pool: PoolView, members: Mapping[str, AccountView | None]) -> Iterator[Violation]:
+    """What a pool breaks, by itself and with the accounts that are known (None = there is no such account)."""
+    for invariant, detail in _buckets(pool.buckets):
+        yield Violation(pool.pool_id, invariant, detail)
+    holds: Counter[int] = Counter()
+    by_account: dict[str, Counter[int]] = {}
+    for hold in pool.holds:
+        holds[hold.instance] += hold.units
+        by_account.setdefault(hold.account_id, Counter())[hold.instance] += hold.units
+        if hold.units < 0:
+            yield Violation(pool.pool_id, 2, f"account {hold.account_id} holds {hold.units}")
+    for bucket in pool.buckets:
+        held = holds.pop(bucket.instance, 0)
+        if held != bucket.held:
+            detail = f"{bucket.held} are held on bucket {bucket.id} (instance {bucket.instance}), accounts hold {held}"
+            yield Violation(pool.pool_id, 3, detail)
+    for instance, units in holds.items():
+        if units:
+            yield Violation(
+                pool.pool_id, 3, f"accounts hold {units} on instance {instance}, which the pool does not have"
+            )
+    for account_id, view in members.items():
+        in_pool = {instance: units for instance, units in by_account.get(account_id, Counter()).items() if units}
+        reserved = _pool_units(view, pool.pool_id)
+        if in_pool != reserved:
+            detail = f"it holds {in_pool} in pool {pool.pool_id} (instance: units), its sessions reserve {reserved}"
+            yield Violation(account_id, 3, detail)
+
+
+def _pool_units(view: AccountView | None, pool_id: str) -> dict[int, int]:
+    units: Counter[int] = Counter()
+    if view is not None and view.pool == pool_id:
+        for session in view.sessions:
+            for reservation in session.reservations:
+                for instance, held in reservation.pool_units:
+                    units[instance] += held
+    return {instance: held for instance, held in units.items() if held}
 
 
 class Auditable(Protocol):
-    def account_ids(self) -> AsyncIterator[str]: ...
+    @property
+    def partitions(self) -> int: ...
 
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
+    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[list[str], int]: ...
+
+    async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
+
+    async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
 
 
-async def audit(ledger: Auditable, *, now: int, month: int) -> AuditReport:
-    """Look at every account once; accounts opened meanwhile may be left out."""
+Unreadable = Callable[[str, LedgerError], None]
+
+
+async def audit(ledger: Auditable, *, now: int, month: int, day: int = 0) -> AuditReport:
+    """Look at every account once; accounts opened meanwhile may be left out. One that cannot be read is a violation."""
     report = AuditReport()
-    batch: list[str] = []
 
-    async def look() -> None:
-        for view in await asyncio.gather(*(ledger.read(account_id, now=now, month=month) for account_id in batch)):
-            if view is not None:
-                report.add(view)
-        batch.clear()
+    def unreadable(account_id: str, error: LedgerError) -> None:
+        report.violations.append(Violation(account_id, 1, f"it cannot be read: {error}"))
 
-    seen: set[str] = set()
-    async for account_id in ledger.account_ids():
-        if account_id in seen:  # SCAN may give a key twice
-            continue
-        seen.add(account_id)
-        batch.append(account_id)
-        if len(batch) >= BATCH:
-            await look()
-    await look()
+    for partition in range(ledger.partitions):
+        cursor, seen = 0, set[str]()
+        while True:
+            found, cursor = await audit_slice(
+                ledger,
+                partition,
+                cursor,
+                now=now,
+                month=month,
+                day=day,
+                unreadable=unreadable,
+                skips=seen.__contains__,
+                seen=seen,
+            )
+            report.merge(found)
+            if not cursor:
+                break
     return report
+
+
+async def audit_slice(
+    ledger: Auditable,
+    partition: int,
+    cursor: int,
+    *,
+    now: int,
+    month: int,
+    day: int = 0,
+    unreadable: Unreadable,
+    count: int = BATCH,
+    skips: Callable[[str], bool] = lambda account_id: False,
+    seen: set[str] | None = None,
+) -> tuple[AuditReport, int]:
+    """About `count` accounts of a partition, from `cursor` on, without those that are skipped; the others are added to `seen`.
+
+    The second result is the next slice's cursor; 0 = this was the last one.
+    """
+    found, following = await ledger.account_slice(partition, cursor, count)
+    account_ids = [account_id for account_id in dict.fromkeys(found) if not skips(account_id)]
+    if seen is not None:
+        seen.update(account_ids)
+    report, pools = AuditReport(), dict[str, str]()
+    when = {"now": now, "month": month, "day": day}
+    for view in await _read(ledger, account_ids, when, unreadable):
+        if view is not None:
+            report.add(view)
+            if view.pool:
+                pools.setdefault(view.pool, view.account_id)
+    for pool_id, member in pools.items():
+        report.violations.extend(await _audit_pool(ledger, pool_id, member, when))
+    return report, following
+
+
+async def _read(
+    ledger: Auditable, account_ids: Sequence[str], when: dict[str, int], unreadable: Unreadable
+) -> list[AccountView | None]:
+    async def one(account_id: str) -> AccountView | None:
+        try:
+            return await ledger.read(account_id, **when)
+        except LedgerError as error:
+            unreadable(account_id, error)
+            return None
+
+    return await asyncio.gather(*(one(account_id) for account_id in account_ids))
+
+
+async def _audit_pool(ledger: Auditable, pool_id: str, member: str, when: dict[str, int]) -> list[Violation]:
+    """Of a pool that moves all the time nothing is said."""
+    before, found = await ledger.read_pool(member, pool_id), list[Violation]()
+    for attempt in range(POOL_TRIES):
+        account_ids = [member, *(hold.account_id for hold in before.holds)] if before is not None else [member]
+        views = await _read(ledger, list(dict.fromkeys(account_ids)), when, lambda account_id, error: None)
+        after = await ledger.read_pool(member, pool_id)
+        if after == before:
+            if after is None:
+                return [Violation(member, 3, f"its pool {pool_id} does not exist")]
+            again = list(pool_violations(after, dict(zip(dict.fromkeys(account_ids), views, strict=True))))
+            # Twice the same: once may be a hold that came and went between two reads.
+            if not again or (attempt and again == found):
+                return again
+            found = again
+        before = after
+    return []

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from ocs.ledger import installation, notices, scripts, views, wire
+from ocs.ledger import installation, notices, scripts, wire
 from ocs.ledger.accounts import CLAIMED
 from ocs.ledger.client import checked
+from ocs.ledger.clients import Clients
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
@@ -30,7 +31,6 @@ from ocs.ledger.contract import (
     LedgerUnavailable,
     Notice,
     NoticeLedger,
-    OutboxEvent,
     RequestType,
     Retry,
 )
@@ -38,10 +38,12 @@ from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys, account_id_of_key, ses
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.nodes import Nodes
+from ocs.ledger.outbox import Outbox
 from ocs.ledger.products import Products
 from ocs.ledger.script_call import ScriptCalls
 from ocs.ledger.server_check import check_servers
 from ocs.ledger.settings import LedgerSettings
+from ocs.ledger.slices import Slices
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ MAX_CARRIED_STATES = 8_000
 """Those behind relays, which may make up names, must leave some to those who are connected themselves."""
 
 
-class RedisLedger(Products):
+class RedisLedger(Products, Outbox, Clients, Slices):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     sees_to = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK))
@@ -108,6 +110,7 @@ class RedisLedger(Products):
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        await self.flush_dirty()
         await self._nodes.close()
 
     @property
@@ -198,7 +201,9 @@ class RedisLedger(Products):
             else:
                 done(outcome)
 
-    async def _charge_again(self, request: ChargeRequest, done: ChargeDone, expires: float, outcome: ChargeOutcome) -> None:
+    async def _charge_again(
+        self, request: ChargeRequest, done: ChargeDone, expires: float, outcome: ChargeOutcome
+    ) -> None:
         """The account is in another pool, or has moved: the request goes where it belongs."""
         looked_back = ""
         try:
@@ -318,28 +323,6 @@ class RedisLedger(Products):
         due = self._keys.by_partition[partition].due
         ids = await self._ask("due", partition, b"ZRANGEBYSCORE", due, b"-inf", now, b"LIMIT", 0, count)
         return [each.decode() for each in ids]
-
-    async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
-        outbox = self._keys.by_partition[partition].outbox
-        entries = await self._ask("outbox", partition, b"XRANGE", outbox, f"({after}-0", b"+", b"COUNT", count)
-        return [
-            OutboxEvent(
-                partition=partition, sequence=int(entry_id.split(b"-")[0]), body=views.unpack(fields[1])
-            )
-            for entry_id, fields in entries
-        ]
-
-    async def outbox_trim(self, partition: int, *, upto: int) -> None:
-        outbox = self._keys.by_partition[partition].outbox
-        await self._ask("outbox", partition, b"XTRIM", outbox, b"MINID", f"{upto + 1}-0")
-
-    async def outbox_lag(self, partition: int) -> int:
-        lag: int = await self._ask("outbox", partition, b"XLEN", self._keys.by_partition[partition].outbox)
-        return lag
-
-    async def outbox_last(self, partition: int) -> int:
-        """Sequence of the newest event ever journalled, 0 = none."""
-        return int(await self._ask("outbox", partition, b"GET", self._keys.by_partition[partition].sequence) or 0)
 
     async def account_ids(self) -> AsyncIterator[str]:
         """All accounts, in no order; one opened or closed meanwhile may be missed."""

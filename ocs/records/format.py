@@ -1,13 +1,13 @@
-"""From an event of the outbox (short names, ocs/ledger/scripts) to a charging record (HOT-REC-2): who, what, where,
-when, units, price, and which bucket or credit paid.
+"""From an event of the outbox (short names, ocs/ledger/journal.py) to a charging record (HOT-REC-2): who, what, where, when, units,
+price, and which bucket or credit paid.
 
-Every record has event_id, kind, time, account, debit_micro_eur and credit_in_micro_eur; so the sum of an account's
-records is its balance: credit = Σ credit_in_micro_eur - Σ debit_micro_eur.
+Every record has event_id, kind, time and account. What is empty, zero or false is left out, but for credit_micro_eur, which is a balance.
+The sum of an account's records is its balance: credit = Σ credit_in_micro_eur - Σ debit_micro_eur.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,24 +20,39 @@ _NAMES = {
     "typ": "request_type",
     "n": "request_number",
     "code": "result_code",
-    "credit": "credit_micro_eur",
     "ref": "reference",
     "pct": "percent",
-    "spent": "spent_month_micro_eur",
-    "limit": "limit_micro_eur",
     "returned": "returned_micro_eur",
     "price": "price_micro_eur",
+    "to": "to_account",
+    "of": "from_account",
+    "kind": "due",
+    "debit": "debit_micro_eur",
+    "credit_in": "credit_in_micro_eur",
+    "credit": "credit_micro_eur",
 }
-_CHARGE = frozenset(("k", "t", "a", "sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late"))
-_STATES = {"a": "active", "b": "blocked", "t": "terminated"}
-_TAKEN = frozenset({"k", "t", "a", "svc", "debit", "credit_in"})
+_STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
+_HEAD = frozenset({"k", "t", "a"})
+_USE = frozenset({"k", "t", "a", "sid", "typ", "n", "debit", "credit"})
+_CHARGE = frozenset(
+    {"k", "t", "a", "sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started"}
+)
+_LINE = frozenset({"key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped"})
+
+
+@lru_cache(maxsize=1024)
+def utc_text(seconds: int) -> str:
+    """ISO 8601 in UTC: "2026-11-22T16:30:00Z"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def record(event: OutboxEvent) -> dict[str, object]:
     """The record of one event, fields by their long names; a field this version does not know keeps its own."""
     body: Mapping[str, Any] = event.body
     kind = body["k"]
-    if body.keys() == _CHARGE:
+    if kind == "use" and body.keys() == _USE:
+        return _use(event.event_id, body)
+    if kind == "charge" and body.keys() == _CHARGE:
         return _charge(event.event_id, body)
     result: dict[str, object] = {
         "event_id": event.event_id,
@@ -45,31 +60,35 @@ def record(event: OutboxEvent) -> dict[str, object]:
         "time": utc_text(body["t"]),
         "account": body["a"],
     }
+    special = _SPECIAL.get(kind, {})
     for name, value in body.items():
-        if name not in _TAKEN:
+        if name in _HEAD:
+            continue
+        if name in special:
+            result.update(special[name](value))
+        elif value or name == "credit":
             result[_NAMES.get(name, name)] = value
-    if kind == "charge":
-        result["services"] = [_service(line) for line in body.get("svc") or ()]
-    elif kind == "refund":
-        result["services"] = [_refunded(line) for line in body["svc"]]
-    elif kind == "package":
-        result["package"] = result.pop("id", "")
-        result["paid"] = bool(result.pop("ok", False))
-        result["period_end"] = utc_text(body["period_end"]) if body.get("period_end") else None
-    elif kind == "state":
-        result["state"] = _STATES.get(body["state"], body["state"])
-    elif kind == "bars":
-        result["bars"] = [bar for bar in str(body.get("bars") or "").split(",") if bar]
-    if "limit_micro_eur" in result and body["limit"] < 0:
-        result["limit_micro_eur"] = None
-    result["debit_micro_eur"] = body.get("debit", 0)
-    result["credit_in_micro_eur"] = body.get("credit_in", 0)
     return result
 
 
-def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
-    """The same as above for the kind that nearly all events are, three times as fast."""
+def _use(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
+    """The same as above for the kind that there is most of, in a third of the time."""
     return {
+        "event_id": event_id,
+        "kind": "use",
+        "time": utc_text(body["t"]),
+        "account": body["a"],
+        "session_id": body["sid"],
+        "request_type": body["typ"],
+        "request_number": body["n"],
+        "debit_micro_eur": body["debit"],
+        "credit_micro_eur": body["credit"],
+    }
+
+
+def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
+    """And for the one that says most."""
+    result: dict[str, object] = {
         "event_id": event_id,
         "kind": "charge",
         "time": utc_text(body["t"]),
@@ -80,42 +99,87 @@ def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
         "request_number": body["n"],
         "result_code": body["code"],
         "credit_micro_eur": body["credit"],
-        "closed": body["closed"],
-        "late": body["late"],
-        "services": [_service(line) for line in body["svc"]],
-        "debit_micro_eur": body["debit"],
-        "credit_in_micro_eur": 0,
     }
+    if body["debit"]:
+        result["debit_micro_eur"] = body["debit"]
+    if body["started"]:
+        result["started"] = utc_text(body["started"])
+    if body["closed"]:
+        result["closed"] = True
+    if body["late"]:
+        result["late"] = True
+    if body["svc"]:
+        result.update(_services(body["svc"]))
+    return result
+
+
+def _services(lines: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """The session's services since its last such record, and what they cost together."""
+    if not lines:
+        return {}
+    services = [_service(line) for line in lines]
+    total = sum([line["debit"] for line in lines])
+    return {"services": services, "services_debit_micro_eur": total} if total else {"services": services}
 
 
 def _service(line: Mapping[str, Any]) -> dict[str, object]:
-    return {
-        "key": line["key"],
-        "label": line["label"],
-        "price": line["price"],
-        "used": line["used"],
-        "debit_micro_eur": line["debit"],
-        "bucket_units": [{"bucket": bucket, "units": units} for bucket, units in line["units"]],
-        "overrun_units": line["overrun"],
-        "granted": line["granted"],
-        "held_micro_eur": line["held"],
-        "detail": line["detail"],
-        "result_code": line["code"],
-        "dropped": line["dropped"],
-    }
+    result = {"key": line["key"], "label": line["label"], "price": line["price"], "used": line["used"]}
+    if line["debit"]:
+        result["debit_micro_eur"] = line["debit"]
+    if line["units"]:
+        result["bucket_units"] = _units(line["units"], 1)
+    if line["detail"]:
+        result["detail"] = line["detail"]
+    if line["overrun"]:
+        result["overrun_units"] = line["overrun"]
+    if line["dropped"]:
+        result["dropped"] = line["dropped"]
+    if len(line) > len(_LINE):
+        result.update((name, value) for name, value in line.items() if name not in _LINE)
+    return result
 
 
-def _refunded(line: Mapping[str, Any]) -> dict[str, object]:
-    return {
-        "key": line["key"],
-        "price": line["price"],
-        "used": -line["used"],
-        "credit_in_micro_eur": line["credit_in"],
-        "bucket_units": [{"bucket": bucket, "units": -units} for bucket, units in line["units"]],
-    }
+def _units(pairs: Iterable[tuple[str, int]], sign: int) -> dict[str, int]:
+    """Bucket id → units; instances of one bucket are added up."""
+    units: dict[str, int] = {}
+    for bucket, count in pairs:
+        units[bucket] = units.get(bucket, 0) + sign * count
+    return units
 
 
-@lru_cache(maxsize=1024)
-def utc_text(seconds: int) -> str:
-    """ISO 8601 in UTC: "2026-11-22T16:30:00Z"."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _refunded(lines: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    services = []
+    for line in lines:
+        service = {"key": line["key"], "price": line["price"], "used": -line["used"]}
+        if line["credit_in"]:
+            service["credit_in_micro_eur"] = line["credit_in"]
+        if line["units"]:
+            service["bucket_units"] = _units(line["units"], -1)
+        services.append(service)
+    return {"services": services} if services else {}
+
+
+def _limit(value: int) -> dict[str, object]:
+    return {"limit": value if value >= 0 else None}
+
+
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "charge": {"svc": _services, "started": lambda at: {"started": utc_text(at)} if at else {}},
+    "expired": {"svc": _services, "started": lambda at: {"started": utc_text(at)} if at else {}},
+    "refund": {"svc": _refunded},
+    "package": {
+        "id": lambda value: {"package": value},
+        "ok": lambda value: {"paid": bool(value)},
+        "period_end": lambda at: {"period_end": utc_text(at)} if at else {},
+    },
+    "subscription": {
+        "id": lambda value: {"package": value},
+        "state": lambda value: {"state": value},
+    },
+    "state": {"state": lambda value: {"state": _STATES.get(value, value)}},
+    "bars": {"bars": lambda value: {"bars": [bar for bar in str(value or "").split(",") if bar]}},
+    "pool": {"pool": lambda value: {"pool": value}},
+    "limit": {"limit": _limit},
+    "threshold": {"limit": _limit},
+}
+"""By kind and field, what differs from a plain name for a plain value."""

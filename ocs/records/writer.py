@@ -16,10 +16,11 @@ from pathlib import Path
 
 from orjson import OPT_APPEND_NEWLINE, dumps
 
-from ocs.ledger.contract import OutboxEvent
+from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
 from ocs.records import files
 from ocs.records.files import Position
 from ocs.records.format import record, utc_text
+from ocs.records.tail import LEAST_EVENTS, Tail, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class RecordWriter:
         rotate_octets: int,
         rotate_s: int,
         clock: Callable[[], float],
+        tail_events: int = LEAST_EVENTS,
         written: Callable[[str, int], None] = lambda kind, count: None,
         missing: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -45,9 +47,11 @@ class RecordWriter:
         self._rotate_octets = rotate_octets
         self._rotate_s = rotate_s
         self._clock = clock
+        self._tail_events = tail_events
         self._written = written
         self._missing = missing
         self._positions: dict[int, Position] = {}
+        self._tails: dict[int, Tail] = {}
         self._file: FileIO | None = None
         self._number = 0
         self._octets = 0
@@ -55,9 +59,10 @@ class RecordWriter:
 
     def open(self) -> None:
         """Find out what is stored already. RecordsError: the folder is damaged."""
+        self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
-        found = files.recover(self._folder)
-        self._positions, self._number = found.positions, found.last_number
+        found = files.recover(self._folder, self._tail_events)
+        self._positions, self._tails, self._number = found.positions, found.tails, found.last_number
         if found.last_file is not None:
             self._continue(found.last_file)
 
@@ -70,35 +75,50 @@ class RecordWriter:
         at = self._positions.get(partition)
         return at.sequence if at is not None else 0
 
-    def recognises(self, event: OutboxEvent) -> bool:
-        at = self._positions.get(event.partition)
-        return at is not None and at.fingerprint == files.fingerprint(record(event))
+    def last_mark(self, partition: int) -> int:
+        at = self._positions.get(partition)
+        return at.fingerprint if at is not None else 0
+
+    def tail(self, partition: int) -> Tail | None:
+        return self._tails.get(partition)
+
+    def mark(self, event: OutboxEvent) -> int:
+        return fingerprint(record(event))
 
     def store(self, events: Sequence[OutboxEvent]) -> None:
         lines: list[bytes] = []
         kinds: Counter[str] = Counter()
-        last: dict[int, tuple[int, dict[str, object]]] = {}
+        stored: dict[int, list[tuple[int, int]]] = {}
         lost = 0
         for event in events:
             partition, sequence = event.partition, event.sequence
-            before = last[partition][0] if partition in last else self.position(partition)
+            marks = stored.get(partition)
+            before = marks[-1][0] if marks else self.position(partition)
             if sequence <= before:
                 continue
-            if before and sequence > before + 1:
-                lost += sequence - before - 1
-                log.error("partition %d: events %d to %d are missing", partition, before + 1, sequence - 1)
+            lost += _missing_between(partition, before, sequence)
             line = record(event)
             lines.append(dumps(line, None, OPT_APPEND_NEWLINE))
             kinds[str(event.body["k"])] += 1
-            last[partition] = sequence, line
+            if marks is None:
+                marks = stored[partition] = []
+            marks.append((sequence, fingerprint(line)))
         if lines:
             self._append(b"".join(lines))
-            for partition, (sequence, line) in last.items():
-                self._positions[partition] = Position(sequence, files.fingerprint(line))
+            self._advance(stored)
             for kind, count in kinds.items():
                 self._written(kind, count)
         if lost:
             self._missing(lost)
+
+    def _advance(self, stored: dict[int, list[tuple[int, int]]]) -> None:
+        for partition, marks in stored.items():
+            tail = self._tails.get(partition)
+            if tail is None:
+                tail = self._tails[partition] = Tail(self._tail_events)
+            for sequence, mark in marks:
+                tail.add(sequence, mark)
+            self._positions[partition] = Position(*marks[-1])
 
     # -- files
 
@@ -145,3 +165,13 @@ class RecordWriter:
         os.fsync(self._file.fileno())  # a process that was killed may have written lines and not synced them
         self._octets = path.stat().st_size
         self._opened_at = path.stat().st_mtime if self._octets else self._clock()
+
+
+def _missing_between(partition: int, before: int, sequence: int) -> int:
+    """Events that must have been between two that follow each other; each epoch counts from 1."""
+    if not before or sequence == before + 1:
+        return 0
+    lost = sequence - max(before, sequence // EPOCH_EVENTS * EPOCH_EVENTS) - 1
+    if lost:
+        log.error("partition %d: %d events before %d are missing", partition, lost, sequence)
+    return lost

@@ -77,14 +77,14 @@ def test_a_request_whose_answer_died_with_its_worker_is_charged_once(
     assert view.sessions == ()
     assert books.audit().ok
 
-    wait_for(lambda: len(behind_proxy.records()) == 5)
-    charges = [record for record in behind_proxy.records() if record["kind"] == "charge"]
-    assert [(r["request_type"], r["request_number"], r["debit_micro_eur"]) for r in charges] == [
-        ("I", 0, 0),
-        ("U", 1, 7 * PRICE_PER_MB),
-        ("U", 2, 3 * PRICE_PER_MB),
-        ("T", 3, PRICE_PER_MB),
+    wait_for(lambda: len(behind_proxy.records()) == 4)
+    _, *own = behind_proxy.records()
+    assert [(r["kind"], r["request_type"], r["request_number"], r["debit_micro_eur"]) for r in own] == [
+        ("use", "U", 1, 7 * PRICE_PER_MB),
+        ("use", "U", 2, 3 * PRICE_PER_MB),
+        ("charge", "T", 3, PRICE_PER_MB),
     ]
+    assert own[-1]["services_debit_micro_eur"] == spent
     movements = [r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in behind_proxy.records()]
     assert sum(movements) == view.credit_micro_eur
 

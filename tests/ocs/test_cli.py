@@ -272,8 +272,8 @@ def test_the_audit_names_what_is_broken(ocs: Call, monkeypatch: pytest.MonkeyPat
     account = shown(ocs, "38668100031")["account"]
     read = RedisLedger.read
 
-    async def read_wrongly(self: RedisLedger, account_id: str, *, now: int, month: int) -> AccountView | None:
-        view = await read(self, account_id, now=now, month=month)
+    async def read_wrongly(self: RedisLedger, account_id: str, **when: int) -> AccountView | None:
+        view = await read(self, account_id, **when)
         return replace(view, credit_micro_eur=1) if view is not None and account_id == account else view
 
     monkeypatch.setattr(RedisLedger, "read", read_wrongly)

@@ -35,26 +35,37 @@ def opened(credit: int = 13_010_000, package: str = "MINI", price: int = 6_990_0
 
 
 def charge(session: str, used: int, *, key: str = "100", rate: str = "data.home", **more: Any) -> dict[str, Any]:
+    """The record of a session's end: `debit` is what its services cost, `moved` what this request took of it (all, unless said)."""
     debit = more.pop("debit", 0)
-    buckets = more.pop("buckets", [])
-    return {
+    service = {"key": key, "label": rate, "price": f"{rate}@84c132", "used": used}
+    if debit:
+        service["debit_micro_eur"] = debit
+    if buckets := more.pop("buckets", []):
+        service["bucket_units"] = dict(buckets)
+    if overrun := more.pop("overrun", 0):
+        service["overrun_units"] = overrun
+    record = {
         "kind": "charge",
         "session_id": session,
-        "credit_in_micro_eur": 0,
-        "debit_micro_eur": debit,
+        "request_type": "T",
+        "result_code": 2001,
         "closed": True,
-        "services": [
-            {
-                "key": key,
-                "label": rate,
-                "price": f"{rate}@84c132",
-                "used": used,
-                "debit_micro_eur": debit,
-                "bucket_units": [{"bucket": bucket, "units": units} for bucket, units in buckets],
-                "overrun_units": more.pop("overrun", 0),
-            }
-        ],
-        **more,
+        "services": [service],
+        "services_debit_micro_eur": debit,
+    }
+    if moved := more.pop("moved", debit):
+        record["debit_micro_eur"] = moved
+    return {**record, **more}
+
+
+def use(session: str, debit: int, credit: int) -> dict[str, Any]:
+    return {
+        "kind": "use",
+        "session_id": session,
+        "request_type": "U",
+        "request_number": 1,
+        "debit_micro_eur": debit,
+        "credit_micro_eur": credit,
     }
 
 
@@ -68,6 +79,7 @@ def report(session: str, used: int, **changes: Any) -> SessionReport:
         "destination_class": "",
         "incoming": False,
         "started_s": 0.0,
+        "closed": True,
         "services": [UsedService("data", 100, used)],
         **changes,
     }
@@ -155,7 +167,17 @@ def test_free_use_costs_nothing_and_uncertain_sessions_are_left_out(tmp_path: Pa
 
 
 def test_it_waits_for_the_records_and_reads_on(tmp_path: Path) -> None:
-    late = json.dumps({"event_id": "p00-9", "account": "a1", **charge("s", MB, buckets=[("MINI.data", MB)])}) + "\n"
+    late = (
+        json.dumps(
+            {
+                "event_id": "p00-9",
+                "account": "a1",
+                "time": "2026-11-22T16:30:00Z",
+                **charge("s", MB, buckets=[("MINI.data", MB)]),
+            }
+        )
+        + "\n"
+    )
     path = tmp_path / "records-000001-20261122T163000Z.jsonl"
     path.write_text(late[:40])  # a line that is not whole yet
 
@@ -164,6 +186,133 @@ def test_it_waits_for_the_records_and_reads_on(tmp_path: Path) -> None:
 
     result = audit([report("s", MB)], tmp_path, PRICES, timeout_s=5.0, sleep=sleep)
     assert result.findings == []
+
+
+def test_it_waits_for_the_record_of_the_end(tmp_path: Path) -> None:
+    """What a `use` says is no end: the session's use comes with its last record."""
+    path = tmp_path / "records-000001-20261122T163000Z.jsonl"
+    lines = [
+        {"event_id": f"p00-{at}", "account": "a1", "time": "2026-11-22T16:30:00Z", **one}
+        for at, one in enumerate(
+            [*opened(), use("s", 6_900, 13_003_100), charge("s", MB, debit=6_900, moved=0, credit_micro_eur=13_003_100)]
+        )
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    result = audit([report("s", MB, package="")], tmp_path, PRICES, timeout_s=5.0, sleep=sleep)
+    assert (result.findings, len(waited)) == ([], 3)
+
+
+# -- sessions over several records
+
+
+def test_money_that_moved_before_the_end_is_explained_at_the_end(tmp_path: Path) -> None:
+    last = charge("s", 2 * MB, debit=13_800, moved=3_000, credit_micro_eur=12_996_200)
+    sound = [*opened(package="MINI"), use("s", 10_800, 12_999_200), last]
+    assert run(tmp_path, sound, [report("s", 2 * MB, package="")]).findings == []
+    lost = [*opened(package="MINI"), last]
+    found = run(tmp_path, lost, [report("s", 2 * MB, package="")]).findings
+    assert any("its records took 3000 micro-EUR one by one, its services cost 13800" in text for text in found)
+    assert any("add up to 13007000 micro-EUR, the last one says 12996200" in text for text in found)
+
+
+def test_a_long_sessions_records_add_up(tmp_path: Path) -> None:
+    """One an hour, and one at the end: use, money and units of all of them."""
+    hour = charge("s", MB, buckets=[("MINI.data", MB)], closed=False, request_type="U", credit_micro_eur=13_010_000)
+    end = charge("s", 2 * MB, buckets=[("MINI.data", 2 * MB)], credit_micro_eur=13_010_000)
+    assert run(tmp_path, [*opened(), hour, end], [report("s", 3 * MB)]).findings == []
+    missing = run(tmp_path, [*opened(), end], [report("s", 3 * MB)])
+    assert "3145728 units reported as used, 2097152 recorded" in missing.findings[0]
+
+
+def test_a_session_that_was_given_up_is_compared(tmp_path: Path) -> None:
+    """Its element died, so it reported no end; the server's word for it is `expired`."""
+    given_up = {
+        **charge("s", MB, buckets=[("MINI.data", MB)]),
+        "kind": "expired",
+        "returned_micro_eur": 500,
+        "reason": "deadline",
+    }
+    died = report("s", MB, closed=False)
+    result = run(tmp_path, [*opened(), given_up], [died])
+    assert (result.findings, result.services_compared, result.still_open) == ([], 1, 0)
+    less = run(tmp_path, [*opened(), given_up], [report("s", 2 * MB, closed=False)])
+    assert "2097152 units reported as used, 1048576 recorded" in less.findings[0]
+
+
+def test_use_that_comes_after_a_session_was_given_up_is_recorded_at_its_end(tmp_path: Path) -> None:
+    given_up = {**charge("s", MB, buckets=[("MINI.data", MB)]), "kind": "expired"}
+    late = use("s", 6_900, 13_003_100)
+    after = run(tmp_path, [*opened(package="MINI"), given_up, late], [report("s", 2 * MB, closed=False, package="")])
+    assert (after.findings, after.still_open) == ([], 1)
+    end = charge("s", MB, debit=6_900, moved=0, late=True, credit_micro_eur=13_003_100)
+    ended = run(tmp_path, [*opened(package="MINI"), given_up, late, end], [report("s", 2 * MB, package="")])
+    assert any("priced again" in text for text in ended.findings) is False, ended.findings
+
+
+def test_a_session_that_is_still_open_is_told_apart(tmp_path: Path) -> None:
+    """Its `use` counts for the balance, and what it has used is not missed; that money moved rightly is seen at its end."""
+    result = run(tmp_path, [*opened(), use("s", 6_900, 13_003_100)], [report("s", MB, closed=False)])
+    assert (result.findings, result.still_open, result.services_compared) == ([], 1, 0)
+    wrong = run(tmp_path, [*opened(), use("s", 6_900, 13_003_101)], [report("s", MB, closed=False)])
+    assert "records add up to 13003100" in wrong.findings[0]
+
+
+def test_an_end_that_was_reported_and_never_recorded_is_a_finding(tmp_path: Path) -> None:
+    result = run(tmp_path, [*opened(), use("s", 6_900, 13_003_100)], [report("s", MB)])
+    assert "1048576 units reported as used, 0 recorded" in result.findings[0]
+
+
+def test_included_units_of_open_sessions_may_be_used_up_and_not_recorded(tmp_path: Path) -> None:
+    """Another session of the account pays from credit meanwhile: HOT-PKG-3 cannot be judged before both have ended."""
+    paid = charge("t", MB, debit=6_900, credit_micro_eur=13_003_100)
+    reports = [report("s", 60 * MB, package="GIGA-MINI", closed=False), report("t", MB, package="GIGA-MINI")]
+    assert run(tmp_path, [*opened(package="GIGA-MINI"), paid], reports).findings == []
+    alone = run(tmp_path, [*opened(package="GIGA-MINI"), paid], reports[1:])
+    assert any("of GIGA-MINI.data were left" in text for text in alone.findings)
+
+
+def test_more_included_units_than_there_are(tmp_path: Path) -> None:
+    """In one period; over two, what a session used that began in the first may be of either."""
+    package = PRICES.packages["MINI"]
+    quantity = package.buckets["data"]
+    assert quantity is not None
+    much = charge("s", quantity + 1024, buckets=[("MINI.data", quantity + 1024)])
+    result = run(tmp_path, [*opened(), much], [report("s", quantity + 1024)])
+    assert any("of MINI.data, which has" in text for text in result.findings)
+    renewal = {
+        "kind": "package",
+        "package": "MINI",
+        "paid": True,
+        "time": "2026-11-23T16:30:00Z",
+        "credit_micro_eur": 13_010_000,
+    }
+    over = {**much, "time": "2026-11-23T17:30:00Z", "started": "2026-11-23T16:00:00Z"}
+    assert run(tmp_path, [*opened(), renewal, over], [report("s", quantity + 1024)]).findings == []
+    within = {**over, "started": "2026-11-23T16:30:01Z"}
+    assert run(tmp_path, [*opened(), renewal, within], [report("s", quantity + 1024)]).findings
+    both = charge("s", 3 * quantity, buckets=[("MINI.data", 3 * quantity)], started="2026-11-23T16:00:00Z")
+    result = run(tmp_path, [*opened(), renewal, {**both, "time": "2026-11-23T17:30:00Z"}], [report("s", 3 * quantity)])
+    assert any("which had" in text for text in result.findings)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"kind": "charge", "session_id": "s", "request_type": "I", "result_code": 4012, "credit_micro_eur": 13_010_000},
+        charge("s", 0, closed=False, request_type="E"),
+    ],
+)
+def test_a_refused_opening_and_a_one_off_request_end_at_once(tmp_path: Path, record: dict[str, Any]) -> None:
+    record = {name: value for name, value in record.items() if name != "closed"}
+    result = run(tmp_path, [*opened(), record], [report("s", 0, closed=False)])
+    assert (result.findings, result.still_open) == ([], 0)
 
 
 def test_the_servers_own_audit_is_read() -> None:

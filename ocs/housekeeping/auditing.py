@@ -1,0 +1,96 @@
+"""Audit: all accounts slowly, over and over, so that drift is seen on a graph before anybody asks (`ocs audit` looks at once)."""
+
+from __future__ import annotations
+
+import logging
+
+from ocs.child import Child
+from ocs.housekeeping.patience import SetAside, patiently
+from ocs.ledger.audit import AuditReport, audit_slice
+from ocs.ledger.contract import LedgerError
+from ocs.ledger.redis_ledger import RedisLedger
+
+log = logging.getLogger(__name__)
+
+AUDIT_ACCOUNTS_PER_S = 200
+"""About 2 % of a core: 100,000 accounts in eight minutes. An empty partition counts as one account."""
+AUDIT_SLICE = 50
+"""Accounts of one slice."""
+AUDIT_REST_S = 0.25
+"""It rests when it has earned so much."""
+AUDIT_PAUSE_S = 30.0
+"""At least this from the start of one pass to that of the next."""
+
+
+class Auditing:
+    """`share` = (which, of how many): processes that share the ledger's partitions."""
+
+    def __init__(self, child: Child, ledger: RedisLedger, aside: SetAside, share: tuple[int, int] = (0, 1)) -> None:
+        self._child = child
+        self._ledger = ledger
+        self._aside = aside
+        self._partitions = range(share[0], ledger.partitions, share[1])
+
+    async def run(self) -> None:
+        await patiently(self._child, AUDIT_PAUSE_S / 10, self.audit_pass)
+
+    async def audit_pass(self) -> AuditReport:
+        """All accounts once, at AUDIT_ACCOUNTS_PER_S; what is broken shows in the metrics at once, totals at the end."""
+        started, report, earned_s = self._child.world.clock(), AuditReport(), 0.0
+        for partition in self._partitions:
+            cursor, seen = 0, set[str]()
+            while True:
+                before = report.accounts
+                found, cursor = await self._slice(partition, cursor, seen)
+                report.merge(found)
+                self._tell(found, report)
+                earned_s += max(report.accounts - before, 1) / AUDIT_ACCOUNTS_PER_S
+                if earned_s >= AUDIT_REST_S:
+                    if await self._child.wait_stopping(earned_s):
+                        return report
+                    earned_s = 0.0
+                if not cursor:
+                    break
+        self._measure(report)
+        await self._child.wait_stopping(max(AUDIT_PAUSE_S - (self._child.world.clock() - started), 0.0))
+        return report
+
+    async def _slice(self, partition: int, cursor: int, seen: set[str]) -> tuple[AuditReport, int]:
+        looked_at, failed = set[str](), set[str]()
+
+        def unreadable(account_id: str, error: LedgerError) -> None:
+            failed.add(account_id)
+            self._aside.failed(account_id, "cannot be audited", error)
+
+        when = self._child.when()
+        found, following = await audit_slice(
+            self._ledger,
+            partition,
+            cursor,
+            now=when["now"],
+            month=when["month"],
+            day=when["day"],
+            count=AUDIT_SLICE,
+            unreadable=unreadable,
+            skips=lambda account_id: account_id in seen or self._aside.skips(account_id),
+            seen=looked_at,
+        )
+        seen |= looked_at
+        for account_id in looked_at - failed:
+            self._aside.worked(account_id)
+        return found, following
+
+    def _tell(self, found: AuditReport, report: AuditReport) -> None:
+        for violation in found.violations:
+            log.error("account %s breaks invariant %d: %s", violation.account, violation.invariant, violation.detail)
+        if found.violations:
+            self._child.metrics.set("ocs_audit_violations", len(report.violations))
+
+    def _measure(self, report: AuditReport) -> None:
+        metrics = self._child.metrics
+        metrics.set("ocs_accounts", report.accounts)
+        metrics.set("ocs_sessions_open", report.open_sessions)
+        metrics.set("ocs_reservations_held_eur", report.held_micro_eur)
+        metrics.set("ocs_audit_violations", len(report.violations))
+        metrics.set("ocs_audit_drift_eur", report.drift_micro_eur)
+        metrics.set("ocs_audit_passed_timestamp_seconds", self._child.world.now())

@@ -1,0 +1,122 @@
+"""Orphans: sessions whose client has come back with a higher Origin-State-Id, given up after a grace period (RFC 6733 §8.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+
+from ocs.child import Child
+from ocs.housekeeping.patience import SetAside, of_all, patiently
+from ocs.ledger.contract import AccountView, LedgerError
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.turns import groups
+
+log = logging.getLogger(__name__)
+
+ORIGIN_LOOK_S = 5.0
+"""How often clients that may have lost their sessions are looked for."""
+ORIGIN_GRACE_S = 60
+"""A client that has come back with a higher Origin-State-Id may still settle what it knows of."""
+ORIGIN_MEMORY_S = 86_400
+"""A restart longer ago has been dealt with, by an earlier housekeeper or by the sessions' deadlines."""
+SETS_PER_S = 1_000
+"""Sets of sessions read, one a client and partition: 16,384 partitions in 16 seconds a client."""
+SETS_TOGETHER = 50
+SESSIONS_PER_S = 2_000
+"""Accounts read and sessions given up: 100,000 in 50 seconds."""
+
+Client = tuple[str, str]
+"""(Origin-Host, the relay that said so or ""), in small letters."""
+
+
+class Orphans:
+    def __init__(self, child: Child, ledger: RedisLedger, aside: SetAside) -> None:
+        self._child = child
+        self._ledger = ledger
+        self._aside = aside
+        self._seen_to: dict[Client, int] = {}
+        """Client → Origin-State-Id."""
+
+    async def run(self) -> None:
+        await patiently(self._child, ORIGIN_LOOK_S, self.step)
+
+    async def step(self) -> None:
+        now, states = self._child.world.now(), await self._ledger.origin_states()
+        self._seen_to = {client: state for client, state in self._seen_to.items() if client in states}
+        restarted = {
+            client: state_id
+            for client, (state_id, at) in states.items()
+            if ORIGIN_GRACE_S <= now - at < ORIGIN_MEMORY_S and self._seen_to.get(client) != state_id
+        }
+        if restarted and await self.release(restarted):
+            self._seen_to.update(restarted)
+
+    async def release(self, restarted: Mapping[Client, int]) -> bool:
+        """Give up the sessions that these clients (→ Origin-State-Id) had before they lost their state, each those that came last the
+        way on which it said so. False = the end was asked for in between.
+        """
+        hosts = sorted({host for host, _ in restarted})
+        released = 0
+        for host in hosts:
+            newest = {via: state_id for (name, via), state_id in restarted.items() if name == host}
+            for some in groups(range(self._ledger.partitions), SETS_TOGETHER):
+                found = await asyncio.gather(*(self._ledger.sessions_of_client(each, host) for each in some))
+                cost_s = len(some) / SETS_PER_S
+                for partition, pairs in zip(some, found, strict=True):
+                    released += await self._release_of(host, partition, pairs, newest)
+                    cost_s += len(pairs) / SESSIONS_PER_S
+                if await self._child.wait_stopping(cost_s):
+                    return False
+        if released:
+            log.info("%d sessions of %d restarted clients were given up", released, len(restarted))
+        return True
+
+    async def _release_of(
+        self, host: str, partition: int, pairs: list[tuple[str, str]], newest: Mapping[str, int]
+    ) -> int:
+        """Those of one partition; members of the set that are stale leave it."""
+        sessions: defaultdict[str, list[str]] = defaultdict(list)
+        for account_id, session_id in pairs:
+            sessions[account_id].append(session_id)
+        released = 0
+        for account_id, session_ids in sessions.items():
+            if self._aside.skips(account_id):
+                continue
+            try:
+                view = await self._ledger.read(account_id, **self._child.when())
+                for session_id in session_ids:
+                    if not _has(view, session_id, host):
+                        await self._ledger.forget_client_session(partition, host, account_id, session_id)
+                    elif _is_orphan(view, session_id, newest):
+                        released += await self._give_up(account_id, session_id)
+            except LedgerError as error:  # one account must not keep the others' money held
+                if of_all(error):
+                    raise
+                self._aside.failed(account_id, "keeps a session of a restarted client open", error)
+            else:
+                self._aside.worked(account_id)
+        return released
+
+    async def _give_up(self, account_id: str, session_id: str) -> bool:
+        given_up = await self._ledger.release_session(account_id, session_id, reason="restarted", **self._child.when())
+        if given_up:
+            self._child.metrics.count("ocs_orphans_released")
+        return given_up
+
+
+def _has(view: AccountView | None, session_id: str, host: str) -> bool:
+    """Is it an open session of the client?"""
+    sessions = view.sessions if view is not None else ()
+    return any(
+        each.session_id == session_id and not each.released and each.origin_host.lower() == host for each in sessions
+    )
+
+
+def _is_orphan(view: AccountView | None, session_id: str, newest: Mapping[str, int]) -> bool:
+    sessions = view.sessions if view is not None else ()
+    return any(
+        each.session_id == session_id and 0 < each.origin_state_id < newest.get(each.via.lower(), 0)
+        for each in sessions
+    )

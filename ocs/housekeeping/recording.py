@@ -1,0 +1,141 @@
+"""Records: outbox → charging records, synced, then forgotten by the outbox (HOT-REC-2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ocs.child import Child
+from ocs.housekeeping.patience import RETRY_S, patiently
+from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.records.consumer import ForeignOutboxError
+from ocs.records.files import RecordsError
+from ocs.records.pump import Pump
+from ocs.records.tail import capacity
+from ocs.records.writer import RecordWriter
+from ocs.server import Paths
+from ocs.turns import Turns, groups
+
+log = logging.getLogger(__name__)
+
+RECORDS_EVERY_S = 1.0
+"""Fewer and larger batches cost the disk, Redis and the processor less than many small ones. What waits for more than one batch does not
+wait for this.
+"""
+COMPLAIN_EVERY_S = 60.0
+"""A fault that lasts (full disk, another ledger's folder) is logged so often."""
+BEGIN_AGAIN_S = 10.0
+"""The folder is read anew so often until it fits the ledger: that may take a second each time."""
+LAST_ROUND_S = 10.0
+"""When asked to end, for the records of the last requests."""
+MEASURE_ALL_S = 60.0
+MEASURE_LEAST_PER_S = 64
+MEASURED_TOGETHER = 64
+
+
+def record_writer(child: Child, partitions: int) -> RecordWriter:
+    def written(kind: str, count: int) -> None:
+        child.metrics.count("ocs_records_written", kind, by=count)
+
+    def missing(count: int) -> None:
+        child.metrics.count("ocs_records_missing", by=count)
+
+    return RecordWriter(
+        Paths(child.settings.data_dir).records,
+        rotate_octets=child.settings.records.rotate_octets,
+        rotate_s=child.settings.records.rotate_s,
+        clock=child.world.clock,
+        tail_events=capacity(partitions),
+        written=written,
+        missing=missing,
+    )
+
+
+class Recording:
+    """Begins (again and again, until folder and ledger fit), then pumps; at the end pumps what is left."""
+
+    def __init__(self, child: Child, ledger: RedisLedger) -> None:
+        self._child = child
+        self._writer = record_writer(child, ledger.partitions)
+        self._pump = Pump(ledger, [self._writer], stopwatch=child.world.monotonic, events_lost=self._events_lost)
+        self._lag = _Lag(child, ledger)
+        self._opened = self._begun = False
+        self._next_try_at = 0.0
+        self._complained = -COMPLAIN_EVERY_S
+
+    async def run(self) -> None:
+        await patiently(self._child, RECORDS_EVERY_S, self.step)
+        if self._begun:
+            await self._last_rounds()
+        self._writer.close()
+
+    async def step(self) -> None:
+        if not self._begun and self._child.world.monotonic() < self._next_try_at:
+            await self._lag.measure()
+            return
+        try:
+            await self._begin()
+            await self._pump.round()
+            while self._pump.lag and not self._child.stopping.is_set():
+                self._child.metrics.set("ocs_outbox_lag_events", self._pump.lag)
+                await self._pump.round()
+            self._child.metrics.set("ocs_outbox_lag_events", self._pump.lag)
+            self._child.metrics.set("ocs_records_stopped", 0)
+        except (OSError, RecordsError, ForeignOutboxError) as error:
+            await self._stopped(error)
+
+    async def _begin(self) -> None:
+        if not self._opened:
+            await asyncio.to_thread(self._writer.open)
+            self._opened = True
+        if not self._begun:
+            try:
+                await self._pump.begin()
+            except ForeignOutboxError:
+                self._opened = False  # another folder may be put there
+                raise
+            self._begun = True
+
+    async def _stopped(self, error: Exception) -> None:
+        self._child.metrics.set("ocs_records_stopped", 1)
+        now = self._child.world.clock()
+        if now - self._complained >= COMPLAIN_EVERY_S:
+            self._complained = now
+            log.error("charging records stopped, the outbox grows: %s", error)
+        self._next_try_at = self._child.world.monotonic() + BEGIN_AGAIN_S
+        await self._lag.measure()
+        await self._child.wait_stopping(RETRY_S)
+
+    async def _last_rounds(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_ROUND_S):
+                self._pump.look_at_all()
+                while await self._pump.round():
+                    pass
+        except (OSError, TimeoutError, LedgerUnavailable) as error:
+            log.warning("the last records are written at the next start: %s", error or "no time left")
+
+    def _events_lost(self, count: int) -> None:
+        self._child.metrics.count("ocs_ledger_went_back_events", by=count)
+
+
+class _Lag:
+    """How far the outbox has grown while no records can be written: a slice of the partitions each time."""
+
+    def __init__(self, child: Child, ledger: RedisLedger) -> None:
+        self._child = child
+        self._ledger = ledger
+        self._events: dict[int, int] = {}
+        self._turns = Turns(
+            ledger.partitions,
+            all_s=MEASURE_ALL_S,
+            least_per_s=MEASURE_LEAST_PER_S,
+            stopwatch=child.world.monotonic,
+        )
+
+    async def measure(self) -> None:
+        for some in groups(self._turns.due(), MEASURED_TOGETHER):
+            lags = await asyncio.gather(*(self._ledger.outbox_lag(partition) for partition in some))
+            self._events.update(zip(some, lags, strict=True))
+        self._child.metrics.set("ocs_outbox_lag_events", sum(self._events.values()))

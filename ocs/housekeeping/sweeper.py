@@ -1,0 +1,95 @@
+"""Sweeper: sessions past their deadline, renewals and ends of subscriptions, entries of agendas.
+
+A script that charges sees to what is due of its own account first, so the sweeper only has to see to the accounts that nobody uses: each
+partition has its turn, and one in which something was due has it again a second later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ocs.child import Child
+from ocs.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
+from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.turns import Turns, groups
+
+SWEEP_EVERY_S = 1.0
+SWEEP_ALL_S = 10.0
+"""Every partition is looked at within this time."""
+SWEEP_LEAST_PER_S = 64
+"""Partitions a second, if that is sooner."""
+SWEEP_BATCH = 100
+"""Accounts of one partition in one sweep: 6,400 a second with 64 partitions."""
+LOOKED_AT_TOGETHER = 64
+SWEEP_TOGETHER = 16
+"""Partitions swept at once: they share the disk's syncs, and yet charging waits for no more than so many scripts."""
+
+
+class Sweeper:
+    def __init__(self, child: Child, ledger: RedisLedger, aside: SetAside) -> None:
+        self._child = child
+        self._ledger = ledger
+        self._aside = aside
+        self._again: set[int] = set()
+        """Partitions in which something was due."""
+        self._turns = Turns(
+            ledger.partitions,
+            all_s=SWEEP_ALL_S,
+            least_per_s=SWEEP_LEAST_PER_S,
+            stopwatch=child.world.monotonic,
+        )
+
+    async def run(self) -> None:
+        await patiently(self._child, SWEEP_EVERY_S, self.step)
+
+    async def step(self) -> int:
+        """The partitions whose turn it is; returns how many accounts were seen to."""
+        return await self.sweep([*{*self._again, *self._turns.due()}])
+
+    async def sweep(self, partitions: Sequence[int]) -> int:
+        """What is due now, at most a batch of each partition."""
+        swept = 0
+        for some in groups(partitions, LOOKED_AT_TOGETHER):
+            found = await self._ledger.due_many(some, now=self._child.world.now(), count=SWEEP_BATCH)
+            due = {partition: account_ids for partition, account_ids in zip(some, found, strict=True) if account_ids}
+            self._again.difference_update(some)
+            for few in groups(list(due), SWEEP_TOGETHER):
+                counts = await asyncio.gather(*(self._sweep_partition(each, due[each]) for each in few))
+                self._again.update(each for each, count in zip(few, counts, strict=True) if count)
+                swept += sum(counts)
+        return swept
+
+    async def _sweep_partition(self, partition: int, due: Sequence[str]) -> int:
+        swept = 0
+        for account_id in await self._batch(partition, due):
+            try:
+                await self._ledger.sweep(account_id, **self._child.when())
+            except LedgerError as error:
+                if of_all(error):
+                    raise
+                self._failed(account_id, error)
+            except LedgerUnavailable as error:
+                # Is it Redis, or this account?
+                await self._ledger.outbox_last(partition)
+                self._failed(account_id, error)
+            else:
+                self._aside.worked(account_id)
+                self._child.metrics.count("ocs_swept_accounts")
+                swept += 1
+        return swept
+
+    async def _batch(self, partition: int, found: Sequence[str]) -> list[str]:
+        """Of the accounts that are due, those that are not set aside: these stay due, and must not stand before all others."""
+        count = SWEEP_BATCH
+        while True:
+            wanted = [account_id for account_id in found if not self._aside.skips(account_id)]
+            if len(wanted) >= SWEEP_BATCH or len(found) < count or count > MAX_SET_ASIDE:
+                return wanted[:SWEEP_BATCH]
+            count *= 4
+            found = await self._ledger.due(partition, now=self._child.world.now(), count=count)
+
+    def _failed(self, account_id: str, error: LedgerError | LedgerUnavailable) -> None:
+        self._aside.failed(account_id, "cannot be swept", error)
+        self._child.metrics.count("ocs_sweep_failures")

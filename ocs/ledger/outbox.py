@@ -1,0 +1,139 @@
+"""The outbox of each partition as its reader needs it, and the hint which partitions have something in it; and what is due in many.
+
+The scripts journal (`sequence`, `outbox`); processes whose scripts did so say it with `mark_dirty`, at most four times a second, in one set
+of the ledger. It is a hint and may be lost: the reader looks at all partitions besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ocs.ledger import journal, views
+from ocs.ledger.client import LedgerClient, checked
+from ocs.ledger.connection import Answer, resolve
+from ocs.ledger.connection import command as pack_command
+from ocs.ledger.contract import LedgerUnavailable, OutboxEvent
+
+MARK_EVERY_S = 0.25
+RAISE = b"""
+if tonumber(redis.call('GET', KEYS[1]) or '0') >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
+"""KEYS 1 sequence of the partition. ARGV 1 what it is to be at least. Result: 1 = it was less."""
+
+Entry = tuple[int, bytes]
+"""Sequence and octets of an event."""
+
+
+class Outbox(LedgerClient):
+    """Part of `RedisLedger`."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._dirty: set[int] = set()
+        """Not more than there are partitions."""
+        self._marking: asyncio.TimerHandle | None = None
+
+    # -- which partitions have something
+
+    def mark_dirty(self, partition: int) -> None:
+        """Something was journalled there: to be said when the script has answered, not before."""
+        self._dirty.add(partition)
+        if self._marking is None:
+            self._marking = self._loop.call_later(MARK_EVERY_S, self._mark)
+
+    def _mark(self) -> None:
+        if self._marking is not None:
+            self._marking.cancel()
+            self._marking = None
+        if self._dirty:
+            self._post("dirty", 0, b"SADD", self._keys.dirty, *self._dirty)
+            self._dirty.clear()
+
+    async def flush_dirty(self) -> None:
+        """At the end of a process: say now what would be said in a moment."""
+        if self._marking is not None:
+            self._marking.cancel()
+            self._marking = None
+        if self._dirty:
+            dirty, self._dirty = self._dirty, set()
+            with contextlib.suppress(LedgerUnavailable):
+                await self._ask("dirty", 0, b"SADD", self._keys.dirty, *dirty)
+
+    async def dirty_take(self, count: int) -> list[int]:
+        """At most `count` of the partitions that were marked; they are not given again."""
+        taken = await self._ask("dirty", 0, b"SPOP", self._keys.dirty, count)
+        return [partition for partition in map(int, taken) if partition < self._keys.partitions]
+
+    # -- the outbox
+
+    async def outbox_entries(self, wanted: Sequence[tuple[int, int]], *, count: int) -> list[list[Entry]]:
+        """For each (partition, sequence): its events from that one on, at most `count`, not yet decoded."""
+        asked = [
+            self._post(
+                "outbox", each, b"XRANGE", self._keys.by_partition[each].outbox, f"{first}-0", b"+", b"COUNT", count
+            )
+            for each, first in wanted
+        ]
+        found = []
+        for future in asked:
+            entries = checked(await future)
+            found.append([(int(entry_id[: entry_id.index(b"-")]), fields[1]) for entry_id, fields in entries])
+        return found
+
+    def outbox_event(self, partition: int, entry: Entry) -> OutboxEvent:
+        return OutboxEvent(partition, entry[0], journal.body(views.unpack(entry[1])))
+
+    async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
+        (entries,) = await self.outbox_entries([(partition, after + 1)], count=count)
+        return [self.outbox_event(partition, entry) for entry in entries]
+
+    async def outbox_trim(self, partition: int, *, upto: int) -> None:
+        await self.outbox_trim_many({partition: upto})
+
+    async def outbox_trim_many(self, upto: Mapping[int, int]) -> None:
+        asked = [
+            self._post("outbox", each, b"XTRIM", self._keys.by_partition[each].outbox, b"MINID", f"{last + 1}-0")
+            for each, last in upto.items()
+        ]
+        for future in asked:
+            checked(await future)
+
+    async def outbox_lag(self, partition: int) -> int:
+        """Events not yet trimmed. The last one that was read stays (`ocs.records.pump`)."""
+        lag: int = await self._ask("outbox", partition, b"XLEN", self._keys.by_partition[partition].outbox)
+        return lag
+
+    async def outbox_last(self, partition: int) -> int:
+        """Sequence of the newest event ever journalled, 0 = none."""
+        return int(await self._ask("outbox", partition, b"GET", self._keys.by_partition[partition].sequence) or 0)
+
+    async def outbox_raise(self, partition: int, to: int) -> None:
+        """Have the next event follow on `to`, if its sequence is not higher anyway."""
+        sequence = self._keys.by_partition[partition].sequence
+        await self._ask("outbox", partition, b"EVAL", RAISE, 1, sequence, to, durable=True)
+
+    # -- what is due
+
+    async def due_many(self, partitions: Sequence[int], *, now: int, count: int) -> list[list[str]]:
+        """`due` of each of these partitions: accounts with something to see to, at most `count` each."""
+        asked = [
+            self._post(
+                *("due", each, b"ZRANGEBYSCORE", self._keys.by_partition[each].due),
+                *(b"-inf", now, b"LIMIT", 0, count),
+            )
+            for each in partitions
+        ]
+        return [[account_id.decode() for account_id in checked(await future)] for future in asked]
+
+    def _post(self, operation: str, partition: int, *command: bytes | str | int) -> asyncio.Future[Answer]:
+        """`_ask` without a task of its own: what many partitions are asked goes out together."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        expires = self._loop.time() + self._timeout_s
+        self._send(pack_command(command), partial(resolve, future), operation, partition, 0, expires, durable=False)
+        return future

@@ -1,0 +1,30 @@
+"""All accounts in slices: one partition at a time, with a cursor, so that many processes can share them.
+
+The accounts are found by the MSISDNs of the partition's subscribers; an account that was moved is found where its MSISDN is. One that was
+terminated has none: `terminate` leaves it under `ENDED` and its account id.
+"""
+
+from __future__ import annotations
+
+from ocs.ledger.accounts import CLAIMED
+from ocs.ledger.client import LedgerClient
+
+MSISDN = b"m"
+ENDED = b"x"
+"""Before the account id of a terminated account, among the subscribers of its partition."""
+
+
+class Slices(LedgerClient):
+    """Part of `RedisLedger`."""
+
+    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[list[str], int]:
+        """About `count` accounts of a partition, and the cursor of the next slice; 0 begins and ends. One may come twice."""
+        subscribers = self._keys.by_partition[partition].subscribers
+        # Half of the entries are IMSIs, of accounts of any partition.
+        following, flat = await self._ask("slice", partition, b"HSCAN", subscribers, cursor, b"COUNT", 2 * count)
+        found = [
+            account_id.decode()
+            for name, account_id in zip(flat[::2], flat[1::2], strict=True)
+            if name[:1] in (MSISDN, ENDED) and not account_id.startswith(CLAIMED.encode())
+        ]
+        return found, int(following)
