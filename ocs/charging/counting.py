@@ -34,8 +34,8 @@ class Counting:
             metrics.late(prepared.type.value)
         if prepared.action is CHECK:
             return
-        if outcome.code == UNKNOWN_SESSION_ID:
-            self._unbooked(prepared, peer)
+        if outcome.code == UNKNOWN_SESSION_ID and not outcome.services:
+            self.unbooked(prepared, peer)
         for service, result in zip(prepared.services, results(prepared, outcome), strict=True):
             if prepared.action is REFUND:
                 if result is not None:
@@ -69,8 +69,8 @@ class Counting:
         elif result.code != SUCCESS:
             metrics.blocked(name, result.reason or "credit")
 
-    def _unbooked(self, prepared: Prepared, peer: str) -> None:
-        """Use of a session that is closed, forgotten or another's: for whoever reconciles (digest §4.3)."""
+    def unbooked(self, prepared: Prepared, peer: str) -> None:
+        """Use of a session that is long over, another's, or never opened: for whoever reconciles (digest §4.3)."""
         for service in prepared.services:
             if service.charge is not None and service.charge.reported:
                 unit = service.rated.unit if service.rated else prepared.unit

@@ -390,6 +390,7 @@ class ChargingService:
         """
         if job.prepared.type is not TERMINATION or job.session not in self._refused:
             return False
+        self._counting.unbooked(job.prepared, job.source.origin_host)
         job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
         return True
 

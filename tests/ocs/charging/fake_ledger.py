@@ -1,12 +1,16 @@
-"""The model ledger as charging sees it: callbacks from the loop, look-ups counted, and gone when the test says so."""
+"""The model ledger as charging sees `RedisLedger`: callbacks from the loop, look-ups counted, and gone when the test says so.
+
+Like `RedisLedger` it follows moved accounts and pools itself, and an opening leaves a hint whose the session is, refused or not.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 
-from ocs.ledger.contract import ChargeDone, ChargeRequest, LedgerUnavailable
+from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, LedgerUnavailable, RequestType, Retry
 from tests.ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model_state import owner_of
 
 NOW, MONTH = 1_795_000_000, 202611
 EUR = 1_000_000
@@ -16,18 +20,36 @@ class FakeLedger:
     def __init__(self) -> None:
         self.model = ModelLedger()
         self.names: dict[str, str] = {}
-        self.sessions: dict[str, str] = {}
+        self.hints: dict[tuple[str, str], str] = {}
+        """By owner and Session-Id."""
         self.gone = False
         self.asked: Counter[str] = Counter()
         self.charged: list[ChargeRequest] = []
 
     def open(self, account_id: str, msisdn: str, imsi: str, credit: int = 20 * EUR) -> str:
-        self.model.open_account(account_id, msisdn=msisdn, imsi=imsi, credit=credit, package=None, now=NOW, month=MONTH)
+        self.model.open_account(
+            account_id=account_id,
+            msisdn=msisdn,
+            imsi=imsi,
+            credit_micro_eur=credit,
+            package=None,
+            now=NOW,
+            month=MONTH,
+        )
         self.names |= {"m" + msisdn: account_id, "i" + imsi: account_id}
         return account_id
 
     def credit(self, account_id: str) -> int:
         return self.model.accounts[account_id].credit
+
+    def top_up(self, account_id: str, amount: int, now: float = NOW) -> None:
+        reference = f"r{len(self.model.events)}"
+        self.model.top_up(account_id, amount_micro_eur=amount, reference=reference, now=int(now), month=MONTH)
+
+    def spend(self, account_id: str, left: int) -> None:
+        """What the account was opened with is gone, but for so much."""
+        account = self.model.accounts[account_id]
+        account.credit = account.paid_in = left
 
     # -- ChargingLedger
 
@@ -37,10 +59,19 @@ class FakeLedger:
         if self.gone:
             asyncio.get_running_loop().call_soon(done, LedgerUnavailable("gone"))
             return
-        outcome = self.model.charge(request)
-        if outcome.code == 2001:
-            self.sessions[request.session_id] = request.account_id
-        asyncio.get_running_loop().call_soon(done, outcome)
+        if request.type is RequestType.INITIAL:
+            self.hints[owner_of(request), request.session_id] = request.account_id
+        asyncio.get_running_loop().call_soon(done, self._follow(request))
+
+    def _follow(self, request: ChargeRequest) -> ChargeOutcome:
+        while True:
+            outcome = self.model.charge(request)
+            if outcome.code or outcome.reason not in (Retry.MOVED, Retry.POOL):
+                return outcome
+            if outcome.reason == Retry.MOVED:
+                request.account_id = outcome.place
+            else:
+                request.pool = outcome.place
 
     async def find_subscriber(self, identity: str) -> str | None:
         self.asked["find_subscriber"] += 1
@@ -52,4 +83,4 @@ class FakeLedger:
         self.asked["find_session"] += 1
         if self.gone:
             raise LedgerUnavailable("gone")
-        return self.sessions.get(session_id)
+        return self.hints.get((owner, session_id))

@@ -191,7 +191,7 @@ REDIRECT = Profile(final_unit=FinalUnit.REDIRECT, redirect_address="https://hot.
 
 async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(GW, profile=REDIRECT)
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 6_900
+    ledger.spend(ACCOUNT, left=6_900)
     last = one(await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at())))
     assert last.granted_service_unit.cc_total_octets == MB  # type: ignore[union-attr]
     indication = last.final_unit_indication
@@ -203,7 +203,7 @@ async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger
     assert begun.final_unit_indication == indication
     still = one(await worker.answer(ccr("U", 2, octets(), information=at())))
     assert (still.result_code, still.granted_service_unit, still.validity_time) == (2001, None, 300)
-    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", now=NOW, month=202611)
+    ledger.top_up(ACCOUNT, EUR)
     freed = one(await worker.answer(ccr("U", 3, octets(), information=at())))
     assert freed.granted_service_unit is not None and freed.final_unit_indication is None
     assert worker.metrics.of("restricted") == [["data"], ["data"]]
@@ -211,7 +211,7 @@ async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger
 
 async def test_an_empty_account_is_redirected_at_once(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(GW, profile=REDIRECT)
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 0
+    ledger.spend(ACCOUNT, left=0)
     answer = await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at()))
     assert (answer.result_code, one(answer).result_code, one(answer).validity_time) == (2001, 2001, 300)
     assert one(answer).final_unit_indication is not None and one(answer).granted_service_unit is None
@@ -221,7 +221,7 @@ async def test_an_empty_account_is_redirected_at_once(worker: Worker, ledger: Fa
 
 
 async def test_restrict_by_rules_by_name_and_for_peers_that_know_more(worker: Worker, ledger: FakeLedger) -> None:
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 0
+    ledger.spend(ACCOUNT, left=0)
     rule = "permit out ip from 192.0.2.1 to any"
     rules = Profile(final_unit=FinalUnit.RESTRICT, filters=Filters.RULES, filter_rules=(rule,))
     names = dataclasses.replace(rules, filters=Filters.FILTER_ID, filter_ids=("walled-garden",), qos_final_unit=True)
@@ -245,7 +245,7 @@ async def test_restrict_by_rules_by_name_and_for_peers_that_know_more(worker: Wo
 
 async def test_qos_final_unit_indication_redirects_to_each_kind_of_address(worker: Worker, ledger: FakeLedger) -> None:
     """RFC 8506 §8.64–8.67"""
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 0
+    ledger.spend(ACCOUNT, left=0)
     for number, (kind, address) in enumerate(
         [(0, "192.0.2.7"), (1, "2001:db8::7"), (2, "https://hot.example.net"), (3, "sip:topup@hot.example.net")]
     ):
@@ -266,7 +266,7 @@ async def test_qos_final_unit_indication_redirects_to_each_kind_of_address(worke
 async def test_the_action_may_differ_by_service(worker: Worker, ledger: FakeLedger) -> None:
     profile = dataclasses.replace(REDIRECT, final_unit_of=MappingProxyType({"voice": FinalUnit.TERMINATE}))
     worker.source = Origin(GW, profile=profile)
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 0
+    ledger.spend(ACCOUNT, left=0)
     call = await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}")))
     assert call.result_code == 4012
     asked = ledger.charged[-1].services[0]
@@ -640,12 +640,16 @@ async def test_updates_that_overtake_each_other(worker: Worker, ledger: FakeLedg
         answer = await worker.answer(ccr("U", number, octets(want=MB, used=1024), information=at()))
         assert one(answer).result_code == 2001
     await worker.answer(ccr("T", 6, octets(used=0), information=at()))
-    late = await worker.answer(ccr("U", 3, octets(want=MB, used=1024), information=at()))
-    assert late.result_code == 5002
+    for number, code in ((3, 2001), (7, 5002)):
+        credit = ledger.credit(ACCOUNT)
+        late = await worker.answer(ccr("U", number, octets(want=MB, used=1024), information=at()))
+        assert late.result_code == code
+        assert credit - ledger.credit(ACCOUNT) in (6, 7), "the use is paid, whatever its number"
+        assert ledger.model.accounts[ACCOUNT].held == 0, "the session is over"
 
 
 async def test_a_termination_after_a_refused_opening(worker: Worker, ledger: FakeLedger) -> None:
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 0
+    ledger.spend(ACCOUNT, left=0)
     information = towards(f"tel:{PARTY}")
     refused = await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=information))
     assert refused.result_code == 4012

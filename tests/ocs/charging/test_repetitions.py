@@ -110,5 +110,5 @@ async def test_of_one_off_requests(ledger: FakeLedger, catalogue: Catalogue) -> 
     back = await twice.same(sms(1, token), later_s=9)
     assert (checked.check_balance_result, back.result_code) == (0, 2001)
     assert ledger.credit(ACCOUNT) == ledger.model.accounts[ACCOUNT].paid_in, "one number, three requests"
-    ledger.model.accounts[ACCOUNT].credit = ledger.model.accounts[ACCOUNT].paid_in = 0
+    ledger.spend(ACCOUNT, left=0)
     assert (await twice.second.answer(sms(2))).check_balance_result == 0, "a repetition, not a new question"

@@ -59,7 +59,7 @@ async def test_a_client_that_was_asked_to_ask_again_gets_what_was_topped_up(work
     """Digest §4.7: top-up in the meantime, RAR, an update of the rating group alone."""
     worker.source = Origin(GW, profile=REDIRECT)
     await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at()))
-    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", now=int(worker.now), month=202611)
+    ledger.top_up(ACCOUNT, EUR, worker.now)
     answer = one(await worker.answer(ccr("U", 1, octets(), information=at())))
     assert answer.granted_service_unit is not None and answer.final_unit_indication is None
 
@@ -103,12 +103,38 @@ async def test_an_announcement_does_not_come_before_its_call(worker: Worker, led
 # -- use that is not charged
 
 
-async def test_use_in_a_session_that_is_over_is_counted(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
+@pytest.mark.parametrize(("number", "code"), [(1, 2001), (3, 5002)])
+async def test_use_that_a_termination_has_overtaken_is_paid(
+    worker: Worker, ledger: FakeLedger, number: int, code: int
+) -> None:
+    """Whether the session knew of it is in the Result-Code (RFC 8506 §9.1); what was used is paid, and counts as used once."""
     await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
     await worker.answer(ccr("T", 2, octets(used=MB), information=at()))
+    late = await worker.answer(ccr("U", number, octets(used=2 * MB), information=at()))
+    assert late.result_code == code
+    assert ledger.credit(ACCOUNT) == 69_000 - 3 * 6_900
+    assert worker.metrics.of("used") == [["data", "octets", MB], ["data", "octets", 2 * MB]]
+    assert worker.metrics.of("dropped") == [] and worker.metrics.of("late") == [["U"]]
+
+
+async def test_use_in_a_session_that_is_long_over_is_counted(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
+    await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
+    await worker.answer(ccr("T", 2, octets(used=MB), information=at()))
+    worker.now += 301
     late = await worker.answer(ccr("U", 1, octets(used=5_000), information=at()))
     assert late.result_code == 5002 and worker.metrics.of("dropped") == [["data", "octets", 5_000]]
     assert "in a session that it has not" in caplog.text and MSISDN not in caplog.text
+    assert ledger.credit(ACCOUNT) == 69_000 - 6_900
+
+
+async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(worker: Worker, caplog: Any) -> None:
+    """Nothing that was used goes without a word: a stranger's opening is refused, and the client reports use all the same."""
+    stranger = {"msisdn": "38699999999", "information": at()}
+    assert (await worker.answer(ccr("I", 0, octets(want=MB), **stranger))).result_code == 5030
+    ended = await worker.answer(ccr("T", 1, octets(used=50 * MB), **stranger))
+    assert (ended.result_code, one(ended).result_code) == (2001, 2001)
+    assert worker.metrics.of("dropped") == [["data", "octets", 50 * MB]]
+    assert "in a session that it has not" in caplog.text
 
 
 async def test_dropped_use_does_not_count_as_used(worker: Worker) -> None:

@@ -5,8 +5,10 @@ session that the ledger holds with its reservations. Idle has pasts that the com
 late reports depend on them:
 
 Idle     never heard of
-Refused  its opening was refused
-Ended    it was opened, updated and terminated; its answers are remembered
+Refused  its opening was refused, which is not remembered: the same opening is evaluated anew. Use that is reported all the same is paid
+Ended    it was opened, updated and terminated less than 300 s ago: its answers are remembered, and a report that the termination has
+         overtaken is paid. 2001 for what comes before the termination by its number, and for another termination; else 5002
+Gone     as Ended, and more than 300 s ago: its answers are still remembered, what is new is of no session
 Overdue  it was opened and updated, and Tcc has expired (decision 7: what was used is still paid when it is reported)
 Stopped  an update was refused, and the session given up; as after Tcc, what was used is still paid when it is reported, and a
          client that goes on after a top-up may
@@ -54,14 +56,14 @@ Idle    | E again    | 2001 | sms | Idle
 Idle    | Tcc        |      |     | Idle
 Refused | I          | 2001 |     | Open
 Refused | I bad      | 4010 |     | Idle
-Refused | I again    | 4010 |     | Idle
+Refused | I again    | 2001 |     | Open
 Refused | I restart  | 2001 |     | Open
-Refused | U          | 5002 |     | Idle
-Refused | U bad      | 5002 |     | Idle
-Refused | U again    | 5002 |     | Idle
-Refused | T          | 2001 |     | Idle
-Refused | T bad      | 2001 |     | Idle
-Refused | T again    | 2001 |     | Idle
+Refused | U          | 5002 | use | Idle
+Refused | U bad      | 5002 | use | Idle
+Refused | U again    | 5002 | use | Idle
+Refused | T          | 2001 | use | Idle
+Refused | T bad      | 2001 | use | Idle
+Refused | T again    | 2001 | use | Idle
 Refused | E          | 2001 | sms | Idle
 Refused | E bad      | 4010 |     | Idle
 Refused | E again    | 2001 | sms | Idle
@@ -84,16 +86,30 @@ Ended   | I          | 2001 |     | Open
 Ended   | I bad      | 4010 |     | Idle
 Ended   | I again    | 2001 |     | Idle
 Ended   | I restart  | 2001 |     | Open
-Ended   | U          | 5002 |     | Idle
-Ended   | U bad      | 5002 |     | Idle
+Ended   | U          | 5002 | use | Idle
+Ended   | U bad      | 5002 | use | Idle
 Ended   | U again    | 2001 |     | Idle
-Ended   | T          | 5002 |     | Idle
-Ended   | T bad      | 5002 |     | Idle
+Ended   | T          | 2001 | use | Idle
+Ended   | T bad      | 2001 | use | Idle
 Ended   | T again    | 2001 |     | Idle
 Ended   | E          | 2001 | sms | Idle
 Ended   | E bad      | 4010 |     | Idle
 Ended   | E again    | 2001 | sms | Idle
 Ended   | Tcc        |      |     | Idle
+Gone    | I          | 2001 |     | Open
+Gone    | I bad      | 4010 |     | Idle
+Gone    | I again    | 2001 |     | Idle
+Gone    | I restart  | 2001 |     | Open
+Gone    | U          | 5002 |     | Idle
+Gone    | U bad      | 5002 |     | Idle
+Gone    | U again    | 2001 |     | Idle
+Gone    | T          | 5002 |     | Idle
+Gone    | T bad      | 5002 |     | Idle
+Gone    | T again    | 2001 |     | Idle
+Gone    | E          | 2001 | sms | Idle
+Gone    | E bad      | 4010 |     | Idle
+Gone    | E again    | 2001 | sms | Idle
+Gone    | Tcc        |      |     | Idle
 Overdue | I          | 2001 |     | Open
 Overdue | I bad      | 4010 |     | Idle
 Overdue | I again    | 2001 |     | Idle
@@ -154,19 +170,20 @@ EVENTS: dict[str, Step] = {
     "E again": Step("E", 9),
     "Tcc": Step("", 0),
 }
-TCC = EVENTS["Tcc"]
+TCC, LATER = EVENTS["Tcc"], Step("", 301)
 OPENED = (Step("I", 0), Step("U", 1))
 PASTS: dict[str, tuple[Step, ...]] = {
     "Idle": (),
     "Refused": (Step("I", 0, ok=False),),
     "Open": OPENED,
     "Ended": (*OPENED, Step("T", 2)),
+    "Gone": (*OPENED, Step("T", 2), LATER),
     "Overdue": (*OPENED, TCC),
     "Stopped": (*OPENED, Step("U", 2, ok=False)),
 }
-REPEATED = {("I again", state) for state in PASTS if state != "Idle"} | {
-    *(("U again", state) for state in ("Open", "Ended", "Overdue", "Stopped")),
-    ("T again", "Ended"),
+REPEATED = {
+    *((event, state) for event in ("I again", "U again") for state in PASTS if state not in ("Idle", "Refused")),
+    *(("T again", state) for state in ("Ended", "Gone")),
     *(("E again", state) for state in PASTS),
 }
 """Where the event is a repetition of what was applied: the answer is the stored one (digest §4.3)."""
@@ -210,8 +227,8 @@ class Session:
         return "Open"
 
     async def take(self, step: Step) -> CreditControlAnswer | DiameterError | None:
-        if step is TCC:
-            self.worker.now += TCC_S + 1
+        if step in (TCC, LATER):
+            self.worker.now += step.number or TCC_S + 1
             self.ledger.model.sweep(ACCOUNT, now=int(self.worker.now), month=MONTH)
             return None
         kind, number, ok, origin_state_id = step
