@@ -133,6 +133,7 @@ def ledger_settings(settings: Settings) -> LedgerSettings:
         remember_sessions_s=ledger.remember_sessions_s,
         remember_events_s=ledger.remember_events_s,
         replicas=ledger.replicas,
+        max_clock_skew_s=ledger.max_clock_skew_s,
     )
 
 

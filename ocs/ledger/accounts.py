@@ -174,9 +174,8 @@ class Accounts(LedgerClient):
         partition = self._keys.partition_of_name(reference)
         months = self._keys.by_partition[partition].reference_months(month)
         name, wanted = b"claim:" + reference.encode(), purpose.encode()
-        answer = await self._ask(
-            *("top_up", partition, b"EVAL", _CLAIM, len(months), *months, name, wanted, REFERENCE_KEEP_S), durable=True
-        )
+        command: tuple[bytes | int, ...] = (b"EVAL", _CLAIM, len(months), *months, name, wanted, REFERENCE_KEEP_S)
+        answer = await self._ask("top_up", partition, *command, durable=True)
         if answer != wanted:
             raise LedgerError("reference", REFUSALS["reference"])
 
@@ -200,9 +199,7 @@ class Accounts(LedgerClient):
                 raise LedgerError("unknown", REFUSALS["counter"]) from None
             raise
 
-    async def set_bars(
-        self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0
-    ) -> None:
+    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None:
         await self._change(account_id, "bars", ",".join(sorted(set(bars))), when(now, month, day))
 
     async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
@@ -215,10 +212,10 @@ class Accounts(LedgerClient):
     ) -> None:
         await self._change(account_id, "remind", wire.amount("at", at), when(now, month, day), kind=kind, ref=ref)
 
-    async def _change(
-        self, account_id: str, what: str, value: int | str, at: dict[str, Any], **more: str
-    ) -> None:
-        await self._script("change", account_id, {"what": what, "value": value, "asked_at": self._clock(), **more, **at})
+    async def _change(self, account_id: str, what: str, value: int | str, at: dict[str, Any], **more: str) -> None:
+        await self._script(
+            "change", account_id, {"what": what, "value": value, "asked_at": self._clock(), **more, **at}
+        )
 
     # -- ends
 

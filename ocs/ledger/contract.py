@@ -32,7 +32,7 @@ UNKNOWN_PLACE = "?"
 ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
 EPOCH_EVENTS = 10**12
-"""Sequence numbers of one epoch of a partition's journal. A new epoch begins when the ledger has gone back (failover to a replica that was behind)."""
+"""Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a replica that was behind)."""
 LIMIT_COUNTER = "limit"
 """Id of the counter that is the account's monthly spending limit (HOT-CC-1)."""
 PACKAGE_GROUP = "package"
@@ -593,7 +593,9 @@ class AccountLedger(Protocol):
         One of the same group is replaced when the new one begins. LedgerError: "credit", "state", "unknown", "excluded".
         """
 
-    async def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0) -> None:
+    async def unsubscribe(
+        self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
+    ) -> None:
         """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account or instance)."""
 
     async def set_next(
@@ -602,11 +604,20 @@ class AccountLedger(Protocol):
         """What follows at the end of the period (HOT-PKG-6); None = the same again. LedgerError: "unknown"."""
 
     async def set_limit(
-        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, day: int = 0, counter: str = LIMIT_COUNTER
+        self,
+        account_id: str,
+        *,
+        limit_micro_eur: int | None,
+        now: int,
+        month: int,
+        day: int = 0,
+        counter: str = LIMIT_COUNTER,
     ) -> None:
         """The limit of a counter; its thresholds are told anew (HOT-CC-4). LedgerError: "unknown" (account, or it has no such counter)."""
 
-    async def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
+    async def remind(
+        self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0
+    ) -> None:
         """An agenda entry of the policy: the event `due` when its time has come; the same `kind` and `ref` again moves it, `at` 0 takes it
         back.
         """
@@ -635,7 +646,9 @@ class AccountLedger(Protocol):
     async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError: "unknown"."""
 
-    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0) -> bool:
+    async def release_session(
+        self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
+    ) -> bool:
         """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is not open.
 
         `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.

@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+EMPTY: tuple[object, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false."""
@@ -58,7 +61,7 @@ class Layout:
         row: list[Any] = []
         for each in self.records[record]:
             default = each.default
-            row.append(values.pop(each.name, list(default) if isinstance(default, tuple) else default))
+            row.append(values.pop(each.name, [] if default == EMPTY else default))
         if values:
             raise KeyError(f"{record} has no field {next(iter(values))!r}")
         return row
@@ -76,7 +79,7 @@ class Layout:
         """A row by names, records within it too; what an older layout had not is the default."""
         named: dict[str, Any] = {}
         for at, each in enumerate(self.records[record]):
-            value = row[at] if at < len(row) else each.default
+            value: Any = row[at] if at < len(row) else each.default
             if each.many:
                 value = [self.read(each.many, inner) for inner in value]
             elif each.each:
@@ -87,8 +90,6 @@ class Layout:
             named[each.name] = value
         return named
 
-
-EMPTY: tuple[object, ...] = ()
 
 _DOCUMENT = {
     "account": (
@@ -120,7 +121,12 @@ _DOCUMENT = {
         *_fields("shared order"),
     ),
     "included": (Field("id", ""), Field("unit", ""), Field("quantity"), Field("priority")),
-    "counter_terms": (*_fields("id window measure", default=""), Field("limit", -1), Field("thresholds", EMPTY), Field("window_s")),
+    "counter_terms": (
+        *_fields("id window measure", default=""),
+        Field("limit", -1),
+        Field("thresholds", EMPTY),
+        Field("window_s"),
+    ),
     "subscription": (
         Field("instance"),
         Field("terms", False, one="terms"),
@@ -140,7 +146,7 @@ _DOCUMENT = {
     ),
     "counter": (
         *_fields("id window measure", default=""),
-        Field("window_key"),  # the month or day, the instance of the subscription; of a rolling window nothing
+        Field("window_key"),  # the month, the day or when the period began; of a rolling window nothing
         *_fields("value held"),
         Field("limit", -1),
         Field("thresholds", EMPTY),
@@ -201,13 +207,17 @@ _MESSAGES = {
     "request": (
         *_fields("identity session_id origin_host origin_realm relay owner context type", default=""),
         *_fields("number now month day deadline remember_s origin_state look max_skew_s"),
-        *_fields("place assumed pool looked_back", default=""),  # looked_back: the account's old id, whose answers were looked at
+        *_fields(
+            "place assumed pool looked_back", default=""
+        ),  # looked_back: the account's old id, whose answers were looked at
         Field("counters", EMPTY, many="counter_terms"),
         Field("services", EMPTY, many="asked"),
     ),
     "asked": (
         *_fields("key detail", default=""),
-        *_fields("used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"),
+        *_fields(
+            "used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"
+        ),
         Field("bars", ""),
         Field("legs", EMPTY, many="leg"),
     ),

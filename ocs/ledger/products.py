@@ -23,9 +23,7 @@ class Products(Accounts):
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
     ) -> bool:
-        return await self.subscribe(
-            account_id, product=package, reference=reference, now=now, month=month, day=day
-        )
+        return await self.subscribe(account_id, product=package, reference=reference, now=now, month=month, day=day)
 
     async def subscribe(
         self,
@@ -64,7 +62,13 @@ class Products(Accounts):
 
     async def _subscription(self, account_id: str, q: dict[str, Any], now: int, month: int, day: int) -> bytes:
         this_month, *before = self._account_keys(account_id).reference_months(month)
-        q = {**q, "uid": uid_of(account_id), "keep_s": REFERENCE_KEEP_S, "asked_at": self._clock(), **when(now, month, day)}
+        q = {
+            **q,
+            "uid": uid_of(account_id),
+            "keep_s": REFERENCE_KEEP_S,
+            "asked_at": self._clock(),
+            **when(now, month, day),
+        }
         try:
             return await self._script("subscribe", account_id, q, this_month, before)
         except LedgerError as error:
@@ -108,9 +112,11 @@ class Products(Accounts):
             code = "pool" if word == b"pooled" else word.decode()
             raise LedgerError(code, REFUSALS.get(word.decode(), code))
         frozen = self._layout.read("account", wire.unpack(document, unicode_errors="surrogateescape"))
-        target = frozen["moved_to"]
+        target = str(frozen["moved_to"])
         for session_id, owner in session_names(frozen):
-            await self._move_hash(self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner))
+            await self._move_hash(
+                self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner)
+            )
         await self._copy_references(account_id, target, month)
         look_back_s = self._settings.remember_events_s
         before = [each for each in frozen["moved_from"].split() if each != target][: MAX_LOOKED_BACK - 1]

@@ -239,7 +239,9 @@ class RedisLedger(Products, Outbox, Clients, Slices):
             names.add(session_name(wire.refunded_debit(request)[0], owner))
         for old_id in old_ids.split():
             for name in names:
-                await self._move_hash(self._own_key(old_id, request, name), self._own_key(request.account_id, request, name))
+                await self._move_hash(
+                    self._own_key(old_id, request, name), self._own_key(request.account_id, request, name)
+                )
 
     def _own_key(self, account_id: str, request: ChargeRequest, name: bytes) -> tuple[int, bytes]:
         """Where answers are remembered, by partition and key."""

@@ -69,7 +69,8 @@ def moved_to(document: bytes) -> str:
 
 def is_terminated(document: bytes) -> bool:
     """LedgerError: "unreadable", "version"."""
-    return _read("account", document)["state"] == "t"
+    state: str = _read("account", document)["state"]
+    return state == "t"
 
 
 def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict[str, int]) -> AccountView:

@@ -221,8 +221,8 @@ def _more_counters(request: ChargeRequest) -> list[list[Any]]:
     for s in request.services:
         if s.counters is USUAL_COUNTERS and not s.more_legs:
             continue
-        for leg in (s, *s.more_legs):
-            found.update((each.id, counter_terms(each)) for each in leg.counters if each is not MONTHLY_LIMIT)
+        for counters in (s.counters, *(leg.counters for leg in s.more_legs)):
+            found.update((each.id, counter_terms(each)) for each in counters if each is not MONTHLY_LIMIT)
     return list(found.values())
 
 

@@ -90,7 +90,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         (str(path), "diameter.listen[1]", "'127.0.0.1:99999'", "host:port"),
         (str(path), "diameter.colour", "there are identity, realm"),
         (str(path), "ledger.durability", "'never'", '"fsync", "everysec" or "replicated"'),
-        (str(path), "ledger.partitions", "0", "1 to 100"),
+        (str(path), "ledger.partitions", "0", "1 to 16384"),
         (str(path), "ledger.timeout_ms", "'2000'", "10 to 9000"),
         (str(path), "nonsense", "there are diameter, peer"),
         (str(path), "peer[0].origin_host", "'not a name'", "domain name"),

@@ -47,7 +47,9 @@ CONSTANTS = {
 }
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
-PLAIN = frozenset(("w", "q", "keys", "means", "item", "event", "redis", "math", "string", "table", "bit", "cmsgpack", "index"))
+PLAIN = frozenset(
+    ("w", "q", "keys", "means", "item", "event", "redis", "math", "string", "table", "bit", "cmsgpack", "index")
+)
 """What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an event, the libraries."""
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
 _COMMENT = re.compile(r"--.*$")
@@ -124,7 +126,14 @@ def _lua(value: object) -> str:
 
 
 def _head(layout: Layout) -> str:
-    constants = {**CONSTANTS, "VERSION": layout.version, "READABLE_FROM": layout.readable_from}
+    constants = {
+        **CONSTANTS,
+        "VERSION": layout.version,
+        "READABLE_FROM": layout.readable_from,
+        # Where every document of this layout has a table: what has none there is no document.
+        "ACCOUNT_END": layout.index("account", "sessions") + 1,
+        "POOL_END": layout.index("pool", "shares") + 1,
+    }
     lines = [f"local {name} = {value}" for name, value in constants.items()]
     return "\n".join([*lines, *_bring_up(layout)])
 

@@ -49,7 +49,7 @@ local function pay_fee(w, subscription, starts)
   subscription.state, subscription.starts, subscription.ends, subscription.due = 'active', starts, starts + terms.period_s, 0
   replace_group(w, subscription)
   lay_out_buckets(w, subscription)
-  begin_period_counters(w, terms)
+  begin_period_counters(w, terms, starts)
   package_event(w, subscription, terms.price, true)
   w.renewed = true
 end
@@ -330,5 +330,6 @@ local function terminate(w, asked_at)
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
   account.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
   journal(w, {k = 'terminated', debit = lost, credit = 0})
+  redis.call('HSET', w.keys.own, 'x' .. w.id, w.id) -- the audit finds it by this one from now on
   redis.call('HDEL', w.keys.own, 'm' .. account.msisdn)
 end

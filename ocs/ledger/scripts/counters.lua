@@ -83,12 +83,12 @@ local function roll_counters(w)
 end
 
 -- The period of a subscription begins: its counters are there, and those of a period begin anew.
-local function begin_period_counters(w, terms)
+local function begin_period_counters(w, terms, starts)
   local list = terms.counters
   for n = 1, #list do
     local counter_terms = list[n]
     local counter = add_counter(w, counter_terms, window_key_now(w, counter_terms.window))
-    if counter_terms.window == 'period' then begin_window(counter, 0) end
+    if counter_terms.window == 'period' then begin_window(counter, starts) end
   end
 end
 

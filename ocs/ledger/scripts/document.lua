@@ -19,7 +19,9 @@ end
 
 local function unpacked(kind, document)
   local ok, header = pcall(unpack_value, document)
-  if not ok or type(header) ~= 'table' or type(header.version) ~= 'number' then return nil, 'unreadable' end
+  if not ok or type(header) ~= 'table' or type(header.version) ~= 'number' or type(header[kind == 'pool' and POOL_END or ACCOUNT_END]) ~= 'table' then
+    return nil, 'unreadable'
+  end
   if header.readable_from > VERSION then return nil, 'version' end
   if header.version < VERSION then bring_up(kind, header) end
   header.version = VERSION

@@ -21,14 +21,12 @@ local function look_back(w)
 end
 
 local function open_account(w)
-  local request = w.request
   local document = redis.call('GET', w.keys.account)
   if not document then return refuse(w, 5030, 'unknown') end
   local account, why = unpacked('account', document)
   if not account then return refuse(w, 0, why) end
   if account.moved_to ~= '' then return refuse(w, 0, 'moved', account.moved_to) end
   w.account = account
-  if request.type == 'E' then return look_back(w) end
 end
 
 -- The session that the request names, open or closed; a repetition's answer; another owner's.
@@ -120,7 +118,7 @@ local function identify(w)
   local why = wrong_clock(w.now, request.max_skew_s)
   if why then return refuse(w, 0, why) end
   local kind = request.type
-  local answer = (kind == 'E' and remembered(w)) or open_account(w)
+  local answer = open_account(w) or (kind == 'E' and (remembered(w) or look_back(w)))
   if answer then return answer end
   if kind ~= 'E' then
     answer = find_session(w)

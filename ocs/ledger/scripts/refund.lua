@@ -27,6 +27,8 @@ local function open_account()
   if not account then return refuse(0, reason) end
   if account.moved_to ~= '' then return refuse(0, 'moved', account.moved_to) end
   w.account = account
+  local stored = redis.call('HGET', KEYS[5], w.field)
+  if stored then return {DUPLICATE, stored} end
   if account.moved_from ~= '' and w.now < account.look_back_until and q.looked_back ~= account.moved_from then
     return refuse(0, 'look_back', account.moved_from)
   end
@@ -121,8 +123,6 @@ local function refund(left)
   return services, lines, returned
 end
 
-local stored = redis.call('HGET', KEYS[5], w.field)
-if stored then return {1, stored} end
 local refused = open_account()
 if refused then return refused end
 local left = redis.call('HGET', KEYS[7], debits_field)
@@ -143,4 +143,4 @@ redis.call('HSET', KEYS[7], debits_field, pack(left))
 redis.call('HSET', KEYS[5], w.field, packed)
 if KEYS[5] ~= KEYS[7] then redis.call('EXPIRE', KEYS[5], q.remember_s) end
 notify(w, 'reauthorize', 'refund', w.now, starving)
-return {2, packed}
+return {JOURNALLED, packed}

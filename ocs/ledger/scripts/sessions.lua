@@ -104,10 +104,16 @@ local function give_up_service(w, service)
   return returned
 end
 
--- Units that were granted before a session was given up, in buckets that have ended since, go with it.
+-- Units that were granted before a session was given up, in buckets that have ended since, go with it. What was reported since its last
+-- record is in one more.
 local function forget_session(w, sid)
   local account = w.account
   local session = account.sessions[sid]
+  local services = recorded_services(session)
+  if #services > 0 then
+    journal(w, {k = 'charge', sid = sid, ctx = session.context, typ = 'U', n = session.highest, svc = services, code = 2001, debit = 0,
+      credit = account.credit, closed = true, late = true, started = session.started})
+  end
   for _, service in pairs(session.services) do release_service(w, service, false) end
   account.sessions[sid] = nil
 end

@@ -61,7 +61,8 @@ class ModelLedger(Accounts):
         if opening:
             if session is not None and not known.closed and not session.released:
                 op.give_up(request.session_id, "restarted")
-            op.account.sessions.pop(request.session_id, None)
+            if request.session_id in op.account.sessions:
+                op.forget(request.session_id)
             op.account.closed.pop((owner_of(request), request.session_id), None)
             op.trim()
             self.answers(request).clear()

@@ -102,7 +102,9 @@ class Accounts(Books):
         self._applied.add(("top_up", account.uid, reference))
         return True
 
-    def activate_package(self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0) -> bool:
+    def activate_package(
+        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
+    ) -> bool:
         return self.subscribe(account_id, product=package, reference=reference, now=now, month=month, day=day)
 
     def subscribe(
@@ -147,7 +149,9 @@ class Accounts(Books):
                 subscription.state = SubscriptionState.ENDING.value
                 agenda.tell(op, subscription, subscription.state)
 
-    def set_next(self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int, day: int = 0) -> None:
+    def set_next(
+        self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int, day: int = 0
+    ) -> None:
         with self._changing(account_id, now, month, day) as op:
             self._subscription(op, instance).next = product
 
@@ -159,7 +163,14 @@ class Accounts(Books):
         raise LedgerError("unknown", "")
 
     def set_limit(
-        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, day: int = 0, counter: str = LIMIT_COUNTER
+        self,
+        account_id: str,
+        *,
+        limit_micro_eur: int | None,
+        now: int,
+        month: int,
+        day: int = 0,
+        counter: str = LIMIT_COUNTER,
     ) -> None:
         with self._changing(account_id, now, month, day) as op:
             found = op.account.counter(counter)
@@ -191,7 +202,9 @@ class Accounts(Books):
             op = self._due(account_id, now, month, day)
             agenda.terminate(op)
 
-    def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0) -> bool:
+    def release_session(
+        self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
+    ) -> bool:
         if session_id not in self._account(account_id).live():
             return False
         op = self._due(account_id, now, month, day, keep=session_id)
@@ -228,7 +241,9 @@ class Accounts(Books):
         pool = self.pools.get((partition_of(account_id), pool_id))
         return pool_view(pool) if pool is not None else None
 
-    def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0, new_id: str = "") -> str:
+    def move_account(
+        self, account_id: str, *, partition: int, now: int, month: int, day: int = 0, new_id: str = ""
+    ) -> str:
         """`new_id`: what Redis has called it."""
         if account_id in self.moved:
             return self.moved[account_id]

@@ -219,7 +219,7 @@ def _sessions(op: Operation) -> None:
             continue
         if session.deadline <= now and sid != op.keep:
             if session.released:
-                del account.sessions[sid]
+                op.forget(sid)
             else:
                 op.give_up(sid, "deadline")
         elif not session.released:
@@ -248,6 +248,8 @@ def terminate(op: Operation) -> None:
     op.abort("state")
     for sid in sorted(account.live()):
         op.give_up(sid, "terminated")
+    for sid in sorted(account.sessions):
+        op.forget(sid)
     for subscription in account.subscriptions:
         _end_units(op, subscription)
     lost = account.credit

@@ -36,12 +36,12 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     if ledger.max_clock_skew_s and abs(request.now - ledger.clock()) > ledger.max_clock_skew_s:
         return refusal(request, 0, "clock")
     one_off = request.type is RequestType.EVENT
-    if one_off and (answer := _one_off_answer(ledger, request)):
-        return replace(answer, duplicate=True)
     account = ledger.accounts.get(request.account_id)
     if account is None:
         moved = ledger.moved.get(request.account_id)
         return refusal(request, 0, "moved", moved) if moved else refusal(request, 5030, "unknown")
+    if one_off and (answer := _one_off_answer(ledger, request)):
+        return replace(answer, duplicate=True)
     if one_off:
         return _elsewhere(account, request) or Known(account, None, False)
     session = account.sessions.get(request.session_id)

@@ -200,7 +200,16 @@ class Operation:
         )
         given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
         if len(given_up) >= MAX_GIVEN_UP:
-            del account.sessions[given_up[0][1]]
+            self.forget(given_up[0][1])
+
+    def forget(self, sid: str) -> None:
+        """A session that was given up goes; what was reported since its last record is in one more."""
+        session = self.account.sessions.pop(sid)
+        for service in session.services.values():
+            self.release(service, remember=False)
+        if svc := self.record(session):
+            rest = {"debit": 0, "credit": self.account.credit, "closed": True, "late": True, "started": session.started}
+            self.journal("charge", sid=sid, ctx=session.context, typ="U", n=session.highest, svc=svc, code=2001, **rest)
 
     def record(self, session: Session) -> list[dict[str, Any]]:
         """The session's tallies, which begin anew."""

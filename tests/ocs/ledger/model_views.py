@@ -24,7 +24,10 @@ LAYOUT = 2
 
 def account_view(account_id: str, a: Account, *, now: int, month: int, day: int = 0) -> AccountView:
     package, limit = package_of(a), a.counter(LIMIT_COUNTER)
-    counters = tuple(_counter(each, {Window.MONTH: month, Window.DAY: day or now // 86_400}) for each in sorted(a.counters, key=lambda each: each.id))
+    counters = tuple(
+        _counter(each, {Window.MONTH: month, Window.DAY: day or now // 86_400})
+        for each in sorted(a.counters, key=lambda each: each.id)
+    )
     return AccountView(
         account_id=account_id,
         msisdn=a.msisdn,

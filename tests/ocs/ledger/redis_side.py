@@ -88,7 +88,9 @@ class RedisSide:
         self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int, day: int
     ) -> tuple[list[AccountView | None], list[PoolView | None]]:
         async def ask() -> Any:
-            accounts = asyncio.gather(*(self.ledger.read(account_id, now=now, month=month, day=day) for account_id in ids))
+            accounts = asyncio.gather(
+                *(self.ledger.read(account_id, now=now, month=month, day=day) for account_id in ids)
+            )
             of_pools = asyncio.gather(*(self.ledger.read_pool(account_id, name) for account_id, name in pools))
             return await accounts, await of_pools
 

@@ -63,7 +63,7 @@ class World:
         """What the housekeeper does every second."""
         for partition in range(self.ledger.partitions):
             for account_id in await self.ledger.due(partition, now=self.now, count=1000):
-                await self.ledger.sweep(account_id, packages=tuple(self.catalogue.packages.values()), **self.when)
+                await self.ledger.sweep(account_id, **self.when)
 
     def new_session(self) -> str:
         self._sessions += 1
@@ -103,7 +103,6 @@ class Subscriber:
             self.account_id,
             amount_micro_eur=round(amount * EUR),
             reference=reference,
-            packages=tuple(self.world.catalogue.packages.values()),
             **self.world.when,
         )
 
@@ -169,8 +168,7 @@ class Subscriber:
 @asynccontextmanager
 async def world_on(url: str) -> AsyncIterator[World]:
     catalogue = load_catalogue(CATALOGUE)
-    packages = tuple(catalogue.packages.values())
-    ledger = await RedisLedger.connect(url, LedgerSettings(partitions=4, connections=1))
+    ledger = await RedisLedger.connect(url, LedgerSettings(partitions=4, connections=1, max_clock_skew_s=0))
     try:
         for address in ledger._nodes.addresses():
             async with ledger._nodes.client(address) as client:
