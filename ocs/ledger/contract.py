@@ -654,6 +654,9 @@ class AccountLedger(Protocol):
         `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.
         """
 
+    async def upgrade_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> bool:
+        """Write its document, and its pool's, in this version's layout. False = they were."""
+
     async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
 
     async def due(self, partition: int, *, now: int, count: int) -> list[str]:

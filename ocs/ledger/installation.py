@@ -9,6 +9,8 @@ from ocs.ledger.contract import LedgerError
 if TYPE_CHECKING:
     from ocs.ledger.redis_ledger import RedisLedger
 
+DESCRIPTION = b"{p*}:ledger"
+"""What a ledger says of itself; its place depends on the number of partitions."""
 FIRST_LAYOUT = b"{p*}:subscribers"
 """Keys of the first layout, which did not say what it was; the second's are there only beside its own description."""
 
@@ -18,18 +20,18 @@ async def check(ledger: RedisLedger) -> None:
     found = await ledger.installed()
     wanted = {"layout": ledger.layout.version, "partitions": ledger.partitions}
     if not found:
+        if await ledger.any_key(DESCRIPTION):
+            raise LedgerError(
+                "installation",
+                f"the ledger has another number of partitions than ledger.partitions = {ledger.partitions}: it is fixed at installation",
+            )
         if await ledger.any_key(FIRST_LAYOUT):
             raise LedgerError(
                 "installation",
                 "Redis holds a ledger of the first layout, which this version cannot take over: start with an empty Redis or data folder"
-                " (ledger.data_dir), and open the accounts anew",
+                " (server.data_dir), and open the accounts anew",
             )
         found = await ledger.install(wanted)
-    if found["partitions"] != wanted["partitions"]:
-        raise LedgerError(
-            "installation",
-            f"the ledger has {found['partitions']} partitions, ledger.partitions is {wanted['partitions']}: it is fixed at installation",
-        )
     if found["layout"] < wanted["layout"]:
         await ledger.install({**wanted, "readable_from": ledger.layout.readable_from})
     elif found.get("readable_from", 0) > wanted["layout"]:

@@ -94,6 +94,15 @@ class Products(Accounts):
         wanted = self._account_keys(account_id).pool + pool_id.encode()
         await self._script("pool", account_id, {"what": what, "wanted": pool_id, **at}, wanted)
 
+    # -- layouts
+
+    async def upgrade_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> bool:
+        """Write its document, and its pool's, in this layout. False = they were. LedgerError: "unknown", "unreadable", "version"."""
+        try:
+            return await self._script("upgrade", account_id, when(now, month, day)) == b"ok"
+        except MovedError:
+            return False
+
     # -- moves
 
     async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:

@@ -36,6 +36,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "pool": (),
     "move_out": (),
     "move_in": (),
+    "upgrade": (),
 }
 """Script → the parts that only it has, in order."""
 CONSTANTS = {

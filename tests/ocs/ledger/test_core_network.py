@@ -280,15 +280,14 @@ async def test_impossible_use_is_not_charged(ledger: RedisLedger) -> None:
     call = {"price": VOICE, "max_rate": 1}
     await ask(ledger, account_id, "I", 0, service(want=300, **call))
     updated = await ask(ledger, account_id, "U", 1, service(used=1_795_000_030, want=300, **call), now=NOW + 30)
-    assert updated.services[0].dropped == 1_795_000_030 - 30
-    lines = [e for e in await journal(ledger) if e["k"] == "charge"][-1]["svc"]
-    assert (lines[0]["used"], lines[0]["dropped"]) == (30, 1_795_000_000)
+    assert (updated.services[0].dropped, updated.session_cost_micro_eur) == (1_795_000_000, 60_000)
     honest = await ask(ledger, account_id, "U", 2, service(used=300, want=300, **call), now=NOW + 330)
     assert honest.services[0].dropped == 0
     # Nor more than was granted, however much time there was.
     again = await ask(ledger, account_id, "T", 3, service(used=1_795_000_900, **call), now=NOW + 900)
     lines = [e for e in await journal(ledger) if e["k"] == "charge"][-1]["svc"]
-    assert (lines[0]["used"], again.services[0].dropped) == (300, 1_795_000_600)
+    assert (lines[0]["used"], again.services[0].dropped) == (30 + 300 + 300, 1_795_000_600)
+    assert lines[0]["dropped"] == 1_795_000_000 + 1_795_000_600
 
 
 async def test_services_of_a_pool_may_use_each_others_grants(ledger: RedisLedger) -> None:
@@ -319,9 +318,10 @@ async def test_a_request_that_does_not_say_where_is_rated_where_the_session_is(l
     await ask(ledger, account_id, "U", 2, service(want=9, price=CHEAP), place="home")
     await ask(ledger, account_id, "U", 3, service(want=9, price=CHEAP), place="home 2", assumed="home")
     assert (await ask(ledger, account_id, "U", 4, service(want=9), place="x", assumed="home")).place == "home 2"
-    # After its end there is nothing to be told.
+    # After its end late use is rated where the session was, too.
     await ask(ledger, account_id, "T", 5, service(0), place="home 2", assumed="home 2")
-    assert (await ask(ledger, account_id, "U", 6, service(want=9), assumed=UNKNOWN_PLACE)).code == 5002
+    assert (await ask(ledger, account_id, "U", 6, service(want=9), assumed=UNKNOWN_PLACE)).place == "home 2"
+    assert (await ask(ledger, account_id, "U", 6, service(want=9), assumed="home 2")).code == 5002
 
 
 # -- one-off requests

@@ -1,0 +1,291 @@
+"""Layouts of the ledger: documents of every version are read, a newer one is refused or worked on as it says, a rolling restart is served.
+
+There is one layout in production yet; the next one is made up here: fields added to several records, one renamed. `documents` keeps what each
+version has written (`python -m tests.ocs.ledger.test_versions` writes those of today's); no file there is ever changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from ocs.ledger import scripts
+from ocs.ledger.audit import audit
+from ocs.ledger.contract import BucketTerms, LedgerError, PackageTerms
+from ocs.ledger.layout import LAYOUT, Field, Layout
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.scripts import ScriptError
+from ocs.ledger.settings import LedgerSettings
+from tests.conftest import RedisServer
+from tests.ocs.ledger.books import MB, PACKAGE, WHEN, charge, empty_ledger, flush, nodes, open_account, request, service
+
+DOCUMENTS = Path(__file__).parent / "documents"
+SHARED = PackageTerms("FAMILY", 1_000_000, 5_000, (BucketTerms("FAMILY.data", "octets", 90 * MB),), "family", shared=True)
+BUCKETS = ("SMALL.data", "FAMILY.data")
+
+
+def next_layout(*, readable_from: int = LAYOUT.version) -> Layout:
+    """A field more for accounts, sessions, legs and buckets; the session's "cost" has another name."""
+    version = LAYOUT.version + 1
+    records = dict(LAYOUT.records)
+    for record, added in {"account": 7, "session": "new", "leg": (), "bucket": 0, "pool": 9}.items():
+        records[record] = (*records[record], Field(f"{record}_more", added, since=version))
+    records["session"] = tuple(
+        dataclasses.replace(field, name="cost_so_far") if field.name == "cost" else field for field in records["session"]
+    )
+    return Layout(version, readable_from, records)
+
+
+@pytest.fixture(autouse=True)
+def scripts_that_know_the_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next version's scripts say `session.cost_so_far`."""
+    real = scripts._source
+
+    def source(part: str) -> str:
+        return real(part)
+
+    def join(part: str, layout: Layout, old: Any = scripts.join) -> str:
+        if layout.version == LAYOUT.version:
+            return str(old(part, layout))
+        monkeypatch.setattr(scripts, "_source", lambda name: real(name).replace("session.cost", "session.cost_so_far"))
+        try:
+            return str(old(part, layout))
+        finally:
+            monkeypatch.setattr(scripts, "_source", source)
+
+    monkeypatch.setattr(scripts, "join", join)
+
+
+@asynccontextmanager
+async def both(url: str, newer: Layout) -> AsyncIterator[tuple[RedisLedger, RedisLedger]]:
+    """A worker of this version, and one of the next, on one ledger."""
+    settings = LedgerSettings(partitions=4, connections=1, max_clock_skew_s=0)
+    async with empty_ledger(url) as old:
+        new = await RedisLedger.connect(url, settings, layout=newer)
+        try:
+            yield old, new
+        finally:
+            await new.close()
+
+
+def stored(ledger: RedisLedger, account_id: str) -> list[Any]:
+    key = ledger._account_keys(account_id).account + account_id.encode()
+    for client in nodes(ledger):
+        with client:
+            document = client.get(key)
+    assert isinstance(document, bytes)
+    row: list[Any] = msgpack.unpackb(document, strict_map_key=False)
+    return row
+
+
+async def a_session(ledger: RedisLedger, account_id: str, sid: str, *, number: int = 0) -> None:
+    asked = service(used=0, want=2 * MB, buckets=BUCKETS)
+    outcome = await charge(ledger, request(account_id, "I", number, asked, sid=sid))
+    assert (outcome.code, outcome.services[0].granted) == (2001, 2 * MB)
+
+
+# -- documents of every version
+
+
+async def full_ledger(ledger: RedisLedger) -> str:
+    """An account with something in every part, in a pool with another."""
+    account_id = await open_account(ledger, package=PACKAGE)
+    await ledger.open_pool(account_id, "family", now=WHEN["now"])
+    await ledger.join_pool(account_id, "family", **WHEN)
+    await ledger.subscribe(account_id, product=SHARED, reference="s", **WHEN)
+    await ledger.remind(account_id, at=WHEN["now"] + 60, kind="confirm", ref="x", **WHEN)
+    for n in range(3):
+        await a_session(ledger, account_id, f"pgw.example.net;{n}")
+    await charge(ledger, request(account_id, "U", 1, service(used=MB, want=MB), sid="pgw.example.net;1"))
+    await ledger.release_session(account_id, "pgw.example.net;2", reason="lost", **WHEN)
+    return account_id
+
+
+def kept() -> list[int]:
+    return sorted(int(path.stem[1:]) for path in DOCUMENTS.glob("v*.msgpack"))
+
+
+def test_this_version_is_kept() -> None:
+    assert kept()[-1] == LAYOUT.version, "write it once: python -m tests.ocs.ledger.test_versions"
+
+
+@pytest.mark.parametrize("version", kept())
+async def test_documents_of_every_version_are_worked_on(redis_url: str, version: int) -> None:
+    saved = msgpack.unpackb((DOCUMENTS / f"v{version}.msgpack").read_bytes())
+    async with empty_ledger(redis_url) as ledger:
+        account_id = saved["account_id"]
+        keys, partition = ledger._account_keys(account_id), ledger._keys.partition_of_account(account_id)
+        await ledger._ask("test", partition, b"SET", keys.account + account_id.encode(), saved["account"])
+        await ledger._ask("test", partition, b"SET", keys.pool + b"family", saved["pool"])
+        view = await ledger.read(account_id, **WHEN)
+        assert view is not None and len(view.sessions) == 3 and view.pool == "family" and len(view.subscriptions) == 2
+        spent = view.spent_micro_eur
+        ended = await charge(ledger, request(account_id, "T", 2, service(used=MB), sid="pgw.example.net;1"))
+        assert ended.code == 2001
+        view = await ledger.read(account_id, **WHEN)
+        assert view is not None and view.version == LAYOUT.version and view.spent_micro_eur >= spent
+        assert (await audit(ledger, **WHEN)).ok
+
+
+# -- the next version
+
+
+async def test_an_older_document_is_brought_up_and_a_field_may_be_renamed(redis_7: RedisServer) -> None:
+    newer = next_layout()
+    async with both(redis_7.url, newer) as (old, new):
+        account_id = await open_account(old)
+        await a_session(old, account_id, "pgw.example.net;1")
+        assert stored(old, account_id)[0] == LAYOUT.version
+        await charge(new, request(account_id, "U", 1, service(used=MB, want=MB)))
+        row = stored(old, account_id)
+        named = newer.read("account", row)
+        assert (named["version"], named["account_more"]) == (newer.version, 7)
+        session = named["sessions"]["pgw.example.net;1"]
+        assert (session["session_more"], session["cost_so_far"]) == ("new", 6_900)
+
+
+async def test_workers_of_neighbouring_versions_serve_one_ledger(redis_7: RedisServer) -> None:
+    """A rolling restart: a session goes to and fro, and what the newer one has written survives the older one."""
+    newer = next_layout()
+    async with both(redis_7.url, newer) as (old, new):
+        account_id = await open_account(new)
+        await a_session(new, account_id, "pgw.example.net;1")
+        at = newer.index("account", "account_more")
+        row = stored(old, account_id)
+        row[at] = 12_345
+        key = old._account_keys(account_id).account + account_id.encode()
+        for client in nodes(old):
+            with client:
+                client.set(key, msgpack.packb(row))
+        for number in range(1, 9):
+            worker = old if number % 2 else new
+            done = await charge(worker, request(account_id, "U", number, service(used=MB, want=2 * MB)))
+            assert (done.code, done.services[0].debited_micro_eur, done.session_cost_micro_eur) == (2001, 6_900, 6_900 * number)
+            row = stored(old, account_id)
+            assert (row[0], row[at]) == (worker.layout.version, 12_345)
+        await a_session(old, account_id, "pgw.example.net;2")  # a session that lacks the new field …
+        done = await charge(new, request(account_id, "T", 1, service(used=MB), sid="pgw.example.net;2"))
+        assert done.code == 2001
+        assert (await audit(old, **WHEN)).ok
+
+
+async def test_a_document_that_cannot_be_read_any_more_is_refused_with_a_code(redis_7: RedisServer) -> None:
+    newer = next_layout(readable_from=LAYOUT.version + 1)
+    async with both(redis_7.url, newer) as (old, new):
+        account_id = await open_account(new)
+        told = await charge(old, request(account_id, "I", 0, service(want=MB)))
+        assert (told.code, told.reason) == (0, "version")
+        for work in (old.read(account_id, **WHEN), old.set_bars(account_id, bars=["data"], **WHEN)):
+            with pytest.raises(LedgerError) as error:
+                await work
+            assert error.value.code == "version"
+        # Nor does an older process start on such a ledger.
+        with pytest.raises(LedgerError, match="upgrade it") as error:
+            await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4))
+        assert error.value.code == "installation"
+
+
+async def test_accounts_are_upgraded_while_charging_goes_on(redis_7: RedisServer) -> None:
+    newer = next_layout()
+    async with both(redis_7.url, newer) as (old, new):
+        ids = [await open_account(old, n) for n in range(20)]
+        first = await full_pool(old, ids)
+        done = 0
+
+        async def traffic() -> None:
+            nonlocal done
+            for number in range(40):
+                account_id = ids[number % len(ids)]
+                await a_session(new if number % 2 else old, account_id, f"pgw.example.net;{number}")
+                done += 1
+
+        busy = asyncio.create_task(traffic())
+        upgraded = sum([await new.upgrade_account(account_id, **WHEN) for account_id in ids])
+        await busy
+        assert done == 40 and 0 < upgraded <= 20
+        for account_id in ids:
+            await new.upgrade_account(account_id, **WHEN)
+            assert stored(old, account_id)[0] == newer.version
+            assert not await new.upgrade_account(account_id, **WHEN)
+        view = await new.read_pool(first, "family")
+        assert view is not None
+        assert (await audit(old, **WHEN)).ok
+
+
+async def full_pool(ledger: RedisLedger, ids: list[str]) -> str:
+    await ledger.open_pool(ids[0], "family", now=WHEN["now"])
+    await ledger.join_pool(ids[0], "family", **WHEN)
+    return ids[0]
+
+
+# -- the installation
+
+
+async def test_the_first_layout_is_refused(redis_7: RedisServer) -> None:
+    async with empty_ledger(redis_7.url) as ledger:
+        for client in nodes(ledger):
+            with client:
+                client.flushall()
+                client.hset("{p00}:subscribers", "m38668100000", "00-de1ebe9e203dfefd")
+        with pytest.raises(LedgerError, match="first layout") as error:
+            await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4))
+        assert error.value.code == "installation"
+    flush(redis_7.url)
+
+
+async def test_partitions_are_those_of_the_installation(redis_7: RedisServer) -> None:
+    async with empty_ledger(redis_7.url):
+        with pytest.raises(LedgerError, match=r"another number of partitions than ledger.partitions = 64"):
+            await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=64))
+
+
+# -- the scripts and the layout
+
+
+def test_a_field_that_there_is_not_is_found_when_the_scripts_are_joined() -> None:
+    records = {**LAYOUT.records, "tally": tuple(f for f in LAYOUT.records["tally"] if f.name != "overrun")}
+    with pytest.raises(ScriptError, match=r"tallies.lua:\d+: tally has no field 'overrun'; it has key, label"):
+        scripts.load(Layout(LAYOUT.version, LAYOUT.readable_from, records))
+
+
+def test_no_lua_function_is_longer_than_sixty_lines() -> None:
+    for path in Path(scripts.__file__).parent.glob("*.lua"):
+        begun = None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if line.startswith(("local function ", "function ")):
+                begun = number
+            elif line == "end" and begun is not None:
+                assert number - begun < 60, f"{path.name}:{begun}"
+                begun = None
+
+
+def test_outcomes_stand_in_the_order_of_their_classes() -> None:
+    from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+
+    for record, kind in (("line", ServiceOutcome), ("outcome", ChargeOutcome)):
+        assert [field.name for field in LAYOUT.records[record]] == [field.name for field in dataclasses.fields(kind)]
+
+
+async def _write() -> None:
+    """Keep what this version writes."""
+    async with empty_ledger(sys.argv[1]) as ledger:
+        account_id = await full_ledger(ledger)
+        keys, partition = ledger._account_keys(account_id), ledger._keys.partition_of_account(account_id)
+        saved = {
+            "account_id": account_id,
+            "account": await ledger._ask("test", partition, b"GET", keys.account + account_id.encode()),
+            "pool": await ledger._ask("test", partition, b"GET", keys.pool + b"family"),
+        }
+        (DOCUMENTS / f"v{LAYOUT.version}.msgpack").write_bytes(msgpack.packb(saved))
+
+
+if __name__ == "__main__":
+    asyncio.run(_write())
