@@ -72,12 +72,14 @@ def _due(op: Operation, subscription: Subscription) -> None:
         return
     if subscription.next and state == SubscriptionState.ACTIVE:
         subscription.terms, subscription.next = subscription.next, None
+        op.ledger.met["the next terms follow"] += 1
     terms = subscription.terms
     if can_pay(op, terms):
         # A whole period that was missed is not paid for.
         missed_one = state == SubscriptionState.UNPAID or op.now >= at + terms.period_s
         start(op, subscription, op.now if missed_one else at)
     elif state != SubscriptionState.UNPAID:
+        op.ledger.met[f"the fee of a {state} one is not paid"] += 1
         unpaid(op, subscription, at)
 
 
@@ -92,6 +94,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
     for other in list(account.subscriptions):
         waits = other.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED)
         if other is not subscription and terms.group and other.terms.group == terms.group and not waits:
+            op.ledger.met[f"a {other.state} one of the group is replaced"] += 1
             end(op, other)
     _end_units(op, subscription)
     account.credit -= terms.price_micro_eur
@@ -150,6 +153,7 @@ def _end_units(op: Operation, subscription: Subscription) -> None:
     for terms in subscription.terms.counters:
         counter = op.account.counter(terms.id)
         if counter is not None and counter.terms.window is Window.PERIOD:
+            op.ledger.met["a counter of a period begins anew"] += counter.value > 0
             counter.anew(0)
 
 
@@ -208,7 +212,9 @@ def claim(op: Operation) -> None:
                     op.take_money(leg, taken)
                     asked.append(sid)
     op.notice("reauthorize", "reclaim", [sid for sid in dict.fromkeys(asked) if sid != op.keep])
-    op.ledger.claims += len(asked)
+    op.ledger.met["a fee claims a hold"] += len(asked)
+    op.ledger.met["a fee claims a hold of the request's own session"] += op.keep in asked
+    op.ledger.met["a fee claims holds of several sessions"] += len(set(asked)) > 1
 
 
 def _sessions(op: Operation) -> None:
@@ -226,6 +232,7 @@ def _sessions(op: Operation) -> None:
             for service in session.services.values():
                 if service.deadline <= now and (service.granted or service.held_money):
                     op.release(service, remember=True)
+                    op.ledger.met["a service gives its hold back at its own deadline"] += 1
     for sid, tombstone in list(account.closed.items()):
         if tombstone.closed_at + TOMBSTONE_S <= now and sid != op.keep:
             del account.closed[sid]
@@ -235,6 +242,7 @@ def bury(op: Operation, sid: str) -> None:
     """A tombstone; the oldest beyond eight goes."""
     closed = op.account.closed
     if len(closed) > MAX_TOMBSTONES:
+        op.ledger.met["more tombstones than are kept"] += 1
         del closed[min((each.closed_at, other) for other, each in closed.items() if other != sid)[1]]
 
 

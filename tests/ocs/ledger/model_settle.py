@@ -57,7 +57,7 @@ class Settlement:
     """Settles the use that one request reports of one session."""
 
     def __init__(self, op: Operation, session: Session) -> None:
-        self.op, self.session, self.account = op, session, op.account
+        self.op, self.session, self.account, self.met = op, session, op.account, op.ledger.met
 
     def settle(self, kind: RequestType, opened: Opened, result: ServiceOutcome) -> None:
         asked, service = opened.asked, opened.service
@@ -169,6 +169,8 @@ class Settlement:
             take = min(owed, claim.units) if free is None else min(owed, claim.units, free)
             if take:
                 claim.units -= take
+                self.met["paid by what granted it, of a period that is over"] += bucket.ended
+                self.met["paid by what granted it, of a pool"] += bool(claim.pool)
                 self.op.pay(bucket, take)
                 paid.by.append((bucket.id, Hold(claim.pool, claim.instance, take)))
                 owed -= take
@@ -182,6 +184,7 @@ class Settlement:
             if bucket is None or not take:
                 continue
             hold.units -= take
+            self.met["paid by units that a neighbour holds"] += 1
             self.op.hold(hold.pool, bucket, -take)
             self.op.pay(bucket, take)
             paid.by.append((bucket.id, Hold(hold.pool, hold.instance, take)))
@@ -209,6 +212,7 @@ class Settlement:
     def _by_neighbours_money(self, neighbour: LegState, price: PriceTerms, owed: int, paid: Paid) -> int:
         """e."""
         pays, debit = self._by_credit(price, owed, neighbour.held_money, paid)
+        self.met["paid by money that a neighbour holds"] += debit > 0
         self.op.take_money(neighbour, debit)
         for terms in neighbour.counters:
             if terms.measure != "money":

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ocs.ledger.contract import Action, ChargeOutcome, ChargeRequest, RequestType, ServiceCharge
+from tests.ocs.ledger.least import LEAST, STEPS
 from tests.ocs.ledger.model import ModelLedger
-from tests.ocs.ledger.model_operation import MAX_GIVEN_UP
 from tests.ocs.ledger.model_state import Account, Event, Service
-
-LEAST: dict[str, int] = {}
-"""In fifty thousand steps: a third of what the poorest of several runs met, by what the operation was or by what came of it."""
-STEPS = 50_000
 
 
 @dataclass(slots=True)
@@ -31,11 +27,8 @@ class Before:
     starved: bool
     services: dict[str, tuple[str, int, bool]]
     """Phase, units granted, whether a switch is ahead."""
-    claims: int
     subscriptions: dict[int, str]
     month: int
-    given_up: int
-    closed: int
     session_elsewhere: bool
     """Another account has a session with this Session-Id."""
 
@@ -55,11 +48,8 @@ def before(model: ModelLedger, account_id: str, now: int, sid: str = "") -> Befo
         account.state_at(now),
         bool(account.starved_at) and now < account.starved_at + 60,
         {key: (each.phase, each.granted, each.price_after is not None) for key, each in services.items()},
-        model.claims,
         {each.instance: each.state for each in account.subscriptions},
         next(each.since for each in account.counters if each.id == "limit"),
-        sum(each.released for each in account.sessions.values()),
-        len(account.closed),
         any(sid in other.sessions for other in model.accounts.values() if other is not account),
     )
 
@@ -179,18 +169,13 @@ class Occurred(Counter[str]):
     def journalled(self, model: ModelLedger, account_id: str, was: Before | None, events: Sequence[Event]) -> None:
         """After one operation on an account."""
         account = model.accounts.get(account_id)
-        given_up = was.given_up if was else 0
         for event in events:
             name = self._name(event)
             self[name] += 1
-            given_up += event["k"] == "expired"
             if event["k"] == "package" and was is not None and event["ok"]:
                 self[f"fee paid by one {was.subscriptions.get(int(str(event['instance'])), 'new')}"] += 1
         if account is None or was is None:
             return
-        self["more given up than are kept"] += given_up > MAX_GIVEN_UP
-        self["as many tombstones as are kept"] += len(account.closed) == 8
-        self["holds claimed by a fee"] += model.claims - was.claims
         self["month rolled"] += next(each.since for each in account.counters if each.id == "limit") > was.month
         self["subscriptions at once"] += len(account.subscriptions) > 2
         self["ended buckets kept"] += any(each.ended for each in account.buckets)
