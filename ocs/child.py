@@ -51,9 +51,8 @@ class Child:
     """Of several of its role in a server; the first counts what each of them sees."""
 
     def when(self) -> dict[str, int]:
-        """now= and month= of a ledger operation."""
-        now = self.world.now()
-        return {"now": now, "month": self.catalogue.month_of(now)}
+        """now=, month= and day= of a ledger operation."""
+        return self.catalogue.when(self.world.now())
 
     def tell_ready(self, **facts: object) -> None:
         """One line to the supervisor: this process does its work now."""
@@ -142,7 +141,6 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
                 child.settings.redis.url,
                 settings,
                 child.metrics,
-                tuple(child.catalogue.packages.values()),
                 stopwatch=child.world.monotonic,
                 clock=child.world.clock,
             )

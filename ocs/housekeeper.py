@@ -102,11 +102,10 @@ async def sweep_once(child: Child, ledger: RedisLedger) -> int:
 async def _sweep_partition(child: Child, ledger: RedisLedger, partition: int) -> int:
     now = child.world.now()
     month = child.catalogue.month_of(now)
-    packages = tuple(child.catalogue.packages.values())
     swept = 0
     for account_id in await ledger.due(partition, now=now, count=SWEEP_BATCH):
         try:
-            await ledger.sweep(account_id, packages=packages, now=now, month=month)
+            await ledger.sweep(account_id, now=now, month=month)
             child.metrics.count("ocs_swept_accounts")
             swept += 1
         except LedgerError as error:

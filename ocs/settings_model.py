@@ -90,7 +90,7 @@ class LedgerSection(Section):
     durability: Literal["fsync", "everysec", "replicated"] = Field(
         default="fsync", description='"fsync", "everysec" or "replicated"'
     )
-    partitions: int = Field(default=64, ge=1, le=100, description="1 to 100, fixed at installation")
+    partitions: int = Field(default=1024, ge=1, le=16_384, description="1 to 16384, fixed at installation")
     timeout_ms: int = Field(default=2000, ge=10, le=9000, description="10 to 9000 ms (clients wait 10 s, RFC 8506 §13)")
     remember_sessions_s: int = Field(default=3600, ge=60, le=604_800, description="60 to 604800 seconds")
     remember_events_s: int = Field(default=86_400, ge=60, le=2_592_000, description="60 to 2592000 seconds")

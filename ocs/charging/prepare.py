@@ -55,6 +55,8 @@ class Rater(Protocol):
 
     def month_of(self, unix_s: int) -> int: ...
 
+    def day_of(self, unix_s: int) -> int: ...
+
 
 @dataclass(slots=True)
 class Service:
@@ -208,6 +210,7 @@ class _Preparation:
             either,
         )
         charge.max_rate = self._max_rate(rated.unit)
+        charge.maximum_micro_eur = quota.maximum_micro_eur
         service = Service(key, asked.rating_group, asked.service_identifiers, rated, charge, b"", quota.validity_s)
         if asked.used and rated.unit is not Unit.SECONDS:
             service.absurd_time_s = units.absurd_time_s(asked.used)

@@ -29,6 +29,7 @@ from ocs.ledger.contract import (
     ChargingLedger,
     LedgerUnavailable,
     RequestType,
+    Retry,
 )
 from ocs.rating.types import Context
 from protocol import failed_avp
@@ -61,6 +62,8 @@ MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
 UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
+CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
+"""Reasons for which the ledger did nothing, and would not if asked again at once: another server may do better."""
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 """Those that may leave out the subscriber: the session says whose it is."""
 
@@ -324,6 +327,7 @@ class ChargingService:
             job.where.place(),
             job.assumed,
         )
+        charge.day = self._rater.day_of(now)
         if prepared.action is Action.REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
@@ -333,7 +337,10 @@ class ChargingService:
         if isinstance(outcome, LedgerUnavailable):
             job.reply(self._busy(request))
             return
-        if outcome.code == 0 and outcome.reason == "place":
+        if outcome.code == 0 and outcome.reason in CANNOT_NOW:
+            job.reply(self._busy(request, f"the ledger does nothing: {outcome.reason}"))
+            return
+        if outcome.code == 0 and outcome.reason == Retry.PLACE:
             self._put_in_place(job, account_id, identity, outcome.place)
             return
         if outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):

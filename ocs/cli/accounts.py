@@ -96,9 +96,8 @@ def topup(
 
     async def work(office: Office) -> None:
         account_id = await office.account_of(number)
-        packages = tuple(office.catalogue.packages.values())
         applied = await office.ledger.top_up(
-            account_id, amount_micro_eur=micro_eur, reference=reference, packages=packages, **office.when()
+            account_id, amount_micro_eur=micro_eur, reference=reference, **office.when()
         )
         view = await office.ledger.read(account_id, **office.when())
         assert view is not None

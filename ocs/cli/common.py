@@ -63,9 +63,8 @@ class Office:
     world: World
 
     def when(self) -> dict[str, int]:
-        """now= and month= of an operation."""
-        now = self.world.now()
-        return {"now": now, "month": self.catalogue.month_of(now)}
+        """now=, month= and day= of an operation."""
+        return self.catalogue.when(self.world.now())
 
     async def views(self) -> AsyncIterator[AccountView]:
         """All accounts, in no order."""
@@ -117,9 +116,8 @@ def _redis_url(settings: Settings) -> Iterator[str]:
 async def _run(
     url: str, settings: Settings, catalogue: Catalogue, work: Callable[[Office], Coroutine[Any, Any, None]]
 ) -> None:
-    packages = tuple(catalogue.packages.values())
     ledger = await RedisLedger.connect(
-        url, ledger_settings(settings), packages=packages, connect_timeout_s=CONNECT_TIMEOUT_S
+        url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S
     )
     try:
         await work(Office(ledger, catalogue, World()))

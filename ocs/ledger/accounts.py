@@ -1,21 +1,34 @@
-"""The accounts' operations: opening, topping up, packages, changes, ends. What each promises: contract.AccountLedger."""
+"""The accounts' operations: opening, money in, settings, ends. What each promises: contract.AccountLedger."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ocs.ledger import views, wire
 from ocs.ledger.client import REFUSALS, LedgerClient
 from ocs.ledger.contract import (
     CREDIT_CEILING_MICRO_EUR,
-    DEFAULT_LIMIT_MICRO_EUR,
+    LIMIT_COUNTER,
+    USUAL_COUNTERS,
     AccountView,
     LedgerError,
     PackageTerms,
+    PoolView,
 )
 
 ACTIVE_S = 90 * 86_400
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""
+REFERENCE_KEEP_S = 400 * 86_400
+"""How long a month's references are kept after the last of them (keys.REFERENCE_MONTHS)."""
+OPENING_S = 60
+"""An IMSI that is claimed and whose account has not come to be by then is free again."""
+CLAIMED = "?"
+"""Before the account id in the index while the account is being opened."""
+
+
+def when(now: int, month: int, day: int) -> dict[str, Any]:
+    return {"now": now, "month": month, "day": day or now // 86_400}
 
 
 class Accounts(LedgerClient):
@@ -31,43 +44,76 @@ class Accounts(LedgerClient):
         now: int,
         month: int,
         entropy: int,
+        day: int = 0,
     ) -> str:
         account_id = self._keys.new_account_id(msisdn, entropy)
-        wire.amount("credit", credit_micro_eur)
-        await self._claim_imsi(imsi, account_id)
-        keys = self._keys.by_partition[self._keys.partition_of_account(account_id)]
-        terms = wire.package(package) if package else False
-        body = (
-            msisdn,
-            imsi,
-            credit_micro_eur,
-            terms,
-            now,
-            month,
-            DEFAULT_LIMIT_MICRO_EUR,
-            now + ACTIVE_S,
-            CREDIT_CEILING_MICRO_EUR,
-        )
+        q = {
+            "msisdn": msisdn,
+            "imsi": imsi,
+            "credit": wire.amount("credit", credit_micro_eur),
+            "package": wire.package(package) if package else False,
+            "counters": [wire.counter_terms(each) for each in USUAL_COUNTERS],
+            "active_until": now + ACTIVE_S,
+            **when(now, month, day),
+        }
+        if credit_micro_eur > CREDIT_CEILING_MICRO_EUR:
+            raise LedgerError("ceiling", REFUSALS["ceiling"])
+        claim = await self._claim_imsi(imsi, account_id, now)
         try:
-            await self._script("open", account_id, [keys.subscribers, keys.outbox, keys.sequence, keys.due], body)
+            await self._script("open", account_id, q, self._account_keys(account_id).subscribers)
         except LedgerError:
-            partition = self._keys.partition_of_name("i" + imsi)
-            await self._ask(
-                "open", partition, b"HDEL", self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
-            )
+            await self._release_imsi(imsi, claim)
             raise
+        await self._confirm_imsi(imsi, account_id, claim, now, month)
         return account_id
 
-    async def _claim_imsi(self, imsi: str, account_id: str) -> None:
-        """The IMSI's entry may live in another partition, so it is claimed first; a claim for an account that never came to be is void."""
+    # An IMSI's entry may live in another partition than the account: it is claimed first, and the claim says since when.
+
+    def _index_of(self, imsi: str) -> tuple[int, bytes, bytes]:
         partition = self._keys.partition_of_name("i" + imsi)
-        subscribers, name = self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
-        if await self._ask("open", partition, b"HSETNX", subscribers, name, account_id.encode()):
+        return partition, self._keys.by_partition[partition].subscribers, b"i" + imsi.encode()
+
+    async def _claim_imsi(self, imsi: str, account_id: str, now: int) -> bytes:
+        """The claim. LedgerError: "exists", or "opening": somebody else's claim is young."""
+        partition, subscribers, name = self._index_of(imsi)
+        claim = f"{CLAIMED}{account_id} {now}".encode()
+        if await self._ask("open", partition, b"HSETNX", subscribers, name, claim, durable=True):
+            return claim
+        holder: bytes = await self._ask("open", partition, b"HGET", subscribers, name) or b""
+        claimed = holder.startswith(CLAIMED.encode())
+        owner, _, since = holder.decode().removeprefix(CLAIMED).partition(" ")
+        if owner == account_id:
+            return holder
+        if not claimed or await self._document(owner):
+            if await self._document(owner):
+                raise LedgerError("exists", REFUSALS["exists"])
+        elif now - int(since or 0) < OPENING_S:
+            raise LedgerError("opening", REFUSALS["opening"])
+        if not await self._replace(partition, subscribers, name, holder, claim):
+            raise LedgerError("opening", REFUSALS["opening"])
+        return claim
+
+    async def _replace(self, partition: int, key: bytes, name: bytes, old: bytes, new: bytes) -> bool:
+        """Put `new` in a hash where `old` stands, at once; an empty `new` takes it away. False = something else stands there."""
+        answer = await self._ask("open", partition, b"EVAL", _REPLACE, 1, key, name, old, new, durable=True)
+        return bool(answer == 1)
+
+    async def _release_imsi(self, imsi: str, claim: bytes) -> None:
+        if claim.startswith(CLAIMED.encode()):
+            await self._replace(*self._index_of(imsi), claim, b"")
+
+    async def _confirm_imsi(self, imsi: str, account_id: str, claim: bytes, now: int, month: int) -> None:
+        """The account stands. If it took so long that another has the IMSI now, it must not live beside that one."""
+        if not claim.startswith(CLAIMED.encode()):
             return
-        holder = (await self._ask("open", partition, b"HGET", subscribers, name) or b"").decode()
-        if holder and holder != account_id and await self._document(holder):
+        partition, subscribers, name = self._index_of(imsi)
+        if await self._replace(partition, subscribers, name, claim, account_id.encode()):
+            return
+        if await self._ask("open", partition, b"HGET", subscribers, name) != account_id.encode():
+            await self.terminate_account(account_id, now=now, month=month)
             raise LedgerError("exists", REFUSALS["exists"])
-        await self._ask("open", partition, b"HSET", subscribers, name, account_id.encode())
+
+    # -- money in
 
     async def top_up(
         self,
@@ -75,91 +121,138 @@ class Accounts(LedgerClient):
         *,
         amount_micro_eur: int,
         reference: str,
-        packages: Sequence[PackageTerms],
         now: int,
         month: int,
+        day: int = 0,
     ) -> bool:
         wire.amount("amount", amount_micro_eur, least=1)
-        await self._claim_reference(reference, f"{account_id} {amount_micro_eur}")
         keys = self._account_keys(account_id)
-        body = (
-            amount_micro_eur,
-            reference,
-            now,
-            month,
-            now + ACTIVE_S,
-            CREDIT_CEILING_MICRO_EUR,
-            wire.packages(packages),
-            self._clock(),
-        )
-        answer = await self._script("top_up", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body)
-        return answer == b"ok"
+        await self._claim_reference(reference, f"{account_id} {amount_micro_eur}", month)
+        this_month, *before = keys.reference_months(month)
+        q = {
+            "amount": amount_micro_eur,
+            "reference": reference,
+            "active_until": now + ACTIVE_S,
+            "keep_s": REFERENCE_KEEP_S,
+            "asked_at": self._clock(),
+            **when(now, month, day),
+        }
+        return await self._script("top_up", account_id, q, this_month, before) == b"ok"
 
-    async def _claim_reference(self, reference: str, purpose: str) -> None:
+    async def _claim_reference(self, reference: str, purpose: str, month: int) -> None:
         """A reference credits one account by one amount, once, in the whole system (HOT-TOP-1)."""
         partition = self._keys.partition_of_name(reference)
-        references, name = self._keys.by_partition[partition].references, b"claim:" + reference.encode()
-        if await self._ask("top_up", partition, b"HSETNX", references, name, purpose.encode()):
-            return
-        holder = await self._ask("top_up", partition, b"HGET", references, name)
-        if holder != purpose.encode():
+        months = self._keys.by_partition[partition].reference_months(month)
+        name, wanted = b"claim:" + reference.encode(), purpose.encode()
+        answer = await self._ask(
+            *("top_up", partition, b"EVAL", _CLAIM, len(months), *months, name, wanted, REFERENCE_KEEP_S), durable=True
+        )
+        if answer != wanted:
             raise LedgerError("reference", REFUSALS["reference"])
 
-    async def activate_package(
-        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
-    ) -> bool:
-        keys = self._account_keys(account_id)
-        body = (wire.package(package), reference, now, month, self._clock())
-        answer = await self._script(
-            "package", account_id, [keys.references, keys.outbox, keys.sequence, keys.due], body
-        )
-        return answer == b"ok"
+    # -- settings
 
-    async def set_limit(self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int) -> None:
-        value = -1 if limit_micro_eur is None else wire.amount("limit", limit_micro_eur)
-        await self._change(account_id, "limit", value, now, month)
+    async def set_limit(
+        self,
+        account_id: str,
+        *,
+        limit_micro_eur: int | None,
+        now: int,
+        month: int,
+        day: int = 0,
+        counter: str = LIMIT_COUNTER,
+    ) -> None:
+        value = wire.NO_LIMIT if limit_micro_eur is None else wire.amount("limit", limit_micro_eur)
+        await self._change(account_id, "limit", value, when(now, month, day), counter=counter)
 
-    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None:
-        await self._change(account_id, "bars", ",".join(sorted(set(bars))), now, month)
+    async def set_bars(
+        self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0
+    ) -> None:
+        await self._change(account_id, "bars", ",".join(sorted(set(bars))), when(now, month, day))
 
-    async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
+    async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
         if state not in ("active", "blocked"):
             raise LedgerError("range", f"state is {state!r}; it can be set to active or blocked")
-        await self._change(account_id, "state", views.STATE_CODES[state], now, month)
+        await self._change(account_id, "state", views.STATE_CODES[state], when(now, month, day))
 
-    async def _change(self, account_id: str, what: str, value: int | str, now: int, month: int) -> None:
+    async def remind(
+        self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0
+    ) -> None:
+        await self._change(account_id, "remind", wire.amount("at", at), when(now, month, day), kind=kind, ref=ref)
+
+    async def _change(
+        self, account_id: str, what: str, value: int | str, at: dict[str, Any], **more: str
+    ) -> None:
+        await self._script("change", account_id, {"what": what, "value": value, "asked_at": self._clock(), **more, **at})
+
+    # -- ends
+
+    async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         keys = self._account_keys(account_id)
-        await self._script(
-            "change", account_id, [keys.outbox, keys.sequence, keys.due], (what, value, now, month, self._clock())
-        )
+        q = {"asked_at": self._clock(), **when(now, month, day)}
+        word, imsi = await self._run_script("terminate", account_id, q, keys.subscribers)
+        if word.decode() in REFUSALS:
+            raise LedgerError(word.decode(), REFUSALS[word.decode()])
+        await self._free_imsi(imsi.decode(), account_id)
 
-    async def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
+    async def _free_imsi(self, imsi: str, account_id: str) -> None:
+        await self._replace(*self._index_of(imsi), account_id.encode(), b"")
+
+    async def sweep(
+        self,
+        account_id: str,
+        *,
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> None:
+        """All that is due on an account. An account that is gone is no error. LedgerError: "unreadable", "version", "clock"."""
         keys = self._account_keys(account_id)
-        answer: list[bytes] = await self._run_script(
-            "terminate",
-            account_id,
-            [keys.subscribers, keys.outbox, keys.sequence, keys.due],
-            (now, month, self._clock()),
-        )
-        if answer[0] == b"unknown":
-            raise LedgerError("unknown", REFUSALS["unknown"])
-        imsi = b"i" + answer[1]
-        partition = self._keys.partition_of_name(imsi.decode())
-        subscribers = self._keys.by_partition[partition].subscribers
-        if await self._ask("terminate", partition, b"HGET", subscribers, imsi) == account_id.encode():
-            await self._ask("terminate", partition, b"HDEL", subscribers, imsi)
+        try:
+            word, imsi = await self._run_script("sweep", account_id, when(now, month, day), keys.subscribers)
+        except LedgerError as error:
+            if error.code != "moved":
+                raise
+            return
+        if word == b"terminated":
+            await self._free_imsi(imsi.decode(), account_id)
+        elif word != b"unknown" and word.decode() in REFUSALS:
+            raise LedgerError(word.decode(), REFUSALS[word.decode()])
 
-    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
-        keys = self._account_keys(account_id)
-        body = (session_id, reason, now, month)
-        return await self._script("release", account_id, [keys.outbox, keys.sequence, keys.due], body) == b"ok"
+    async def release_session(
+        self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
+    ) -> bool:
+        q = {"session_id": session_id, "reason": reason, **when(now, month, day)}
+        return await self._script("give_up", account_id, q) == b"ok"
 
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None:
+    # -- looking
+
+    async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None:
+        """None: there is no such account, or it has moved. LedgerError: "unreadable"."""
         document = await self._document(account_id)
-        return views.account_view(account_id, document, now=now, month=month) if document else None
+        return views.account_view(account_id, document, **when(now, month, day)) if document else None
+
+    async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None:
+        keys, partition = self._account_keys(account_id), self._keys.partition_of_account(account_id)
+        document = await self._ask("read", partition, b"GET", keys.pool + pool_id.encode())
+        return views.pool_view(pool_id, document) if document else None
 
     async def _document(self, account_id: str) -> bytes | None:
         keys = self._account_keys(account_id)
         partition = self._keys.partition_of_account(account_id)
         document: bytes | None = await self._ask("read", partition, b"GET", keys.account + account_id.encode())
         return document
+
+
+_REPLACE = b"""
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+return 1"""
+_CLAIM = b"""
+for n = 1, #KEYS do
+  local purpose = redis.call('HGET', KEYS[n], ARGV[1])
+  if purpose then return purpose end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return ARGV[2]"""

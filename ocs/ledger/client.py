@@ -13,19 +13,35 @@ import hiredis
 from ocs.ledger import scripts, wire
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
-from ocs.ledger.contract import LedgerError, LedgerUnavailable, PackageTerms
-from ocs.ledger.keys import Keys
+from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys
+from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.nodes import Nodes
+from ocs.ledger.script_call import ScriptCalls
 from ocs.ledger.settings import LedgerSettings
 
 REFUSALS = {
     "exists": "the number or the IMSI belongs to an account already",
+    "opening": "an account with this number or IMSI is being opened now: try again in a minute",
     "ceiling": "the credit would exceed 200 EUR (HOT-ACC-7)",
     "state": "the account's state does not allow it",
     "credit": "the credit does not cover the price",
+    "excluded": "a subscription of the account and the product exclude each other (HOT-PKG-9)",
+    "instance": "the account has no such subscription",
+    "counter": "the account has no such counter",
+    "sessions": "the account holds units of its pool: end its sessions first",
+    "pool_unknown": "there is no such pool in the account's partition",
+    "pooled": "the account is in a pool: take it out first",
     "unknown": "there is no such account",
     "reference": "this reference was used for another account or amount",
+    "clock": "this machine's clock is off that of Redis: set both by NTP",
+    "unreadable": "the account's document cannot be read",
+    "version": "the account's document was written by a newer version that this one cannot read: upgrade",
 }
+MAX_POOLS_KEPT = 100_000
+"""Accounts whose pool a process remembers; the others' requests are told once and come again."""
+MAX_TOLD = 4
+"""How often a script may say that the account is in another pool before we give up."""
 
 
 class LedgerClient:
@@ -36,41 +52,66 @@ class LedgerClient:
         nodes: Nodes,
         keys: Keys,
         settings: LedgerSettings,
-        packages: Sequence[PackageTerms] = (),
         clock: Callable[[], float] = time.time,
+        layout: Layout = LAYOUT,
+        calls: ScriptCalls | None = None,
     ) -> None:
         self._nodes = nodes
         self._keys = keys
         self._settings = settings
-        self._packages = list(packages)
         self._clock = clock
+        self._layout = layout
         self._timeout_s = settings.timeout_ms / 1000
         self._replicas = settings.replicas if settings.durability == "replicated" else 0
-        self._wait = pack_command((b"WAIT", self._replicas, settings.timeout_ms)) if self._replicas else b""
-        self._scripts = scripts.load()
+        self._calls = calls or ScriptCalls(scripts.load(layout), int(clock()))
         self._loop = asyncio.get_running_loop()
+        self._pools: dict[str, str] = {}
 
-    def _account_keys(self, account_id: str) -> Any:
+    def _account_keys(self, account_id: str) -> PartitionKeys:
         try:
             return self._keys.by_partition[self._keys.partition_of_account(account_id)]
         except ValueError:
             raise LedgerError("unknown", REFUSALS["unknown"]) from None
 
-    async def _script(self, name: str, account_id: str, keys: Sequence[bytes], body: object) -> bytes:
-        """Run a script that answers one word on one account; its refusals become LedgerError."""
-        word: bytes = await self._run_script(name, account_id, keys, body)
-        if word.decode() in REFUSALS:
-            raise LedgerError(word.decode(), REFUSALS[word.decode()])
-        return word
+    def _keep_pool(self, account_id: str, pool: str) -> None:
+        self._pools.pop(account_id, None)
+        if pool:
+            if len(self._pools) >= MAX_POOLS_KEPT:
+                self._pools.pop(next(iter(self._pools)))
+            self._pools[account_id] = pool
 
-    async def _run_script(self, name: str, account_id: str, keys: Sequence[bytes], body: object) -> Any:
+    def mark_dirty(self, partition: int) -> None:
+        """The partition's outbox has something."""
+
+    async def _script(
+        self, name: str, account_id: str, q: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
+    ) -> bytes:
+        """Run a script that answers one word on one account; its refusals become LedgerError."""
+        return _word(await self._run_script(name, account_id, q, own, more))
+
+    async def _run_script(
+        self, name: str, account_id: str, q: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
+    ) -> Any:
+        """The script's answer. KEYS: those of every script on an account, then `own`, the account's pool, `more`; ARGV: `q`."""
+        keys = self._account_keys(account_id)
         partition = self._keys.partition_of_account(account_id)
-        own = self._keys.by_partition[partition].account + account_id.encode()
-        arguments = (account_id.encode(), wire.pack(body))
-        sha = self._scripts[name].sha
-        return await self._ask(
-            name, partition, b"EVALSHA", sha, len(keys) + 1, own, *keys, *arguments, lane=hash(account_id), durable=True
-        )
+        account = keys.account + account_id.encode()
+        for _ in range(MAX_TOLD):
+            pool = self._pools.get(account_id, "")
+            body = wire.pack({**q, "pool": pool, "max_skew_s": self._settings.max_clock_skew_s})
+            pool_key = keys.pool + (pool or NO_POOL).encode()
+            all_keys = (account, keys.outbox, keys.sequence, keys.due, own or account, pool_key, *more)
+            command = (*self._calls.prefix(name), len(all_keys), *all_keys, account_id.encode(), body)
+            answer = await self._ask(name, partition, *command, lane=hash(account_id), durable=True)
+            word = answer[0] if isinstance(answer, list) else answer
+            if isinstance(word, bytes) and word.startswith(b"pool "):
+                self._keep_pool(account_id, word[5:].decode())
+                continue
+            if isinstance(word, bytes) and word.startswith(b"moved "):
+                raise LedgerError("moved", f"the account has moved: it is {word[6:].decode()} now")
+            self.mark_dirty(partition)
+            return answer
+        raise LedgerUnavailable("the account's pool changes all the time")
 
     async def _ask(
         self, operation: str, partition: int, *command: bytes | str | int, lane: int = 0, durable: bool = False
@@ -92,9 +133,14 @@ class LedgerClient:
         durable: bool = True,
     ) -> None:
         wait_for = self._replicas if durable else 0
-        if wait_for:
-            command += self._wait
         self._nodes.route(Request(command, callback, operation, expires, partition, lane, wait_for))
+
+
+def _word(answer: bytes) -> bytes:
+    word = answer.decode()
+    if word in REFUSALS:
+        raise LedgerError(word, REFUSALS[word])
+    return answer
 
 
 def checked(answer: Answer) -> Any:

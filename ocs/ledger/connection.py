@@ -4,6 +4,9 @@ A general client library spends more time on a command than Redis does, and retr
 go out in order, answers come back in order (hiredis parses them), a callback takes each. When the connection breaks, what was
 under way is ambiguous: it may or may not have been applied. Every command of the ledger carries its own key, so it is simply sent
 again, in the same order, when the connection is back, until its time is up.
+
+Durability "replicated": a flush that holds writes ends with one WAIT, and their answers are kept until the WAIT is answered. Redis
+serves a client nothing while its WAIT is open, so commands that come meanwhile are collected and go out together afterwards.
 """
 
 from __future__ import annotations
@@ -15,12 +18,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, cast
+from typing import Protocol, cast
 
 import hiredis
 
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
+from ocs.ledger.request import NO_SLOT, Answer, Request, command, ignore, resolve
+from ocs.ledger.script_call import MISSING, loaded
+
+__all__ = ["Answer", "RedisConnection", "Request", "command", "resolve"]
 
 log = logging.getLogger(__name__)
 
@@ -29,58 +36,22 @@ RECONNECT_MOST_S = 0.5
 CONNECT_TIMEOUT_S = 2.0
 FLUSH_AT = 16
 """Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the other way round."""
+COLLECT_MOST = 256
+"""Writes collected for one WAIT before they are written: what Redis works off in about 20 ms."""
 TICK_S = 0.02
 """How often waiting requests are checked against their time."""
-_NOT_NOW = ("LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY", "BUSY ")
-"""Errors of a node that will be able to answer soon: sent again."""
-_ELSEWHERE = ("MOVED", "ASK ")
-"""Errors of a node that does not hold the slot (Redis Cluster)."""
-
-command: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
-"""RESP of one command. (The library's own annotation allows only one part.)"""
-
-Answer = Any
-"""bytes, int, list, None, a hiredis.ReplyError, or LedgerUnavailable."""
+_ELSEWHERE_OR_LATER = (
+    *("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"),
+    *("LOADING", "MASTERDOWN", "READONLY", "BUSY "),
+)
+"""Errors of a node that does not hold the slot, or that will be able to answer soon: ocs/ledger/redirects.py."""
+_ASKING = command((b"ASKING",))
 
 
-def resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
-    if not future.done():
-        future.set_result(answer)
+class Refused(Protocol):
+    """Takes a request that this node sent elsewhere or told to come again."""
 
-
-class Request:
-    """One command under way. `taken` once its callback was called."""
-
-    __slots__ = ("answers", "callback", "command", "expires", "lane", "operation", "sent", "slot", "taken", "wait_for")
-
-    def __init__(
-        self,
-        command: bytes,
-        callback: Callable[[Answer], None],
-        operation: str,
-        expires: float,
-        slot: int,
-        lane: int,
-        wait_for: int,
-    ) -> None:
-        self.command = command
-        self.callback = callback
-        self.operation = operation
-        self.expires = expires
-        self.slot = slot
-        """The partition; -1 for commands that set a connection up."""
-        self.lane = lane
-        """Requests of one lane stay in order."""
-        self.sent = 0.0
-        self.taken = False
-        self.wait_for = wait_for
-        """Replicas that must have the write (the command is followed by WAIT), or 0."""
-        self.answers: list[Answer] = []
-
-    def give(self, answer: Answer) -> None:
-        if not self.taken:
-            self.taken = True
-            self.callback(answer)
+    def __call__(self, request: Request, error: str, connection: RedisConnection) -> None: ...
 
 
 class RedisConnection(asyncio.Protocol):
@@ -97,10 +68,11 @@ class RedisConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         metrics: LedgerMetrics,
         max_waiting: int,
-        on_moved: Callable[[Request], None],
+        wait_ms: int,
+        on_refused: Refused,
         stopwatch: Callable[[], float],
     ) -> None:
-        self._address = address
+        self.address = address
         self._auth = auth
         self._tls = tls
         self._database = database
@@ -108,7 +80,8 @@ class RedisConnection(asyncio.Protocol):
         self._loop = loop
         self._metrics = metrics
         self._max_waiting = max_waiting
-        self._on_moved = on_moved
+        self._wait_ms = wait_ms
+        self._on_refused = on_refused
         self._stopwatch = stopwatch
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
@@ -116,6 +89,9 @@ class RedisConnection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._outgoing: list[bytes] = []
         self._flush_planned = False
+        self._replicas = 0  # that the writes in _outgoing need
+        self._waits_open = 0
+        self._unconfirmed: deque[tuple[Request, Answer]] = deque()  # answered, but their WAIT is not
         self._loaded_at = 0.0
         self.ready = False
         self._closed = False
@@ -137,26 +113,66 @@ class RedisConnection(asyncio.Protocol):
 
     def _put(self, request: Request) -> None:
         request.sent = self._stopwatch()
-        request.answers = []
+        if request.asking:
+            self._under_way.append(self._own("asking", ignore))
+            self._outgoing.append(_ASKING)
         self._under_way.append(request)
-        self._outgoing.append(request.command)
-        if len(self._outgoing) >= FLUSH_AT:
+        outgoing = self._outgoing
+        outgoing.append(request.command)
+        if request.wait_for:
+            self._replicas = request.wait_for
+        if len(outgoing) >= (COLLECT_MOST if self._replicas else FLUSH_AT):
             self._flush()
         elif not self._flush_planned:
             self._flush_planned = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._end_of_turn)
+
+    def _own(self, operation: str, callback: Callable[[Answer], None]) -> Request:
+        return Request(b"", callback, operation, self._loop.time() + CONNECT_TIMEOUT_S, NO_SLOT, 0, 0)
+
+    def _end_of_turn(self) -> None:
+        self._flush_planned = False
+        if not self._waits_open:
+            self._flush()
 
     def _flush(self) -> None:
         """Commands of one turn of the loop go out together, but a long turn does not keep Redis waiting for its end."""
-        self._flush_planned = False
-        if self._transport is not None and self._outgoing:
-            self._transport.write(b"".join(self._outgoing))
-        self._outgoing.clear()
+        outgoing = self._outgoing
+        if not outgoing:
+            return
+        if self._replicas:
+            outgoing.append(command((b"WAIT", self._replicas, self._wait_ms)))
+            self._under_way.append(self._own("wait", partial(self._waited, self._replicas)))
+            self._replicas = 0
+            self._waits_open += 1
+        if self._transport is not None:
+            self._transport.write(b"".join(outgoing))
+        outgoing.clear()
+
+    def _waited(self, needed: int, replicas: Answer) -> None:
+        """The WAIT of a flush is answered: so are the flush's writes, which are all that is unconfirmed."""
+        if not self._waits_open:  # its connection broke: the writes are sent again
+            return
+        self._waits_open -= 1
+        unconfirmed, self._unconfirmed = self._unconfirmed, deque()
+        enough = isinstance(replicas, int) and replicas >= needed
+        now = self._stopwatch()
+        for request, answer in unconfirmed:
+            if enough:
+                self._metrics.round_trip(request.operation, now - request.sent)
+                request.give(answer)
+            else:
+                self._metrics.ledger_error("replica")
+                request.give(LedgerUnavailable("too few replicas have the write"))
+        if not self._waits_open and not self._flush_planned:
+            self._flush_planned = True  # after this turn, so that those who ask next come along
+            self._loop.call_soon(self._end_of_turn)
 
     def _tick(self) -> None:
         now = self._loop.time()
         late = 0
-        for request in chain(_overdue(self._under_way, now), _overdue(self._waiting, now)):
+        unconfirmed = (request for request, _ in self._unconfirmed)
+        for request in chain(*(_overdue(each, now) for each in (unconfirmed, self._under_way, self._waiting))):
             if not request.taken:
                 late += 1
                 self._metrics.ledger_error("timeout")
@@ -175,7 +191,7 @@ class RedisConnection(asyncio.Protocol):
         try:
             self._take_answers()
         except hiredis.ProtocolError:
-            log.error("Redis at %s sent what is no RESP; reconnecting", self._address)
+            log.error("Redis at %s sent what is no RESP; reconnecting", self.address)
             if self._transport is not None:
                 self._transport.abort()
 
@@ -186,67 +202,54 @@ class RedisConnection(asyncio.Protocol):
         while (answer := gets()) is not False:  # False means "not whole yet": RESP2 has no booleans
             if not under_way:
                 return
-            request = under_way[0]
-            if request.wait_for and not request.answers:
-                request.answers.append(answer)
-                continue
-            under_way.popleft()
-            if request.wait_for:
-                first = request.answers[0]
-                if not isinstance(first, hiredis.ReplyError) and (
-                    not isinstance(answer, int) or answer < request.wait_for
-                ):
-                    self._metrics.ledger_error("replica")
-                    request.give(LedgerUnavailable("too few replicas have the write"))
-                    continue
-                answer = first
+            request = under_way.popleft()
             if isinstance(answer, hiredis.ReplyError):
                 self._take_error(request, answer)
+            elif request.wait_for:
+                self._unconfirmed.append((request, answer))
             else:
                 self._metrics.round_trip(request.operation, now - request.sent)
                 request.give(answer)
 
     def _take_error(self, request: Request, error: hiredis.ReplyError) -> None:
         text = str(error)
-        if text.startswith("NOSCRIPT"):
-            # Someone flushed the scripts: load them again, in order, before the repetition. A request that was sent before the
-            # last loading went out misses nothing now.
+        if request.slot == NO_SLOT:
+            request.give(error)
+        elif text.startswith(MISSING):
+            # Someone flushed the scripts, or deleted the library: load them again, in order, before the repetition. A request that
+            # was sent before the last loading went out misses nothing now.
             if request.sent >= self._loaded_at:
-                self._loaded_at = self._loop.time()
+                self._loaded_at = self._stopwatch()
                 for script in self._scripts:
-                    self._put(Request(script, lambda _: None, "load", self._loaded_at + CONNECT_TIMEOUT_S, -1, 0, 0))
+                    self._put_own(script, "load", ignore)
             self._put(request)
-        elif text.startswith(_ELSEWHERE):
-            self._metrics.ledger_error("moved")
-            self._on_moved(request)
-        elif text.startswith(_NOT_NOW):
-            self._metrics.ledger_error("not_now")
-            self._loop.call_later(RECONNECT_FIRST_S, self._again, request)
+        elif text.startswith(_ELSEWHERE_OR_LATER):
+            self._on_refused(request, text, self)
         else:
             self._metrics.ledger_error("script")
             request.give(error)
 
-    def _again(self, request: Request) -> None:
-        if not request.taken:
-            if self._loop.time() >= request.expires or self._closed:
-                request.give(LedgerUnavailable("Redis could not take the request in time"))
-            else:
-                self.send(request)
+    def _put_own(self, packed: bytes, operation: str, callback: Callable[[Answer], None]) -> None:
+        own = self._own(operation, callback)
+        own.command = packed
+        self._put(own)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ready = False
         self._transport = None
         self._metrics.connected(-1)
-        if self._under_way:
-            self._metrics.ledger_error("lost")
-        for request in self._under_way:
-            if request.slot < 0:
-                request.give(LedgerUnavailable("the connection to Redis broke while it was set up"))
+        self._waits_open = self._replicas = 0
         # Ambiguous requests go first, in their old order.
-        again = [request for request in self._under_way if not request.taken and request.slot >= 0]
+        ambiguous = [*(request for request, _ in self._unconfirmed), *self._under_way]
+        self._unconfirmed.clear()
         self._under_way.clear()
         self._outgoing.clear()
-        self._waiting.extendleft(reversed(again))
+        if ambiguous:
+            self._metrics.ledger_error("lost")
+        for request in ambiguous:
+            if request.slot == NO_SLOT:
+                request.give(LedgerUnavailable("the connection to Redis broke while it was set up"))
+        self._waiting.extendleft(r for r in reversed(ambiguous) if not r.taken and r.slot != NO_SLOT)
         self._lost.set()
 
     # -- connecting
@@ -270,10 +273,10 @@ class RedisConnection(asyncio.Protocol):
     async def _connect(self) -> None:
         self._lost.clear()
         self._reader = hiredis.Reader()
-        if isinstance(self._address, str):
-            transport, _ = await self._loop.create_unix_connection(lambda: self, self._address)
+        if isinstance(self.address, str):
+            transport, _ = await self._loop.create_unix_connection(lambda: self, self.address)
         else:
-            transport, _ = await self._loop.create_connection(lambda: self, *self._address, ssl=self._tls)
+            transport, _ = await self._loop.create_connection(lambda: self, *self.address, ssl=self._tls)
         self._transport = transport
         self._metrics.connected(1)
         commands = [command((b"AUTH", *self._auth))] if self._auth else []
@@ -281,11 +284,9 @@ class RedisConnection(asyncio.Protocol):
             commands.append(command((b"SELECT", self._database)))
         for each in (*commands, *self._scripts):
             answered: asyncio.Future[Answer] = self._loop.create_future()
-            self._put(
-                Request(each, partial(resolve, answered), "load", self._loop.time() + CONNECT_TIMEOUT_S, -1, 0, 0)
-            )
+            self._put_own(each, "load", partial(resolve, answered))
             answer = await answered
-            if isinstance(answer, LedgerUnavailable | hiredis.ReplyError):
+            if not loaded(answer):
                 raise ConnectionError(str(answer))
 
     def _resume(self) -> None:
@@ -314,17 +315,20 @@ class RedisConnection(asyncio.Protocol):
             await asyncio.sleep(RECONNECT_FIRST_S)
         return True
 
+    def _unanswered(self) -> list[Request]:
+        return [*(request for request, _ in self._unconfirmed), *self._under_way, *self._waiting]
+
     def take_waiting(self) -> list[Request]:
         """Give up what is not answered yet, to be sent elsewhere."""
-        left = [r for r in chain(self._under_way, self._waiting) if not r.taken and r.slot >= 0]
-        self._under_way.clear()
-        self._waiting.clear()
+        left = [r for r in self._unanswered() if not r.taken and r.slot != NO_SLOT]
+        for each in (self._unconfirmed, self._under_way, self._waiting, self._outgoing):
+            each.clear()
         return left
 
     async def close(self) -> None:
         self._closed = True
         self._ticker.cancel()
-        for request in chain(self._under_way, self._waiting):
+        for request in self._unanswered():
             request.give(LedgerUnavailable("the ledger's client was closed"))
         self._keeper.cancel()
         if self._transport is not None:
@@ -335,7 +339,7 @@ class RedisConnection(asyncio.Protocol):
 def _overdue(requests: Iterable[Request], now: float) -> Iterator[Request]:
     """Those at the front whose time is up; what sets the connection up has a time of its own."""
     for request in requests:
-        if request.slot >= 0:
+        if request.slot != NO_SLOT:
             if request.expires > now:
                 return
             yield request

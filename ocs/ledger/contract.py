@@ -111,6 +111,7 @@ class CounterTerms:
 
 MONTHLY_LIMIT = CounterTerms(LIMIT_COUNTER, Window.MONTH, Measure.MONEY, DEFAULT_LIMIT_MICRO_EUR, (80, 100))
 """HOT-CC-1, HOT-CC-4: every chargeable use moves it."""
+USUAL_COUNTERS = (MONTHLY_LIMIT,)
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ class Leg:
     label: str
     price: PriceTerms
     buckets: tuple[str, ...] = ()
-    counters: tuple[CounterTerms, ...] = (MONTHLY_LIMIT,)
+    counters: tuple[CounterTerms, ...] = USUAL_COUNTERS
     price_after: PriceTerms | None = None
 
 
@@ -159,7 +160,7 @@ class ServiceCharge:
     restrict: Restrict = Restrict.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
-    counters: tuple[CounterTerms, ...] = (MONTHLY_LIMIT,)
+    counters: tuple[CounterTerms, ...] = USUAL_COUNTERS
     """Counters that the first leg (label, price, buckets) moves."""
     more_legs: tuple[Leg, ...] = ()
     """What the same use is paid at besides."""
@@ -205,7 +206,7 @@ class ChargeRequest:
     """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done, code 0, reason
     "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
     day: int = 0
-    """Calendar day of `now` in the operator's time zone, e.g. 20261130: for counters of a day."""
+    """Calendar day of `now` in the operator's time zone, as days since 1970-01-01: for counters of a day. 0 = that of UTC."""
     pool: str = ""
     """The pool that the caller believes the account to be in; another one is answered by code 0, reason "pool"."""
 
@@ -527,7 +528,10 @@ class NoticeLedger(Protocol):
 
 
 class AccountLedger(Protocol):
-    """The rare side, for care staff, provisioning and the housekeeper."""
+    """The rare side, for care staff, provisioning and the housekeeper. `month` and `day` are those of `now` (`ChargeRequest`).
+
+    Besides what each says, LedgerError "moved" (the account has another id), "clock", "version", "unreadable" (`Retry`).
+    """
 
     async def open_account(
         self,
@@ -538,6 +542,7 @@ class AccountLedger(Protocol):
         package: PackageTerms | None,
         now: int,
         month: int,
+        day: int = 0,
         entropy: int,
     ) -> str:
         """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns its id.
@@ -553,9 +558,9 @@ class AccountLedger(Protocol):
         *,
         amount_micro_eur: int,
         reference: str,
-        packages: Sequence[PackageTerms],
         now: int,
         month: int,
+        day: int = 0,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was applied before.
 
@@ -579,6 +584,7 @@ class AccountLedger(Protocol):
         reference: str,
         now: int,
         month: int,
+        day: int = 0,
         starts_at: int = 0,
         armed: bool = False,
     ) -> bool:
@@ -587,7 +593,7 @@ class AccountLedger(Protocol):
         One of the same group is replaced when the new one begins. LedgerError: "credit", "state", "unknown", "excluded".
         """
 
-    async def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int) -> None:
+    async def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0) -> None:
         """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account or instance)."""
 
     async def set_next(
@@ -596,11 +602,11 @@ class AccountLedger(Protocol):
         """What follows at the end of the period (HOT-PKG-6); None = the same again. LedgerError: "unknown"."""
 
     async def set_limit(
-        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, counter: str = LIMIT_COUNTER
+        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, day: int = 0, counter: str = LIMIT_COUNTER
     ) -> None:
         """The limit of a counter; its thresholds are told anew (HOT-CC-4). LedgerError: "unknown" (account, or it has no such counter)."""
 
-    async def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int) -> None:
+    async def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
         """An agenda entry of the policy: the event `due` when its time has come; the same `kind` and `ref` again moves it, `at` 0 takes it
         back.
         """
@@ -608,39 +614,39 @@ class AccountLedger(Protocol):
     async def open_pool(self, account_id: str, pool_id: str, *, now: int) -> None:
         """An empty pool in the account's partition; nothing if it exists."""
 
-    async def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int) -> None:
+    async def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int, day: int = 0) -> None:
         """Let the account use the pool's buckets, "" = no pool any more. LedgerError: "unknown" (account, or there is no such pool in its
         partition), "sessions" (it has open sessions that hold units of its pool).
         """
 
     async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
 
-    async def move_account(self, account_id: str, *, partition: int, now: int, month: int) -> str:
+    async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
         """Move it to another partition, with its sessions and their answers; returns its new id. Called again after a crash it goes on.
 
         LedgerError: "pool" (leave it first), "unknown", "state" (terminated).
         """
 
-    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None: ...
+    async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None: ...
 
-    async def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
+    async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
         """ "active" or "blocked" (HOT-ACC-11)."""
 
-    async def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
+    async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError: "unknown"."""
 
-    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0) -> bool:
         """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is not open.
 
         `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.
         """
 
-    async def read(self, account_id: str, *, now: int, month: int) -> AccountView | None: ...
+    async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
 
     async def due(self, partition: int, *, now: int, count: int) -> list[str]:
         """Accounts of the partition with a deadline, renewal or expiry at or before now, at most `count`."""
 
-    async def sweep(self, account_id: str, *, packages: Sequence[PackageTerms], now: int, month: int) -> None:
+    async def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         """Close sessions past their deadline (their reservations return), renew or end a package whose period is over."""
 
     async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]: ...

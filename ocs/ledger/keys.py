@@ -3,53 +3,105 @@
 Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they live on one
 Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the 16,384 slots.
 
-    {tag}:a:<account id>   string   account, one msgpack document (fields: scripts/document.lua)
-    {tag}:q:<name>         hash     outcomes of a session's requests, "a" = account id, "refused" = its opening was refused
-    {tag}:e:<name>         hash     outcomes of one-off requests (E<n> debit, C<n> balance check, R<n> refund), "p<n>" = what is left
-                                    of a debit to give back. These two are the only keys with a TTL: no money in them.
-                                    <name> is the Session-Id, after its owner if it does not say that itself (`session_name`)
-    {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id
-    {tag}:references       hash     applied top-up and package references; claims of references
+    {tag}:a:<account id>   string   account, one msgpack document (fields: layout.py)
+    {tag}:p:<pool id>      string   pool, likewise
+    {tag}:q:<name>         hash     answers to a session's requests, by type and number
+    {tag}:e:<name>         hash     answers to one-off requests (E<n> debit, C<n> balance check, R<n> refund), "p<n>" = what is left
+                                    of a debit to give back. <name> is account id, a blank, and the Session-Id, after its owner if it does
+                                    not say that itself (`session_name`)
+    {tag}:h:<session name> string   account id that a session was of when its answers were last prolonged: a hint for who does not know
+    {tag}:c:<client>       set      "<account id> <Session-Id>" of the open sessions of an Origin-Host that says its Origin-State-Id
+    {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened)
+    {tag}:r:<yyyymm>       hash     top-up and purchase references applied in the month; claims of references
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
+    {tag}:dirty            set      of partition 0 only: partitions whose outbox may have something
     {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix time when it rose"
+    {tag}:ledger           hash     of partition 0 only: layout, partitions: what the whole ledger is
+
+Answers, hints and references have a TTL; nothing that holds money has one.
 """
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from redis.crc import key_slot
 
 SLOTS = 16_384
-MAX_PARTITIONS = 100
-_TAG_TRIES = 100_000
+MAX_PARTITIONS = SLOTS
+REFERENCE_MONTHS = 13
+"""References are remembered so long: this month and the twelve before."""
+_TAG_TRIES = 2_000_000
+NO_POOL = "-"
 
 
-def _tag(partition: int, partitions: int) -> str:
-    first, last = partition * SLOTS // partitions, (partition + 1) * SLOTS // partitions
-    for salt in range(_TAG_TRIES):
-        tag = f"p{partition:02d}" if salt == 0 else f"p{partition:02d}.{salt}"
-        if first <= key_slot(tag.encode()) < last:
-            return tag
+@lru_cache(maxsize=8)
+def _tags(partitions: int) -> tuple[str, ...]:
+    """A hash tag for each partition: of p0, p1, p2 … the first whose slot lies in its range."""
+    tags: dict[int, str] = {}
+    for n in range(_TAG_TRIES):
+        tag = f"p{n:x}"
+        tags.setdefault(_partition_of_slot(key_slot(tag.encode()), partitions), tag)
+        if len(tags) == partitions:
+            return tuple(tags[partition] for partition in range(partitions))
     raise AssertionError("no tag for a slot range: the ranges cover every slot")
+
+
+def _partition_of_slot(slot: int, partitions: int) -> int:
+    """The partition whose range [n · 16,384 / P, (n + 1) · 16,384 / P) has the slot."""
+    partition = slot * partitions // SLOTS
+    while (partition + 1) * SLOTS // partitions <= slot:
+        partition += 1
+    return partition
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account`, `answers` and `events` are prefixes."""
+    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients` and `references` are prefixes."""
 
     slot: int
     account: bytes
+    pool: bytes
     answers: bytes
     events: bytes
-    subscribers: bytes
+    hints: bytes
+    clients: bytes
     references: bytes
+    subscribers: bytes
     outbox: bytes
     sequence: bytes
     due: bytes
+
+    def reference_months(self, month: int) -> list[bytes]:
+        """This month's references and those of the months before that are still kept."""
+        months = []
+        year, number = divmod(month, 100)
+        for _ in range(REFERENCE_MONTHS):
+            months.append(self.references + f"{year}{number:02d}".encode())
+            year, number = (year, number - 1) if number > 1 else (year - 1, 12)
+        return months
+
+
+def _partition_keys(tag: str) -> PartitionKeys:
+    head = f"{{{tag}}}:".encode()
+    return PartitionKeys(
+        slot=key_slot(tag.encode()),
+        account=head + b"a:",
+        pool=head + b"p:",
+        answers=head + b"q:",
+        events=head + b"e:",
+        hints=head + b"h:",
+        clients=head + b"c:",
+        references=head + b"r:",
+        subscribers=head + b"subscribers",
+        outbox=head + b"outbox",
+        sequence=head + b"sequence",
+        due=head + b"due",
+    )
 
 
 class Keys:
@@ -59,42 +111,39 @@ class Keys:
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise ValueError(f"partitions = {partitions}: 1 to {MAX_PARTITIONS} are allowed")
         self.partitions = partitions
-        self.by_partition = tuple(self._partition_keys(n) for n in range(partitions))
-        self.origin_states = f"{{{_tag(0, partitions)}}}:origin_states".encode()
-
-    def _partition_keys(self, partition: int) -> PartitionKeys:
-        tag = _tag(partition, self.partitions)
-        head = f"{{{tag}}}:".encode()
-        return PartitionKeys(
-            slot=key_slot(tag.encode()),
-            account=head + b"a:",
-            answers=head + b"q:",
-            events=head + b"e:",
-            subscribers=head + b"subscribers",
-            references=head + b"references",
-            outbox=head + b"outbox",
-            sequence=head + b"sequence",
-            due=head + b"due",
-        )
+        tags = _tags(partitions)
+        self.by_partition = tuple(map(_partition_keys, tags))
+        first = f"{{{tags[0]}}}:".encode()
+        self.origin_states = first + b"origin_states"
+        self.dirty = first + b"dirty"
+        self.ledger = first + b"ledger"
 
     def partition_of_name(self, name: str) -> int:
         """Partition of a subscriber id or a reference: by its checksum, so that anybody can find it."""
         return zlib.crc32(name.encode()) % self.partitions
 
+    def partition_of_session(self, name: bytes) -> int:
+        """Partition of the hint for a session (`session_name`)."""
+        return zlib.crc32(name) % self.partitions
+
     def partition_of_account(self, account_id: str) -> int:
         """The account id says it: "17-4f2a9c…" lives in partition 17. ValueError if it is no account id."""
-        partition = int(account_id[:2])
+        partition = int(account_id.partition("-")[0])
         if not 0 <= partition < self.partitions:
             raise ValueError(f"account id {account_id!r} names partition {partition} of {self.partitions}")
         return partition
 
     def new_account_id(self, msisdn: str, entropy: int) -> str:
         """An id that says nothing of its holder, in the MSISDN's partition; `entropy` is a random 64-bit number."""
-        return f"{self.partition_of_name('m' + msisdn):02d}-{entropy:016x}"
+        return account_id(self.partition_of_name("m" + msisdn), f"{entropy:016x}")
 
     def account_pattern(self) -> bytes:
         """SCAN pattern of all accounts."""
         return b"{p*}:a:*"
+
+
+def account_id(partition: int, unguessable: str) -> str:
+    return f"{partition:02d}-{unguessable}"
 
 
 def session_name(session_id: str, owner: str) -> bytes:

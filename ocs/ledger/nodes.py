@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -18,18 +18,20 @@ from ocs.ledger.connection import RedisConnection, Request
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.keys import Keys
 from ocs.ledger.metrics import LedgerMetrics
+from ocs.ledger.redirects import FOLLOWED_AT_ONCE, Address, Comeback, target
+from ocs.ledger.script_call import ScriptCalls, delete_old, knows_functions
 from ocs.ledger.settings import LedgerSettings
 
 log = logging.getLogger(__name__)
 
 REFRESH_PAUSE_S = 0.2
 """Least time between two looks at the cluster's slot map."""
+IMPORTING_KEPT_S = 60.0
+"""How long the connections to a node that imports its first slot outlive the last request sent there."""
 WATCH_S = 1.0
 """How often a cluster with an unreachable node is looked at again."""
 _ONCE = Retry(NoBackoff(), 0)
 """We ask the next node instead: the library's own repetitions take seconds."""
-
-Address = str | tuple[str, int]
 
 
 class Nodes:
@@ -40,10 +42,11 @@ class Nodes:
         url: str,
         keys: Keys,
         settings: LedgerSettings,
-        scripts: Sequence[bytes],
+        scripts: ScriptCalls | Sequence[bytes],
         metrics: LedgerMetrics,
         stopwatch: Callable[[], float],
     ) -> None:
+        """`scripts`: scripts of which the servers' version decides how they are called, or the commands that load them."""
         options: dict[str, Any] = dict(parse_url(url))
         self._first: Address = (
             options["path"] if "path" in options else (options.get("host", "localhost"), options.get("port", 6379))
@@ -61,7 +64,10 @@ class Nodes:
         self._loop = asyncio.get_running_loop()
         self._connections: dict[Address, list[RedisConnection]] = {}
         self._routes: list[list[RedisConnection]] = []
-        self._homeless: list[Request] = []
+        self._readers: dict[Address, RedisConnection] = {}
+        self._read_routes: list[RedisConnection] = []
+        self._importing: dict[Address, float] = {}
+        self._comeback = Comeback(loop=self._loop, metrics=metrics, max_waiting=settings.max_waiting, route=self.route)
         self._refresh: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self.is_cluster = False
@@ -71,7 +77,9 @@ class Nodes:
         end = self._loop.time() + timeout_s
         while True:
             try:
-                self._apply(await self._ask_topology(self._first))
+                slots = await self._ask_topology(self._first)
+                await self._choose_calls({address for _, _, address in slots})
+                self._apply(slots)
                 break
             except (RedisError, OSError) as error:
                 if self._loop.time() >= end:
@@ -81,11 +89,32 @@ class Nodes:
             if not await connection.wait_ready(max(end - self._loop.time(), 0.0)):
                 await self.close()
                 raise LedgerUnavailable(f"cannot set up the connections to Redis at {self._first}")
+        await self._delete_old_libraries()
         if self.is_cluster:
             self._watch = self._loop.create_task(self._watch_cluster())
 
+    async def _choose_calls(self, addresses: Iterable[Address]) -> None:
+        if isinstance(self._scripts, ScriptCalls):
+            known = []
+            for address in addresses:
+                async with self.client(address) as client:
+                    known.append(await knows_functions(client))
+            self._scripts.choose(functions=all(known))
+
+    async def _delete_old_libraries(self) -> None:
+        if isinstance(self._scripts, ScriptCalls) and self._scripts.library:
+            for address in self.addresses():
+                try:
+                    async with self.client(address) as client:
+                        deleted = await delete_old(client, self._scripts.library)
+                except (RedisError, OSError) as error:
+                    log.warning("old function libraries stay on Redis at %s: %s", address, error)
+                else:
+                    if deleted:
+                        log.info("deleted from Redis at %s: function libraries %s", address, ", ".join(deleted))
+
     def all_connections(self) -> list[RedisConnection]:
-        return [connection for group in self._connections.values() for connection in group]
+        return [*(connection for group in self._connections.values() for connection in group), *self._readers.values()]
 
     def masters(self) -> list[RedisConnection]:
         """One connection to each node."""
@@ -96,8 +125,60 @@ class Nodes:
 
     def route(self, request: Request) -> None:
         """Send to the node of the request's partition; an account's requests always take the same connection."""
+        if self._comeback.lanes and self._comeback.queued(request):
+            return
+        if self._read_routes and not request.wait_for:
+            self._read_routes[request.slot].send(request)
+            return
         group = self._routes[request.slot]
         group[request.lane % len(group)].send(request)
+
+    # -- refusals of a cluster's node (redirects.py)
+
+    def _refused(self, request: Request, error: str, connection: RedisConnection) -> None:
+        if not request.refusals:
+            self._comeback.watch(request)
+        request.refusals += 1
+        request.asking = False
+        kind = error.partition(" ")[0]
+        address = target(error, connection.address) if kind in ("ASK", "MOVED") else None
+        self._metrics.ledger_error(kind.lower() if kind in ("ASK", "MOVED") else "not_now")
+        if kind == "MOVED":
+            self._learn(request.slot, address)
+        if self._comeback.lanes and self._comeback.queued(request):
+            return
+        if address is None or request.refusals > FOLLOWED_AT_ONCE:
+            self._comeback.wait(request)
+        elif kind == "MOVED":
+            self.route(request)
+        else:
+            self._importing[address] = self._loop.time()
+            request.asking = True
+            group = self._connections_to(address)
+            if self._read_routes and not request.wait_for:
+                self._readers[address].send(request)
+            else:
+                group[request.lane % len(group)].send(request)
+
+    def _learn(self, partition: int, address: Address | None) -> None:
+        """A node said where a slot is: send there from now on, and look at the whole map soon."""
+        if address is not None:
+            self._set_route(partition, address)
+        if self._refresh is None or self._refresh.done():
+            self._refresh = self._loop.create_task(self._refresh_topology())
+
+    def _set_route(self, partition: int, address: Address) -> None:
+        self._routes[partition] = self._connections_to(address)
+        if self._read_routes:
+            self._read_routes[partition] = self._readers[address]
+
+    def _connections_to(self, address: Address) -> list[RedisConnection]:
+        if address not in self._connections:
+            self._connections[address] = [self._connect(address) for _ in range(self._settings.connections)]
+            if self._settings.durability == "replicated":
+                # What waits for no replica has a connection of its own, which no WAIT blocks.
+                self._readers[address] = self._connect(address)
+        return self._connections[address]
 
     # -- topology
 
@@ -139,22 +220,31 @@ class Nodes:
         return slots
 
     def _apply(self, slots: Sequence[tuple[int, int, Address]]) -> None:
-        wanted = {address for _, _, address in slots}
-        for address in wanted - self._connections.keys():
-            self._connections[address] = [self._connect(address) for _ in range(self._settings.connections)]
-        routes: list[list[RedisConnection]] = []
+        homes: list[Address] = []
         for keys in self._keys.by_partition:
-            homes = [address for first, last, address in slots if first <= keys.slot <= last]
-            if not homes:
+            home = next((address for first, last, address in slots if first <= keys.slot <= last), None)
+            if home is None:
                 raise RedisError(f"no node of the cluster holds slot {keys.slot}")
-            routes.append(self._connections[homes[0]])
-        self._routes = routes
-        for address in self._connections.keys() - wanted:
-            for connection in self._connections.pop(address):
-                self._homeless.extend(connection.take_waiting())
+            homes.append(home)
+        self._routes = [self._connections_to(home) for home in homes]
+        if self._settings.durability == "replicated":
+            self._read_routes = [self._readers[home] for home in homes]
+        self._drop_others({address for _, _, address in slots})
+
+    def _drop_others(self, wanted: set[Address]) -> None:
+        """Close what leads to nodes without slots; what waited for them goes where the slots are."""
+        now = self._loop.time()
+        self._importing = {each: at for each, at in self._importing.items() if at + IMPORTING_KEPT_S > now}
+        homeless: list[Request] = []
+        for address in self._connections.keys() - wanted - self._importing.keys():
+            gone = self._connections.pop(address)
+            if reader := self._readers.pop(address, None):
+                gone.append(reader)
+            for connection in gone:
+                homeless.extend(connection.take_waiting())
                 self._loop.create_task(connection.close()).add_done_callback(lambda _: None)
-        homeless, self._homeless = self._homeless, []
         for request in homeless:
+            request.asking = False
             self.route(request)
 
     def _connect(self, address: Address) -> RedisConnection:
@@ -163,22 +253,14 @@ class Nodes:
             auth=self._auth,
             tls=self._tls,
             database=self._database,
-            scripts=self._scripts,
+            scripts=self._scripts.loads if isinstance(self._scripts, ScriptCalls) else self._scripts,
             loop=self._loop,
             metrics=self._metrics,
             max_waiting=self._settings.max_waiting // self._settings.connections,
-            on_moved=self._moved,
+            wait_ms=self._settings.timeout_ms // 2,
+            on_refused=self._refused,
             stopwatch=self._stopwatch,
         )
-
-    def _moved(self, request: Request) -> None:
-        """A node said that the slot is elsewhere: look where, then send again."""
-        if len(self._homeless) >= self._settings.max_waiting:
-            request.give(LedgerUnavailable("too many requests are waiting for the cluster to settle"))
-            return
-        self._homeless.append(request)
-        if self._refresh is None or self._refresh.done():
-            self._refresh = self._loop.create_task(self._refresh_topology())
 
     async def _refresh_topology(self) -> None:
         await asyncio.sleep(REFRESH_PAUSE_S)
@@ -188,12 +270,6 @@ class Nodes:
                 return
             except (RedisError, OSError):
                 continue
-        homeless, self._homeless = self._homeless, []
-        for request in homeless:
-            if request.expires > self._loop.time():
-                self.route(request)
-            else:
-                request.give(LedgerUnavailable("the Redis Cluster does not say where the slot is"))
 
     async def _watch_cluster(self) -> None:
         while True:
@@ -206,7 +282,6 @@ class Nodes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for request in self._homeless:
-            request.give(LedgerUnavailable("the ledger's client was closed"))
+        self._comeback.close()
         for connection in self.all_connections():
             await connection.close()

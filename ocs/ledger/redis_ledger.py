@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from ocs.ledger import journal, notices, scripts, views, wire
-from ocs.ledger.accounts import Accounts
+from ocs.ledger import installation, notices, scripts, views, wire
+from ocs.ledger.accounts import CLAIMED
 from ocs.ledger.client import checked
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
@@ -24,31 +24,41 @@ from ocs.ledger.contract import (
     AccountLedger,
     Action,
     ChargeDone,
+    ChargeOutcome,
     ChargeRequest,
     ChargingLedger,
-    LedgerError,
     LedgerUnavailable,
     Notice,
     NoticeLedger,
     OutboxEvent,
-    PackageTerms,
     RequestType,
+    Retry,
 )
-from ocs.ledger.keys import Keys, account_id_of_key, session_name
+from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys, account_id_of_key, session_name
+from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.nodes import Nodes
+from ocs.ledger.products import Products
+from ocs.ledger.script_call import ScriptCalls
+from ocs.ledger.server_check import check_servers
 from ocs.ledger.settings import LedgerSettings
 
 log = logging.getLogger(__name__)
 
 SCAN_COUNT = 1000
+MOVING_PAUSE_S = 0.02
+"""Before a request is tried again at an account that is just being moved."""
+MAX_MOVED_KEPT = 10_000
+"""Accounts that moved whose new id a process remembers; the others' requests are told again."""
+AGAIN = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK))
+"""Reasons that the ledger's client deals with itself."""
 MAX_ORIGIN_STATES = 10_000
 """Clients whose Origin-State-Id is kept; one more is not."""
 MAX_CARRIED_STATES = 8_000
 """Those behind relays, which may make up names, must leave some to those who are connected themselves."""
 
 
-class RedisLedger(Accounts):
+class RedisLedger(Products):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -56,12 +66,14 @@ class RedisLedger(Accounts):
         nodes: Nodes,
         keys: Keys,
         settings: LedgerSettings,
-        packages: Sequence[PackageTerms],
         clock: Callable[[], float] = time.time,
+        layout: Layout = LAYOUT,
+        calls: ScriptCalls | None = None,
     ) -> None:
-        super().__init__(nodes, keys, settings, packages, clock)
+        super().__init__(nodes, keys, settings, clock, layout, calls)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listened = 0
+        self._moved: dict[str, str] = {}
 
     @classmethod
     async def connect(
@@ -69,22 +81,27 @@ class RedisLedger(Accounts):
         url: str,
         settings: LedgerSettings,
         metrics: LedgerMetrics | None = None,
-        packages: Sequence[PackageTerms] = (),
         connect_timeout_s: float = 10.0,
         stopwatch: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
+        layout: Layout = LAYOUT,
     ) -> Self:
-        """Connect to a node or a cluster; `packages` are needed to charge accounts whose package is due for renewal;
-        `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds that notices carry.
+        """Connect to a node or a cluster; `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds that notices carry.
 
-        LedgerUnavailable when Redis cannot be reached in time.
+        LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no ledger of this layout and
+        number of partitions.
         """
         keys = Keys(settings.partitions)
-        loads = [pack_command((b"SCRIPT", b"LOAD", script.source)) for script in scripts.load().values()]
-        nodes = Nodes(url, keys, settings, loads, metrics or NoMetrics(), stopwatch)
+        calls = ScriptCalls(scripts.load(layout), int(clock()))
+        nodes = Nodes(url, keys, settings, calls, metrics or NoMetrics(), stopwatch)
         await nodes.start(connect_timeout_s)
-        ledger = cls(nodes, keys, settings, packages, clock)
-        await ledger._check_durability()
+        ledger = cls(nodes, keys, settings, clock, layout, calls)
+        try:
+            await check_servers(nodes, settings.durability)
+            await installation.check(ledger)
+        except BaseException:
+            await ledger.close()
+            raise
         return ledger
 
     async def close(self) -> None:
@@ -101,45 +118,65 @@ class RedisLedger(Accounts):
         """Every connection is usable now."""
         return self._nodes.ready()
 
-    async def _check_durability(self) -> None:
-        """Say so when Redis does not keep what the settings promise; a managed Redis may forbid the question."""
-        wanted = "everysec" if self._settings.durability == "everysec" else "always"
-        for address in self._nodes.addresses():
-            async with self._nodes.client(address) as client:
-                try:
-                    found = await client.config_get("append*")
-                except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
-                    log.warning("cannot ask Redis at %s how it stores: %s", address, error)
-                    continue
-            if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
-                log.warning(
-                    "Redis at %s has appendonly %s, appendfsync %s; durability %r needs appendonly yes, appendfsync %s",
-                    *(address, found.get("appendonly"), found.get("appendfsync"), self._settings.durability, wanted),
-                )
+    # -- what the whole ledger is (installation.py)
+
+    @property
+    def layout(self) -> Layout:
+        return self._layout
+
+    async def installed(self) -> dict[str, int]:
+        """What was said of the ledger when it was installed; empty = nothing."""
+        flat = await self._ask("installation", 0, b"HGETALL", self._keys.ledger)
+        return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def install(self, facts: dict[str, int]) -> dict[str, int]:
+        """Say what the ledger is: partitions for ever, the layout as the newest that works on it. Returns what holds now."""
+        key = self._keys.ledger
+        await self._ask("installation", 0, b"HSETNX", key, b"partitions", facts["partitions"], durable=True)
+        for name in facts.keys() - {"partitions"}:
+            await self._ask("installation", 0, b"HSET", key, name, facts[name], durable=True)
+        return await self.installed()
+
+    async def any_key(self, pattern: bytes) -> bool:
+        """Looks at all keys: only where nothing is installed."""
+        async for _ in self._scan(pattern):
+            return True
+        return False
 
     # -- charging (ChargingLedger)
 
     def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
-        self._charge(request, done, self._loop.time() + self._timeout_s)
+        if request.type is RequestType.INITIAL:
+            self._hint(request)
+        self._charge(request, done, self._loop.time() + self._timeout_s, "")
 
-    def _charge(self, request: ChargeRequest, done: ChargeDone, expires: float) -> None:
+    def _charge(self, request: ChargeRequest, done: ChargeDone, expires: float, looked_back: str) -> None:
+        if self._moved:
+            request.account_id = self._moved.get(request.account_id, request.account_id)
+        if self._pools:
+            request.pool = self._pools.get(request.account_id, "")
         account_id = request.account_id.encode()
         partition = self._keys.partition_of_account(request.account_id)
         keys = self._keys.by_partition[partition]
-        owner = request.binding or request.origin_host.lower()
-        name = session_name(request.session_id, owner)
+        name = account_id + b" " + session_name(request.session_id, request.binding or request.origin_host.lower())
+        own: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
         if request.action is Action.REFUND:
-            debit = session_name(wire.refunded_debit(request)[0], owner)
-            script, own = "refund", [keys.account + account_id, keys.events + name, keys.events + debit]
-            own += [keys.outbox, keys.sequence, keys.due]
-            body = wire.refund(request, self._settings)
+            script, body = "refund", wire.refund(request, self._settings, looked_back)
+            own += (keys.events + name, keys.pool + (request.pool or NO_POOL).encode(), self._debit_key(request, keys))
         else:
-            answers = keys.events if request.type is RequestType.EVENT else keys.answers
-            script, own = "charge", [keys.account + account_id, answers + name, keys.outbox, keys.sequence, keys.due]
-            body = wire.charge(request, self._settings)
-        command = pack_command((b"EVALSHA", self._scripts[script].sha, len(own), *own, account_id, body))
+            script, body = "charge", wire.charge(request, self._settings, looked_back)
+            own.append((keys.events if request.type is RequestType.EVENT else keys.answers) + name)
+            if request.pool:
+                own.append(keys.pool + request.pool.encode())
+        command = pack_command((*self._calls.prefix(script), len(own), *own, account_id, body))
         callback = partial(self._charged, request, done, expires)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
+
+    def _debit_key(self, request: ChargeRequest, keys: PartitionKeys) -> bytes:
+        """Answers of the one-off request that a refund is of."""
+        owner = request.binding or request.origin_host.lower()
+        debit = session_name(wire.refunded_debit(request)[0], owner)
+        return keys.events + request.account_id.encode() + b" " + debit
 
     def _charged(self, request: ChargeRequest, done: ChargeDone, expires: float, answer: Answer) -> None:
         if isinstance(answer, LedgerUnavailable):
@@ -149,19 +186,69 @@ class RedisLedger(Accounts):
             done(LedgerUnavailable("the charge script failed"))
         else:
             outcome = wire.outcome(answer)
-            if outcome.code == 0 and outcome.reason == "sweep":
-                self._run(self._sweep_and_charge(request, done, expires))
+            flags = answer[0]
+            if flags:
+                if flags & wire.JOURNALLED:
+                    self.mark_dirty(self._keys.partition_of_account(request.account_id))
+                if flags & wire.PROLONGED and request.type is RequestType.UPDATE:
+                    self._hint(request)
+            if outcome.code == 0 and outcome.reason in AGAIN:
+                self._run(self._charge_again(request, done, expires, outcome))
             else:
                 done(outcome)
 
-    async def _sweep_and_charge(self, request: ChargeRequest, done: ChargeDone, expires: float) -> None:
-        """The package's period is over: renew it first, so that no use falls between two periods (HOT-PKG-2)."""
+    async def _charge_again(self, request: ChargeRequest, done: ChargeDone, expires: float, outcome: ChargeOutcome) -> None:
+        """The account is in another pool, or has moved: the request goes where it belongs."""
+        looked_back = ""
         try:
-            await self.sweep(request.account_id, packages=self._packages, now=request.now, month=request.month)
+            if self._loop.time() >= expires:
+                raise LedgerUnavailable("the account is being moved")
+            if outcome.reason == Retry.POOL:
+                self._keep_pool(request.account_id, outcome.place)
+            elif outcome.reason == Retry.MOVED:
+                await self._follow(request, outcome.place)
+            else:
+                looked_back = outcome.place
+                await self._look_back(request, looked_back)
         except LedgerUnavailable as error:
             done(error)
         else:
-            self._charge(request, done, expires)
+            self._charge(request, done, expires, looked_back)
+
+    async def _follow(self, request: ChargeRequest, target: str) -> None:
+        """Remember the account's new id; it may have to be written there yet."""
+        if await self._document(target) is None:
+            await asyncio.sleep(MOVING_PAUSE_S)
+            return
+        if len(self._moved) >= MAX_MOVED_KEPT:
+            self._moved.pop(next(iter(self._moved)))
+        self._moved[request.account_id] = target
+
+    async def _look_back(self, request: ChargeRequest, old_id: str) -> None:
+        """What a one-off request, or one of a session that had ended, was answered before the account moved comes after it."""
+        owner = request.binding or request.origin_host.lower()
+        names = {session_name(request.session_id, owner)}
+        if request.action is Action.REFUND:
+            names.add(session_name(wire.refunded_debit(request)[0], owner))
+        for name in names:
+            places = []
+            for account_id in (old_id, request.account_id):
+                keys = self._account_keys(account_id)
+                prefix = keys.events if request.type is RequestType.EVENT else keys.answers
+                places.append((self._keys.partition_of_account(account_id), prefix + account_id.encode() + b" " + name))
+            await self._copy_hash(*places)
+
+    # -- sessions whose subscriber a request does not say
+
+    def _hint(self, request: ChargeRequest) -> None:
+        """Say whose the session is, for workers that do not know it."""
+        name = session_name(request.session_id, request.binding or request.origin_host.lower())
+        partition = self._keys.partition_of_session(name)
+        live_s = (max(request.deadline - request.now, 0) + self._settings.remember_sessions_s) * 5 // 4 + 1
+        key = self._keys.by_partition[partition].hints + name
+        command = pack_command((b"SET", key, request.account_id, b"EX", live_s))
+        expires = self._loop.time() + self._timeout_s
+        self._send(command, _ignored, "hint", partition, 0, expires, durable=False)
 
     def _run(self, work: Any) -> None:
         task = self._loop.create_task(work)
@@ -173,17 +260,13 @@ class RedisLedger(Accounts):
         answer = await self._ask(
             "find", partition, b"HGET", self._keys.by_partition[partition].subscribers, identity.encode()
         )
-        return answer.decode() if answer else None
+        return answer.decode().removeprefix(CLAIMED).partition(" ")[0] if answer else None
 
     async def find_session(self, session_id: str, owner: str) -> str | None:
         name = session_name(session_id, owner)
-        answers = await asyncio.gather(
-            *(
-                self._ask("find_session", partition, b"HGET", keys.answers + name, b"a")
-                for partition, keys in enumerate(self._keys.by_partition)
-            )
-        )
-        return next((answer.decode() for answer in answers if answer), None)
+        partition = self._keys.partition_of_session(name)
+        answer = await self._ask("find_session", partition, b"GET", self._keys.by_partition[partition].hints + name)
+        return answer.decode() if answer else None
 
     # -- notices (NoticeLedger)
 
@@ -232,22 +315,12 @@ class RedisLedger(Accounts):
         ids = await self._ask("due", partition, b"ZRANGEBYSCORE", due, b"-inf", now, b"LIMIT", 0, count)
         return [each.decode() for each in ids]
 
-    async def sweep(self, account_id: str, *, packages: Sequence[PackageTerms], now: int, month: int) -> None:
-        keys = self._account_keys(account_id)
-        try:
-            await self._script(
-                "sweep", account_id, [keys.outbox, keys.sequence, keys.due], (now, month, wire.packages(packages))
-            )
-        except LedgerError as error:
-            if error.code != "unknown":
-                raise
-
     async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
         outbox = self._keys.by_partition[partition].outbox
         entries = await self._ask("outbox", partition, b"XRANGE", outbox, f"({after}-0", b"+", b"COUNT", count)
         return [
             OutboxEvent(
-                partition=partition, sequence=int(entry_id.split(b"-")[0]), body=journal.body(views.unpack(fields[1]))
+                partition=partition, sequence=int(entry_id.split(b"-")[0]), body=views.unpack(fields[1])
             )
             for entry_id, fields in entries
         ]
@@ -266,10 +339,14 @@ class RedisLedger(Accounts):
 
     async def account_ids(self) -> AsyncIterator[str]:
         """All accounts, in no order; one opened or closed meanwhile may be missed."""
+        async for key in self._scan(self._keys.account_pattern()):
+            yield account_id_of_key(key)
+
+    async def _scan(self, pattern: bytes) -> AsyncIterator[bytes]:
         for connection in self._nodes.masters():
             cursor = b"0"
             while True:
-                request = (b"SCAN", cursor, b"MATCH", self._keys.account_pattern(), b"COUNT", SCAN_COUNT)
+                request = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", SCAN_COUNT)
                 future: asyncio.Future[Answer] = self._loop.create_future()
                 command = pack_command(request)
                 connection.send(
@@ -277,12 +354,16 @@ class RedisLedger(Accounts):
                 )
                 cursor, found = checked(await future)
                 for key in found:
-                    yield account_id_of_key(key)
+                    yield key
                 if cursor == b"0":
                     break
 
     async def count_accounts(self) -> int:
         return sum([1 async for _ in self.account_ids()])
+
+
+def _ignored(_: Answer) -> None:
+    """A hint that is lost costs a look-up."""
 
 
 if TYPE_CHECKING:

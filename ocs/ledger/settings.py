@@ -10,8 +10,8 @@ class LedgerSettings:
     durability: str = "fsync"
     """"fsync": Redis answers after its AOF is on disk; "everysec": up to a second of answers may be lost in a power cut;
     "replicated": fsync, and each answer waits until `replicas` replicas have it (WAIT)."""
-    partitions: int = 64
-    """Fixed at installation: accounts are spread over so many hash tags (1 … 100)."""
+    partitions: int = 1024
+    """Fixed at installation: accounts are spread over so many hash tags (1 … 16,384)."""
     timeout_ms: int = 2000
     """An answer of Redis that is not there in time counts as lost; must stay far below the clients' Tx of 10 s."""
     remember_sessions_s: int = 3600
@@ -25,3 +25,5 @@ class LedgerSettings:
     More than one costs system calls and gains nothing while Redis works on one request at a time."""
     max_waiting: int = 20_000
     """Requests waiting for Redis, per process; one more is answered as unavailable at once."""
+    max_clock_skew_s: int = 5
+    """A script refuses a `now` that is further off Redis's own time; 0 = it does not look."""

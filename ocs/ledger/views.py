@@ -1,95 +1,202 @@
-"""From the stored account document (its layout: scripts/document.lua) to what people and programs look at."""
+"""From the stored documents (layout.py) to what people and programs look at."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
 
-from ocs.ledger.contract import AccountView, BucketView, ReservationView, SessionView
+from ocs.ledger.contract import (
+    LIMIT_COUNTER,
+    PACKAGE_GROUP,
+    AccountView,
+    BucketView,
+    CounterView,
+    LedgerError,
+    PoolHoldView,
+    PoolView,
+    ReservationView,
+    SessionView,
+    SubscriptionState,
+    SubscriptionView,
+    Window,
+)
+from ocs.ledger.layout import LAYOUT
 
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 STATE_CODES = {name: code for code, name in STATES.items()}
+MOVED = "m"
+"""State of what an account leaves behind in its old partition."""
 
 
 def unpack(document: bytes) -> Any:
-    return msgpack.unpackb(document, strict_map_key=False)
+    """Texts come from peers, so not all of it need be UTF-8."""
+    return msgpack.unpackb(document, strict_map_key=False, unicode_errors="surrogateescape")
 
 
-class _Cursor:
-    """Reads the flat array of a document from left to right."""
-
-    def __init__(self, values: list[Any]) -> None:
-        self._values = values
-        self._at = 0
-
-    def take(self, count: int) -> list[Any]:
-        self._at += count
-        return self._values[self._at - count : self._at]
-
-    def one(self) -> Any:
-        return self.take(1)[0]
+def _read(record: str, document: bytes) -> dict[str, Any]:
+    try:
+        named = LAYOUT.read(record, unpack(document))
+        if not isinstance(named["version"], int) or named["readable_from"] > LAYOUT.version:
+            raise LedgerError("version", f"the document is of version {named['version']!r}; this is {LAYOUT.version}")
+    except LedgerError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the document cannot be read
+        raise LedgerError("unreadable", f"the document cannot be read: {type(error).__name__}") from None
+    return named
 
 
-def account_view(account_id: str, document: bytes, *, now: int, month: int) -> AccountView:
-    """The account as of `now`: its state and the month's spending follow the clock, all else is as stored."""
-    cursor = _Cursor(unpack(document))
-    msisdn, imsi, state, active_until, credit, held, paid_in, spent, refunded, expired = cursor.take(10)
-    limit, spending_month, spent_month, _notified, bars, package, pending, period_end, _due = cursor.take(9)
-    buckets = [cursor.take(5) for _ in range(cursor.one())]
-    sessions = [_session_view(cursor) for _ in range(cursor.one())]
-    if state == "a" and now >= active_until:
+def account_view(account_id: str, document: bytes, *, now: int, month: int, day: int) -> AccountView | None:
+    """The account as of `now`: its state and its counters follow the clock, all else is as stored. None: it has moved.
+
+    LedgerError: "unreadable", "version".
+    """
+    account = _read("account", document)
+    if account["state"] == MOVED:
+        return None
+    try:
+        return _account_view(account_id, account, now, {Window.MONTH: month, Window.DAY: day})
+    except (KeyError, TypeError, ValueError) as error:
+        raise LedgerError("unreadable", f"the document cannot be read: {type(error).__name__}") from None
+
+
+def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict[str, int]) -> AccountView:
+    state = account["state"]
+    if state == "a" and now >= account["active_until"]:
         state = "i"
+    buckets = {each["instance"]: each["id"] for each in account["buckets"]}
+    sessions = [_session_view(name, each, buckets) for name, each in account["sessions"].items()]
+    counters = tuple(_counter_view(each, keys) for each in account["counters"])
+    limit = next((each for each in counters if each.id == LIMIT_COUNTER), None)
+    package = _package(account["subscriptions"])
     return AccountView(
         account_id=account_id,
-        msisdn=msisdn,
-        imsi=imsi,
+        msisdn=account["msisdn"],
+        imsi=account["imsi"],
         state=STATES[state],
-        active_until=active_until,
-        credit_micro_eur=credit,
-        held_micro_eur=held,
-        paid_in_micro_eur=paid_in,
-        spent_micro_eur=spent,
-        refunded_micro_eur=refunded,
-        expired_micro_eur=expired,
-        spent_month_micro_eur=spent_month if spending_month == month else 0,
-        limit_micro_eur=limit if limit >= 0 else None,
-        bars=tuple(bars.split(",")) if bars else (),
-        package=package,
-        package_pending=bool(pending),
-        period_end=period_end,
-        buckets=tuple(
-            BucketView(id=id_, unit=unit, left=None if left < 0 else left, held=held_units, expires_at=expires)
-            for id_, unit, left, held_units, expires in buckets
-        ),
+        active_until=account["active_until"],
+        credit_micro_eur=account["credit"],
+        held_micro_eur=account["held"],
+        paid_in_micro_eur=account["paid_in"],
+        spent_micro_eur=account["spent"],
+        refunded_micro_eur=account["refunded"],
+        expired_micro_eur=account["expired"],
+        spent_month_micro_eur=limit.value if limit else 0,
+        limit_micro_eur=limit.limit if limit else None,
+        bars=tuple(account["bars"].split(",")) if account["bars"] else (),
+        package=package["terms"]["id"] if package else "",
+        package_pending=package is not None and package["state"] == SubscriptionState.UNPAID,
+        period_end=package["ends"] if package else 0,
+        buckets=tuple(_bucket_view(each) for each in account["buckets"]),
         sessions=tuple(sorted(sessions, key=lambda session: session.session_id)),
+        subscriptions=tuple(_subscription_view(each) for each in account["subscriptions"]),
+        counters=counters,
+        pool=account["pool"],
+        version=account["version"],
     )
 
 
-def _session_view(cursor: _Cursor) -> SessionView:
-    session_id, origin_host, context, started, deadline, _highest, _forgotten = cursor.take(7)
-    realm, via, _binding, origin_state_id, _cost, released, _asked_back, _place, services, tallies = cursor.take(10)
-    cursor.take(3 * tallies)
-    reservations = [_reservation_view(cursor) for _ in range(services)]
+def _package(subscriptions: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The tariff: the running one, else the one that could not be paid."""
+    running = (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
+    tariffs = [each for each in subscriptions if each["terms"]["group"] == PACKAGE_GROUP]
+    found = [each for each in tariffs if each["state"] in running]
+    found += [each for each in tariffs if each["state"] == SubscriptionState.UNPAID]
+    return found[0] if found else None
+
+
+def _subscription_view(each: dict[str, Any]) -> SubscriptionView:
+    return SubscriptionView(
+        instance=each["instance"],
+        product=each["terms"]["id"],
+        state=SubscriptionState(each["state"]),
+        starts_at=each["starts"],
+        ends_at=each["ends"],
+        next_product=each["following"]["id"] if each["following"] else "",
+        price_micro_eur=each["terms"]["price"],
+        group=each["terms"]["group"],
+    )
+
+
+def _counter_view(each: dict[str, Any], keys: dict[str, int]) -> CounterView:
+    over = keys.get(each["window"], 0) > each["window_key"]  # its next movement begins a new window
+    return CounterView(
+        id=each["id"],
+        window=each["window"],
+        value=0 if over else each["value"],
+        held=each["held"],
+        limit=each["limit"] if each["limit"] >= 0 else None,
+        told=0 if over else each["told"],
+    )
+
+
+def _bucket_view(each: dict[str, Any]) -> BucketView:
+    return BucketView(
+        id=each["id"],
+        unit=each["unit"],
+        left=None if each["left"] < 0 else each["left"],
+        held=each["held"],
+        expires_at=each["ends"],
+        instance=each["instance"],
+        subscription=each["subscription"],
+        priority=each["priority"],
+        starts_at=each["starts"],
+    )
+
+
+def _session_view(session_id: str, session: dict[str, Any], buckets: dict[int, str]) -> SessionView:
+    reservations = [_reservation_view(key, each, buckets) for key, each in session["services"].items()]
     return SessionView(
         session_id=session_id,
-        origin_host=origin_host,
-        context=context,
-        started_at=started,
-        deadline=deadline,
+        origin_host=session["origin_host"],
+        context=session["context"],
+        started_at=session["started"],
+        deadline=session["deadline"],
         reservations=tuple(sorted(reservations, key=lambda reservation: reservation.key)),
-        origin_realm=realm,
-        via=via,
-        origin_state_id=origin_state_id,
-        released=released == 1,
+        origin_realm=session["origin_realm"],
+        via=session["relay"],
+        origin_state_id=session["origin_state"],
+        released=session["given_up"] == 1,
     )
 
 
-def _reservation_view(cursor: _Cursor) -> ReservationView:
-    key, label = cursor.take(2)
-    cursor.take(9)  # price terms (7), bucket ids, detail
-    held, _granted, _phase, _reported, switch_at, _deadline, _number, held_count = cursor.take(8)
-    units = tuple((bucket, amount) for bucket, amount, _ in (cursor.take(3) for _ in range(held_count)))
-    if switch_at:
-        cursor.take(7)  # the price from then on
-    return ReservationView(key=key, label=label, held_micro_eur=held, held_units=units)
+def _reservation_view(key: str, service: dict[str, Any], buckets: dict[int, str]) -> ReservationView:
+    legs = service["legs"]
+    holds = [hold for leg in legs for hold in leg["holds"] if hold["units"]]
+    counters = [
+        pair
+        for leg in legs
+        for pair in zip(leg["counters"], leg["counter_holds"], strict=False)
+        if pair[1]
+    ]
+    return ReservationView(
+        key=key,
+        label=legs[0]["label"],
+        held_micro_eur=sum(leg["held"] for leg in legs),
+        held_units=tuple((buckets[each["instance"]], each["units"]) for each in holds if not each["pooled"]),
+        held_counters=tuple(counters),
+        pool_units=tuple((each["instance"], each["units"]) for each in holds if each["pooled"]),
+        always=service["always"] == 1,
+    )
+
+
+def pool_view(pool_id: str, document: bytes) -> PoolView:
+    """LedgerError: "unreadable", "version"."""
+    pool = _read("pool", document)
+    return PoolView(
+        pool_id=pool_id,
+        buckets=tuple(_bucket_view(each) for each in pool["buckets"]),
+        holds=tuple(PoolHoldView(each["account"], each["instance"], each["units"]) for each in pool["shares"]),
+    )
+
+
+def session_names(account: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Session-Id and owner of each session of a document (`keys.session_name`)."""
+    for session_id, session in account["sessions"].items():
+        yield session_id, _owner(session)
+
+
+def _owner(session: dict[str, Any]) -> str:
+    owner: str = session["owner"] or session["origin_host"].lower()
+    return owner

@@ -1,33 +1,37 @@
-"""Between Python values and the msgpack arrays of the scripts; the order of the fields is in the header of each .lua file."""
+"""Between Python values and the msgpack arguments and results of the scripts. Rows are made by writers from layout.py's declaration; the rare
+scripts take maps with names (each script's header says which).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgpack
 
 from ocs.ledger.contract import (
-    ANSWERS_KEPT_PER_SESSION,
     MAX_INTEGER,
-    MAX_SERVICES_PER_SESSION,
-    MAX_SESSIONS_PER_ACCOUNT,
+    MONTHLY_LIMIT,
+    USUAL_COUNTERS,
     Action,
     ChargeOutcome,
     ChargeRequest,
+    CounterTerms,
     LedgerError,
     PackageTerms,
     RequestType,
+    ServiceCharge,
     ServiceOutcome,
 )
+from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.types import PriceTerms
 
-MAX_BUCKET_LISTS = 4096
-"""Lists of bucket ids kept as text; a catalogue has one a rate."""
+MAX_LEGS = 8192
+"""Rows of legs kept ready; a catalogue has one a rate and time window."""
 pack = msgpack.Packer(use_bin_type=False).pack
-_unpack = msgpack.unpackb
+unpack = msgpack.unpackb
+NO_LIMIT = -1
+UNLIMITED = -1
 
 
 def amount(name: str, value: int, *, least: int = 0) -> int:
@@ -37,85 +41,211 @@ def amount(name: str, value: int, *, least: int = 0) -> int:
     return value
 
 
-def package(terms: PackageTerms) -> tuple[object, ...]:
-    buckets = [(b.id, b.unit, -1 if b.quantity is None else b.quantity) for b in terms.buckets]
-    return (terms.id, terms.price_micro_eur, terms.period_s, buckets)
+# -- products
 
 
-def packages(terms: Sequence[PackageTerms]) -> dict[str, tuple[object, ...]]:
-    return {each.id: package(each) for each in terms}
+def counter_terms(terms: CounterTerms) -> list[Any]:
+    limit = NO_LIMIT if terms.limit is None else terms.limit
+    return LAYOUT.new(
+        "counter_terms",
+        id=terms.id,
+        window=terms.window.value,
+        measure=terms.measure.value,
+        limit=limit,
+        thresholds=list(terms.thresholds),
+        window_s=terms.window_s,
+    )
 
 
-@lru_cache(maxsize=MAX_BUCKET_LISTS)
-def _ids(buckets: tuple[str, ...]) -> str:
-    """ ",A,B,": the script looks an id up with the commas around it."""
-    return f",{','.join(buckets)},"
+def package(terms: PackageTerms) -> list[Any]:
+    """LedgerError "range": it renews and its period is nothing."""
+    amount("price", terms.price_micro_eur)
+    amount("period", terms.period_s, least=1 if terms.renews else 0)
+    buckets = [
+        LAYOUT.new(
+            "included",
+            id=each.id,
+            unit=each.unit,
+            quantity=UNLIMITED if each.quantity is None else amount(each.id, each.quantity),
+            priority=each.priority,
+        )
+        for each in terms.buckets
+    ]
+    return LAYOUT.new(
+        "terms",
+        id=terms.id,
+        price=terms.price_micro_eur,
+        period_s=terms.period_s,
+        buckets=buckets,
+        group=terms.group,
+        renews=int(terms.renews),
+        excludes=list(terms.excludes),
+        counters=[counter_terms(each) for each in terms.counters],
+        shared=int(terms.shared),
+        order=terms.order,
+    )
 
 
-def charge(request: ChargeRequest, settings: LedgerSettings) -> bytes:
+# -- charging
+
+_price = LAYOUT.writer(
+    "price",
+    "p",
+    {},
+    id="p.id",
+    num="p.num",
+    den="p.den",
+    first_step="p.first",
+    next_step="p.next",
+    flat="1 if p.flat else 0",
+    rounding="p.rounding",
+)
+_leg = LAYOUT.writer(
+    "leg",
+    "label, price, buckets, counters, after",
+    {"row": _price},
+    label="label",
+    price="row(price)",
+    buckets="','.join(['', *buckets, '']) if buckets else ''",
+    counters="[each.id for each in counters]",
+    price_after="row(after) if after is not None else False",
+    holds="[]",
+    held="0",
+    counter_holds="[]",
+    granted_by="[]",
+)
+_legs: dict[tuple[object, ...], list[Any]] = {}
+
+
+def _leg_row(
+    label: str,
+    price: PriceTerms,
+    buckets: tuple[str, ...],
+    counters: tuple[CounterTerms, ...],
+    after: PriceTerms | None,
+) -> list[Any]:
+    """Made once: a price's id names its terms."""
+    key = (label, price.id, buckets, None if counters is USUAL_COUNTERS else counters, after and after.id)
+    row = _legs.get(key)
+    if row is None:
+        if len(_legs) >= MAX_LEGS:
+            _legs.clear()
+        row = _legs[key] = _leg(label, price, buckets, counters, after)
+    return row
+
+
+def _legs_of(s: ServiceCharge) -> list[Any]:
+    after = s.price_after if s.switch_at else None
+    first = _leg_row(s.label, s.price, s.buckets, s.counters, after)
+    if not s.more_legs:
+        return [first]
+    more = [
+        _leg_row(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if s.switch_at else None)
+        for leg in s.more_legs
+    ]
+    return [first, *more]
+
+
+_asked = LAYOUT.writer(
+    "asked",
+    "s",
+    {"legs_of": _legs_of},
+    key="s.key",
+    detail="s.detail",
+    used="s.used",
+    used_after="s.used_after",
+    used_either="s.used_either",
+    want="-1 if s.want is None else s.want",
+    minimum="s.minimum",
+    always="1 if s.always else 0",
+    max_rate="s.max_rate",
+    restrict="int(s.restrict)",
+    retry_want="s.retry_want",
+    switch_at="s.switch_at if s.price_after is not None else 0",
+    spans="1 if s.spans else 0",
+    maximum="s.maximum_micro_eur",
+    bars="','.join(s.bars) if s.bars else ''",
+    legs="legs_of(s)",
+)
+_request = LAYOUT.writer(
+    "request",
+    "r, services, counters, remember_s, max_skew_s, looked_back",
+    {"check": Action.CHECK},
+    identity="r.identity",
+    session_id="r.session_id",
+    origin_host="r.origin_host",
+    origin_realm="r.origin_realm",
+    relay="r.via",
+    owner="r.binding",
+    context="r.context",
+    type="r.type",
+    number="r.number",
+    now="r.now",
+    month="r.month",
+    day="r.day or r.now // 86400",
+    deadline="r.deadline",
+    remember_s="remember_s",
+    origin_state="r.origin_state_id",
+    look="1 if r.action is check else 0",
+    max_skew_s="max_skew_s",
+    place="r.place",
+    assumed="r.assumed",
+    pool="r.pool",
+    looked_back="looked_back",
+    counters="counters",
+    services="services",
+)
+
+
+def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
+    """charge.lua's argument."""
     if request.type is RequestType.EVENT:
         remember_s = settings.remember_events_s
     elif request.type is RequestType.TERMINATION:
         remember_s = settings.remember_sessions_s
     else:
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
-    values: list[object] = [
-        request.identity,
-        request.session_id,
-        request.origin_host,
-        request.context,
-        request.type.value,
-        request.number,
-        request.now,
-        request.month,
-        request.deadline,
-        remember_s,
-        ANSWERS_KEPT_PER_SESSION,
-        MAX_SESSIONS_PER_ACCOUNT,
-        MAX_SERVICES_PER_SESSION,
-        request.origin_realm,
-        request.via,
-        "" if request.binding == request.origin_host.lower() else request.binding,
-        request.origin_state_id,
-        1 if request.action is Action.CHECK else 0,
-        request.place,
-        request.assumed,
-    ]
+    services = [_asked(s) for s in request.services]
     for s in request.services:
-        want = -1 if s.want is None else s.want
         # An amount beyond the doubles' exact range is a programmer's error: charging bounds what a peer reports.
-        assert 0 <= s.used <= MAX_INTEGER and want <= MAX_INTEGER
-        after = s.price_after
-        switch_at = 0 if after is None else s.switch_at if s.spans else -s.switch_at
-        values += (s.key, s.label, *_terms(s.price), _ids(s.buckets), s.used, want, s.minimum)
-        more = s.used_after or s.used_either or s.restrict or switch_at
-        values += (
-            (1 if s.always else 0) + (2 if more else 0),
-            ",".join(s.bars),
-            s.detail,
-            s.max_rate,
-        )
-        if more:
-            assert s.used_after <= MAX_INTEGER and s.used_either <= MAX_INTEGER
-            values += (s.used_after, s.used_either, int(s.restrict), s.retry_want, switch_at)
-            if after is not None and switch_at:
-                values += _terms(after)
-    packed: bytes = pack(values)
+        assert 0 <= s.reported <= MAX_INTEGER and (s.want or 0) <= MAX_INTEGER
+    packed: bytes = pack(
+        _request(request, services, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back)
+    )
     return packed
 
 
-def _terms(p: PriceTerms) -> tuple[object, ...]:
-    return (p.id, p.num, p.den, p.first, p.next, 1 if p.flat else 0, p.rounding)
+def _more_counters(request: ChargeRequest) -> list[list[Any]]:
+    """Terms of the counters that an account may lack: every account has the monthly limit."""
+    found: dict[str, list[Any]] = {}
+    for s in request.services:
+        if s.counters is USUAL_COUNTERS and not s.more_legs:
+            continue
+        for leg in (s, *s.more_legs):
+            found.update((each.id, counter_terms(each)) for each in leg.counters if each is not MONTHLY_LIMIT)
+    return list(found.values())
 
 
-def refund(request: ChargeRequest, settings: LedgerSettings) -> bytes:
+def refund(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
     """refund.lua's argument."""
     _, number = refunded_debit(request)
-    values: list[object] = [request.identity, request.session_id, request.number, number, request.now, request.month]
-    values += (settings.remember_events_s, request.context)
-    for s in request.services:
-        values += (s.key, -1 if s.want is None else s.want)
-    packed: bytes = pack(values)
+    packed: bytes = pack(
+        {
+            "identity": request.identity,
+            "session_id": request.session_id,
+            "number": request.number,
+            "debit_number": number,
+            "context": request.context,
+            "remember_s": settings.remember_events_s,
+            "services": [(s.key, -1 if s.want is None else s.want) for s in request.services],
+            "looked_back": looked_back,
+            "now": request.now,
+            "month": request.month,
+            "day": request.day or request.now // 86_400,
+            "max_skew_s": settings.max_clock_skew_s,
+            "pool": request.pool,
+        }
+    )
     return packed
 
 
@@ -124,15 +254,14 @@ def refunded_debit(request: ChargeRequest) -> tuple[str, int]:
     return request.refund_of or (request.session_id, request.number)
 
 
+DUPLICATE, JOURNALLED, PROLONGED = 1, 2, 4
+"""Flags of charge.lua's result."""
+_DUPLICATE_AT, _SERVICES_AT = LAYOUT.index("outcome", "duplicate"), LAYOUT.index("outcome", "services")
+
+
 def outcome(answer: list[Any]) -> ChargeOutcome:
-    """From charge.lua's or refund.lua's result."""
-    o = _unpack(answer[1])
-    services = [
-        ServiceOutcome(
-            *(o[n], o[n + 1], o[n + 2], o[n + 3] == 1, o[n + 4], o[n + 5], o[n + 6], o[n + 7]),
-            *(o[n + 8], o[n + 9] == 1, o[n + 10] == 1),
-        )
-        for n in range(9, len(o), 11)
-    ]
-    place = answer[2].decode() if len(answer) > 2 else o[8]
-    return ChargeOutcome(o[0], answer[0] == 1, tuple(services), o[1], o[2], o[3], o[4], o[5], o[6] == 1, place, o[7])
+    """From charge.lua's or refund.lua's result: the rows stand in the order of the classes."""
+    row = unpack(answer[1])
+    row[_DUPLICATE_AT] = answer[0] & DUPLICATE != 0
+    row[_SERVICES_AT] = tuple([ServiceOutcome(*each) for each in row[_SERVICES_AT]])
+    return ChargeOutcome(*row)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -35,6 +35,7 @@ from ocs.rating.types import Direction, RatedUse, Unrateable, UseEvent
 __all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]
 
 _NOWHERE = Destination("")
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +58,7 @@ class Catalogue:
     _services: Services
     _places: Places
     _destinations: Destinations
-    _month: tuple[int, int, int] = field(default=(0, 0, 0))
+    _day: tuple[int, int, int, int] = field(default=(0, 0, 0, 0))
 
     def rate(self, event: UseEvent) -> RatedUse:
         """What this use costs and who may pay for it; Unrateable when the catalogue has no answer (5031)."""
@@ -111,15 +112,27 @@ class Catalogue:
 
     def month_of(self, unix_s: int) -> int:
         """Calendar month in the operator's time zone, e.g. 202611 (HOT-CC-1)."""
-        start, end, month = self._month
-        if start <= unix_s < end:
-            return month
-        local = datetime.fromtimestamp(unix_s, self.time_zone)
-        first = datetime(local.year, local.month, 1, tzinfo=self.time_zone)
-        following = datetime(local.year + local.month // 12, local.month % 12 + 1, 1, tzinfo=self.time_zone)
-        month = local.year * 100 + local.month
-        self._month = (int(first.timestamp()), int(following.timestamp()), month)
-        return month
+        return self._calendar(unix_s)[2]
+
+    def day_of(self, unix_s: int) -> int:
+        """Calendar day in the operator's time zone, as days since 1970-01-01."""
+        return self._calendar(unix_s)[3]
+
+    def when(self, unix_s: int) -> dict[str, int]:
+        """now=, month= and day= of a ledger operation."""
+        _, _, month, day = self._calendar(unix_s)
+        return {"now": unix_s, "month": month, "day": day}
+
+    def _calendar(self, unix_s: int) -> tuple[int, int, int, int]:
+        """The calendar day of a moment: from when to when it lasts, its month and its number."""
+        if not self._day[0] <= unix_s < self._day[1]:
+            local = datetime.fromtimestamp(unix_s, self.time_zone)
+            begins = datetime(local.year, local.month, local.day, tzinfo=self.time_zone)
+            following = local.date() + timedelta(days=1)
+            ends = datetime(following.year, following.month, following.day, tzinfo=self.time_zone)
+            number = local.date().toordinal() - EPOCH_ORDINAL
+            self._day = int(begins.timestamp()), int(ends.timestamp()), local.year * 100 + local.month, number
+        return self._day
 
 
 def load_catalogue(path: Path | str) -> Catalogue:

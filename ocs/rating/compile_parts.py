@@ -212,6 +212,7 @@ def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
         time_s=table.time_s,
         pool=table.pool,
         triggers=tuple(TRIGGER_TYPES[name] for name in table.triggers),
+        maximum_micro_eur=parse_eur(table.maximum_eur),
     )
 
 

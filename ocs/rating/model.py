@@ -107,6 +107,7 @@ class QuotaTable(Table):
     time_s: Annotated[int, Field(ge=0, le=MAX_VALIDITY_S)] = 0
     pool: Unsigned32 = 0
     triggers: list[TriggerName] = []
+    maximum_eur: Amount = "0"
 
 
 class MatchTable(Table):

@@ -103,6 +103,8 @@ class QuotaPolicy:
     """Credit pool of services that may share their grants (RFC 8506 §5.1.2); 0 = none."""
     triggers: tuple[int, ...] = ()
     """Trigger-Types armed with a grant (digest §3.6): what changes the price must be told at once. Empty = none is sent."""
+    maximum_micro_eur: int = 0
+    """Most money that one grant may hold, unless `minimum` costs more: a reservation is worth money, and others want some. 0 = any."""
 
 
 @dataclass(frozen=True, slots=True)

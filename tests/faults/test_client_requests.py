@@ -99,7 +99,7 @@ async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledge
     """Validity-Time makes it ask by itself; the request to it is sent again, and ends with its answer."""
     account_id = await open_account(ledger, MSISDN, 5_000)
     sid = await pgw.open(MSISDN)
-    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", packages=[], **when())
+    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
     _, first = await pgw.asked()
     answer = await pgw.charge(sid, 2, 1, MSISDN, want=MB, used=100_000)
     (mscc,) = answer.multiple_services_credit_control
@@ -127,7 +127,7 @@ async def test_a_client_is_asked_over_its_new_connection_when_its_worker_was_kil
     os.kill(killed, signal.SIGKILL)
     await asyncio.to_thread(wait_for, lambda: serving.worker() not in (0, killed) and serving.health() == 200)
     again = await Pgw.connect(serving)
-    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", packages=[], **when())
+    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
     await again.agree(ReAuthRequest, sid, 2002)
     (mscc,) = (await again.charge(sid, 2, 1, MSISDN, want=MB)).multiple_services_credit_control
     assert mscc.result_code == 2001 and mscc.final_unit_indication is None
@@ -142,7 +142,7 @@ async def test_a_top_up_while_the_client_is_away_reaches_it_when_it_comes_back(
     sid = await pgw.open(MSISDN)
     pgw.close()
     await asyncio.sleep(0.3)
-    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", packages=[], **when())
+    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
     await asyncio.sleep(0.3)
     again = await Pgw.connect(two_workers)
     await again.agree(ReAuthRequest, sid, 2002)

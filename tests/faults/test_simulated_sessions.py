@@ -47,7 +47,7 @@ async def test_a_session_at_zero_goes_on_after_a_top_up(
 
     def top_up(msisdn: str) -> None:
         assert msisdn == ALICE.msisdn
-        credit = ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", packages=[], **when())
+        credit = ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
         asyncio.run_coroutine_threadsafe(credit, loop).result()
 
     host, port = server.facts()["diameter"][0].rsplit(":", 1)

@@ -51,7 +51,7 @@ async def test_a_top_up_reaches_the_client_in_time(serving: Serving, gateway: Pg
     times = []
     for account_id, sid in accounts:
         began = time.perf_counter()
-        assert await ledger.top_up(account_id, amount_micro_eur=1_000_000, reference=f"r{sid}", packages=[], **when())
+        assert await ledger.top_up(account_id, amount_micro_eur=1_000_000, reference=f"r{sid}", **when())
         header, request = await gateway.asked()
         times.append(time.perf_counter() - began)
         assert isinstance(request, ReAuthRequest)
@@ -104,7 +104,7 @@ async def test_a_silent_client_behind_the_same_relay_holds_up_nobody(relayed: Se
         accounts.append((await open_account(ledger, msisdn, 5_000), await pgw.open(msisdn)))
 
     async def top_up(account_id: str, sid: str) -> None:
-        await ledger.top_up(account_id, amount_micro_eur=1_000_000, reference=f"r{sid}", packages=[], **when())
+        await ledger.top_up(account_id, amount_micro_eur=1_000_000, reference=f"r{sid}", **when())
 
     await asyncio.gather(*(top_up(*each) for each in accounts[:SILENT_SESSIONS]))
     times = []

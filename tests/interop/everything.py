@@ -242,7 +242,7 @@ class Everything:
         assert session.ask("I", 0, octets(10 * MB)).octets == MB
         self.books.ask(
             lambda ledger: ledger.top_up(
-                account.id, amount_micro_eur=EUR, reference="everything", packages=(), **when()
+                account.id, amount_micro_eur=EUR, reference="everything", **when()
             )
         )
         header, frame = self.pgw.told(commands.RE_AUTH)

@@ -1,28 +1,138 @@
-"""The ledger's Lua scripts, one file each, after the files that they share."""
+"""The ledger's Lua scripts. Each comes after the parts that it uses, with the positions of layout.py put in for the names of fields.
+
+`join` takes comments and indentation out, so that Redis has less to read; the names of a record's fields are checked here, at start.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import re
+from functools import lru_cache
 from importlib.resources import files
 
-NAMES = ("charge", "refund", "open", "top_up", "package", "change", "release", "terminate", "sweep")
-SHARED = ("document", "lib")
-MORE = {"charge": ("pay",)}
+from ocs.ledger import contract
+from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
+from ocs.ledger.script_call import ScriptSource
+
+SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
+STEPS = ("identify", "release", "settle", "count", "reserve", "conclude")
+"""Of charging; the second step, the agenda, is shared by all scripts."""
+SCRIPTS = {
+    "charge": STEPS,
+    "refund": (),
+    "open": (),
+    "top_up": (),
+    "subscribe": (),
+    "change": (),
+    "give_up": (),
+    "terminate": (),
+    "sweep": (),
+    "pool": (),
+    "move_out": (),
+    "move_in": (),
+}
+"""Script → the parts that only it has, in order."""
+CONSTANTS = {
+    "ANSWERS_KEPT": contract.ANSWERS_KEPT_PER_SESSION,
+    "MAX_SESSIONS": contract.MAX_SESSIONS_PER_ACCOUNT,
+    "MAX_SERVICES": contract.MAX_SERVICES_PER_SESSION,
+    "CEILING": contract.CREDIT_CEILING_MICRO_EUR,
+    "UNBOUNDED": contract.MAX_INTEGER,
+}
+_ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
+_ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
+PLAIN = frozenset(("w", "q", "keys", "item", "event", "redis", "math", "string", "table", "bit", "cmsgpack"))
+"""What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an event, the libraries."""
+_NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
+_COMMENT = re.compile(r"--.*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    source: bytes
-    sha: bytes
+class ScriptError(Exception):
+    """A script names a field that its record does not have."""
 
 
-def load() -> dict[str, Script]:
-    """All scripts by name."""
-    folder = files(__package__)
-    scripts = {}
-    for name in NAMES:
-        parts = (*SHARED, *MORE.get(name, ()), name)
-        source = b"".join(folder.joinpath(f"{part}.lua").read_bytes() for part in parts)
-        scripts[name] = Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
-    return scripts
+def load(layout: Layout = LAYOUT) -> tuple[ScriptSource, ...]:
+    """All scripts. ScriptError: one is wrong."""
+    joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
+    head = _head(layout)
+
+    def shared(own: tuple[str, ...]) -> tuple[str, ...]:
+        return (head, *(joined[part] for part in (*SHARED, *own)))
+
+    return tuple(ScriptSource(name, shared(own), joined[name]) for name, own in SCRIPTS.items())
+
+
+def join(part: str, layout: Layout) -> str:
+    """One part as Redis gets it."""
+    lines = []
+    for number, line in enumerate(_source(part).splitlines(), 1):
+        bare = _COMMENT.sub("", line).strip()
+        if bare:
+            lines.append(_positions(bare, layout, f"{part}.lua:{number}"))
+    return "\n".join(lines)
+
+
+@lru_cache(maxsize=64)
+def _source(part: str) -> str:
+    return files(__package__).joinpath(f"{part}.lua").read_text()
+
+
+def _positions(line: str, layout: Layout, where: str) -> str:
+    for match in _ANY_ACCESS.finditer(line):
+        if match.group(1) not in VARIABLES and match.group(1) not in PLAIN:
+            raise ScriptError(f"{where}: {match.group(1)!r} is the name of no record and of no plain table")
+
+    def place(match: re.Match[str]) -> str:
+        variable, name = match.groups()
+        try:
+            return f"{variable}[{layout.index(VARIABLES[variable], name) + 1}]"
+        except KeyError as error:
+            raise ScriptError(f"{where}: {error.args[0]}") from None
+
+    def constructor(match: re.Match[str]) -> str:
+        record = match.group(1)
+        if record not in layout.records:
+            raise ScriptError(f"{where}: there is no record {record!r}")
+        return "{" + ", ".join(_lua(field.default) for field in layout.records[record]) + "}"
+
+    return _NEW.sub(constructor, _ACCESS.sub(place, line))
+
+
+def _lua(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}'"
+    return "{}" if isinstance(value, tuple) else str(value)
+
+
+def _head(layout: Layout) -> str:
+    constants = {**CONSTANTS, "VERSION": layout.version, "READABLE_FROM": layout.readable_from}
+    lines = [f"local {name} = {value}" for name, value in constants.items()]
+    return "\n".join([*lines, *_bring_up(layout)])
+
+
+def _bring_up(layout: Layout) -> list[str]:
+    """A Lua function that fills in what an older layout had not, in a record and all within it."""
+    order: list[str] = []
+
+    def visit(record: str) -> None:
+        for field in layout.records[record]:
+            if field.record and field.record not in order:
+                visit(field.record)
+        if record not in order:
+            order.append(record)
+
+    visit("account")
+    visit("pool")
+    lines = ["local function bring_up(kind, row)", "local up = {}"]
+    for record in order:
+        lines.append(f"up['{record}'] = function(row)")
+        for at, field in enumerate(layout.records[record], 1):
+            if field.since > 2:
+                lines.append(f"if row[{at}] == nil then row[{at}] = {_lua(field.default)} end")
+            if field.many or field.each:
+                lines.append(f"for _, inner in pairs(row[{at}]) do up['{field.record}'](inner) end")
+            elif field.one:
+                lines.append(f"if row[{at}] then up['{field.one}'](row[{at}]) end")
+        lines.append("end")
+    return [*lines, "up[kind](row)", "end"]

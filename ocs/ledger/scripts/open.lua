@@ -1,22 +1,34 @@
 -- Open an account, active at once; its opening credit is its first top-up and pays for its package (HOT-PKG-2).
 --
--- KEYS  1 account  2 subscribers of the partition  3 outbox  4 outbox sequence  5 due set
--- ARGV  1 account id  2 msgpack {msisdn, imsi, credit, package terms or false, now, month, limit or -1, active until, ceiling}
+-- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 any
+-- ARGV  1 account id  2 msgpack map: msisdn, imsi, credit, package (`terms`, or false), counters (`counter_terms`), active_until, now, month, day,
+--         max_skew_s
 -- Result  "ok" (also when this very account was opened before), or "exists" (another account has the MSISDN), "ceiling" (HOT-ACC-7)
 
-local id, q = ARGV[1], unpack_doc(ARGV[2])
-local msisdn, imsi, credit, package, now, month, limit, active_until, ceiling = unpack(q, 1, 9)
-local holder = redis.call('HGET', KEYS[2], 'm' .. msisdn)
+local id, q = ARGV[1], unpack_value(ARGV[2])
+local why = wrong_clock(q.now, q.max_skew_s)
+if why then return why end
+local holder = redis.call('HGET', KEYS[5], 'm' .. q.msisdn)
 if holder and holder ~= id then return 'exists' end
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'ok' end
-if credit > ceiling then return 'ceiling' end
+if q.credit > CEILING then return 'ceiling' end
 
-local acc = {m = msisdn, i = imsi, st = 'a', au = active_until, cr = credit, hc = 0, pi = credit, sp = 0, rf = 0, ex = 0,
-  lim = limit, mo = month, ms = 0, nt = 0, br = '', pk = '', pp = 0, pe = 0, b = {}, s = {}, du = 0}
-local events = {{'opened', now, id, credit, credit, package and package[1] or ''}}
-if package then start_period(acc, package, now, now, id, events) end
-plan_earlier(acc, KEYS[5], id)
-redis.call('SET', KEYS[1], save(acc))
-redis.call('HSET', KEYS[2], 'm' .. msisdn, id)
-journal_all(KEYS[4], KEYS[3], events)
+local account = new_account()
+account.version, account.readable_from, account.msisdn, account.imsi, account.state = VERSION, READABLE_FROM, q.msisdn, q.imsi, 'a'
+account.active_until, account.credit, account.paid_in = q.active_until, q.credit, q.credit
+local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, keys = named_keys(KEYS)}
+for n = 1, #q.counters do
+  local counter_terms = q.counters[n]
+  add_counter(w, counter_terms, window_key_now(w, counter_terms.window))
+end
+local terms = q.package
+journal(w, {k = 'opened', credit_in = q.credit, credit = q.credit, package = terms and terms.id or ''})
+if terms then
+  account.last_instance = account.last_instance + 1
+  local subscription = new_subscription()
+  subscription.instance, subscription.terms, subscription.state, subscription.starts = account.last_instance, terms, 'planned', q.now
+  table.insert(account.subscriptions, subscription)
+end
+end_work(w)
+redis.call('HSET', KEYS[5], 'm' .. q.msisdn, id)
 return 'ok'

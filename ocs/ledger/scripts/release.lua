@@ -1,22 +1,67 @@
--- Give one session up before its deadline: its client does not know it any more.
---
--- KEYS  1 account  2 outbox  3 outbox sequence  4 due set
--- ARGV  1 account id  2 msgpack {session id, reason, now, month}
--- Result  "ok", "again" (it is not open), "unknown"
+-- Step 3: what the request's services hold returns, so that what one returns another can use (credit pools).
+-- In: w.request, w.session. Out: w.items, one for each service asked: asked, service, line (its outcome), own (priced as the request says),
+-- behind (a later update of it came first), granted (before), paid_back (what had granted it, by leg), room (false: too many services).
 
-local id, q = ARGV[1], unpack_doc(ARGV[2])
-local sid, reason, now, month = unpack(q, 1, 4)
-local document = redis.call('GET', KEYS[1])
-if not document then return 'unknown' end
-local acc = load(document)
-local session = acc.s[sid]
-if not session or session.z == 1 then return 'again' end
+local UNRATED = 'unrated' -- label of use for which the request does not say enough to be priced
 
-local events = {}
-roll_month(acc, month)
-give_up(acc, sid, session, reason, now, id, events)
-plan_anew(acc, KEYS[4], id)
-if acc.pp == 1 then plan_now(acc, KEYS[4], id, now) end
-redis.call('SET', KEYS[1], save(acc))
-journal_all(KEYS[3], KEYS[2], events)
-return 'ok'
+local function count_services(session)
+  local count = 0
+  for _ in pairs(session.services) do count = count + 1 end
+  return count
+end
+
+-- Legs as they stand in the document: with nothing held.
+local function fresh_legs(list)
+  local legs = {}
+  for n = 1, #list do
+    local leg = list[n]
+    leg.holds, leg.held, leg.counter_holds, leg.granted_by = {}, 0, {}, {}
+    legs[n] = leg
+  end
+  return legs
+end
+
+local function service_for(w, asked)
+  local request, session, service = w.request, w.session, new_service()
+  service.detail, service.always, service.reported_until, service.deadline = asked.detail, asked.always, session.started, request.deadline
+  service.legs = fresh_legs(asked.legs)
+  return service
+end
+
+local function release(w)
+  local request, session, items = w.request, w.session, {}
+  local services, list = session.services, request.services
+  local count = count_services(session)
+  for n = 1, #list do
+    local asked, line = list[n], new_line()
+    local service = services[asked.key]
+    local item = {asked = asked, line = line, room = true, granted = 0, paid_back = {}}
+    line.key = asked.key
+    local legs = asked.legs
+    local leg = legs[1]
+    local rated = leg.label ~= UNRATED
+    if service then
+      local in_force = service.legs
+      leg = in_force[1]
+      -- Use is priced by the grant in force, but for a report that a later one of the same service has overtaken, and where there was no
+      -- price: those say themselves where that was.
+      item.behind = request.type == 'U' and request.number < service.number
+      item.own = rated and (leg.label == UNRATED or (item.behind and request.assumed == ''))
+      item.granted = service.granted
+      item.paid_back = release_service(w, service, true)
+      if asked.always == 1 then service.always = 1 end
+    else
+      item.own = true
+      service = service_for(w, asked)
+      if count < MAX_SERVICES then
+        services[asked.key] = service
+        count = count + 1
+      else
+        line.code, line.reason, item.room = 5006, 'sessions', false -- what was used is settled
+      end
+    end
+    item.service = service
+    items[n] = item
+  end
+  w.items = items
+end

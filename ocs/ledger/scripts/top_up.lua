@@ -1,28 +1,26 @@
--- Credit an account once per reference (HOT-TOP-1, HOT-ACC-7); the active period starts anew (HOT-ACC-3) and a package that
--- could not be paid is renewed if the credit now covers it (HOT-PKG-2).
+-- Credit an account once per reference (HOT-TOP-1, HOT-ACC-7); the active period starts anew (HOT-ACC-3), and what was unpaid begins if the
+-- credit now covers it (HOT-PKG-2). A blocked account takes money; its package waits.
 --
--- KEYS  1 account  2 references of the partition  3 outbox  4 outbox sequence  5 due set
--- ARGV  1 account id  2 msgpack {amount, reference, now, month, active until, ceiling, {package id → package terms}, asked at}
--- Result  "ok", "again" (this reference was applied before), "ceiling", "state" (terminated), "unknown"
+-- KEYS  1 to 4 as charge.lua  5 references of this month  6 pool  7 … references of the months before
+-- ARGV  1 account id  2 msgpack map: amount, reference, active_until, keep_s (of the references), asked_at, now, month, day, max_skew_s, pool
+-- Result  "ok", "again" (this reference was applied before), "ceiling", "state" (terminated), "unknown", …
 
-local id, q = ARGV[1], unpack_doc(ARGV[2])
-local amount, reference, now, month, active_until, ceiling, packages, asked_at = unpack(q, 1, 8)
-if redis.call('HEXISTS', KEYS[2], 'top_up:' .. reference) == 1 then return 'again' end
-local document = redis.call('GET', KEYS[1])
-if not document then return 'unknown' end
-local acc = load(document)
-if acc.st == 't' then return 'state' end
-if acc.cr + amount > ceiling then return 'ceiling' end
+local id, q = ARGV[1], unpack_value(ARGV[2])
+local field = 'top_up:' .. q.reference
+for n = 5, #KEYS do
+  if n ~= 6 and redis.call('HEXISTS', KEYS[n], field) == 1 then return 'again' end
+end
+local w, why = begin_work(id, q, named_keys(KEYS))
+if not w then return why end
+local account = w.account
+if account.state == 't' then return 'state' end
+if account.credit + q.amount > CEILING then return 'ceiling' end
 
-local events = {}
-roll_month(acc, month)
-acc.cr, acc.pi, acc.au = acc.cr + amount, acc.pi + amount, max(acc.au, active_until)
-events[1] = {'topup', now, id, amount, reference, acc.cr}
-local terms = packages[acc.pk]
-if acc.pp == 1 and terms and acc.cr - acc.hc >= terms[2] then start_period(acc, terms, now, now, id, events) end
-plan_earlier(acc, KEYS[5], id)
-redis.call('SET', KEYS[1], save(acc))
-redis.call('HSET', KEYS[2], 'top_up:' .. reference, id)
-journal_all(KEYS[4], KEYS[3], events)
-notify('reauthorize', 'topup', asked_at, id, acc, starving)
+account.credit, account.paid_in = account.credit + q.amount, account.paid_in + q.amount
+account.active_until, account.told_inactive = max(account.active_until, q.active_until), 0
+journal(w, {k = 'topup', credit_in = q.amount, ref = q.reference, credit = account.credit})
+end_work(w)
+redis.call('HSET', KEYS[5], field, id)
+redis.call('EXPIRE', KEYS[5], q.keep_s)
+notify(w, 'reauthorize', 'topup', q.asked_at, starving)
 return 'ok'

@@ -203,7 +203,7 @@ async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger
     assert begun.final_unit_indication == indication
     still = one(await worker.answer(ccr("U", 2, octets(), information=at())))
     assert (still.result_code, still.granted_service_unit, still.validity_time) == (2001, None, 300)
-    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", packages=[], now=NOW, month=202611)
+    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", now=NOW, month=202611)
     freed = one(await worker.answer(ccr("U", 3, octets(), information=at())))
     assert freed.granted_service_unit is not None and freed.final_unit_indication is None
     assert worker.metrics.of("restricted") == [["data"], ["data"]]
@@ -362,6 +362,9 @@ class Timed:
     def month_of(self, unix_s: int) -> int:
         return self._catalogue.month_of(unix_s)
 
+    def day_of(self, unix_s: int) -> int:
+        return unix_s // 86_400
+
     def rate(self, event: UseEvent) -> RatedUse:
         before = event.at < self.switch_at
         rest = (self.unit, self.quota, self.day if before else self.night, (), False, ())
@@ -446,6 +449,9 @@ class Quota:
 
     def month_of(self, unix_s: int) -> int:
         return self._catalogue.month_of(unix_s)
+
+    def day_of(self, unix_s: int) -> int:
+        return unix_s // 86_400
 
     def rate(self, event: UseEvent) -> RatedUse:
         rated = self._catalogue.rate(event)

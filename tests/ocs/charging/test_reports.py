@@ -59,7 +59,7 @@ async def test_a_client_that_was_asked_to_ask_again_gets_what_was_topped_up(work
     """Digest §4.7: top-up in the meantime, RAR, an update of the rating group alone."""
     worker.source = Origin(GW, profile=REDIRECT)
     await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at()))
-    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", packages=[], now=int(worker.now), month=202611)
+    ledger.model.top_up(ACCOUNT, amount=EUR, reference="r", now=int(worker.now), month=202611)
     answer = one(await worker.answer(ccr("U", 1, octets(), information=at())))
     assert answer.granted_service_unit is not None and answer.final_unit_indication is None
 

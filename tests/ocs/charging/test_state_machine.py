@@ -212,7 +212,7 @@ class Session:
     async def take(self, step: Step) -> CreditControlAnswer | DiameterError | None:
         if step is TCC:
             self.worker.now += TCC_S + 1
-            self.ledger.model.sweep(ACCOUNT, packages=(), now=int(self.worker.now), month=MONTH)
+            self.ledger.model.sweep(ACCOUNT, now=int(self.worker.now), month=MONTH)
             return None
         kind, number, ok, origin_state_id = step
         if kind == "E":

@@ -36,15 +36,26 @@ EUR = 1_000_000
 
 @asynccontextmanager
 async def empty_ledger(url: str, **settings: Any) -> AsyncIterator[RedisLedger]:
-    kept = {"partitions": 4, "connections": 2, **settings}
-    ledger = await RedisLedger.connect(url, LedgerSettings(**kept), packages=[PACKAGE])
+    kept = {"partitions": 4, "connections": 2, "max_clock_skew_s": 0, **settings}
+    flush(url)
+    ledger = await RedisLedger.connect(url, LedgerSettings(**kept))
     try:
-        for address in ledger._nodes.addresses():
-            async with ledger._nodes.client(address) as client:
-                await client.flushall()
         yield ledger
     finally:
         await ledger.close()
+
+
+def flush(url: str) -> None:
+    """Empty a Redis, or every master of a cluster."""
+    with redis.Redis.from_url(url) as client:
+        try:
+            ports = [int(master[1]) for _, _, master, *_ in client.execute_command("CLUSTER SLOTS")]
+        except redis.ResponseError:
+            client.flushall()
+            return
+    for port in set(ports):
+        with redis.Redis(port=port) as client:
+            client.flushall()
 
 
 def nodes(ledger: RedisLedger) -> list[redis.Redis]:

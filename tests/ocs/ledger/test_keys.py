@@ -35,7 +35,7 @@ def test_all_keys_of_a_partition_have_its_slot() -> None:
 
 @pytest.mark.parametrize("partitions", [0, -1, MAX_PARTITIONS + 1])
 def test_too_few_or_too_many_partitions(partitions: int) -> None:
-    with pytest.raises(ValueError, match="1 to 100 are allowed"):
+    with pytest.raises(ValueError, match="1 to 16384 are allowed"):
         Keys(partitions)
 
 

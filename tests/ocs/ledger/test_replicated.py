@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,36 +39,103 @@ async def charge(ledger: RedisLedger, account_id: str, number: int) -> ChargeOut
     return await future
 
 
-async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> None:
+@contextmanager
+def primary_and_replica(folder: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     assert SYSTEM_REDIS
-    (tmp_path / "primary").mkdir()
-    (tmp_path / "replica").mkdir()
-    primary = RedisServer(SYSTEM_REDIS, tmp_path / "primary")
+    (folder / "primary").mkdir()
+    (folder / "replica").mkdir()
+    primary = RedisServer(SYSTEM_REDIS, folder / "primary", "--repl-diskless-sync-delay", "0")
     primary.start()
-    replica = RedisServer(SYSTEM_REDIS, tmp_path / "replica", "--replicaof", "127.0.0.1", str(primary.port))
+    replica = RedisServer(SYSTEM_REDIS, folder / "replica", "--replicaof", "127.0.0.1", str(primary.port))
     replica.start()
-    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=700, partitions=4)
     try:
         with redis.Redis(port=primary.port) as client:
             deadline = time.monotonic() + 10
             while client.wait(1, 200) < 1:
                 assert time.monotonic() < deadline, "the replica did not come"
+        yield primary, replica
+    finally:
+        replica.stop(kill=True)
+        primary.stop(kill=True)  # asked to end, it would wait for its replica
+
+
+async def open_account(ledger: RedisLedger, number: int = 0) -> str:
+    return await ledger.open_account(
+        msisdn=str(38668100000 + number),
+        imsi=str(293400000000000 + number),
+        credit_micro_eur=5_000_000,
+        package=None,
+        now=NOW,
+        month=MONTH,
+        entropy=number + 1,
+    )
+
+
+async def test_one_wait_confirms_all_writes_of_a_flush(tmp_path: Path) -> None:
+    settings = LedgerSettings(durability="replicated", replicas=1, partitions=4)
+    with primary_and_replica(tmp_path) as (primary, _):
         ledger = await RedisLedger.connect(primary.url, settings)
-        account_id = await ledger.open_account(
-            msisdn="38668100000",
-            imsi="293400000000000",
-            credit_micro_eur=5_000_000,
-            package=None,
-            now=NOW,
-            month=MONTH,
-            entropy=1,
-        )
+        account_ids = [await open_account(ledger, number) for number in range(200)]
+        with redis.Redis(port=primary.port) as client:
+            client.config_resetstat()
+            answers = await asyncio.gather(*(charge(ledger, account_id, 0) for account_id in account_ids))
+            waits = client.info("commandstats")["cmdstat_wait"]["calls"]
+        assert all(isinstance(answer, ChargeOutcome) and answer.code == 2001 for answer in answers)
+        assert waits <= 2, "200 requests of one turn of the loop are one flush, or two with those that came late"
+        await ledger.close()
+
+
+async def test_what_comes_while_a_wait_is_open_goes_out_together(tmp_path: Path) -> None:
+    settings = LedgerSettings(durability="replicated", replicas=1, partitions=4)
+    with primary_and_replica(tmp_path) as (primary, replica):
+        ledger = await RedisLedger.connect(primary.url, settings)
+        account_ids = [await open_account(ledger, number) for number in range(50)]
+        assert replica.process is not None
+        replica.process.send_signal(signal.SIGSTOP)
+        under_way = []
+        with redis.Redis(port=primary.port) as client:
+            client.config_resetstat()
+            for account_id in account_ids:
+                under_way.append(asyncio.create_task(charge(ledger, account_id, 0)))
+                await asyncio.sleep(0.002)
+            assert not any(task.done() for task in under_way)
+            replica.process.send_signal(signal.SIGCONT)
+            answers = await asyncio.gather(*under_way)
+            waits = client.info("commandstats")["cmdstat_wait"]["calls"]
+        assert all(isinstance(answer, ChargeOutcome) and answer.code == 2001 for answer in answers)
+        assert waits == 2
+        await ledger.close()
+
+
+async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
+    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
+    with primary_and_replica(tmp_path) as (primary, replica):
+        ledger = await RedisLedger.connect(primary.url, settings)
+        account_id = await open_account(ledger)
+        assert replica.process is not None
+        replica.process.send_signal(signal.SIGSTOP)
+        write = asyncio.create_task(charge(ledger, account_id, 0))
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        assert await ledger.find_subscriber("m38668100000") == account_id
+        assert time.monotonic() - started < 0.5
+        assert isinstance(await write, LedgerUnavailable)
+        assert time.monotonic() - started < 1.9, "too few replicas is said before the request's time is up"
+        await ledger.close()
+
+
+async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> None:
+    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=700, partitions=4)
+    with primary_and_replica(tmp_path) as (primary, replica):
+        ledger = await RedisLedger.connect(primary.url, settings)
+        account_id = await open_account(ledger)
         first = await charge(ledger, account_id, 0)
         assert isinstance(first, ChargeOutcome) and first.code == 2001
         with redis.Redis(port=replica.port) as client:
             assert client.dbsize() > 0
         await asyncio.to_thread(replica.stop, kill=True)
         assert isinstance(await charge(ledger, account_id, 1), LedgerUnavailable)
+        assert isinstance(await charge(ledger, account_id, 1), LedgerUnavailable), "remembered, and still not confirmed"
         await asyncio.to_thread(replica.start)
         repeated: ChargeOutcome | LedgerUnavailable = LedgerUnavailable()
         for _ in range(20):
@@ -76,9 +146,6 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
         view = await ledger.read(account_id, now=NOW, month=MONTH)
         assert view is not None and view.spent_micro_eur == 6_900  # once
         await ledger.close()
-    finally:
-        replica.stop(kill=True)
-        primary.stop(kill=True)  # asked to end, it would wait for its replica
 
 
 async def test_no_replica_at_all(redis_7: RedisServer) -> None:

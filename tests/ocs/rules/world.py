@@ -170,7 +170,7 @@ class Subscriber:
 async def world_on(url: str) -> AsyncIterator[World]:
     catalogue = load_catalogue(CATALOGUE)
     packages = tuple(catalogue.packages.values())
-    ledger = await RedisLedger.connect(url, LedgerSettings(partitions=4, connections=1), packages=packages)
+    ledger = await RedisLedger.connect(url, LedgerSettings(partitions=4, connections=1))
     try:
         for address in ledger._nodes.addresses():
             async with ledger._nodes.client(address) as client:

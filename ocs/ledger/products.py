@@ -1,0 +1,133 @@
+"""Subscriptions and pools of an account, and its move to another partition. What each promises: contract.AccountLedger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ocs.ledger import wire
+from ocs.ledger.accounts import REFERENCE_KEEP_S, Accounts, when
+from ocs.ledger.client import REFUSALS
+from ocs.ledger.contract import LedgerError, PackageTerms
+from ocs.ledger.keys import account_id as new_id
+from ocs.ledger.keys import session_name
+from ocs.ledger.views import session_names
+
+
+class Products(Accounts):
+    """What an account has bought, and with whom it shares."""
+
+    async def activate_package(
+        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
+    ) -> bool:
+        return await self.subscribe(
+            account_id, product=package, reference=reference, now=now, month=month, day=day
+        )
+
+    async def subscribe(
+        self,
+        account_id: str,
+        *,
+        product: PackageTerms,
+        reference: str,
+        now: int,
+        month: int,
+        day: int = 0,
+        starts_at: int = 0,
+        armed: bool = False,
+    ) -> bool:
+        terms = wire.package(product)
+        q = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
+        return await self._subscription(account_id, q, now, month, day) == b"ok"
+
+    async def unsubscribe(
+        self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
+    ) -> None:
+        q = {"what": "end", "instance": instance, "at_once": at_once}
+        await self._subscription(account_id, q, now, month, day)
+
+    async def set_next(
+        self,
+        account_id: str,
+        instance: int,
+        *,
+        product: PackageTerms | None,
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> None:
+        q = {"what": "next", "instance": instance, "terms": wire.package(product) if product else False}
+        await self._subscription(account_id, q, now, month, day)
+
+    async def _subscription(self, account_id: str, q: dict[str, Any], now: int, month: int, day: int) -> bytes:
+        this_month, *before = self._account_keys(account_id).reference_months(month)
+        q = {**q, "keep_s": REFERENCE_KEEP_S, "asked_at": self._clock(), **when(now, month, day)}
+        try:
+            return await self._script("subscribe", account_id, q, this_month, before)
+        except LedgerError as error:
+            if error.code == "instance":
+                raise LedgerError("unknown", REFUSALS["instance"]) from None
+            raise
+
+    # -- pools
+
+    async def open_pool(self, account_id: str, pool_id: str, *, now: int) -> None:
+        await self._pool(account_id, "open", pool_id, when(now, 0, 0))
+
+    async def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int, day: int = 0) -> None:
+        try:
+            await self._pool(account_id, "join" if pool_id else "leave", pool_id, when(now, month, day))
+        except LedgerError as error:
+            if error.code == "pool_unknown":
+                raise LedgerError("unknown", REFUSALS["pool_unknown"]) from None
+            raise
+        self._keep_pool(account_id, pool_id)
+
+    async def _pool(self, account_id: str, what: str, pool_id: str, at: dict[str, Any]) -> None:
+        wanted = self._account_keys(account_id).pool + pool_id.encode()
+        await self._script("pool", account_id, {"what": what, "wanted": pool_id, **at}, wanted)
+
+    # -- moves
+
+    async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
+        if not 0 <= partition < self._keys.partitions:
+            raise LedgerError("range", f"partition is {partition}; it must be from 0 to {self._keys.partitions - 1}")
+        target = new_id(partition, account_id.partition("-")[2])
+        if target == account_id:
+            return account_id
+        at = when(now, month, day)
+        word, document = await self._run_script("move_out", account_id, {"what": "freeze", "to": target, "keep_s": 0, **at})
+        if word != b"ok":
+            code = "pool" if word == b"pooled" else word.decode()
+            raise LedgerError(code, REFUSALS.get(word.decode(), code))
+        frozen = self._layout.read("account", wire.unpack(document, unicode_errors="surrogateescape"))
+        target = frozen["moved_to"]
+        for session_id, owner in session_names(frozen):
+            await self._copy_hash(self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner))
+        look_back_s = self._settings.remember_events_s
+        q = {"document": document, "of": account_id, "look_back_s": look_back_s, **at}
+        await self._script("move_in", target, q)
+        await self._flip(frozen, account_id, target)
+        keep_s = max(look_back_s, self._settings.remember_sessions_s)
+        await self._run_script("move_out", account_id, {"what": "leave", "to": target, "keep_s": keep_s, **at})
+        return target
+
+    def _answers_key(self, account_id: str, session_id: str, owner: str) -> tuple[int, bytes]:
+        name = account_id.encode() + b" " + session_name(session_id, owner)
+        return self._keys.partition_of_account(account_id), self._account_keys(account_id).answers + name
+
+    async def _copy_hash(self, source: tuple[int, bytes], target: tuple[int, bytes]) -> None:
+        """Answers of a session, or of a one-off request, with their time to live."""
+        fields = await self._ask("move", source[0], b"HGETALL", source[1])
+        if not fields:
+            return
+        left_ms = await self._ask("move", source[0], b"PTTL", source[1])
+        await self._ask("move", target[0], b"HSET", target[1], *fields, durable=True)
+        if left_ms > 0:
+            await self._ask("move", target[0], b"PEXPIRE", target[1], left_ms, durable=True)
+
+    async def _flip(self, frozen: dict[str, Any], account_id: str, target: str) -> None:
+        """The subscriber ids name the account's new id from now on."""
+        for name in ("m" + frozen["msisdn"], "i" + frozen["imsi"]):
+            partition = self._keys.partition_of_name(name)
+            subscribers = self._keys.by_partition[partition].subscribers
+            await self._replace(partition, subscribers, name.encode(), account_id.encode(), target.encode())

@@ -1,0 +1,244 @@
+-- Step 7: the code at command level, one-off debits, what becomes of the session, notices, events, the answer remembered, one save.
+
+local RECLAIM_EVERY_S = 60 -- a session is asked so often to return credit it holds to one that starves
+local RECORD_EVERY_S = 3600 -- a long session has a charging record so often
+
+-- A one-off event is paid whole at once or not at all (IEC, RFC 8506 §6.3). Returns what a refund may give back, nil if nothing was debited.
+local function debit_event(w)
+  local items, whole = w.items, true
+  for n = 1, #items do
+    local item = items[n]
+    local asked, line = item.asked, item.line
+    if line.restricted then line.code, line.restricted = 4012, false end
+    if line.code == 2001 and line.granted < asked.want then
+      line.code, line.final = 4012, false
+      if line.reason == '' then line.reason = 'credit' end
+    end
+    if line.code ~= 2001 then whole = false end
+  end
+  local debited = {w.id, w.month}
+  for n = 1, #items do
+    local item = items[n]
+    local line, service = item.line, item.service
+    release_service(w, service, false)
+    line.span_switch = false
+    if not whole then
+      line.granted, line.final = 0, false
+    elseif not w.look then
+      local legs, parts = service.legs, {}
+      item.own, item.detail = true, service.detail
+      for m = 1, #legs do
+        local leg, session = legs[m], w.session
+        local before = paid_at(session, leg.price)
+        item.paid_by = {}
+        settle_leg(w, item, leg, leg.price, line.granted, {})
+        parts[m] = {leg.price, before, paid_at(session, leg.price) - before, item.paid_by, leg.counters}
+      end
+      debited[#debited + 1] = {line.key, line.granted, parts}
+    end
+  end
+  return whole and debited or nil
+end
+
+-- One refusal for all when an opening or a one-off request gets nothing at all; an inactive account always.
+local function command_level(w)
+  local request, items = w.request, w.items
+  local all, by_state, code, reason = #items > 0, #items > 0, nil, nil
+  for n = 1, #items do
+    local item = items[n]
+    local line = item.line
+    code, reason = code or line.code, reason or line.reason
+    if line.code == 2001 or line.code ~= code then all = false end
+    if line.code ~= 4010 or line.reason ~= 'state' then by_state = false end
+  end
+  if w.closed then
+    local session = w.session
+    if request.type ~= 'T' and not w.overtaken then return 5002, 'session' end
+    return 2001, session.refused == 1 and 'refused' or ''
+  end
+  if request.type ~= 'T' and ((all and request.type ~= 'U' and not w.look) or by_state) then return code, reason end
+  return 2001, ''
+end
+
+-- Others of the account hold what a service here lacks, or hold grants of a limit that has now been reached.
+local function ask_back(w, why)
+  local request = w.request
+  notify(w, 'reauthorize', why, w.now, function(session, sid)
+    if sid == request.session_id then return false end
+    for _, service in pairs(session.services) do
+      local legs = service.legs
+      for n = 1, #legs do
+        local leg = legs[n]
+        if leg.held > 0 then
+          if why == 'reclaim' then
+            if w.now - session.asked_back_at < RECLAIM_EVERY_S then return false end
+            session.asked_back_at = w.now
+          end
+          return true
+        end
+      end
+    end
+    return false
+  end)
+end
+
+-- A service got nothing, or its last, while others of the account hold money: they are asked, and room is left for it next time.
+local function see_to_the_starved(w)
+  local account, items = w.account, w.items
+  local held_by_others = account.held
+  for n = 1, #items do
+    local item = items[n]
+    local service = item.service
+    local legs = service.legs
+    for m = 1, #legs do
+      local leg = legs[m]
+      held_by_others = held_by_others - leg.held
+    end
+  end
+  if held_by_others <= 0 then return end
+  for n = 1, #items do
+    local item = items[n]
+    local line = item.line
+    local lacks = line.reason == 'credit' or line.reason == 'limit'
+    if lacks and (line.final or line.code == 4012 or line.restricted) then
+      if line.code == 4012 or line.restricted then account.scarce_until = w.now + SCARCE_S end
+      ask_back(w, 'reclaim')
+      return
+    end
+  end
+end
+
+-- Supervised until twice the longest validity of what is granted now (RFC 8506 §13).
+local function supervise(w)
+  local request, session = w.request, w.session
+  session.deadline = request.deadline
+  for _, service in pairs(session.services) do
+    if (service.granted > 0 or service.phase == RESTRICTED) and service.deadline > session.deadline then session.deadline = service.deadline end
+  end
+end
+
+-- What becomes of the session.
+local function close_or_keep(w, code)
+  local request, account, session = w.request, w.account, w.session
+  local sid, kind = request.session_id, request.type
+  if kind == 'E' then return end
+  if w.closed then
+    if kind == 'T' then session.closing = request.number end
+    w.tombstone = tombstone_of(w, session)
+  elseif kind == 'T' then
+    session.closing = request.number
+    index_session(w, sid, session, 'SREM')
+    account.sessions[sid] = nil
+    w.tombstone = tombstone_of(w, session)
+  elseif kind == 'I' and code ~= 2001 then
+    session.refused = 1
+    w.tombstone = tombstone_of(w, session)
+  else
+    supervise(w)
+    if kind == 'I' then index_session(w, sid, session, 'SADD') end
+    account.sessions[sid] = session
+    if code ~= 2001 then give_up(w, sid, session, 'refused') end
+  end
+end
+
+-- The charging record at the end, once in a while before it, and for what is one-off or refused; a small event for other movements.
+local function journal_request(w, code, one_off)
+  local request, account, session = w.request, w.account, w.session
+  local kind, records = request.type, false
+  if kind == 'T' or (kind == 'E' and not w.look) or (kind == 'I' and code ~= 2001) or w.closed then
+    records = true
+  elseif session.given_up == 0 and w.now - session.recorded_at >= RECORD_EVERY_S then
+    records = true
+  end
+  if records then
+    local services = (kind == 'E' and not one_off) and {} or recorded_services(session)
+    session.recorded_at = w.now
+    journal(w, {k = 'charge', sid = request.session_id, ctx = request.context, typ = kind, n = request.number, svc = services, code = code,
+      debit = w.taken, credit = account.credit, closed = kind ~= 'U' or w.closed, late = w.late or false, started = session.started})
+  elseif w.taken ~= 0 then
+    journal(w, {k = 'use', sid = request.session_id, typ = kind, n = request.number, debit = w.taken, credit = account.credit})
+  end
+end
+
+local function outcome_of(w, code, reason)
+  local request, account, session, outcome = w.request, w.account, w.session, new_outcome()
+  outcome.code, outcome.reason, outcome.credit_micro_eur, outcome.held_micro_eur = code, reason, account.credit, account.held
+  outcome.session_cost_micro_eur, outcome.period_end, outcome.late, outcome.at = session.cost, period_end(account), w.late or false, w.now
+  outcome.place = request.assumed ~= '' and request.place or ''
+  local lines, items = outcome.services, w.items
+  for n = 1, #items do
+    local item = items[n]
+    lines[n] = item.line
+  end
+  return outcome
+end
+
+-- The answer is remembered. That of a refused opening is not: it is evaluated anew when it comes again.
+local function remember(w, outcome, debited, code)
+  local request = w.request
+  local kind, number = request.type, request.number
+  if w.replaces then redis.call('DEL', w.keys.own) end -- what was answered to the session before it is not for this one
+  if kind == 'I' and code ~= 2001 then
+    redis.call('HSET', w.keys.own, 'closed', w.tombstone)
+  elseif debited then
+    redis.call('HSET', w.keys.own, w.field, outcome, 'p' .. string.format('%.0f', number), pack(debited))
+  elseif w.tombstone then
+    redis.call('HSET', w.keys.own, w.field, outcome, 'closed', w.tombstone)
+  else
+    redis.call('HSET', w.keys.own, w.field, outcome)
+  end
+  if kind == 'U' and number >= ANSWERS_KEPT then redis.call('HDEL', w.keys.own, 'U' .. string.format('%.0f', number - ANSWERS_KEPT)) end
+  if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, request.remember_s) end
+end
+
+-- They live a quarter longer than they must, so that not every update has to prolong them. Returns seconds, false = long enough.
+local function prolong_answers(w)
+  local request, session = w.request, w.session
+  local live_s = request.remember_s + session.deadline - request.deadline
+  if session.answers_until >= w.now + live_s then return false end
+  live_s = live_s + idiv(live_s, 4)
+  session.answers_until = w.now + live_s
+  return live_s
+end
+
+local function conclude(w)
+  local request, account = w.request, w.account
+  local debited = request.type == 'E' and debit_event(w)
+  if request.type == 'E' then count(w) end
+  local code, reason = command_level(w)
+  see_to_the_starved(w)
+  if tell_thresholds(w) and account.held > 0 then ask_back(w, 'threshold') end
+  journal_request(w, code, debited)
+  close_or_keep(w, code)
+  tell_claimed(w)
+  local outcome = pack(outcome_of(w, code, reason))
+  plan_earlier(w)
+  local live_s = request.type ~= 'E' and request.type ~= 'T' and not w.closed and code == 2001 and prolong_answers(w)
+  save(w)
+  local flags = journal_all(w) and JOURNALLED or 0
+  remember(w, outcome, debited, code)
+  if live_s then
+    redis.call('EXPIRE', w.keys.own, live_s)
+    flags = flags + PROLONGED
+  end
+  return {flags, outcome}
+end
+
+-- A balance check: what a debit would get, with nothing kept but its answer (RFC 8506 §6.2).
+local function look(w)
+  local request, account = w.request, w.account
+  local credit, held = account.credit, account.held
+  run_agenda(w, nil)
+  take_up(w)
+  add_counters(w)
+  release(w)
+  settle(w)
+  reserve(w)
+  debit_event(w)
+  local outcome = outcome_of(w, (command_level(w)))
+  outcome.credit_micro_eur, outcome.held_micro_eur, outcome.reason = credit, held, ''
+  local packed = pack(outcome)
+  redis.call('HSET', w.keys.own, w.field, packed)
+  redis.call('EXPIRE', w.keys.own, request.remember_s)
+  return {0, packed}
+end

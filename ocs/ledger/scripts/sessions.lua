@@ -1,0 +1,176 @@
+-- Sessions: which request numbers were applied, giving one up, what stays of one that ended, who hears from us.
+
+local LATE_S = 3600 -- a session that was given up is kept so long for use reported late
+local MAX_GIVEN_UP = 8 -- of an account; one more drops the one that would go first
+local TOMBSTONE_S = 300 -- a session that ended is kept so long for reports that it overtook
+local FAR_AHEAD = 65536 -- a number so far beyond the highest does not become the highest
+local MAX_APART = 8 -- numbers kept apart
+local NORMAL, FINAL, RESTRICTED, REFUSED = 0, 1, 2, 3 -- phases of a service
+local WORD = 32 -- bits of one half of the mask
+
+-- Whether the session has applied the update `number`: "yes", "no", or "forgotten" (too far behind to know).
+local function applied(session, number)
+  local apart = session.apart
+  for n = 1, #apart do
+    if apart[n] == number then return 'yes' end
+  end
+  local behind = session.highest - number
+  if behind < 0 then return 'no' end
+  if behind == 0 then return 'yes' end
+  if behind >= ANSWERS_KEPT then return 'forgotten' end
+  local low = behind <= WORD
+  local mask, place = low and session.mask_low or session.mask_high, low and behind - 1 or behind - WORD - 1
+  return bit.band(mask, bit.lshift(1, place)) ~= 0 and 'yes' or 'no'
+end
+
+-- The masks move up by `by` places, the one that was the highest among them.
+local function move_up(session, by)
+  local low, high = session.mask_low, session.mask_high
+  if by > 2 * WORD then
+    low, high = 0, 0
+  elseif by > WORD then
+    high = by == 2 * WORD and 0 or bit.lshift(low, by - WORD)
+    high, low = bit.bor(high, bit.lshift(1, by - WORD - 1)), 0
+  else
+    high = by == WORD and low or bit.bor(bit.lshift(high, by), bit.rshift(low, WORD - by))
+    low = bit.bor(by == WORD and 0 or bit.lshift(low, by), bit.lshift(1, by - 1))
+  end
+  session.mask_low, session.mask_high = low, high
+end
+
+-- Notes an update's number. Returns whether it is kept apart: then it is not the session's highest.
+local function note_number(session, number)
+  local by, apart = number - session.highest, session.apart
+  if by > FAR_AHEAD then
+    for n = 1, #apart do
+      if apart[n] == number - 1 then
+        session.highest, session.mask_low, session.mask_high = number, 1, 0
+        table.remove(apart, n)
+        return false
+      end
+    end
+    apart[#apart + 1] = number
+    if #apart > MAX_APART then table.remove(apart, 1) end
+    return true
+  end
+  if by > 0 then
+    move_up(session, by)
+    session.highest = number
+  else
+    local low = -by <= WORD
+    local place = low and -by - 1 or -by - WORD - 1
+    if low then
+      session.mask_low = bit.bor(session.mask_low, bit.lshift(1, place))
+    else
+      session.mask_high = bit.bor(session.mask_high, bit.lshift(1, place))
+    end
+  end
+  return false
+end
+
+-- "{tag}:c:<client>" lists the sessions of a client that says its Origin-State-Id: found when it comes back with a higher one.
+local function index_session(w, sid, session, command)
+  if session.origin_state > 0 and not w.look then
+    redis.call(command, key_prefix(w) .. 'c:' .. string.lower(session.origin_host), w.id .. ' ' .. sid)
+  end
+end
+
+local function give_up_service(w, service)
+  local account, legs, returned = w.account, service.legs, 0
+  for n = 1, #legs do
+    local leg = legs[n]
+    local holds, granted_by = leg.holds, leg.granted_by
+    for m = 1, #holds do
+      local hold = holds[m]
+      local bucket = bucket_of(w, hold)
+      if bucket then
+        change_held(w, bucket, hold.pooled, -hold.units)
+        granted_by[#granted_by + 1] = hold
+        if hold.pooled == 1 and bucket.ended == 1 then leave_ended(w, hold, 0) end
+      end
+    end
+    returned = returned + leg.held
+    account.held = account.held - leg.held
+    release_counters(w, leg)
+    leg.holds, leg.held = {}, 0
+  end
+  service.granted = 0
+  return returned
+end
+
+-- Units that were granted before a session was given up, in buckets that have ended since, go with it.
+local function forget_session(w, sid)
+  local account = w.account
+  local session = account.sessions[sid]
+  for _, service in pairs(session.services) do release_service(w, service, false) end
+  account.sessions[sid] = nil
+end
+
+-- Give a session up: what it holds returns, its record says so; use of it that is reported late can still be settled.
+local function give_up(w, sid, session, reason)
+  local account, returned = w.account, 0
+  for _, service in pairs(session.services) do
+    returned = returned + give_up_service(w, service)
+    service.phase = NORMAL
+  end
+  session.given_up, session.deadline, session.recorded_at = 1, w.now + LATE_S, w.now
+  journal(w, {k = 'expired', sid = sid, ctx = session.context, returned = returned, reason = reason, svc = recorded_services(session)})
+  index_session(w, sid, session, 'SREM')
+  local count, first, first_deadline = 0, nil, nil
+  for other_sid, other in pairs(account.sessions) do
+    if other.given_up == 1 then
+      count = count + 1
+      local deadline = other.deadline
+      if other_sid ~= sid and (not first or deadline < first_deadline or (deadline == first_deadline and other_sid < first)) then
+        first, first_deadline = other_sid, deadline
+      end
+    end
+  end
+  if count > MAX_GIVEN_UP then forget_session(w, first) end
+end
+
+-- What a session leaves beside its answers when it ends: everything but its holds, for reports that it overtook. No money is in it.
+local function tombstone_of(w, session)
+  for _, service in pairs(session.services) do
+    release_service(w, service, false)
+    service.phase = NORMAL
+  end
+  session.deadline = w.now + TOMBSTONE_S
+  return pack(session)
+end
+
+-- A session that ended not long ago, from what is beside its answers; nil = none.
+local function exhume(tombstone, now)
+  if not tombstone then return nil end
+  local session = unpack_value(tombstone)
+  bring_up('session', session)
+  return session.deadline > now and session or nil
+end
+
+local function never_aborted(session)
+  for _, service in pairs(session.services) do
+    if service.always == 1 then return true end
+  end
+  return false
+end
+
+-- Tell the workers that clients should hear from us (`Notice` in ocs/ledger/contract.py). `wanted` chooses among the live sessions.
+local function notify(w, kind, reason, at, wanted)
+  local told, account = {}, w.account
+  for sid, session in pairs(account.sessions) do
+    if session.given_up == 0 and wanted(session, sid) and not (kind == 'abort' and never_aborted(session)) then
+      told[#told + 1] = {sid, session.origin_host, session.origin_realm, session.relay, session.context}
+    end
+  end
+  if #told > 0 then redis.call('PUBLISH', 'ocs:notices', pack({kind, reason, at, w.id, told})) end
+end
+
+local function any_session() return true end
+
+-- A session with a service that lacks money or units.
+local function starving(session)
+  for _, service in pairs(session.services) do
+    if service.phase ~= NORMAL then return true end
+  end
+  return false
+end

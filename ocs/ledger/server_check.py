@@ -1,0 +1,75 @@
+"""Whether the Redis servers keep what the ledger writes: asked once, at start.
+
+No key of the ledger may be evicted: an account would be gone, or a repeated request charged again. A server that evicts is refused.
+One that syncs less than the durability promises, or does not say (managed Redis forbids the question), is warned about.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from ocs.ledger.contract import LedgerError
+
+log = logging.getLogger(__name__)
+
+NO_EVICTION = "noeviction"
+
+
+class EvictionError(LedgerError):
+    """A Redis server may throw away what the ledger keeps. Nothing is charged on it until its settings are changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("eviction", message)
+
+
+class Servers(Protocol):
+    """The part of `Nodes` that is needed here."""
+
+    def addresses(self) -> Iterable[Any]: ...
+
+    def client(self, address: Any) -> Any: ...
+
+
+async def check_servers(servers: Servers, durability: str) -> None:
+    """EvictionError if one of the masters may evict keys; whatever else is less than promised is logged."""
+    for address in servers.addresses():
+        async with servers.client(address) as client:
+            await _check_eviction(client, address)
+            await _check_durability(client, address, durability)
+
+
+async def _check_eviction(client: Any, address: Any) -> None:
+    """INFO says it, too, where CONFIG is forbidden."""
+    try:
+        found = await client.info("memory")
+        policy, limit_octets = found["maxmemory_policy"], int(found["maxmemory"])
+    except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
+        log.warning("cannot ask Redis at %s for its maxmemory-policy: %s: %s", address, type(error).__name__, error)
+        return
+    if policy == NO_EVICTION:
+        return
+    if limit_octets > 0:
+        raise EvictionError(
+            f"Redis at {address} has maxmemory {limit_octets} and maxmemory-policy {policy}: it would evict accounts, or answers that "
+            f"keep a repetition from being charged again. Set maxmemory-policy {NO_EVICTION} (CONFIG SET and redis.conf)"
+        )
+    log.warning(
+        "Redis at %s has maxmemory-policy %s: it would evict accounts as soon as maxmemory is set; set %s",
+        *(address, policy, NO_EVICTION),
+    )
+
+
+async def _check_durability(client: Any, address: Any, durability: str) -> None:
+    wanted = "everysec" if durability == "everysec" else "always"
+    try:
+        found = await client.config_get("append*")
+    except Exception as error:  # noqa: BLE001 - as above
+        log.warning("cannot ask Redis at %s how it stores: %s", address, error)
+        return
+    if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
+        log.warning(
+            "Redis at %s has appendonly %s, appendfsync %s; durability %r needs appendonly yes, appendfsync %s",
+            *(address, found.get("appendonly"), found.get("appendfsync"), durability, wanted),
+        )
