@@ -18,7 +18,7 @@ from ocs.ledger.contract import (
 )
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Books, Operation
-from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of
+from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of, utc_day
 from tests.ocs.ledger.model_views import account_view, pool_view
 
 ACTIVE_S = 90 * 86_400
@@ -43,6 +43,7 @@ class Accounts(Books):
         package: PackageTerms | None,
         now: int,
         month: int,
+        day: int = 0,
         entropy: int = 0,
         account_id: str = "",
     ) -> str:
@@ -57,7 +58,7 @@ class Accounts(Books):
         account = Account(msisdn, imsi, credit_micro_eur, now + ACTIVE_S, account_id, paid_in=credit_micro_eur)
         account.counter_of(MONTHLY_LIMIT, month, 0)
         self.accounts[account_id] = account
-        op = Operation(self, account_id, now, month)
+        op = Operation(self, account_id, now, month, day)
         op.journal(
             "opened", credit_in=credit_micro_eur, credit=credit_micro_eur, package=package.id if package else ""
         )  # fmt: skip
@@ -75,11 +76,10 @@ class Accounts(Books):
         *,
         amount_micro_eur: int,
         reference: str,
-        packages: Sequence[PackageTerms] = (),
         now: int,
         month: int,
+        day: int = 0,
     ) -> bool:
-        """`packages` are known to the document."""
         account = self._account(account_id)
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
@@ -90,7 +90,7 @@ class Accounts(Books):
             return False
         if account.state == "terminated":
             raise LedgerError("state", "")
-        with self._changing(account_id, now, month) as op:
+        with self._changing(account_id, now, month, day) as op:
             account = op.account
             if account.credit + amount_micro_eur > CREDIT_CEILING_MICRO_EUR:
                 raise LedgerError("ceiling", "")
@@ -104,8 +104,10 @@ class Accounts(Books):
         self._applied.add(("top_up", account.uid, reference))
         return True
 
-    def activate_package(self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int) -> bool:
-        return self.subscribe(account_id, product=package, reference=reference, now=now, month=month)
+    def activate_package(
+        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
+    ) -> bool:
+        return self.subscribe(account_id, product=package, reference=reference, now=now, month=month, day=day)
 
     def subscribe(
         self,
@@ -115,13 +117,14 @@ class Accounts(Books):
         reference: str,
         now: int,
         month: int,
+        day: int = 0,
         starts_at: int = 0,
         armed: bool = False,
     ) -> bool:
         account = self._account(account_id)
         if ("package", account.uid, reference) in self._applied:
             return False
-        with self._changing(account_id, now, month) as op:
+        with self._changing(account_id, now, month, day) as op:
             if op.account.state_at(now) != "active":
                 raise LedgerError("state", "")
             if any(each.terms.id in product.excludes for each in op.account.subscriptions):
@@ -139,8 +142,8 @@ class Accounts(Books):
         self._applied.add(("package", account.uid, reference))
         return True
 
-    def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int) -> None:
-        with self._changing(account_id, now, month) as op:
+    def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0) -> None:
+        with self._changing(account_id, now, month, day) as op:
             subscription = self._subscription(op, instance)
             if at_once or subscription.state not in agenda.RUNNING:
                 agenda.end(op, subscription)
@@ -148,8 +151,10 @@ class Accounts(Books):
                 subscription.state = SubscriptionState.ENDING.value
                 agenda.tell(op, subscription, subscription.state)
 
-    def set_next(self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int) -> None:
-        with self._changing(account_id, now, month) as op:
+    def set_next(
+        self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int, day: int = 0
+    ) -> None:
+        with self._changing(account_id, now, month, day) as op:
             self._subscription(op, instance).next = product
 
     @staticmethod
@@ -160,49 +165,58 @@ class Accounts(Books):
         raise LedgerError("unknown", "")
 
     def set_limit(
-        self, account_id: str, *, limit_micro_eur: int | None, now: int, month: int, counter: str = LIMIT_COUNTER
+        self,
+        account_id: str,
+        *,
+        limit_micro_eur: int | None,
+        now: int,
+        month: int,
+        day: int = 0,
+        counter: str = LIMIT_COUNTER,
     ) -> None:
-        with self._changing(account_id, now, month) as op:
+        with self._changing(account_id, now, month, day) as op:
             found = op.account.counter(counter)
             if found is None:
                 raise LedgerError("unknown", "")
             found.limit, found.told = limit_micro_eur, 0
             op.journal("limit", counter=counter, limit=-1 if limit_micro_eur is None else limit_micro_eur)
 
-    def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int) -> None:
-        with self._changing(account_id, now, month) as op:
+    def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None:
+        with self._changing(account_id, now, month, day) as op:
             op.account.bars = tuple(sorted(set(bars)))
             op.journal("bars", bars=",".join(op.account.bars))
 
-    def set_state(self, account_id: str, *, state: str, now: int, month: int) -> None:
+    def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
         if state not in ("active", "blocked"):
             raise LedgerError("range", "")
-        with self._changing(account_id, now, month) as op:
+        with self._changing(account_id, now, month, day) as op:
             op.account.state = state
             op.journal("state", state=state[0])
             if state == "blocked":
                 op.abort("state")
 
-    def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int) -> None:
-        with self._changing(account_id, now, month) as op:
+    def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
+        with self._changing(account_id, now, month, day) as op:
             agenda.remind(op.account, at, kind, ref)
 
-    def terminate_account(self, account_id: str, *, now: int, month: int) -> None:
+    def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         if self._account(account_id).state != "terminated":
-            op = self._due(account_id, now, month)
+            op = self._due(account_id, now, month, day)
             agenda.terminate(op)
 
-    def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool:
+    def release_session(
+        self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
+    ) -> bool:
         if session_id not in self._account(account_id).live():
             return False
-        op = self._due(account_id, now, month, keep=session_id)
+        op = self._due(account_id, now, month, day, keep=session_id)
         op.give_up(session_id, reason)
         op.trim()
         return True
 
-    def sweep(self, account_id: str, *, packages: Sequence[PackageTerms] = (), now: int, month: int) -> None:
+    def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         if account_id in self.accounts:
-            agenda.life(self._due(account_id, now, month))
+            agenda.life(self._due(account_id, now, month, day))
 
     # -- pools and partitions
 
@@ -210,13 +224,13 @@ class Accounts(Books):
         self._account(account_id)
         self.pools.setdefault((partition_of(account_id), pool_id), Pool(pool_id))
 
-    def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int) -> None:
+    def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int, day: int = 0) -> None:
         account = self._account(account_id)
         if pool_id and (partition_of(account_id), pool_id) not in self.pools:
             raise LedgerError("unknown", "")
         if account.pool == pool_id:
             return
-        with self._changing(account_id, now, month) as op:
+        with self._changing(account_id, now, month, day) as op:
             legs = [leg for session in op.account.sessions.values() for leg in session.legs()]
             if any(hold.pool for leg in legs for hold in leg.held_units):
                 raise LedgerError("sessions", "")
@@ -229,7 +243,9 @@ class Accounts(Books):
         pool = self.pools.get((partition_of(account_id), pool_id))
         return pool_view(pool) if pool is not None else None
 
-    def move_account(self, account_id: str, *, partition: int, now: int, month: int, new_id: str = "") -> str:
+    def move_account(
+        self, account_id: str, *, partition: int, now: int, month: int, day: int = 0, new_id: str = ""
+    ) -> str:
         """`new_id`: what Redis has called it."""
         if account_id in self.moved:
             return self.moved[account_id]
@@ -266,11 +282,11 @@ class Accounts(Books):
         return op
 
     @contextmanager
-    def _changing(self, account_id: str, now: int, month: int) -> Iterator[Operation]:
+    def _changing(self, account_id: str, now: int, month: int, day: int = 0) -> Iterator[Operation]:
         """The agenda, then the change: both or, with a LedgerError, neither."""
         if self._account(account_id).state == "terminated":
             raise LedgerError("state", "")
-        op = Operation(self, account_id, now, month)
+        op = Operation(self, account_id, now, month, day)
         op.begin()
         try:
             agenda.run(op)
@@ -282,11 +298,15 @@ class Accounts(Books):
 
     # -- looking
 
-    def read(self, account_id: str, *, now: int, month: int) -> AccountView | None:
+    def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None:
         account = self.accounts.get(account_id)
-        return account_view(account_id, account, now=now, month=month) if account is not None else None
+        return (
+            account_view(account_id, account, now=now, month=month, day=day or utc_day(now))
+            if account is not None
+            else None
+        )
 
-    def view(self, account_id: str, now: int, month: int) -> AccountView:
-        view = self.read(account_id, now=now, month=month)
+    def view(self, account_id: str, now: int, month: int, day: int = 0) -> AccountView:
+        view = self.read(account_id, now=now, month=month, day=day)
         assert view is not None
         return view

@@ -17,6 +17,7 @@ from tests.ocs.ledger.model_state import (
     Service,
     Session,
     partition_of,
+    utc_day,
 )
 
 LATE_S = 3600
@@ -48,7 +49,7 @@ class Operation:
     def __init__(self, ledger: Books, account_id: str, now: int, month: int, day: int = 0, keep: str = "") -> None:
         self.ledger = ledger
         self.account_id = account_id
-        self.now, self.month, self.day, self.keep = now, month, day, keep
+        self.now, self.month, self.day, self.keep = now, month, day or utc_day(now), keep
         self.account: Account = ledger.accounts[account_id]
         self.pool: Pool | None = ledger.pool_of(account_id)
         self._events = len(ledger.events)

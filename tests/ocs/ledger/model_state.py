@@ -356,6 +356,11 @@ def rate_of(price_id: str) -> str:
     return price_id.partition("@")[0]
 
 
+def utc_day(now: int) -> int:
+    """Of who says none."""
+    return now // 86_400
+
+
 def partition_of(account_id: str) -> str:
     return account_id.partition("-")[0]
 

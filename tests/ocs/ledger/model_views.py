@@ -22,9 +22,9 @@ from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service
 LAYOUT = 2
 
 
-def account_view(account_id: str, a: Account, *, now: int, month: int) -> AccountView:
+def account_view(account_id: str, a: Account, *, now: int, month: int, day: int) -> AccountView:
     package, limit = package_of(a), a.counter(LIMIT_COUNTER)
-    counters = tuple(_counter(each, month) for each in sorted(a.counters, key=lambda each: each.id))
+    counters = tuple(_counter(each, month, day) for each in sorted(a.counters, key=lambda each: each.id))
     return AccountView(
         account_id=account_id,
         msisdn=a.msisdn,
@@ -73,8 +73,8 @@ def _subscription(s: Subscription) -> SubscriptionView:
     )
 
 
-def _counter(c: Counter, month: int) -> CounterView:
-    over = c.terms.window is Window.MONTH and month > c.since
+def _counter(c: Counter, month: int, day: int) -> CounterView:
+    over = {Window.MONTH: month, Window.DAY: day}.get(c.terms.window, 0) > c.since
     return CounterView(
         c.id, c.terms.window.value, 0 if over else c.value, c.held, c.limit, 0 if over else c.told
     )  # fmt: skip

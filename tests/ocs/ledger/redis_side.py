@@ -25,6 +25,8 @@ READY = hasattr(RedisLedger, "join_pool")
 class RedisSide:
     """`begin` empties it; the event loop lives as long as the tests of one Redis."""
 
+    follows = True
+
     def __init__(self, servers: list[RedisServer]) -> None:
         self.clients = [redis.Redis(port=server.port) for server in servers]
         self.loop = asyncio.new_event_loop()

@@ -14,6 +14,7 @@ from ocs.ledger.contract import (
     LedgerError,
     PackageTerms,
     PoolView,
+    Retry,
 )
 from ocs.ledger.keys import Keys
 from ocs.rating.types import PriceTerms
@@ -21,12 +22,15 @@ from tests.ocs.ledger import model_agenda
 from tests.ocs.ledger.catalogue import PARTITIONS
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import Account, Event, partition_of
-from tests.ocs.ledger.occurred import Occurred, before
+from tests.ocs.ledger.occurred import Before, Occurred, before
 from tests.ocs.ledger.walk import Walk
 
 
 class Other(Protocol):
     """The other side, e.g. Redis, asked synchronously. A refusal is a LedgerError."""
+
+    follows: bool
+    """It deals itself with `Retry.POOL` and `Retry.MOVED`."""
 
     def open(self, **terms: Any) -> str: ...
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any: ...
@@ -133,7 +137,7 @@ class Sides:
         if self.other is not None:
             due = sorted({*due, *(each for each in self.other.due(now) if each in self.model.accounts)})
         for account_id in due:
-            self.do("sweep", account_id, packages=())
+            self.do("sweep", account_id)
         if self.other is not None:
             same("still due after all were swept", self.other.due(now), [])
 
@@ -159,12 +163,24 @@ class Sides:
         self._touched.add(request.account_id)
         real = self.other.charge(request) if self.other is not None else None
         expected = self.model.charge(request)
+        if self.other is not None and self.other.follows:
+            expected = self._followed(request, expected, was)
         if real is not None:
             same("outcome", real, expected)
         events = self.model.events[journalled:]
         self.occurred.charged(request, expected, was, events)
         self.occurred.journalled(self.model, request.account_id, was, events)
         return expected
+
+    def _followed(self, request: ChargeRequest, outcome: ChargeOutcome, was: Before | None) -> ChargeOutcome:
+        """As the ledger's client does: another pool, another id."""
+        while outcome.code == 0 and outcome.reason in (Retry.POOL, Retry.MOVED):
+            self.occurred.charged(request, outcome, was, ())
+            moved = outcome.reason == Retry.MOVED
+            request = replace(request, account_id=outcome.place) if moved else replace(request, pool=outcome.place)
+            self._touched.add(request.account_id)
+            outcome = self.model.charge(request)
+        return outcome
 
     def _say(self, operation: str, *args: Any, **more: Any) -> None:
         if self.note is not None:

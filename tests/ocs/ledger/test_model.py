@@ -75,6 +75,8 @@ def test_the_model_keeps_the_promises_and_the_walk_meets_everything() -> None:
 class Twin:
     """A second model as the other side; `at` the given operation it does something else."""
 
+    follows = False
+
     def __init__(self, wrong: str = "", at: int = 0) -> None:
         self.model, self.wrong, self.left = ModelLedger(), wrong, at
         self.read_upto = 0

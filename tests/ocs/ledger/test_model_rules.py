@@ -101,15 +101,15 @@ def test_counters_of_each_window_begin_anew() -> None:
         CounterTerms("roll", Window.ROLLING, Measure.UNITS, window_s=1600),
     )
     asked = service(want=80 * MB, buckets=("MINI.data",), counters=counters)
-    first = one(desk.charge("I", 0, asked, day=1))
+    first = one(desk.charge("I", 0, asked, day=20_776))
     assert (first.granted, first.final, first.reason) == (60 * MB, True, "limit")
-    desk.charge("U", 1, replace(asked, used=10 * MB, want=None), day=1)
+    desk.charge("U", 1, replace(asked, used=10 * MB, want=None), day=20_776)
     assert [desk.account.counter(each.id).value for each in counters] == [10 * MB] * 3
-    desk.charge("U", 2, replace(asked, used=10 * MB, want=None), now=NOW + 1000, day=2)
+    desk.charge("U", 2, replace(asked, used=10 * MB, want=None), now=NOW + 1000, day=20_777)
     assert [desk.account.counter(each.id).value for each in counters] == [20 * MB, 10 * MB, 20 * MB]
-    desk.charge("U", 3, replace(asked, want=None), now=NOW + 1700, day=2)
+    desk.charge("U", 3, replace(asked, want=None), now=NOW + 1700, day=20_777)
     assert [desk.account.counter(each.id).value for each in counters] == [20 * MB, 10 * MB, 10 * MB]
-    desk.model.sweep(desk.id, now=NOW + MINI.period_s, month=MONTH + 1)
+    desk.model.sweep(desk.id, now=NOW + MINI.period_s, month=MONTH + 1, day=20_777)
     assert [desk.account.counter(each.id).value for each in counters] == [0, 10 * MB, 0]
 
 

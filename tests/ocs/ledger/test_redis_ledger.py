@@ -280,8 +280,8 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
     assert opened_event["k"] == "opened"
     # What moved money is a small event, the end is the charging record of the whole session.
     assert moved == {
-        **{"k": "use", "t": NOW, "a": account_id, "sid": "pgw.example.net;1", "typ": "U", "n": 1},
-        **{"debit": 27_600, "credit": 20 * EUR - 27_600},
+        "k": "use", "t": NOW, "a": account_id, "sid": "pgw.example.net;1", "typ": "U", "n": 1,
+        "debit": 27_600, "credit": 20 * EUR - 27_600,
     }
     assert (record["k"], record["typ"], record["n"], record["debit"], record["closed"]) == ("charge", "T", 2, 6_900, True)
     assert record["svc"] == [

@@ -59,8 +59,6 @@ class Walk(WalkCharging):
         self.now += choose.pick((0, 0, 1, 5, 20, 20, 40))
         if choose.chance(10):
             self.now += choose.pick((60, 60, 300, 650, 650, 1000, 4000, 4000))
-        if choose.chance(2):
-            self.day += 1
         if choose.chance(1):
             self.month += 1
         self._revive(choose)
@@ -85,10 +83,10 @@ class Walk(WalkCharging):
         account_id, amount, reference = self._topped_up
         if account_id in self.gone and not choose.chance(20):
             account_id = self.gone[account_id]
-        self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference, packages=())
+        self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference)
 
     def _credit(self, place: int, amount: int) -> None:
-        self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"), packages=())
+        self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"))
 
     # -- subscriptions
 

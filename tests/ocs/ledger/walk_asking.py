@@ -15,9 +15,9 @@ from ocs.ledger.contract import (
     ServiceCharge,
 )
 from ocs.rating.types import PriceTerms
-from tests.ocs.ledger.catalogue import DAY, KINDS, MONTH, NUMBERS, START
+from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, START
 from tests.ocs.ledger.model import ModelLedger
-from tests.ocs.ledger.model_state import Account, Session
+from tests.ocs.ledger.model_state import Account, Session, utc_day
 
 T = TypeVar("T")
 STEP_BYTES = 80
@@ -62,7 +62,6 @@ class Asking:
     ledgers: Ledgers
     now: int = START
     month: int = MONTH
-    day: int = DAY
     ids: list[str] = field(default_factory=list)
     """The accounts whose turn may come, in the order of NUMBERS."""
     ended: dict[int, str] = field(default_factory=dict)
@@ -122,7 +121,13 @@ class Asking:
         plainly: bool = False,
         **more: Any,
     ) -> None:
-        rest = {"deadline": self.now, "day": self.day, "pool": self._account(place).pool, "place": "home", **more}
+        rest = {
+            "deadline": self.now,
+            "day": utc_day(self.now),
+            "pool": self._account(place).pool,
+            "place": "home",
+            **more,
+        }
         # Sessions of the even places belong to a failover group, the others to one host.
         host, binding = ("pgw.example.org", "") if sid[-1] in "13579" else ("pgw", "pgws")
         request = ChargeRequest(
@@ -168,7 +173,7 @@ class Asking:
             request.assumed = choose.pick((was, was, was, was, "abroad", UNKNOWN_PLACE))
         # Another worker's clock is a little slower: it is the day and the month before there.
         if choose.chance(4):
-            request.now, request.month, request.day = self.now - 3, self.month - 1, self.day - 1
+            request.now, request.month, request.day = self.now - 3, self.month - 1, utc_day(self.now - 3)
         request.via = choose.pick(("", "", "dra.example.net"))
 
     def _repeat(self, choose: Choices, place: int) -> None:

@@ -34,9 +34,7 @@ class WalkSessions(Asking):
         deadline = self.now + choose.pick((4000, 600, 7200, 600, 120))
         phases = {each.phase for each in session.services.values()} if session else set()
         if "restricted" in phases and choose.chance(15):
-            self.ledgers.do(
-                "top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r"), packages=()
-            )
+            self.ledgers.do("top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r"))
         numbers, given_up = [number or 0], False
         if kind == "U" and session is not None and not session.closed_at and choose.chance(6):
             # One that overtakes two.
