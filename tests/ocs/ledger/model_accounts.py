@@ -50,10 +50,10 @@ class Accounts(Books):
         """`account_id`: what Redis made of number and entropy."""
         if not 0 <= credit_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
-        if any((a.msisdn == msisdn or a.imsi == imsi) and a.state != "terminated" for a in self.accounts.values()):
-            raise LedgerError("exists", "")
         if credit_micro_eur > CREDIT_CEILING_MICRO_EUR:
             raise LedgerError("ceiling", "")
+        if any((a.msisdn == msisdn or a.imsi == imsi) and a.state != "terminated" for a in self.accounts.values()):
+            raise LedgerError("exists", "")
         account_id = account_id or f"00-{entropy:016x}"
         account = Account(msisdn, imsi, credit_micro_eur, now + ACTIVE_S, account_id, paid_in=credit_micro_eur)
         account.counter_of(MONTHLY_LIMIT, month, 0)
@@ -247,8 +247,6 @@ class Accounts(Books):
         self, account_id: str, *, partition: int, now: int, month: int, day: int = 0, new_id: str = ""
     ) -> str:
         """`new_id`: what Redis has called it."""
-        if account_id in self.moved:
-            return self.moved[account_id]
         account = self._account(account_id)
         if account.state == "terminated":
             raise LedgerError("state", "")

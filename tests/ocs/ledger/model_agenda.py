@@ -95,7 +95,8 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
         waits = other.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED)
         if other is not subscription and terms.group and other.terms.group == terms.group and not waits:
             op.ledger.met[f"a {other.state} one of the group is replaced"] += 1
-            end(op, other)
+            _end_units(op, other)
+            op.account.subscriptions.remove(other)
     _end_units(op, subscription)
     account.credit -= terms.price_micro_eur
     account.spent += terms.price_micro_eur
@@ -117,7 +118,7 @@ def unpaid(op: Operation, subscription: Subscription, at: int) -> None:
     """The fee is refused: its units are gone, and it starts when there is enough credit."""
     _end_units(op, subscription)
     subscription.state, subscription.due = SubscriptionState.UNPAID.value, at
-    subscription.starts = subscription.until = 0
+    subscription.until = 0
     _fee(op, subscription, False)
 
 
@@ -173,7 +174,7 @@ def _lay_out(op: Operation, subscription: Subscription) -> None:
 
 def new(op: Operation, terms: PackageTerms, reference: str) -> Subscription:
     op.account.last_instance += 1
-    subscription = Subscription(op.account.last_instance, terms, SubscriptionState.UNPAID.value, reference)
+    subscription = Subscription(op.account.last_instance, terms, SubscriptionState.UNPAID.value, reference, op.now)
     op.account.subscriptions.append(subscription)
     return subscription
 
@@ -189,6 +190,11 @@ def package_of(account: Account) -> Subscription | None:
 def period_end(account: Account) -> int:
     package = package_of(account)
     return package.until if package is not None else 0
+
+
+def first_end(account: Account) -> int:
+    """The first end of a period: a grant should not outlive it."""
+    return min((each.until for each in account.subscriptions if each.state in RUNNING), default=0)
 
 
 def _end_of_pool_periods(op: Operation) -> None:
@@ -271,7 +277,7 @@ def terminate(op: Operation) -> None:
     lost = account.credit
     account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
     account.buckets, account.subscriptions, account.sessions, account.closed = [], [], {}, {}
-    account.entries, account.pool = [], ""
+    account.entries = []
     op.trim()
     op.journal("terminated", debit=lost, credit=0)
 

@@ -77,7 +77,7 @@ class Charging:
         account = self.account
         return ChargeOutcome(
             *(code, False, tuple(results), account.credit, account.held, reason, self.session.cost),
-            *(agenda.period_end(account), self.late, self.request.place if self.request.assumed else "", self.op.now),
+            *(agenda.first_end(account), self.late, self.request.place if self.request.assumed else "", self.op.now),
         )
 
     # -- 3. release

@@ -24,7 +24,7 @@ class Known:
 
 
 def refusal(request: ChargeRequest, code: int, reason: str, place: str = "") -> ChargeOutcome:
-    return ChargeOutcome(code, False, (), 0, 0, reason, place=place, at=request.now)
+    return ChargeOutcome(code, False, (), 0, 0, reason, place=place)
 
 
 def one_off_name(request: ChargeRequest) -> str:

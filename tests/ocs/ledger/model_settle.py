@@ -188,9 +188,6 @@ class Settlement:
             self.op.hold(hold.pool, bucket, -take)
             self.op.pay(bucket, take)
             paid.by.append((bucket.id, Hold(hold.pool, hold.instance, take)))
-            for terms in neighbour.counters:
-                if terms.measure == "units":
-                    self.op.unhold_counter(neighbour, terms.id, take)
             owed -= take
         neighbour.held_units = [hold for hold in neighbour.held_units if hold.units]
         return owed
@@ -214,9 +211,6 @@ class Settlement:
         pays, debit = self._by_credit(price, owed, neighbour.held_money, paid)
         self.met["paid by money that a neighbour holds"] += debit > 0
         self.op.take_money(neighbour, debit)
-        for terms in neighbour.counters:
-            if terms.measure != "money":
-                self.op.unhold_counter(neighbour, terms.id, pays)
         return owed - pays
 
     def _count(self, leg: LegState, paid: Paid) -> None:
