@@ -62,7 +62,7 @@ class ModelLedger(Accounts):
             if session is not None and not known.closed and not session.released:
                 op.give_up(request.session_id, "restarted")
             op.account.sessions.pop(request.session_id, None)
-            op.account.closed.pop(request.session_id, None)
+            op.account.closed.pop((request.session_id, owner_of(request)), None)
             op.trim()
             self.answers(request).clear()
             session = None
@@ -75,7 +75,9 @@ class ModelLedger(Accounts):
             return
         answers, account = self.answers(request), self.accounts[request.account_id]
         answers[request.type.value, request.number] = outcome
-        session = account.sessions.get(request.session_id) or account.closed.get(request.session_id)
+        session = account.sessions.get(request.session_id) or account.closed.get(
+            (request.session_id, owner_of(request))
+        )
         if session is not None and request.type is RequestType.UPDATE:
             for kind, number in list(answers):
                 if kind == "U" and session.numbers.too_old(number):
@@ -94,9 +96,13 @@ class ModelLedger(Accounts):
         if look:
             op.take_back()
             services = tuple(replace(s, debited_micro_eur=0, debited_units=0) for s in outcome.services)
-            credit, held = charging.before_reserving
+            account = op.account
             return replace(
-                outcome, services=services, session_cost_micro_eur=0, credit_micro_eur=credit, held_micro_eur=held
+                outcome,
+                services=services,
+                session_cost_micro_eur=0,
+                credit_micro_eur=account.credit,
+                held_micro_eur=account.held,
             )
         if charging.debit:
             self.debits[op.account.uid, owner_of(request), request.session_id, request.number] = charging.debit

@@ -133,6 +133,7 @@ class Accounts(Books):
                 subscription = agenda.new(op, product, reference)
                 subscription.state = (SubscriptionState.ARMED if armed else SubscriptionState.PLANNED).value
                 subscription.due = 0 if armed else starts_at
+                subscription.starts = subscription.starts if armed else starts_at
                 agenda.tell(op, subscription, subscription.state)
             elif not agenda.can_pay(op, product):
                 raise LedgerError("credit", "")
@@ -198,6 +199,7 @@ class Accounts(Books):
     def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
         with self._changing(account_id, now, month, day) as op:
             agenda.remind(op.account, at, kind, ref)
+            agenda.entries(op)
 
     def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         if self._account(account_id).state != "terminated":
@@ -209,7 +211,12 @@ class Accounts(Books):
     ) -> bool:
         if session_id not in self._account(account_id).live():
             return False
-        op = self._due(account_id, now, month, day, keep=session_id)
+        op = Operation(self, account_id, now, month, day)
+        op.begin()
+        agenda.run(op)
+        if session_id not in op.account.live():
+            op.take_back()  # past its deadline
+            return False
         op.give_up(session_id, reason)
         op.trim()
         return True
@@ -236,6 +243,9 @@ class Accounts(Books):
                 raise LedgerError("sessions", "")
             for leg in legs:
                 leg.granted_by = [hold for hold in leg.granted_by if not hold.pool]
+            for pool, bucket in op.buckets():
+                if pool and bucket.owner == account_id:
+                    op.end(bucket)
             op.account.pool = pool_id
             op.journal("pool", pool=pool_id)
 

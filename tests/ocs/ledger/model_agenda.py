@@ -16,15 +16,19 @@ def run(op: Operation) -> None:
     """Everything that is due by now, in the order of the page's table."""
     for counter in op.account.counters:
         counter.roll(op.now, op.month, op.day)
-    _end_of_pool_periods(op)
     subscriptions(op)
     claim(op)
     _sessions(op)
+    entries(op)
+    op.trim()
+
+
+def entries(op: Operation) -> None:
+    """Of the policy."""
     for entry in sorted(op.account.entries, key=lambda each: (each.at, each.kind, each.ref)):
         if entry.at <= op.now:
             op.account.entries.remove(entry)
             op.journal("due", kind=entry.kind, ref=entry.ref)
-    op.trim()
 
 
 def earliest(account: Account) -> int | None:
@@ -110,6 +114,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
     for counter_terms in terms.counters:
         counter = account.counter_of(counter_terms, op.month, op.day)
         if counter_terms.window is Window.PERIOD:
+            op.ledger.met["a counter of a period begins anew"] += counter.value > 0
             counter.anew(starts)
     _fee(op, subscription, True)
 
@@ -151,11 +156,6 @@ def _end_units(op: Operation, subscription: Subscription) -> None:
         if bucket.subscription == subscription.instance and (not pool or bucket.owner == op.account_id):
             op.end(bucket)
     op.trim()
-    for terms in subscription.terms.counters:
-        counter = op.account.counter(terms.id)
-        if counter is not None and counter.terms.window is Window.PERIOD:
-            op.ledger.met["a counter of a period begins anew"] += counter.value > 0
-            counter.anew(0)
 
 
 def _lay_out(op: Operation, subscription: Subscription) -> None:
@@ -197,13 +197,6 @@ def first_end(account: Account) -> int:
     return min((each.until for each in account.subscriptions if each.state in RUNNING), default=0)
 
 
-def _end_of_pool_periods(op: Operation) -> None:
-    """Of buckets that no subscription of this account ends."""
-    for pool, bucket in op.buckets():
-        if pool and bucket.expires <= op.now:
-            op.end(bucket)
-
-
 # -- holds and sessions
 
 
@@ -239,17 +232,17 @@ def _sessions(op: Operation) -> None:
                 if service.deadline <= now and (service.granted or service.held_money):
                     op.release(service, remember=True)
                     op.ledger.met["a service gives its hold back at its own deadline"] += 1
-    for sid, tombstone in list(account.closed.items()):
-        if tombstone.closed_at + TOMBSTONE_S <= now and sid != op.keep:
-            del account.closed[sid]
+    for name, tombstone in list(account.closed.items()):
+        if tombstone.closed_at + TOMBSTONE_S <= now and name[0] != op.keep:
+            del account.closed[name]
 
 
-def bury(op: Operation, sid: str) -> None:
+def bury(op: Operation, name: tuple[str, str]) -> None:
     """A tombstone; the oldest beyond eight goes."""
     closed = op.account.closed
     if len(closed) > MAX_TOMBSTONES:
         op.ledger.met["more tombstones than are kept"] += 1
-        del closed[min((each.closed_at, other) for other, each in closed.items() if other != sid)[1]]
+        del closed[min((each.closed_at, other) for other, each in closed.items() if other != name)[1]]
 
 
 # -- the sweeper's part
@@ -272,8 +265,9 @@ def terminate(op: Operation) -> None:
     op.abort("state")
     for sid in sorted(account.live()):
         op.give_up(sid, "terminated")
-    for subscription in account.subscriptions:
-        _end_units(op, subscription)
+    for pool, bucket in op.buckets():
+        if pool and bucket.owner == op.account_id:
+            op.end(bucket)
     lost = account.credit
     account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
     account.buckets, account.subscriptions, account.sessions, account.closed = [], [], {}, {}

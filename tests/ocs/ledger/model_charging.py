@@ -51,7 +51,6 @@ class Charging:
         self.session = session
         self.settlement = Settlement(op, session)
         self.debit: list[DebitLine] = []
-        self.before_reserving = (self.account.credit, self.account.held)
 
     def run(self) -> ChargeOutcome:
         for asked in self.request.services:
@@ -65,7 +64,6 @@ class Charging:
                 result.code, result.reason = 5006, "sessions"
             self.settlement.settle(self.kind, each, result)
         thresholds(self.op)
-        self.before_reserving = (self.account.credit, self.account.held)
         if self.kind is not RequestType.TERMINATION and not self.closed:
             self._reserve(opened, results)
         if self.kind is RequestType.EVENT:
@@ -230,6 +228,8 @@ class Charging:
         alike = all(r.code == first.code for r in results)
         by_state = all(r.code == 4010 and r.reason == "state" for r in results)
         look = self.request.action == "check"
+        if by_state and look:
+            return first.code, ""
         if (alike and kind is not RequestType.UPDATE and not look) or by_state:
             return first.code, first.reason
         return 2001, ""
@@ -245,10 +245,10 @@ class Charging:
             for service in session.services.values():
                 self.op.release(service, remember=False)
             account.sessions.pop(sid, None)
-            account.closed[sid] = session
+            account.closed[sid, session.binding] = session
             session.closed_at = self.op.now
             session.closed_by = self.request.number if kind is RequestType.TERMINATION else None
-            agenda.bury(self.op, sid)
+            agenda.bury(self.op, (sid, session.binding))
         elif kind is not RequestType.EVENT and not self.closed:
             held = [s.deadline for s in session.services.values() if s.granted or s.phase == "restricted"]
             session.deadline = max([self.request.deadline, *held])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT, Action, ChargeOutcome, ChargeRequest, RequestType
+from tests.ocs.ledger.model_agenda import TOMBSTONE_S
 from tests.ocs.ledger.model_state import Account, Session, in_need, owner_of
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     if one_off:
         return _elsewhere(account, request) or Known(account, None, False)
     session = account.sessions.get(request.session_id)
-    closed = session is None and request.session_id in account.closed
-    session = account.closed[request.session_id] if closed else session
+    tombstone = account.closed.get((request.session_id, owner_of(request)))
+    if tombstone is not None and request.now >= tombstone.closed_at + TOMBSTONE_S:
+        tombstone = None
+    closed = session is None and tombstone is not None
+    session = session or tombstone
     if session is None:
         answer = ledger.answers(request).get((request.type.value, request.number))
         if answer:
@@ -54,7 +58,7 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
         return refusal(request, 5002, "binding")
     elif repeated := _repetition(ledger, request, session, closed):
         return repeated
-    if session is not None and _moved_on(request, session, closed):
+    if session is not None and not closed and _moved_on(request, session):
         return refusal(request, 0, "place", session.place)
     return (
         _elsewhere(account, request)
@@ -80,7 +84,7 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
     kind, number = request.type, request.number
     if kind is RequestType.INITIAL:
         never_opened = closed and session.closed_by is None
-        seen = number == session.opening and not never_opened and not (not closed and replaces(request, session))
+        seen = number == session.opening and not never_opened and not replaces(request, session)
     elif kind is RequestType.UPDATE:
         seen = session.numbers.seen(number)
         if not seen and session.numbers.too_old(number):
@@ -93,10 +97,8 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
     return replace(answer, duplicate=True) if answer else refusal(request, 5012, "late")
 
 
-def _moved_on(request: ChargeRequest, session: Session, closed: bool) -> bool:
-    relieved = (
-        not closed and request.type is not RequestType.INITIAL and in_need(session.place) and not in_need(request.place)
-    )
+def _moved_on(request: ChargeRequest, session: Session) -> bool:
+    relieved = request.type is not RequestType.INITIAL and in_need(session.place) and not in_need(request.place)
     return relieved or request.assumed not in ("", session.place)
 
 

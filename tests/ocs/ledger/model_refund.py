@@ -31,13 +31,13 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
     event: list[dict[str, Any]] = []
     money = 0
     for asked in request.services:
-        back = _Returned()
         for key, want in _meant(asked, lines):
+            back = _Returned()
             _service(op, [line for line in lines if line.key == key], want, back)
-        if back.lines:
-            results.append(ServiceOutcome(asked.key, 2001, back.raw, False, "", -back.money, -back.units, 0))
-            event += back.lines
-            money += back.money
+            if back.lines:
+                results.append(ServiceOutcome(key, 2001, back.raw, False, "", -back.money, -back.units, 0))
+                event += back.lines
+                money += back.money
     if not results:
         lines[:] = before
         return None
@@ -103,7 +103,7 @@ def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
     units = sum(amount for _, amount in given)
     for counter_id, measure, window in line.counted:
         counter = op.account.counter(counter_id)
-        if counter is not None:
+        if counter is not None and measure == "money":
             counter.take_back(measured(measure, money, by_credit, by_credit + units), window)
     return {"key": line.key, "price": line.price.id, "used": raw, "credit_in": money, "units": given}
 

@@ -303,7 +303,8 @@ class Account:
     buckets: list[Bucket] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
-    closed: dict[str, Session] = field(default_factory=dict)
+    closed: dict[tuple[str, str], Session] = field(default_factory=dict)
+    """Tombstones by Session-Id and owner."""
     entries: list[Entry] = field(default_factory=list)
     former: list[str] = field(default_factory=list)
     """Ids that it had before it was moved, the newest first."""

@@ -65,7 +65,7 @@ def _bucket(b: Bucket) -> BucketView:
 def _subscription(s: Subscription) -> SubscriptionView:
     return SubscriptionView(
         *(s.instance, s.terms.id, SubscriptionState(s.state)),
-        s.due if s.state == SubscriptionState.PLANNED else s.starts,
+        s.starts,
         s.until,
         s.next.id if s.next is not None else "",
         s.terms.price_micro_eur,

@@ -10,7 +10,7 @@ from typing import Any
 from ocs.ledger.contract import Action, ChargeOutcome, ChargeRequest, RequestType, ServiceCharge
 from tests.ocs.ledger.least import LEAST, STEPS
 from tests.ocs.ledger.model import ModelLedger
-from tests.ocs.ledger.model_state import Account, Event, Service
+from tests.ocs.ledger.model_state import Account, Event, Service, Session
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ def before(model: ModelLedger, account_id: str, now: int, sid: str = "") -> Befo
     account = model.accounts.get(account_id)
     if account is None:
         return None
-    session = account.sessions.get(sid) or account.closed.get(sid)
+    session = account.sessions.get(sid) or _tombstone(account, sid)
     services: dict[str, Service] = session.services if session is not None else {}
     return Before(
         _state_of(account, sid),
@@ -57,9 +57,14 @@ def before(model: ModelLedger, account_id: str, now: int, sid: str = "") -> Befo
 def _state_of(account: Account, sid: str) -> str:
     if sid in account.sessions:
         return "given up" if account.sessions[sid].released else "open"
-    if sid in account.closed:
-        return "refused" if account.closed[sid].closed_by is None else "closed"
+    tombstone = _tombstone(account, sid)
+    if tombstone is not None:
+        return "refused" if tombstone.closed_by is None else "closed"
     return "unknown"
+
+
+def _tombstone(account: Account, sid: str) -> Session | None:
+    return next((session for name, session in account.closed.items() if name[0] == sid), None)
 
 
 class Occurred(Counter[str]):
@@ -96,7 +101,7 @@ class Occurred(Counter[str]):
         self[f"{kind} late"] += outcome.late
         self["pool's account charged"] += bool(request.pool)
         self["two accounts' Session-Id"] += was.session_elsewhere and outcome.code == 2001
-        for result in outcome.services:
+        for result in outcome.services if request.action is not Action.REFUND else ():
             self._result(kind, request, outcome, result, was)
         if request.action is Action.REFUND and outcome.code == 2001:
             self._refunded(request, outcome)
@@ -153,7 +158,7 @@ class Occurred(Counter[str]):
         self["refund of money"] += outcome.session_cost_micro_eur < 0
         self["refund of units"] += any(each.debited_units < 0 for each in outcome.services)
         self["refund in part"] += any(each.want for each in request.services)
-        self["refund without a service's name"] += any(each.key == "-" for each in outcome.services)
+        self["refund without a service's name"] += any(each.key == "-" for each in request.services)
 
     def _prices(self, request: ChargeRequest) -> None:
         names = [each.price.id for each in request.services if each.want]

@@ -93,7 +93,7 @@ class Asking:
 
     def _known(self, place: int, sid: str) -> Session | None:
         account = self._account(place)
-        return account.sessions.get(sid) or account.closed.get(sid)
+        return account.sessions.get(sid) or next((s for name, s in account.closed.items() if name[0] == sid), None)
 
     def _open_one(self, choose: Choices, place: int, name: str, later: int = 0, want: int = 0, number: int = 0) -> str:
         sid, of = self._fresh(f"pgw.example.org;{place};"), KINDS[name]
