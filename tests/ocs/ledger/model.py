@@ -104,7 +104,7 @@ class ModelLedger(Accounts):
                 credit_micro_eur=account.credit,
                 held_micro_eur=account.held,
             )
-        if charging.debit:
+        if outcome.code == 2001 and all(each.code == 2001 for each in outcome.services):
             self.debits[op.account.uid, owner_of(request), request.session_id, request.number] = charging.debit
         return outcome
 

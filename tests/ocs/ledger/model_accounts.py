@@ -268,6 +268,7 @@ class Accounts(Books):
         Operation(self, account_id, now, month).journal("moved_out", to=new_id, debit=account.credit, credit=0)
         self.accounts[new_id] = self.accounts.pop(account_id)
         self.moved[account_id] = new_id
+        self.moved.pop(new_id, None)  # it has come back
         account.former.insert(0, account_id)
         Operation(self, new_id, now, month).journal(
             "moved_in", of=account_id, credit_in=account.credit, credit=account.credit

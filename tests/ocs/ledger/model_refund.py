@@ -69,10 +69,9 @@ def _meant(asked: ServiceCharge, lines: list[DebitLine]) -> list[tuple[str, int 
     if asked.want is None:
         return [(key, None) for key in left]
     meant, rest = [], asked.want
-    for place, (key, raw) in enumerate(left.items()):
-        if rest or not place:
-            meant.append((key, min(rest, raw)))
-            rest -= min(rest, raw)
+    for key, raw in left.items():
+        meant.append((key, min(rest, raw)))
+        rest -= min(rest, raw)
     return meant
 
 
@@ -88,6 +87,9 @@ def _service(op: Operation, lines: list[DebitLine], want: int | None, back: _Ret
         back.money += came_back["credit_in"]
         back.units += sum(units for _, units in came_back["units"])
         back.lines.append(came_back)
+    if len(back.lines) > 1:  # one line a service
+        units = [each for line in back.lines for each in line["units"]]
+        back.lines = [{**back.lines[0], "credit_in": back.money, "units": units}]
     back.raw += returned
 
 
