@@ -60,7 +60,7 @@ def subscriptions(op: Operation) -> None:
 
 
 def _time(subscription: Subscription) -> int:
-    return subscription.until if subscription.state in RUNNING else subscription.due
+    return subscription.until if subscription.state in RUNNING else subscription.starts
 
 
 def _is_due(op: Operation, subscription: Subscription) -> bool:

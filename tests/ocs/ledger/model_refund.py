@@ -52,6 +52,9 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
         credit_in=money,
         credit=op.account.credit,
     )
+    agenda.subscriptions(op)
+    agenda.claim(op)
+    op.trim()
     account = op.account
     return ChargeOutcome(
         *(2001, False, tuple(results), account.credit, account.held, "", -money, agenda.first_end(account)), at=op.now

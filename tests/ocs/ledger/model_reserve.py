@@ -80,14 +80,18 @@ class Reservation:
         return max(grant, 0), final and grant > 0, reason
 
     def others_hold_it(self, want: int) -> bool:
-        """Nothing is granted, and if nobody held anything there would be something."""
-        account = self.op.account
-        means = self._means()
-        means.money = account.credit
-        for bucket in account.buckets:
-            means.free["", bucket.instance] = bucket.left
-        for counter in account.counters:
-            means.counters[counter.id] = None if counter.limit is None else max(counter.limit - counter.value, 0)
+        """Nothing is granted, and if no other session held anything there would be something."""
+        account, means = self.op.account, self._means()
+        for session in account.sessions.values():
+            for leg in session.legs() if session is not self.session else ():
+                means.money += leg.held_money
+                for hold in leg.held_units:
+                    free = means.free[hold.pool, hold.instance]
+                    if free is not None and not hold.pool:
+                        means.free[hold.pool, hold.instance] = free + hold.units
+                for counter_id, amount in leg.held_counters.items():
+                    room = means.counters[counter_id]
+                    means.counters[counter_id] = None if room is None else room + amount
         return self._plan(want, means) is not None
 
     def _means(self) -> Means:

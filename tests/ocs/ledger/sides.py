@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import astuple, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 from ocs.ledger.contract import (
@@ -224,7 +224,7 @@ class Sides:
         for account_id, real, expected in zip(ids, views, self._views(ids), strict=True):
             same(f"account {account_id}", canonical(real), canonical(expected))
         for (account_id, name), real_pool in zip(pools, pool_views, strict=True):
-            same(f"pool {name}", real_pool, self.model.read_pool(account_id, name))
+            same(f"pool {name}", _pool(real_pool), _pool(self.model.read_pool(account_id, name)))
         found: dict[str, list[Event]] = {}
         for event in other.news(sorted(int(at) for at in partitions)):
             found.setdefault(str(event["a"]), []).append(tidy(event))
@@ -322,6 +322,10 @@ def canonical(view: AccountView | None) -> AccountView | None:
     )
     counters = tuple(sorted(view.counters, key=lambda each: each.id))
     return replace(view, sessions=sessions, counters=counters, version=0)
+
+
+def _pool(view: PoolView | None) -> PoolView | None:
+    return None if view is None else replace(view, holds=tuple(sorted(view.holds, key=astuple)))
 
 
 def _added_up(amounts: Iterable[tuple[Any, int]]) -> Any:

@@ -187,7 +187,9 @@ class Asking:
             request = replace(request, origin_host="other", binding=choose.pick(("", "others")))
         if request.account_id in self.gone and choose.chance(70):
             request = replace(request, account_id=self.gone[request.account_id])
-        request = replace(request, services=tuple(replace(each) for each in request.services))
+        later = max(request.deadline - request.now, 0)
+        when = {"now": self.now, "month": self.month, "day": utc_day(self.now), "deadline": self.now + later}
+        request = replace(request, services=tuple(replace(each) for each in request.services), **when)
         self.ledgers.repeat(request)
 
 
