@@ -230,6 +230,7 @@ class RedisLedger(Products, Outbox, Clients, Slices):
         if len(self._moved) >= MAX_MOVED_KEPT:
             self._moved.pop(next(iter(self._moved)))
         self._moved[request.account_id] = target
+        self._moved.pop(target, None)  # it is back where it was before
 
     async def _look_back(self, request: ChargeRequest, old_ids: str) -> None:
         """What a one-off request, or one of a session that had ended, was answered before the account moved comes after it."""

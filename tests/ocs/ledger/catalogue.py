@@ -10,7 +10,9 @@ from ocs.ledger.keys import Keys
 from ocs.rating.price import compile_price, free_price
 from ocs.rating.types import PriceTerms, Unit
 
-START, MONTH, DAY, PARTITIONS = 1_795_000_000, 202611, 20261120, 4
+START = 20_776 * 86_400 - 1_500
+"""Shortly before midnight."""
+MONTH, PARTITIONS = 202611, 4
 POOLS = ("family", "firm")
 
 FAIR = CounterTerms("fair", Window.PERIOD, Measure.UNITS, 3_000_000, (50, 80, 100))

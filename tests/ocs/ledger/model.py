@@ -63,7 +63,7 @@ class ModelLedger(Accounts):
                 op.give_up(request.session_id, "restarted")
             if request.session_id in op.account.sessions:
                 op.forget(request.session_id)
-            op.account.closed.pop((owner_of(request), request.session_id), None)
+            op.account.closed.pop((request.session_id, owner_of(request)), None)
             op.trim()
             self.answers(request).clear()
             session = None
@@ -77,7 +77,7 @@ class ModelLedger(Accounts):
         answers, account = self.answers(request), self.accounts[request.account_id]
         answers[request.type.value, request.number] = outcome
         session = account.sessions.get(request.session_id) or account.closed.get(
-            (owner_of(request), request.session_id)
+            (request.session_id, owner_of(request))
         )
         if session is not None and request.type is RequestType.UPDATE:
             for kind, number in list(answers):

@@ -72,12 +72,14 @@ def _due(op: Operation, subscription: Subscription) -> None:
         _end_units(op, subscription)
     if subscription.next and state == SubscriptionState.ACTIVE:
         subscription.terms, subscription.next = subscription.next, None
+        op.ledger.met["the next terms follow"] += 1
     terms = subscription.terms
     if can_pay(op, terms):
         # A whole period that was missed is not paid for.
         missed_one = state == SubscriptionState.UNPAID or op.now >= at + terms.period_s
         start(op, subscription, op.now if missed_one else at)
     elif state != SubscriptionState.UNPAID:
+        op.ledger.met[f"the fee of a {state} one is not paid"] += 1
         unpaid(op, subscription, at)
 
 
@@ -92,6 +94,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
     for other in list(account.subscriptions):
         waits = other.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED)
         if other is not subscription and terms.group and other.terms.group == terms.group and not waits:
+            op.ledger.met[f"a {other.state} one of the group is replaced"] += 1
             end(op, other)
     _end_units(op, subscription)
     account.credit -= terms.price_micro_eur
@@ -106,6 +109,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
     for counter_terms in terms.counters:
         counter = account.counter_of(counter_terms, op.month, op.day)
         if counter_terms.window is Window.PERIOD:
+            op.ledger.met["a counter of a period begins anew"] += 1
             counter.anew(starts)
     _fee(op, subscription, True)
 
@@ -208,7 +212,9 @@ def claim(op: Operation) -> None:
                     op.take_money(leg, taken)
                     asked.append(sid)
     op.notice("reauthorize", "reclaim", [sid for sid in dict.fromkeys(asked) if sid != op.keep])
-    op.ledger.claims += len(asked)
+    op.ledger.met["a fee claims a hold"] += len(asked)
+    op.ledger.met["a fee claims a hold of the request's own session"] += op.keep in asked
+    op.ledger.met["a fee claims holds of several sessions"] += len(set(asked)) > 1
 
 
 def _sessions(op: Operation) -> None:
@@ -225,6 +231,7 @@ def _sessions(op: Operation) -> None:
         elif not session.released:
             for service in session.services.values():
                 if service.deadline <= now and (service.granted or service.held_money):
+                    op.ledger.met["a service gives its hold back at its own deadline"] += 1
                     op.release(service, remember=True)
 
 

@@ -166,6 +166,7 @@ class Charging:
         lacking = want if one_off else 1
         if result.granted < min(want, lacking) and reservation.others_hold_it(lacking):
             self.account.starved_at = max(self.account.starved_at, self.op.now)
+            self.op.ledger.met[f"starved for {result.reason}"] += 1
         if one_off:
             if result.granted < want:
                 result.code, result.reason = 4012, result.reason or "credit"
@@ -244,7 +245,7 @@ class Charging:
             for service in session.services.values():
                 self.op.release(service, remember=False)
             account.sessions.pop(sid, None)
-            account.closed[session.binding, sid] = session
+            account.closed[sid, session.binding] = session
             session.closed_at = self.op.now
             session.closed_by = self.request.number if kind is RequestType.TERMINATION else None
         elif kind is not RequestType.EVENT and not self.closed:

@@ -45,7 +45,7 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     if one_off:
         return _elsewhere(account, request) or Known(account, None, False)
     session = account.sessions.get(request.session_id)
-    tombstone = account.closed.get((owner_of(request), request.session_id))
+    tombstone = account.closed.get((request.session_id, owner_of(request)))
     closed = session is None and tombstone is not None and request.now < tombstone.closed_at + TOMBSTONE_S
     session = tombstone if closed else session
     if session is None:

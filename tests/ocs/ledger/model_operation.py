@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,8 +34,8 @@ class Books:
         self.events: list[Event] = []
         self.notices: list[tuple[str, str, str, tuple[str, ...]]] = []
         """Kind, reason, account, sessions: of "abort" and of claims only."""
-        self.claims = 0
-        """How often a fee took what a service held."""
+        self.met: Counter[str] = Counter()
+        """How often the rarer rules were used, by name (occurred.py)."""
 
     def pool_of(self, account_id: str) -> Pool | None:
         pool = self.accounts[account_id].pool
@@ -200,6 +201,7 @@ class Operation:
         )
         given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
         if len(given_up) >= MAX_GIVEN_UP:
+            self.ledger.met["more given up than are kept"] += 1
             self.forget(given_up[0][1])
 
     def forget(self, sid: str) -> None:

@@ -56,11 +56,12 @@ class Reservation:
 
     def reserve(self, want: int, asked: ServiceCharge, parties: int, one_off: bool) -> tuple[int, bool, str]:
         """Units granted, whether they are the last, and why no more. `parties`: among how many a scarce rest is shared."""
-        means = self._means()
+        means, met = self._means(), self.op.ledger.met
         room = self._most(want if one_off else want * parties, lambda g: self._plan(g, means) is not None)
         grant = min(want, room)
         if not one_off and parties > 1 and room < want * parties:
             grant = min(grant, max(asked.minimum, room // parties))
+            met["a scarce rest is shared"] += 1
         if not one_off and asked.maximum_micro_eur:
             grant = min(grant, max(asked.minimum, self._most(grant, lambda g: self._cheap(g, means, asked))))
         final = grant == room and room < want
@@ -68,8 +69,14 @@ class Reservation:
         if grant > 0:
             plan = self._plan(grant, means)
             assert plan is not None
+            met["held on a pool"] += any(pool for leg in plan for pool, _, _ in leg.units)
+            met["held on several buckets"] += any(len(leg.units) > 1 for leg in plan)
+            met["held on buckets and on credit"] += any(leg.units and leg.money for leg in plan)
+            met["held at two sides of a switch"] += any(len(sides) > 1 for sides in self.sides)
             self._hold(plan)
             self.service.granted = grant
+        elif any(rate_of(side.id) in self.session.unpaid for sides in self.sides for side in sides):
+            met["nothing granted of a step that was not paid"] += want > 0
         return max(grant, 0), final and grant > 0, reason
 
     def others_hold_it(self, want: int) -> bool:

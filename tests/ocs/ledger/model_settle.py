@@ -57,7 +57,7 @@ class Settlement:
     """Settles the use that one request reports of one session."""
 
     def __init__(self, op: Operation, session: Session) -> None:
-        self.op, self.session, self.account = op, session, op.account
+        self.op, self.session, self.account, self.met = op, session, op.account, op.ledger.met
 
     def settle(self, kind: RequestType, opened: Opened, result: ServiceOutcome) -> None:
         asked, service = opened.asked, opened.service
@@ -168,6 +168,8 @@ class Settlement:
             free = bucket.free()
             take = min(owed, claim.units) if free is None else min(owed, claim.units, free)
             if take:
+                self.met["paid by what granted it, of a period that is over"] += bucket.ended
+                self.met["paid by what granted it, of a pool"] += bool(claim.pool)
                 claim.units -= take
                 self.op.pay(bucket, take)
                 paid.by.append((bucket.id, Hold(claim.pool, claim.instance, take)))
@@ -181,6 +183,7 @@ class Settlement:
             take = min(owed, hold.units)
             if bucket is None or not take:
                 continue
+            self.met["paid by units that a neighbour holds"] += 1
             hold.units -= take
             self.op.hold(hold.pool, bucket, -take)
             self.op.pay(bucket, take)
@@ -209,6 +212,7 @@ class Settlement:
     def _by_neighbours_money(self, neighbour: LegState, price: PriceTerms, owed: int, paid: Paid) -> int:
         """e."""
         pays, debit = self._by_credit(price, owed, neighbour.held_money, paid)
+        self.met["paid by money that a neighbour holds"] += debit > 0
         self.op.take_money(neighbour, debit)
         for terms in neighbour.counters:
             if terms.measure != "money":

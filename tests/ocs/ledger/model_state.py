@@ -304,7 +304,7 @@ class Account:
     counters: list[Counter] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     closed: dict[tuple[str, str], Session] = field(default_factory=dict)
-    """By owner and Session-Id."""
+    """By Session-Id and owner."""
     entries: list[Entry] = field(default_factory=list)
     former: list[str] = field(default_factory=list)
     """Ids that it had before it was moved, the newest first."""
@@ -351,6 +351,11 @@ def owner_of(request: ChargeRequest) -> str:
 def in_need(place: str) -> bool:
     """An emergency (`Circumstances.place`)."""
     return place.split("\x1f")[1:2] == ["1"]
+
+
+def utc_day(now: int) -> int:
+    """The day that an operation is in that says none."""
+    return now // 86_400
 
 
 def rate_of(price_id: str) -> str:

@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 
 import redis
 
-from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, PoolView, Retry
+from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, OutboxEvent, PoolView
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
 from tests.ocs.ledger.catalogue import PARTITIONS
-from tests.ocs.ledger.model_state import Event
+from tests.ocs.ledger.model_state import Event, partition_of
 
 T = TypeVar("T")
-READY = hasattr(RedisLedger, "join_pool")
-"""The ledger has the second layout's operations."""
 
 
 class RedisSide:
     """`begin` empties it; the event loop lives as long as the tests of one Redis."""
+
+    follows = True
 
     def __init__(self, servers: list[RedisServer]) -> None:
         self.clients = [redis.Redis(port=server.port) for server in servers]
@@ -32,16 +32,14 @@ class RedisSide:
         known = {each.name for each in fields(LedgerSettings)}
         settings = LedgerSettings(**{name: value for name, value in wanted.items() if name in known})
         self.ledger: Any = self._run(RedisLedger.connect(servers[0].url, settings))
-        self.ledger.sees_to = frozenset((Retry.LOOK_BACK,))  # the walk looks at what the scripts say
         for client in self.clients:  # nothing here is to outlive a crash
             client.config_set("appendfsync", "no")
         self.read_upto = [0] * PARTITIONS
+        self._news: list[list[OutboxEvent]] = []
 
     def begin(self) -> None:
         for client in self.clients:
             client.flushall()
-        self.ledger._pools.clear()
-        self.ledger._moved.clear()
         self.read_upto = [0] * PARTITIONS
 
     def close(self) -> None:
@@ -85,25 +83,26 @@ class RedisSide:
         return account_id
 
     def look(
-        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int, day: int
+        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int
     ) -> tuple[list[AccountView | None], list[PoolView | None]]:
         async def ask() -> Any:
-            accounts = asyncio.gather(
-                *(self.ledger.read(account_id, now=now, month=month, day=day) for account_id in ids)
-            )
+            accounts = asyncio.gather(*(self.ledger.read(account_id, now=now, month=month) for account_id in ids))
             of_pools = asyncio.gather(*(self.ledger.read_pool(account_id, name) for account_id, name in pools))
-            return await accounts, await of_pools
+            news = asyncio.gather(
+                *(
+                    self.ledger.outbox_read(each, after=self.read_upto[each], count=1000)
+                    for each in sorted({int(partition_of(account_id)) for account_id in ids})
+                )
+            )
+            return await accounts, await of_pools, await news
 
-        accounts, of_pools = self._run(ask())
+        accounts, of_pools, self._news = self._run(ask())
         return accounts, of_pools
 
     def news(self, partitions: Iterable[int]) -> list[Event]:
-        async def ask() -> Any:
-            asked = [self.ledger.outbox_read(each, after=self.read_upto[each], count=1000) for each in partitions]
-            return await asyncio.gather(*asked)
-
+        """Of the partitions that were just looked at: asked for together, since each turn of the loop costs."""
         found: list[Event] = []
-        for events in self._run(ask()):
+        for events in self._news:
             for event in events:
                 assert event.sequence == self.read_upto[event.partition] + 1, "sequence numbers have no gaps"
                 self.read_upto[event.partition] = event.sequence

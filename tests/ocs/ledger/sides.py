@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import astuple, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 from ocs.ledger.contract import (
@@ -14,6 +15,7 @@ from ocs.ledger.contract import (
     LedgerError,
     PackageTerms,
     PoolView,
+    Retry,
 )
 from ocs.ledger.keys import Keys
 from ocs.rating.types import PriceTerms
@@ -21,12 +23,18 @@ from tests.ocs.ledger import model_agenda
 from tests.ocs.ledger.catalogue import PARTITIONS
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import Account, Event, partition_of
-from tests.ocs.ledger.occurred import Occurred, before
+from tests.ocs.ledger.occurred import Before, Occurred, before
 from tests.ocs.ledger.walk import Walk
+
+_entropies = itertools.count(78)
+"""No two walks have the same account: the client remembers what it has heard of them."""
 
 
 class Other(Protocol):
     """The other side, e.g. Redis, asked synchronously. A refusal is a LedgerError."""
+
+    follows: bool
+    """It deals itself with `Retry.POOL` and `Retry.MOVED`."""
 
     def open(self, **terms: Any) -> str: ...
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any: ...
@@ -34,7 +42,7 @@ class Other(Protocol):
     def due(self, now: int) -> list[str]: ...
     def found(self, identity: str) -> str | None: ...
     def look(
-        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int, day: int
+        self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int
     ) -> tuple[list[AccountView | None], list[PoolView | None]]:
         """Accounts, and pools by an account of their partition and their id."""
 
@@ -52,7 +60,7 @@ def same(what: str, real: Any, expected: Any) -> None:
 
 
 class Sides:
-    """Does the same to both: `walk_charging.Ledgers`. `other` None: the model alone, with its invariants."""
+    """Does the same to both: `walk_asking.Ledgers`. `other` None: the model alone, with its invariants."""
 
     def __init__(self, other: Other | None, occurred: Occurred, note: Callable[[str], None] | None = None) -> None:
         self.other, self.occurred, self.note = other, occurred, note
@@ -60,19 +68,17 @@ class Sides:
         self.walk = Walk(self)
         self._keys = Keys(PARTITIONS)
         self._compared = 0
-        self._serial = 0
         self._touched: set[str] = set()
         self._moved: Counter[str] = Counter()
 
     @property
     def when(self) -> dict[str, int]:
-        return {"now": self.walk.now, "month": self.walk.month, "day": self.walk.day}
+        return {"now": self.walk.now, "month": self.walk.month}
 
     # -- accounts
 
     def open(self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None) -> str | None:
-        self._serial += 1
-        entropy = self._serial + 77
+        entropy = next(_entropies)
         rest: dict[str, Any] = {"msisdn": msisdn, "imsi": imsi, "package": package, "entropy": entropy, **self.when}
         self._say("open_account", credit_micro_eur=credit, **rest)
         account_id = self._keys.new_account_id(msisdn, entropy)
@@ -157,14 +163,26 @@ class Sides:
         was = before(self.model, request.account_id, request.now, request.session_id)
         journalled = len(self.model.events)
         self._touched.add(request.account_id)
-        real = self.other.charge(request) if self.other is not None else None
+        real = self.other.charge(replace(request)) if self.other is not None else None
         expected = self.model.charge(request)
+        if self.other is not None and self.other.follows:
+            expected = self._followed(request, expected, was)
         if real is not None:
-            same("outcome", real, expected)
+            same("outcome", _comparable(real, request), _comparable(expected, request))
         events = self.model.events[journalled:]
         self.occurred.charged(request, expected, was, events)
         self.occurred.journalled(self.model, request.account_id, was, events)
         return expected
+
+    def _followed(self, request: ChargeRequest, outcome: ChargeOutcome, was: Before | None) -> ChargeOutcome:
+        """As the ledger's client does: another pool, another id."""
+        while outcome.code == 0 and outcome.reason in (Retry.POOL, Retry.MOVED):
+            self.occurred.charged(request, outcome, was, ())
+            moved = outcome.reason == Retry.MOVED
+            request = replace(request, account_id=outcome.place) if moved else replace(request, pool=outcome.place)
+            self._touched.add(request.account_id)
+            outcome = self.model.charge(request)
+        return outcome
 
     def _say(self, operation: str, *args: Any, **more: Any) -> None:
         if self.note is not None:
@@ -202,7 +220,7 @@ class Sides:
         for account_id, real, expected in zip(ids, views, self._views(ids), strict=True):
             same(f"account {account_id}", canonical(real), canonical(expected))
         for (account_id, name), real_pool in zip(pools, pool_views, strict=True):
-            same(f"pool {name}", real_pool, self.model.read_pool(account_id, name))
+            same(f"pool {name}", _pool(real_pool), _pool(self.model.read_pool(account_id, name)))
         found: dict[str, list[Event]] = {}
         for event in other.news(sorted(int(at) for at in partitions)):
             found.setdefault(str(event["a"]), []).append(tidy(event))
@@ -265,6 +283,16 @@ def violations(model: ModelLedger, account_id: str, a: Account) -> Iterator[str]
 # -- what is compared
 
 
+def _comparable(outcome: ChargeOutcome, request: ChargeRequest) -> ChargeOutcome:
+    """Without the reason why of nothing that was wanted nothing is granted."""
+    wanted = {each.key: each.want for each in request.services}
+    services = tuple(
+        replace(each, reason="" if wanted.get(each.key) == 0 and each.code == 2001 else each.reason)
+        for each in outcome.services
+    )
+    return replace(outcome, services=services)
+
+
 def canonical(view: AccountView | None) -> AccountView | None:
     """Without what the contract leaves open: order of counters, of what a service holds, and the layout's number."""
     if view is None:
@@ -286,6 +314,10 @@ def canonical(view: AccountView | None) -> AccountView | None:
     )
     counters = tuple(sorted(view.counters, key=lambda each: each.id))
     return replace(view, sessions=sessions, counters=counters, version=0)
+
+
+def _pool(view: PoolView | None) -> PoolView | None:
+    return None if view is None else replace(view, holds=tuple(sorted(view.holds, key=astuple)))
 
 
 def _added_up(amounts: Iterable[tuple[Any, int]]) -> Any:

@@ -1,7 +1,7 @@
 """Layouts of the ledger: documents of every version are read, a newer one is refused or worked on as it says, a rolling restart is served.
 
-There is one layout in production yet; the next one is made up here: fields added to several records, one renamed. `documents` keeps what each
-version has written (`python -m tests.ocs.ledger.test_versions` writes those of today's); no file there is ever changed.
+The next layout is made up here: fields added to several records, one renamed. `documents` keeps what each version has written
+(`python -m tests.ocs.ledger.test_versions REDIS_URL` writes today's); no file there is ever changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from tests.conftest import RedisServer
 from tests.ocs.ledger.books import MB, PACKAGE, WHEN, charge, empty_ledger, flush, nodes, open_account, request, service
 
 DOCUMENTS = Path(__file__).parent / "documents"
-SHARED = PackageTerms("FAMILY", 1_000_000, 5_000, (BucketTerms("FAMILY.data", "octets", 90 * MB),), "family", shared=True)
+SHARED = PackageTerms(
+    "FAMILY", 1_000_000, 5_000, (BucketTerms("FAMILY.data", "octets", 90 * MB),), "family", shared=True
+)
 BUCKETS = ("SMALL.data", "FAMILY.data")
 
 
@@ -39,7 +41,8 @@ def next_layout(*, readable_from: int = LAYOUT.version) -> Layout:
     for record, added in {"account": 7, "session": "new", "leg": (), "bucket": 0, "pool": 9}.items():
         records[record] = (*records[record], Field(f"{record}_more", added, since=version))
     records["session"] = tuple(
-        dataclasses.replace(field, name="cost_so_far") if field.name == "cost" else field for field in records["session"]
+        dataclasses.replace(field, name="cost_so_far") if field.name == "cost" else field
+        for field in records["session"]
     )
     return Layout(version, readable_from, records)
 
@@ -168,7 +171,11 @@ async def test_workers_of_neighbouring_versions_serve_one_ledger(redis_7: RedisS
         for number in range(1, 9):
             worker = old if number % 2 else new
             done = await charge(worker, request(account_id, "U", number, service(used=MB, want=2 * MB)))
-            assert (done.code, done.services[0].debited_micro_eur, done.session_cost_micro_eur) == (2001, 6_900, 6_900 * number)
+            assert (done.code, done.services[0].debited_micro_eur, done.session_cost_micro_eur) == (
+                2001,
+                6_900,
+                6_900 * number,
+            )
             row = stored(old, account_id)
             assert (row[0], row[at]) == (worker.layout.version, 12_345)
         await a_session(old, account_id, "pgw.example.net;2")  # a session that lacks the new field …

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocs.ledger.contract import SubscriptionState
+from ocs.ledger.contract import RequestType, SubscriptionState
 from tests.ocs.ledger import catalogue
-from tests.ocs.ledger.catalogue import NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
+from tests.ocs.ledger.catalogue import KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
 from tests.ocs.ledger.model_state import partition_of
-from tests.ocs.ledger.walk_charging import Choices, WalkCharging
+from tests.ocs.ledger.walk_asking import Choices, asking
+from tests.ocs.ledger.walk_charging import WalkCharging
 
 PLACES = (0, 0, 0, 1, 1, 1, 2, 2)
 """How often each account's turn comes."""
@@ -32,6 +33,8 @@ WEIGHTS = {
     "move": 2,
     "remind": 2,
     "claims": 4,
+    "neighbours": 4,
+    "late": 4,
     "many": 1,
     "years": 1,
     "ends": 2,
@@ -56,10 +59,9 @@ class Walk(WalkCharging):
         self.now += choose.pick((0, 0, 1, 5, 20, 20, 40))
         if choose.chance(10):
             self.now += choose.pick((60, 60, 300, 650, 650, 1000, 4000, 4000))
-        if choose.chance(2):
-            self.day += 1
         if choose.chance(1):
             self.month += 1
+        self._revive(choose)
         place = choose.pick(PLACES)
         if self._account(place).state == "blocked" and choose.chance(15):
             self._do(place, "set_state", state="active")
@@ -97,7 +99,7 @@ class Walk(WalkCharging):
             self._credit(place, product.price_micro_eur)
         if choose.chance(40):
             self._open_one(choose, place, choose.pick(("data", "sms", "zone")))
-        reference = choose.pick("abc") if choose.chance(12) else self._fresh("p")
+        reference = choose.pick("ab") if choose.chance(25) else self._fresh("p")
         more: dict[str, Any] = {}
         if choose.chance(25):
             more["starts_at"] = self.now + choose.pick((700, 60, 0, 2500))
@@ -181,10 +183,14 @@ class Walk(WalkCharging):
             for other in (0, 1, 2):
                 if self._account(other).pool == pool:
                     self._open_one(choose, other, "data")
+            if choose.chance(15):
+                self._do(place, "join_pool", "")
             return
-        if pool and choose.chance(70):  # free of holds first, mostly
-            for sid in sorted(self._account(place).live()) if choose.chance(50) else ():
+        if pool and choose.chance(80):  # free of holds first, mostly
+            for sid in sorted(self._account(place).live()):
                 self._do(place, "release_session", sid, reason="lost")
+        elif pool and choose.chance(50):
+            self._open_one(choose, place, "data")
         self._join(place, choose.pick((POOLS[0], POOLS[0], "" if pool else POOLS[0], POOLS[1])))
         if choose.chance(3):
             self._do(place, "join_pool", "nobody's")
@@ -211,6 +217,9 @@ class Walk(WalkCharging):
 
     def _many(self, choose: Choices, place: int) -> None:
         """More sessions than are kept once they are given up or have ended, one by one or all at once."""
+        if choose.chance(10):
+            self._crowd(choose, place)
+            return
         at_once, sids = choose.chance(30), []
         ending = not at_once and choose.chance(50)
         for n in range(10):
@@ -222,6 +231,20 @@ class Walk(WalkCharging):
         if at_once:
             self.now += 700
         self._sids.update({(place, n): sid for n, sid in enumerate(sids[-5:-1])})
+
+    def _crowd(self, choose: Choices, place: int) -> None:
+        """More sessions than an account may have, or more services than a session."""
+        if choose.chance(50):
+            for _ in range(34):
+                self._open_one(choose, place, "incoming")
+            return
+        for first in (0, 32, 64):
+            of = KINDS["incoming"]
+            asked = [asking(f"{n}", "incoming", of.windows[0], 60) for n in range(first, first + 32)]
+            sid, kind = f"pgw.example.org;{place};crowd", RequestType.UPDATE if first else RequestType.INITIAL
+            deadline = self.now + 600
+            session = self._known(place, sid)
+            self._ask(choose, place, sid, session, kind, first, tuple(asked), plainly=True, deadline=deadline)
 
     def _years(self, choose: Choices, place: int) -> None:
         """Nobody is active any more, or their time is over for good."""

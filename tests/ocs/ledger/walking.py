@@ -1,6 +1,6 @@
 """Walks by seed, and the least walk that still fails.
 
-A walk is a list of byte strings, one a step (walk_charging.Choices), so a failing one is made small by leaving out steps and by putting
+A walk is a list of byte strings, one a step (walk_asking.Choices), so a failing one is made small by leaving out steps and by putting
 zeros, which are the plainest choices, in place of bytes.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tests.ocs.ledger.occurred import Occurred
 from tests.ocs.ledger.sides import Other, Sides
-from tests.ocs.ledger.walk_charging import STEP_BYTES, Choices
+from tests.ocs.ledger.walk_asking import STEP_BYTES, Choices
 
 STEPS_A_WALK = 100
 SHRINKING_S = 60
@@ -35,6 +35,7 @@ def walk(steps: Steps, begin: Begin, occurred: Occurred, note: Callable[[str], N
         sides.walk.step(Choices(data))
         sides.compare()
         occurred["steps"] += 1
+    occurred.update(sides.model.met)
 
 
 def run(seeds: range, begin: Begin, progress: Callable[[str], None] = lambda _: None) -> Occurred:

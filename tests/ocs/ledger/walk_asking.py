@@ -1,0 +1,201 @@
+"""What every part of the random walk uses: choices, where it has got to, and how a request is put."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from ocs.ledger.contract import (
+    UNKNOWN_PLACE,
+    Action,
+    ChargeRequest,
+    PackageTerms,
+    RequestType,
+    ServiceCharge,
+)
+from ocs.rating.types import PriceTerms
+from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, START
+from tests.ocs.ledger.model import ModelLedger
+from tests.ocs.ledger.model_state import Account, Session, utc_day
+
+T = TypeVar("T")
+STEP_BYTES = 80
+"""Enough for most steps; what is chosen after them is the plainest."""
+
+
+class Choices:
+    """Decisions by the bytes of one step; the first option is the plainest."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = iter(data)
+
+    def pick(self, options: Sequence[T]) -> T:
+        return options[next(self._data, 0) * len(options) >> 8]
+
+    def chance(self, percent: int) -> bool:
+        return next(self._data, 0) * 100 >> 8 >= 100 - percent
+
+    def upto(self, most: int) -> int:
+        return (next(self._data, 0) << 8 | next(self._data, 0)) * (most + 1) >> 16
+
+
+class Ledgers(Protocol):
+    """What a walk does: to the model and to Redis, which must agree (sides.py)."""
+
+    model: ModelLedger
+
+    def open(self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None) -> str | None: ...
+    def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
+        """An operation of AccountLedger at the walk's time; a LedgerError's code if it was refused."""
+
+    def sweep_due(self) -> None: ...
+    def gone_for_good(self, account_id: str) -> None: ...
+    def charge(self, request: ChargeRequest) -> bool:
+        """Whether it was applied, now."""
+
+    def repeat(self, request: ChargeRequest) -> None: ...
+
+
+@dataclass
+class Asking:
+    ledgers: Ledgers
+    now: int = START
+    month: int = MONTH
+    ids: list[str] = field(default_factory=list)
+    """The accounts whose turn may come, in the order of NUMBERS."""
+    ended: dict[int, str] = field(default_factory=dict)
+    """Terminated accounts, whose MSISDNs are others' by now."""
+    gone: dict[str, str] = field(default_factory=dict)
+    """Ids that accounts had before they were moved, and the next."""
+    charged: list[ChargeRequest] = field(default_factory=list)
+    debits: list[ChargeRequest] = field(default_factory=list)
+    """One-off requests that were paid."""
+    _sids: dict[tuple[int, int], str] = field(default_factory=dict)
+    """The Session-Id in use at each of an account's places for one."""
+    _opened: set[str] = field(default_factory=set)
+    _topped_up: tuple[str, int, str] = ("", 0, "")
+    _serial: int = 0
+
+    def _account(self, place: int) -> Account:
+        return self.ledgers.model.accounts[self.ids[place]]
+
+    def _sid(self, place: int, n: int) -> str:
+        return self._sids.setdefault((place, n), f"pgw.example.org;{place};{n}")
+
+    def _some_sid(self, choose: Choices, place: int) -> str:
+        live = sorted(self._account(place).live())
+        return choose.pick(live) if live else self._sid(place, 0)
+
+    def _fresh(self, prefix: str) -> str:
+        self._serial += 1
+        return f"{prefix}{self._serial:04d}"
+
+    def _known(self, place: int, sid: str) -> Session | None:
+        account = self._account(place)
+        return account.sessions.get(sid) or next((s for name, s in account.closed.items() if name[0] == sid), None)
+
+    def _open_one(self, choose: Choices, place: int, name: str, later: int = 0, want: int = 0, number: int = 0) -> str:
+        sid, of = self._fresh(f"pgw.example.org;{place};"), KINDS[name]
+        asked = asking(name, name, of.windows[0], of.usual * want if want else of.usual // 9 + 1)
+        asked.minimum = 1
+        deadline = self.now + 600 + later
+        self._ask(choose, place, sid, None, RequestType.INITIAL, number, (asked,), plainly=True, deadline=deadline)
+        return sid
+
+    def _end(self, choose: Choices, place: int, sid: str) -> None:
+        session = self._known(place, sid)
+        self._ask(choose, place, sid, session, RequestType.TERMINATION, 1, (), plainly=True, deadline=self.now)
+
+    # -- who asks, and what for
+
+    def _ask(
+        self,
+        choose: Choices,
+        place: int,
+        sid: str,
+        session: Session | None,
+        kind: RequestType,
+        number: int,
+        services: tuple[ServiceCharge, ...],
+        plainly: bool = False,
+        **more: Any,
+    ) -> None:
+        rest = {
+            "deadline": self.now,
+            "day": utc_day(self.now),
+            "pool": self._account(place).pool,
+            "place": "home",
+            **more,
+        }
+        # Sessions of the even places belong to a failover group, the others to one host.
+        host, binding = ("pgw.example.org", "") if sid[-1] in "13579" else ("pgw", "pgws")
+        request = ChargeRequest(
+            *(self.ids[place], "", sid, host, "data", kind, number, self.now, self.month),
+            services=services,
+            origin_realm="example.net",
+            binding=binding,
+            origin_state_id=session.origin_state_id if session is not None else 7,
+            **rest,
+        )
+        if not plainly:
+            self._vary(choose, place, session, request)
+        self.charged.append(request)
+        if self.ledgers.charge(request) and request.action is Action.DEBIT and kind is RequestType.EVENT:
+            self.debits.append(request)
+
+    def _vary(self, choose: Choices, place: int, session: Session | None, request: ChargeRequest) -> None:
+        msisdn, kind = NUMBERS[place], request.type
+        identity = choose.pick(("", "", "", "", "m", "i")) if not choose.chance(2) else "m38699"
+        request.identity = {"m": "m" + msisdn, "i": "i" + self._account(place).imsi}.get(identity, identity)
+        if place in self.ended and choose.chance(10):
+            request.account_id, request.identity = self.ended[place], choose.pick(("m" + msisdn, ""))
+        if self.gone and choose.chance(5):
+            request.account_id = choose.pick(list(self.gone)[-3:])
+        if request.binding:
+            request.origin_host = choose.pick(("pgw", "pgw2"))
+        if choose.chance(3):
+            request.origin_host, request.binding = choose.pick(
+                (("other", ""), (request.origin_host, "others"), ("pgws", ""), (request.origin_host,) * 2)
+            )
+        if choose.chance(4):
+            request.pool = choose.pick(("family", "", "firm"))
+        known = session.origin_state_id if session is not None else 7
+        state = choose.pick((known, known, 0, known + 1)) if choose.chance(12) else known
+        if kind is RequestType.INITIAL and session is not None:
+            state = known + choose.pick((1, 1, 1, 1, 0, -1))
+        request.origin_state_id = max(state, 0)
+        request.place = session.place if session is not None and session.place else "home"
+        if choose.chance(10):
+            request.place = choose.pick(("home", "abroad", "home 2"))
+        if kind in (RequestType.UPDATE, RequestType.TERMINATION) and choose.chance(25):
+            was = session.place if session is not None else "home"
+            request.assumed = choose.pick((was, was, was, was, "abroad", UNKNOWN_PLACE))
+        # Another worker's clock is a little slower: it is the day and the month before there.
+        if choose.chance(4):
+            request.now, request.month, request.day = self.now - 3, self.month - 1, utc_day(self.now - 3)
+        request.via = choose.pick(("", "", "dra.example.net"))
+
+    def _repeat(self, choose: Choices, place: int) -> None:
+        self._again(self.charged if choose.chance(25) else self.charged[-12:], choose)
+
+    def _again(self, charged: list[ChargeRequest], choose: Choices) -> None:
+        if not charged:
+            return
+        request = choose.pick(charged[-256:])
+        if choose.chance(10):
+            request = replace(request, origin_host="other", binding=choose.pick(("", "others")))
+        if request.account_id in self.gone and choose.chance(70):
+            request = replace(request, account_id=self.gone[request.account_id])
+        later = max(request.deadline - request.now, 0)
+        when = {"now": self.now, "month": self.month, "day": utc_day(self.now), "deadline": self.now + later}
+        request = replace(request, services=tuple(replace(each) for each in request.services), **when)
+        self.ledgers.repeat(request)
+
+
+def asking(key: str, name: str, price: PriceTerms, want: int | None) -> ServiceCharge:
+    of, bars = KINDS[name], ("data",) if name == "data" else ()
+    minimum = max(1, of.usual // 10)
+    asked = ServiceCharge(key, name, price, of.buckets, 0, want, minimum, name == "incoming", bars, "29340")
+    asked.counters, asked.more_legs = of.counters, of.legs
+    return asked

@@ -1,0 +1,153 @@
+"""The sessions of the random walk: which of their requests comes next."""
+
+from __future__ import annotations
+
+from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, RequestType, Restrict, ServiceCharge
+from tests.ocs.ledger.catalogue import KINDS
+from tests.ocs.ledger.model_state import Service, Session
+from tests.ocs.ledger.walk_asking import Asking, Choices, asking
+
+
+class WalkSessions(Asking):
+    # -- sessions
+
+    def _charge(self, choose: Choices, place: int) -> None:
+        if choose.chance(20):
+            self._event(choose, place)
+        elif choose.chance(6):  # a Session-Id that another account uses too
+            self._go_on(choose, place, "pgw.example.org;shared;1")
+        else:
+            self._go_on(choose, place, self._sid(place, choose.pick((0, 0, 0, 1, 1, 2, 3))))
+
+    def _go_on(self, choose: Choices, place: int, sid: str) -> None:
+        session = self._known(place, sid)
+        kind = choose.pick(_next_kinds(session, sid in self._opened))
+        number = self._number(choose, sid, session, kind)
+        if kind == "I" and session is None and number is None:
+            # A real client never takes a Session-Id again; one in five does here.
+            number = 0 if choose.chance(80) else choose.pick((1, 2, 9))
+            at = next((at for at, known in self._sids.items() if known == sid), None)
+            if number == 0 and at is not None:
+                sid = self._sids[at] = self._fresh(f"pgw.example.org;{place};{at[1]};")
+        if kind == "I":
+            self._opened.add(sid)
+        deadline = self.now + choose.pick((4000, 600, 7200, 600, 120))
+        phases = {each.phase for each in session.services.values()} if session else set()
+        if "restricted" in phases and choose.chance(15):
+            self.ledgers.do("top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r"))
+        numbers, given_up = [number or 0], False
+        if kind == "U" and session is not None and not session.closed_at and choose.chance(6):
+            # One that overtakes two.
+            numbers, given_up = [numbers[0] + 3, numbers[0], numbers[0] + 1], choose.chance(50)
+        for n, each in enumerate(numbers):
+            if n == 2 and given_up:
+                self.ledgers.do("release_session", self.ids[place], sid, reason="lost")
+            services = self._services(choose, session, kind)
+            self._ask(choose, place, sid, session, RequestType(kind), each, services, deadline=deadline)
+        if kind == "I" and session is not None and choose.chance(50):  # what was asked before it was replaced
+            before = [each for each in self.charged if each.session_id == sid][-8:]
+            self._again([each for each in before if each.type is RequestType.EVENT] or before, choose)
+        if kind == "T" and session is not None and choose.chance(50):
+            self._go_on(choose, place, sid)
+
+    def _number(self, choose: Choices, sid: str, session: Session | None, kind: str) -> int | None:
+        """None: a session of this id has been and gone."""
+        if kind == "I":
+            if choose.chance(15):
+                return choose.pick((1, 2, 3, 5))
+            if session is not None and not session.released and not session.closed_at:
+                return 1 + choose.pick((session.highest, 0, 0, 1))
+            if session is not None and session.closed_at:
+                return choose.pick((session.opening, session.opening + 1, 7))
+            return None if sid in self._opened else 0
+        highest = session.highest if session is not None else 0
+        if session is not None and session.closed_by is not None and choose.chance(70):
+            return max(session.closed_by + choose.pick((-1, -2, -1, 1, 0)), 0)
+        if choose.chance(4):
+            return min(highest + choose.pick((2**32 - 1, 70_000, 65_536, 65_537)), 2**32 - 1)
+        if session is not None and session.numbers.apart and choose.chance(25):
+            return min(session.numbers.apart[-1] + choose.pick((1, 0, 1, 2)), 2**32 - 1)
+        if highest >= ANSWERS_KEPT_PER_SESSION and choose.chance(20):
+            return highest - ANSWERS_KEPT_PER_SESSION + choose.pick((0, 0, 1, -1))
+        # One straggler seldom comes alone.
+        straggler = any(each.session_id == sid and each.number < highest for each in self.charged[-3:])
+        if choose.chance(55 if straggler or (session is not None and session.released) else 75):
+            return min(highest + 1, 2**32 - 1)
+        return max(highest + choose.pick((2, 4, 4, 0, -1, -1, -1, -2, -2, -3, 64, -63, -64, -65, 70)), 0)
+
+    def _services(self, choose: Choices, session: Session | None, kind: str) -> tuple[ServiceCharge, ...]:
+        known = dict(sorted(session.services.items())) if session is not None and kind != "I" else {}
+        asked: dict[str, ServiceCharge] = {}
+        for _ in range(choose.pick((1, 1, 1, 2, 2, 3)) if kind == "I" else choose.pick((1, 1, 1, 1, 2, 2, 3, 0))):
+            key, name = self._key(choose, known, asked)
+            # What others of the session will cost after a switch, this one costs now.
+            ahead = [each.price_after for each in (*known.values(), *asked.values()) if each.price_after]
+            asked[key] = self._service(choose, key, name, known.get(key), kind)
+            same = [price for price in ahead if price in KINDS[name].windows]
+            if same and choose.chance(60):
+                asked[key].price = choose.pick(same)
+        return tuple(asked.values())
+
+    @staticmethod
+    def _key(choose: Choices, known: dict[str, Service], asked: dict[str, ServiceCharge]) -> tuple[str, str]:
+        if asked and choose.chance(30):
+            key = next(iter(asked)).rstrip("'") + "'"
+        elif known and not choose.chance(12):
+            # Mostly those with a price switch, or for which there is little left.
+            special = [key for key, service in known.items() if service.phase != "normal" or service.price_after]
+            special = [key for key in special if known[key].phase == "restricted"] or special
+            key = choose.pick(special if special and choose.chance(80) else list(known))
+        else:
+            # The second service of a kind has the same price and buckets; some keys are used for any kind.
+            key = choose.pick(list(KINDS)) + choose.pick(("", "", "'"))
+            key = choose.pick(("any", key, key, key, key, key, key, key)) if key[-1] != "'" else key
+        name = key.rstrip("'")
+        return key, name if name in KINDS else choose.pick(list(KINDS))
+
+    def _service(self, choose: Choices, key: str, name: str, held: Service | None, kind: str) -> ServiceCharge:
+        of = KINDS[name]
+        price = choose.pick((*of.windows[:1], *of.windows))
+        most = of.usual
+        want: int | None = choose.pick((most // 3, None, most, None, choose.upto(most), 30 * most, 0, 1, most))
+        asked = asking(key, name, price, want)
+        asked.maximum_micro_eur = choose.pick((0, 0, 0, 200_000, 1_000_000, 1))
+        granted = held.granted if held is not None else 0
+        if kind in "UT":
+            self._use(choose, asked, held, granted, most)
+        if kind == "T":
+            asked.want = None if choose.chance(90) else want
+            return asked
+        asked.restrict = choose.pick((Restrict.REFUSE, Restrict.AGAIN, Restrict.AGAIN, Restrict.ONCE))
+        asked.retry_want = choose.pick((most // 2, most // 2, 1, 0))
+        if held is not None and held.phase != "normal" and choose.chance(75):
+            asked.want = None
+            asked.restrict = choose.pick((Restrict.AGAIN, Restrict.ONCE))
+            if held.phase == "restricted" and choose.chance(80):
+                asked.used = asked.used_after = asked.used_either = 0
+        if choose.chance(60 if held is not None and held.price_after else 30):
+            other = choose.pick([each for each in KINDS.values() if each.unit is of.unit])
+            windows = [each for each in of.windows if each is not price] or of.windows
+            asked.price_after = choose.pick((*windows, *windows, price, *other.windows))
+            asked.switch_at = self.now + choose.pick((100, 100, 5_000, 0))
+            asked.spans = not choose.chance(20)
+        return asked
+
+    @staticmethod
+    def _use(choose: Choices, asked: ServiceCharge, held: Service | None, granted: int, most: int) -> None:
+        asked.used = choose.pick(
+            (granted // 2, granted, granted, 0, choose.upto(most), granted + most // 10, most * 2)
+        )  # fmt: skip
+        if choose.chance(75 if held is not None and held.price_after else 8):
+            asked.used_after, asked.used_either = choose.pick(
+                ((most // 5, 0), (granted // 3, granted // 7), (0, granted // 2), (most // 3, most // 2))
+            )
+        rates = (0, 1, most // 100 + 1, most * 3)
+        asked.max_rate = choose.pick(rates if asked.used_after + asked.used_either else (0, 0, 0, *rates, -1))
+
+
+def _next_kinds(session: Session | None, opened: bool) -> str:
+    if session is None:
+        return "IIIIIIIIUTT" if opened else "IIIIIIIIIIU"
+    if session.closed_at:
+        return "UUUTTI"
+    return "UUTI" if session.released else "UUUUUUUUUUUUUUUUUUUUTTI"
