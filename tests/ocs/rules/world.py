@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
-from ocs.ledger.contract import AccountView
+from ocs.ledger.contract import AccountView, Notice, PackageTerms
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
+from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, MMS, Counted, at, ccr, messages, octets, seconds
+from tests.ocs.ledger.books import empty_ledger, journal
 
 CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
 EUR = 1_000_000
@@ -30,6 +31,8 @@ class World:
         self.catalogue = catalogue
         self.now = START
         self.metrics = Counted()
+        self.source = Origin()
+        """The peer that everything comes from."""
         self._tasks: set[asyncio.Future[None]] = set()
         self.service = ChargingService(catalogue, ledger, self.metrics, lambda: self.now, self._spawn)
         self._accounts = 0
@@ -42,18 +45,20 @@ class World:
 
     @property
     def when(self) -> dict[str, int]:
-        return {"now": self.now, "month": self.catalogue.month_of(self.now)}
+        return {"now": self.now, "month": self.catalogue.month_of(self.now), "day": self.catalogue.day_of(self.now)}
 
     # -- the operator's side
 
-    async def subscriber(self, credit: float, package: str | None = None) -> Subscriber:
+    async def subscriber(self, credit: float, package: str | PackageTerms | None = None) -> Subscriber:
+        """`package`: one of the catalogue, or one that it does not have."""
         self._accounts += 1
+        terms = self.catalogue.packages[package] if isinstance(package, str) else package
         msisdn = str(38668100000 + self._accounts)
         account_id = await self.ledger.open_account(
             msisdn=msisdn,
             imsi=str(293400000000000 + self._accounts),
             credit_micro_eur=round(credit * EUR),
-            package=self.catalogue.packages[package] if package else None,
+            package=terms,
             entropy=self._accounts,
             **self.when,
         )
@@ -72,11 +77,42 @@ class World:
     # -- the network's side
 
     async def ask(self, request: CreditControlRequest) -> CreditControlAnswer:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.service.handle(request, Origin(), future.set_result)
-        answer = await asyncio.wait_for(future, 5)
+        answer = await self.reply(request)
         assert isinstance(answer, CreditControlAnswer), answer
         return answer
+
+    async def reply(self, request: CreditControlRequest) -> CreditControlAnswer | DiameterError:
+        future: asyncio.Future[CreditControlAnswer | DiameterError] = asyncio.get_running_loop().create_future()
+        self.service.handle(request, self.source, future.set_result)
+        return await asyncio.wait_for(future, 5)
+
+    @asynccontextmanager
+    async def hearing(self) -> AsyncIterator[Callable[[], Awaitable[list[Notice]]]]:
+        """Within, a call gives the notices that were published since the last one: what RARs and ASRs are sent for."""
+        queue: asyncio.Queue[Notice] = asyncio.Queue()
+        subscribed, marks = asyncio.Event(), 0
+
+        async def listen() -> None:
+            async with aclosing(self.ledger.notices(subscribed.set)) as notices:  # type: ignore[type-var]
+                async for notice in notices:
+                    queue.put_nowait(notice)
+
+        async def heard() -> list[Notice]:
+            nonlocal marks
+            marks += 1
+            await self.ledger.announce(Notice("mark", str(marks), 0.0, "", ()))
+            found = []
+            while (notice := await asyncio.wait_for(queue.get(), 5)).kind != "mark":
+                found.append(notice)
+            return found
+
+        task = asyncio.ensure_future(listen())
+        try:
+            await asyncio.wait_for(subscribed.wait(), 5)
+            yield heard
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 class Subscriber:
@@ -107,16 +143,31 @@ class Subscriber:
         )
 
     async def events(self, kind: str) -> list[dict[str, Any]]:
-        partition = int(self.account_id[:2])
-        found = await self.world.ledger.outbox_read(partition, after=0, count=10_000)
-        return [e.body for e in found if e.body["a"] == self.account_id and e.body["k"] == kind]
+        return [event for event in await self.journal() if event["k"] == kind]
+
+    async def journal(self) -> list[dict[str, Any]]:
+        """What became of the account's money and sessions, in order."""
+        found = await journal(self.world.ledger)
+        return [event for event in found if event["a"] == self.account_id]
 
     async def charged(
-        self, context: str, kind: str, number: int, *services: MultipleServicesCreditControl, sid: str, information: Any
+        self,
+        context: str,
+        kind: str,
+        number: int,
+        *services: MultipleServicesCreditControl,
+        sid: str,
+        information: Any,
+        **more: Any,
     ) -> CreditControlAnswer:
-        return await self.world.ask(
-            ccr(kind, number, *services, context=context, sid=sid, msisdn=self.msisdn, information=information)
-        )
+        rest = {"msisdn": self.msisdn, "information": information, **more}
+        return await self.world.ask(ccr(kind, number, *services, context=context, sid=sid, **rest))
+
+    def running(self, context: str, information: Any) -> Running:
+        return Running(self, context, information, self.world.new_session())
+
+    def data(self, plmn: str = HOME, apn: str = "internet") -> Running:
+        return self.running(DATA, at(plmn, apn))
 
     async def session(
         self, context: str, information: Any, *steps: MultipleServicesCreditControl
@@ -165,17 +216,48 @@ class Subscriber:
         return before - await self.credit()
 
 
+class Running:
+    """A session taken step by step; requests are numbered as they come."""
+
+    def __init__(self, user: Subscriber, context: str, information: Any, sid: str) -> None:
+        self.user, self.context, self.information, self.sid = user, context, information, sid
+        self._next = 0
+
+    async def take(
+        self, kind: str, *services: MultipleServicesCreditControl, number: int | None = None, **more: Any
+    ) -> CreditControlAnswer:
+        number = self._next if number is None else number
+        self._next = max(self._next, number + 1)
+        rest = {"sid": self.sid, "information": self.information, **more}
+        return await self.user.charged(self.context, kind, number, *services, **rest)
+
+    async def one(
+        self, kind: str, service: MultipleServicesCreditControl, **more: Any
+    ) -> MultipleServicesCreditControl:
+        """The answer's only service."""
+        (mscc,) = (await self.take(kind, service, **more)).multiple_services_credit_control
+        return mscc
+
+    async def held(self) -> dict[str, int]:
+        """Micro-EUR that the session's services hold, by key; nothing if it is not open."""
+        sessions = (await self.user.view()).sessions
+        reservations = next((s.reservations for s in sessions if s.session_id == self.sid and not s.released), ())
+        return {each.key: each.held_micro_eur for each in reservations}
+
+
+def granted(mscc: MultipleServicesCreditControl) -> int:
+    """Units granted; 0 = none."""
+    unit = mscc.granted_service_unit
+    if unit is None:
+        return 0
+    return unit.cc_total_octets or unit.cc_time or unit.cc_service_specific_units or 0
+
+
 @asynccontextmanager
-async def world_on(url: str) -> AsyncIterator[World]:
-    catalogue = load_catalogue(CATALOGUE)
-    ledger = await RedisLedger.connect(url, LedgerSettings(partitions=4, connections=1, max_clock_skew_s=0))
-    try:
-        for address in ledger._nodes.addresses():
-            async with ledger._nodes.client(address) as client:
-                await client.flushall()
-        yield World(ledger, catalogue)
-    finally:
-        await ledger.close()
+async def world_on(url: str, **settings: Any) -> AsyncIterator[World]:
+    """`settings` of the ledger. Time is the test's own, so the ledger does not compare it with Redis's unless it is told to."""
+    async with empty_ledger(url, **{"connections": 1, **settings}) as ledger:
+        yield World(ledger, load_catalogue(CATALOGUE))
 
 
-__all__ = ["CS", "DATA", "IMS", "MMS", "Subscriber", "World", "world_on"]
+__all__ = ["CS", "DATA", "IMS", "MMS", "Running", "Subscriber", "World", "granted", "world_on"]
