@@ -21,14 +21,14 @@ from pathlib import Path
 
 import uvloop
 
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.logs import set_up_logging
 from ocs.metrics import SNAPSHOT_EVERY_S, Metrics
 from ocs.metrics_export import snapshot_path
 from ocs.processes import die_with_parent
 from ocs.rating.catalogue import Catalogue, CatalogueError
-from ocs.server import Paths, World, ledger_settings, load
+from ocs.server import Paths, StartError, World, ledger_settings, load
 from ocs.settings import SettingsError
 from ocs.settings_model import Settings
 
@@ -80,7 +80,7 @@ Body = Callable[[Child], Awaitable[None]]
 
 
 def main(role: str, body: Body) -> None:
-    """Run a child process until it is asked to end. Exit status 1: its settings cannot be used."""
+    """Run a child process until it is asked to end. Exit status 1: its settings, or the ledger, cannot be used."""
     parser = argparse.ArgumentParser(prog=f"python -m ocs.{role}")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--supervisor-pid", type=int, default=0, help="end when this process, the parent, ends")
@@ -101,7 +101,12 @@ def main(role: str, body: Body) -> None:
         raise SystemExit(1)
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
     child = Child(role, settings, catalogue, World(), Metrics(), asyncio.Event(), arguments.number)
-    uvloop.run(_run(child, body, arguments.supervisor_pid))
+    try:
+        uvloop.run(_run(child, body, arguments.supervisor_pid))
+    except StartError as error:
+        log.error("%s", error)
+        print(json.dumps({"refused": str(error)}), flush=True)
+        raise SystemExit(1) from None
 
 
 async def _run(child: Child, body: Body, supervisor_pid: int) -> None:
@@ -144,7 +149,9 @@ def _snapshot(child: Child) -> None:
 
 @contextlib.asynccontextmanager
 async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
-    """The ledger, once Redis can be reached; None when the end is asked for before."""
+    """The ledger, once Redis can be reached; None when the end is asked for before. StartError: what Redis holds, or how it is set, is not
+    for us, and waiting would not mend it.
+    """
     settings, ledger = ledger_settings(child.settings), None
     while ledger is None and not child.stopping.is_set():
         try:
@@ -158,6 +165,8 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
         except LedgerUnavailable as error:
             log.warning("%s; trying again", error)
             await child.wait_stopping(0.5)
+        except LedgerError as error:
+            raise StartError(str(error)) from error
     try:
         yield ledger
     finally:

@@ -25,17 +25,27 @@ STOP_TIMEOUT_S = 15.0
 """More than a worker needs to drain (ocs.worker.STOP_GRACE_S) and the housekeeper to store; then it is killed."""
 
 Ended = Callable[[str, int], None]
+Refused = Callable[[str], bool]
+"""Told why a process cannot do its work; True: none is to take its place."""
 
 
 class ChildProcess:
     """One place for a process: `python -m ocs.<role>`. There is at most one process in it at a time."""
 
-    def __init__(self, role: str, arguments: Sequence[str], environment: Mapping[str, str], ended: Ended) -> None:
+    def __init__(
+        self,
+        role: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        ended: Ended,
+        refused: Refused = lambda why: False,
+    ) -> None:
         self.role = role
         self.ready = asyncio.Event()
         self._command = [sys.executable, "-m", f"ocs.{role}", *arguments, "--supervisor-pid", str(os.getpid())]
         self._environment = dict(environment)
         self._ended = ended
+        self._refused = refused
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self._keeper: asyncio.Task[None] | None = None
@@ -74,15 +84,21 @@ class ChildProcess:
             process.terminate()
         assert process.stdout is not None
         async for line in process.stdout:
-            with contextlib.suppress(ValueError):
-                if json.loads(line).get("ready"):
-                    self.ready.set()
+            self._hear(line)
         status = await process.wait()
         self.ready.clear()
         self._process = None
         self._ended(self.role, process.pid)
         if not self._stopping:
             log.error("%s (process %d) ended unasked (%s): replacing it", self.role, process.pid, _reason(status))
+
+    def _hear(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if said.get("ready"):
+                self.ready.set()
+            elif why := said.get("refused"):
+                self._stopping = self._refused(why) or self._stopping
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ask the process to end, then insist."""

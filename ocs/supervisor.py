@@ -64,6 +64,9 @@ class Supervisor:
         self._housekeeper: ChildProcess | None = None
         self._redis: redis.asyncio.Redis | None = None
         self._stopping = asyncio.Event()
+        self._was_ready = False
+        self._refusal = ""
+        """Why the processes cannot do their work: it is no use to replace them."""
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. StartError: it cannot start, and nothing runs."""
@@ -87,6 +90,8 @@ class Supervisor:
                 await self._serve(diameter, *addresses)
             finally:
                 await self._end(api)
+        if self._refusal:
+            raise StartError(self._refusal)
 
     # -- starting
 
@@ -154,8 +159,8 @@ class Supervisor:
         arguments = ["--config", str(self._config)]
         for number in range(worker_count(self._settings)):
             own = [*arguments, "--number", str(number)]
-            self._workers.append(ChildProcess("worker", own, environment, self._child_ended))
-        self._housekeeper = ChildProcess("housekeeper", arguments, environment, self._child_ended)
+            self._workers.append(ChildProcess("worker", own, environment, self._child_ended, self._child_refused))
+        self._housekeeper = ChildProcess("housekeeper", arguments, environment, self._child_ended, self._child_refused)
         for child in (*self._workers, self._housekeeper):
             child.start()
 
@@ -163,6 +168,14 @@ class Supervisor:
         self._snapshots.retire(role, pid)
         if not self._stopping.is_set():
             self._metrics.count("ocs_process_restarts", role)
+
+    def _child_refused(self, why: str) -> bool:
+        """A start that fails ends all. Once the server was ready, those that still serve go on, and the others try again."""
+        if self._was_ready:
+            return False
+        self._refusal = why
+        self._stopping.set()
+        return True
 
     def _describe(self, diameter: Listening, api: str, metrics: str) -> None:
         """For programs that started us with port 0, or look for us."""
@@ -187,6 +200,7 @@ class Supervisor:
     async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
         for worker in self._workers:
             await worker.ready.wait()
+        self._was_ready = True
         log.info(
             "ready: Diameter on %s, %d worker(s), http://%s/health, http://%s/metrics",
             *(diameter, len(self._workers), api, metrics),

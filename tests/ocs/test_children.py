@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from ocs import children
 from ocs.children import ChildProcess
+from ocs.embedded_redis import EmbeddedRedis
 from ocs.processes import command_line, is_alive
 
 STUBBORN = """
@@ -85,6 +89,62 @@ def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
     assert done.returncode == 1
     assert "nonsense: is no setting" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_one_that_refuses_is_replaced_only_if_that_may_help(monkeypatch: pytest.MonkeyPatch, final: bool) -> None:
+    monkeypatch.setattr(children, "PAUSE_STEP_S", 0.05)
+    script = 'print(\'{"refused": "no ledger"}\', flush=True); raise SystemExit(1)'
+    ended: list[int] = []
+    said: list[str] = []
+
+    def refused(why: str) -> bool:
+        said.append(why)
+        return final
+
+    place = ChildProcess("nonsense", [], os.environ, lambda role, pid: ended.append(pid), refused)
+    place._command = [sys.executable, "-c", script]
+    place.start()
+    await asyncio.sleep(1.5)
+    await place.stop()
+    assert set(said) == {"no ledger"}
+    assert len(ended) == 1 if final else len(ended) > 1
+
+
+@pytest.fixture
+def first_layout(tmp_path: Path) -> Iterator[str]:
+    """A Redis that the first layout was installed on."""
+    server = EmbeddedRedis(tmp_path / "first", durability="everysec")
+    url = server.acquire()
+    with redis.Redis.from_url(url) as client:
+        client.hset("{p00}:subscribers", "m38668100000", "00-0000000000000001")
+    yield url
+    server.release()
+
+
+@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+def test_a_process_refuses_a_redis_that_it_cannot_use(role: str, tmp_path: Path, first_layout: str) -> None:
+    config = tmp_path / "ocs.toml"
+    catalogue = Path(__file__).parents[2] / "config" / "catalogue.toml"
+    server = f'catalogue = "{catalogue}"\ndata_dir = "{tmp_path / "data"}"'
+    config.write_text(f"[diameter]\naccept_unknown_peers = true\n[server]\n{server}\n", encoding="utf-8")
+
+    def refusal() -> str:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+        command = [sys.executable, "-m", f"ocs.{role}", "--config", str(config)]
+        environment = {**kept, "OCS_REDIS_URL": first_layout}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert json.loads(done.stdout)["refused"] in done.stderr
+        return done.stderr
+
+    assert "Redis holds a ledger of the first layout" in refusal()
+    with redis.Redis.from_url(first_layout) as client:
+        client.flushall()
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    assert "it would evict accounts" in refusal()
 
 
 def test_what_is_known_of_a_process() -> None:

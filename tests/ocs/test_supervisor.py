@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from ocs.embedded_redis import EmbeddedRedis
 from ocs.processes import command_line, is_alive
 from protocol.frame import FrameReader
 from tests.ocs.certificates import Certificates
@@ -202,18 +204,68 @@ def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
 
 def test_without_redis_it_is_not_healthy_and_gets_well_by_itself(tmp_path: Path) -> None:
     """An external Redis that is not there yet: the server waits for it."""
-    from ocs.embedded_redis import EmbeddedRedis
-
     elsewhere = tmp_path / "elsewhere"
     server = Server(tmp_path, OCS_REDIS_URL=f"unix://{elsewhere}/redis/redis.sock")
     wait_for(lambda: server.health()[0] == 503)
     assert server.health()[1]["redis"] is False
-    redis = EmbeddedRedis(elsewhere, durability="everysec")
-    redis.acquire()
+    private = EmbeddedRedis(elsewhere, durability="everysec")
+    private.acquire()
     server.wait_whole()
     assert server.health()[0] == 200
     assert server.end() == 0
-    redis.release()
+    private.release()
+
+
+def first_layout(folder: Path) -> None:
+    """A data folder that a server of the first layout has left."""
+    server = EmbeddedRedis(folder, durability="everysec")
+    with redis.Redis.from_url(server.acquire()) as client:
+        client.hset("{p00}:subscribers", "m38668100000", "00-0000000000000001")
+    server.release()
+
+
+def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path) -> None:
+    first_layout(tmp_path / "data")
+    server = Server(tmp_path)
+    assert server.process.wait(30) == 1
+    server.log.close()
+    assert server.text().splitlines()[-1].startswith("ocs: Redis holds a ledger of the first layout")
+    assert "Traceback" not in server.text() and "replacing" not in server.text()
+    assert not (tmp_path / "data" / "server.json").exists()
+
+
+def test_a_redis_that_evicts_is_refused_at_the_start_and_only_then(tmp_path: Path) -> None:
+    elsewhere = EmbeddedRedis(tmp_path / "elsewhere", durability="everysec")
+    url = elsewhere.acquire()
+    client = redis.Redis.from_url(url)
+
+    def evicts(policy: str) -> None:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", policy)
+
+    try:
+        evicts("allkeys-lru")
+        server = Server(tmp_path, OCS_REDIS_URL=url)
+        assert server.process.wait(30) == 1
+        assert "it would evict accounts" in server.text().splitlines()[-1]
+        server.log.close()
+
+        # One that serves goes on with the processes that do.
+        evicts("noeviction")
+        server = Server(tmp_path, OCS_REDIS_URL=url)
+        server.wait_whole()
+        wait_for(lambda: "ready:" in server.text())
+        evicts("allkeys-lru")
+        os.kill(server.of("ocs.worker")[0], signal.SIGKILL)
+        wait_for(lambda: server.text().count("it would evict accounts") >= 4)
+        assert server.health()[1]["workers"] == 1
+        evicts("noeviction")
+        server.wait_whole()
+        assert server.end() == 0
+    finally:
+        client.close()
+        elsewhere.release()
+    assert "Traceback" not in server.text()
 
 
 @pytest.mark.parametrize("key", ["diameter", "api", "metrics"])
