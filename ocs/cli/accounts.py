@@ -21,6 +21,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import PackageTerms
+from ocs.ledger.keys import MAX_PARTITIONS
 from ocs.rating.money import format_eur, parse_eur
 
 MAX_REFERENCE_LENGTH = 128
@@ -67,17 +68,18 @@ def create(
 
 @app.command()
 def show(msisdn: MsisdnArgument, json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
-    """Credit, included units, spending and open sessions of an account."""
+    """Credit, subscriptions, included units, counters and open sessions of an account."""
     number = parsed(msisdn_of, msisdn)
 
     async def work(office: Office) -> None:
         view = await office.ledger.read(await office.account_of(number), **office.when())
         if view is None:
             raise FailedError(f"there is no account with MSISDN {number}")
+        pool = await office.ledger.read_pool(view.account_id, view.pool) if view.pool else None
         if json:
-            print_json(views.as_json(view))
+            print_json(views.as_json(view, pool))
         else:
-            views.print_account(view)
+            views.print_account(view, pool)
 
     with_office(config, work)
 
@@ -119,7 +121,10 @@ def limit(
 
     async def work(office: Office) -> None:
         account_id = await office.account_of(number)
-        await office.ledger.set_limit(account_id, limit_micro_eur=micro_eur, **office.when())
+        when = office.when()
+        await office.ledger.set_limit(
+            account_id, limit_micro_eur=micro_eur, now=when["now"], month=when["month"], day=when["day"]
+        )
         print(f"{number}: limit {'off' if micro_eur is None else format_eur(micro_eur) + ' EUR a month'}")
 
     with_office(config, work)
@@ -191,6 +196,23 @@ def terminate(
     async def work(office: Office) -> None:
         await office.ledger.terminate_account(await office.account_of(number), **office.when())
         print(f"{number}: terminated")
+
+    with_office(config, work)
+
+
+@app.command()
+def move(
+    msisdn: MsisdnArgument,
+    partition: Annotated[int, typer.Option(min=0, max=MAX_PARTITIONS - 1, help="Where to, from 0.")],
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Move an account to another partition, while it is charged: the same again after a crash goes on with it."""
+    number = parsed(msisdn_of, msisdn)
+
+    async def work(office: Office) -> None:
+        account_id = await office.account_of(number)
+        moved = await office.ledger.move_account(account_id, partition=partition, **office.when())
+        print(f"{number}: " + (f"is account {moved} now" if moved != account_id else "is there already: no change"))
 
     with_office(config, work)
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, TypeVar
 import orjson
 import typer
 import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ocs.embedded_redis import EmbeddedRedis
 from ocs.ledger.contract import AccountView
@@ -116,9 +118,7 @@ def _redis_url(settings: Settings) -> Iterator[str]:
 async def _run(
     url: str, settings: Settings, catalogue: Catalogue, work: Callable[[Office], Coroutine[Any, Any, None]]
 ) -> None:
-    ledger = await RedisLedger.connect(
-        url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S
-    )
+    ledger = await RedisLedger.connect(url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S)
     try:
         await work(Office(ledger, catalogue, World()))
     finally:
@@ -147,6 +147,15 @@ def parsed(parse: Callable[[str], T], text: str) -> T:
         return parse(text)
     except ValueError as error:
         raise WrongCallError(str(error)) from None
+
+
+def progress_bar(what: str, total: int) -> Progress:
+    """On standard error, with one task."""
+    progress = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    )
+    progress.add_task(what, total=total)
+    return progress
 
 
 def print_json(value: object) -> None:

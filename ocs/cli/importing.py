@@ -16,10 +16,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ocs.cli.common import DEFAULT, ConfigOption, FailedError, Office, WrongCallError, imsi_of, msisdn_of, with_office
+from ocs.cli.common import (
+    DEFAULT,
+    ConfigOption,
+    FailedError,
+    Office,
+    WrongCallError,
+    imsi_of,
+    msisdn_of,
+    progress_bar,
+    with_office,
+)
 from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError, PackageTerms
 from ocs.rating.money import format_eur, parse_eur
 
@@ -69,7 +77,7 @@ def import_accounts(
         if all_or_nothing:
             await _check_all(office, file, total, tally, skip_existing)
         if not tally.bad_count:
-            with _progress("importing", total) as progress:
+            with progress_bar("importing", total) as progress:
                 rows = _rows(file, office.catalogue.packages, tally)
                 while batch := list(islice(rows, BATCH)):
                     await asyncio.gather(*(_open(office, row, tally, skip_existing) for row in batch))
@@ -99,7 +107,7 @@ async def _open(office: Office, row: Row, tally: Tally, skip_existing: bool) -> 
 
 async def _check_all(office: Office, file: Path, total: int, tally: Tally, skip_existing: bool) -> None:
     """Every row as far as it can be checked without writing."""
-    with _progress("checking", total) as progress:
+    with progress_bar("checking", total) as progress:
         rows = _rows(file, office.catalogue.packages, tally)
         while batch := list(islice(rows, BATCH)):
             if not skip_existing:
@@ -150,14 +158,6 @@ def _row(fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms]
             raise ValueError(f"{'MSISDN' if key[0] == 'm' else 'IMSI'} {key[1:]} is in an earlier row too")
     seen.update(("m" + msisdn, "i" + imsi))
     return Row(line, msisdn, imsi, package, credit)
-
-
-def _progress(what: str, total: int) -> Progress:
-    progress = Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    )
-    progress.add_task(what, total=total)
-    return progress
 
 
 def _report(tally: Tally, all_or_nothing: bool) -> None:

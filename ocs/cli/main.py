@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from ocs.cli import accounts, importing, tools
+from ocs.cli import accounts, importing, ledger, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError
 from ocs.embedded_redis import EmbeddedRedisError
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(accounts.app, name="account")
 accounts.app.command("import")(importing.import_accounts)
 app.add_typer(tools.sessions, name="session")
+app.add_typer(ledger.app, name="ledger")
 app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)
 

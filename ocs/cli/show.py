@@ -5,7 +5,15 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from ocs.ledger.contract import AccountView, SessionView
+from ocs.ledger.contract import (
+    LIMIT_COUNTER,
+    AccountView,
+    BucketView,
+    CounterView,
+    PoolView,
+    SessionView,
+    SubscriptionView,
+)
 from ocs.rating.money import format_eur
 from ocs.records.format import utc_text
 
@@ -17,7 +25,7 @@ def live_sessions(view: AccountView) -> list[SessionView]:
     return [session for session in view.sessions if not session.released]
 
 
-def as_json(view: AccountView) -> dict[str, object]:
+def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object]:
     """`account show --json`: other programs rely on these names."""
     return {
         "msisdn": view.msisdn,
@@ -37,18 +45,62 @@ def as_json(view: AccountView) -> dict[str, object]:
         "bars": list(view.bars),
         "package": view.package or None,
         "package_pending": view.package_pending,
-        "period_end": utc_text(view.period_end) if view.period_end else None,
-        "buckets": [
-            {
-                "id": bucket.id,
-                "unit": bucket.unit,
-                "left": bucket.left,
-                "held": bucket.held,
-                "expires_at": utc_text(bucket.expires_at),
-            }
-            for bucket in view.buckets
-        ],
+        "period_end": _time(view.period_end),
+        "subscriptions": [_subscription_json(each) for each in view.subscriptions],
+        "buckets": [_bucket_json(each) for each in view.buckets],
+        "counters": [_counter_json(each) for each in view.counters],
+        "pool": _pool_json(pool) if pool is not None else None,
         "sessions": [row for session in live_sessions(view) for row in session_rows(session)],
+    }
+
+
+def _time(seconds: int) -> str | None:
+    return utc_text(seconds) if seconds else None
+
+
+def _subscription_json(each: SubscriptionView) -> dict[str, object]:
+    return {
+        "instance": each.instance,
+        "product": each.product,
+        "group": each.group or None,
+        "state": each.state.value,
+        "from": _time(each.starts_at),
+        "until": _time(each.ends_at),
+        "next": each.next_product or None,
+        "price_micro_eur": each.price_micro_eur,
+    }
+
+
+def _bucket_json(each: BucketView) -> dict[str, object]:
+    return {
+        "instance": each.instance,
+        "id": each.id,
+        "subscription": each.subscription,
+        "priority": each.priority,
+        "unit": each.unit,
+        "left": each.left,
+        "held": each.held,
+        "from": _time(each.starts_at),
+        "expires_at": _time(each.expires_at),
+    }
+
+
+def _counter_json(each: CounterView) -> dict[str, object]:
+    return {
+        "id": each.id,
+        "window": each.window,
+        "value": each.value,
+        "held": each.held,
+        "limit": each.limit,
+        "told": each.told,
+    }
+
+
+def _pool_json(pool: PoolView) -> dict[str, object]:
+    return {
+        "id": pool.pool_id,
+        "buckets": [_bucket_json(each) for each in pool.buckets],
+        "holds": [{"account": each.account_id, "instance": each.instance, "units": each.units} for each in pool.holds],
     }
 
 
@@ -65,7 +117,7 @@ def session_rows(session: SessionView) -> list[dict[str, object]]:
         {
             **common,
             "service": reservation.label,
-            "held": sum(units for _, units in reservation.held_units),
+            "held": sum(units for _, units in (*reservation.held_units, *reservation.pool_units)),
             "held_micro_eur": reservation.held_micro_eur,
         }
         for reservation in session.reservations
@@ -73,20 +125,55 @@ def session_rows(session: SessionView) -> list[dict[str, object]]:
     return rows or [{**common, "service": "", "held": 0, "held_micro_eur": 0}]
 
 
-def print_account(view: AccountView) -> None:
+def print_account(view: AccountView, pool: PoolView | None = None) -> None:
     console = Console(soft_wrap=True)
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(view):
         facts.add_row(name, value)
     console.print(facts)
-    if view.buckets:
-        table = Table("bucket", "left", "held", "expires", title="included units", title_justify="left")
-        for bucket in view.buckets:
-            left = "unlimited" if bucket.left is None else units_text(bucket.left, bucket.unit)
-            table.add_row(bucket.id, left, units_text(bucket.held, bucket.unit), utc_text(bucket.expires_at))
-        console.print(table)
+    for table in (
+        _subscription_table(view.subscriptions),
+        _bucket_table(view.buckets, "included units"),
+        _bucket_table(pool.buckets, f"units of the pool {pool.pool_id}") if pool is not None else None,
+        _counter_table(view.counters),
+    ):
+        if table is not None and table.row_count:
+            console.print(table)
     if live_sessions(view):
         print_sessions([row for session in live_sessions(view) for row in session_rows(session)], console)
+
+
+def _subscription_table(subscriptions: tuple[SubscriptionView, ...]) -> Table:
+    table = Table("#", "product", "state", "from", "until", "next", title="subscriptions", title_justify="left")
+    for each in subscriptions:
+        times = (_time(each.starts_at) or "", _time(each.ends_at) or "")
+        table.add_row(str(each.instance), each.product, each.state, *times, each.next_product or "the same")
+    return table
+
+
+def _bucket_table(buckets: tuple[BucketView, ...], title: str) -> Table:
+    table = Table("#", "bucket", "priority", "left", "held", "expires", title=title, title_justify="left")
+    for each in buckets:
+        left = "unlimited" if each.left is None else units_text(each.left, each.unit)
+        amounts = (left, units_text(each.held, each.unit))
+        table.add_row(str(each.instance), each.id, str(each.priority), *amounts, _time(each.expires_at) or "")
+    return table
+
+
+def _counter_table(counters: tuple[CounterView, ...]) -> Table:
+    """The spending limit in EUR, others as they count."""
+    table = Table("counter", "window", "value", "held", "limit", "told", title="counters", title_justify="left")
+    for each in counters:
+        text = _eur_text if each.id == LIMIT_COUNTER else str
+        limit = "none" if each.limit is None else text(each.limit)
+        table.add_row(
+            each.id, each.window, text(each.value), text(each.held), limit, f"{each.told} %" if each.told else ""
+        )
+    return table
+
+
+def _eur_text(micro_eur: int) -> str:
+    return f"{format_eur(micro_eur)} EUR"
 
 
 def _facts(view: AccountView) -> list[tuple[str, str]]:
@@ -102,6 +189,7 @@ def _facts(view: AccountView) -> list[tuple[str, str]]:
         ("spent this month", f"{format_eur(view.spent_month_micro_eur)} EUR, limit {limit}"),
         ("package", f"{view.package}{until}{pending}" if view.package else "none"),
         ("bars", ", ".join(view.bars) or "none"),
+        ("pool", view.pool or "none"),
     ]
 
 
