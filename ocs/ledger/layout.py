@@ -255,6 +255,7 @@ VARIABLES = {
     "next_price": "price",
     "next_tally": "tally",
     "next_entry": "entry",
+    "next_bucket": "bucket",
     "neighbour": "service",
     "following": "terms",
 }

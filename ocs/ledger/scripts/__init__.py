@@ -49,7 +49,7 @@ CONSTANTS = {
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
 PLAIN = frozenset(
-    ("w", "q", "keys", "means", "item", "event", "redis", "math", "string", "table", "bit", "cmsgpack", "index")
+    ("w", "q", "keys", "means", "item", "next_item", "event", "redis", "math", "string", "table", "bit", "cmsgpack", "index")
 )
 """What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an event, the libraries."""
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")

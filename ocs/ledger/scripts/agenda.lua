@@ -39,6 +39,7 @@ local function leave_unpaid(w, subscription, due)
   local terms = subscription.terms
   end_buckets(w, subscription)
   subscription.state, subscription.due, subscription.starts, subscription.ends = 'unpaid', due, 0, 0
+  w.replan = true
   package_event(w, subscription, terms.price, false)
 end
 
@@ -51,7 +52,7 @@ local function pay_fee(w, subscription, starts)
   lay_out_buckets(w, subscription)
   begin_period_counters(w, terms, starts)
   package_event(w, subscription, terms.price, true)
-  w.renewed = true
+  w.renewed, w.replan = true, true
 end
 
 local function can_pay(w, terms)
@@ -212,6 +213,12 @@ local function run_entries(w)
   end
 end
 
+-- Whether anything but counters and a pool can be due: what is due first is the account's score in the due set.
+local function anything_due(w)
+  local account = w.account
+  return account.due > 0 and account.due <= w.now
+end
+
 -- All that is due up to now. `keep`: Session-Id of the request's own session.
 local function run_agenda(w, keep)
   roll_counters(w)
@@ -257,9 +264,12 @@ local function next_due(w)
   return due == UNBOUNDED and 0 or due
 end
 
--- An earlier look than planned is entered at once; a later one is found by the sweeper, which then plans anew.
-local function plan_earlier(w)
-  local account, due = w.account, next_due(w)
+-- An earlier look than planned is entered at once; a later one is found by the sweeper, which then plans anew. `deadline`: the earliest that
+-- this script has set; other changes say so by w.replan.
+local function plan_earlier(w, deadline)
+  local account = w.account
+  if not w.replan and account.due > 0 and account.due <= deadline then return end
+  local due = next_due(w)
   if due > 0 and (account.due == 0 or due < account.due) then
     account.due = due
     redis.call('ZADD', w.keys.due, due, w.id)

@@ -17,37 +17,32 @@ local function bucket_of(w, hold)
   if pool then return find_instance(pool.buckets, hold.instance) end
 end
 
--- Adds to `found` ({bucket, pooled, place in the leg's list}) what may pay, in order: priority, end, place, instance (docs/LEDGER.md, step 4).
+-- Adds to `found` what may pay: items with bucket, pooled, place (in the leg's list).
 local function collect(found, buckets, ids, now, pooled)
   for n = 1, #buckets do
     local bucket = buckets[n]
     local place = bucket.ended == 0 and bucket.ends > now and string.find(ids, ',' .. bucket.id .. ',', 1, true)
-    if place then
-      local rank = {bucket.priority, bucket.ends, place, pooled, bucket.instance}
-      local m = #found + 1
-      while m > 1 do
-        local item, before = found[m - 1], false
-        for r = 1, 5 do
-          if rank[r] ~= item.rank[r] then
-            before = rank[r] < item.rank[r]
-            break
-          end
-        end
-        if not before then break end
-        found[m] = item
-        m = m - 1
-      end
-      found[m] = {bucket = bucket, pooled = pooled, rank = rank}
-    end
+    if place then found[#found + 1] = {bucket = bucket, pooled = pooled, place = place} end
   end
 end
 
--- The buckets that may pay for a leg now: items with `bucket` and `pooled`, in the order in which they pay.
+-- The order in which buckets pay: priority, end, place, instance (docs/LEDGER.md, step 4).
+local function pays_before(item, next_item)
+  local bucket, next_bucket = item.bucket, next_item.bucket
+  if bucket.priority ~= next_bucket.priority then return bucket.priority < next_bucket.priority end
+  if bucket.ends ~= next_bucket.ends then return bucket.ends < next_bucket.ends end
+  if item.place ~= next_item.place then return item.place < next_item.place end
+  if item.pooled ~= next_item.pooled then return item.pooled < next_item.pooled end
+  return bucket.instance < next_bucket.instance
+end
+
+-- The buckets that may pay for a leg now, in the order in which they pay: items with `bucket` and `pooled`.
 local function usable_buckets(w, leg)
   local found, account, pool = {}, w.account, w.pool
   if leg.buckets == '' then return found end
   collect(found, account.buckets, leg.buckets, w.now, 0)
   if pool then collect(found, pool.buckets, leg.buckets, w.now, 1) end
+  if #found > 1 then table.sort(found, pays_before) end
   return found
 end
 

@@ -9,12 +9,17 @@ local request = unpack_value(ARGV[2])
 local w = {id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day, events = {}, taken = 0, keys = named_keys(KEYS),
   look = request.look == 1}
 w.uid = uid_of(w.id)
-w.field = (w.look and 'C' or request.type) .. string.format('%.0f', request.number)
+w.field = (w.look and 'C' or request.type) .. request.number
 
 local answer = identify(w)
 if answer then return answer end
 if w.look then return look(w) end
-run_agenda(w, request.type ~= 'E' and request.session_id)
+if anything_due(w) then
+  run_agenda(w, request.type ~= 'E' and request.session_id)
+else
+  roll_counters(w)
+  end_pool_buckets(w)
+end
 take_up(w)
 add_counters(w)
 release(w)

@@ -241,7 +241,7 @@ local function conclude(w)
   close_or_keep(w, code)
   tell_claimed(w)
   local outcome = pack(outcome_of(w, code, reason))
-  plan_earlier(w)
+  plan_earlier(w, request.deadline)
   local live_s = request.type ~= 'E' and request.type ~= 'T' and not w.closed and code == 2001 and prolong_answers(w)
   save(w)
   local flags = journal_all(w) and JOURNALLED or 0

@@ -40,8 +40,11 @@ local function find_session(w)
     if not closed then return (stored[1] and {DUPLICATE, stored[1]}) or look_back(w) end
     session = closed
   end
-  local owner = session.owner ~= '' and session.owner or string.lower(session.origin_host)
-  local mine = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
+  local mine = session.owner == request.owner and session.origin_host == request.origin_host
+  if not mine then
+    local owner = session.owner ~= '' and session.owner or string.lower(session.origin_host)
+    mine = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
+  end
   local anew = mine and request.type == 'I' and session.origin_state > 0 and request.origin_state > session.origin_state
   if not mine then return refuse(w, 5002, 'binding') end
   w.session, w.closed, w.anew = session, closed ~= nil, anew
@@ -69,7 +72,7 @@ local function in_need(place) return string.find(place, '^%a*\0311\031') end
 
 local function stale(w)
   local request, account, session = w.request, w.account, w.session
-  if session then
+  if session and (request.assumed ~= '' or session.place ~= request.place) then
     local elsewhere = request.assumed ~= '' and session.place ~= request.assumed
     local relieved = request.type ~= 'I' and not w.closed and in_need(session.place) and not in_need(request.place)
     if elsewhere or relieved then return refuse(w, 0, 'place', session.place) end

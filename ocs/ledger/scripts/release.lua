@@ -10,8 +10,17 @@ local function count_services(session)
   return count
 end
 
--- Legs as they stand in the document: with nothing held. `granted`: with the prices from a switch on.
-local function fresh_legs(list, granted)
+-- Whether a leg that holds nothing is what is asked for.
+local function is_same_leg(leg, asked_leg)
+  local price, next_price, ids, next_ids = leg.price, asked_leg.price, leg.counters, asked_leg.counters
+  return leg.label == asked_leg.label and price.id == next_price.id and leg.buckets == asked_leg.buckets and not leg.price_after and
+    not asked_leg.price_after and #ids == 1 and #next_ids == 1 and ids[1] == next_ids[1]
+end
+
+-- Legs as they stand in the document: with nothing held. `granted`: with the prices from a switch on; `before`: those in force, which hold
+-- nothing now.
+local function fresh_legs(list, granted, before)
+  if #list == 1 and #before == 1 and is_same_leg(before[1], list[1]) then return before end
   local legs = {}
   for n = 1, #list do
     local leg, asked_leg = new_leg(), list[n]
@@ -25,7 +34,7 @@ end
 local function service_for(w, asked)
   local request, session, service = w.request, w.session, new_service()
   service.detail, service.always, service.reported_until, service.deadline = asked.detail, asked.always, session.started, request.deadline
-  service.legs = fresh_legs(asked.legs, false)
+  service.legs = fresh_legs(asked.legs, false, {})
   return service
 end
 

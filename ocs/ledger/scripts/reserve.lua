@@ -295,7 +295,7 @@ local function prepare(w, item)
     return
   end
   if not item.behind then
-    service.legs, service.detail, service.always = fresh_legs(asked.legs, true), asked.detail, asked.always
+    service.legs, service.detail, service.always = fresh_legs(asked.legs, true, service.legs), asked.detail, asked.always
     service.switch_at, service.spans = asked.switch_at, asked.spans
   end
   item.want = want

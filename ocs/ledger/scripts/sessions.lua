@@ -125,7 +125,7 @@ local function give_up(w, sid, session, reason)
     returned = returned + give_up_service(w, service)
     service.phase = NORMAL
   end
-  session.given_up, session.deadline, session.recorded_at = 1, w.now + LATE_S, w.now
+  session.given_up, session.deadline, session.recorded_at, w.replan = 1, w.now + LATE_S, w.now, true
   journal(w, {k = 'expired', sid = sid, ctx = session.context, returned = returned, reason = reason, svc = recorded_services(session)})
   index_session(w, sid, session, 'SREM')
   local count, first, first_deadline = 0, nil, nil
