@@ -17,7 +17,9 @@ class ChargingMetrics(Protocol):
         """Use beyond the grant that nothing could pay."""
 
     def blocked(self, service: str, reason: str) -> None:
-        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions"."""
+        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions"; or the ledger did
+        nothing: "clock", "version", "unreadable".
+        """
 
     def duplicate(self, request_type: str) -> None:
         """A repeated request that was answered from the ledger's memory."""

@@ -367,6 +367,7 @@ class ChargingService:
     def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
         """Whether the ledger's word leads to something else than its answer, which is then under way."""
         if outcome.code == 0 and outcome.reason in CANNOT_NOW:
+            self._metrics.blocked("unknown", outcome.reason)
             job.reply(self._busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
         elif outcome.code == 0 and outcome.reason == Retry.PLACE:
             self._put_in_place(job, account_id, identity, outcome.place)
