@@ -1,0 +1,122 @@
+"""A request is applied once, whatever of its answers is still there, and no number stands in the way of another (RFC 8506 §8.2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocs.charging.profile import Origin
+from protocol.credit_control import CreditControlAnswer, RequestedServiceUnit
+from tests.ocs.charging.ccr import MB, SMS, ccr, messages, octets, sms_to
+from tests.ocs.ledger.books import nodes
+from tests.ocs.rules.world import EUR, World, granted
+
+DATA_PER_MB, SMS_EACH = 6_900, 69_000
+HIGHEST = 2**32 - 1
+"""Of an Unsigned32."""
+
+
+def _forget_answers(world: World) -> None:
+    """As Redis does under a maxmemory-policy that evicts, and after `remember_sessions_s`."""
+    for client in nodes(world.ledger):
+        with client:
+            keys = [key for pattern in (b"*:q:*", b"*:e:*") for key in client.scan_iter(pattern)]
+            assert keys
+            client.delete(*keys)
+
+
+async def test_a_repeated_update_whose_answer_is_forgotten_is_refused(world: World) -> None:
+    """RFC 8506 §8.2: it is known that it was applied, so it is not applied again."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10))
+    first = await data.take("U", octets(want=0, used=10 * MB, group=10), number=1)
+    again = await data.take("U", octets(want=0, used=10 * MB, group=10), number=1)
+    assert again == first
+    _forget_answers(world)
+    late = await data.take("U", octets(want=0, used=10 * MB, group=10), number=1)
+    assert late.result_code == 5012
+    assert await user.credit() == 20 * EUR - 10 * DATA_PER_MB
+    # The session goes on.
+    assert granted(await data.one("U", octets(want=0, used=MB, group=10), number=2)) > 0
+
+
+async def test_a_repeated_termination_whose_answer_is_forgotten_is_refused(world: World) -> None:
+    """RFC 8506 §5.4, §8.2."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    await data.take("T", octets(used=MB, group=10), number=1)
+    _forget_answers(world)
+    assert (await data.take("T", octets(used=MB, group=10), number=1)).result_code in (5002, 5012)
+    assert await user.credit() == 20 * EUR - DATA_PER_MB
+
+
+async def test_an_opening_whose_answer_is_forgotten_is_no_second_session(world: World) -> None:
+    """RFC 8506 §5.2."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    _forget_answers(world)
+    assert (await data.take("I", octets(want=0, group=10), number=0)).result_code == 5012
+    assert len((await user.view()).sessions) == 1
+
+
+@pytest.mark.parametrize("far", [HIGHEST, HIGHEST - 1, 10**6])
+async def test_a_number_far_ahead_does_not_stop_those_that_come_after_it(world: World, far: int) -> None:
+    """RFC 8506 §8.2: the number of a client that is confused once."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    for number in (far, 1, 2, 3):
+        answer = await data.take("U", octets(want=0, used=MB, group=10), number=number)
+        assert answer.result_code == 2001
+        assert granted(answer.multiple_services_credit_control[0]) > 0
+    again = await data.take("U", octets(want=0, used=MB, group=10), number=far)
+    assert again.result_code == 2001
+    assert await user.credit() == 20 * EUR - 4 * DATA_PER_MB, "each once"
+    assert world.metrics.of("duplicate") == [["U"]]
+    assert (await data.take("T", octets(used=MB, group=10), number=4)).result_code == 2001
+    assert await user.credit() == 20 * EUR - 5 * DATA_PER_MB
+
+
+async def test_a_refused_opening_can_come_again_after_a_top_up(world: World) -> None:
+    """HOT-ACC-9: the client keeps the Session-Id and the number."""
+    user = await world.subscriber(0)
+    data = user.data()
+    for _ in range(2):
+        assert (await data.take("I", octets(want=0, group=10), number=0)).result_code == 4012
+    await user.top_up(10, "voucher")
+    opened = await data.take("I", octets(want=0, group=10), number=0)
+    assert opened.result_code == 2001
+    assert granted(opened.multiple_services_credit_control[0]) > 0
+    repeated = await data.take("I", octets(want=0, group=10), number=0)
+    assert repeated == opened, "and what succeeded is remembered"
+    await data.take("T", octets(used=MB, group=10))
+    assert await user.credit() == 10 * EUR - DATA_PER_MB
+
+
+async def test_a_refund_that_names_no_service_gives_back_both(world: World) -> None:
+    """RFC 8506 §6.4: the debit was of two services."""
+    world.source = Origin(refunds=True)
+    user = await world.subscriber(20)
+    information = sms_to("+38631234567")
+    both = (messages(want=1, group=100), messages(want=2, group=300))
+    paid = await user.charged(SMS, "E", 0, *both, sid="smsc;1", information=information)
+    assert await user.credit() == 20 * EUR - 3 * SMS_EACH
+    token = paid.multiple_services_credit_control[0].refund_information
+    assert token is not None
+    more = {"context": SMS, "msisdn": user.msisdn, "requested_action": 1, "refund_information": token}
+
+    async def refund(number: int) -> CreditControlAnswer:
+        return await world.ask(
+            ccr("E", number, sid="smsc;2", requested_service_unit=RequestedServiceUnit(), **more)  # type: ignore[arg-type]
+        )
+
+    back = await refund(0)
+    assert back.result_code == 2001
+    assert back.granted_service_unit is not None
+    assert back.granted_service_unit.cc_service_specific_units == 3
+    assert await user.credit() == 20 * EUR
+    assert (await refund(0)) == back, "a repetition gives nothing more"
+    assert (await refund(1)).result_code == 4010, "nothing is left of it"
+    assert await user.credit() == 20 * EUR

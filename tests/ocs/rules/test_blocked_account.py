@@ -1,0 +1,50 @@
+"""Money that comes to a blocked account (HOT-ACC-11): it is credited, and nothing is bought with it."""
+
+from __future__ import annotations
+
+from tests.ocs.charging.ccr import MB, towards
+from tests.ocs.rules.world import EUR, Subscriber, World
+
+MINI_FEE = 6_990_000
+
+
+async def _blocked_with_a_fee_unpaid(world: World) -> Subscriber:
+    user = await world.subscriber(5, "MINI")
+    assert (await user.view()).package_pending
+    await world.ledger.set_state(user.account_id, state="blocked", **world.when)
+    return user
+
+
+async def test_a_top_up_is_credited_and_the_package_waits(world: World) -> None:
+    """HOT-TOP-1, HOT-PKG-2: who has lost his phone pays no package that he cannot use."""
+    user = await _blocked_with_a_fee_unpaid(world)
+    assert await user.top_up(10, "voucher")
+    view = await user.view()
+    assert (view.credit_micro_eur, view.package_pending, view.buckets) == (15 * EUR, True, ())
+    await world.sweep()
+    assert (await user.view()).package_pending
+    assert [event["ok"] for event in await user.events("package")] == [False]
+    assert await user.may_call(towards("tel:+38631234567")) == 4010
+    assert await user.may_call(towards("tel:112")) == 2001
+
+
+async def test_it_starts_when_the_account_is_free_again(world: World) -> None:
+    """HOT-PKG-2."""
+    user = await _blocked_with_a_fee_unpaid(world)
+    await user.top_up(10, "voucher")
+    world.now += 86_400
+    await world.ledger.set_state(user.account_id, state="active", **world.when)
+    await user.use_data(MB)
+    view = await user.view()
+    assert (view.credit_micro_eur, view.package_pending) == (15 * EUR - MINI_FEE, False)
+    assert view.period_end == world.now + 30 * 86_400, "it is not paid for the time in which it waited"
+
+
+async def test_a_period_that_ends_meanwhile_is_not_renewed(world: World) -> None:
+    """HOT-ACC-11, HOT-PKG-2."""
+    user = await world.subscriber(20, "MINI")
+    await world.ledger.set_state(user.account_id, state="blocked", **world.when)
+    world.now += 30 * 86_400
+    await world.sweep()
+    view = await user.view()
+    assert (view.credit_micro_eur, view.package_pending, view.buckets) == (20 * EUR - MINI_FEE, True, ())

@@ -1,0 +1,79 @@
+"""A package's fee that is due goes before what sessions hold (HOT-PKG-2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ocs.charging.ccr import MB, SERBIA, octets
+from tests.ocs.rules.world import DAY_S, EUR, Running, Subscriber, World, granted
+
+GB = 1024 * MB
+MINI_FEE, DATA_PER_MB = 6_990_000, 6_900
+LEFT = 7_200_000
+
+
+async def _mini_used_up(world: World) -> Subscriber:
+    """MINI without a unit of data left, and 7.20 EUR, ten minutes before the end of its period."""
+    user = await world.subscriber((MINI_FEE + LEFT) / EUR, "MINI")
+    for _ in range(3):
+        assert await user.use_data(3 * GB) == 0
+    assert (await user.left("MINI.data"), await user.credit()) == (0, LEFT)
+    world.now += 30 * DAY_S - 600
+    return user
+
+
+async def _renewed(user: Subscriber) -> None:
+    view = await user.view()
+    assert not view.package_pending
+    assert view.period_end == user.world.now + 30 * DAY_S
+    (_, fee) = await user.events("package")
+    assert (fee["id"], fee["ok"], fee["debit"]) == ("MINI", True, MINI_FEE)
+
+
+@pytest.mark.parametrize("swept", [True, False], ids=["by the sweeper", "by the next request"])
+async def test_what_a_session_holds_does_not_stand_in_the_way(world: World, swept: bool) -> None:
+    """Credit 7.20, 0.345 held for 50 MB: 6.855 are not held, and the fee is 6.99."""
+    user = await _mini_used_up(world)
+    data = user.data()
+    assert granted(await data.one("I", octets(want=50 * MB, group=10))) == 50 * MB
+    assert await data.held() == {"10": 345_000}
+    world.now += 600
+    async with world.hearing() as heard:
+        if swept:
+            await world.sweep()
+            await _renewed(user)
+            view = await user.view()
+            assert (view.credit_micro_eur, view.held_micro_eur) == (210_000, 210_000)
+            (asked,) = await heard()
+            assert (asked.kind, asked.reason, [s.session_id for s in asked.sessions]) == (
+                *("reauthorize", "reclaim", [data.sid]),
+            )
+        again = await data.one("U", octets(want=50 * MB, used=0, group=10))
+    await _renewed(user)
+    assert granted(again) == 50 * MB
+    assert await data.held() == {"10": 0}, "the new period's units pay"
+    await data.take("T", octets(used=50 * MB, group=10))
+    assert (await user.credit(), await user.left("MINI.data")) == (LEFT - MINI_FEE, 9 * GB - 50 * MB)
+
+
+async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) -> None:
+    """Two services hold all of the 7.20 EUR in Serbia; what is left to hold after the fee is 0.21."""
+    user = await _mini_used_up(world)
+    data: Running = user.data(SERBIA)
+    await data.take("I", octets(want=0, group=10), octets(want=0, group=1))
+    assert sum((await data.held()).values()) > LEFT - 30_000
+    world.now += 600
+    async with world.hearing() as heard:
+        await world.sweep()
+        asked = {(n.kind, n.reason, s.session_id) for n in await heard() for s in n.sessions}
+    assert ("reauthorize", "reclaim", data.sid) in asked
+    await _renewed(user)
+    view = await user.view()
+    assert view.credit_micro_eur == LEFT - MINI_FEE
+    assert view.held_micro_eur <= view.credit_micro_eur
+    # What was used before the client heard of it is paid as far as there is credit, and the rest is on record.
+    await data.take("T", octets(used=MB, group=10), octets(used=0, group=1))
+    assert await user.credit() < 29_000, "less than a step of 10 kB"
+    (record,) = (await user.events("charge"))[-1:]
+    assert sum(line["overrun"] for line in record["svc"]) > 0
+    assert await user.left("MINI.data") == 9 * GB, "outside the EU included units do not pay (HOT-ROA-1)"

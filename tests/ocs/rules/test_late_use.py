@@ -1,0 +1,118 @@
+"""Use that is reported late is paid by what granted it, else by what there is, else on record as overrun (HOT-ACC-1, HOT-PKG-3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ocs.charging.ccr import MB, octets
+from tests.ocs.rules.world import DAY_S, EUR, World, granted
+
+GB = 1024 * MB
+DATA_PER_MB, MINI_FEE = 6_900, 6_990_000
+TCC_S = 2 * 3600
+FREE = 75
+"""Octets that cost less than half a micro-EUR: rounded once per session, they are paid without credit."""
+
+
+async def test_an_update_that_its_termination_has_overtaken_is_paid(world: World) -> None:
+    """RFC 8506 §5.3, §5.4: numbers 1 and 2, and 2 is here first."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    assert (await data.take("T", octets(used=10 * MB, group=10), number=2)).result_code == 2001
+    late = await data.take("U", octets(want=0, used=40 * MB, group=10), number=1)
+    assert late.result_code == 2001
+    assert granted(late.multiple_services_credit_control[0]) == 0, "the session is over"
+    assert await user.credit() == 20 * EUR - 50 * DATA_PER_MB
+    assert (await user.view()).held_micro_eur == 0
+    assert world.metrics.of("late") == [["U"]]
+    lines = [line for event in await user.events("charge") for line in event["svc"]]
+    assert [(line["used"], line["debit"]) for line in lines] == [(10 * MB, 69_000), (40 * MB, 276_000)]
+
+
+async def test_it_is_paid_by_the_units_that_are_included(world: World) -> None:
+    """HOT-PKG-3: the same with a package."""
+    user = await world.subscriber(20, "MINI")
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    await data.take("T", octets(used=10 * MB, group=10), number=2)
+    assert (await data.take("U", octets(want=0, used=40 * MB, group=10), number=1)).result_code == 2001
+    assert (await user.credit(), await user.left("MINI.data")) == (20 * EUR - MINI_FEE, 9 * GB - 50 * MB)
+
+
+async def test_after_more_than_five_minutes_it_is_of_no_session_and_counted(world: World) -> None:
+    """RFC 8506 §9.1: DIAMETER_UNKNOWN_SESSION_ID."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    await data.take("T", octets(used=10 * MB, group=10), number=2)
+    world.now += 301
+    assert (await data.take("U", octets(want=0, used=40 * MB, group=10), number=1)).result_code == 5002
+    assert await user.credit() == 20 * EUR - 10 * DATA_PER_MB
+    assert world.metrics.of("dropped") == [["data", "octets", 40 * MB]]
+
+
+async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) -> None:
+    """RFC 8506 §5.4: the client lets 50 MB through all the same, and ends the session. HOT-ACC-1: every chargeable use is debited."""
+    user = await world.subscriber(20)
+    await world.ledger.set_state(user.account_id, state="blocked", **world.when)
+    data = user.data()
+    assert (await data.take("I", octets(want=0, group=10))).result_code == 4010
+    ended = await data.take("T", octets(used=50 * MB, group=10))
+    assert ended.result_code == 2001
+    assert await user.credit() == 20 * EUR - 50 * DATA_PER_MB
+    assert world.metrics.of("used") == [["data", "octets", 50 * MB]]
+    (line,) = (await user.events("charge"))[-1]["svc"]
+    assert (line["used"], line["debit"]) == (50 * MB, 345_000)
+
+
+async def test_use_that_no_credit_can_pay_is_on_record(world: World) -> None:
+    """HOT-ACC-1 (credit is never negative), HOT-REC-2."""
+    user = await world.subscriber(0)
+    data = user.data()
+    assert (await data.take("I", octets(want=0, group=10))).result_code == 4012
+    assert (await data.take("T", octets(used=50 * MB, group=10))).result_code == 2001
+    (line,) = (await user.events("charge"))[-1]["svc"]
+    assert (line["used"], line["debit"]) == (50 * MB, 0)
+    assert 50 * MB - FREE <= line["overrun"] <= 50 * MB
+    assert world.metrics.of("overrun") == [["data", "octets", line["overrun"]]]
+
+
+@pytest.mark.parametrize("credit", [0.21, 20.0], ids=["not renewed", "renewed"])
+@pytest.mark.parametrize("kind", ["U", "T"])
+async def test_what_a_package_granted_it_pays_after_its_period_too(world: World, credit: float, kind: str) -> None:
+    """HOT-PKG-2, HOT-PKG-3: the session is given up 50 s before the period's end and reports 10 s after it."""
+    user = await world.subscriber(MINI_FEE / EUR + credit, "MINI")
+    world.now += 30 * DAY_S - TCC_S - 50
+    data = user.data()
+    assert granted(await data.one("I", octets(want=100 * MB, group=10))) == 100 * MB
+    world.now += TCC_S
+    await world.sweep()
+    assert [(session.released, session.reservations[0].held_units) for session in (await user.view()).sessions] == [
+        (True, ())
+    ]
+    world.now += 60
+    await world.sweep()
+    renewed = credit > 7
+    left = round(credit * EUR) - (MINI_FEE if renewed else 0)
+    assert await user.credit() == left
+    await data.take(kind, octets(used=60 * MB, group=10))
+    assert await user.credit() == left, "nothing of it is charged to credit"
+    fresh = {bucket.id: bucket.left for bucket in (await user.view()).buckets if bucket.expires_at > world.now}
+    assert fresh.get("MINI.data") == (9 * GB if renewed else None), "nor to the new period's units"
+    if kind == "T":
+        (line,) = (await user.events("charge"))[-1]["svc"]
+        assert (line["units"], line["debit"], line["overrun"]) == ([["MINI.data", 60 * MB]], 0, 0)
+
+
+async def test_beyond_what_was_granted_it_is_paid_by_what_there_is(world: World) -> None:
+    """HOT-PKG-2: 100 MB were granted in the old period, 130 MB are used, and the package was not renewed."""
+    user = await world.subscriber(MINI_FEE / EUR + 0.21, "MINI")
+    world.now += 30 * DAY_S - TCC_S - 50
+    data = user.data()
+    await data.take("I", octets(want=100 * MB, group=10))
+    world.now += TCC_S
+    await world.sweep()
+    world.now += 60
+    await data.take("T", octets(used=130 * MB, group=10))
+    assert await user.credit() == 210_000 - 30 * DATA_PER_MB
