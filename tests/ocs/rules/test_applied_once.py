@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocs.charging.profile import Origin
-from protocol.credit_control import CreditControlAnswer, RequestedServiceUnit
+from protocol.credit_control import CreditControlAnswer, MultipleServicesCreditControl, RequestedServiceUnit
 from tests.ocs.charging.ccr import MB, SMS, ccr, messages, octets, sms_to
 from tests.ocs.ledger.books import nodes
 from tests.ocs.rules.world import EUR, World, granted
@@ -95,27 +95,30 @@ async def test_a_refused_opening_can_come_again_after_a_top_up(world: World) -> 
     assert await user.credit() == 10 * EUR - DATA_PER_MB
 
 
-async def test_a_refund_that_names_no_service_gives_back_both(world: World) -> None:
+@pytest.mark.parametrize("in_mscc", [False, True], ids=["at command level", "in an MSCC without a name"])
+async def test_a_refund_that_names_no_service_gives_back_both(world: World, in_mscc: bool) -> None:
     """RFC 8506 §6.4: the debit was of two services."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
-    information = sms_to("+38631234567")
     both = (messages(want=1, group=100), messages(want=2, group=300))
-    paid = await user.charged(SMS, "E", 0, *both, sid="smsc;1", information=information)
+    paid = await user.charged(SMS, "E", 0, *both, sid="smsc;1", information=sms_to("+38631234567"))
     assert await user.credit() == 20 * EUR - 3 * SMS_EACH
     token = paid.multiple_services_credit_control[0].refund_information
     assert token is not None
-    more = {"context": SMS, "msisdn": user.msisdn, "requested_action": 1, "refund_information": token}
 
     async def refund(number: int) -> CreditControlAnswer:
-        return await world.ask(
-            ccr("E", number, sid="smsc;2", requested_service_unit=RequestedServiceUnit(), **more)  # type: ignore[arg-type]
-        )
+        request = ccr("E", number, context=SMS, sid="smsc;2", msisdn=user.msisdn, requested_action=1)
+        if in_mscc:
+            request.multiple_services_credit_control = [MultipleServicesCreditControl(refund_information=token)]
+        else:
+            request.refund_information, request.requested_service_unit = token, RequestedServiceUnit()
+        return await world.ask(request)
 
     back = await refund(0)
     assert back.result_code == 2001
-    assert back.granted_service_unit is not None
-    assert back.granted_service_unit.cc_service_specific_units == 3
+    (given,) = back.multiple_services_credit_control if in_mscc else (back,)
+    assert given.granted_service_unit is not None
+    assert given.granted_service_unit.cc_service_specific_units == 3
     assert await user.credit() == 20 * EUR
     assert (await refund(0)) == back, "a repetition gives nothing more"
     assert (await refund(1)).result_code == 4010, "nothing is left of it"

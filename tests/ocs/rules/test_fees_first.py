@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ocs.charging.ccr import MB, SERBIA, octets
+from tests.ocs.charging.ccr import MB, SERBIA, SMS, octets, sms_to
 from tests.ocs.rules.world import DAY_S, EUR, Running, Subscriber, World, granted
 
 GB = 1024 * MB
@@ -77,3 +77,13 @@ async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) 
     (record,) = (await user.events("charge"))[-1:]
     assert sum(line["overrun"] for line in record["svc"]) > 0
     assert await user.left("MINI.data") == 9 * GB, "outside the EU included units do not pay (HOT-ROA-1)"
+
+
+async def test_a_message_after_the_periods_end_is_paid_by_the_new_one(world: World) -> None:
+    """HOT-PKG-2, HOT-PKG-3: the fee that is due is paid by whatever request comes first, though a session holds what it needs."""
+    user = await _mini_used_up(world)
+    await user.data().take("I", octets(want=50 * MB, group=10))
+    world.now += 600
+    assert await user.message(SMS, sms_to("+38631234567")) == (2001, MINI_FEE)
+    await _renewed(user)
+    assert await user.left("MINI.sms") == 1499

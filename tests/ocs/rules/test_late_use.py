@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ocs.charging.ccr import MB, octets
+from ocs.charging.service import ChargingService
+from tests.ocs.charging.ccr import MB, SERBIA, octets
 from tests.ocs.rules.world import DAY_S, EUR, World, granted
 
 GB = 1024 * MB
@@ -28,6 +29,43 @@ async def test_an_update_that_its_termination_has_overtaken_is_paid(world: World
     assert world.metrics.of("late") == [["U"]]
     lines = [line for event in await user.events("charge") for line in event["svc"]]
     assert [(line["used"], line["debit"]) for line in lines] == [(10 * MB, 69_000), (40 * MB, 276_000)]
+
+
+@pytest.mark.parametrize("identified", [True, False])
+async def test_another_worker_settles_it_too(world: World, identified: bool) -> None:
+    """HOT-RAT-1: it knows neither whose the session was nor where; the report says neither of both."""
+    user = await world.subscriber(20)
+    data = user.data(SERBIA)
+    await data.take("I", octets(want=MB, group=10), number=0)
+    await data.take("T", octets(used=0, group=10), number=2)
+    world.service = ChargingService(world.catalogue, world.ledger, world.metrics, lambda: world.now, world._spawn)
+    data.information = None
+    who = {} if identified else {"msisdn": None}
+    assert (await data.take("U", octets(want=0, used=MB, group=10), number=1, **who)).result_code == 2001
+    assert 20 * EUR - await user.credit() == pytest.approx(2_900_000, abs=30_000), "the price of Serbia"
+
+
+async def test_a_second_termination_with_more_use_is_paid_too(world: World) -> None:
+    """RFC 8506 §5.4, §8.2: another number, another report."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10))
+    for _ in range(2):
+        assert (await data.take("T", octets(used=10 * MB, group=10))).result_code == 2001
+    assert await user.credit() == 20 * EUR - 20 * DATA_PER_MB
+    again = await data.take("T", octets(used=10 * MB, group=10), number=2)
+    assert again.result_code == 2001
+    assert await user.credit() == 20 * EUR - 20 * DATA_PER_MB, "and a repetition is not"
+
+
+async def test_of_a_service_that_the_session_did_not_have(world: World) -> None:
+    """HOT-ACC-1."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    await data.take("T", octets(used=10 * MB, group=10), number=2)
+    await data.take("U", octets(want=0, used=MB, group=10), octets(want=0, used=MB, group=1), number=1)
+    assert await user.credit() == 20 * EUR - 12 * DATA_PER_MB
 
 
 async def test_it_is_paid_by_the_units_that_are_included(world: World) -> None:

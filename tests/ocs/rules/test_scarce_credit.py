@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.ocs.charging.ccr import IMS, SERBIA, SMS, messages, octets, seconds, sms_to, towards
+from tests.ocs.charging.test_core_network import Quota
 from tests.ocs.rules.world import EUR, Subscriber, World, granted
 
 NATIONAL = "tel:+38631234567"
@@ -54,6 +55,32 @@ async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: W
     assert granted(await call.one("I", seconds(want=0))) >= 60, "and the call begins"
     assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, SMS_ABROAD)
     assert (await data.one("U", octets(want=0, used=0, group=10))).result_code == 2001
+
+
+@WITH_LIMIT
+async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None:
+    """HOT-CC-1: a catalogue that has no `maximum_eur`. The first grant takes all of the 20 EUR, and the next one leaves room."""
+    world.service._rater = Quota(world.catalogue, maximum_micro_eur=0)  # type: ignore[assignment]
+    user = await _with(world, 20 * EUR, limited)
+    data, where = user.data(SERBIA), towards(NATIONAL, SERBIA)
+    async with world.hearing() as heard:
+        await data.take("I", octets(want=0, group=10))
+        assert sum((await data.held()).values()) > 19.9 * EUR
+        assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (4012, 0)
+        (asked,) = await heard()
+        assert (asked.kind, asked.reason, [s.session_id for s in asked.sessions]) == (
+            *("reauthorize", "reclaim", [data.sid]),
+        )
+    assert granted(await data.one("U", octets(want=0, used=0, group=10))) > 0
+    assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, SMS_ABROAD)
+    call = user.running(IMS, where)
+    assert granted(await call.one("I", seconds(want=0))) >= 60
+    # Minutes later they still leave something for each other.
+    for used_s in (60, 120, 60):
+        world.now += used_s
+        assert granted(await data.one("U", octets(want=0, used=1024, group=10))) > 0
+        assert granted(await call.one("U", seconds(want=0, used=0))) >= 60
+        assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, SMS_ABROAD)
 
 
 async def test_a_message_alone_is_not_shared_with_anybody(world: World) -> None:
