@@ -75,7 +75,13 @@ class _Ledger:
         for number, (msisdn, imsi) in enumerate(SUBSCRIBERS):
             account_id = f"{number:02x}-0000000000000001"
             self.model.open_account(
-                account_id, msisdn=msisdn, imsi=imsi, credit=20 * EUR, package=None, now=NOW, month=MONTH
+                account_id=account_id,
+                msisdn=msisdn,
+                imsi=imsi,
+                credit_micro_eur=20 * EUR,
+                package=None,
+                now=NOW,
+                month=MONTH,
             )
             self.names |= {"m" + msisdn: account_id, "i" + imsi: account_id}
         self.sessions: dict[tuple[str, str], str] = {}

@@ -119,12 +119,12 @@ class Core:
         assert (view.spent_micro_eur, view.held_micro_eur, view.sessions) == (spent_micro_eur, 0, ())
         assert self.books.audit().ok
 
-    def report(self, session: Session, number: int) -> tuple[int, int]:
-        """Units charged and units dropped of one request's one service, as its record has them."""
+    def report(self, session: Session) -> tuple[int, int]:
+        """Units charged and units dropped of a session's one service, as the record of its end has them."""
 
         def found() -> list[Any]:
             own = [line for line in self.serving.records() if line.get("session_id") == session.sid]
-            return [line["services"] for line in own if line["request_number"] == number]
+            return [line["services"] for line in own if line.get("closed")]
 
         (services,) = wait_for(found, PATIENCE_S)
         (service,) = services

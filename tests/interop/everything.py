@@ -240,11 +240,7 @@ class Everything:
         account = self.account("38668100014", MB_PRICE)
         session = self.data(account)
         assert session.ask("I", 0, octets(10 * MB)).octets == MB
-        self.books.ask(
-            lambda ledger: ledger.top_up(
-                account.id, amount_micro_eur=EUR, reference="everything", **when()
-            )
-        )
+        self.books.ask(lambda ledger: ledger.top_up(account.id, amount_micro_eur=EUR, reference="everything", **when()))
         header, frame = self.pgw.told(commands.RE_AUTH)
         rar = commands.decode(commands.ReAuthRequest, frame, header)
         assert (rar.session_id, rar.destination_host) == (session.sid, PGW)

@@ -96,9 +96,7 @@ async def test_all_that_is_answered_and_asked_over_tcp(
     said, status = await run_client(
         *(tmp_path, "core", host, port, RICH, POOR, CALLER),
         reactions={
-            "last units U, redirected": lambda: ledger.top_up(
-                poor, amount_micro_eur=EUR, reference="R1", **when()
-            ),
+            "last units U, redirected": lambda: ledger.top_up(poor, amount_micro_eur=EUR, reference="R1", **when()),
             "last units U, asked for": lambda: ledger.set_state(poor, state="blocked", **when()),
         },
     )

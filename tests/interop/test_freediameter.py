@@ -341,10 +341,12 @@ async def load(relay: Relay, ledger: RedisLedger, tmp_path: Path) -> None:
         await open_account(ledger, msisdn, 100_000_000)
         rows.append(f"{msisdn},29340{msisdn[-10:]},,100.00")
     subscribers.write_text("\n".join(rows) + "\n", encoding="ascii")
+    records = relay.server.folder / "data" / "records"
+    await asyncio.to_thread(wait_for, records.is_dir, PATIENCE_S)  # the housekeeper is there
     driver = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from simulator.cli import run; run()", "load", "--outstanding", "4", "--seconds", "1"),
         *("--port", str(relay.port), "--realm", REALM, "--server-realm", "hot.example.net"),
-        *("--subscribers", str(subscribers), "--records", str(relay.server.folder / "data" / "records")),
+        *("--subscribers", str(subscribers), "--records", str(records)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
