@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ocs.embedded_redis import EmbeddedRedis
-from ocs.ledger.contract import AccountView
+from ocs.ledger.contract import AccountView, LedgerError
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.catalogue import Catalogue
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
@@ -63,13 +63,15 @@ class Office:
     ledger: RedisLedger
     catalogue: Catalogue
     world: World
+    unread: list[str] = field(default_factory=list)
+    """Accounts that `views` has passed over, as they could not be read, each with the reason."""
 
     def when(self) -> dict[str, int]:
         """now=, month= and day= of an operation."""
         return self.catalogue.when(self.world.now())
 
     async def views(self) -> AsyncIterator[AccountView]:
-        """All accounts, in no order."""
+        """All accounts, in no order; those that cannot be read are in `unread` afterwards."""
         batch: list[str] = []
         async for account_id in self.ledger.account_ids():
             batch.append(account_id)
@@ -82,8 +84,15 @@ class Office:
 
     async def _read(self, account_ids: Sequence[str]) -> list[AccountView]:
         when = self.when()
-        found = await asyncio.gather(*(self.ledger.read(each, **when) for each in account_ids))
+        found = await asyncio.gather(*(self._read_one(each, when) for each in account_ids))
         return [view for view in found if view is not None]
+
+    async def _read_one(self, account_id: str, when: dict[str, int]) -> AccountView | None:
+        try:
+            return await self.ledger.read(account_id, **when)
+        except LedgerError as error:
+            self.unread.append(f"account {account_id}: {error}")
+            return None
 
     async def account_of(self, msisdn: str) -> str:
         account_id = await self.ledger.find_subscriber("m" + msisdn)

@@ -62,6 +62,10 @@ def list_sessions(
             print_sessions(rows[:limit])
             if len(rows) >= limit:
                 print(f"the first {limit}; more with --limit", file=sys.stderr)
+        for line in office.unread:
+            print(line, file=sys.stderr)
+        if office.unread:
+            raise FailedError(f"{len(office.unread)} accounts could not be read")
 
     with_office(config, work)
 

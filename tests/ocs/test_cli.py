@@ -215,16 +215,23 @@ def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> 
     assert time.monotonic() - started > (int(of) - 50) / 200
 
 
-def test_a_document_that_cannot_be_upgraded_is_named(ocs: Call, url: str) -> None:
-    create(ocs, "38668100060")
+def test_a_document_that_cannot_be_read_is_named_and_passed_over(ocs: Call, url: str) -> None:
+    create(ocs, "38668100060", "--credit", "1")
+    create(ocs, "38668100062", "--credit", "1")
+    asyncio.run(_open_session(url, "38668100062", "62"))
     account = shown(ocs, "38668100060")["account"]
     with redis.Redis.from_url(url) as client:
         (key,) = client.scan_iter(f"*:a:{account}")
         document = client.getset(key, b"nonsense")
         try:
+            listed, rows, complaint = ocs("session", "list", "--json")
+            audited, report, _ = ocs("audit", "--json")
             status, out, error = ocs("ledger", "upgrade")
         finally:
             client.set(key, document)
+    assert listed == 1 and "38668100062" in {row["msisdn"] for row in json.loads(rows)}
+    assert f"account {account}: " in complaint and "1 accounts could not be read" in complaint
+    assert audited == 1 and [each["account"] for each in json.loads(report)["violations"]] == [account]
     assert status == 1 and out.startswith("0 of ")
     assert f"account {account}: " in error and "cannot be read" in error
     assert "1 accounts could not be upgraded" in error
