@@ -18,24 +18,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgpack
+
 
 EMPTY: tuple[object, ...] = ()
 
 
+def _unpacked(value: str | bytes) -> list[Any]:
+    """What is packed within a document; text is read with surrogates for what is no UTF-8."""
+    octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    rows: list[Any] = msgpack.unpackb(octets, strict_map_key=False, unicode_errors="surrogateescape")
+    return rows
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false."""
+    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false; `packed`: a list
+    of that record, packed once more ("" = empty), so that who does not need it does not read it.
+    """
 
     name: str
     default: object = 0
     many: str = ""
     each: str = ""
     one: str = ""
+    packed: str = ""
     since: int = 2
 
     @property
     def record(self) -> str:
-        return self.many or self.each or self.one
+        return self.many or self.each or self.one or self.packed
 
 
 def _fields(text: str, *more: Field, default: object = 0) -> tuple[Field, ...]:
@@ -80,8 +92,10 @@ class Layout:
         named: dict[str, Any] = {}
         for at, each in enumerate(self.records[record]):
             value: Any = row[at] if at < len(row) else each.default
-            if each.many:
-                value = [self.read(each.many, inner) for inner in value]
+            if each.packed:
+                value = _unpacked(value) if value else []
+            if each.many or each.packed:
+                value = [self.read(each.record, inner) for inner in value]
             elif each.each:
                 pairs = value.items() if isinstance(value, dict) else ()  # an empty map is packed as an empty array
                 value = {name: self.read(each.each, inner) for name, inner in pairs}
@@ -104,7 +118,9 @@ _DOCUMENT = {
         Field("moved_to", ""),
         Field("moved_from", ""),
         Field("look_back_until"),
-        Field("subscriptions", EMPTY, many="subscription"),
+        Field("subscriptions", "", packed="subscription"),
+        # Of the subscriptions: the first end of a running period, when the first is due (0 = never), how many are armed.
+        *_fields("period_ends subscriptions_due armed"),
         Field("buckets", EMPTY, many="bucket"),
         Field("counters", EMPTY, many="counter"),
         Field("agenda", EMPTY, many="entry"),

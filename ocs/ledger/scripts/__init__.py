@@ -158,7 +158,10 @@ def _bring_up(layout: Layout) -> list[str]:
         for at, field in enumerate(layout.records[record], 1):
             if field.since > 2:
                 lines.append(f"if row[{at}] == nil then row[{at}] = {_lua(field.default)} end")
-            if field.many or field.each:
+            if field.packed:
+                lines.append(f"if row[{at}] ~= '' then local list = cmsgpack.unpack(row[{at}])")
+                lines.append(f"for _, inner in ipairs(list) do up['{field.record}'](inner) end row[{at}] = cmsgpack.pack(list) end")
+            elif field.many or field.each:
                 lines.append(f"for _, inner in pairs(row[{at}]) do up['{field.record}'](inner) end")
             elif field.one:
                 lines.append(f"if row[{at}] then up['{field.one}'](row[{at}]) end")

@@ -17,8 +17,8 @@ end
 
 -- Subscriptions of the group but this one are replaced: their units are gone.
 local function replace_group(w, subscription)
-  local account, terms = w.account, subscription.terms
-  local group, instance, list = terms.group, subscription.instance, account.subscriptions
+  local terms = subscription.terms
+  local group, instance, list = terms.group, subscription.instance, subscriptions_of(w)
   if group == '' then return end
   local n = 1
   while list[n] do
@@ -75,23 +75,16 @@ local function next_period(w, subscription)
   return true
 end
 
--- The time at which a subscription wants something; nil = not by time.
-local function subscription_due(subscription)
+-- The time at which a subscription wants something, nil = never; of one whose fee is not paid and can be now, when it was due.
+local function subscription_wants(w, subscription)
   local state = subscription.state
   if state == 'active' or state == 'ending' then return subscription.ends end
-  if state == 'planned' then return subscription.due end
-end
-
--- Likewise, and when the fee was due of one that has not been paid and can be now.
-local function subscription_wants(w, subscription)
-  if subscription.state == 'unpaid' and can_pay(w, subscription.terms) then return subscription.due end
-  return subscription_due(subscription)
+  if state == 'planned' or (state == 'unpaid' and can_pay(w, subscription.terms)) then return subscription.due end
 end
 
 -- The subscription that is due first: by time, order, instance.
 local function first_due(w)
-  local account, found, rank = w.account, nil, nil
-  local list = account.subscriptions
+  local found, rank, list = nil, nil, subscriptions_of(w)
   for n = 1, #list do
     local subscription = list[n]
     local at = subscription_wants(w, subscription)
@@ -107,9 +100,8 @@ local function first_due(w)
 end
 
 local function run_subscriptions(w)
-  local account = w.account
   while true do
-    local n, list = first_due(w), account.subscriptions
+    local n, list = first_due(w), subscriptions_of(w)
     if not n then return end
     local subscription = list[n]
     local state, terms = subscription.state, subscription.terms
@@ -230,21 +222,12 @@ local function run_agenda(w, keep)
   trim(w)
 end
 
--- The earliest end of a running period: a grant should not outlive it. 0 = none.
-local function period_end(account)
-  local earliest, list = UNBOUNDED, account.subscriptions
-  for n = 1, #list do
-    local subscription = list[n]
-    if subscription.state == 'active' or subscription.state == 'ending' then earliest = min(earliest, subscription.ends) end
-  end
-  return earliest == UNBOUNDED and 0 or earliest
-end
-
 -- When the account must next be looked at; 0 = never.
 local function next_due(w)
   local account, due = w.account, UNBOUNDED
-  local subscriptions, agenda = account.subscriptions, account.agenda
-  for n = 1, #subscriptions do due = min(due, subscription_due(subscriptions[n]) or UNBOUNDED) end
+  local agenda = account.agenda
+  if w.subscriptions then sum_up_subscriptions(w) end
+  if account.subscriptions_due > 0 then due = account.subscriptions_due end
   for n = 1, #agenda do
     local entry = agenda[n]
     due = min(due, entry.at)
@@ -334,11 +317,11 @@ local function terminate(w, asked_at)
   end
   sids = sorted_keys(account.sessions)
   for n = 1, #sids do forget_session(w, sids[n]) end
-  local subscriptions = account.subscriptions
+  local subscriptions = subscriptions_of(w)
   for n = 1, #subscriptions do end_buckets(w, subscriptions[n]) end
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
-  account.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
+  w.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
   journal(w, {k = 'terminated', debit = lost, credit = 0})
   redis.call('HSET', w.keys.own, 'x' .. w.id, w.id) -- the audit finds it by this one from now on
   redis.call('HDEL', w.keys.own, 'm' .. account.msisdn)

@@ -184,6 +184,34 @@ local function end_buckets(w, subscription)
   if pool then end_buckets_in(w, pool.buckets, subscription, 1) end
 end
 
+-- The account's subscriptions: read when they are first needed, packed again at the end.
+local function subscriptions_of(w)
+  if not w.subscriptions then
+    local account = w.account
+    w.subscriptions = account.subscriptions == '' and {} or unpack_value(account.subscriptions)
+  end
+  return w.subscriptions
+end
+
+-- What is known of subscriptions without reading them.
+local function sum_up_subscriptions(w)
+  local account, list = w.account, w.subscriptions
+  local period_ends, due, armed = UNBOUNDED, UNBOUNDED, 0
+  for n = 1, #list do
+    local subscription = list[n]
+    local state = subscription.state
+    if state == 'active' or state == 'ending' then
+      period_ends, due = min(period_ends, subscription.ends), min(due, subscription.ends)
+    elseif state == 'planned' then
+      due = min(due, subscription.due)
+    elseif state == 'armed' then
+      armed = armed + 1
+    end
+  end
+  account.period_ends, account.subscriptions_due = period_ends == UNBOUNDED and 0 or period_ends, due == UNBOUNDED and 0 or due
+  account.armed, account.subscriptions = armed, #list > 0 and pack(list) or ''
+end
+
 -- Everything that was changed, written at once.
 local function save(w)
   trim(w)
@@ -192,6 +220,7 @@ local function save(w)
       for sid, key in pairs(w.index[command]) do redis.call(command, key, w.id .. ' ' .. sid) end
     end
   end
+  if w.subscriptions then sum_up_subscriptions(w) end
   redis.call('SET', w.keys.account, pack(w.account))
   if w.pool and w.pool_changed then redis.call('SET', w.keys.pool, pack(w.pool)) end
 end

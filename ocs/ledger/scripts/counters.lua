@@ -112,7 +112,8 @@ local function add_to(counter, amount, now)
       return
     end
   end
-  slots[#slots + 1], slots[#slots + 2] = slot, amount
+  local at = #slots
+  slots[at + 1], slots[at + 2] = slot, amount
 end
 
 -- The window that a counter counts in now, so that a refund leaves others alone.

@@ -28,7 +28,7 @@ if terms then
   local subscription = new_subscription()
   subscription.instance, subscription.terms, subscription.state, subscription.starts = account.last_instance, terms, 'planned', 0
   subscription.due = q.now
-  table.insert(account.subscriptions, subscription)
+  table.insert(subscriptions_of(w), subscription)
 end
 end_work(w)
 redis.call('HSET', KEYS[5], 'm' .. q.msisdn, id)

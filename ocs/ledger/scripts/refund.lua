@@ -137,7 +137,7 @@ account.credit, account.spent = account.credit + returned, account.spent - retur
 journal(w, {k = 'refund', sid = q.session_id, ctx = q.context, n = q.number, svc = services, credit_in = returned, credit = account.credit})
 end_work(w)
 outcome.code, outcome.services, outcome.credit_micro_eur, outcome.held_micro_eur = 2001, lines, account.credit, account.held
-outcome.session_cost_micro_eur, outcome.period_end, outcome.at = -returned, period_end(account), w.now
+outcome.session_cost_micro_eur, outcome.period_end, outcome.at = -returned, account.period_ends, w.now
 local packed = pack(outcome)
 redis.call('HSET', KEYS[7], debits_field, pack(left))
 redis.call('HSET', KEYS[5], w.field, packed)

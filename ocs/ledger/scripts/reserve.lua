@@ -22,7 +22,8 @@ end
 -- Subscriptions that wait for their first use begin when one of their buckets may pay and the credit covers them (HOT-PKG-13).
 local function start_armed(w, legs)
   local request, account = w.request, w.account
-  local list, started = {unpack(account.subscriptions)}, false
+  if account.armed == 0 then return end
+  local list, started = {unpack(subscriptions_of(w))}, false
   for n = 1, #list do
     local subscription = list[n]
     if subscription.state == 'armed' then
@@ -74,11 +75,8 @@ local function counted_raw(w, item, price)
   return raw
 end
 
--- The prices at which a grant may be used: over a price switch both (RFC 8506 §5.1.1).
-local function prices_of(service, leg)
-  if leg.price_after and service.spans == 1 then return {leg.price, leg.price_after} end
-  return {leg.price}
-end
+-- The price from a switch on that a grant may also be used at (RFC 8506 §5.1.1); false = there is none.
+local function later_price(service, leg) return service.spans == 1 and leg.price_after end
 
 -- What there is to reserve from. `unheld`: as if nobody of the account held anything; `uncounted`: as if there were no counters.
 local function means_of(w, unheld, uncounted, maximum)
@@ -119,66 +117,73 @@ local function counter_rooms(w, leg, means)
   return money, credit_units, units
 end
 
+-- How many raw units more a price allows.
+local function room_at(w, item, price, in_buckets, money, credit_units, most_units)
+  local raw, units = counted_raw(w, item, price), in_buckets
+  if raw == UNBOUNDED then return 0 end
+  if units < UNBOUNDED then
+    units = min(units + min(affordable(price, paid_at(w.session, price), money), credit_units), UNBOUNDED)
+  end
+  return raw_room(price, raw, min(units, most_units))
+end
+
 -- How many raw units more a leg allows.
 local function room_of_leg(w, item, leg, found, means)
-  local in_buckets, room = 0, UNBOUNDED
+  local in_buckets = 0
   for n = 1, #found do in_buckets = min(in_buckets + free_in(means, found[n]), UNBOUNDED) end
   local money, credit_units, most_units = counter_rooms(w, leg, means)
   money = min(money, means.money)
-  local prices = prices_of(item.service, leg)
-  for n = 1, #prices do
-    local price = prices[n]
-    local raw, units = counted_raw(w, item, price), in_buckets
-    if raw == UNBOUNDED then return 0 end
-    if units < UNBOUNDED then
-      units = min(units + min(affordable(price, paid_at(w.session, price), money), credit_units), UNBOUNDED)
-    end
-    room = min(room, raw_room(price, raw, min(units, most_units)))
-  end
+  local room, later = room_at(w, item, leg.price, in_buckets, money, credit_units, most_units), later_price(item.service, leg)
+  if later then room = min(room, room_at(w, item, later, in_buckets, money, credit_units, most_units)) end
   return room
 end
 
--- What a leg would hold for a grant, at the dearer side of a switch: {holds of {item, units}, money, units by credit, units}; nil = nothing
--- at all is granted. `free`: what is left of buckets that legs before it have planned to hold.
+-- Billable units that a grant needs at a price; nil = nothing at all is granted.
+local function need_at(w, item, price, grant)
+  local raw = counted_raw(w, item, price)
+  if raw == UNBOUNDED then return nil end
+  return billable(price, raw + grant) - billable(price, raw)
+end
+
+local function cost_of(session, price, units)
+  if units <= 0 then return 0 end
+  local paid = paid_at(session, price)
+  return cost(price, paid + units) - cost(price, paid)
+end
+
+-- What a leg would hold for a grant, at the dearer side of a switch: holds (item, units, …), money, units by credit, units; nil = nothing at
+-- all is granted. `free` (or nil): what is left of buckets that legs before it plan to hold.
 local function plan_leg(w, item, leg, found, grant, free, means)
-  local prices, needs, most = prices_of(item.service, leg), {}, 0
-  for n = 1, #prices do
-    local raw = counted_raw(w, item, prices[n])
-    if raw == UNBOUNDED then return nil end
-    needs[n] = billable(prices[n], raw + grant) - billable(prices[n], raw)
-    most = max(most, needs[n])
-  end
-  local holds, units, money = {}, most, 0
+  local later, session = later_price(item.service, leg), w.session
+  local need, later_need = need_at(w, item, leg.price, grant), later and need_at(w, item, later, grant) or 0
+  if not need or not later_need then return nil end
+  local most, holds = max(need, later_need), {}
+  local units, by_buckets = most, 0
   for n = 1, #found do
     if most <= 0 then break end
     local item = found[n]
-    local there = free[item.bucket] or free_in(means, item)
+    local there = free and free[item.bucket] or free_in(means, item)
     local take = min(most, there)
     if take > 0 then
-      holds[#holds + 1] = {item, take}
-      free[item.bucket] = there == UNBOUNDED and there or there - take
-      most = most - take
-      for m = 1, #needs do needs[m] = needs[m] - take end
+      local at = #holds
+      holds[at + 1], holds[at + 2] = item, take
+      if free then free[item.bucket] = there == UNBOUNDED and there or there - take end
+      most, by_buckets = most - take, by_buckets + take
     end
   end
-  for n = 1, #prices do
-    if needs[n] > 0 then
-      local paid = paid_at(w.session, prices[n])
-      money = max(money, cost(prices[n], paid + needs[n]) - cost(prices[n], paid))
-    end
-  end
-  return {holds, money, most, units}
+  local money = cost_of(session, leg.price, need - by_buckets)
+  if later then money = max(money, cost_of(session, later, later_need - by_buckets)) end
+  return holds, money, most, units
 end
 
--- What all legs together would hold for a grant; nil = they cannot.
-local function plan(w, item, found, grant, means)
-  local account, service, free, left, rooms, plans = w.account, item.service, {}, means.money, {}, {}
+-- Whether all legs together can hold a grant.
+local function is_possible(w, item, found, grant, means)
+  local account, service, free, left, rooms = w.account, item.service, {}, means.money, {}
   local legs = service.legs
   for n = 1, #legs do
     local leg = legs[n]
-    local planned = plan_leg(w, item, leg, found[n], grant, free, means)
-    if not planned then return nil end
-    local _, money, credit_units, units = unpack(planned)
+    local holds, money, credit_units, units = plan_leg(w, item, leg, found[n], grant, free, means)
+    if not holds then return false end
     left = left - money
     local ids = leg.counters
     for m = 1, #ids do
@@ -186,12 +191,11 @@ local function plan(w, item, found, grant, means)
       if counter then
         local amount = moved_by(counter, money, credit_units, units)
         rooms[ids[m]] = (rooms[ids[m]] or counter_room(means, counter)) - amount
-        if rooms[ids[m]] < 0 and amount > 0 then return nil end
+        if rooms[ids[m]] < 0 and amount > 0 then return false end
       end
     end
-    plans[n] = planned
   end
-  return left >= 0 and plans or nil
+  return left >= 0
 end
 
 -- The largest grant up to `upto` that all legs can hold together. One leg's is computed, that of several is sought.
@@ -200,27 +204,28 @@ local function most_of(w, item, found, upto, means)
   local legs = service.legs
   if #legs == 1 then return min(upto, room_of_leg(w, item, legs[1], found[1], means)) end
   if upto <= 0 then return 0 end
-  if plan(w, item, found, upto, means) then return upto end
+  if is_possible(w, item, found, upto, means) then return upto end
   local low, high = 0, upto
   while high - low > 1 do
     local middle = idiv(low + high, 2)
-    if plan(w, item, found, middle, means) then low = middle else high = middle end
+    if is_possible(w, item, found, middle, means) then low = middle else high = middle end
   end
   return low
 end
 
-local function hold(w, item, plans)
+local function hold(w, item, found, grant, means)
   local account, service = w.account, item.service
   local legs = service.legs
   for n = 1, #legs do
     local leg = legs[n]
-    local planned, money, credit_units, units = unpack(plans[n])
+    local planned, money, credit_units, units = plan_leg(w, item, leg, found[n], grant, nil, means)
     local holds = {}
-    for m = 1, #planned do
-      local item, take = unpack(planned[m])
-      local bucket, hold = item.bucket, new_hold()
+    for m = 1, #planned, 2 do
+      local item, take = planned[m], planned[m + 1]
+      local bucket = item.bucket
+      local hold = new_hold()
       hold.instance, hold.units, hold.pooled = bucket.instance, take, item.pooled
-      holds[m] = hold
+      holds[#holds + 1] = hold
       change_held(w, bucket, item.pooled, take)
     end
     leg.holds, leg.held = holds, money
@@ -255,7 +260,7 @@ local function reserve_item(w, item, want)
   end
   if grant < min(want, one_off and want or 1) then note_scarcity(w, item, found, one_off and want or 1) end
   if grant <= 0 then return 0, false, reason end
-  hold(w, item, plan(w, item, found, grant, means))
+  hold(w, item, found, grant, means)
   service.granted = grant
   return grant, final, reason
 end

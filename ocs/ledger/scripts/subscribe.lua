@@ -17,7 +17,7 @@ end
 local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
-local list = account.subscriptions
+local list = subscriptions_of(w)
 
 local function excluded(excludes)
   for n = 1, #list do

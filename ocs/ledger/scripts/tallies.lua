@@ -58,7 +58,8 @@ local function add_units(tally, bucket_id, units)
       return
     end
   end
-  list[#list + 1], list[#list + 2] = bucket_id, units
+  local at = #list
+  list[at + 1], list[at + 2] = bucket_id, units
 end
 
 -- The charging record's services: the tallies since the last record, which now count as recorded.
