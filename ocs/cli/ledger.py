@@ -39,19 +39,32 @@ def _ledger() -> None:
 
 @app.command()
 def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
-    """Layout version, partitions, accounts."""
+    """Layout version, partitions, accounts; how many documents an upgrade would rewrite. Looks at all accounts."""
 
     async def work(office: Office) -> None:
         installed = await office.ledger.installed()
         facts = {
             "layout": installed["layout"],
             "partitions": installed["partitions"],
-            "accounts": await office.ledger.count_accounts(),
+            "accounts": 0,
+            "terminated": 0,
+            "older": 0,
         }
+        async for view in office.views():
+            facts["terminated" if view.state == "terminated" else "accounts"] += 1
+            facts["older"] += view.version < office.ledger.layout.version
+        facts["unreadable"] = len(office.unread)
         if json:
             print_json(facts)
-        else:
-            print(f"layout {facts['layout']}, {facts['partitions']} partitions, {facts['accounts']} accounts")
+            return
+        print(f"layout {facts['layout']}, {facts['partitions']} partitions, {facts['accounts']} accounts")
+        for name, text in (
+            ("terminated", "have been terminated"),
+            ("older", "are of an older layout: ocs ledger upgrade rewrites them"),
+            ("unreadable", "cannot be read: ocs audit names them"),
+        ):
+            if facts[name]:
+                print(f"{facts[name]} {text}")
 
     with_office(config, work)
 

@@ -187,11 +187,17 @@ def test_an_account_is_moved(ocs: Call) -> None:
 
 
 def test_the_ledger_says_what_it_is(ocs: Call) -> None:
-    create(ocs, "38668100043")
+    before = json.loads(ocs("ledger", "show", "--json")[1])
+    for n in (3, 4):
+        create(ocs, f"3866810004{n}")
+    ocs("account", "move", "38668100043", "--partition", "9")
+    assert ocs("account", "terminate", "38668100044", "--yes")[0] == 0
     status, out, _ = ocs("ledger", "show", "--json")
     facts = json.loads(out)
     assert (status, facts["layout"], facts["partitions"]) == (0, LAYOUT.version, 1024)
-    assert facts["accounts"] >= 1
+    assert (facts["older"], facts["unreadable"]) == (0, 0)
+    grown = [facts[name] - before[name] for name in ("accounts", "terminated")]
+    assert grown == [1, 1]
     assert f"layout {LAYOUT.version}, 1024 partitions, {facts['accounts']} accounts" in ocs("ledger", "show")[1]
 
 
@@ -202,9 +208,12 @@ def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> 
     with redis.Redis.from_url(url) as client:
         for view in views[:2]:
             (key,) = client.scan_iter(f"*:a:{view['account']}")
-            document = msgpack.unpackb(client.get(key), strict_map_key=False)
+            document = msgpack.unpackb(client.get(key), strict_map_key=False, unicode_errors="surrogateescape")
             assert document[0] == LAYOUT.version
-            client.set(key, msgpack.packb([LAYOUT.version - 1, *document[1:]]))
+            older = [LAYOUT.version - 1, *document[1:]]
+            client.set(key, msgpack.packb(older, unicode_errors="surrogateescape"))
+    assert json.loads(ocs("ledger", "show", "--json")[1])["older"] == 2
+    assert "2 are of an older layout" in ocs("ledger", "show")[1]
     status, out, error = ocs("ledger", "upgrade")
     assert status == 0, error
     upgraded, of, *_ = re.findall(r"[0-9]+", out)
