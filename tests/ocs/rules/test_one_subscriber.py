@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.conftest import RedisServer
 from tests.ocs.rules.world import EUR, World
 
 MSISDN, IMSI = 38640000000, 293400000500000
+REFUSED = ("exists", "opening")
 
 
 def _opening(ledger: RedisLedger, world: World, msisdn: int, imsi: int, entropy: int) -> Any:
@@ -38,7 +40,7 @@ async def test_of_two_openings_at_once_one_succeeds(world: World, redis_7: Redis
             opened = [result for result in results if isinstance(result, str)]
             refused = [result for result in results if isinstance(result, LedgerError)]
             assert (len(opened), len(refused)) == (1, 1), results
-            assert refused[0].code == "exists"
+            assert refused[0].code in REFUSED
             winner = results.index(opened[0])
             view = await world.ledger.read(opened[0], **world.when)
             assert view is not None
@@ -55,3 +57,54 @@ async def test_of_two_openings_at_once_one_succeeds(world: World, redis_7: Redis
         assert await world.ledger.count_accounts() == 30
     finally:
         await other.close()
+
+
+class Slow(RedisLedger):
+    """A process that stands still after it has claimed the IMSI, until it may go on."""
+
+    claimed: asyncio.Event
+    may_go_on: asyncio.Event
+
+    async def _script(self, script: str, *args: Any, **more: Any) -> Any:
+        if script == "open":
+            self.claimed.set()
+            await self.may_go_on.wait()
+        return await super()._script(script, *args, **more)
+
+
+@pytest.fixture
+async def slow(world: World, redis_7: RedisServer) -> AsyncIterator[Slow]:
+    ledger = await Slow.connect(redis_7.url, LedgerSettings(partitions=world.ledger.partitions, max_clock_skew_s=0))
+    ledger.claimed, ledger.may_go_on = asyncio.Event(), asyncio.Event()
+    yield ledger
+    await ledger.close()
+
+
+async def test_one_that_stands_still_in_the_middle_is_not_overtaken(world: World, slow: Slow) -> None:
+    """Both would have found the SIM free."""
+    first = asyncio.ensure_future(_opening(slow, world, MSISDN, IMSI, 1))
+    await slow.claimed.wait()
+    with pytest.raises(LedgerError) as refused:
+        await _opening(world.ledger, world, MSISDN + 1, IMSI, 2)
+    assert refused.value.code in REFUSED
+    slow.may_go_on.set()
+    account_id = await first
+    assert await world.ledger.find_subscriber(f"i{IMSI}") == account_id
+    assert await world.ledger.find_subscriber(f"m{MSISDN + 1}") is None
+    assert await world.ledger.count_accounts() == 1
+
+
+async def test_one_that_died_in_the_middle_does_not_keep_the_sim(world: World, slow: Slow) -> None:
+    """Nobody waits for ever for who does not come back; if he does, it is too late for him."""
+    first = asyncio.ensure_future(_opening(slow, world, MSISDN, IMSI, 1))
+    await slow.claimed.wait()
+    world.now += 3600
+    account_id = await _opening(world.ledger, world, MSISDN + 1, IMSI, 2)
+    slow.may_go_on.set()
+    with pytest.raises(LedgerError):
+        await first
+    assert await world.ledger.find_subscriber(f"i{IMSI}") == account_id
+    live = [await world.ledger.read(each, **world.when) async for each in world.ledger.account_ids()]
+    assert [view.account_id for view in live if view is not None and view.state != "terminated"] == [account_id]
+    again = await _opening(world.ledger, world, MSISDN, IMSI + 1, 3)
+    assert await world.ledger.find_subscriber(f"m{MSISDN}") == again, "his number is free"
