@@ -359,6 +359,8 @@ class ChargingService:
             self._sessions.pop(job.session, None)
         elif job.prepared.type is not EVENT and outcome.code == SUCCESS:
             self._remember(account_id, job)
+            if job.prepared.type is INITIAL:
+                self._refused.pop(job.session, None)
         if outcome.duplicate:
             self._as_it_was(job, outcome)
         self._counting.count(job.prepared, job.source.origin_host, outcome)

@@ -137,6 +137,15 @@ async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(wo
     assert "in a session that it has not" in caplog.text
 
 
+async def test_an_opening_that_succeeds_after_all_is_no_refused_one(worker: Worker) -> None:
+    """The end of a session that is long over is 5002 (RFC 8506 §9.1), also if it was refused once before it was opened."""
+    assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
+    assert (await worker.answer(ccr("I", 0, octets(want=MB), information=at()))).result_code == 2001
+    assert (await worker.answer(ccr("T", 1, octets(used=MB), information=at()))).result_code == 2001
+    worker.now += 301
+    assert (await worker.answer(ccr("T", 2, octets(used=MB), information=at()))).result_code == 5002
+
+
 async def test_dropped_use_does_not_count_as_used(worker: Worker) -> None:
     call = {"context": IMS, "information": towards(f"tel:{PARTY}")}
     await worker.answer(ccr("I", 0, seconds(want=60), **call))
