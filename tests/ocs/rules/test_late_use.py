@@ -58,6 +58,32 @@ async def test_a_second_termination_with_more_use_is_paid_too(world: World) -> N
     assert await user.credit() == 20 * EUR - 20 * DATA_PER_MB, "and a repetition is not"
 
 
+@pytest.mark.parametrize(("number", "code"), [(1, 2001), (3, 5002)])
+async def test_a_late_report_that_is_repeated_is_paid_once(world: World, number: int, code: int) -> None:
+    """RFC 8506 §8.2: whatever it was answered with."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    await data.take("T", octets(used=10 * MB, group=10), number=2)
+    answers = [await data.take("U", octets(want=0, used=40 * MB, group=10), number=number) for _ in range(3)]
+    assert [answer.result_code for answer in answers] == [code] * 3
+    assert answers[1] == answers[0]
+    assert await user.credit() == 20 * EUR - 50 * DATA_PER_MB
+    assert world.metrics.of("duplicate") == [["U"], ["U"]]
+
+
+async def test_of_many_sessions_that_ended_each_is_paid(world: World) -> None:
+    """HOT-ACC-1: twenty within five minutes."""
+    user = await world.subscriber(20)
+    sessions = [user.data() for _ in range(20)]
+    for data in sessions:
+        await data.take("I", octets(want=MB, group=10), number=0)
+        await data.take("T", octets(used=0, group=10), number=2)
+    for data in sessions:
+        assert (await data.take("U", octets(want=0, used=MB, group=10), number=1)).result_code == 2001
+    assert await user.credit() == 20 * EUR - 20 * DATA_PER_MB
+
+
 async def test_of_a_service_that_the_session_did_not_have(world: World) -> None:
     """HOT-ACC-1."""
     user = await world.subscriber(20)
