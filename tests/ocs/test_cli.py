@@ -8,8 +8,10 @@ import io
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,38 @@ def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> 
     assert time.monotonic() - started > (int(of) - 50) / 200
 
 
+def test_charging_goes_on_while_documents_are_upgraded(ocs: Call, url: str, tmp_path: Path) -> None:
+    """Sessions are opened, go on and end all the while; each account ends up in the layout of today with what it has paid."""
+    rows = [f"386682030{n:02d},29340003{n:05d},,1" for n in range(100)]
+    assert ocs("account", "import", csv_file(tmp_path, *rows))[0] == 0
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter("*:a:*"):
+            document = msgpack.unpackb(client.get(key), strict_map_key=False, unicode_errors="surrogateescape")
+            older = [LAYOUT.version - 1, *document[1:]]
+            client.set(key, msgpack.packb(older, unicode_errors="surrogateescape"))
+    upgraded = threading.Event()
+
+    async def charge_all(ledger: RedisLedger, when: dict[str, int]) -> None:
+        found = [await ledger.find_subscriber(f"m386682030{n:02d}") for n in range(100)]
+        number = 0
+        while number < 2 or (number < 60 and not upgraded.is_set()):
+            requests = [_data_request(each or "", f"pgw;up;{n}", number) for n, each in enumerate(found)]
+            outcomes = await asyncio.gather(*(_charge(ledger, each) for each in requests))
+            assert {outcome.code for outcome in outcomes} == {2001}
+            number += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        charging = pool.submit(lambda: asyncio.run(_on_ledger(url, charge_all)))
+        status, out, error = ocs("ledger", "upgrade", "--per-second", "400")
+        upgraded.set()
+        charging.result(60)
+    assert status == 0, error
+    assert int(out.split()[0]) > 0
+    facts = json.loads(ocs("ledger", "show", "--json")[1])
+    assert (facts["older"], facts["unreadable"]) == (0, 0)
+    assert ocs("audit")[0] == 0
+
+
 def test_a_document_that_cannot_be_read_is_named_and_passed_over(ocs: Call, url: str) -> None:
     create(ocs, "38668100060", "--credit", "1")
     create(ocs, "38668100062", "--credit", "1")
@@ -430,27 +464,37 @@ async def _open_session(url: str, msisdn: str, session: str = "2") -> None:
     ledger = await RedisLedger.connect(url, LedgerSettings())
     account_id = await ledger.find_subscriber("m" + msisdn)
     assert account_id is not None
+    outcome = await _charge(ledger, _data_request(account_id, f"pgw;1;{session}", 0))
+    assert outcome.code == 2001
+    await ledger.close()
+
+
+def _data_request(account_id: str, session_id: str, number: int) -> ChargeRequest:
+    """1 MiB wanted, 1 kB used since the request before."""
     price = PriceTerms("data@1", 6_900, 1_048_576, 1024, 1024, False, "up")
-    service = ServiceCharge("1", "data.home", price, ("MAXI.data",), 0, 1_048_576, 1024)
+    service = ServiceCharge("1", "data.home", price, ("MAXI.data",), 1024 if number else 0, 1_048_576, 1024)
     now = int(time.time())
-    request = ChargeRequest(
+    return ChargeRequest(
         account_id=account_id,
-        identity="m" + msisdn,
-        session_id=f"pgw;1;{session}",
+        identity="",
+        session_id=session_id,
         origin_host="pgw.example.net",
         context="data",
-        type=RequestType.INITIAL,
-        number=0,
+        type=RequestType.UPDATE if number else RequestType.INITIAL,
+        number=number,
         now=now,
         month=202611,
         deadline=now + 3600,
         services=(service,),
     )
+
+
+async def _charge(ledger: RedisLedger, request: ChargeRequest) -> ChargeOutcome:
     done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     ledger.charge(request, done.set_result)
     outcome = await done
-    assert isinstance(outcome, ChargeOutcome) and outcome.code == 2001
-    await ledger.close()
+    assert isinstance(outcome, ChargeOutcome)
+    return outcome
 
 
 def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
