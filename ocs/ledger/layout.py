@@ -34,7 +34,7 @@ def _unpacked(value: str | bytes) -> list[Any]:
 @dataclass(frozen=True, slots=True)
 class Field:
     """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false; `packed`: a list
-    of that record, packed once more ("" = empty), so that who does not need it does not read it.
+    of that record, packed once more ("" = empty), so that who does not need it does not read it; `packed_one`: one record, likewise.
     """
 
     name: str
@@ -43,11 +43,12 @@ class Field:
     each: str = ""
     one: str = ""
     packed: str = ""
+    packed_one: str = ""
     since: int = 2
 
     @property
     def record(self) -> str:
-        return self.many or self.each or self.one or self.packed
+        return self.many or self.each or self.one or self.packed or self.packed_one
 
 
 def _fields(text: str, *more: Field, default: object = 0) -> tuple[Field, ...]:
@@ -99,6 +100,8 @@ class Layout:
             elif each.each:
                 pairs = value.items() if isinstance(value, dict) else ()  # an empty map is packed as an empty array
                 value = {name: self.read(each.each, inner) for name, inner in pairs}
+            elif each.packed_one:
+                value = self.read(each.packed_one, _unpacked(value)) if value else None
             elif each.one:
                 value = self.read(each.one, value) if value else None
             named[each.name] = value
@@ -191,15 +194,18 @@ _DOCUMENT = {
         Field("legs", EMPTY, many="leg"),
     ),
     "leg": (
-        Field("label", ""),
-        Field("price", False, one="price"),
-        Field("buckets", ""),  # ids in order, each between commas
-        Field("counters", EMPTY),  # ids
-        Field("price_after", False, one="price"),
+        Field("rate", "", packed_one="rate"),  # as the request gave it; scripts unpack one once (`rate_of`)
         Field("holds", EMPTY, many="hold"),
         Field("held"),
         Field("counter_holds", EMPTY),  # amounts, beside `counters`
         Field("granted_by", EMPTY, many="hold"),  # what it held when it was given up
+    ),
+    "rate": (
+        Field("label", ""),
+        Field("price", False, one="price"),
+        Field("buckets", ""),  # ids in order, each between commas
+        Field("counters", EMPTY),  # ids
+        Field("price_after", False, one="price"),  # from the service's switch on
     ),
     "price": (Field("id", ""), *_fields("num den first_step next_step flat"), Field("rounding", "")),
     "hold": (*_fields("instance units pooled"),),
@@ -235,7 +241,7 @@ _MESSAGES = {
             "used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"
         ),
         Field("bars", ""),
-        Field("legs", EMPTY, many="leg"),
+        Field("legs", EMPTY),  # a packed `rate` each
     ),
     # In the order of ServiceOutcome and ChargeOutcome.
     "line": (
@@ -267,7 +273,7 @@ VARIABLES = {
     **{record: record for record in LAYOUT.records},
     "other": "session",
     "next_leg": "leg",
-    "asked_leg": "leg",
+    "asked_rate": "rate",
     "next_price": "price",
     "next_tally": "tally",
     "next_entry": "entry",

@@ -185,10 +185,10 @@ def _session_view(session_id: str, session: dict[str, Any], buckets: dict[int, s
 def _reservation_view(key: str, service: dict[str, Any], buckets: dict[int, str]) -> ReservationView:
     legs = service["legs"]
     holds = [hold for leg in legs for hold in leg["holds"] if hold["units"]]
-    counters = [pair for leg in legs for pair in zip(leg["counters"], leg["counter_holds"], strict=False)]
+    counters = [pair for leg in legs for pair in zip(leg["rate"]["counters"], leg["counter_holds"], strict=False)]
     return ReservationView(
         key=key,
-        label=legs[0]["label"],
+        label=legs[0]["rate"]["label"],
         held_micro_eur=sum(leg["held"] for leg in legs),
         held_units=_added_up((buckets[each["instance"]], each["units"]) for each in holds if not each["pooled"]),
         held_counters=_added_up(counters),

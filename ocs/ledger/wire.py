@@ -26,8 +26,8 @@ from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.types import PriceTerms
 
-MAX_LEGS = 8192
-"""Rows of legs kept ready; a catalogue has one a rate and time window."""
+MAX_RATES = 8192
+"""Rates kept packed; a catalogue has one a rate and time window."""
 pack = msgpack.Packer(use_bin_type=False).pack
 unpack = msgpack.unpackb
 NO_LIMIT = -1
@@ -100,8 +100,8 @@ _price = LAYOUT.writer(
     flat="1 if p.flat else 0",
     rounding="p.rounding",
 )
-_leg = LAYOUT.writer(
-    "leg",
+_rate = LAYOUT.writer(
+    "rate",
     "label, price, buckets, counters, after",
     {"row": _price},
     label="label",
@@ -109,47 +109,48 @@ _leg = LAYOUT.writer(
     buckets="','.join(['', *buckets, '']) if buckets else ''",
     counters="[each.id for each in counters]",
     price_after="row(after) if after is not None else False",
-    holds="[]",
-    held="0",
-    counter_holds="[]",
-    granted_by="[]",
 )
-_legs: dict[tuple[object, ...], list[Any]] = {}
+_rates: dict[tuple[object, ...], bytes] = {}
 
 
-def _leg_row(
+def _packed_rate(
     label: str,
     price: PriceTerms,
     buckets: tuple[str, ...],
     counters: tuple[CounterTerms, ...],
     after: PriceTerms | None,
-) -> list[Any]:
+) -> bytes:
     """Made once: a price's id names its terms."""
     key = (label, price.id, buckets, None if counters is USUAL_COUNTERS else counters, after and after.id)
-    row = _legs.get(key)
-    if row is None:
-        if len(_legs) >= MAX_LEGS:
-            _legs.clear()
-        row = _legs[key] = _leg(label, price, buckets, counters, after)
-    return row
+    packed = _rates.get(key)
+    if packed is None:
+        if len(_rates) >= MAX_RATES:
+            _rates.clear()
+        packed = _rates[key] = pack(_rate(label, price, buckets, counters, after))
+    return packed
 
 
-def _legs_of(s: ServiceCharge) -> list[Any]:
+def _rates_of(s: ServiceCharge) -> list[bytes]:
     after = s.price_after if s.switch_at else None
-    first = _leg_row(s.label, s.price, s.buckets, s.counters, after)
+    first = _packed_rate(s.label, s.price, s.buckets, s.counters, after)
     if not s.more_legs:
         return [first]
     more = [
-        _leg_row(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if s.switch_at else None)
+        _packed_rate(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if s.switch_at else None)
         for leg in s.more_legs
     ]
     return [first, *more]
 
 
+def _switch_of(s: ServiceCharge) -> int:
+    """0 if no price changes then."""
+    return s.switch_at if any(each.price_after is not None for each in (s, *s.more_legs)) else 0
+
+
 _asked = LAYOUT.writer(
     "asked",
     "s",
-    {"legs_of": _legs_of},
+    {"rates_of": _rates_of, "switch_of": _switch_of},
     key="s.key",
     detail="s.detail",
     used="s.used",
@@ -161,11 +162,11 @@ _asked = LAYOUT.writer(
     max_rate="s.max_rate",
     restrict="int(s.restrict)",
     retry_want="s.retry_want",
-    switch_at="s.switch_at if s.price_after is not None else 0",
+    switch_at="switch_of(s) if s.switch_at else 0",
     spans="1 if s.spans else 0",
     maximum="s.maximum_micro_eur",
     bars="','.join(s.bars) if s.bars else ''",
-    legs="legs_of(s)",
+    legs="rates_of(s)",
 )
 _request = LAYOUT.writer(
     "request",

@@ -49,7 +49,22 @@ CONSTANTS = {
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
 PLAIN = frozenset(
-    ("w", "q", "keys", "means", "item", "next_item", "event", "redis", "math", "string", "table", "bit", "cmsgpack", "index")
+    (
+        "w",
+        "q",
+        "keys",
+        "means",
+        "item",
+        "next_item",
+        "event",
+        "redis",
+        "math",
+        "string",
+        "table",
+        "bit",
+        "cmsgpack",
+        "index",
+    )
 )
 """What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an event, the libraries."""
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
@@ -160,7 +175,12 @@ def _bring_up(layout: Layout) -> list[str]:
                 lines.append(f"if row[{at}] == nil then row[{at}] = {_lua(field.default)} end")
             if field.packed:
                 lines.append(f"if row[{at}] ~= '' then local list = cmsgpack.unpack(row[{at}])")
-                lines.append(f"for _, inner in ipairs(list) do up['{field.record}'](inner) end row[{at}] = cmsgpack.pack(list) end")
+                lines.append(
+                    f"for _, inner in ipairs(list) do up['{field.record}'](inner) end row[{at}] = cmsgpack.pack(list) end"
+                )
+            elif field.packed_one:
+                lines.append(f"if row[{at}] ~= '' then local inner = cmsgpack.unpack(row[{at}])")
+                lines.append(f"up['{field.record}'](inner) row[{at}] = cmsgpack.pack(inner) end")
             elif field.many or field.each:
                 lines.append(f"for _, inner in pairs(row[{at}]) do up['{field.record}'](inner) end")
             elif field.one:

@@ -21,10 +21,12 @@ local function debit_service(w, item)
   item.own, item.detail = true, service.detail
   for m = 1, #legs do
     local leg = legs[m]
-    local before = paid_at(session, leg.price)
+    local rate = rate_of(w, leg)
+    local price = rate.price
+    local before = paid_at(session, price)
     item.paid_by = {}
-    settle_leg(w, item, leg, leg.price, line.granted, {})
-    parts[m] = {line.granted, leg.price, before, paid_at(session, leg.price) - before, item.paid_by, counted(w, leg.counters)}
+    settle_leg(w, item, leg, price, line.granted, {})
+    parts[m] = {line.granted, price, before, paid_at(session, price) - before, item.paid_by, counted(w, rate.counters)}
   end
   return {line.key, parts}
 end

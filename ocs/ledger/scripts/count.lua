@@ -7,7 +7,8 @@ local function count(w)
     local moved = item.moved
     for m = 1, #moved do
       local leg, money, credit_units, units = unpack(moved[m])
-      local ids = leg.counters
+      local rate = rate_of(w, leg)
+      local ids = rate.counters
       for k = 1, #ids do
         local counter = find_counter(account, ids[k])
         if counter then add_to(counter, moved_by(counter, money, credit_units, units), w.now) end

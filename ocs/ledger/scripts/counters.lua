@@ -149,7 +149,8 @@ local function room_of(counter)
 end
 
 local function hold_counters(w, leg, money, credit_units, units)
-  local account, ids, holds = w.account, leg.counters, {}
+  local account, rate, holds = w.account, rate_of(w, leg), {}
+  local ids = rate.counters
   for n = 1, #ids do
     local counter, amount = find_counter(account, ids[n]), 0
     if counter then
@@ -162,19 +163,23 @@ local function hold_counters(w, leg, money, credit_units, units)
 end
 
 local function release_counters(w, leg)
-  local account, ids, holds = w.account, leg.counters, leg.counter_holds
+  local account, holds = w.account, leg.counter_holds
+  if #holds == 0 then return end
+  local rate = rate_of(w, leg)
+  local ids = rate.counters
   for n = 1, #holds do
     if holds[n] ~= 0 then
       local counter = find_counter(account, ids[n])
       if counter then counter.held = counter.held - holds[n] end
     end
   end
-  if #holds > 0 then leg.counter_holds = {} end
+  leg.counter_holds = {}
 end
 
 -- Part of what a leg holds is another's now: its counters of that measure hold as much less.
 local function release_measure(w, leg, measure, amount)
-  local account, ids, holds = w.account, leg.counters, leg.counter_holds
+  local account, rate, holds = w.account, rate_of(w, leg), leg.counter_holds
+  local ids = rate.counters
   for n = 1, #holds do
     local counter = find_counter(account, ids[n])
     if counter and counter.measure == measure then

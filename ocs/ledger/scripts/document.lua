@@ -17,6 +17,17 @@ local function wrong_clock(now, max_skew_s)
   if now > redis_now + max_skew_s or now < redis_now - max_skew_s then return 'clock' end
 end
 
+-- The rate of a leg; the same octets are unpacked once.
+local function rate_of(w, leg)
+  local packed = leg.rate
+  local rate = w.rates[packed]
+  if not rate then
+    rate = unpack_value(packed)
+    w.rates[packed] = rate
+  end
+  return rate
+end
+
 local function unpacked(kind, document)
   local ok, header = pcall(unpack_value, document)
   if not ok or type(header) ~= 'table' or type(header.version) ~= 'number' or type(header[kind == 'pool' and POOL_END or ACCOUNT_END]) ~= 'table' then

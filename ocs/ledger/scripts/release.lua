@@ -10,23 +10,16 @@ local function count_services(session)
   return count
 end
 
--- Whether a leg that holds nothing is what is asked for.
-local function is_same_leg(leg, asked_leg)
-  local price, next_price, ids, next_ids = leg.price, asked_leg.price, leg.counters, asked_leg.counters
-  return leg.label == asked_leg.label and price.id == next_price.id and leg.buckets == asked_leg.buckets and not leg.price_after and
-    not asked_leg.price_after and #ids == 1 and #next_ids == 1 and ids[1] == next_ids[1]
-end
-
--- Legs as they stand in the document: with nothing held. `granted`: with the prices from a switch on; `before`: those in force, which hold
--- nothing now.
-local function fresh_legs(list, granted, before)
-  if #list == 1 and #before == 1 and is_same_leg(before[1], list[1]) then return before end
+-- Legs of these rates as they stand in the document, with nothing held. `before`: those in force, which hold nothing now.
+local function fresh_legs(rates, before)
+  if #rates == 1 and #before == 1 then
+    local leg = before[1]
+    if leg.rate == rates[1] then return before end
+  end
   local legs = {}
-  for n = 1, #list do
-    local leg, asked_leg = new_leg(), list[n]
-    leg.label, leg.price, leg.buckets, leg.counters = asked_leg.label, asked_leg.price, asked_leg.buckets, asked_leg.counters
-    leg.price_after = granted and asked_leg.price_after
-    legs[n] = leg
+  for n = 1, #rates do
+    local leg = new_leg()
+    leg.rate, legs[n] = rates[n], leg
   end
   return legs
 end
@@ -34,7 +27,7 @@ end
 local function service_for(w, asked)
   local request, session, service = w.request, w.session, new_service()
   service.detail, service.always, service.reported_until, service.deadline = asked.detail, asked.always, session.started, request.deadline
-  service.legs = fresh_legs(asked.legs, false, {})
+  service.legs = fresh_legs(asked.legs, {})
   return service
 end
 
@@ -47,16 +40,14 @@ local function release(w)
     local service = services[asked.key]
     local item = {asked = asked, line = line, room = true, granted = 0, paid_back = {}}
     line.key = asked.key
-    local legs = asked.legs
-    local leg = legs[1]
-    local rated = leg.label ~= UNRATED
     if service then
-      local in_force = service.legs
-      leg = in_force[1]
+      local legs = fresh_legs(asked.legs, service.legs)
+      local asked_rate, in_force = rate_of(w, legs[1]), service.legs
+      local rate = rate_of(w, in_force[1])
       -- Use is priced by the grant in force, but for a report that a later one of the same service has overtaken, and where there was no
       -- price: those say themselves where that was.
       item.behind = request.type == 'U' and request.number < service.number
-      item.own = rated and (leg.label == UNRATED or (item.behind and request.assumed == ''))
+      item.own = asked_rate.label ~= UNRATED and (rate.label == UNRATED or (item.behind and request.assumed == ''))
       item.granted = service.granted
       item.paid_back = release_service(w, service, true)
     else

@@ -32,8 +32,8 @@ local function start_armed(w, legs)
       for m = 1, #buckets do
         local included = buckets[m]
         for k = 1, #legs do
-          local leg = legs[k]
-          wanted = wanted or string.find(leg.buckets, ',' .. included.id .. ',', 1, true)
+          local rate = rate_of(w, legs[k])
+          wanted = wanted or string.find(rate.buckets, ',' .. included.id .. ',', 1, true)
         end
       end
       if wanted and can_pay(w, terms) then
@@ -54,10 +54,10 @@ local function step_is_shared(w, own, price)
     if neighbour ~= own and neighbour.granted > 0 then
       local legs = neighbour.legs
       for n = 1, #legs do
-        local leg = legs[n]
-        local next_price, later = leg.price, leg.price_after
+        local rate = rate_of(w, legs[n])
+        local next_price, later = rate.price, rate.price_after
         if same_rate(next_price.id, price.id) then return true end
-        if later and neighbour.spans == 1 then
+        if later and neighbour.spans == 1 and neighbour.switch_at > 0 then
           next_price = later
           if same_rate(next_price.id, price.id) then return true end
         end
@@ -76,7 +76,7 @@ local function counted_raw(w, item, price)
 end
 
 -- The price from a switch on that a grant may also be used at (RFC 8506 §5.1.1); false = there is none.
-local function later_price(service, leg) return service.spans == 1 and leg.price_after end
+local function later_price(service, rate) return service.spans == 1 and service.switch_at > 0 and rate.price_after end
 
 -- What there is to reserve from. `unheld`: as if nobody of the account held anything; `uncounted`: as if there were no counters.
 local function means_of(w, unheld, uncounted, maximum)
@@ -99,7 +99,8 @@ end
 
 -- The least room of the counters that a leg moves: money, units paid by credit, units.
 local function counter_rooms(w, leg, means)
-  local account, ids = w.account, leg.counters
+  local account, rate = w.account, rate_of(w, leg)
+  local ids = rate.counters
   local money, credit_units, units = UNBOUNDED, UNBOUNDED, UNBOUNDED
   for n = 1, #ids do
     local counter = find_counter(account, ids[n])
@@ -133,7 +134,8 @@ local function room_of_leg(w, item, leg, found, means)
   for n = 1, #found do in_buckets = min(in_buckets + free_in(means, found[n]), UNBOUNDED) end
   local money, credit_units, most_units = counter_rooms(w, leg, means)
   money = min(money, means.money)
-  local room, later = room_at(w, item, leg.price, in_buckets, money, credit_units, most_units), later_price(item.service, leg)
+  local rate = rate_of(w, leg)
+  local room, later = room_at(w, item, rate.price, in_buckets, money, credit_units, most_units), later_price(item.service, rate)
   if later then room = min(room, room_at(w, item, later, in_buckets, money, credit_units, most_units)) end
   return room
 end
@@ -154,8 +156,9 @@ end
 -- What a leg would hold for a grant, at the dearer side of a switch: holds (item, units, …), money, units by credit, units; nil = nothing at
 -- all is granted. `free` (or nil): what is left of buckets that legs before it plan to hold.
 local function plan_leg(w, item, leg, found, grant, free, means)
-  local later, session = later_price(item.service, leg), w.session
-  local need, later_need = need_at(w, item, leg.price, grant), later and need_at(w, item, later, grant) or 0
+  local rate, session = rate_of(w, leg), w.session
+  local later = later_price(item.service, rate)
+  local need, later_need = need_at(w, item, rate.price, grant), later and need_at(w, item, later, grant) or 0
   if not need or not later_need then return nil end
   local most, holds = max(need, later_need), {}
   local units, by_buckets = most, 0
@@ -171,7 +174,7 @@ local function plan_leg(w, item, leg, found, grant, free, means)
       most, by_buckets = most - take, by_buckets + take
     end
   end
-  local money = cost_of(session, leg.price, need - by_buckets)
+  local money = cost_of(session, rate.price, need - by_buckets)
   if later then money = max(money, cost_of(session, later, later_need - by_buckets)) end
   return holds, money, most, units
 end
@@ -185,7 +188,8 @@ local function is_possible(w, item, found, grant, means)
     local holds, money, credit_units, units = plan_leg(w, item, leg, found[n], grant, free, means)
     if not holds then return false end
     left = left - money
-    local ids = leg.counters
+    local rate = rate_of(w, leg)
+    local ids = rate.counters
     for m = 1, #ids do
       local counter = find_counter(account, ids[m])
       if counter then
@@ -300,7 +304,7 @@ local function prepare(w, item)
     return
   end
   if not item.behind then
-    service.legs, service.detail, service.always = fresh_legs(asked.legs, true, service.legs), asked.detail, asked.always
+    service.legs, service.detail, service.always = fresh_legs(asked.legs, service.legs), asked.detail, asked.always
     service.switch_at, service.spans = asked.switch_at, asked.spans
   end
   item.want = want

@@ -70,7 +70,7 @@ end
 
 -- Other services of the session with a grant at the same price and buckets: the client may use their grants together (credit pools, RFC
 -- 8506 §5.1.2), and one of them may report alone.
-local function neighbours_of(w, own, leg, price)
+local function neighbours_of(w, own, buckets, price)
   local session, found = w.session, {}
   local keys = sorted_keys(session.services)
   for n = 1, #keys do
@@ -79,8 +79,9 @@ local function neighbours_of(w, own, leg, price)
       local legs = neighbour.legs
       for m = 1, #legs do
         local next_leg = legs[m]
-        local next_price = next_leg.price
-        if next_price.id == price.id and next_leg.buckets == leg.buckets then found[#found + 1] = next_leg end
+        local rate = rate_of(w, next_leg)
+        local next_price = rate.price
+        if next_price.id == price.id and rate.buckets == buckets then found[#found + 1] = next_leg end
       end
     end
   end
@@ -139,7 +140,8 @@ end
 -- Pay `used` raw units of a leg at `price`. `item.moved[leg]` says by what its counters move (step 5).
 local function settle_leg(w, item, leg, price, used, paid_back)
   local asked, account, session, line = item.asked, w.account, w.session, item.line
-  local tally = tally_for(session, asked.key, leg.label, price, item.own and asked.detail or item.detail)
+  local rate = rate_of(w, leg)
+  local tally = tally_for(session, asked.key, rate.label, price, item.own and asked.detail or item.detail)
   local raw = used_at_rate(session, price)
   local owed = billable(price, raw + used) - billable(price, raw)
   local units, before = owed, w.taken
@@ -149,9 +151,9 @@ local function settle_leg(w, item, leg, price, used, paid_back)
     if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled} end
     return take
   end
-  if units > 0 and (leg.buckets ~= '' or #paid_back > 0) then
+  if units > 0 and (rate.buckets ~= '' or #paid_back > 0) then
     units = pay_by_grant(w, paid_back, pay, units)
-    if units > 0 and w.several then units = pay_by_neighbours_units(w, neighbours_of(w, item.service, leg, price), pay, units) end
+    if units > 0 and w.several then units = pay_by_neighbours_units(w, neighbours_of(w, item.service, rate.buckets, price), pay, units) end
     if units > 0 then units = pay_by_buckets(w, leg, pay, units) end
   end
   local by_buckets, by_credit = owed - units, 0
@@ -160,7 +162,7 @@ local function settle_leg(w, item, leg, price, used, paid_back)
     if by_credit > 0 then debit_credit(w, session, tally, price, by_credit) end
     local left = units - by_credit
     if left > 0 and w.several then
-      left = pay_by_neighbours_money(w, neighbours_of(w, item.service, leg, price), tally, price, left)
+      left = pay_by_neighbours_money(w, neighbours_of(w, item.service, rate.buckets, price), tally, price, left)
       by_credit = units - left
     end
     units = left
@@ -175,19 +177,20 @@ end
 local function settle_item(w, item)
   local asked, service, line = item.asked, item.service, item.line
   local before, after, either = possible_use(w, item)
-  local legs, in_force = asked.legs, service.legs
-  if not item.own then legs = in_force end
+  local legs = item.own and fresh_legs(asked.legs, service.legs) or service.legs
   item.detail = service.detail
   for n = 1, #legs do
     local leg = legs[n]
-    local price, next_price = leg.price, not item.own and leg.price_after or leg.price
+    local rate = rate_of(w, leg)
+    local price, later = rate.price, not item.own and service.switch_at > 0 and rate.price_after
+    local next_price = later or price
     local first, rest = by_switch(w, item, price, next_price, before, after, either)
     if first > 0 then settle_leg(w, item, leg, price, first, item.paid_back[n] or {}) end
     if rest > 0 then settle_leg(w, item, leg, next_price, rest, item.paid_back[n] or {}) end
   end
   if line.dropped > 0 then
-    local leg, session = legs[1], w.session
-    local tally = tally_for(session, asked.key, leg.label, leg.price, item.own and asked.detail or item.detail)
+    local rate, session = rate_of(w, legs[1]), w.session
+    local tally = tally_for(session, asked.key, rate.label, rate.price, item.own and asked.detail or item.detail)
     tally.dropped = tally.dropped + line.dropped
   end
   service.reported_until = asked.max_rate == 1 and service.reported_until + before + after + either or w.now

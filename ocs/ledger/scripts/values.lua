@@ -67,9 +67,9 @@ local function raw_room(price, raw, units)
 end
 
 -- Use is rounded once per session and rate (HOT-PKG-5): the prices of one rate, one for each window, have ids that differ only after the "@".
-local function rate_of(price_id)
+local function rate_name(price_id)
   local n = string.find(price_id, '@', 1, true)
   return n and string.sub(price_id, 1, n) or price_id
 end
 
-local function same_rate(one, another) return one == another or rate_of(one) == rate_of(another) end
+local function same_rate(one, another) return one == another or rate_name(one) == rate_name(another) end
