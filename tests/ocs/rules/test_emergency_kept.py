@@ -58,6 +58,23 @@ async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
         assert _aborted(await heard()) == [data.sid]
 
 
+@pytest.mark.xfail(strict=True, reason="a session with an `always` service hears nothing, and its other services go on")
+async def test_data_beside_the_portal_is_stopped(world: World) -> None:
+    """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed): it is not aborted but asked to ask again, and
+    then only the portal goes on.
+    """
+    user = await world.subscriber(5)
+    both = user.data()
+    await both.take("I", octets(want=0, group=10), octets(want=0, group=900))
+    async with world.hearing() as heard:
+        await _block(world, user)
+        told = [(notice.kind, s.session_id) for notice in await heard() for s in notice.sessions]
+    again = await both.take("U", octets(want=0, used=0, group=10), octets(want=0, used=0, group=900))
+    results = {each.rating_group: each.result_code for each in again.multiple_services_credit_control}
+    assert results == {10: 4010, 900: 2001}
+    assert told == [("reauthorize", both.sid)]
+
+
 async def test_a_call_for_help_is_kept_when_life_ends_by_itself(world: World) -> None:
     """HOT-ACC-6: 90 and 270 days after the last top-up the account ends, in the middle of a call to 112."""
     user = await world.subscriber(5)

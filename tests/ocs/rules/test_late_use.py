@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ocs.charging.service import ChargingService
+from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import MB, SERBIA, octets
-from tests.ocs.rules.world import DAY_S, EUR, World, granted
+from tests.ocs.ledger.books import nodes
+from tests.ocs.rules.world import DAY_S, EUR, World, granted, world_on
 
 GB = 1024 * MB
 DATA_PER_MB, MINI_FEE = 6_900, 6_990_000
@@ -114,6 +116,25 @@ async def test_after_more_than_five_minutes_it_is_of_no_session_and_counted(worl
     assert (await data.take("U", octets(want=0, used=40 * MB, group=10), number=1)).result_code == 5002
     assert await user.credit() == 20 * EUR - 10 * DATA_PER_MB
     assert world.metrics.of("dropped") == [["data", "octets", 40 * MB]]
+
+
+@pytest.mark.xfail(strict=True, reason="what a session leaves stands beside its answers, and goes with them")
+async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redis_7: RedisServer) -> None:
+    """HOT-ACC-1: `remember_sessions_s` may be as little as 60."""
+    async with world_on(redis_7.url, remember_sessions_s=60) as world:
+        user = await world.subscriber(20)
+        data = user.data()
+        await data.take("I", octets(want=0, group=10), number=0)
+        await data.take("T", octets(used=10 * MB, group=10), number=2)
+        # As after 60 s of the real clock: all that Redis forgets by then is forgotten.
+        for client in nodes(world.ledger):
+            with client:
+                for key in list(client.scan_iter()):
+                    if 0 <= client.ttl(key) <= 60:
+                        client.delete(key)
+        late = await data.take("U", octets(want=0, used=40 * MB, group=10), number=1)
+        assert late.result_code == 2001
+        assert await user.credit() == 20 * EUR - 50 * DATA_PER_MB
 
 
 async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) -> None:
