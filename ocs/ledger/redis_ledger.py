@@ -47,6 +47,7 @@ from ocs.ledger.slices import Slices
 
 log = logging.getLogger(__name__)
 
+INITIAL, UPDATE, EVENT, REFUND = RequestType.INITIAL, RequestType.UPDATE, RequestType.EVENT, Action.REFUND
 SCAN_COUNT = 1000
 MOVING_PAUSE_S = 0.02
 """Before a request is tried again at an account that is just being moved."""
@@ -150,7 +151,7 @@ class RedisLedger(Products, Outbox, Clients, Slices):
     # -- charging (ChargingLedger)
 
     def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
-        if request.type is RequestType.INITIAL:
+        if request.type is INITIAL:
             self._hint(request)
         self._charge(request, done, self._loop.time() + self._timeout_s, "")
 
@@ -164,12 +165,12 @@ class RedisLedger(Products, Outbox, Clients, Slices):
         keys = self._keys.by_partition[partition]
         name = account_id + b" " + session_name(request.session_id, request.binding or request.origin_host.lower())
         own: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
-        if request.action is Action.REFUND:
+        if request.action is REFUND:
             script, body = "refund", wire.refund(request, self._settings, looked_back)
             own += (keys.events + name, keys.pool + (request.pool or NO_POOL).encode(), self._debit_key(request, keys))
         else:
             script, body = "charge", wire.charge(request, self._settings, looked_back)
-            own.append((keys.events if request.type is RequestType.EVENT else keys.answers) + name)
+            own.append((keys.events if request.type is EVENT else keys.answers) + name)
             if request.pool:
                 own.append(keys.pool + request.pool.encode())
         command = pack_command((*self._calls.prefix(script), len(own), *own, account_id, body))
@@ -194,7 +195,7 @@ class RedisLedger(Products, Outbox, Clients, Slices):
             if flags:
                 if flags & wire.JOURNALLED:
                     self.mark_dirty(self._keys.partition_of_account(request.account_id))
-                if flags & wire.PROLONGED and request.type is RequestType.UPDATE:
+                if flags & wire.PROLONGED and request.type is UPDATE:
                     self._hint(request)
             if outcome.code == 0 and outcome.reason in self.sees_to:
                 self._run(self._charge_again(request, done, expires, outcome))

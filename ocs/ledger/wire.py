@@ -1,5 +1,6 @@
-"""Between Python values and the msgpack arguments and results of the scripts. Rows are made by writers from layout.py's declaration; the rare
-scripts take maps with names (each script's header says which).
+"""Between Python values and the msgpack arguments and results of the scripts.
+
+Rows are made by writers from layout.py's declaration; the rare scripts take maps with names, as each script's header says.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.types import PriceTerms
 
+_EVENT, _TERMINATION, _CHECK = RequestType.EVENT, RequestType.TERMINATION, Action.CHECK
+"""An Enum's member costs a look-up of its own each time it is named."""
 MAX_RATES = 8192
 """Rates kept packed; a catalogue has one a rate and time window."""
 pack = msgpack.Packer(use_bin_type=False).pack
@@ -144,7 +147,8 @@ def _rates_of(s: ServiceCharge) -> list[bytes]:
 
 def _switch_of(s: ServiceCharge) -> int:
     """0 if no price changes then."""
-    return s.switch_at if any(each.price_after is not None for each in (s, *s.more_legs)) else 0
+    changes = s.price_after is not None or any(leg.price_after is not None for leg in s.more_legs)
+    return s.switch_at if changes else 0
 
 
 _asked = LAYOUT.writer(
@@ -171,7 +175,7 @@ _asked = LAYOUT.writer(
 _request = LAYOUT.writer(
     "request",
     "r, services, counters, remember_s, max_skew_s, looked_back",
-    {"check": Action.CHECK},
+    {"check": _CHECK},
     identity="r.identity",
     session_id="r.session_id",
     origin_host="r.origin_host",
@@ -200,9 +204,9 @@ _request = LAYOUT.writer(
 
 def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
     """charge.lua's argument."""
-    if request.type is RequestType.EVENT:
+    if request.type is _EVENT:
         remember_s = settings.remember_events_s
-    elif request.type is RequestType.TERMINATION:
+    elif request.type is _TERMINATION:
         remember_s = settings.remember_sessions_s
     else:
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
