@@ -144,15 +144,16 @@ def print_account(view: AccountView, pool: PoolView | None = None) -> None:
 
 
 def _subscription_table(subscriptions: tuple[SubscriptionView, ...]) -> Table:
-    table = Table("#", "product", "state", "from", "until", "next", title="subscriptions", title_justify="left")
+    """`next` is empty where the same follows."""
+    table = _table("subscriptions", "#", "product", "state", "from", "until", "next")
     for each in subscriptions:
         times = (_time(each.starts_at) or "", _time(each.ends_at) or "")
-        table.add_row(str(each.instance), each.product, each.state, *times, each.next_product or "the same")
+        table.add_row(str(each.instance), each.product, each.state, *times, each.next_product)
     return table
 
 
 def _bucket_table(buckets: tuple[BucketView, ...], title: str) -> Table:
-    table = Table("#", "bucket", "priority", "left", "held", "expires", title=title, title_justify="left")
+    table = _table(title, "#", "bucket", "prio", "left", "held", "expires")
     for each in buckets:
         left = "unlimited" if each.left is None else units_text(each.left, each.unit)
         amounts = (left, units_text(each.held, each.unit))
@@ -162,13 +163,21 @@ def _bucket_table(buckets: tuple[BucketView, ...], title: str) -> Table:
 
 def _counter_table(counters: tuple[CounterView, ...]) -> Table:
     """The spending limit in EUR, others as they count."""
-    table = Table("counter", "window", "value", "held", "limit", "told", title="counters", title_justify="left")
+    table = _table("counters", "counter", "window", "value", "held", "limit", "told")
     for each in counters:
         text = _eur_text if each.id == LIMIT_COUNTER else str
         limit = "none" if each.limit is None else text(each.limit)
         table.add_row(
             each.id, each.window, text(each.value), text(each.held), limit, f"{each.told} %" if each.told else ""
         )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """On a narrow screen a cell has several lines; nothing is cut off."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 

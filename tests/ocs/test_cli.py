@@ -117,7 +117,8 @@ def test_subscriptions_buckets_and_counters_are_shown(ocs: Call, url: str) -> No
     assert view["pool"] is None
     status, out, _ = ocs("account", "show", "38668100040")
     assert status == 0
-    for words in ("subscriptions", "the same", "1.0 MB", "counters", "100.00 EUR", "pool"):
+    assert subscription["until"] in out and data["expires_at"] in out
+    for words in ("subscriptions", "1.0 MB", "counters", "100.00 EUR", "pool"):
         assert words in out
 
 
