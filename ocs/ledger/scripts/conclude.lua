@@ -203,7 +203,8 @@ end
 local function remember(w, outcome, debited, code)
   local request = w.request
   local kind, number = request.type, request.number
-  local stale = kind == 'I' and redis.call('HKEYS', w.keys.own) or {} -- what was answered to a session before it is not for this one
+  -- What was answered to a session before it is not for this one; a refused opening that is tried again is of the same session.
+  local stale = kind == 'I' and (code == 2001 or not w.tried_again) and redis.call('HKEYS', w.keys.own) or {}
   if kind == 'I' and code ~= 2001 then
     redis.call('HSET', w.keys.own, 'closed', w.tombstone)
     w.field = 'closed'
@@ -216,10 +217,10 @@ local function remember(w, outcome, debited, code)
   end
   -- Nothing is deleted before it is written anew: on a slot that moves away, a key that is gone cannot be made again.
   for n = 1, #stale do
-    if stale[n] ~= w.field and not (stale[n] == 'closed' and w.tombstone) then redis.call('HDEL', w.keys.own, stale[n]) end
+    if stale[n] ~= w.field then redis.call('HDEL', w.keys.own, stale[n]) end
   end
   if kind == 'U' then forget_far_behind(w) end
-  if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, request.remember_s) end
+  if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, w.tombstone and max(request.remember_s, TOMBSTONE_S) or request.remember_s) end
 end
 
 -- They live a quarter longer than they must, so that not every update has to prolong them. Returns seconds, false = long enough.

@@ -53,7 +53,11 @@ end
 local function repetition(w)
   local request, session = w.request, w.session
   local number, kind = request.number, request.type
-  if w.anew or session.refused == 1 and kind == 'I' then return nil end
+  if w.anew then return nil end
+  if session.refused == 1 and kind == 'I' then
+    w.tried_again = number == session.opening
+    return nil
+  end
   if w.stored and kind ~= 'I' then return {DUPLICATE, w.stored} end -- of a session that ended, the answers stand beside it
   local seen
   if kind == 'I' then

@@ -159,22 +159,37 @@ local function exhume(tombstone, now)
   return session.deadline > now and session or nil
 end
 
-local function never_aborted(session)
+-- Whether a session has services that nothing aborts (emergency calls, HOT-RAT-2), and others.
+local function kinds_of(session)
+  local always, others = false, false
   for _, service in pairs(session.services) do
-    if service.always == 1 then return true end
+    if service.always == 1 then always = true else others = true end
   end
-  return false
+  return always, others
 end
 
--- Tell the workers that clients should hear from us (`Notice` in ocs/ledger/contract.py). `wanted` chooses among the live sessions.
+local function publish(w, kind, reason, at, told)
+  if #told > 0 then redis.call('PUBLISH', 'ocs:notices', pack({kind, reason, at, w.id, told})) end
+end
+
+-- Tell the workers that clients should hear from us (`Notice` in ocs/ledger/contract.py). `wanted` chooses among the live sessions. A session that
+-- has what nothing aborts is never aborted: it is asked again for its other services.
 local function notify(w, kind, reason, at, wanted)
-  local told, account = {}, w.account
+  local told, asked_again, account = {}, {}, w.account
   for sid, session in pairs(account.sessions) do
-    if session.given_up == 0 and wanted(session, sid) and not (kind == 'abort' and never_aborted(session)) then
-      told[#told + 1] = {sid, session.origin_host, session.origin_realm, session.relay, session.context}
+    if session.given_up == 0 and wanted(session, sid) then
+      local always, others = false, true
+      if kind == 'abort' then always, others = kinds_of(session) end
+      local how = {sid, session.origin_host, session.origin_realm, session.relay, session.context}
+      if not always then
+        told[#told + 1] = how
+      elseif others then
+        asked_again[#asked_again + 1] = how
+      end
     end
   end
-  if #told > 0 then redis.call('PUBLISH', 'ocs:notices', pack({kind, reason, at, w.id, told})) end
+  publish(w, kind, reason, at, told)
+  publish(w, 'reauthorize', reason, at, asked_again)
 end
 
 local function any_session() return true end

@@ -58,6 +58,8 @@ class ModelLedger(Accounts):
         opening = request.type is RequestType.INITIAL
         op = self._due(request.account_id, request.now, request.month, request.day, keep=request.session_id)
         session = known.session
+        refused = session is not None and known.closed and session.closed_by is None
+        tried_again = refused and session is not None and request.number == session.opening
         if opening:
             if session is not None and not known.closed and not session.released:
                 op.give_up(request.session_id, "restarted")
@@ -65,9 +67,10 @@ class ModelLedger(Accounts):
                 op.forget(request.session_id)
             op.account.closed.pop((request.session_id, owner_of(request)), None)
             op.trim()
-            self.answers(request).clear()
             session = None
         outcome = Charging(op, request, session, known.closed and not opening).run()
+        if opening and (outcome.code == 2001 or not tried_again):
+            self.answers(request).clear()
         self._remember(request, outcome)
         return outcome
 

@@ -81,9 +81,10 @@ class Operation:
     def abort(self, reason: str) -> None:
         """HOT-RAT-2: nothing ever aborts what is `always`."""
         live = sorted(self.account.live().items())
-        self.notice(
-            "abort", reason, [sid for sid, session in live if not any(s.always for s in session.services.values())]
-        )
+        kept = {sid for sid, session in live if any(s.always for s in session.services.values())}
+        others = {sid for sid, session in live if not all(s.always for s in session.services.values())}
+        self.notice("abort", reason, [sid for sid, _ in live if sid not in kept])
+        self.notice("reauthorize", reason, [sid for sid, _ in live if sid in kept & others])
 
     # -- buckets
 

@@ -58,7 +58,6 @@ async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
         assert _aborted(await heard()) == [data.sid]
 
 
-@pytest.mark.xfail(strict=True, reason="a session with an `always` service hears nothing, and its other services go on")
 async def test_data_beside_the_portal_is_stopped(world: World) -> None:
     """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed): it is not aborted but asked to ask again, and
     then only the portal goes on.

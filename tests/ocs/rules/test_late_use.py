@@ -118,7 +118,6 @@ async def test_after_more_than_five_minutes_it_is_of_no_session_and_counted(worl
     assert world.metrics.of("dropped") == [["data", "octets", 40 * MB]]
 
 
-@pytest.mark.xfail(strict=True, reason="what a session leaves stands beside its answers, and goes with them")
 async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redis_7: RedisServer) -> None:
     """HOT-ACC-1: `remember_sessions_s` may be as little as 60."""
     async with world_on(redis_7.url, remember_sessions_s=60) as world:
