@@ -46,7 +46,7 @@ fuzz: setup ## a million inputs against decoding and charging, about five minute
 bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--quick, --write-docs, "--against FOLDER"
 	@exec $(BIN)/python -m benchmarks $(BENCH)
 
-soak: setup ## half load for ten minutes: flat memory, no pause; out/soak.png; SOAK="--minutes 2" or --quick
+soak: setup ## half load for sixteen minutes: flat memory, no pause; out/soak.png; SOAK="--minutes 2" or --quick
 	@exec $(BIN)/python -m benchmarks.soak $(SOAK)
 
 sim: setup ## the demo at a tenth of its speed: the busy hour in five minutes

@@ -1,4 +1,4 @@
-"""`make soak`: the server under half of its maximum for ten minutes; memory stays flat and nothing pauses (`soak_rules`).
+"""`make soak`: the server under half of its maximum, judged over ten minutes; memory stays flat and nothing pauses (`soak_rules`).
 
 Exit status 0: it held, 1: a rule is broken or it could not be measured, 2: the call was wrong.
 """
@@ -83,7 +83,7 @@ class Soak:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long, the warm-up of a third with it.")] = 16.0,
     quick: Annotated[bool, typer.Option(help="A quarter of a minute: shows that it works.")] = False,
     share: Annotated[int, typer.Option(min=1, max=100, help="Of the closed loop's maximum, in per cent.")] = 50,
     rate: Annotated[float | None, typer.Option(min=1, help="Instead: so many requests a second.")] = None,
@@ -91,7 +91,8 @@ def main(
     slow_ms: Annotated[float, typer.Option(min=1, help="An answer later than this is a pause.")] = 50.0,
     out: Annotated[Path, typer.Option(dir_okay=False, help="The figures; the picture beside it.")] = OUT / "soak.json",
 ) -> None:
-    """Half load for ten minutes: flat memory, no pause."""
+    """Half load: flat memory and no pause, for ten minutes after the warm-up."""
+    os.environ["OCS_LEDGER_REMEMBER_SESSIONS_S"] = "60"
     console, seconds = wide_console(), QUICK_S if quick else minutes * 60
     folder = OUT / "soak"
     shutil.rmtree(folder, ignore_errors=True)

@@ -92,11 +92,14 @@ class LedgerSection(Section):
     )
     partitions: int = Field(default=1024, ge=1, le=16_384, description="1 to 16384, fixed at installation")
     timeout_ms: int = Field(default=2000, ge=10, le=9000, description="10 to 9000 ms (clients wait 10 s, RFC 8506 §13)")
-    remember_sessions_s: int = Field(default=3600, ge=60, le=604_800, description="60 to 604800 seconds")
+    remember_sessions_s: int = Field(default=600, ge=60, le=604_800, description="60 to 604800 seconds")
     remember_events_s: int = Field(default=86_400, ge=60, le=2_592_000, description="60 to 2592000 seconds")
     replicas: int = Field(default=1, ge=1, le=9, description="1 to 9 replicas that must have a write when replicated")
     max_clock_skew_s: int = Field(
-        default=5, ge=0, le=300, description="0 to 300 seconds that our clock may be off Redis's; 0 = it is not looked at"
+        default=5,
+        ge=0,
+        le=300,
+        description="0 to 300 seconds that our clock may be off Redis's; 0 = it is not looked at",
     )
 
 

@@ -184,7 +184,7 @@ def test_memory_is_flat_when_its_last_third_is_about_its_first() -> None:
     assert growth(warming, 0.0, 600.0) == Growth(200 * MB, 200 * MB)
     leaking = [(at, 60 * MB + int(at * 4000 * 5)) for at in times]  # 5 octets a CCR at 4,000 CCR/s
     found = growth(leaking, 0.0, 600.0)
-    assert found.octets == pytest.approx(6.4 * MB, rel=0.02) and not found.is_flat
+    assert found.octets == pytest.approx(5.2 * MB, rel=0.02) and not found.is_flat
     assert Growth(60 * MB, 64 * MB).is_flat and not Growth(60 * MB, 65 * MB).is_flat  # 4 MiB
     assert Growth(400 * MB, 411 * MB).is_flat and not Growth(400 * MB, 413 * MB).is_flat  # 3 %
     spike = [(at, 900 * MB if at == 590 else 60 * MB) for at in times]
@@ -208,7 +208,7 @@ def test_a_soak_holds_or_says_what_is_broken() -> None:
     soak = Soak("abc", 600.0, 4000.0, Arrivals.POISSON, 50.0, growth={"worker": Growth(60 * MB, 61 * MB)})
     soak.pauses = [early]  # in the warm-up
     assert soak.judge() == []
-    soak.pauses.append(replace(early, at_s=130.0))
+    soak.pauses.append(replace(early, at_s=230.0))
     soak.growth["redis"] = Growth(20 * MB, 30 * MB)
     soak.unsent, soak.replaced = 3, ["worker"]
     assert soak.judge() == [

@@ -32,7 +32,8 @@ UNKNOWN_PLACE = "?"
 ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
 EPOCH_EVENTS = 10**12
-"""Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a replica that was behind)."""
+"""Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a replica that was
+behind)."""
 LIMIT_COUNTER = "limit"
 """Id of the counter that is the account's monthly spending limit (HOT-CC-1)."""
 PACKAGE_GROUP = "package"
@@ -570,8 +571,8 @@ class AccountLedger(Protocol):
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
     ) -> bool:
-        """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones. What is held does not
-        stand in the way of the price. False = this reference was applied before.
+        """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones. What is held
+        does not stand in the way of the price. False = this reference was applied before.
 
         LedgerError: "credit", "state", "unknown", "excluded".
         """

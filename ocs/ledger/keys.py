@@ -11,8 +11,8 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
                                     not say that itself (`session_name`)
     {tag}:h:<session name> string   account id that a session was of when its answers were last prolonged: a hint for who does not know
     {tag}:c:<client>       set      "<account id> <Session-Id>" of the open sessions of an Origin-Host that says its Origin-State-Id
-    {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened); x<account id> → itself,
-                                    of accounts that have ended
+    {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened);
+                                    x<account id> → itself, of accounts that have ended
     {tag}:r:<yyyymm>       hash     top-up and purchase references applied in the month; claims of references
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox

@@ -1,11 +1,11 @@
 """What is stored and what crosses the border to the scripts, declared once: records of named fields, kept as msgpack arrays in this order.
 
 The scripts are written with names (`account.credit`); `scripts.join` puts the positions in, makes the constructors (`new_bucket()`) and the
-step that brings an older document up. Python reads a document by `Layout.read` and packs a request by the writers of wire.py, which are made
-from the same declaration. So nobody keeps an offset by hand.
+step that brings an older document up. Python reads a document by `Layout.read` and packs a request by the writers of wire.py, which
+are made from the same declaration. So nobody keeps an offset by hand.
 
-Rules of change. A field is added at the end of its record, with the layout's new version and a default; it may be renamed, as the name is not
-stored. A script leaves fields behind the ones that it knows as they are. A change that an older script would misread raises
+Rules of change. A field is added at the end of its record, with the layout's new version and a default; it may be renamed, as the name
+is not stored. A script leaves fields behind the ones that it knows as they are. A change that an older script would misread raises
 `readable_from` too: older scripts then refuse the document (`Retry.VERSION`). Documents of every version are kept in
 tests/ocs/ledger/documents. The first layout (version 1) had no version in the document and is refused.
 
@@ -20,7 +20,6 @@ from typing import Any
 
 import msgpack
 
-
 EMPTY: tuple[object, ...] = ()
 
 
@@ -33,7 +32,8 @@ def _unpacked(value: str | bytes) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false; `packed`: a list
+    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false;
+    `packed`: a list
     of that record, packed once more ("" = empty), so that who does not need it does not read it; `packed_one`: one record, likewise.
     """
 
@@ -80,12 +80,13 @@ class Layout:
         return row
 
     def writer(self, record: str, arguments: str, names: Mapping[str, Any], **values: str) -> Callable[..., list[Any]]:
-        """A function of `arguments` that makes a row; `values` are Python expressions of them by field. KeyError: one is missing or too many."""
+        """A function of `arguments` that makes a row; `values` are Python expressions of them by field. KeyError: one is missing or
+        too many."""
         wanted = [each.name for each in self.records[record]]
         if missing := set(wanted) ^ values.keys():
             raise KeyError(f"{record}: {', '.join(sorted(missing))}")
         row = ", ".join(values[name] for name in wanted)
-        made: Callable[..., list[Any]] = eval(f"lambda {arguments}: [{row}]", dict(names))  # noqa: S307 - text of this package only
+        made: Callable[..., list[Any]] = eval(f"lambda {arguments}: [{row}]", dict(names))
         return made
 
     def read(self, record: str, row: list[Any]) -> dict[str, Any]:
@@ -175,11 +176,12 @@ _DOCUMENT = {
     "entry": (Field("at"), Field("kind", ""), Field("ref", "")),
     "session": (
         *_fields("origin_host origin_realm relay owner context", default=""),
-        # `opening`, `highest`, `mask_low` and `mask_high`, `apart`: numbers applied (of the opening; of updates: the highest, the 64 before it,
-        # those kept apart). `answers_until`: when its remembered answers go.
+        # `opening`, `highest`, `mask_low` and `mask_high`, `apart`: numbers applied (of the opening; of updates: the highest, the 64
+        # before it, those kept apart). `answers_until`: when its remembered answers go.
         *_fields("started deadline origin_state opening highest mask_low mask_high"),
         Field("apart", EMPTY),
-        # `closing`: number of the termination, -1 = none yet. `refused`: its opening was. `given_up`: it holds nothing and waits for late use.
+        # `closing`: number of the termination, -1 = none yet. `refused`: its opening was. `given_up`: it holds nothing and waits for
+        # late use.
         Field("closing", -1),
         *_fields("refused given_up cost asked_back_at recorded_at answers_until"),
         Field("place", ""),

@@ -12,7 +12,6 @@ from ocs.ledger.keys import account_id as new_id
 from ocs.ledger.keys import session_name, uid_of
 from ocs.ledger.views import session_names
 
-
 MAX_LOOKED_BACK = 4
 """Ids that an account had before, whose answers are still looked for after it moved."""
 

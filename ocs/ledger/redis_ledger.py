@@ -92,8 +92,8 @@ class RedisLedger(Products, Outbox, Clients, Slices):
     ) -> Self:
         """Connect to a node or a cluster; `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds that notices carry.
 
-        LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no ledger of this layout and
-        number of partitions.
+        LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no ledger of this
+        layout and number of partitions.
         """
         keys = Keys(settings.partitions)
         calls = ScriptCalls(scripts.load(layout), int(clock()))

@@ -14,7 +14,7 @@ class LedgerSettings:
     """Fixed at installation: accounts are spread over so many hash tags (1 … 16,384)."""
     timeout_ms: int = 2000
     """An answer of Redis that is not there in time counts as lost; must stay far below the clients' Tx of 10 s."""
-    remember_sessions_s: int = 3600
+    remember_sessions_s: int = 600
     """How long outcomes of a finished session are kept for repetitions (about 0.1 kB a request)."""
     remember_events_s: int = 86400
     """How long outcomes of one-off events are kept for repetitions (about 0.2 kB an event)."""
