@@ -60,6 +60,7 @@ class ModelLedger(Accounts):
         session = known.session
         refused = session is not None and known.closed and session.closed_by is None
         tried_again = refused and session is not None and request.number == session.opening
+        tried_again = tried_again and session is not None and not identifying.replaces(request, session)
         if opening:
             if session is not None and not known.closed and not session.released:
                 op.give_up(request.session_id, "restarted")

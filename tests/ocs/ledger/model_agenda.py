@@ -261,7 +261,7 @@ def terminate(op: Operation) -> None:
         _end_units(op, subscription)
     lost = account.credit
     account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
-    account.buckets, account.subscriptions, account.sessions, account.closed = [], [], {}, {}
+    account.buckets, account.subscriptions, account.sessions = [], [], {}
     account.entries, account.pool = [], ""
     op.trim()
     op.journal("terminated", debit=lost, credit=0)

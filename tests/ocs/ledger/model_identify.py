@@ -80,6 +80,9 @@ def replaces(request: ChargeRequest, session: Session) -> bool:
 
 def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, closed: bool) -> ChargeOutcome | None:
     kind, number = request.type, request.number
+    answer = ledger.answers(request).get((kind.value, number))
+    if closed and kind is not RequestType.INITIAL and answer:
+        return replace(answer, duplicate=True)
     if kind is RequestType.INITIAL:
         never_opened = closed and session.closed_by is None
         seen = number == session.opening and not never_opened and not replaces(request, session)
@@ -91,7 +94,6 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
         seen = number in session.terminations
     if not seen:
         return None
-    answer = ledger.answers(request).get((kind.value, number))
     return replace(answer, duplicate=True) if answer else refusal(request, 5012, "late")
 
 
