@@ -49,7 +49,7 @@ local function reaches(counter, percent) return counter.limit >= 0 and counter.v
 
 -- What is older than the window leaves a rolling counter; a threshold that it falls below is told again when it is reached again.
 local function roll_slots(counter, now)
-  local slots, oldest, gone = counter.slots, slot_now(counter, now) - SLOTS, 0
+  local slots, oldest, gone, count = counter.slots, slot_now(counter, now) - SLOTS, 0, #counter.slots
   for n = #slots - 1, 1, -2 do
     if slots[n] <= oldest then
       gone = gone + slots[n + 1]
@@ -57,7 +57,7 @@ local function roll_slots(counter, now)
       table.remove(slots, n)
     end
   end
-  if gone == 0 then return end
+  if #slots == count then return end
   counter.value = counter.value - gone
   local thresholds, told = counter.thresholds, 0
   for n = 1, #thresholds do
