@@ -51,7 +51,7 @@ soak: setup ## half load for sixteen minutes: flat memory, no pause; out/soak.pn
 
 sim: setup ## the demo at a tenth of its speed, then a million steps of the model against the ledger: half an hour; STEPS=200000
 	@$(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html
-	@MODEL_STEPS=$(or $(STEPS),1000000) exec $(BIN)/python -m pytest -q tests/ocs/ledger/test_model.py -k on_redis_7
+	@MODEL_STEPS=$(or $(STEPS),1000000) exec $(BIN)/python -m pytest -q tests/ocs/ledger/test_model.py -k model_does_on_redis_7
 
 # redis-server, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
 tools:

@@ -158,7 +158,8 @@ end
 local function plan_leg(w, item, leg, found, grant, free, means)
   local rate, session = rate_of(w, leg), w.session
   local later = later_price(item.service, rate)
-  local need, later_need = need_at(w, item, rate.price, grant), later and need_at(w, item, later, grant) or 0
+  local need, later_need = need_at(w, item, rate.price, grant), 0
+  if later then later_need = need_at(w, item, later, grant) end
   if not need or not later_need then return nil end
   local most, holds = max(need, later_need), {}
   local units, by_buckets = most, 0
@@ -240,9 +241,7 @@ end
 
 -- Whether others of the account hold what `wanted` raw units lack: then room is left for it next time.
 local function note_scarcity(w, item, found, wanted)
-  local account = w.account
-  if account.held == 0 and #account.buckets == 0 then return end
-  if most_of(w, item, found, wanted, means_of(w, true, false)) >= wanted then account.scarce_until = w.now + SCARCE_S end
+  if most_of(w, item, found, wanted, means_of(w, true, false)) >= wanted then w.account.scarce_until = w.now + SCARCE_S end
 end
 
 -- Returns granted, whether they are the last, the reason for less.
