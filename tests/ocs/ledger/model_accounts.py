@@ -16,6 +16,7 @@ from ocs.ledger.contract import (
     PoolView,
     SubscriptionState,
 )
+from ocs.ledger.keys import uid_of
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Books, Operation
 from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of
@@ -80,10 +81,12 @@ class Accounts(Books):
         month: int,
         day: int = 0,
     ) -> bool:
-        account = self._account(account_id)
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
-        purpose = (account.uid, amount_micro_eur)
+        purpose = (uid_of(account_id), amount_micro_eur)
+        if account_id in self.moved:  # the reference is its own from now on, whatever its id
+            self._references.setdefault(reference, purpose)
+        account = self._account(account_id)
         if self._references.setdefault(reference, purpose) != purpose:
             raise LedgerError("reference", "")
         if ("top_up", account.uid, reference) in self._applied:
