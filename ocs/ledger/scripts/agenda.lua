@@ -287,7 +287,7 @@ local function begin_work(id, q, keys, keep, ended_too)
   local account, reason = unpacked('account', document)
   if not account then return nil, reason end
   if account.moved_to ~= '' then return nil, 'moved ' .. account.moved_to end
-  local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, events = {}, rates = {}, keys = keys}
+  local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, events = {}, keys = keys}
   reason = load_pool(w, q.pool)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
   if account.state == 't' and not ended_too then return nil, 'state' end

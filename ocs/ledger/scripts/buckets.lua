@@ -38,7 +38,7 @@ end
 
 -- The buckets that may pay for a leg now, in the order in which they pay: items with `bucket` and `pooled`.
 local function usable_buckets(w, leg)
-  local found, account, pool, rate = {}, w.account, w.pool, rate_of(w, leg)
+  local found, account, pool, rate = {}, w.account, w.pool, rate_of(leg)
   if rate.buckets == '' then return found end
   collect(found, account.buckets, rate.buckets, w.now, 0)
   if pool then collect(found, pool.buckets, rate.buckets, w.now, 1) end

@@ -6,7 +6,7 @@
 --         live longer now
 
 local request = unpack_value(ARGV[2])
-local w = {id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day, events = {}, rates = {}, taken = 0, keys = named_keys(KEYS),
+local w = {id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day, events = {}, taken = 0, keys = named_keys(KEYS),
   look = request.look == 1}
 w.uid = uid_of(w.id)
 w.field = (w.look and 'C' or request.type) .. request.number

@@ -21,7 +21,7 @@ local function debit_service(w, item)
   item.own, item.detail = true, service.detail
   for m = 1, #legs do
     local leg = legs[m]
-    local rate = rate_of(w, leg)
+    local rate = rate_of(leg)
     local price = rate.price
     local before = paid_at(session, price)
     item.paid_by = {}

@@ -7,7 +7,7 @@ local function count(w)
     local moved = item.moved
     for m = 1, #moved do
       local leg, money, credit_units, units = unpack(moved[m])
-      local rate = rate_of(w, leg)
+      local rate = rate_of(leg)
       local ids = rate.counters
       for k = 1, #ids do
         local counter = find_counter(account, ids[k])

@@ -149,7 +149,7 @@ local function room_of(counter)
 end
 
 local function hold_counters(w, leg, money, credit_units, units)
-  local account, rate, holds = w.account, rate_of(w, leg), {}
+  local account, rate, holds = w.account, rate_of(leg), {}
   local ids = rate.counters
   for n = 1, #ids do
     local counter, amount = find_counter(account, ids[n]), 0
@@ -165,7 +165,7 @@ end
 local function release_counters(w, leg)
   local account, holds = w.account, leg.counter_holds
   if #holds == 0 then return end
-  local rate = rate_of(w, leg)
+  local rate = rate_of(leg)
   local ids = rate.counters
   for n = 1, #holds do
     if holds[n] ~= 0 then
@@ -178,7 +178,7 @@ end
 
 -- Part of what a leg holds is another's now: its counters of that measure hold as much less.
 local function release_measure(w, leg, measure, amount)
-  local account, rate, holds = w.account, rate_of(w, leg), leg.counter_holds
+  local account, rate, holds = w.account, rate_of(leg), leg.counter_holds
   local ids = rate.counters
   for n = 1, #holds do
     local counter = find_counter(account, ids[n])

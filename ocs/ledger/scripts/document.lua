@@ -17,13 +17,17 @@ local function wrong_clock(now, max_skew_s)
   if now > redis_now + max_skew_s or now < redis_now - max_skew_s then return 'clock' end
 end
 
--- The rate of a leg; the same octets are unpacked once.
-local function rate_of(w, leg)
+local MAX_RATES_KEPT = 1024 -- a catalogue's rates; functions keep them from call to call, scripts by SHA1 for one call
+local rates, rates_kept = {}, 0
+
+-- The rate of a leg, which nobody changes; the same octets are unpacked once.
+local function rate_of(leg)
   local packed = leg.rate
-  local rate = w.rates[packed]
+  local rate = rates[packed]
   if not rate then
+    if rates_kept == MAX_RATES_KEPT then rates, rates_kept = {}, 0 end
     rate = unpack_value(packed)
-    w.rates[packed] = rate
+    rates[packed], rates_kept = rate, rates_kept + 1
   end
   return rate
 end

@@ -12,7 +12,7 @@ local why
 account, why = unpacked('account', q.document)
 if not account then return why end
 account.moved_to, account.moved_from, account.look_back_until, account.due = '', q.moved_from, q.now + q.look_back_s, 0
-local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, rates = {}, keys = named_keys(KEYS)}
+local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, keys = named_keys(KEYS)}
 journal(w, {k = 'moved_in', of = q.of, credit_in = account.credit, credit = account.credit})
 for sid, session in pairs(account.sessions) do
   if session.given_up == 0 then index_session(w, sid, session, 'SADD') end

@@ -20,7 +20,7 @@ if q.what == 'freeze' then
   return {'ok', frozen}
 end
 if account.state == 'm' then return {'again', ''} end
-local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, rates = {}, keys = named_keys(KEYS)}
+local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, keys = named_keys(KEYS)}
 journal(w, {k = 'moved_out', to = account.moved_to, debit = account.credit, credit = 0})
 for sid, session in pairs(account.sessions) do index_session(w, sid, session, 'SREM') end
 redis.call('ZREM', KEYS[4], id)

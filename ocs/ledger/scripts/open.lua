@@ -16,7 +16,7 @@ if q.credit > CEILING then return 'ceiling' end
 local account = new_account()
 account.version, account.readable_from, account.msisdn, account.imsi, account.state = VERSION, READABLE_FROM, q.msisdn, q.imsi, 'a'
 account.active_until, account.credit, account.paid_in = q.active_until, q.credit, q.credit
-local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, rates = {}, keys = named_keys(KEYS)}
+local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, pool = false, events = {}, keys = named_keys(KEYS)}
 for n = 1, #q.counters do
   local counter_terms = q.counters[n]
   add_counter(w, counter_terms, window_key_now(w, counter_terms.window))

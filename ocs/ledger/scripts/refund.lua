@@ -8,7 +8,7 @@
 -- What a debit left to give back: {what stays of the account's id, then for each service what `debit_service` made (conclude.lua)}.
 
 local q = unpack_value(ARGV[2])
-local w = {id = ARGV[1], now = q.now, month = q.month, day = q.day, events = {}, rates = {}, field = 'R' .. string.format('%.0f', q.number),
+local w = {id = ARGV[1], now = q.now, month = q.month, day = q.day, events = {}, field = 'R' .. string.format('%.0f', q.number),
   keys = named_keys(KEYS)}
 local debits_field = 'p' .. string.format('%.0f', q.debit_number)
 

@@ -42,8 +42,8 @@ local function release(w)
     line.key = asked.key
     if service then
       local legs = fresh_legs(asked.legs, service.legs)
-      local asked_rate, in_force = rate_of(w, legs[1]), service.legs
-      local rate = rate_of(w, in_force[1])
+      local asked_rate, in_force = rate_of(legs[1]), service.legs
+      local rate = rate_of(in_force[1])
       -- Use is priced by the grant in force, but for a report that a later one of the same service has overtaken, and where there was no
       -- price: those say themselves where that was.
       item.behind = request.type == 'U' and request.number < service.number

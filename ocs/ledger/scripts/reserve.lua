@@ -32,7 +32,7 @@ local function start_armed(w, legs)
       for m = 1, #buckets do
         local included = buckets[m]
         for k = 1, #legs do
-          local rate = rate_of(w, legs[k])
+          local rate = rate_of(legs[k])
           wanted = wanted or string.find(rate.buckets, ',' .. included.id .. ',', 1, true)
         end
       end
@@ -54,7 +54,7 @@ local function step_is_shared(w, own, price)
     if neighbour ~= own and neighbour.granted > 0 then
       local legs = neighbour.legs
       for n = 1, #legs do
-        local rate = rate_of(w, legs[n])
+        local rate = rate_of(legs[n])
         local next_price, later = rate.price, rate.price_after
         if same_rate(next_price.id, price.id) then return true end
         if later and neighbour.spans == 1 and neighbour.switch_at > 0 then
@@ -99,7 +99,7 @@ end
 
 -- The least room of the counters that a leg moves: money, units paid by credit, units.
 local function counter_rooms(w, leg, means)
-  local account, rate = w.account, rate_of(w, leg)
+  local account, rate = w.account, rate_of(leg)
   local ids = rate.counters
   local money, credit_units, units = UNBOUNDED, UNBOUNDED, UNBOUNDED
   for n = 1, #ids do
@@ -134,7 +134,7 @@ local function room_of_leg(w, item, leg, found, means)
   for n = 1, #found do in_buckets = min(in_buckets + free_in(means, found[n]), UNBOUNDED) end
   local money, credit_units, most_units = counter_rooms(w, leg, means)
   money = min(money, means.money)
-  local rate = rate_of(w, leg)
+  local rate = rate_of(leg)
   local room, later = room_at(w, item, rate.price, in_buckets, money, credit_units, most_units), later_price(item.service, rate)
   if later then room = min(room, room_at(w, item, later, in_buckets, money, credit_units, most_units)) end
   return room
@@ -156,7 +156,7 @@ end
 -- What a leg would hold for a grant, at the dearer side of a switch: holds (item, units, …), money, units by credit, units; nil = nothing at
 -- all is granted. `free` (or nil): what is left of buckets that legs before it plan to hold.
 local function plan_leg(w, item, leg, found, grant, free, means)
-  local rate, session = rate_of(w, leg), w.session
+  local rate, session = rate_of(leg), w.session
   local later = later_price(item.service, rate)
   local need, later_need = need_at(w, item, rate.price, grant), 0
   if later then later_need = need_at(w, item, later, grant) end
@@ -189,7 +189,7 @@ local function is_possible(w, item, found, grant, means)
     local holds, money, credit_units, units = plan_leg(w, item, leg, found[n], grant, free, means)
     if not holds then return false end
     left = left - money
-    local rate = rate_of(w, leg)
+    local rate = rate_of(leg)
     local ids = rate.counters
     for m = 1, #ids do
       local counter = find_counter(account, ids[m])

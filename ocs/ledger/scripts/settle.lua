@@ -79,7 +79,7 @@ local function neighbours_of(w, own, buckets, price)
       local legs = neighbour.legs
       for m = 1, #legs do
         local next_leg = legs[m]
-        local rate = rate_of(w, next_leg)
+        local rate = rate_of(next_leg)
         local next_price = rate.price
         if next_price.id == price.id and rate.buckets == buckets then found[#found + 1] = next_leg end
       end
@@ -140,7 +140,7 @@ end
 -- Pay `used` raw units of a leg at `price`. `item.moved[leg]` says by what its counters move (step 5).
 local function settle_leg(w, item, leg, price, used, paid_back)
   local asked, account, session, line = item.asked, w.account, w.session, item.line
-  local rate = rate_of(w, leg)
+  local rate = rate_of(leg)
   local tally = tally_for(session, asked.key, rate.label, price, item.own and asked.detail or item.detail)
   local raw = used_at_rate(session, price)
   local owed = billable(price, raw + used) - billable(price, raw)
@@ -181,7 +181,7 @@ local function settle_item(w, item)
   item.detail = service.detail
   for n = 1, #legs do
     local leg = legs[n]
-    local rate = rate_of(w, leg)
+    local rate = rate_of(leg)
     local price, later = rate.price, not item.own and service.switch_at > 0 and rate.price_after
     local next_price = later or price
     local first, rest = by_switch(w, item, price, next_price, before, after, either)
@@ -189,7 +189,7 @@ local function settle_item(w, item)
     if rest > 0 then settle_leg(w, item, leg, next_price, rest, item.paid_back[n] or {}) end
   end
   if line.dropped > 0 then
-    local rate, session = rate_of(w, legs[1]), w.session
+    local rate, session = rate_of(legs[1]), w.session
     local tally = tally_for(session, asked.key, rate.label, rate.price, item.own and asked.detail or item.detail)
     tally.dropped = tally.dropped + line.dropped
   end

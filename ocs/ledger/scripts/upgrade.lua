@@ -5,7 +5,7 @@
 -- Result  "ok" (it was older), "again" (it is of this layout), "unknown", "pool …", "unreadable", "version"
 
 local q = unpack_value(ARGV[2])
-local w = {id = ARGV[1], now = q.now, month = q.month, day = q.day, events = {}, rates = {}, keys = named_keys(KEYS)}
+local w = {id = ARGV[1], now = q.now, month = q.month, day = q.day, events = {}, keys = named_keys(KEYS)}
 
 local function version_of(key)
   local document = redis.call('GET', key)

@@ -85,7 +85,7 @@ def stored(ledger: RedisLedger, account_id: str) -> list[Any]:
         with client:
             document = client.get(key)
     assert isinstance(document, bytes)
-    row: list[Any] = msgpack.unpackb(document, strict_map_key=False)
+    row: list[Any] = msgpack.unpackb(document, strict_map_key=False, unicode_errors="surrogateescape")
     return row
 
 
@@ -167,7 +167,7 @@ async def test_workers_of_neighbouring_versions_serve_one_ledger(redis_7: RedisS
         key = old._account_keys(account_id).account + account_id.encode()
         for client in nodes(old):
             with client:
-                client.set(key, msgpack.packb(row))
+                client.set(key, msgpack.packb(row, unicode_errors="surrogateescape"))
         for number in range(1, 9):
             worker = old if number % 2 else new
             done = await charge(worker, request(account_id, "U", number, service(used=MB, want=2 * MB)))
