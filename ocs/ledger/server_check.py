@@ -1,7 +1,8 @@
 """Whether the Redis servers keep what the ledger writes: asked once, at start.
 
-No key of the ledger may be evicted: an account would be gone, or a repeated request charged again. A server that evicts is refused.
-One that syncs less than the durability promises, or does not say (managed Redis forbids the question), is warned about.
+No key of the ledger may be evicted: an account would be gone, or a repeated request charged again. A server whose policy is to evict
+is refused, whether its memory has a limit yet or not. One that syncs less than the durability promises, or does not say (managed Redis
+forbids the question), is warned about.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from ocs.ledger.contract import LedgerError
 log = logging.getLogger(__name__)
 
 NO_EVICTION = "noeviction"
+ANSWERS = "answers, hints and references that keep a repetition from being charged again"
+"""What has a TTL (keys.py): all that a volatile-* policy takes."""
 
 
 class EvictionError(LedgerError):
@@ -43,21 +46,16 @@ async def check_servers(servers: Servers, durability: str) -> None:
 async def _check_eviction(client: Any, address: Any) -> None:
     """INFO says it, too, where CONFIG is forbidden."""
     try:
-        found = await client.info("memory")
-        policy, limit_octets = found["maxmemory_policy"], int(found["maxmemory"])
+        policy = (await client.info("memory"))["maxmemory_policy"]
     except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
         log.warning("cannot ask Redis at %s for its maxmemory-policy: %s: %s", address, type(error).__name__, error)
         return
     if policy == NO_EVICTION:
         return
-    if limit_octets > 0:
-        raise EvictionError(
-            f"Redis at {address} has maxmemory {limit_octets} and maxmemory-policy {policy}: it would evict accounts, or answers that "
-            f"keep a repetition from being charged again. Set maxmemory-policy {NO_EVICTION} (CONFIG SET and redis.conf)"
-        )
-    log.warning(
-        "Redis at %s has maxmemory-policy %s: it would evict accounts as soon as maxmemory is set; set %s",
-        *(address, policy, NO_EVICTION),
+    at_stake = ANSWERS if policy.startswith("volatile-") else f"accounts, and {ANSWERS}"
+    raise EvictionError(
+        f"Redis at {address} has maxmemory-policy {policy}: once it is short of memory, {at_stake} would be evicted. "
+        f"Run CONFIG SET maxmemory-policy {NO_EVICTION} there, and set it in redis.conf too"
     )
 
 

@@ -144,7 +144,7 @@ def test_a_process_refuses_a_redis_that_it_cannot_use(role: str, tmp_path: Path,
         client.flushall()
         client.config_set("maxmemory", "100mb")
         client.config_set("maxmemory-policy", "allkeys-lru")
-    assert "it would evict accounts" in refusal()
+    assert "CONFIG SET maxmemory-policy noeviction" in refusal()
 
 
 def test_what_is_known_of_a_process() -> None:
