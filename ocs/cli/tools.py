@@ -23,7 +23,7 @@ from ocs.cli.common import (
 )
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
-from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.contract import Notice, NoticedSession, SessionView
 from ocs.rating.money import format_eur
 from protocol.errors import DiameterError
 
@@ -82,7 +82,7 @@ def reauthorize(msisdn: SubscriberArgument, session: SessionOption = "", config:
 
 @sessions.command()
 def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: ConfigOption = DEFAULT) -> None:
-    """Have the network end a subscriber's sessions (ASR); what was used is still settled."""
+    """Have the network end a subscriber's sessions (ASR); what was used is still settled. Emergency calls go on without --session."""
     _announce("abort", msisdn, session, config)
 
 
@@ -96,6 +96,8 @@ def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
         chosen = [each for each in live if session_id in ("", each.session_id)]
         if not chosen:
             raise FailedError(f"{number} has no open session" + (" of this id" if session_id else ""))
+        if kind == "abort" and not session_id:
+            chosen = _without_emergencies(number, chosen)
         told = tuple(
             NoticedSession(each.session_id, each.origin_host, each.origin_realm, each.via, each.context)
             for each in chosen
@@ -104,6 +106,25 @@ def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
         print(f"{number}: {len(told)} session{'s' * (len(told) > 1)} told; the network answers in its own time")
 
     with_office(config, work)
+
+
+def _without_emergencies(number: str, chosen: list[SessionView]) -> list[SessionView]:
+    """Nothing aborts an emergency call (HOT-RAT-2), unless somebody means this very one."""
+    others = [each for each in chosen if not each.always]
+    kept = len(chosen) - len(others)
+    if kept == 1:
+        print(
+            "1 session has an emergency call or what else is always free, and goes on; --session ID ends it",
+            file=sys.stderr,
+        )
+    elif kept:
+        print(
+            f"{kept} sessions have emergency calls or what else is always free, and go on; --session ID ends one",
+            file=sys.stderr,
+        )
+    if not others:
+        raise FailedError(f"{number} has no other open session")
+    return others
 
 
 def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:

@@ -414,6 +414,11 @@ class SessionView:
     origin_state_id: int = 0
     released: bool = False
 
+    @property
+    def always(self) -> bool:
+        """It has what nothing aborts, such as an emergency call (HOT-RAT-2)."""
+        return any(reservation.always for reservation in self.reservations)
+
 
 @dataclass(frozen=True, slots=True)
 class AccountView:

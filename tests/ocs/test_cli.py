@@ -29,6 +29,7 @@ from ocs.ledger.contract import (
     ChargeRequest,
     CounterTerms,
     Measure,
+    Notice,
     PackageTerms,
     RequestType,
     ServiceCharge,
@@ -460,12 +461,14 @@ def test_the_audit_says_that_the_books_are_right(ocs: Call) -> None:
     assert "the books are right" in ocs("audit")[1]
 
 
-async def _open_session(url: str, msisdn: str, session: str = "2") -> None:
-    """A data session with 1 MiB reserved from credit, as a P-GW's CCR-I opens it."""
+async def _open_session(url: str, msisdn: str, session: str = "2", *, always: bool = False) -> None:
+    """A data session with 1 MiB reserved from credit, as a P-GW's CCR-I opens it; `always`: at the emergency APN."""
     ledger = await RedisLedger.connect(url, LedgerSettings())
     account_id = await ledger.find_subscriber("m" + msisdn)
     assert account_id is not None
-    outcome = await _charge(ledger, _data_request(account_id, f"pgw;1;{session}", 0))
+    request = _data_request(account_id, f"pgw;1;{session}", 0)
+    request.services[0].always = always
+    outcome = await _charge(ledger, request)
     assert outcome.code == 2001
     await ledger.close()
 
@@ -519,6 +522,36 @@ def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
     assert view["held_micro_eur"] == 6_900
     assert view["sessions"] == [{name: value for name, value in row.items() if name != "msisdn"}]
     assert "pgw;1;2" in ocs("account", "show", "38668100030")[1]
+
+
+def test_emergency_calls_are_not_aborted_unless_they_are_meant(
+    ocs: Call, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HOT-RAT-2."""
+    told: list[list[str]] = []
+
+    async def announce(self: RedisLedger, notice: Notice) -> None:
+        told.append([notice.kind, *(each.session_id for each in notice.sessions)])
+
+    monkeypatch.setattr(RedisLedger, "announce", announce)
+    create(ocs, "38668100032", "--credit", "1")
+    asyncio.run(_open_session(url, "38668100032", "e1", always=True))
+    goes_on = "1 session has an emergency call or what else is always free, and goes on; --session ID ends it"
+    status, out, error = ocs("session", "abort", "38668100032")
+    assert (status, out, told) == (1, "", []) and goes_on in error and "no other open session" in error
+    asyncio.run(_open_session(url, "38668100032", "d"))
+    status, out, error = ocs("session", "abort", "38668100032")
+    assert (status, told) == (0, [["abort", "pgw;1;d"]]) and "1 session told" in out and goes_on in error
+    asyncio.run(_open_session(url, "38668100032", "e2", always=True))
+    assert (
+        "2 sessions have emergency calls or what else is always free, and go on"
+        in ocs("session", "abort", "38668100032")[2]
+    )
+    told.clear()
+    status, _, error = ocs("session", "abort", "38668100032", "--session", "pgw;1;e1")
+    assert (status, error, told) == (0, "", [["abort", "pgw;1;e1"]])
+    assert ocs("session", "reauthorize", "38668100032")[0] == 0
+    assert sorted(told[1]) == ["pgw;1;d", "pgw;1;e1", "pgw;1;e2", "reauthorize"], "asking anew harms no call"
 
 
 def test_the_audit_names_what_is_broken(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
