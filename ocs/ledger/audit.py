@@ -2,8 +2,9 @@
 
 1. credit paid in = available + held + spent + refunded + expired (here: paid in = credit + spent + refunded + expired, with held
    within credit); 2. no balance, bucket or hold is negative, none holds more than it has; 3. held = Σ open reservations, on credit, on each
-bucket, on each counter and on each bucket of a pool. Each account is one document, read at one instant, so the audit is exact while
-traffic runs; a pool is compared with its members when it was the same before and after they were read.
+bucket, on each counter and on each bucket of a pool; "document": each account that the index of subscribers names has one. An account
+is one document, read at one instant, so the audit is exact while traffic runs; a pool is compared with its members when it was the same
+before and after they were read.
 
 It goes in slices of a partition, so that several processes can share the work.
 """
@@ -20,6 +21,7 @@ from ocs.ledger.contract import AccountView, BucketView, LedgerError, PoolView
 
 BATCH = 200
 """Accounts read at a time."""
+DOCUMENT = "document"
 POOL_TRIES = 4
 """A pool and its members are read so often until nothing moved meanwhile; after that it is left to the next pass."""
 
@@ -27,7 +29,7 @@ POOL_TRIES = 4
 @dataclass(frozen=True, slots=True)
 class Violation:
     account: str
-    invariant: int
+    invariant: int | str
     detail: str
 
 
@@ -210,7 +212,9 @@ class Auditable(Protocol):
     @property
     def partitions(self) -> int: ...
 
-    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[list[str], int]: ...
+    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[dict[str, bytes], int]: ...
+
+    async def is_lost(self, account_id: str, partition: int, entry: bytes) -> bool: ...
 
     async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
 
@@ -265,16 +269,25 @@ async def audit_slice(
     The second result is the next slice's cursor; 0 = this was the last one.
     """
     found, following = await ledger.account_slice(partition, cursor, count)
-    account_ids = [account_id for account_id in dict.fromkeys(found) if not skips(account_id)]
+    account_ids = [account_id for account_id in found if not skips(account_id)]
     if seen is not None:
         seen.update(account_ids)
     report, pools = AuditReport(), dict[str, str]()
     when = {"now": now, "month": month, "day": day}
-    for view in await _read(ledger, account_ids, when, unreadable):
+    failed = set[str]()
+
+    def cannot_be_read(account_id: str, error: LedgerError) -> None:
+        failed.add(account_id)
+        unreadable(account_id, error)
+
+    views = await _read(ledger, account_ids, when, cannot_be_read)
+    for account_id, view in zip(account_ids, views, strict=True):
         if view is not None:
             report.add(view)
             if view.pool:
                 pools.setdefault(view.pool, view.account_id)
+        elif account_id not in failed and await ledger.is_lost(account_id, partition, found[account_id]):
+            report.violations.append(Violation(account_id, DOCUMENT, "the index names it, but it has no document"))
     for pool_id, member in pools.items():
         report.violations.extend(await _audit_pool(ledger, pool_id, member, when))
     return report, following

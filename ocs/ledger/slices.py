@@ -17,14 +17,26 @@ ENDED = b"x"
 class Slices(LedgerClient):
     """Part of `RedisLedger`."""
 
-    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[list[str], int]:
-        """About `count` accounts of a partition, and the cursor of the next slice; 0 begins and ends. One may come twice."""
+    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[dict[str, bytes], int]:
+        """About `count` accounts of a partition, each with the entry that names it, and the cursor of the next slice; 0 begins and ends.
+
+        An account may come twice.
+        """
         subscribers = self._keys.by_partition[partition].subscribers
         # Half of the entries are IMSIs, of accounts of any partition.
         following, flat = await self._ask("slice", partition, b"HSCAN", subscribers, cursor, b"COUNT", 2 * count)
-        found = [
-            account_id.decode()
+        found = {
+            account_id.decode(): name
             for name, account_id in zip(flat[::2], flat[1::2], strict=True)
             if name[:1] in (MSISDN, ENDED) and not account_id.startswith(CLAIMED.encode())
-        ]
+        }
         return found, int(following)
+
+    async def is_lost(self, account_id: str, partition: int, entry: bytes) -> bool:
+        """The entry still names the account, and there is neither a document nor the signpost of one that has moved."""
+        subscribers = self._keys.by_partition[partition].subscribers
+        if await self._ask("slice", partition, b"HGET", subscribers, entry) != account_id.encode():
+            return False
+        account = self._account_keys(account_id).account + account_id.encode()
+        octets = await self._ask("slice", self._keys.partition_of_account(account_id), b"STRLEN", account)
+        return bool(octets == 0)

@@ -574,6 +574,24 @@ def test_the_audit_names_what_is_broken(ocs: Call, monkeypatch: pytest.MonkeyPat
     assert status == 1 and f"account {account} breaks invariant 1" in out
 
 
+def test_the_audit_names_an_account_whose_document_is_lost(ocs: Call, url: str) -> None:
+    create(ocs, "38668100033", "--credit", "5")
+    account = shown(ocs, "38668100033")["account"]
+    with redis.Redis.from_url(url) as client:
+        (key,) = client.keys(f"*:a:{account}")
+        document = client.getdel(key)
+        try:
+            status, out, _ = ocs("audit", "--json")
+            in_words = ocs("audit")[1]
+        finally:
+            client.set(key, document)
+    report = json.loads(out)
+    lost = {"account": account, "invariant": "document", "detail": "the index names it, but it has no document"}
+    assert (status, report["ok"], report["violations"]) == (1, False, [lost])
+    assert f"account {account} breaks invariant document: {lost['detail']}" in in_words
+    assert ocs("audit")[0] == 0
+
+
 def test_a_message_is_decoded(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     watchdog = "01000014 80:00:01:18 00000000 0x00000001 00000002"
     status, out, _ = ocs("decode", watchdog)

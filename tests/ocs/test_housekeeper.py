@@ -207,6 +207,22 @@ async def test_the_audit_measures(child: Child, ledger: RedisLedger, monkeypatch
     assert gauges["ocs_audit_passed_timestamp_seconds",] == T0
 
 
+async def test_an_account_without_its_document_is_a_violation(
+    child: Child,
+    ledger: RedisLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
+    account_id = (await open_accounts(child, ledger, 5, 10_000_000))[2]
+    key = ledger._account_keys(account_id).account + account_id.encode()
+    await ledger._ask("test", ledger._keys.partition_of_account(account_id), b"DEL", key)
+    report = await Auditing(child, ledger, SetAside(child)).audit_pass()
+    assert (report.ok, report.accounts) == (False, 4)
+    assert child.metrics.store.gauges["ocs_audit_violations",] == 1
+    assert f"account {account_id} breaks invariant document: the index names it" in caplog.text
+
+
 async def test_several_can_share_an_audit(child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
     await open_accounts(child, ledger, 30, 10_000_000)

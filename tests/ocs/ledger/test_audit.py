@@ -21,7 +21,7 @@ from ocs.ledger.contract import (
 )
 from ocs.ledger.redis_ledger import RedisLedger
 from tests.conftest import RedisServer
-from tests.ocs.ledger.books import EUR, MB, PACKAGE, WHEN, charge, empty_ledger, open_account, request, service
+from tests.ocs.ledger.books import EUR, MB, PACKAGE, WHEN, charge, empty_ledger, nodes, open_account, request, service
 
 DATA = BucketView("SMALL.data", "octets", 20 * MB, 5 * MB, 2_000_000_000, instance=1, subscription=1)
 OLD = BucketView("SMALL.data", "octets", MB, MB, 1_795_000_000, instance=7, subscription=1)
@@ -148,9 +148,12 @@ class Books:
         self.views = {f"00-{'abcdefgh'[n] * 2}": view for n, view in enumerate(views)}
         self.pool, self.busy = pool, busy
 
-    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[list[str], int]:
+    async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[dict[str, bytes], int]:
         names = [*self.views, *self.views][cursor : cursor + count] if not partition else []  # each twice, as HSCAN may
-        return names, cursor + count if len(names) == count else 0
+        return dict.fromkeys(names, b"m386"), cursor + count if len(names) == count else 0
+
+    async def is_lost(self, account_id: str, partition: int, entry: bytes) -> bool:
+        return False
 
     async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None:
         view = self.views.get(account_id)
@@ -218,6 +221,83 @@ async def test_a_sound_ledger(ledger: RedisLedger) -> None:
     }
     found = await ledger.read(account_id, **WHEN)
     assert found is not None and found.buckets[0].held == 5 * MB
+
+
+@pytest.mark.parametrize("left", [None, ""])
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_account_whose_document_is_lost(ledger: RedisLedger, left: str | None, ended: bool) -> None:
+    account_id = await open_account(ledger)
+    await open_account(ledger, 1)
+    if ended:
+        await ledger.terminate_account(account_id, **WHEN)
+    (client,) = nodes(ledger)
+    with client:
+        (key,) = client.keys(f"*:a:{account_id}")
+        if left is None:
+            client.delete(key)
+        else:
+            client.set(key, left)
+    report = await audit(ledger, **WHEN)
+    assert (report.ok, report.accounts) == (False, 1)
+    assert report.violations == [Violation(account_id, "document", "the index names it, but it has no document")]
+
+
+async def test_an_account_that_is_being_opened_is_not_lost(ledger: RedisLedger) -> None:
+    (client,) = nodes(ledger)
+    with client:
+        for partition, keys in enumerate(ledger._keys.by_partition):
+            claim = f"?{partition:02d}-0123456789abcdef {WHEN['now']}"
+            client.hset(keys.subscribers, mapping={f"i29340{partition}": claim, f"m38668{partition}": claim})
+    report = await audit(ledger, **WHEN)
+    assert report.ok and report.accounts == 0
+
+
+@pytest.mark.parametrize("word", ["move_in", "flip", "leave"])
+async def test_an_account_that_moves_is_not_lost(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Broken off before each step: the old id has its document or a signpost, the new one its document before the index names it."""
+    account_id = await open_account(ledger)
+    partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
+    run, flip = ledger._run_script, ledger._flip
+
+    async def broken_off(name: str, account: str, q: dict[str, Any], *keys: Any) -> Any:
+        if word in (name, q.get("what")):
+            raise ConnectionError(word)
+        return await run(name, account, q, *keys)
+
+    async def no_flip(*_: Any) -> None:
+        raise ConnectionError("flip")
+
+    monkeypatch.setattr(ledger, "_run_script", broken_off)
+    monkeypatch.setattr(ledger, "_flip", no_flip if word == "flip" else flip)
+    with pytest.raises(ConnectionError):
+        await ledger.move_account(account_id, partition=partition, **WHEN)
+    assert (await audit(ledger, **WHEN)).ok
+    monkeypatch.undo()
+    await ledger.move_account(account_id, partition=partition, **WHEN)
+    report = await audit(ledger, **WHEN)
+    assert report.ok and report.accounts == 1
+
+
+async def test_an_account_whose_entry_changes_while_it_is_looked_at_is_not_lost(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its move is over, its old document's signpost gone, when the account that the slice named is read."""
+    account_id = await open_account(ledger)
+    partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
+    read = ledger.read
+
+    async def late_read(asked: str, **when: int) -> AccountView | None:
+        if asked == account_id:
+            await ledger.move_account(account_id, partition=partition, **WHEN)
+            (client,) = nodes(ledger)
+            with client:
+                client.delete(*client.keys(f"*:a:{account_id}"))
+        return await read(asked, **when)
+
+    monkeypatch.setattr(ledger, "read", late_read)
+    assert (await audit(ledger, **WHEN)).ok
 
 
 async def test_more_accounts_than_one_slice(ledger: RedisLedger) -> None:
