@@ -199,10 +199,11 @@ local function forget_far_behind(w)
   end
 end
 
--- The answer is remembered. That of a refused opening is not: it is evaluated anew when it comes again.
+-- The answer is remembered. That of a refused opening or debit is not: it is evaluated anew when it comes again.
 local function remember(w, outcome, debited, code)
   local request = w.request
   local kind, number = request.type, request.number
+  if kind == 'E' and code ~= 2001 and not w.look then return end
   -- What was answered to a session before it is not for this one; a refused opening that is tried again is of the same session.
   local stale = kind == 'I' and (code == 2001 or not w.tried_again) and redis.call('HKEYS', w.keys.own) or {}
   if kind == 'I' and code ~= 2001 then

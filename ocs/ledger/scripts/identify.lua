@@ -66,6 +66,8 @@ local function repetition(w)
     seen = 'no'
   else
     seen = applied(session, number)
+    -- A number kept apart that has been forgotten is answered as long as its answer is there.
+    if seen == 'no' and number ~= session.highest + 1 then return remembered(w) end
   end
   if seen == 'no' then return nil end
   return (seen == 'yes' and remembered(w)) or refuse(w, 5012, 'late')
@@ -102,7 +104,8 @@ local function new_session_for(request, now)
   local session = new_session()
   session.origin_host, session.origin_realm, session.relay, session.owner = request.origin_host, request.origin_realm, request.relay, request.owner
   session.context, session.started, session.deadline, session.origin_state = request.context, now, request.deadline, request.origin_state
-  session.opening, session.highest, session.recorded_at, session.place = request.number, request.number, now, request.place
+  session.opening, session.recorded_at, session.place = request.number, now, request.place
+  session.highest = request.number <= FAR_AHEAD and request.number or -1 -- numbers that begin far away say nothing of those that follow
   return session
 end
 

@@ -1,6 +1,7 @@
 -- Step 6: hold what is wanted next: the least of what is wanted, what buckets and credit pay, what counters leave, what the quota policy allows,
 -- a fair share when it is scarce.
 
+local SMALL_CHANGE = 100000 -- micro-EUR: so much of a scarce rest is granted at once, lest it be halved without end
 local SCARCE_S = 60 -- so long after a request got nothing while others held what it lacked, room is left for others
 
 local function barred(w, bars)
@@ -252,10 +253,15 @@ local function reserve_item(w, item, want)
   for n = 1, #legs do found[n] = usable_buckets(w, legs[n]) end
   local room = most_of(w, item, found, min(want * competing, UNBOUNDED), means)
   local grant = min(want, room)
-  if competing > 1 and room < want * competing then grant = min(grant, max(asked.minimum, idiv(room, competing))) end
+  -- A minimum that costs more than SMALL_CHANGE or the policy's money does not beat either, but gives way not to nothing.
+  if competing > 1 and room < want * competing then
+    local cheap = most_of(w, item, found, min(asked.minimum, room), means_of(w, false, false, SMALL_CHANGE))
+    local share = max(idiv(room, competing), cheap)
+    grant = min(grant, share > 0 and share or asked.minimum)
+  end
   if asked.maximum > 0 and not one_off then
     local modest = most_of(w, item, found, grant, means_of(w, false, false, asked.maximum))
-    grant = min(grant, max(asked.minimum, modest))
+    grant = min(grant, modest > 0 and modest or asked.minimum)
   end
   local final, reason = grant == room and room < want, ''
   if (final or grant <= 0) and room < want then

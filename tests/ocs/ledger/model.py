@@ -51,7 +51,7 @@ class ModelLedger(Accounts):
             return known
         if request.type is RequestType.EVENT:
             outcome = self._one_off(request)
-            if request.action is not Action.REFUND or outcome.code == 2001:
+            if request.action is Action.CHECK or outcome.code == 2001:
                 rest = (owner_of(request), request.session_id, identifying.one_off_name(request))
                 self.one_offs[request.account_id, *rest] = outcome
             return outcome

@@ -18,7 +18,7 @@ from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_reserve import STARVED_S, Reservation
 from tests.ocs.ledger.model_settle import Opened, Settlement, thresholds
-from tests.ocs.ledger.model_state import DebitLine, Numbers, Service, Session, legs_of, owner_of
+from tests.ocs.ledger.model_state import FAR_AHEAD, DebitLine, Numbers, Service, Session, legs_of, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -289,7 +289,7 @@ class Charging:
 def _new_session(request: ChargeRequest) -> Session:
     return Session(
         *(request.origin_host, request.context, request.now, request.deadline, request.number),
-        Numbers(request.number),
+        Numbers(request.number if request.number <= FAR_AHEAD else -1),
         owner_of(request),
         origin_state_id=request.origin_state_id,
         recorded=request.now,

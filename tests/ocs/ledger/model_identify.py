@@ -90,6 +90,7 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
         seen = session.numbers.seen(number)
         if not seen and session.numbers.too_old(number):
             return refusal(request, 5012, "late")
+        seen = seen or (answer is not None and number != session.numbers.highest + 1)
     else:
         seen = number in session.terminations
     if not seen:

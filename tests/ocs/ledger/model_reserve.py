@@ -15,6 +15,7 @@ from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_state import Bucket, Hold, LegState, Service, Session, measured, rate_of
 
 STARVED_S = 60
+SMALL_CHANGE = 100_000
 
 
 @dataclass(slots=True)
@@ -60,10 +61,11 @@ class Reservation:
         room = self._most(want if one_off else want * parties, lambda g: self._plan(g, means) is not None)
         grant = min(want, room)
         if not one_off and parties > 1 and room < want * parties:
-            grant = min(grant, max(asked.minimum, room // parties))
+            small = self._most(min(asked.minimum, room), lambda g: self._cheap(g, means, SMALL_CHANGE))
+            grant = min(grant, max(room // parties, small) or asked.minimum)
             met["a scarce rest is shared"] += 1
         if not one_off and asked.maximum_micro_eur:
-            grant = min(grant, max(asked.minimum, self._most(grant, lambda g: self._cheap(g, means, asked))))
+            grant = min(grant, self._most(grant, lambda g: self._cheap(g, means, asked.maximum_micro_eur)) or asked.minimum)
         final = grant == room and room < want
         reason = self._reason(room, means) if (final or grant <= 0) and room < want else ""
         if grant > 0:
@@ -114,9 +116,9 @@ class Reservation:
             low, high = (middle, high) if possible(middle) else (low, middle)
         return low
 
-    def _cheap(self, grant: int, means: Means, asked: ServiceCharge) -> bool:
+    def _cheap(self, grant: int, means: Means, micro_eur: int) -> bool:
         plan = self._plan(grant, means)
-        return plan is not None and sum(leg.money for leg in plan) <= asked.maximum_micro_eur
+        return plan is not None and sum(leg.money for leg in plan) <= micro_eur
 
     def _counted_raw(self, terms: PriceTerms) -> int:
         """Raw units that count as used: the rest of a step is granted only if the step was paid, and not to two."""

@@ -21,7 +21,7 @@ from ocs.ledger.contract import (
 from ocs.rating.types import PriceTerms
 
 Event = dict[str, object]
-FAR_AHEAD = 65_536
+FAR_AHEAD = 1_024
 """A number further ahead of the highest does not move it."""
 MAX_APART = 8
 SLOTS = 16

@@ -116,7 +116,7 @@ class Occurred(Counter[str]):
         )
         self[f"U of a live session, {was.state}"] += kind == "U" and was.session == "open"
         self["I replaces an open session"] += kind == "I" and was.session == "open" and applied
-        far = applied and kind == "U" and was.highest >= 0 and request.number > was.highest + 65_536
+        far = applied and kind == "U" and was.highest >= 0 and request.number > was.highest + 1_024
         self["number far ahead"] += far
         self["number near after one far ahead"] += (
             applied and kind == "U" and was.apart > 0 and not far and request.number > was.highest

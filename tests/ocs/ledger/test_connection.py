@@ -63,7 +63,7 @@ async def test_what_was_not_sent_in_time_is_never_applied(redis_7: RedisServer) 
 async def test_each_request_is_answered_once_when_too_many_wait(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url, max_waiting=5, connections=1) as ledger:
         account_id = await open_account(ledger)
-        asked = [request(account_id, "I", 0, service(want=MB), sid=f"s;{n}") for n in range(12)]
+        asked = [request(account_id, "E", 0, service(want=MB), sid=f"s;{n}") for n in range(12)]
         outcomes = await asyncio.gather(*(attempt(ledger, each) for each in asked))
         taken = [outcome for outcome in outcomes if isinstance(outcome, ChargeOutcome)]
         refused = [outcome for outcome in outcomes if isinstance(outcome, LedgerUnavailable)]
@@ -101,7 +101,7 @@ async def test_connections_cut_under_load_repeat_by_key(redis_7: RedisServer) ->
 async def test_a_closed_ledger_answers_what_waits(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url) as ledger:
         account_id = await open_account(ledger)
-        second = await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4, connections=1))
+        second = await RedisLedger.connect(redis_7.url, LedgerSettings(max_clock_skew_s=0, partitions=4, connections=1))
         with redis.Redis(port=redis_7.port) as client:
             client.execute_command("CLIENT", "PAUSE", 300, "ALL")
         waiting = asyncio.create_task(attempt(second, request(account_id, "I", 0, service(want=MB))))
@@ -116,7 +116,8 @@ async def test_replicas_that_do_not_have_the_write_make_it_unavailable(redis_7: 
     async with empty_ledger(redis_7.url) as ledger:
         account_id = await open_account(ledger)
         strict = await RedisLedger.connect(
-            redis_7.url, LedgerSettings(partitions=4, connections=1, durability="replicated", timeout_ms=150)
+            redis_7.url,
+            LedgerSettings(max_clock_skew_s=0, partitions=4, connections=1, durability="replicated", timeout_ms=150),
         )
         asked = request(account_id, "I", 0, service(want=MB))
         assert isinstance(await attempt(strict, asked), LedgerUnavailable)
@@ -196,7 +197,9 @@ async def test_a_redis_that_stores_less_than_promised_is_named(
     with redis.Redis(port=redis_7.port) as client:
         client.config_set("appendfsync", "no")
         try:
-            ledger = await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4, connections=1))
+            ledger = await RedisLedger.connect(
+                redis_7.url, LedgerSettings(max_clock_skew_s=0, partitions=4, connections=1)
+            )
             await ledger.close()
         finally:
             client.config_set("appendfsync", "always")

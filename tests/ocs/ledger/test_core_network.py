@@ -107,10 +107,9 @@ async def ask(
 
 async def test_a_top_up_tells_sessions_that_starve_and_no_others(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=1 * EUR)
-    await ask(ledger, account_id, "I", 0, service(want=200_000, price=DEAR), sid="fed")
+    await ask(ledger, account_id, "I", 0, service(want=950_000, price=DEAR), sid="fed")
     route = {"sid": "hungry", "origin_realm": "example.net", "via": "dra.example.net"}
-    await ask(ledger, account_id, "I", 0, service(want=400_000, price=DEAR), **route)
-    last = await ask(ledger, account_id, "U", 1, service(want=5_000_000, price=DEAR, minimum=800_000), **route)
+    last = await ask(ledger, account_id, "I", 0, service(want=5_000_000, price=DEAR, minimum=800_000), **route)
     assert last.services[0].final
     async with Heard(ledger) as heard:
         await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)

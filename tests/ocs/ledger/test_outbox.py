@@ -90,7 +90,7 @@ async def test_partitions_in_which_something_was_journalled(
 
 async def test_a_process_that_ends_says_what_it_has(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url) as ledger:
-        other = await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4))
+        other = await RedisLedger.connect(redis_7.url, LedgerSettings(max_clock_skew_s=0, partitions=4))
         other.mark_dirty(2)
         await other.close()
         assert await ledger.dirty_take(9) == [2]
@@ -100,7 +100,7 @@ async def test_no_hints_while_redis_is_away_is_no_error(tmp_path: Path) -> None:
     assert SYSTEM_REDIS
     server = RedisServer(SYSTEM_REDIS, tmp_path)
     server.start()
-    ledger = await RedisLedger.connect(server.url, LedgerSettings(partitions=4, timeout_ms=100))
+    ledger = await RedisLedger.connect(server.url, LedgerSettings(max_clock_skew_s=0, partitions=4, timeout_ms=100))
     await asyncio.to_thread(server.stop, kill=True)
     ledger.mark_dirty(1)
     await asyncio.sleep(outbox_module.MARK_EVERY_S + 0.2)

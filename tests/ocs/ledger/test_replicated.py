@@ -82,7 +82,7 @@ async def eventually_open(ledger: RedisLedger) -> str:
 
 
 async def test_one_wait_confirms_all_writes_of_a_flush(tmp_path: Path) -> None:
-    settings = LedgerSettings(durability="replicated", replicas=1, partitions=4)
+    settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, partitions=4)
     with primary_and_replica(tmp_path) as (primary, _):
         ledger = await RedisLedger.connect(primary.url, settings)
         account_ids = [await open_account(ledger, number) for number in range(200)]
@@ -96,7 +96,7 @@ async def test_one_wait_confirms_all_writes_of_a_flush(tmp_path: Path) -> None:
 
 
 async def test_what_comes_while_a_wait_is_open_goes_out_together(tmp_path: Path) -> None:
-    settings = LedgerSettings(durability="replicated", replicas=1, partitions=4)
+    settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
         account_ids = [await open_account(ledger, number) for number in range(50)]
@@ -118,7 +118,7 @@ async def test_what_comes_while_a_wait_is_open_goes_out_together(tmp_path: Path)
 
 
 async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
-    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
+    settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
         account_id = await open_account(ledger)
@@ -135,7 +135,7 @@ async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
 
 
 async def test_a_redis_that_is_silent_during_a_wait_is_left(tmp_path: Path) -> None:
-    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=400, partitions=4)
+    settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=400, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
         account_id = await eventually_open(ledger)
@@ -158,7 +158,7 @@ async def test_a_redis_that_is_silent_during_a_wait_is_left(tmp_path: Path) -> N
 
 
 async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> None:
-    settings = LedgerSettings(durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
+    settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
         account_id = await open_account(ledger)
@@ -183,7 +183,8 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
 
 async def test_no_replica_at_all(redis_7: RedisServer) -> None:
     ledger = await RedisLedger.connect(
-        redis_7.url, LedgerSettings(durability="replicated", replicas=1, timeout_ms=300, partitions=4)
+        redis_7.url,
+        LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=300, partitions=4),
     )
     with pytest.raises(LedgerUnavailable):
         await ledger.open_account(

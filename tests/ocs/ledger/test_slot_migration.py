@@ -112,7 +112,7 @@ async def empty_ledger(cluster: Cluster, timeout_ms: int = 2000) -> AsyncIterato
     for server in cluster.servers:
         with redis.Redis(port=server.port) as client:
             client.flushall()
-    settings = LedgerSettings(partitions=3, connections=1, timeout_ms=timeout_ms)
+    settings = LedgerSettings(max_clock_skew_s=0, partitions=3, connections=1, timeout_ms=timeout_ms)
     ledger = await RedisLedger.connect(cluster.servers[0].url, settings)
     try:
         yield ledger

@@ -64,7 +64,7 @@ class WalkSessions(Asking):
         if session is not None and session.closed_by is not None and choose.chance(70):
             return max(session.closed_by + choose.pick((-1, -2, -1, 1, 0)), 0)
         if choose.chance(4):
-            return min(highest + choose.pick((2**32 - 1, 70_000, 65_536, 65_537)), 2**32 - 1)
+            return min(highest + choose.pick((2**32 - 1, 70_000, 1_024, 1_025)), 2**32 - 1)
         if session is not None and session.numbers.apart and choose.chance(25):
             return min(session.numbers.apart[-1] + choose.pick((1, 0, 1, 2)), 2**32 - 1)
         if highest >= ANSWERS_KEPT_PER_SESSION and choose.chance(20):

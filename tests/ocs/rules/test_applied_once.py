@@ -123,3 +123,59 @@ async def test_a_refund_that_names_no_service_gives_back_both(world: World, in_m
     assert (await refund(0)) == back, "a repetition gives nothing more"
     assert (await refund(1)).result_code == 4010, "nothing is left of it"
     assert await user.credit() == 20 * EUR
+
+
+async def test_a_refused_message_can_come_again_after_a_top_up(world: World) -> None:
+    """HOT-ACC-9: the client keeps the Session-Id and the number."""
+    user = await world.subscriber(0)
+    for _ in range(2):
+        refused = await user.charged(
+            SMS, "E", 0, messages(want=1, group=100), sid="smsc;1", information=sms_to("+38631234567")
+        )
+        assert refused.result_code == 4012
+    await user.top_up(10, "voucher")
+    for _ in range(2):
+        paid = await user.charged(
+            SMS, "E", 0, messages(want=1, group=100), sid="smsc;1", information=sms_to("+38631234567")
+        )
+        assert paid.result_code == 2001
+    assert await user.credit() == 10 * EUR - SMS_EACH, "once"
+
+
+@pytest.mark.parametrize("apart", [1_024, 70_000, 100_000_000])
+async def test_numbers_far_apart_are_each_applied_once(world: World, apart: int) -> None:
+    """RFC 8506 §8.2: some clients number by the clock."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    numbers = [apart * each for each in range(1, 12)]
+    answers = [await data.take("U", octets(want=0, used=MB, group=10), number=number) for number in numbers]
+    assert {each.result_code for each in answers} == {2001}
+    assert await user.credit() == 20 * EUR - 11 * DATA_PER_MB
+    for number, first in zip(numbers, answers, strict=True):
+        repeated = await data.take("U", octets(want=0, used=MB, group=10), number=number)
+        assert repeated == first or repeated.result_code == 5012
+    assert await user.credit() == 20 * EUR - 11 * DATA_PER_MB
+
+
+@pytest.mark.parametrize("opening", [HIGHEST, HIGHEST - 1, 70_000])
+async def test_an_openings_number_says_nothing_of_the_updates(world: World, opening: int) -> None:
+    """RFC 8506 §8.2 asks for ascending numbers; a counter that is wrong, or ends, does not lose use."""
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=opening)
+    for number in (0, 1, 2):
+        update = await data.take("U", octets(want=0, used=MB, group=10), number=number)
+        assert update.result_code == 2001
+    await data.take("T", octets(used=MB, group=10), number=3)
+    assert await user.credit() == 20 * EUR - 4 * DATA_PER_MB
+
+
+async def test_an_update_far_ahead_does_not_lose_those_after_it(world: World) -> None:
+    user = await world.subscriber(20)
+    data = user.data()
+    await data.take("I", octets(want=0, group=10), number=0)
+    for number in (65_000, 1, 2, 3):
+        update = await data.take("U", octets(want=0, used=MB, group=10), number=number)
+        assert update.result_code == 2001
+    assert await user.credit() == 20 * EUR - 4 * DATA_PER_MB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ocs.charging.ccr import IMS, SERBIA, SMS, messages, octets, seconds, sms_to, towards
+from tests.ocs.charging.ccr import IMS, SERBIA, SMS, USA, messages, octets, seconds, sms_to, towards
 from tests.ocs.charging.test_core_network import Quota
 from tests.ocs.rules.world import EUR, Subscriber, World, granted
 
@@ -90,3 +90,26 @@ async def test_a_message_alone_is_not_shared_with_anybody(world: World) -> None:
     assert granted(await text.one("I", messages(want=1))) == 1
     assert (await text.take("T", messages(used=1))).result_code == 2001
     assert await user.credit() == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "micro_eur"),
+    [(SERBIA, 2 * EUR), (SERBIA, 5 * EUR), (USA, 10 * EUR)],
+    ids=["little", "as much as the policy grants", "a MB costs more than the policy grants"],
+)
+@WITH_LIMIT
+async def test_the_least_grant_does_not_take_what_others_need(
+    world: World, place: str, micro_eur: int, limited: bool
+) -> None:
+    """HOT-ACC-1: a MB, the least that data is granted, is dear here; it gives way to the share of a message."""
+    user = await _with(world, micro_eur, limited)
+    data = user.data(place)
+    await data.take("I", octets(want=0, group=10))
+    assert sum((await data.held()).values()) <= GRANT_MAXIMUM
+    await user.message(
+        SMS, sms_to("+38631234567", place)
+    )  # if there is nothing for it yet, the data is asked to return some
+    again = await data.one("U", octets(want=0, used=0, group=10))
+    assert (again.result_code, granted(again) > 0) == (2001, True)
+    assert (await user.message(SMS, sms_to("+38631234568", place)))[0] == 2001
+    assert (await data.one("U", octets(want=0, used=0, group=10))).result_code == 2001
