@@ -263,6 +263,7 @@ class ChargingService:
             accounts = {account_id for account_id in found.values() if account_id}
             if len(accounts) > 1:
                 self._metrics.blocked("unknown", "unknown")
+                self._counting.unbooked(job.prepared, job.source.origin_host)
                 message = "the Subscription-Ids belong to different subscribers"
                 job.reply(DiameterError(ResultCode.USER_UNKNOWN, message))
                 return
@@ -281,6 +282,7 @@ class ChargingService:
                     return
                 if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
                     if not self._was_refused(job):
+                        self._counting.unbooked(job.prepared, job.source.origin_host)
                         job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
                     return
         except LedgerUnavailable:
@@ -296,6 +298,7 @@ class ChargingService:
         if self._was_refused(job):
             return
         self._metrics.blocked("unknown", "unknown")
+        self._counting.unbooked(job.prepared, job.source.origin_host)
         if job.prepared.type is INITIAL:
             self._refused.put(job.session, True)
         if has_subscriber(request):

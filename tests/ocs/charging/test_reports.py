@@ -137,6 +137,37 @@ async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(wo
     assert "in a session that it has not" in caplog.text
 
 
+@pytest.mark.parametrize("again", [777, None])
+async def test_use_after_an_opening_that_could_not_be_rated_is_counted(
+    worker: Worker, ledger: FakeLedger, caplog: Any, again: int | None
+) -> None:
+    """5031 comes before the ledger, which so knows no session: the use is not charged, whether its service can be rated by now or not."""
+    assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
+    for number in (1, 2):
+        ended = await worker.answer(ccr("T", number, octets(used=3 * MB, group=again), information=at()))
+        assert ended.result_code == 2001
+    service = "data" if again is None else "unknown"
+    assert worker.metrics.of("dropped") == [[service, "octets", 3 * MB]] * 2 and worker.metrics.of("used") == []
+    assert caplog.text.count("in a session that it has not") == 1 and MSISDN not in caplog.text
+    assert ledger.credit(ACCOUNT) == 69_000
+
+
+@pytest.mark.parametrize("kind", ["U", "T"])
+@pytest.mark.parametrize(
+    ("subscriber", "code"),
+    [({"msisdn": "38699999999"}, 5030), ({"msisdn": None}, 5002), ({"imsi": "293400000000001"}, 5030)],
+    ids=["a stranger", "nobody is named", "two accounts"],
+)
+async def test_use_that_leads_to_no_account_is_counted(
+    worker: Worker, ledger: FakeLedger, caplog: Any, kind: str, subscriber: dict[str, Any], code: int
+) -> None:
+    ledger.open("00-other", "38668100001", "293400000000001")
+    reply = await worker.handle(ccr(kind, 1, octets(used=MB), information=at(), **subscriber))
+    assert reply.result_code == code
+    assert worker.metrics.of("dropped") == [["data", "octets", MB]]
+    assert caplog.text.count("in a session that it has not") == 1 and "38699999999" not in caplog.text
+
+
 async def test_an_opening_that_succeeds_after_all_is_no_refused_one(worker: Worker) -> None:
     """The end of a session that is long over is 5002 (RFC 8506 §9.1), also if it was refused once before it was opened."""
     assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
