@@ -150,6 +150,18 @@ async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) 
     assert (line["used"], line["debit"]) == (50 * MB, 345_000)
 
 
+async def test_use_after_an_opening_that_had_no_room_is_counted(world: World) -> None:
+    """5006: the account has as many sessions as it may have, and the ledger knows of no more."""
+    user = await world.subscriber(20)
+    for _ in range(32):
+        assert (await user.data().take("I", octets(want=0, group=900))).result_code == 2001
+    data = user.data()
+    assert (await data.take("I", octets(want=0, group=10))).result_code == 5006
+    assert (await data.take("T", octets(used=50 * MB, group=10))).result_code == 5002
+    assert await user.credit() == 20 * EUR
+    assert world.metrics.of("dropped") == [["data", "octets", 50 * MB]]
+
+
 async def test_use_that_no_credit_can_pay_is_on_record(world: World) -> None:
     """HOT-ACC-1 (credit is never negative), HOT-REC-2."""
     user = await world.subscriber(0)
