@@ -65,7 +65,9 @@ class Reservation:
             grant = min(grant, max(room // parties, small) or asked.minimum)
             met["a scarce rest is shared"] += 1
         if not one_off and asked.maximum_micro_eur:
-            grant = min(grant, self._most(grant, lambda g: self._cheap(g, means, asked.maximum_micro_eur)) or asked.minimum)
+            grant = min(
+                grant, self._most(grant, lambda g: self._cheap(g, means, asked.maximum_micro_eur)) or asked.minimum
+            )
         final = grant == room and room < want
         reason = self._reason(room, means) if (final or grant <= 0) and room < want else ""
         if grant > 0:

@@ -173,7 +173,9 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
             while old.wait(1, 200) < 1:
                 assert time.monotonic() < end
             name = Name(first)
-            async with name.serving() as url, empty_ledger(url) as ledger:
+            settings = LedgerSettings(max_clock_skew_s=0, partitions=4, connections=1)
+            async with name.serving() as url:
+                ledger = await RedisLedger.connect(url, settings)
                 account_id = await open_account(ledger)
                 await charge(ledger, request(account_id, "I", 0, service(want=MB)))
                 assert old.wait(1, 2000) == 1
@@ -186,6 +188,7 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
                 assert {outcome.code for outcome in outcomes} == {2001}
                 found = await ledger.read(account_id, **WHEN)
                 assert found is not None and found.credit_micro_eur == 20 * EUR - 29 * 6_900
+                await ledger.close()
     finally:
         for each in servers:
             each.stop(kill=True)

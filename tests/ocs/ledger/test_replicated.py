@@ -24,6 +24,7 @@ from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price
 from ocs.rating.types import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.ocs.ledger.books import empty_ledger
 
 NOW, MONTH = 1_795_000_000, 202611
 PRICE = compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=2**20, first=1024, next_=1024)
@@ -182,6 +183,8 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
 
 
 async def test_no_replica_at_all(redis_7: RedisServer) -> None:
+    async with empty_ledger(redis_7.url):
+        pass  # what a ledger is has to be said once, and that is a write as well
     ledger = await RedisLedger.connect(
         redis_7.url,
         LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=300, partitions=4),
