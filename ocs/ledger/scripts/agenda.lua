@@ -213,6 +213,7 @@ end
 
 -- All that is due up to now. `keep`: Session-Id of the request's own session.
 local function run_agenda(w, keep)
+  w.keep = keep
   roll_counters(w)
   end_pool_buckets(w)
   run_subscriptions(w)

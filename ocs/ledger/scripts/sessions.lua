@@ -133,12 +133,12 @@ local function give_up(w, sid, session, reason)
     if other.given_up == 1 then
       count = count + 1
       local deadline = other.deadline
-      if other_sid ~= sid and (not first or deadline < first_deadline or (deadline == first_deadline and other_sid < first)) then
+      if other_sid ~= sid and other_sid ~= w.keep and (not first or deadline < first_deadline or (deadline == first_deadline and other_sid < first)) then
         first, first_deadline = other_sid, deadline
       end
     end
   end
-  if count > MAX_GIVEN_UP then forget_session(w, first) end
+  if count > MAX_GIVEN_UP and first then forget_session(w, first) end
 end
 
 -- What a session leaves beside its answers when it ends: everything but its holds, for reports that it overtook. No money is in it.

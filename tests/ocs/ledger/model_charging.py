@@ -36,10 +36,9 @@ class Charging:
         self.late = closed or (session is not None and session.released)
         if session is None:
             session = _new_session(request)
-            self.parties = len(self.account.live()) + 1
         else:
             session.released = False
-            self.parties = len(self.account.live())
+        self.parties = len({*self.account.live(), request.session_id})
         self.overtaken = self.kind is RequestType.UPDATE and request.number < session.highest
         if not self.overtaken and not closed:
             session.origin_host, session.origin_realm, session.via = (

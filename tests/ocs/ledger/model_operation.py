@@ -201,9 +201,10 @@ class Operation:
             "expired", sid=sid, ctx=session.context, returned=returned, reason=reason, svc=self.record(session)
         )
         given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
-        if len(given_up) >= MAX_GIVEN_UP:
+        forgettable = [other for _, other in given_up if other != self.keep]
+        if len(given_up) >= MAX_GIVEN_UP and forgettable:
             self.ledger.met["more given up than are kept"] += 1
-            self.forget(given_up[0][1])
+            self.forget(forgettable[0])
 
     def forget(self, sid: str) -> None:
         """A session that was given up goes; what was reported since its last record is in one more."""
