@@ -58,7 +58,7 @@ def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
         for line in lines:
             if line.startswith("playing"):
                 break
-        time.sleep(0.5)
+        time.sleep(0.1)
         demo.send_signal(signal.SIGINT)
         demo.wait(30)
     assert demo.returncode == 1

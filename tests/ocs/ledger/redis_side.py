@@ -28,6 +28,7 @@ class RedisSide:
     def __init__(self, servers: list[RedisServer]) -> None:
         self.clients = [redis.Redis(port=server.port) for server in servers]
         self.loop = asyncio.new_event_loop()
+        self.begin()  # what a walk leaves says no more what it is
         wanted = {"partitions": PARTITIONS, "connections": 1, "max_clock_skew_s": 0, "remember_events_s": 10**9}
         known = {each.name for each in fields(LedgerSettings)}
         settings = LedgerSettings(**{name: value for name, value in wanted.items() if name in known})
