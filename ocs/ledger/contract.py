@@ -31,6 +31,8 @@ UNKNOWN_PLACE = "?"
 """`ChargeRequest.assumed` of who does not know the session; no place reads so."""
 ANSWERS_KEPT_PER_SESSION = 64
 """Outcomes kept of a live session; a request number further behind the highest is refused, never applied."""
+TOMBSTONE_S = 300
+"""A session that has ended is known so long, for reports that its end overtook."""
 EPOCH_EVENTS = 10**12
 """Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a replica that was
 behind)."""

@@ -22,6 +22,7 @@ from ocs.ledger.clients import Clients
 from ocs.ledger.connection import Answer, Request, resolve
 from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
+    TOMBSTONE_S,
     AccountLedger,
     Action,
     ChargeDone,
@@ -47,11 +48,13 @@ from ocs.ledger.slices import Slices
 
 log = logging.getLogger(__name__)
 
-INITIAL, UPDATE, EVENT, REFUND = RequestType.INITIAL, RequestType.UPDATE, RequestType.EVENT, Action.REFUND
-TERMINATION = RequestType.TERMINATION
-SUCCESS = 2001
-TOMBSTONE_S = 300
-"""As sessions.lua: a session that has ended is known so long."""
+INITIAL, UPDATE, TERMINATION, EVENT = (
+    RequestType.INITIAL,
+    RequestType.UPDATE,
+    RequestType.TERMINATION,
+    RequestType.EVENT,
+)
+REFUND = Action.REFUND
 SCAN_COUNT = 1000
 MOVING_PAUSE_S = 0.02
 """Before a request is tried again at an account that is just being moved."""
@@ -201,7 +204,7 @@ class RedisLedger(Products, Outbox, Clients, Slices):
                     self.mark_dirty(self._keys.partition_of_account(request.account_id))
                 if flags & wire.PROLONGED and request.type is UPDATE:
                     self._hint(request)
-            if request.type is TERMINATION and outcome.code == SUCCESS:
+            if request.type is TERMINATION and outcome.code == 2001:
                 self._hint_ends(request)
             if outcome.code == 0 and outcome.reason in self.sees_to:
                 self._run(self._charge_again(request, done, expires, outcome))
@@ -261,20 +264,17 @@ class RedisLedger(Products, Outbox, Clients, Slices):
 
     def _hint(self, request: ChargeRequest) -> None:
         """Say whose the session is, for workers that do not know it."""
-        name = session_name(request.session_id, request.binding or request.origin_host.lower())
-        partition = self._keys.partition_of_session(name)
         live_s = (max(request.deadline - request.now, 0) + self._settings.remember_sessions_s) * 5 // 4 + 1
-        key = self._keys.by_partition[partition].hints + name
-        command = pack_command((b"SET", key, request.account_id, b"EX", live_s))
-        expires = self._loop.time() + self._timeout_s
-        self._send(command, _ignored, "hint", partition, 0, expires, durable=False)
+        self._send_hint(request, b"SET", request.account_id, b"EX", live_s)
 
     def _hint_ends(self, request: ChargeRequest) -> None:
         """Of a session that has ended, the hint lives no longer than its answers."""
+        self._send_hint(request, b"EXPIRE", max(self._settings.remember_sessions_s, TOMBSTONE_S))
+
+    def _send_hint(self, request: ChargeRequest, word: bytes, *rest: bytes | str | int) -> None:
         name = session_name(request.session_id, request.binding or request.origin_host.lower())
         partition = self._keys.partition_of_session(name)
-        live_s = max(self._settings.remember_sessions_s, TOMBSTONE_S)
-        command = pack_command((b"EXPIRE", self._keys.by_partition[partition].hints + name, live_s))
+        command = pack_command((word, self._keys.by_partition[partition].hints + name, *rest))
         expires = self._loop.time() + self._timeout_s
         self._send(command, _ignored, "hint", partition, 0, expires, durable=False)
 

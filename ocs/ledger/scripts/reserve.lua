@@ -253,7 +253,7 @@ local function reserve_item(w, item, want)
   for n = 1, #legs do found[n] = usable_buckets(w, legs[n]) end
   local room = most_of(w, item, found, min(want * competing, UNBOUNDED), means)
   local grant = min(want, room)
-  -- A minimum that costs more than SMALL_CHANGE or the policy's money does not beat either, but gives way not to nothing.
+  -- The minimum beats the share only as far as SMALL_CHANGE pays it, and never the policy's money. It is the last resort where either grants nothing.
   if competing > 1 and room < want * competing then
     local cheap = most_of(w, item, found, min(asked.minimum, room), means_of(w, false, false, SMALL_CHANGE))
     local share = max(idiv(room, competing), cheap)

@@ -2,7 +2,6 @@
 
 local LATE_S = 3600 -- a session that was given up is kept so long for use reported late
 local MAX_GIVEN_UP = 8 -- of an account; one more drops the one that would go first
-local TOMBSTONE_S = 300 -- a session that ended is kept so long for reports that it overtook
 local FAR_AHEAD = 1024 -- a number so far beyond the highest does not become the highest
 local MAX_APART = 8 -- numbers kept apart
 local NORMAL, FINAL, RESTRICTED, REFUSED = 0, 1, 2, 3 -- phases of a service

@@ -52,7 +52,7 @@ def test_scripts_do_what_the_model_does_on_redis_7(redis_7: RedisServer, capfd: 
 
 
 FOUND = (10_252, 10_334, 10_508, 11_642, 12_581, 20_749, 21_061, 30_890)
-"""Walks that found a difference after a hundred thousand steps without one: late use of accounts that ended, answers beside a refused
+"""Walks in which scripts and model once differed: late use of accounts that ended, answers beside a refused
 opening, units that a later price does not grant, a rolling window after a refund, scarcity of what only counters hold.
 """
 
