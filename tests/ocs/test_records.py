@@ -255,7 +255,7 @@ def test_a_fingerprint_is_of_what_the_record_says_and_survives_its_file() -> Non
 async def test_events_are_stored_then_forgotten_but_for_the_last(tmp_path: Path) -> None:
     outbox, counted = FakeOutbox(), dict[str, int]()
     writer = make_writer(tmp_path, written=lambda kind, count: counted.update({kind: counted.get(kind, 0) + count}))
-    pump = Pump(outbox, [writer])
+    pump = Pump(outbox, [writer], stopwatch=lambda: 0.0)
     await pump.begin()
     outbox.add(0, TRIM_EVENTS)
     outbox.add(3, MAX_EVENTS_PER_READ + 1)
@@ -273,7 +273,7 @@ async def test_the_outbox_forgets_only_what_every_consumer_has(tmp_path: Path) -
     first, second = make_writer(tmp_path / "1"), make_writer(tmp_path / "2")
     outbox.add(0, TRIM_EVENTS)
     second.store(outbox.events(0)[:2])
-    pump = Pump(outbox, [first, second])
+    pump = Pump(outbox, [first, second], stopwatch=lambda: 0.0)
     await pump.begin()
     assert len(outbox.entries[0]) == TRIM_EVENTS
     await pump.round()
@@ -288,7 +288,7 @@ async def test_what_was_stored_and_not_forgotten_is_not_stored_again(tmp_path: P
     make_writer(tmp_path).store(outbox.events(1))
     outbox.add(1, 1)
     writer = make_writer(tmp_path)
-    pump = Pump(outbox, [writer])
+    pump = Pump(outbox, [writer], stopwatch=lambda: 0.0)
     await pump.begin()
     await pump.round()
     assert ids(tmp_path) == [f"p01-{n}" for n in range(1, 6)]

@@ -38,6 +38,11 @@ def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
         assert "the books are right" in (tmp_path / "report.html").read_text("utf-8")
 
 
+def _takes_interrupts() -> None:
+    """What a shell starts in the background ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
     """Ctrl-C in the middle: exit status 1, and every process whose command line names the demo's folder is gone."""
     command = [
@@ -51,7 +56,11 @@ def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
         str(SMALL),
     ]
     demo = subprocess.Popen(
-        [*command, "--report", str(tmp_path / "r.html")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*command, "--report", str(tmp_path / "r.html")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_takes_interrupts,
     )
     assert demo.stdout is not None
     with demo.stdout as lines:
