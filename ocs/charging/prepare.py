@@ -232,7 +232,7 @@ class _Preparation:
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
         want = units.wanted(asked.requested, rated.unit, quota)
         if kind is EVENT:
-            want, used, after, either = self._one_off(asked, rated, used), 0, 0, 0
+            want, used, after, either = self._one_off(asked, rated, used + after + either), 0, 0, 0
         elif kind is TERMINATION:
             want = None
         charge = ServiceCharge(

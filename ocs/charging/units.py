@@ -13,11 +13,15 @@ from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, Us
 def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
     """The AVP of the service's unit; input and output count as the total when the total is not given, or 0."""
     if unit is OCTETS:
-        total = units.cc_total_octets
-        if not total and (units.cc_input_octets is not None or units.cc_output_octets is not None):
-            total = (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
-        return total
+        return units.cc_total_octets or _directions(units, units.cc_total_octets)
     return units.cc_time if unit is SECONDS else units.cc_service_specific_units
+
+
+def _directions(units: RequestedServiceUnit | UsedServiceUnit, neither: int | None = 0) -> int | None:
+    """Input and output together; `neither` when both are missing."""
+    if units.cc_input_octets is None and units.cc_output_octets is None:
+        return neither
+    return (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
 
 
 LONGEST_TIME_S = 366 * 86_400
@@ -25,25 +29,28 @@ BEFORE, AFTER, INDETERMINATE = range(3)
 """Tariff-Change-Usage (RFC 8506 §8.27)."""
 
 
-def used(reports: Sequence[UsedServiceUnit], unit: Unit) -> int:
-    """Sum of the reports, at most what a session can hold: beyond it the ledger's arithmetic would not be exact."""
-    total = 0
-    for report in reports:
-        total += _amount(report, unit) or 0
-    return min(total, MAX_SESSION_UNITS[unit])
-
-
 def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int, int, int]:
-    """Used before the price switch (or without saying), after it, and on either side of it; each bounded like `used`."""
+    """Used before the price switch (or without saying), after it, and on either side of it; each at most what a session can hold: beyond
+    it the ledger's arithmetic would not be exact.
+
+    Several reports of one side may be of the same traffic, a total by the one reason and its directions by another: there the totals count,
+    and the directions only where there is no total.
+    """
     most = MAX_SESSION_UNITS[unit]
     if not reports:
         return 0, 0, 0
     if len(reports) == 1 and not reports[0].tariff_change_usage:
         return min(_amount(reports[0], unit) or 0, most), 0, 0
-    parts = [0, 0, 0]
+    parts, directions = [0, 0, 0], [0, 0, 0]
     for report in reports:
-        parts[report.tariff_change_usage or BEFORE] += _amount(report, unit) or 0
-    return min(parts[BEFORE], most), min(parts[AFTER], most), min(parts[INDETERMINATE], most)
+        side = report.tariff_change_usage or BEFORE
+        if unit is OCTETS:
+            parts[side] += report.cc_total_octets or 0
+            directions[side] += _directions(report) or 0
+        else:
+            parts[side] += _amount(report, unit) or 0
+    before, after, either = (min(total or both, most) for total, both in zip(parts, directions, strict=True))
+    return before, after, either
 
 
 def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:

@@ -46,15 +46,15 @@ def prepared(request: CreditControlRequest, catalogue: Catalogue) -> Prepared:
     ],
 )
 def test_used_units(unit: Unit, report: UsedServiceUnit, amount: int) -> None:
-    assert units.used([report], unit) == amount
-    assert units.used([report, report], unit) == 2 * amount
-    assert units.used([], unit) == 0
+    assert units.used_by_tariff([report], unit) == (amount, 0, 0)
+    assert units.used_by_tariff([report, report], unit) == (2 * amount, 0, 0)
+    assert units.used_by_tariff([], unit) == (0, 0, 0)
 
 
 def test_what_a_peer_reports_is_bounded() -> None:
     """Whatever is reported, the ledger's arithmetic stays exact."""
     most = UsedServiceUnit(cc_total_octets=2**64 - 1)
-    assert 0 < units.used([most] * 100, Unit.OCTETS) <= MAX_INTEGER
+    assert 0 < sum(units.used_by_tariff([most] * 100, Unit.OCTETS)) <= MAX_INTEGER
 
 
 @pytest.mark.parametrize(
