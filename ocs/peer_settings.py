@@ -17,7 +17,7 @@ from ocs.charging.profile import Filters, FinalUnit, Profile
 from ocs.gateway.config import PeerConfig, TlsConfig
 from ocs.settings_base import Identity, Network, Section, is_loopback, parse_listen
 
-SUBSCRIBERS = re.compile(r"(imsi:)?\d{1,15}")
+SUBSCRIBERS = re.compile(r"imsi:[0-9]{1,16}|[0-9]{1,15}")
 Action = Literal["terminate", "redirect", "restrict"]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 ADDRESS_TYPES = {"ipv4": 0, "ipv6": 1, "url": 2, "sip": 3}

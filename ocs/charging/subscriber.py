@@ -1,6 +1,7 @@
 """Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47; digest §3.2).
 
-"m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number.
+"m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number. In a domain that names a
+network, what begins with the network's MCC and MNC is an IMSI, and any other number is an MSISDN (TS 23.003 §13.4B, §14.3, §19.3).
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from ocs.charging.profile import Ranges
+from ocs.rating.place import plmns_of_domain
 from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
 from protocol.errors import DiameterError, ResultCode
 
 E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
-MAX_DIGITS = 15
-"""ITU-T E.164 and E.212 alike."""
+MAX_DIGITS = {"m": 15, "i": 16}
+"""ITU-T E.164; E.212 has 15 too, and some makers send 16."""
+_IMSI_DIGITS = 15
 _SCHEMES = ("sips:", "sip:", "tel:")
 _WITHOUT_SEPARATORS = str.maketrans("", "", "-.()")
 """Visual separators of a telephone number (RFC 3966 §5.1.1)."""
 _IMS_DOMAIN = ".3gppnetwork.org"
-"""In it a user part of digits is an IMSI (TS 23.003 §13.4B)."""
 
 
 class ForeignSubscriberError(DiameterError):
@@ -81,10 +83,19 @@ def _identity(kind: int, data: str) -> str | None:
     if kind == SIP_URI:
         return _of_uri(data)
     if kind == NAI:
-        # TS 23.003 §19.3: "0" + IMSI for EAP-AKA, or the bare IMSI.
-        user = data.partition("@")[0]
-        return _named("i", user[1:] if len(user) == MAX_DIGITS + 1 else user)
+        return _of_nai(data)
     return None
+
+
+def _of_nai(data: str) -> str | None:
+    """An IMSI, bare or behind the digit that tells the method of authentication (TS 23.003 §14.3, §19.3); or an MSISDN in an IMS domain."""
+    user, _, domain = data.partition("@")
+    plmns = plmns_of_domain(domain)
+    if not plmns:
+        return _named("i", user[1:] if len(user) > _IMSI_DIGITS else user)
+    if user.startswith(plmns):
+        return _named("i", user)
+    return _named("i", user[1:]) if user[1:].startswith(plmns) else _named("m", user)
 
 
 def _of_uri(uri: str) -> str | None:
@@ -96,8 +107,11 @@ def _of_uri(uri: str) -> str | None:
     if number.startswith("+"):
         return _named("m", number[1:])
     domain = host.partition(";")[0].partition(":")[0].lower()
-    return _named("i" if domain.endswith(_IMS_DOMAIN) else "m", number)
+    if not domain.endswith(_IMS_DOMAIN):
+        return _named("m", number)
+    plmns = plmns_of_domain(domain)
+    return _named("i" if not plmns or number.startswith(plmns) else "m", number)
 
 
 def _named(kind: str, digits: str) -> str | None:
-    return kind + digits if len(digits) <= MAX_DIGITS and digits.isascii() and digits.isdigit() else None
+    return kind + digits if len(digits) <= MAX_DIGITS[kind] and digits.isascii() and digits.isdigit() else None

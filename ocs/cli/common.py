@@ -38,7 +38,7 @@ READ_BATCH = 200
 T = TypeVar("T")
 
 _MSISDN = re.compile(r"[1-9][0-9]{4,14}", re.ASCII)
-_IMSI = re.compile(r"[0-9]{6,15}", re.ASCII)
+_IMSI = re.compile(r"[0-9]{6,16}", re.ASCII)
 
 ConfigOption = Annotated[
     Path,
@@ -143,10 +143,10 @@ def msisdn_of(text: str) -> str:
 
 
 def imsi_of(text: str) -> str:
-    """E.212 digits. ValueError says what is allowed."""
+    """E.212 digits, and 16 as some makers send. ValueError says what is allowed."""
     digits = text.strip()
     if not _IMSI.fullmatch(digits):
-        raise ValueError(f"{text!r} is no IMSI: 6 to 15 digits, such as 293400000000000")
+        raise ValueError(f"{text!r} is no IMSI: 6 to 16 digits, such as 293400000000000")
     return digits
 
 

@@ -7,6 +7,7 @@ TS 29.061 §16.4.7.2, ITU-T E.212.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ ANY_OTHER = "*"
 """In a list of countries: all that no other entry names."""
 _MAX_PLMNS_KEPT = 4096
 """Serving networks remembered with their place; the world has about 1,500."""
+
+_DOMAIN = re.compile(r"mnc([0-9]{2,3})\.mcc([0-9]{3})", re.IGNORECASE)
 
 _ULI_PLMNS = {
     # type: (where its PLMN starts, least octets of the value); the cell before the area when both are there
@@ -54,6 +57,20 @@ def plmn_from_user_location_info(octets: bytes) -> str | None:
         if found is not None:
             return found
     return _plmn(octets[1:4]) if start > 1 else None
+
+
+def plmns_of_domain(name: str) -> tuple[str, ...]:
+    """MCC and MNC digits that "ims.mnc040.mcc293.3gppnetwork.org" may mean, the likelier first; empty when it names no network.
+
+    An MNC of two digits is written with a 0 in front (TS 23.003 §13.2), so 040 is 40, or else 040.
+    """
+    found = _DOMAIN.search(name)
+    if found is None:
+        return ()
+    mnc, mcc = found.groups()
+    if len(mnc) == 2:
+        return mcc + mnc, f"{mcc}0{mnc}"
+    return (mcc + mnc[1:], mcc + mnc) if mnc[0] == "0" else (mcc + mnc,)
 
 
 def _plmn(octets: bytes) -> str | None:

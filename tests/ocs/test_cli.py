@@ -324,6 +324,14 @@ def test_a_redis_that_evicts_is_refused(ocs: Call, url: str) -> None:
     assert status == 1 and "CONFIG SET maxmemory-policy noeviction" in error and "Traceback" not in error
 
 
+def test_an_imsi_has_up_to_16_digits(ocs: Call) -> None:
+    words = ("account", "create", "--msisdn", "38668100097", "--imsi")
+    status, _, error = ocs(*words, "29340000000000097")
+    assert status == 2 and "6 to 16 digits" in error
+    assert ocs(*words, "2934000000000097")[0] == 0
+    assert shown(ocs, "38668100097")["imsi"] == "2934000000000097"
+
+
 def test_a_number_or_imsi_that_is_taken_is_refused(ocs: Call) -> None:
     create(ocs, "38668100001")
     status, _, error = ocs("account", "create", "--msisdn", "38668100001", "--imsi", "293400000000099")

@@ -257,6 +257,13 @@ def test_a_profile_reaches_its_peers(tmp_path: Path) -> None:
     assert peer.subscribers == ("m386", "i29340")
 
 
+def test_how_long_a_beginning_of_a_number_may_be(tmp_path: Path) -> None:
+    for text in ("3" * 15, "imsi:" + "2" * 16):
+        load_settings(write(tmp_path, PEER + f'subscribers = ["{text}"]'), {})
+    for text in ("3" * 16, "imsi:" + "2" * 17, "imsi:", "", "386x"):
+        assert "no beginning of a number" in str(mistakes(write(tmp_path, PEER + f'subscribers = ["{text}"]')))
+
+
 def test_certificates_must_be_usable(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem", "ca.pem"):
         (tmp_path / name).write_text("nonsense", encoding="ascii")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from ocs.charging.context import context_of
 from ocs.charging.subscriber import has_subscriber, identities
@@ -54,6 +56,8 @@ def ids(*given: tuple[int, str]) -> list[str]:
         (0, "38668100000", "m38668100000"),
         (0, "+38668100000", "m38668100000"),
         (1, "293400000000000", "i293400000000000"),
+        (1, "2934000000000001", "i2934000000000001"),
+        (1, "29340000000000012", None),
         (2, "sip:+38668100000@ims.example.net", "m38668100000"),
         (2, "sip:38668100000@ims.example.net;user=phone", "m38668100000"),
         (2, "SIPS:+38668100000;npdi@ims.example.net", "m38668100000"),
@@ -64,9 +68,18 @@ def ids(*given: tuple[int, str]) -> list[str]:
         (2, "sip:+38668100000:secret@ims.example.net", "m38668100000"),
         (2, "sip:293400000000000@ims.mnc040.mcc293.3gppnetwork.org", "i293400000000000"),
         (2, "sip:+38668100000@ims.mnc040.mcc293.3gppnetwork.org", "m38668100000"),
+        (2, "sip:38668100000@ims.mnc040.mcc293.3gppnetwork.org", "m38668100000"),
+        (2, "sip:38668100000@ims.mnc040.mcc293.3gppnetwork.org:5060;user=phone", "m38668100000"),
+        (2, "sip:2934000000000001@ims.mnc040.mcc293.3gppnetwork.org", "i2934000000000001"),
+        (2, "sip:293400000000000@ims.3gppnetwork.org", "i293400000000000"),
         (2, "sip:%zz@ims.example.net", None),
         (3, "293400000000000@nai.epc.mnc040.mcc293.3gppnetwork.org", "i293400000000000"),
         (3, "0293400000000000@nai.epc.mnc040.mcc293.3gppnetwork.org", "i293400000000000"),
+        (3, "293400000000000@operator.example.net", "i293400000000000"),
+        (3, "0293400000000000@operator.example.net", "i293400000000000"),
+        (3, "2934000000000001@nai.epc.mnc040.mcc293.3gppnetwork.org", "i2934000000000001"),
+        (3, "02934000000000001@nai.epc.mnc040.mcc293.3gppnetwork.org", "i2934000000000001"),
+        (3, "38668100000@nai.epc.mnc040.mcc293.3gppnetwork.org", "m38668100000"),
         (0, "", None),
         (0, "not a number", None),
         (0, "3866810000012345", None),
@@ -79,6 +92,28 @@ def ids(*given: tuple[int, str]) -> list[str]:
 )
 def test_each_kind_of_subscription_id(kind: int, data: str, identity: str | None) -> None:
     assert ids((kind, data)) == ([identity] if identity else [])
+
+
+@given(
+    mcc=st.from_regex("[2-7][0-9]{2}", fullmatch=True),
+    mnc=st.from_regex("[0-9]{2,3}", fullmatch=True),
+    rest=st.from_regex("[0-9]{8,10}", fullmatch=True),
+    msisdn=st.from_regex("[1-9][0-9]{4,14}", fullmatch=True),
+    label=st.sampled_from(["ims", "IMS", "nai.epc", "pub"]),
+)
+def test_a_domain_that_names_a_network_tells_an_imsi_from_an_msisdn(
+    mcc: str, mnc: str, rest: str, msisdn: str, label: str
+) -> None:
+    """TS 23.003 §13.4B, §14.3, §19.3: what begins with the domain's MCC and MNC is an IMSI. An MNC of two digits has a 0 in front there."""
+    domain = f"{label}.mnc{mnc.zfill(3)}.mcc{mcc}.3gppnetwork.org"
+    imsi = mcc + mnc + rest
+    assert ids((2, f"sip:{imsi}@{domain}")) == ids((3, f"{imsi}@{domain}")) == ids((1, imsi)) == [f"i{imsi}"]
+    for identity in "0126":
+        assume(not f"{identity}{imsi}".startswith((mcc + mnc, mcc + mnc.zfill(3))))
+        assert ids((3, f"{identity}{imsi}@{domain}")) == [f"i{imsi}"]
+    plmns = mcc + mnc, mcc + mnc.zfill(3), mcc + mnc.removeprefix("0")
+    assume(not msisdn.startswith(plmns) and not msisdn[1:].startswith(plmns))
+    assert ids((2, f"sip:{msisdn}@{domain}")) == ids((3, f"{msisdn}@{domain}")) == ids((0, msisdn)) == [f"m{msisdn}"]
 
 
 def test_the_msisdn_comes_before_the_imsi() -> None:
