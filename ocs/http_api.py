@@ -10,6 +10,8 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from ocs.logs import reason_of
+
 MAX_BODY_OCTETS = 64 * 1024
 """Of a request; nothing here takes a body."""
 
@@ -68,7 +70,7 @@ class HttpApi:
         try:
             await web.TCPSite(runner, *address).start()
         except OSError as error:
-            raise AddressError(section, os.strerror(error.errno) if error.errno else str(error)) from error
+            raise AddressError(section, os.strerror(error.errno) if error.errno else reason_of(error)) from error
         return address[0], int(runner.addresses[0][1])
 
     async def _get_health(self, request: web.Request) -> web.Response:

@@ -51,6 +51,11 @@ def describe(error: BaseException) -> str:
     return type(error).__name__ + place
 
 
+def reason_of(error: BaseException) -> str:
+    """Its text, or else its kind: a connection that the other side breaks says nothing."""
+    return str(error) or type(error).__name__
+
+
 def set_up_logging(*, level: str, form: str, role: str) -> None:
     """`form` is "text" or "json"; `role` says which process speaks: serve, worker, housekeeper."""
     handler = logging.StreamHandler(sys.stderr)

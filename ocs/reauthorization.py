@@ -112,6 +112,7 @@ class ClientRequests:
     ) -> None:
         self._host, self._realm = config.origin_host, config.realm
         self._peers = {peer.origin_host.lower(): peer for peer in config.peers}
+        self._unknown_profile = config.unknown_profile
         self._relays = sorted((peer for peer in config.peers if peer.relay), key=lambda peer: peer.origin_host.lower())
         self._gateway = gateway
         self._ledger = ledger
@@ -227,9 +228,11 @@ class ClientRequests:
         return ""
 
     def _wants(self, peer: str, client: str) -> bool:
-        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so."""
+        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so; else the profile of unknown
+        peers.
+        """
         entry = self._peers.get(client.lower()) or self._peers.get(peer.lower())
-        return entry is None or entry.profile.reauthorize
+        return (self._unknown_profile if entry is None else entry.profile).reauthorize
 
     def _request(self, job: _Job) -> Asked:
         session = job.session

@@ -7,14 +7,14 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ocs.gateway.config import GatewayConfig
+from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.settings import Mistake, SettingsError, load_settings, unknown_sections
-from ocs.settings_model import Settings, parse_listen
+from ocs.settings_model import PeerSection, Settings, parse_listen
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,12 @@ def _check_services(config: Path, settings: Settings, catalogue: Catalogue) -> N
         raise SettingsError(mistakes)
 
 
+def _peer_config(settings: Settings, peer: PeerSection) -> PeerConfig:
+    config = peer.config(settings.profile_named(peer.profile), settings.diameter.listen)
+    # Only `tls = "either"` means TLS where we can; absent, it is plain TCP where all is loopback.
+    return replace(config, call_tls=peer.tls == "either" and bool(settings.tls.certificate))
+
+
 def gateway_config(settings: Settings) -> GatewayConfig:
     diameter = settings.diameter
     return GatewayConfig(
@@ -106,8 +112,9 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         listen_tls=tuple(parse_listen(each) for each in diameter.listen_tls),
         tls=settings.tls.config(),
         realms=tuple(diameter.realms),
-        peers=tuple(peer.config(settings.profile_named(peer.profile), diameter.listen) for peer in settings.peer),
+        peers=tuple(_peer_config(settings, peer) for peer in settings.peer),
         accept_unknown_peers=diameter.accept_unknown_peers,
+        unknown_profile=settings.profile_named("standard"),
         watchdog_s=diameter.watchdog_s,
         reconnect_s=diameter.reconnect_s,
         cer_timeout_s=diameter.cer_timeout_s,

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 HEARS_WITHIN_S = 2.0
 """If Redis goes away at this very moment, peers are taken all the same: their Validity-Time leads to the same end."""
+ANYBODY = (
+    "diameter.accept_unknown_peers = true: whoever can connect may charge any subscriber;"
+    " for a laboratory only, not beside accounts of real subscribers"
+)
 STOP_GRACE_S = 5.0
 """For answers under way when the worker is asked to end; the supervisor waits longer than this."""
 
@@ -81,6 +85,8 @@ async def work(child: Child) -> None:
         hearing = asyncio.create_task(hear(ledger, requests, hears.set))
         with contextlib.suppress(TimeoutError):  # peers come after the news of their sessions can be heard
             await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
+        if gateway.config.accept_unknown_peers and child.number == 0:
+            log.warning(ANYBODY)
         await gateway.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
         child.tell_ready()

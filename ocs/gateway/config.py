@@ -29,6 +29,8 @@ class PeerConfig:
     """True = over TLS only, False = over plain TCP only, None = over either, as the listening address says."""
     connect: str = ""
     """host:port: we connect to the peer (it may connect to us as well)."""
+    call_tls: bool = False
+    """Where `tls` is None: we connect over TLS."""
     subscribers: tuple[str, ...] = ()
     """Prefixes of subscriber ids ("m386", "i29340") it may charge; empty = any."""
     refunds: bool = False
@@ -71,6 +73,8 @@ class GatewayConfig:
     peers: tuple[PeerConfig, ...] = ()
     accept_unknown_peers: bool = False
     """Laboratory switch: any Origin-Host may connect."""
+    unknown_profile: Profile = STANDARD
+    """How those peers are answered."""
     watchdog_s: float = 30.0
     """Twinit of RFC 3539 §3.4.1; never under 6 s on a real network. 0 turns the watchdog off (tests only)."""
     reconnect_s: float = 30.0

@@ -14,7 +14,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from ocs.gateway.config import PeerConfig
-from ocs.logs import describe
+from ocs.logs import describe, reason_of
 from protocol.peer import PeerEvent, PeerState
 
 if TYPE_CHECKING:
@@ -62,12 +62,13 @@ class Initiator:
         gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.START, gateway.clock()))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S) as peer.connecting:
+                tls = self._tls()
                 await gateway.loop.create_connection(
                     lambda: gateway.connection(calling=peer),
                     self._host,
                     self._port,
-                    ssl=self._tls(),
-                    server_hostname=self._config.origin_host if self._tls() else None,
+                    ssl=tls,
+                    server_hostname=self._config.origin_host if tls else None,
                 )
             self._failures = 0
         except (OSError, TimeoutError) as error:
@@ -80,17 +81,24 @@ class Initiator:
 
     def _failed(self, error: OSError) -> None:
         if self._failures % SAY_EVERY == 0:
-            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            logger.warning("peer %s: cannot connect to %s: %s", self._config.origin_host, self._config.connect, reason)
+            reason = "no answer in time" if isinstance(error, TimeoutError) else reason_of(error)
+            how = "TLS" if self._over_tls else "plain TCP"
+            logger.warning(
+                "peer %s: cannot connect to %s over %s: %s",
+                *(self._config.origin_host, self._config.connect, how, reason),
+            )
         self._failures += 1
 
+    @property
+    def _over_tls(self) -> bool:
+        return bool(self._config.tls) or self._config.call_tls
+
     def _tls(self) -> ssl.SSLContext | None:
-        """TLS unless the peer is one for plain TCP; "either" takes TLS when we have certificates. OSError: none, and it must."""
-        material = self._gateway.tls
-        if self._config.tls is False:
+        """OSError: the peer must be called over TLS, and we have no certificate. There is no second try without TLS: whoever breaks a
+        handshake must not get the next message in clear.
+        """
+        if not self._over_tls:
             return None
-        if material is not None:
-            return material.client
-        if self._config.tls:
+        if self._gateway.tls is None:
             raise ssl.SSLError("the peer must be called over TLS, and there is no certificate of ours")
-        return None
+        return self._gateway.tls.client

@@ -111,6 +111,7 @@ class PeerTable:
         """`changed` is told a peer's new state."""
         self._changed = changed
         self._accept_unknown = config.accept_unknown_peers
+        self._unknown_profile = config.unknown_profile
         self._metrics = metrics
         self._allowed = {
             peer.origin_host.lower(): _Allowed(peer, AddressRanges(peer.addresses)) for peer in config.peers
@@ -133,9 +134,9 @@ class PeerTable:
         return None
 
     def entry(self, origin_host: str) -> PeerConfig:
-        """What the configuration says of a peer; of one of the laboratory switch, nothing but its name."""
+        """What the configuration says of a peer; of one of the laboratory switch, its name and profile."""
         allowed = self._allowed.get(origin_host.lower())
-        return PeerConfig(origin_host) if allowed is None else allowed.config
+        return PeerConfig(origin_host, profile=self._unknown_profile) if allowed is None else allowed.config
 
     def get(self, origin_host: str) -> Peer:
         """The record of a peer that was admitted: made here, so not before all checks of a CER."""

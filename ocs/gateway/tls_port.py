@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ocs.logs import reason_of
+
 if TYPE_CHECKING:
     from ocs.gateway.server import Gateway
 
@@ -127,7 +129,7 @@ class Handshake:
                 ssl_shutdown_timeout=SHUTDOWN_S,
             )
         except OSError as error:  # ssl.SSLError is one
-            self._failure = str(error) or type(error).__name__
+            self._failure = reason_of(error)
 
     def _done(self) -> None:
         if not self._begun:  # else the loop closes it

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ocs.ledger.contract import LedgerError
+from ocs.logs import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ async def _check_durability(client: Any, address: Any, durability: str) -> None:
     try:
         found = await client.config_get("append*")
     except Exception as error:  # noqa: BLE001 - as above
-        log.warning("cannot ask Redis at %s how it stores: %s", address, error)
+        log.warning("cannot ask Redis at %s how it stores: %s", address, reason_of(error))
         return
     if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
         log.warning(

@@ -17,6 +17,8 @@ import uvloop
 from ocs.gateway import connection as connection_module
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING
+from ocs.server import gateway_config
+from ocs.settings import load_settings
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
@@ -360,6 +362,51 @@ async def test_a_peer_that_needs_tls_is_never_called_in_clear(
     await until(lambda: "must be called over TLS" in caplog.text)
     await asyncio.sleep(0.3)
     assert listener.clients == [] and gateway.peers == {PGW: "closed"}
+
+
+@pytest.mark.parametrize("tls", ["", 'tls = "forbidden"'])
+async def test_a_peer_on_loopback_is_called_in_clear_though_we_have_certificates(
+    site: Site, listener: Listener, certificates: Certificates, tmp_path: Path, tls: str
+) -> None:
+    config = settings_of_a_call(tmp_path, certificates, await listener.start(), tls)
+    gateway = await site.gateway(peers=config.peers, tls=config.tls, reconnect_s=0.1)
+    await listener.welcome()
+    await until(lambda: gateway.peers == {PGW: "i_open"})
+
+
+async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
+    site: Site, listener: Listener, certificates: Certificates, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It speaks plain TCP only here, and hangs up: the log says what went wrong, and nothing is sent in clear."""
+    config = settings_of_a_call(tmp_path, certificates, await listener.start(), 'tls = "either"')
+    gateway = await site.gateway(peers=config.peers, tls=config.tls, reconnect_s=0.1)
+    for _ in range(2):
+        called = await listener.call()
+        assert (await called.reader.read(1)) == b"\x16", "a TLS handshake"
+        called.writer.close()
+    await until(lambda: f"peer {PGW}: cannot connect to" in caplog.text)
+    assert gateway.peers[PGW] != "i_open"
+    for record in caplog.records:
+        assert not record.getMessage().rstrip().endswith(":"), "a reason, whatever the other side did"
+    assert "over TLS" in caplog.text
+
+
+def settings_of_a_call(folder: Path, certificates: Certificates, address: str, tls: str) -> GatewayConfig:
+    """What a settings file makes of a peer that we call."""
+    certificate, key = certificates.server
+    text = f"""
+        [[peer]]
+        origin_host = "{PGW}"
+        realm = "{REALM}"
+        connect = "{address}"
+        {tls}
+        [tls]
+        certificate = "{certificate}"
+        key = "{key}"
+        ca = "{folder / "ca.pem"}"
+    """
+    (folder / "ocs.toml").write_text(text, encoding="utf-8")
+    return gateway_config(load_settings(folder / "ocs.toml", {}))
 
 
 # -- hostile connections

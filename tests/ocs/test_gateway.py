@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from diameter.message import Message
 
-from ocs.charging.profile import Source
+from ocs.charging.profile import STANDARD, FinalUnit, Profile, Source
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.dispatch import Reply
 from ocs.gateway.locks import PeerLocks
@@ -98,6 +98,23 @@ async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site)
     vendor = {"auth_application_id": [], "vendor_specific_application_id": [group]}
     assert await (await site.client()).open("ims.example.org", **vendor) == 2001
     assert gateway.peers["ims.example.org"] == "r_open"
+
+
+async def test_laboratory_peers_are_answered_by_the_profile_that_is_given(site: Site) -> None:
+    found: list[Profile] = []
+
+    def handle(request: CreditControlRequest, source: Source, reply: Reply) -> None:
+        found.append(source.profile)
+        at_once(request, source, reply)
+
+    ours = Profile(final_unit=FinalUnit.RESTRICT)
+    await site.gateway(handle, accept_unknown_peers=True, unknown_profile=ours, peers=(PeerConfig("b.example.org"),))
+    for name, profile in (("lab.example.org", ours), ("b.example.org", STANDARD)):
+        client = await site.client()
+        assert await client.open(name) == 2001
+        client.send(ccr(host=name))
+        assert code_of((await client.read())[1]) == 2001
+        assert found.pop() is profile
 
 
 async def test_laboratory_peers_leave_nothing_behind(site: Site, tmp_path: Path) -> None:

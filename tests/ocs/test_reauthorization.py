@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ocs import reauthorization
-from ocs.charging.profile import Profile
+from ocs.charging.profile import STANDARD, Profile
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import Notice, NoticedSession
@@ -23,7 +23,7 @@ ACCOUNT = "00-01"
 class World:
     """A gateway, a ledger and a clock that do what the test says."""
 
-    def __init__(self, *peers: PeerConfig, first: bool = True) -> None:
+    def __init__(self, *peers: PeerConfig, first: bool = True, unknown_profile: Profile = STANDARD) -> None:
         self.here: set[str] = set()
         self.elsewhere: set[str] = set()
         self.room = True
@@ -34,7 +34,7 @@ class World:
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.unblock: list[float] = []
         self.now = 1000.0
-        config = GatewayConfig("ocs.hot.net", "hot.net", peers=peers)
+        config = GatewayConfig("ocs.hot.net", "hot.net", peers=peers, unknown_profile=unknown_profile)
         self.requests = ClientRequests(
             *(config, self, self, self, lambda: self.now, self.later, self.spawn, lambda: {"now": 1, "month": 2}),
             first=first,
@@ -115,6 +115,13 @@ def test_a_session_that_came_through_a_relay_is_told_through_it() -> None:
     world.here |= {PGW, DRA}
     world.hear(via=DRA)
     assert world.asked[0][0] == DRA and world.asked[0][1].destination_host == PGW
+
+
+def test_a_laboratory_peer_wants_what_the_standard_profile_says() -> None:
+    world = World(unknown_profile=Profile(reauthorize=False))
+    world.here.add(PGW)
+    world.hear()
+    assert world.counted == {("answer", "RAR", "not_wanted"): 1} and not world.asked
 
 
 def test_one_worker_sends_and_the_others_do_not() -> None:

@@ -183,6 +183,35 @@ def test_a_peer_that_we_call_needs_tls_where_somebody_could_listen_in(tmp_path: 
         assert found.startswith(f"{path}: peer[0].connect = '") and "needs the table [tls]" in found, found
 
 
+@pytest.mark.parametrize("with_certificates", [False, True])
+@pytest.mark.parametrize("where", ["loopback", "beyond"])
+@pytest.mark.parametrize("tls", ["", "required", "forbidden", "either"])
+def test_how_a_peer_is_called(tmp_path: Path, tls: str, where: str, with_certificates: bool) -> None:
+    """What `tls` means for a call of ours. Absent: TLS, but plain TCP where all is loopback, whether [tls] is there or not. "either": TLS
+    where we have certificates. What needs TLS and has none is refused at start.
+    """
+    text = '[diameter]\nlisten = ["127.0.0.1:3868"]\n' + PEER
+    text += f'connect = "{"127.0.0.1" if where == "loopback" else "192.0.2.7"}:3869"\n' + (
+        f'tls = "{tls}"\n' if tls else ""
+    )
+    if with_certificates:
+        certificate, key = (Path(name).name for name in Certificates(tmp_path).server)
+        text += f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "ca.pem"\n'
+    path = write(tmp_path, text)
+    over_tls = {
+        "": where == "beyond",
+        "required": True,
+        "forbidden": False,
+        "either": with_certificates,
+    }[tls]
+    if over_tls and not with_certificates:
+        (found,) = mistakes(path)
+        assert "needs the table [tls]" in found
+        return
+    (peer,) = gateway_config(load_settings(path, {})).peers
+    assert (peer.tls is True or peer.call_tls) == over_tls
+
+
 def test_somewhere_we_must_listen(tmp_path: Path) -> None:
     path = write(tmp_path, "[diameter]\nlisten = []\n" + PEER)
     (found,) = mistakes(path)
