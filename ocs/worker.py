@@ -60,6 +60,7 @@ async def work(child: Child) -> None:
             child.world.clock,
             background.spawn,
             child.settings.charging.policy(),
+            child.settings.diameter.answer_timeout_ms / 1_000,
         )
         gateway = Gateway(
             gateway_config(child.settings),

@@ -2,10 +2,12 @@
 
 The way of a request: context → subscriber → rating → ledger → answer. What this module remembers between requests are two bounded
 caches (subscriber → account, session → account); both may be wrong or empty at any time, the ledger says so and is asked.
+Requests of one session do not overtake each other (`order`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +18,7 @@ from ocs.charging.context import context_of
 from ocs.charging.counting import Counting
 from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
+from ocs.charging.order import Reply, SessionKey, SessionOrder, Waiting, busy
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
 from ocs.charging.profile import Source
@@ -69,10 +72,11 @@ CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 """Those that may leave out the subscriber: the session says whose it is."""
 
-Reply = Callable[[CreditControlAnswer | DiameterError], None]
+LEDGER_AWAY = "the ledger cannot be reached"
+ANSWER_TIMEOUT_S = 3.0
+"""After it the gateway has answered for a request that was not handled."""
+
 Spawn = Callable[[Awaitable[None]], None]
-_SessionKey = tuple[str, str]
-"""Whose session it is (others may not go on with it), and its Session-Id."""
 
 
 @dataclass(slots=True)
@@ -95,17 +99,30 @@ class _Job:
     assumed: str
     """The place that `where` was completed from; "" = it needed none."""
     source: Source
-    session: _SessionKey
-    reply: Reply
+    session: SessionKey
+    send: Reply
+    order: SessionOrder[_Job]
     lookups: int = 0
     replaced: int = 0
+    waiting: deque[Waiting] | None = None
 
     @property
     def owner(self) -> str:
         return self.session[0]
 
+    @property
+    def since(self) -> float:
+        return self.prepared.terms.now
 
-def _session_key(request: CreditControlRequest, source: Source) -> _SessionKey:
+    def reply(self, answer: CreditControlAnswer | DiameterError) -> None:
+        """Then the next request of the session has its turn."""
+        try:
+            self.send(answer)
+        finally:
+            self.order.end(self)
+
+
+def _session_key(request: CreditControlRequest, source: Source) -> SessionKey:
     host = request.origin_host.lower()
     if source.realm_bound and host != source.origin_host.lower():
         host = f"{host}/{request.origin_realm.lower()}"
@@ -123,6 +140,7 @@ class ChargingService:
         clock: Callable[[], float],
         spawn: Spawn,
         policy: ChargingPolicy = DEFAULT_POLICY,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self._rater = rater
         self._ledger = ledger
@@ -131,13 +149,15 @@ class ChargingService:
         self._spawn = spawn
         self._policy = policy
         self._subscribers: Recent[str, str] = Recent(MAX_SUBSCRIBERS_KEPT)
-        self._sessions: Recent[_SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
+        self._sessions: Recent[SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
         self._strangers: Recent[str, float] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._counting = Counting(metrics, clock)
         self._terms: dict[int, Terms] = {}
         """By profile, of this second and catalogue."""
         self._terms_of: tuple[int, Rater] = 0, rater
-        self._refused: Recent[_SessionKey, bool] = Recent(MAX_SESSIONS_KEPT)
+        self._refused: Recent[SessionKey, bool] = Recent(MAX_SESSIONS_KEPT)
+        self._order: SessionOrder[_Job] = SessionOrder(self.handle, clock, answer_timeout_s)
+        self._under_way = self._order.under_way
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
@@ -157,8 +177,10 @@ class ChargingService:
             except DiameterError as error:
                 reply(error)
                 return
-        terms = self._terms_for(source)
         session = _session_key(request, source)
+        if session in self._under_way and self._order.wait(session, request, source, reply):
+            return
+        terms = self._terms_for(source)
         where, assumed = self._where(context, request, session, terms)
         prepared = prepare(request, where, self._rater, terms)
         enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
@@ -175,7 +197,14 @@ class ChargingService:
         given = identities(request)
         if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
-        self._find(_Job(prepared, context, given, where, assumed, source, session, reply))
+        job = _Job(prepared, context, given, where, assumed, source, session, reply, self._order)
+        if prepared.type is not EVENT:
+            self._under_way[session] = job
+        try:
+            self._find(job)
+        except BaseException:
+            self._order.end(job)
+            raise
 
     def _terms_for(self, source: Source) -> Terms:
         now, profile = int(self._clock()), source.profile
@@ -187,7 +216,7 @@ class ChargingService:
         return terms
 
     def _where(
-        self, context: Context, request: CreditControlRequest, session: _SessionKey, terms: Terms
+        self, context: Context, request: CreditControlRequest, session: SessionKey, terms: Terms
     ) -> tuple[Circumstances, str]:
         """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
         what is remembered here, and the ledger is told from what (second of the pair), so that it can object.
@@ -216,7 +245,7 @@ class ChargingService:
         request, terms = job.prepared.request, job.prepared.terms
         job.replaced += 1
         if job.replaced > MAX_REPLACED:
-            job.reply(self._busy(request, "the session is being changed by others"))
+            job.reply(busy(request, "the session is being changed by others"))
             return
         there = Circumstances.of_place(job.context, place)
         self._sessions.put(job.session, _Session(account_id, there, place))
@@ -237,6 +266,7 @@ class ChargingService:
             if session is not None and session.account_id:
                 self._charge(job, session.account_id, "")
                 return
+        self._order.begin(job)
         self._spawn(self._look_up(job))
 
     def _agreed(self, identities: list[str]) -> tuple[str, str | None]:
@@ -253,6 +283,13 @@ class ChargingService:
         return found
 
     async def _look_up(self, job: _Job) -> None:
+        try:
+            await self._ask_whose(job)
+        except BaseException:
+            self._order.end(job)
+            raise
+
+    async def _ask_whose(self, job: _Job) -> None:
         """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (digest §3.2)."""
         job.lookups += 1
         request = job.prepared.request
@@ -286,7 +323,7 @@ class ChargingService:
                         job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
                     return
         except LedgerUnavailable:
-            job.reply(self._busy(request))
+            job.reply(busy(request, LEDGER_AWAY))
             return
         self._unknown_subscriber(job)
 
@@ -352,9 +389,16 @@ class ChargingService:
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
 
     def _charged(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome | LedgerUnavailable) -> None:
+        try:
+            self._conclude(job, account_id, identity, outcome)
+        except BaseException:
+            self._order.end(job)
+            raise
+
+    def _conclude(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome | LedgerUnavailable) -> None:
         request = job.prepared.request
         if isinstance(outcome, LedgerUnavailable):
-            job.reply(self._busy(request))
+            job.reply(busy(request, LEDGER_AWAY))
             return
         if outcome.code != SUCCESS and self._goes_another_way(job, account_id, identity, outcome):
             return
@@ -373,7 +417,7 @@ class ChargingService:
         """Whether the ledger's word leads to something else than its answer, which is then under way."""
         if outcome.code == 0 and outcome.reason in CANNOT_NOW:
             self._metrics.blocked("unknown", outcome.reason)
-            job.reply(self._busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
+            job.reply(busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
         elif outcome.code == 0 and outcome.reason == Retry.PLACE:
             self._put_in_place(job, account_id, identity, outcome.place)
         elif outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
@@ -381,6 +425,7 @@ class ChargingService:
             self._subscribers.pop(identity, None)
             self._sessions.pop(job.session, None)
             if job.lookups < MAX_LOOKUPS:
+                self._order.begin(job)
                 self._spawn(self._look_up(job))
             else:
                 self._unknown_subscriber(job)
@@ -427,9 +472,3 @@ class ChargingService:
             self._sessions.put(job.session, _Session(account_id, job.where, job.where.place()))
         else:
             known.where, known.place = job.where, job.where.place()
-
-    @staticmethod
-    def _busy(request: CreditControlRequest, reason: str = "the ledger cannot be reached") -> DiameterError:
-        """3004 for a request pinned to this server, else 3002: both send the client to another (RFC 6733 §7.1.3)."""
-        code = ResultCode.UNABLE_TO_DELIVER if request.destination_host is None else ResultCode.TOO_BUSY
-        return DiameterError(code, reason)
