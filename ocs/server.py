@@ -112,6 +112,7 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         listen_tls=tuple(parse_listen(each) for each in diameter.listen_tls),
         tls=settings.tls.config(),
         realms=tuple(diameter.realms),
+        hosts=tuple(diameter.hosts),
         peers=tuple(_peer_config(settings, peer) for peer in settings.peer),
         accept_unknown_peers=diameter.accept_unknown_peers,
         unknown_profile=settings.profile_named("standard"),

@@ -42,6 +42,11 @@ class DiameterSection(Section):
     realms: list[Identity] = Field(
         default_factory=list, max_length=64, description="Destination-Realms served besides `realm`"
     )
+    hosts: list[Identity] = Field(
+        default_factory=list,
+        max_length=64,
+        description="identities of the other nodes on the same Redis, whose clients may come here instead",
+    )
     accept_unknown_peers: bool = Field(
         default=False, description="true (labs only: whoever connects may charge) or false"
     )
@@ -166,6 +171,9 @@ class Settings(Section):
                 found.append((("peer", number, "origin_host"), peer.origin_host, "occurs twice"))
             if name == self.diameter.identity.lower():
                 found.append((("peer", number, "origin_host"), peer.origin_host, "is our own identity"))
+            elif name in map(str.lower, self.diameter.hosts):
+                node = "is one of diameter.hosts: a node of ours is no client"
+                found.append((("peer", number, "origin_host"), peer.origin_host, node))
             seen.add(name)
             if peer.profile not in known:
                 unknown = f"there is no such profile; there are {', '.join(sorted(known))}"
@@ -177,6 +185,19 @@ class Settings(Section):
             found.append((("diameter", "answer_timeout_ms"), self.diameter.answer_timeout_ms, less))
         if found:
             raise Misfits(found)
+        return self
+
+    @model_validator(mode="after")
+    def _failover_can_hold(self) -> Settings:
+        """CC-Session-Failover = 1 is a promise: another node knows the session, and takes requests that name this one."""
+        missing = [
+            *([] if self.redis.url else ["a Redis that other nodes can reach (redis.url)"]),
+            *([] if self.other_hosts else ["the identities of the other nodes in diameter.hosts"]),
+        ]
+        names = [name for name, profile in self.profile.items() if profile.session_failover]
+        if missing and names:
+            why = f"another node must be able to go on with the sessions: it needs {' and '.join(missing)}"
+            raise Misfits([(("profile", name, "session_failover"), True, why) for name in names])
         return self
 
     @model_validator(mode="after")
@@ -203,6 +224,11 @@ class Settings(Section):
         if found:
             raise Misfits(found)
         return self
+
+    @property
+    def other_hosts(self) -> list[str]:
+        """Of diameter.hosts, which may be the same list on all nodes."""
+        return [host for host in self.diameter.hosts if host.lower() != self.diameter.identity.lower()]
 
     def profile_named(self, name: str) -> Profile:
         return self.profile.get(name, BUILT_IN_PROFILES.get(name, BUILT_IN_PROFILES["standard"])).profile(name)

@@ -76,7 +76,7 @@ def _suspicious(command: Command, message: Any, frame: bytes, routing: Routing |
     """Whether a stage may object to what was read without a fault. Runs for every request, so it only looks."""
     if routing is not None and command.routed:
         host, realm = message.destination_host, message.destination_realm
-        if host is not None and host != routing.host and not routing.is_us(host):
+        if host is not None and host != routing.host and not routing.answers_for(host):
             return True
         if realm not in routing.realms and not routing.serves(realm):
             return True

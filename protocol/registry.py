@@ -98,13 +98,20 @@ class Routing:
 
     host: str
     realms: frozenset[str]
+    hosts: frozenset[str] = frozenset()
+    """Hosts that we answer for besides: nodes that share our sessions. A client that fails over from one of them still names it in
+    Destination-Host (RFC 8506 §5.7)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", self.host.lower())
+        object.__setattr__(self, "hosts", frozenset((self.host, *map(str.lower, self.hosts))))
         object.__setattr__(self, "realms", frozenset(realm.lower() for realm in self.realms))
 
     def is_us(self, host: str) -> bool:
         return host == self.host or host.lower() == self.host
+
+    def answers_for(self, host: str) -> bool:
+        return host in self.hosts or host.lower() in self.hosts
 
     def serves(self, realm: str) -> bool:
         return realm in self.realms or realm.lower() in self.realms

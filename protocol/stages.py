@@ -68,14 +68,14 @@ def loop(request: Examined) -> DiameterError | None:
 
 
 def destination_host(request: Examined) -> DiameterError | None:
-    """§6.1.4, §6.1.6: we pass nothing on, and a request for a host names its realm too."""
+    """§6.1.4, §6.1.6: we pass nothing on, and a request for a host names its realm too. Nodes that share our sessions are as good as us."""
     routing = request.routing
     if routing is None or request.command is None or not request.command.routed:
         return None
     host = request.top("destination_host")
     if host is None:
         return None
-    if not routing.is_us(host):
+    if not routing.answers_for(host):
         return DiameterError(ResultCode.UNABLE_TO_DELIVER, "Destination-Host is not this node, which is no agent")
     if not request.has("destination_realm"):
         return DiameterError(ResultCode.UNABLE_TO_DELIVER, "Destination-Host without Destination-Realm")

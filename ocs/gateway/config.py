@@ -70,6 +70,8 @@ class GatewayConfig:
     tls: TlsConfig | None = None
     realms: tuple[str, ...] = ()
     """Destination-Realms served besides `realm` (3003 for any other)."""
+    hosts: tuple[str, ...] = ()
+    """Destination-Hosts served besides `origin_host` (3002 for any other): the other nodes on the same ledger."""
     peers: tuple[PeerConfig, ...] = ()
     accept_unknown_peers: bool = False
     """Laboratory switch: any Origin-Host may connect."""

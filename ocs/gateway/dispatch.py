@@ -93,7 +93,8 @@ class Dispatcher:
         """Set when the worker stops: new sessions are refused, running requests finish."""
         self._origin_host = config.origin_host
         self._realm = config.realm
-        self._routing = Routing(config.origin_host, frozenset((config.realm.lower(), *map(str.lower, config.realms))))
+        realms = frozenset((config.realm, *config.realms))
+        self._routing = Routing(config.origin_host, realms, frozenset(config.hosts))
         self.limits = Limits(config.max_avps, config.max_services)
         self.overload = Overload(config.max_in_flight, unix_clock)
         self.refusals = Refusals(metrics, clock)

@@ -112,6 +112,7 @@ class PeerTable:
         self._changed = changed
         self._accept_unknown = config.accept_unknown_peers
         self._unknown_profile = config.unknown_profile
+        self._nodes = frozenset(map(str.lower, config.hosts))
         self._metrics = metrics
         self._allowed = {
             peer.origin_host.lower(): _Allowed(peer, AddressRanges(peer.addresses)) for peer in config.peers
@@ -123,6 +124,8 @@ class PeerTable:
         if not origin_host or not realm:
             return DiameterError(ResultCode.UNKNOWN_PEER, "Origin-Host and Origin-Realm must not be empty", close=True)
         allowed = self._allowed.get(origin_host.lower())
+        if origin_host.lower() in self._nodes:
+            return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host is a node of ours, no client", close=True)
         if allowed is None:
             if self._accept_unknown:
                 return None

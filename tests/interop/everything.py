@@ -48,7 +48,7 @@ RESTRICTIONS = {
 BURST = 40
 REPORT_S = 1.0
 """The server looks at its load more often."""
-SETTINGS = f'max_in_flight = 1\nrealms = ["{CASES_REALM}"]\n'
+SETTINGS = f'max_in_flight = 1\nrealms = ["{CASES_REALM}"]\nhosts = ["ocs2.example.net"]\n'
 WHOLE = """
 final_unit = "redirect"
 final_unit_of = { voice = "restrict" }

@@ -45,6 +45,7 @@ RFC_8506_ONLY = {
 
 PEERS = f"""
 max_in_flight = 1
+hosts = ["ocs2.example.net"]
 [[peer]]
 origin_host = "{PGW}"
 realm = "{REALM}"

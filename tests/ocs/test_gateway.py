@@ -100,6 +100,22 @@ async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site)
     assert gateway.peers["ims.example.org"] == "r_open"
 
 
+async def test_a_request_for_another_node_is_served_and_its_name_is_no_peers(site: Site) -> None:
+    """The client has failed over to us. What answers is us, so our name is what it learns (RFC 6733 §6.2)."""
+    await site.gateway(hosts=(HOST, "OCS2.example.org"), accept_unknown_peers=True)
+    client = await site.opened()
+    for number, (host, code) in enumerate(
+        (("ocs2.example.org", 2001), ("OCS2.example.org", 2001), ("ocs3.a.org", 3002))
+    ):
+        client.send(ccr(number, destination_host=host))
+        header, frame = await client.read()
+        assert code_of(frame) == code
+        if code == 2001:
+            assert decode_cca(frame, header).origin_host == HOST
+    for name in (HOST, "ocs2.example.org"):
+        assert await (await site.client()).open(name) == 3010
+
+
 async def test_laboratory_peers_are_answered_by_the_profile_that_is_given(site: Site) -> None:
     found: list[Profile] = []
 

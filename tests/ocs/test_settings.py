@@ -279,7 +279,9 @@ def test_a_profile_reaches_its_peers(tmp_path: Path) -> None:
         failure_handling = "retry_and_terminate"
         session_failover = true
     """
-    settings = load_settings(write(tmp_path, text + PEER + 'profile = "pgw"\nsubscribers = ["386", "imsi:29340"]'), {})
+    peer_of_it = PEER + 'profile = "pgw"\nsubscribers = ["386", "imsi:29340"]'
+    shared = {"OCS_REDIS_URL": "redis://redis", "OCS_DIAMETER_HOSTS": "ocs2.example.net"}
+    settings = load_settings(write(tmp_path, text + peer_of_it), shared)
     peer = gateway_config(settings).peers[0]
     assert (peer.profile.name, peer.profile.final_unit, peer.profile.failure_handling) == ("pgw", "redirect", 2)
     assert (peer.profile.final_unit_of["voice"], peer.profile.session_failover) == ("terminate", 1)
@@ -291,6 +293,40 @@ def test_how_long_a_beginning_of_a_number_may_be(tmp_path: Path) -> None:
         load_settings(write(tmp_path, PEER + f'subscribers = ["{text}"]'), {})
     for text in ("3" * 16, "imsi:" + "2" * 17, "imsi:", "", "386x"):
         assert "no beginning of a number" in str(mistakes(write(tmp_path, PEER + f'subscribers = ["{text}"]')))
+
+
+HOSTS = {"OCS_DIAMETER_HOSTS": "ocs.example.net, ocs2.example.net"}
+REDIS = {"OCS_REDIS_URL": "redis://redis:6379/0"}
+
+
+@pytest.mark.parametrize("name", ["standard", "pgw", "mine"])
+@pytest.mark.parametrize(
+    ("environment", "needs"),
+    [
+        (HOSTS | REDIS, ""),
+        (HOSTS, "a Redis that other nodes can reach (redis.url)"),
+        (REDIS, "the identities of the other nodes in diameter.hosts"),
+        ({"OCS_DIAMETER_HOSTS": "OCS.example.NET"} | REDIS, "the identities of the other nodes in diameter.hosts"),
+        ({}, "a Redis that other nodes can reach (redis.url) and the identities of the other nodes"),
+    ],
+)
+def test_failover_is_promised_only_where_another_node_can_keep_it(
+    tmp_path: Path, environment: dict[str, str], needs: str, name: str
+) -> None:
+    """CC-Session-Failover = 1 (RFC 8506 §8.4); 0, and not to send it, promise nothing."""
+    path = write(tmp_path, PEER + f"[profile.{name}]\nsession_failover = true\n")
+    if needs:
+        (found,) = mistakes(path, environment)
+        assert found.startswith(f"{path}: profile.{name}.session_failover = True: ") and needs in found
+    else:
+        assert load_settings(path, environment).other_hosts == ["ocs2.example.net"]
+    for promise in ("session_failover = false", ""):
+        load_settings(write(tmp_path, PEER + f"[profile.{name}]\n{promise}\n"), environment)
+
+
+def test_a_node_of_ours_is_no_peer(tmp_path: Path) -> None:
+    (found,) = mistakes(write(tmp_path, '[diameter]\nhosts = ["PGW.example.net"]\n' + PEER))
+    assert "peer[0].origin_host = 'pgw.example.net': is one of diameter.hosts" in found
 
 
 def test_certificates_must_be_usable(tmp_path: Path) -> None:

@@ -27,7 +27,11 @@ from protocol.pipeline import Limits, Routing, decode_request
 from tests.protocol.requests import ccrs
 from tests.protocol.test_pipeline import ccr, frame_of, put
 
-US = Routing("OCS.example.org", frozenset({"Example.org", "epc.mnc040.mcc293.3gppnetwork.org"}))
+US = Routing(
+    "OCS.example.org",
+    frozenset({"Example.org", "epc.mnc040.mcc293.3gppnetwork.org"}),
+    frozenset({"OCS2.example.org"}),
+)
 M = 0x40
 
 
@@ -88,6 +92,11 @@ def test_3009_comes_before_the_application_and_after_lengths() -> None:
         ({"destination_host": "ocs.example.org"}, 0),
         ({"destination_host": "OCS.EXAMPLE.ORG"}, 0),
         ({"destination_host": "other.example.org"}, 3002),
+        # A node that shares our sessions: a client that fails over from it names it. A route over it is no loop of ours.
+        ({"destination_host": "ocs2.example.org"}, 0),
+        ({"destination_host": "oCs2.eXample.ORG"}, 0),
+        ({"destination_host": "ocs2.example.org", "destination_realm": "elsewhere.org"}, 3003),
+        ({"route_record": ["ocs2.example.org"]}, 0),
         ({"destination_realm": "elsewhere.org"}, 3003),
         ({"destination_realm": "EPC.mnc040.mcc293.3gppnetwork.org"}, 0),
         ({"destination_host": "other.example.org", "destination_realm": "elsewhere.org"}, 3002),
