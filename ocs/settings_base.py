@@ -46,6 +46,9 @@ def _network(text: str) -> str:
     return text
 
 
+RELATIVE_TO_FILE = "relative to the settings file"
+"""Mark of a text that is a path: in the file it is relative to the file's folder, in the environment to the current folder."""
+PathText = Annotated[str, RELATIVE_TO_FILE]
 Listen = Annotated[str, AfterValidator(_listen)]
 Identity = Annotated[str, AfterValidator(_identity)]
 Network = Annotated[str, AfterValidator(_network)]

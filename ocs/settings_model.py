@@ -19,7 +19,7 @@ from ocs.peer_settings import (
     ProfileSection,
     TlsSection,
 )
-from ocs.settings_base import Identity, Listen, Misfits, Section, parse_listen
+from ocs.settings_base import Identity, Listen, Misfits, PathText, Section, parse_listen
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -87,6 +87,8 @@ class RedisSection(Section):
             parts = urlsplit(url)
             if parts.scheme not in REDIS_SCHEMES or not (parts.netloc or parts.path):
                 raise ValueError("is not a Redis URL")
+            if parts.scheme == "unix" and (parts.netloc or not parts.path.startswith("/")):
+                raise ValueError("a Unix socket is named by its whole path, as in unix:///run/redis.sock")
             parts.port  # noqa: B018 - raises ValueError when it is no port
         return url
 
@@ -134,10 +136,16 @@ class ServerSection(Section):
     workers: int | None = Field(
         default=None, ge=1, le=256, description="1 to 256 processes; absent = cores - 1, at least 1"
     )
-    data_dir: str = Field(
-        default="data", min_length=1, description="a folder of its own, relative to the current folder"
+    data_dir: PathText = Field(
+        default="data", min_length=1, description="a folder of its own, relative to this file's folder"
     )
-    catalogue: str = Field(default="catalogue.toml", min_length=1, description="a file, relative to this file's folder")
+    catalogue: PathText = Field(
+        default="",
+        description=(
+            'a file, relative to this file\'s folder; "" = catalogue.toml beside this file if there is one, else the one that comes'
+            " with ocs"
+        ),
+    )
 
 
 class Settings(Section):

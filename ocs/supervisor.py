@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -27,9 +28,11 @@ from redis.exceptions import RedisError
 from ocs.children import ChildProcess
 from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from ocs.http_api import AddressError, Health, HttpApi
+from ocs.logs import reason_of
 from ocs.metrics import Metrics
 from ocs.metrics_export import Snapshots
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
+from ocs.settings import ENVIRONMENT_PREFIX
 from ocs.settings_model import Settings, parse_listen
 
 log = logging.getLogger(__name__)
@@ -103,7 +106,7 @@ class Supervisor:
             folder.mkdir(parents=True, exist_ok=True)
             lock: IO[str] = self._paths.lock.open("a+", encoding="ascii")
         except OSError as error:
-            raise StartError(f"server.data_dir = {str(folder)!r}: cannot be used: {error.strerror}") from error
+            raise StartError(f"server.data_dir = {str(folder)!r}: cannot be written to: {error.strerror}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,7 +128,7 @@ class Supervisor:
             found = await api.start(*wanted)
         except AddressError as error:
             listen = self._settings.api.listen if error.section == "api" else self._settings.metrics.listen
-            raise StartError(f"{error.section}.listen = {listen!r}: cannot be used: {error}") from error
+            raise StartError(_cannot_listen(error.section, "listen", listen, error.cause)) from error
         return _address_text(*found[0]), _address_text(*found[1])
 
     def _start_redis(self) -> str:
@@ -309,9 +312,26 @@ def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 keeper.bind(address)
             except OSError as error:
-                raise StartError(f"diameter.{key} = {text!r}: cannot be used: {error.strerror or error}") from error
+                raise StartError(_cannot_listen("diameter", key, text, error)) from error
             addresses.append(_address_text(host, keeper.getsockname()[1]))
         yield addresses
+
+
+def _cannot_listen(section: str, key: str, address: str, error: OSError) -> str:
+    """What is wrong with an address of ours, by the key that names it, and what to do."""
+    reason = reason_of(error)
+    if error.errno in errno.errorcode:
+        reason = os.strerror(error.errno)  # asyncio words it at length
+    elif isinstance(error, socket.gaierror):
+        reason = f"no such host: {error.strerror}"
+    if error.errno == errno.EADDRINUSE:
+        reason += "; another process uses it: end that one, or name another address"
+    elif error.errno == errno.EACCES:
+        reason += "; ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE): give it, or name another port"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        reason += "; this machine has no such address"
+    variable = f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
+    return f"{section}.{key} = {address!r} (or {variable}): {reason}"
 
 
 def _address_text(host: str, port: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,21 @@ SubscribersOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="Provisioned subscribers: CSV with msisdn, imsi, package, credit."),
 ]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ocs-sim {metadata.version('ocs')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ocs_sim(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and end.")
+    ] = False,
+) -> None:
+    """Exit status: 0 it was done and everything was answered and right, 1 not so, 2 the call was wrong."""
 
 
 @app.command("run")

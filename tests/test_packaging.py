@@ -41,9 +41,9 @@ def dockerfile() -> list[list[str]]:
 
 
 def copied_sources() -> list[str]:
-    """What COPY takes from the project (not from another stage)."""
+    """What COPY takes from the project (not from another stage), once each."""
     copies = [words[1:] for words in dockerfile() if words[0] == "COPY" and not words[1].startswith("--from")]
-    return [source for words in copies for source in words[:-1]]
+    return list(dict.fromkeys(source for words in copies for source in words[:-1]))
 
 
 def image_environment() -> dict[str, str]:
@@ -137,6 +137,14 @@ def test_the_simulator_finds_its_scenarios_and_the_image_its_catalogue(image: Pa
     done = run(image, "ocs-sim", "subscribers", "out.csv", cwd=work_folder)
     assert done.returncode == 0, done.stderr
     assert len((work_folder / "out.csv").read_text("utf-8").splitlines()) == 2001
+
+
+def test_the_wheel_brings_the_settings_and_the_catalogue_to_begin_with(image: Path, tmp_path: Path) -> None:
+    assert run(image, "ocs", "init", cwd=tmp_path).returncode == 0
+    for name in ("ocs.toml", "catalogue.toml"):
+        assert (tmp_path / "config" / name).read_bytes() == (ROOT / "config" / name).read_bytes()
+    done = run(image, "ocs", "audit", cwd=tmp_path)
+    assert done.returncode == 1 and "there is no ledger in" in done.stderr
 
 
 # -- a server as the image runs it, and its health check

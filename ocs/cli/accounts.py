@@ -21,7 +21,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import PackageTerms
-from ocs.ledger.keys import MAX_PARTITIONS
+from ocs.ledger.installation import Use
 from ocs.rating.money import format_eur, parse_eur
 
 MAX_REFERENCE_LENGTH = 128
@@ -63,7 +63,7 @@ def create(
         else:
             print(f"opened {number}: credit {format_eur(view.credit_micro_eur)} EUR, package {view.package or 'none'}")
 
-    with_office(config, work)
+    with_office(config, Use.FOUND, work)
 
 
 @app.command()
@@ -81,7 +81,7 @@ def show(msisdn: MsisdnArgument, json: JsonOption = False, config: ConfigOption 
         else:
             views.print_account(view, pool)
 
-    with_office(config, work)
+    with_office(config, Use.LOOK, work)
 
 
 @app.command()
@@ -106,7 +106,7 @@ def topup(
         done = f"topped up by {format_eur(micro_eur)} EUR" if applied else f"{reference} was applied before: no change"
         print(f"{number}: {done}; credit {format_eur(view.credit_micro_eur)} EUR")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 @app.command()
@@ -127,7 +127,7 @@ def limit(
         )
         print(f"{number}: limit {'off' if micro_eur is None else format_eur(micro_eur) + ' EUR a month'}")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 @app.command("package")
@@ -148,7 +148,7 @@ def activate(
         done = await office.ledger.activate_package(account_id, package=terms, reference=reference, **office.when())
         print(f"{number}: {package} {'is active' if done else 'was activated before under this reference: no change'}")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 @app.command()
@@ -167,7 +167,7 @@ def bars(
         await office.ledger.set_bars(await office.account_of(number), bars=wanted, **office.when())
         print(f"{number}: bars {', '.join(wanted) or 'none'}")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 @app.command()
@@ -197,24 +197,26 @@ def terminate(
         await office.ledger.terminate_account(await office.account_of(number), **office.when())
         print(f"{number}: terminated")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 @app.command()
 def move(
     msisdn: MsisdnArgument,
-    partition: Annotated[int, typer.Option(min=0, max=MAX_PARTITIONS - 1, help="Where to, from 0.")],
+    partition: Annotated[int, typer.Option(min=0, help="Where to, from 0.")],
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Move an account to another partition, while it is charged: the same again after a crash goes on with it."""
     number = parsed(msisdn_of, msisdn)
 
     async def work(office: Office) -> None:
+        if partition >= office.ledger.partitions:
+            raise WrongCallError(f"--partition {partition}: the ledger's are 0 to {office.ledger.partitions - 1}")
         account_id = await office.account_of(number)
         moved = await office.ledger.move_account(account_id, partition=partition, **office.when())
         print(f"{number}: " + (f"is account {moved} now" if moved != account_id else "is there already: no change"))
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 def _set_state(msisdn: str, state: str, config: ConfigOption) -> None:
@@ -224,7 +226,7 @@ def _set_state(msisdn: str, state: str, config: ConfigOption) -> None:
         await office.ledger.set_state(await office.account_of(number), state=state, **office.when())
         print(f"{number}: {'blocked' if state == 'blocked' else 'not blocked'}")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 def _package(office: Office, name: str) -> PackageTerms:

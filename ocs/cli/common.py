@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ocs.embedded_redis import EmbeddedRedis
-from ocs.ledger.contract import AccountView, LedgerError
+from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable
+from ocs.ledger.installation import Use
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.catalogue import Catalogue
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
@@ -42,7 +43,7 @@ _IMSI = re.compile(r"[0-9]{6,16}", re.ASCII)
 
 ConfigOption = Annotated[
     Path,
-    typer.Option("--config", help="Settings file.", envvar=CONFIG_VARIABLE, exists=True, dir_okay=False, readable=True),
+    typer.Option("--config", help="Settings file.", envvar=CONFIG_VARIABLE),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DEFAULT = DEFAULT_CONFIG
@@ -101,16 +102,27 @@ class Office:
         return account_id
 
 
-def with_office(config: Path, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:
+def load_all(config: Path) -> tuple[Settings, Catalogue]:
+    """Settings and catalogue of `config`. WrongCallError: there is no such file."""
+    if config.is_dir():
+        raise WrongCallError(f"{config} is a folder: name a settings file in it with --config or OCS_CONFIG")
+    if not config.exists():
+        raise WrongCallError(
+            f"there is no settings file {config}: name yours with --config or OCS_CONFIG, or write a new one with `ocs init`"
+        )
+    return load(config)
+
+
+def with_office(config: Path, use: Use, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:
     """Load the settings, connect (starting the private Redis if it is not running), work, leave as it was found."""
     logging.basicConfig(level=logging.ERROR, format="ocs: %(message)s")
-    settings, catalogue = load(config)
-    with _redis_url(settings) as url:
-        uvloop.run(_run(url, settings, catalogue, work))
+    settings, catalogue = load_all(config)
+    with _redis_url(settings, use) as url:
+        uvloop.run(_run(url, settings, catalogue, use, work))
 
 
 @contextmanager
-def _redis_url(settings: Settings) -> Iterator[str]:
+def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
     """Outside the event loop, where Ctrl-C interrupts the waiting, and on the thread with which the kernel ends Redis."""
     if settings.redis.url:
         yield settings.redis.url
@@ -118,6 +130,11 @@ def _redis_url(settings: Settings) -> Iterator[str]:
     if settings.ledger.durability == "replicated":
         raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
     embedded = EmbeddedRedis(settings.data_dir, durability=settings.ledger.durability)
+    if use is not Use.FOUND and not embedded.has_data:
+        raise FailedError(
+            f"there is no ledger in {embedded.folder} (server.data_dir): are these the right settings? "
+            "`ocs serve` and `ocs account create` make a ledger"
+        )
     try:
         yield embedded.acquire()
     finally:
@@ -125,11 +142,18 @@ def _redis_url(settings: Settings) -> Iterator[str]:
 
 
 async def _run(
-    url: str, settings: Settings, catalogue: Catalogue, work: Callable[[Office], Coroutine[Any, Any, None]]
+    url: str, settings: Settings, catalogue: Catalogue, use: Use, work: Callable[[Office], Coroutine[Any, Any, None]]
 ) -> None:
-    ledger = await RedisLedger.connect(url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S)
+    try:
+        ledger = await RedisLedger.connect(url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S, use=use)
+    except LedgerUnavailable as error:
+        raise FailedError(f"{error}; nothing was done") from error
     try:
         await work(Office(ledger, catalogue, World()))
+    except LedgerUnavailable as error:
+        if use is Use.LOOK:
+            raise FailedError(f"{error}; nothing was changed: try again") from error
+        raise FailedError(f"{error}; whether it was done is not known: look, then repeat it") from error
     finally:
         await ledger.close()
 

@@ -29,6 +29,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError, PackageTerms
+from ocs.ledger.installation import Use
 from ocs.rating.money import format_eur, parse_eur
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")
@@ -84,7 +85,7 @@ def import_accounts(
                     progress.advance(progress.task_ids[0], len(batch))
         _report(tally, all_or_nothing)
 
-    with_office(config, work)
+    with_office(config, Use.FOUND, work)
 
 
 async def _open(office: Office, row: Row, tally: Tally, skip_existing: bool) -> None:

@@ -21,6 +21,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import LedgerError
+from ocs.ledger.installation import Use
 
 BATCH = 50
 """Accounts that are on their way at once: requests of the network come between two batches."""
@@ -66,7 +67,7 @@ def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
             if facts[name]:
                 print(f"{facts[name]} {text}")
 
-    with_office(config, work)
+    with_office(config, Use.LOOK, work)
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ def upgrade(
                 progress.advance(progress.task_ids[0], len(batch))
         _report(tally)
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 async def _batches(office: Office) -> AsyncIterator[list[str]]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
 from ocs.cli import accounts, importing, ledger, tools
-from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError
+from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, load_all
+from ocs.cli.init import init
 from ocs.embedded_redis import EmbeddedRedisError
-from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.ledger.contract import LedgerError
 from ocs.logs import set_up_logging
 from ocs.rating.catalogue import CatalogueError
-from ocs.server import StartError, load
+from ocs.server import StartError
 from ocs.settings import SettingsError
 
 app = typer.Typer(
@@ -31,10 +33,21 @@ app.add_typer(tools.sessions, name="session")
 app.add_typer(ledger.app, name="ledger")
 app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)
+app.command("init")(init)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ocs {metadata.version('ocs')}")
+        raise typer.Exit
 
 
 @app.callback()
-def _ocs() -> None:
+def _ocs(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and end.")
+    ] = False,
+) -> None:
     """Exit status: 0 it was done, 1 it could not be done, 2 the call was wrong."""
 
 
@@ -43,7 +56,7 @@ def serve(config: ConfigOption = DEFAULT) -> None:
     """Run the charging server until SIGTERM or Ctrl-C."""
     from ocs.supervisor import Supervisor
 
-    settings, _ = load(Path(config))
+    settings, _ = load_all(config)
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
     asyncio.run(Supervisor(config, settings).run())
 
@@ -62,8 +75,6 @@ def _status() -> int:
         return end.code if isinstance(end.code, int) else 1
     except WrongCallError as error:
         return _complain(error, 2)
-    except LedgerUnavailable as error:
-        return _complain(f"{error}; whether it was done is not known: look, then repeat it", 1)
     except (FailedError, LedgerError, StartError, EmbeddedRedisError, SettingsError, CatalogueError) as error:
         return _complain(error, 1)
     except BrokenPipeError:

@@ -24,6 +24,7 @@ from ocs.cli.common import (
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
 from ocs.ledger.contract import Notice, NoticedSession, SessionView
+from ocs.ledger.installation import Use
 from ocs.rating.money import format_eur
 from protocol.errors import DiameterError
 
@@ -67,7 +68,7 @@ def list_sessions(
         if office.unread:
             raise FailedError(f"{len(office.unread)} accounts could not be read")
 
-    with_office(config, work)
+    with_office(config, Use.LOOK, work)
 
 
 SubscriberArgument = Annotated[str, typer.Argument(help="E.164 digits, such as 38668100000.", metavar="MSISDN")]
@@ -105,7 +106,7 @@ def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
         await office.ledger.announce(Notice(kind, "care", office.world.clock(), account_id, told))
         print(f"{number}: {len(told)} session{'s' * (len(told) > 1)} told; the network answers in its own time")
 
-    with_office(config, work)
+    with_office(config, Use.CHANGE, work)
 
 
 def _without_emergencies(number: str, chosen: list[SessionView]) -> list[SessionView]:
@@ -139,7 +140,7 @@ def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> N
         if not report.ok:
             raise typer.Exit(1)
 
-    with_office(config, work)
+    with_office(config, Use.LOOK, work)
 
 
 def audit_json(report: AuditReport) -> dict[str, object]:
@@ -173,7 +174,12 @@ def _print_audit(report: AuditReport) -> None:
         print(f"account {violation.account} breaks invariant {violation.invariant}: {violation.detail}")
     if len(report.violations) > MAX_SHOWN_VIOLATIONS:
         print(f"… and {len(report.violations) - MAX_SHOWN_VIOLATIONS} more (--json has all)")
-    print("the books are right" if report.ok else f"{len(report.violations)} invariants are broken")
+    if not report.ok:
+        print(f"{len(report.violations)} invariants are broken")
+    elif report.accounts:
+        print("the books are right")
+    else:
+        print("there are no accounts in this ledger: nothing was audited")
 
 
 def decode(

@@ -19,7 +19,7 @@ from ocs.ledger import installation, notices, scripts, wire
 from ocs.ledger.accounts import CLAIMED
 from ocs.ledger.client import checked
 from ocs.ledger.clients import Clients
-from ocs.ledger.connection import Answer, Request, resolve
+from ocs.ledger.connection import Answer, RedisConnection, Request, resolve
 from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import (
     TOMBSTONE_S,
@@ -35,6 +35,7 @@ from ocs.ledger.contract import (
     RequestType,
     Retry,
 )
+from ocs.ledger.installation import Use
 from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys, account_id_of_key, session_name
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
@@ -96,8 +97,10 @@ class RedisLedger(Products, Outbox, Clients, Slices):
         stopwatch: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
         layout: Layout = LAYOUT,
+        use: Use = Use.FOUND,
     ) -> Self:
         """Connect to a node or a cluster; `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds that notices carry.
+        `use` says whether a ledger is founded where there is none.
 
         LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no ledger of this
         layout and number of partitions.
@@ -109,7 +112,7 @@ class RedisLedger(Products, Outbox, Clients, Slices):
         ledger = cls(nodes, keys, settings, clock, layout, calls)
         try:
             await check_servers(nodes, settings.durability)
-            await installation.check(ledger)
+            await installation.check(ledger, use)
         except BaseException:
             await ledger.close()
             raise
@@ -149,11 +152,11 @@ class RedisLedger(Products, Outbox, Clients, Slices):
             await self._ask("installation", 0, b"HSET", key, name, facts[name], durable=True)
         return await self.installed()
 
-    async def any_key(self, pattern: bytes) -> bool:
-        """Looks at all keys: only where nothing is installed."""
-        async for _ in self._scan(pattern):
-            return True
-        return False
+    async def hashes(self, pattern: bytes) -> AsyncIterator[tuple[bytes, dict[bytes, bytes]]]:
+        """Hashes whose name is of the pattern. Looks at all keys: only where nothing is installed."""
+        async for key, connection in self._scan(pattern):
+            flat = await self._ask_node(connection, b"HGETALL", key)
+            yield key, dict(zip(flat[::2], flat[1::2], strict=True))
 
     # -- charging (ChargingLedger)
 
@@ -345,24 +348,28 @@ class RedisLedger(Products, Outbox, Clients, Slices):
 
     async def account_ids(self) -> AsyncIterator[str]:
         """All accounts, in no order; one opened or closed meanwhile may be missed."""
-        async for key in self._scan(self._keys.account_pattern()):
+        async for key, _ in self._scan(self._keys.account_pattern()):
             yield account_id_of_key(key)
 
-    async def _scan(self, pattern: bytes) -> AsyncIterator[bytes]:
+    async def _scan(self, pattern: bytes) -> AsyncIterator[tuple[bytes, RedisConnection]]:
+        """Keys of all nodes, each with the connection to its node."""
         for connection in self._nodes.masters():
             cursor = b"0"
             while True:
-                request = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", SCAN_COUNT)
-                future: asyncio.Future[Answer] = self._loop.create_future()
-                command = pack_command(request)
-                connection.send(
-                    Request(command, partial(resolve, future), "scan", self._loop.time() + self._timeout_s, 0, 0, 0)
+                cursor, found = await self._ask_node(
+                    connection, b"SCAN", cursor, b"MATCH", pattern, b"COUNT", SCAN_COUNT
                 )
-                cursor, found = checked(await future)
                 for key in found:
-                    yield key
+                    yield key, connection
                 if cursor == b"0":
                     break
+
+    async def _ask_node(self, connection: RedisConnection, *words: bytes | int) -> Any:
+        """The answer of one node, of whatever partition."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        until = self._loop.time() + self._timeout_s
+        connection.send(Request(pack_command(words), partial(resolve, future), "scan", until, 0, 0, 0))
+        return checked(await future)
 
     async def count_accounts(self) -> int:
         return sum([1 async for _ in self.account_ids()])

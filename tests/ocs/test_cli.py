@@ -28,6 +28,7 @@ from ocs.ledger.contract import (
     ChargeOutcome,
     ChargeRequest,
     CounterTerms,
+    LedgerUnavailable,
     Measure,
     Notice,
     PackageTerms,
@@ -182,8 +183,9 @@ def test_an_account_is_moved(ocs: Call) -> None:
     assert {**after, "account": before["account"]} == before
     assert "no change" in ocs("account", "move", "38668100042", "--partition", "7")[1]
     assert ocs("account", "topup", "38668100042", "--amount", "1", "--reference", "cli-moved")[0] == 0
-    status, _, error = ocs("account", "move", "38668100042", "--partition", "1024")
-    assert status == 1 and "0 to 1023" in error
+    for partition in (1024, 99_999):
+        status, _, error = ocs("account", "move", "38668100042", "--partition", str(partition))
+        assert status == 2 and error == f"ocs: --partition {partition}: the ledger's are 0 to 1023\n"
     assert ocs("account", "move", "38668100042", "--partition", "-1")[0] == 2
 
 
@@ -309,7 +311,7 @@ def test_another_number_of_partitions_is_refused(ocs: Call, monkeypatch: pytest.
     create(ocs, "38668100061")
     monkeypatch.setenv("OCS_LEDGER_PARTITIONS", "64")
     status, _, error = ocs("account", "show", "38668100061")
-    assert status == 1 and "ledger.partitions = 64" in error
+    assert status == 1 and "the ledger has 1024 partitions, and ledger.partitions = 64" in error
 
 
 def test_a_redis_that_evicts_is_refused(ocs: Call, url: str) -> None:
@@ -450,9 +452,35 @@ def test_mistakes_in_the_settings_have_status_1(ocs: Call, tmp_path: Path) -> No
 
 def test_redis_that_is_away_has_status_1(ocs: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OCS_REDIS_URL", f"unix://{tmp_path}/none.sock")
-    status, _, error = ocs("audit")
-    assert status == 1
-    assert "cannot reach Redis" in error and "Traceback" not in error
+    for words in (("audit",), ("account", "topup", "38668100000", "--amount", "5", "--reference", "cli-away")):
+        status, out, error = ocs(*words)
+        assert (status, out, len(error.splitlines())) == (1, "", 1)
+        assert "cannot reach Redis" in error and error.endswith("nothing was done\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (("account", "show", "38668100071"), "nothing was changed: try again"),
+        (("audit",), "nothing was changed: try again"),
+        (("account", "topup", "38668100071", "--amount", "1", "--reference", "cli-broke"), "look, then repeat it"),
+    ],
+)
+def test_a_redis_that_goes_away_meanwhile(
+    ocs: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], end: str
+) -> None:
+    """Only of what changes something it can be unknown whether it was done."""
+    ocs("account", "create", "--msisdn", "38668100071", "--imsi", "293438668100071")
+
+    async def broken(self: RedisLedger, *arguments: object, **more: object) -> None:
+        raise LedgerUnavailable("the connection to Redis broke")
+
+    for name in ("read", "account_slice", "top_up"):
+        monkeypatch.setattr(RedisLedger, name, broken)
+    status, out, error = ocs(*words)
+    assert (status, out, len(error.splitlines())) == (1, "", 1)
+    assert error.startswith("ocs: the connection to Redis broke; ") and error.endswith(f"{end}\n")
+    monkeypatch.undo()
 
 
 def test_the_audit_says_that_the_books_are_right(ocs: Call) -> None:

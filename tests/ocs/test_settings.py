@@ -34,7 +34,7 @@ def test_the_shipped_file_has_safe_defaults() -> None:
     assert settings.redis.url == ""
     assert settings.peer
     assert Path(settings.server.catalogue) == SHIPPED.parent / "catalogue.toml"
-    assert settings.server.data_dir == "data"
+    assert settings.data_dir == SHIPPED.parents[1] / "data"
 
 
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
@@ -130,6 +130,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     found = mistakes(write(tmp_path, PEER), {"OCS_REDIS_URL": "http://user:secret@redis"})
     assert "secret" not in found[0]
+
+
+@pytest.mark.parametrize("url", ["unix://redis.sock", "unix:redis.sock", "unix://run/redis.sock"])
+def test_a_unix_socket_is_named_by_its_whole_path(tmp_path: Path, url: str) -> None:
+    """Else it is another one from another folder, or none: the client would take the loopback's port."""
+    (found,) = mistakes(write(tmp_path, PEER + f'[redis]\nurl = "{url}"\n'))
+    assert "redis.url" in found and "whole path" in found
+    load_settings(write(tmp_path, PEER + '[redis]\nurl = "unix:///run/redis.sock"\n'), {})
 
 
 def test_a_platforms_own_variables_are_no_mistake(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ async def test_the_first_layout_is_refused(redis_7: RedisServer) -> None:
 
 async def test_partitions_are_those_of_the_installation(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url):
-        with pytest.raises(LedgerError, match=r"another number of partitions than ledger.partitions = 64"):
+        with pytest.raises(LedgerError, match=r"the ledger has 4 partitions, and ledger.partitions = 64"):
             await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=64))
 
 
