@@ -320,7 +320,7 @@ def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
 def _cannot_listen(section: str, key: str, address: str, error: OSError) -> str:
     """What is wrong with an address of ours, by the key that names it, and what to do."""
     reason = reason_of(error)
-    if error.errno in errno.errorcode:
+    if error.errno is not None and error.errno in errno.errorcode:
         reason = os.strerror(error.errno)  # asyncio words it at length
     elif isinstance(error, socket.gaierror):
         reason = f"no such host: {error.strerror}"
