@@ -135,6 +135,10 @@ class CreditControlRequest:
     oc_supported_features: OcSupportedFeatures | None = None
     drmp: int | None = None
     refund_information: bytes | None = None
+    called_station_id: str | None = None
+    tgpp_sgsn_mcc_mnc: str | None = None
+    tgpp_user_location_info: bytes | None = None
+    """These three belong into PS-Information; some clients put them here."""
     acct_application_id: int | None = None
     accounting_record_type: int | None = None
     accounting_record_number: int | None = None

@@ -5,25 +5,19 @@ TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); where e
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ocs.charging.location import SM_SUBMISSION, locate
 from ocs.charging.members import DATA, MMS, ORIGINATING, SMS
-from ocs.rating.place import plmn_from_user_location_info
 from ocs.rating.types import Context, Direction, UseEvent
-from protocol.credit_control import CreditControlRequest, ImsInformation, PsInformation, ServiceInformation
+from protocol.credit_control import CreditControlRequest, ImsInformation, ServiceInformation
 
 ROLE_TERMINATING, ROLE_FORWARDING = 1, 2
 """Role-Of-Node (TS 32.299 §7.2.168)."""
 MMTEL_DIVERSION = 6
 """MMTel-SService-Type of communication diversion (digest §3.11)."""
-SM_SUBMISSION = 0
 MM_RETRIEVAL = 5
-FAMILY_E164 = 8
-"""Address family of SCCP addresses (digest §1.3)."""
-_VISITED_NETWORK = re.compile(r"mnc(\d{2,3})\.mcc(\d{3})", re.IGNORECASE)
-_CELL = re.compile(rb"(?:utran-cell-id-3gpp|cgi-3gpp)=\"?(\d{3})([0-9a-fA-F]+)", re.IGNORECASE)
 _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
@@ -31,8 +25,6 @@ PLACES_KEPT = 8_192
 """Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while it lasts."""
 MAX_TEXT = 255
 """Characters of an APN or address that are kept: more than any real one has."""
-_LTE_CELL_DIGITS, _NR_CELL_DIGITS = 11, 15
-"""Hex digits after MCC and MNC in P-Access-Network-Info: TAC 4 + ECI 7, TAC 6 + NCI 9 (digest §3.14)."""
 
 
 @dataclass(slots=True)
@@ -49,13 +41,19 @@ class Circumstances:
     at: int = 0
     """Unix seconds: when the use takes place."""
     says_direction: bool = True
+    by_handset: bool = field(default=False, compare=False)
+    """Only the handset says where: that moves no session whose place is known."""
     _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     """`detail` and `place`, once they were asked for."""
 
     @property
+    def located(self) -> bool:
+        return self.serving_plmn is not None or self.visited_number is not None
+
+    @property
     def complete(self) -> bool:
         """It says where, which way and towards whom: updates may leave out what has not changed."""
-        if self.serving_plmn is None and self.visited_number is None:
+        if self.by_handset or not self.located:
             return False
         if self.context is DATA:
             return self.apn is not None
@@ -64,7 +62,7 @@ class Circumstances:
     def completed(self, known: Circumstances) -> Circumstances:
         """With what an earlier request of the session said, where this one says nothing."""
         self._said = None
-        if self.serving_plmn is None and self.visited_number is None:
+        if not self.located or (self.by_handset and known.located):
             self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
         if self.apn is None:
             self.apn = known.apn
@@ -140,11 +138,18 @@ def _texts(
 
 def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:
     """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (digest §0)."""
+    where = _use(context, request, forwarding_role)
+    where.serving_plmn, where.visited_number, where.by_handset = locate(context, request)
+    return where
+
+
+def _use(context: Context, request: CreditControlRequest, forwarding_role: bool) -> Circumstances:
+    """All but the place."""
+    if context is DATA:
+        return _data(request)
     information = request.service_information
     if information is None:
         return Circumstances(context)
-    if context is DATA:
-        return _data(information.ps_information)
     if context is SMS:
         return _sms(information)
     if context is MMS:
@@ -152,45 +157,28 @@ def circumstances(context: Context, request: CreditControlRequest, forwarding_ro
     return _call(context, information, forwarding_role)
 
 
-def _data(ps: PsInformation | None) -> Circumstances:
+def _data(request: CreditControlRequest) -> Circumstances:
+    information = request.service_information
+    ps = information.ps_information if information is not None else None
     if ps is None:
-        return Circumstances(DATA)
-    return Circumstances(
-        DATA,
-        ORIGINATING,
-        ps.called_station_id,
-        ps.tgpp_sgsn_mcc_mnc or _plmn_of_bearer(ps),
-        None,
-        None,
-        ps.imsi_unauthenticated_flag == 1,
-    )
-
-
-def _plmn_of_bearer(ps: PsInformation) -> str | None:
-    """3GPP-SGSN-MCC-MNC, else the User-Location-Info."""
-    if ps.tgpp_sgsn_mcc_mnc:
-        return ps.tgpp_sgsn_mcc_mnc
-    return plmn_from_user_location_info(ps.tgpp_user_location_info) if ps.tgpp_user_location_info else None
+        return Circumstances(DATA, ORIGINATING, request.called_station_id)
+    where = Circumstances(DATA, ORIGINATING, ps.called_station_id or request.called_station_id)
+    where.emergency = ps.imsi_unauthenticated_flag == 1
+    return where
 
 
 def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
-    ims, vcs, ps = information.ims_information, information.vcs_information, information.ps_information
-    direction, party, plmn, emergency, says_direction = ORIGINATING, None, None, False, True
+    ims = information.ims_information
+    direction, party, emergency, says_direction = ORIGINATING, None, False, True
     if ims is not None:
         direction, party = _leg(ims, forwarding_role)
         says_direction = ims.role_of_node is not None
         if direction is ORIGINATING and _diverted(information):
             direction, says_direction = Direction.FORWARDED, True
-        plmn = _plmn_of_ims(ims)
         emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
-    if plmn is None and ps is not None:
-        plmn = _plmn_of_bearer(ps)
-    visited = _tbcd(vcs.vlr_number or vcs.msc_address) if vcs is not None else None
     return Circumstances(
         context,
         direction=direction,
-        serving_plmn=plmn,
-        visited_number=visited,
         other_party=party,
         emergency=emergency,
         says_direction=says_direction,
@@ -214,20 +202,6 @@ def _diverted(information: ServiceInformation) -> bool:
     )
 
 
-def _plmn_of_ims(ims: ImsInformation) -> str | None:
-    """The visited network, else the cell in P-Access-Network-Info."""
-    if ims.ims_visited_network_identifier and (network := _VISITED_NETWORK.search(ims.ims_visited_network_identifier)):
-        mnc = network[1]
-        return network[2] + (mnc[1:] if len(mnc) == 3 and mnc[0] == "0" else mnc)
-    for text in ims.access_network_information:
-        if cell := _CELL.search(text):
-            mcc, rest = cell[1].decode(), cell[2].decode()
-            for digits in (_LTE_CELL_DIGITS, _NR_CELL_DIGITS):
-                if len(rest) - digits in (2, 3):
-                    return mcc + rest[: len(rest) - digits]
-    return None
-
-
 def _sms(information: ServiceInformation) -> Circumstances:
     sms = information.sms_information
     if sms is None:
@@ -240,12 +214,9 @@ def _sms(information: ServiceInformation) -> Circumstances:
                 party = party or address.address_data
     elif sms.originator_received_address is not None:
         party = sms.originator_received_address.address_data
-    visited = sms.originator_sccp_address
     return Circumstances(
         SMS,
         direction=ORIGINATING if submitted else Direction.TERMINATING,
-        serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
-        visited_number=visited.value.lstrip("+") if visited is not None and visited.family == FAMILY_E164 else None,
         other_party=party,
     )
 
@@ -263,15 +234,5 @@ def _mms(information: ServiceInformation) -> Circumstances:
     return Circumstances(
         MMS,
         direction=Direction.TERMINATING if retrieved else ORIGINATING,
-        serving_plmn=_plmn_of_bearer(information.ps_information) if information.ps_information else None,
         other_party=party,
     )
-
-
-def _tbcd(octets: bytes | None) -> str | None:
-    """Digits of a TBCD number, low nibble first, F fills (digest §3.11)."""
-    if not octets:
-        return None
-    nibbles = octets.hex()
-    swapped = "".join(nibbles[n + 1] + nibbles[n] for n in range(0, len(nibbles), 2)).rstrip("f")
-    return swapped if swapped.isdigit() else None

@@ -299,6 +299,9 @@ def test_every_avp_of_the_classes_is_in_the_table() -> None:
         259: "RFC 6733 §6.9, to look at its value",
         480: "an S-CSCF sends it",
         485: "an S-CSCF sends it",
+        18: "of PS-Information: some clients have no such group",
+        22: "of PS-Information: some clients have no such group",
+        30: "of PS-Information: some clients have no such group",
         2022: "digest §3.4, for requests without MSCC",
     }
     tabled = {row.vendor << 32 | row.code for row in COMMAND.values()}

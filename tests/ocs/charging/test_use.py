@@ -145,6 +145,15 @@ def test_sms_sent_and_received() -> None:
     assert received == Circumstances(Context.SMS, MT, serving_plmn="23201", other_party="+38631234567")
 
 
+def test_where_a_received_sms_is_received() -> None:
+    """The sender's node is not where who pays is."""
+    to = [RecipientInfo(), RecipientInfo(recipient_sccp_address=Address(8, "+41790000000"))]
+    sms = SmsInformation(sm_message_type=1, originator_sccp_address=Address(8, "38640441000"), recipient_info=to)
+    assert seen(Context.SMS, ServiceInformation(sms_information=sms)).visited_number == "41790000000"
+    sms.recipient_info = []
+    assert seen(Context.SMS, ServiceInformation(sms_information=sms)).visited_number is None
+
+
 def test_sms_oddities() -> None:
     """No recipient, an empty one before the right one, an SCCP address that is no number."""
     assert seen(Context.SMS, ServiceInformation(sms_information=SmsInformation())).other_party is None

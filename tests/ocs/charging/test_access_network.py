@@ -1,0 +1,173 @@
+"""Access-Network-Information: every form that RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4 allow, at every kind of place."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocs.charging.access_network import cells
+
+PLMNS = ["29340", "22801", "310410", "00101"]
+"""Home, a roaming zone, an MNC of three digits, a test network."""
+TYPES = [
+    "3GPP-GERAN",
+    "3GPP-GAN",
+    "3GPP-HSPA",
+    "3GPP-WLAN",
+    "3GPP-E-UTRAN-ProSe-UNR",
+    "3gpp-e-utran-fdd",
+    "a-later-one",
+]
+TYPES += [f"3GPP-{kind}{mode}" for kind in ("UTRAN", "E-UTRAN", "NR", "NR-U") for mode in ("", "-FDD", "-TDD")]
+CELLS = {
+    "cgi-3gpp": ["2710ABCD"],
+    "utran-sai-3gpp": ["75A482D6"],
+    "utran-cell-id-3gpp": [
+        "1234abcdef0",
+        "1234ABCDEF0",
+        "00123401234ab",
+        "001234012345678",
+        "0012340123456780123456789a",
+    ],
+}
+"""By name of the part: what follows MCC and MNC."""
+NO_CELLS = [
+    "IEEE-802.11",
+    "IEEE-802.11n;i-wlan-node-id=ac3744ff01ba",
+    'IEEE-802.11ac;i-wlan-node-id="ac3744ff01ba";country=CH',
+    "IEEE-802.3ab;eth-location=228012710ABCD",
+    'ADSL2+;dsl-location="228012710ABCD"',
+    "VDSL;dsl-location=228012710ABCD",
+    "G.SHDSL;dsl-location=x",
+    "GPON;fiber-location=x",
+    "XGPON1;fiber-location=x",
+    "DOCSIS",
+    'GSTN;gstn-location="41441234567"',
+    "3GPP2-1X;ci-3gpp2=1234",
+    "3GPP2-1X-HRPD;ci-3gpp2=1234567890",
+    "3GPP2-UMB;ci-3gpp2=1234",
+    "3GPP2-1X-Femto;ci-3gpp2-femto=1234",
+    'DVB-RCS2;dvb-rcs2-node-id="228012710ABCD"',
+    '3GPP-E-UTRAN-FDD;operator-specific-GI="228012710ABCD"',
+    'untrusted-non-3GPP-VIRTUAL-EPC;UE-local-IP-address="192.0.2.1";UDP-source-port=4500;ePDG-IP-address="192.0.2.2"',
+    "VIRTUAL-no-PS",
+    "WLAN-no-PS",
+    '3GPP-E-UTRAN;local-time-zone="+0100";daylight-saving-time="+01"',
+    '3GPP-E-UTRAN-FDD;another="cgi-3gpp=228012710ABCD"',
+    'IEEE-802.11;i-wlan-node-id="x, 3GPP-GERAN;cgi-3gpp=228012710ABCD;network-provided"',
+    r'IEEE-802.11;i-wlan-node-id="\", 3GPP-GERAN;cgi-3gpp=228012710ABCD;network-provided"',
+    "3GPP-GERAN;cgi-3gpp=",
+    "3GPP-GERAN;cgi-3gpp",
+    "3GPP-GERAN;cgi-3gpp=nowhere",
+    "3GPP-GERAN;cgi-3gpp=0000000000000",
+    "3GPP-GERAN;not-cgi-3gpp=228012710ABCD",
+    "",
+    ";,;;,",
+]
+
+
+def of_network(*texts: str) -> str | None:
+    cell, _ = cells([text.encode() for text in texts])
+    return cell[0] if cell else None
+
+
+def of_handset(*texts: str) -> str | None:
+    _, cell = cells([text.encode() for text in texts])
+    return cell[0] if cell else None
+
+
+@pytest.mark.parametrize("plmn", PLMNS)
+@pytest.mark.parametrize(("name", "digits"), [(name, each) for name, values in CELLS.items() for each in values])
+def test_every_form_of_a_cell(plmn: str, name: str, digits: str) -> None:
+    """Access types and classes, quoted or not, blanks where SIP allows them, letters large and small, the mark anywhere or nowhere."""
+    for access in TYPES:
+        for part in (f"{name}={plmn}{digits}", f'{name}="{plmn}{digits}"', f"{name.upper()} =\t {plmn}{digits} "):
+            for form in (f"{access};{part}", f"{access} ; {part}", f"{access};x=y;{part};z", f"{access}\r\n ;{part}"):
+                assert (of_handset(form), of_network(form)) == (plmn, None), form
+            for mark in ("network-provided", " Network-Provided\t"):
+                for form in (
+                    f"{access};{part};{mark}",
+                    f"{access};{mark};{part}",
+                    f'{access};a="b;,";{part};{mark};c=d',
+                ):
+                    assert (of_handset(form), of_network(form)) == (None, plmn), form
+
+
+@pytest.mark.parametrize("text", NO_CELLS)
+def test_other_accesses_say_nothing_and_hide_nothing(text: str) -> None:
+    assert (of_handset(text), of_network(text)) == (None, None)
+    for after in (", 3GPP-GERAN;cgi-3gpp=228012710ABCD", ",3GPP-GERAN;cgi-3gpp=228012710ABCD;network-provided"):
+        assert (of_network if "provided" in after else of_handset)(text + after) == "22801"
+        assert (of_network if "provided" in after else of_handset)(text, after[1:]) == "22801"
+
+
+OWN = "3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2934000010000001"
+GIVEN = "3GPP-UTRAN-FDD;utran-sai-3gpp=2280175A482D6;network-provided"
+
+
+def test_what_the_network_provided_is_found_wherever_it_stands() -> None:
+    for texts in (
+        [f"{OWN}, {GIVEN}"],
+        [f"{GIVEN},{OWN}"],
+        [OWN, GIVEN],
+        [GIVEN, OWN],
+        [f"IEEE-802.11;network-provided, {OWN}", "", GIVEN],
+        [f'{OWN};x="a,b;network-provided", {GIVEN}'],
+        [f"P-Access-Network-Info: {OWN},{GIVEN}"],
+        [f'{OWN};cut-short="here, {GIVEN}'],
+        [f'{OWN};"network-provided",{GIVEN}'],
+        [f"{OWN};network-provided=yes,{GIVEN}"],
+    ):
+        assert (of_handset(*texts), of_network(*texts)) == ("29340", "22801"), texts
+
+
+@pytest.mark.parametrize(
+    ("text", "plmn"),
+    [
+        ("3GPP-GERAN; cgi-3gpp=228012710ABCD", "22801"),
+        ("3GPP-UTRAN-FDD;utran-sai-3gpp=2280175A482D6", "22801"),
+        ("3GPP-UTRAN-FDD; utran-sai-3gpp=7323600E852D80", "732360"),
+        ("3GPP-E-UTRAN-FDD;utran-cell-id-3gpp = 2280100010000001", "22801"),
+        ("3GPP-E-UTRAN;tai-3gpp=214071a2b", "21407"),
+        ("3GPP-E-UTRAN;utran-cell-id-3gpp=21407000119b01", "21407"),
+        ("3GPP-NR;utran-cell-id-3gpp=310410000001000000019b01", "310410"),
+        ('3GPP-E-UTRAN;utran-cell-id-3gpp="460006716ccad746;sbc-domain=sbc', "46000"),
+        (
+            "3GPP-E-UTRAN;utran-cell-id-3gpp=460006716ccad746;sbc-domain=sbc.example.com;ue-ip=[2409:8805::9861]",
+            "46000",
+        ),
+    ],
+)
+def test_as_real_elements_write_it(text: str, plmn: str) -> None:
+    """GERAN and UTRAN cells, a P-CSCF that leaves out leading zeros, border controllers that add parts of their own, a text cut short."""
+    assert of_handset(text) == plmn
+    assert of_network(f"{text};network-provided") == plmn
+
+
+@given(st.lists(st.binary(max_size=80), max_size=4))
+def test_any_octets_are_read(texts: list[bytes]) -> None:
+    for cell in cells(texts):
+        assert cell is None or (cell[0].isdigit() and len(cell[0]) in (5, 6) and cell[1] in texts)
+
+
+ACCESS = st.one_of(st.sampled_from(NO_CELLS), st.sampled_from([OWN, f"{OWN};a=b", '3GPP-NR;x="\\""']))
+
+
+@given(before=st.lists(ACCESS), after=st.lists(ACCESS), apart=st.booleans())
+def test_nothing_that_a_handset_writes_hides_what_the_network_provided(
+    before: list[str], after: list[str], apart: bool
+) -> None:
+    texts = [*before, GIVEN, *after]
+    assert of_network(*(texts if apart else [", ".join(texts)])) == "22801"
+
+
+@pytest.mark.parametrize("piece", ['"', '\\"', '"\\', ";", ",", "cgi-3gpp=;", '"a",', "1", " "])
+def test_reading_takes_time_in_proportion_to_length(piece: str) -> None:
+    """A handset writes it, and everybody on this worker waits."""
+    text = (piece * 60_000)[:60_000].encode()
+    begin = time.process_time()
+    cells([text])
+    assert time.process_time() - begin < 0.5
