@@ -9,8 +9,9 @@ from __future__ import annotations
 import zlib
 
 from ocs.charging import final_units, money, oneoff, units
+from ocs.charging.blame import blamed_service
 from ocs.charging.members import CHECK, EVENT, INITIAL, OCTETS, REFUND, SECONDS, TERMINATION
-from ocs.charging.prepare import Prepared, Service, blame, results
+from ocs.charging.prepare import Prepared, Service, results
 from ocs.charging.profile import Profile
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.rating.types import RatedUse, Unit
@@ -69,7 +70,7 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
             mscc = _mscc(prepared, service, found, outcome.period_end)
             answer.multiple_services_credit_control.append(mscc)
             if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
-                answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=True)
+                answer.failed_avp = service.failed_avp or blamed_service("rating_group", service, in_mscc=True)
     if outcome.reason != REFUSED:
         _account(answer, prepared, outcome)
     return answer
@@ -234,7 +235,7 @@ def _command_level(
     if outcome is None or service.rated is None:
         if answer.cc_request_type != TERMINATION_REQUEST:
             answer.result_code = _RATING_FAILED
-            answer.failed_avp = service.failed_avp or blame("rating_group", service, in_mscc=False)
+            answer.failed_avp = service.failed_avp or blamed_service("rating_group", service, in_mscc=False)
         return
     profile, name = prepared.terms.profile, service.rated.service
     answer.result_code = outcome.code

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ocs.charging import units
+from ocs.charging.blame import blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
@@ -26,7 +27,6 @@ from ocs.ledger.contract import (
 )
 from ocs.rating.price import free_price
 from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
-from protocol import failed_avp
 from protocol.credit_control import (
     CHECK_BALANCE,
     REFUND_ACCOUNT,
@@ -53,7 +53,6 @@ OFFERS_KEPT = 4_096
 """Of one second and profile: data needs some tens, a call has one of its own."""
 COMMAND_LEVEL = "-"
 """Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
-MSCC = "multiple_services_credit_control"
 QHT, FINAL = 1, 2
 ENDS = frozenset((QHT, FINAL))
 """Reporting-Reasons with which a client closes a service (TS 32.299 §7.2.175)."""
@@ -164,7 +163,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
         }
     else:
         services = {}
-    job = _Preparation(kind, circumstances, circumstances.detail(), rater, terms, bool(given))
+    job = _Preparation(kind, request, circumstances, circumstances.detail(), rater, terms)
     if kind is EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
     prepared = [job.service(key, asked) for key, asked in services.items()]
@@ -211,11 +210,11 @@ class _Preparation:
     """One request's services are prepared alike."""
 
     kind: RequestType
+    request: CreditControlRequest
     where: Circumstances
     detail: str
     rater: Rater
     terms: Terms
-    in_mscc: bool
     action: Action = Action.DEBIT
 
     def service(self, key: str, asked: _Asked) -> Service:
@@ -225,7 +224,7 @@ class _Preparation:
         except Unrateable as error:
             if self.action is REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
-            settling, culprit = self._settling(key, asked), blame(error.field, asked, self.in_mscc)
+            settling, culprit = self._settling(key, asked), blame(error.field, self.request, self.where, asked)
             return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
         rated = offer.rated
         kind, quota = self.kind, rated.quota
@@ -329,18 +328,3 @@ class _Preparation:
         )
         charge.max_rate = self._max_rate(unit)
         return charge
-
-
-def blame(field: str, asked: _Asked | Service, in_mscc: bool) -> bytes:
-    """Failed-AVP of a 5031: a copy of the rating group or identifier that we do not know, else an example of what is missing."""
-    parents = (MSCC,) if in_mscc else ()
-    if field == "rating_group" and asked.rating_group is not None:
-        return failed_avp.copy("rating_group", asked.rating_group, *parents)
-    if field == "service_identifier" and asked.service_identifiers:
-        return failed_avp.copy("service_identifier", asked.service_identifiers[0], *parents)
-    if field in ("rating_group", "service_identifier"):
-        return failed_avp.example(field, *parents)
-    if field == "other_party":
-        return failed_avp.example("called_party_address", "service_information", "ims_information")
-    name = "called_station_id" if field == "apn" else "tgpp_sgsn_mcc_mnc"
-    return failed_avp.example(name, "service_information", "ps_information")

@@ -150,7 +150,7 @@ def test_an_unknown_rating_group(catalogue: Catalogue) -> None:
 
 def test_an_unknown_network_and_a_missing_party(catalogue: Catalogue) -> None:
     (service,) = prepared(ccr("I", 0, octets(want=0), information=at("99999")), catalogue).services
-    assert service.failed_avp == failed_avp.example("tgpp_sgsn_mcc_mnc", "service_information", "ps_information")
+    assert service.failed_avp == failed_avp.copy("tgpp_sgsn_mcc_mnc", "99999", "service_information", "ps_information")
     (service,) = prepared(ccr("I", 0, seconds(want=0), context=IMS), catalogue).services
     assert service.failed_avp == failed_avp.example("called_party_address", "service_information", "ims_information")
 
