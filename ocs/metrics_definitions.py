@@ -84,7 +84,7 @@ _TABLE = (
     Definition(
         "ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is left alone for a while"
     ),
-    Definition("ocs_accounts", GAUGE, "Accounts at the last whole pass of the slow audit"),
+    Definition("ocs_accounts", GAUGE, "Accounts at the last whole pass of the slow audit, terminated ones left out"),
     Definition("ocs_sessions_open", GAUGE, "Open credit-control sessions at the last whole pass of the slow audit"),
     Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), 1_000_000),
     Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last whole pass and the one under way"),

@@ -191,5 +191,16 @@ def progress_bar(what: str, total: int) -> Progress:
     return progress
 
 
+def counted(number: int, what: str) -> str:
+    """1 account, 2 accounts."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def accounts_text(living: int, terminated: int, unreadable: int) -> str:
+    """How many accounts there are, in the same words wherever all are looked at."""
+    besides = [f"{n} {word}" for n, word in ((terminated, "terminated"), (unreadable, "unreadable")) if n]
+    return counted(living, "account") + (f" (and {', '.join(besides)})" if besides else "")
+
+
 def print_json(value: object) -> None:
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())

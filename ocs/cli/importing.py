@@ -23,6 +23,7 @@ from ocs.cli.common import (
     FailedError,
     Office,
     WrongCallError,
+    counted,
     imsi_of,
     msisdn_of,
     progress_bar,
@@ -167,8 +168,10 @@ def _report(tally: Tally, all_or_nothing: bool) -> None:
     if tally.bad_count > len(tally.bad):
         print(f"… and {tally.bad_count - len(tally.bad)} more bad rows", file=sys.stderr)
     skipped = f", {tally.skipped} were there already" if tally.skipped else ""
-    print(f"{tally.opened} accounts opened{skipped}, {tally.bad_count} rows were bad")
+    print(f"{counted(tally.opened, 'account')} opened{skipped}, {counted(tally.bad_count, 'bad row')}")
     if tally.bad_count:
         raise FailedError(
-            "nothing was imported" if all_or_nothing and not tally.opened else "not every row was imported"
+            "nothing was imported: put the rows above right, then import the file again"
+            if all_or_nothing and not tally.opened
+            else "not every row was imported: put the rows above right, then import the file again with --skip-existing"
         )

@@ -16,17 +16,20 @@ from ocs.cli.common import (
     FailedError,
     JsonOption,
     Office,
+    accounts_text,
+    counted,
     print_json,
     progress_bar,
     with_office,
 )
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract import AccountView, LedgerError
 from ocs.ledger.installation import Use
 
 BATCH = 50
 """Accounts that are on their way at once: requests of the network come between two batches."""
 DEFAULT_PER_SECOND = 2_000
 MAX_SHOWN_FAILURES = 20
+UNREADABLE = ("unreadable", "version")
 GONE = ("unknown", "moved")
 """An account that has ended meanwhile, or lives in another partition: moving has rewritten it."""
 
@@ -58,14 +61,12 @@ def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
         if json:
             print_json(facts)
             return
-        print(f"layout {facts['layout']}, {facts['partitions']} partitions, {facts['accounts']} accounts")
-        for name, text in (
-            ("terminated", "have been terminated"),
-            ("older", "are of an older layout: ocs ledger upgrade rewrites them"),
-            ("unreadable", "cannot be read: ocs audit names them"),
-        ):
-            if facts[name]:
-                print(f"{facts[name]} {text}")
+        accounts = accounts_text(facts["accounts"], facts["terminated"], facts["unreadable"])
+        print(f"layout {facts['layout']}, {counted(facts['partitions'], 'partition')}, {accounts}")
+        if facts["older"]:
+            print(f"of an older layout: {facts['older']}; `ocs ledger upgrade` rewrites them")
+        if facts["unreadable"]:
+            print("`ocs audit` names the unreadable ones")
 
     with_office(config, Use.LOOK, work)
 
@@ -74,16 +75,25 @@ def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
 class Tally:
     """What became of the accounts."""
 
-    seen: int = 0
+    living: int = 0
+    terminated: int = 0
+    unreadable: int = 0
     upgraded: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     """Of the first, at most MAX_SHOWN_FAILURES."""
 
-    def fail(self, account_id: str, reason: str) -> None:
+    def count(self, view: AccountView) -> None:
+        if view.state == "terminated":
+            self.terminated += 1
+        else:
+            self.living += 1
+
+    def fail(self, account_id: str, error: LedgerError) -> None:
         self.failed += 1
+        self.unreadable += error.code in UNREADABLE
         if len(self.failures) < MAX_SHOWN_FAILURES:
-            self.failures.append(f"account {account_id}: {reason}")
+            self.failures.append(f"account {account_id}: {error}")
 
 
 @app.command()
@@ -122,13 +132,16 @@ async def _batches(office: Office) -> AsyncIterator[list[str]]:
 
 
 async def _upgrade(office: Office, account_id: str, tally: Tally) -> None:
-    tally.seen += 1
     try:
+        view = await office.ledger.read(account_id, **office.when())
+        if view is None:
+            return
+        tally.count(view)
         if await office.ledger.upgrade_account(account_id, **office.when()):
             tally.upgraded += 1
     except LedgerError as error:
         if error.code not in GONE:
-            tally.fail(account_id, str(error))
+            tally.fail(account_id, error)
 
 
 def _report(tally: Tally) -> None:
@@ -136,6 +149,7 @@ def _report(tally: Tally) -> None:
         print(line, file=sys.stderr)
     if tally.failed > len(tally.failures):
         print(f"… and {tally.failed - len(tally.failures)} more", file=sys.stderr)
-    print(f"{tally.upgraded} of {tally.seen} accounts upgraded")
+    accounts = accounts_text(tally.living, tally.terminated, tally.unreadable)
+    print(f"{counted(tally.upgraded, 'document')} rewritten; {accounts}")
     if tally.failed:
-        raise FailedError(f"{tally.failed} accounts could not be upgraded")
+        raise FailedError(f"{counted(tally.failed, 'account')} could not be upgraded")

@@ -16,6 +16,8 @@ from ocs.cli.common import (
     JsonOption,
     Office,
     WrongCallError,
+    accounts_text,
+    counted,
     msisdn_of,
     parsed,
     print_json,
@@ -66,7 +68,9 @@ def list_sessions(
         for line in office.unread:
             print(line, file=sys.stderr)
         if office.unread:
-            raise FailedError(f"{len(office.unread)} accounts could not be read")
+            raise FailedError(
+                f"{counted(len(office.unread), 'account')} could not be read: `ocs audit` names what is wrong"
+            )
 
     with_office(config, Use.LOOK, work)
 
@@ -104,7 +108,7 @@ def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
             for each in chosen
         )
         await office.ledger.announce(Notice(kind, "care", office.world.clock(), account_id, told))
-        print(f"{number}: {len(told)} session{'s' * (len(told) > 1)} told; the network answers in its own time")
+        print(f"{number}: {counted(len(told), 'session')} told; the network answers in its own time")
 
     with_office(config, Use.CHANGE, work)
 
@@ -148,6 +152,8 @@ def audit_json(report: AuditReport) -> dict[str, object]:
     return {
         "ok": report.ok,
         "accounts": report.accounts,
+        "terminated": report.terminated,
+        "unreadable": report.unreadable,
         "open_sessions": report.open_sessions,
         "violations": [asdict(violation) for violation in report.violations],
         "totals": {
@@ -163,7 +169,8 @@ def audit_json(report: AuditReport) -> dict[str, object]:
 
 
 def _print_audit(report: AuditReport) -> None:
-    print(f"{report.accounts} accounts, {report.open_sessions} open sessions")
+    accounts = accounts_text(report.accounts, report.terminated, report.unreadable)
+    print(f"{accounts}, {counted(report.open_sessions, 'open session')}")
     print(
         f"paid in {format_eur(report.paid_in_micro_eur)} EUR = "
         f"available {format_eur(report.credit_micro_eur - report.held_micro_eur)} + held {format_eur(report.held_micro_eur)} "
@@ -175,8 +182,8 @@ def _print_audit(report: AuditReport) -> None:
     if len(report.violations) > MAX_SHOWN_VIOLATIONS:
         print(f"… and {len(report.violations) - MAX_SHOWN_VIOLATIONS} more (--json has all)")
     if not report.ok:
-        print(f"{len(report.violations)} invariants are broken")
-    elif report.accounts:
+        print(f"invariants are broken: {counted(len(report.violations), 'violation')}")
+    elif report.looked_at:
         print("the books are right")
     else:
         print("there are no accounts in this ledger: nothing was audited")

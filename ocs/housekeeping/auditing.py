@@ -40,11 +40,11 @@ class Auditing:
         for partition in self._partitions:
             cursor, seen = 0, set[str]()
             while True:
-                before = report.accounts
+                before = report.looked_at
                 found, cursor = await self._slice(partition, cursor, seen)
                 report.merge(found)
                 self._tell(found, report)
-                earned_s += max(report.accounts - before, 1) / AUDIT_ACCOUNTS_PER_S
+                earned_s += max(report.looked_at - before, 1) / AUDIT_ACCOUNTS_PER_S
                 if earned_s >= AUDIT_REST_S:
                     if await self._child.wait_stopping(earned_s):
                         return report

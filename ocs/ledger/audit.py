@@ -35,9 +35,13 @@ class Violation:
 
 @dataclass(slots=True)
 class AuditReport:
-    """Totals are micro-EUR over all accounts; `violations` is empty when `ok`."""
+    """Totals are micro-EUR over all accounts, terminated ones among them; `violations` is empty when `ok`."""
 
     accounts: int = 0
+    """That live."""
+    terminated: int = 0
+    unreadable: int = 0
+    """Each is a violation besides."""
     open_sessions: int = 0
     paid_in_micro_eur: int = 0
     credit_micro_eur: int = 0
@@ -54,6 +58,10 @@ class AuditReport:
         return not self.violations
 
     @property
+    def looked_at(self) -> int:
+        return self.accounts + self.terminated + self.unreadable
+
+    @property
     def totals(self) -> dict[str, int]:
         """Invariant 1 over all accounts: paid in = available + held + spent + refunded + expired."""
         return {
@@ -66,7 +74,10 @@ class AuditReport:
         }
 
     def add(self, view: AccountView) -> None:
-        self.accounts += 1
+        if view.state == "terminated":
+            self.terminated += 1
+        else:
+            self.accounts += 1
         self.open_sessions += sum(not session.released for session in view.sessions)
         self.paid_in_micro_eur += view.paid_in_micro_eur
         self.credit_micro_eur += view.credit_micro_eur
@@ -79,6 +90,8 @@ class AuditReport:
 
     def merge(self, other: AuditReport) -> None:
         self.accounts += other.accounts
+        self.terminated += other.terminated
+        self.unreadable += other.unreadable
         self.open_sessions += other.open_sessions
         self.paid_in_micro_eur += other.paid_in_micro_eur
         self.credit_micro_eur += other.credit_micro_eur
@@ -278,6 +291,7 @@ async def audit_slice(
 
     def cannot_be_read(account_id: str, error: LedgerError) -> None:
         failed.add(account_id)
+        report.unreadable += 1
         unreadable(account_id, error)
 
     views = await _read(ledger, account_ids, when, cannot_be_read)

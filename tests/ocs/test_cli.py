@@ -207,6 +207,28 @@ def test_the_ledger_says_what_it_is(ocs: Call) -> None:
     assert f"layout {LAYOUT.version}, 1024 partitions, {facts['accounts']} accounts" in ocs("ledger", "show")[1]
 
 
+def test_show_upgrade_and_audit_count_the_same_accounts(ocs: Call, url: str) -> None:
+    for n in range(3):
+        create(ocs, f"3866810008{n}", "--credit", "1")
+    assert ocs("account", "terminate", "38668100080", "--yes")[0] == 0
+    assert ocs("account", "move", "38668100081", "--partition", "11")[0] == 0
+    account = shown(ocs, "38668100082")["account"]
+    with redis.Redis.from_url(url) as client:
+        (key,) = client.scan_iter(f"*:a:{account}")
+        document = client.getset(key, b"nonsense")
+        try:
+            shown_facts = json.loads(ocs("ledger", "show", "--json")[1])
+            audited = json.loads(ocs("audit", "--json")[1])
+            texts = [ocs(*words)[1] for words in (("ledger", "show"), ("audit",), ("ledger", "upgrade"))]
+        finally:
+            client.set(key, document)
+    names = ("accounts", "terminated", "unreadable")
+    facts = [shown_facts[name] for name in names]
+    assert facts == [audited[name] for name in names] and facts[1] >= 1 and facts[2] == 1
+    for text in texts:
+        assert f"{facts[0]} accounts (and {facts[1]} terminated, 1 unreadable)" in text
+
+
 def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> None:
     for n in range(3):
         create(ocs, f"3866810005{n}", "--package", "MINI", "--credit", "7")
@@ -219,14 +241,14 @@ def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> 
             older = [LAYOUT.version - 1, *document[1:]]
             client.set(key, msgpack.packb(older, unicode_errors="surrogateescape"))
     assert json.loads(ocs("ledger", "show", "--json")[1])["older"] == 2
-    assert "2 are of an older layout" in ocs("ledger", "show")[1]
+    assert "of an older layout: 2;" in ocs("ledger", "show")[1]
     status, out, error = ocs("ledger", "upgrade")
     assert status == 0, error
     upgraded, of, *_ = re.findall(r"[0-9]+", out)
     assert int(upgraded) == 2 and int(of) >= 3
     assert [shown(ocs, f"3866810005{n}") for n in range(3)] == views
     started = time.monotonic()
-    assert ocs("ledger", "upgrade", "--per-second", "200")[1].startswith("0 of ")
+    assert ocs("ledger", "upgrade", "--per-second", "200")[1].startswith("0 documents rewritten")
     assert time.monotonic() - started > (int(of) - 50) / 200
 
 
@@ -277,11 +299,11 @@ def test_a_document_that_cannot_be_read_is_named_and_passed_over(ocs: Call, url:
         finally:
             client.set(key, document)
     assert listed == 1 and "38668100062" in {row["msisdn"] for row in json.loads(rows)}
-    assert f"account {account}: " in complaint and "1 accounts could not be read" in complaint
+    assert f"account {account}: " in complaint and "1 account could not be read" in complaint
     assert audited == 1 and [each["account"] for each in json.loads(report)["violations"]] == [account]
-    assert status == 1 and out.startswith("0 of ")
+    assert status == 1 and out.startswith("0 documents rewritten")
     assert f"account {account}: " in error and "cannot be read" in error
-    assert "1 accounts could not be upgraded" in error
+    assert "1 account could not be upgraded" in error
 
 
 @pytest.fixture
@@ -664,7 +686,7 @@ def test_import_reports_bad_rows_and_takes_the_rest(ocs: Call, tmp_path: Path) -
     )
     status, out, error = ocs("account", "import", file)
     assert status == 1
-    assert out == "3 accounts opened, 7 rows were bad\n"
+    assert out == "3 accounts opened, 7 bad rows\n"
     reasons = [line for line in error.splitlines() if line.startswith("line ")]
     assert [line.split(":")[0] for line in reasons] == [f"line {n}" for n in (4, 5, 6, 7, 8, 9, 10)]
     for line, words in zip(
@@ -677,15 +699,15 @@ def test_import_reports_bad_rows_and_takes_the_rest(ocs: Call, tmp_path: Path) -
 def test_import_all_or_nothing(ocs: Call, tmp_path: Path) -> None:
     good = ["38668200101,293400082000101,MAXI,20.00", "38668200102,293400082000102,MAXI,20.00"]
     status, out, error = ocs("account", "import", csv_file(tmp_path, *good, "x,y,,0"), "--all-or-nothing")
-    assert (status, out) == (1, "0 accounts opened, 1 rows were bad\n")
+    assert (status, out) == (1, "0 accounts opened, 1 bad row\n")
     assert "line 4" in error and "nothing was imported" in error
     assert ocs("account", "show", "38668200101")[0] == 1
     status, out, _ = ocs("account", "import", csv_file(tmp_path, *good), "--all-or-nothing")
-    assert (status, out) == (0, "2 accounts opened, 0 rows were bad\n")
+    assert (status, out) == (0, "2 accounts opened, 0 bad rows\n")
     status, out, error = ocs("account", "import", csv_file(tmp_path, *good), "--all-or-nothing")
     assert status == 1 and "already" in error
     status, out, _ = ocs("account", "import", csv_file(tmp_path, *good), "--skip-existing")
-    assert (status, out) == (0, "0 accounts opened, 2 were there already, 0 rows were bad\n")
+    assert (status, out) == (0, "0 accounts opened, 2 were there already, 0 bad rows\n")
 
 
 def test_import_of_another_kind_of_file(ocs: Call, tmp_path: Path) -> None:
