@@ -18,8 +18,9 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from protocol.avp import Address, BadLength, BadValue, Kind
 from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of
-from protocol.dictionary import UNDERSTOOD, Definition, definition_of
-from protocol.undeclared import is_sound
+from protocol.dictionary import Definition, definition_of
+from protocol.tolerance import NOTHING, Tolerance
+from protocol.undeclared import is_passed
 from protocol.writers import WRITTEN, writer_of
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Rules:
     """Attribute → the values it may have (5004). Enumerations not named here are open: newer releases add values."""
     lenient: bool = False
     """For answers, which are never answered: unknown AVPs are skipped whatever their flags, of doubled ones the first counts."""
+    tolerated: Tolerance = NOTHING
+    """AVPs with M that are skipped though they are not understood (no 5001)."""
 
 
 NO_RULES = Rules()
@@ -110,11 +113,13 @@ class Codec(Generic[T]):
         "forbidden",
         "lists",
         "make",
+        "rules",
         "write",
     )
 
     def __init__(self, cls: type[T], rules: Rules = NO_RULES) -> None:
         self.make: Callable[..., T] = cls
+        self.rules = rules
         declared = dataclasses.fields(cls)  # type: ignore[arg-type]
         extra_slots = frozenset(item.name for item in declared if item.metadata == NO_AVP)
         assert not hasattr(cls, "__post_init__"), "objects are also made without __init__ (`builders`)"
@@ -215,8 +220,8 @@ class Codec(Generic[T]):
         return head
 
     def _undeclared(self, data: bytes, key: int, start: int, stop: int) -> None:
-        """An AVP with M that this class does not declare: it must be one that is understood, with all that is in it."""
-        if key not in UNDERSTOOD or not is_sound(data, key, start, stop):
+        """An AVP with M that this class does not declare."""
+        if not is_passed(data, key, start, stop, self.rules.tolerated):
             raise Fault  # 5001, or 5014 and others
 
     def _again(self, slot: int, slots: list[Any], value: Any) -> None:

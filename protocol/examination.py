@@ -23,7 +23,7 @@ from protocol.dictionary import BY_KEY
 from protocol.errors import DiameterError, ResultCode
 from protocol.failed_avp import minimum_payload
 from protocol.header import HEADER_OCTETS, Header
-from protocol.registry import COMMANDS, LIMITS, Command, Limits, Path, Routing
+from protocol.registry import LIMITS, Command, Limits, Path, Routing
 from protocol.undeclared import is_minded
 
 
@@ -77,7 +77,7 @@ class _Stop(Exception):
 
 
 def examine(frame: bytes, header: Header, routing: Routing | None = None, limits: Limits = LIMITS) -> Examined:
-    command = COMMANDS.get((header.application_id, header.command_code))
+    command = limits.commands.get((header.application_id, header.command_code))
     request = Examined(frame, header, command, routing, limits)
     try:
         _collect(request, command.codec if command is not None else UNDECLARED, HEADER_OCTETS, len(frame), (), ())

@@ -55,7 +55,7 @@ def decode_request(frame: bytes, header: Header, routing: Routing | None = None,
 
     Without `routing` it does not matter where the request wants to go.
     """
-    command = COMMANDS.get((header.application_id, header.command_code))
+    command = limits.commands.get((header.application_id, header.command_code))
     if command is None:
         raise diagnose(frame, header, routing, limits)
     if header.flags & (_FIXED_BITS if command.proxiable else _FIXED_BITS_LOCAL) != FLAG_REQUEST:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from protocol.compiler import Codec
 from protocol.errors import ResultCode
 from protocol.header import HEADER_OCTETS
 from protocol.layout import Layouts
+from protocol.tolerance import NOTHING, Tolerance
 
 Lookup = Callable[[str], Any]
 """Gives the value of a top-level attribute of the request."""
@@ -17,6 +19,8 @@ Path = tuple[str, ...]
 """Attribute names from the message inwards: ("multiple_services_credit_control", "used_service_unit")."""
 
 SHORTEST_AVP_OCTETS = 8
+MAX_TOLERANCES_KEPT = 32
+"""Sets of commands kept, one for each tolerance in use."""
 
 
 def _nothing_missing(_: Lookup) -> str | None:
@@ -66,12 +70,29 @@ class Command:
     """For a command that comes often."""
 
 
+Commands = Mapping[tuple[int, int], Command]
 COMMANDS: dict[tuple[int, int], Command] = {}
 """(Application-Id, Command-Code) → how the request is read."""
 
 
 def register(application_id: int, command_code: int, command: Command) -> None:
     COMMANDS[application_id, command_code] = command
+
+
+def commands_tolerating(tolerated: Tolerance) -> Commands:
+    """The commands, read with that tolerance. Ask when all are registered."""
+    return _tolerating(tolerated) if tolerated != NOTHING else COMMANDS
+
+
+@lru_cache(MAX_TOLERANCES_KEPT)
+def _tolerating(tolerated: Tolerance) -> Commands:
+    """With layouts of their own: one that was learned from a peer that may send an AVP must not let it pass from others."""
+    return {key: _with(command, tolerated) for key, command in COMMANDS.items()}
+
+
+def _with(command: Command, tolerated: Tolerance) -> Command:
+    codec = Codec(command.codec.make, replace(command.codec.rules, tolerated=tolerated))  # type: ignore[arg-type]
+    return replace(command, codec=codec, layouts=None if command.layouts is None else Layouts(codec))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +103,14 @@ class Limits:
     """Over all levels that are entered; a gateway's request has some fifty."""
     max_services: int = 256
     """Multiple-Services-Credit-Control AVPs: ten times what a gateway sends, and a bound on our work."""
+    tolerated: Tolerance = NOTHING
+    commands: Commands = field(init=False, repr=False, compare=False)
+    """What is served, read with that tolerance."""
     uncounted_octets: int = field(init=False, repr=False)
     """A message up to this length cannot hold more than `max_avps`."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "commands", commands_tolerating(self.tolerated))
         object.__setattr__(self, "uncounted_octets", HEADER_OCTETS + SHORTEST_AVP_OCTETS * self.max_avps)
 
 

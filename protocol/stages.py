@@ -11,7 +11,7 @@ from protocol.errors import DiameterError, ResultCode
 from protocol.examination import Examined, Node, bare_copy, copy_of, key_of, name_of, value_of, wrap_in
 from protocol.failed_avp import minimum_payload
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, HEADER_OCTETS
-from protocol.registry import COMMANDS, Choice
+from protocol.registry import Choice
 
 
 def header_bits(request: Examined) -> DiameterError | None:
@@ -45,7 +45,7 @@ def avp_bits(request: Examined) -> DiameterError | None:
 
 
 def application(request: Examined) -> DiameterError | None:
-    served = {application_id for application_id, _ in COMMANDS}
+    served = {application_id for application_id, _ in request.limits.commands}
     if request.header.application_id in served:
         return None
     return DiameterError(ResultCode.APPLICATION_UNSUPPORTED, "this application is not served here")
@@ -94,11 +94,12 @@ def destination_realm(request: Examined) -> DiameterError | None:
 
 
 def unknown_avps(request: Examined) -> DiameterError | None:
-    """§4.1: an AVP with M that is not understood."""
+    """§4.1: an AVP with M that is not understood, nor tolerated."""
+    tolerated = request.limits.tolerated
     for node in request.nodes:
         key = key_of(node.avp)
         if node.field is None and node.avp.flags & FLAG_MANDATORY and key not in UNDERSTOOD:
-            if key in node.codec.forbidden:
+            if key in node.codec.forbidden or key in tolerated:
                 continue
             return DiameterError(
                 ResultCode.AVP_UNSUPPORTED,

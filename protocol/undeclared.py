@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from protocol.avp import FIXED_OCTETS, FLAG_MANDATORY, FLAG_VENDOR, MAX_NESTING, AvpLengthLie, Kind, walk
 from protocol.dictionary import BY_KEY, UNDERSTOOD
+from protocol.tolerance import Tolerance
 
 
 def is_minded(key: int, flags: int) -> bool:
@@ -15,7 +16,12 @@ def is_minded(key: int, flags: int) -> bool:
     return bool(flags & FLAG_MANDATORY) and key in UNDERSTOOD
 
 
-def is_sound(data: bytes, key: int, start: int, stop: int, depth: int = 0) -> bool:
+def is_passed(data: bytes, key: int, start: int, stop: int, tolerated: Tolerance, depth: int = 0) -> bool:
+    """Whether an AVP with M may stand where it is not declared: it is understood, with all that is in it, or tolerated."""
+    return is_sound(data, key, start, stop, tolerated, depth) if key in UNDERSTOOD else key in tolerated
+
+
+def is_sound(data: bytes, key: int, start: int, stop: int, tolerated: Tolerance, depth: int) -> bool:
     """Whether the contents of an AVP that is minded are as they should be; which stage objects is `examination`'s to say."""
     kind = BY_KEY[key].kind
     octets = FIXED_OCTETS.get(kind)
@@ -31,7 +37,7 @@ def is_sound(data: bytes, key: int, start: int, stop: int, depth: int = 0) -> bo
                 return False
             if avp.flags & FLAG_MANDATORY:
                 inner = avp.vendor << 32 | avp.code
-                if inner not in UNDERSTOOD or not is_sound(data, inner, avp.payload, avp.stop, depth + 1):
+                if not is_passed(data, inner, avp.payload, avp.stop, tolerated, depth + 1):
                     return False
     except AvpLengthLie:
         return False
