@@ -14,6 +14,17 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ocs.charging.policy import ChargingPolicy
 from ocs.charging.profile import Filters, FinalUnit, Profile
+from ocs.dialect_settings import (
+    MAX_AVPS,
+    MAX_CONTEXTS,
+    SERVICE_CONTEXTS_ALLOWED,
+    TOLERATE_AVPS_ALLOWED,
+    AvpText,
+    ContextName,
+    ServiceContextTable,
+    contexts_of,
+    tolerance_of,
+)
 from ocs.gateway.config import PeerConfig, TlsConfig
 from ocs.settings_base import Identity, Network, PathText, Section, is_loopback, parse_listen
 
@@ -97,9 +108,13 @@ class PeerSection(Section):
         description='beginnings of numbers it may charge, "386…" or "imsi:29340…"; empty = any',
     )
     refunds: bool = Field(default=False, description="true (it may give money back) or false")
-    contexts: list[Literal["data", "ims", "cs", "sms", "mms"]] = Field(
+    contexts: list[ContextName] = Field(
         default_factory=list, description='"data", "ims", "cs", "sms", "mms"; empty = any'
     )
+    service_contexts: ServiceContextTable = Field(
+        default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
+    )
+    tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
     failover_group: str = Field(
         default="", max_length=64, description="peers of one group may go on with each other's sessions"
     )
@@ -138,6 +153,8 @@ class PeerSection(Section):
             ),
             refunds=self.refunds,
             contexts=tuple(self.contexts),
+            service_contexts=contexts_of(self.service_contexts),
+            tolerated=tolerance_of(self.tolerate_avps),
             failover_group=self.failover_group,
             strict_session_id=self.strict_session_id,
             max_requests_per_s=self.max_requests_per_s,
@@ -257,6 +274,9 @@ class ChargingSection(Section):
     low_balance_eur_cent: int = Field(default=100, ge=0, le=20_000, description="0 to 20000 cents (HOT-ACC-8: 100)")
     event_time_window_s: int = Field(default=300, ge=0, le=86_400, description="0 to 86400 seconds")
     max_mbit_per_s: int = Field(default=10_000, ge=1, le=1_000_000, description="1 to 1000000 Mbit/s")
+    service_contexts: ServiceContextTable = Field(
+        default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
+    )
 
     def policy(self) -> ChargingPolicy:
         return ChargingPolicy(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ocs.dialect_settings import contexts_of, tolerance_of
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
@@ -114,6 +115,8 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         realms=tuple(diameter.realms),
         hosts=tuple(diameter.hosts),
         peers=tuple(_peer_config(settings, peer) for peer in settings.peer),
+        service_contexts=contexts_of(settings.charging.service_contexts),
+        tolerated=tolerance_of(diameter.tolerate_avps),
         accept_unknown_peers=diameter.accept_unknown_peers,
         unknown_profile=settings.profile_named("standard"),
         watchdog_s=diameter.watchdog_s,

@@ -36,6 +36,10 @@ MAX_CONFIG_OCTETS = 4 * 1024 * 1024
 OURS = ("redis", "records", "serve.lock")
 """A data folder that was used has one of them."""
 
+KEY_ITSELF = "[key]"
+"""What pydantic adds to the location of a table's key that is not allowed."""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+"""A key that TOML takes without quotes."""
 _SECRET = re.compile(r"://[^@/]*@")
 
 
@@ -135,6 +139,9 @@ def _sections() -> dict[str, type[BaseModel]]:
 def _from_text(annotation: Any, text: str) -> object:
     """The value that TOML would have held; text that does not fit stays text, and validation then names it."""
     kinds = get_args(annotation) or (annotation,)
+    if get_origin(annotation) is dict:
+        pairs = [item.rpartition("=") for item in text.split(",") if item.strip()]
+        return {key.strip(): value.strip() for key, _, value in pairs} if all(sign for _, sign, _ in pairs) else text
     if get_origin(annotation) in (list, tuple):
         return [item.strip() for item in text.split(",") if item.strip()]
     if bool in kinds:
@@ -226,7 +233,10 @@ def _mistake(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str
 def _dotted(location: tuple[Any, ...]) -> str:
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if part == KEY_ITSELF:
+            continue
+        name = f"[{part}]" if isinstance(part, int) else part if _BARE.fullmatch(part) else f'"{part}"'
+        text += name if isinstance(part, int) or not text else f".{name}"
     return text or "file"
 
 

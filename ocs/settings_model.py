@@ -11,6 +11,13 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from ocs.charging.profile import Profile
+from ocs.dialect_settings import (
+    MAX_AVPS,
+    MAX_TOLERANCES,
+    TOLERATE_AVPS_ALLOWED,
+    AvpText,
+    tolerance_of,
+)
 from ocs.peer_settings import (
     BUILT_IN_PROFILES,
     ChargingSection,
@@ -47,6 +54,7 @@ class DiameterSection(Section):
         max_length=64,
         description="identities of the other nodes on the same Redis, whose clients may come here instead",
     )
+    tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
     accept_unknown_peers: bool = Field(
         default=False, description="true (labs only: whoever connects may charge) or false"
     )
@@ -206,6 +214,16 @@ class Settings(Section):
         if missing and names:
             why = f"another node must be able to go on with the sessions: it needs {' and '.join(missing)}"
             raise Misfits([(("profile", name, "session_failover"), True, why) for name in names])
+        return self
+
+    @model_validator(mode="after")
+    def _few_tolerances(self) -> Settings:
+        seen = {tolerance_of(())}
+        for number, peer in enumerate(self.peer):
+            seen.add(tolerance_of(peer.tolerate_avps))
+            if len(seen) > MAX_TOLERANCES:
+                many = f"more than {MAX_TOLERANCES} different lists: move what they have in common to diameter.tolerate_avps"
+                raise Misfits([(("peer", number, "tolerate_avps"), peer.tolerate_avps, many)])
         return self
 
     @model_validator(mode="after")

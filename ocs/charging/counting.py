@@ -15,6 +15,8 @@ from protocol.errors import ResultCode
 log = logging.getLogger(__name__)
 
 SUCCESS, UNKNOWN_SESSION_ID = int(ResultCode.SUCCESS), int(ResultCode.UNKNOWN_SESSION_ID)
+SHOWN = 64
+"""Characters of a Service-Context-Id in the log."""
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
 
 
@@ -75,6 +77,16 @@ class Counting:
             if service.charge is not None and service.charge.reported:
                 unit = service.rated.unit if service.rated else prepared.unit
                 self._dropped(peer, service.name, unit.value, service.charge.reported, NO_SESSION)
+
+    def unknown_context(self, peer: str, service_context_id: str) -> None:
+        if (more := self._seldom.due((peer, "context"))) is not None:
+            said = ascii(service_context_id[:SHOWN])
+            log.warning(
+                "peer %s: service context %s is refused (5031): no setting service_contexts names it%s",
+                peer,
+                said,
+                more,
+            )
 
     def _dropped(self, peer: str, service: str, unit: str, amount: int, why: str) -> None:
         self._metrics.dropped(service, unit, amount)

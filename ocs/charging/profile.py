@@ -11,6 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
+from ocs.charging.context import STANDARD_CONTEXTS, ServiceContexts
+
 
 class FinalUnit(StrEnum):
     """What happens when the credit ends (Final-Unit-Action, RFC 8506 §8.35)."""
@@ -91,6 +93,10 @@ class Source(Protocol):
     def profile(self) -> Profile: ...
 
     @property
+    def service_contexts(self) -> ServiceContexts:
+        """Which context it means by which Service-Context-Id."""
+
+    @property
     def failover_group(self) -> str:
         """Clients of one group may take over each other's sessions; "" = nobody may."""
 
@@ -123,3 +129,4 @@ class Origin:
     origin_state_id: int = 0
     subscribers: Ranges = ()
     realm_bound: bool = False
+    service_contexts: ServiceContexts = field(default_factory=lambda: STANDARD_CONTEXTS)

@@ -14,7 +14,6 @@ from functools import partial
 
 from ocs.charging import answer as answers
 from ocs.charging import oneoff
-from ocs.charging.context import context_of
 from ocs.charging.counting import Counting
 from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
@@ -161,11 +160,12 @@ class ChargingService:
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
         """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
-        context = context_of(request.service_context_id)
+        context = source.service_contexts[request.service_context_id]
         if context is None:
             answer = request.answer(ResultCode.RATING_FAILED)
             answer.failed_avp = failed_avp.copy("service_context_id", request.service_context_id)
             self._metrics.blocked("unknown", "unrateable")
+            self._counting.unknown_context(source.origin_host, request.service_context_id)
             reply(answer)
             return
         if request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT:

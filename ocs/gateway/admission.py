@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ocs.charging.subscriber import identities
 from ocs.gateway.config import PeerConfig
-from ocs.gateway.contexts import context_label
 from ocs.gateway.refusals import Kind
 from protocol.credit_control import EVENT_REQUEST, REFUND_ACCOUNT, CreditControlRequest
 from protocol.errors import DiameterError, ResultCode
@@ -31,15 +30,15 @@ class Admission:
         restricted = config.subscribers or config.contexts or config.strict_session_id
         self._more = bool(restricted)
 
-    def objection(self, request: CreditControlRequest) -> Refusal | None:
-        """Why not, None = it may."""
+    def objection(self, request: CreditControlRequest, context: str) -> Refusal | None:
+        """Why not, None = it may. `context`: the service context as charging reads it (`Context`, or "other")."""
         refusal = None
         if (request.origin_host, request.origin_realm) != self._spelt and not self._any_origin:
             refusal = self._origin(request)
         if refusal is None and request.route_record and not self._any_path:
             refusal = self._path(request)
         if refusal is None and self._more:
-            refusal = self._rights(request)
+            refusal = self._rights(request, context)
         refunds = request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT
         if refusal is None and refunds and not self._config.refunds:
             return _refused(Kind.REFUND, "this peer may not give money back")
@@ -68,13 +67,13 @@ class Admission:
                 return _refused(Kind.ROUTE, "the request came through others than this peer may use")
         return None
 
-    def _rights(self, request: CreditControlRequest) -> Refusal | None:
+    def _rights(self, request: CreditControlRequest, context: str) -> Refusal | None:
         config = self._config
         if config.strict_session_id:
             named = request.session_id.partition(";")[0]
             if named.lower() != request.origin_host.lower():
                 return _refused(Kind.SESSION_ID, "the Session-Id does not begin with the Origin-Host")
-        if config.contexts and context_label(request.service_context_id) not in config.contexts:
+        if config.contexts and context not in config.contexts:
             return _refused(Kind.CONTEXT, "this peer may not use this service context")
         if config.subscribers:
             # Each identity of a kind that has ranges must lie in one, and one of them must: an IMSI alone is no way round MSISDN ranges.

@@ -5,10 +5,14 @@ The gateway reads no file and no environment; `ocs.settings` builds these values
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from ocs.charging.profile import STANDARD, Profile
+from ocs.rating.types import Context
+from protocol.tolerance import NOTHING, Tolerance
 
 MAX_WRITE_BUFFER_OCTETS = 4 * 1024 * 1024
 """Answers a peer has not read yet; beyond this it is cut off, so that one deaf peer cannot eat the worker's memory."""
@@ -36,6 +40,10 @@ class PeerConfig:
     refunds: bool = False
     contexts: tuple[str, ...] = ()
     """Service contexts it may use ("data", "ims", …); empty = any."""
+    service_contexts: Mapping[str, Context] = field(default_factory=lambda: MappingProxyType({}))
+    """Service-Context-Ids of its own, or patterns of them, and the contexts they mean (`ServiceContexts`)."""
+    tolerated: Tolerance = NOTHING
+    """AVPs with M that need not be understood, besides everybody's."""
     failover_group: str = ""
     strict_session_id: bool = False
     """The Session-Id must begin with the Origin-Host (RFC 6733 §8.8)."""
@@ -72,6 +80,10 @@ class GatewayConfig:
     """Destination-Realms served besides `realm` (3003 for any other)."""
     hosts: tuple[str, ...] = ()
     """Destination-Hosts served besides `origin_host` (3002 for any other): the other nodes on the same ledger."""
+    service_contexts: Mapping[str, Context] = field(default_factory=lambda: MappingProxyType({}))
+    """As a peer's, for all."""
+    tolerated: Tolerance = NOTHING
+    """As a peer's, for all."""
     peers: tuple[PeerConfig, ...] = ()
     accept_unknown_peers: bool = False
     """Laboratory switch: any Origin-Host may connect."""

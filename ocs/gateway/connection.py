@@ -51,14 +51,7 @@ class Connection(Reading):
             self._base_request(frame, header, self.peer)
         else:
             self._gateway.metrics.request("other", "", "")
-            self._send(self._gateway.dispatcher.refuse(frame, header, self._objection(frame, header)))
-
-    def _objection(self, frame: bytes, header: Header) -> DiameterError:
-        try:
-            decode_request(frame, header, limits=self._gateway.dispatcher.limits)
-        except DiameterError as error:
-            return error
-        return DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not served in this application")
+            self._send(self._gateway.dispatcher.refuse(frame, header, _objection(frame, header, self.peer)))
 
     def _answer(self, frame: bytes, header: Header) -> None:
         """Answers to what we asked; anything else is dropped (RFC 6733 §3, §6.2.1)."""
@@ -79,7 +72,7 @@ class Connection(Reading):
         gateway, label = self._gateway, LABELS[header.command_code]
         gateway.metrics.request(label, "", "")
         try:
-            request = decode_request(frame, header, limits=gateway.dispatcher.limits)
+            request = decode_request(frame, header, limits=peer.limits_of(frame))
         except DiameterError as error:
             self._send_error(frame, header, error, label)
             return
@@ -192,3 +185,12 @@ class Connection(Reading):
         """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads nothing."""
         self._timer = None
         self._cut("dpr")
+
+
+def _objection(frame: bytes, header: Header, peer: Peer) -> DiameterError:
+    """To a request that is not served."""
+    try:
+        decode_request(frame, header, limits=peer.limits_of(frame))
+    except DiameterError as error:
+        return error
+    return DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not served in this application")

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from ocs.charging.context import OTHER
 from ocs.charging.profile import Source
 from ocs.charging.subscriber import ForeignSubscriberError
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
-from ocs.gateway.contexts import context_label
 from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.overload import Overload
 from ocs.gateway.peers import Carried, Peer
@@ -26,7 +26,7 @@ from protocol.avp import walk
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header
-from protocol.registry import Limits, Routing
+from protocol.registry import Routing
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,14 @@ class _Pending:
 
     __slots__ = ("_dispatcher", "context", "done", "request", "sink", "started", "type")
 
-    def __init__(self, dispatcher: Dispatcher, sink: Sink, request: CreditControlRequest, started: float) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, sink: Sink, request: CreditControlRequest, context: str, started: float
+    ) -> None:
         self._dispatcher = dispatcher
         self.sink = sink
         self.request = request
         self.type = TYPE_LABELS[request.cc_request_type]
-        self.context = context_label(request.service_context_id)
+        self.context = context
         self.started = started
         self.done = False
 
@@ -95,7 +97,6 @@ class Dispatcher:
         self._realm = config.realm
         realms = frozenset((config.realm, *config.realms))
         self._routing = Routing(config.origin_host, realms, frozenset(config.hosts))
-        self.limits = Limits(config.max_avps, config.max_services)
         self.overload = Overload(config.max_in_flight, unix_clock)
         self.refusals = Refusals(metrics, clock)
         self._origin_states = origin_states
@@ -109,14 +110,17 @@ class Dispatcher:
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
+        peer = sink.source
         try:
-            request = decode_ccr(frame, header, self._routing, self.limits)
+            limits = peer.limits_of(frame) if peer.limits_differ else peer.limits
+            request = decode_ccr(frame, header, self._routing, limits)
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
             return self.refuse(frame, header, self._busy_instead(sink, frame, error))
-        peer = sink.source
         source = peer.speaking_for(request.origin_host) if peer.carries else peer
-        pending = _Pending(self, sink, request, self.clock())
+        context = source.service_contexts[request.service_context_id]
+        label = OTHER if context is None else context.value
+        pending = _Pending(self, sink, request, label, self.clock())
         self._metrics.request("CCR", pending.type, pending.context)
         refusal = self._refusal(pending, peer, source)
         if refusal is not None:
@@ -141,9 +145,9 @@ class Dispatcher:
         request, kind = pending.request, pending.type
         if self.in_flight >= self.overload.near and self.overload.refuses(kind, self.in_flight):
             return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
-        refusal = peer.admission.objection(request)
+        refusal = peer.admission.objection(request, pending.context)
         if refusal is None and source is not peer:
-            refusal = source.admission.objection(request)
+            refusal = source.admission.objection(request, pending.context)
         if refusal is not None:
             return refusal
         if request.origin_state_id:

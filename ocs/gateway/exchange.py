@@ -56,7 +56,7 @@ class Exchange(Heartbeat):
             return
         metrics.request("CER", "", "")
         try:
-            limits = self._gateway.dispatcher.limits
+            limits = self._gateway.peers_table.limits_of(frame)
             request: commands.CapabilitiesExchangeRequest = decode_request(frame, header, limits=limits)
         except DiameterError as error:
             self._refuse(header, error, "bad_cer")

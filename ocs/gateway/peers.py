@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ocs.charging.context import STANDARD_CONTEXTS, ServiceContexts
 from ocs.charging.profile import Profile, Ranges
 from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
+from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode
-from protocol.header import Header
+from protocol.header import HEADER_OCTETS, Header
 from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
+from protocol.registry import LIMITS, Limits
+from protocol.tolerance import NOTHING
 
 if TYPE_CHECKING:
     from ocs.gateway.connection import Connection
 
 UNKNOWN_LABEL = "unknown"
 """The metrics' name for every peer that is not on the allow-list."""
+ORIGIN_HOST = 264
 TIMERS = PeerTimers()
 BASE_REQUESTS_PER_S = 50
 """DWR and DPR of one peer, beside its rate. A watchdog asks every 6 s at most, so this bounds nobody who means well."""
@@ -39,6 +44,10 @@ class Carried:
     """Its own list and the relay's."""
     realm_bound: bool
     admission: Admission
+    service_contexts: ServiceContexts
+    """Its own, then the relay's, then everybody's."""
+    limits: Limits
+    """Tolerates what its own list says, or without one the relay's, and everybody's."""
     origin_state_id: int = 0
 
 
@@ -59,6 +68,11 @@ class Peer:
     """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
     carries: Mapping[str, Carried] = field(default_factory=dict)
     """Of a relay: the clients that have entries, by Origin-Host in small letters."""
+    service_contexts: ServiceContexts = field(default_factory=lambda: STANDARD_CONTEXTS)
+    limits: Limits = LIMITS
+    """How its requests are read."""
+    limits_differ: bool = field(init=False)
+    """Clients that it carries are read otherwise."""
     connecting: asyncio.Timeout | None = None
     """Our attempt to reach it, while there is no connection yet."""
     origin_state_id: int = 0
@@ -84,10 +98,15 @@ class Peer:
         self.subscribers = (config.subscribers,) if config.subscribers else ()
         self.realm_bound = config.relay
         self.profile, self.failover_group, self.refunds = config.profile, config.failover_group, config.refunds
+        self.limits_differ = any(client.limits != self.limits for client in self.carries.values())
 
     def speaking_for(self, origin_host: str) -> Peer | Carried:
         """Whose profile and rights a request of this Origin-Host has."""
         return self.carries.get(origin_host.lower(), self) if self.carries else self
+
+    def limits_of(self, frame: bytes) -> Limits:
+        """How a request that it carries is read, which is asked before the request is."""
+        return self.speaking_for(origin_host_of(frame)).limits if self.limits_differ else self.limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +133,8 @@ class PeerTable:
         self._unknown_profile = config.unknown_profile
         self._nodes = frozenset(map(str.lower, config.hosts))
         self._metrics = metrics
+        self._contexts = ServiceContexts(config.service_contexts)
+        self._limits = Limits(config.max_avps, config.max_services, config.tolerated)
         self._allowed = {
             peer.origin_host.lower(): _Allowed(peer, AddressRanges(peer.addresses)) for peer in config.peers
         }
@@ -141,6 +162,10 @@ class PeerTable:
         allowed = self._allowed.get(origin_host.lower())
         return PeerConfig(origin_host, profile=self._unknown_profile) if allowed is None else allowed.config
 
+    def limits_of(self, frame: bytes) -> Limits:
+        """How a request of somebody who has not been let in yet is read: as its Origin-Host's."""
+        return _limits_of(self.entry(origin_host_of(frame)), self._limits)
+
     def get(self, origin_host: str) -> Peer:
         """The record of a peer that was admitted: made here, so not before all checks of a CER."""
         key = origin_host.lower()
@@ -148,11 +173,14 @@ class PeerTable:
         if peer is None:
             config = self.entry(origin_host)
             label = config.origin_host if key in self._allowed else UNKNOWN_LABEL
-            carries = self._carried_by(config) if config.relay else {}
-            peer = self._peers[key] = Peer(config.origin_host, label, config, carries=carries)
+            contexts = _contexts_of(config, self._contexts)
+            limits = _limits_of(config, self._limits)
+            carries = self._carried_by(config, contexts, limits) if config.relay else {}
+            peer = Peer(config.origin_host, label, config, carries=carries, service_contexts=contexts, limits=limits)
+            self._peers[key] = peer
         return peer
 
-    def _carried_by(self, relay: PeerConfig) -> dict[str, Carried]:
+    def _carried_by(self, relay: PeerConfig, contexts: ServiceContexts, limits: Limits) -> dict[str, Carried]:
         clients = (allowed.config for allowed in self._allowed.values() if not allowed.config.relay)
         return {
             client.origin_host.lower(): Carried(
@@ -163,6 +191,8 @@ class PeerTable:
                 tuple(each.subscribers for each in (client, relay) if each.subscribers),
                 not client.realm,
                 Admission(client, carried=True),
+                _contexts_of(client, contexts),
+                _limits_of(client, self._limits) if client.tolerated != NOTHING else limits,
             )
             for client in clients
         }
@@ -192,3 +222,23 @@ class PeerTable:
         shown = {allowed.config.origin_host: PeerState.CLOSED.value for allowed in self._allowed.values()}
         shown.update((peer.origin_host, peer.state.value) for peer in self._peers.values())
         return shown
+
+
+def _contexts_of(config: PeerConfig, general: ServiceContexts) -> ServiceContexts:
+    """Peers without texts of their own share what is kept."""
+    return ServiceContexts(config.service_contexts, general) if config.service_contexts else general
+
+
+def _limits_of(config: PeerConfig, general: Limits) -> Limits:
+    return replace(general, tolerated=general.tolerated | config.tolerated)
+
+
+def origin_host_of(frame: bytes) -> str:
+    """Of a request that has not been read; "" = it says none that can be found."""
+    try:
+        for avp in walk(frame, HEADER_OCTETS, len(frame)):
+            if avp.code == ORIGIN_HOST and not avp.vendor:
+                return frame[avp.payload : avp.stop].decode("ascii", errors="replace")
+    except AvpLengthLie:
+        pass
+    return ""

@@ -74,8 +74,8 @@ class Account:
 class Core:
     """One for many tests; each has accounts and sessions of its own."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
-        self.serving = Serving(folder, redis_url, CONFIG)
+    def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
+        self.serving = Serving(folder, redis_url, config)
         self.books = Books(redis_url)
         self.wire = Wire(self.serving)
         self.pgw = self.wire.connect(PGW, REALM)
