@@ -41,7 +41,8 @@ def blame(field: str, request: CreditControlRequest, where: Circumstances, asked
     if field == "apn":
         return _copy(_APN, where.apn)
     if field in ("serving_plmn", "visited_number"):
-        return location_avp(where.context, request) or _copy(_SERVING_NETWORK, where.serving_plmn)
+        said = location_avp(where.context, request, (where.serving_plmn, where.visited_number))
+        return said or _copy(_SERVING_NETWORK, where.serving_plmn)
     return blamed_service(field, asked, bool(request.multiple_services_credit_control))
 
 

@@ -47,11 +47,13 @@ def locate(context: Context, request: CreditControlRequest) -> tuple[str | None,
     return plmn[0] if plmn is not None else None, number[0] if number is not None else None, by_handset
 
 
-def location_avp(context: Context, request: CreditControlRequest) -> bytes:
-    """For a Failed-AVP: a copy of the AVP that decided; empty if none did."""
+def location_avp(context: Context, request: CreditControlRequest, rated: tuple[str | None, str | None]) -> bytes:
+    """For a Failed-AVP: a copy of the AVP that decided; empty if it was none of this request's. `rated`: PLMN and number that were."""
     plmn, number, _ = _said(context, request)
     said = plmn or number
-    return failed_avp.copy(said[2][-1], said[1], *said[2][:-1]) if said is not None else b""
+    if said is None or said[0] not in rated:
+        return b""
+    return failed_avp.copy(said[2][-1], said[1], *said[2][:-1])
 
 
 def _said(context: Context, request: CreditControlRequest) -> tuple[_Said | None, _Said | None, bool]:

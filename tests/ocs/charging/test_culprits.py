@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from ocs.charging.blame import blame
+from ocs.charging.prepare import Terms, prepare
+from ocs.charging.use import Circumstances, circumstances
 from ocs.rating.catalogue import Catalogue, load_catalogue
+from ocs.rating.types import Context
 from protocol import failed_avp
 from protocol.avp import Address, walk
 from protocol.credit_control import (
@@ -30,7 +34,7 @@ from protocol.credit_control import (
 from protocol.dictionary import BY_KEY
 from protocol.header import parse_header
 from tests.ocs.charging.ccr import CS, DATA, IMS, IMSI, MMS, MSISDN, SMS, ccr, messages, octets, seconds
-from tests.ocs.charging.fake_ledger import FakeLedger
+from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.test_service import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
 
@@ -201,3 +205,15 @@ async def test_an_update_from_a_place_that_is_none(worker: Worker, context: str)
     answer = await worker.answer(update)
     assert [each.result_code for each in answer.multiple_services_credit_control] == [5031]
     assert (answer.result_code, answer.failed_avp) == (2001, copy)
+
+
+def test_a_cell_that_did_not_count_is_not_blamed() -> None:
+    """The update has the handset's cell only, which moves no session: what is blamed is the place of the session."""
+    update = asking(IMS, use(IMS), "mscc", "U")
+    cell = put(update, *LOCATIONS["the handset's cell"])
+    where = circumstances(Context.IMS, update)
+    (asked,) = prepare(update, where, _CATALOGUE, Terms(NOW)).services
+    assert asked.failed_avp == cell
+    where.completed(Circumstances(Context.IMS, serving_plmn="22801"))
+    remembered = failed_avp.copy("tgpp_sgsn_mcc_mnc", "22801", SERVICE, "ps_information")
+    assert blame("serving_plmn", update, where, asked) == remembered

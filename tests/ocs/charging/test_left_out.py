@@ -6,8 +6,9 @@ import pytest
 
 from ocs.charging.profile import Origin
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, at, called_by, ccr, octets, seconds, towards
-from tests.ocs.charging.fake_ledger import FakeLedger
+from protocol.credit_control import ImsInformation, ServiceInformation
+from tests.ocs.charging.ccr import HOME, IMS, IMSI, MB, MSISDN, at, called_by, ccr, octets, seconds, towards
+from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.test_core_network import PARTY, SERBIA
 from tests.ocs.charging.test_service import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
@@ -87,3 +88,42 @@ async def test_another_clients_session_of_the_same_id_is_another(ledger: FakeLed
         answer = await worker.answer(ccr(kind, number, octets(want, MB), information=at(), msisdn=None))
         assert answer.result_code == 2001
     assert spent(ledger) == 2 * 6_900
+
+
+def by_cell(plmn: str | None, *, network: bool = False) -> ServiceInformation:
+    mark = b";network-provided" if network else b""
+    cell = [b"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=" + f"{plmn}00010000001".encode() + mark] if plmn else []
+    ims = ImsInformation(role_of_node=0, called_party_address=f"tel:{PARTY}", access_network_information=cell)
+    return ServiceInformation(ims_information=ims)
+
+
+@pytest.mark.parametrize("same_worker", [True, False])
+@pytest.mark.parametrize(
+    ("opened", "handset", "charged"),
+    [(SERBIA, HOME, SERBIA), (HOME, SERBIA, HOME), (None, SERBIA, SERBIA), (None, HOME, HOME)],
+)
+async def test_a_handset_does_not_move_a_session_whose_place_the_network_told(
+    ledger: FakeLedger, catalogue: Catalogue, same_worker: bool, opened: str | None, handset: str, charged: str
+) -> None:
+    """The end of a session is of the place of its last grant, and that one of where the network saw the handset."""
+    places = []
+    for sid, first, later in (
+        ("s;1", by_cell(opened, network=True), by_cell(handset)),
+        ("s;2", *[by_cell(charged)] * 2),
+    ):
+        before = spent(ledger)
+        one = Worker(ledger, catalogue)
+        other = one if same_worker else Worker(ledger, catalogue)
+        for number, (worker, kind, service, information) in enumerate(
+            (
+                (one, "I", seconds(want=60), first),
+                (other, "U", seconds(want=60, used=0), later),
+                (one, "U", seconds(want=60, used=60), later),
+                (other, "T", seconds(used=60), later),
+            )
+        ):
+            one.now = other.now = NOW + 60 * number
+            request = ccr(kind, number, service, context=IMS, sid=sid, information=information)
+            assert (await worker.answer(request)).result_code == 2001
+        places.append(spent(ledger) - before)
+    assert places[0] == places[1] > 0
