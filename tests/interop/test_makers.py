@@ -14,15 +14,16 @@ from protocol.avp import encode_avp
 from protocol.credit_control import CreditControlRequest
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.interop.core import CONFIG, MB, MB_PRICE, MINUTE_PRICE, PGW, REALM, SCSCF, Core, Session
+from tests.interop.spelling import DIALECTS, PGW_DIALECTS, SCSCF_DIALECTS
+from tests.interop.test_dialects import located
 from tests.interop.wire import Answer, Peer, changed, inserted
 from tests.ocs.charging.ccr import DATA, IMS, at, messages, octets, seconds, sms_to, towards
-from tests.protocol import captures
 from tests.protocol.mutator import Node
 
 CALLED = "tel:+38631234567"
 SMS_PRICE = 69_000
 """Micro-EUR at home, config/catalogue.toml."""
-PLAIN, BEHIND = "plain.localdomain", "behind.localdomain"
+PLAIN = "plain.localdomain"
 OWN = {
     # What stands in each [[peer]].
     PGW: """
@@ -184,19 +185,31 @@ def test_every_peers_tolerance(core: Core, host: str, whose: str, place: str) ->
     core.settled(session.account, 2 * MB_PRICE if expected == 2001 else 0)
 
 
-# -- recorded clients, served as with the settings that are shipped
+# -- with all the other ways in which clients differ
 
 
-def test_recorded_clients(core: Core) -> None:
-    for peer, path, granted in ((core.pgw, captures.OPEN5GS, 3), (core.scscf, captures.KAMAILIO, 1)):
-        answers = [peer.ask(frame) for frame in captures.requests(path)] if core.recorded else []
-        assert [answer.code for answer in answers] == [2001] * granted
+@pytest.mark.parametrize("name", [*PGW_DIALECTS, *DIALECTS])
+def test_a_p_gw_with_a_makers_context_and_avps(core: Core, name: str) -> None:
+    spell = (PGW_DIALECTS | DIALECTS)[name]
+    session = Session(core.pgw, core.account(), "gprs@cmcc.com", located())
+    steps = (("I", 0, octets(MB)), ("U", 1, octets(MB, MB)), ("T", 2, octets(None, MB)))
+    frames = [inserted(spell(session.request(*step)), CONTEXT_TYPE + USER_LOCATION) for step in steps]
+    assert [core.pgw.ask(frame).codes for frame in frames] == [(2001, 2001)] * 3
+    core.settled(session.account, 2 * MB_PRICE)
+
+
+@pytest.mark.parametrize("name", SCSCF_DIALECTS)
+def test_an_s_cscf_with_a_makers_context_and_avps(core: Core, name: str) -> None:
+    session = Session(core.scscf, core.account(), "ocs@iqonline.com", towards(CALLED))
+    steps = (("I", 0, seconds(60)), ("U", 1, seconds(60, 60)), ("T", 2, seconds(None, 60)))
+    frames = [inserted(SCSCF_DIALECTS[name](session.request(*step)), CONTEXT_TYPE + USER_LOCATION) for step in steps]
+    assert [core.scscf.ask(frame).codes for frame in frames] == [(2001, 2001)] * 3
+    core.settled(session.account, 2 * MINUTE_PRICE)
 
 
 def test_3gpps_contexts_beside_makers(core: Core) -> None:
     session = Session(core.pgw, core.account(), f"8.{DATA}", at())
     calling = replace(session, context=IMS, information=towards(CALLED), sid=session.sid + ";call")
-    assert {
-        code for each, kind in ((session, D), (calling, I)) for answer in played(each, kind) for code in answer.codes
-    } == {2001}
+    answers = [*played(session, D), *played(calling, I)]
+    assert {code for answer in answers for code in answer.codes} == {2001}
     core.settled(session.account, COST[D] + COST[I])
