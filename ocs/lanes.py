@@ -1,13 +1,13 @@
-"""Whose turn is it? Requests of ours (RAR, ASR) to one connected peer, shared among the clients behind it.
+"""Whose turn is it? Requests of ours (RARs, or ASRs) to one connected peer, shared among the clients behind it.
 
-A connection has MAX_OUTSTANDING requests without an answer at most. A client behind a relay begins with a small window of them, which each
-answer widens by one, so that a client that answers soon has its share, and a silent one holds FIRST_WINDOW requests for one Tx, then one at
-a time, and leaves the rest to the others. Clients that wait are served in turn.
+A connection has MAX_OUTSTANDING requests of a command without an answer at most. A client behind a relay begins with a small window
+of them, which each answer widens by one, so that a client that answers soon has its share, and a silent one holds FIRST_WINDOW requests
+for one Tx, then one at a time, and leaves the rest to the others. Clients that wait are served in turn.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class _Client(Generic[T]):
     window: int
     under_way: int = 0
-    queue: deque[T] = field(default_factory=deque)
+    queue: OrderedDict[T, None] = field(default_factory=OrderedDict)
     lined_up: bool = False
     """It stands among those whose turn comes."""
 
@@ -69,8 +69,12 @@ class Lane(Generic[T]):
     def wait(self, client: str, waiting: T) -> None:
         """After a `take` that failed."""
         name = client.lower()
-        self._clients[name].queue.append(waiting)
+        self._clients[name].queue[waiting] = None
         self._line_up(name)
+
+    def leave(self, client: str, waiting: T) -> None:
+        """It waits no longer."""
+        self._clients[client.lower()].queue.pop(waiting, None)
 
     def give_back(self, client: str, answered: bool | None) -> None:
         """One request less under way; None = it was not sent, and says nothing of the client."""
@@ -89,9 +93,10 @@ class Lane(Generic[T]):
             found = self._clients[name]
             found.lined_up = False
             if found.queue and found.has_room:
-                waiting = found.queue.popleft()
+                waiting, _ = found.queue.popitem(last=False)
                 self._line_up(name)
                 return name, waiting
+            self.tidy(name)
         return None
 
     def tidy(self, client: str) -> None:

@@ -6,20 +6,26 @@ A notice of the ledger names sessions and how they are reached. Every worker hea
 or else the client itself, sends. If neither is connected to this server, the first connected relay that may carry the realm does. While
 nobody is (a peer is just coming back), every worker keeps the notice and looks again, and a worker whose peer has gone to another
 one says the notice anew. Not every client reacts, and a notice may be lost: Validity-Time leads to the same end.
+
+An ASR waits for no RAR: it is sent while one is unanswered, and has room of its own. None is sent when the client has ended the
+session: the ledger is asked before each, and a CCR-T that comes to this worker ends what is planned.
+What a client would refuse again is not repeated. For an ASR that is refused a RAR is sent: the client asks, and is refused (digest §4.8).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
+from ocs.abort_cause import AbortCauses, blamed
 from ocs.gateway.config import GatewayConfig
-from ocs.gateway.outstanding import Answered, Asked, Done
+from ocs.gateway.outstanding import Answered, Asked
 from ocs.lanes import Lane
-from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
-from protocol.commands import AbortSessionRequest, ErrorMessage, ReAuthRequest
+from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
+from ocs.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
+from ocs.seldom import Seldom
+from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)
@@ -35,60 +41,8 @@ MAX_AWAY = 2_000
 the same ledger has nothing but such."""
 LONGEST_WAIT_S = 90.0
 """From the last news of a session to its turn: after it a silent client is left to Validity-Time. As long as all the tries take."""
-RAR, ASR = "RAR", "ASR"
-UNREACHABLE = "unreachable"
+UNREACHABLE, REFUSED, ENDED = "unreachable", "refused", "ended"
 RELEASE_REASON = "lost"
-
-
-class Sender(Protocol):
-    """The part of the gateway that is needed."""
-
-    def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool: ...
-
-    def connected_here(self, peer_host: str) -> bool: ...
-
-    def connected_anywhere(self, peer_host: str) -> bool: ...
-
-
-class Releaser(Protocol):
-    async def release_session(self, account_id: str, session_id: str, *, reason: str, now: int, month: int) -> bool: ...
-
-    async def announce(self, notice: Notice) -> None: ...
-
-
-class RequestMetrics(Protocol):
-    def client_request(self, command: str, reason: str) -> None:
-        """A RAR or ASR handed to the transport."""
-
-    def client_answer(self, command: str, result: str) -> None:
-        """`result`: a Result-Code, or "no_answer", "unreachable", "not_wanted", "dropped", "given_up"."""
-
-    def unblocked(self, seconds: float) -> None:
-        """From an accepted top-up to the RAR on the wire."""
-
-
-@dataclass(slots=True)
-class _Job:
-    session: NoticedSession
-    account_id: str
-    abort: bool
-    reason: str
-    at: float
-    """When the change was asked for, by the clock of whoever made it."""
-    since: float
-    """When we last heard of it."""
-    tries: int = 0
-    under_way: bool = False
-    fresh: bool = True
-    """No request has been sent since the last notice."""
-    turn: int = 0
-    """Counts the sends planned: a timer of an earlier plan does nothing."""
-    again: bool = False
-    """Something has changed since the request that is under way was sent."""
-    queued: bool = False
-    """It waits for the peer to answer others."""
-    ours: bool = False
-    """This worker had the connection, so that the others have left it to us."""
 
 
 class ClientRequests:
@@ -122,11 +76,14 @@ class ClientRequests:
         self._spawn = spawn
         self._when = when
         self._first = first
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._away: set[str] = set()
         """Sessions that nobody can reach now and that are not ours."""
-        self._lanes: dict[str, Lane[_Job]] = {}
-        """By connected peer; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
+        self._lanes: dict[LaneKey, Lane[Job]] = {}
+        """By connected peer and command; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
+        self._pumped: set[LaneKey] = set()
+        self._causes = AbortCauses()
+        self._seldom = Seldom(clock)
 
     def hear(self, notice: Notice) -> None:
         abort = notice.kind == "abort"
@@ -138,21 +95,38 @@ class ClientRequests:
                 if len(self._jobs) >= MAX_JOBS:
                     self._metrics.client_answer(ASR if abort else RAR, "dropped")
                     continue
-                job = _Job(session, notice.account_id, abort, notice.reason, notice.at, self._clock())
+                job = Job(session, notice.account_id, abort, notice.reason, notice.at, self._clock())
                 self._jobs[session.session_id] = job
                 self._send(job)
             else:
-                # Several changes at once are one request; the newest says how the session is reached.
-                job.session, job.abort, job.again = session, job.abort or abort, True
-                job.reason, job.at, job.since, job.fresh = notice.reason, notice.at, self._clock(), True
-                if not job.under_way and not job.queued:  # a pause before another try: news does not wait
-                    job.tries = 0
-                    self._send(job)
+                self._news(job, session, notice, abort)
 
-    def _send(self, job: _Job) -> None:
-        if job.session.session_id not in self._jobs:
+    def _news(self, job: Job, session: NoticedSession, notice: Notice, abort: bool) -> None:
+        """Several changes at once are one request; the newest says how the session is reached. A block overtakes."""
+        overtakes = abort and not job.abort
+        job.session, job.abort, job.again = session, job.abort or abort, True
+        job.reason, job.at, job.since, job.fresh, job.waited = notice.reason, notice.at, self._clock(), True, False
+        if overtakes or not (job.under_way or job.place):  # a pause before another try: news does not wait
+            job.tries = 0
+            self._send(job)
+
+    def ended(self, session_id: str, origin_host: str) -> None:
+        """The client has ended its session: there is nothing more to ask it for."""
+        job = self._jobs.get(session_id)
+        if job is not None and self._owner(job.session.origin_host) == self._owner(origin_host):
+            self._finished(job, ENDED)
+
+    def _owner(self, host: str) -> str:
+        """Who may go on with the sessions of this client."""
+        entry = self._peers.get(host.lower())
+        return (entry.failover_group if entry is not None else "") or host.lower()
+
+    def _send(self, job: Job) -> None:
+        if self._jobs.get(job.session.session_id) is not job:
             return
         job.turn += 1
+        job.under_way = False
+        self._leave_line(job)
         peer = self._peer_to_use(job.session)
         if peer is None:
             self._leave(job)
@@ -163,36 +137,64 @@ class ClientRequests:
         else:
             self._send_over(peer, job)
 
-    def _send_over(self, peer: str, job: _Job) -> None:
-        client = job.session.origin_host
-        lane = self._lanes.get(peer)
+    def _send_over(self, peer: str, job: Job) -> None:
+        client, key = job.session.origin_host, (peer, job.abort)
+        lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[peer] = Lane(peer)
+            lane = self._lanes[key] = Lane(peer)
         job.ours = True
         self._away.discard(job.session.session_id)
         if not lane.take(client):
-            job.queued = True
+            job.place, job.waits_as, job.waited = key, client, True
             lane.wait(client, job)
             return
-        command = ASR if job.abort else RAR
         job.again, job.under_way = False, True
+        sent = Sent(job, job.turn, peer, client, job.abort, self._causes.of(client) if job.abort else None)
+        if job.abort or job.waited:
+            self._spawn(self._ask_if_open(sent))
+        else:
+            self._ask(sent)
 
-        def done(answer: Answered | None) -> None:
-            self._done(peer, client, job, command, answer)
+    async def _ask_if_open(self, sent: Sent) -> None:
+        """What has waited may be of a session that has ended meanwhile, perhaps at another worker; an ASR must not be."""
+        is_open = await self._is_open(sent.job)
+        if not self._current(sent):
+            self._give_back(sent, None)
+        elif is_open:
+            self._ask(sent)
+        else:
+            self._give_back(sent, None)
+            self._finished(sent.job, ENDED)
+        self._pump(sent.peer, sent.abort)
 
-        if not self._gateway.ask(peer, self._request(job), done, TX_S):
+    async def _is_open(self, job: Job) -> bool:
+        """Also if it cannot be told. An account that is at its end has given its sessions up, and their clients do not know yet."""
+        try:
+            account = await self._ledger.read(job.account_id, **self._when())
+        except (LedgerUnavailable, LedgerError):
+            return True
+        if account is None or account.state == "terminated":
+            return True
+        return any(session.session_id == job.session.session_id for session in account.sessions)
+
+    def _current(self, sent: Sent) -> bool:
+        job = sent.job
+        return job.turn == sent.turn and self._jobs.get(job.session.session_id) is job
+
+    def _ask(self, sent: Sent) -> None:
+        job = sent.job
+        if not self._gateway.ask(sent.peer, self._request(sent), partial(self._done, sent), TX_S):
             job.under_way = False
-            lane.give_back(client, None)
-            self._tidy(peer, client)
+            self._give_back(sent, None)
             self._retry(job, UNREACHABLE)
             return
-        self._metrics.client_request(command, job.reason)
+        self._metrics.client_request(sent.command, job.reason)
         waited_s = self._clock() - job.at
         if job.reason == "topup" and job.fresh and job.at and waited_s >= 0:  # else the clocks of two hosts disagree
             self._metrics.unblocked(waited_s)
         job.fresh = False
 
-    def _leave(self, job: _Job) -> None:
+    def _leave(self, job: Job) -> None:
         """Another worker has the connection. If it came there from us, that worker has not kept the notice."""
         self._drop(job)
         if job.ours and self._clock() - job.since <= LONGEST_WAIT_S:
@@ -205,7 +207,7 @@ class ClientRequests:
         except LedgerUnavailable as error:
             log.warning("another worker was not told of a session whose peer has gone to it: %s", error)
 
-    def _nobody_has(self, job: _Job) -> None:
+    def _nobody_has(self, job: Job) -> None:
         """Perhaps its peer is just coming back, to this worker or to another one."""
         sid = job.session.session_id
         if not job.ours and sid not in self._away:
@@ -234,64 +236,104 @@ class ClientRequests:
         entry = self._peers.get(client.lower()) or self._peers.get(peer.lower())
         return (self._unknown_profile if entry is None else entry.profile).reauthorize
 
-    def _request(self, job: _Job) -> Asked:
-        session = job.session
-        kind = AbortSessionRequest if job.abort else ReAuthRequest
-        return kind(
-            session_id=session.session_id,
-            origin_host=self._host,
-            origin_realm=self._realm,
-            destination_realm=session.origin_realm,
-            destination_host=session.origin_host,
-        )
+    def _request(self, sent: Sent) -> Asked:
+        session = sent.job.session
+        names = session.session_id, self._host, self._realm, session.origin_realm, session.origin_host
+        return AbortSessionRequest(*names, abort_cause=sent.cause) if sent.abort else ReAuthRequest(*names)
 
-    def _done(self, peer: str, client: str, job: _Job, command: str, answer: Answered | None) -> None:
+    def _done(self, sent: Sent, answer: Answered | None) -> None:
         """Also when the connection is lost: then those that wait are tried in turn, and find another way or none."""
-        lane = self._lanes[peer]
-        self._answered(job, command, answer)
-        lane.give_back(client, answer is not None)
-        while (turn := lane.next()) is not None:
-            name, waiting = turn
-            waiting.queued = False
-            if self._clock() - waiting.since > LONGEST_WAIT_S:
-                self._finished(waiting, "given_up")
-            else:
-                self._send(waiting)
-            lane.tidy(name)
-        self._tidy(peer, client)
+        self._metrics.client_answer(sent.command, "no_answer" if answer is None else str(code_of(answer)))
+        if self._current(sent):
+            sent.job.under_way = False
+            self._answered(sent, answer)
+        elif answer is not None and code_of(answer) == ResultCode.UNKNOWN_SESSION_ID:
+            self._unknown(sent.job)  # a RAR that was overtaken has found out
+        self._give_back(sent, answer is not None)
+        self._pump(sent.peer, sent.abort)
 
-    def _tidy(self, peer: str, client: str) -> None:
-        lane = self._lanes.get(peer)
-        if lane is not None:
-            lane.tidy(client)
-            if lane.idle:
-                del self._lanes[peer]
+    def _give_back(self, sent: Sent, answered: bool | None) -> None:
+        key = sent.peer, sent.abort
+        lane = self._lanes[key]
+        lane.give_back(sent.client, answered)
+        self._tidy(lane, key, sent.client)
 
-    def _answered(self, job: _Job, command: str, answer: Answered | None) -> None:
-        job.under_way = False
-        if answer is None:
-            self._metrics.client_answer(command, "no_answer")
-            self._retry(job, "")
+    def _leave_line(self, job: Job) -> None:
+        if job.place is not None:
+            key, client = job.place, job.waits_as
+            lane, job.place = self._lanes[key], None
+            lane.leave(client, job)
+            self._tidy(lane, key, client)
+
+    def _tidy(self, lane: Lane[Job], key: LaneKey, client: str) -> None:
+        lane.tidy(client)
+        if lane.idle and self._lanes.get(key) is lane:
+            del self._lanes[key]
+
+    def _pump(self, peer: str, abort: bool) -> None:
+        """Those whose turn has come."""
+        key = peer, abort
+        if key in self._pumped:
             return
-        code = answer.code if isinstance(answer, ErrorMessage) else answer.result_code
-        self._metrics.client_answer(command, str(code))
-        if code == ResultCode.UNKNOWN_SESSION_ID:
-            self._drop(job)
-            self._spawn(self._release(job))
+        self._pumped.add(key)
+        try:
+            while (lane := self._lanes.get(key)) is not None and (found := lane.next()) is not None:
+                name, job = found
+                job.place = None
+                if self._clock() - job.since > LONGEST_WAIT_S:
+                    self._finished(job, "given_up")
+                else:
+                    self._send(job)
+                self._tidy(lane, key, name)
+            if lane is not None and lane.idle:
+                del self._lanes[key]
+        finally:
+            self._pumped.discard(key)
+
+    def _answered(self, sent: Sent, answer: Answered | None) -> None:
+        job, code = sent.job, 0 if answer is None else code_of(answer)
+        if answer is None:
+            self._retry(job, "")
+        elif code == ResultCode.UNKNOWN_SESSION_ID:
+            self._unknown(job)
         elif code in (ResultCode.SUCCESS, ResultCode.LIMITED_SUCCESS):
-            if job.again:
+            if job.again and not sent.abort:
                 job.tries = 0
                 self._send(job)
             else:
                 self._drop(job)
-        elif code == ResultCode.UNABLE_TO_COMPLY and command == ASR:
-            # The client will not abort: it shall ask again, and is then refused (digest §4.8).
+        elif sent.abort and not job.objected and for_good(code) and blamed(answer):
+            job.objected = True
+            self._causes.objected(sent.client, sent.cause)
+            self._send(job)
+        elif for_good(code):
+            self._refused(sent, answer, code)
+        elif sent.abort and code == ResultCode.UNABLE_TO_COMPLY:
             job.abort = False
             self._send(job)
         else:
             self._retry(job, "")
 
-    async def _release(self, job: _Job) -> None:
+    def _refused(self, sent: Sent, answer: Answered, code: int) -> None:
+        """It would again."""
+        job = sent.job
+        more = self._seldom.due((sent.client.lower(), sent.command, code))
+        if more is not None:
+            said = f" ({answer.error_message})" if answer.error_message else ""
+            log.warning("client %s refused %s with %d%s: not repeated%s", sent.client, sent.command, code, said, more)
+        if sent.abort:
+            job.abort = False
+            self._send(job)
+        else:
+            self._finished(job, REFUSED)
+
+    def _unknown(self, job: Job) -> None:
+        """The client has lost the session."""
+        if self._jobs.get(job.session.session_id) is job:
+            self._drop(job)
+            self._spawn(self._release(job))
+
+    async def _release(self, job: Job) -> None:
         try:
             await self._ledger.release_session(
                 job.account_id, job.session.session_id, reason=RELEASE_REASON, **self._when()
@@ -299,7 +341,7 @@ class ClientRequests:
         except LedgerUnavailable as error:
             log.warning("a session that its client does not know stays until its deadline: %s", error)
 
-    def _retry(self, job: _Job, result: str) -> None:
+    def _retry(self, job: Job, result: str) -> None:
         if job.again:  # news has come meanwhile: begin anew
             job.tries, job.again = 0, False
         if job.tries >= len(RETRY_AFTER_S):
@@ -307,14 +349,16 @@ class ClientRequests:
             return
         pause_s = RETRY_AFTER_S[job.tries]
         job.tries += 1
+        job.waited = True
         turn = job.turn
         self._later(pause_s, lambda: self._send(job) if turn == job.turn and not job.under_way else None)
 
-    def _finished(self, job: _Job, result: str) -> None:
+    def _finished(self, job: Job, result: str) -> None:
         if result != UNREACHABLE or job.ours or self._first:
             self._metrics.client_answer(ASR if job.abort else RAR, result)
         self._drop(job)
 
-    def _drop(self, job: _Job) -> None:
+    def _drop(self, job: Job) -> None:
+        self._leave_line(job)
         self._jobs.pop(job.session.session_id, None)
         self._away.discard(job.session.session_id)

@@ -61,6 +61,7 @@ async def work(child: Child) -> None:
             background.spawn,
             child.settings.charging.policy(),
             child.settings.diameter.answer_timeout_ms / 1_000,
+            lambda session_id, origin_host: requests.ended(session_id, origin_host),
         )
         gateway = Gateway(
             gateway_config(child.settings),

@@ -139,12 +139,15 @@ class ReAuthAnswer:
 
 @dataclass(slots=True)
 class AbortSessionRequest:
+    """ASR: "end the session". `abort_cause` is 3GPP's, for clients that insist (TS 29.214 §5.3.1)."""
+
     session_id: str = ""
     origin_host: str = ""
     origin_realm: str = ""
     destination_realm: str = ""
     destination_host: str = ""
     auth_application_id: int = 4
+    abort_cause: int | None = None
     user_name: str | None = None
     origin_state_id: int | None = None
     proxy_info: list[bytes] = field(default_factory=list)

@@ -76,6 +76,8 @@ ANSWER_TIMEOUT_S = 3.0
 """After it the gateway has answered for a request that was not handled."""
 
 Spawn = Callable[[Awaitable[None]], None]
+Ended = Callable[[str, str], None]
+"""Told when a client has ended a session: its Session-Id and the client's Origin-Host."""
 
 
 @dataclass(slots=True)
@@ -140,6 +142,7 @@ class ChargingService:
         spawn: Spawn,
         policy: ChargingPolicy = DEFAULT_POLICY,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        ended: Ended = lambda session_id, origin_host: None,
     ) -> None:
         self._rater = rater
         self._ledger = ledger
@@ -147,6 +150,7 @@ class ChargingService:
         self._clock = clock
         self._spawn = spawn
         self._policy = policy
+        self._ended = ended
         self._subscribers: Recent[str, str] = Recent(MAX_SUBSCRIBERS_KEPT)
         self._sessions: Recent[SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
         self._strangers: Recent[str, float] = Recent(MAX_SUBSCRIBERS_KEPT)
@@ -404,6 +408,7 @@ class ChargingService:
             return
         if job.prepared.type is TERMINATION:
             self._sessions.pop(job.session, None)
+            self._ended(request.session_id, request.origin_host)
         elif job.prepared.type is not EVENT and outcome.code == SUCCESS:
             self._remember(account_id, job)
             if job.prepared.type is INITIAL:

@@ -118,7 +118,7 @@ class Connection(Reading):
 
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
         """Send a request of ours; False if too many are unanswered, or the watchdog doubts this connection."""
-        if self._transport is None or self._outstanding.full or not self.trusted:
+        if self._transport is None or self._outstanding.full(request) or not self.trusted:
             return False
         gateway = self._gateway
         hop, end = gateway.identifiers()

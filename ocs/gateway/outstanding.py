@@ -11,7 +11,7 @@ from protocol.compiler import Fault
 from protocol.header import Header
 
 MAX_OUTSTANDING = 256
-"""Of one connection; a peer that does not answer gets no more."""
+"""Of one connection and command: a peer that does not answer RARs gets no more of them, but it gets ASRs."""
 
 Asked = ReAuthRequest | AbortSessionRequest
 Answered = ReAuthAnswer | AbortSessionAnswer | ErrorMessage
@@ -34,9 +34,11 @@ class Outstanding:
     def __init__(self) -> None:
         self._waiting: dict[int, _Waiting] = {}
 
-    @property
-    def full(self) -> bool:
-        return len(self._waiting) >= MAX_OUTSTANDING
+    def full(self, request: Asked) -> bool:
+        if len(self._waiting) < MAX_OUTSTANDING:
+            return False
+        answer = _ANSWERS[type(request)]
+        return sum(waiting.answer is answer for waiting in self._waiting.values()) >= MAX_OUTSTANDING
 
     def add(self, request: Asked, hop_by_hop: int, done: Done, deadline: float) -> None:
         self._waiting[hop_by_hop] = _Waiting(_ANSWERS[type(request)], done, deadline)

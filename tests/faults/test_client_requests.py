@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.catalogue import load_catalogue
-from protocol.commands import AbortSessionRequest, ReAuthAnswer, ReAuthRequest
+from protocol.avp import encode_avp
+from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from tests.conftest import RedisServer
 from tests.faults.harness import CONFIG, ROOT, Serving, open_account, wait_for
 from tests.faults.pgw import HOST, REALM, Pgw, when
@@ -116,6 +118,40 @@ async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledge
     assert again == first
     pgw.reply(header, ReAuthAnswer(sid, 2001, HOST, REALM))
     await pgw.nothing_more(1.5)
+
+
+async def test_a_block_waits_for_no_rar_and_comes_not_after_the_end(pgw: Pgw, ledger: RedisLedger) -> None:
+    """The client answers neither; its termination ends what would be sent again."""
+    account_id = await open_account(ledger, MSISDN, 5_000)
+    sid = await pgw.open(MSISDN)
+    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
+    assert isinstance((await pgw.asked())[1], ReAuthRequest)
+    began = time.monotonic()
+    await ledger.set_state(account_id, state="blocked", **when())
+    assert isinstance((await pgw.asked())[1], AbortSessionRequest)
+    assert time.monotonic() - began < 2, "a RAR is waited for 10 s"
+    assert (await pgw.charge(sid, 3, 1, MSISDN, used=100_000)).result_code == 2001
+    await pgw.nothing_more(12)  # an answer is waited for 10 s, and 1 s until the next try
+
+
+async def test_an_asr_goes_as_its_client_wants_it(serving: Serving, pgw: Pgw, ledger: RedisLedger) -> None:
+    """Some read it by the rules of Rx, and answer 5005 with Abort-Cause in Failed-AVP."""
+    account_id = await open_account(ledger, MSISDN, 5_000_000)
+    sid, other = await pgw.open(MSISDN, MB), f"{HOST};1;other"
+    assert (await pgw.charge(other, 1, 0, MSISDN, want=MB)).result_code == 2001
+    await ledger.set_state(account_id, state="blocked", **when())
+    causes = []
+    for _ in range(4):
+        header, request = await pgw.asked()
+        assert isinstance(request, AbortSessionRequest) and request.session_id in (sid, other)
+        causes.append(request.abort_cause)
+        missing = {"result_code": 5005, "failed_avp": encode_avp(500, 10415, 0x40, bytes(4))}
+        said = missing if request.abort_cause is None else {"result_code": 2001}
+        pgw.reply(header, AbortSessionAnswer(request.session_id, origin_host=HOST, origin_realm=REALM, **said))
+    assert sorted(causes, key=str) == [0, 0, None, None]
+    await pgw.nothing_more(1.5)
+    log = await asyncio.to_thread(Path(serving.log.name).read_text)
+    assert log.count("wants Abort-Cause in an ASR") == 1
 
 
 async def test_a_client_is_asked_over_its_new_connection_when_its_worker_was_killed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ class World:
         self.announced: list[Notice] = []
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.unblock: list[float] = []
+        self.open_sessions: set[str] | None = None
+        """What the ledger knows of the account; None = it says nothing."""
         self.now = 1000.0
         config = GatewayConfig("ocs.hot.net", "hot.net", peers=peers, unknown_profile=unknown_profile)
         self.requests = ClientRequests(
@@ -62,6 +65,12 @@ class World:
 
     async def announce(self, notice: Notice) -> None:
         self.announced.append(notice)
+
+    async def read(self, account_id: str, *, now: int, month: int) -> Any:
+        if self.open_sessions is None:
+            return None
+        sessions = [SimpleNamespace(session_id=each) for each in sorted(self.open_sessions)]
+        return SimpleNamespace(state="blocked", sessions=sessions)
 
     def later(self, seconds: float, callback: Callable[[], None]) -> object:
         self.timers.append((seconds, callback))
