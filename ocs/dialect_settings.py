@@ -23,7 +23,7 @@ MAX_CONTEXTS, MAX_AVPS = 64, 64
 MAX_TOLERANCES = 16
 """Different `tolerate_avps` of a server: for each, a worker learns the layouts of the messages anew (up to 5 MB)."""
 KNOWN = "known"
-ContextName = Literal["data", "ims", "cs", "sms", "mms"]
+ContextName = Literal["data", "ims", "cs", "sms", "mms", "content"]
 _AVP = re.compile(r"(\d{1,10}):(\d{1,10}|\*)", re.ASCII)
 
 
@@ -57,7 +57,8 @@ ContextText = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterVali
 ServiceContextTable = Annotated[dict[ContextText, ContextName], AfterValidator(_distinct)]
 AvpText = Annotated[str, AfterValidator(_avp)]
 SERVICE_CONTEXTS_ALLOWED = (
-    f'up to {MAX_CONTEXTS} of "Service-Context-Id" = "data", "ims", "cs", "sms" or "mms"; * in it stands for anything'
+    f'up to {MAX_CONTEXTS} of "Service-Context-Id" = "data", "ims", "cs", "sms", "mms" or "content";'
+    " * in it stands for anything"
 )
 TOLERATE_AVPS_ALLOWED = (
     f'up to {MAX_AVPS} of "VENDOR:CODE", "VENDOR:*", or "known" for all that the dictionary has; VENDOR 0 is the IETF'

@@ -24,7 +24,7 @@ OTHER = "other"
 
 _COMMANDS = frozenset({"CCR", "CER", "DWR", "DPR", "RAR", "ASR"})
 _TYPES = frozenset({"I", "U", "T", "E", ""})
-_CONTEXTS = frozenset({"data", "ims", "cs", "sms", "mms", ""})
+_CONTEXTS = frozenset({"data", "ims", "cs", "sms", "mms", "content", ""})
 
 Key = tuple[str, ...]
 
@@ -222,6 +222,9 @@ class Metrics:
 
     def dropped(self, service: str, unit: str, amount: int) -> None:
         self._counters["ocs_dropped_units", self._services[service], self._words[unit]] += amount
+
+    def other_units(self, service: str, unit: str, amount: int) -> None:
+        self._counters["ocs_other_units", self._services[service], self._words[unit]] += amount
 
     def restricted(self, service: str) -> None:
         self._counters["ocs_restricted_phases", self._services[service]] += 1

@@ -60,6 +60,12 @@ _TABLE = (
     Definition(
         "ocs_dropped_units", COUNTER, "Units reported that cannot have been used; not charged", ("service", "unit")
     ),
+    Definition(
+        "ocs_other_units",
+        COUNTER,
+        "Units reported that the service is not charged by, with none that it is; not charged",
+        ("service", "unit"),
+    ),
     Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
     Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), 1_000_000),
     Definition("ocs_late_settlements", COUNTER, "Reports of sessions that had been given up", ("type",)),

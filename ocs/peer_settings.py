@@ -109,7 +109,7 @@ class PeerSection(Section):
     )
     refunds: bool = Field(default=False, description="true (it may give money back) or false")
     contexts: list[ContextName] = Field(
-        default_factory=list, description='"data", "ims", "cs", "sms", "mms"; empty = any'
+        default_factory=list, description='"data", "ims", "cs", "sms", "mms", "content"; empty = any'
     )
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED

@@ -10,7 +10,7 @@ import zlib
 
 from ocs.charging import final_units, money, oneoff, units
 from ocs.charging.blame import blamed_service
-from ocs.charging.members import CHECK, EVENT, INITIAL, OCTETS, REFUND, SECONDS, TERMINATION
+from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepare import Prepared, Service, results
 from ocs.charging.profile import Profile
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
@@ -29,7 +29,7 @@ from protocol.units import AnnouncementInformation, GsuPoolReference, TimeQuotaM
 
 MIN_VALIDITY_S = 30
 """A grant lives at least so long, however near the end of the package's period is."""
-UNIT_TYPES = {Unit.SECONDS: 0, Unit.OCTETS: 2, Unit.MESSAGES: 5}
+UNIT_TYPES = {Unit.SECONDS: 0, Unit.MONEY: 1, Unit.OCTETS: 2, Unit.MESSAGES: 5}
 """CC-Unit-Type (RFC 8506 §8.32)."""
 LOW, NOT_LOW = 1, 0
 """Low-Balance-Indication (TS 32.299 §7.2.84)."""
@@ -204,7 +204,7 @@ def _policy(
             mscc.volume_quota_threshold = threshold
         elif rated.unit is SECONDS:
             mscc.time_quota_threshold = threshold
-        else:
+        elif rated.unit is MESSAGES:
             mscc.unit_quota_threshold = threshold
     if quota.holding_s:
         mscc.quota_holding_time = quota.holding_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ocs.charging.members import CHECK, REFUND, SECONDS
+from ocs.charging.members import CHECK, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Service, results
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 SUCCESS, UNKNOWN_SESSION_ID = int(ResultCode.SUCCESS), int(ResultCode.UNKNOWN_SESSION_ID)
 SHOWN = 64
 """Characters of a Service-Context-Id in the log."""
+NAMES = {MONEY: "millionths of a currency"}
+"""Of units, in the log, where they differ from the unit's own."""
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
 
 
@@ -38,6 +40,8 @@ class Counting:
             return
         if outcome.code == UNKNOWN_SESSION_ID and not outcome.services:
             self.unbooked(prepared, peer)
+        else:
+            self._in_other_units(prepared, peer)
         for service, result in zip(prepared.services, results(prepared, outcome), strict=True):
             if prepared.action is REFUND:
                 if result is not None:
@@ -73,6 +77,7 @@ class Counting:
 
     def unbooked(self, prepared: Prepared, peer: str) -> None:
         """Use of a session that is long over, another's, or never opened: for whoever reconciles (digest §4.3)."""
+        self._in_other_units(prepared, peer)
         for service in prepared.services:
             if service.charge is not None and service.charge.reported:
                 unit = service.rated.unit if service.rated else prepared.unit
@@ -87,6 +92,21 @@ class Counting:
                 said,
                 more,
             )
+
+    def _in_other_units(self, prepared: Prepared, peer: str) -> None:
+        for service in prepared.services:
+            if service.other_units:
+                self._other_units(service, peer)
+
+    def _other_units(self, service: Service, peer: str) -> None:
+        for unit, amount in service.other_units:
+            self._metrics.other_units(service.name, unit.value, amount)
+        if (more := self._seldom.due((peer, "units"))) is not None:
+            reported = ", ".join(f"{amount} {NAMES.get(unit, unit)}" for unit, amount in service.other_units)
+            log.warning(
+                "peer %s reported %s of %s and nothing in the unit that it is charged by: not charged%s",
+                peer, reported, service.name, more,
+            )  # fmt: skip
 
     def _dropped(self, peer: str, service: str, unit: str, amount: int, why: str) -> None:
         self._metrics.dropped(service, unit, amount)

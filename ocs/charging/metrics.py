@@ -27,6 +27,9 @@ class ChargingMetrics(Protocol):
     def dropped(self, service: str, unit: str, amount: int) -> None:
         """Use reported beyond what is possible; it is not charged."""
 
+    def other_units(self, service: str, unit: str, amount: int) -> None:
+        """Use reported in units that the service is not charged by."""
+
     def restricted(self, service: str) -> None:
         """A restricted phase in place of a refusal."""
 

@@ -74,6 +74,8 @@ def refunded(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer 
             answer.granted_service_unit = given
             continue
         code = ResultCode.SUCCESS if given else ResultCode.END_USER_SERVICE_DENIED
+        if service.charge is None:
+            code, answer.failed_avp = ResultCode.RATING_FAILED, answer.failed_avp or service.failed_avp
         answer.multiple_services_credit_control.append(
             MultipleServicesCreditControl(
                 rating_group=service.rating_group,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ocs.charging import units
-from ocs.charging.blame import blame
+from ocs.charging import other_units, units
+from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
-from ocs.charging.members import EVENT, INITIAL, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
+from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
@@ -29,6 +29,7 @@ from ocs.rating.price import free_price
 from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (
     CHECK_BALANCE,
+    DIRECT_DEBITING,
     REFUND_ACCOUNT,
     CreditControlRequest,
     MultipleServicesCreditControl,
@@ -43,6 +44,7 @@ UNIT_OF_CONTEXT = {
     Context.CS: Unit.SECONDS,
     Context.SMS: Unit.MESSAGES,
     Context.MMS: Unit.MESSAGES,
+    Context.CONTENT: Unit.MONEY,
 }
 UNRATED = "unrated"
 """Label and price of use that no rate was ever in force for: it is free, and its record says so."""
@@ -84,6 +86,8 @@ class Service:
     """Time is counted beside volume."""
     absurd_time_s: int = 0
     """Reported beside what is charged, and impossible."""
+    other_units: tuple[tuple[Unit, int], ...] = ()
+    """Reported in units that it is not charged by, with nothing in those that it is."""
 
     @property
     def name(self) -> str:
@@ -127,9 +131,9 @@ class Prepared:
 
     @property
     def unrateable(self) -> bool:
-        """There are services and none of them can be rated."""
+        """There are services, and the ledger cannot be asked about any of them."""
         for service in self.services:
-            if service.rated is not None:
+            if service.charge is not None:
                 return False
         return bool(self.services)
 
@@ -166,6 +170,7 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     job = _Preparation(kind, request, circumstances, circumstances.detail(), rater, terms)
     if kind is EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
+        job.debits = request.requested_action == DIRECT_DEBITING
     prepared = [job.service(key, asked) for key, asked in services.items()]
     return Prepared(request, kind, bool(given), prepared, terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
 
@@ -216,6 +221,8 @@ class _Preparation:
     rater: Rater
     terms: Terms
     action: Action = Action.DEBIT
+    debits: bool = False
+    """It is a one-off debit: no refund, check or enquiry."""
 
     def service(self, key: str, asked: _Asked) -> Service:
         identifiers = asked.service_identifiers
@@ -224,10 +231,21 @@ class _Preparation:
         except Unrateable as error:
             if self.action is REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
-            settling, culprit = self._settling(key, asked), blame(error.field, self.request, self.where, asked)
-            return Service(key, asked.rating_group, asked.service_identifiers, None, settling, culprit)
+            return self._unrated(key, asked, blame(error.field, self.request, self.where, asked))
         rated = offer.rated
-        kind, quota = self.kind, rated.quota
+        if self.kind is EVENT and not rated.always and (culprit := self._wrong_amount(asked, rated.unit)):
+            return Service(key, asked.rating_group, identifiers, None, None, culprit)
+        charge = self._charge(key, asked, offer)
+        service = Service(key, asked.rating_group, identifiers, rated, charge, b"", rated.quota.validity_s)
+        if asked.used:
+            self._beside_what_is_charged(service, asked, rated.unit)
+        if self.kind is INITIAL or self.kind is UPDATE:
+            self._for_a_grant(service, offer, charge, asked)
+        return service
+
+    def _charge(self, key: str, asked: _Asked, offer: Offer) -> ServiceCharge:
+        rated, kind = offer.rated, self.kind
+        quota = rated.quota
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
         want = units.wanted(asked.requested, rated.unit, quota)
         if kind is EVENT:
@@ -250,12 +268,21 @@ class _Preparation:
         )
         charge.max_rate = offer.max_rate
         charge.maximum_micro_eur = quota.maximum_micro_eur
-        service = Service(key, asked.rating_group, identifiers, rated, charge, b"", quota.validity_s)
-        if asked.used and rated.unit is not SECONDS:
+        return charge
+
+    def _wrong_amount(self, asked: _Asked, unit: Unit) -> bytes:
+        """Failed-AVP of a one-off request whose amount is of other units; a debit of anything but messages must state one."""
+        needed = self.debits and unit is not MESSAGES
+        parents = (MSCC,) if self.request.multiple_services_credit_control else ()
+        return other_units.refusal(asked.requested, asked.used, unit, *parents, needed=needed)
+
+    def _beside_what_is_charged(self, service: Service, asked: _Asked, unit: Unit) -> None:
+        """What is reported and not charged is counted: other units, where there is nothing else, and absurd times."""
+        if self.kind is not EVENT and service.charge is not None and not service.charge.reported:
+            with_time = unit is OCTETS and service.rated is not None and service.rated.quota.time_s > 0
+            service.other_units = other_units.reported(asked.used, unit, with_time=with_time)
+        if unit is not SECONDS:
             service.absurd_time_s = units.absurd_time_s(asked.used)
-        if kind is INITIAL or kind is UPDATE:
-            self._for_a_grant(service, offer, charge, asked)
-        return service
 
     def _offer(self, rating_group: int | None, identifier: int | None) -> Offer:
         """Raises Unrateable."""
@@ -303,7 +330,9 @@ class _Preparation:
         """What a one-off request asks for, whole: it is no quota. Some clients report it as used (RFC 8506 §6.3).
         A refund without a number is of all."""
         amount = units.amount_asked(asked.requested, rated.unit)
-        return amount if self.action is REFUND else amount or used or rated.quota.default
+        if self.action is REFUND or (rated.unit is MONEY and amount is not None):
+            return amount
+        return amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
         """Units a second that can be used at most: a call takes a second a second."""
@@ -313,18 +342,23 @@ class _Preparation:
 
     def _refund(self, key: str, asked: _Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
+        if culprit := self._wrong_amount(asked, unit):
+            return Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
         want = units.amount_asked(asked.requested, unit)
         charge = ServiceCharge(key, UNRATED, UNRATED_PRICES[unit], (), 0, want, 1)
         return Service(key, asked.rating_group, asked.service_identifiers, None, charge)
 
-    def _settling(self, key: str, asked: _Asked) -> ServiceCharge | None:
+    def _unrated(self, key: str, asked: _Asked, culprit: bytes) -> Service:
         """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
+        service = Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
         if self.kind not in (UPDATE, TERMINATION):
-            return None
+            return service
         unit = UNIT_OF_CONTEXT[self.where.context]
         used, after, either = units.used_by_tariff(asked.used, unit)
-        charge = ServiceCharge(
+        service.charge = charge = ServiceCharge(
             key, UNRATED, UNRATED_PRICES[unit], (), used, None, 1, False, (), self.detail, after, either
         )
         charge.max_rate = self._max_rate(unit)
-        return charge
+        if asked.used:
+            self._beside_what_is_charged(service, asked, unit)
+        return service

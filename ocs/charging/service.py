@@ -188,7 +188,7 @@ class ChargingService:
         where, assumed = self._where(context, request, session, terms)
         prepared = prepare(request, where, self._rater, terms)
         enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
-        opens = prepared.type in (INITIAL, EVENT) and prepared.action is not REFUND
+        opens = prepared.type in (INITIAL, EVENT)
         if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
             if prepared.type is INITIAL:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocs.charging.members import OCTETS, SECONDS
+from ocs.charging import money
+from ocs.charging.members import MESSAGES, OCTETS, SECONDS
 from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.rating.types import QuotaPolicy, Unit
 from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
 
 
-def _amount(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
-    """The AVP of the service's unit; input and output count as the total when the total is not given, or 0."""
+def amount_of(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
+    """The AVP of the service's unit; input and output count as the total when the total is not given, or 0.
+
+    None = it says nothing in this unit; money of another currency says nothing.
+    """
     if unit is OCTETS:
         return units.cc_total_octets or _directions(units, units.cc_total_octets)
-    return units.cc_time if unit is SECONDS else units.cc_service_specific_units
+    if unit is SECONDS:
+        return units.cc_time
+    return units.cc_service_specific_units if unit is MESSAGES else money.micro_eur_of(units.cc_money)
 
 
 def _directions(units: RequestedServiceUnit | UsedServiceUnit, neither: int | None = 0) -> int | None:
@@ -40,7 +46,7 @@ def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int,
     if not reports:
         return 0, 0, 0
     if len(reports) == 1 and not reports[0].tariff_change_usage:
-        return min(_amount(reports[0], unit) or 0, most), 0, 0
+        return min(amount_of(reports[0], unit) or 0, most), 0, 0
     parts, directions = [0, 0, 0], [0, 0, 0]
     for report in reports:
         side = report.tariff_change_usage or BEFORE
@@ -48,7 +54,7 @@ def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int,
             parts[side] += report.cc_total_octets or 0
             directions[side] += _directions(report) or 0
         else:
-            parts[side] += _amount(report, unit) or 0
+            parts[side] += amount_of(report, unit) or 0
     before, after, either = (min(total or both, most) for total, both in zip(parts, directions, strict=True))
     return before, after, either
 
@@ -64,12 +70,12 @@ def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
 
 def may_have_both(request: RequestedServiceUnit | None) -> bool:
     """The client counts time beside volume, or leaves it to us (an empty Requested-Service-Unit)."""
-    return request is not None and (request.cc_time is None) == (_amount(request, OCTETS) is None)
+    return request is not None and (request.cc_time is None) == (amount_of(request, OCTETS) is None)
 
 
 def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:
     """The number in the request, at most what a session can hold; None if there is none."""
-    amount = None if request is None else _amount(request, unit)
+    amount = None if request is None else amount_of(request, unit)
     return None if amount is None else min(amount, MAX_SESSION_UNITS[unit])
 
 
@@ -77,7 +83,7 @@ def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy)
     """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None = nothing."""
     if request is None:
         return None
-    amount = _amount(request, unit) or quota.default
+    amount = amount_of(request, unit) or quota.default
     return amount if amount <= quota.maximum else quota.maximum
 
 
@@ -86,4 +92,6 @@ def granted(amount: int, unit: Unit) -> GrantedServiceUnit:
         return GrantedServiceUnit(None, None, None, amount)
     if unit is SECONDS:
         return GrantedServiceUnit(cc_time=amount)
-    return GrantedServiceUnit(cc_service_specific_units=amount)
+    if unit is MESSAGES:
+        return GrantedServiceUnit(cc_service_specific_units=amount)
+    return GrantedServiceUnit(cc_money=money.amount(amount))

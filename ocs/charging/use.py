@@ -5,11 +5,11 @@ TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); where e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ocs.charging.location import SM_SUBMISSION, locate
-from ocs.charging.members import DATA, MMS, ORIGINATING, SMS
+from ocs.charging.members import CONTENT, DATA, MMS, ORIGINATING, SMS
 from ocs.rating.types import Context, Direction, UseEvent
 from protocol.credit_control import CreditControlRequest, ImsInformation, ServiceInformation
 
@@ -147,6 +147,8 @@ def _use(context: Context, request: CreditControlRequest, forwarding_role: bool)
     """All but the place."""
     if context is DATA:
         return _data(request)
+    if context is CONTENT:
+        return replace(_data(request), context=CONTENT)
     information = request.service_information
     if information is None:
         return Circumstances(context)

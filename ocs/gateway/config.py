@@ -127,7 +127,7 @@ class GatewayMetrics(Protocol):
     """Where the gateway counts. Every label is bounded: nothing a peer sends becomes a label as it is.
 
     `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).
-    `context`: "data", "ims", "cs", "sms", "mms", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.
+    `context`: "data", "ims", "cs", "sms", "mms", "content", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.
     `reason` of connection_refused: "unknown_peer", "no_common_application", "duplicate", "cer_timeout", "bad_cer",
     "not_a_cer", "no_common_security", "tls" (its handshake failed), "address" (no peer's), "address_limit", "pending_limit",
     "connection_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",

@@ -42,6 +42,8 @@ ENVELOPE_REPORTING = ("none", "envelopes", "volume", "events", "both")
 """By their value (TS 32.299 §7.2.59)."""
 TRIGGER_TYPES = {"qos": 2, "location": 3, "rat": 4, "timezone": 5, "mcc": 30, "mnc": 31, "serving-node": 61}
 """Trigger-Type (TS 32.299 §7.2.236; digest §3.6)."""
+_WITHOUT_PARTIES = frozenset({"data", "content"})
+"""Contexts whose use has no direction and no destination."""
 _STATED = {"rating_group", "service_identifier", "apn"}
 
 
@@ -160,11 +162,11 @@ def compile_services(general: General, tables: Tables, problems: Problems) -> tu
     seen: set[str] = set()
     for id_, table in tables.of("service", ServiceTable).items():
         unit = Unit(table.unit)
-        numbered = "data" not in table.contexts
-        if not numbered and len(table.contexts) > 1:
-            problems.add(
-                key_path("service", id_, "contexts"), "data cannot be mixed with other contexts", table.contexts
-            )
+        placed_only = _WITHOUT_PARTIES.intersection(table.contexts)
+        numbered = not placed_only and unit is not Unit.MONEY
+        if placed_only and unit is not Unit.MONEY and not _WITHOUT_PARTIES.issuperset(table.contexts):
+            allowed = "data and content cannot be mixed with other contexts, unless the unit is money"
+            problems.add(key_path("service", id_, "contexts"), allowed, table.contexts)
         quota = _quota(table.quota, unit, general.kilo, ("service", id_, "quota"), problems)
         by_id[id_] = Service(id=id_, unit=unit, quota=quota, bars=tuple(table.bars), numbered=numbered)
         matches: list[MatchKey] = [(line.apn, line.rating_group, line.service_identifier) for line in table.match]

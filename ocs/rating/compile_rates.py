@@ -20,6 +20,8 @@ from ocs.rating.types import Direction, PriceTerms, RatedUse, Unit
 ANY = "*"
 FREE = "free"
 """The price that needs no entry."""
+FACE_VALUE = "face-value"
+"""Neither does this one, of services whose unit is money: what the client says is debited."""
 BARS = ("roaming", "international", "international-sms", "premium", "data")
 """HOT-CC-5, in the order in which they are given."""
 _NOT_WITHIN_A_COUNTRY = {"international", "international-sms"}
@@ -90,8 +92,8 @@ class RateCompiler:
         for index, destination in enumerate(rate.destinations):
             if destination != ANY:
                 self._known(("rate", id_, "destinations", index), "destination", destination)
-        if rate.price != FREE:
-            self._known(("rate", id_, "price"), "price", rate.price, more=f" or {FREE}")
+        if rate.price not in (FREE, FACE_VALUE):
+            self._known(("rate", id_, "price"), "price", rate.price, more=f", {FACE_VALUE} or {FREE}")
         return len(self._problems.found) == before
 
     def _known(self, at: tuple[str | int, ...], section: str, id_: str, more: str = "") -> None:
@@ -107,7 +109,9 @@ class RateCompiler:
             for at, value in ((directions, rate.directions), (destinations, rate.destinations)):
                 if value:
                     self._problems.add(
-                        key_path(*at), "must be left out: data has no direction and no destination", value
+                        key_path(*at),
+                        "must be left out: only calls and messages have a direction and a destination",
+                        value,
                     )
         elif not rate.directions:
             self._problems.add(key_path(*directions), 'is missing; mo, mt or fw, such as ["mo", "fw"]')
@@ -137,10 +141,15 @@ class RateCompiler:
     def _price(self, id_: str, rate: RateTable, service: Service) -> PriceTerms | None:
         if rate.price == FREE:
             return free_price(id_, service.unit)
+        at = key_path("rate", id_, "price")
+        if rate.price == FACE_VALUE:
+            if service.unit is Unit.MONEY:
+                return compile_price(id_, unit=Unit.MONEY, micro_eur=1, quantity=1)
+            self._problems.add(at, "is the price of services whose unit is money", rate.price)
+            return None
         parts = self._prices.get(rate.price)
         if parts is None:
             return None
-        at = key_path("rate", id_, "price")
         if parts.unit is not service.unit or (parts.flat and service.unit is not Unit.SECONDS):
             self._problems.add(at, f"must be a price in {service.unit}, as the service {service.id}", rate.price)
             return None

@@ -20,9 +20,10 @@ CountryOrAny = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001|\*)$")]
 Plmn = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,6}$")]
 Bar = Literal["roaming", "international", "international-sms", "premium", "data"]
 Direction = Literal["mo", "mt", "fw"]
-UnitName = Literal["octets", "seconds", "messages"]
+UnitName = Literal["octets", "seconds", "messages", "money"]
+BucketUnitName = Literal["octets", "seconds", "messages"]
 Rounding = Literal["up", "down", "half_up"]
-ContextName = Literal["data", "ims", "cs", "sms", "mms"]
+ContextName = Literal["data", "ims", "cs", "sms", "mms", "content"]
 Kind = Literal[
     "mobile",
     "fixed",
@@ -167,7 +168,7 @@ class RateTable(Table):
 class BucketTable(Table):
     """[package.ID.bucket.NAME]"""
 
-    unit: UnitName
+    unit: BucketUnitName
     quantity: str
 
 

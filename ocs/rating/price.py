@@ -18,8 +18,8 @@ from ocs.rating.types import PriceTerms, Unit
 
 EXACT_LIMIT = 2**53
 """Doubles hold every integer below this."""
-MAX_SESSION_UNITS = {Unit.OCTETS: 2**44, Unit.SECONDS: 2**31, Unit.MESSAGES: 2**20}
-"""Most units one session can use: 16 TiB, 68 years, a million messages."""
+MAX_SESSION_UNITS = {Unit.OCTETS: 2**44, Unit.SECONDS: 2**31, Unit.MESSAGES: 2**20, Unit.MONEY: 2**44}
+"""Most units one session can use: 16 TiB, 68 years, a million messages, 17 million EUR."""
 MAX_MONEY_MICRO_EUR = 200_000_000
 """HOT-ACC-7: no credit is above 200 EUR, so no use is ever priced against more."""
 MAX_UNITS = 2**44

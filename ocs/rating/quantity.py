@@ -1,4 +1,4 @@
-"""Quantities as the catalogue writes them: "50 MB", "1500 min", "1 message", "1 call"."""
+"""Quantities as the catalogue writes them: "50 MB", "1500 min", "1 message", "1 call", "5 EUR"."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ _QUANTITY = re.compile(r"([0-9]{1,15}) ([A-Za-z]+)", re.ASCII)
 _OCTET_POWERS = {"B": 0, "kB": 1, "MB": 2, "GB": 3, "TB": 4}
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _MESSAGES = {"message": 1, "messages": 1}
+_MONEY = {"cent": 10_000, "EUR": 1_000_000}
 ALLOWED = {
     Unit.OCTETS: "a whole number and B, kB, MB, GB or TB, such as 50 MB",
     Unit.SECONDS: "a whole number and s, min or h, such as 300 s",
     Unit.MESSAGES: "a whole number of messages, such as 1 message",
+    Unit.MONEY: "a whole number and cent or EUR, such as 5 EUR",
 }
 PER_CALL = "1 call"
 """A price per session, however long it is."""
@@ -34,7 +36,7 @@ def factors_of(unit: Unit, *, kilo: int) -> dict[str, int]:
     """Names of the unit's sizes and how many units each is."""
     if unit is Unit.OCTETS:
         return {name: int(kilo**power) for name, power in _OCTET_POWERS.items()}
-    return _SECONDS if unit is Unit.SECONDS else _MESSAGES
+    return {Unit.SECONDS: _SECONDS, Unit.MESSAGES: _MESSAGES, Unit.MONEY: _MONEY}[unit]
 
 
 def unit_of(text: str) -> Unit | None:
@@ -44,4 +46,6 @@ def unit_of(text: str) -> Unit | None:
         return Unit.SECONDS
     if name in _OCTET_POWERS:
         return Unit.OCTETS
+    if name in _MONEY:
+        return Unit.MONEY
     return Unit.MESSAGES if name in _MESSAGES else None

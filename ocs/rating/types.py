@@ -1,7 +1,7 @@
 """What rating is asked and what it answers: plain values, no I/O.
 
 Rating is a pure function: (what is used, where, towards whom) → (service policy, price, which included units may pay).
-Units are octets, seconds or messages; prices are micro-EUR (HOT-RAT-1, HOT-RAT-8).
+Units are octets, seconds, messages or micro-EUR; prices are micro-EUR (HOT-RAT-1, HOT-RAT-8).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Context(StrEnum):
     CS = "cs"  # 32276
     SMS = "sms"  # 32274
     MMS = "mms"  # 32270
+    CONTENT = "content"
+    """Of no document of 3GPP: what an operator's own content services say, by a Service-Context-Id of the settings."""
 
 
 class Direction(StrEnum):
@@ -34,6 +36,8 @@ class Unit(StrEnum):
     OCTETS = "octets"
     SECONDS = "seconds"
     MESSAGES = "messages"
+    MONEY = "money"
+    """Micro-EUR: the client says what it costs (CC-Money, RFC 8506 §8.22)."""
 
 
 @dataclass(slots=True)

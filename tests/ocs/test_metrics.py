@@ -37,6 +37,7 @@ def play(metrics: Metrics) -> None:
     gateway.request_refused("origin_host")
     gateway.overload(30)
     charging.dropped("data", "octets", 7)
+    charging.other_units("data", "seconds", 7)
     charging.restricted("data")
     charging.refunded("sms", 2_000_000)
     charging.late("T")

@@ -182,6 +182,9 @@ class Counted:
     def dropped(self, service: str, unit: str, amount: int) -> None:
         self.calls.append(("dropped", service, unit, amount))
 
+    def other_units(self, service: str, unit: str, amount: int) -> None:
+        self.calls.append(("other_units", service, unit, amount))
+
     def restricted(self, service: str) -> None:
         self.calls.append(("restricted", service))
 
