@@ -6,7 +6,7 @@ Section numbers are RFC 6733's unless another is named; the order of the checks 
 from __future__ import annotations
 
 from protocol.avp import FLAG_MANDATORY, FLAG_VENDOR, Kind, RawAvp, encode_avp, walk
-from protocol.dictionary import UNDERSTOOD, definition_of
+from protocol.dictionary import BY_KEY, UNDERSTOOD, definition_of
 from protocol.errors import DiameterError, ResultCode
 from protocol.examination import Examined, Node, bare_copy, copy_of, key_of, name_of, value_of, wrap_in
 from protocol.failed_avp import minimum_payload
@@ -103,10 +103,16 @@ def unknown_avps(request: Examined) -> DiameterError | None:
                 continue
             return DiameterError(
                 ResultCode.AVP_UNSUPPORTED,
-                f"{name_of(node.avp)} carries the M flag and is not supported",
+                f"{_numbered(node.avp)} carries the M flag and is not supported",
                 failed_avp=copy_of(request, node),
             )
     return None
+
+
+def _numbered(avp: RawAvp) -> str:
+    """As settings name it, with the dictionary's name if it has one."""
+    known = BY_KEY.get(key_of(avp))
+    return f"AVP {avp.vendor}:{avp.code}{f' ({known.name})' if known else ''}"
 
 
 def missing_avps(request: Examined) -> DiameterError | None:

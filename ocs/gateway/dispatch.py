@@ -116,6 +116,8 @@ class Dispatcher:
             request = decode_ccr(frame, header, self._routing, limits)
         except DiameterError as error:
             self._metrics.request("CCR" if header.command_code == 272 else "other", "", "")
+            if error.result_code == ResultCode.AVP_UNSUPPORTED:
+                self._not_understood(peer.label, error)
             return self.refuse(frame, header, self._busy_instead(sink, frame, error))
         source = peer.speaking_for(request.origin_host) if peer.carries else peer
         context = source.service_contexts[request.service_context_id]
@@ -219,6 +221,12 @@ class Dispatcher:
         elif isinstance(answer, ForeignSubscriberError):
             self.refusals.note(pending.sink.source.label, Kind.SUBSCRIBER)
         return answer.result_code, self._error(pending, answer)
+
+    def _not_understood(self, peer: str, error: DiameterError) -> None:
+        if (more := self._seldom.due((peer, error.result_code))) is not None:
+            logger.warning(
+                "peer %s: request refused (5001): %s; tolerate_avps can let it pass%s", peer, error.message, more
+            )
 
     def _fault(self, what: str) -> None:
         """Of ours, not of the peer's."""

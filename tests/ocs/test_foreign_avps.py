@@ -56,6 +56,22 @@ async def test_by_default_it_is_refused_with_what_it_was(site: Site) -> None:
     assert code_of(frame) == 5001 and frame[failed.payload : failed.stop] == CONTEXT_TYPE
 
 
+async def test_what_is_refused_is_said_as_the_setting_names_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    await site.gateway(peers=peers())
+    client, other = await site.opened(), await site.client()
+    assert await other.open(STRICT) == 2001
+    for number in range(3):
+        assert await code(client, foreign(ccr(number))) == 5001
+    assert await code(other, foreign(ccr(1, host=STRICT), encode_avp(1, 99_999, 0x40, b"38668100000"))) == 5001
+    said = [record.getMessage() for record in caplog.records if "5001" in record.getMessage()]
+    assert said == [
+        f"peer {PGW}: request refused (5001): AVP 12645:256 (Context-Type) carries the M flag and is not supported; "
+        "tolerate_avps can let it pass",
+        f"peer {STRICT}: request refused (5001): AVP 99999:1 carries the M flag and is not supported; "
+        "tolerate_avps can let it pass",
+    ]
+
+
 async def test_a_peers_tolerance_is_not_anothers(site: Site) -> None:
     await site.gateway(peers=peers(tolerated=VODAFONE))
     tolerant, strict = await site.client(), await site.client()

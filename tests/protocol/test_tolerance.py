@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol import commands
@@ -17,7 +17,7 @@ from protocol.header import HEADER_OCTETS, build, parse_header
 from protocol.pipeline import decode_request, first_error
 from protocol.registry import Limits
 from protocol.tolerance import DICTIONARY, NOTHING, Tolerance
-from tests.protocol.test_pipeline import put
+from tests.protocol.test_pipeline import damaged, put
 
 M, V = 0x40, 10415
 VODAFONE, OTHER_VENDOR, NOVEL = 12645, 99_999, 4_000_000
@@ -156,6 +156,17 @@ def _read(frame: bytes, tolerated: Tolerance) -> CreditControlRequest:
     request = decode_ccr(frame, parse_header(frame), None, Limits(tolerated=tolerated))
     request.header, request.raw = parse_header(put()), b""
     return request
+
+
+@given(damaged(), st.sampled_from(sorted(TOLERANCES)), st.lists(FOREIGN, max_size=2))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_reader_and_pipeline_agree(frame: bytes, name: str, avps: list[bytes]) -> None:
+    """Whatever is tolerated, and whatever else is wrong with the request."""
+    header = parse_header(frame)
+    frame = build(
+        frame[HEADER_OCTETS:] + b"".join(avps), header.flags, header.command_code, header.application_id, 1, 2
+    )
+    assert code_of(frame, TOLERANCES[name]) != 5012
 
 
 def test_the_dictionary_is_of_other_vendors() -> None:
