@@ -11,17 +11,18 @@ MAX_REMEMBERED = 4_096
 
 
 class Seldom:
-    """One per worker and kind of thing."""
+    """One per worker and kind of thing; each thing is logged once in `every_s`."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], every_s: float = LOG_EVERY_S) -> None:
         self._clock = clock
+        self._every_s = every_s
         self._said: dict[Hashable, tuple[float, int]] = {}
 
     def due(self, what: Hashable) -> str | None:
         """The end of the line to log, None = not now."""
         now = self._clock()
         said_at, since = self._said.get(what, (float("-inf"), 0))
-        if now - said_at < LOG_EVERY_S:
+        if now - said_at < self._every_s:
             self._said[what] = said_at, since + 1
             return None
         if len(self._said) >= MAX_REMEMBERED:

@@ -19,7 +19,7 @@ SHOWN = 64
 """Characters of a Service-Context-Id in the log."""
 NAMES = {MONEY: "millionths of a currency"}
 """Of units, in the log, where they differ from the unit's own."""
-IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that it has not"
+IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that is not open, or not this peer's"
 
 
 class Counting:

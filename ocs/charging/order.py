@@ -80,7 +80,9 @@ class SessionOrder(Generic[T]):
         """Take a request whose session has one under way; False = go on with it, that one is lost."""
         ahead, now = self.under_way[session], self._clock()
         if now - ahead.since > self._patience_s + 1:  # `since` is in whole seconds
-            self._fault("a request of a session was not answered: the next ones go on without it")
+            self._fault(
+                "internal error, please report it: a request of a session was not answered, the next ones go on without it"
+            )
             self.end(ahead)
             return session in self.under_way and self.wait(session, request, source, reply)
         if ahead.waiting is None:
@@ -110,7 +112,7 @@ class SessionOrder(Generic[T]):
             try:
                 self._handle(request, source, reply)
             except Exception as error:  # noqa: BLE001 - as in the dispatcher: whatever went wrong, the request is answered
-                self._fault("the handler failed on a CCR: " + describe(error))
+                self._fault("internal error at a CCR, answered 5012, please report it: " + describe(error))
                 reply(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
             ahead = self.under_way.get(session)
             if ahead is not None:

@@ -142,7 +142,7 @@ class Connection(Reading):
 
     def _certificate_expired(self) -> None:
         if self.peer is not None and self.peer.state in OPEN_STATES:
-            logger.warning("peer %s: its certificate has expired", self.peer.origin_host)
+            logger.warning("peer %s: its certificate has expired: we ask it to part", self.peer.origin_host)
             self.stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
 
     # --- ending

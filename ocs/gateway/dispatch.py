@@ -133,7 +133,7 @@ class Dispatcher:
         try:
             self._handler(request, source, pending)
         except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
-            self._fault("the handler failed on a CCR: " + describe(error))
+            self._fault("internal error at a CCR, answered 5012, please report it: " + describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
         return None
 
@@ -179,7 +179,7 @@ class Dispatcher:
         return _too_busy(request.destination_host is not None, reason)
 
     def _refuse_pending(self, pending: _Pending, kind: Kind, error: DiameterError) -> bytes:
-        self.refusals.note(pending.sink.source.label, kind)
+        self.refusals.note(pending.sink.source.label, kind, pending.request)
         self._metrics.answer("CCR", pending.type, pending.context, error.result_code, 0.0)
         return self._error(pending, error)
 
@@ -216,7 +216,9 @@ class Dispatcher:
             try:
                 return answer.result_code or 0, encode_cca(answer, request.header, self._origin_host, self._realm)
             except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
-                self._fault("the answer to a CCR could not be encoded: " + describe(error))
+                self._fault(
+                    "internal error in the answer to a CCR, answered 5012, please report it: " + describe(error)
+                )
                 answer = DiameterError(ResultCode.UNABLE_TO_COMPLY, "")
         elif isinstance(answer, ForeignSubscriberError):
             self.refusals.note(pending.sink.source.label, Kind.SUBSCRIBER)
@@ -245,5 +247,7 @@ class Dispatcher:
                 break
             late.append(pending)
         for pending in late:
-            self._fault(f"a CCR was not handled within {self._timeout_s:.3f} s")
+            self._fault(
+                f"a CCR was not handled within {self._timeout_s:.3f} s (diameter.answer_timeout_ms), answered 3002 or 3004"
+            )
             pending(self._busy(pending.request, "the request could not be handled in time"))

@@ -14,21 +14,13 @@ from typing import Protocol
 
 from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
+from ocs.gateway.words import REFUSED
+from ocs.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
 SAY_REFUSED_EVERY_S = 10.0
-"""Refused connections of one reason are logged so often."""
-WORDS = {
-    "address": "no peer of ours comes from this address",
-    "address_limit": "too many connections of this address before their CER",
-    "connection_limit": "too many connections",
-    "pending_limit": "still without a CER, and its place is needed",
-    "cer_timeout": "no CER in time",
-    "not_a_cer": "its first message is no CER",
-    "bad_stream": "what it sends is no Diameter",
-    "stopping": "the server stops",
-}
+"""Refused connections of one reason, and of one peer where it is known, are logged so often."""
 
 
 class Guest(Protocol):
@@ -46,12 +38,11 @@ class Entrance:
     def __init__(self, config: GatewayConfig, metrics: GatewayMetrics, clock: Callable[[], float]) -> None:
         self._config = config
         self._metrics = metrics
-        self._clock = clock
         self._inside: set[Guest] = set()
         self._pending: dict[Guest, None] = {}
         """Without their CER, the oldest first."""
         self._pending_from: Counter[str] = Counter()
-        self._said: dict[str, float] = {}
+        self._seldom = Seldom(clock, SAY_REFUSED_EVERY_S)
         known = not config.accept_unknown_peers and all(peer.addresses for peer in config.peers)
         self._ranges = AddressRanges(text for peer in config.peers for text in peer.addresses) if known else None
         self.closed = False
@@ -113,13 +104,9 @@ class Entrance:
         self._inside.discard(guest)
         self.heard(guest)
 
-    def refused(self, address: str, reason: str, message: str = "") -> None:
-        """Count a refused connection, and log it once an interval and reason, so that a storm does not fill the log."""
+    def refused(self, address: str, reason: str, message: str = "", peer: str = "") -> None:
+        """Count a refused connection, and log it once an interval, reason and peer of ours, so that a storm does not fill the log."""
         self._metrics.connection_refused(reason)
-        self.say(address, reason, message or WORDS.get(reason, reason))
-
-    def say(self, address: str, reason: str, message: str) -> None:
-        now = self._clock()
-        if now - self._said.get(reason, float("-inf")) >= SAY_REFUSED_EVERY_S:
-            self._said[reason] = now
-            logger.warning("connection from %s refused: %s", address, message)
+        more = self._seldom.due((reason, peer))
+        if more is not None:
+            logger.warning("connection from %s refused: %s%s", address, message or REFUSED.get(reason, reason), more)

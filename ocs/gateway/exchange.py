@@ -9,6 +9,7 @@ from ocs.gateway.channel import ELSEWHERE
 from ocs.gateway.config import PeerConfig
 from ocs.gateway.heartbeat import Heartbeat
 from ocs.gateway.peers import Peer
+from ocs.gateway.words import shown
 from protocol import commands
 from protocol.capabilities import check_cea, check_cer, make_cea, make_cer, refusal
 from protocol.compiler import Fault
@@ -66,22 +67,22 @@ class Exchange(Heartbeat):
         if error_found is None:
             error_found = self._security(gateway.peers_table.entry(request.origin_host))
         if error_found is not None:
-            self._refuse(header, error_found, SECURITY.get(error_found.result_code, "unknown_peer"))
+            self._refuse(header, error_found, SECURITY.get(error_found.result_code, "unknown_peer"), request)
             return
         error_found = check_cer(request, gateway.local)
         if error_found is not None:
-            self._refuse(header, error_found, OBJECTIONS.get(error_found.result_code, "bad_cer"))
+            self._refuse(header, error_found, OBJECTIONS.get(error_found.result_code, "bad_cer"), request)
             return
         if not gateway.locks.hold(request.origin_host):
             gateway.locks.ask_to_probe(request.origin_host)
-            self._refuse(header, _already_connected(), "duplicate")
+            self._refuse(header, _already_connected(), "duplicate", request)
             return
         peer = gateway.peers_table.get(request.origin_host)
         actions = self._step(peer, PeerEvent.R_CONN_CER)
         if PeerAction.R_REJECT in actions:
             if peer.connection is not None:
                 peer.connection.probe()
-            self._refuse(header, _already_connected(), "duplicate")
+            self._refuse(header, _already_connected(), "duplicate", request)
             return
         gateway.origin_state(peer, request.origin_state_id)
         if PeerAction.R_SND_CEA in actions:
@@ -146,7 +147,7 @@ class Exchange(Heartbeat):
         if objection is None and self._certificate is not None and not self._certificate.is_of(peer.origin_host):
             objection = DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not the peer's", close=True)
         if objection is not None:
-            logger.warning("peer %s: our connection is of no use: %s", peer.origin_host, objection.message)
+            logger.warning("peer %s: we called it, and it is not taken: %s", peer.origin_host, objection.message)
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
             self._cut("bad_stream")
             return
@@ -174,7 +175,7 @@ class Exchange(Heartbeat):
             self._other_until = now + OTHER_S
             gateway.locks.ask_to_probe(peer.origin_host)
         if now >= self._other_until:
-            logger.info("peer %s: our connection is not needed, another worker has the peer's", peer.origin_host)
+            logger.info("peer %s: our call is not needed, it has called another worker itself", peer.origin_host)
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
             self._cut("closed_by_peer")
             return
@@ -204,11 +205,20 @@ class Exchange(Heartbeat):
             "peer %s: open %s %s over %s", peer.origin_host, "to" if self._calling else "from", self.address, how
         )
 
-    def _refuse(self, header: Header, error: DiameterError, reason: str) -> None:
-        """An error CEA, then the connection ends."""
-        gateway = self._gateway
-        gateway.metrics.connection_refused(reason)
-        gateway.say_refused(self.address, reason, error.message)
+    def _refuse(
+        self,
+        header: Header,
+        error: DiameterError,
+        reason: str,
+        request: commands.CapabilitiesExchangeRequest | None = None,
+    ) -> None:
+        """An error CEA, then the connection ends. The log says more than the peer is told."""
+        gateway, words, known = self._gateway, error.message, ""
+        if request is not None:
+            words, known = gateway.peers_table.refusal(request.origin_host, request.origin_realm, error.message)
+        if request is not None and self._certificate is not None and error.result_code == ResultCode.UNKNOWN_PEER:
+            words += f"; its certificate is of {', '.join(map(shown, self._certificate.some_names)) or 'nobody'}"
+        gateway.entrance.refused(self.address, reason, words, known)
         gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
         self._send(refusal(header, gateway.local, self._local_addresses(), error))
         self._end()

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.05
 CONNECT_TIMEOUT_S = 10.0
 SAY_EVERY = 10
-"""Tries that fail are logged: the first, and every so-manieth."""
+"""Tries that fail are logged: the first, and every tenth after it."""
 
 
 class Initiator:
@@ -45,7 +45,10 @@ class Initiator:
             try:
                 await self._once()
             except Exception as error:  # noqa: BLE001 - the next try may succeed
-                logger.error("peer %s: calling it failed: %s", self._config.origin_host, describe(error))
+                logger.error(
+                    "peer %s: cannot be called, internal error, please report it: %s",
+                    *(self._config.origin_host, describe(error)),
+                )
             tc = self._gateway.config.reconnect_s
             await asyncio.sleep(tc * self._rng.uniform(0.8, 1.2))
 
@@ -100,5 +103,7 @@ class Initiator:
         if not self._over_tls:
             return None
         if self._gateway.tls is None:
-            raise ssl.SSLError("the peer must be called over TLS, and there is no certificate of ours")
+            raise ssl.SSLError(
+                "the peer must be called over TLS, and there is no certificate of ours: set tls.certificate, tls.key, tls.ca"
+            )
         return self._gateway.tls.client

@@ -82,7 +82,11 @@ class PeerLocks:
         try:
             self._socket.bind(str(path))
         except OSError as error:  # the path may be too long for a socket
-            logger.warning("other workers cannot ask this one to probe a connection: %s", error)
+            logger.warning(
+                "%s cannot be made (%s): a peer that comes back while its dead connection is still open waits for the watchdog;"
+                " a shorter server.data_dir helps where the path is too long",
+                *(path, error),
+            )
             self._socket.close()
             self._socket = None
             return

@@ -77,7 +77,7 @@ class PeerNotes:
         except FileNotFoundError:
             return NOTHING
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("peer %s: the note on it cannot be read: %s", peer.label, error)
+            logger.warning("peer %s: %s cannot be read (%s): it counts as one that never came", peer.label, path, error)
             return NOTHING
 
     def _write(self, peer: Peer, note: Note) -> None:
@@ -92,4 +92,7 @@ class PeerNotes:
             fresh.write_text(json.dumps(asdict(note)), "ascii")
             fresh.replace(path)
         except OSError as error:
-            logger.warning("peer %s: no note can be made of it: %s", peer.label, error)
+            logger.warning(
+                "peer %s: %s cannot be written (%s): other workers do not know what it asked for",
+                *(peer.label, path, error),
+            )

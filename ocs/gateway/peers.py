@@ -13,6 +13,7 @@ from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
+from ocs.gateway.words import shown, where_allowed
 from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header
@@ -133,6 +134,7 @@ class PeerTable:
         self._unknown_profile = config.unknown_profile
         self._nodes = frozenset(map(str.lower, config.hosts))
         self._metrics = metrics
+        self._listen_tls = config.listen_tls
         self._contexts = ServiceContexts(config.service_contexts)
         self._limits = Limits(config.max_avps, config.max_services, config.tolerated)
         self._allowed = {
@@ -156,6 +158,13 @@ class PeerTable:
         if not allowed.from_address(address):
             return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host may not come from this address", close=True)
         return None
+
+    def refusal(self, origin_host: str, realm: str, message: str) -> tuple[str, str]:
+        """What the log says of a CER that is refused, and the name of the peer's entry ("" = it has none)."""
+        allowed = self._allowed.get(origin_host.lower())
+        entry = allowed.config if allowed is not None else None
+        words = f"Origin-Host {shown(origin_host)} of realm {shown(realm)}: {message}; {where_allowed(entry, self._listen_tls)}"
+        return words, entry.origin_host if entry is not None else ""
 
     def entry(self, origin_host: str) -> PeerConfig:
         """What the configuration says of a peer; of one of the laboratory switch, its name and profile."""

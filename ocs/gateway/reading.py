@@ -17,6 +17,7 @@ from ocs.gateway.exchange import Exchange
 from ocs.gateway.heartbeat import WATCHDOG
 from ocs.gateway.peers import Peer
 from ocs.gateway.tls import PeerCertificate
+from ocs.gateway.words import IN_ORDER, LOST
 from ocs.logs import describe
 from protocol import commands
 from protocol.errors import DiameterError
@@ -103,12 +104,19 @@ class Reading(Exchange):
                 self._closing_reason = "dpr"
             self._step(peer, PeerEvent.R_PEER_DISC)
             gateway.metrics.connection_lost(self._closing_reason)
-            logger.info("peer %s: connection lost (%s)", peer.origin_host, self._closing_reason)
+            self._tell_end(peer.origin_host)
         elif self._calling is not None and self._calling.calling is self:
             self._calling.calling = None
             self._step(self._calling, PeerEvent.I_PEER_DISC)
         else:
             gateway.gone_before_open(self._itself)
+
+    def _tell_end(self, peer: str) -> None:
+        reason = self._closing_reason
+        if reason in IN_ORDER:
+            logger.info("peer %s: connection closed in order: %s", peer, IN_ORDER[reason])
+        else:
+            logger.warning("peer %s: connection lost: %s", peer, LOST.get(reason, reason))
 
     def pause_writing(self) -> None:
         self._count_taken()
@@ -188,7 +196,8 @@ class Reading(Exchange):
         try:
             self._message(frame, header)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
-            logger.error("a message could not be handled, the connection is closed: %s", describe(error))
+            who = f"peer {self.peer.origin_host}" if self.peer is not None else f"connection from {self.address}"
+            logger.error("%s: closed after an internal error, please report it: %s", who, describe(error))
             self._cut("error")
 
     # --- pace

@@ -1,4 +1,4 @@
-"""Requests that are refused before they reach charging: counted by kind, logged once per interval and peer, without identities."""
+"""Requests that are refused before they reach charging: counted by kind, logged once per interval and peer; no subscriber is named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from ocs.gateway.config import GatewayMetrics
+from ocs.gateway.words import shown
 from ocs.seldom import Seldom
+from protocol.credit_control import CreditControlRequest
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,29 @@ class Kind(StrEnum):
     AFTER_DPR = "after_dpr"
 
 
+WORDS = {
+    Kind.ORIGIN_HOST: "another Origin-Host than the peer's own; only a peer of kind = \"relay\" may carry others' requests",
+    Kind.ORIGIN_REALM: "an Origin-Realm that the peer may not speak for (peer.realm, peer.realms)",
+    Kind.ROUTE: "a Route-Record that the peer may not carry (peer.kind, peer.realms)",
+    Kind.SESSION_ID: "a Session-Id that does not begin with the Origin-Host (peer.strict_session_id)",
+    Kind.CONTEXT: "a service context that the peer may not ask for (peer.contexts)",
+    Kind.SUBSCRIBER: "a subscriber whom the peer may not charge (peer.subscribers)",
+    Kind.REFUND: "a refund, which the peer may not give (peer.refunds)",
+    Kind.RATE: "more new sessions a second than the peer may open (peer.max_sessions_per_s)",
+    Kind.OVERLOAD: "this worker has as much to do as it can (diameter.max_in_flight)",
+    Kind.STOPPING: "the server stops",
+    Kind.AFTER_DPR: "it came after the peer had asked to part (DPR)",
+}
+"""What was wrong, and the key that says so."""
+NAMED: dict[Kind, Callable[[CreditControlRequest], str]] = {
+    Kind.ORIGIN_HOST: lambda request: request.origin_host,
+    Kind.ORIGIN_REALM: lambda request: request.origin_realm,
+    Kind.ROUTE: lambda request: ", ".join(request.route_record),
+    Kind.CONTEXT: lambda request: request.service_context_id,
+}
+"""What the request says that was refused. Names of network elements and services; nothing that tells of a subscriber."""
+
+
 class Refusals:
     """One per worker."""
 
@@ -35,9 +60,10 @@ class Refusals:
         self._metrics = metrics
         self._seldom = Seldom(clock)
 
-    def note(self, peer: str, kind: Kind) -> None:
-        """`peer` is its label: a name of the allow-list, or "unknown"."""
+    def note(self, peer: str, kind: Kind, request: CreditControlRequest | None = None) -> None:
+        """`peer` is its label: a name of the allow-list, or "unknown". What `request` says of its origin is named."""
         self._metrics.request_refused(kind.value)
         more = self._seldom.due((peer, kind))
         if more is not None:
-            logger.warning("peer %s: request refused: %s%s", peer, kind.value, more)
+            said = f", {shown(NAMED[kind](request))}" if request is not None and kind in NAMED else ""
+            logger.warning("peer %s: request refused (%s%s): %s%s", peer, kind.value, said, WORDS[kind], more)

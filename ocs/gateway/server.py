@@ -21,6 +21,7 @@ from ocs.gateway.outstanding import Asked, Done
 from ocs.gateway.peers import Peer, PeerTable
 from ocs.gateway.tls import LOOK_EVERY_S, TlsMaterial
 from ocs.gateway.tls_port import TlsPort
+from ocs.gateway.words import address_text
 from protocol.capabilities import LocalNode
 from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
 from protocol.watchdog import JITTER_S, TWINIT_S
@@ -110,10 +111,9 @@ class Gateway:
         for peer in self.config.peers:
             if peer.connect:
                 self._initiators.append(self.loop.create_task(Initiator(self, peer, self._rng).run()))
-        plain, secured = (
-            ", ".join(f"{host}:{port}" for host, port in each) for each in (self.listening, self.listening_tls)
-        )
-        logger.info("listening for Diameter on %s, over TLS on %s", plain or "no address", secured or "no address")
+        addresses = [address_text(*each) for each in self.listening]
+        addresses += [f"{address_text(*each)} (TLS)" for each in self.listening_tls]
+        logger.info("listening for Diameter on %s", ", ".join(addresses))
 
     async def _listen(self, host: str, port: int) -> asyncio.Server:
         return await self.loop.create_server(
@@ -264,6 +264,3 @@ class Gateway:
     def connected_anywhere(self, peer_host: str) -> bool:
         """To this worker or to another one of this server: its connection is open, not coming and not going."""
         return self.connected_here(peer_host) or self.locks.open_anywhere(peer_host)
-
-    def say_refused(self, address: str, reason: str, message: str) -> None:
-        self.entrance.say(address, reason, message)

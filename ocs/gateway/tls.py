@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ocs.gateway.config import TlsConfig
+from ocs.gateway.words import MAX_LISTED
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ class TlsMaterial:
         try:
             self.server, self.client = self._load()
         except OSError as error:
-            logger.error("the new TLS certificates cannot be used, the old ones stay: %s", error)
+            logger.error(
+                "%s: the new TLS certificates cannot be used, the old ones stay: %s", self._config.certificate, error
+            )
             return False
         logger.info("TLS certificates read anew")
         return True
@@ -92,6 +95,10 @@ class PeerCertificate:
         ends = certificate.get("notAfter")
         self.expires_at: float = ssl.cert_time_to_seconds(ends) if ends else float("inf")
         """Unix seconds."""
+
+    @property
+    def some_names(self) -> list[str]:
+        return sorted(self.names)[:MAX_LISTED]
 
     def is_of(self, origin_host: str) -> bool:
         return origin_host.lower() in self.names

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ocs.gateway.words import address_text
 from ocs.logs import reason_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class TlsPort:
     def listening(self) -> list[tuple[str, int]]:
         return [listener.getsockname()[:2] for listener in self._listeners]
 
+    def _where(self, listener: socket.socket) -> str:
+        return address_text(*listener.getsockname()[:2])
+
     async def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -64,7 +68,9 @@ class TlsPort:
             except ConnectionError:
                 continue  # gone before it was accepted
             except OSError as error:
-                logger.error("no connection can be accepted for TLS: %s", error)
+                logger.error(
+                    "no connection can be accepted on %s (TLS), trying again: %s", *(self._where(listener), error)
+                )
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             handshake = Handshake(self._gateway, accepted, str(address[0]))

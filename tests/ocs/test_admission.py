@@ -14,6 +14,7 @@ from ocs.gateway.config import PeerConfig
 from ocs.gateway.dispatch import Reply
 from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
 from ocs.gateway.overload import Overload, TokenBucket
+from ocs.gateway.refusals import WORDS, Kind
 from protocol.credit_control import (
     CreditControlRequest,
     OcSupportedFeatures,
@@ -71,8 +72,8 @@ async def test_a_client_speaks_for_itself_only(site: Site, caplog: pytest.LogCap
     assert site.metrics.requests_refused == ["origin_host"] * 3 + ["origin_realm"]
     said = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert said == [
-        f"peer {PGW}: request refused: origin_host",
-        f"peer {PGW}: request refused: origin_realm",
+        f"peer {PGW}: request refused (origin_host, 'victim.example.org'): {WORDS[Kind.ORIGIN_HOST]}",
+        f"peer {PGW}: request refused (origin_realm, 'elsewhere.example.net'): {WORDS[Kind.ORIGIN_REALM]}",
     ], "logged once an interval, not at every request"
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ocs.charging.service import ChargingService
 from ocs.gateway.config import PeerConfig
+from ocs.gateway.refusals import WORDS, Kind
 from ocs.rating.catalogue import load_catalogue
 from protocol.credit_control import (
     MultipleServicesCreditControl,
@@ -110,7 +111,7 @@ async def test_a_number_in_range_is_no_way_to_a_strangers_account(
     assert site.spent(STRANGER) == 0 and not site.ledger.charged
     assert site.metrics.requests_refused == ["subscriber"] * 3
     said = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
-    assert said == [f"peer {PGW}: request refused: subscriber"]
+    assert said == [f"peer {PGW}: request refused (subscriber): {WORDS[Kind.SUBSCRIBER]}"]
 
 
 @pytest.mark.parametrize("ranges", [("m386",), ("i29340",), ("m386", "i29340")])

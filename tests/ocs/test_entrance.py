@@ -102,7 +102,7 @@ async def test_who_comes_from_no_peers_address_is_closed_at_once(site: Site, cap
     for _ in range(3):
         assert await gone(await site.client())
     assert site.metrics.refused == ["address"] * 3
-    assert caplog.text.count("no peer of ours comes from this address") == 1
+    assert caplog.text.count("no [[peer]] may come from this address") == 1
 
 
 async def test_the_tls_port_asks_for_the_address_before_tls(site: Site, certificates: Certificates) -> None:

@@ -351,7 +351,7 @@ async def test_a_failing_handler_is_logged_once_an_interval(site: Site, caplog: 
         for number in range(5):
             client.send(ccr(number))
             assert code_of((await client.read())[1]) == 5012
-    assert len([record for record in caplog.records if "handler failed" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "internal error at a CCR" in record.getMessage()]) == 1
 
 
 async def test_a_silent_handler_is_logged_once_an_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -123,7 +123,7 @@ async def test_use_in_a_session_that_is_long_over_is_counted(worker: Worker, led
     worker.now += 301
     late = await worker.answer(ccr("U", 1, octets(used=5_000), information=at()))
     assert late.result_code == 5002 and worker.metrics.of("dropped") == [["data", "octets", 5_000]]
-    assert "in a session that it has not" in caplog.text and MSISDN not in caplog.text
+    assert "in a session that is not open" in caplog.text and MSISDN not in caplog.text
     assert ledger.credit(ACCOUNT) == 69_000 - 6_900
 
 
@@ -134,7 +134,7 @@ async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(wo
     ended = await worker.answer(ccr("T", 1, octets(used=50 * MB), **stranger))
     assert (ended.result_code, one(ended).result_code) == (2001, 2001)
     assert worker.metrics.of("dropped") == [["data", "octets", 50 * MB]]
-    assert "in a session that it has not" in caplog.text
+    assert "in a session that is not open" in caplog.text
 
 
 @pytest.mark.parametrize("again", [777, None])
@@ -148,7 +148,7 @@ async def test_use_after_an_opening_that_could_not_be_rated_is_counted(
         assert ended.result_code == 2001
     service = "data" if again is None else "unknown"
     assert worker.metrics.of("dropped") == [[service, "octets", 3 * MB]] * 2 and worker.metrics.of("used") == []
-    assert caplog.text.count("in a session that it has not") == 1 and MSISDN not in caplog.text
+    assert caplog.text.count("in a session that is not open") == 1 and MSISDN not in caplog.text
     assert ledger.credit(ACCOUNT) == 69_000
 
 
@@ -165,7 +165,7 @@ async def test_use_that_leads_to_no_account_is_counted(
     reply = await worker.handle(ccr(kind, 1, octets(used=MB), information=at(), **subscriber))
     assert reply.result_code == code
     assert worker.metrics.of("dropped") == [["data", "octets", MB]]
-    assert caplog.text.count("in a session that it has not") == 1 and "38699999999" not in caplog.text
+    assert caplog.text.count("in a session that is not open") == 1 and "38699999999" not in caplog.text
 
 
 async def test_an_opening_that_succeeds_after_all_is_no_refused_one(worker: Worker) -> None:
