@@ -241,6 +241,9 @@ class Metrics:
     def duplicate(self, request_type: str) -> None:
         self._counters["ocs_duplicates", self._types[request_type]] += 1
 
+    def session_id_reused(self) -> None:
+        self._counters[("ocs_reused_session_ids",)] += 1
+
     def mscc_result(self, service: str, result_code: int) -> None:
         self._counters["ocs_service_results", self._services[service], self._results[result_code]] += 1
 

@@ -73,6 +73,7 @@ _TABLE = (
     Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),
     Definition("ocs_service_results", COUNTER, "Services answered, by Result-Code", ("service", "result")),
     Definition("ocs_duplicates", COUNTER, "Repeated requests answered from the ledger's memory", ("type",)),
+    Definition("ocs_reused_session_ids", COUNTER, "Sessions that began under the Session-Id of one that had ended"),
     Definition("ocs_ledger_round_trip_seconds", HISTOGRAM, "Time of one call of Redis", ("operation",)),
     Definition("ocs_ledger_errors", COUNTER, "Calls of Redis that failed or were sent again", ("kind",)),
     Definition("ocs_ledger_connections", GAUGE, "Connections to Redis"),

@@ -34,6 +34,8 @@ class Counting:
         if outcome.duplicate:
             metrics.duplicate(prepared.type.value)
             return
+        if outcome.reused:
+            metrics.session_id_reused()
         if outcome.late:
             metrics.late(prepared.type.value)
         if prepared.action is CHECK:

@@ -24,6 +24,9 @@ class ChargingMetrics(Protocol):
     def duplicate(self, request_type: str) -> None:
         """A repeated request that was answered from the ledger's memory."""
 
+    def session_id_reused(self) -> None:
+        """A session began under the Session-Id of one that had ended: its client has begun to count again (RFC 6733 §8.8)."""
+
     def dropped(self, service: str, unit: str, amount: int) -> None:
         """Use reported beyond what is possible; it is not charged."""
 

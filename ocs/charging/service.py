@@ -388,6 +388,7 @@ class ChargingService:
             job.assumed,
         )
         charge.day = self._rater.day_of(now)
+        charge.retransmitted = request.header.is_retransmission
         if prepared.action is REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))

@@ -212,6 +212,9 @@ class ChargeRequest:
     """Calendar day of `now` in the operator's time zone, as days since 1970-01-01: for counters of a day. 0 = that of UTC."""
     pool: str = ""
     """The pool that the caller believes the account to be in; another one is answered by code 0, reason "pool"."""
+    retransmitted: bool = False
+    """The message has the T bit (RFC 6733 §3): it may have come before. An opening without it, of a session that has
+    ended, is of a new one."""
 
 
 @dataclass(slots=True)
@@ -260,6 +263,8 @@ class ChargeOutcome:
     if it did not say."""
     at: int = 0
     """Unix seconds when it was applied: of a repetition, that of the first."""
+    reused: bool = False
+    """It opened a session under the Session-Id of one that had ended."""
 
 
 class Retry(StrEnum):

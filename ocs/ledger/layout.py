@@ -236,6 +236,7 @@ _MESSAGES = {
         ),  # looked_back: the account's old id, whose answers were looked at
         Field("counters", EMPTY, many="counter_terms"),
         Field("services", EMPTY, many="asked"),
+        Field("retransmitted"),
     ),
     "asked": (
         *_fields("key detail", default=""),
@@ -266,6 +267,7 @@ _MESSAGES = {
         Field("late", False),
         Field("place", ""),
         Field("at"),
+        Field("reused", False),
     ),
 }
 

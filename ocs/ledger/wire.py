@@ -199,6 +199,7 @@ _request = LAYOUT.writer(
     looked_back="looked_back",
     counters="counters",
     services="services",
+    retransmitted="1 if r.retransmitted else 0",
 )
 
 
@@ -259,14 +260,17 @@ def refunded_debit(request: ChargeRequest) -> tuple[str, int]:
     return request.refund_of or (request.session_id, request.number)
 
 
-DUPLICATE, JOURNALLED, PROLONGED = 1, 2, 4
+DUPLICATE, JOURNALLED, PROLONGED, REUSED = 1, 2, 4, 8
 """Flags of charge.lua's result."""
-_DUPLICATE_AT, _SERVICES_AT = LAYOUT.index("outcome", "duplicate"), LAYOUT.index("outcome", "services")
+_DUPLICATE_AT, _SERVICES_AT, _REUSED_AT = (
+    LAYOUT.index("outcome", name) for name in ("duplicate", "services", "reused")
+)
 
 
 def outcome(answer: list[Any]) -> ChargeOutcome:
     """From charge.lua's or refund.lua's result: the rows stand in the order of the classes."""
     row = unpack(answer[1])
-    row[_DUPLICATE_AT] = answer[0] & DUPLICATE != 0
+    flags = answer[0]
+    row[_DUPLICATE_AT], row[_REUSED_AT] = flags & DUPLICATE != 0, flags & REUSED != 0
     row[_SERVICES_AT] = tuple([ServiceOutcome(*each) for each in row[_SERVICES_AT]])
     return ChargeOutcome(*row)

@@ -3,7 +3,7 @@
 -- KEYS  1 account  2 outbox  3 outbox sequence  4 due set  5 answers of the session or, of a one-off request, of the event  6 pool, if named
 -- ARGV  1 account id  2 msgpack of a `request` (ocs/ledger/layout.py)
 -- Result  {flags, msgpack of an `outcome`}; flags: 1 the outcome is remembered from before, 2 something was journalled, 4 the session's answers
---         live longer now
+--         live longer now, 8 a session has begun under the id of one that ended
 
 local request = unpack_value(ARGV[2])
 local w = {id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day, events = {}, taken = 0, keys = named_keys(KEYS),

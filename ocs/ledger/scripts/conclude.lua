@@ -255,6 +255,7 @@ local function conclude(w)
     redis.call('EXPIRE', w.keys.own, live_s)
     flags = flags + PROLONGED
   end
+  if w.reused and code == 2001 then flags = flags + REUSED end
   return {flags, outcome}
 end
 

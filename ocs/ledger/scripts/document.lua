@@ -3,7 +3,7 @@
 -- A script works on one table `w`: id, now, month, day of the account and the operation; account; pool (false = none loaded); events to be
 -- journalled; asked (sessions to be asked by RAR); keys.
 
-local DUPLICATE, JOURNALLED, PROLONGED = 1, 2, 4 -- flags of what charge.lua gives
+local DUPLICATE, JOURNALLED, PROLONGED, REUSED = 1, 2, 4, 8 -- flags of what charge.lua gives
 
 -- KEYS of every script on an account.
 local function named_keys(KEYS)

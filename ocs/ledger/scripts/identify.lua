@@ -29,6 +29,12 @@ local function open_account(w)
   w.account = account
 end
 
+-- A client that has begun to count again takes a Session-Id of one that ended; what is sent again has the T bit (RFC 6733 §3).
+local function opens_anew(request) return request.type == 'I' and request.retransmitted == 0 end
+
+-- Its client has had the opening's answer, since it has sent updates.
+local function has_gone_on(session) return session.highest ~= first_highest(session.opening) or #session.apart > 0 end
+
 -- The session that the request names, open or closed; a repetition's answer; another owner's.
 local function find_session(w)
   local request, account, closed = w.request, w.account, nil
@@ -37,7 +43,11 @@ local function find_session(w)
     local stored = redis.call('HMGET', w.keys.own, w.field, 'closed')
     closed = exhume(stored[2], w.now)
     w.stored = stored[1]
-    if not closed then return (stored[1] and {DUPLICATE, stored[1]}) or look_back(w) end
+    if not closed then
+      w.reused = stored[1] and opens_anew(request)
+      if w.reused then return nil end
+      return (stored[1] and {DUPLICATE, stored[1]}) or look_back(w)
+    end
     session = closed
   end
   local mine = session.owner == request.owner and session.origin_host == request.origin_host
@@ -56,6 +66,10 @@ local function repetition(w)
   if w.anew then return nil end
   if session.refused == 1 and kind == 'I' then
     w.tried_again = number == session.opening
+    return nil
+  end
+  if opens_anew(request) and (w.closed or session.given_up == 1 or (number == session.opening and has_gone_on(session))) then
+    w.reused, w.anew = true, true
     return nil
   end
   if w.stored and kind ~= 'I' then return {DUPLICATE, w.stored} end -- of a session that ended, the answers stand beside it
@@ -105,7 +119,7 @@ local function new_session_for(request, now)
   session.origin_host, session.origin_realm, session.relay, session.owner = request.origin_host, request.origin_realm, request.relay, request.owner
   session.context, session.started, session.deadline, session.origin_state = request.context, now, request.deadline, request.origin_state
   session.opening, session.recorded_at, session.place = request.number, now, request.place
-  session.highest = request.number <= FAR_AHEAD and request.number or -1 -- numbers that begin far away say nothing of those that follow
+  session.highest = first_highest(request.number)
   return session
 end
 

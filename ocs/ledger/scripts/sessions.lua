@@ -34,6 +34,9 @@ local function mask_move_up(session, by)
   session.mask_low, session.mask_high = low, high
 end
 
+-- Numbers that begin far away say nothing of those that follow.
+local function first_highest(opening) return opening <= FAR_AHEAD and opening or -1 end
+
 local function place_of(list, value)
   for n = 1, #list do
     if list[n] == value then return n end

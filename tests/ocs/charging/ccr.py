@@ -179,6 +179,9 @@ class Counted:
     def duplicate(self, request_type: str) -> None:
         self.calls.append(("duplicate", request_type))
 
+    def session_id_reused(self) -> None:
+        self.calls.append(("session_id_reused",))
+
     def dropped(self, service: str, unit: str, amount: int) -> None:
         self.calls.append(("dropped", service, unit, amount))
 

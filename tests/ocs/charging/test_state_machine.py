@@ -27,6 +27,7 @@ import pytest
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol.credit_control import CreditControlAnswer
 from protocol.errors import DiameterError
+from protocol.header import Header
 from tests.ocs.charging.ccr import IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, sms_to
 from tests.ocs.charging.fake_ledger import MONTH, FakeLedger
 from tests.ocs.charging.test_service import ACCOUNT, Worker
@@ -43,6 +44,7 @@ COMPLETED = """
 Idle    | I          | 2001 |     | Open
 Idle    | I bad      | 4010 |     | Idle
 Idle    | I again    | 2001 |     | Open
+Idle    | I anew     | 2001 |     | Open
 Idle    | I restart  | 2001 |     | Open
 Idle    | U          | 5002 |     | Idle
 Idle    | U bad      | 5002 |     | Idle
@@ -57,6 +59,7 @@ Idle    | Tcc        |      |     | Idle
 Refused | I          | 2001 |     | Open
 Refused | I bad      | 4010 |     | Idle
 Refused | I again    | 2001 |     | Open
+Refused | I anew     | 2001 |     | Open
 Refused | I restart  | 2001 |     | Open
 Refused | U          | 5002 | use | Idle
 Refused | U bad      | 5002 | use | Idle
@@ -71,6 +74,7 @@ Refused | Tcc        |      |     | Idle
 Open    | I          | 5012 |     | Open
 Open    | I bad      | 5012 |     | Open
 Open    | I again    | 2001 |     | Open
+Open    | I anew     | 2001 |     | Open
 Open    | I restart  | 2001 |     | Open
 Open    | U          | 2001 | use | Open
 Open    | U bad      | 4010 | use | Idle
@@ -85,6 +89,7 @@ Open    | Tcc        |      |     | Idle
 Ended   | I          | 2001 |     | Open
 Ended   | I bad      | 4010 |     | Idle
 Ended   | I again    | 2001 |     | Idle
+Ended   | I anew     | 2001 |     | Open
 Ended   | I restart  | 2001 |     | Open
 Ended   | U          | 5002 | use | Idle
 Ended   | U bad      | 5002 | use | Idle
@@ -99,6 +104,7 @@ Ended   | Tcc        |      |     | Idle
 Gone    | I          | 2001 |     | Open
 Gone    | I bad      | 4010 |     | Idle
 Gone    | I again    | 2001 |     | Idle
+Gone    | I anew     | 2001 |     | Open
 Gone    | I restart  | 2001 |     | Open
 Gone    | U          | 5002 |     | Idle
 Gone    | U bad      | 5002 |     | Idle
@@ -113,6 +119,7 @@ Gone    | Tcc        |      |     | Idle
 Overdue | I          | 2001 |     | Open
 Overdue | I bad      | 4010 |     | Idle
 Overdue | I again    | 2001 |     | Idle
+Overdue | I anew     | 2001 |     | Open
 Overdue | I restart  | 2001 |     | Open
 Overdue | U          | 2001 | use | Open
 Overdue | U bad      | 4010 | use | Idle
@@ -127,6 +134,7 @@ Overdue | Tcc        |      |     | Idle
 Stopped | I          | 2001 |     | Open
 Stopped | I bad      | 4010 |     | Idle
 Stopped | I again    | 2001 |     | Idle
+Stopped | I anew     | 2001 |     | Open
 Stopped | I restart  | 2001 |     | Open
 Stopped | U          | 2001 | use | Open
 Stopped | U bad      | 4010 | use | Idle
@@ -142,8 +150,9 @@ Stopped | Tcc        |      |     | Idle
 """State, event, command-level Result-Code, what is debited, next state.
 
 `bad`: the account is blocked. A termination is settled whatever the account's state ("T bad": Table 6 lets it fail, it never has
-to). `again`: number and type of what was sent before (if it was), answered from memory and debited once. `restart`: a new I from a
-client whose Origin-State-Id has risen.
+to). `again`: number and type of what was sent before (if it was), an opening with the T bit; answered from memory and debited once.
+`anew`: the opening's number without the T bit, from a client that was restarted with its counter. `restart`: a new I from a client
+whose Origin-State-Id has risen.
 """
 
 
@@ -152,12 +161,14 @@ class Step(NamedTuple):
     number: int
     ok: bool = True
     origin_state_id: int = 5
+    retransmitted: bool = False
 
 
 EVENTS: dict[str, Step] = {
     "I": Step("I", 7),
     "I bad": Step("I", 7, ok=False),
-    "I again": Step("I", 0),
+    "I again": Step("I", 0, retransmitted=True),
+    "I anew": Step("I", 0),
     "I restart": Step("I", 7, origin_state_id=6),
     "U": Step("U", 3),
     "U bad": Step("U", 3, ok=False),
@@ -231,7 +242,7 @@ class Session:
             self.worker.now += step.number or TCC_S + 1
             self.ledger.model.sweep(ACCOUNT, now=int(self.worker.now), month=MONTH)
             return None
-        kind, number, ok, origin_state_id = step
+        kind, number, ok, origin_state_id, retransmitted = step
         if kind == "E":
             request = ccr(kind, number, messages(1), context=SMS, information=sms_to("38668100001"), sid=SID)
         else:
@@ -239,6 +250,7 @@ class Session:
             used = {"used": USED} if kind in "UT" else {}
             request = ccr(kind, number, octets(**wanted, **used), information=at(), sid=SID)
         request.origin_state_id = origin_state_id
+        request.header = Header(0, 0xD0 if retransmitted else 0xC0, 272, 4, 1, 1)
         self.account.state = "active" if ok else "blocked"
         reply = await self.worker.handle(request)
         self.account.state = "active"

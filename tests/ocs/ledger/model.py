@@ -56,6 +56,7 @@ class ModelLedger(Accounts):
                 self.one_offs[request.account_id, *rest] = outcome
             return outcome
         opening = request.type is RequestType.INITIAL
+        reused = identifying.is_reused(self, request, known)
         op = self._due(request.account_id, request.now, request.month, request.day, keep=request.session_id)
         session = known.session
         refused = session is not None and known.closed and session.closed_by is None
@@ -73,7 +74,7 @@ class ModelLedger(Accounts):
         if opening and (outcome.code == 2001 or not tried_again):
             self.answers(request).clear()
         self._remember(request, outcome)
-        return outcome
+        return replace(outcome, reused=reused and outcome.code == 2001)
 
     def _remember(self, request: ChargeRequest, outcome: ChargeOutcome) -> None:
         if request.type is RequestType.INITIAL and outcome.code != 2001:

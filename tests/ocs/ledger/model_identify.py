@@ -50,7 +50,7 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     session = tombstone if closed else session
     if session is None:
         answer = ledger.answers(request).get((request.type.value, request.number))
-        if answer:
+        if answer and not _opens_anew(request):
             return replace(answer, duplicate=True)
     elif session.binding != owner_of(request):
         return refusal(request, 5002, "binding")
@@ -78,6 +78,25 @@ def replaces(request: ChargeRequest, session: Session) -> bool:
     return request.type is RequestType.INITIAL and request.origin_state_id > session.origin_state_id > 0
 
 
+def _opens_anew(request: ChargeRequest) -> bool:
+    """Its client has begun to count again; what is sent again says so (T bit)."""
+    return request.type is RequestType.INITIAL and not request.retransmitted
+
+
+def _begins_again(request: ChargeRequest, session: Session, closed: bool) -> bool:
+    """Of a session that has ended, was given up, or whose client must have had the opening's answer."""
+    if not _opens_anew(request) or (closed and session.closed_by is None):
+        return False
+    return closed or session.released or (request.number == session.opening and session.has_gone_on)
+
+
+def is_reused(ledger: ModelLedger, request: ChargeRequest, known: Known) -> bool:
+    """Its Session-Id is that of a session which has ended, or of which only the opening's answer is left."""
+    if known.session is not None:
+        return _begins_again(request, known.session, known.closed) and not replaces(request, known.session)
+    return _opens_anew(request) and (request.type.value, request.number) in ledger.answers(request)
+
+
 def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, closed: bool) -> ChargeOutcome | None:
     kind, number = request.type, request.number
     answer = ledger.answers(request).get((kind.value, number))
@@ -85,7 +104,8 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
         return replace(answer, duplicate=True)
     if kind is RequestType.INITIAL:
         never_opened = closed and session.closed_by is None
-        seen = number == session.opening and not never_opened and not replaces(request, session)
+        again = replaces(request, session) or _begins_again(request, session, closed)
+        seen = number == session.opening and not never_opened and not again
     elif kind is RequestType.UPDATE:
         seen = session.numbers.seen(number)
         if not seen and session.numbers.too_old(number):
@@ -118,7 +138,8 @@ def _out_of_order(
 ) -> ChargeOutcome | None:
     if request.type is not RequestType.INITIAL:
         return refusal(request, 5002, "session") if session is None else None
-    if session is not None and not closed and not session.released and not replaces(request, session):
+    again = session is not None and (replaces(request, session) or _begins_again(request, session, closed))
+    if session is not None and not closed and not session.released and not again:
         return refusal(request, 5012, "open")
     others = [
         sid for sid, s in account.live().items() if s.deadline > request.now and sid != request.session_id

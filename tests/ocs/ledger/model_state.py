@@ -265,6 +265,12 @@ class Session:
     def highest(self) -> int:
         return self.numbers.highest
 
+    @property
+    def has_gone_on(self) -> bool:
+        """An update came after the opening, so that its client has had the answer."""
+        first = self.opening if self.opening <= FAR_AHEAD else -1
+        return self.numbers.highest != first or bool(self.numbers.apart)
+
     def raw(self, terms: PriceTerms) -> int:
         """Used so far at all prices of this rate."""
         return sum(used for price, used in self.raw_used.items() if rate_of(price) == rate_of(terms.id))

@@ -99,6 +99,7 @@ class Occurred(Counter[str]):
         elif was.session == "open":
             self["E on the id of a live session"] += 1
         self[f"{kind} late"] += outcome.late
+        self[f"Session-Id of a session {was.session} reused"] += outcome.reused
         self["pool's account charged"] += bool(request.pool)
         self["two accounts' Session-Id"] += was.session_elsewhere and outcome.code == 2001
         for result in outcome.services if request.action is not Action.REFUND else ():

@@ -81,12 +81,14 @@ async def test_a_client_that_lost_its_state_begins_with_the_same_number(ledger: 
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=MB), origin_state_id=5)
     await ask(ledger, account_id, "U", 1, service(used=MB, want=MB), origin_state_id=5)
-    assert (await ask(ledger, account_id, "I", 0, service(want=MB), origin_state_id=5)).duplicate
+    again = await ask(ledger, account_id, "I", 0, service(want=MB), origin_state_id=5, retransmitted=True)
+    assert again.duplicate
     anew = await ask(ledger, account_id, "I", 0, service(want=MB), origin_state_id=6)
     assert not anew.duplicate and anew.session_cost_micro_eur == 0
     used = await ask(ledger, account_id, "U", 1, service(used=MB, want=MB), origin_state_id=6)
     assert not used.duplicate and used.services[0].debited_micro_eur == 6_900
-    assert (await ask(ledger, account_id, "I", 0, service(want=MB), origin_state_id=6)).duplicate
+    again = await ask(ledger, account_id, "I", 0, service(want=MB), origin_state_id=6, retransmitted=True)
+    assert again.duplicate
 
 
 async def test_each_action_of_a_one_off_request_has_numbers_of_its_own(ledger: RedisLedger) -> None:

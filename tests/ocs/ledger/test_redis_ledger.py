@@ -18,6 +18,7 @@ from ocs.ledger.contract import (
     MAX_SESSIONS_PER_ACCOUNT,
     AccountView,
     Action,
+    ChargeOutcome,
     LedgerError,
 )
 from ocs.ledger.redis_ledger import RedisLedger
@@ -311,6 +312,35 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
     ]
 
 
+@pytest.mark.parametrize("ended", ["just now", "long ago", "given up", "by a restart"])
+async def test_a_session_id_that_begins_again_is_a_new_session(ledger: RedisLedger, ended: str) -> None:
+    """A client that was restarted with its counter: nothing of the second session is answered from memory (RFC 6733 §8.8)."""
+    account_id = await open_account(ledger)
+    when = {"now": NOW, "deadline": NOW + 600}
+
+    async def session() -> list[ChargeOutcome]:
+        asked = [
+            request(account_id, "I", 0, service(want=10 * MB), **when),
+            request(account_id, "U", 1, service(used=4 * MB, want=10 * MB), **when),
+            request(account_id, "T", 2, service(used=MB), **when),
+        ]
+        return [await charge(ledger, each) for each in (asked if ended in ("just now", "long ago") else asked[:2])]
+
+    first = await session()
+    if ended == "long ago":
+        when = {"now": NOW + 400, "deadline": NOW + 1_000}
+    elif ended == "given up":
+        assert await ledger.release_session(account_id, "pgw.example.net;1", reason="lost", **WHEN)
+    second = await session()
+    assert [each.reused for each in (*first, *second)] == [False] * len(first) + [True] + [False] * (len(second) - 1)
+    for one, other in zip(first, second, strict=True):
+        assert not other.duplicate
+        assert [each.debited_micro_eur for each in other.services] == [each.debited_micro_eur for each in one.services]
+    # What is sent again says so.
+    opening = request(account_id, "I", 0, service(want=10 * MB), retransmitted=True, **when)
+    assert (await charge(ledger, opening)).duplicate
+
+
 async def test_a_repetition_gets_the_same_outcome_and_changes_nothing(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     asked = [
@@ -322,7 +352,8 @@ async def test_a_repetition_gets_the_same_outcome_and_changes_nothing(ledger: Re
     outcomes = [await charge(ledger, each) for each in asked]
     before, events = await view(ledger, account_id), await journal(ledger)
     for each, outcome in zip(asked, outcomes, strict=True):
-        repeated = await charge(ledger, dataclasses.replace(each, now=NOW + 5, deadline=NOW + 9_999))
+        again = dataclasses.replace(each, now=NOW + 5, deadline=NOW + 9_999, retransmitted=True)
+        repeated = await charge(ledger, again)
         assert repeated == dataclasses.replace(outcome, duplicate=True)
     assert await view(ledger, account_id) == before
     assert await journal(ledger) == events

@@ -190,6 +190,7 @@ class Asking:
         later = max(request.deadline - request.now, 0)
         when = {"now": self.now, "month": self.month, "day": utc_day(self.now), "deadline": self.now + later}
         request = replace(request, services=tuple(replace(each) for each in request.services), **when)
+        request.retransmitted = choose.chance(90)
         self.ledgers.repeat(request)
 
 

@@ -56,6 +56,8 @@ class WalkSessions(Asking):
             if choose.chance(15):
                 return choose.pick((1, 2, 3, 5))
             if session is not None and not session.released and not session.closed_at:
+                if choose.chance(20):
+                    return session.opening
                 return 1 + choose.pick((session.highest, 0, 0, 1))
             if session is not None and session.closed_at:
                 return choose.pick((session.opening, session.opening + 1, 7))

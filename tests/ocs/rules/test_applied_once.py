@@ -6,11 +6,12 @@ import pytest
 
 from ocs.charging.profile import Origin
 from protocol.credit_control import CreditControlAnswer, MultipleServicesCreditControl, RequestedServiceUnit
-from tests.ocs.charging.ccr import MB, SMS, ccr, messages, octets, sms_to
+from protocol.header import Header
+from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.ledger.books import nodes
 from tests.ocs.rules.world import EUR, World, granted
 
-DATA_PER_MB, SMS_EACH = 6_900, 69_000
+DATA_PER_MB, SMS_EACH, CALL_PER_MINUTE = 6_900, 69_000, 69_000
 HIGHEST = 2**32 - 1
 """Of an Unsigned32."""
 
@@ -179,3 +180,45 @@ async def test_an_update_far_ahead_does_not_lose_those_after_it(world: World) ->
         update = await data.take("U", octets(want=0, used=MB, group=10), number=number)
         assert update.result_code == 2001
     assert await user.credit() == 20 * EUR - 4 * DATA_PER_MB
+
+
+# -- a client that was restarted with its counter (RFC 6733 §8.8)
+
+RETRANSMITTED = Header(0, 0xD0, 272, 4, 1, 1)
+REUSABLE = {
+    "data": (DATA, octets, 10, MB, DATA_PER_MB),
+    "call": (IMS, seconds, 100, 60, CALL_PER_MINUTE),
+    "messages": (SMS, messages, None, 2, 2 * SMS_EACH),
+}
+INFORMATION = {DATA: at(), IMS: towards("tel:+38640123456"), SMS: sms_to("+38640123456")}
+
+
+@pytest.mark.parametrize("ended", ["by the client", "hours ago", "not at all"])
+@pytest.mark.parametrize("kind", REUSABLE)
+async def test_a_session_id_that_begins_again_is_charged_again(world: World, kind: str, ended: str) -> None:
+    context, units, group, used, price = REUSABLE[kind]
+    user = await world.subscriber(20)
+    more = {"context": context, "msisdn": user.msisdn, "information": INFORMATION[context]}
+
+    async def session() -> None:
+        opened = await world.ask(ccr("I", 0, units(want=0, group=group), **more))
+        assert granted(opened.multiple_services_credit_control[0]) > 0
+        await world.ask(ccr("U", 1, units(want=0, used=used, group=group), **more))
+        if ended != "not at all":
+            await world.ask(ccr("T", 2, units(used=used, group=group), **more))
+
+    await session()
+    spent = 20 * EUR - await user.credit()
+    assert spent == price * (1 if ended == "not at all" else 2)
+    if ended == "hours ago":
+        world.now += 3_000  # the answers are still remembered, what the session was is not
+    await session()
+    assert 20 * EUR - await user.credit() == 2 * spent
+    assert world.metrics.calls.count(("session_id_reused",)) == 1
+    # An opening that comes again with the T bit (RFC 6733 §3) is no new session, whatever has become of its own.
+    again = ccr("I", 0, units(want=0, group=group), **more)
+    again.header = RETRANSMITTED
+    before = await user.view()
+    assert (await world.ask(again)).result_code == 2001
+    assert await user.view() == before
+    assert world.metrics.calls.count(("session_id_reused",)) == 1
