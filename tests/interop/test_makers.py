@@ -11,7 +11,13 @@ import pytest
 
 from protocol import failed_avp
 from protocol.avp import encode_avp
-from protocol.credit_control import CreditControlRequest
+from protocol.credit_control import (
+    CcMoney,
+    CreditControlRequest,
+    MultipleServicesCreditControl,
+    RequestedServiceUnit,
+    UnitValue,
+)
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.interop.core import CONFIG, MB, MB_PRICE, MINUTE_PRICE, PGW, REALM, SCSCF, Core, Session
 from tests.interop.spelling import DIALECTS, PGW_DIALECTS, SCSCF_DIALECTS
@@ -45,6 +51,7 @@ realm = "{REALM}"
 "gprs@cmcc.com" = "data"
 "*@huawei.com" = "data"
 "Moscow@*" = "mms"
+"content@*" = "content"
 "*@mobistar.be" = "ims"
 "Comverse.DCI" = "sms"
 """
@@ -131,6 +138,17 @@ def test_a_context_that_is_none_of_ours_is_said_once(core: Core) -> None:
         assert session.ask("I", number, octets(MB)).codes == (5031,)
     said = [line for line in core.log.splitlines() if f"peer {PGW}: service context " in line]
     assert len(said) == 1 and "5031" in said[0] and "service_contexts" in said[0]
+
+
+@pytest.mark.parametrize(("text", "code"), [("content@maker.example", 2001), ("gprs@cmcc.com", 5031)])
+@pytest.mark.parametrize("host", [PGW, SCSCF, PLAIN])
+def test_what_a_maker_charges_as_money(core: Core, host: str, text: str, code: int) -> None:
+    """CC-Money is debited where the service is charged by it, and nothing is where it is not."""
+    session = Session(peer_of(core, host), core.account(), text, at())
+    price = RequestedServiceUnit(cc_money=CcMoney(UnitValue(99, -2), 978))
+    service = MultipleServicesCreditControl(requested_service_unit=price)
+    assert session.ask("E", 0, service, requested_action=0).code == code
+    core.settled(session.account, 990_000 if code == 2001 else 0)
 
 
 # -- AVPs with M
