@@ -25,7 +25,7 @@ from simulator.plan import make_plan, with_subscribers
 from simulator.prices import PriceList
 from simulator.running import LoadOptions, LoadOutcome, add_audits, audit_load, run_load, run_plan
 from simulator.scenario import load_scenario
-from simulator.show import print_audit, print_outcome, print_replayed
+from simulator.show import output, print_audit, print_outcome, print_replayed
 from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
 from simulator.summary import RunOutcome, audit_json
 
@@ -154,7 +154,7 @@ def replay_capture(
     numbers = Numbers(msisdn, imsi)
     mapping = SubscriberMap.read(map_subscriber, numbers) if map_subscriber else SubscriberMap(numbers)
     requests = captured_requests(capture, port=capture_port)
-    console = Console()
+    console = output()
     result = uvloop.run(
         replay(
             requests, host=host, port=port, server_realm=server_realm, subscribers=mapping,
@@ -167,7 +167,11 @@ def replay_capture(
         _print_json({**replay_json(result), "audit": audit_json(checked) if checked else None})
     elif checked:
         print_audit(console, checked)
-    raise typer.Exit(0 if not result.unanswered and (checked is None or checked.ok) else 1)
+    if not json and not result.ok:
+        console.print(
+            f"{len(result.requests)} requests: {result.unanswered} unanswered, {result.errors} answered with an error"
+        )
+    raise typer.Exit(0 if result.ok and (checked is None or checked.ok) else 1)
 
 
 @app.command("load")
@@ -216,7 +220,7 @@ def generate_load(
         _print_json({**outcome.as_json(), "audit": audit_json(checked) if checked else None})
     else:
         _print_load(outcome, checked)
-    raise typer.Exit(0 if not outcome.unanswered and outcome.result.answered and (checked is None or checked.ok) else 1)
+    raise typer.Exit(0 if outcome.ok and (checked is None or checked.ok) else 1)
 
 
 @app.command("demo")
@@ -237,12 +241,12 @@ def demo(
     from simulator.demo import DemoOptions, run_demo
 
     options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture)
-    raise typer.Exit(0 if run_demo(options, Console()) else 1)
+    raise typer.Exit(0 if run_demo(options, output()) else 1)
 
 
 def _say(outcome: RunOutcome, json: bool) -> None:
     if not json:
-        print_outcome(Console(), outcome)
+        print_outcome(output(), outcome)
         return
     _print_json(
         {
@@ -256,7 +260,7 @@ def _say(outcome: RunOutcome, json: bool) -> None:
 
 
 def _print_load(outcome: LoadOutcome, checked: OutsideAudit | None) -> None:
-    console, latency = Console(), outcome.latency
+    console, latency = output(), outcome.latency
     console.print(
         f"{outcome.ccr_per_s:,.0f} CCR/s over {outcome.seconds:.1f} s: {outcome.result.answered:,} answers,"
         f" {outcome.unanswered} unanswered, {outcome.result.sessions_started:,} sessions"

@@ -83,6 +83,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         replayed = _replay(options, plan, ports[0], console)
         if replayed is not None:
             outcome.replayed, outcome.replayed_unanswered = len(replayed.requests), replayed.unanswered
+            outcome.replayed_errors = replayed.errors
         more: list[SessionReport] = replayed.sessions if replayed else []
         add_audits(
             outcome, records=options.folder / "data" / "records", prices=prices, ocs_config=config, more_sessions=more

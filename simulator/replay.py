@@ -90,6 +90,14 @@ class ReplayedRequest:
     answer: Answer | None
     latency_ms: float
 
+    @property
+    def is_error(self) -> bool:
+        """It was answered, but not with success: as a whole, or a service for another reason than that its credit has ended (4xxx)."""
+        if self.answer is None:
+            return False
+        services = (service.result_code // 1000 for service in self.answer.services)
+        return self.answer.result_code // 1000 != 2 or any(kind in (3, 5) for kind in services)
+
 
 @dataclass(slots=True)
 class ReplayResult:
@@ -99,6 +107,14 @@ class ReplayResult:
     @property
     def unanswered(self) -> int:
         return sum(request.answer is None for request in self.requests)
+
+    @property
+    def errors(self) -> int:
+        return sum(request.is_error for request in self.requests)
+
+    @property
+    def ok(self) -> bool:
+        return not self.unanswered and not self.errors
 
 
 def rewrite(
@@ -322,4 +338,5 @@ def replay_json(result: ReplayResult) -> dict[str, object]:
             for one in result.requests
         ],
         "unanswered": result.unanswered,
+        "errors": result.errors,
     }

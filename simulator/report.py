@@ -61,7 +61,11 @@ def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
     ]
     if outcome.replayed:
         checks.append(
-            (not outcome.replayed_unanswered, "a real P-GW's captured session", f"{outcome.replayed} requests replayed")
+            (
+                not outcome.replayed_unanswered + outcome.replayed_errors,
+                "a real P-GW's captured session",
+                f"{outcome.replayed} requests replayed",
+            )
         )
     if outcome.books is not None:
         accounts = outcome.books.get("accounts")

@@ -109,6 +109,11 @@ class LoadOutcome:
     def unanswered(self) -> int:
         return self.result.sent - self.result.answered
 
+    @property
+    def ok(self) -> bool:
+        """Everything was answered, and not with errors only: some are what a server that is pushed too hard should answer."""
+        return not self.unanswered and any(code // 1000 == 2 for code in self.result.codes)
+
     def as_json(self) -> dict[str, object]:
         """Other programs rely on ccr_per_s, p50_ms, p99_ms, p999_ms and result_codes."""
         result, latency = self.result, self.latency

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 RECENT = 8
 """Progress calls (a quarter of a second each) over which the shown rate is measured."""
 SLOWEST_OF = 2000
+PIPED_COLUMNS = 10_000
+"""More than any line has."""
 """Latest answers whose latency is shown."""
 
 
@@ -76,6 +79,11 @@ class Progress:
         return whole
 
 
+def output() -> Console:
+    """Standard output: on a terminal as wide as that; for a file or another program no line is broken."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS)
+
+
 def print_outcome(console: Console, outcome: RunOutcome) -> None:
     """The summary of a run."""
     summary = outcome.summary
@@ -103,7 +111,10 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
             f"asked by the server: {asked}; {summary.topped_up} topped up at zero, {summary.went_on} went on when asked"
         )
     if outcome.replayed:
-        console.print(f"replayed: {outcome.replayed} captured requests, {outcome.replayed_unanswered} unanswered")
+        console.print(
+            f"replayed: {outcome.replayed} captured requests, {outcome.replayed_unanswered} unanswered,"
+            f" {outcome.replayed_errors} answered with an error"
+        )
     if outcome.money:
         money = outcome.money
         console.print(

@@ -75,12 +75,15 @@ class RunOutcome:
     books_findings: list[str] = field(default_factory=list)
     replayed: int = 0
     replayed_unanswered: int = 0
+    replayed_errors: int = 0
 
     @property
     def ok(self) -> bool:
-        """Every request answered, repeats answered alike, books and records right."""
+        """Every request answered, not all with errors, repeats answered alike, books and records right."""
         return (
             not self.summary.unanswered
+            and any(code.startswith("2") for code in self.summary.result_codes)
+            and not self.replayed_errors
             and not self.summary.unequal_repeats
             and not self.replayed_unanswered
             and not self.books_findings

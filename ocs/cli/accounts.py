@@ -173,13 +173,13 @@ def bars(
 @app.command()
 def block(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
     """Block all but emergency calls: a lost or stolen SIM (HOT-ACC-11)."""
-    _set_state(msisdn, "blocked", config)
+    _set_state(msisdn, "blocked", ("blocked", "was blocked before: no change"), config)
 
 
 @app.command()
 def unblock(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
     """Take back a block."""
-    _set_state(msisdn, "active", config)
+    _set_state(msisdn, "active", ("block taken back", "was not blocked: no change"), config)
 
 
 @app.command()
@@ -219,12 +219,18 @@ def move(
     with_office(config, Use.CHANGE, work)
 
 
-def _set_state(msisdn: str, state: str, config: ConfigOption) -> None:
+def _set_state(msisdn: str, state: str, words: tuple[str, str], config: ConfigOption) -> None:
+    """`words`: what is said when it was done, and when there was nothing to do."""
     number = parsed(msisdn_of, msisdn)
 
     async def work(office: Office) -> None:
-        await office.ledger.set_state(await office.account_of(number), state=state, **office.when())
-        print(f"{number}: {'blocked' if state == 'blocked' else 'not blocked'}")
+        account_id = await office.account_of(number)
+        before = await office.ledger.read(account_id, **office.when())
+        await office.ledger.set_state(account_id, state=state, **office.when())
+        was_so = before is not None and (before.state == "blocked") == (state == "blocked")
+        after = await office.ledger.read(account_id, **office.when())
+        now = f"; it is {after.state}" if after is not None and after.state != state else ""
+        print(f"{number}: {words[was_so]}{now}")
 
     with_office(config, Use.CHANGE, work)
 

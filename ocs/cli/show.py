@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +20,8 @@ from ocs.rating.money import format_eur
 from ocs.records.format import utc_text
 
 _KILO = 1024
+PIPED_COLUMNS = 10_000
+"""More than any row has."""
 
 
 def live_sessions(view: AccountView) -> list[SessionView]:
@@ -126,7 +130,7 @@ def session_rows(session: SessionView) -> list[dict[str, object]]:
 
 
 def print_account(view: AccountView, pool: PoolView | None = None) -> None:
-    console = Console(soft_wrap=True)
+    console = _console()
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(view):
         facts.add_row(name, value)
@@ -141,6 +145,11 @@ def print_account(view: AccountView, pool: PoolView | None = None) -> None:
             console.print(table)
     if live_sessions(view):
         print_sessions([row for session in live_sessions(view) for row in session_rows(session)], console)
+
+
+def _console() -> Console:
+    """On a terminal a table is as wide as that; for a file or another program each row is one line."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS, soft_wrap=True)
 
 
 def _subscription_table(subscriptions: tuple[SubscriptionView, ...]) -> Table:
@@ -212,7 +221,7 @@ def print_sessions(rows: list[dict[str, object]], console: Console | None = None
     for row in rows:
         shown = {**row, "held_micro_eur": format_eur(int(str(row["held_micro_eur"])))}
         table.add_row(*(str(shown[column]) for column in columns))
-    (console or Console(soft_wrap=True)).print(table)
+    (console or _console()).print(table)
 
 
 def units_text(amount: int, unit: str) -> str:

@@ -293,7 +293,7 @@ def test_a_document_that_cannot_be_read_is_named_and_passed_over(ocs: Call, url:
         (key,) = client.scan_iter(f"*:a:{account}")
         document = client.getset(key, b"nonsense")
         try:
-            listed, rows, complaint = ocs("session", "list", "--json")
+            listed, rows, complaint = ocs("session", "list", "--limit", "1000", "--json")
             audited, report, _ = ocs("audit", "--json")
             status, out, error = ocs("ledger", "upgrade")
         finally:
@@ -406,11 +406,13 @@ def test_the_limit_is_set_and_switched_off(ocs: Call) -> None:
 def test_bars_block_and_package(ocs: Call) -> None:
     create(ocs, "38668100005", "--credit", "20")
     assert ocs("account", "bars", "38668100005", "--bars", "data,roaming")[0] == 0
-    assert ocs("account", "block", "38668100005")[0] == 0
+    assert ocs("account", "unblock", "38668100005")[1] == "38668100005: was not blocked: no change\n"
+    assert ocs("account", "block", "38668100005")[:2] == (0, "38668100005: blocked\n")
+    assert ocs("account", "block", "38668100005")[1] == "38668100005: was blocked before: no change\n"
     view = shown(ocs, "38668100005")
     assert (view["bars"], view["state"]) == (["data", "roaming"], "blocked")
     assert ocs("account", "package", "38668100005", "--package", "MINI", "--reference", "cli-p")[0] == 1
-    assert ocs("account", "unblock", "38668100005")[0] == 0
+    assert ocs("account", "unblock", "38668100005")[:2] == (0, "38668100005: block taken back\n")
     assert ocs("account", "bars", "38668100005", "--bars", "none")[0] == 0
     for _ in range(2):
         assert ocs("account", "package", "38668100005", "--package", "MINI", "--reference", "cli-p")[0] == 0
@@ -648,6 +650,19 @@ def test_the_audit_names_an_account_whose_document_is_lost(ocs: Call, url: str) 
     assert (status, report["ok"], report["violations"]) == (1, False, [lost])
     assert f"account {account} breaks invariant document: {lost['detail']}" in in_words
     assert ocs("audit")[0] == 0
+
+
+def test_tables_for_other_programs_have_one_line_a_row(ocs: Call, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number over two lines is another number to whoever reads it with grep or awk."""
+    monkeypatch.setenv("COLUMNS", "40")
+    create(ocs, "38668100035", "--package", "MAXI", "--credit", "20")
+    session = "pgw.epc.mnc040.mcc293.3gppnetwork.org;1876543210;999;38668100035"
+    asyncio.run(_open_session(url, "38668100035", session))
+    for words in (("session", "list", "--limit", "1000"), ("account", "show", "38668100035")):
+        (row,) = [line for line in ocs(*words)[1].splitlines() if session in line]
+        assert "data.home" in row and row.rstrip()[-1] == "│"
+    out = ocs("account", "show", "38668100035")[1]
+    assert re.search(r"│ limit +│ month +│ 0.00 EUR │ 0.00 EUR │ 100.00 EUR │", out)
 
 
 def test_a_message_is_decoded(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:

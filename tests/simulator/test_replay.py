@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,19 @@ from diameter.message._base import Message
 from diameter.message.commands.credit_control import CreditControlRequest
 
 from simulator.capture import CaptureError, captured_requests
-from simulator.grantor import Grantor
+from simulator.grantor import Grant, Grantor
 from simulator.peer import Identity
-from simulator.replay import Numbers, SubscriberMap, replay, reported_use, rewrite
+from simulator.replay import (
+    Numbers,
+    ReplayedRequest,
+    ReplayResult,
+    SubscriberMap,
+    replay,
+    replay_json,
+    reported_use,
+    rewrite,
+)
+from simulator.wire import Answer, Head, ServiceAnswer
 
 ROOT = Path(__file__).parents[2]
 OPEN5GS, KAMAILIO = ROOT / "tests/data/pgw-open5gs-gy.pcap", ROOT / "tests/data/scscf-kamailio-ro.pcap"
@@ -147,3 +159,45 @@ async def test_a_capture_is_replayed_and_a_second_time_too(
         assert results[0].sessions[0].services[0].used == sum(
             used for request in captured_requests(capture) for _, used in reported_use(request.frame)
         )
+
+
+def answered(code: int, *services: int) -> ReplayedRequest:
+    return ReplayedRequest(
+        "s",
+        "U",
+        1,
+        Answer(Head(20, 0, 272, 4, 1, 1), code, services=[ServiceAnswer(result_code=each) for each in services]),
+        1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "wrong"),
+    [
+        (answered(2001, 2001), False),
+        (answered(2001), False),
+        (answered(2001, 2001, 4012), False),  # its credit has ended: an answer as good as another
+        (answered(2001, 2001, 5031), True),
+        (answered(5030), True),
+        (answered(3004), True),
+        (answered(4012), True),
+        (answered(0), True),
+    ],
+)
+def test_which_answers_are_errors(request_: ReplayedRequest, wrong: bool) -> None:
+    result = ReplayResult([request_])
+    assert (result.errors, result.ok, replay_json(result)["errors"]) == (int(wrong), not wrong, int(wrong))
+
+
+@pytest.mark.parametrize(("code", "status"), [(2001, 0), (4012, 0), (5030, 1)])
+def test_a_replay_that_is_answered_with_errors_is_not_done(grantor: Grantor, code: int, status: int) -> None:
+    words = ["replay", str(OPEN5GS), "--port", str(grantor.port)]
+    command = [sys.executable, "-c", "from simulator.cli import run; run()", *words]
+    before = grantor.application.policy
+    grantor.application.policy = lambda request, mscc: Grant(None, code)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        grantor.application.policy = before
+    assert done.returncode == status, done.stdout + done.stderr
+    assert ("3 requests: 0 unanswered, 3 answered with an error" in done.stdout) == bool(status)
