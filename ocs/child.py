@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvloop
 
+from ocs import doubts
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.logs import set_up_logging
@@ -100,6 +101,8 @@ def main(role: str, body: Body) -> None:
         )
         raise SystemExit(1)
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
+    if not arguments.supervisor_pid:
+        doubts.tell(arguments.config, settings)
     child = Child(role, settings, catalogue, World(), Metrics(), asyncio.Event(), arguments.number)
     try:
         uvloop.run(_run(child, body, arguments.supervisor_pid))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import time
@@ -14,10 +13,8 @@ from ocs.dialect_settings import contexts_of, tolerance_of
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.settings import Mistake, SettingsError, load_settings, unknown_sections
+from ocs.settings import Mistake, SettingsError, load_settings
 from ocs.settings_model import PeerSection, Settings, parse_listen
-
-log = logging.getLogger(__name__)
 
 EMBEDDED_TAKES_NO_REPLICAS = (
     'ledger.durability = "replicated" needs a Redis of its own with replicas: set redis.url (OCS_REDIS_URL)'
@@ -78,8 +75,6 @@ class Paths:
 def load(config: Path) -> tuple[Settings, Catalogue]:
     """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them."""
     settings = load_settings(config)
-    for name in unknown_sections(os.environ):
-        log.warning("environment variable %s is no setting of ocs and is ignored", name)
     catalogue = load_catalogue(Path(settings.server.catalogue))
     _check_services(config, settings, catalogue)
     return settings, catalogue

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ocs import doubts
 from ocs.cli import accounts, importing, ledger, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, load_all
 from ocs.cli.init import init
@@ -58,6 +59,7 @@ def serve(config: ConfigOption = DEFAULT) -> None:
 
     settings, _ = load_all(config)
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
+    doubts.tell(config, settings)
     asyncio.run(Supervisor(config, settings).run())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ocs.doubts import doubts
 from ocs.server import gateway_config, ledger_settings, worker_count
 from ocs.settings import SettingsError, load_settings, unknown_sections
 from tests.ocs.certificates import Certificates
@@ -335,6 +336,35 @@ def test_failover_is_promised_only_where_another_node_can_keep_it(
 def test_a_node_of_ours_is_no_peer(tmp_path: Path) -> None:
     (found,) = mistakes(write(tmp_path, '[diameter]\nhosts = ["PGW.example.net"]\n' + PEER))
     assert "peer[0].origin_host = 'pgw.example.net': is one of diameter.hosts" in found
+
+
+def test_a_peer_that_cannot_come_is_doubted_and_the_start_goes_on(tmp_path: Path) -> None:
+    def found(text: str) -> list[str]:
+        return [each for each in doubts(load_settings(write(tmp_path, text), {}), {}) if "catalogue" not in each]
+
+    assert found(PEER) == []
+    (line,) = found('[diameter]\nlisten = ["0.0.0.0:3868"]\n' + PEER)
+    assert line.startswith("pgw.example.net must come over TLS") and "diameter.listen_tls" in line
+    (line,) = found(PEER + 'tls = "required"')
+    assert "must come over TLS" in line
+    assert found(PEER + 'tls = "forbidden"') == []
+    certificates = Certificates(tmp_path)
+    certificate, key = (Path(name).name for name in certificates.server)
+    tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "ca.pem"\n'
+    only_tls = '[diameter]\nlisten = []\nlisten_tls = ["0.0.0.0:5868"]\n'
+    assert found(only_tls + PEER + tls) == []
+    (line,) = found(only_tls + PEER + 'tls = "forbidden"\n' + tls)
+    assert "must come over plain TCP" in line and "set diameter.listen" in line
+    assert found(PEER + 'tls = "required"\nconnect = "127.0.0.1:3869"\n' + tls) == [], "we go to it"
+
+
+def test_the_catalogue_of_others_and_variables_of_nobody_are_doubted(tmp_path: Path) -> None:
+    path = write(tmp_path, PEER)
+    (line, other) = doubts(load_settings(path, {}), {"OCS_NONSENSE": "x"})
+    assert "OCS_NONSENSE" in line and other.startswith("server.catalogue names none")
+    (tmp_path / "catalogue.toml").write_text("", encoding="utf-8")
+    assert doubts(load_settings(path, {}), {}) == []
+    assert doubts(load_settings(SHIPPED, {}), {}) == []
 
 
 def test_certificates_must_be_usable(tmp_path: Path) -> None:
