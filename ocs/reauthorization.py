@@ -36,6 +36,8 @@ RETRY_AFTER_S = (1.0, 5.0, 30.0)
 """Pauses before a request that was not delivered is sent again; after the last it is left to Validity-Time and Tcc."""
 MAX_JOBS = 20_000
 """Sessions of a worker that are being told; notices beyond it are dropped and counted."""
+MAX_JOBS_FOR_RAR = 18_000
+"""Of these; the rest is kept for aborts."""
 MAX_AWAY = 2_000
 """Of these, sessions that no worker can reach now and that every worker keeps: a server whose peers are connected to another server on
 the same ledger has nothing but such."""
@@ -92,7 +94,7 @@ class ClientRequests:
         for session in notice.sessions:
             job = self._jobs.get(session.session_id)
             if job is None:
-                if len(self._jobs) >= MAX_JOBS:
+                if len(self._jobs) >= (MAX_JOBS if abort else min(MAX_JOBS_FOR_RAR, MAX_JOBS)):
                     self._metrics.client_answer(ASR if abort else RAR, "dropped")
                     continue
                 job = Job(session, notice.account_id, abort, notice.reason, notice.at, self._clock())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ocs import reauthorization
 from ocs.gateway.config import PeerConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from ocs.lanes import FIRST_WINDOW
@@ -96,6 +97,16 @@ def test_a_block_does_not_wait_for_the_pause_before_another_try(world: World) ->
     assert told(world) == [("RAR", "s1"), ("ASR", "s1")]
     world.fire()
     assert len(world.asked) == 2
+
+
+def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthorization, "MAX_JOBS", 4)
+    monkeypatch.setattr(reauthorization, "MAX_JOBS_FOR_RAR", 2)
+    for kind in ("reauthorize", "abort"):
+        for number in range(3):
+            world.hear(kind, "state", f"{kind}{number}")
+    assert [command for command, _ in told(world)] == ["RAR", "RAR", "ASR", "ASR"]
+    assert (world.counted["answer", "RAR", "dropped"], world.counted["answer", "ASR", "dropped"]) == (1, 1)
 
 
 async def test_a_connection_with_all_the_rars_it_may_have_takes_an_asr() -> None:
