@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from ocs.charging import final_units, money, oneoff, units
+from ocs.charging import final_units, money, oneoff, several, units
 from ocs.charging.blame import blamed_service
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepare import Prepared, Service, results
@@ -56,6 +56,8 @@ def unrateable(prepared: Prepared) -> CreditControlAnswer:
 def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | DiameterError:
     if prepared.action is CHECK:
         return oneoff.checked(prepared, outcome)
+    if prepared.several:
+        prepared, outcome = several.together(prepared, results(prepared, outcome), outcome)
     if prepared.action is REFUND:
         return oneoff.refunded(prepared, outcome)
     answer = prepared.request.answer(outcome.code)
@@ -98,13 +100,15 @@ def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
     services = tuple(
         ServiceOutcome(s.key, _SUCCESS, s.charge.want or 0, False, "", 0, 0, 0) for s in prepared.services if s.charge
     )
-    outcomes = {service.key: service for service in services}
+    outcome = ChargeOutcome(_SUCCESS, False, services, 0, 0)
+    if prepared.several:
+        prepared, outcome = several.together(prepared, results(prepared, outcome), outcome)
     answer = prepared.request.answer(_SUCCESS)
-    for service in prepared.services:
+    for service, found in zip(prepared.services, results(prepared, outcome), strict=True):
         if prepared.in_mscc:
-            answer.multiple_services_credit_control.append(_mscc(prepared, service, outcomes.get(service.key), 0))
+            answer.multiple_services_credit_control.append(_mscc(prepared, service, found, 0))
         else:
-            _command_level(answer, prepared, service, outcomes.get(service.key), 0)
+            _command_level(answer, prepared, service, found, 0)
     return answer
 
 
@@ -162,7 +166,7 @@ def _made(
         mscc.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if prepared.type is EVENT:
             if prepared.request.requested_action == DIRECT_DEBITING:
-                mscc.refund_information = oneoff.refund_token(prepared.request)
+                mscc.refund_information = oneoff.information(prepared, service)
         else:
             mscc.validity_time = _validity(service, prepared.terms.now, period_end)
             _policy(mscc, service, service.rated, outcome, profile)
@@ -244,7 +248,7 @@ def _command_level(
     if outcome.granted > 0:
         answer.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if answer.cc_request_type == EVENT_REQUEST:
-            answer.refund_information = oneoff.refund_token(prepared.request)
+            answer.refund_information = oneoff.information(prepared, service)
             return
         answer.validity_time = _validity(service, prepared.terms.now, period_end)
         if outcome.span_switch and service.rated.switch_at:

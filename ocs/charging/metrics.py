@@ -17,7 +17,7 @@ class ChargingMetrics(Protocol):
         """Use beyond the grant that nothing could pay."""
 
     def blocked(self, service: str, reason: str) -> None:
-        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions"; or the ledger did
+        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions", "recipients"; or the ledger did
         nothing: "clock", "version", "unreadable".
         """
 

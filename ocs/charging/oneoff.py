@@ -1,10 +1,11 @@
-"""One-off requests that are no debit: refund, balance check, price enquiry (RFC 8506 §6), and the token that ties a refund to its debit."""
+"""One-off requests that are no debit: refund, balance check, price enquiry (RFC 8506 §6)."""
 
 from __future__ import annotations
 
-from ocs.charging import money, units
+from ocs.charging import money, refund_token, units
 from ocs.charging.policy import ChargingPolicy
-from ocs.charging.prepare import Prepared
+from ocs.charging.prepare import Prepared, Service
+from ocs.charging.refund_token import Debit
 from ocs.ledger.contract import ChargeOutcome
 from ocs.rating.price import billable_units, cost_micro_eur
 from protocol import failed_avp
@@ -13,37 +14,29 @@ from protocol.errors import DiameterError, ResultCode
 
 ENOUGH_CREDIT, NO_CREDIT = 0, 1
 """Check-Balance-Result (§8.6)."""
-TOKEN_VERSION = 1
-_HEAD_OCTETS = 5
 _REFUND_REFUSALS = {"nothing_left": ResultCode.END_USER_SERVICE_DENIED}
 
 
-def refund_token(request: CreditControlRequest) -> bytes:
-    """Refund-Information of a debit's answer: names the debit by what the client called it (TS 32.299 §7.2.152)."""
-    number = request.cc_request_number.to_bytes(4, "big")
-    return bytes([TOKEN_VERSION]) + number + request.session_id.encode()
+def information(prepared: Prepared, service: Service) -> bytes:
+    """Refund-Information of a debit's answer."""
+    request = prepared.request
+    debit = Debit(request.session_id, request.cc_request_number)
+    if service.divided:
+        marks = tuple(refund_token.mark(recipient) for recipient in prepared.recipients)
+        debit = Debit(request.session_id, request.cc_request_number, marks, prepared.counted_once)
+    return refund_token.written(debit)
 
 
 def refunded_debit(request: CreditControlRequest) -> tuple[str, int]:
     """(Session-Id, number) of the debit that a refund names. DiameterError: it names none, or nothing we gave out."""
-    token = _given_token(request) or b""
-    if len(token) > _HEAD_OCTETS and token[0] == TOKEN_VERSION:
-        try:
-            return token[_HEAD_OCTETS:].decode(), int.from_bytes(token[1:_HEAD_OCTETS], "big")
-        except UnicodeDecodeError:
-            pass
-    raise _unknown_debit(request)
-
-
-def _given_token(request: CreditControlRequest) -> bytes | None:
-    for mscc in request.multiple_services_credit_control:
-        if mscc.refund_information is not None:
-            return mscc.refund_information
-    return request.refund_information
+    debit = refund_token.read(refund_token.given(request) or b"")
+    if debit is None:
+        raise _unknown_debit(request)
+    return debit.session_id, debit.number
 
 
 def _unknown_debit(request: CreditControlRequest) -> DiameterError:
-    token = _given_token(request)
+    token = refund_token.given(request)
     parents = ("multiple_services_credit_control",) if request.multiple_services_credit_control else ()
     if token is None:
         return DiameterError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ocs.charging import other_units, units
+from ocs.charging import other_units, several, units
 from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
@@ -88,6 +88,10 @@ class Service:
     """Reported beside what is charged, and impossible."""
     other_units: tuple[tuple[Unit, int], ...] = ()
     """Reported in units that it is not charged by, with nothing in those that it is."""
+    whole: str = ""
+    """Key of the service that the request asked for, of which this is what one recipient is charged for."""
+    divided: bool = False
+    """Its recipients are charged one by one."""
 
     @property
     def name(self) -> str:
@@ -128,6 +132,12 @@ class Prepared:
     unit: Unit
     """Of the context: what a service that cannot be rated is counted in."""
     action: Action = Action.DEBIT
+    recipients: tuple[str, ...] = ()
+    """Of a message to several; () of any other use, and of refunds."""
+    counted_once: bool = False
+    """Its units are of each recipient."""
+    several: bool = False
+    """Some of the services are of one recipient each."""
 
     @property
     def unrateable(self) -> bool:
@@ -163,40 +173,51 @@ def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: 
     elif request.requested_service_unit is not None or request.used_service_unit or kind is EVENT:
         identifier = [] if request.service_identifier is None else [request.service_identifier]
         services = {
-            COMMAND_LEVEL: _Asked(None, identifier, request.requested_service_unit, list(request.used_service_unit))
+            COMMAND_LEVEL: Asked(None, identifier, request.requested_service_unit, list(request.used_service_unit))
         }
     else:
         services = {}
-    job = _Preparation(kind, request, circumstances, circumstances.detail(), rater, terms)
+    job = Preparation(kind, request, circumstances, rater, terms)
     if kind is EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
         job.debits = request.requested_action == DIRECT_DEBITING
-    prepared = [job.service(key, asked) for key, asked in services.items()]
-    return Prepared(request, kind, bool(given), prepared, terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
+    prepared = Prepared(request, kind, bool(given), [], terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
+    if circumstances.recipients or job.action is REFUND:
+        several.prepare(prepared, job, services)
+    else:
+        prepared.services = [job.service(key, asked) for key, asked in services.items()]
+    return prepared
 
 
 @dataclass(slots=True)
-class _Asked:
+class Asked:
     rating_group: int | None
     service_identifiers: Sequence[int]
     requested: RequestedServiceUnit | None
     used: list[UsedServiceUnit]
+    token: bytes | None = None
+    """Refund-Information."""
     ends: bool = False
     """The client says that it is done with the service (Reporting-Reason QHT or FINAL)."""
 
 
-def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, _Asked]:
-    services: dict[str, _Asked] = {}
+def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, Asked]:
+    services: dict[str, Asked] = {}
     for mscc in given:
         key = _key(mscc)
         asked = services.get(key)
         if asked is None:
-            asked = services[key] = _Asked(
-                mscc.rating_group, mscc.service_identifier, mscc.requested_service_unit, mscc.used_service_unit
+            asked = services[key] = Asked(
+                mscc.rating_group,
+                mscc.service_identifier,
+                mscc.requested_service_unit,
+                mscc.used_service_unit,
+                mscc.refund_information,
             )
         else:
             asked.used = [*asked.used, *mscc.used_service_unit]
             asked.requested = asked.requested or mscc.requested_service_unit
+            asked.token = asked.token or mscc.refund_information
         if mscc.reporting_reason and not ENDS.isdisjoint(mscc.reporting_reason):
             asked.ends = True
     return services
@@ -211,20 +232,22 @@ def _key(mscc: MultipleServicesCreditControl) -> str:
 
 
 @dataclass(slots=True)
-class _Preparation:
+class Preparation:
     """One request's services are prepared alike."""
 
     kind: RequestType
     request: CreditControlRequest
     where: Circumstances
-    detail: str
     rater: Rater
     terms: Terms
     action: Action = Action.DEBIT
     debits: bool = False
     """It is a one-off debit: no refund, check or enquiry."""
 
-    def service(self, key: str, asked: _Asked) -> Service:
+    def towards(self, recipient: str) -> Preparation:
+        return replace(self, where=self.where.towards(recipient))
+
+    def service(self, key: str, asked: Asked) -> Service:
         identifiers = asked.service_identifiers
         try:
             offer = self._offer(asked.rating_group, identifiers[0] if identifiers else None)
@@ -243,7 +266,7 @@ class _Preparation:
             self._for_a_grant(service, offer, charge, asked)
         return service
 
-    def _charge(self, key: str, asked: _Asked, offer: Offer) -> ServiceCharge:
+    def _charge(self, key: str, asked: Asked, offer: Offer) -> ServiceCharge:
         rated, kind = offer.rated, self.kind
         quota = rated.quota
         used, after, either = units.used_by_tariff(asked.used, rated.unit)
@@ -262,7 +285,7 @@ class _Preparation:
             quota.minimum if not want or want > quota.minimum else want,
             rated.always,
             rated.bars,
-            self.detail,
+            self.where.detail(),
             after,
             either,
         )
@@ -270,13 +293,13 @@ class _Preparation:
         charge.maximum_micro_eur = quota.maximum_micro_eur
         return charge
 
-    def _wrong_amount(self, asked: _Asked, unit: Unit) -> bytes:
+    def _wrong_amount(self, asked: Asked, unit: Unit) -> bytes:
         """Failed-AVP of a one-off request whose amount is of other units; a debit of anything but messages must state one."""
         needed = self.debits and unit is not MESSAGES
         parents = (MSCC,) if self.request.multiple_services_credit_control else ()
         return other_units.refusal(asked.requested, asked.used, unit, *parents, needed=needed)
 
-    def _beside_what_is_charged(self, service: Service, asked: _Asked, unit: Unit) -> None:
+    def _beside_what_is_charged(self, service: Service, asked: Asked, unit: Unit) -> None:
         """What is reported and not charged is counted: other units, where there is nothing else, and absurd times."""
         if self.kind is not EVENT and service.charge is not None and not service.charge.reported:
             with_time = unit is OCTETS and service.rated is not None and service.rated.quota.time_s > 0
@@ -300,7 +323,7 @@ class _Preparation:
             terms.offers[key] = offer
         return offer
 
-    def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: _Asked) -> None:
+    def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: Asked) -> None:
         rated, quota = offer.rated, offer.rated.quota
         if offer.restrict is not REFUSE and not asked.ends:
             charge.restrict, charge.retry_want = offer.restrict, quota.default
@@ -326,7 +349,7 @@ class _Preparation:
         if following:
             service.validity_s = min(service.validity_s, following - self.where.at)
 
-    def _one_off(self, asked: _Asked, rated: RatedUse, used: int) -> int | None:
+    def _one_off(self, asked: Asked, rated: RatedUse, used: int) -> int | None:
         """What a one-off request asks for, whole: it is no quota. Some clients report it as used (RFC 8506 §6.3).
         A refund without a number is of all."""
         amount = units.amount_asked(asked.requested, rated.unit)
@@ -340,7 +363,7 @@ class _Preparation:
             return 1
         return self.terms.policy.max_octets_per_s if unit is OCTETS else AS_GRANTED
 
-    def _refund(self, key: str, asked: _Asked) -> Service:
+    def _refund(self, key: str, asked: Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
         if culprit := self._wrong_amount(asked, unit):
             return Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
@@ -348,7 +371,7 @@ class _Preparation:
         charge = ServiceCharge(key, UNRATED, UNRATED_PRICES[unit], (), 0, want, 1)
         return Service(key, asked.rating_group, asked.service_identifiers, None, charge)
 
-    def _unrated(self, key: str, asked: _Asked, culprit: bytes) -> Service:
+    def _unrated(self, key: str, asked: Asked, culprit: bytes) -> Service:
         """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
         service = Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
         if self.kind not in (UPDATE, TERMINATION):
@@ -356,7 +379,7 @@ class _Preparation:
         unit = UNIT_OF_CONTEXT[self.where.context]
         used, after, either = units.used_by_tariff(asked.used, unit)
         service.charge = charge = ServiceCharge(
-            key, UNRATED, UNRATED_PRICES[unit], (), used, None, 1, False, (), self.detail, after, either
+            key, UNRATED, UNRATED_PRICES[unit], (), used, None, 1, False, (), self.where.detail(), after, either
         )
         charge.max_rate = self._max_rate(unit)
         if asked.used:

@@ -22,6 +22,7 @@ from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
 from ocs.charging.profile import Source
 from ocs.charging.recent import Recent
+from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import (
@@ -186,9 +187,13 @@ class ChargingService:
             return
         terms = self._terms_for(source)
         where, assumed = self._where(context, request, session, terms)
+        opens = request.cc_request_type in (INITIAL_REQUEST, EVENT_REQUEST)
+        if opens and len(where.recipients) > MAX_RECIPIENTS:
+            self._metrics.blocked("unknown", "recipients")
+            reply(DiameterError(ResultCode.RESOURCES_EXCEEDED, f"more than {MAX_RECIPIENTS} recipients in one request"))
+            return
         prepared = prepare(request, where, self._rater, terms)
         enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
-        opens = prepared.type in (INITIAL, EVENT)
         if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
             if prepared.type is INITIAL:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from ocs.charging import recipients
 from ocs.charging.location import SM_SUBMISSION, locate
 from ocs.charging.members import CONTENT, DATA, MMS, ORIGINATING, SMS
 from ocs.rating.types import Context, Direction, UseEvent
@@ -18,9 +19,14 @@ ROLE_TERMINATING, ROLE_FORWARDING = 1, 2
 MMTEL_DIVERSION = 6
 """MMTel-SService-Type of communication diversion (digest §3.11)."""
 MM_RETRIEVAL = 5
+_MESSAGES = (SMS, MMS)
 _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
+_NEXT_RECIPIENT = "\x1e"
+"""Between several recipients in a place's last part; before the first one it says that the client counts the message once."""
+MAX_RECIPIENT_TEXT = 64
+"""Characters of each of several recipients that are kept with a session."""
 PLACES_KEPT = 8_192
 """Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while it lasts."""
 MAX_TEXT = 255
@@ -37,12 +43,17 @@ class Circumstances:
     serving_plmn: str | None = None
     visited_number: str | None = None
     other_party: str | None = None
+    """The first of several recipients."""
     emergency: bool = False
     at: int = 0
     """Unix seconds: when the use takes place."""
     says_direction: bool = True
     by_handset: bool = field(default=False, compare=False)
     """Only the handset says where: that moves no session whose place is known."""
+    recipients: tuple[str, ...] = ()
+    """Of a message to several, all of them."""
+    counted_once: bool = False
+    """The client counts a message to several as one (ocs/charging/several.py)."""
     _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     """`detail` and `place`, once they were asked for."""
 
@@ -52,8 +63,10 @@ class Circumstances:
 
     @property
     def complete(self) -> bool:
-        """It says where, which way and towards whom: updates may leave out what has not changed."""
-        if self.by_handset or not self.located:
+        """It says where, which way and towards whom: updates may leave out what has not changed. How a message to several is counted only
+        the opening says.
+        """
+        if self.by_handset or not self.located or self.context in _MESSAGES:
             return False
         if self.context is DATA:
             return self.apn is not None
@@ -68,6 +81,9 @@ class Circumstances:
             self.apn = known.apn
         if self.other_party is None or not self.says_direction:
             self.other_party, self.direction = known.other_party or self.other_party, known.direction
+        if known.recipients:
+            self.other_party, self.direction = known.other_party, known.direction
+            self.recipients, self.counted_once = known.recipients, known.counted_once
         self.emergency = self.emergency or known.emergency
         return self
 
@@ -106,9 +122,20 @@ class Circumstances:
             self.serving_plmn or "",
             self.visited_number or "",
             self.apn or "",
-            self.other_party or "",
+            self._parties(),
         )
         return said
+
+    def _parties(self) -> str:
+        if self.recipients:
+            parties = [each.replace(_NEXT_RECIPIENT, "")[:MAX_RECIPIENT_TEXT] for each in self.recipients]
+            return _NEXT_RECIPIENT.join(["", *parties] if self.counted_once else parties)
+        party = self.other_party or ""
+        return party.replace(_NEXT_RECIPIENT, "") if _NEXT_RECIPIENT in party else party
+
+    def towards(self, recipient: str) -> Circumstances:
+        """The same use, for one of its recipients."""
+        return replace(self, other_party=recipient, recipients=())
 
     @classmethod
     def of_place(cls, context: Context, place: str) -> Circumstances:
@@ -117,9 +144,13 @@ class Circumstances:
         if len(parts) != _PLACE_PARTS:
             return cls(context)
         direction, emergency, plmn, number, apn, party = parts
-        return cls(
-            context, Direction(direction), apn or None, plmn or None, number or None, party or None, emergency == "1"
-        )
+        several = tuple(each for each in party.split(_NEXT_RECIPIENT) if each) if _NEXT_RECIPIENT in party else ()
+        where = cls(context, Direction(direction), apn or None, plmn or None, number or None, party or None)
+        where.emergency = emergency == "1"
+        if several:
+            where.other_party, where.recipients = several[0], several
+            where.counted_once = party.startswith(_NEXT_RECIPIENT)
+        return where
 
 
 @lru_cache(PLACES_KEPT)
@@ -127,7 +158,7 @@ def _texts(
     context: Context, direction: Direction, emergency: bool, plmn: str, number: str, apn: str, party: str
 ) -> tuple[str, str]:
     """`Circumstances.detail` and `.place`."""
-    apn, party = apn[:MAX_TEXT], party[:MAX_TEXT]
+    apn, party = apn[:MAX_TEXT], party if _NEXT_RECIPIENT in party else party[:MAX_TEXT]
     towards = apn if context is DATA else party
     parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
     place = _SEPARATOR.join(parts)
@@ -208,33 +239,24 @@ def _sms(information: ServiceInformation) -> Circumstances:
     sms = information.sms_information
     if sms is None:
         return Circumstances(SMS)
-    submitted = sms.sm_message_type in (None, SM_SUBMISSION)
-    party: str | None = None
-    if submitted:
-        for recipient in sms.recipient_info:
-            for address in recipient.recipient_address:
-                party = party or address.address_data
-    elif sms.originator_received_address is not None:
-        party = sms.originator_received_address.address_data
-    return Circumstances(
-        SMS,
-        direction=ORIGINATING if submitted else Direction.TERMINATING,
-        other_party=party,
-    )
+    if sms.sm_message_type in (None, SM_SUBMISSION):
+        return _sent(SMS, recipients.of_sms(sms))
+    originator = sms.originator_received_address
+    return Circumstances(SMS, Direction.TERMINATING, other_party=originator.address_data if originator else None)
+
+
+def _sent(context: Context, to: tuple[str, ...]) -> Circumstances:
+    where = Circumstances(context, ORIGINATING, other_party=to[0] if to else None)
+    if len(to) > 1:
+        where.recipients = to
+    return where
 
 
 def _mms(information: ServiceInformation) -> Circumstances:
     mms = information.mms_information
     if mms is None:
         return Circumstances(MMS)
-    retrieved = mms.message_type == MM_RETRIEVAL
-    party: str | None = None
-    if retrieved:
-        party = mms.originator_address.address_data if mms.originator_address else None
-    elif mms.recipient_address:
-        party = mms.recipient_address[0].address_data
-    return Circumstances(
-        MMS,
-        direction=Direction.TERMINATING if retrieved else ORIGINATING,
-        other_party=party,
-    )
+    if mms.message_type != MM_RETRIEVAL:
+        return _sent(MMS, recipients.of_mms(mms))
+    originator = mms.originator_address
+    return Circumstances(MMS, Direction.TERMINATING, other_party=originator.address_data if originator else None)

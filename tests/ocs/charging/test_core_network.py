@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from ocs.charging import oneoff
+from ocs.charging import oneoff, refund_token
 from ocs.charging.policy import ChargingPolicy
 from ocs.charging.profile import Filters, FinalUnit, Origin, Profile
+from ocs.charging.refund_token import Debit
 from ocs.ledger.contract import Restrict
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import compile_price
@@ -162,8 +163,16 @@ async def test_refunds_that_are_refused(worker: Worker, ledger: FakeLedger) -> N
 
 def test_tokens_are_read_back() -> None:
     request = ccr("E", 7, sid="smsc.example.net;é;1")
-    request.refund_information = oneoff.refund_token(request)
-    assert oneoff.refunded_debit(request) == ("smsc.example.net;é;1", 7)
+    for debit in (
+        Debit("smsc.example.net;é;1", 7),
+        Debit("smsc.example.net;é;1", 2**32 - 1, (1, 2**32 - 1), counted_once=True),
+        Debit("s", 0, tuple(range(64))),
+    ):
+        request.refund_information = refund_token.written(debit)
+        assert refund_token.read(request.refund_information) == debit
+        assert oneoff.refunded_debit(request) == (debit.session_id, debit.number)
+        for length in range(len(request.refund_information) - len(debit.session_id.encode()) + 1):
+            assert refund_token.read(request.refund_information[:length]) is None
 
 
 # -- whose sessions are lost (RFC 6733 §8.6)
