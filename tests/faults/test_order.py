@@ -1,0 +1,39 @@
+"""A session that opens, goes on and ends in one TCP write, at a server that has never heard of its subscriber."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocs.ledger.redis_ledger import RedisLedger
+from protocol.credit_control import SubscriptionId, encode_ccr
+from tests.faults.client import data_request
+from tests.faults.harness import Serving, open_account
+from tests.faults.pgw import Pgw, when
+from tests.ocs.gateway_site import code_of
+
+MSISDN = "38668300001"
+MB = 1024 * 1024
+PRICE_PER_MB = 6_900
+LATER = {"imsi": [1], "msisdn": [0], "both": [1, 0], "neither": []}
+"""Types of the Subscription-Ids in what follows the opening, which has both."""
+
+
+@pytest.mark.parametrize("later", LATER)
+async def test_a_session_in_one_write(serving: Serving, ledger: RedisLedger, later: str) -> None:
+    account_id = await open_account(ledger, MSISDN, 5_000_000)
+    opened = await ledger.read(account_id, **when())
+    assert opened is not None
+    ids = {0: MSISDN, 1: opened.imsi}
+    pgw, frames = await Pgw.connect(serving), []
+    for number, kind in enumerate((1, 2, 2, 3)):
+        request = data_request(MSISDN, f"{pgw.host};1;1", kind, number, want=MB, used=MB if number else 0)
+        types = LATER[later] if number else [0, 1]
+        request.subscription_id = [SubscriptionId(each, ids[each]) for each in types]
+        frames.append(encode_ccr(request, hop_by_hop=number, end_to_end=number))
+    pgw.client.send(*frames)
+    answers = [await pgw.client.read() for _ in frames]
+    assert [(header.hop_by_hop, code_of(frame)) for header, frame in answers] == [(n, 2001) for n in range(4)]
+    view = await ledger.read(account_id, **when())
+    assert view is not None and (view.held_micro_eur, view.sessions) == (0, ())
+    assert view.spent_micro_eur == 3 * PRICE_PER_MB
+    pgw.close()
