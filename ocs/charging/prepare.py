@@ -251,6 +251,8 @@ class Preparation:
         identifiers = asked.service_identifiers
         try:
             offer = self._offer(asked.rating_group, identifiers[0] if identifiers else None)
+            if len(identifiers) > 1 and (self.kind is EVENT or not asked.used):
+                self._same_price(asked, offer.rated)
         except Unrateable as error:
             if self.action is REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
@@ -322,6 +324,14 @@ class Preparation:
         if key is not None and len(terms.offers) < OFFERS_KEPT:
             terms.offers[key] = offer
         return offer
+
+    def _same_price(self, asked: Asked, first: RatedUse) -> None:
+        """Of one grant for several services (RFC 8506 §8.16), whichever comes first; what is used is charged in any case. Raises
+        Unrateable."""
+        for identifier in asked.service_identifiers:
+            rated = self._offer(asked.rating_group, identifier).rated
+            if (rated.service, rated.price, rated.buckets) != (first.service, first.price, first.buckets):
+                raise Unrateable("service_identifier", "the service identifiers differ in service or price")
 
     def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: Asked) -> None:
         rated, quota = offer.rated, offer.rated.quota
