@@ -32,7 +32,7 @@ MEMORY_MB = 1_024
 def seeds() -> list[bytes]:
     """Every message we have of real peers, our own requests, and streams of several."""
     frames = [*ccrs().values(), *base().values(), *captures.vectors().values()]
-    for path in (captures.OPEN5GS, captures.KAMAILIO, captures.TERAVM):
+    for path in captures.BY_CLIENT.values():
         frames += dict.fromkeys(frame for frame in captures.frames(path) if frame[5:8] != WATCHDOG)
     routed = bytes([FIXED | 4])
     streams = [b"".join(frames[at : at + 3]) for at in range(0, len(frames), 3)]

@@ -6,7 +6,6 @@ the module is over, tshark reads all that the server has said.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -294,9 +293,7 @@ def test_the_s_cscf_as_recorded(core: Core) -> None:
     core.settled(core.recorded, before + MINUTE_PRICE_GB)
 
 
-@pytest.mark.skipif(
-    not captures.TERAVM.exists() and "CI" not in os.environ, reason="the capture of another licence is not here"
-)
+@captures.needs_teravm
 def test_the_tester_as_recorded(core: Core) -> None:
     """TeraVM, whose Destination-Host is another server's."""
     account = core.account(200 * EUR, msisdn="1234567810", imsi="999991234567810")

@@ -6,7 +6,6 @@ Destination-Hosts is taken as it is. What is listed for makers takes nothing fro
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,9 +98,7 @@ def test_the_s_cscf_and_its_watchdogs(core: Core) -> None:
     assert [core.scscf.ask(each).code for each in captures.requests(captures.KAMAILIO, DWR)] == [2001] * 2
 
 
-@pytest.mark.skipif(
-    not captures.TERAVM.exists() and "CI" not in os.environ, reason="the capture of another licence is not here"
-)
+@captures.needs_teravm
 def test_the_tester_and_its_two_destination_hosts(core: Core) -> None:
     """TeraVM: the session begins at one node and goes on at another."""
     account = core.account(200 * EUR, msisdn="1234567810", imsi="999991234567810")

@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether  # noqa: F401 - registers the link layer
 from scapy.layers.sctp import SCTPChunkData
@@ -14,10 +15,13 @@ from scapy.utils import rdpcap
 from protocol.frame import FrameReader
 
 HERE = Path(__file__).parents[1] / "data"
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 OPEN5GS = HERE / "pgw-open5gs-gy.pcap"
 KAMAILIO = HERE / "scscf-kamailio-ro.pcap"
-TERAVM = SHARED / "captures" / "pgw-teravm-gy.pcapng"
+SHARED = Path(__file__).parents[2] / ".." / "shared"
+TERAVM = SHARED / "data" / "captures" / "pgw-teravm-gy.pcapng"
+"""Of another licence, so it is not in the repository: used where the folder is there."""
+BY_CLIENT = {"open5gs": OPEN5GS, "kamailio": KAMAILIO} | ({"teravm": TERAVM} if SHARED.exists() else {})
+needs_teravm = pytest.mark.skipif(not SHARED.exists(), reason="the capture of another licence is not here")
 GX = (16777238).to_bytes(4, "big")
 
 
@@ -68,4 +72,4 @@ def answers(path: Path, command_code: int = 272) -> list[bytes]:
 
 
 def vectors() -> dict[str, bytes]:
-    return {name: bytes.fromhex(text) for name, text in json.loads((SHARED / "vectors.json").read_text()).items()}
+    return {name: bytes.fromhex(text) for name, text in json.loads((HERE / "vectors.json").read_text()).items()}

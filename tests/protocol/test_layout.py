@@ -31,10 +31,8 @@ from tests.protocol import captures
 from tests.protocol.strategies import CCAS, CCRS
 
 M = 0x40
-REQUESTS = [
-    frame for path in (captures.OPEN5GS, captures.KAMAILIO, captures.TERAVM) for frame in captures.requests(path)
-]
-ANSWERS = [frame for path in (captures.OPEN5GS, captures.KAMAILIO, captures.TERAVM) for frame in captures.answers(path)]
+REQUESTS = [frame for path in captures.BY_CLIENT.values() for frame in captures.requests(path)]
+ANSWERS = [frame for path in captures.BY_CLIENT.values() for frame in captures.answers(path)]
 few = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 

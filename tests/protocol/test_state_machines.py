@@ -16,7 +16,7 @@ from protocol import watchdog
 from protocol.peer import OPEN_STATES, ROWS, TABLE, PeerAction, PeerEvent, PeerState, PeerTimers, step, wins_election
 from protocol.watchdog import Watch, WatchAction, WatchEvent, WatchState
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
+TABLE_5_6 = Path(__file__).parents[1] / "data" / "standards" / "rfc6733-5.6.txt"
 TIMERS = PeerTimers(connect_s=10, exchange_s=20, closing_s=5)
 LASTS = {
     PeerState.WAIT_CONN_ACK: 10,
@@ -102,8 +102,9 @@ COLUMNS = (slice(6, 23), slice(23, 40), slice(40, 57), slice(57, None))
 
 def printed() -> list[tuple[str, str, str, str]]:
     """The rows in the text of RFC 6733 itself; a cell that is folded goes on in the lines below."""
-    text = (SHARED / "reference" / "rfc6733.txt").read_text(encoding="utf-8", errors="replace")
-    table = text.split("state            event              action         next state")[1].split("5.6.1.  Incoming")[0]
+    table = TABLE_5_6.read_text(encoding="utf-8").split(
+        "state            event              action         next state"
+    )[1]
     rows: list[list[str]] = []
     states: list[str] = []
     for line in table.splitlines():

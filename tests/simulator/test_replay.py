@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +24,9 @@ from simulator.replay import (
     rewrite,
 )
 from simulator.wire import Answer, Head, ServiceAnswer
+from tests.protocol.captures import KAMAILIO, OPEN5GS, TERAVM, needs_teravm
 
 ROOT = Path(__file__).parents[2]
-OPEN5GS, KAMAILIO = ROOT / "tests/data/pgw-open5gs-gy.pcap", ROOT / "tests/data/scscf-kamailio-ro.pcap"
-TERAVM = ROOT / "../shared/data/captures/pgw-teravm-gy.pcapng"
 ALICE, BOB = Numbers("38668100000", "293400000000000"), Numbers("38668100001", "293400000000001")
 
 
@@ -40,7 +38,7 @@ def test_only_credit_control_requests_of_clients_are_taken() -> None:
     assert len(captured_requests(KAMAILIO)) == 1
 
 
-@pytest.mark.skipif(not TERAVM.exists() and "CI" not in os.environ, reason="the capture of another licence is not here")
+@needs_teravm
 def test_a_capture_over_sctp() -> None:
     requests = captured_requests(TERAVM)
     assert len(requests) == 14

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ocs.rating.countries import MCC_COUNTRY
 from ocs.rating.place import Place, Places, plmn_from_user_location_info
 from ocs.rating.types import Unrateable
 
-SHARED = Path(__file__).parents[3] / ".." / "shared"
+CAPTURE = Path(__file__).parents[2] / "data" / "uli.pcap"
 
 ULI = [
     ("0062f21012345678", "26201", "CGI"),
@@ -57,11 +56,8 @@ def test_user_location_info_never_fails_and_gives_a_plmn_or_nothing(octets: byte
     assert plmn is None or re.fullmatch("[0-9]{5,6}", plmn)
 
 
-@pytest.mark.skipif(
-    not (SHARED / "data" / "uli.pcap").exists() and "CI" not in os.environ, reason="the shared captures are not here"
-)
-def test_user_location_info_of_the_shared_capture() -> None:
-    packet = (SHARED / "data" / "uli.pcap").read_bytes()
+def test_user_location_info_of_the_capture() -> None:
+    packet = CAPTURE.read_bytes()
     found = []
     for avp in re.finditer(rb"\x00\x00\x00\x16\x80(...)\x00\x00\x28\xaf", packet, re.DOTALL):
         length = int.from_bytes(avp[1], "big") - 12
