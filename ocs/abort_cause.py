@@ -48,4 +48,4 @@ class AbortCauses:
         if self._wanted.get(client.lower(), False) is not wanted:
             self._wanted.put(client.lower(), wanted)
             change = "wants Abort-Cause in an ASR" if wanted else "does not take Abort-Cause in an ASR"
-            log.warning("client %s %s (it said so in its answer): from now on it gets it so", client, change)
+            log.warning("client %s: it %s, as its answer says, and gets it so from now on", client, change)

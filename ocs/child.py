@@ -131,7 +131,7 @@ async def _run(child: Child, body: Body, supervisor_pid: int) -> None:
 async def _watch_parent(child: Child, supervisor_pid: int) -> None:
     while not await child.wait_stopping(PARENT_LOOK_S):
         if os.getppid() != supervisor_pid:
-            log.warning("the supervisor is gone: ending")
+            log.warning("the supervisor has ended, so this process ends too")
             child.stopping.set()
 
 
@@ -147,7 +147,7 @@ def _snapshot(child: Child) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         child.metrics.snapshot(snapshot_path(folder, child.role, os.getpid()))
     except OSError as error:
-        log.warning("metrics cannot be written: %s", error)
+        log.warning("metrics cannot be written, /metrics shows old figures: %s", error)
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +166,7 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
                 clock=child.world.clock,
             )
         except LedgerUnavailable as error:
-            log.warning("%s; trying again", error)
+            log.warning("waiting for Redis: %s", error)
             await child.wait_stopping(0.5)
         except LedgerError as error:
             raise StartError(str(error)) from error

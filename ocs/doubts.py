@@ -26,11 +26,12 @@ def tell(config: Path, settings: Settings) -> None:
 
 def doubts(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """Each in a sentence that names the key."""
-    return [
-        *(f"environment variable {name} is no setting of ocs and is ignored" for name in unknown_sections(environment)),
-        *_catalogue(settings),
-        *_peers_without_a_port(settings),
-    ]
+    return [*_variables(environment), *_catalogue(settings), *_peers_without_a_port(settings)]
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[str]:
+    for name in unknown_sections(environment):
+        yield f"environment variable {name} is no setting of ocs and is ignored"
 
 
 def _catalogue(settings: Settings) -> Iterator[str]:

@@ -328,7 +328,7 @@ def server_version(binary: str) -> tuple[int, int]:
         raise EmbeddedRedisError(f"{binary} cannot be run: {error}") from error
     found = re.search(r"v=([0-9]+)\.([0-9]+)", text)
     if found is None:
-        raise EmbeddedRedisError(f"{binary} does not say its version")
+        raise EmbeddedRedisError(f"{binary} --version does not tell a version: is it a redis-server?")
     return int(found[1]), int(found[2])
 
 

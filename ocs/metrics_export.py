@@ -73,7 +73,7 @@ def _read(path: Path) -> Store | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        log.warning("%s is no snapshot of metrics: %s", path, error)
+        log.warning("%s: is no snapshot of metrics, /metrics lacks what it counted: %s", path, error)
         return None
 
 

@@ -207,7 +207,7 @@ class ClientRequests:
         try:
             await self._ledger.announce(notice)
         except LedgerUnavailable as error:
-            log.warning("another worker was not told of a session whose peer has gone to it: %s", error)
+            log.warning("a RAR or ASR that another worker should send is lost, Validity-Time ends the grant: %s", error)
 
     def _nobody_has(self, job: Job) -> None:
         """Perhaps its peer is just coming back, to this worker or to another one."""
@@ -322,7 +322,14 @@ class ClientRequests:
         more = self._seldom.due((sent.client.lower(), sent.command, code))
         if more is not None:
             said = f" ({answer.error_message})" if answer.error_message else ""
-            log.warning("client %s refused %s with %d%s: not repeated%s", sent.client, sent.command, code, said, more)
+            log.warning(
+                "client %s: it refused %s with %d%s, which is not repeated%s",
+                sent.client,
+                sent.command,
+                code,
+                said,
+                more,
+            )
         if sent.abort:
             job.abort = False
             self._send(job)
@@ -341,7 +348,7 @@ class ClientRequests:
                 job.account_id, job.session.session_id, reason=RELEASE_REASON, **self._when()
             )
         except LedgerUnavailable as error:
-            log.warning("a session that its client does not know stays until its deadline: %s", error)
+            log.warning("a session that its client has lost holds its units until its deadline: %s", error)
 
     def _retry(self, job: Job, result: str) -> None:
         if job.again:  # news has come meanwhile: begin anew

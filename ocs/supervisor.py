@@ -219,7 +219,7 @@ class Supervisor:
                 try:
                     self._embedded.restart()
                 except EmbeddedRedisError as error:
-                    log.error("%s; trying again", error)
+                    log.error("the private Redis does not start, trying again: %s", error)
 
     async def _health(self) -> Health:
         return Health(

@@ -45,7 +45,7 @@ class Background:
     def _done(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background work failed: %s", describe(error))
+            log.error("internal error in the background, please report it: %s", describe(error))
 
 
 async def work(child: Child) -> None:
@@ -104,7 +104,7 @@ async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callab
         try:
             requests.hear(notice)
         except Exception as error:  # noqa: BLE001 - a notice must not end the hearing of all others
-            log.error("a notice could not be acted on: %s", describe(error))
+            log.error("internal error at news of the ledger, please report it: %s", describe(error))
 
 
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, via: str, state_id: int) -> None:
@@ -112,7 +112,10 @@ async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str,
     try:
         await ledger.note_origin_state(origin_host, state_id, via=via, now=child.world.now())
     except LedgerUnavailable as error:
-        log.warning("peer %s: its restart could not be noted: %s", origin_host, error)
+        log.warning(
+            "peer %s: its restart could not be noted, sessions it has lost stay until their deadlines: %s",
+            *(origin_host, error),
+        )
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ class PeerLocks:
             self._socket.bind(str(path))
         except OSError as error:  # the path may be too long for a socket
             logger.warning(
-                "%s cannot be made (%s): a peer that comes back while its dead connection is still open waits for the watchdog;"
-                " a shorter server.data_dir helps where the path is too long",
+                "%s: cannot be made (a shorter server.data_dir helps where the path is too long), so a peer that comes back while its"
+                " dead connection is still open waits for the watchdog: %s",
                 *(path, error),
             )
             self._socket.close()

@@ -77,7 +77,9 @@ class PeerNotes:
         except FileNotFoundError:
             return NOTHING
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("peer %s: %s cannot be read (%s): it counts as one that never came", peer.label, path, error)
+            logger.warning(
+                "peer %s: %s cannot be read, so it counts as one that never came: %s", peer.label, path, error
+            )
             return NOTHING
 
     def _write(self, peer: Peer, note: Note) -> None:
@@ -93,6 +95,6 @@ class PeerNotes:
             fresh.replace(path)
         except OSError as error:
             logger.warning(
-                "peer %s: %s cannot be written (%s): other workers do not know what it asked for",
+                "peer %s: %s cannot be written, so other workers do not know what it asked for: %s",
                 *(peer.label, path, error),
             )

@@ -82,7 +82,10 @@ class Auditing:
 
     def _tell(self, found: AuditReport, report: AuditReport) -> None:
         for violation in found.violations:
-            log.error("account %s breaks invariant %s: %s", violation.account, violation.invariant, violation.detail)
+            log.error(
+                "account %s: its books are wrong, invariant %s: %s",
+                *(violation.account, violation.invariant, violation.detail),
+            )
         if found.violations:
             self._child.metrics.set("ocs_audit_violations", len(report.violations))
 

@@ -27,12 +27,12 @@ async def patiently(child: Child, pause_s: float, step: Callable[[], Awaitable[o
         try:
             await step()
         except LedgerUnavailable as error:
-            log.warning("%s; waiting for Redis", error)
+            log.warning("Redis cannot be used, waiting for it: %s", error)
             await child.wait_stopping(RETRY_S)
         except LedgerError as error:
             if not of_all(error):
                 raise
-            log.error("%s; nothing is done until then", error)
+            log.error("no deadlines, records and audits until this is mended: %s", error)
             await child.wait_stopping(FIRST_PAUSE_S)
 
 

@@ -9,6 +9,7 @@ from ocs.child import Child
 from ocs.housekeeping.patience import RETRY_S, patiently
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
+from ocs.logs import reason_of
 from ocs.records.consumer import ForeignOutboxError
 from ocs.records.files import RecordsError
 from ocs.records.pump import Pump
@@ -102,7 +103,7 @@ class Recording:
         now = self._child.world.clock()
         if now - self._complained >= COMPLAIN_EVERY_S:
             self._complained = now
-            log.error("charging records stopped, the outbox grows: %s", error)
+            log.error("charging records are not written and the ledger grows, trying again: %s", reason_of(error))
         self._next_try_at = self._child.world.monotonic() + BEGIN_AGAIN_S
         await self._lag.measure()
         await self._child.wait_stopping(RETRY_S)
@@ -114,7 +115,7 @@ class Recording:
                 while await self._pump.round():
                     pass
         except (OSError, TimeoutError, LedgerUnavailable) as error:
-            log.warning("the last records are written at the next start: %s", error or "no time left")
+            log.warning("the last charging records are written at the next start: %s", str(error) or "no time left")
 
     def _events_lost(self, count: int) -> None:
         self._child.metrics.count("ocs_ledger_went_back_events", by=count)

@@ -25,6 +25,7 @@ from hiredis import ReplyError
 
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
+from ocs.ledger.redirects import address_text
 from ocs.ledger.request import NO_SLOT, Answer, Request, command, ignore, resolve
 from ocs.ledger.script_call import MISSING, loaded
 
@@ -199,7 +200,10 @@ class RedisConnection(asyncio.Protocol):
         try:
             self._take_answers()
         except hiredis.ProtocolError:
-            log.error("Redis at %s sent what is no RESP; reconnecting", self.address)
+            log.error(
+                "Redis at %s: what it sends is not the protocol of Redis (is redis.url right?); connecting again",
+                address_text(self.address),
+            )
             if self._transport is not None:
                 self._transport.abort()
 

@@ -18,7 +18,7 @@ from ocs.ledger.connection import RedisConnection, Request
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.keys import Keys
 from ocs.ledger.metrics import LedgerMetrics
-from ocs.ledger.redirects import FOLLOWED_AT_ONCE, Address, Comeback, target
+from ocs.ledger.redirects import FOLLOWED_AT_ONCE, Address, Comeback, address_text, target
 from ocs.ledger.script_call import ScriptCalls, delete_old, knows_functions
 from ocs.ledger.settings import LedgerSettings
 
@@ -83,12 +83,16 @@ class Nodes:
                 break
             except (RedisError, OSError) as error:
                 if self._loop.time() >= end:
-                    raise LedgerUnavailable(f"cannot reach Redis at {self._first}: {error}") from None
+                    raise LedgerUnavailable(
+                        f"cannot reach Redis at {address_text(self._first)} (redis.url): {error}"
+                    ) from None
                 await asyncio.sleep(REFRESH_PAUSE_S)
         for connection in self.all_connections():
             if not await connection.wait_ready(max(end - self._loop.time(), 0.0)):
                 await self.close()
-                raise LedgerUnavailable(f"cannot set up the connections to Redis at {self._first}")
+                raise LedgerUnavailable(
+                    f"cannot set up the connections to Redis at {address_text(self._first)} in time: is it overloaded?"
+                )
         await self._delete_old_libraries()
         if self.is_cluster:
             self._watch = self._loop.create_task(self._watch_cluster())
@@ -108,10 +112,16 @@ class Nodes:
                     async with self.client(address) as client:
                         deleted = await delete_old(client, self._scripts.library)
                 except (RedisError, OSError) as error:
-                    log.warning("old function libraries stay on Redis at %s: %s", address, error)
+                    log.warning(
+                        "Redis at %s keeps function libraries of older versions, which does no harm: %s",
+                        *(address_text(address), error),
+                    )
                 else:
                     if deleted:
-                        log.info("deleted from Redis at %s: function libraries %s", address, ", ".join(deleted))
+                        log.info(
+                            "Redis at %s: function libraries of older versions deleted: %s",
+                            *(address_text(address), ", ".join(deleted)),
+                        )
 
     @property
     def calls(self) -> ScriptCalls:
@@ -232,7 +242,7 @@ class Nodes:
         for keys in self._keys.by_partition:
             home = next((address for first, last, address in slots if first <= keys.slot <= last), None)
             if home is None:
-                raise RedisError(f"no node of the cluster holds slot {keys.slot}")
+                raise RedisError(f"no node of the cluster holds slot {keys.slot}: see CLUSTER INFO")
             homes.append(home)
         self._routes = [self._connections_to(home) for home in homes]
         if self._settings.durability == "replicated":

@@ -15,6 +15,7 @@ import msgpack
 from redis.exceptions import RedisError
 
 from ocs.ledger.contract import Notice, NoticedSession
+from ocs.logs import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def decode(data: bytes) -> Notice:
         kind, reason, at, account_id, sessions = msgpack.unpackb(data)
         return Notice(kind, reason, float(at), account_id, tuple(NoticedSession(*each) for each in sessions))
     except (TypeError, ValueError, msgpack.UnpackException) as error:
-        raise ValueError(f"not a notice: {type(error).__name__}") from None
+        raise ValueError(f"no notice: {type(error).__name__}") from None
 
 
 async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> AsyncIterator[Notice]:
@@ -51,7 +52,7 @@ async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> A
             async with client() as connection, connection.pubsub() as subscription:
                 await subscription.subscribe(CHANNEL)
                 if tries:
-                    log.info("hearing notices again")
+                    log.info("news of the ledger (top-ups, blocks) comes in again")
                 tries = 0
                 while True:
                     message = await subscription.get_message(timeout=LOOK_S)
@@ -63,9 +64,12 @@ async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> A
                     try:
                         yield decode(message["data"])
                     except ValueError as error:
-                        log.warning("%s", error)
+                        log.warning("news of the ledger that this version cannot read is passed over: %s", error)
         except (RedisError, OSError) as error:
             if tries == 0:
-                log.warning("cannot hear notices (%s): trying again", type(error).__name__)
+                log.warning(
+                    "news of the ledger (top-ups, blocks) does not come in, RAR and ASR are late until then; trying again: %s",
+                    reason_of(error),
+                )
             await asyncio.sleep(RETRY_STEPS_S[min(tries, len(RETRY_STEPS_S) - 1)])
             tries += 1

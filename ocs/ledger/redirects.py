@@ -27,6 +27,15 @@ FOLLOWED_AT_ONCE = 3
 """Times a request follows ASK or MOVED without a pause; two nodes may send it to each other until both know whose the slot is."""
 
 Address = str | tuple[str, int]
+"""The path of a Unix socket, or host and port."""
+
+
+def address_text(address: Address) -> str:
+    """For people: /run/redis.sock, 127.0.0.1:6379, [::1]:6379."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def target(error: str, asked: Address) -> Address | None:

@@ -197,8 +197,8 @@ class RedisLedger(Products, Outbox, Clients, Slices):
         if isinstance(answer, LedgerUnavailable):
             done(answer)
         elif isinstance(answer, hiredis.ReplyError):
-            log.error("charge script: %s", answer)
-            done(LedgerUnavailable("the charge script failed"))
+            log.error("Redis refused the charge script, the request is answered 3002 or 3004: %s", answer)
+            done(LedgerUnavailable("Redis refused the charge script"))
         else:
             outcome = wire.outcome(answer)
             flags = answer[0]
@@ -335,7 +335,10 @@ class RedisLedger(Products, Outbox, Clients, Slices):
             return
         limit = MAX_CARRIED_STATES if via else MAX_ORIGIN_STATES
         if not known and await self._ask("origin_states", 0, b"HLEN", key) >= limit:
-            log.warning("more than %d clients have an Origin-State-Id: one is not kept", limit)
+            log.warning(
+                "more than %d clients have an Origin-State-Id: sessions that one more loses stay until their deadlines",
+                limit,
+            )
             return
         await self._ask("origin_states", 0, b"HSET", key, name, f"{state_id} {now}")
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ocs.ledger.contract import LedgerError
+from ocs.ledger.redirects import address_text
 from ocs.logs import reason_of
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,16 @@ async def _check_eviction(client: Any, address: Any) -> None:
     try:
         policy = (await client.info("memory"))["maxmemory_policy"]
     except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
-        log.warning("cannot ask Redis at %s for its maxmemory-policy: %s: %s", address, type(error).__name__, error)
+        log.warning(
+            "Redis at %s: cannot be asked for its maxmemory-policy, which must be noeviction: %s",
+            *(address_text(address), reason_of(error)),
+        )
         return
     if policy == NO_EVICTION:
         return
     at_stake = ANSWERS if policy.startswith("volatile-") else f"accounts, and {ANSWERS}"
     raise EvictionError(
-        f"Redis at {address} has maxmemory-policy {policy}: once it is short of memory, {at_stake} would be evicted. "
+        f"Redis at {address_text(address)} has maxmemory-policy {policy}: once it is short of memory, {at_stake} would be evicted. "
         f"Run CONFIG SET maxmemory-policy {NO_EVICTION} there, and set it in redis.conf too"
     )
 
@@ -65,10 +69,14 @@ async def _check_durability(client: Any, address: Any, durability: str) -> None:
     try:
         found = await client.config_get("append*")
     except Exception as error:  # noqa: BLE001 - as above
-        log.warning("cannot ask Redis at %s how it stores: %s", address, reason_of(error))
+        log.warning(
+            "Redis at %s: cannot be asked how it stores, which must be appendonly yes, appendfsync %s: %s",
+            *(address_text(address), wanted, reason_of(error)),
+        )
         return
     if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
         log.warning(
-            "Redis at %s has appendonly %s, appendfsync %s; durability %r needs appendonly yes, appendfsync %s",
-            *(address, found.get("appendonly"), found.get("appendfsync"), durability, wanted),
+            "Redis at %s: has appendonly %s, appendfsync %s, and ledger.durability = %r needs appendonly yes, appendfsync %s:"
+            " a power cut may lose what was answered",
+            *(address_text(address), found.get("appendonly"), found.get("appendfsync"), durability, wanted),
         )

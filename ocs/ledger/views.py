@@ -39,7 +39,11 @@ def _read(record: str, document: bytes) -> dict[str, Any]:
     try:
         named = LAYOUT.read(record, unpack(document))
         if not isinstance(named["version"], int) or named["readable_from"] > LAYOUT.version:
-            raise LedgerError("version", f"the document is of version {named['version']!r}; this is {LAYOUT.version}")
+            layout = named["version"]
+            raise LedgerError(
+                "version",
+                f"the document is of layout {layout!r}, this version knows up to {LAYOUT.version}: upgrade it",
+            )
     except LedgerError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the document cannot be read

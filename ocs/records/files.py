@@ -19,6 +19,7 @@ from pathlib import Path
 import orjson
 
 from ocs.ledger.contract import EPOCH_EVENTS
+from ocs.logs import reason_of
 from ocs.records.tail import LEAST_EVENTS, Tail, fingerprint
 
 log = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ def _read_checkpoint(folder: Path) -> tuple[Found, int]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        log.warning("%s cannot be used (%s): reading all records", folder / "checkpoint.json", error)
+        log.warning("%s: cannot be used, so all records are read: %s", folder / "checkpoint.json", reason_of(error))
     return Found(), 0
 
 
@@ -154,9 +155,13 @@ def _scan(path: Path, found: Found, tail_events: int, *, is_last: bool) -> None:
                 _remember(found, tail_events, partition, at)
                 good_octets += len(line)
     if bad_line and not is_last:
-        raise RecordsError(f"{path}, line {bad_line}: is no record; the file is damaged")
+        raise RecordsError(
+            f"{path}, line {bad_line}: is no record; the file is damaged; restore it, or move the folder of records away"
+        )
     if bad_line:
-        log.warning("%s, line %d: cutting off an end that a crash left torn", path, bad_line)
+        log.warning(
+            "%s, line %d: half a line that a crash left is cut off, and written again from the ledger", path, bad_line
+        )
         with path.open("r+b") as torn:
             torn.truncate(good_octets)
             os.fsync(torn.fileno())

@@ -99,7 +99,7 @@ class Recovery:
             stored += len(fresh)
         if stored:
             log.warning(
-                "partition %d: %d events of the ledger that went back are recorded as epoch %d",
+                "partition %d: %d events that the ledger has since it went back are recorded as epoch %d",
                 *(self._partition, stored, self._labels),
             )
         return stored
@@ -124,7 +124,7 @@ class Recovery:
         )
         log.error(
             "partition %d: the ledger has gone back (a replica that was behind took over, or an old copy was restored): "
-            "%d recorded events are no longer in it%s",
+            "%d recorded events are no longer in it: compare records and ledger%s",
             *(self._partition, lost, reach),
         )
 

@@ -144,7 +144,9 @@ class RecordWriter:
         try:
             self._file.truncate(self._octets)
         except OSError as error:
-            log.warning("%s: half a batch cannot be taken back yet: %s", self._folder, error)
+            log.warning(
+                "%s: half a batch of records is taken back before the next is written, not yet: %s", self._folder, error
+            )
 
     def _rotate_if_due(self) -> None:
         if self._file is not None:
@@ -173,5 +175,8 @@ def _missing_between(partition: int, before: int, sequence: int) -> int:
         return 0
     lost = sequence - max(before, sequence // EPOCH_EVENTS * EPOCH_EVENTS) - 1
     if lost:
-        log.error("partition %d: %d events before %d are missing", partition, lost, sequence)
+        log.error(
+            "partition %d: %d events before number %d are not in the ledger, so they are missing in the charging records",
+            *(partition, lost, sequence),
+        )
     return lost

@@ -230,7 +230,7 @@ def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
     world.hear("abort", "state", "s4", host="other.a1.net", via=DRA)
     assert world.asked[-1][1].abort_cause is None, "another client"
     (line,) = caplog.records
-    assert line.getMessage().startswith(f"client {PGW} wants Abort-Cause in an ASR")
+    assert line.getMessage().startswith(f"client {PGW}: it wants Abort-Cause in an ASR")
     for _, _, done in world.asked[2:]:
         done(AbortSessionAnswer("s", 2001))
     assert quiet(world) and not world.timers
@@ -254,9 +254,9 @@ def test_a_client_that_later_blames_the_abort_cause_it_wanted_is_not_asked_for_e
     assert quiet(world)
     said = [record.getMessage() for record in caplog.records]
     assert [line.partition(" ASR")[0] for line in said] == [
-        f"client {PGW} wants Abort-Cause in an",
-        f"client {PGW} refused",
-        f"client {PGW} does not take Abort-Cause in an",
+        f"client {PGW}: it wants Abort-Cause in an",
+        f"client {PGW}: it refused",
+        f"client {PGW}: it does not take Abort-Cause in an",
     ]
 
 
@@ -279,8 +279,8 @@ def test_what_a_client_refuses_for_good_is_not_repeated(
     assert not world.timers and quiet(world)
     assert world.counted["answer", "RAR", "refused"] == 6
     assert [record.getMessage() for record in caplog.records] == [
-        f"client {PGW} refused ASR with {code}: not repeated",
-        f"client {PGW} refused RAR with {code}: not repeated",
+        f"client {PGW}: it refused ASR with {code}, which is not repeated",
+        f"client {PGW}: it refused RAR with {code}, which is not repeated",
     ]
 
 

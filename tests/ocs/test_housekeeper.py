@@ -220,7 +220,7 @@ async def test_an_account_without_its_document_is_a_violation(
     report = await Auditing(child, ledger, SetAside(child)).audit_pass()
     assert (report.ok, report.accounts) == (False, 4)
     assert child.metrics.store.gauges["ocs_audit_violations",] == 1
-    assert f"account {account_id} breaks invariant document: the index names it" in caplog.text
+    assert f"account {account_id}: its books are wrong, invariant document: the index names it" in caplog.text
 
 
 async def test_several_can_share_an_audit(child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +339,10 @@ async def test_a_clock_that_is_off_is_no_accounts_fault(
     aside = SetAside(child)
     loop = asyncio.create_task(Sweeper(child, damaged, aside).run())
     await until(lambda: damaged.tries > 3)
-    assert len(aside) == 0 and "this machine's clock is off; nothing is done until then" in caplog.text
+    assert (
+        len(aside) == 0
+        and "no deadlines, records and audits until this is mended: this machine's clock is off" in caplog.text
+    )
     child.stopping.set()
     await loop
 

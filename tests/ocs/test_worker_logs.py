@@ -19,7 +19,10 @@ async def test_background_work_that_fails(caplog: pytest.LogCaptureFixture) -> N
 
     Background().spawn(fail())
     await asyncio.sleep(0.01)
-    assert "background work failed: RuntimeError at" in caplog.text and MSISDN not in caplog.text
+    assert (
+        "internal error in the background, please report it: RuntimeError at" in caplog.text
+        and MSISDN not in caplog.text
+    )
 
 
 async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -39,4 +42,7 @@ async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture
     ready: list[bool] = []
     await hear(Ledger(), Requests(), lambda: ready.append(True))  # type: ignore[arg-type]
     assert ready and Requests.heard == [MSISDN, "the next one"]
-    assert "a notice could not be acted on: ValueError at" in caplog.text and MSISDN not in caplog.text
+    assert (
+        "internal error at news of the ledger, please report it: ValueError at" in caplog.text
+        and MSISDN not in caplog.text
+    )

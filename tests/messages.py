@@ -1,0 +1,99 @@
+"""Every text of the source that an operator can see, logged or of an exception: read from the syntax tree, so that none is left out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("ocs", "protocol", "simulator")
+LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
+PROGRAMMERS = {"KeyError", "AssertionError", "TypeError", "NotImplementedError", "ScriptError", "RuntimeError"}
+"""Exceptions that tell of a mistake in the source: nobody meets them in service."""
+GAP = "…"
+"""Stands for what is filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """`kind`: the level of a log line, else the exception's name; `template`: the text, with `…` for what is filled in."""
+
+    place: str
+    kind: str
+    template: str
+    arguments: tuple[str, ...] = ()
+    """Source of what a log line is filled with."""
+
+    @property
+    def logged(self) -> bool:
+        return self.kind in LEVELS
+
+
+def texts() -> Iterator[Text]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield from _texts_of(path)
+
+
+def _texts_of(path: Path) -> Iterator[Text]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Yield) and path.name == "doubts.py" and node.value is not None:
+            yield from (
+                Text(f"{path.relative_to(ROOT)}:{node.lineno}", "warning", each) for each in _templates(node.value)
+            )
+        if not isinstance(node, ast.Call):
+            continue
+        kind, parts = _kind(node), node.args
+        if not kind or not parts:
+            continue
+        spoken = parts[:1] if kind in LEVELS else parts
+        place = f"{path.relative_to(ROOT)}:{node.lineno}"
+        for part in spoken:
+            found = constants.get(part.id, part) if isinstance(part, ast.Name) else part
+            for template in _templates(found):
+                if any(character.isalpha() for character in template) and (kind in LEVELS or " " in template):
+                    yield Text(place, kind, template, tuple(ast.unparse(each) for each in parts[1:]))
+
+
+def _kind(call: ast.Call) -> str:
+    """Of a call that logs or makes an exception; "" = of another."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        owner = ast.unparse(function.value)
+        if function.attr in LEVELS and owner in ("log", "logger"):
+            return function.attr
+        return "error" if function.attr == "_fault" else ""
+    if isinstance(function, ast.Name):
+        if function.id == "_refused":
+            return "DiameterError"
+        if function.id.endswith(("Error", "Unavailable", "Mistake", "Problem")) and function.id not in PROGRAMMERS:
+            return function.id
+    return ""
+
+
+def _templates(node: ast.expr) -> list[str]:
+    """Both of a choice; [] = nothing is said here, as of a variable."""
+    if isinstance(node, ast.IfExp):
+        return [*_templates(node.body), *_templates(node.orelse)]
+    text = _written(node)
+    return [] if text is None else [re.sub(rf"{GAP}(?:{GAP})+", GAP, text)]
+
+
+def _written(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"%(?:\.\d+)?[sdrf]", GAP, node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_written(part) or GAP if isinstance(part, ast.Constant) else GAP for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = _written(node.left), _written(node.right)
+        return None if left is None and right is None else (left or GAP) + (right or GAP)
+    return None
