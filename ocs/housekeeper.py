@@ -6,7 +6,8 @@ itself:
 - orphans: sessions of clients that have lost them;
 - auditing: the invariants, over and over.
 
-None of them asks all partitions, or all accounts, at once: what each costs a second is bounded.
+None of them asks all partitions, or all accounts, at once: what each costs a second is bounded. One node's housekeeper works on a ledger at
+a time, since a record is written once: it keeps a lease, and ends when another has it.
 """
 
 from __future__ import annotations
@@ -20,23 +21,51 @@ from ocs.housekeeping.orphans import Orphans
 from ocs.housekeeping.patience import SetAside
 from ocs.housekeeping.recording import Recording
 from ocs.housekeeping.sweeper import Sweeper
+from ocs.ledger.redis_ledger import RedisLedger
+from ocs.node_facts import where
+from ocs.node_presence import HeldLease
+from ocs.server import StartError
 
+LEASE = "housekeeper"
+ANOTHER = (
+    "the housekeeper of {} works on this Redis, and each record is written once:"
+    " set server.housekeeper = false on all nodes but that one"
+)
 NICENESS = 10
 """Charging comes first when the processor is short; a lag of the records is seen and harmless."""
 
 
 async def keep_house(child: Child) -> None:
+    """StartError: another node's housekeeper works on the ledger."""
     os.nice(NICENESS)
     async with connected_ledger(child) as ledger:
         if ledger is None:
             return
-        aside = SetAside(child)
+        lease = HeldLease(child, ledger, LEASE, f"{child.settings.diameter.identity} at {where(child.settings)}")
+        if other := await lease.take():
+            raise StartError(ANOTHER.format(other))
         child.tell_ready()
-        async with asyncio.TaskGroup() as loops:
-            loops.create_task(Sweeper(child, ledger, aside).run())
-            loops.create_task(Recording(child, ledger).run())
-            loops.create_task(Auditing(child, ledger, aside).run())
-            loops.create_task(Orphans(child, ledger, aside).run())
+        house = asyncio.ensure_future(_work(child, ledger, lease))
+        keeping = asyncio.create_task(lease.keep(lambda _: house.cancel()))
+        try:
+            await house
+        except asyncio.CancelledError:
+            if lease.lost_to:
+                raise StartError(ANOTHER.format(lease.lost_to)) from None
+            raise
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await lease.give_back()
+
+
+async def _work(child: Child, ledger: RedisLedger, lease: HeldLease) -> None:
+    aside = SetAside(child)
+    async with asyncio.TaskGroup() as loops:
+        loops.create_task(Sweeper(child, ledger, aside).run())
+        loops.create_task(Recording(child, ledger, lambda: lease.held).run())
+        loops.create_task(Auditing(child, ledger, aside).run())
+        loops.create_task(Orphans(child, ledger, aside).run())
 
 
 if __name__ == "__main__":

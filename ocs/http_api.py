@@ -20,7 +20,8 @@ class Health:
     redis: bool
     workers: int
     workers_wanted: int
-    housekeeper: bool
+    housekeeper: bool | None
+    """None = another node's."""
 
     @property
     def ok(self) -> bool:

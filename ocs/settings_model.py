@@ -144,6 +144,9 @@ class ServerSection(Section):
     workers: int | None = Field(
         default=None, ge=1, le=256, description="1 to 256 processes; absent = cores - 1, at least 1"
     )
+    housekeeper: bool = Field(
+        default=True, description="true, or false: another node on the same Redis runs it and has the records"
+    )
     data_dir: PathText = Field(
         default="data", min_length=1, description="a folder of its own, relative to this file's folder"
     )
@@ -211,6 +214,9 @@ class Settings(Section):
             *([] if self.other_hosts else ["the identities of the other nodes in diameter.hosts"]),
         ]
         names = [name for name, profile in self.profile.items() if profile.session_failover]
+        if not self.server.housekeeper and not self.redis.url:
+            nobody = "nobody else could: the private Redis is this server's alone"
+            raise Misfits([(("server", "housekeeper"), False, nobody)])
         if missing and names:
             why = f"another node must be able to go on with the sessions: it needs {' and '.join(missing)}"
             raise Misfits([(("profile", name, "session_failover"), True, why) for name in names])

@@ -163,8 +163,10 @@ class Supervisor:
         for number in range(worker_count(self._settings)):
             own = [*arguments, "--number", str(number)]
             self._workers.append(ChildProcess("worker", own, environment, self._child_ended, self._child_refused))
-        self._housekeeper = ChildProcess("housekeeper", arguments, environment, self._child_ended, self._child_refused)
-        for child in (*self._workers, self._housekeeper):
+        if self._settings.server.housekeeper:
+            role = "housekeeper"
+            self._housekeeper = ChildProcess(role, arguments, environment, self._child_ended, self._child_refused)
+        for child in self._children():
             child.start()
 
     def _child_ended(self, role: str, pid: int) -> None:
@@ -201,8 +203,8 @@ class Supervisor:
             await asyncio.gather(watch, said, return_exceptions=True)
 
     async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
-        for worker in self._workers:
-            await worker.ready.wait()
+        for child in self._children():
+            await child.ready.wait()
         self._was_ready = True
         log.info(
             "ready: Diameter on %s, %d worker(s), http://%s/health, http://%s/metrics",
@@ -226,8 +228,14 @@ class Supervisor:
             redis=await self._redis_answers(),
             workers=sum(worker.ready.is_set() for worker in self._workers),
             workers_wanted=len(self._workers),
-            housekeeper=self._housekeeper is not None and self._housekeeper.ready.is_set(),
+            housekeeper=self._housekeeper_is_ready(),
         )
+
+    def _housekeeper_is_ready(self) -> bool | None:
+        """None = it is another node's."""
+        if not self._settings.server.housekeeper:
+            return None
+        return self._housekeeper is not None and self._housekeeper.ready.is_set()
 
     async def _redis_answers(self) -> bool:
         if self._redis is None:

@@ -16,6 +16,7 @@ from ocs.gateway.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.logs import describe
+from ocs.node_presence import present
 from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 HEARS_WITHIN_S = 2.0
 """If Redis goes away at this very moment, peers are taken all the same: their Validity-Time leads to the same end."""
+CANCEL_AGAIN_S = 0.2
 ANYBODY = (
     "diameter.accept_unknown_peers = true: whoever can connect may charge any subscriber;"
     " for a laboratory only, not beside accounts of real subscribers"
@@ -50,52 +52,63 @@ class Background:
 
 async def work(child: Child) -> None:
     async with connected_ledger(child) as ledger:
-        if ledger is None:
-            return
-        background = Background()
-        service = ChargingService(
-            child.catalogue,
-            ledger,
-            child.metrics,
-            child.world.clock,
-            background.spawn,
-            child.settings.charging.policy(),
-            child.settings.diameter.answer_timeout_ms / 1_000,
-            lambda session_id, origin_host: requests.ended(session_id, origin_host),
-        )
-        gateway = Gateway(
-            gateway_config(child.settings),
-            service.handle,
-            child.metrics,
-            child.world.monotonic,
-            child.world.rng,
-            on_origin_state=lambda *restart: background.spawn(note_origin_state(child, ledger, *restart)),
-            unix_clock=child.world.clock,
-        )
-        requests = ClientRequests(
-            gateway.config,
-            gateway,
-            ledger,
-            child.metrics,
-            child.world.clock,
-            asyncio.get_running_loop().call_later,
-            background.spawn,
-            child.when,
-            first=child.number == 0,
-        )
-        hears = asyncio.Event()
-        hearing = asyncio.create_task(hear(ledger, requests, hears.set))
-        with contextlib.suppress(TimeoutError):  # peers come after the news of their sessions can be heard
-            await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
-        if gateway.config.accept_unknown_peers and child.number == 0:
-            log.warning(ANYBODY)
-        await gateway.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
-        child.tell_ready()
-        await child.stopping.wait()
-        hearing.cancel()
-        await gateway.stop(STOP_GRACE_S)
-        await asyncio.gather(hearing, return_exceptions=True)
+        if ledger is not None:
+            async with present(child, ledger):
+                await _charge(child, ledger)
+
+
+async def _charge(child: Child, ledger: RedisLedger) -> None:
+    background = Background()
+    service = ChargingService(
+        child.catalogue,
+        ledger,
+        child.metrics,
+        child.world.clock,
+        background.spawn,
+        child.settings.charging.policy(),
+        child.settings.diameter.answer_timeout_ms / 1_000,
+        lambda session_id, origin_host: requests.ended(session_id, origin_host),
+    )
+    gateway = Gateway(
+        gateway_config(child.settings),
+        service.handle,
+        child.metrics,
+        child.world.monotonic,
+        child.world.rng,
+        on_origin_state=lambda *restart: background.spawn(note_origin_state(child, ledger, *restart)),
+        unix_clock=child.world.clock,
+    )
+    requests = ClientRequests(
+        gateway.config,
+        gateway,
+        ledger,
+        child.metrics,
+        child.world.clock,
+        asyncio.get_running_loop().call_later,
+        background.spawn,
+        child.when,
+        first=child.number == 0,
+    )
+    hears = asyncio.Event()
+    hearing = asyncio.create_task(hear(ledger, requests, hears.set))
+    with contextlib.suppress(TimeoutError):  # peers come after the news of their sessions can be heard
+        await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
+    if gateway.config.accept_unknown_peers and child.number == 0:
+        log.warning(ANYBODY)
+    await gateway.start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
+    child.tell_ready()
+    await child.stopping.wait()
+    hearing.cancel()
+    await gateway.stop(STOP_GRACE_S)
+    await _ended(hearing)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """A Redis client whose connection breaks at this moment may swallow the cancellation: it is asked until it has heard."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
 async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callable[[], None]) -> None:

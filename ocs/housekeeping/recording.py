@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ocs.child import Child
 from ocs.housekeeping.patience import RETRY_S, patiently
@@ -56,8 +57,10 @@ def record_writer(child: Child, partitions: int) -> RecordWriter:
 class Recording:
     """Begins (again and again, until folder and ledger fit), then pumps; at the end pumps what is left."""
 
-    def __init__(self, child: Child, ledger: RedisLedger) -> None:
+    def __init__(self, child: Child, ledger: RedisLedger, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`may_write`: whether no other node can be writing the records now."""
         self._child = child
+        self._may_write = may_write
         self._writer = record_writer(child, ledger.partitions)
         self._pump = Pump(ledger, [self._writer], stopwatch=child.world.monotonic, events_lost=self._events_lost)
         self._lag = _Lag(child, ledger)
@@ -72,13 +75,15 @@ class Recording:
         self._writer.close()
 
     async def step(self) -> None:
+        if not self._may_write():
+            return
         if not self._begun and self._child.world.monotonic() < self._next_try_at:
             await self._lag.measure()
             return
         try:
             await self._begin()
             await self._pump.round()
-            while self._pump.lag and not self._child.stopping.is_set():
+            while self._pump.lag and self._may_write() and not self._child.stopping.is_set():
                 self._child.metrics.set("ocs_outbox_lag_events", self._pump.lag)
                 await self._pump.round()
             self._child.metrics.set("ocs_outbox_lag_events", self._pump.lag)
@@ -112,7 +117,7 @@ class Recording:
         try:
             async with asyncio.timeout(LAST_ROUND_S):
                 self._pump.look_at_all()
-                while await self._pump.round():
+                while self._may_write() and await self._pump.round():
                     pass
         except (OSError, TimeoutError, LedgerUnavailable) as error:
             log.warning("the last charging records are written at the next start: %s", str(error) or "no time left")

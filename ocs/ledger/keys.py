@@ -20,8 +20,10 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
     {tag}:dirty            set      of partition 0 only: partitions whose outbox may have something
     {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix time when it rose"
     {tag}:ledger           hash     of partition 0 only: layout, partitions: what the whole ledger is
+    {tag}:l:<lease>        string   who has the lease (leases.py): "node <identity>", "housekeeper", "told …" for a RAR or ASR
+    {tag}:nodes            hash     of partition 0 only: identity → what the node said of itself at its start (JSON)
 
-Answers, hints and references have a TTL; nothing that holds money has one.
+Answers, hints, references and leases have a TTL; nothing that holds money has one.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients` and `references` are prefixes."""
+    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases` and `references` are prefixes."""
 
     slot: int
     account: bytes
@@ -71,6 +73,7 @@ class PartitionKeys:
     events: bytes
     hints: bytes
     clients: bytes
+    leases: bytes
     references: bytes
     subscribers: bytes
     outbox: bytes
@@ -97,6 +100,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         events=head + b"e:",
         hints=head + b"h:",
         clients=head + b"c:",
+        leases=head + b"l:",
         references=head + b"r:",
         subscribers=head + b"subscribers",
         outbox=head + b"outbox",
@@ -118,6 +122,7 @@ class Keys:
         self.origin_states = first + b"origin_states"
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"
+        self.nodes = first + b"nodes"
 
     def partition_of_name(self, name: str) -> int:
         """Partition of a subscriber id or a reference: by its checksum, so that anybody can find it."""

@@ -38,6 +38,7 @@ from ocs.ledger.contract import (
 from ocs.ledger.installation import Use
 from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys, account_id_of_key, session_name
 from ocs.ledger.layout import LAYOUT, Layout
+from ocs.ledger.leases import Leases
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.nodes import Nodes
 from ocs.ledger.outbox import Outbox
@@ -67,7 +68,7 @@ MAX_CARRIED_STATES = 8_000
 """Those behind relays, which may make up names, must leave some to those who are connected themselves."""
 
 
-class RedisLedger(Products, Outbox, Clients, Slices):
+class RedisLedger(Products, Outbox, Clients, Slices, Leases):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     sees_to = frozenset((Retry.POOL, Retry.MOVED, Retry.LOOK_BACK))

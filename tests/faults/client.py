@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 
@@ -46,10 +47,14 @@ class Answer:
 
 
 class Client:
-    """A P-GW connected to `address`; CER and CEA are exchanged when this returns."""
+    """A P-GW connected to `address`; CER and CEA are exchanged when this returns. `tls`: context, and whose certificate it must be."""
 
-    def __init__(self, address: tuple[str, int], timeout_s: float = 15.0) -> None:
+    def __init__(
+        self, address: tuple[str, int], timeout_s: float = 15.0, tls: tuple[ssl.SSLContext, str] | None = None
+    ) -> None:
         self.socket = socket.create_connection(address, timeout=timeout_s)
+        if tls is not None:
+            self.socket = tls[0].wrap_socket(self.socket, server_hostname=tls[1])
         self.reader = FrameReader()
         self.frames: list[bytes] = []
         cer = CapabilitiesExchangeRequest(

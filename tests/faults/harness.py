@@ -57,6 +57,12 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
     return found
 
 
+def environment(redis_url: str) -> dict[str, str]:
+    """Of `ocs`: the shipped catalogue and this Redis."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+    return {**kept, "OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}
+
+
 class Serving:
     """`ocs serve` in a folder of its own, healthy when this returns."""
 
@@ -65,9 +71,7 @@ class Serving:
         folder.mkdir(exist_ok=True)
         (folder / "ocs.toml").write_text(config, encoding="utf-8")
         self.log = (folder / "log").open("ab")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
-        own = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}
-        self.environment = {**kept, **own}
+        self.environment = environment(redis_url)
         self.process = subprocess.Popen(
             [*COMMAND, "serve", "--config", "ocs.toml"], cwd=folder, env=self.environment, stderr=self.log
         )

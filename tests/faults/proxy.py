@@ -1,4 +1,4 @@
-"""A TCP proxy before Redis that can hold back what Redis answers: Redis has done the work and nobody hears of it."""
+"""A TCP proxy that can hold back what a server answers (Redis has done the work and nobody hears of it), or cut the network."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Proxy:
         self.marker = b""
         self.held = threading.Event()
         """Redis answered a request that carries the marker; the answer was swallowed."""
+        self.dark = threading.Event()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -31,6 +32,16 @@ class Proxy:
 
     def let_pass(self) -> None:
         self.marker = b""
+
+    def cut(self) -> None:
+        """From now on nothing passes either way, and nobody is told: connections stay as they are."""
+        self.dark.set()
+
+    def heal(self) -> None:
+        """The network is back; connections from before are not."""
+        for each in self._sockets:
+            _end(each)
+        self.dark.clear()
 
     def _accept(self) -> None:
         while True:
@@ -49,7 +60,8 @@ class Proxy:
             while data := client.recv(65536):
                 if self.marker and self.marker in data:
                     mute.set()
-                upstream.sendall(data)
+                if not self.dark.is_set():
+                    upstream.sendall(data)
         _end(upstream)
 
     def _answers(self, upstream: socket.socket, client: socket.socket, mute: threading.Event) -> None:
@@ -57,7 +69,7 @@ class Proxy:
             while data := upstream.recv(65536):
                 if mute.is_set():
                     self.held.set()
-                else:
+                elif not self.dark.is_set():
                     client.sendall(data)
         _end(client)
 

@@ -333,6 +333,13 @@ def test_failover_is_promised_only_where_another_node_can_keep_it(
         load_settings(write(tmp_path, PEER + f"[profile.{name}]\n{promise}\n"), environment)
 
 
+def test_the_housekeeper_is_left_to_another_node_only_where_there_can_be_one(tmp_path: Path) -> None:
+    path = write(tmp_path, PEER + "[server]\nhousekeeper = false\n")
+    (found,) = mistakes(path)
+    assert found.startswith(f"{path}: server.housekeeper = False: ") and "private Redis" in found
+    assert load_settings(path, REDIS).server.housekeeper is False
+
+
 def test_a_node_of_ours_is_no_peer(tmp_path: Path) -> None:
     (found,) = mistakes(write(tmp_path, '[diameter]\nhosts = ["PGW.example.net"]\n' + PEER))
     assert "peer[0].origin_host = 'pgw.example.net': is one of diameter.hosts" in found

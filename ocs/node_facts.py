@@ -1,0 +1,143 @@
+"""What a node says of itself to the others on its ledger, and whether sessions can go on at another node (RFC 8506 §5.7).
+
+A session goes on elsewhere only if the other node serves requests that name this one, knows its clients and serves its realms. What the
+two lists of hosts say is held against each other at start; what may differ while nodes are restarted one after another is warned of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ocs.settings_model import Settings
+
+NAMED_AT_MOST = 5
+"""Peers that one warning names."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """Names in small letters."""
+
+    identity: str
+    where: str
+    """Host and data folder: which installation it is."""
+    realms: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    clients: Mapping[str, str] = field(default_factory=dict)
+    """Origin-Host → what the owner of its sessions depends on: two nodes must agree on it."""
+    moving: tuple[str, ...] = ()
+    """Clients that are told CC-Session-Failover = 1."""
+    failover: bool = False
+    """Somebody is told so, perhaps clients without an entry only."""
+    any_client: bool = False
+    catalogue: str = ""
+    """Digest of the file."""
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def decode(data: bytes) -> NodeFacts | None:
+        """None = written by a release that says it otherwise."""
+        try:
+            said = json.loads(data)
+            lists = {name: tuple(said[name]) for name in ("realms", "hosts", "moving")}
+            return NodeFacts(**{**said, **lists})
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def where(settings: Settings) -> str:
+    return f"{socket.gethostname()}:{settings.data_dir.resolve()}"
+
+
+def facts_of(settings: Settings) -> NodeFacts:
+    diameter = settings.diameter
+    profiles = {peer.origin_host.lower(): settings.profile_named(peer.profile) for peer in settings.peer}
+    moving = tuple(sorted(name for name, profile in profiles.items() if profile.session_failover))
+    anybody = diameter.accept_unknown_peers and bool(settings.profile_named("standard").session_failover)
+    return NodeFacts(
+        identity=diameter.identity.lower(),
+        where=where(settings),
+        realms=tuple(sorted({diameter.realm.lower(), *map(str.lower, diameter.realms)})),
+        hosts=tuple(sorted(map(str.lower, settings.other_hosts))),
+        clients={peer.origin_host.lower(): f"{peer.kind} {peer.failover_group}" for peer in settings.peer},
+        moving=moving,
+        failover=bool(moving) or anybody,
+        any_client=diameter.accept_unknown_peers,
+        catalogue=hashlib.sha256(Path(settings.server.catalogue).read_bytes()).hexdigest(),
+    )
+
+
+def objections(ours: NodeFacts, others: Iterable[NodeFacts]) -> list[str]:
+    """Why this node must not start beside the others, which run: sessions that clients were told to move would be refused with 3002."""
+    found = []
+    for other in others:
+        for first, second in ((ours, other), (other, ours)):
+            if not first.failover or first.identity == second.identity:
+                continue
+            if second.identity in first.hosts and first.identity not in second.hosts:
+                found.append(_not_named(second, first, "refuses requests that name the first node"))
+            elif first.identity in second.hosts and second.identity not in first.hosts:
+                found.append(
+                    _not_named(first, second, "refuses a session that comes back from the other with its name")
+                )
+    return found
+
+
+def _not_named(lacks: NodeFacts, named: NodeFacts, what_it_does: str) -> str:
+    return (
+        f"session_failover = true cannot hold between {_both(lacks, named)}: {lacks.identity} ({lacks.where}) {what_it_does};"
+        f" its diameter.hosts must name {named.identity}. Let all nodes name each other first, then set session_failover"
+    )
+
+
+def _both(one: NodeFacts, other: NodeFacts) -> str:
+    return " and ".join(sorted((one.identity, other.identity)))
+
+
+def doubts(ours: NodeFacts, known: Mapping[str, NodeFacts | None]) -> list[str]:
+    """What keeps sessions from going on, or prices them otherwise, until more nodes are there or have the same settings."""
+    found = []
+    for name in ours.hosts:
+        other = known.get(name)
+        if other is None:
+            found.append(f"no node {name} (diameter.hosts) has been on this Redis yet: no session can go on there")
+            continue
+        for first, second in ((ours, other), (other, ours)):
+            found += _cannot_move(first, second)
+        if other.catalogue != ours.catalogue:
+            found.append(f"{name} has another catalogue: sessions that move are priced anew from their next grant on")
+    return found
+
+
+def _cannot_move(first: NodeFacts, second: NodeFacts) -> list[str]:
+    found = []
+    unserved = sorted(set(first.realms) - set(second.realms))
+    if first.failover and unserved:
+        found.append(
+            f"{second.identity} does not serve {', '.join(unserved)}, as {first.identity} does (diameter.realms)"
+        )
+    strangers = [name for name in first.moving if name not in second.clients and not second.any_client]
+    others = [
+        name for name in first.moving if name in second.clients and second.clients[name] != first.clients.get(name)
+    ]
+    if strangers:
+        found.append(
+            f"{second.identity} has no [[peer]] {_few(strangers)}: what {first.identity} tells it to move is refused"
+        )
+    if others:
+        found.append(
+            f"{second.identity} and {first.identity} have another kind or failover_group of {_few(others)}: 5002"
+        )
+    return found
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,173 @@
+"""A node among the others on its ledger: it has its identity alone, says what it is, and does not start where sessions would be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from ocs.child import Child
+from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.leases import Leases
+from ocs.node_facts import NodeFacts, doubts, facts_of, objections
+from ocs.seldom import Seldom
+from ocs.server import StartError
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 10.0
+"""A node that is silent so long is gone; its identity may be another's."""
+RENEW_S = 2.0
+LOOK_S = 0.5
+MAX_NODES = 64
+"""As many as diameter.hosts takes; beyond it those that do not run are forgotten."""
+
+
+class HeldLease:
+    """A lease that this process keeps; several processes of one installation (`holder`) may keep it together."""
+
+    def __init__(self, child: Child, ledger: Leases, name: str, holder: str) -> None:
+        self._child = child
+        self._ledger = ledger
+        self.name = name
+        self._holder = holder
+        self._held_at = float("-inf")
+        self.lost_to = ""
+        """Who had it when we last wanted to prolong it."""
+
+    @property
+    def held(self) -> bool:
+        """Nobody else can have it now."""
+        return self._child.world.monotonic() - self._held_at < LEASE_S - RENEW_S
+
+    async def take(self) -> str:
+        """Wait until it is ours ("") or seen to be kept by another, who is returned."""
+        while not self._child.stopping.is_set():
+            try:
+                if not await self._hold():
+                    break
+                if other := await keeper(self._child, self._ledger, self.name):
+                    return other
+            except LedgerUnavailable as error:
+                log.warning("waiting for Redis: %s", error)
+                await self._child.wait_stopping(LOOK_S)
+        return ""
+
+    async def keep(self, lost: Callable[[str], object]) -> None:
+        """Prolong it for ever. `lost` is told each time that another has it."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                self.lost_to = await self._hold()
+            except LedgerUnavailable:
+                continue
+            if self.lost_to:
+                lost(self.lost_to)
+
+    async def give_back(self) -> None:
+        try:
+            await self._ledger.let_go(self.name, self._holder)
+        except LedgerUnavailable as error:
+            log.warning("%s: the lease is not given back, it lapses in %.0f s: %s", self.name, LEASE_S, error)
+
+    async def _hold(self) -> str:
+        asked_at = self._child.world.monotonic()
+        found = await self._ledger.hold(self.name, self._holder, int(LEASE_S * 1_000))
+        if found != self._holder:
+            return found
+        self._held_at = asked_at
+        return ""
+
+
+async def keeper(child: Child, ledger: Leases, lease: str) -> str:
+    """Who keeps the lease, seen by its being prolonged; "" = it has lapsed, or we are asked to end. LedgerUnavailable."""
+    before_ms = None
+    while True:
+        holder, left_ms = await ledger.holder(lease)
+        if not holder or (before_ms is not None and left_ms > before_ms):
+            return holder
+        before_ms = left_ms
+        if await child.wait_stopping(LOOK_S):
+            return ""
+
+
+@contextlib.asynccontextmanager
+async def present(child: Child, ledger: Leases) -> AsyncIterator[None]:
+    """The node's first worker speaks for it. StartError as of `Presence.join`."""
+    if child.number:
+        yield
+        return
+    presence = Presence(child, ledger)
+    await presence.join()
+    kept = asyncio.create_task(presence.keep())
+    try:
+        yield
+    finally:
+        kept.cancel()
+        await asyncio.gather(kept, return_exceptions=True)
+        await presence.leave()
+
+
+class Presence:
+    """A node's word to the others, and theirs to it."""
+
+    def __init__(self, child: Child, ledger: Leases) -> None:
+        self._child = child
+        self._ledger = ledger
+        self._facts = facts_of(child.settings)
+        self._lease = HeldLease(child, ledger, _lease_of(self._facts.identity), self._facts.where)
+        self._seldom = Seldom(child.world.monotonic)
+
+    async def join(self) -> None:
+        """StartError: another node has our identity, or sessions that clients were told to move would be refused."""
+        while not self._child.stopping.is_set():
+            try:
+                await self._join()
+            except LedgerUnavailable as error:
+                log.warning("waiting for Redis: %s", error)
+                await self._child.wait_stopping(LOOK_S)
+            else:
+                return
+
+    async def _join(self) -> None:
+        ours = self._facts
+        if other := await self._lease.take():
+            raise StartError(
+                f"diameter.identity = {ours.identity!r}: the node at {other} has it on this Redis;"
+                " each node needs an identity of its own"
+            )
+        # Said before it looks: of two that start at once, one sees the other.
+        await self._ledger.say_node(ours.identity, ours.encode())
+        known = {name: NodeFacts.decode(said) for name, said in (await self._ledger.nodes()).items()}
+        known.pop(ours.identity, None)
+        for name, facts in known.items():
+            found = objections(ours, [facts] if facts is not None else [])
+            if found and await keeper(self._child, self._ledger, _lease_of(name)):
+                await self.leave()
+                raise StartError("; ".join(found))
+        for doubt in doubts(ours, known):
+            log.warning("sessions may not move between nodes (diameter.hosts): %s", doubt)
+        await self._forget_some(known)
+
+    async def _forget_some(self, known: Mapping[str, NodeFacts | None]) -> None:
+        if len(known) < MAX_NODES:
+            return
+        for name in known:
+            if not (await self._ledger.holder(_lease_of(name)))[0]:
+                await self._ledger.forget_node(name)
+
+    async def keep(self) -> None:
+        await self._lease.keep(self._lost)
+
+    async def leave(self) -> None:
+        await self._lease.give_back()
+
+    def _lost(self, other: str) -> None:
+        more = self._seldom.due("lost")
+        if more is not None:
+            log.error("the node at %s has the same diameter.identity: give each node one of its own%s", other, more)
+
+
+def _lease_of(identity: str) -> str:
+    return f"node {identity}"

@@ -1,0 +1,136 @@
+"""A node is stopped, killed or cut off in mid-session: the client goes on at another node, and what it carried is what is charged.
+
+RFC 8506 §5.7, §6.5; RFC 6733 §5.5.4.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from protocol.credit_control import CreditControlRequest
+from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.faults.client import Answer, data_request
+from tests.faults.harness import Books, wait_for
+from tests.faults.nodes import BOTH, Node, Pgw
+from tests.ocs.certificates import Certificates
+
+MB = 1024 * 1024
+PRICE_PER_MB = 6_900
+CREDIT = 10_000_000
+_numbers = itertools.count(1)
+TX_S = 3.0
+"""How long the client waits for an answer (10 s in a network); longer than the ledger's timeout of these nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    nodes: list[Node]
+    books: Books
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two nodes on a Redis. Each test leaves both of them running."""
+    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
+    folder = tmp_path_factory.mktemp("site")
+    redis = RedisServer(SYSTEM_REDIS, folder)
+    redis.start()
+    certificates = Certificates(folder) if request.param == "tls" else None
+    nodes: list[Node] = []
+    try:
+        for number in range(2):
+            nodes.append(Node(folder, number, redis.port, certificates))
+        yield Site(nodes, Books(redis.url))
+    finally:
+        for node in nodes:
+            node.close()
+        redis.stop(kill=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One subscriber's session, which uses 20 MB at a time at most."""
+
+    msisdn: str
+
+    @property
+    def session(self) -> str:
+        return f"pgw.example.net;1;{self.msisdn}"
+
+    def request(self, kind: int, number: int, used_mb: int = 0) -> CreditControlRequest:
+        return data_request(self.msisdn, self.session, kind, number, used=used_mb * MB, want=20 * MB)
+
+
+def end_in_mid_request(node: Node, pgw: Pgw, traffic: Traffic, how: str) -> None:
+    """The node ends while it works on the session's second update: `how` says how, and whether the ledger has applied it."""
+    update = traffic.request(2, 2, 5)
+    how, _, when = how.partition(" ")
+    if how == "stop":
+        node.stop()
+        return
+    if when == "after":
+        node.to_redis.hold_answers_to(traffic.session.encode())
+        pgw.send(update)
+        assert node.to_redis.held.wait(10)
+    elif how == "kill":
+        os.kill(node.serving.worker(), signal.SIGSTOP)
+        pgw.send(update)
+    if how == "kill":
+        node.kill()
+    else:
+        node.cut()
+        if when == "before":
+            pgw.send(update)
+
+
+@pytest.mark.parametrize(
+    ("how", "learns"),
+    [("stop", True), ("kill before", False), ("kill after", True), ("cut before", True), ("cut after", False)],
+)
+def test_what_was_carried_is_charged_whatever_becomes_of_a_node(site: Site, how: str, learns: bool) -> None:
+    first, second = site.nodes
+    traffic = Traffic(f"386681{next(_numbers):05d}")
+    account = site.books.open_account(traffic.msisdn, CREDIT)
+    pgw = Pgw([lambda: first.connect(TX_S), lambda: second.connect(TX_S)], learns=learns)
+    assert pgw.ask(traffic.request(1, 0)).granted_octets == 20 * MB
+    assert by(pgw.ask(traffic.request(2, 1, 7))) == BOTH[0]
+
+    end_in_mid_request(first, pgw, traffic, how)
+    # Not answered in time, or told to go: to the second node, with Destination-Host of the first.
+    answer = pgw.ask(traffic.request(2, 2, 5), retransmitted=how != "stop")
+    assert (answer.result_code, answer.granted_octets, by(answer)) == (2001, 20 * MB, BOTH[1])
+    assert site.books.view(account).spent_micro_eur == 12 * PRICE_PER_MB
+    assert by(pgw.ask(traffic.request(2, 3, 3))) == BOTH[1]
+
+    # The first node comes back, and the session too.
+    if how == "stop":
+        first.serving.process.wait(30)
+    first.back()
+    pgw.lose()
+    answer = pgw.ask(traffic.request(3, 4, 1))
+    assert (answer.result_code, by(answer)) == (2001, BOTH[0])
+    pgw.close()
+    spent = 16 * PRICE_PER_MB
+    view = site.books.view(account)
+    assert (view.credit_micro_eur, view.spent_micro_eur, view.held_micro_eur) == (CREDIT - spent, spent, 0)
+    assert view.sessions == () and site.books.audit().ok
+
+    # Each movement is in one record, of the one node that has the records.
+    def records() -> list[dict[str, Any]]:
+        return [record for record in first.serving.records() if record["account"] == account]
+
+    wait_for(lambda: len(records()) == 5)
+    assert sum(r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in records()) == CREDIT - spent
+    assert second.serving.records() == []
+
+
+def by(answer: Answer) -> str:
+    assert answer.message is not None
+    return answer.message.origin_host
