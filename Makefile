@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint fuzz bench soak sim tools clean
+.PHONY: help setup demo test check lint docs fuzz bench soak sim tools clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup ## the pages that are made from data: docs/RULES.md
+	$(BIN)/python -m tests.rules
 
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"
 	@exec $(BIN)/python -m tests.fuzz $(FUZZ)

@@ -112,7 +112,7 @@ def test_pages_name_limits_as_the_code_has_them() -> None:
         assert f"{number:,}" in rows[name], name
 
 
-@pytest.mark.parametrize("task", ["help", "demo", "test", "check", "fuzz", "bench", "sim", "setup", "clean"])
+@pytest.mark.parametrize("task", ["help", "demo", "test", "check", "docs", "fuzz", "bench", "sim", "setup", "clean"])
 def test_every_task_of_the_makefile_can_be_planned(task: str) -> None:
     done = subprocess.run(["make", "-n", task], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

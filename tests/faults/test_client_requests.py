@@ -18,6 +18,7 @@ from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAns
 from tests.conftest import RedisServer
 from tests.faults.harness import CONFIG, ROOT, Serving, open_account, wait_for
 from tests.faults.pgw import HOST, REALM, Pgw, when
+from tests.rules import rule
 
 MSISDN = "38668200001"
 MB = 1024 * 1024
@@ -187,6 +188,7 @@ async def test_a_top_up_while_the_client_is_away_reaches_it_when_it_comes_back(
     await counted(two_workers, "RAR", "unreachable", 0)
 
 
+@rule("HOT-CC-1")
 async def test_a_limit_that_is_reached_asks_the_other_sessions_for_what_they_hold(
     pgw: Pgw, ledger: RedisLedger
 ) -> None:

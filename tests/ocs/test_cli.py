@@ -40,6 +40,7 @@ from ocs.ledger.layout import LAYOUT
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.types import PriceTerms
+from tests.rules import rule
 
 ROOT = Path(__file__).parents[2]
 
@@ -584,6 +585,7 @@ def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
     assert "pgw;1;2" in ocs("account", "show", "38668100030")[1]
 
 
+@rule("HOT-RAT-2")
 def test_emergency_calls_are_not_aborted_unless_they_are_meant(
     ocs: Call, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ from ocs.records.files import record_files
 from ocs.server import World
 from ocs.settings_model import Settings
 from ocs.turns import Turns
+from tests.rules import rule
 
 ROOT = Path(__file__).parents[2]
 T0 = 1_795_000_000
@@ -115,6 +116,7 @@ def sweeper_of(child: Child, ledger: Any) -> Sweeper:
     return Sweeper(child, ledger, SetAside(child))
 
 
+@rule("HOT-PKG-2")
 async def test_packages_renew_when_their_period_is_over(child: Child, ledger: RedisLedger) -> None:
     """HOT-PKG-2: renewed where the credit covers the price, ended where it does not; each seen to once."""
     rich = await open_accounts(child, ledger, 3, 20_000_000)

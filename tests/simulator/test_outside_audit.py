@@ -11,6 +11,7 @@ import pytest
 from simulator.outside_audit import OutsideAudit, audit, check_totals, money_totals
 from simulator.prices import PriceList
 from simulator.tally import SessionReport, UsedService
+from tests.rules import rule
 
 PRICES = PriceList.read(Path(__file__).parents[2] / "config" / "catalogue.toml")
 MB = 1024 * 1024
@@ -137,6 +138,7 @@ def test_a_mistake_is_found(tmp_path: Path, record: dict[str, Any], reported: in
     assert not result.ok
 
 
+@rule("HOT-PKG-3")
 def test_credit_before_included_units_is_found(tmp_path: Path) -> None:
     """HOT-PKG-3."""
     debit = charge("s", MB, debit=6_900, credit_micro_eur=13_003_100)
@@ -269,6 +271,7 @@ def test_an_end_that_was_reported_and_never_recorded_is_a_finding(tmp_path: Path
     assert "1048576 units reported as used, 0 recorded" in result.findings[0]
 
 
+@rule("HOT-PKG-3")
 def test_included_units_of_open_sessions_may_be_used_up_and_not_recorded(tmp_path: Path) -> None:
     """Another session of the account pays from credit meanwhile: HOT-PKG-3 cannot be judged before both have ended."""
     paid = charge("t", MB, debit=6_900, credit_micro_eur=13_003_100)

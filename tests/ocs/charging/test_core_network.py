@@ -52,6 +52,7 @@ from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
 from tests.ocs.charging.test_service import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
 from tests.protocol.captures import KAMAILIO, OPEN5GS, requests
+from tests.rules import rule
 
 GW = "pgw.example.net"
 PARTY = "+38631234567"
@@ -285,6 +286,7 @@ async def test_the_action_may_differ_by_service(worker: Worker, ledger: FakeLedg
 # -- what changes in the middle of a session
 
 
+@rule("HOT-RAT-5")
 async def test_entering_a_roaming_zone_mid_session(worker: Worker, ledger: FakeLedger) -> None:
     """The use before is rated where it happened, the new grant where the subscriber is now (HOT-RAT-5, digest §4.6)."""
     await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at(HOME)))

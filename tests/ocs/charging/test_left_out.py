@@ -12,6 +12,7 @@ from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.test_core_network import PARTY, SERBIA
 from tests.ocs.charging.test_service import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
+from tests.rules import rule
 
 STRANGER, THEIRS = "evil.example.net", "38668100002"
 
@@ -44,6 +45,7 @@ async def test_updates_of_two_groups_overtake_each_other_and_each_pays_where_it_
     assert spent(ledger) == 2 * 6_900
 
 
+@rule("HOT-RAT-2")
 @pytest.mark.parametrize("same_worker", [True, False])
 async def test_an_emergency_call_need_not_say_again_that_it_is_one(
     ledger: FakeLedger, catalogue: Catalogue, same_worker: bool

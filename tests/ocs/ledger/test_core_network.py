@@ -40,6 +40,7 @@ from tests.ocs.ledger.books import (
     request,
     service,
 )
+from tests.rules import rule
 
 SID = "pgw.example.net;1"
 DEAR = compile_price("dear", unit=Unit.OCTETS, micro_eur=1_000_000, quantity=1_000_000)
@@ -157,6 +158,7 @@ async def test_a_session_that_starves_asks_the_others_to_return_what_they_hold(l
         assert await heard.told() == [("reauthorize", "reclaim", ["rich"])]
 
 
+@rule("HOT-CC-3")
 async def test_the_spending_limit_reached_tells_the_other_sessions(ledger: RedisLedger) -> None:
     """HOT-CC-3"""
     account_id = await open_account(ledger)
@@ -385,6 +387,7 @@ async def test_a_refund_gives_units_back(ledger: RedisLedger) -> None:
 # -- the end of an account
 
 
+@rule("HOT-ACC-6")
 async def test_a_terminated_account_loses_its_credit_and_frees_its_number(ledger: RedisLedger) -> None:
     """HOT-ACC-6"""
     account_id = await open_account(ledger, package=PACKAGE)

@@ -44,6 +44,7 @@ from tests.ocs.ledger.books import (
     request,
     service,
 )
+from tests.rules import rule
 
 UNKNOWN = "01-00000000000000ff"
 PACKAGES = [PACKAGE]
@@ -522,6 +523,7 @@ async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisL
     assert (await ledger.outbox_last(other), await ledger.outbox_lag(other)) == (0, 0)
 
 
+@rule("HOT-PKG-2")
 async def test_a_due_fee_goes_before_what_a_session_holds(ledger: RedisLedger) -> None:
     """HOT-PKG-2: the fee is paid, what is held beyond the credit is claimed, and late use is paid as far as there is credit."""
     account_id = await open_account(
@@ -633,6 +635,7 @@ async def test_an_opening_that_was_refused_is_forgotten_with_one_that_was_not(le
     assert (ended.code, ended.reason) == (5002, "session")
 
 
+@rule("HOT-PKG-2")
 @pytest.mark.parametrize("how", ["refunded", "unblocked"])
 async def test_a_package_that_can_be_paid_again_begins(ledger: RedisLedger, how: str) -> None:
     """HOT-PKG-2: only too little credit, or the account's state, keeps a package from being renewed."""

@@ -28,6 +28,7 @@ from tests.ocs.ledger.books import (
     request,
     service,
 )
+from tests.rules import rule
 
 HOME = compile_price("home", unit=Unit.OCTETS, micro_eur=6_900, quantity=MB)
 ABROAD = compile_price("abroad", unit=Unit.OCTETS, micro_eur=2_900_000, quantity=MB)
@@ -257,6 +258,7 @@ async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger
     assert restricted.services[0].restricted
 
 
+@rule("HOT-RAT-2")
 async def test_an_emergency_stays_one(ledger: RedisLedger) -> None:
     """HOT-RAT-2: who asks without the mark is told the place, and asks again."""
     account_id, call = await open_account(ledger), "mo\x1f{}\x1f29340\x1f\x1f\x1f+38631234567"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import billable_units, cost_micro_eur
 from ocs.rating.types import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
+from tests.rules import rule
 
 CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
 HOME, GERMANY, BOSNIA, USA, AT_SEA = "29340", "26201", "21803", "310410", "90112"
@@ -54,6 +55,7 @@ def cost(rated: RatedUse, used: int) -> int:
 # ------------------------------------------------------------------------------------------------------------- packages
 
 
+@rule("HOT-PKG-1")
 @pytest.mark.parametrize(
     ("id_", "price", "voice", "messages", "octets"),
     [
@@ -74,6 +76,7 @@ def test_hot_pkg_1_packages(
     assert buckets == {f"{id_}.{name}": value for name, value in expected.items() if value[1] != "-"}
 
 
+@rule("HOT-PKG-1")
 def test_hot_pkg_1_giga_mini_is_data_only_and_there_is_a_5g_option(catalogue: Catalogue) -> None:
     assert sorted(catalogue.packages) == ["EXTRA", "GIGA-MINI", "GIGA-UNLIMITED", "MAXI", "MINI"]
     assert catalogue.packages["GIGA-MINI"].price_micro_eur == 6_990_000
@@ -81,6 +84,7 @@ def test_hot_pkg_1_giga_mini_is_data_only_and_there_is_a_5g_option(catalogue: Ca
     assert catalogue.options["5G"].price_micro_eur > 0
 
 
+@rule("HOT-PKG-3")
 @pytest.mark.parametrize(
     ("event", "buckets"),
     [
@@ -97,12 +101,14 @@ def test_hot_pkg_3_included_units_may_pay_before_credit(
     assert rated.price.num > 0
 
 
+@rule("HOT-PKG-4")
 def test_hot_pkg_4_data_has_a_price_per_unit(catalogue: Catalogue) -> None:
     rated = catalogue.rate(data())
     assert (rated.unit, rated.label) == (Unit.OCTETS, "data.home")
     assert cost(rated, 1024**2) == 6_900
 
 
+@rule("HOT-PKG-5")
 def test_hot_pkg_5_billing_intervals_of_the_price_list(catalogue: Catalogue) -> None:
     national, zone2 = catalogue.rate(call(MOBILE)), catalogue.rate(call(BOSNIAN))
     assert (national.price.first, national.price.next) == (60, 1)
@@ -115,6 +121,7 @@ def test_hot_pkg_5_billing_intervals_of_the_price_list(catalogue: Catalogue) -> 
     assert (abroad.first, abroad.next) == (10 * 1024, 10 * 1024)
 
 
+@rule("HOT-PKG-5")
 def test_hot_pkg_5_a_price_per_call(catalogue: Catalogue) -> None:
     rated = catalogue.rate(call("090412345"))
     assert rated.price.flat
@@ -124,6 +131,7 @@ def test_hot_pkg_5_a_price_per_call(catalogue: Catalogue) -> None:
 # ---------------------------------------------------------------------------------------------------------------- rating
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize(
     ("event", "label", "place", "destination", "for_a_minute"),
     [
@@ -156,6 +164,7 @@ def test_hot_rat_1_calls_by_direction_destination_and_place(
     assert catalogue.rate(replace(event, context=Context.CS)) == rated
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize(
     ("context", "party", "plmn", "label"),
     [
@@ -180,6 +189,7 @@ def test_hot_rat_1_messages_by_destination_and_place(
     assert cost(rated, 2) == 2 * cost(rated, 1) > 0
 
 
+@rule("HOT-RAT-2")
 @pytest.mark.parametrize("plmn", EVERYWHERE)
 @pytest.mark.parametrize(
     "party", ["112", "113", "116000", "116 000", "sip:112@ims", "+386112", "urn:service:sos.police"]
@@ -192,6 +202,7 @@ def test_hot_rat_2_emergency_calls_are_free_and_always_allowed_everywhere(
         assert (rated.label, rated.always, rated.bars, rated.price.num) == ("voice.emergency", True, (), 0)
 
 
+@rule("HOT-RAT-2")
 @pytest.mark.parametrize("direction", list(Direction))
 def test_hot_rat_2_what_the_network_marks_as_emergency_is_one_whatever_else_it_says(
     catalogue: Catalogue, direction: Direction
@@ -201,6 +212,7 @@ def test_hot_rat_2_what_the_network_marks_as_emergency_is_one_whatever_else_it_s
         assert (rated.label, rated.always) == ("voice.emergency", True)
 
 
+@rule("HOT-RAT-2")
 def test_hot_rat_2_an_emergency_call_from_an_unknown_network_is_let_through(catalogue: Catalogue) -> None:
     assert catalogue.rate(call("112", "99999")).always
     assert catalogue.rate(UseEvent(Context.CS, visited_number="999000", other_party="112")).always
@@ -208,12 +220,14 @@ def test_hot_rat_2_an_emergency_call_from_an_unknown_network_is_let_through(cata
         catalogue.rate(call(MOBILE, "99999"))
 
 
+@rule("HOT-RAT-2")
 def test_hot_rat_2_the_emergency_bearer_is_free(catalogue: Catalogue) -> None:
     for plmn in EVERYWHERE:
         rated = catalogue.rate(data(plmn, group=100, apn="sos.mnc040.mcc293.gprs"))
         assert (rated.service, rated.always, rated.bars, rated.price.num) == ("sos", True, (), 0)
 
 
+@rule("HOT-RAT-3")
 @pytest.mark.parametrize("plmn", [HOME, GERMANY, "27401", "24201"])
 @pytest.mark.parametrize("party", ["080123456", "+38680123456", "1990"])
 def test_hot_rat_3_freephone_and_help_centre_are_free_at_home_in_the_eu_and_eea(
@@ -225,17 +239,20 @@ def test_hot_rat_3_freephone_and_help_centre_are_free_at_home_in_the_eu_and_eea(
     assert (rated.label, rated.always, rated.bars, rated.price.num) == ("voice.free", True, (), 0)
 
 
+@rule("HOT-RAT-3")
 def test_hot_rat_3_freephone_from_the_rest_of_the_world_is_an_ordinary_call(catalogue: Catalogue) -> None:
     rated = catalogue.rate(call("+38680123456", USA))
     assert (rated.label, rated.always) == ("voice.world-2.out", False)
 
 
+@rule("HOT-RAT-4")
 def test_hot_rat_4_zone_2_has_23_countries_ba_rs_and_al_among_them() -> None:
     countries = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))["destination"]["zone2"]["countries"]
     assert len(set(countries)) == 23
     assert {"BA", "RS", "AL"} <= set(countries)
 
 
+@rule("HOT-RAT-5")
 @pytest.mark.parametrize(
     ("plmn", "zone", "out", "in_"),
     [
@@ -260,12 +277,14 @@ def test_hot_rat_5_roaming_outside_the_eu_has_zone_prices(
     assert volume.bars == ("roaming", "data")
 
 
+@rule("HOT-RAT-5")
 def test_hot_rat_5_the_serving_node_tells_the_zone_when_no_network_is_given(catalogue: Catalogue) -> None:
     event = UseEvent(Context.CS, visited_number="38761000000", other_party=MOBILE)
     assert catalogue.rate(event).place == "world-1"
     assert catalogue.rate(replace(event, visited_number=None)).place == "home"
 
 
+@rule("HOT-RAT-8")
 def test_hot_rat_8_every_price_is_exact_and_its_id_is_its_own(catalogue: Catalogue) -> None:
     ids = set()
     for service in catalogue._services._contexts.values():
@@ -278,6 +297,7 @@ def test_hot_rat_8_every_price_is_exact_and_its_id_is_its_own(catalogue: Catalog
 # --------------------------------------------------------------------------------------------------------- roaming, state
 
 
+@rule("HOT-ROA-1")
 @pytest.mark.parametrize("plmn", [GERMANY, "22201", "21910", "20801", "64710", "27401", "24201", "29501"])
 def test_hot_roa_1_eu_and_eea_roam_like_at_home(catalogue: Catalogue, plmn: str) -> None:
     for at_home, abroad in (
@@ -294,12 +314,14 @@ def test_hot_roa_1_eu_and_eea_roam_like_at_home(catalogue: Catalogue, plmn: str)
             assert cost(roaming, used) == cost(home, used)
 
 
+@rule("HOT-ROA-1")
 def test_hot_roa_1_calls_out_of_the_eu_cost_the_international_price(catalogue: Catalogue) -> None:
     for party in (BOSNIAN, "+5511987654321"):
         home, roaming = catalogue.rate(call(party)), catalogue.rate(call(party, GERMANY))
         assert (roaming.price, roaming.buckets) == (home.price, ())
 
 
+@rule("HOT-ACC-9")
 @pytest.mark.parametrize("plmn", [HOME, GERMANY])
 @pytest.mark.parametrize("context", [Context.IMS, Context.CS, Context.SMS, Context.MMS])
 def test_hot_acc_9_incoming_is_free_at_home_and_in_the_eu_but_needs_an_active_account(
@@ -311,6 +333,7 @@ def test_hot_acc_9_incoming_is_free_at_home_and_in_the_eu_but_needs_an_active_ac
         assert (rated.price.num, rated.always, rated.buckets, rated.destination) == (0, False, (), "")
 
 
+@rule("HOT-CC-5")
 @pytest.mark.parametrize(
     ("event", "bars"),
     [
@@ -446,12 +469,14 @@ SHIPPED = load_catalogue(CATALOGUE)
 # --------------------------------------------------------------------------------------------------------------- the month
 
 
+@rule("HOT-CC-1")
 @given(st.integers(1_600_000_000, 4_000_000_000))
 def test_hot_cc_1_the_month_is_the_operators_calendar_month(unix_s: int) -> None:
     local = datetime.fromtimestamp(unix_s, ZoneInfo("Europe/Ljubljana"))
     assert SHIPPED.month_of(unix_s) == local.year * 100 + local.month
 
 
+@rule("HOT-CC-1")
 def test_hot_cc_1_the_month_changes_at_local_midnight(catalogue: Catalogue) -> None:
     zone = ZoneInfo("Europe/Ljubljana")
     for year, month in ((2026, 3), (2026, 4), (2026, 10), (2026, 11), (2027, 1)):

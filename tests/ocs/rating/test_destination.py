@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocs.rating.destination import DESTINATIONS_KEPT, DestinationClass, Destinations, normalise
+from tests.rules import rule
 
 CLASSES = [
     DestinationClass("emergency", numbers=["112", "113", "116000"], emergency=True),
@@ -31,6 +32,7 @@ def destinations() -> Destinations:
     return Destinations(CLASSES, home_country="SI")
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize(
     ("party", "dialled_in", "form", "number"),
     [
@@ -75,6 +77,7 @@ def test_hot_rat_1_parties_as_network_elements_write_them(party: str, dialled_in
     assert (found.form, found.number) == (form, number)
 
 
+@rule("HOT-RAT-4")
 @pytest.mark.parametrize(
     ("party", "class_", "country"),
     [
@@ -113,6 +116,7 @@ def test_hot_rat_4_destination_class_by_number(
     assert (found.id, found.country) == (class_, country)
 
 
+@rule("HOT-RAT-2")
 @pytest.mark.parametrize(
     ("party", "dialled_in"),
     [
@@ -140,6 +144,7 @@ def test_hot_rat_2_emergency_numbers_here_and_abroad(destinations: Destinations,
     assert found.id == "emergency"
 
 
+@rule("HOT-RAT-2")
 @pytest.mark.parametrize("party", ["1123", "11200", "1160", "+386112345678", "911", "01123456"])
 def test_hot_rat_2_numbers_that_only_look_like_emergency_numbers_are_not(
     destinations: Destinations, party: str
@@ -148,6 +153,7 @@ def test_hot_rat_2_numbers_that_only_look_like_emergency_numbers_are_not(
     assert found is None or found.id != "emergency"
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize("party", ["+999123456789", "", "tel:", "+"])
 def test_hot_rat_1_what_is_no_number_has_no_destination(destinations: Destinations, party: str) -> None:
     assert destinations.find(party, "SI") is None

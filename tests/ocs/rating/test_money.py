@@ -17,15 +17,18 @@ from ocs.rating.money import (
     round_to_cent,
     split_gross,
 )
+from tests.rules import rule
 
 AMOUNTS = st.integers(-MAX_MICRO_EUR, MAX_MICRO_EUR)
 
 
+@rule("HOT-RAT-8")
 @given(AMOUNTS)
 def test_hot_rat_8_what_is_printed_reads_back_the_same(micro_eur: int) -> None:
     assert parse_eur(format_eur(micro_eur)) == micro_eur
 
 
+@rule("HOT-RAT-8")
 @given(AMOUNTS)
 def test_hot_rat_8_net_and_vat_add_up_to_gross(micro_eur: int) -> None:
     net, vat = split_gross(micro_eur)
@@ -33,11 +36,13 @@ def test_hot_rat_8_net_and_vat_add_up_to_gross(micro_eur: int) -> None:
     assert abs(Fraction(micro_eur * 100, 122) - net) <= Fraction(1, 2)
 
 
+@rule("HOT-RAT-8")
 @given(st.integers(0, 10**12))
 def test_hot_rat_8_net_of_gross_of_net_is_the_net(micro_eur: int) -> None:
     assert net_micro_eur(gross_micro_eur(micro_eur)) == micro_eur
 
 
+@rule("HOT-RAT-8")
 @pytest.mark.parametrize(
     ("text", "micro_eur", "printed"),
     [
@@ -55,6 +60,7 @@ def test_hot_rat_8_amounts_as_people_write_them(text: str, micro_eur: int, print
     assert format_eur(micro_eur) == printed
 
 
+@rule("HOT-RAT-8")
 @pytest.mark.parametrize(
     "text", ["", "abc", "1,50", "1.", ".5", "1.0000001", "1e3", "0x10", "1 000", "--1", "٣", "nan", "1\n2"]
 )
@@ -63,11 +69,13 @@ def test_hot_rat_8_anything_else_is_refused_with_what_is_allowed(text: str) -> N
         parse_eur(text)
 
 
+@rule("HOT-RAT-8")
 def test_hot_rat_8_an_amount_beyond_the_ledgers_range_is_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
         parse_eur("9999999999.00")
 
 
+@rule("HOT-PKG-1")
 @pytest.mark.parametrize(("gross", "net"), [("6.99", "5.73"), ("9.99", "8.19"), ("13.99", "11.47"), ("14.99", "12.29")])
 def test_hot_pkg_1_listed_net_prices_follow_from_gross_and_22_percent_vat(gross: str, net: str) -> None:
     assert format_eur(round_to_cent(net_micro_eur(parse_eur(gross)))) == net

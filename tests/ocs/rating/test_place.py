@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ocs.rating.countries import MCC_COUNTRY
 from ocs.rating.place import Place, Places, plmn_from_user_location_info
 from ocs.rating.types import Unrateable
+from tests.rules import rule
 
 CAPTURE = Path(__file__).parents[2] / "data" / "uli.pcap"
 
@@ -45,6 +46,7 @@ ULI = [
 ]
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize(("value", "plmn", "what"), ULI, ids=[what for _, _, what in ULI])
 def test_hot_rat_1_plmn_from_user_location_info(value: str, plmn: str | None, what: str) -> None:
     assert plmn_from_user_location_info(bytes.fromhex(value)) == plmn
@@ -76,6 +78,7 @@ def places(**changes: object) -> Places:
     return Places(**arguments)  # type: ignore[arg-type]
 
 
+@rule("HOT-ROA-1")
 @pytest.mark.parametrize(
     ("plmn", "place"),
     [
@@ -96,6 +99,7 @@ def test_hot_roa_1_place_by_serving_plmn(plmn: str | None, place: Place) -> None
     assert places().find(plmn, "491710000000") == (place if plmn else Place("eu", "DE"))
 
 
+@rule("HOT-ROA-1")
 @pytest.mark.parametrize(
     ("number", "place"),
     [
@@ -111,6 +115,7 @@ def test_hot_roa_1_place_by_number_of_the_serving_node(number: str, place: Place
     assert places().find(None, number) == place
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize("plmn", ["2934", "2934012", "29x40", "00201", "99999", "٢٩٣٤٠"])
 def test_hot_rat_1_a_serving_network_of_no_country_is_unrateable(plmn: str) -> None:
     with pytest.raises(Unrateable) as caught:
@@ -118,6 +123,7 @@ def test_hot_rat_1_a_serving_network_of_no_country_is_unrateable(plmn: str) -> N
     assert caught.value.field == "serving_plmn"
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize("number", ["999123456", "abc", "+", "0"])
 def test_hot_rat_1_a_serving_node_of_no_country_is_unrateable(number: str) -> None:
     with pytest.raises(Unrateable) as caught:
@@ -125,6 +131,7 @@ def test_hot_rat_1_a_serving_node_of_no_country_is_unrateable(number: str) -> No
     assert caught.value.field == "visited_number"
 
 
+@rule("HOT-RAT-1")
 def test_hot_rat_1_a_country_that_no_place_takes_is_unrateable() -> None:
     few = places(by_country={"SI": "home", "DE": "eu"})
     assert few.find("26201", None).id == "eu"

@@ -24,6 +24,7 @@ from ocs.rating.price import (
     raw_units,
 )
 from ocs.rating.types import PriceTerms, Unit
+from tests.rules import rule
 
 ROUND = {"up": ceil, "down": floor, "half_up": lambda value: floor(value + Fraction(1, 2))}
 
@@ -44,11 +45,13 @@ def prices(draw: st.DrawFn) -> PriceTerms:
     )
 
 
+@rule("HOT-RAT-8")
 @given(prices(), st.integers(0, 2**44))
 def test_hot_rat_8_cost_is_the_exact_fraction_rounded_once(terms: PriceTerms, units: int) -> None:
     assert cost_micro_eur(terms, units) == ROUND[terms.rounding](Fraction(terms.num * units, terms.den))
 
 
+@rule("HOT-RAT-8")
 @given(prices(), st.integers(0, 2**30), st.integers(0, MAX_MONEY_MICRO_EUR))
 def test_hot_rat_8_affordable_units_are_the_most_the_money_pays(terms: PriceTerms, already: int, money: int) -> None:
     more = affordable_units(terms, already, money)
@@ -69,6 +72,7 @@ def test_affordable_units_agree_with_a_search_for_small_amounts(terms: PriceTerm
         assert more == max(n for n in range(2001) if cost_micro_eur(terms, already + n) - start <= money)
 
 
+@rule("HOT-PKG-5")
 @given(prices(), st.integers(0, 10**6))
 def test_hot_pkg_5_use_is_rounded_up_to_first_then_next_steps(terms: PriceTerms, raw: int) -> None:
     billed = billable_units(terms, raw)
@@ -90,6 +94,7 @@ def test_raw_units_is_the_inverse_of_billable_units(terms: PriceTerms, billable:
         assert billable_units(terms, raw + 1) > billable
 
 
+@rule("HOT-PKG-5")
 @given(prices(), st.lists(st.integers(0, 5000), max_size=12))
 def test_hot_pkg_5_reports_do_not_matter_only_the_session_total(terms: PriceTerms, reports: list[int]) -> None:
     total = debited = 0
@@ -100,6 +105,7 @@ def test_hot_pkg_5_reports_do_not_matter_only_the_session_total(terms: PriceTerm
     assert debited == cost_micro_eur(terms, billable_units(terms, sum(reports)))
 
 
+@rule("HOT-PKG-5")
 @pytest.mark.parametrize(
     ("first", "next_", "raw", "billed"),
     [
@@ -117,6 +123,7 @@ def test_hot_pkg_5_intervals_of_the_price_list(first: int, next_: int, raw: int,
     assert billable_units(terms, raw) == billed
 
 
+@rule("HOT-PKG-5")
 def test_hot_pkg_5_a_price_per_call_is_paid_once() -> None:
     terms = compile_price("p", unit=Unit.SECONDS, micro_eur=1_500_000, quantity=60, flat=True)
     assert [cost_micro_eur(terms, billable_units(terms, seconds)) for seconds in (0, 1, 3600)] == [
@@ -149,6 +156,7 @@ def test_other_terms_have_another_id_and_the_same_terms_the_same() -> None:
     assert free_price("v", Unit.SECONDS).id != again.id
 
 
+@rule("HOT-RAT-8")
 @pytest.mark.parametrize("unit", list(Unit))
 def test_hot_rat_8_bounds_every_product_of_an_accepted_price_is_exact(unit: Unit) -> None:
     accepted = 0
@@ -167,6 +175,7 @@ def test_hot_rat_8_bounds_every_product_of_an_accepted_price_is_exact(unit: Unit
     assert accepted > 10
 
 
+@rule("HOT-RAT-8")
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

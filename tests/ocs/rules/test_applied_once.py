@@ -10,6 +10,7 @@ from protocol.header import Header
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.ledger.books import nodes
 from tests.ocs.rules.world import EUR, World, granted
+from tests.rules import rule
 
 DATA_PER_MB, SMS_EACH, CALL_PER_MINUTE = 6_900, 69_000, 69_000
 HIGHEST = 2**32 - 1
@@ -80,6 +81,7 @@ async def test_a_number_far_ahead_does_not_stop_those_that_come_after_it(world: 
     assert await user.credit() == 20 * EUR - 5 * DATA_PER_MB
 
 
+@rule("HOT-ACC-9")
 async def test_a_refused_opening_can_come_again_after_a_top_up(world: World) -> None:
     """HOT-ACC-9: the client keeps the Session-Id and the number."""
     user = await world.subscriber(0)
@@ -126,6 +128,7 @@ async def test_a_refund_that_names_no_service_gives_back_both(world: World, in_m
     assert await user.credit() == 20 * EUR
 
 
+@rule("HOT-ACC-9")
 async def test_a_refused_message_can_come_again_after_a_top_up(world: World) -> None:
     """HOT-ACC-9: the client keeps the Session-Id and the number."""
     user = await world.subscriber(0)

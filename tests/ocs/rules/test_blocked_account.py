@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.ocs.charging.ccr import MB, towards
 from tests.ocs.rules.world import EUR, Subscriber, World
+from tests.rules import rule
 
 MINI_FEE = 6_990_000
 
@@ -15,6 +16,7 @@ async def _blocked_with_a_fee_unpaid(world: World) -> Subscriber:
     return user
 
 
+@rule("HOT-TOP-1", "HOT-PKG-2")
 async def test_a_top_up_is_credited_and_the_package_waits(world: World) -> None:
     """HOT-TOP-1, HOT-PKG-2: who has lost his phone pays no package that he cannot use."""
     user = await _blocked_with_a_fee_unpaid(world)
@@ -28,6 +30,7 @@ async def test_a_top_up_is_credited_and_the_package_waits(world: World) -> None:
     assert await user.may_call(towards("tel:112")) == 2001
 
 
+@rule("HOT-PKG-2")
 async def test_it_starts_when_the_account_is_free_again(world: World) -> None:
     """HOT-PKG-2."""
     user = await _blocked_with_a_fee_unpaid(world)
@@ -40,6 +43,7 @@ async def test_it_starts_when_the_account_is_free_again(world: World) -> None:
     assert view.period_end == world.now + 30 * 86_400, "it is not paid for the time in which it waited"
 
 
+@rule("HOT-ACC-11", "HOT-PKG-2")
 async def test_a_period_that_ends_meanwhile_is_not_renewed(world: World) -> None:
     """HOT-ACC-11, HOT-PKG-2."""
     user = await world.subscriber(20, "MINI")

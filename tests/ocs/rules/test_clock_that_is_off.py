@@ -12,6 +12,7 @@ from protocol.errors import DiameterError
 from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import DATA, SMS, at, ccr, messages, octets, sms_to
 from tests.ocs.rules.world import DAY_S, World, world_on
+from tests.rules import rule
 
 FOUR_YEARS_S = 4 * 365 * DAY_S
 
@@ -50,6 +51,7 @@ async def test_it_is_refused_and_counted_and_changes_nothing(timed: World, off_s
     assert await user.journal() == journal
 
 
+@rule("HOT-ACC-6")
 async def test_neither_are_accounts_swept_nor_money_taken(timed: World) -> None:
     """HOT-ACC-6: four years are more than 90 + 270 days."""
     user = await timed.subscriber(20, "MINI")

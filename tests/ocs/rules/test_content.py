@@ -26,6 +26,7 @@ from protocol.credit_control import (
 )
 from tests.ocs.charging.ccr import SMS, at, sms_to
 from tests.ocs.rules.world import CATALOGUE, EUR, Subscriber, World
+from tests.rules import rule
 
 CONTENT = 500
 SERVICE = """
@@ -157,6 +158,7 @@ async def test_it_is_given_back(shop: World) -> None:
     assert given.granted_service_unit == money_unit(3 * EUR)
 
 
+@rule("HOT-CC-1", "HOT-CC-5")
 async def test_bars_limit_and_price_enquiry_hold_for_content_too(shop: World) -> None:
     """HOT-CC-1, HOT-CC-5"""
     user = await shop.subscriber(20)

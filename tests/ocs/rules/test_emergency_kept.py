@@ -9,6 +9,7 @@ import pytest
 from ocs.ledger.contract import Notice
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, at, octets, seconds, towards
 from tests.ocs.rules.world import Running, Subscriber, World, granted
+from tests.rules import rule
 
 KEPT: dict[str, tuple[str, Any, Any]] = {
     "112": (IMS, towards("tel:112"), seconds),
@@ -30,6 +31,7 @@ def _aborted(notices: list[Notice]) -> list[str]:
     return [s.session_id for notice in notices if notice.kind == "abort" for s in notice.sessions]
 
 
+@rule("HOT-RAT-2", "HOT-ACC-11")
 @pytest.mark.parametrize("what", KEPT)
 @pytest.mark.parametrize("end", [_block, _terminate])
 async def test_a_call_for_help_is_not_aborted(world: World, what: str, end: Any) -> None:
@@ -46,6 +48,7 @@ async def test_a_call_for_help_is_not_aborted(world: World, what: str, end: Any)
         assert (await call.take("T", units(used=10))).result_code == 2001
 
 
+@rule("HOT-ACC-11")
 @pytest.mark.parametrize("end", [_block, _terminate])
 async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
     """HOT-ACC-11."""
@@ -58,6 +61,7 @@ async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
         assert _aborted(await heard()) == [data.sid]
 
 
+@rule("HOT-ACC-11")
 async def test_data_beside_the_portal_is_stopped(world: World) -> None:
     """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed): it is not aborted but asked to ask again, and
     then only the portal goes on.
@@ -74,6 +78,7 @@ async def test_data_beside_the_portal_is_stopped(world: World) -> None:
     assert told == [("reauthorize", both.sid)]
 
 
+@rule("HOT-ACC-6")
 async def test_a_call_for_help_is_kept_when_life_ends_by_itself(world: World) -> None:
     """HOT-ACC-6: 90 and 270 days after the last top-up the account ends, in the middle of a call to 112."""
     user = await world.subscriber(5)

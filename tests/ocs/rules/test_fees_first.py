@@ -6,6 +6,7 @@ import pytest
 
 from tests.ocs.charging.ccr import MB, SERBIA, SMS, octets, sms_to
 from tests.ocs.rules.world import DAY_S, EUR, Running, Subscriber, World, granted
+from tests.rules import rule
 
 GB = 1024 * MB
 MINI_FEE, DATA_PER_MB = 6_990_000, 6_900
@@ -79,6 +80,7 @@ async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) 
     assert await user.left("MINI.data") == 9 * GB, "outside the EU included units do not pay (HOT-ROA-1)"
 
 
+@rule("HOT-PKG-2", "HOT-PKG-3")
 async def test_a_message_after_the_periods_end_is_paid_by_the_new_one(world: World) -> None:
     """HOT-PKG-2, HOT-PKG-3: the fee that is due is paid by whatever request comes first, though a session holds what it needs."""
     user = await _mini_used_up(world)

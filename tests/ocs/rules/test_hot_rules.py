@@ -29,6 +29,7 @@ from tests.ocs.charging.ccr import (
     vcs,
 )
 from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
+from tests.rules import rule
 
 NATIONAL, AUSTRIAN, SERBIAN, ALBANIAN, NIGERIAN = (
     *("tel:+38631234567", "tel:+436641234567", "tel:+381641234567", "tel:+355672345678"),
@@ -40,6 +41,7 @@ DATA_PER_MB, VOICE_PER_MIN, SMS_EACH = 6_900, 69_000, 69_000
 # -- accounts
 
 
+@rule("HOT-ACC-1")
 async def test_hot_acc_1_every_use_debits_the_credit_by_the_price_list(world: World) -> None:
     user = await world.subscriber(10)
     assert await user.use_data(10 * MB) == 10 * DATA_PER_MB
@@ -49,6 +51,7 @@ async def test_hot_acc_1_every_use_debits_the_credit_by_the_price_list(world: Wo
     assert await user.credit() == 10 * EUR - 69_000 - 138_000 - 69_000 - 250_000
 
 
+@rule("HOT-ACC-1")
 async def test_hot_acc_1_the_credit_is_never_negative(world: World) -> None:
     user = await world.subscriber(0.1)
     sid, where = world.new_session(), at()
@@ -64,6 +67,7 @@ async def test_hot_acc_1_the_credit_is_never_negative(world: World) -> None:
     assert lost > 30 * MB, "what could not be paid is on record"
 
 
+@rule("HOT-ACC-4")
 async def test_hot_acc_4_after_90_days_without_a_top_up_nothing_but_emergency_calls(world: World) -> None:
     user = await world.subscriber(20)
     world.now += 90 * DAY_S - 1
@@ -81,6 +85,51 @@ async def test_hot_acc_4_after_90_days_without_a_top_up_nothing_but_emergency_ca
     assert await user.may_call(towards(NATIONAL)) == 2001
 
 
+@rule("HOT-ACC-3")
+@pytest.mark.parametrize("after_days", [0, 1, 89])
+async def test_hot_acc_3_a_top_up_makes_it_active_for_90_days_from_then(world: World, after_days: int) -> None:
+    user = await world.subscriber(20)
+    world.now += after_days * DAY_S
+    await user.top_up(1, "more")
+    assert (await user.view()).active_until == world.now + 90 * DAY_S
+    world.now += 90 * DAY_S - 1
+    assert await user.may_call(towards(NATIONAL)) == 2001
+    world.now += 1
+    assert await user.may_call(towards(NATIONAL)) == 4010
+
+
+@rule("HOT-ACC-5", "HOT-ACC-6")
+@pytest.mark.parametrize("swept", [True, False])
+async def test_hot_acc_5_within_270_days_a_top_up_brings_the_credit_back(world: World, swept: bool) -> None:
+    user = await world.subscriber(20)
+    world.now += 90 * DAY_S
+    if swept:
+        await world.sweep()
+    assert (await user.view()).state == "inactive"
+    world.now += 270 * DAY_S - 1
+    if swept:
+        await world.sweep()
+    assert await user.top_up(1, "back")
+    assert (await user.view()).state == "active"
+    assert await user.credit() == 21 * EUR
+    assert await user.call(60, towards(NATIONAL)) == VOICE_PER_MIN
+
+
+@rule("HOT-ACC-6")
+async def test_hot_acc_6_after_270_days_more_it_is_ended_and_the_credit_lost(world: World) -> None:
+    user = await world.subscriber(20)
+    world.now += 360 * DAY_S
+    await world.sweep()
+    with pytest.raises(LedgerError) as refused:
+        await user.top_up(1, "too late")
+    assert refused.value.code == "state"
+    view = await user.view()
+    assert (view.state, view.credit_micro_eur, view.expired_micro_eur) == ("terminated", 0, 20 * EUR)
+    assert await user.may_call(towards(NATIONAL)) == 5030
+    assert await world.ledger.find_subscriber(f"m{user.msisdn}") is None
+
+
+@rule("HOT-ACC-7")
 async def test_hot_acc_7_a_top_up_beyond_200_eur_is_refused_whole(world: World) -> None:
     user = await world.subscriber(150)
     with pytest.raises(LedgerError, match=r"200 EUR \(HOT-ACC-7\)") as refused:
@@ -95,6 +144,7 @@ async def _no_credit(world: World) -> Subscriber:
     return await world.subscriber(0)
 
 
+@rule("HOT-ACC-9")
 async def test_hot_acc_9_without_credit_nothing_goes_out(world: World) -> None:
     user = await _no_credit(world)
     assert await user.may_call(towards(NATIONAL)) == 4012
@@ -104,6 +154,7 @@ async def test_hot_acc_9_without_credit_nothing_goes_out(world: World) -> None:
     assert refused.result_code == 4012
 
 
+@rule("HOT-ACC-9")
 async def test_hot_acc_9_without_credit_calls_and_sms_still_come_in_at_home_and_in_the_eu(world: World) -> None:
     user = await _no_credit(world)
     for plmn in (HOME, AUSTRIA):
@@ -115,6 +166,7 @@ async def test_hot_acc_9_without_credit_calls_and_sms_still_come_in_at_home_and_
     assert await user.may_call(called_by("tel:+38631234567", SERBIA)) == 4012
 
 
+@rule("HOT-ACC-9")
 async def test_hot_acc_9_a_running_session_is_cut_when_the_credit_is_gone(world: World) -> None:
     user = await world.subscriber(0.069)  # 10 MB
     where = at()
@@ -133,6 +185,7 @@ async def test_hot_acc_9_a_running_session_is_cut_when_the_credit_is_gone(world:
 GB = 1024 * MB
 
 
+@rule("HOT-PKG-1")
 @pytest.mark.parametrize(
     ("package", "price", "net", "included"),
     [
@@ -159,10 +212,12 @@ async def test_hot_pkg_1_the_five_packages(
     assert cost == (0 if "voice" in included else VOICE_PER_MIN)
 
 
+@rule("HOT-PKG-1")
 async def test_hot_pkg_1_the_5g_option_has_a_price_of_its_own(world: World) -> None:
     assert world.catalogue.options["5G"].price_micro_eur > 0
 
 
+@rule("HOT-PKG-2")
 async def test_hot_pkg_2_a_period_is_30_days_and_renews_from_credit(world: World) -> None:
     user = await world.subscriber(20, "MAXI")
     await user.use_data(10 * MB)
@@ -178,6 +233,7 @@ async def test_hot_pkg_2_a_period_is_30_days_and_renews_from_credit(world: World
     assert (renewed["id"], renewed["ok"], renewed["debit"]) == ("MAXI", True, 9_990_000)
 
 
+@rule("HOT-PKG-2")
 async def test_hot_pkg_2_too_little_credit_ends_it_and_a_top_up_that_covers_it_renews_it(world: World) -> None:
     user = await world.subscriber(12, "MAXI")
     world.now += 30 * DAY_S
@@ -194,6 +250,7 @@ async def test_hot_pkg_2_too_little_credit_ends_it_and_a_top_up_that_covers_it_r
     assert await user.use_data(MB) == 0
 
 
+@rule("HOT-PKG-2")
 async def test_hot_pkg_2_no_use_falls_between_two_periods(world: World) -> None:
     """The sweeper comes late: the first request after the end renews the package itself."""
     user = await world.subscriber(25, "MAXI")
@@ -202,6 +259,7 @@ async def test_hot_pkg_2_no_use_falls_between_two_periods(world: World) -> None:
     assert await user.left("MAXI.data") == 150 * GB - 5 * MB
 
 
+@rule("HOT-PKG-3")
 async def test_hot_pkg_3_included_units_first_then_credit_then_nothing(world: World) -> None:
     user = await world.subscriber(7, "MINI")  # 0.01 EUR stays
     for _ in range(3):
@@ -220,12 +278,14 @@ async def test_hot_pkg_3_included_units_first_then_credit_then_nothing(world: Wo
     assert refused.result_code == 4012
 
 
+@rule("HOT-PKG-4")
 async def test_hot_pkg_4_data_without_an_included_quantity(world: World) -> None:
     user = await world.subscriber(1)
     assert await user.use_data(MB) == DATA_PER_MB
     assert await user.use_data(10 * MB, 10 * MB) == 20 * DATA_PER_MB
 
 
+@rule("HOT-PKG-5")
 async def test_hot_pkg_5_the_billing_interval_counts_per_session_not_per_report(world: World) -> None:
     user = await world.subscriber(10)
     # 1 kB steps: 10 reports of 100 octets are one kB, a session of its own each would be ten.
@@ -247,6 +307,16 @@ async def test_hot_pkg_5_the_billing_interval_counts_per_session_not_per_report(
 # -- rating
 
 
+@rule("HOT-PKG-3", "HOT-PKG-15")
+async def test_hot_pkg_15_minutes_past_the_included_ones_cost_as_calls_to_mobiles(world: World) -> None:
+    user = await world.subscriber(20, "MINI")
+    assert await user.call(1_499 * 60, towards(NATIONAL)) == 0
+    assert await user.call(120, towards(NATIONAL)) == VOICE_PER_MIN, "the last included minute, and one more"
+    landline = "tel:+38614714711"
+    assert await user.call(60, towards(landline)) == VOICE_PER_MIN
+
+
+@rule("HOT-RAT-1")
 async def test_hot_rat_1_price_by_direction_destination_and_place(world: World) -> None:
     user = await world.subscriber(100)
     minute = {
@@ -276,6 +346,7 @@ async def test_hot_rat_1_price_by_direction_destination_and_place(world: World) 
 EMERGENCY = ["tel:112", "sip:113@ims.example.net", "tel:116000", "urn:service:sos", "urn:service:sos.police"]
 
 
+@rule("HOT-RAT-2")
 @pytest.mark.parametrize("called", EMERGENCY)
 async def test_hot_rat_2_emergency_calls_are_free_and_always_allowed(world: World, called: str) -> None:
     where = [towards(called), towards(called, AUSTRIA), towards(called, SERBIA)]
@@ -296,6 +367,7 @@ async def test_hot_rat_2_emergency_calls_are_free_and_always_allowed(world: Worl
     assert granted is not None and granted.cc_time == 300
 
 
+@rule("HOT-RAT-2")
 async def test_hot_rat_2_no_bound_of_ours_stops_an_emergency_call(world: World) -> None:
     """An account with as many sessions as it may have, and a session that the ledger has closed meanwhile."""
     user = await world.subscriber(5)
@@ -310,12 +382,14 @@ async def test_hot_rat_2_no_bound_of_ours_stops_an_emergency_call(world: World) 
     assert granted is not None and granted.cc_time == 60
 
 
+@rule("HOT-RAT-2")
 async def test_hot_rat_2_the_bearer_of_an_emergency_call(world: World) -> None:
     user = await world.subscriber(0)
     await world.ledger.set_state(user.account_id, state="blocked", **world.when)
     assert await user.use_data(5 * MB, apn="sos") == 0
 
 
+@rule("HOT-RAT-3")
 @pytest.mark.parametrize("called", ["tel:+38680123456", "tel:080123456", "tel:+38668686868", "tel:1990"])
 async def test_hot_rat_3_freephone_and_the_help_centre_are_free_in_the_eu_too(world: World, called: str) -> None:
     user = await world.subscriber(0)
@@ -324,6 +398,7 @@ async def test_hot_rat_3_freephone_and_the_help_centre_are_free_in_the_eu_too(wo
     assert await user.may_call(towards(called, SERBIA)) == 4012
 
 
+@rule("HOT-RAT-4")
 async def test_hot_rat_4_zones_by_the_number_called(world: World) -> None:
     user = await world.subscriber(50)
     zone2 = [SERBIAN, ALBANIAN, "tel:+38761123456"]  # RS, AL, BA
@@ -334,6 +409,7 @@ async def test_hot_rat_4_zones_by_the_number_called(world: World) -> None:
     assert await user.call(60, towards(NIGERIAN)) == 1_500_000
 
 
+@rule("HOT-RAT-8")
 async def test_hot_rat_8_money_is_exact_to_the_micro_eur(world: World) -> None:
     assert world.catalogue.vat_percent == 22
     user = await world.subscriber(1)
@@ -344,6 +420,7 @@ async def test_hot_rat_8_money_is_exact_to_the_micro_eur(world: World) -> None:
     assert all(isinstance(service["debit"], int) for event in events for service in event["svc"])
 
 
+@rule("HOT-ROA-1")
 async def test_hot_roa_1_in_the_eu_as_at_home(world: World) -> None:
     user = await world.subscriber(10, "MINI")
     assert await user.use_data(100 * MB, plmn=AUSTRIA) == 0
@@ -362,6 +439,7 @@ async def test_hot_roa_1_in_the_eu_as_at_home(world: World) -> None:
 # -- cost control
 
 
+@rule("HOT-CC-1")
 async def test_hot_cc_1_100_eur_a_calendar_month_unless_changed_or_switched_off(world: World) -> None:
     user = await world.subscriber(200)
     assert (await user.view()).limit_micro_eur == 100 * EUR
@@ -380,6 +458,7 @@ async def test_hot_cc_1_100_eur_a_calendar_month_unless_changed_or_switched_off(
     assert await user.may_call(premium) == 2001
 
 
+@rule("HOT-CC-1")
 async def test_hot_cc_1_the_month_ends_at_midnight_in_ljubljana(world: World) -> None:
     user = await world.subscriber(20)
     world.now += 20 * DAY_S + 11 * 3600 - 1  # 30 November, 22:59:59 UTC
@@ -389,6 +468,7 @@ async def test_hot_cc_1_the_month_ends_at_midnight_in_ljubljana(world: World) ->
     assert (await user.view()).spent_month_micro_eur == 0
 
 
+@rule("HOT-CC-2")
 async def test_hot_cc_2_package_prices_do_not_count(world: World) -> None:
     user = await world.subscriber(40, "EXTRA")
     assert (await user.view()).spent_month_micro_eur == 0
@@ -399,6 +479,7 @@ async def test_hot_cc_2_package_prices_do_not_count(world: World) -> None:
     assert (await user.view()).spent_month_micro_eur == 73_200
 
 
+@rule("HOT-CC-3")
 async def test_hot_cc_3_at_the_limit_use_is_prevented_in_a_running_session_too(world: World) -> None:
     user = await world.subscriber(50)
     await world.ledger.set_limit(user.account_id, limit_micro_eur=69_000, **world.when)  # 10 MB
@@ -421,6 +502,7 @@ async def test_hot_cc_3_at_the_limit_use_is_prevented_in_a_running_session_too(w
     assert await step("U", 3, octets(want=8 * MB)) == (2001, 8 * MB, False)
 
 
+@rule("HOT-CC-3")
 async def test_hot_cc_3_included_units_stay_usable_at_the_limit(world: World) -> None:
     user = await world.subscriber(20, "MINI")
     await world.ledger.set_limit(user.account_id, limit_micro_eur=0, **world.when)
@@ -429,6 +511,7 @@ async def test_hot_cc_3_included_units_stay_usable_at_the_limit(world: World) ->
     assert await user.may_call(towards(SERBIAN)) == 4012
 
 
+@rule("HOT-CC-3", "HOT-CC-4")
 async def test_hot_cc_3_events_at_80_and_100_percent(world: World) -> None:
     """Each once a month, and again after the limit was changed (HOT-CC-4)."""
     user = await world.subscriber(50)

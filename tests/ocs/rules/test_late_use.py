@@ -9,6 +9,7 @@ from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import MB, SERBIA, octets
 from tests.ocs.ledger.books import nodes
 from tests.ocs.rules.world import DAY_S, EUR, World, granted, world_on
+from tests.rules import rule
 
 GB = 1024 * MB
 DATA_PER_MB, MINI_FEE = 6_900, 6_990_000
@@ -33,6 +34,7 @@ async def test_an_update_that_its_termination_has_overtaken_is_paid(world: World
     assert [(line["used"], line["debit"]) for line in lines] == [(10 * MB, 69_000), (40 * MB, 276_000)]
 
 
+@rule("HOT-RAT-1")
 @pytest.mark.parametrize("identified", [True, False])
 async def test_another_worker_settles_it_too(world: World, identified: bool) -> None:
     """HOT-RAT-1: it knows neither whose the session was nor where; the report says neither of both."""
@@ -74,6 +76,7 @@ async def test_a_late_report_that_is_repeated_is_paid_once(world: World, number:
     assert world.metrics.of("duplicate") == [["U"], ["U"]]
 
 
+@rule("HOT-ACC-1")
 async def test_of_many_sessions_that_ended_each_is_paid(world: World) -> None:
     """HOT-ACC-1: twenty within five minutes."""
     user = await world.subscriber(20)
@@ -86,6 +89,7 @@ async def test_of_many_sessions_that_ended_each_is_paid(world: World) -> None:
     assert await user.credit() == 20 * EUR - 20 * DATA_PER_MB
 
 
+@rule("HOT-ACC-1")
 async def test_of_a_service_that_the_session_did_not_have(world: World) -> None:
     """HOT-ACC-1."""
     user = await world.subscriber(20)
@@ -96,6 +100,7 @@ async def test_of_a_service_that_the_session_did_not_have(world: World) -> None:
     assert await user.credit() == 20 * EUR - 12 * DATA_PER_MB
 
 
+@rule("HOT-PKG-3")
 async def test_it_is_paid_by_the_units_that_are_included(world: World) -> None:
     """HOT-PKG-3: the same with a package."""
     user = await world.subscriber(20, "MINI")
@@ -118,6 +123,7 @@ async def test_after_more_than_five_minutes_it_is_of_no_session_and_counted(worl
     assert world.metrics.of("dropped") == [["data", "octets", 40 * MB]]
 
 
+@rule("HOT-ACC-1")
 async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redis_7: RedisServer) -> None:
     """HOT-ACC-1: `remember_sessions_s` may be as little as 60."""
     async with world_on(redis_7.url, remember_sessions_s=60) as world:
@@ -136,6 +142,7 @@ async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redi
         assert await user.credit() == 20 * EUR - 50 * DATA_PER_MB
 
 
+@rule("HOT-ACC-1")
 async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) -> None:
     """RFC 8506 §5.4: the client lets 50 MB through all the same, and ends the session. HOT-ACC-1: every chargeable use is debited."""
     user = await world.subscriber(20)
@@ -162,6 +169,7 @@ async def test_use_after_an_opening_that_had_no_room_is_counted(world: World) ->
     assert world.metrics.of("dropped") == [["data", "octets", 50 * MB]]
 
 
+@rule("HOT-ACC-1", "HOT-REC-2")
 async def test_use_that_no_credit_can_pay_is_on_record(world: World) -> None:
     """HOT-ACC-1 (credit is never negative), HOT-REC-2."""
     user = await world.subscriber(0)
@@ -174,6 +182,7 @@ async def test_use_that_no_credit_can_pay_is_on_record(world: World) -> None:
     assert world.metrics.of("overrun") == [["data", "octets", line["overrun"]]]
 
 
+@rule("HOT-PKG-2", "HOT-PKG-3")
 @pytest.mark.parametrize("credit", [0.21, 20.0], ids=["not renewed", "renewed"])
 @pytest.mark.parametrize("kind", ["U", "T"])
 async def test_what_a_package_granted_it_pays_after_its_period_too(world: World, credit: float, kind: str) -> None:
@@ -201,6 +210,7 @@ async def test_what_a_package_granted_it_pays_after_its_period_too(world: World,
         assert (line["units"], line["debit"], line["overrun"]) == ([["MINI.data", 60 * MB]], 0, 0)
 
 
+@rule("HOT-PKG-2")
 async def test_beyond_what_was_granted_it_is_paid_by_what_there_is(world: World) -> None:
     """HOT-PKG-2: 100 MB were granted in the old period, 130 MB are used, and the package was not renewed."""
     user = await world.subscriber(MINI_FEE / EUR + 0.21, "MINI")

@@ -7,6 +7,7 @@ import dataclasses
 from ocs.charging.profile import Origin
 from tests.ocs.charging.ccr import MB, SMS, ccr, messages, octets, sms_to
 from tests.ocs.rules.world import EUR, Subscriber, World, granted
+from tests.rules import rule
 
 GB = 1024 * MB
 DATA_PER_MB, SMS_EACH, MINI_FEE = 6_900, 69_000, 6_990_000
@@ -74,6 +75,7 @@ async def _left(world: World, user: Subscriber) -> int | None:
     return next((bucket.left for bucket in pool.buckets if bucket.id == "MINI.data"), None)
 
 
+@rule("HOT-PKG-14")
 async def test_an_additional_sim_uses_the_units_of_the_primary_number(world: World) -> None:
     """HOT-PKG-14."""
     primary, additional = await _sharing(world)
@@ -84,6 +86,7 @@ async def test_an_additional_sim_uses_the_units_of_the_primary_number(world: Wor
     assert await additional.message(SMS, sms_to("+38631234567")) == (2001, 0)
 
 
+@rule("HOT-PKG-3", "HOT-PKG-14")
 async def test_they_do_not_get_the_same_units_twice(world: World) -> None:
     """HOT-PKG-3, HOT-PKG-14: what one of them holds the other does not get, and when all is gone each pays by its own credit."""
     primary, additional = await _sharing(world)

@@ -26,6 +26,7 @@ from protocol.credit_control import (
 from protocol.service_information import EventType
 from tests.ocs.charging.ccr import CS, DATA, IMS, MB, MMS, SMS, at, ccr, mms_to, sms_to, towards
 from tests.ocs.rules.world import EUR, Subscriber, World
+from tests.rules import rule
 
 PARTY = "+38631234567"
 DEBIT, REFUND, CHECK, ENQUIRY = range(4)
@@ -258,6 +259,7 @@ async def test_one_service_of_several_in_other_units(world: World) -> None:
     assert before - await user.credit() == 69_000
 
 
+@rule("HOT-RAT-2")
 async def test_an_emergency_call_is_never_refused_for_its_units(world: World) -> None:
     """HOT-RAT-2"""
     user = await world.subscriber(0)

@@ -37,6 +37,7 @@ from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import HOME, MMS, SERBIA, SMS, ccr, messages
 from tests.ocs.rules.test_content import SERVICE, money_unit
 from tests.ocs.rules.world import CATALOGUE, EUR, START, Subscriber, World
+from tests.rules import rule
 
 SI, DE, UA, US = "+38631234567", "+4915112345678", "+380501234567", "+12125551234"
 OF_SMS = {SI: 69_000, DE: 73_200, UA: 150_000, US: 150_000}
@@ -171,6 +172,7 @@ def granted_or_none(answer: CreditControlAnswer) -> int | None:
     return granted(answer) if answer.multiple_services_credit_control else None
 
 
+@rule("HOT-CC-5")
 @BOTH_LEVELS
 async def test_a_recipient_that_is_barred_bars_the_message(world: World, mscc: bool) -> None:
     """HOT-CC-5"""
@@ -232,6 +234,7 @@ async def test_as_many_as_a_session_may_have_services(world: World) -> None:
     assert world.metrics.of("blocked") == [["unknown", "recipients"]] * 2
 
 
+@rule("HOT-RAT-2")
 async def test_messages_to_emergency_services_are_granted_to_anybody(world: World) -> None:
     """HOT-RAT-2"""
     request = ccr("E", 0, messages(want=2), context=SMS, information=to("112", "113"), msisdn="38699999999")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from tests.ocs.charging.ccr import DATA, HOME, MB, SMS, at, messages, octets, sms_to, towards
 from tests.ocs.rules.world import World
+from tests.rules import rule
 
 SERBIAN = "tel:+381641234567"
 DATA_PER_MB = 6_900
 
 
+@rule("HOT-REC-2")
 async def test_hot_rec_2_each_charge_is_on_record_and_their_sum_explains_the_balance(world: World) -> None:
     user = await world.subscriber(20, "MINI")
     await user.top_up(5, "voucher")
@@ -33,6 +35,7 @@ async def test_hot_rec_2_each_charge_is_on_record_and_their_sum_explains_the_bal
     assert line["detail"] == f"{HOME} mo internet"
 
 
+@rule("HOT-REC-2")
 async def test_hot_rec_2_the_end_of_a_session_is_its_record_and_movements_before_are_small(world: World) -> None:
     user = await world.subscriber(20)
     await user.use_data(10 * MB, 5 * MB)
@@ -44,6 +47,7 @@ async def test_hot_rec_2_the_end_of_a_session_is_its_record_and_movements_before
     assert [(line["used"], line["debit"]) for line in charge["svc"]] == [(15 * MB, 15 * DATA_PER_MB)], "all of it"
 
 
+@rule("HOT-REC-2")
 async def test_hot_rec_2_a_long_session_is_on_record_every_hour(world: World) -> None:
     user = await world.subscriber(20)
     sid, where = world.new_session(), at()
@@ -59,6 +63,7 @@ async def test_hot_rec_2_a_long_session_is_on_record_every_hour(world: World) ->
     assert len(await user.events("use")) == 3, "what is no record is a small event"
 
 
+@rule("HOT-REC-2")
 async def test_hot_rec_2_several_services_of_one_request_are_recorded_apart(world: World) -> None:
     user = await world.subscriber(20)
     sid = world.new_session()

@@ -7,6 +7,7 @@ import pytest
 from tests.ocs.charging.ccr import IMS, SERBIA, SMS, USA, messages, octets, seconds, sms_to, towards
 from tests.ocs.charging.test_core_network import Quota
 from tests.ocs.rules.world import EUR, Subscriber, World, granted
+from tests.rules import rule
 
 NATIONAL = "tel:+38631234567"
 SMS_ABROAD, CALL_ABROAD_PER_MIN, GRANT_MAXIMUM = 250_000, 990_000, 5_000_000
@@ -21,6 +22,7 @@ async def _with(world: World, micro_eur: int, limited: bool) -> Subscriber:
     return user
 
 
+@rule("HOT-RAT-5")
 @WITH_LIMIT
 async def test_data_where_it_is_dear_leaves_something_for_a_message_and_a_call(world: World, limited: bool) -> None:
     """HOT-RAT-5: data in Serbia at 2.90 EUR a MB, asked for without an amount."""
@@ -57,6 +59,7 @@ async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: W
     assert (await data.one("U", octets(want=0, used=0, group=10))).result_code == 2001
 
 
+@rule("HOT-CC-1")
 @WITH_LIMIT
 async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None:
     """HOT-CC-1: a catalogue that has no `maximum_eur`. The first grant takes all of the 20 EUR, and the next one leaves room."""
@@ -83,6 +86,7 @@ async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None
         assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, SMS_ABROAD)
 
 
+@rule("HOT-ACC-1")
 async def test_a_message_alone_is_not_shared_with_anybody(world: World) -> None:
     """What is enough for one is given to one: nobody competes (HOT-ACC-1)."""
     user = await world.subscriber(0.25)
@@ -92,6 +96,7 @@ async def test_a_message_alone_is_not_shared_with_anybody(world: World) -> None:
     assert await user.credit() == 0
 
 
+@rule("HOT-ACC-1")
 @pytest.mark.parametrize(
     ("place", "micro_eur"),
     [(SERBIA, 2 * EUR), (SERBIA, 5 * EUR), (USA, 10 * EUR)],

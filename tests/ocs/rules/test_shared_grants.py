@@ -9,6 +9,7 @@ from ocs.ledger.contract import BucketTerms, PackageTerms
 from tests.ocs.charging.ccr import MB, octets
 from tests.ocs.charging.test_core_network import Quota
 from tests.ocs.rules.world import DAY_S, EUR, World, granted
+from tests.rules import rule
 
 HUNDRED_MB = PackageTerms("MINI", EUR, 30 * DAY_S, (BucketTerms("MINI.data", "octets", 100 * MB),))
 
@@ -35,6 +36,7 @@ async def test_what_a_neighbour_of_the_pool_was_granted_pays_before_credit(world
     assert lines == [("10", [["MINI.data", 100 * MB]], 0)]
 
 
+@rule("HOT-PKG-3")
 async def test_beyond_the_pool_the_use_is_paid_by_credit(world: World) -> None:
     """HOT-PKG-3: after the included units are gone."""
     user = await world.subscriber(20, HUNDRED_MB)

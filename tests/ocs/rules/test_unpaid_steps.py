@@ -5,6 +5,7 @@ from __future__ import annotations
 from protocol.credit_control import MultipleServicesCreditControl
 from tests.ocs.charging.ccr import IMS, MB, octets, seconds, towards
 from tests.ocs.rules.world import EUR, World, granted
+from tests.rules import rule
 
 USA = "tel:+12025550123"
 FREE = 75
@@ -45,6 +46,7 @@ async def test_seconds_of_a_minute_that_nobody_paid_are_not_granted(world: World
     assert await user.credit() == 0
 
 
+@rule("HOT-PKG-5")
 async def test_the_rest_of_a_step_that_was_paid_is_granted(world: World) -> None:
     """HOT-PKG-5: a minute is paid once, however it is reported."""
     user = await world.subscriber(0.5)
@@ -58,6 +60,7 @@ async def test_the_rest_of_a_step_that_was_paid_is_granted(world: World) -> None
     assert await user.credit() == 0
 
 
+@rule("HOT-ACC-9")
 async def test_a_top_up_opens_the_session_again(world: World) -> None:
     """HOT-ACC-9: and the step that was begun is not paid afterwards."""
     user = await world.subscriber(0.069)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.ocs.charging.ccr import MB, octets
 from tests.ocs.rules.world import EUR, Running, Subscriber, World
+from tests.rules import rule
 
 TCC_S = 2 * 3600
 HELD = 345_000
@@ -22,6 +23,7 @@ async def _one_goes_on(world: World, user: Subscriber) -> Running:
     return data
 
 
+@rule("HOT-ACC-1")
 @pytest.mark.parametrize("swept", [True, False], ids=["by the sweeper", "by the session's next request"])
 async def test_it_does_not_keep_its_hold_while_another_goes_on(world: World, swept: bool) -> None:
     """HOT-ACC-1: what is held is not to be had for other uses."""
@@ -35,6 +37,7 @@ async def test_it_does_not_keep_its_hold_while_another_goes_on(world: World, swe
     assert (await user.view()).held_micro_eur == HELD
 
 
+@rule("HOT-ACC-1", "HOT-PKG-3")
 async def test_what_it_used_is_paid_when_it_reports_after_all(world: World) -> None:
     """HOT-ACC-1, HOT-PKG-3: by the units that it had been granted."""
     user = await world.subscriber(20, "MINI")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from ocs.charging.profile import Origin
 from tests.ocs.charging.ccr import DATA, IMS, MB, SERBIA, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.rules.world import EUR, World
+from tests.rules import rule
 
 SMS_EACH, DATA_PER_MB, VOICE_PER_MIN = 69_000, 6_900, 69_000
 ACCOUNTS = 96
 """More than there are partitions: many of them share one."""
 
 
+@rule("HOT-ACC-1")
 async def test_messages_of_a_centre_whose_ids_begin_again_are_each_paid(world: World) -> None:
     """HOT-ACC-1: one Session-Id and number for one-off requests of 96 accounts."""
     users = [await world.subscriber(20) for _ in range(ACCOUNTS)]
@@ -38,6 +40,7 @@ async def test_sessions_of_one_id_and_several_accounts_are_each_paid(world: Worl
     assert world.metrics.of("duplicate") == []
 
 
+@rule("HOT-RAT-1")
 async def test_one_id_in_two_places_is_rated_where_each_of_them_is(world: World) -> None:
     """HOT-RAT-1: later requests that leave out the place are of their own account's session."""
     home, roamer = await world.subscriber(20), await world.subscriber(20)
