@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
@@ -51,6 +52,16 @@ def _subscriber_range(text: str) -> str:
     return text
 
 
+@contextmanager
+def _usable(*names: str) -> Iterator[None]:
+    """ValueError names the files that cannot be read as PEM, or do not belong together."""
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        files = " with ".join(names)
+        raise ValueError(f"{files} cannot be used, is it PEM? {error}") from None
+
+
 class TlsSection(Section):
     """Our certificate, and whose we believe (RFC 6733 §13). Read again when the files change and at SIGHUP."""
 
@@ -72,13 +83,12 @@ class TlsSection(Section):
                 raise ValueError(f"there is no file {name}")
         if self.certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            try:
+            with _usable(self.certificate, self.key):
                 context.load_cert_chain(self.certificate, self.key)
-                context.load_verify_locations(self.ca)
-                if self.crl:
-                    context.load_verify_locations(self.crl)
-            except OSError as error:  # ssl.SSLError is one
-                raise ValueError(f"the files cannot be used: {error}") from None
+            for name in (self.ca, self.crl):
+                if name:
+                    with _usable(name):
+                        context.load_verify_locations(name)
         return self
 
 

@@ -288,6 +288,10 @@ def run() -> None:
     except (SimulatorError, ValueError) as error:
         print(f"ocs-sim: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        print(f"ocs-sim: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("ocs-sim: interrupted", file=sys.stderr)
         sys.exit(1)

@@ -92,7 +92,9 @@ class PriceList:
     def read(cls, path: Path) -> PriceList:
         try:
             return cls(tomllib.loads(path.read_text("utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, KeyError, ValueError) as error:
+        except OSError as error:
+            raise PriceListError(f"{path}: {error.strerror}: name the server's catalogue with --catalogue") from error
+        except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
             raise PriceListError(f"{path}: cannot be read as a price list ({error!r})") from error
 
     @property

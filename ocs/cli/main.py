@@ -16,7 +16,7 @@ from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, l
 from ocs.cli.init import init
 from ocs.embedded_redis import EmbeddedRedisError
 from ocs.ledger.contract import LedgerError
-from ocs.logs import set_up_logging
+from ocs.logs import reason_of, set_up_logging
 from ocs.rating.catalogue import CatalogueError
 from ocs.server import StartError
 from ocs.settings import SettingsError
@@ -86,7 +86,8 @@ def _status() -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", 1)
     except OSError as error:
-        return _complain(error, 1)
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return _complain(f"{place}{error.strerror or reason_of(error)}", 1)
     except Exception as error:  # noqa: BLE001 - the last line of defence between a mistake of ours and the user
         return _complain(f"internal error, please report it: {type(error).__name__}: {error}", 1)
     return 0

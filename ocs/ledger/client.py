@@ -24,7 +24,7 @@ REFUSALS = {
     "exists": "the number or the IMSI belongs to an account already",
     "opening": "an account with this number or IMSI is being opened now: try again in a minute",
     "ceiling": "the credit would exceed 200 EUR (HOT-ACC-7)",
-    "state": "the account's state does not allow it",
+    "state": "the account's state does not allow it (`ocs account show` tells the state)",
     "credit": "the credit does not cover the price",
     "excluded": "a subscription of the account and the product exclude each other (HOT-PKG-9)",
     "instance": "the account has no such subscription",
@@ -35,8 +35,8 @@ REFUSALS = {
     "unknown": "there is no such account",
     "reference": "this reference was used for another account or amount",
     "clock": "this machine's clock is off that of Redis: set both by NTP",
-    "unreadable": "the account's document cannot be read",
-    "version": "the account's document was written by a newer version that this one cannot read: upgrade",
+    "unreadable": "the account's document cannot be read (`ocs audit` names all such accounts)",
+    "version": "the account's document was written by a newer version that this one cannot read: upgrade this one",
 }
 MAX_POOLS_KEPT = 100_000
 """Accounts whose pool a process remembers; the others' requests are told once and come again."""

@@ -378,4 +378,10 @@ def test_certificates_must_be_usable(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem", "ca.pem"):
         (tmp_path / name).write_text("nonsense", encoding="ascii")
     text = PEER + '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\nca = "ca.pem"\n'
-    assert any("tls: the files cannot be used" in each for each in mistakes(write(tmp_path, text)))
+    (found,) = mistakes(write(tmp_path, text))
+    assert f"tls: {tmp_path}/cert.pem with {tmp_path}/key.pem cannot be used" in found
+    text = PEER + '[tls]\ncertificate = "{}"\nkey = "{}"\nca = "ca.pem"\n'
+    certificate, key = (Path(name).name for name in Certificates(tmp_path).server)
+    (tmp_path / "ca.pem").write_text("nonsense", encoding="ascii")
+    (found,) = mistakes(write(tmp_path, text.format(certificate, key)))
+    assert f"tls: {tmp_path}/ca.pem cannot be used" in found
