@@ -26,7 +26,7 @@ from ocs.ledger.contract import (
     ServiceOutcome,
 )
 from ocs.rating.price import free_price
-from ocs.rating.types import Context, RatedUse, Unit, Unrateable, UseEvent
+from ocs.rating.types import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (
     CHECK_BALANCE,
     DIRECT_DEBITING,
@@ -258,7 +258,7 @@ class Preparation:
                 return self._refund(key, asked)
             return self._unrated(key, asked, blame(error.field, self.request, self.where, asked))
         rated = offer.rated
-        if self.kind is EVENT and not rated.always and (culprit := self._wrong_amount(asked, rated.unit)):
+        if self.kind is EVENT and not rated.always and (culprit := self._wrong_amount(asked, rated.unit, rated.price)):
             return Service(key, asked.rating_group, identifiers, None, None, culprit)
         charge = self._charge(key, asked, offer)
         service = Service(key, asked.rating_group, identifiers, rated, charge, b"", rated.quota.validity_s)
@@ -295,9 +295,9 @@ class Preparation:
         charge.maximum_micro_eur = quota.maximum_micro_eur
         return charge
 
-    def _wrong_amount(self, asked: Asked, unit: Unit) -> bytes:
-        """Failed-AVP of a one-off request whose amount is of other units; a debit of anything but messages must state one."""
-        needed = self.debits and unit is not MESSAGES
+    def _wrong_amount(self, asked: Asked, unit: Unit, price: PriceTerms) -> bytes:
+        """Failed-AVP of a one-off request whose amount is of other units. A debit must state one, unless of messages or per call."""
+        needed = self.debits and unit is not MESSAGES and not price.flat and price.num > 0
         parents = (MSCC,) if self.request.multiple_services_credit_control else ()
         return other_units.refusal(asked.requested, asked.used, unit, *parents, needed=needed)
 
@@ -375,7 +375,7 @@ class Preparation:
 
     def _refund(self, key: str, asked: Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
-        if culprit := self._wrong_amount(asked, unit):
+        if culprit := self._wrong_amount(asked, unit, UNRATED_PRICES[unit]):
             return Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
         want = units.amount_asked(asked.requested, unit)
         charge = ServiceCharge(key, UNRATED, UNRATED_PRICES[unit], (), 0, want, 1)

@@ -22,6 +22,7 @@ from ocs.ledger.audit import audit
 from ocs.ledger.redis_ledger import RedisLedger
 from protocol.avp import walk
 from protocol.credit_control import (
+    DIRECT_DEBITING,
     REFUND_ACCOUNT,
     CreditControlRequest,
     MultipleServicesCreditControl,
@@ -95,6 +96,13 @@ class Kind:
     def is_refund(self) -> bool:
         return self.request.requested_action == REFUND_ACCOUNT
 
+    def served(self, mutation: Mutation) -> set[int]:
+        """How charging answers a mutation that is understood, if it changes nothing that charging looks at."""
+        if self.is_refund:
+            return SERVED | NO_SUCH_DEBIT
+        debits = self.request.cc_request_type == EVENT and self.request.requested_action == DIRECT_DEBITING
+        return SERVED | NO_AMOUNT if debits and mutation.name.startswith(ABSENT_AMOUNT) else SERVED
+
     def before(self) -> bytes:
         """Opens the session that is updated or ended."""
         services = [replace(each, used_service_unit=[]) for each in self.request.multiple_services_credit_control]
@@ -156,6 +164,9 @@ ROUTING = {3002, 3003, 3005}
 SERVED = {2001}
 NO_SUCH_DEBIT = {5004, 5005}
 """A refund that names no debit, or none of ours."""
+ABSENT_AMOUNT = "absent Multiple-Services-Credit-Control"
+NO_AMOUNT = {5031}
+"""A debit of data or of a call must say how much."""
 MEANINGLESS = {"with P", "with reserved bits", "with the other M"}
 """Kinds of mutation that change nothing, where they are understood."""
 CHARGED = {
@@ -249,7 +260,7 @@ class Hostile:
 
     def _judge(self, kind: Kind, mutation: Mutation, answer: bytes) -> None:
         self.codes[result_code(answer)] += 1
-        complaints = objections(mutation, answer, SERVED | NO_SUCH_DEBIT if kind.is_refund else SERVED)
+        complaints = objections(mutation, answer, kind.served(mutation))
         if complaints:
             self.wrong.append((kind.name, mutation.name, complaints))
 

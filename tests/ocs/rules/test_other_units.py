@@ -156,6 +156,17 @@ async def test_one_off_debits_without_an_amount(world: World, name: str, wish: d
         assert (before > await user.credit()) == message
 
 
+async def test_a_price_per_call_needs_no_amount(world: World) -> None:
+    """HOT-RAT-6: a donation at a fixed amount."""
+    user = await world.subscriber(20)
+    for number, wish in (("+386904123", None), ("+386904124", {}), ("+386904125", {"cc_time": 5})):
+        use = Use(IMS, None, towards(f"tel:{number}"), "voice", ("cc_time",), "seconds")
+        before = await user.credit()
+        assert (await ask(user, use, "E", wish=wish)).result_code == 2001
+        assert before - await user.credit() == 2 * EUR
+        assert (await ask(user, use, "E", wish={"cc_service_specific_units": 1})).result_code == 5031
+
+
 @pytest.mark.parametrize("unit", list(AMOUNTS))
 @pytest.mark.parametrize("name", [name for name in USES if name != "portal"])
 async def test_refunds(world: World, name: str, unit: str) -> None:
