@@ -9,7 +9,7 @@ one says the notice anew. Not every client reacts, and a notice may be lost: Val
 
 An ASR waits for no RAR: it is sent while one is unanswered, and has room of its own. None is sent when the client has ended the
 session: the ledger is asked before each, and a CCR-T that comes to this worker ends what is planned.
-What a client would refuse again is not repeated. For an ASR that is refused a RAR is sent: the client asks, and is refused (digest §4.8).
+What a client would refuse again is not repeated. For an ASR that is refused a RAR is sent: the client asks, and is refused (RFC 6733 §8.5).
 """
 
 from __future__ import annotations

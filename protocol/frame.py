@@ -1,4 +1,4 @@
-"""Cuts a byte stream into Diameter messages (RFC 6733 §3; digest limits: header first, memory after the length check)."""
+"""Cuts a byte stream into Diameter messages (RFC 6733 §3; header first, memory after the length check)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a request: the receive pipeline as a table of stages, in the order of the standards' checks (digest §1.5).
+"""What is wrong with a request: the receive pipeline as a table of stages, in the order of the standards' checks (RFC 6733 §3 to §7).
 
 Decoding takes the fast way (`layout`, `compiler`) and comes here only when that faults, or when what was read looks suspicious.
 Each stage is a function of the examined request that returns the error it finds or None; the first error found is the one
@@ -41,7 +41,7 @@ STAGES: tuple[tuple[str, Stage], ...] = (
     ("19 bad value: 5004", stages.values),
     ("20 contradicting AVPs: 5007", stages.contradictions),
 )
-"""Numbered as in digest §1.5; the number goes with the error (`DiameterError.stage`)."""
+"""The number goes with the error (`DiameterError.stage`)."""
 
 AVP_HEADER_OCTETS = 8
 """Of Proxy-Info, which has no vendor."""

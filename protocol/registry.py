@@ -97,7 +97,7 @@ def _with(command: Command, tolerated: Tolerance) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a receiver takes of one request (digest §1.4); its length is the frame reader's limit, its depth the definitions'."""
+    """What a receiver takes of one request; its length is the frame reader's limit, its depth the definitions'."""
 
     max_avps: int = 2_000
     """Over all levels that are entered; a gateway's request has some fifty."""

@@ -94,7 +94,7 @@ class NniInformation:
 
 @dataclass(slots=True)
 class ImsInformation:
-    """876: one leg of an IMS session (contexts 32260, 32275; digest §3.10, forwarded legs §3.11)."""
+    """876: one leg of an IMS session (contexts 32260, 32275; TS 32.260, forwarded legs TS 32.275)."""
 
     event_type: EventType | None = None
     role_of_node: int | None = None
@@ -143,7 +143,7 @@ class SupplementaryService:
 
 @dataclass(slots=True)
 class MmtelInformation:
-    """2030: diversion (service type 6) and the like, digest §3.11."""
+    """2030: diversion (service type 6) and the like, TS 32.275."""
 
     supplementary_service: list[SupplementaryService] = field(default_factory=list)
     subscriber_role: int | None = None

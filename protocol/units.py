@@ -128,7 +128,7 @@ class VariablePart:
 
 @dataclass(slots=True)
 class AnnouncementInformation:
-    """3904: what the network plays, so many seconds before the quota ends (digest §3.4)."""
+    """3904: what the network plays, so many seconds before the quota ends (TS 32.281)."""
 
     announcement_identifier: int = 0
     variable_part: list[VariablePart] = field(default_factory=list)
@@ -171,7 +171,7 @@ class OcOlr:
 
 @dataclass(slots=True)
 class Trigger:
-    """1264: empty = disarm all (digest §3.6)."""
+    """1264: empty = disarm all (TS 32.299 §7.2.236)."""
 
     trigger_type: list[int] = field(default_factory=list)
 

@@ -245,7 +245,7 @@ def _set_units(element: Element, units: RequestedServiceUnit | UsedServiceUnit, 
 
 
 def _serving(shape: Shape) -> PsInformation:
-    """The serving network, which IMS and MMS nodes may give in a PS-Information of their own (digest §3.14)."""
+    """The serving network, which IMS and MMS nodes may give in a PS-Information of their own."""
     return PsInformation(tgpp_sgsn_mcc_mnc=shape.plmn, tgpp_user_location_info=ecgi(shape.plmn))
 
 
@@ -330,13 +330,13 @@ def _tel(number: str) -> str:
 
 
 def tbcd(digits: str) -> bytes:
-    """Telephony BCD: low nibble first, F fills (digest §3.11)."""
+    """Telephony BCD: low nibble first, F fills (TS 29.002 §17.7.8)."""
     padded = digits + "F" * (len(digits) % 2)
     return bytes(int(padded[at + 1] + padded[at], 16) for at in range(0, len(padded), 2))
 
 
 def ecgi(plmn: str) -> bytes:
-    """3GPP-User-Location-Info with an ECGI in this network (digest §3.14, type 129)."""
+    """3GPP-User-Location-Info with an ECGI in this network (TS 29.061 §16.4.7.2, type 129)."""
     mcc, mnc = plmn[:3], plmn[3:]
     third = mnc[2] if len(mnc) == 3 else "F"
     coded = bytes(int(pair, 16) for pair in (mcc[1] + mcc[0], third + mcc[2], mnc[1] + mnc[0]))

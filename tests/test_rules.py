@@ -68,6 +68,12 @@ def test_no_file_cites_a_rule_that_there_is_not() -> None:
     assert not wrong
 
 
+def test_no_file_cites_sections_of_a_document_that_is_not_here() -> None:
+    cites = re.compile("dig" + r"est['s]* \(?§|[Dd]" + "igest §|shared/" + "design")
+    wrong = {str(path.relative_to(ROOT)) for path in files() if cites.search(path.read_text("utf-8"))}
+    assert not wrong
+
+
 def test_a_test_that_cites_a_rule_shows_it() -> None:
     """A test whose name or docstring has the id of a rule that is not open has the decorator, too: readers find it from the rule."""
     bare = []

@@ -185,7 +185,7 @@ def _validity(service: Service, now: int, period_end: int) -> int:
 def _policy(
     mscc: MultipleServicesCreditControl, service: Service, rated: RatedUse, outcome: ServiceOutcome, profile: Profile
 ) -> None:
-    """Quota policy beside the grant, in each MSCC (digest §4.5)."""
+    """Quota policy beside the grant, in each MSCC (TS 32.299 §7.1.9)."""
     quota, grant = rated.quota, mscc.granted_service_unit
     assert grant is not None
     if outcome.span_switch and rated.switch_at:

@@ -1,4 +1,4 @@
-"""Service-Context-Id: which document of 3GPP describes the rating input (RFC 8506 §8.42, TS 32.299 §7.1.12; digest §3.3).
+"""Service-Context-Id: which document of 3GPP describes the rating input (RFC 8506 §8.42, TS 32.299 §7.1.12).
 
 Live clients write `32251@3gpp.org`, `12.32251@3gpp.org` or `ext.01.001.8.32260@3gpp.org`: the last label before the `@` is the
 document, whatever stands before it (release, MNC, MCC, extensions). Makers and operators have texts of their own, such as

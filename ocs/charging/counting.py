@@ -78,7 +78,7 @@ class Counting:
             metrics.blocked(name, result.reason or "credit")
 
     def unbooked(self, prepared: Prepared, peer: str) -> None:
-        """Use of a session that is long over, another's, or never opened: for whoever reconciles (digest §4.3)."""
+        """Use of a session that is long over, another's, or never opened: for whoever reconciles."""
         self._in_other_units(prepared, peer)
         for service in prepared.services:
             if service.charge is not None and service.charge.reported:

@@ -2,7 +2,7 @@
 
 The network's word decides, whatever the handset's is: the cell that it provided, the visited network, the serving PLMN and the location of
 the bearer (in PS-Information, or at command level, where some clients put them), then the number of the serving MSC or VLR. A cell
-that only the handset names counts when the network says nothing: a handset must not choose its price (HOT-RAT-1; digest §3.14).
+that only the handset names counts when the network says nothing: a handset must not choose its price (HOT-RAT-1).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from protocol.credit_control import (
 )
 
 FAMILY_E164 = 8
-"""Address family of SCCP addresses (digest §1.3)."""
+"""Address family of SCCP addresses: E.164 (IANA Address Family Numbers)."""
 SM_SUBMISSION = 0
 
 _Said = tuple[str, object, tuple[str, ...]]
@@ -128,7 +128,7 @@ def _of_sccp(address: Address | None, path: tuple[str, ...]) -> _Said | None:
 
 
 def tbcd(octets: bytes) -> str | None:
-    """Digits of a TBCD number, low nibble first, F fills (digest §3.11)."""
+    """Digits of a TBCD number, low nibble first, F fills (TS 29.002 §17.7.8)."""
     nibbles = octets.hex()
     swapped = "".join(nibbles[n + 1] + nibbles[n] for n in range(0, len(nibbles), 2)).rstrip("f")
     return swapped if swapped.isdigit() else None

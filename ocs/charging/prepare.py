@@ -224,7 +224,7 @@ def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, Asked]:
 
 
 def _key(mscc: MultipleServicesCreditControl) -> str:
-    """Rating group and service identifiers name a service within its session (digest §3.4)."""
+    """Rating group and service identifiers name a service within its session (RFC 8506 §8.16)."""
     group = "" if mscc.rating_group is None else str(mscc.rating_group)
     if mscc.service_identifier:
         return f"{group}:{','.join(map(str, sorted(mscc.service_identifier)))}"
@@ -343,7 +343,7 @@ class Preparation:
             self._before_a_switch(service, rated, charge)
 
     def _before_a_switch(self, service: Service, rated: RatedUse, charge: ServiceCharge) -> None:
-        """A grant spans one switch of the price at most, and none of time: time passes by itself (digest §4.9)."""
+        """A grant spans one switch of the price at most, and none of time: time passes by itself (RFC 8506 §8.20)."""
         left = max(rated.switch_at - self.where.at, 1)
         if left >= service.validity_s:
             return

@@ -76,7 +76,7 @@ class Profile:
     reauthorize: bool = True
     """Send RAR (and ASR); false for clients that take offence: their Validity-Time leads to the same end."""
     forwarding_role: bool = True
-    """Role-Of-Node 2 means a forwarded leg; false for old releases, where it is a proxy (digest §0)."""
+    """Role-Of-Node 2 means a forwarded leg; false for old releases, where it is a proxy (TS 32.299 §7.2.168)."""
 
 
 STANDARD = Profile()

@@ -299,7 +299,7 @@ class ChargingService:
             raise
 
     async def _ask_whose(self, job: _Job) -> None:
-        """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (digest §3.2)."""
+        """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (RFC 8506 §8.46)."""
         job.lookups += 1
         request = job.prepared.request
         try:

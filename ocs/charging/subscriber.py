@@ -1,4 +1,4 @@
-"""Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47; digest §3.2).
+"""Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47).
 
 "m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number. In a domain that names a
 network, what begins with the network's MCC and MNC is an IMSI, and any other number is an MSISDN (TS 23.003 §13.4B, §14.3, §19.3).

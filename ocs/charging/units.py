@@ -1,4 +1,4 @@
-"""Between Diameter's unit AVPs and amounts in a service's unit (RFC 8506 §8.16–8.25; digest §3.4)."""
+"""Between Diameter's unit AVPs and amounts in a service's unit (RFC 8506 §8.16–8.25; TS 32.299 §7.1.9)."""
 
 from __future__ import annotations
 

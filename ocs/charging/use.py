@@ -1,6 +1,6 @@
 """What is used, where, and towards whom: the rating input that a request carries, per service context.
 
-TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); where each fact stands: digest §3.9–3.14.
+TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); their AVPs: TS 32.299 §7.2.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from protocol.credit_control import CreditControlRequest, ImsInformation, Servic
 ROLE_TERMINATING, ROLE_FORWARDING = 1, 2
 """Role-Of-Node (TS 32.299 §7.2.168)."""
 MMTEL_DIVERSION = 6
-"""MMTel-SService-Type of communication diversion (digest §3.11)."""
+"""MMTel-SService-Type of communication diversion (TS 32.275)."""
 MM_RETRIEVAL = 5
 _MESSAGES = (SMS, MMS)
 _SEPARATOR = "\x1f"
@@ -168,7 +168,7 @@ def _texts(
 
 
 def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:
-    """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (digest §0)."""
+    """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (TS 32.299 §7.2.168)."""
     where = _use(context, request, forwarding_role)
     where.serving_plmn, where.visited_number, where.by_handset = locate(context, request)
     return where
@@ -227,7 +227,7 @@ def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | N
 
 
 def _diverted(information: ServiceInformation) -> bool:
-    """MMTel says that the leg is one of a diversion (digest §3.11)."""
+    """MMTel says that the leg is one of a diversion (TS 32.275)."""
     mmtel = information.mmtel_information
     return mmtel is not None and any(
         service.mmtel_service_type == MMTEL_DIVERSION and (service.number_of_diversions or 0) > 0

@@ -1,6 +1,6 @@
 """May this peer send this request? Origin, path, service context, subscriber and refunds against its entry in the allow-list.
 
-Stage 21 of the receive pipeline (digest §1.5, §5): 5003 for what it may not do. RFC 6733 §2.9 (path authorisation), §8.8 (Session-Id).
+Stage 21 of the receive pipeline (`protocol.pipeline`): 5003 for what it may not do. RFC 6733 §2.9 (path authorisation), §8.8 (Session-Id).
 A direct peer's request costs two comparisons of text.
 """
 

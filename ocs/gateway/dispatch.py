@@ -37,7 +37,7 @@ Handler = Callable[[CreditControlRequest, Source, Reply], None]
 TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
 CC_REQUEST_TYPE, DESTINATION_HOST = 416, 293
 OVERLOAD_STAGE = 13
-"""Of the receive pipeline (digest §1.5)."""
+"""Of the receive pipeline (`protocol.pipeline`)."""
 
 
 def _too_busy(pinned: bool, reason: str) -> DiameterError:
@@ -161,7 +161,7 @@ class Dispatcher:
         return None
 
     def _busy_instead(self, sink: Sink, frame: bytes, error: DiameterError) -> DiameterError:
-        """Overload is looked at before the AVPs of a request are (digest §1.5 rows 13 and 15 to 20)."""
+        """Overload is looked at before the AVPs of a request are (stage 13 before stages 15 to 20)."""
         if error.stage <= OVERLOAD_STAGE or self.in_flight < self.overload.near:
             return error
         # The lengths of its AVPs are right: they are looked at before.

@@ -1,4 +1,4 @@
-"""Who may come in while nothing is known of a connection but its address (digest §5: the IP filter stands before TLS).
+"""Who may come in while nothing is known of a connection but its address (the IP filter stands before TLS).
 
 A connection is a guest from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a `Connection`. It takes one of
 the places for those that have not sent their CER; when all are taken, the guest that has been silent longest gives its own up, so that

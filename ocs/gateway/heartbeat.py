@@ -1,4 +1,4 @@
-"""Does the peer live? The watchdog of RFC 3539 §3.4.1 on one connection, and the probe when its peer has come again (digest §2.3).
+"""Does the peer live? The watchdog of RFC 3539 §3.4.1 on one connection, and the probe when its peer has come again.
 
 Silence is the peer's only while we listen: a connection that we do not read, because its peer is over a bound, is not judged meanwhile.
 
@@ -93,7 +93,7 @@ class Heartbeat(Channel):
             self._gateway.origin_state(self.peer, answer.origin_state_id)
 
     def probe(self) -> None:
-        """The peer has come with another connection: is this one dead? Silence for PROBE_S says so (digest §2.3)."""
+        """The peer has come with another connection: is this one dead? Silence for PROBE_S says so."""
         if self._probe_timer is not None or self._transport is None or self._over:
             return
         if not self._watch.pending:  # one DWR at most is unanswered

@@ -1,4 +1,4 @@
-"""The peer table of a worker: who may connect, and one connection per Origin-Host (RFC 6733 §2.1, §5.6; digest §2.3)."""
+"""The peer table of a worker: who may connect, and one connection per Origin-Host (RFC 6733 §2.1, §5.6)."""
 
 from __future__ import annotations
 

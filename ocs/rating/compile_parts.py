@@ -41,7 +41,7 @@ TIME_MECHANISMS = ("discrete", "continuous")
 ENVELOPE_REPORTING = ("none", "envelopes", "volume", "events", "both")
 """By their value (TS 32.299 §7.2.59)."""
 TRIGGER_TYPES = {"qos": 2, "location": 3, "rat": 4, "timezone": 5, "mcc": 30, "mnc": 31, "serving-node": 61}
-"""Trigger-Type (TS 32.299 §7.2.236; digest §3.6)."""
+"""Trigger-Type (TS 32.299 §7.2.236)."""
 _WITHOUT_PARTIES = frozenset({"data", "content"})
 """Contexts whose use has no direction and no destination."""
 _STATED = {"rating_group", "service_identifier", "apn"}

@@ -59,7 +59,7 @@ async def test_requests_for_others_are_not_ours(site: Site) -> None:
     assert await code(client, ccr(6)) == 2001
 
 
-# -- origin consistency (digest §5)
+# -- origin consistency
 
 
 async def test_a_client_speaks_for_itself_only(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,7 +263,7 @@ async def test_new_sessions_are_refused_first_and_terminations_never(site: Site)
 
 
 async def test_overload_comes_before_rights_and_before_faults(site: Site) -> None:
-    """Digest §1.5: stage 13 stands after the destination and before the AVPs and the peer's rights (15 to 21)."""
+    """Stage 13 stands after the destination and before the AVPs and the peer's rights (15 to 21)."""
     held: list[Any] = []
     await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight=4)
     client = await site.opened()

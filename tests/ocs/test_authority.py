@@ -1,4 +1,4 @@
-"""Whom and whose sessions a peer may charge: the gateway and charging together, through sockets (digest §5).
+"""Whom and whose sessions a peer may charge: the gateway and charging together, through sockets.
 
 What the gateway refuses by the request alone is in test_admission.py; here it takes the account or the session to know.
 """

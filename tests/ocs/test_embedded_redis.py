@@ -1,4 +1,4 @@
-"""The private Redis: started, shared, ended, and never left behind (architecture, "Embedded default")."""
+"""The private Redis: started, shared, ended, and never left behind."""
 
 from __future__ import annotations
 

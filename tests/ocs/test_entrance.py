@@ -93,7 +93,7 @@ async def test_a_call_of_ours_needs_no_place(site: Site) -> None:
     listener.close()
 
 
-# -- addresses (digest §5: before TLS)
+# -- addresses, before TLS
 
 
 async def test_who_comes_from_no_peers_address_is_closed_at_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,7 +40,7 @@ LONGER_THAN_TAKEN = b"\x01" + (70_000).to_bytes(3, "big") + ccr(1)[4:] + bytes(7
     ],
 )
 async def test_the_answer_to_a_broken_stream_is_heard(site: Site, stream: bytes, cut: int, code: int) -> None:
-    """Digest §1.5 rows 1 and 2: answer, then close; also while the peer is still sending."""
+    """RFC 6733 §7.1.5, 5011 and 5015: answer, then close; also while the peer is still sending."""
     await site.gateway()
     client = await site.opened()
     client.send(stream[:cut])

@@ -106,7 +106,7 @@ def test_a_re_auth_answer_that_asks_for_patience() -> None:
 
 @pytest.mark.parametrize("command", [258, 274])
 def test_server_initiated_requests_that_come_to_the_server(command: int) -> None:
-    """Digest §1.6: 3001."""
+    """RFC 6733 §7.1.3: 3001."""
     frame = build(SESSION + NAMES, 0xC0, command, 4, 1, 2)
     with pytest.raises(DiameterError) as caught:
         decode_request(frame, parse_header(frame))

@@ -1,4 +1,4 @@
-"""RFC 8506 §10.1 and digest §3, written down by hand: how often each AVP may come in a CCR, with which flags and which values.
+"""RFC 8506 §10.1, TS 32.299 §6.4 and §7.1.9 by hand: how often each AVP may come in a CCR, with which flags and which values.
 
 The mutator asks the message classes what to expect; here the classes are asked whether they are right.
 """
@@ -88,7 +88,7 @@ COMMAND = {
     "Used-Service-Unit": Row(446, 0, "0+", "0", "M"),
     "User-Name": Row(1, 0, "0-1", "0-1", "M"),
     "Validity-Time": Row(448, 0, "0", "0-1", "M"),
-    # digest §3.2: what 3GPP adds
+    # TS 32.299 §6.4: what 3GPP adds
     "AoC-Request-Type": Row(2055, V, "0-1", "0", "M"),
     "Service-Information": Row(873, V, "0-1", "0-1", "M"),
     "Experimental-Result": Row(297, 0, "0", "0-1", "M"),
@@ -101,7 +101,7 @@ COMMAND = {
     "DRMP": Row(301, 0, "0-1", "0", "m"),
 }
 SERVICE = {
-    # digest §3.4, Multiple-Services-Credit-Control
+    # TS 32.299 §7.1.9, Multiple-Services-Credit-Control
     "Requested-Service-Unit": Row(437, 0, "0-1", "0", "M"),
     "Used-Service-Unit": Row(446, 0, "0+", "0", "M"),
     "Granted-Service-Unit": Row(431, 0, "0", "0-1", "M"),
@@ -301,7 +301,7 @@ def test_every_avp_of_the_classes_is_in_the_table() -> None:
         18: "of PS-Information: some clients have no such group",
         22: "of PS-Information: some clients have no such group",
         30: "of PS-Information: some clients have no such group",
-        2022: "digest §3.4, for requests without MSCC",
+        2022: "TS 32.299 §7.1.9, for requests without MSCC",
     }
     tabled = {row.vendor << 32 | row.code for row in COMMAND.values()}
     declared = {key for key in _CCR.fields if key & 0xFFFFFFFF not in more}
@@ -375,7 +375,7 @@ def test_tariff_change_usage(value: int) -> None:
         assert code_of(encode_ccr(made, hop_by_hop=1, end_to_end=2))[0] == (0 if value in (0, 1, 2) else 5004)
 
 
-# --- application ids (RFC 6733 §3: those in a message are the header's; digest §1.6, §2.2)
+# --- application ids (RFC 6733 §3: those in a message are the header's; §5.3)
 
 
 @pytest.mark.parametrize(

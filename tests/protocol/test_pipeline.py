@@ -189,7 +189,7 @@ def test_each_error_and_its_answer(frame: bytes, code: int, failed: bytes) -> No
 
 @pytest.mark.parametrize("missing", [263, 416, 415])
 def test_without_the_means_to_fill_a_cca_the_answer_is_the_generic_one(missing: int) -> None:
-    """RFC 6733 §7.2; digest §1.5."""
+    """RFC 6733 §7.2."""
     frame = frame_of(without(missing))
     error = error_of(frame)
     answer = error_answer(frame, parse_header(frame), error, "ocs.example.org", "example.org")

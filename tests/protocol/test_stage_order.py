@@ -1,4 +1,4 @@
-"""Two things wrong in one request: the one whose stage comes first is reported, wherever they stand (digest §1.5; RFC 6733 §7)."""
+"""Two things wrong in one request: the one whose stage comes first is reported, wherever they stand (RFC 6733 §7)."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_what_is_wrong_with_m(frame: bytes, code: int, failed: bytes) -> None:
     ],
 )
 def test_without_m_it_may_be_anything(frame: bytes) -> None:
-    """RFC 6733 §4.4; digest §1.2."""
+    """RFC 6733 §4.4."""
     assert error_of(frame) is None
 
 

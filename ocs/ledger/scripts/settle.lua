@@ -30,7 +30,7 @@ local function possible_use(w, item)
 end
 
 -- Use before and after the price switch of the grant in force: as the client says, what straddles it at the cheaper side; of time, which
--- passes by itself, as the clock says (digest §4.9).
+-- passes by itself, as the clock says (RFC 8506 §5.1.1).
 local function by_switch(w, item, price, next_price, before, after, either)
   local asked, service = item.asked, item.service
   if service.switch_at > 0 and service.spans == 0 and asked.max_rate == 1 and after + either == 0 then

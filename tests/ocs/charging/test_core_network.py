@@ -288,7 +288,7 @@ async def test_the_action_may_differ_by_service(worker: Worker, ledger: FakeLedg
 
 @rule("HOT-RAT-5")
 async def test_entering_a_roaming_zone_mid_session(worker: Worker, ledger: FakeLedger) -> None:
-    """The use before is rated where it happened, the new grant where the subscriber is now (HOT-RAT-5, digest §4.6)."""
+    """The use before is rated where it happened, the new grant where the subscriber is now (HOT-RAT-5, TS 32.299 §7.2.175)."""
     await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at(HOME)))
     crossing = octets(want=MB, used=MB)
     crossing.reporting_reason = [6]
@@ -385,7 +385,7 @@ class Timed:
 
 
 async def test_a_tariff_change_inside_a_grant(ledger: FakeLedger, catalogue: Catalogue) -> None:
-    """RFC 8506 §5.1.1, digest §4.9"""
+    """RFC 8506 §5.1.1, §8.20"""
     worker = Worker(ledger, catalogue)
     worker.service._rater = Timed(catalogue, NOW + 600)
     opened = one(await worker.answer(ccr("I", 0, octets(want=2_000_000), information=at())))
@@ -531,7 +531,7 @@ async def test_what_a_profile_wants_told_of_money_and_failures(worker: Worker, l
 
 
 async def test_an_announcement_before_the_last_units_of_a_call_end(worker: Worker, ledger: FakeLedger) -> None:
-    """Digest §3.4"""
+    """TS 32.281"""
     worker.source = Origin(GW, profile=Profile(announcement=17, announcement_before_s=20))
     information = towards(f"tel:{PARTY}")
     enough = one(await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=information)))
@@ -553,7 +553,7 @@ async def test_where_a_rar_would_go_and_who_may_go_on(worker: Worker, ledger: Fa
 
 
 async def test_subscription_ids_of_different_subscribers_charge_nobody(worker: Worker, ledger: FakeLedger) -> None:
-    """Digest §3.2"""
+    """RFC 8506 §8.46"""
     ledger.open("00-0000000000000002", "38668100001", "293400000000001")
     mixed = ccr("I", 0, octets(want=MB), information=at(), imsi="293400000000001")
     for _ in range(2):
@@ -692,7 +692,7 @@ async def test_a_subscriber_named_only_inside_service_information(worker: Worker
 
 
 async def test_a_forwarded_leg_by_role_or_by_supplementary_service(worker: Worker, ledger: FakeLedger) -> None:
-    """Digest §3.11; what Role-Of-Node 2 means is the peer's profile."""
+    """TS 32.275; what Role-Of-Node 2 means is the peer's profile."""
     information = towards(f"tel:{PARTY}")
     information.ims_information.role_of_node = 2  # type: ignore[union-attr]
 

@@ -37,7 +37,7 @@ def spent(ledger: FakeLedger) -> int:
 async def test_updates_of_two_groups_overtake_each_other_and_each_pays_where_it_was(
     ledger: FakeLedger, catalogue: Catalogue, order: tuple[int, int]
 ) -> None:
-    """Parallel updates are legal (digest §4.3): only a later one of the same service overtakes."""
+    """Parallel updates are legal (RFC 8506 §5.1.2): only a later one of the same service overtakes."""
     worker = Worker(ledger, catalogue)
     await worker.answer(ccr("I", 0, octets(want=MB, group=1), octets(want=MB, group=2), information=at()))
     for number in order:

@@ -56,7 +56,7 @@ async def test_a_service_that_the_client_closes_begins_no_restricted_phase(
 
 
 async def test_a_client_that_was_asked_to_ask_again_gets_what_was_topped_up(worker: Worker, ledger: FakeLedger) -> None:
-    """Digest §4.7: top-up in the meantime, RAR, an update of the rating group alone."""
+    """RFC 8506 §5.6: top-up in the meantime, RAR, an update of the rating group alone."""
     worker.source = Origin(GW, profile=REDIRECT)
     await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at()))
     ledger.top_up(ACCOUNT, EUR, worker.now)
@@ -78,7 +78,7 @@ async def test_a_total_of_nothing_beside_input_and_output(worker: Worker, ledger
 async def test_time_beside_volume_goes_on_in_updates_that_leave_the_units_to_us(
     worker: Worker, catalogue: Catalogue
 ) -> None:
-    """Digest §4.5: unit types are kept stable during a session."""
+    """RFC 8506 §5.2: unit types are kept stable during a session."""
     worker.service._rater = Quota(catalogue, time_s=600, time_mechanism=1, base_interval_s=20)  # type: ignore[assignment]
     for kind, number in (("I", 0), ("U", 1)):
         mscc = one(await worker.answer(ccr(kind, number, octets(want=0), information=at())))

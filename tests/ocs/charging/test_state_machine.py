@@ -1,4 +1,4 @@
-"""The server's credit-control state machine, every (state, event) pair: RFC 8506 §7 Table 6, completed as in digest §4.2.
+"""The server's credit-control state machine, every (state, event) pair: RFC 8506 §7 Table 6, completed where it is silent.
 
 The table is written from the standards, not from the code, and its nine rows of Table 6 are compared with the RFC's text. Open is a
 session that the ledger holds with its reservations. Idle has pasts that the completed table tells apart, as repetitions and
@@ -197,7 +197,7 @@ REPEATED = {
     *(("T again", state) for state in ("Ended", "Gone")),
     *(("E again", state) for state in PASTS),
 }
-"""Where the event is a repetition of what was applied: the answer is the stored one (digest §4.3)."""
+"""Where the event is a repetition of what was applied: the answer is the stored one (RFC 6733 §3, RFC 8506 §6.5)."""
 
 
 @dataclass(frozen=True, slots=True)

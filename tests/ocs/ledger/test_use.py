@@ -88,7 +88,7 @@ async def test_a_price_per_call_is_paid_once_whatever_the_hour(ledger: RedisLedg
 
 
 async def test_time_reported_over_a_switch_is_split_by_the_clock(ledger: RedisLedger) -> None:
-    """A grant of time ends at the switch; a report that comes late all the same is rated on each side (digest §4.9)."""
+    """A grant of time ends at the switch; a report that comes late all the same is rated on each side (RFC 8506 §5.1.1)."""
     account_id = await open_account(ledger)
     ends = {"price": DAY, "price_after": NIGHT, "switch_at": NOW + 90, "spans": False, **SECONDS}
     opened = await ask(ledger, account_id, "I", 0, service(want=300, **ends))
@@ -124,7 +124,7 @@ async def test_use_after_a_report_that_could_not_be_rated_has_its_price(ledger: 
 
 
 async def test_two_reports_of_one_outage_are_both_believed(ledger: RedisLedger) -> None:
-    """A client that went on by itself delivers what it kept, one report after the other (digest §4.10)."""
+    """A client that went on by itself delivers what it kept, one report after the other (RFC 8506 §5.7)."""
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=300, price=VOICE, **SECONDS))
     for number in (1, 2):
@@ -240,7 +240,7 @@ async def test_an_update_of_a_blocked_account_gives_the_session_up(ledger: Redis
     assert await spent(ledger, account_id) == 2 * 6_900
 
 
-# -- final units and a top-up (digest §4.7)
+# -- final units and a top-up (RFC 8506 §5.6)
 
 
 async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger) -> None:
