@@ -156,6 +156,7 @@ async def test_one_off_debits_without_an_amount(world: World, name: str, wish: d
         assert (before > await user.credit()) == message
 
 
+@rule("HOT-RAT-6")
 async def test_a_price_per_call_needs_no_amount(world: World) -> None:
     """HOT-RAT-6: a donation at a fixed amount."""
     user = await world.subscriber(20)
