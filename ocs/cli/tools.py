@@ -61,6 +61,8 @@ def list_sessions(
                 break
         if json:
             print_json(rows[:limit])
+        elif not rows:
+            print("there are no open sessions")
         else:
             print_sessions(rows[:limit])
             if len(rows) >= limit:

@@ -215,6 +215,7 @@ def test_an_audit_of_no_accounts_says_so(tmp_path: Path) -> None:
     done = ocs("audit", "--config", "ocs.toml", cwd=folder)
     assert done.returncode == 0 and "the books are right" not in done.stdout
     assert "there are no accounts in this ledger: nothing was audited" in done.stdout
+    assert ocs("session", "list", "--config", "ocs.toml", cwd=folder).stdout == "there are no open sessions\n"
     assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
     assert "the books are right" in ocs("audit", "--config", "ocs.toml", cwd=folder).stdout
 
