@@ -74,6 +74,9 @@ def end_in_mid_request(node: Node, pgw: Pgw, traffic: Traffic, how: str) -> None
     how, _, when = how.partition(" ")
     if how == "stop":
         node.stop()
+        pgw.client().hear(10)
+        assert pgw.client().left, "it has said good-bye, and hangs up when it has our DPA"
+        pgw.lose()
         return
     if when == "after":
         node.to_redis.hold_answers_to(traffic.session.encode())
