@@ -18,7 +18,8 @@ from typing import Any
 
 from simulator.errors import SimulatorError
 
-FREE = "free"
+FREE, FACE_VALUE = "free", "face-value"
+FACTORS = {"min": 60, "minute": 60, "minutes": 60, "h": 3600, "cent": 10_000, "EUR": 1_000_000}
 UNLIMITED = None
 
 
@@ -80,6 +81,7 @@ class PriceList:
         self._rates: Mapping[str, Mapping[str, Any]] = table["rate"]
         self._prices = {name: self._read_price(name, row) for name, row in table["price"].items()}
         self._prices[FREE] = Price(FREE, Fraction(0), 1, 1, 1, False, self._rounding)
+        self._prices[FACE_VALUE] = Price(FACE_VALUE, Fraction(1), 1, 1, 1, False, self._rounding)
         self.packages = {name: self._package(name, row) for name, row in table["package"].items()}
         self.most_granted = {
             name: self.quantity(row["quota"]["maximum"]) or 0
@@ -141,12 +143,12 @@ class PriceList:
         return {name for name, row in self._rates.items() if bucket in row.get("buckets", ())}
 
     def quantity(self, text: str) -> int | None:
-        """ "50 MB" in octets, "60 s" and "1 min" in seconds, "1 message" in messages; "unlimited" is None."""
+        """ "50 MB" in octets, "60 s" and "1 min" in seconds, "1 message" in messages, "1 EUR" in micro-EUR; "unlimited" is None."""
         if text == "unlimited":
             return UNLIMITED
         amount, _, unit = text.partition(" ")
         power = {"kB": 1, "MB": 2, "GB": 3, "TB": 4}.get(unit, 0)
-        factor = 60 if unit in ("min", "minute", "minutes") else 3600 if unit == "h" else self._kilo**power
+        factor = FACTORS.get(unit) or self._kilo**power
         value = Fraction(amount) * factor
         if value.denominator != 1:
             raise ValueError(f"{text!r} is no whole number of units")

@@ -129,7 +129,7 @@ class RecordBook:
     ) -> None:
         used = int(service.get("used") or 0)
         debit = int(service.get("debit_micro_eur") or 0) - int(service.get("credit_in_micro_eur") or 0)
-        key = str(service.get("key") or "")
+        key = str(service.get("key") or "").partition("#")[0]  # recipients of a message are of its service
         key = key if key[:1].isdigit() else ""
         session.used[key] += used
         charged = session.charged.setdefault(str(service.get("price") or ""), ChargedUse())

@@ -108,6 +108,19 @@ def test_right_books_are_right(tmp_path: Path) -> None:
     assert (result.ok, result.services_compared, result.prices_compared, result.accounts) == (True, 1, 1, 1)
 
 
+def test_recipients_of_a_message_are_of_its_service(tmp_path: Path) -> None:
+    """Each has a line of its own in the record (300#1, 300#2), and its own price."""
+    record = charge(
+        "s", 1, key="300#1", rate="sms.home.national", buckets=[("MINI.sms", 1)], credit_micro_eur=12_860_000
+    )
+    other = charge("s", 1, key="300#2", rate="sms.international", debit=150_000)["services"][0]
+    record["services"].append(other)
+    record |= {"services_debit_micro_eur": 150_000, "debit_micro_eur": 150_000}
+    sent = report("s", 2, traffic="sms", destination_class="national-mobile", services=[UsedService("sms", 300, 2)])
+    findings = run(tmp_path, [*opened(), record], [sent]).findings
+    assert not [finding for finding in findings if "recorded" in finding or "priced again" in finding], findings
+
+
 def test_a_paid_use_is_priced_again(tmp_path: Path) -> None:
     world = {"place": "world-1", "services": [UsedService("data", 100, MB)]}
     right = charge("s", MB, rate="data.world-1", debit=2_916_992, credit_micro_eur=10_093_008)  # 103 steps of 10 kB

@@ -31,6 +31,7 @@ PRICES = PriceList.read(CATALOGUE)
         ("sms", "home", "mo", "zone1", 1, 1, 73_200),
         ("mms", "eu", "mo", "national-mobile", 2, 2, 500_000),
         ("portal", "home", "mo", "", 5_000_000, 5_000_000, 0),
+        ("content", "world-1", "mo", "", 990_000, 990_000, 990_000),
     ],
 )
 def test_worked_examples(
