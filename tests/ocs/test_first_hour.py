@@ -1,4 +1,4 @@
-"""A newcomer's first hour with `ocs`, each command run as a process in a folder of its own: how to get settings, where paths lead,
+"""A newcomer's first hour with `ocs`, each command in a folder of its own: how to get settings, where paths lead,
 and that looking makes nothing.
 """
 
@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +19,7 @@ import pytest
 import redis
 import typer
 
-from ocs.cli.main import app
+from ocs.cli import main
 from ocs.embedded_redis import EmbeddedRedis
 from ocs.settings import load_settings
 from ocs.settings_base import RELATIVE_TO_FILE
@@ -84,7 +84,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]
         yield " ".join(path), command
 
 
-COMMANDS = dict(leaves(typer.main.get_command(app)))
+COMMANDS = dict(leaves(typer.main.get_command(main.app)))
 LOOKING = sorted(set(COMMANDS) - OPENING - WITHOUT_LEDGER)
 EXAMPLES = {
     "msisdn": [NUMBER],
@@ -106,14 +106,34 @@ def call_of(name: str) -> list[str]:
     ]
 
 
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """As `ocs`, in this process: there are many commands. Returns exit status, standard output, standard error."""
+    for name in [name for name in os.environ if name.startswith("OCS_")]:
+        monkeypatch.delenv(name)
+
+    def call(*words: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["ocs", *words])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        status = main._status()
+        return status, *capsys.readouterr()
+
+    return call
+
+
 @pytest.mark.parametrize("name", LOOKING)
-def test_where_no_ledger_is_none_is_made(tmp_path: Path, name: str) -> None:
-    folder, here = home(tmp_path), elsewhere(tmp_path)
-    done = ocs(*call_of(name), "--config", "../home/ocs.toml", cwd=here)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"there is no ledger in {folder}/data/redis (server.data_dir)" in done.stderr
-    assert "ocs serve" in done.stderr and len(done.stderr.splitlines()) == 1
-    assert (names(folder), names(here)) == (["ocs.toml"], [])
+def test_where_no_ledger_is_none_is_made(tmp_path: Path, here: Call, name: str) -> None:
+    folder, other = home(tmp_path), elsewhere(tmp_path)
+    status, out, error = here(*call_of(name), "--config", "../home/ocs.toml", cwd=other)
+    assert (status, out) == (1, "")
+    assert f"there is no ledger in {folder}/data/redis (server.data_dir)" in error
+    assert "ocs serve" in error and len(error.splitlines()) == 1
+    assert (names(folder), names(other)) == (["ocs.toml"], [])
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +144,11 @@ def empty_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", LOOKING)
-def test_an_empty_redis_stays_empty(tmp_path: Path, empty_redis: str, name: str) -> None:
+def test_an_empty_redis_stays_empty(tmp_path: Path, here: Call, empty_redis: str, name: str) -> None:
     folder = home(tmp_path)
-    done = ocs(*call_of(name), "--config", "ocs.toml", cwd=folder, OCS_REDIS_URL=empty_redis)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Redis holds no ledger" in done.stderr and "redis.url" in done.stderr
+    status, out, error = here(*call_of(name), "--config", "ocs.toml", cwd=folder, OCS_REDIS_URL=empty_redis)
+    assert (status, out) == (1, "")
+    assert "Redis holds no ledger" in error and "redis.url" in error
     assert names(folder) == ["ocs.toml"]
     with redis.Redis.from_url(empty_redis) as client:
         assert client.dbsize() == 0
