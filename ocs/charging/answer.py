@@ -60,8 +60,8 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
         prepared, outcome = several.together(prepared, results(prepared, outcome), outcome)
     if prepared.action is REFUND:
         return oneoff.refunded(prepared, outcome)
-    answer = prepared.request.answer(outcome.code)
-    if outcome.code != _SUCCESS:
+    answer = prepared.request.answer(_code(prepared, outcome))
+    if answer.result_code != _SUCCESS:
         return answer
     outcomes = results(prepared, outcome)
     if not prepared.in_mscc:
@@ -76,6 +76,13 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
     if outcome.reason != REFUSED:
         _account(answer, prepared, outcome)
     return answer
+
+
+def _code(prepared: Prepared, outcome: ChargeOutcome) -> int:
+    """At command level. A one-off debit is paid whole or not at all (RFC 8506 §6.3): one service that is refused refuses all of them."""
+    if prepared.type is EVENT and outcome.code == _SUCCESS:
+        return next((line.code for line in outcome.services if line.code != _SUCCESS), _SUCCESS)
+    return outcome.code
 
 
 def _account(answer: CreditControlAnswer, prepared: Prepared, outcome: ChargeOutcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ocs.charging.members import CHECK, MONEY, REFUND, SECONDS
+from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Service, results
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
@@ -51,7 +51,7 @@ class Counting:
             elif service.rated is None:
                 metrics.blocked("unknown", "unrateable")
                 metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
-            elif result is not None:
+            elif result is not None and not _unpaid(prepared, service, result):
                 self._service(service, result, peer)
 
     def _service(self, service: Service, result: ServiceOutcome, peer: str) -> None:
@@ -114,3 +114,9 @@ class Counting:
         self._metrics.dropped(service, unit, amount)
         if (more := self._seldom.due(peer)) is not None:
             log.warning("peer %s reported %d %s of %s %s: not charged%s", peer, amount, unit, service, why, more)
+
+
+def _unpaid(prepared: Prepared, service: Service, result: ServiceOutcome) -> bool:
+    """Nothing is said against it, but a one-off debit is paid whole or not at all, and another part was refused."""
+    wanted = service.charge is not None and service.charge.want
+    return prepared.type is EVENT and result.code == SUCCESS and bool(wanted) and not result.granted

@@ -141,7 +141,7 @@ def _shares(asked: Asked, among: int, once: bool) -> list[Asked]:
 def together(
     prepared: Prepared, outcomes: Sequence[ServiceOutcome | None], outcome: ChargeOutcome
 ) -> tuple[Prepared, ChargeOutcome]:
-    """The services and their outcomes as the client asked for them. A one-off request of which nothing came is refused as a whole."""
+    """The services and their outcomes as the client asked for them."""
     shown: list[Service] = []
     lines: list[ServiceOutcome | None] = []
     pairs = zip(prepared.services, outcomes, strict=True)
@@ -155,11 +155,7 @@ def together(
         shown.append(_shown(whole, [service for service, _ in members]))
         lines.append(_line(whole, [line for _, line in members], prepared))
     found = tuple(line for line in lines if line is not None)
-    code = outcome.code
-    if prepared.type is EVENT and code == SUCCESS and len(found) == len(shown) and prepared.action is not REFUND:
-        codes = {line.code for line in found}
-        code = codes.pop() if len(codes) == 1 else code
-    return replace(prepared, services=shown, several=False), replace(outcome, code=code, services=found)
+    return replace(prepared, services=shown, several=False), replace(outcome, services=found)
 
 
 def _shown(whole: str, members: Sequence[Service]) -> Service:

@@ -272,6 +272,21 @@ async def test_one_service_of_several_in_other_units(world: World) -> None:
 
 
 @rule("HOT-RAT-2")
+async def test_a_debit_of_several_services_is_paid_whole_or_refused_whole(world: World) -> None:
+    """RFC 8506 §6.3: no service is answered 2001 that was not debited."""
+    user = await world.subscriber(0.15)
+    services = [
+        MultipleServicesCreditControl(
+            requested_service_unit=RequestedServiceUnit(cc_service_specific_units=wish), rating_group=group
+        )
+        for group, wish in ((100, 1), (300, 2))
+    ]
+    request = ccr("E", 0, *services, context=SMS, information=sms_to(PARTY), msisdn=user.msisdn)
+    answer = await world.ask(request)
+    assert (answer.result_code, answer.multiple_services_credit_control) == (4012, [])
+    assert await user.credit() == EUR * 15 // 100
+
+
 async def test_an_emergency_call_is_never_refused_for_its_units(world: World) -> None:
     """HOT-RAT-2"""
     user = await world.subscriber(0)

@@ -162,6 +162,8 @@ async def test_all_are_paid_or_none(world: World, order: tuple[str, ...], mscc: 
     answer = await send(user, *order, units=3, mscc=mscc)
     assert (answer.result_code, granted_or_none(answer)) == (4012, None)
     assert await user.credit() == 300_000
+    results = {result for _, result in world.metrics.of("mscc_result")}
+    assert results == {4012}, "what is not paid is not counted as served"
     assert all(not record["svc"] and not record["debit"] for record in await user.events("charge"))
     await user.top_up(1, "r1")
     assert (await send(user, *order, units=3, mscc=mscc)).result_code == 2001
