@@ -73,6 +73,8 @@ class Job:
     """This worker had the connection, so that the others have left it to us."""
     waited: bool = False
     """Since its last news: the session may have ended."""
+    turn_at: float = 0.0
+    """The change (`at`) that it is this node's turn to tell of."""
     objected: bool = False
     """The client has found fault with an Abort-Cause, or with the want of it."""
 

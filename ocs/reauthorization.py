@@ -5,7 +5,8 @@ RFC 8506 §5.5, RFC 6733 §8.3, §8.5.
 A notice of the ledger names sessions and how they are reached. Every worker hears it; the one that has the relay the session came through,
 or else the client itself, sends. If neither is connected to this server, the first connected relay that may carry the realm does. While
 nobody is (a peer is just coming back), every worker keeps the notice and looks again, and a worker whose peer has gone to another
-one says the notice anew. Not every client reacts, and a notice may be lost: Validity-Time leads to the same end.
+one says the notice anew. Where several nodes share the ledger, one of them sends (`node_turns`). Not every client reacts, and a notice may
+be lost: Validity-Time leads to the same end.
 
 An ASR waits for no RAR: it is sent while one is unanswered, and has room of its own. None is sent when the client has ended the
 session: the ledger is asked before each, and a CCR-T that comes to this worker ends what is planned.
@@ -23,6 +24,7 @@ from ocs.gateway.config import GatewayConfig
 from ocs.gateway.outstanding import Answered, Asked
 from ocs.lanes import Lane
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
+from ocs.node_turns import NodeTurns
 from ocs.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
 from ocs.seldom import Seldom
 from protocol.commands import AbortSessionRequest, ReAuthRequest
@@ -44,6 +46,8 @@ the same ledger has nothing but such."""
 LONGEST_WAIT_S = 90.0
 """From the last news of a session to its turn: after it a silent client is left to Validity-Time. As long as all the tries take."""
 UNREACHABLE, REFUSED, ENDED = "unreachable", "refused", "ended"
+TOLD = "told"
+"""By another node: not counted here."""
 RELEASE_REASON = "lost"
 
 
@@ -65,7 +69,10 @@ class ClientRequests:
         when: Callable[[], dict[str, int]],
         *,
         first: bool = True,
+        turns: NodeTurns | None = None,
     ) -> None:
+        """`turns`: of a node that shares its sessions with others."""
+        self._turns = turns
         self._host, self._realm = config.origin_host, config.realm
         self._peers = {peer.origin_host.lower(): peer for peer in config.peers}
         self._unknown_profile = config.unknown_profile
@@ -88,6 +95,8 @@ class ClientRequests:
         self._seldom = Seldom(clock)
 
     def hear(self, notice: Notice) -> None:
+        if self._turns is not None:
+            self._turns.hear(notice)
         abort = notice.kind == "abort"
         if not abort and notice.kind != "reauthorize":
             return
@@ -136,8 +145,32 @@ class ClientRequests:
             self._nobody_has(job)
         elif not self._wants(peer, job.session.origin_host):
             self._finished(job, "not_wanted")
-        else:
+        elif self._turns is None or job.turn_at == job.at:
             self._send_over(peer, job)
+        else:
+            job.under_way = True
+            self._ask_for_turn(job, self._turns)
+
+    def _ask_for_turn(self, job: Job, turns: NodeTurns) -> None:
+        """Other nodes have heard of it too: one of them sends."""
+        plan = job.turn
+        pause_s = 0.0 if job.tries else turns.pause_s(job.session.session_id)
+        if pause_s:
+            self._later(pause_s, lambda: self._spawn(self._take_turn(job, plan, turns)) if plan == job.turn else None)
+        else:
+            self._spawn(self._take_turn(job, plan, turns))
+
+    async def _take_turn(self, job: Job, plan: int, turns: NodeTurns) -> None:
+        at = job.at
+        ours = await turns.take(job.session.session_id, at)
+        if plan != job.turn or self._jobs.get(job.session.session_id) is not job:
+            return
+        job.under_way = False
+        if ours:
+            job.turn_at = at
+            self._send(job)
+        else:
+            self._retry(job, TOLD)
 
     def _send_over(self, peer: str, job: Job) -> None:
         client, key = job.session.origin_host, (peer, job.abort)
@@ -299,6 +332,8 @@ class ClientRequests:
         elif code == ResultCode.UNKNOWN_SESSION_ID:
             self._unknown(job)
         elif code in (ResultCode.SUCCESS, ResultCode.LIMITED_SUCCESS):
+            if self._turns is not None and job.turn_at:
+                self._turns.told(job.session.session_id, job.turn_at)
             if job.again and not sent.abort:
                 job.tries = 0
                 self._send(job)
@@ -351,6 +386,9 @@ class ClientRequests:
             log.warning("a session that its client has lost holds its units until its deadline: %s", error)
 
     def _retry(self, job: Job, result: str) -> None:
+        if self._turns is not None and job.turn_at:
+            self._turns.give_back(job.session.session_id, job.turn_at)
+            job.turn_at = 0.0
         if job.again:  # news has come meanwhile: begin anew
             job.tries, job.again = 0, False
         if job.tries >= len(RETRY_AFTER_S):
@@ -363,9 +401,19 @@ class ClientRequests:
         self._later(pause_s, lambda: self._send(job) if turn == job.turn and not job.under_way else None)
 
     def _finished(self, job: Job, result: str) -> None:
+        self._drop(job)
+        if result == UNREACHABLE and self._turns is not None:
+            self._spawn(self._count_unless_told(job, self._turns))
+        elif result != TOLD:
+            self._count(job, result)
+
+    async def _count_unless_told(self, job: Job, turns: NodeTurns) -> None:
+        if not await turns.is_told(job.session.session_id, job.at):
+            self._count(job, UNREACHABLE)
+
+    def _count(self, job: Job, result: str) -> None:
         if result != UNREACHABLE or job.ours or self._first:
             self._metrics.client_answer(ASR if job.abort else RAR, result)
-        self._drop(job)
 
     def _drop(self, job: Job) -> None:
         self._leave_line(job)

@@ -17,6 +17,7 @@ from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.logs import describe
 from ocs.node_presence import present
+from ocs.node_turns import NodeTurns
 from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
 
@@ -69,9 +70,11 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
         child.settings.diameter.answer_timeout_ms / 1_000,
         lambda session_id, origin_host: requests.ended(session_id, origin_host),
     )
+    settings = child.settings
+    turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None
     gateway = Gateway(
-        gateway_config(child.settings),
-        service.handle,
+        gateway_config(settings),
+        service.handle if turns is None else turns.watch(service.handle),
         child.metrics,
         child.world.monotonic,
         child.world.rng,
@@ -88,6 +91,7 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
         background.spawn,
         child.when,
         first=child.number == 0,
+        turns=turns,
     )
     hears = asyncio.Event()
     hearing = asyncio.create_task(hear(ledger, requests, hears.set))

@@ -8,17 +8,19 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from ocs.ledger.redis_ledger import RedisLedger
 from protocol.credit_control import CreditControlRequest
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.faults.client import Answer, data_request
+from tests.faults.client import ORIGIN_HOST, Answer, data_request
 from tests.faults.harness import Books, wait_for
 from tests.faults.nodes import BOTH, Node, Pgw
+from tests.faults.pgw import when
 from tests.ocs.certificates import Certificates
 
 MB = 1024 * 1024
@@ -132,6 +134,57 @@ def test_what_was_carried_is_charged_whatever_becomes_of_a_node(site: Site, how:
     wait_for(lambda: len(records()) == 5)
     assert sum(r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in records()) == CREDIT - spent
     assert second.serving.records() == []
+
+
+def test_one_node_asks_the_client_the_one_that_it_knows(site: Site) -> None:
+    """The client is connected to both nodes, and both hear of each change (RFC 6733 §8.3, §8.5)."""
+    traffic = Traffic(f"386681{next(_numbers):05d}")
+    account = site.books.open_account(traffic.msisdn, 10 * PRICE_PER_MB)
+    pgw = Pgw([lambda: site.nodes[0].connect(TX_S), lambda: site.nodes[1].connect(TX_S)])
+    assert pgw.ask(traffic.request(1, 0)).granted_octets < 20 * MB, "the last units"
+
+    def asked(change: Callable[[RedisLedger], Awaitable[object]]) -> list[list[str]]:
+        """By whom, on each of the connections, since the change was made."""
+        site.books.ask(change)
+        heard = []
+        for client, seconds in zip(pgw.clients, (3.0, 0.3), strict=True):
+            if client is not None:
+                client.hear(seconds)
+                heard.append([f"{type(each).__name__} {each.origin_host}" for each in client.told])
+                assert all(
+                    (each.session_id, each.destination_host) == (traffic.session, ORIGIN_HOST) for each in client.told
+                )
+                client.told.clear()
+            else:
+                heard.append([])
+        return heard
+
+    def top_up(ledger: RedisLedger) -> Awaitable[object]:
+        reference = f"R{traffic.msisdn} {next(_numbers)}"
+        return ledger.top_up(account, amount_micro_eur=PRICE_PER_MB, reference=reference, **when())
+
+    pgw.current = 1
+    pgw.client()
+    pgw.current = 0
+    assert asked(top_up) == [[f"ReAuthRequest {BOTH[0]}"], []]
+    # The session moves, though the first node and the connection to it are well.
+    pgw.current = 1
+    assert by(pgw.ask(traffic.request(2, 1, 1))) == BOTH[1]
+    assert asked(top_up) == [[], [f"ReAuthRequest {BOTH[1]}"]]
+    # It comes back.
+    pgw.current = 0
+    assert by(pgw.ask(traffic.request(2, 2, 1))) == BOTH[0]
+    assert asked(top_up) == [[f"ReAuthRequest {BOTH[0]}"], []]
+    # The connection to the node that had it last is lost: the other one asks.
+    pgw.current = 1
+    assert by(pgw.ask(traffic.request(2, 3, 1))) == BOTH[1]
+    pgw.lose()
+    assert asked(top_up) == [[f"ReAuthRequest {BOTH[0]}"], []]
+    assert asked(lambda ledger: ledger.set_state(account, state="blocked", **when())) == [
+        [f"AbortSessionRequest {BOTH[0]}"],
+        [],
+    ]
+    pgw.close()
 
 
 def by(answer: Answer) -> str:

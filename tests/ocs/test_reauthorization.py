@@ -14,6 +14,7 @@ from ocs.charging.profile import STANDARD, Profile
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import Notice, NoticedSession
+from ocs.node_turns import NodeTurns
 from ocs.reauthorization import RETRY_AFTER_S, ClientRequests
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
 
@@ -24,7 +25,14 @@ ACCOUNT = "00-01"
 class World:
     """A gateway, a ledger and a clock that do what the test says."""
 
-    def __init__(self, *peers: PeerConfig, first: bool = True, unknown_profile: Profile = STANDARD) -> None:
+    def __init__(
+        self,
+        *peers: PeerConfig,
+        first: bool = True,
+        unknown_profile: Profile = STANDARD,
+        node: str = "ocs.hot.net",
+        turns: NodeTurns | None = None,
+    ) -> None:
         self.here: set[str] = set()
         self.elsewhere: set[str] = set()
         self.room = True
@@ -37,10 +45,11 @@ class World:
         self.open_sessions: set[str] | None = None
         """What the ledger knows of the account; None = it says nothing."""
         self.now = 1000.0
-        config = GatewayConfig("ocs.hot.net", "hot.net", peers=peers, unknown_profile=unknown_profile)
+        config = GatewayConfig(node, "hot.net", peers=peers, unknown_profile=unknown_profile)
         self.requests = ClientRequests(
             *(config, self, self, self, lambda: self.now, self.later, self.spawn, lambda: {"now": 1, "month": 2}),
             first=first,
+            turns=turns,
         )
 
     # gateway
