@@ -14,7 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -51,10 +51,12 @@ class Mistake:
     key: str
     value: str
     allowed: str
+    peer: str = ""
+    """Whose entry it stands in: nobody counts a hundred of them."""
 
     def __str__(self) -> str:
         given = f" = {self.value}" if self.value else ""
-        return f"{self.place}: {self.key}{given}: {self.allowed}"
+        return f"{self.place}: {self.key}{given}: {self.allowed}" + (f" (peer {self.peer})" if self.peer else "")
 
 
 class SettingsError(Exception):
@@ -75,7 +77,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
         settings = Settings.model_validate(document)
     except ValidationError as error:
         for entry in error.errors():
-            mistakes += _mistakes(path, sources, dict(entry))
+            mistakes += _mistakes(path, sources, dict(entry), document)
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -201,14 +203,25 @@ def _passed_over(path: Path, written: str, data_dir: Path) -> list[Mistake]:
     ]
 
 
-def _mistakes(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str, Any]) -> list[Mistake]:
+def _mistakes(
+    path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str, Any], document: dict[str, Any]
+) -> list[Mistake]:
     cause = entry.get("ctx", {}).get("error")
     if not isinstance(cause, Misfits):
-        return [_mistake(path, sources, entry)]
+        return [replace(_mistake(path, sources, entry), peer=_peer(document, entry["loc"]))]
     return [
-        Mistake(*_where(path, sources, location), "" if value is None else repr(value), reason)
+        Mistake(
+            *_where(path, sources, location), "" if value is None else repr(value), reason, _peer(document, location)
+        )
         for location, value, reason in cause.found
     ]
+
+
+def _peer(document: dict[str, Any], location: tuple[Any, ...]) -> str:
+    """Origin-Host of the [[peer]] that a key stands in, but where that is what is wrong."""
+    if len(location) < 3 or location[0] != "peer" or location[2] == "origin_host":
+        return ""
+    return str(document["peer"][location[1]].get("origin_host", ""))
 
 
 def _where(path: Path, sources: Mapping[tuple[str, ...], str], location: tuple[Any, ...]) -> tuple[str, str]:

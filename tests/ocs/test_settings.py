@@ -121,6 +121,18 @@ def test_what_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
         assert f"no {kind} address" in mistakes(write(tmp_path, PEER + profile))[0]
 
 
+def test_a_mistake_in_a_peers_entry_names_the_peer(tmp_path: Path) -> None:
+    """Nobody counts which of a hundred is peer[57]."""
+    second = PEER.replace("pgw.", "smsc.") + 'profile = "nope"\n'
+    third = PEER.replace("pgw.", "msc.") + 'tls = "perhaps"\nconnect = "nowhere"\n'
+    (line,) = mistakes(write(tmp_path, PEER + second))
+    assert "peer[1].profile" in line and line.endswith(" (peer smsc.example.net)")
+    found = mistakes(write(tmp_path, PEER + third))
+    assert len(found) == 2 and all(each.endswith(" (peer msc.example.net)") for each in found)
+    (line,) = mistakes(write(tmp_path, PEER + PEER))
+    assert "occurs twice" in line and "(peer" not in line
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "cannot be read" in mistakes(tmp_path / "none.toml")[0]
     assert "is not TOML" in mistakes(write(tmp_path, "[diameter\n"))[0]
