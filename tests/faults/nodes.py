@@ -103,6 +103,15 @@ def refusal(folder: Path, redis_url: str, config: str) -> str:
     return found.stderr
 
 
+def kill_whole(serving: Serving) -> None:
+    """All of its processes at once."""
+    supervisor = serving.process.pid
+    listed = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="ascii")
+    for pid in (supervisor, *map(int, listed.split())):
+        os.kill(pid, signal.SIGKILL)
+    serving.process.wait(10)
+
+
 class Node:
     """One server, with the network to it and from it to Redis, which can be cut. The first has the housekeeper."""
 
@@ -131,12 +140,7 @@ class Node:
         self.serving.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """All of its processes at once."""
-        supervisor = self.serving.process.pid
-        listed = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="ascii")
-        for pid in (supervisor, *map(int, listed.split())):
-            os.kill(pid, signal.SIGKILL)
-        self.serving.process.wait(10)
+        kill_whole(self.serving)
 
     def cut(self) -> None:
         self.to_node.cut()
