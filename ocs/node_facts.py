@@ -127,6 +127,11 @@ def _cannot_move(first: NodeFacts, second: NodeFacts) -> list[str]:
     others = [
         name for name in first.moving if name in second.clients and second.clients[name] != first.clients.get(name)
     ]
+    unmoved = [name for name in first.moving if name in second.clients and name not in second.moving]
+    if unmoved:
+        found.append(
+            f"{second.identity} does not tell {_few(unmoved)} that sessions may move (session_failover): they cannot come back"
+        )
     if strangers:
         found.append(
             f"{second.identity} has no [[peer]] {_few(strangers)}: what {first.identity} tells it to move is refused"

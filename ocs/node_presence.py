@@ -94,12 +94,12 @@ async def keeper(child: Child, ledger: Leases, lease: str) -> str:
 
 @contextlib.asynccontextmanager
 async def present(child: Child, ledger: Leases) -> AsyncIterator[None]:
-    """The node's first worker speaks for it. StartError as of `Presence.join`."""
+    """Each worker looks around before it takes a peer; the node's first one keeps its lease. StartError as of `Presence.join`."""
+    presence = Presence(child, ledger)
+    await presence.join()
     if child.number:
         yield
         return
-    presence = Presence(child, ledger)
-    await presence.join()
     kept = asyncio.create_task(presence.keep())
     try:
         yield
@@ -146,7 +146,7 @@ class Presence:
             if found and await keeper(self._child, self._ledger, _lease_of(name)):
                 await self.leave()
                 raise StartError("; ".join(found))
-        for doubt in doubts(ours, known):
+        for doubt in doubts(ours, known) if self._child.number == 0 else ():
             log.warning("sessions may not move between nodes (diameter.hosts): %s", doubt)
         await self._forget_some(known)
 

@@ -99,6 +99,7 @@ def test_what_is_warned_of(tmp_path: Path) -> None:
         ({"b.net": replace(other, clients={})}, f"b.net has no [[peer]] {PGW}"),
         ({"b.net": replace(other, clients={PGW: "relay "})}, "have another kind or failover_group"),
         ({"b.net": replace(other, clients={PGW: "client group"})}, "have another kind or failover_group"),
+        ({"b.net": replace(other, moving=())}, f"b.net does not tell {PGW} that sessions may move"),
         ({"b.net": replace(other, catalogue="another")}, "b.net has another catalogue"),
     ):
         found = doubts(ours, known)
