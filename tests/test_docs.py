@@ -11,13 +11,21 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from ocs.peer_settings import PeerSection, ProfileSection
 from ocs.settings_model import Settings
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "tests/data/README.md")
+    ),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+LINTERS = (".venv/bin/mypy", ".venv/bin/lint-imports")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -116,6 +124,18 @@ def test_pages_name_limits_as_the_code_has_them() -> None:
 def test_every_task_of_the_makefile_can_be_planned(task: str) -> None:
     done = subprocess.run(["make", "-n", task], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_hooks_run_what_make_check_runs_and_fetch_nothing() -> None:
+    settings = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    assert [each["repo"] for each in settings["repos"]] == ["local"]
+    hooks = settings["repos"][0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    done = subprocess.run(["make", "-n", "lint"], cwd=ROOT, capture_output=True, text=True, check=True)
+    linted = {line for line in done.stdout.splitlines() if line.startswith(".venv/bin/ruff") or line in LINTERS}
+    at_commit = {hook["entry"].removesuffix(" --force-exclude") for hook in hooks if "stages" not in hook}
+    assert at_commit == linted and len(linted) == 4
+    assert [hook["entry"] for hook in hooks if hook.get("stages") == ["pre-push"]] == ["make check"]
 
 
 def test_the_makefiles_demo_is_a_command_of_the_simulator() -> None:
