@@ -287,6 +287,7 @@ async def test_a_debit_of_several_services_is_paid_whole_or_refused_whole(world:
     assert await user.credit() == EUR * 15 // 100
 
 
+@rule("HOT-RAT-2")
 async def test_an_emergency_call_is_never_refused_for_its_units(world: World) -> None:
     """HOT-RAT-2"""
     user = await world.subscriber(0)
