@@ -7,7 +7,9 @@ COPY ocs ocs
 COPY simulator simulator
 # ocs/defaults has links to the files there.
 COPY config config
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+# There is no git here to tell the version: docker build --build-arg VERSION=$(git describe --tags | sed s/^v//) .
+ARG VERSION=""
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_OCS="$VERSION" pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin ocs \

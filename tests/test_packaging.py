@@ -147,6 +147,62 @@ def test_the_wheel_brings_the_settings_and_the_catalogue_to_begin_with(image: Pa
     assert done.returncode == 1 and "there is no ledger in" in done.stderr
 
 
+# -- the version
+
+
+def version_in(folder: Path, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SETUPTOOLS_SCM")}
+    done = subprocess.run(
+        [sys.executable, "-m", "setuptools_scm"],
+        cwd=folder,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Of what is committed, without tags; the pyproject.toml is the one here."""
+    subprocess.run(["git", "clone", "-q", "--no-tags", str(ROOT), str(tmp_path / "clone")], check=True)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")
+def test_the_version_is_that_of_the_tag(clone: Path) -> None:
+    assert re.match(r"0\.\d+\.\d+\.dev\d+\+g", version_in(clone)), "there is no tag"
+    git = ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@example.net"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-a", "-m", "release"], check=True)
+    subprocess.run([*git, "tag", "v7.8.9"], check=True)
+    assert version_in(clone) == "7.8.9"
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "after"], check=True)
+    assert version_in(clone).startswith("7.8.10.dev1")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")
+def test_an_archive_and_an_image_have_a_version_too(clone: Path, tmp_path: Path) -> None:
+    build = "import sys; from setuptools.build_meta import build_sdist; print(build_sdist(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=clone,
+        check=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
+    (archive,) = tmp_path.glob("ocs-*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path / "unpacked", filter="data")
+    (source,) = (tmp_path / "unpacked").iterdir()
+    assert version_in(source) == archive.name.removeprefix("ocs-").removesuffix(".tar.gz")
+    for left in (clone / ".git", clone / "ocs.egg-info"):
+        shutil.rmtree(left)
+    assert version_in(clone) == "0.1.0"
+    assert version_in(clone, SETUPTOOLS_SCM_PRETEND_VERSION_FOR_OCS="") == "0.1.0", "the image without --build-arg"
+    assert version_in(clone, SETUPTOOLS_SCM_PRETEND_VERSION_FOR_OCS="2.3.4") == "2.3.4"
+
+
 # -- a server as the image runs it, and its health check
 
 
@@ -268,8 +324,8 @@ def test_prometheus_scrapes_the_service_of_compose() -> None:
     assert str(port) == image_environment()["OCS_METRICS_LISTEN"].rpartition(":")[2]
 
 
-def test_the_wheel_is_the_version_the_project_names(image: Path, work_folder: Path) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+def test_the_images_wheel_has_the_version_the_project_names(image: Path, work_folder: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools_scm"]["fallback_version"]
     code = "import importlib.metadata as m; print(m.version('ocs'))"
     assert run(image, "python", "-c", code, cwd=work_folder).stdout.strip() == version
 
