@@ -77,7 +77,7 @@ class ChildProcess:
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the supervisor, which then ends its children in order
+            process_group=0,  # Ctrl-C is for the supervisor, which then ends its children in order
         )
         self._process = process
         if self._stopping:

