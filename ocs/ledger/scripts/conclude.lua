@@ -61,17 +61,20 @@ local function debit_event(w)
   return whole and #debited > 1 and debited or nil, whole
 end
 
--- One refusal for all when an opening or a one-off request gets nothing at all; an inactive account always.
+-- One refusal for all when an opening gets nothing at all, or when a part of a one-off debit is refused; an inactive account always.
 local function command_level(w)
   local request, items = w.request, w.items
   local all, by_state, code, reason = #items > 0, #items > 0, nil, nil
+  local one_off, refusal = request.type == 'E' and not w.look, nil
   for n = 1, #items do
     local item = items[n]
     local line = item.line
     code, reason = code or line.code, reason or line.reason
     if line.code == 2001 or line.code ~= code then all = false end
     if line.code ~= 4010 or line.reason ~= 'state' then by_state = false end
+    if line.code ~= 2001 and not refusal then refusal = {line.code, line.reason} end
   end
+  if one_off and refusal then return refusal[1], refusal[2] end
   if w.closed then
     local session = w.session
     if request.type ~= 'T' and not w.overtaken then return 5002, 'session' end

@@ -223,12 +223,15 @@ class Charging:
             return (2001, "") if before_its_end else (5002, "session")
         if self.closed and self.session.closed_by is None:
             return 2001, "refused"
+        look = self.request.action == "check"
+        refused = next((r for r in results if r.code != 2001), None)
+        if kind is RequestType.EVENT and refused is not None and not look:
+            return refused.code, refused.reason
         if not results or kind is RequestType.TERMINATION or any(r.code == 2001 for r in results):
             return 2001, ""
         first = results[0]
         alike = all(r.code == first.code for r in results)
         by_state = all(r.code == 4010 and r.reason == "state" for r in results)
-        look = self.request.action == "check"
         if (alike and kind is not RequestType.UPDATE and not look) or by_state:
             return first.code, first.reason
         return 2001, ""
