@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The part of the tests that needs little time and no program besides Python.
-FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py)
+FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py tests/test_messages.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint docs fuzz bench soak sim tools clean
