@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -153,7 +153,7 @@ async def lost_answers(ledger: RedisLedger, load: Load) -> list[ChargeRequest]:
     """Requests that were answered and that the ledger does not remember so: a repetition must give the same outcome."""
     lost = []
     for request, outcome in load.answered:
-        again = await charge(ledger, request)
+        again = await charge(ledger, replace(request, retransmitted=True))
         same = isinstance(again, ChargeOutcome) and again.duplicate
         if not same or (again.code, again.services, again.credit_micro_eur) != (
             *(outcome.code, outcome.services),
