@@ -5,8 +5,8 @@
 - No pause: after the warm-up, no answer comes later than the limit after the time its request was meant to leave.
 - Nothing is left out: every request that was due was sent, and no process was replaced.
 
-The warm-up is the first 35 %: caches of bounded size fill, and what is remembered of ended sessions (REMEMBERED_S at the soak's
-settings) begins to go as fast as it comes. Of sixteen minutes ten are judged.
+The warm-up is the first 35 %: caches of bounded size fill, and what is remembered of ended sessions (docs/LEDGER.md)
+begins to go as fast as it comes. Of sixteen minutes ten are judged.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from simulator.timeline import Pause
 
 WARM_UP_SHARE = 0.35
-REMEMBERED_S = 300
-"""An ended session's tombstone lives so long (docs/LEDGER.md), its answers no longer: the soak sets `ledger.remember_sessions_s` to 60."""
 GROWTH_SHARE = 0.03
 GROWTH_OCTETS = 4 * 1024 * 1024
 GENERATOR_SHARE = 0.5

@@ -103,16 +103,3 @@ _TABLE = (
 )
 
 DEFINITIONS = {definition.name: definition for definition in _TABLE}
-
-
-def sample_names(definition: Definition) -> dict[str, tuple[str, ...]]:
-    """Names as Prometheus sees them, with their labels."""
-    if definition.kind == COUNTER:
-        return {f"{definition.name}_total": definition.labels}
-    if definition.kind == HISTOGRAM:
-        return {
-            f"{definition.name}_bucket": (*definition.labels, "le"),
-            f"{definition.name}_sum": definition.labels,
-            f"{definition.name}_count": definition.labels,
-        }
-    return {definition.name: definition.labels}

@@ -10,7 +10,6 @@ from enum import Enum
 from typing import NamedTuple
 
 TWINIT_S = 30.0
-TWINIT_MINIMUM_S = 6.0
 JITTER_S = 2.0
 DWAS_TO_TRUST = 3
 """Answers a connection that came back must give before it counts as good."""

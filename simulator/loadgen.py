@@ -29,8 +29,6 @@ from simulator.wire import (
 )
 
 SUCCESS = 2001
-UNANSWERED = 0
-"""Counted as the result of a request whose answer never came."""
 _U32 = struct.Struct("!I")
 _U64 = struct.Struct("!Q")
 SLOT_BITS = 20

@@ -155,34 +155,3 @@ class GatewayMetrics(Protocol):
         """What clients are asked to leave away; 0 = no overload."""
 
     def connection_lost(self, reason: str) -> None: ...
-
-
-class NullMetrics:
-    """Counts nothing: for tests and tools."""
-
-    def request(self, command: str, type: str, context: str) -> None:
-        pass
-
-    def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
-        pass
-
-    def dropped_answer(self) -> None:
-        pass
-
-    def in_flight(self, delta: int) -> None:
-        pass
-
-    def peer_state(self, origin_host: str, state: str) -> None:
-        pass
-
-    def connection_refused(self, reason: str) -> None:
-        pass
-
-    def request_refused(self, kind: str) -> None:
-        pass
-
-    def overload(self, reduction_percent: int) -> None:
-        pass
-
-    def connection_lost(self, reason: str) -> None:
-        pass

@@ -678,10 +678,5 @@ class AccountLedger(Protocol):
     async def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         """Close sessions past their deadline (their reservations return), renew or end a package whose period is over."""
 
-    async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]: ...
-
-    async def outbox_trim(self, partition: int, *, upto: int) -> None:
-        """Forget events with sequence ≤ upto; call only after they are stored durably."""
-
     async def outbox_lag(self, partition: int) -> int:
         """Events not yet trimmed."""

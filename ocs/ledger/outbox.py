@@ -89,13 +89,6 @@ class Outbox(LedgerClient):
     def outbox_event(self, partition: int, entry: Entry) -> OutboxEvent:
         return OutboxEvent(partition, entry[0], journal.body(views.unpack(entry[1])))
 
-    async def outbox_read(self, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
-        (entries,) = await self.outbox_entries([(partition, after + 1)], count=count)
-        return [self.outbox_event(partition, entry) for entry in entries]
-
-    async def outbox_trim(self, partition: int, *, upto: int) -> None:
-        await self.outbox_trim_many({partition: upto})
-
     async def outbox_trim_many(self, upto: Mapping[int, int]) -> None:
         asked = [
             self._post("outbox", each, b"XTRIM", self._keys.by_partition[each].outbox, b"MINID", f"{last + 1}-0")

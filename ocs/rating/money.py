@@ -46,12 +46,6 @@ def gross_micro_eur(net_micro_eur: int, vat_percent: int = VAT_PERCENT) -> int:
     return _round_half_away(net_micro_eur * (100 + vat_percent), 100)
 
 
-def split_gross(gross: int, vat_percent: int = VAT_PERCENT) -> tuple[int, int]:
-    """(net, VAT) of a gross amount in micro-EUR; the two always add up to it."""
-    net = net_micro_eur(gross, vat_percent)
-    return net, gross - net
-
-
 def round_to_cent(micro_eur: int) -> int:
     """Micro-EUR of the nearest whole cent, halves away from zero: as price lists and statements print amounts."""
     return _round_half_away(micro_eur, MICRO // 100) * (MICRO // 100)

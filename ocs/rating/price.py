@@ -6,7 +6,6 @@ in doubles, which are exact below 2^53 only. The functions here are the referenc
 
     R(T): billable units of T raw units (HOT-PKG-5: rounded up per session)      billable_units
     M(c) = (c div den)·num + round((c mod den)·num / den)                         cost_micro_eur
-    the largest c' with M(c + c') − M(c) ≤ money                                  affordable_units
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ MAX_SESSION_UNITS = {Unit.OCTETS: 2**44, Unit.SECONDS: 2**31, Unit.MESSAGES: 2**
 """Most units one session can use: 16 TiB, 68 years, a million messages, 17 million EUR."""
 MAX_MONEY_MICRO_EUR = 200_000_000
 """HOT-ACC-7: no credit is above 200 EUR, so no use is ever priced against more."""
-MAX_UNITS = 2**44
-"""What a free price can afford: the most that any session can use."""
 ROUNDINGS = ("up", "down", "half_up")
 _ID_HASH_DIGITS = 6
 
@@ -91,15 +88,6 @@ def billable_units(terms: PriceTerms, raw: int) -> int:
     return terms.first + -(-(raw - terms.first) // terms.next) * terms.next
 
 
-def raw_units(terms: PriceTerms, billable: int) -> int:
-    """The most raw units that `billable` units cover: the largest T with R(T) ≤ billable (at most MAX_UNITS)."""
-    if terms.flat:
-        return MAX_UNITS if billable >= 1 else 0
-    if billable < terms.first:
-        return 0
-    return terms.first + (billable - terms.first) // terms.next * terms.next
-
-
 def cost_micro_eur(terms: PriceTerms, credit_units: int) -> int:
     """M(credit_units): the whole micro-EUR that these billable units of one session cost."""
     blocks, rest = divmod(credit_units, terms.den)
@@ -111,27 +99,6 @@ def cost_micro_eur(terms: PriceTerms, credit_units: int) -> int:
     else:
         part = (2 * product + terms.den) // (2 * terms.den)
     return blocks * terms.num + part
-
-
-def affordable_units(terms: PriceTerms, already_units: int, micro_eur: int) -> int:
-    """The most billable units that `micro_eur` still pays after `already_units` of the same session.
-
-    Within a block of den units costs run from 0 to num, so the block is found by one division and the place in it by
-    another. 0 when it pays none.
-    """
-    if micro_eur < 0:
-        return 0
-    if terms.num == 0:
-        return max(MAX_UNITS - already_units, 0)
-    money = cost_micro_eur(terms, already_units) + micro_eur
-    blocks, rest = divmod(money, terms.num)
-    if terms.rounding == "up":
-        part = rest * terms.den // terms.num
-    elif terms.rounding == "down":
-        part = ((rest + 1) * terms.den - 1) // terms.num
-    else:
-        part = ((2 * rest + 1) * terms.den - 1) // (2 * terms.num)
-    return blocks * terms.den + min(part, terms.den - 1) - already_units
 
 
 def _check_bounds(num: int, den: int, most_units: int) -> None:

@@ -21,6 +21,7 @@ from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.processes import command_line
 from tests.faults.client import Client, connect
+from tests.ocs.ledger.books import outbox_read
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -185,7 +186,7 @@ async def journal(ledger: RedisLedger) -> list[OutboxEvent]:
     found: list[OutboxEvent] = []
     for partition in range(ledger.partitions):
         last = 0
-        while events := await ledger.outbox_read(partition, after=last, count=1000):
+        while events := await outbox_read(ledger, partition, after=last, count=1000):
             for event in events:
                 assert event.sequence == last + 1, "the journal has a gap"
                 last = event.sequence

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ocs.charging.profile import Source
-from ocs.gateway.config import GatewayConfig, NullMetrics, PeerConfig
+from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.dispatch import Reply
 from ocs.gateway.server import Gateway
 from protocol import commands
@@ -25,6 +25,37 @@ from protocol.header import HEADER_OCTETS, Header, parse_header
 
 HOST, REALM = "ocs.example.org", "example.org"
 PATIENCE_S = 5.0
+
+
+class NullMetrics:
+    """Counts nothing."""
+
+    def request(self, command: str, type: str, context: str) -> None:
+        pass
+
+    def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
+        pass
+
+    def dropped_answer(self) -> None:
+        pass
+
+    def in_flight(self, delta: int) -> None:
+        pass
+
+    def peer_state(self, origin_host: str, state: str) -> None:
+        pass
+
+    def connection_refused(self, reason: str) -> None:
+        pass
+
+    def request_refused(self, kind: str) -> None:
+        pass
+
+    def overload(self, reduction_percent: int) -> None:
+        pass
+
+    def connection_lost(self, reason: str) -> None:
+        pass
 
 
 class Metrics(NullMetrics):

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from ocs.dialect_settings import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
-from ocs.gateway.config import NullMetrics
 from ocs.gateway.peers import Carried, Peer, PeerTable
 from ocs.rating.types import Context
 from ocs.server import gateway_config
 from ocs.settings import load_settings
 from protocol.registry import COMMANDS
 from protocol.tolerance import DICTIONARY, NOTHING
+from tests.ocs.gateway_site import NullMetrics
 from tests.ocs.test_settings import PEER, mistakes, write
 
 VODAFONE = 12645

@@ -14,11 +14,24 @@ from ocs.charging.metrics import ChargingMetrics
 from ocs.gateway.config import GatewayMetrics
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.metrics import MAX_LABEL_VALUES, Metrics, Store
-from ocs.metrics_definitions import DEFINITIONS, sample_names
+from ocs.metrics_definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
 from ocs.metrics_export import Snapshots, snapshot_path
 from ocs.reauthorization import RequestMetrics
 
 CONFIG = Path(__file__).parents[2] / "config"
+
+
+def sample_names(definition: Definition) -> dict[str, tuple[str, ...]]:
+    """Names as Prometheus sees them, with their labels."""
+    if definition.kind == COUNTER:
+        return {f"{definition.name}_total": definition.labels}
+    if definition.kind == HISTOGRAM:
+        return {
+            f"{definition.name}_bucket": (*definition.labels, "le"),
+            f"{definition.name}_sum": definition.labels,
+            f"{definition.name}_count": definition.labels,
+        }
+    return {definition.name: definition.labels}
 
 
 def play(metrics: Metrics) -> None:

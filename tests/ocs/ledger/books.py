@@ -14,10 +14,12 @@ from ocs.ledger.contract import (
     ChargeOutcome,
     ChargeRequest,
     LedgerUnavailable,
+    OutboxEvent,
     PackageTerms,
     RequestType,
     ServiceCharge,
 )
+from ocs.ledger.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price
@@ -113,9 +115,20 @@ async def charge(ledger: RedisLedger, asked: ChargeRequest) -> ChargeOutcome:
     return outcome
 
 
+async def outbox_read(ledger: RedisLedger, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
+    """Events of a partition with sequence > `after`. Each has what `ocs.ledger.journal` says that it has."""
+    (entries,) = await ledger.outbox_entries([(partition, after + 1)], count=count)
+    events = [ledger.outbox_event(partition, entry) for entry in entries]
+    for event in events:
+        assert set(event.body) <= {"k", "t", "a", *FIELDS[event.body["k"]]}, event.body
+        parts = REFUND_FIELDS if event.body["k"] == "refund" else SERVICE_FIELDS
+        assert all(set(part) <= set(parts) for part in event.body.get("svc", ())), event.body
+    return events
+
+
 async def journal(ledger: RedisLedger) -> list[dict[str, Any]]:
     """All events still in the outbox, by partition."""
-    found = []
+    found: list[dict[str, Any]] = []
     for partition in range(ledger.partitions):
-        found += [event.body for event in await ledger.outbox_read(partition, after=0, count=10_000)]
+        found += [event.body for event in await outbox_read(ledger, partition, after=0, count=10_000)]
     return found

@@ -12,6 +12,7 @@ from ocs.ledger.contract import ServiceCharge
 from ocs.rating import price as prices
 from ocs.rating.types import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_prices import MAX_UNITS
 from tests.ocs.ledger.model_state import Bucket, Hold, LegState, Service, Session, measured, rate_of
 
 STARVED_S = 60
@@ -110,7 +111,7 @@ class Reservation:
     @staticmethod
     def _most(upto: int, possible: Callable[[int], bool]) -> int:
         """The largest number up to `upto` that is possible, 0 if none is."""
-        low, high = 0, min(upto, prices.MAX_UNITS)
+        low, high = 0, min(upto, MAX_UNITS)
         if high <= 0 or possible(high):
             return max(high, 0)
         while high - low > 1:

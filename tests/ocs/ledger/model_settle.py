@@ -8,6 +8,7 @@ from ocs.ledger.contract import AS_GRANTED, RequestType, ServiceCharge, ServiceO
 from ocs.rating import price as prices
 from ocs.rating.types import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_prices import affordable_units
 from tests.ocs.ledger.model_state import (
     Hold,
     LegState,
@@ -199,7 +200,7 @@ class Settlement:
         """d: units that this much money pays, and what they cost."""
         account, session = self.account, self.session
         already = session.credit_units.get(price.id, 0)
-        pays = min(owed, prices.affordable_units(price, already, money))
+        pays = min(owed, affordable_units(price, already, money))
         debit = prices.cost_micro_eur(price, already + pays) - prices.cost_micro_eur(price, already)
         session.credit_units[price.id] = already + pays
         session.cost += debit

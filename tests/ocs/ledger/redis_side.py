@@ -14,6 +14,7 @@ from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, Ledge
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
+from tests.ocs.ledger.books import outbox_read
 from tests.ocs.ledger.catalogue import PARTITIONS
 from tests.ocs.ledger.model_state import Event, partition_of
 
@@ -91,7 +92,7 @@ class RedisSide:
             of_pools = asyncio.gather(*(self.ledger.read_pool(account_id, name) for account_id, name in pools))
             news = asyncio.gather(
                 *(
-                    self.ledger.outbox_read(each, after=self.read_upto[each], count=1000)
+                    outbox_read(self.ledger, each, after=self.read_upto[each], count=1000)
                     for each in sorted({int(partition_of(account_id)) for account_id in ids})
                 )
             )

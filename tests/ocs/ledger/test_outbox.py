@@ -19,7 +19,7 @@ from ocs.records.files import record_files
 from ocs.records.pump import Pump
 from ocs.records.writer import RecordWriter
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.ocs.ledger.books import EUR, PACKAGE, WHEN, empty_ledger, nodes, open_account
+from tests.ocs.ledger.books import EUR, PACKAGE, WHEN, empty_ledger, nodes, open_account, outbox_read
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_entries_of_many_partitions(ledger: RedisLedger) -> None:
     assert [[number for number, _ in entries] for entries in second] == [[2], []]
     await ledger.outbox_trim_many({0: lasts[0] - 1, 1: lasts[1] - 1})
     assert [await ledger.outbox_lag(0), await ledger.outbox_lag(1)] == [1, 1]
-    (read,) = await ledger.outbox_read(0, after=0, count=10)
+    (read,) = await outbox_read(ledger, 0, after=0, count=10)
     assert read.sequence == lasts[0]
 
 
@@ -67,7 +67,7 @@ async def test_the_counter_only_rises(ledger: RedisLedger) -> None:
     for epoch in (2, 2, 1, 98):
         await ledger.outbox_raise(partition, epoch * EPOCH_EVENTS)
     await top_up(ledger, account_id, "T1")
-    (*_, newest) = await ledger.outbox_read(partition, after=0, count=10)
+    (*_, newest) = await outbox_read(ledger, partition, after=0, count=10)
     assert newest.sequence == 98 * EPOCH_EVENTS + 1
     assert newest.event_id == f"p{partition:02d}.98-1"
 

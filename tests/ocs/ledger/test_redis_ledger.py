@@ -41,6 +41,7 @@ from tests.ocs.ledger.books import (
     journal,
     keys_of,
     open_account,
+    outbox_read,
     request,
     service,
 )
@@ -506,19 +507,19 @@ async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisL
     for n in range(9):
         await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS), sid=f"sms;{n}"))
     assert await ledger.outbox_lag(partition) == await ledger.outbox_last(partition) == 10
-    first = await ledger.outbox_read(partition, after=0, count=4)
+    first = await outbox_read(ledger, partition, after=0, count=4)
     assert [e.sequence for e in first] == [1, 2, 3, 4]
     assert first[0].event_id == f"p{partition:02d}-1"
-    await ledger.outbox_trim(partition, upto=4)
+    await ledger.outbox_trim_many({partition: 4})
     assert await ledger.outbox_lag(partition) == 6
-    rest = await ledger.outbox_read(partition, after=0, count=100)
+    rest = await outbox_read(ledger, partition, after=0, count=100)
     assert [e.sequence for e in rest] == [5, 6, 7, 8, 9, 10]
-    assert [e.sequence for e in await ledger.outbox_read(partition, after=8, count=100)] == [9, 10]
-    await ledger.outbox_trim(partition, upto=10)
+    assert [e.sequence for e in await outbox_read(ledger, partition, after=8, count=100)] == [9, 10]
+    await ledger.outbox_trim_many({partition: 10})
     assert await ledger.outbox_lag(partition) == 0
     # Numbers go on after everything was trimmed.
     await ledger.set_bars(account_id, bars=["data"], **WHEN)
-    assert [e.sequence for e in await ledger.outbox_read(partition, after=10, count=10)] == [11]
+    assert [e.sequence for e in await outbox_read(ledger, partition, after=10, count=10)] == [11]
     other = (partition + 1) % ledger.partitions
     assert (await ledger.outbox_last(other), await ledger.outbox_lag(other)) == (0, 0)
 

@@ -16,7 +16,7 @@ from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, free_port, start_cluster
-from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, open_account, request, service
+from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, open_account, outbox_read, request, service
 
 PRICE_PER_MB = 6_900
 
@@ -169,7 +169,7 @@ async def run_under_load(cluster: Cluster, pause_s: float, timeout_ms: int) -> t
                 await asyncio.sleep(0.5)
                 load.stop = True
             for partition in range(ledger.partitions):
-                events = await ledger.outbox_read(partition, after=0, count=100_000)
+                events = await outbox_read(ledger, partition, after=0, count=100_000)
                 assert [event.sequence for event in events] == list(range(1, len(events) + 1))
             for account_id in account_ids:
                 found = await ledger.read(account_id, **WHEN)

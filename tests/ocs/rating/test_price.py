@@ -13,17 +13,15 @@ from ocs.rating.price import (
     EXACT_LIMIT,
     MAX_MONEY_MICRO_EUR,
     MAX_SESSION_UNITS,
-    MAX_UNITS,
     ROUNDINGS,
     PriceError,
-    affordable_units,
     billable_units,
     compile_price,
     cost_micro_eur,
     free_price,
-    raw_units,
 )
 from ocs.rating.types import PriceTerms, Unit
+from tests.ocs.ledger.model_prices import MAX_UNITS, affordable_units
 from tests.rules import rule
 
 ROUND = {"up": ceil, "down": floor, "half_up": lambda value: floor(value + Fraction(1, 2))}
@@ -84,14 +82,6 @@ def test_hot_pkg_5_use_is_rounded_up_to_first_then_next_steps(terms: PriceTerms,
         steps = ceil(Fraction(max(raw - terms.first, 0), terms.next))
         assert billed == terms.first + steps * terms.next
         assert billed >= raw
-
-
-@given(prices(), st.integers(0, 10**6))
-def test_raw_units_is_the_inverse_of_billable_units(terms: PriceTerms, billable: int) -> None:
-    raw = raw_units(terms, billable)
-    assert billable_units(terms, raw) <= billable
-    if raw < MAX_UNITS:
-        assert billable_units(terms, raw + 1) > billable
 
 
 @rule("HOT-PKG-5")
