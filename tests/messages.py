@@ -47,10 +47,10 @@ def _texts_of(path: Path) -> Iterator[Text]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    for name, node in constants.items():
-        if name in TABLES and isinstance(node, ast.Dict):
-            place = f"{path.relative_to(ROOT)}:{node.lineno}"
-            yield from (Text(place, name, each) for value in node.values for each in _templates(value))
+    for name, table in constants.items():
+        if name in TABLES and isinstance(table, ast.Dict):
+            place = f"{path.relative_to(ROOT)}:{table.lineno}"
+            yield from (Text(place, name, each) for value in table.values for each in _templates(value))
     for node in ast.walk(tree):
         if isinstance(node, ast.Yield) and path.name == "doubts.py" and node.value is not None:
             yield from (

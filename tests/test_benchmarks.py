@@ -32,7 +32,7 @@ def sample(ccr_per_s: float = 9000.0, p50_ms: float = 6.0, p99_ms: float = 12.0,
         offered_per_s=0.0, ccr_per_s=ccr_per_s, p50_ms=p50_ms, p99_ms=p99_ms, p999_ms=25.0, max_ms=31.0,
         cpu_us=cpu_us, aof_octets=994.4, generator_us=9.0, generator_share=0.1, generator_late_ms=0.1,
     )  # fmt: skip
-    return replace(found, **more)  # type: ignore[arg-type]
+    return replace(found, **more)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def figures() -> Figures:
         "python_diameter_encode_us": 200.0,
         "ratio": 22.9,
     }
-    without = sample(12_000.0, 4.0, 8.0, cpu_us={"worker": 60.0}, aof_octets=None)  # type: ignore[arg-type]
+    without = sample(12_000.0, 4.0, 8.0, cpu_us={"worker": 60.0}, aof_octets=None)
     return Figures(
         "2026-11-22T17:00:00Z",
         MACHINE,

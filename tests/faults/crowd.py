@@ -57,7 +57,7 @@ def request(name: str, kind: int, number: int, msisdn: str = "", padding: int = 
     """A CCR of the peer's one session; `padding` octets come back in the answer (Proxy-State)."""
     made = ccr(kind, number)
     made.session_id, made.origin_host = f"{name};1;1", name
-    made.multiple_services_credit_control[0].requested_service_unit.cc_total_octets = 1024  # type: ignore[union-attr]
+    made.multiple_services_credit_control[0].requested_service_unit.cc_total_octets = 1024
     made.subscription_id = [SubscriptionId(0, msisdn)] if msisdn else []
     if padding:
         made.proxy_info = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from protocol import commands
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
@@ -87,7 +88,7 @@ class Pgw:
     async def asked(self) -> tuple[Header, ReAuthRequest | AbortSessionRequest]:
         header, frame = self.set_aside.pop(0) if self.set_aside else await self.client.read()
         assert header.is_request
-        kind = ReAuthRequest if header.command_code == commands.RE_AUTH else AbortSessionRequest
+        kind: Any = ReAuthRequest if header.command_code == commands.RE_AUTH else AbortSessionRequest
         return header, commands.decode(kind, frame, header)
 
     async def nothing_more(self, seconds: float = 0.5) -> None:

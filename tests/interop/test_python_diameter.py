@@ -61,7 +61,8 @@ class Element:
 
     def _asked(self, application: Any, message: Message) -> Message:
         self.asked.put(message)
-        return application.generate_answer(message, 2002)
+        answer: Message = application.generate_answer(message, 2002)
+        return answer
 
     def start(self) -> None:
         self.node.start()

@@ -89,7 +89,7 @@ def result_code(frame: bytes) -> int:
 def cer(host: str, realm: str, **changes: object) -> bytes:
     here = [Address(FAMILY_IPV4, "127.0.0.1")]
     message = commands.CapabilitiesExchangeRequest(host, realm, here, 10415, "raw", auth_application_id=[4])
-    return commands.encode(replace(message, **changes), hop_by_hop=1, end_to_end=1)  # type: ignore[arg-type]
+    return commands.encode(replace(message, **changes), hop_by_hop=1, end_to_end=1)
 
 
 class Peer:

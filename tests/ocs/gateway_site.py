@@ -217,7 +217,7 @@ class Site:
             "watchdog_s": 0.0,
         }
         gateway = Gateway(
-            GatewayConfig(**{**settings, **changes}),  # type: ignore[arg-type]
+            GatewayConfig(**{**settings, **changes}),
             handler,
             self.metrics,
             time.monotonic,

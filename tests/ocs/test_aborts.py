@@ -187,7 +187,7 @@ def test_what_the_ledger_cannot_tell_is_taken_for_open(
 
 def test_a_session_of_this_id_of_another_client_is_another_one() -> None:
     group = {"failover_group": "pgws"}
-    world = World(PeerConfig(PGW, **group), PeerConfig("pgw2.a1.net", **group))  # type: ignore[arg-type]
+    world = World(PeerConfig(PGW, **group), PeerConfig("pgw2.a1.net", **group))
     world.here.add(PGW)
     world.hear("abort", "state")
     world.requests.ended("s1", "smf.a1.net")

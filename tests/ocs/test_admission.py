@@ -17,11 +17,11 @@ from ocs.gateway.overload import Overload, TokenBucket
 from ocs.gateway.refusals import WORDS, Kind
 from protocol.credit_control import (
     CreditControlRequest,
-    OcSupportedFeatures,
     SubscriptionId,
     decode_cca,
 )
 from protocol.header import parse_header
+from protocol.units import OcSupportedFeatures
 from tests.ocs.gateway_site import HOST, REALM, Client, Site, ccr, code_of, until
 
 PGW = "pgw.example.org"

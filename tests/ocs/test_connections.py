@@ -309,9 +309,9 @@ async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
         incoming.send(cer(name))
         if ours_stays:
             # The peer wins: it drops its own connection and answers our CER.
-            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "wait_returns")
+            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "wait_returns")  # type: ignore[misc]
             outgoing.send(listener.cea(header))
-            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "i_open")
+            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "i_open")  # type: ignore[misc]
             assert await incoming.ended()
             outgoing.send(ccr(host=name))
             assert code_of((await outgoing.read())[1]) == 2001

@@ -184,7 +184,7 @@ async def test_handshakes_that_fail_are_counted_and_logged(
     for number, context in enumerate((none, foreign), 1):
         with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
             await (await tls_client(site, context)).open()
-        await until(lambda number=number: site.metrics.refused == ["tls"] * number)
+        await until(lambda number=number: site.metrics.refused == ["tls"] * number)  # type: ignore[misc]
     plain = await silent(site, site.gateways[-1].listening_tls[0])
     plain.send(cer())
     assert await gone(plain)

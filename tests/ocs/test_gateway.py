@@ -25,6 +25,7 @@ from protocol.credit_control import (
 )
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, build
+from protocol.units import VendorSpecificApplicationId
 from tests.ocs.gateway_site import HOST, PATIENCE_S, REALM, Site, at_once, ccr, cer, code_of, until
 from tests.protocol.echoes import echoed
 
@@ -94,7 +95,7 @@ async def test_an_address_that_is_not_allowed(site: Site) -> None:
 async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site) -> None:
     gateway = await site.gateway(accept_unknown_peers=True)
     assert await (await site.client()).open("relay.example.org", auth_application_id=[0xFFFFFFFF]) == 2001
-    group = commands.VendorSpecificApplicationId(10415, 4)
+    group = VendorSpecificApplicationId(10415, 4)
     vendor = {"auth_application_id": [], "vendor_specific_application_id": [group]}
     assert await (await site.client()).open("ims.example.org", **vendor) == 2001
     assert gateway.peers["ims.example.org"] == "r_open"

@@ -264,7 +264,7 @@ async def test_in_reopen_silence_ends_it_again(site: Site) -> None:
     for _ in range(2):
         await site.opened()
         lost = len(site.metrics.lost)
-        await until(lambda lost=lost: len(site.metrics.lost) == lost + 1)
+        await until(lambda lost=lost: len(site.metrics.lost) == lost + 1)  # type: ignore[misc]
     assert site.metrics.lost == ["watchdog"] * 2
     await site.opened()
     assert state(gateway) is WatchState.REOPEN

@@ -16,7 +16,7 @@ from ocs.ledger.metrics import LedgerMetrics
 from ocs.metrics import MAX_LABEL_VALUES, Metrics, Store
 from ocs.metrics_definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
 from ocs.metrics_export import Snapshots, snapshot_path
-from ocs.reauthorization import RequestMetrics
+from ocs.rar_asr import RequestMetrics
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -123,8 +123,8 @@ def test_the_node_that_was_asked_last_tells_the_client(
 ) -> None:
     """`served`: which node was asked, and the kind of request. Nobody remembers: any of them, once."""
     named = dict(zip("ab", nodes, strict=True))
-    for name, kind in served:
-        named[name].serve(int(kind))
+    for turn in served:
+        named[turn[0]].serve(int(turn[1]))
     ledger.top_up()
     if served:
         last = named[served[-1][0]]

@@ -36,7 +36,7 @@ def make_writer(
         last[0] = next(times, last[0])
         return last[0]
 
-    writer = RecordWriter(folder, rotate_octets=rotate_octets, rotate_s=3600, clock=tick, **more)  # type: ignore[arg-type]
+    writer = RecordWriter(folder, rotate_octets=rotate_octets, rotate_s=3600, clock=tick, **more)
     OPENED.append(writer)
     writer.open()
     return writer

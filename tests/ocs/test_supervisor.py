@@ -187,7 +187,7 @@ def test_commands_use_the_running_servers_redis(server: Server) -> None:
 
     wait_for(lambda: len(records()) == 2)
     assert [record["kind"] for record in records()] == ["opened", "package"]
-    assert sum(r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in records()) == 10_010_000  # type: ignore[misc]
+    assert sum(r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in records()) == 10_010_000
     assert server.end(signal.SIGINT) == 0
     shown = ocs("account", "show", "38668100000", "--json")
     assert json.loads(shown.stdout)["credit_micro_eur"] == 10_010_000

@@ -40,7 +40,7 @@ async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture
             raise ValueError(f"of {notice}")
 
     ready: list[bool] = []
-    await hear(Ledger(), Requests(), lambda: ready.append(True))  # type: ignore[arg-type]
+    await hear(Ledger(), Requests(), lambda: ready.append(True))
     assert ready and Requests.heard == [MSISDN, "the next one"]
     assert (
         "internal error at news of the ledger, please report it: ValueError at" in caplog.text

@@ -49,7 +49,8 @@ def _tcp(packet, streams) -> list[bytes]:  # type: ignore[no-untyped-def]
         streams[key] = (FrameReader(), {}, tcp.seq + 1)
         return []
     payload = bytes(tcp.payload)[: packet[IP].len - packet[IP].ihl * 4 - tcp.dataofs * 4]
-    reader, segments, expected = streams.get(key) or (FrameReader(), {}, tcp.seq)
+    nothing: dict[int, bytes] = {}
+    reader, segments, expected = streams.get(key) or (FrameReader(), nothing, tcp.seq)
     if payload:
         segments.setdefault(tcp.seq, payload)
     found: list[bytes] = []

@@ -89,8 +89,8 @@ def answer(request: CreditControlRequest) -> bytes:
     return encode_cca(made, request.header, "ocs.example.org", "example.org")
 
 
-def their_answer(request: Message) -> bytes:
-    made = request.to_answer()
+def their_answer(request: Any) -> bytes:
+    made: Any = request.to_answer()
     made.session_id = request.session_id
     made.origin_host = b"ocs.example.org"
     made.origin_realm = b"example.org"

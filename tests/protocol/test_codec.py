@@ -162,8 +162,8 @@ def built_by_them(codec: Codec[Any], message: Any) -> list[Avp]:
     return avps
 
 
-def their_avp(definition: Definition, group: Codec[Any] | None, value: Any) -> Avp:
-    avp = Avp.new(definition.code, definition.vendor, is_mandatory=definition.mandatory)
+def their_avp(definition: Definition, group: Codec[Any] | None, value: Any) -> Any:
+    avp: Any = Avp.new(definition.code, definition.vendor, is_mandatory=definition.mandatory)
     if group is not None:
         avp.payload = b"".join(child.as_bytes() for child in built_by_them(group, value))
     elif definition.kind in (Kind.TIME, Kind.ADDRESS, Kind.UTF8, Kind.IDENTITY, Kind.OCTETS):
@@ -212,6 +212,7 @@ def test_an_empty_group_is_an_object_and_an_absent_one_is_none() -> None:
 
 
 def test_every_attribute_is_named_after_its_avp() -> None:
-    for form in (_CCR, _CCA, *(form.codec for form in commands._FORMS.values())):
+    forms: list[Codec[Any]] = [_CCR, _CCA, *(form.codec for form in commands._FORMS.values())]
+    for form in forms:
         for field in form.fields.values():
             assert attribute_name(field.definition.name) == field.attribute

@@ -253,7 +253,7 @@ def test_a_group_without_the_padding_of_its_last_avp() -> None:
 
 def test_noted_at_first_sight_and_used_from_the_third() -> None:
     counted = Counted(_CCR)
-    layouts: Layouts[Any] = Layouts(counted)  # type: ignore[arg-type]
+    layouts: Layouts[Any] = Layouts(counted)
     walks = []
     for number in range(4):
         layouts.read(ccr(f"pgw.example.org;{number};2"))

@@ -53,7 +53,7 @@ def check_answer(frame: bytes, error: DiameterError) -> bytes:
     assert values.get(279, b"") == error.failed_avp
     if head.is_error or head.command_code == 272:
         theirs = Message.from_bytes(answer)
-        assert theirs.result_code == error.result_code  # type: ignore[attr-defined]
+        assert theirs.result_code == error.result_code
     if is_ccr(header) and not generic:
         assert decode_cca(answer, head).result_code == error.result_code
     return answer

@@ -41,7 +41,7 @@ def undeclared_groups(groups: int) -> bytes:
     return put(group(POC_INFORMATION, encode_avp(268, 0, M, bytes(4))) * groups + UNKNOWN)
 
 
-SHAPES = {
+SHAPES: dict[Callable[[int], bytes], int] = {
     faulty_applications: 5004,
     contradicting_subscribers: 5007,
     use_beside_a_refund: 5007,

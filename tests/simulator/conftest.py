@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def grantor() -> Iterator[Grantor]:
 
 
 @pytest.fixture
-def requests_seen(grantor: Grantor) -> Iterator[list[object]]:
+def requests_seen(grantor: Grantor) -> Iterator[list[Any]]:
     """The requests of this test alone."""
     assert grantor.application.requests is not None
     grantor.application.requests.clear()

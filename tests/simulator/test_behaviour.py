@@ -45,7 +45,7 @@ def session(*uses: PlannedUse, duration_s: float = 100.0, **changes: object) -> 
         "duration_s": duration_s,
         **changes,
     }
-    return PlannedSession(**values)  # type: ignore[arg-type]
+    return PlannedSession(**values)
 
 
 def granting(units: int, **more: object) -> Reply:
@@ -53,7 +53,7 @@ def granting(units: int, **more: object) -> Reply:
 
     def reply(request: Request) -> Answer:
         services = [
-            ServiceAnswer(part.rating_group, None, 2001, None if part.wanted is None else units, "octets", **more)  # type: ignore[arg-type]
+            ServiceAnswer(part.rating_group, None, 2001, None if part.wanted is None else units, "octets", **more)
             for part in request.parts
         ]
         return Answer(HEAD, 2001, services=services)

@@ -32,14 +32,14 @@ def request(element: Element, kind: Kind, parts: tuple[ServicePart, ...], **chan
         "size_octets": 30_000,
         **changes,
     }
-    return Request(element=element, kind=kind, parts=parts, **values)  # type: ignore[arg-type]
+    return Request(element=element, kind=kind, parts=parts, **values)
 
 
 @pytest.mark.parametrize(("element", "kind"), list(itertools.product(Element, Kind)))
 def test_a_patched_template_is_what_python_diameter_encodes(element: Element, kind: Kind) -> None:
     for parts in PARTS:
         wanted = request(element, kind, parts)
-        assert bytes(render(wanted, **IDS)) == encode(wanted, **IDS)  # type: ignore[arg-type]
+        assert bytes(render(wanted, **IDS)) == encode(wanted, **IDS)
 
 
 def test_other_values_in_the_same_template() -> None:
@@ -58,13 +58,13 @@ def test_other_values_in_the_same_template() -> None:
                 incoming=incoming,
                 number=number,
             )
-            assert bytes(render(wanted, **IDS)) == encode(wanted, **IDS)  # type: ignore[arg-type]
+            assert bytes(render(wanted, **IDS)) == encode(wanted, **IDS)
 
 
 def test_each_element_says_where_and_whom() -> None:
     def information(element: Element, **changes: object) -> object:
-        frame = encode(request(element, Kind.INITIAL, PARTS[0], **changes), **IDS)  # type: ignore[arg-type]
-        return Message.from_bytes(frame).service_information  # type: ignore[attr-defined]
+        frame = encode(request(element, Kind.INITIAL, PARTS[0], **changes), **IDS)
+        return Message.from_bytes(frame).service_information
 
     data = information(Element.PGW).ps_information  # type: ignore[attr-defined]
     assert (data.tgpp_sgsn_mcc_mnc, data.called_station_id) == ("29340", "internet")
@@ -85,16 +85,16 @@ def test_each_element_says_where_and_whom() -> None:
 
 
 def test_an_event_asks_for_direct_debiting() -> None:
-    frame = encode(request(Element.SMSC, Kind.EVENT, (ServicePart(None, wanted=1),)), **IDS)  # type: ignore[arg-type]
+    frame = encode(request(Element.SMSC, Kind.EVENT, (ServicePart(None, wanted=1),)), **IDS)
     message = Message.from_bytes(frame)
-    assert (message.cc_request_type, message.requested_action) == (4, 0)  # type: ignore[attr-defined]
+    assert (message.cc_request_type, message.requested_action) == (4, 0)
     assert message.header.application_id == 4
 
 
 def test_reporting_reasons_stand_where_the_standard_has_them() -> None:
     """TS 32.299 §7.2.175: threshold and quota exhausted in Used-Service-Unit, the others in the MSCC."""
-    message = Message.from_bytes(encode(request(Element.PGW, Kind.UPDATE, PARTS[1]), **IDS))  # type: ignore[arg-type]
-    first, second = message.multiple_services_credit_control  # type: ignore[attr-defined]
+    message = Message.from_bytes(encode(request(Element.PGW, Kind.UPDATE, PARTS[1]), **IDS))
+    first, second = message.multiple_services_credit_control
     assert (first.used_service_unit[0].reporting_reason, first.reporting_reason) == (3, [])
     assert (second.used_service_unit[0].reporting_reason, second.reporting_reason) == (None, [4])
 

@@ -39,7 +39,7 @@ def test_a_patched_request_is_what_python_diameter_encodes(step: Step, kind: Kin
     )
     session_id = templates.session_id(42)
     patched = bytes(templates.render(step, ALICE, session_id, 9, 1234 if part.used else 0, 17, 18))
-    at = Message.from_bytes(patched).event_timestamp.timestamp()  # type: ignore[attr-defined]
+    at = Message.from_bytes(patched).event_timestamp.timestamp()
     request = Request(Element.PGW, kind, session_id.decode(), 9, int(at), ALICE, HOME, (part,))
     assert patched == encode(
         request, realm=SIMULATED_REALM, destination_realm=SERVER_REALM, hop_by_hop=17, end_to_end=18

@@ -108,7 +108,7 @@ def test_live_progress_draws() -> None:
             now_s = staticmethod(lambda: 1800.0)
 
     out = io.StringIO()
-    with Progress(Console(file=out, force_terminal=True, width=160), FakeEngine(), "busy hour") as update:  # type: ignore[arg-type]
+    with Progress(Console(file=out, force_terminal=True, width=160), FakeEngine(), "busy hour") as update:
         update()
     assert "CCR/s" in out.getvalue()
     assert "30:00 simulated" in out.getvalue()

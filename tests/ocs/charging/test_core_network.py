@@ -124,12 +124,12 @@ async def test_a_debit_gives_the_token_that_its_refund_needs(worker: Worker, led
     assert token is not None and MSISDN.encode() not in token
     spent = 20 * EUR - ledger.credit(ACCOUNT)
     back = one(await worker.answer(sms(1, 1, want=1, sid="sms;2", token=token)))
-    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)  # type: ignore[union-attr]
+    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)
     assert ledger.credit(ACCOUNT) == 20 * EUR - spent // 2
     again = one(await worker.answer(sms(1, 1, want=1, sid="sms;2", token=token)))
     assert again == back, "a repetition refunds nothing more"
     rest = one(await worker.answer(sms(1, 2, want=None, sid="sms;2", token=token)))
-    assert rest.granted_service_unit.cc_service_specific_units == 1  # type: ignore[union-attr]
+    assert rest.granted_service_unit.cc_service_specific_units == 1
     assert ledger.credit(ACCOUNT) == 20 * EUR
     assert (await worker.answer(sms(1, 3, want=1, sid="sms;2", token=token))).result_code == 4010
     assert worker.metrics.of("refunded") == [["sms", spent // 2], ["sms", spent // 2]]
@@ -145,7 +145,7 @@ async def test_a_refund_at_command_level(worker: Worker, ledger: FakeLedger) -> 
 
     paid = await worker.answer(event(0, 0))
     back = await worker.answer(event(1, 1, refund_information=paid.refund_information))
-    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)  # type: ignore[union-attr]
+    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)
     assert ledger.credit(ACCOUNT) == 20 * EUR
 
 
@@ -203,7 +203,7 @@ async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger
     worker.source = Origin(GW, profile=REDIRECT)
     ledger.spend(ACCOUNT, left=6_900)
     last = one(await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at())))
-    assert last.granted_service_unit.cc_total_octets == MB  # type: ignore[union-attr]
+    assert last.granted_service_unit.cc_total_octets == MB
     indication = last.final_unit_indication
     assert indication is not None and indication.final_unit_action == 1 and indication.redirect_server is not None
     server = indication.redirect_server
@@ -340,12 +340,12 @@ async def test_a_calls_update_without_service_information_goes_on(
     await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}")))
     other = Worker(ledger, catalogue)
     updated = one(await other.answer(ccr("U", 1, seconds(want=60, used=30), context=IMS)))
-    assert (updated.result_code, updated.granted_service_unit.cc_time) == (2001, 60)  # type: ignore[union-attr]
+    assert (updated.result_code, updated.granted_service_unit.cc_time) == (2001, 60)
 
 
 async def test_a_late_request_gets_a_grant_at_the_price_of_now(ledger: FakeLedger, catalogue: Catalogue) -> None:
     rater = Timed(catalogue, NOW - 10)
-    worker = Worker(ledger, rater)  # type: ignore[arg-type]
+    worker = Worker(ledger, rater)
     await worker.answer(ccr("I", 0, octets(want=1000), information=at(), event_timestamp=NOW - 200))
     assert ledger.charged[-1].services[0].price == rater.night
 
@@ -365,8 +365,8 @@ class Timed:
     def __init__(self, catalogue: Catalogue, switch_at: int, unit: Unit = Unit.OCTETS, following: int = 0) -> None:
         self._catalogue, self.switch_at, self._following = catalogue, switch_at, following
         name = {"unit": unit, "quantity": 1_000_000 if unit is Unit.OCTETS else 60}
-        self.day = compile_price("day", micro_eur=1_000_000, **name)  # type: ignore[arg-type]
-        self.night = compile_price("night", micro_eur=100_000, **name)  # type: ignore[arg-type]
+        self.day = compile_price("day", micro_eur=1_000_000, **name)
+        self.night = compile_price("night", micro_eur=100_000, **name)
         self.unit = unit
         self.quota = QuotaPolicy(1_000_000 if unit is Unit.OCTETS else 300, 1, 10_000_000, 3600, 0, 0)
 
@@ -389,7 +389,7 @@ async def test_a_tariff_change_inside_a_grant(ledger: FakeLedger, catalogue: Cat
     worker = Worker(ledger, catalogue)
     worker.service._rater = Timed(catalogue, NOW + 600)
     opened = one(await worker.answer(ccr("I", 0, octets(want=2_000_000), information=at())))
-    assert opened.granted_service_unit.tariff_time_change == NOW + 600  # type: ignore[union-attr]
+    assert opened.granted_service_unit.tariff_time_change == NOW + 600
     assert opened.validity_time == 3600
     assert ledger.model.accounts[ACCOUNT].held == 2 * EUR
     worker.now += 900
@@ -412,11 +412,11 @@ async def test_time_and_peers_that_cannot_are_not_granted_over_a_switch(
     worker = Worker(ledger, catalogue)
     worker.service._rater = Timed(catalogue, NOW + 600, Unit.SECONDS)
     call = one(await worker.answer(ccr("I", 0, seconds(want=300), context=IMS, information=towards(f"tel:{PARTY}"))))
-    assert (call.validity_time, call.granted_service_unit.tariff_time_change) == (600, None)  # type: ignore[union-attr]
+    assert (call.validity_time, call.granted_service_unit.tariff_time_change) == (600, None)
     worker.service._rater = Timed(catalogue, NOW + 600)
     worker.source = Origin(GW, profile=Profile(tariff_change=False))
     data = one(await worker.answer(ccr("I", 0, octets(want=300), information=at(), sid="d")))
-    assert (data.validity_time, data.granted_service_unit.tariff_time_change) == (600, None)  # type: ignore[union-attr]
+    assert (data.validity_time, data.granted_service_unit.tariff_time_change) == (600, None)
 
 
 async def test_use_takes_place_when_the_client_says_if_that_is_near(ledger: FakeLedger, catalogue: Catalogue) -> None:
@@ -481,7 +481,7 @@ async def test_quota_policy_on_the_wire(worker: Worker, catalogue: Catalogue) ->
     assert (data.trigger.trigger_type, data.quota_holding_time, data.envelope_reporting) == ([4, 30], 90, 2)
     assert data.quota_consumption_time == 20, "time is granted too"
     update = one(await worker.answer(ccr("U", 1, octets(want=MB), information=at())))
-    assert update.envelope_reporting is None and update.granted_service_unit.cc_time is None  # type: ignore[union-attr]
+    assert update.envelope_reporting is None and update.granted_service_unit.cc_time is None
     call = ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}"), sid="c")
     assert one(await worker.answer(call)).quota_consumption_time == 20
     worker.source = Origin(GW, profile=Profile(triggers=False))
@@ -688,13 +688,13 @@ async def test_a_subscriber_named_only_inside_service_information(worker: Worker
     request = ccr("I", 0, seconds(want=60), context="ext.01.001.8.32260@3gpp.org", msisdn=None, information=information)
     answer = await worker.answer(request)
     assert (answer.result_code, one(answer).result_code) == (2001, 2001)
-    assert one(answer).granted_service_unit.cc_time == 60  # type: ignore[union-attr]
+    assert one(answer).granted_service_unit.cc_time == 60
 
 
 async def test_a_forwarded_leg_by_role_or_by_supplementary_service(worker: Worker, ledger: FakeLedger) -> None:
     """TS 32.275; what Role-Of-Node 2 means is the peer's profile."""
     information = towards(f"tel:{PARTY}")
-    information.ims_information.role_of_node = 2  # type: ignore[union-attr]
+    information.ims_information.role_of_node = 2
 
     async def detail(source: Origin, sid: str) -> str:
         worker.source = source

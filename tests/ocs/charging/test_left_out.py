@@ -7,9 +7,9 @@ import pytest
 from ocs.charging.profile import Origin
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol.credit_control import ImsInformation, ServiceInformation
-from tests.ocs.charging.ccr import HOME, IMS, IMSI, MB, MSISDN, at, called_by, ccr, octets, seconds, towards
+from tests.ocs.charging.ccr import HOME, IMS, IMSI, MB, MSISDN, SERBIA, at, called_by, ccr, octets, seconds, towards
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
-from tests.ocs.charging.test_core_network import PARTY, SERBIA
+from tests.ocs.charging.test_core_network import PARTY
 from tests.ocs.charging.test_service import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
 from tests.rules import rule

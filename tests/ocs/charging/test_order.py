@@ -331,7 +331,7 @@ async def test_a_fault_of_ours_does_not_stop_the_session(
         @staticmethod
         def _wrong(done: ChargeDone, outcome: Any) -> None:
             with pytest.raises(AttributeError):
-                done(None)  # type: ignore[arg-type]
+                done(None)
 
     ledger = Faulty()
     worker = Worker(catalogue, ledger)

@@ -101,7 +101,7 @@ def test_several_mscc_of_one_service_are_one(catalogue: Catalogue) -> None:
 
 def test_services_are_asked_for_by_request_type(catalogue: Catalogue) -> None:
     def charge(kind: str, service: object, context: str, information: object) -> tuple[int, int | None]:
-        (found,) = prepared(ccr(kind, 0, service, context=context, information=information), catalogue).services  # type: ignore[arg-type]
+        (found,) = prepared(ccr(kind, 0, service, context=context, information=information), catalogue).services
         assert found.charge is not None
         return found.charge.used, found.charge.want
 

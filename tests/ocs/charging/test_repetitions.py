@@ -52,7 +52,7 @@ class Twice:
     """Each request goes to one worker now and to another one later."""
 
     def __init__(self, ledger: FakeLedger, rater: object) -> None:
-        self.first, self.second = Worker(ledger, rater), Worker(ledger, rater)  # type: ignore[arg-type]
+        self.first, self.second = Worker(ledger, rater), Worker(ledger, rater)
         self.first.source = self.second.source = Origin(GW, profile=TELLING)
 
     async def same(self, request: CreditControlRequest, later_s: float = 0.0) -> CreditControlAnswer:
@@ -67,7 +67,7 @@ async def test_over_a_price_switch(ledger: FakeLedger, catalogue: Catalogue) -> 
     twice = Twice(ledger, Timed(catalogue, NOW + 600))
     opened = await twice.same(ccr("I", 0, octets(want=MB), information=at()), later_s=700)
     (mscc,) = opened.multiple_services_credit_control
-    assert mscc.granted_service_unit.tariff_time_change == NOW + 600  # type: ignore[union-attr]
+    assert mscc.granted_service_unit.tariff_time_change == NOW + 600
     used = await twice.same(ccr("U", 1, octets(want=MB, used=MB), information=at()), later_s=1_000)
     assert used.cost_information is not None
 

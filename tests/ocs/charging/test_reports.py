@@ -79,7 +79,7 @@ async def test_time_beside_volume_goes_on_in_updates_that_leave_the_units_to_us(
     worker: Worker, catalogue: Catalogue
 ) -> None:
     """RFC 8506 §5.2: unit types are kept stable during a session."""
-    worker.service._rater = Quota(catalogue, time_s=600, time_mechanism=1, base_interval_s=20)  # type: ignore[assignment]
+    worker.service._rater = Quota(catalogue, time_s=600, time_mechanism=1, base_interval_s=20)
     for kind, number in (("I", 0), ("U", 1)):
         mscc = one(await worker.answer(ccr(kind, number, octets(want=0), information=at())))
         assert mscc.granted_service_unit is not None and mscc.granted_service_unit.cc_time == 600
@@ -197,7 +197,7 @@ async def test_a_refund_need_not_say_again_what_its_debit_was(worker: Worker, le
     service = messages(want=1)
     service.refund_information = token
     back = one(await worker.answer(ccr("E", 0, service, context=SMS, requested_action=1)))
-    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)  # type: ignore[union-attr]
+    assert (back.result_code, back.granted_service_unit.cc_service_specific_units) == (2001, 1)
     assert ledger.credit(ACCOUNT) == 69_000
     assert worker.metrics.of("refunded") == [["unknown", 69_000]]
     bare = await worker.answer(
@@ -216,7 +216,7 @@ async def test_a_refund_need_not_say_again_what_its_debit_was(worker: Worker, le
 
 
 async def test_who_is_not_bound_to_us_is_sent_elsewhere(ledger: FakeLedger, catalogue: Catalogue) -> None:
-    worker = Worker(ledger, Timed(catalogue, 0))  # type: ignore[arg-type]
+    worker = Worker(ledger, Timed(catalogue, 0))
     ledger.gone = True
     request = ccr("I", 0, octets(want=MB), information=at())
     assert (await worker.error(request)).result_code == 3002

@@ -10,7 +10,8 @@ import pytest
 
 from ocs.charging import service as service_module
 from ocs.charging.profile import Origin
-from ocs.charging.service import ChargingService, Recent
+from ocs.charging.recent import Recent
+from ocs.charging.service import ChargingService
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol import failed_avp
 from protocol.credit_control import (

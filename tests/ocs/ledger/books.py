@@ -120,9 +120,10 @@ async def outbox_read(ledger: RedisLedger, partition: int, *, after: int, count:
     (entries,) = await ledger.outbox_entries([(partition, after + 1)], count=count)
     events = [ledger.outbox_event(partition, entry) for entry in entries]
     for event in events:
-        assert set(event.body) <= {"k", "t", "a", *FIELDS[event.body["k"]]}, event.body
-        parts = REFUND_FIELDS if event.body["k"] == "refund" else SERVICE_FIELDS
-        assert all(set(part) <= set(parts) for part in event.body.get("svc", ())), event.body
+        body: dict[str, Any] = event.body
+        assert set(body) <= {"k", "t", "a", *FIELDS[body["k"]]}, body
+        parts = REFUND_FIELDS if body["k"] == "refund" else SERVICE_FIELDS
+        assert all(set(part) <= set(parts) for part in body.get("svc", ())), body
     return events
 
 

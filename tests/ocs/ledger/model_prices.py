@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ocs.rating.price import PriceTerms, cost_micro_eur
+from ocs.rating.price import cost_micro_eur
+from ocs.rating.types import PriceTerms
 
 MAX_UNITS = 2**44
 """What a free price can afford: the most that any session can use."""

@@ -68,7 +68,8 @@ def _meant(asked: ServiceCharge, lines: list[DebitLine]) -> list[tuple[str, int 
         return [(asked.key, asked.want)] if asked.key in left else []
     if asked.want is None:
         return [(key, None) for key in left]
-    meant, rest = [], asked.want
+    meant: list[tuple[str, int | None]] = []
+    rest = asked.want
     for place, (key, raw) in enumerate(left.items()):
         if rest or not place:
             meant.append((key, min(rest, raw)))

@@ -186,7 +186,7 @@ class Occurred(Counter[str]):
         self["subscriptions at once"] += len(account.subscriptions) > 2
         self["ended buckets kept"] += any(each.ended for each in account.buckets)
         self["pool's buckets held by two"] += any(
-            len(each.by) > 1 for each in (model.pools[key] for key in model.pools) for each in each.buckets
+            len(bucket.by) > 1 for pool in model.pools.values() for bucket in pool.buckets
         )
 
     @staticmethod

@@ -84,7 +84,7 @@ class Sides:
         account_id = self._keys.new_account_id(msisdn, entropy)
         real: str = ""
         if self.other is not None:
-            real = _result(lambda: self.other.open(credit_micro_eur=credit, **rest))  # type: ignore[union-attr]
+            real = _result(lambda: self.other.open(credit_micro_eur=credit, **rest))
             account_id = real if "-" in real else account_id
         expected = _result(lambda: self.model.open_account(credit_micro_eur=credit, account_id=account_id, **rest))
         if self.other is not None:
@@ -116,7 +116,7 @@ class Sides:
         naming: dict[str, Any] = {}
         real: Any = None
         if self.other is not None:
-            real = _result(lambda: self.other.do(operation, account_id, *args, **more, **when))  # type: ignore[union-attr]
+            real = _result(lambda: self.other.do(operation, account_id, *args, **more, **when))
             if operation == "move_account" and isinstance(real, str) and "-" in real:
                 naming["new_id"] = real
         expected = _result(lambda: getattr(self.model, operation)(account_id, *args, **more, **when, **naming))

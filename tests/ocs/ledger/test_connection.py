@@ -161,9 +161,9 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
     """Its name leads to the new master, but the connection to the old one stays open: READONLY for ever."""
     assert SYSTEM_REDIS
     servers = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        servers.append(RedisServer(SYSTEM_REDIS, tmp_path / name, "--repl-diskless-sync-delay", "0"))
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        servers.append(RedisServer(SYSTEM_REDIS, folder, "--repl-diskless-sync-delay", "0"))
         servers[-1].start()
     first, second = servers
     try:

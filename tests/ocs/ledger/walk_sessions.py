@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, RequestType, Restrict, ServiceCharge
 from tests.ocs.ledger.catalogue import KINDS
 from tests.ocs.ledger.model_state import Service, Session
@@ -9,6 +11,9 @@ from tests.ocs.ledger.walk_asking import Asking, Choices, asking
 
 
 class WalkSessions(Asking):
+    _event: Callable[[Choices, int], None]
+    """Of the walk that this is a part of."""
+
     # -- sessions
 
     def _charge(self, choose: Choices, place: int) -> None:
@@ -83,7 +88,8 @@ class WalkSessions(Asking):
         for _ in range(choose.pick((1, 1, 1, 2, 2, 3)) if kind == "I" else choose.pick((1, 1, 1, 1, 2, 2, 3, 0))):
             key, name = self._key(choose, known, asked)
             # What others of the session will cost after a switch, this one costs now.
-            ahead = [each.price_after for each in (*known.values(), *asked.values()) if each.price_after]
+            others: list[Service | ServiceCharge] = [*known.values(), *asked.values()]
+            ahead = [each.price_after for each in others if each.price_after]
             asked[key] = self._service(choose, key, name, known.get(key), kind)
             same = [price for price in ahead if price in KINDS[name].windows]
             if same and choose.chance(60):

@@ -75,7 +75,7 @@ def places(**changes: object) -> Places:
         "default_plmn": "29340",
         **changes,
     }
-    return Places(**arguments)  # type: ignore[arg-type]
+    return Places(**arguments)
 
 
 @rule("HOT-ROA-1")

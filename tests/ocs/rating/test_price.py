@@ -182,7 +182,7 @@ def test_hot_rat_8_bounds_every_product_of_an_accepted_price_is_exact(unit: Unit
 def test_hot_rat_8_a_price_that_cannot_be_exact_is_refused(changes: dict[str, object], says: str) -> None:
     arguments: dict[str, object] = {"unit": Unit.OCTETS, "micro_eur": 6_900, "quantity": 1024**2, **changes}
     with pytest.raises(PriceError, match=says):
-        compile_price("p", **arguments)  # type: ignore[arg-type]
+        compile_price("p", **arguments)
 
 
 def test_a_free_price_costs_nothing_and_affords_everything() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ MSCC, REQUESTED = "multiple_services_credit_control", "requested_service_unit"
 
 
 @pytest.fixture
-async def shop(world: World, tmp_path: Any) -> AsyncIterator[World]:
+async def shop(world: World, tmp_path: Any) -> World:
     """With a content service beside messages and data."""
     path = tmp_path / "catalogue.toml"
     path.write_text(CATALOGUE.read_text("utf-8") + SERVICE, "utf-8")

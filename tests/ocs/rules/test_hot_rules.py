@@ -486,7 +486,7 @@ async def test_hot_cc_3_at_the_limit_use_is_prevented_in_a_running_session_too(w
     sid, where = world.new_session(), at()
 
     async def step(kind: str, number: int, service: object) -> tuple[int | None, int, bool]:
-        answer = await user.charged(DATA, kind, number, service, sid=sid, information=where)  # type: ignore[arg-type]
+        answer = await user.charged(DATA, kind, number, service, sid=sid, information=where)
         (mscc,) = answer.multiple_services_credit_control
         granted = mscc.granted_service_unit.cc_total_octets if mscc.granted_service_unit else 0
         return mscc.result_code, granted or 0, mscc.final_unit_indication is not None

@@ -41,14 +41,14 @@ async def test_a_message_is_paid_once_and_given_back_once(world: World) -> None:
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     sms = {"context": SMS, "information": sms_to("+38631234567"), "msisdn": user.msisdn}
-    paid = await world.ask(ccr("E", 0, messages(want=1), sid="smsc;1", **sms))  # type: ignore[arg-type]
+    paid = await world.ask(ccr("E", 0, messages(want=1), sid="smsc;1", **sms))
     await _move(world, user)
-    assert await world.ask(ccr("E", 0, messages(want=1), sid="smsc;1", **sms)) == paid  # type: ignore[arg-type]
+    assert await world.ask(ccr("E", 0, messages(want=1), sid="smsc;1", **sms)) == paid
     assert await user.credit() == 20 * EUR - SMS_EACH
     await _move(world, user)
     service = messages(want=1)
     service.refund_information = paid.multiple_services_credit_control[0].refund_information
-    back = ccr("E", 1, service, sid="smsc;1", requested_action=1, **sms)  # type: ignore[arg-type]
+    back = ccr("E", 1, service, sid="smsc;1", requested_action=1, **sms)
     assert (await world.ask(back)).result_code == 2001
     assert await user.credit() == 20 * EUR
     await _move(world, user)

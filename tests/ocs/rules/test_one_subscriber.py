@@ -65,7 +65,7 @@ class Slow(RedisLedger):
     claimed: asyncio.Event
     may_go_on: asyncio.Event
 
-    async def _script(self, script: str, *args: Any, **more: Any) -> Any:
+    async def _script(self, script: str, *args: Any, **more: Any) -> Any:  # type: ignore[override]
         if script == "open":
             self.claimed.set()
             await self.may_go_on.wait()

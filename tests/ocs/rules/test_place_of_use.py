@@ -47,7 +47,7 @@ def cell(plmn: str, network: bool = True) -> bytes:
 
 def ims(*access: bytes, **more: Any) -> ImsInformation:
     called = {"role_of_node": 0, "called_party_address": f"tel:{PARTY}"}
-    return ImsInformation(**called, access_network_information=list(access), **more)  # type: ignore[arg-type]
+    return ImsInformation(**called, access_network_information=list(access), **more)
 
 
 def sms(**more: Any) -> SmsInformation:
@@ -181,7 +181,7 @@ async def test_a_location_at_command_level(world: World, context: str, where: st
     """Without PS-Information, and beside one whose own location cannot be read."""
     swiss = await price(world, context, SWISS)
     assert swiss > await price(world, context, HOME)
-    said = PLACES[where](SWISS)
+    said: Any = PLACES[where](SWISS)
     information = use(context)
     if context == DATA:
         information, said = ServiceInformation(), {**said, "called_station_id": "internet"}

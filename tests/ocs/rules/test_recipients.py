@@ -502,7 +502,7 @@ def test_each_share_is_rated_as_a_message_to_its_recipient_alone(
     if units is None or units < len(recipients):
         assert wants == [units or 1] * len(recipients)
     else:
-        assert sum(wants) == units and max(wants) - min(wants) <= 1  # type: ignore[arg-type,type-var,operator]
+        assert sum(wants) == units and max(wants) - min(wants) <= 1  # type: ignore[type-var, operator]
     for recipient, service in zip(recipients, found.services, strict=True):
         (alone,) = asked(recipient, want=1).services
         assert service.charge is not None and alone.charge is not None

@@ -63,7 +63,7 @@ async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: W
 @WITH_LIMIT
 async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None:
     """HOT-CC-1: a catalogue that has no `maximum_eur`. The first grant takes all of the 20 EUR, and the next one leaves room."""
-    world.service._rater = Quota(world.catalogue, maximum_micro_eur=0)  # type: ignore[assignment]
+    world.service._rater = Quota(world.catalogue, maximum_micro_eur=0)
     user = await _with(world, 20 * EUR, limited)
     data, where = user.data(SERBIA), towards(NATIONAL, SERBIA)
     async with world.hearing() as heard:

@@ -17,7 +17,7 @@ HUNDRED_MB = PackageTerms("MINI", EUR, 30 * DAY_S, (BucketTerms("MINI.data", "oc
 @pytest.mark.parametrize("kind", ["U", "T"])
 async def test_what_a_neighbour_of_the_pool_was_granted_pays_before_credit(world: World, kind: str) -> None:
     """A bucket of 100 MB, two services of 50 MB each in one credit pool, and one of them reports 100 MB."""
-    world.service._rater = Quota(world.catalogue, pool=1)  # type: ignore[assignment]
+    world.service._rater = Quota(world.catalogue, pool=1)
     world.source = Origin(profile=Profile(pools=True))
     user = await world.subscriber(20, HUNDRED_MB)
     data = user.data()

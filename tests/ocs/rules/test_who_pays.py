@@ -26,13 +26,13 @@ DOMAIN = "ims.mnc040.mcc293.3gppnetwork.org"
 )
 async def test_the_account_is_found(world: World, kind: int, data: str) -> None:
     who = {"msisdn": MSISDN, "imsi": IMSI, "credit_micro_eur": 20 * EUR, "package": None, "entropy": 7}
-    account_id = await world.ledger.open_account(**who, **world.when)  # type: ignore[arg-type]
+    account_id = await world.ledger.open_account(**who, **world.when)
     assert await charged(world, account_id, kind, data) > 0
 
 
 async def test_an_imsi_of_16_digits(world: World) -> None:
     who = {"msisdn": MSISDN, "imsi": IMSI_16, "credit_micro_eur": 20 * EUR, "package": None, "entropy": 7}
-    account_id = await world.ledger.open_account(**who, **world.when)  # type: ignore[arg-type]
+    account_id = await world.ledger.open_account(**who, **world.when)
     assert await charged(world, account_id, 1, IMSI_16) > 0
 
 
