@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The part of the tests that needs little time and no program besides Python.
-FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py tests/test_messages.py)
+FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py tests/test_messages.py \
+	tests/test_rules.py tests/test_conformance.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint docs fuzz bench soak sim tools clean
