@@ -25,8 +25,7 @@ from ocs import doubts
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.logs import set_up_logging
-from ocs.metrics import SNAPSHOT_EVERY_S, Metrics
-from ocs.metrics_export import snapshot_path
+from ocs.metrics import SNAPSHOT_EVERY_S, Metrics, snapshot_path
 from ocs.processes import die_with_parent
 from ocs.rating.catalogue import Catalogue, CatalogueError
 from ocs.server import Paths, StartError, World, ledger_settings, load

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 
 from ocs.charging.context import ANY, MAX_TEXT
 from ocs.rating.types import Context
-from protocol.tolerance import DICTIONARY, NOTHING, Tolerance
+from protocol.tolerance import NOTHING, Tolerance, of_dictionary
 
 MAX_ANY = 8
 """`*` of one pattern."""
@@ -75,7 +75,7 @@ def tolerance_of(avps: Iterable[str]) -> Tolerance:
     for text in avps:
         vendor, _, code = text.partition(":")
         if text == KNOWN:
-            tolerance |= DICTIONARY
+            tolerance |= of_dictionary()
         elif code == ANY:
             tolerance |= Tolerance(vendors=frozenset({int(vendor)}))
         else:

@@ -29,6 +29,10 @@ _CONTEXTS = frozenset({"data", "ims", "cs", "sms", "mms", "content", ""})
 Key = tuple[str, ...]
 
 
+def snapshot_path(folder: Path, role: str, pid: int) -> Path:
+    return folder / f"{role}-{pid}.json"
+
+
 class Bounded(dict[object, str]):
     """value → label, for at most `limit` values."""
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ocs.metrics import Store
+from ocs.metrics import Store, snapshot_path
 from ocs.metrics_definitions import COUNTER, DEFINITIONS, HISTOGRAM, SECONDS_BUCKETS, Definition
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,6 @@ class Snapshots:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_StoreCollector(self.total()))
         return generate_latest(registry)
-
-
-def snapshot_path(folder: Path, role: str, pid: int) -> Path:
-    return folder / f"{role}-{pid}.json"
 
 
 def _read(path: Path) -> Store | None:

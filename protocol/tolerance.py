@@ -8,8 +8,7 @@ they are then skipped, whatever they hold, as AVPs without M are. AVPs that are 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from protocol.dictionary import BY_KEY, UNDERSTOOD
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +28,11 @@ class Tolerance:
 
 
 NOTHING = Tolerance()
-DICTIONARY = Tolerance(frozenset(BY_KEY) - UNDERSTOOD)
-"""What python-diameter's dictionary knows of other vendors."""
+
+
+@cache
+def of_dictionary() -> Tolerance:
+    """What python-diameter's dictionary knows of other vendors. Loads it, so that processes that read no messages need not."""
+    from protocol.dictionary import BY_KEY, UNDERSTOOD
+
+    return Tolerance(frozenset(BY_KEY) - UNDERSTOOD)

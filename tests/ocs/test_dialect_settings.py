@@ -13,7 +13,7 @@ from ocs.rating.types import Context
 from ocs.server import gateway_config
 from ocs.settings import load_settings
 from protocol.registry import COMMANDS
-from protocol.tolerance import DICTIONARY, NOTHING
+from protocol.tolerance import NOTHING, of_dictionary
 from tests.ocs.gateway_site import NullMetrics
 from tests.ocs.test_settings import PEER, mistakes, write
 
@@ -99,7 +99,7 @@ def test_behind_a_relay(tmp_path: Path) -> None:
 def test_what_the_dictionary_has(tmp_path: Path) -> None:
     peer = table(tmp_path, PEER + 'tolerate_avps = ["known", "7:7"]').get("pgw.example.net")
     assert tolerates(peer, (VODAFONE, 256), (VODAFONE, 4_000_000), (7, 7)) == [True, False, True]
-    assert peer.limits.tolerated.avps > DICTIONARY.avps
+    assert peer.limits.tolerated.avps > of_dictionary().avps
 
 
 def test_by_the_environment(tmp_path: Path) -> None:
