@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes of the tests: many wait for timers or servers, so there are more than processors.
+TESTERS ?= $(shell echo $$((2 * $$(nproc))))
+# A hundred servers start in the tests: each would compile all its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # The part of the tests that needs little time and no program besides Python.
 FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py tests/test_messages.py \
 	tests/test_rules.py tests/test_conformance.py)
@@ -29,8 +33,9 @@ $(READY): pyproject.toml
 demo: setup ## server, 2,000 accounts, a busy hour in half a minute, audit, out/report.html
 	@exec $(BIN)/ocs-sim demo
 
-test: setup tools lint ## everything: lint, types, import contracts, all tests
-	$(BIN)/pytest
+test: setup tools lint ## everything: lint, types, import contracts, all tests; TESTERS=1 for one after the other
+	$(BIN)/pytest -n $(TESTERS) --dist loadscope --no-loadscope-reorder -m "not alone"
+	$(BIN)/pytest -m alone
 
 check: setup lint ## the fast part of it, for every change
 	$(BIN)/pytest -q $(FAST_TESTS) --ignore=tests/protocol/test_tshark.py

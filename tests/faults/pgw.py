@@ -25,12 +25,23 @@ from tests.faults.harness import MONTH, Serving
 from tests.ocs.gateway_site import Client, cer, code_of
 
 HOST, REALM = "pgw.example.net", "example.net"
+STARTING_S = 30
 ALL_THERE_IS = 10_000_000
 """Octets that no account of these tests can pay: what is granted are the last units."""
 
 
 def when() -> dict[str, int]:
     return {"now": int(time.time()), "month": MONTH}
+
+
+async def _taken(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Tries again until the server takes us: its worker may be starting."""
+    async with asyncio.timeout(STARTING_S):
+        while True:
+            try:
+                return await asyncio.open_connection(address, port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.05)
 
 
 class Pgw:
@@ -45,7 +56,7 @@ class Pgw:
     @classmethod
     async def connect(cls, serving: Serving, host: str = HOST, peer: str = "") -> Pgw:
         address, port = serving.facts()["diameter"][0].rsplit(":", 1)
-        client = Client(*await asyncio.open_connection(address, int(port)))
+        client = Client(*await _taken(address, int(port)))
         changes = {"auth_application_id": [0xFFFFFFFF]} if peer else {}
         client.send(cer(peer or host, origin_realm=REALM, **changes))
         assert code_of((await client.read())[1]) == 2001

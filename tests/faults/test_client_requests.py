@@ -98,6 +98,7 @@ async def test_of_two_workers_the_one_that_has_the_client_asks_it_once(
     assert view.spent_micro_eur == PRICE_PER_MB * (len(pgws) - 1)
 
 
+@pytest.mark.long
 async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledger: RedisLedger) -> None:
     """Validity-Time makes it ask by itself; the request to it is sent again, and ends with its answer."""
     account_id = await open_account(ledger, MSISDN, 5_000)
@@ -121,6 +122,7 @@ async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledge
     await pgw.nothing_more(1.5)
 
 
+@pytest.mark.long
 async def test_a_block_waits_for_no_rar_and_comes_not_after_the_end(pgw: Pgw, ledger: RedisLedger) -> None:
     """The client answers neither; its termination ends what would be sent again."""
     account_id = await open_account(ledger, MSISDN, 5_000)
@@ -211,6 +213,7 @@ async def test_a_new_package_is_told_to_all_sessions(pgw: Pgw, ledger: RedisLedg
     await pgw.agree(ReAuthRequest, sid, 2002)
 
 
+@pytest.mark.long
 async def test_what_an_engineer_types_reaches_the_client(serving: Serving, pgw: Pgw, ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, MSISDN, 5_000)
 

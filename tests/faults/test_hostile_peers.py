@@ -160,6 +160,7 @@ def counted(serving: Serving, name: str) -> dict[str, int]:
     return {reason: int(float(number)) for reason, number in found}
 
 
+@pytest.mark.alone
 async def test_the_honest_peers_hardly_notice_and_each_defence_works(
     crowded: Serving, crowds: tuple[Crowd, Crowd]
 ) -> None:

@@ -43,6 +43,7 @@ async def gateway(serving: Serving) -> AsyncIterator[Pgw]:
     gateway.close()
 
 
+@pytest.mark.alone
 async def test_a_top_up_reaches_the_client_in_time(serving: Serving, gateway: Pgw, ledger: RedisLedger) -> None:
     accounts = []
     for number in range(TOP_UPS):
@@ -93,6 +94,7 @@ async def test_a_block_aborts_the_sessions(serving: Serving, gateway: Pgw, ledge
     gateway.reply(header, AbortSessionAnswer(sid, 2001, HOST, REALM))
 
 
+@pytest.mark.alone
 async def test_a_silent_client_behind_the_same_relay_holds_up_nobody(relayed: Serving, ledger: RedisLedger) -> None:
     silent = await Pgw.connect(relayed, "silent.example.net", RELAY)
     other = Pgw(silent.client, HOST, RELAY)

@@ -113,6 +113,7 @@ def test_a_request_that_never_reached_redis_is_charged_by_its_repetition(
     assert books.audit().ok
 
 
+@pytest.mark.long
 def test_the_journal_explains_the_balance_whatever_the_worker_did(own_redis: RedisServer, tmp_path: Path) -> None:
     """Several sessions, the worker killed at any point, each request repeated until it is answered."""
     server = Serving(tmp_path / "ocs", own_redis.url)

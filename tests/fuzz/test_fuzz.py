@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="atheris is built for Linux on x86-64"
 )
+@pytest.mark.long
 def test_a_short_run(tmp_path: Path) -> None:
     """Some seconds, the same inputs each time; `make fuzz` is the long one."""
     command = [sys.executable, "-m", "tests.fuzz", "--runs", str(RUNS), "--seed", str(SEED), "--folder", str(tmp_path)]

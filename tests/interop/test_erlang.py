@@ -24,7 +24,7 @@ from tests.faults import harness
 from tests.faults.harness import Serving, open_account
 from tests.interop.conftest import REALM, when
 from tests.interop.erlang.client import OCS, OCS_REALM, PATIENCE_S, Said, nothing_wrong, run_client
-from tests.interop.test_freediameter import free_port
+from tests.ports import free_port
 from tests.protocol.test_tshark import HERE
 
 PGW, TLS_PGW = f"pgw.{REALM}", f"tls.{REALM}"

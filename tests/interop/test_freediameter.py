@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -41,8 +40,10 @@ from protocol.header import HEADER_OCTETS, parse_header
 from tests.faults.harness import ROOT, Serving, open_account, wait_for
 from tests.interop.conftest import MSISDN, REALM, when
 from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ports import free_port
 
 RELAY, PGW, OCS = f"dra.{REALM}", f"pgw.{REALM}", "ocs.hot.example.net"
+STARTING_S = 30
 EXTENSIONS = Path("/usr/lib/freeDiameter")
 MB = 1024 * 1024
 PATIENCE_S = 20.0
@@ -71,12 +72,6 @@ PRINTING = f'LoadExtension = "{EXTENSIONS}/dbg_msg_dumps.fdx" : "0x0082";'
 PRINTED = re.compile(r"(RCV from|SND to) '([^']*)':\n(.*?)(?=(?:RCV from|SND to) '|\Z)", re.DOTALL)
 COMMAND = re.compile(r"NOTI +'([\w-]+)'\n")
 COMPLAINTS = ("not found in dictionary", "not searched in dictionary", "Invalid length", "Unsupported", "Parsing error")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Relay:
@@ -135,7 +130,7 @@ class Relay:
 
     async def ready(self) -> None:
         """Connected to the server and listening."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(STARTING_S):
             while "STATE_OPEN" not in self.log:
                 assert self.process.poll() is None, self.log
                 await asyncio.sleep(0.05)

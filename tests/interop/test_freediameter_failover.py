@@ -20,8 +20,9 @@ from tests.conftest import RedisServer
 from tests.faults.harness import Serving
 from tests.faults.nodes import kill_whole
 from tests.interop.conftest import MSISDN, REALM, TAIL, when
-from tests.interop.test_freediameter import MB, OCS, PGW, RELAY, Relay, ask, ccr, free_port
+from tests.interop.test_freediameter import MB, OCS, PGW, RELAY, Relay, ask, ccr
 from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ports import free_port
 
 SECOND = "ocs2.hot.example.net"
 PRICE_PER_MB = 6_900

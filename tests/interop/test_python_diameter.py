@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,6 +30,7 @@ from ocs.ledger.redis_ledger import RedisLedger
 from ocs.worker import STOP_GRACE_S
 from tests.faults.harness import Serving, wait_for
 from tests.interop.conftest import MSISDN, REALM, when
+from tests.ports import free_port
 
 PGW = "pgw.a1.example.net"
 MB = 1024 * 1024
@@ -39,12 +39,6 @@ PEERS = f"""
 origin_host = "{PGW}"
 realm = "{REALM}"
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Element:

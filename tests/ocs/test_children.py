@@ -34,6 +34,7 @@ def child(ended: list[int], script: str | None = None) -> ChildProcess:
     return made
 
 
+@pytest.mark.alone
 async def test_one_that_ends_again_and_again_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "PAUSE_STEP_S", 0.2)
     ended: list[int] = []

@@ -193,6 +193,7 @@ async def test_handshakes_that_fail_are_counted_and_logged(
     assert not site.gateways[-1].entrance._inside
 
 
+@pytest.mark.alone
 async def test_a_stop_does_not_wait_for_handshakes(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates)
     gateway = site.gateways.pop()

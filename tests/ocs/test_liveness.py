@@ -169,6 +169,7 @@ async def test_what_waits_is_bounded(site: Site) -> None:
     assert found._backlog_octets == sum(map(len, found._backlog))
 
 
+@pytest.mark.alone
 async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhile(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,7 @@ async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhi
     assert time.monotonic() - began < 0.45, "by the probe; the watchdog would take twice 0.5 s from its first timer on"
 
 
+@pytest.mark.alone
 async def test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_not(site: Site) -> None:
     gateway = await site.gateway(verbose, watchdog_s=TW_S, answer_timeout_ms=100)
     slow = await deaf(site, gateway)
@@ -194,6 +196,7 @@ async def test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_no
     await until(lambda: site.metrics.lost == ["watchdog"])
 
 
+@pytest.mark.alone
 async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "PROBE_S", 0.2)
     gateway = await site.gateway(verbose, answer_timeout_ms=100)

@@ -63,6 +63,7 @@ async def test_answered_requests_are_not_kept_even_behind_one_that_waits(site: S
     assert not gateway.dispatcher._waiting
 
 
+@pytest.mark.alone
 def test_a_full_memory_is_as_fast_as_an_empty_one() -> None:
     def put_s(first: int) -> float:
         started = time.process_time()
@@ -77,6 +78,7 @@ def test_a_full_memory_is_as_fast_as_an_empty_one() -> None:
     assert len(kept) == limit and next(iter(kept)) == limit
 
 
+@pytest.mark.alone
 def test_many_clients_cost_no_more_than_few() -> None:
     states = OriginStates(lambda *restart: None)
     started = time.process_time()

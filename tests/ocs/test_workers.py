@@ -182,6 +182,7 @@ def swallowing() -> Any:
 
 
 @pytest.mark.parametrize("which", ["the one that calls", "another one"])
+@pytest.mark.alone
 async def test_a_call_that_gets_no_answer_keeps_the_peer_from_no_worker(
     site: Site, tmp_path: Path, swallowing: str, which: str
 ) -> None:
@@ -297,6 +298,7 @@ def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
     assert asked[0] > 0 and not curious.taken_elsewhere(PGW)
 
 
+@pytest.mark.alone
 async def test_a_peer_that_hangs_up_is_called_once_an_interval_by_all_workers_together(
     site: Site, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def options(folder: Path) -> DemoOptions:
     )
 
 
+@pytest.mark.long
 def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
     for _ in range(2):
         out = io.StringIO()

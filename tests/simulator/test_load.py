@@ -85,6 +85,7 @@ def test_closed_loop_plays_whole_sessions(grantor: Grantor, requests_seen: list[
     assert set(outcome.as_json()) >= {"ccr_per_s", "p50_ms", "p99_ms", "p999_ms", "result_codes"}
 
 
+@pytest.mark.alone
 def test_open_loop_keeps_its_rate(grantor: Grantor) -> None:
     target = Target("127.0.0.1", grantor.port, SIMULATED_REALM, SERVER_REALM)
     outcome = run_load(LoadOptions(target, default_subscribers(20), 1.0, outstanding=200, rate=150.0))

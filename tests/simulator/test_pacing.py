@@ -29,6 +29,7 @@ def test_poisson_arrivals_keep_the_rate_with_exponential_gaps() -> None:
     assert times == list(islice(intended_times(Arrivals.POISSON, 1000.0, 1), 20_000))
 
 
+@pytest.mark.alone
 async def test_the_timer_wakes_between_milliseconds() -> None:
     woken: list[float] = []
     done = asyncio.Event()
@@ -70,6 +71,7 @@ def test_slow_answers_that_overlap_are_one_pause() -> None:
     assert pauses([], [], [], slow_us=50_000) == []
 
 
+@pytest.mark.alone
 def test_latency_counts_from_the_intended_time_when_the_server_cannot_follow(grantor: Grantor) -> None:
     """One slot and a rate far above what it can carry: what waits for the slot is slow, or counted as not sent."""
     target = Target("127.0.0.1", grantor.port, SIMULATED_REALM, SERVER_REALM)

@@ -19,6 +19,7 @@ from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, empty_ledger, open_account, request, service
 
 
+@pytest.mark.alone
 async def test_a_silent_redis_is_unavailable_in_time_and_the_repetition_is_charged_once(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url, timeout_ms=200, connections=1) as ledger:
         account_id = await open_account(ledger)
@@ -37,6 +38,7 @@ async def test_a_silent_redis_is_unavailable_in_time_and_the_repetition_is_charg
         assert found is not None and found.credit_micro_eur == 20 * EUR - 27_600
 
 
+@pytest.mark.alone
 async def test_what_was_not_sent_in_time_is_never_applied(redis_7: RedisServer) -> None:
     """It waits for a new connection that is slow to come; who asked has been told that nothing was granted."""
     async with empty_ledger(redis_7.url, timeout_ms=300, connections=1) as ledger:
@@ -157,6 +159,7 @@ class Name:
                 await writer.wait_closed()
 
 
+@pytest.mark.alone
 async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
     """Its name leads to the new master, but the connection to the old one stays open: READONLY for ever."""
     assert SYSTEM_REDIS

@@ -41,6 +41,7 @@ def on(side: RedisSide) -> walking.Begin:
     return begin
 
 
+@pytest.mark.long
 def test_scripts_do_what_the_model_does_on_redis_7(redis_7: RedisServer, capfd: pytest.CaptureFixture[str]) -> None:
     def progress(line: str) -> None:
         if "MODEL_STEPS" in os.environ:
@@ -57,17 +58,20 @@ opening, units that a later price does not grant, a rolling window after a refun
 """
 
 
+@pytest.mark.long
 def test_walks_that_found_a_difference_find_none(redis_7: RedisServer) -> None:
     with redis_side([redis_7]) as side:
         for seed in FOUND:
             walking.run(range(seed, seed + 1), on(side))
 
 
+@pytest.mark.long
 def test_scripts_do_what_the_model_does_on_redis_6(redis_6: RedisServer) -> None:
     with redis_side([redis_6]) as side:
         walking.run(seeds(3_000), on(side))
 
 
+@pytest.mark.long
 def test_scripts_do_what_the_model_does_on_a_cluster(redis_cluster: list[RedisServer]) -> None:
     with redis_side(redis_cluster) as side:
         walking.run(seeds(3_000), on(side))
@@ -76,6 +80,7 @@ def test_scripts_do_what_the_model_does_on_a_cluster(redis_cluster: list[RedisSe
 # -- the walk itself
 
 
+@pytest.mark.long
 def test_the_model_keeps_the_promises_and_the_walk_meets_everything() -> None:
     assert walking.run(seeds(10_000), lambda: None).missing() == {}
 

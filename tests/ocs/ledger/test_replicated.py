@@ -118,6 +118,7 @@ async def test_what_comes_while_a_wait_is_open_goes_out_together(tmp_path: Path)
         await ledger.close()
 
 
+@pytest.mark.alone
 async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
     settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=2000, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
@@ -135,6 +136,7 @@ async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
         await ledger.close()
 
 
+@pytest.mark.alone
 async def test_a_redis_that_is_silent_during_a_wait_is_left(tmp_path: Path) -> None:
     settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=400, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):

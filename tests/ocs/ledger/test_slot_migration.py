@@ -15,8 +15,9 @@ from ocs.ledger.audit import audit
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, free_port, start_cluster
+from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, start_cluster
 from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, open_account, outbox_read, request, service
+from tests.ports import free_port
 
 PRICE_PER_MB = 6_900
 
@@ -181,6 +182,7 @@ async def run_under_load(cluster: Cluster, pause_s: float, timeout_ms: int) -> t
         return load, window_s
 
 
+@pytest.mark.alone
 async def test_requests_wait_while_a_slot_is_moved_key_by_key(cluster: Cluster) -> None:
     load, window_s = await run_under_load(cluster, pause_s=0.02, timeout_ms=4000)
     assert window_s > 0.5, "the migration was not slow"
@@ -189,6 +191,7 @@ async def test_requests_wait_while_a_slot_is_moved_key_by_key(cluster: Cluster) 
     assert max(load.waits_s[False]) < 0.3, "other partitions are served as ever"
 
 
+@pytest.mark.alone
 async def test_a_migration_longer_than_a_requests_time_makes_it_unavailable(cluster: Cluster) -> None:
     load, window_s = await run_under_load(cluster, pause_s=0.06, timeout_ms=400)
     assert window_s > 0.8, "the migration was not slow"
@@ -206,6 +209,7 @@ async def session_of_the_moved_partition(ledger: RedisLedger) -> tuple[str, str]
     return account_id, f"m{38668100000 + number}"
 
 
+@pytest.mark.alone
 async def test_a_request_whose_keys_have_all_moved_is_served_before_the_slot_is(cluster: Cluster) -> None:
     """ASK is followed with ASKING, also to a node that no map names, as it has no slot yet."""
     async with empty_ledger(cluster) as ledger:
@@ -228,6 +232,7 @@ async def test_a_request_whose_keys_have_all_moved_is_served_before_the_slot_is(
             assert (await charge(ledger, request(account_id, "U", 1, service(used=MB, want=MB)))).duplicate
 
 
+@pytest.mark.alone
 async def test_requests_of_an_account_stay_in_order_while_they_wait(cluster: Cluster) -> None:
     async with empty_ledger(cluster) as ledger:
         account_id, _ = await session_of_the_moved_partition(ledger)
