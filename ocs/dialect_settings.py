@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from ocs.charging.context import ANY, MAX_TEXT
-from ocs.rating.types import Context
+from ocs.values.service_context import ANY, MAX_TEXT
+from ocs.values.use import Context
 from protocol.tolerance import NOTHING, Tolerance, of_dictionary
 
 MAX_ANY = 8

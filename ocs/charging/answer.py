@@ -14,7 +14,7 @@ from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND
 from ocs.charging.prepare import Prepared, Service, results
 from ocs.charging.profile import Profile
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
-from ocs.rating.types import RatedUse, Unit
+from ocs.values.use import RatedUse, Unit
 from protocol.credit_control import (
     DIRECT_DEBITING,
     EVENT_REQUEST,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ocs.charging import access_network
 from ocs.charging.members import SMS
 from ocs.rating.place import plmn_from_user_location_info, plmns_of_domain
-from ocs.rating.types import Context
+from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.avp import Address
 from protocol.credit_control import (

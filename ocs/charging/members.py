@@ -5,7 +5,7 @@ request asks some thirty times.
 from __future__ import annotations
 
 from ocs.ledger.contract import Action, RequestType, Restrict
-from ocs.rating.types import Context, Direction, Unit
+from ocs.values.use import Context, Direction, Unit
 
 INITIAL, UPDATE, TERMINATION, EVENT = (
     RequestType.INITIAL,

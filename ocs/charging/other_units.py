@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ocs.charging import money
 from ocs.charging.members import MESSAGES, MONEY, OCTETS, SECONDS
 from ocs.charging.units import LONGEST_TIME_S, amount_of
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from protocol import failed_avp
 from protocol.credit_control import RequestedServiceUnit, UsedServiceUnit
 

@@ -26,7 +26,7 @@ from ocs.ledger.contract import (
     ServiceOutcome,
 )
 from ocs.rating.price import free_price
-from ocs.rating.types import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
+from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (
     CHECK_BALANCE,
     DIRECT_DEBITING,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
-from ocs.charging.context import STANDARD_CONTEXTS, ServiceContexts
+from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 
 
 class FinalUnit(StrEnum):

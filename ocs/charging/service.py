@@ -21,7 +21,6 @@ from ocs.charging.order import Reply, SessionKey, SessionOrder, Waiting, busy
 from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
 from ocs.charging.profile import Source
-from ocs.charging.recent import Recent
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.use import Circumstances, circumstances
@@ -34,7 +33,8 @@ from ocs.ledger.contract import (
     RequestType,
     Retry,
 )
-from ocs.rating.types import Context
+from ocs.values.bounded_cache import Recent
+from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.credit_control import (
     CHECK_BALANCE,

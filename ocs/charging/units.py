@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ocs.charging import money
 from ocs.charging.members import MESSAGES, OCTETS, SECONDS
 from ocs.rating.price import MAX_SESSION_UNITS
-from ocs.rating.types import QuotaPolicy, Unit
+from ocs.values.use import QuotaPolicy, Unit
 from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ocs.charging import recipients
 from ocs.charging.location import SM_SUBMISSION, locate
 from ocs.charging.members import CONTENT, DATA, MMS, ORIGINATING, SMS
-from ocs.rating.types import Context, Direction, UseEvent
+from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import CreditControlRequest, ImsInformation, ServiceInformation
 
 ROLE_TERMINATING, ROLE_FORWARDING = 1, 2

@@ -22,7 +22,7 @@ from ocs.cli.common import (
 )
 from ocs.ledger.contract import PackageTerms
 from ocs.ledger.installation import Use
-from ocs.rating.money import format_eur, parse_eur
+from ocs.values.money import format_eur, parse_eur
 
 MAX_REFERENCE_LENGTH = 128
 """Characters of a top-up's reference; every reference is kept for ever."""

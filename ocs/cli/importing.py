@@ -31,7 +31,7 @@ from ocs.cli.common import (
 )
 from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError, PackageTerms
 from ocs.ledger.installation import Use
-from ocs.rating.money import format_eur, parse_eur
+from ocs.values.money import format_eur, parse_eur
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")
 BATCH = 500

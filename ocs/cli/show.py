@@ -16,8 +16,8 @@ from ocs.ledger.contract import (
     SessionView,
     SubscriptionView,
 )
-from ocs.rating.money import format_eur
 from ocs.records.format import utc_text
+from ocs.values.money import format_eur
 
 _KILO = 1024
 PIPED_COLUMNS = 10_000

@@ -27,7 +27,7 @@ from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
 from ocs.ledger.contract import Notice, NoticedSession, SessionView
 from ocs.ledger.installation import Use
-from ocs.rating.money import format_eur
+from ocs.values.money import format_eur
 from protocol.errors import DiameterError
 
 MAX_HEX_CHARACTERS = 4 * 65_536

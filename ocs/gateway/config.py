@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from ocs.charging.profile import STANDARD, Profile
-from ocs.rating.types import Context
+from ocs.values.use import Context
 from protocol.tolerance import NOTHING, Tolerance
 
 MAX_WRITE_BUFFER_OCTETS = 4 * 1024 * 1024

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from ocs.charging.context import OTHER
 from ocs.charging.profile import Source
 from ocs.charging.subscriber import ForeignSubscriberError
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
@@ -21,6 +20,7 @@ from ocs.gateway.peers import Carried, Peer
 from ocs.gateway.refusals import Kind, Refusals
 from ocs.logs import describe
 from ocs.seldom import Seldom
+from ocs.values.service_context import OTHER
 from protocol.answers import error_answer
 from protocol.avp import walk
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, decode_ccr, encode_cca

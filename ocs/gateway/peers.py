@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ocs.charging.context import STANDARD_CONTEXTS, ServiceContexts
 from ocs.charging.profile import Profile, Ranges
 from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.admission import Admission
 from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
 from ocs.gateway.overload import TokenBucket
 from ocs.gateway.words import shown, where_allowed
+from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header

@@ -11,7 +11,7 @@ from ocs.child import Child
 from ocs.housekeeping.patience import SetAside, of_all, patiently
 from ocs.ledger.contract import AccountView, LedgerError
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.turns import groups
+from ocs.values.turns import groups
 
 log = logging.getLogger(__name__)
 

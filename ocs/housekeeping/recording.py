@@ -17,7 +17,7 @@ from ocs.records.pump import Pump
 from ocs.records.tail import capacity
 from ocs.records.writer import RecordWriter
 from ocs.server import Paths
-from ocs.turns import Turns, groups
+from ocs.values.turns import Turns, groups
 
 log = logging.getLogger(__name__)
 

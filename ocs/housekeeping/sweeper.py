@@ -13,7 +13,7 @@ from ocs.child import Child
 from ocs.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.turns import Turns, groups
+from ocs.values.turns import Turns, groups
 
 SWEEP_EVERY_S = 1.0
 SWEEP_ALL_S = 10.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 
 MAX_INTEGER = 2**53 - 1
 """Redis Lua numbers are doubles: beyond this they are no longer exact."""

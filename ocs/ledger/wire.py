@@ -25,7 +25,7 @@ from ocs.ledger.contract import (
 )
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 
 _EVENT, _TERMINATION, _CHECK = RequestType.EVENT, RequestType.TERMINATION, Action.CHECK
 """An Enum's member costs a look-up of its own each time it is named."""

@@ -30,7 +30,7 @@ from ocs.rating.place import Place, Places
 from ocs.rating.problems import CatalogueError, Problem, Problems, key_path
 from ocs.rating.reading import Tables, read_tables
 from ocs.rating.services import Service, Services
-from ocs.rating.types import Direction, RatedUse, Unrateable, UseEvent
+from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]
 

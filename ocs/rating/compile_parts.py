@@ -24,15 +24,15 @@ from ocs.rating.model import (
     QuotaTable,
     ServiceTable,
 )
-from ocs.rating.money import format_eur, net_micro_eur, parse_eur, round_to_cent
 from ocs.rating.place import ANY_OTHER, EU, HOME, Places
 from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.rating.problems import Problems, key_path
-from ocs.rating.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.rating.reading import Tables
 from ocs.rating.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.rating.services import MatchKey, Service, Services
-from ocs.rating.types import Context, QuotaPolicy, Unit
+from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
+from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
+from ocs.values.use import Context, QuotaPolicy, Unit
 
 DAY_S = 86_400
 UNLIMITED = "unlimited"

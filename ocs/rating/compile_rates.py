@@ -15,7 +15,7 @@ from ocs.rating.problems import Problems, key_path
 from ocs.rating.reading import Tables
 from ocs.rating.schedule import Schedule
 from ocs.rating.services import Service
-from ocs.rating.types import Direction, PriceTerms, RatedUse, Unit
+from ocs.values.use import Direction, PriceTerms, RatedUse, Unit
 
 ANY = "*"
 FREE = "free"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ocs.rating.countries import MCC_COUNTRY
 from ocs.rating.destination import country_of_e164
-from ocs.rating.types import Unrateable
+from ocs.values.use import Unrateable
 
 HOME = "home"
 EU = "eu"

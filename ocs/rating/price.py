@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from math import gcd
 
-from ocs.rating.types import PriceTerms, Unit
+from ocs.values.use import PriceTerms, Unit
 
 EXACT_LIMIT = 2**53
 """Doubles hold every integer below this."""

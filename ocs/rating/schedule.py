@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
 
-from ocs.rating.types import PriceTerms, RatedUse
+from ocs.values.use import PriceTerms, RatedUse
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday")
 HOLIDAY = DAYS.index("holiday")

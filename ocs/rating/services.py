@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ocs.rating.types import Context, Direction, QuotaPolicy, RatedUse, Unit, Unrateable, UseEvent
+from ocs.values.use import Context, Direction, QuotaPolicy, RatedUse, Unit, Unrateable, UseEvent
 
 MatchKey = tuple[str | None, int | None, int | None]
 """(APN, rating group, service identifier) that a line states; None = it does not."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from ocs.ledger.contract import OutboxEvent
 from ocs.records import went_back
 from ocs.records.consumer import Consumer, Entry, ForeignOutboxError, Outbox
-from ocs.turns import Turns, groups
+from ocs.values.turns import Turns, groups
 
 MAX_EVENTS_PER_READ = 128
 """Events of one partition in one round."""

@@ -23,7 +23,7 @@ from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable,
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.harness import MONTH, balance, journal, open_account
 from tests.faults.strace_log import CALLS, synced_octets

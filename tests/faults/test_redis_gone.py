@@ -16,7 +16,7 @@ from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable,
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer, start_cluster
 from tests.faults.client import data_request
 from tests.faults.harness import MONTH, Books, Serving, balance, journal, open_account, wait_for

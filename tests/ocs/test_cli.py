@@ -39,7 +39,7 @@ from ocs.ledger.contract import (
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 from tests.rules import rule
 
 ROOT = Path(__file__).parents[2]

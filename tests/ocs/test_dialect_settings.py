@@ -9,9 +9,9 @@ import pytest
 
 from ocs.dialect_settings import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
 from ocs.gateway.peers import Carried, Peer, PeerTable
-from ocs.rating.types import Context
 from ocs.server import gateway_config
 from ocs.settings import load_settings
+from ocs.values.use import Context
 from protocol.registry import COMMANDS
 from protocol.tolerance import NOTHING, of_dictionary
 from tests.ocs.gateway_site import NullMetrics

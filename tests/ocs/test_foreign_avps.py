@@ -10,7 +10,7 @@ import pytest
 from ocs.charging.profile import Source
 from ocs.gateway.config import PeerConfig
 from ocs.gateway.dispatch import Reply
-from ocs.rating.types import Context
+from ocs.values.use import Context
 from protocol import commands
 from protocol.avp import encode_avp, walk
 from protocol.credit_control import CreditControlRequest

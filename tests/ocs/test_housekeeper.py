@@ -28,11 +28,11 @@ from ocs.ledger.settings import LedgerSettings
 from ocs.metrics import Metrics
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
 from ocs.records.files import record_files
 from ocs.server import World
 from ocs.settings_model import Settings
-from ocs.turns import Turns
+from ocs.values.turns import Turns
+from ocs.values.use import Unit
 from tests.rules import rule
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
--- Arithmetic of prices and units (ocs/rating/types.py PriceTerms). All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
+-- Arithmetic of prices and units (ocs/values/use.py PriceTerms). All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
 
 local fmod, min, max = math.fmod, math.min, math.max
 local pack, unpack_value = cmsgpack.pack, cmsgpack.unpack

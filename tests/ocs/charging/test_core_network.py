@@ -16,7 +16,7 @@ from ocs.charging.refund_token import Debit
 from ocs.ledger.contract import Restrict
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import compile_price
-from ocs.rating.types import QuotaPolicy, RatedUse, Unit, UseEvent
+from ocs.values.use import QuotaPolicy, RatedUse, Unit, UseEvent
 from protocol import failed_avp
 from protocol.credit_control import (
     CreditControlAnswer,

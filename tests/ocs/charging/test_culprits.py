@@ -11,7 +11,7 @@ from ocs.charging.blame import blame
 from ocs.charging.prepare import Terms, prepare
 from ocs.charging.use import Circumstances, circumstances
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.types import Context
+from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.avp import Address, walk
 from protocol.credit_control import (

@@ -9,13 +9,13 @@ import pytest
 
 from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
-from ocs.charging.context import context_of
 from ocs.charging.prepare import Prepared, Terms, prepare
 from ocs.charging.profile import FinalUnit, Profile
 from ocs.charging.use import Circumstances, circumstances
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.types import Context, Direction, RatedUse, UseEvent
+from ocs.values.service_context import context_of
+from ocs.values.use import Context, Direction, RatedUse, UseEvent
 from protocol.credit_control import CreditControlRequest, encode_cca
 from protocol.header import Header
 from tests.ocs.charging.ccr import IMS, MB, at, ccr, octets, seconds, towards

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ocs.charging import units
-from ocs.charging.context import context_of
 from ocs.charging.prepare import COMMAND_LEVEL, Prepared, Terms, prepare
 from ocs.charging.use import circumstances
 from ocs.ledger.contract import MAX_INTEGER, RequestType
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.types import QuotaPolicy, Unit
+from ocs.values.service_context import context_of
+from ocs.values.use import QuotaPolicy, Unit
 from protocol import failed_avp
 from protocol.credit_control import CreditControlRequest, RequestedServiceUnit, UsedServiceUnit
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards

@@ -6,7 +6,7 @@ import pytest
 
 from ocs.charging.profile import Origin, Profile
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, ServiceInformation, encode_cca
 from protocol.header import Header
 from tests.ocs.charging.ccr import (

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocs.charging import context as module
-from ocs.charging.context import DOCUMENTS, MAX_TEXT, STANDARD_CONTEXTS, ServiceContexts, context_of
-from ocs.rating.types import Context
+from ocs.values import service_context as module
+from ocs.values.service_context import DOCUMENTS, MAX_TEXT, STANDARD_CONTEXTS, ServiceContexts, context_of
+from ocs.values.use import Context
 
 D, I, C, S, M = Context.DATA, Context.IMS, Context.CS, Context.SMS, Context.MMS  # noqa: E741
 BEFORE = ("", "8.", "14.", "001.8.", "001.01.8.", "ext.01.001.8.", "a-b_c.d.01.001.8.", ".", "..")

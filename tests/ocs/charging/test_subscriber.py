@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ocs.charging.context import context_of
 from ocs.charging.subscriber import has_subscriber, identities
-from ocs.rating.types import Context
+from ocs.values.service_context import context_of
+from ocs.values.use import Context
 from protocol.credit_control import (
     CreditControlRequest,
     ServiceInformation,

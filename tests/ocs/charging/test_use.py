@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ocs.charging.context import context_of
 from ocs.charging.subscriber import identities
 from ocs.charging.use import Circumstances, circumstances
-from ocs.rating.types import Context, Direction, UseEvent
+from ocs.values.service_context import context_of
+from ocs.values.use import Context, Direction, UseEvent
 from protocol.avp import Address
 from protocol.credit_control import (
     CreditControlRequest,

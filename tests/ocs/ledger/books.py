@@ -23,7 +23,7 @@ from ocs.ledger.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 
 NOW, MONTH = 1_795_000_000, 202611
 WHEN = {"now": NOW, "month": MONTH}

@@ -8,7 +8,7 @@ from typing import Any
 from ocs.ledger.contract import MONTHLY_LIMIT, BucketTerms, CounterTerms, Leg, Measure, PackageTerms, Window
 from ocs.ledger.keys import Keys
 from ocs.rating.price import compile_price, free_price
-from ocs.rating.types import PriceTerms, Unit
+from ocs.values.use import PriceTerms, Unit
 
 START = 20_776 * 86_400 - 1_500
 """Shortly before midnight."""

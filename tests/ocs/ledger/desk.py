@@ -10,7 +10,7 @@ from ocs.ledger.contract import (
     PackageTerms,
 )
 from ocs.rating.price import compile_price, free_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, WHEN, request
 from tests.ocs.ledger.model import ModelLedger
 

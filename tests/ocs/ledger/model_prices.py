@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocs.rating.price import cost_micro_eur
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 
 MAX_UNITS = 2**44
 """What a free price can afford: the most that any session can use."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ocs.ledger.contract import ServiceCharge
 from ocs.rating import price as prices
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import MAX_UNITS
 from tests.ocs.ledger.model_state import Bucket, Hold, LegState, Service, Session, measured, rate_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ocs.ledger.contract import AS_GRANTED, RequestType, ServiceCharge, ServiceOutcome
 from ocs.rating import price as prices
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import affordable_units
 from tests.ocs.ledger.model_state import (

@@ -18,7 +18,7 @@ from ocs.ledger.contract import (
     ServiceCharge,
     Window,
 )
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 
 Event = dict[str, object]
 FAR_AHEAD = 1_024

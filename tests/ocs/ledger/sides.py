@@ -18,7 +18,7 @@ from ocs.ledger.contract import (
     Retry,
 )
 from ocs.ledger.keys import Keys
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 from tests.ocs.ledger import model_agenda
 from tests.ocs.ledger.catalogue import PARTITIONS
 from tests.ocs.ledger.model import ModelLedger

@@ -18,7 +18,7 @@ from ocs.ledger.contract import (
     Window,
 )
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, SMS, WHEN, service
 from tests.ocs.ledger.desk import MINI, Desk, one
 

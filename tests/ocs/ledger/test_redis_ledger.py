@@ -23,7 +23,7 @@ from ocs.ledger.contract import (
 )
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     DATA,
     EUR,

@@ -22,7 +22,7 @@ from ocs.ledger.contract import (
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.price import compile_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import empty_ledger
 

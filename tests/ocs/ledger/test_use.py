@@ -11,7 +11,7 @@ from ocs.ledger.audit import audit
 from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.price import compile_price, free_price
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     EUR,
     MB,

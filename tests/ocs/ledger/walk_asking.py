@@ -14,7 +14,7 @@ from ocs.ledger.contract import (
     RequestType,
     ServiceCharge,
 )
-from ocs.rating.types import PriceTerms
+from ocs.values.use import PriceTerms
 from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, START
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import Account, Session, utc_day

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocs.rating.catalogue import Catalogue, CatalogueError, load_catalogue
-from ocs.rating.types import Context, UseEvent
+from ocs.values.use import Context, UseEvent
 
 SHIPPED = (Path(__file__).parents[3] / "config" / "catalogue.toml").read_text(encoding="utf-8")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import billable_units, cost_micro_eur
-from ocs.rating.types import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
+from ocs.values.use import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
 from tests.rules import rule
 
 CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"

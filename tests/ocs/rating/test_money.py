@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocs.rating.money import (
+from ocs.values.money import (
     MAX_MICRO_EUR,
     format_eur,
     gross_micro_eur,

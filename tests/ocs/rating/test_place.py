@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ocs.rating.countries import MCC_COUNTRY
 from ocs.rating.place import Place, Places, plmn_from_user_location_info
-from ocs.rating.types import Unrateable
+from ocs.values.use import Unrateable
 from tests.rules import rule
 
 CAPTURE = Path(__file__).parents[2] / "data" / "uli.pcap"

@@ -20,7 +20,7 @@ from ocs.rating.price import (
     cost_micro_eur,
     free_price,
 )
-from ocs.rating.types import PriceTerms, Unit
+from ocs.values.use import PriceTerms, Unit
 from tests.ocs.ledger.model_prices import MAX_UNITS, affordable_units
 from tests.rules import rule
 

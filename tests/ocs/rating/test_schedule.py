@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ocs.rating.catalogue import Catalogue
-from ocs.rating.types import Context, RatedUse, UseEvent
+from ocs.values.use import Context, RatedUse, UseEvent
 from tests.ocs.rating.test_catalogue_file import SMALL, load, mistakes
 
 LJUBLJANA = ZoneInfo("Europe/Ljubljana")

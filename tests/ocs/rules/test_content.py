@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocs.charging import money, units
-from ocs.charging.context import ServiceContexts
 from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
 from ocs.rating.catalogue import load_catalogue
-from ocs.rating.types import Context, Unit, UseEvent
+from ocs.values.service_context import ServiceContexts
+from ocs.values.use import Context, Unit, UseEvent
 from protocol import failed_avp
 from protocol.credit_control import (
     CcMoney,

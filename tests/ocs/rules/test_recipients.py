@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocs.charging.context import context_of
 from ocs.charging.prepare import Prepared, Terms, prepare
 from ocs.charging.profile import Origin
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
 from ocs.charging.use import Circumstances, circumstances
 from ocs.rating.catalogue import load_catalogue
-from ocs.rating.types import Context, Direction
+from ocs.values.service_context import context_of
+from ocs.values.use import Context, Direction
 from protocol import failed_avp
 from protocol.credit_control import (
     CcMoney,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ocs.charging.units import used_by_tariff
 from ocs.rating.price import MAX_SESSION_UNITS
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 from protocol.credit_control import RequestedServiceUnit, UsedServiceUnit
 from tests.ocs.charging.ccr import MB, SMS, messages, octets, sms_to
 from tests.ocs.rules.world import World

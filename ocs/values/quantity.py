@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ocs.rating.types import Unit
+from ocs.values.use import Unit
 
 _QUANTITY = re.compile(r"([0-9]{1,15}) ([A-Za-z]+)", re.ASCII)
 _OCTET_POWERS = {"B": 0, "kB": 1, "MB": 2, "GB": 3, "TB": 4}

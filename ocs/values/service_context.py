@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ocs.rating.types import Context
+from ocs.values.use import Context
 
 DOMAIN = "3gpp.org"
 DOCUMENTS = {
