@@ -18,8 +18,8 @@ from ocs.charging.service import ChargingService
 from ocs.child import calm_collector
 from ocs.gateway.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
-from ocs.metrics import Metrics
 from ocs.server import World, gateway_config, load
+from ocs.telemetry.metrics import Metrics
 from ocs.worker import Background
 
 SUCCESS = 2001

@@ -11,8 +11,8 @@ from ocs.child import Child
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.leases import Leases
 from ocs.node_facts import NodeFacts, doubts, facts_of, objections
-from ocs.seldom import Seldom
 from ocs.server import StartError
+from ocs.telemetry.throttled_log import Seldom
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from ocs.lanes import Lane
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
 from ocs.node_turns import NodeTurns
 from ocs.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
-from ocs.seldom import Seldom
+from ocs.telemetry.throttled_log import Seldom
 from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode
 

@@ -27,13 +27,13 @@ from redis.exceptions import RedisError
 
 from ocs.children import ChildProcess
 from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError
-from ocs.http_api import AddressError, Health, HttpApi
-from ocs.logs import reason_of
-from ocs.metrics import Metrics
-from ocs.metrics_export import Snapshots
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
 from ocs.settings import ENVIRONMENT_PREFIX
 from ocs.settings_model import Settings, parse_listen
+from ocs.telemetry.export import Snapshots
+from ocs.telemetry.http_endpoints import AddressError, Health, HttpApi
+from ocs.telemetry.logs import reason_of
+from ocs.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from ocs.child import Child, connected_ledger, main
 from ocs.gateway.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.logs import describe
 from ocs.node_presence import present
 from ocs.node_turns import NodeTurns
 from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
+from ocs.telemetry.logs import describe
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from ocs.cli.main import app
-from ocs.metrics_definitions import DEFINITIONS
 from ocs.settings_model import Settings
+from ocs.telemetry.definitions import DEFINITIONS
 from simulator.cli import app as simulator_app
 from tests.messages import ROOT, Text, texts
 

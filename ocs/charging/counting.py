@@ -9,7 +9,7 @@ from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Service, results
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
-from ocs.seldom import Seldom
+from ocs.telemetry.throttled_log import Seldom
 from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)

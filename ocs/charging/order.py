@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from ocs.charging.profile import Source
-from ocs.logs import describe
-from ocs.seldom import Seldom
+from ocs.telemetry.logs import describe
+from ocs.telemetry.throttled_log import Seldom
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest
 from protocol.errors import DiameterError, ResultCode
 

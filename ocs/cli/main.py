@@ -16,10 +16,10 @@ from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, l
 from ocs.cli.init import init
 from ocs.embedded_redis import EmbeddedRedisError
 from ocs.ledger.contract import LedgerError
-from ocs.logs import reason_of, set_up_logging
 from ocs.rating.catalogue import CatalogueError
 from ocs.server import StartError
 from ocs.settings import SettingsError
+from ocs.telemetry.logs import reason_of, set_up_logging
 
 app = typer.Typer(
     name="ocs",

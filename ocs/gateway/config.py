@@ -1,6 +1,6 @@
 """What the gateway is told at the composition root: settings as plain values, and the metrics it reports to.
 
-The gateway reads no file and no environment; `ocs.settings` builds these values, `ocs.metrics` implements the Protocol.
+The gateway reads no file and no environment; `ocs.settings` builds these values, `ocs.telemetry.metrics` implements the Protocol.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from ocs.gateway.origin_state import OriginStates
 from ocs.gateway.overload import Overload
 from ocs.gateway.peers import Carried, Peer
 from ocs.gateway.refusals import Kind, Refusals
-from ocs.logs import describe
-from ocs.seldom import Seldom
+from ocs.telemetry.logs import describe
+from ocs.telemetry.throttled_log import Seldom
 from ocs.values.service_context import OTHER
 from protocol.answers import error_answer
 from protocol.avp import walk

@@ -15,7 +15,7 @@ from typing import Protocol
 from ocs.gateway.addresses import AddressRanges
 from ocs.gateway.config import GatewayConfig, GatewayMetrics
 from ocs.gateway.words import REFUSED
-from ocs.seldom import Seldom
+from ocs.telemetry.throttled_log import Seldom
 
 logger = logging.getLogger(__name__)
 

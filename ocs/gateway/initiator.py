@@ -14,7 +14,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from ocs.gateway.config import PeerConfig
-from ocs.logs import describe, reason_of
+from ocs.telemetry.logs import describe, reason_of
 from protocol.peer import PeerEvent, PeerState
 
 if TYPE_CHECKING:

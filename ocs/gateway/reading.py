@@ -18,7 +18,7 @@ from ocs.gateway.heartbeat import WATCHDOG
 from ocs.gateway.peers import Peer
 from ocs.gateway.tls import PeerCertificate
 from ocs.gateway.words import IN_ORDER, LOST
-from ocs.logs import describe
+from ocs.telemetry.logs import describe
 from protocol import commands
 from protocol.errors import DiameterError
 from protocol.header import Header, parse_header

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ocs.gateway.config import GatewayMetrics
 from ocs.gateway.words import shown
-from ocs.seldom import Seldom
+from ocs.telemetry.throttled_log import Seldom
 from protocol.credit_control import CreditControlRequest
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ocs.gateway.words import address_text
-from ocs.logs import reason_of
+from ocs.telemetry.logs import reason_of
 
 if TYPE_CHECKING:
     from ocs.gateway.server import Gateway

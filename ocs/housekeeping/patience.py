@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ocs.child import Child
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Retry
-from ocs.seldom import Seldom
+from ocs.telemetry.throttled_log import Seldom
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from ocs.child import Child
 from ocs.housekeeping.patience import RETRY_S, patiently
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.logs import reason_of
 from ocs.records.consumer import ForeignOutboxError
 from ocs.records.files import RecordsError
 from ocs.records.pump import Pump
 from ocs.records.tail import capacity
 from ocs.records.writer import RecordWriter
 from ocs.server import Paths
+from ocs.telemetry.logs import reason_of
 from ocs.values.turns import Turns, groups
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import msgpack
 from redis.exceptions import RedisError
 
 from ocs.ledger.contract import Notice, NoticedSession
-from ocs.logs import reason_of
+from ocs.telemetry.logs import reason_of
 
 log = logging.getLogger(__name__)
 

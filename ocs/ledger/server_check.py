@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ocs.ledger.contract import LedgerError
 from ocs.ledger.redirects import address_text
-from ocs.logs import reason_of
+from ocs.telemetry.logs import reason_of
 
 log = logging.getLogger(__name__)
 

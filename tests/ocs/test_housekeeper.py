@@ -25,12 +25,12 @@ from ocs.housekeeping.sweeper import Sweeper
 from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, RequestType, ServiceCharge
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.metrics import Metrics
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import compile_price
 from ocs.records.files import record_files
 from ocs.server import World
 from ocs.settings_model import Settings
+from ocs.telemetry.metrics import Metrics
 from ocs.values.turns import Turns
 from ocs.values.use import Unit
 from tests.rules import rule

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from ocs.charging.metrics import ChargingMetrics
 from ocs.gateway.config import GatewayMetrics
 from ocs.ledger.metrics import LedgerMetrics
-from ocs.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path
-from ocs.metrics_definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
-from ocs.metrics_export import Snapshots
 from ocs.rar_asr import RequestMetrics
+from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
+from ocs.telemetry.export import Snapshots
+from ocs.telemetry.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path
 
 CONFIG = Path(__file__).parents[2] / "config"
 

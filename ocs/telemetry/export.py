@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ocs.metrics import Store, snapshot_path
-from ocs.metrics_definitions import COUNTER, DEFINITIONS, HISTOGRAM, SECONDS_BUCKETS, Definition
+from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, SECONDS_BUCKETS, Definition
+from ocs.telemetry.metrics import Store, snapshot_path
 
 log = logging.getLogger(__name__)
 

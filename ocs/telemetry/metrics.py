@@ -1,7 +1,7 @@
 """What a process counts: cheap on the hot path (an addition in a dict), written as a snapshot file twice a second.
 
 prometheus-client's own multiprocess mode costs a lock and a memory-map write per count. Here each process adds up plain
-integers, and `ocs.metrics_export` puts the snapshots of all of them together with prometheus-client when somebody
+integers, and `ocs.telemetry.export` puts the snapshots of all of them together with prometheus-client when somebody
 scrapes. A killed process loses the counts of its last half second, no more.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from ocs.metrics_definitions import SECONDS_BUCKETS
+from ocs.telemetry.definitions import SECONDS_BUCKETS
 
 SNAPSHOT_EVERY_S = 0.5
 MAX_LABEL_VALUES = 256
