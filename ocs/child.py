@@ -21,14 +21,14 @@ from pathlib import Path
 
 import uvloop
 
-from ocs import doubts
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.processes import die_with_parent
 from ocs.rating.catalogue import Catalogue, CatalogueError
 from ocs.server import Paths, StartError, World, ledger_settings, load
-from ocs.settings import SettingsError
-from ocs.settings_model import Settings
+from ocs.settings import doubts
+from ocs.settings.loading import SettingsError
+from ocs.settings.schema import Settings
 from ocs.telemetry.logs import set_up_logging
 from ocs.telemetry.metrics import SNAPSHOT_EVERY_S, Metrics, snapshot_path
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ocs.settings_model import Settings
+from ocs.settings.schema import Settings
 
 NAMED_AT_MOST = 5
 """Peers that one warning names."""

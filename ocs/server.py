@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ocs.dialect_settings import contexts_of, tolerance_of
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.settings import Mistake, SettingsError, load_settings
-from ocs.settings_model import PeerSection, Settings, parse_listen
+from ocs.settings.dialects import contexts_of, tolerance_of
+from ocs.settings.loading import Mistake, SettingsError, load_settings
+from ocs.settings.schema import PeerSection, Settings, parse_listen
 
 EMBEDDED_TAKES_NO_REPLICAS = (
     'ledger.durability = "replicated" needs a Redis of its own with replicas: set redis.url (OCS_REDIS_URL)'

@@ -28,8 +28,8 @@ from redis.exceptions import RedisError
 from ocs.children import ChildProcess
 from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
-from ocs.settings import ENVIRONMENT_PREFIX
-from ocs.settings_model import Settings, parse_listen
+from ocs.settings.loading import ENVIRONMENT_PREFIX
+from ocs.settings.schema import Settings, parse_listen
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.http_endpoints import AddressError, Health, HttpApi
 from ocs.telemetry.logs import reason_of

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from ocs.peer_settings import PeerSection, ProfileSection
-from ocs.settings_model import Settings
+from ocs.settings.peers import PeerSection, ProfileSection
+from ocs.settings.schema import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

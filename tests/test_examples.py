@@ -16,7 +16,7 @@ import yaml
 
 from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import billable_units, cost_micro_eur
-from ocs.settings import load_settings
+from ocs.settings.loading import load_settings
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import SubscriptionId
 from tests.conftest import SYSTEM_REDIS, RedisServer

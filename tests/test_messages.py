@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from ocs.cli.main import app
-from ocs.settings_model import Settings
+from ocs.settings.schema import Settings
 from ocs.telemetry.definitions import DEFINITIONS
 from simulator.cli import app as simulator_app
 from tests.messages import ROOT, Text, texts

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ocs.settings import load_settings
-from ocs.settings_model import parse_listen
+from ocs.settings.loading import load_settings
+from ocs.settings.schema import parse_listen
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocs.charging.policy import EUR
+from ocs.settings.charging import EUR
 from protocol.credit_control import CcMoney, CostInformation, RemainingBalance, UnitValue
 
 MICRO = -6

@@ -13,7 +13,6 @@ from ocs.charging import other_units, several, units
 from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
-from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.use import Circumstances
 from ocs.ledger.contract import (
@@ -26,6 +25,7 @@ from ocs.ledger.contract import (
     ServiceOutcome,
 )
 from ocs.rating.price import free_price
+from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (
     CHECK_BALANCE,

@@ -18,7 +18,6 @@ from ocs.charging.counting import Counting
 from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.order import Reply, SessionKey, SessionOrder, Waiting, busy
-from ocs.charging.policy import DEFAULT_POLICY, ChargingPolicy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
 from ocs.charging.profile import Source
 from ocs.charging.recipients import MAX_RECIPIENTS
@@ -33,6 +32,7 @@ from ocs.ledger.contract import (
     RequestType,
     Retry,
 )
+from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.bounded_cache import Recent
 from ocs.values.use import Context
 from protocol import failed_avp

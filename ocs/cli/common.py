@@ -27,8 +27,8 @@ from ocs.ledger.installation import Use
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.rating.catalogue import Catalogue
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
-from ocs.settings import CONFIG_VARIABLE, DEFAULT_CONFIG
-from ocs.settings_model import Settings
+from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
+from ocs.settings.schema import Settings
 
 CONNECT_TIMEOUT_S = 3.0
 """Somebody waits for the command."""

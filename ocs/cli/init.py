@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ocs.cli.common import FailedError
-from ocs.settings import CATALOGUE, DEFAULT_CONFIG, DEFAULTS, load_settings
+from ocs.settings.loading import CATALOGUE, DEFAULT_CONFIG, DEFAULTS, load_settings
 
 _DATA_DIR = re.compile(r'^data_dir = "\.\./data" ', re.MULTILINE)
 """In the shipped file, which stands in a folder of a project's root."""

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from ocs import doubts
 from ocs.cli import accounts, importing, ledger, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, load_all
 from ocs.cli.init import init
@@ -18,7 +17,8 @@ from ocs.embedded_redis import EmbeddedRedisError
 from ocs.ledger.contract import LedgerError
 from ocs.rating.catalogue import CatalogueError
 from ocs.server import StartError
-from ocs.settings import SettingsError
+from ocs.settings import doubts
+from ocs.settings.loading import SettingsError
 from ocs.telemetry.logs import reason_of, set_up_logging
 
 app = typer.Typer(

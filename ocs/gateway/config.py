@@ -1,6 +1,6 @@
 """What the gateway is told at the composition root: settings as plain values, and the metrics it reports to.
 
-The gateway reads no file and no environment; `ocs.settings` builds these values, `ocs.telemetry.metrics` implements the Protocol.
+The gateway reads no file and no environment; `ocs.settings.loading` builds these values, `ocs.telemetry.metrics` implements the Protocol.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """Everything the Diameter side of a worker needs to know; validated by whoever builds it (`ocs.settings`)."""
+    """Everything the Diameter side of a worker needs to know; validated by whoever builds it (`ocs.settings.loading`)."""
 
     origin_host: str
     realm: str

@@ -18,7 +18,7 @@ from ocs.gateway import connection as connection_module
 from ocs.gateway.config import GatewayConfig, PeerConfig
 from ocs.gateway.outstanding import MAX_OUTSTANDING
 from ocs.server import gateway_config
-from ocs.settings import load_settings
+from ocs.settings.loading import load_settings
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ocs.dialect_settings import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
 from ocs.gateway.peers import Carried, Peer, PeerTable
 from ocs.server import gateway_config
-from ocs.settings import load_settings
+from ocs.settings.dialects import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
+from ocs.settings.loading import load_settings
 from ocs.values.use import Context
 from protocol.registry import COMMANDS
 from protocol.tolerance import NOTHING, of_dictionary

@@ -21,9 +21,9 @@ import typer
 
 from ocs.cli import main
 from ocs.embedded_redis import EmbeddedRedis
-from ocs.settings import load_settings
-from ocs.settings_base import RELATIVE_TO_FILE
-from ocs.settings_model import Settings
+from ocs.settings.base import RELATIVE_TO_FILE
+from ocs.settings.loading import load_settings
+from ocs.settings.schema import Settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """

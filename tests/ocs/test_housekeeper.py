@@ -29,7 +29,7 @@ from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.rating.price import compile_price
 from ocs.records.files import record_files
 from ocs.server import World
-from ocs.settings_model import Settings
+from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.turns import Turns
 from ocs.values.use import Unit

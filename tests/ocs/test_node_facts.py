@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ocs.node_facts import NodeFacts, doubts, facts_of, objections
-from ocs.settings import load_settings
+from ocs.settings.loading import load_settings
 
 PGW = "pgw.example.net"
 SETTINGS = """

@@ -16,7 +16,7 @@ from ocs.gateway.dispatch import Reply, _Pending
 from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
 from ocs.rating.catalogue import load_catalogue
 from ocs.server import World
-from ocs.settings_model import Settings
+from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.bounded_cache import Recent
 from protocol.credit_control import CreditControlRequest

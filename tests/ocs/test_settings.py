@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ocs.doubts import doubts
 from ocs.server import gateway_config, ledger_settings, worker_count
-from ocs.settings import SettingsError, load_settings, unknown_sections
+from ocs.settings.doubts import doubts
+from ocs.settings.loading import SettingsError, load_settings, unknown_sections
 from tests.ocs.certificates import Certificates
 
 SHIPPED = Path(__file__).parents[2] / "config" / "ocs.toml"

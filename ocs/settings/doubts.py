@@ -1,4 +1,4 @@
-"""What may be as it is meant, or not: said at the start, which goes on. (What cannot be meant stops it: ocs/settings_model.py.)"""
+"""What may be as it is meant, or not: said at the start, which goes on. (What cannot be meant stops it: ocs/settings/schema.py.)"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ocs.gateway.words import listed
-from ocs.settings import DEFAULTS, unknown_sections
-from ocs.settings_model import Settings
+from ocs.settings.loading import DEFAULTS, unknown_sections
+from ocs.settings.schema import Settings
 
 log = logging.getLogger(__name__)
 

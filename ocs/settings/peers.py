@@ -13,9 +13,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from ocs.charging.policy import ChargingPolicy
 from ocs.charging.profile import Filters, FinalUnit, Profile
-from ocs.dialect_settings import (
+from ocs.gateway.config import PeerConfig, TlsConfig
+from ocs.settings.base import Identity, Network, PathText, Section, is_loopback, parse_listen
+from ocs.settings.charging import ChargingPolicy
+from ocs.settings.dialects import (
     MAX_AVPS,
     MAX_CONTEXTS,
     SERVICE_CONTEXTS_ALLOWED,
@@ -26,8 +28,6 @@ from ocs.dialect_settings import (
     contexts_of,
     tolerance_of,
 )
-from ocs.gateway.config import PeerConfig, TlsConfig
-from ocs.settings_base import Identity, Network, PathText, Section, is_loopback, parse_listen
 
 SUBSCRIBERS = re.compile(r"imsi:[0-9]{1,16}|[0-9]{1,15}")
 Action = Literal["terminate", "redirect", "restrict"]

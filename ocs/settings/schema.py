@@ -11,14 +11,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from ocs.charging.profile import Profile
-from ocs.dialect_settings import (
+from ocs.settings.base import Identity, Listen, Misfits, PathText, Section, parse_listen
+from ocs.settings.dialects import (
     MAX_AVPS,
     MAX_TOLERANCES,
     TOLERATE_AVPS_ALLOWED,
     AvpText,
     tolerance_of,
 )
-from ocs.peer_settings import (
+from ocs.settings.peers import (
     BUILT_IN_PROFILES,
     ChargingSection,
     PeerSection,
@@ -26,7 +27,6 @@ from ocs.peer_settings import (
     ProfileSection,
     TlsSection,
 )
-from ocs.settings_base import Identity, Listen, Misfits, PathText, Section, parse_listen
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 

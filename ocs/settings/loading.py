@@ -20,8 +20,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ocs.settings_base import RELATIVE_TO_FILE, Misfits
-from ocs.settings_model import ServerSection, Settings
+from ocs.settings.base import RELATIVE_TO_FILE, Misfits
+from ocs.settings.schema import ServerSection, Settings
 
 ENVIRONMENT_PREFIX = "OCS_"
 CONFIG_VARIABLE = "OCS_CONFIG"
