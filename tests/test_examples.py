@@ -14,8 +14,8 @@ import pytest
 import trustme
 import yaml
 
-from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.price import billable_units, cost_micro_eur
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.settings.loading import load_settings
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import SubscriptionId

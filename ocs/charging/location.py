@@ -7,9 +7,9 @@ that only the handset names counts when the network says nothing: a handset must
 
 from __future__ import annotations
 
+from ocs.catalogue.place import plmn_from_user_location_info, plmns_of_domain
 from ocs.charging import access_network
 from ocs.charging.members import SMS
-from ocs.rating.place import plmn_from_user_location_info, plmns_of_domain
 from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.avp import Address

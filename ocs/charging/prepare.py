@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ocs.catalogue.price import free_price
 from ocs.charging import other_units, several, units
 from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
@@ -24,7 +25,6 @@ from ocs.ledger.contract import (
     ServiceCharge,
     ServiceOutcome,
 )
-from ocs.rating.price import free_price
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ocs.catalogue.price import MAX_SESSION_UNITS
 from ocs.charging import money
 from ocs.charging.members import MESSAGES, OCTETS, SECONDS
-from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.values.use import QuotaPolicy, Unit
 from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
 

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
+from ocs.catalogue.catalogue import CatalogueError
 from ocs.cli import accounts, importing, ledger, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, load_all
 from ocs.cli.init import init
 from ocs.embedded_redis import EmbeddedRedisError
 from ocs.ledger.contract import LedgerError
-from ocs.rating.catalogue import CatalogueError
 from ocs.server import StartError
 from ocs.settings import doubts
 from ocs.settings.loading import SettingsError

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ocs.rating.schedule import Schedule
+    from ocs.catalogue.schedule import Schedule
 
 
 class Context(StrEnum):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ocs.catalogue.catalogue import load_catalogue
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.rating.catalogue import load_catalogue
 from protocol.avp import encode_avp
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from tests.conftest import RedisServer

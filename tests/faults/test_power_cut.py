@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable, RequestType, ServiceCharge
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.rating.price import compile_price
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.harness import MONTH, balance, journal, open_account

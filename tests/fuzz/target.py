@@ -22,10 +22,10 @@ from typing import Any
 
 from diameter.message import Message
 
+from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
 from ocs.ledger.contract import ChargeDone, ChargeRequest
-from ocs.rating.catalogue import load_catalogue
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.avp import walk

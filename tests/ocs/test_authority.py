@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
 from ocs.gateway.config import PeerConfig
 from ocs.gateway.refusals import WORDS, Kind
-from ocs.rating.catalogue import load_catalogue
 from protocol.credit_control import (
     MultipleServicesCreditControl,
     RequestedServiceUnit,

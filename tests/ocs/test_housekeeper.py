@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 import pytest
 
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.price import compile_price
 from ocs.child import Child
 from ocs.embedded_redis import EmbeddedRedis
 from ocs.housekeeping import auditing, orphans, patience, sweeper
@@ -25,8 +27,6 @@ from ocs.housekeeping.sweeper import Sweeper
 from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, RequestType, ServiceCharge
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.price import compile_price
 from ocs.records.files import record_files
 from ocs.server import World
 from ocs.settings.schema import Settings

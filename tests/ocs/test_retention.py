@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ocs.catalogue.catalogue import load_catalogue
 from ocs.child import GC_THRESHOLDS, Child
 from ocs.gateway.dispatch import Reply, _Pending
 from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
-from ocs.rating.catalogue import load_catalogue
 from ocs.server import World
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics

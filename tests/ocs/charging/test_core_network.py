@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.price import compile_price
 from ocs.charging import oneoff, refund_token
 from ocs.charging.profile import Filters, FinalUnit, Origin, Profile
 from ocs.charging.refund_token import Debit
 from ocs.ledger.contract import Restrict
-from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.price import compile_price
 from ocs.settings.charging import ChargingPolicy
 from ocs.values.use import QuotaPolicy, RatedUse, Unit, UseEvent
 from protocol import failed_avp

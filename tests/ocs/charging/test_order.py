@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import order
 from ocs.charging.profile import Origin
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
 from ocs.gateway.config import PeerConfig
 from ocs.ledger.contract import ChargeDone, ChargeRequest
-from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, encode_ccr
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import MB, SMS, Counted, at, ccr, messages, octets, sms_to

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.profile import Origin, Profile
-from ocs.rating.catalogue import Catalogue, load_catalogue
 from ocs.values.use import Unit
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, ServiceInformation, encode_cca
 from protocol.header import Header

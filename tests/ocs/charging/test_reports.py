@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.profile import FinalUnit, Origin, Profile
-from ocs.rating.catalogue import Catalogue, load_catalogue
 from protocol.credit_control import MultipleServicesCreditControl, RequestedServiceUnit, UsedServiceUnit
 from protocol.units import TimeQuotaMechanism
 from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, seconds, sms_to, towards

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ocs.rating.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from protocol.credit_control import CreditControlAnswer
 from protocol.errors import DiameterError
 from protocol.header import Header

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from ocs.catalogue.price import compile_price
 from ocs.ledger.contract import (
     BucketTerms,
     ChargeOutcome,
@@ -22,7 +23,6 @@ from ocs.ledger.contract import (
 from ocs.ledger.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.rating.price import compile_price
 from ocs.values.use import Unit
 
 NOW, MONTH = 1_795_000_000, 202611

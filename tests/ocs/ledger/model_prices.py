@@ -1,8 +1,8 @@
-"""The inverse of `ocs.rating.price.cost_micro_eur`, which the scripts have in Lua: the largest c' with M(c + c') − M(c) ≤ money."""
+"""The inverse of `ocs.catalogue.price.cost_micro_eur`, which the scripts have in Lua: the largest c' with M(c + c') − M(c) ≤ money."""
 
 from __future__ import annotations
 
-from ocs.rating.price import cost_micro_eur
+from ocs.catalogue.price import cost_micro_eur
 from ocs.values.use import PriceTerms
 
 MAX_UNITS = 2**44

@@ -6,8 +6,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from ocs.catalogue import price as prices
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest, ServiceCharge, ServiceOutcome
-from ocs.rating import price as prices
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_state import DebitLine, measured

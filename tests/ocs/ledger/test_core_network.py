@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.price import compile_price
 from ocs.ledger import redis_ledger
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import (
@@ -21,7 +22,6 @@ from ocs.ledger.contract import (
     Restrict,
 )
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.rating.price import compile_price
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     EUR,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ocs.catalogue.price import compile_price
 from ocs.ledger.contract import (
     BucketTerms,
     CounterTerms,
@@ -17,7 +18,6 @@ from ocs.ledger.contract import (
     SubscriptionState,
     Window,
 )
-from ocs.rating.price import compile_price
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, SMS, WHEN, service
 from tests.ocs.ledger.desk import MINI, Desk, one

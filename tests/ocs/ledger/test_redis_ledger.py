@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import (
     ANSWERS_KEPT_PER_SESSION,
@@ -22,7 +23,6 @@ from ocs.ledger.contract import (
     LedgerError,
 )
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.rating.price import compile_price
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     DATA,

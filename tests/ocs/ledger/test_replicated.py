@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from ocs.catalogue.price import compile_price
 from ocs.ledger.contract import (
     ChargeOutcome,
     ChargeRequest,
@@ -21,7 +22,6 @@ from ocs.ledger.contract import (
 )
 from ocs.ledger.redis_ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.rating.price import compile_price
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import empty_ledger

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict
 from ocs.ledger.redis_ledger import RedisLedger
-from ocs.rating.price import compile_price, free_price
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     EUR,

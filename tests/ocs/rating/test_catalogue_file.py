@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.rating.catalogue import Catalogue, CatalogueError, load_catalogue
+from ocs.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue
 from ocs.values.use import Context, UseEvent
 
 SHIPPED = (Path(__file__).parents[3] / "config" / "catalogue.toml").read_text(encoding="utf-8")

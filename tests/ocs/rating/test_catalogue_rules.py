@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.rating.catalogue import Catalogue, load_catalogue
-from ocs.rating.price import billable_units, cost_micro_eur
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.values.use import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
 from tests.rules import rule
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.rating.destination import DESTINATIONS_KEPT, DestinationClass, Destinations, normalise
+from ocs.catalogue.destination import DESTINATIONS_KEPT, DestinationClass, Destinations, normalise
 from tests.rules import rule
 
 CLASSES = [

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocs.rating.countries import MCC_COUNTRY
-from ocs.rating.place import Place, Places, plmn_from_user_location_info
+from ocs.catalogue.countries import MCC_COUNTRY
+from ocs.catalogue.place import Place, Places, plmn_from_user_location_info
 from ocs.values.use import Unrateable
 from tests.rules import rule
 

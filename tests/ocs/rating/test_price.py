@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocs.rating.price import (
+from ocs.catalogue.price import (
     EXACT_LIMIT,
     MAX_MONEY_MICRO_EUR,
     MAX_SESSION_UNITS,

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ocs.rating.catalogue import Catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.values.use import Context, RatedUse, UseEvent
 from tests.ocs.rating.test_catalogue_file import SMALL, load, mistakes
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
-from ocs.rating.catalogue import load_catalogue
 from protocol import failed_avp
 from tests.ocs.charging.ccr import MB, octets
 from tests.ocs.rules.world import CATALOGUE, EUR, World

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.prepare import Prepared, Terms, prepare
 from ocs.charging.profile import Origin
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
 from ocs.charging.use import Circumstances, circumstances
-from ocs.rating.catalogue import load_catalogue
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction
 from protocol import failed_avp

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocs.catalogue.price import MAX_SESSION_UNITS
 from ocs.charging.units import used_by_tariff
-from ocs.rating.price import MAX_SESSION_UNITS
 from ocs.values.use import Unit
 from protocol.credit_control import RequestedServiceUnit, UsedServiceUnit
 from tests.ocs.charging.ccr import MB, SMS, messages, octets, sms_to

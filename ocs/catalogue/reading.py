@@ -12,8 +12,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ocs.rating.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General, Table
-from ocs.rating.problems import CatalogueError, Problem, Problems, key_path
+from ocs.catalogue.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General, Table
+from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 
 MAX_FILE_OCTETS = 8 * 1024 * 1024
 """No catalogue is larger; a wrong file may be."""

@@ -14,7 +14,7 @@ from functools import lru_cache
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType
 
-from ocs.rating.countries import NO_COUNTRY
+from ocs.catalogue.countries import NO_COUNTRY
 
 DESTINATIONS_KEPT = 32_768
 """Called numbers remembered with their class in one worker (about 300 octets each, 10 MB)."""

@@ -10,10 +10,9 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 
-from ocs.ledger.contract import MAX_INTEGER, BucketTerms, PackageTerms
-from ocs.rating.countries import MCC_COUNTRY, NO_COUNTRY
-from ocs.rating.destination import DestinationClass, Destinations
-from ocs.rating.model import (
+from ocs.catalogue.countries import MCC_COUNTRY, NO_COUNTRY
+from ocs.catalogue.destination import DestinationClass, Destinations
+from ocs.catalogue.model import (
     BucketTable,
     DestinationTable,
     General,
@@ -24,12 +23,13 @@ from ocs.rating.model import (
     QuotaTable,
     ServiceTable,
 )
-from ocs.rating.place import ANY_OTHER, EU, HOME, Places
-from ocs.rating.price import MAX_SESSION_UNITS
-from ocs.rating.problems import Problems, key_path
-from ocs.rating.reading import Tables
-from ocs.rating.schedule import DAY_MINUTES, DAYS, Window, overlap
-from ocs.rating.services import MatchKey, Service, Services
+from ocs.catalogue.place import ANY_OTHER, EU, HOME, Places
+from ocs.catalogue.price import MAX_SESSION_UNITS
+from ocs.catalogue.problems import Problems, key_path
+from ocs.catalogue.reading import Tables
+from ocs.catalogue.schedule import DAY_MINUTES, DAYS, Window, overlap
+from ocs.catalogue.services import MatchKey, Service, Services
+from ocs.ledger.contract import MAX_INTEGER, BucketTerms, PackageTerms
 from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
 from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.values.use import Context, QuotaPolicy, Unit
@@ -57,7 +57,7 @@ class OptionTerms:
 
 
 class PriceParts(NamedTuple):
-    """What `compile_price` needs, in units; `windows` with an amount of their own (ocs/rating/schedule.py)."""
+    """What `compile_price` needs, in units; `windows` with an amount of their own (ocs/catalogue/schedule.py)."""
 
     unit: Unit
     micro_eur: int

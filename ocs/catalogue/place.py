@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ocs.rating.countries import MCC_COUNTRY
-from ocs.rating.destination import country_of_e164
+from ocs.catalogue.countries import MCC_COUNTRY
+from ocs.catalogue.destination import country_of_e164
 from ocs.values.use import Unrateable
 
 HOME = "home"

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from ocs.ledger.contract import PackageTerms
-from ocs.rating.compile_parts import (
+from ocs.catalogue.compile_parts import (
     OptionTerms,
     check_general,
     compile_destinations,
@@ -24,12 +23,13 @@ from ocs.rating.compile_parts import (
     compile_prices,
     compile_services,
 )
-from ocs.rating.compile_rates import RateCompiler
-from ocs.rating.destination import Destination, Destinations
-from ocs.rating.place import Place, Places
-from ocs.rating.problems import CatalogueError, Problem, Problems, key_path
-from ocs.rating.reading import Tables, read_tables
-from ocs.rating.services import Service, Services
+from ocs.catalogue.compile_rates import RateCompiler
+from ocs.catalogue.destination import Destination, Destinations
+from ocs.catalogue.place import Place, Places
+from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
+from ocs.catalogue.reading import Tables, read_tables
+from ocs.catalogue.services import Service, Services
+from ocs.ledger.contract import PackageTerms
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]

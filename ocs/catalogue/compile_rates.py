@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 from zoneinfo import ZoneInfo
 
+from ocs.catalogue.compile_parts import PriceParts
+from ocs.catalogue.model import DestinationTable, PlaceTable, RateTable
+from ocs.catalogue.price import PriceError, compile_price, free_price
+from ocs.catalogue.problems import Problems, key_path
+from ocs.catalogue.reading import Tables
+from ocs.catalogue.schedule import Schedule
+from ocs.catalogue.services import Service
 from ocs.ledger.contract import PackageTerms
-from ocs.rating.compile_parts import PriceParts
-from ocs.rating.model import DestinationTable, PlaceTable, RateTable
-from ocs.rating.price import PriceError, compile_price, free_price
-from ocs.rating.problems import Problems, key_path
-from ocs.rating.reading import Tables
-from ocs.rating.schedule import Schedule
-from ocs.rating.services import Service
 from ocs.values.use import Direction, PriceTerms, RatedUse, Unit
 
 ANY = "*"
