@@ -23,7 +23,7 @@ import uvloop
 
 from ocs.catalogue.catalogue import Catalogue, CatalogueError
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.processes import die_with_parent
 from ocs.server import Paths, StartError, World, ledger_settings, load
 from ocs.settings import doubts

@@ -21,7 +21,7 @@ from ocs.housekeeping.orphans import Orphans
 from ocs.housekeeping.patience import SetAside
 from ocs.housekeeping.recording import Recording
 from ocs.housekeeping.sweeper import Sweeper
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.node_facts import where
 from ocs.node_presence import HeldLease
 from ocs.server import StartError

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from ocs.child import Child
 from ocs.ledger.contract import LedgerUnavailable
-from ocs.ledger.leases import Leases
+from ocs.ledger.redis.leases import Leases
 from ocs.node_facts import NodeFacts, doubts, facts_of, objections
 from ocs.server import StartError
 from ocs.telemetry.throttled_log import Seldom

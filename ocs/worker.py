@@ -14,7 +14,7 @@ from ocs.charging.service import ChargingService
 from ocs.child import Child, connected_ledger, main
 from ocs.gateway.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.node_presence import present
 from ocs.node_turns import NodeTurns
 from ocs.reauthorization import ClientRequests

@@ -21,7 +21,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import PackageTerms
-from ocs.ledger.installation import Use
+from ocs.ledger.redis.installation import Use
 from ocs.values.money import format_eur, parse_eur
 
 MAX_REFERENCE_LENGTH = 128

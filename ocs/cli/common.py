@@ -24,8 +24,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ocs.catalogue.catalogue import Catalogue
 from ocs.embedded_redis import EmbeddedRedis
 from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable
-from ocs.ledger.installation import Use
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
 from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
 from ocs.settings.schema import Settings

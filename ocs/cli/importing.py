@@ -30,7 +30,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError, PackageTerms
-from ocs.ledger.installation import Use
+from ocs.ledger.redis.installation import Use
 from ocs.values.money import format_eur, parse_eur
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")

@@ -23,7 +23,7 @@ from ocs.cli.common import (
     with_office,
 )
 from ocs.ledger.contract import AccountView, LedgerError
-from ocs.ledger.installation import Use
+from ocs.ledger.redis.installation import Use
 
 BATCH = 50
 """Accounts that are on their way at once: requests of the network come between two batches."""

@@ -26,7 +26,7 @@ from ocs.cli.common import (
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
 from ocs.ledger.contract import Notice, NoticedSession, SessionView
-from ocs.ledger.installation import Use
+from ocs.ledger.redis.installation import Use
 from ocs.values.money import format_eur
 from protocol.errors import DiameterError
 

@@ -8,7 +8,7 @@ from ocs.child import Child
 from ocs.housekeeping.patience import SetAside, patiently
 from ocs.ledger.audit import AuditReport, audit_slice
 from ocs.ledger.contract import LedgerError
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ocs.child import Child
 from ocs.housekeeping.patience import SetAside, of_all, patiently
 from ocs.ledger.contract import AccountView, LedgerError
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.turns import groups
 
 log = logging.getLogger(__name__)

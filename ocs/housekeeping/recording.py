@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ocs.child import Child
 from ocs.housekeeping.patience import RETRY_S, patiently
 from ocs.ledger.contract import LedgerUnavailable
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.records.consumer import ForeignOutboxError
 from ocs.records.files import RecordsError
 from ocs.records.pump import Pump

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ocs.child import Child
 from ocs.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.turns import Turns, groups
 
 SWEEP_EVERY_S = 1.0

@@ -1,4 +1,4 @@
-"""From an event of the outbox (short names, ocs/ledger/journal.py) to a charging record (HOT-REC-2): who, what, where, when, units,
+"""From an event of the outbox (short names, ocs/ledger/redis/journal.py) to a charging record (HOT-REC-2): who, what, where, when, units,
 price, and which bucket or credit paid.
 
 Every record has event_id, kind, time and account. What is empty, zero or false is left out, but for credit_micro_eur, which is a balance.

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ocs.ledger.audit import AuditReport, audit
 from ocs.ledger.contract import AccountView, OutboxEvent
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.processes import command_line
 from tests.faults.client import Client, connect

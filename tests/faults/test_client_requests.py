@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.avp import encode_avp
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from tests.conftest import RedisServer

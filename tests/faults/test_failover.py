@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.credit_control import CreditControlRequest
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.client import ORIGIN_HOST, Answer, data_request

@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from ocs.gateway.config import MAX_WRITE_BUFFER_OCTETS
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from tests.conftest import RedisServer
 from tests.faults.crowd import (
     ACCOUNTS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.credit_control import SubscriptionId, encode_ccr
 from tests.faults.client import data_request
 from tests.faults.harness import Serving, open_account

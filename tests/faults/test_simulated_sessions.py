@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from simulator.elements import SERVER_REALM, SIMULATED_REALM, element_hosts
 from simulator.engine import Engine, Target
 from simulator.plan import Plan, PlannedSession, PlannedUse

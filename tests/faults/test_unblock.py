@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from tests.conftest import RedisServer
 from tests.faults.harness import CONFIG, Serving, open_account

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults import harness

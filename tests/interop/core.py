@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.credit_control import (
     CreditControlRequest,
     MultipleServicesCreditControl,

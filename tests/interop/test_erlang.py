@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from ocs.ledger.audit import audit
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol import commands
 from protocol.avp import FLAG_MANDATORY, encode_avp
 from protocol.capabilities import LocalNode, make_cea, make_dwa

@@ -20,7 +20,7 @@ import trustme
 
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import Notice, NoticedSession
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol import commands
 from protocol.avp import walk
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest

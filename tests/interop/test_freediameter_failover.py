@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from ocs.ledger.audit import audit
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.credit_control import CreditControlAnswer, decode_cca, encode_ccr
 from tests.conftest import RedisServer
 from tests.faults.harness import Serving

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ocs.ledger.audit import audit
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from protocol.avp import walk
 from protocol.credit_control import (
     DIRECT_DEBITING,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ocs.ledger.contract import Notice, NoticedSession
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from tests.faults.harness import Serving, open_account, wait_for
 from tests.interop.conftest import MSISDN, REALM, when
 

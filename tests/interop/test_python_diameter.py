@@ -26,7 +26,7 @@ from diameter.node.application import SimpleThreadingApplication
 from diameter.node.peer import DISCONNECT_REASON_DPR
 
 from ocs.ledger.contract import Notice, NoticedSession
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.worker import STOP_GRACE_S
 from tests.faults.harness import Serving, wait_for
 from tests.interop.conftest import MSISDN, REALM, when

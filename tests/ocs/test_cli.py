@@ -37,7 +37,7 @@ from ocs.ledger.contract import (
     Window,
 )
 from ocs.ledger.layout import LAYOUT
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.use import PriceTerms
 from tests.rules import rule

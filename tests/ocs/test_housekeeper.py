@@ -25,7 +25,7 @@ from ocs.housekeeping.patience import SetAside
 from ocs.housekeeping.recording import Recording
 from ocs.housekeeping.sweeper import Sweeper
 from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, RequestType, ServiceCharge
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.records.files import record_files
 from ocs.server import World

@@ -20,8 +20,8 @@ from ocs.ledger.contract import (
     RequestType,
     ServiceCharge,
 )
-from ocs.ledger.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.use import Unit
 
@@ -116,7 +116,7 @@ async def charge(ledger: RedisLedger, asked: ChargeRequest) -> ChargeOutcome:
 
 
 async def outbox_read(ledger: RedisLedger, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
-    """Events of a partition with sequence > `after`. Each has what `ocs.ledger.journal` says that it has."""
+    """Events of a partition with sequence > `after`. Each has what `ocs.ledger.redis.journal` says that it has."""
     (entries,) = await ledger.outbox_entries([(partition, after + 1)], count=count)
     events = [ledger.outbox_event(partition, entry) for entry in entries]
     for event in events:

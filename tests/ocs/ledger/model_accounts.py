@@ -16,7 +16,7 @@ from ocs.ledger.contract import (
     PoolView,
     SubscriptionState,
 )
-from ocs.ledger.keys import uid_of
+from ocs.ledger.redis.keys import uid_of
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Books, Operation
 from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of

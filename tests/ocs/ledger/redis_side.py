@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import redis
 
 from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, OutboxEvent, PoolView
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import outbox_read

@@ -17,7 +17,7 @@ from ocs.ledger.contract import (
     PoolView,
     Retry,
 )
-from ocs.ledger.keys import Keys
+from ocs.ledger.redis.keys import Keys
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger import model_agenda
 from tests.ocs.ledger.catalogue import PARTITIONS

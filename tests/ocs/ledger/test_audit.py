@@ -19,7 +19,7 @@ from ocs.ledger.contract import (
     ReservationView,
     SessionView,
 )
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import EUR, MB, PACKAGE, WHEN, charge, empty_ledger, nodes, open_account, request, service
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from ocs.ledger.contract import ChargeOutcome, LedgerUnavailable
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, empty_ledger, open_account, request, service

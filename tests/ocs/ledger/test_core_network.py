@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger import redis_ledger
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import (
     UNKNOWN_PLACE,
@@ -21,7 +20,8 @@ from ocs.ledger.contract import (
     NoticedSession,
     Restrict,
 )
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis import ledger as redis_ledger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     EUR,

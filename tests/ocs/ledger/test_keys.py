@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from redis.crc import key_slot
 
-from ocs.ledger.keys import MAX_PARTITIONS, SLOTS, Keys, account_id_of_key
+from ocs.ledger.redis.keys import MAX_PARTITIONS, SLOTS, Keys, account_id_of_key
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 3, 7, 64, MAX_PARTITIONS])

@@ -11,9 +11,9 @@ import orjson
 import pytest
 import redis
 
-from ocs.ledger import outbox as outbox_module
 from ocs.ledger.contract import EPOCH_EVENTS
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis import outbox as outbox_module
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.records.files import record_files
 from ocs.records.pump import Pump

@@ -9,8 +9,8 @@ import pytest
 
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import NoMetrics
-from ocs.ledger.redirects import AGAIN_FIRST_S, AGAIN_MOST_S, Comeback, target
-from ocs.ledger.request import Request
+from ocs.ledger.redis.redirects import AGAIN_FIRST_S, AGAIN_MOST_S, Comeback, target
+from ocs.ledger.redis.request import Request
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ocs.ledger.contract import (
     ChargeOutcome,
     LedgerError,
 )
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     DATA,

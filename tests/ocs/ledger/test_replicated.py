@@ -20,7 +20,7 @@ from ocs.ledger.contract import (
     RequestType,
     ServiceCharge,
 )
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer

@@ -14,11 +14,11 @@ import pytest
 import redis
 import redis.asyncio
 
-from ocs.ledger.keys import Keys
 from ocs.ledger.metrics import NoMetrics
-from ocs.ledger.nodes import Nodes
-from ocs.ledger.request import Answer, Request, command
-from ocs.ledger.script_call import LIBRARIES_KEPT, ScriptCalls, ScriptSource, delete_old, superfluous
+from ocs.ledger.redis.keys import Keys
+from ocs.ledger.redis.nodes import Nodes
+from ocs.ledger.redis.request import Answer, Request, command
+from ocs.ledger.redis.script_call import LIBRARIES_KEPT, ScriptCalls, ScriptSource, delete_old, superfluous
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
 

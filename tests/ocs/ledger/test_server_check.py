@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from ocs.ledger.contract import LedgerError
-from ocs.ledger.server_check import check_servers
+from ocs.ledger.redis.server_check import check_servers
 from tests.conftest import RedisServer
 
 

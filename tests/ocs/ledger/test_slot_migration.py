@@ -13,7 +13,7 @@ import redis
 
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, start_cluster
 from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, open_account, outbox_read, request, service

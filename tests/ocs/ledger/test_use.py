@@ -10,7 +10,7 @@ import pytest
 from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     EUR,

@@ -21,7 +21,7 @@ from ocs.ledger import scripts
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import BucketTerms, LedgerError, PackageTerms
 from ocs.ledger.layout import LAYOUT, Field, Layout
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.scripts import ScriptError
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer

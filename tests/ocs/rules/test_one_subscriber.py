@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ocs.ledger.contract import LedgerError
-from ocs.ledger.redis_ledger import RedisLedger
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
 from tests.ocs.rules.world import EUR, World

@@ -6,7 +6,7 @@ holder is silent. Nothing here moves money: a lease that two believe to have cos
 
 from __future__ import annotations
 
-from ocs.ledger.client import LedgerClient
+from ocs.ledger.redis.client import LedgerClient
 
 
 class Leases(LedgerClient):

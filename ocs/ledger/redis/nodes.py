@@ -14,12 +14,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from ocs.ledger.connection import RedisConnection, Request
 from ocs.ledger.contract import LedgerUnavailable
-from ocs.ledger.keys import Keys
 from ocs.ledger.metrics import LedgerMetrics
-from ocs.ledger.redirects import FOLLOWED_AT_ONCE, Address, Comeback, address_text, target
-from ocs.ledger.script_call import ScriptCalls, delete_old, knows_functions
+from ocs.ledger.redis.connection import RedisConnection, Request
+from ocs.ledger.redis.keys import Keys
+from ocs.ledger.redis.redirects import FOLLOWED_AT_ONCE, Address, Comeback, address_text, target
+from ocs.ledger.redis.script_call import ScriptCalls, delete_old, knows_functions
 from ocs.ledger.settings import LedgerSettings
 
 log = logging.getLogger(__name__)

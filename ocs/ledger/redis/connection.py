@@ -25,9 +25,9 @@ from hiredis import ReplyError
 
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
-from ocs.ledger.redirects import address_text
-from ocs.ledger.request import NO_SLOT, Answer, Request, command, ignore, resolve
-from ocs.ledger.script_call import MISSING, loaded
+from ocs.ledger.redis.redirects import address_text
+from ocs.ledger.redis.request import NO_SLOT, Answer, Request, command, ignore, resolve
+from ocs.ledger.redis.script_call import MISSING, loaded
 
 __all__ = ["Answer", "RedisConnection", "Request", "command", "resolve"]
 
@@ -48,7 +48,7 @@ _ELSEWHERE_OR_LATER = (
     *("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"),
     *("LOADING", "MASTERDOWN", "READONLY", "BUSY "),
 )
-"""Errors of a node that does not hold the slot, or that will be able to answer soon: ocs/ledger/redirects.py."""
+"""Errors of a node that does not hold the slot, or that will be able to answer soon: ocs/ledger/redis/redirects.py."""
 _ASKING = command((b"ASKING",))
 
 

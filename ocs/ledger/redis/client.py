@@ -10,14 +10,15 @@ from typing import Any
 
 import hiredis
 
-from ocs.ledger import scripts, wire
-from ocs.ledger.connection import Answer, Request, resolve
-from ocs.ledger.connection import command as pack_command
+from ocs.ledger import scripts
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
-from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys
 from ocs.ledger.layout import LAYOUT, Layout
-from ocs.ledger.nodes import Nodes
-from ocs.ledger.script_call import ScriptCalls
+from ocs.ledger.redis import wire
+from ocs.ledger.redis.connection import Answer, Request, resolve
+from ocs.ledger.redis.connection import command as pack_command
+from ocs.ledger.redis.keys import NO_POOL, Keys, PartitionKeys
+from ocs.ledger.redis.nodes import Nodes
+from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.settings import LedgerSettings
 
 REFUSALS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ocs.ledger.contract import LedgerError
 
 if TYPE_CHECKING:
-    from ocs.ledger.redis_ledger import RedisLedger
+    from ocs.ledger.redis.ledger import RedisLedger
 
 DESCRIPTION = b"{p*}:ledger"
 """What a ledger says of itself; its place depends on the number of partitions."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ocs.ledger.contract import LedgerError
-from ocs.ledger.redirects import address_text
+from ocs.ledger.redis.redirects import address_text
 from ocs.telemetry.logs import reason_of
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ocs.ledger.request import command
+from ocs.ledger.redis.request import command
 
 FIRST_VERSION_WITH_FUNCTIONS = 7
 LIBRARY_PREFIX = "ocs_"

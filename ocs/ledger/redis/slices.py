@@ -6,8 +6,8 @@ terminated has none: `terminate` leaves it under `ENDED` and its account id.
 
 from __future__ import annotations
 
-from ocs.ledger.accounts import CLAIMED
-from ocs.ledger.client import LedgerClient
+from ocs.ledger.redis.accounts import CLAIMED
+from ocs.ledger.redis.client import LedgerClient
 
 MSISDN = b"m"
 ENDED = b"x"

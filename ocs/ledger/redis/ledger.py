@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from ocs.ledger import installation, notices, scripts, wire
-from ocs.ledger.accounts import CLAIMED
-from ocs.ledger.client import checked
-from ocs.ledger.clients import Clients
-from ocs.ledger.connection import Answer, RedisConnection, Request, resolve
-from ocs.ledger.connection import command as pack_command
+from ocs.ledger import scripts
 from ocs.ledger.contract import (
     TOMBSTONE_S,
     AccountLedger,
@@ -35,18 +30,24 @@ from ocs.ledger.contract import (
     RequestType,
     Retry,
 )
-from ocs.ledger.installation import Use
-from ocs.ledger.keys import NO_POOL, Keys, PartitionKeys, account_id_of_key, session_name
 from ocs.ledger.layout import LAYOUT, Layout
-from ocs.ledger.leases import Leases
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
-from ocs.ledger.nodes import Nodes
-from ocs.ledger.outbox import Outbox
-from ocs.ledger.products import Products
-from ocs.ledger.script_call import ScriptCalls
-from ocs.ledger.server_check import check_servers
+from ocs.ledger.redis import installation, notices, wire
+from ocs.ledger.redis.accounts import CLAIMED
+from ocs.ledger.redis.client import checked
+from ocs.ledger.redis.clients import Clients
+from ocs.ledger.redis.connection import Answer, RedisConnection, Request, resolve
+from ocs.ledger.redis.connection import command as pack_command
+from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.keys import NO_POOL, Keys, PartitionKeys, account_id_of_key, session_name
+from ocs.ledger.redis.leases import Leases
+from ocs.ledger.redis.nodes import Nodes
+from ocs.ledger.redis.outbox import Outbox
+from ocs.ledger.redis.products import Products
+from ocs.ledger.redis.script_call import ScriptCalls
+from ocs.ledger.redis.server_check import check_servers
+from ocs.ledger.redis.slices import Slices
 from ocs.ledger.settings import LedgerSettings
-from ocs.ledger.slices import Slices
 
 log = logging.getLogger(__name__)
 

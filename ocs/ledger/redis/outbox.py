@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ocs.ledger import journal, views
-from ocs.ledger.client import LedgerClient, checked
-from ocs.ledger.connection import Answer, resolve
-from ocs.ledger.connection import command as pack_command
 from ocs.ledger.contract import LedgerUnavailable, OutboxEvent
+from ocs.ledger.redis import journal, views
+from ocs.ledger.redis.client import LedgerClient, checked
+from ocs.ledger.redis.connection import Answer, resolve
+from ocs.ledger.redis.connection import command as pack_command
 
 MARK_EVERY_S = 0.25
 RAISE = b"""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ocs.ledger import views, wire
-from ocs.ledger.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.contract import (
     LIMIT_COUNTER,
     USUAL_COUNTERS,
@@ -15,7 +13,9 @@ from ocs.ledger.contract import (
     PackageTerms,
     PoolView,
 )
-from ocs.ledger.keys import uid_of
+from ocs.ledger.redis import views, wire
+from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
+from ocs.ledger.redis.keys import uid_of
 
 ACTIVE_S = 90 * 86_400
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""

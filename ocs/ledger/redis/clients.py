@@ -6,7 +6,7 @@ session has ended meanwhile, or the account was moved.
 
 from __future__ import annotations
 
-from ocs.ledger.client import LedgerClient
+from ocs.ledger.redis.client import LedgerClient
 
 SCAN_COUNT = 500
 

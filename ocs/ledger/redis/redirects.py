@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
-from ocs.ledger.request import Request
+from ocs.ledger.redis.request import Request
 
 AGAIN_FIRST_S = 0.005
 """First pause before a refused request comes again; doubled each time."""
