@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import zlib
 
-from ocs.charging import final_units, money, oneoff, several, units
+from ocs.charging import event_requests as oneoff
+from ocs.charging import final_units, money, several, units
 from ocs.charging.blame import blamed_service
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepare import Prepared, Service, results

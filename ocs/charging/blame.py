@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ocs.charging.location import location_avp
 from ocs.charging.members import MMS, SMS
-from ocs.charging.use import Circumstances
+from ocs.charging.usage_context import Circumstances
 from protocol import failed_avp
 from protocol.credit_control import CreditControlRequest
 

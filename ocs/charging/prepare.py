@@ -15,7 +15,7 @@ from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.profile import STANDARD, Profile
-from ocs.charging.use import Circumstances
+from ocs.charging.usage_context import Circumstances
 from ocs.ledger.contract import (
     AS_GRANTED,
     Action,

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from ocs.charging import answer as answers
-from ocs.charging import oneoff
-from ocs.charging.counting import Counting
+from ocs.charging import event_requests as oneoff
 from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
-from ocs.charging.order import Reply, SessionKey, SessionOrder, Waiting, busy
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
 from ocs.charging.profile import Source
 from ocs.charging.recipients import MAX_RECIPIENTS
+from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting, busy
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
-from ocs.charging.use import Circumstances, circumstances
+from ocs.charging.usage_context import Circumstances, circumstances
+from ocs.charging.usage_metrics import Counting
 from ocs.ledger.contract import (
     UNKNOWN_PLACE,
     ChargeOutcome,

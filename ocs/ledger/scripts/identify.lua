@@ -87,7 +87,7 @@ local function repetition(w)
   return (seen == 'yes' and remembered(w)) or refuse(w, 5012, 'late')
 end
 
--- An emergency stays one, though a request need not say so again (place: ocs/charging/use.py).
+-- An emergency stays one, though a request need not say so again (place: ocs/charging/usage_context.py).
 local function in_need(place) return string.find(place, '^%a*\0311\031') end
 
 local function stale(w)

@@ -11,7 +11,8 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
-from ocs.charging import oneoff, refund_token
+from ocs.charging import event_requests as oneoff
+from ocs.charging import refund_token
 from ocs.charging.profile import Filters, FinalUnit, Origin, Profile
 from ocs.charging.refund_token import Debit
 from ocs.ledger.contract import Restrict

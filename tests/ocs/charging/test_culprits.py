@@ -10,7 +10,7 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.blame import blame
 from ocs.charging.prepare import Terms, prepare
-from ocs.charging.use import Circumstances, circumstances
+from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.avp import Address, walk

@@ -12,7 +12,7 @@ from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
 from ocs.charging.prepare import Prepared, Terms, prepare
 from ocs.charging.profile import FinalUnit, Profile
-from ocs.charging.use import Circumstances, circumstances
+from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction, RatedUse, UseEvent

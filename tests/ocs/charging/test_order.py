@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging import order
+from ocs.charging import session_order as order
 from ocs.charging.profile import Origin
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
 from ocs.gateway.config import PeerConfig

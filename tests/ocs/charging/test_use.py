@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocs.charging.subscriber import identities
-from ocs.charging.use import Circumstances, circumstances
+from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.avp import Address

@@ -15,7 +15,7 @@ from ocs.charging.prepare import Prepared, Terms, prepare
 from ocs.charging.profile import Origin
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
-from ocs.charging.use import Circumstances, circumstances
+from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction
 from protocol import failed_avp
