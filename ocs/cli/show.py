@@ -16,7 +16,7 @@ from ocs.ledger.contract import (
     SessionView,
     SubscriptionView,
 )
-from ocs.records.format import utc_text
+from ocs.outbox.format import utc_text
 from ocs.values.money import format_eur
 
 _KILO = 1024

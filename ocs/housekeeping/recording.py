@@ -10,11 +10,11 @@ from ocs.child import Child
 from ocs.housekeeping.patience import RETRY_S, patiently
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.records.consumer import ForeignOutboxError
-from ocs.records.files import RecordsError
-from ocs.records.pump import Pump
-from ocs.records.tail import capacity
-from ocs.records.writer import RecordWriter
+from ocs.outbox.consumer import ForeignOutboxError
+from ocs.outbox.files import RecordsError
+from ocs.outbox.pump import Pump
+from ocs.outbox.tail import capacity
+from ocs.outbox.writer import RecordWriter
 from ocs.server import Paths
 from ocs.telemetry.logs import reason_of
 from ocs.values.turns import Turns, groups

@@ -27,7 +27,7 @@ from ocs.housekeeping.sweeper import Sweeper
 from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, RequestType, ServiceCharge
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.records.files import record_files
+from ocs.outbox.files import record_files
 from ocs.server import World
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics

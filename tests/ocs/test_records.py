@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
-from ocs.records import files
-from ocs.records.consumer import ForeignOutboxError
-from ocs.records.files import RecordsError, sequence_of
-from ocs.records.format import record
-from ocs.records.pump import MAX_EVENTS_PER_READ, TRIM_EVENTS, Pump
-from ocs.records.tail import EVENTS_IN_ALL, LEAST_EVENTS, Tail, capacity, fingerprint
-from ocs.records.writer import RecordWriter
+from ocs.outbox import files
+from ocs.outbox.consumer import ForeignOutboxError
+from ocs.outbox.files import RecordsError, sequence_of
+from ocs.outbox.format import record
+from ocs.outbox.pump import MAX_EVENTS_PER_READ, TRIM_EVENTS, Pump
+from ocs.outbox.tail import EVENTS_IN_ALL, LEAST_EVENTS, Tail, capacity, fingerprint
+from ocs.outbox.writer import RecordWriter
 from tests.ocs.outbox_fake import T0, FakeOutbox
 
 OPENED: list[RecordWriter] = []

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocs.ledger.contract import EPOCH_EVENTS
-from ocs.records import pump as pump_module
-from ocs.records.pump import TRIM_EVENTS, Pump
-from ocs.records.writer import RecordWriter
+from ocs.outbox import pump as pump_module
+from ocs.outbox.pump import TRIM_EVENTS, Pump
+from ocs.outbox.writer import RecordWriter
 from tests.ocs.outbox_fake import T0, FakeOutbox
 from tests.ocs.test_records import ids, lines
 
@@ -320,7 +320,7 @@ class Crashing(FakeOutbox):
 
 
 def test_a_page_is_well_below_the_tail() -> None:
-    from ocs.records.tail import LEAST_EVENTS
-    from ocs.records.went_back import PAGE_EVENTS
+    from ocs.outbox.tail import LEAST_EVENTS
+    from ocs.outbox.went_back import PAGE_EVENTS
 
     assert PAGE_EVENTS * 2 <= LEAST_EVENTS and pump_module.MAX_EVENTS_PER_READ * 2 <= LEAST_EVENTS

@@ -98,7 +98,7 @@ class Outbox(LedgerClient):
             checked(await future)
 
     async def outbox_lag(self, partition: int) -> int:
-        """Events not yet trimmed. The last one that was read stays (`ocs.records.pump`)."""
+        """Events not yet trimmed. The last one that was read stays (`ocs.outbox.pump`)."""
         lag: int = await self._ask("outbox", partition, b"XLEN", self._keys.by_partition[partition].outbox)
         return lag
 

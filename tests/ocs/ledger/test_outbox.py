@@ -15,9 +15,9 @@ from ocs.ledger.contract import EPOCH_EVENTS
 from ocs.ledger.redis import outbox as outbox_module
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.records.files import record_files
-from ocs.records.pump import Pump
-from ocs.records.writer import RecordWriter
+from ocs.outbox.files import record_files
+from ocs.outbox.pump import Pump
+from ocs.outbox.writer import RecordWriter
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import EUR, PACKAGE, WHEN, empty_ledger, nodes, open_account, outbox_read
 

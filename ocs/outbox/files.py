@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 
 from ocs.ledger.contract import EPOCH_EVENTS
-from ocs.records.tail import LEAST_EVENTS, Tail, fingerprint
+from ocs.outbox.tail import LEAST_EVENTS, Tail, fingerprint
 from ocs.telemetry.logs import reason_of
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ocs.ledger.contract import OutboxEvent
-from ocs.records.tail import Tail
+from ocs.outbox.tail import Tail
 
 Entry = tuple[int, bytes]
 """An event as the outbox keeps it: its number there, and its octets, which are only made a record of when somebody needs it."""

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from ocs.ledger.contract import OutboxEvent
-from ocs.records import went_back
-from ocs.records.consumer import Consumer, Entry, ForeignOutboxError, Outbox
+from ocs.outbox import went_back
+from ocs.outbox.consumer import Consumer, Entry, ForeignOutboxError, Outbox
 from ocs.values.turns import Turns, groups
 
 MAX_EVENTS_PER_READ = 128

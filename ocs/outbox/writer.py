@@ -17,10 +17,10 @@ from pathlib import Path
 from orjson import OPT_APPEND_NEWLINE, dumps
 
 from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
-from ocs.records import files
-from ocs.records.files import Position
-from ocs.records.format import record, utc_text
-from ocs.records.tail import LEAST_EVENTS, Tail, fingerprint
+from ocs.outbox import files
+from ocs.outbox.files import Position
+from ocs.outbox.format import record, utc_text
+from ocs.outbox.tail import LEAST_EVENTS, Tail, fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
-from ocs.records.consumer import Consumer, Entry, Outbox
-from ocs.records.tail import Tail
+from ocs.outbox.consumer import Consumer, Entry, Outbox
+from ocs.outbox.tail import Tail
 
 log = logging.getLogger(__name__)
 
