@@ -16,7 +16,7 @@ import uvloop
 
 from ocs.charging.service import ChargingService
 from ocs.child import calm_collector
-from ocs.gateway.server import Gateway
+from ocs.diameter.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.server import World, gateway_config, load
 from ocs.telemetry.metrics import Metrics

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.gateway.config import GatewayConfig, PeerConfig
+from ocs.diameter.config import GatewayConfig, PeerConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.settings.dialects import contexts_of, tolerance_of
 from ocs.settings.loading import Mistake, SettingsError, load_settings

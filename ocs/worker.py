@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 
 from ocs.charging.service import ChargingService
 from ocs.child import Child, connected_ledger, main
-from ocs.gateway.server import Gateway
+from ocs.diameter.node_turns import NodeTurns
+from ocs.diameter.outbound import ClientRequests
+from ocs.diameter.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.node_presence import present
-from ocs.node_turns import NodeTurns
-from ocs.reauthorization import ClientRequests
 from ocs.server import gateway_config
 from ocs.telemetry.logs import describe
 

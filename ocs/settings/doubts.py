@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ocs.gateway.words import listed
+from ocs.diameter.words import listed
 from ocs.settings.loading import DEFAULTS, unknown_sections
 from ocs.settings.schema import Settings
 

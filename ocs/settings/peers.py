@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ocs.charging.profile import Filters, FinalUnit, Profile
-from ocs.gateway.config import PeerConfig, TlsConfig
+from ocs.diameter.config import PeerConfig, TlsConfig
 from ocs.settings.base import Identity, Network, PathText, Section, is_loopback, parse_listen
 from ocs.settings.charging import ChargingPolicy
 from ocs.settings.dialects import (

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import redis
 
-from ocs.gateway.config import MAX_WRITE_BUFFER_OCTETS
+from ocs.diameter.config import MAX_WRITE_BUFFER_OCTETS
 from ocs.ledger.redis.ledger import RedisLedger
 from tests.conftest import RedisServer
 from tests.faults.crowd import (

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ocs.charging.profile import Source
-from ocs.gateway.config import GatewayConfig, PeerConfig
-from ocs.gateway.dispatch import Reply
-from ocs.gateway.server import Gateway
+from ocs.diameter.config import GatewayConfig, PeerConfig
+from ocs.diameter.dispatch import Reply
+from ocs.diameter.server import Gateway
 from protocol import commands
 from protocol.avp import FAMILY_IPV4, Address, walk
 from protocol.credit_control import (

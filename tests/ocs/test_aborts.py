@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs import reauthorization
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.outstanding import MAX_OUTSTANDING
-from ocs.lanes import FIRST_WINDOW
+from ocs.diameter import outbound as reauthorization
+from ocs.diameter.client_window import FIRST_WINDOW
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.outbound import RETRY_AFTER_S
+from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
-from ocs.reauthorization import RETRY_AFTER_S
 from protocol import commands
 from protocol.avp import encode_avp
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from ocs.charging.profile import STANDARD, Profile, Source
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.dispatch import Reply
-from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
-from ocs.gateway.overload import Overload, TokenBucket
-from ocs.gateway.refusals import WORDS, Kind
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.dispatch import Reply
+from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
+from ocs.diameter.overload import Overload, TokenBucket
+from ocs.diameter.refusals import WORDS, Kind
 from protocol.credit_control import (
     CreditControlRequest,
     SubscriptionId,

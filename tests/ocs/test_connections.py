@@ -14,9 +14,9 @@ import pytest
 import trustme
 import uvloop
 
-from ocs.gateway import connection as connection_module
-from ocs.gateway.config import GatewayConfig, PeerConfig
-from ocs.gateway.outstanding import MAX_OUTSTANDING
+from ocs.diameter import connection as connection_module
+from ocs.diameter.config import GatewayConfig, PeerConfig
+from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.server import gateway_config
 from ocs.settings.loading import load_settings
 from protocol import commands

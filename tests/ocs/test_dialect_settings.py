@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocs.gateway.peers import Carried, Peer, PeerTable
+from ocs.diameter.peers import Carried, Peer, PeerTable
 from ocs.server import gateway_config
 from ocs.settings.dialects import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
 from ocs.settings.loading import load_settings

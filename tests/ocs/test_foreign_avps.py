@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ocs.charging.profile import Source
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.dispatch import Reply
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.dispatch import Reply
 from ocs.values.use import Context
 from protocol import commands
 from protocol.avp import encode_avp, walk

@@ -13,10 +13,10 @@ import uvloop
 from diameter.message import Message
 
 from ocs.charging.profile import STANDARD, FinalUnit, Profile, Source
-from ocs.gateway.config import GatewayConfig, PeerConfig
-from ocs.gateway.dispatch import Reply
-from ocs.gateway.locks import PeerLocks
-from ocs.gateway.server import Gateway
+from ocs.diameter.config import GatewayConfig, PeerConfig
+from ocs.diameter.dispatch import Reply
+from ocs.diameter.locks import PeerLocks
+from ocs.diameter.server import Gateway
 from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import (
@@ -415,7 +415,7 @@ async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Si
 
 
 async def test_a_dead_first_connection_is_found_out_by_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.gateway.heartbeat.PROBE_S", 0.05)
+    monkeypatch.setattr("ocs.diameter.watchdog.PROBE_S", 0.05)
     gateway = await site.gateway()
     await site.opened()
     assert await (await site.client()).open() == 5012

@@ -14,11 +14,12 @@ import pytest
 import uvloop
 
 from ocs.charging.profile import Source
-from ocs.gateway import channel, heartbeat, peers
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.dispatch import Reply
-from ocs.gateway.peers import BASE_REQUESTS_PER_S
-from ocs.gateway.server import Gateway
+from ocs.diameter import channel, peers
+from ocs.diameter import watchdog as heartbeat
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.dispatch import Reply
+from ocs.diameter.peers import BASE_REQUESTS_PER_S
+from ocs.diameter.server import Gateway
 from protocol import commands
 from protocol.commands import ReAuthRequest
 from protocol.credit_control import CreditControlRequest

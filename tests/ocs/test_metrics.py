@@ -11,9 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ocs.charging.metrics import ChargingMetrics
-from ocs.gateway.config import GatewayMetrics
+from ocs.diameter.config import GatewayMetrics
+from ocs.diameter.rar_asr import RequestMetrics
 from ocs.ledger.metrics import LedgerMetrics
-from ocs.rar_asr import RequestMetrics
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ocs.charging.profile import Origin
+from ocs.diameter.node_turns import MAX_SESSIONS_KEPT, OTHERS_WAIT_S, TOLD_S, UNDER_WAY_S, NodeTurns
+from ocs.diameter.outbound import RETRY_AFTER_S, TX_S
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
-from ocs.node_turns import MAX_SESSIONS_KEPT, OTHERS_WAIT_S, TOLD_S, UNDER_WAY_S, NodeTurns
-from ocs.reauthorization import RETRY_AFTER_S, TX_S
 from protocol.commands import AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from protocol.credit_control import CreditControlRequest
 from tests.ocs.test_reauthorization import ACCOUNT, PGW, World

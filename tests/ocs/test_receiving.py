@@ -10,8 +10,8 @@ import pytest
 import uvloop
 
 from ocs.charging.profile import Source
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.dispatch import Reply
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.dispatch import Reply
 from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import CreditControlRequest, MultipleServicesCreditControl
@@ -70,7 +70,7 @@ async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> Non
 
 
 async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.gateway.channel.LINGER_S", 60.0)
+    monkeypatch.setattr("ocs.diameter.channel.LINGER_S", 60.0)
     await site.gateway()
     client = await site.opened()
     client.send(BROKEN_VERSION)
@@ -79,7 +79,7 @@ async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.Mo
 
 
 async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.gateway.channel.LINGER_S", 0.05)
+    monkeypatch.setattr("ocs.diameter.channel.LINGER_S", 0.05)
     gateway = await site.gateway()
     client = await site.opened()
     client.send(BROKEN_VERSION)
@@ -88,7 +88,7 @@ async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pyt
 
 
 async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.gateway.reading.TURN_S", 0.0)  # one message a turn
+    monkeypatch.setattr("ocs.diameter.receive.TURN_S", 0.0)  # one message a turn
     await site.gateway()
     client = await site.opened()
     client.send(*(ccr(number) for number in range(20)), BROKEN_VERSION)

@@ -13,8 +13,8 @@ import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.child import GC_THRESHOLDS, Child
-from ocs.gateway.dispatch import Reply, _Pending
-from ocs.gateway.origin_state import MAX_HOSTS, OriginStates
+from ocs.diameter.dispatch import Reply, _Pending
+from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
 from ocs.server import World
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from ocs.gateway import exchange
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.locks import PeerLocks
-from ocs.gateway.notes import AWAY_FACTOR, PeerNotes
-from ocs.gateway.peers import Peer
-from ocs.gateway.server import Gateway
+from ocs.diameter import capabilities as exchange
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.locks import PeerLocks
+from ocs.diameter.peers import Peer
+from ocs.diameter.server import Gateway
+from ocs.diameter.shared_peer_state import AWAY_FACTOR, PeerNotes
 from protocol import commands
 from protocol.peer import OPEN_STATES, PeerState
 from protocol.watchdog import WatchState

@@ -17,7 +17,7 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import session_order as order
 from ocs.charging.profile import Origin
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
-from ocs.gateway.config import PeerConfig
+from ocs.diameter.config import PeerConfig
 from ocs.ledger.contract import ChargeDone, ChargeRequest
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, encode_ccr
 from protocol.errors import DiameterError

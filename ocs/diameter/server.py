@@ -9,19 +9,19 @@ import random
 import time
 from collections.abc import Callable
 
-from ocs.gateway.config import GatewayConfig, GatewayMetrics
-from ocs.gateway.connection import Connection
-from ocs.gateway.dispatch import Dispatcher, Handler
-from ocs.gateway.entrance import Entrance
-from ocs.gateway.initiator import Initiator
-from ocs.gateway.locks import PeerLocks
-from ocs.gateway.notes import PeerNotes
-from ocs.gateway.origin_state import OnJump, OriginStates
-from ocs.gateway.outstanding import Asked, Done
-from ocs.gateway.peers import Peer, PeerTable
-from ocs.gateway.tls import LOOK_EVERY_S, TlsMaterial
-from ocs.gateway.tls_port import TlsPort
-from ocs.gateway.words import address_text
+from ocs.diameter.accept_limits import Entrance
+from ocs.diameter.config import GatewayConfig, GatewayMetrics
+from ocs.diameter.connection import Connection
+from ocs.diameter.dispatch import Dispatcher, Handler
+from ocs.diameter.initiator import Initiator
+from ocs.diameter.locks import PeerLocks
+from ocs.diameter.origin_state import OnJump, OriginStates
+from ocs.diameter.outstanding import Asked, Done
+from ocs.diameter.peers import Peer, PeerTable
+from ocs.diameter.shared_peer_state import PeerNotes
+from ocs.diameter.tls import LOOK_EVERY_S, TlsMaterial
+from ocs.diameter.tls_port import TlsPort
+from ocs.diameter.words import address_text
 from protocol.capabilities import LocalNode
 from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
 from protocol.watchdog import JITTER_S, TWINIT_S

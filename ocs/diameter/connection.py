@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 
-from ocs.gateway.channel import IN_FLIGHT, UNREAD
-from ocs.gateway.outstanding import Asked, Done
-from ocs.gateway.peers import Peer
-from ocs.gateway.reading import Reading
-from ocs.gateway.refusals import Kind
+from ocs.diameter.channel import IN_FLIGHT, UNREAD
+from ocs.diameter.outstanding import Asked, Done
+from ocs.diameter.peers import Peer
+from ocs.diameter.receive import Reading
+from ocs.diameter.refusals import Kind
 from protocol import commands
 from protocol.capabilities import make_dwa
 from protocol.errors import DiameterError, ResultCode

@@ -7,8 +7,8 @@ A direct peer's request costs two comparisons of text.
 from __future__ import annotations
 
 from ocs.charging.subscriber import identities
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.refusals import Kind
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.refusals import Kind
 from protocol.credit_control import EVENT_REQUEST, REFUND_ACCOUNT, CreditControlRequest
 from protocol.errors import DiameterError, ResultCode
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
-from ocs.gateway.channel import ELSEWHERE
-from ocs.gateway.config import PeerConfig
-from ocs.gateway.heartbeat import Heartbeat
-from ocs.gateway.peers import Peer
-from ocs.gateway.words import shown
+from ocs.diameter.channel import ELSEWHERE
+from ocs.diameter.config import PeerConfig
+from ocs.diameter.peers import Peer
+from ocs.diameter.watchdog import Heartbeat
+from ocs.diameter.words import shown
 from protocol import commands
 from protocol.capabilities import check_cea, check_cer, make_cea, make_cer, refusal
 from protocol.compiler import Fault
@@ -19,7 +19,7 @@ from protocol.peer import PeerAction, PeerEvent, PeerState
 from protocol.pipeline import decode_request
 
 if TYPE_CHECKING:
-    from ocs.gateway.connection import Connection
+    from ocs.diameter.connection import Connection
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ocs.gateway.words import address_text
+from ocs.diameter.words import address_text
 from ocs.telemetry.logs import reason_of
 
 if TYPE_CHECKING:
-    from ocs.gateway.server import Gateway
+    from ocs.diameter.server import Gateway
 
 logger = logging.getLogger(__name__)
 

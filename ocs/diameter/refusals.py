@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from enum import StrEnum
 
-from ocs.gateway.config import GatewayMetrics
-from ocs.gateway.words import shown
+from ocs.diameter.config import GatewayMetrics
+from ocs.diameter.words import shown
 from ocs.telemetry.throttled_log import Seldom
 from protocol.credit_control import CreditControlRequest
 

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ocs.gateway.outstanding import MAX_OUTSTANDING
+from ocs.diameter.outstanding import MAX_OUTSTANDING
 
 FIRST_WINDOW = 4
 """Of a client of which nothing is known: 64 silent ones at once are needed to fill a connection."""

@@ -13,12 +13,12 @@ import random
 import ssl
 from typing import TYPE_CHECKING
 
-from ocs.gateway.config import PeerConfig
+from ocs.diameter.config import PeerConfig
 from ocs.telemetry.logs import describe, reason_of
 from protocol.peer import PeerEvent, PeerState
 
 if TYPE_CHECKING:
-    from ocs.gateway.server import Gateway
+    from ocs.diameter.server import Gateway
 
 logger = logging.getLogger(__name__)
 

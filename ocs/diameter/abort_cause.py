@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from ocs.gateway.outstanding import Answered
+from ocs.diameter.outstanding import Answered
 from ocs.values.bounded_cache import Recent
 from protocol.avp import AvpLengthLie, walk
 from protocol.dictionary import definition_of

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 
-from ocs.gateway.channel import Channel
-from ocs.gateway.peers import Peer
+from ocs.diameter.channel import Channel
+from ocs.diameter.peers import Peer
 from protocol import commands
 from protocol.capabilities import make_dwr
 from protocol.compiler import Fault

@@ -13,8 +13,8 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
-from ocs.gateway.locks import peer_file
-from ocs.gateway.peers import UNKNOWN_LABEL, Peer
+from ocs.diameter.locks import peer_file
+from ocs.diameter.peers import UNKNOWN_LABEL, Peer
 
 logger = logging.getLogger(__name__)
 

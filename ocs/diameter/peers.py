@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocs.charging.profile import Profile, Ranges
-from ocs.gateway.addresses import AddressRanges
-from ocs.gateway.admission import Admission
-from ocs.gateway.config import GatewayConfig, GatewayMetrics, PeerConfig
-from ocs.gateway.overload import TokenBucket
-from ocs.gateway.words import shown, where_allowed
+from ocs.diameter.addresses import AddressRanges
+from ocs.diameter.admission import Admission
+from ocs.diameter.config import GatewayConfig, GatewayMetrics, PeerConfig
+from ocs.diameter.overload import TokenBucket
+from ocs.diameter.words import shown, where_allowed
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode
@@ -22,7 +22,7 @@ from protocol.registry import LIMITS, Limits
 from protocol.tolerance import NOTHING
 
 if TYPE_CHECKING:
-    from ocs.gateway.connection import Connection
+    from ocs.diameter.connection import Connection
 
 UNKNOWN_LABEL = "unknown"
 """The metrics' name for every peer that is not on the allow-list."""

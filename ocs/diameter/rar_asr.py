@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ocs.gateway.outstanding import Answered, Asked, Done
+from ocs.diameter.outstanding import Answered, Asked, Done
 from ocs.ledger.contract import AccountView, Notice, NoticedSession
 from protocol.commands import MIN_ERROR_CODE, ErrorMessage
 from protocol.errors import ResultCode

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from ocs.gateway.addresses import AddressRanges
-from ocs.gateway.config import GatewayConfig, GatewayMetrics
-from ocs.gateway.words import REFUSED
+from ocs.diameter.addresses import AddressRanges
+from ocs.diameter.config import GatewayConfig, GatewayMetrics
+from ocs.diameter.words import REFUSED
 from ocs.telemetry.throttled_log import Seldom
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ocs.gateway.entrance import Guest
-from ocs.gateway.outstanding import Outstanding
-from ocs.gateway.peers import Peer
-from ocs.gateway.tls import PeerCertificate
+from ocs.diameter.accept_limits import Guest
+from ocs.diameter.outstanding import Outstanding
+from ocs.diameter.peers import Peer
+from ocs.diameter.tls import PeerCertificate
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
@@ -25,7 +25,7 @@ from protocol.peer import PeerAction, PeerEvent
 from protocol.watchdog import Watch
 
 if TYPE_CHECKING:
-    from ocs.gateway.server import Gateway
+    from ocs.diameter.server import Gateway
 
 logger = logging.getLogger(__name__)
 

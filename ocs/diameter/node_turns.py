@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ocs.charging.profile import Source
-from ocs.gateway.dispatch import Handler, Reply
+from ocs.diameter.dispatch import Handler, Reply
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
 from ocs.values.bounded_cache import Recent
 from protocol.credit_control import EVENT_REQUEST, TERMINATION_REQUEST, UPDATE_REQUEST, CreditControlRequest

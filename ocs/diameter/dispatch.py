@@ -13,11 +13,11 @@ from typing import Protocol
 
 from ocs.charging.profile import Source
 from ocs.charging.subscriber import ForeignSubscriberError
-from ocs.gateway.config import GatewayConfig, GatewayMetrics
-from ocs.gateway.origin_state import OriginStates
-from ocs.gateway.overload import Overload
-from ocs.gateway.peers import Carried, Peer
-from ocs.gateway.refusals import Kind, Refusals
+from ocs.diameter.config import GatewayConfig, GatewayMetrics
+from ocs.diameter.origin_state import OriginStates
+from ocs.diameter.overload import Overload
+from ocs.diameter.peers import Carried, Peer
+from ocs.diameter.refusals import Kind, Refusals
 from ocs.telemetry.logs import describe
 from ocs.telemetry.throttled_log import Seldom
 from ocs.values.service_context import OTHER

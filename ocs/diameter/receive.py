@@ -12,12 +12,12 @@ import asyncio
 import logging
 from typing import cast
 
-from ocs.gateway.channel import ELSEWHERE, IN_FLIGHT, RATE, TURN, UNREAD
-from ocs.gateway.exchange import Exchange
-from ocs.gateway.heartbeat import WATCHDOG
-from ocs.gateway.peers import Peer
-from ocs.gateway.tls import PeerCertificate
-from ocs.gateway.words import IN_ORDER, LOST
+from ocs.diameter.capabilities import Exchange
+from ocs.diameter.channel import ELSEWHERE, IN_FLIGHT, RATE, TURN, UNREAD
+from ocs.diameter.peers import Peer
+from ocs.diameter.tls import PeerCertificate
+from ocs.diameter.watchdog import WATCHDOG
+from ocs.diameter.words import IN_ORDER, LOST
 from ocs.telemetry.logs import describe
 from protocol import commands
 from protocol.errors import DiameterError
