@@ -15,12 +15,12 @@ from pathlib import Path
 import uvloop
 
 from ocs.charging.service import ChargingService
-from ocs.child import calm_collector
+from ocs.compose import World, gateway_config, load
 from ocs.diameter.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
-from ocs.server import World, gateway_config, load
+from ocs.process.child_main import calm_collector
+from ocs.process.worker import Background
 from ocs.telemetry.metrics import Metrics
-from ocs.worker import Background
 
 SUCCESS = 2001
 CREDIT_MICRO_EUR = 20_000_000

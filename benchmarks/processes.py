@@ -67,7 +67,7 @@ def roles_under(supervisor: int) -> dict[str, list[int]]:
 
 
 def role_of(command_line: list[str]) -> str:
-    """`python -m ocs.worker …` → worker; redis-server (which may have written its title anew) → redis."""
+    """`python -m ocs.process.worker …` → worker; redis-server (which may have written its title anew) → redis."""
     if command_line and "redis-server" in command_line[0]:
         return "redis"
     for option, module in pairwise(command_line):

@@ -150,7 +150,7 @@ def test_processor_time_memory_and_machine_are_read() -> None:
 
 
 def test_processes_are_known_by_their_command_line() -> None:
-    assert role_of(["/usr/bin/python", "-m", "ocs.worker", "--config", "x"]) == "worker"
+    assert role_of(["/usr/bin/python", "-m", "ocs.process.worker", "--config", "x"]) == "worker"
     assert role_of(["python", "-m", "ocs.process.housekeeper"]) == "housekeeper"
     assert role_of(["redis-server unixsocket:/x/redis.sock"]) == "redis"
     assert role_of([]) == "other"

@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ocs.catalogue.catalogue import Catalogue
-from ocs.embedded_redis import EmbeddedRedis
+from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
 from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable
 from ocs.ledger.redis.installation import Use
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
+from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
 from ocs.settings.schema import Settings
 

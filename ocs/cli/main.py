@@ -14,9 +14,9 @@ from ocs.catalogue.catalogue import CatalogueError
 from ocs.cli import accounts, importing, ledger, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, load_all
 from ocs.cli.init import init
-from ocs.embedded_redis import EmbeddedRedisError
+from ocs.compose import StartError
 from ocs.ledger.contract import LedgerError
-from ocs.server import StartError
+from ocs.process.embedded_redis import EmbeddedRedisError
 from ocs.settings import doubts
 from ocs.settings.loading import SettingsError
 from ocs.telemetry.logs import reason_of, set_up_logging
@@ -55,7 +55,7 @@ def _ocs(
 @app.command()
 def serve(config: ConfigOption = DEFAULT) -> None:
     """Run the charging server until SIGTERM or Ctrl-C."""
-    from ocs.supervisor import Supervisor
+    from ocs.process.supervisor import Supervisor
 
     settings, _ = load_all(config)
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")

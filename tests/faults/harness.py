@@ -19,7 +19,7 @@ from ocs.ledger.audit import AuditReport, audit
 from ocs.ledger.contract import AccountView, OutboxEvent
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from ocs.processes import command_line
+from ocs.process.processes import command_line
 from tests.faults.client import Client, connect
 from tests.ocs.ledger.books import outbox_read
 
@@ -126,7 +126,7 @@ class Serving:
     def worker(self) -> int:
         """Process id of the one worker, 0 while there is none."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
-        workers = [int(pid) for pid in children.split() if "ocs.worker" in " ".join(command_line(int(pid)))]
+        workers = [int(pid) for pid in children.split() if "ocs.process.worker" in " ".join(command_line(int(pid)))]
         return workers[0] if workers else 0
 
     def records(self) -> list[dict[str, Any]]:

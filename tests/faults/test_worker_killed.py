@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.processes import is_alive
+from ocs.process.processes import is_alive
 from tests.conftest import RedisServer
 from tests.faults.client import data_request
 from tests.faults.harness import Books, Serving, wait_for

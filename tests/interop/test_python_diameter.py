@@ -27,7 +27,7 @@ from diameter.node.peer import DISCONNECT_REASON_DPR
 
 from ocs.ledger.contract import Notice, NoticedSession
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.worker import STOP_GRACE_S
+from ocs.process.worker import STOP_GRACE_S
 from tests.faults.harness import Serving, wait_for
 from tests.interop.conftest import MSISDN, REALM, when
 from tests.ports import free_port

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from ocs import children
-from ocs.children import ChildProcess
-from ocs.embedded_redis import EmbeddedRedis
-from ocs.processes import command_line, is_alive
+from ocs.process import child_supervision as children
+from ocs.process.child_supervision import ChildProcess
+from ocs.process.embedded_redis import EmbeddedRedis
+from ocs.process.processes import command_line, is_alive
 
 STUBBORN = """
 import json, signal, time

@@ -21,7 +21,6 @@ import pytest
 import redis
 
 from ocs.cli import main
-from ocs.embedded_redis import EmbeddedRedis
 from ocs.ledger.contract import (
     AccountView,
     BucketTerms,
@@ -39,6 +38,7 @@ from ocs.ledger.contract import (
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.values.use import PriceTerms
 from tests.rules import rule
 

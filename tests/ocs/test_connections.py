@@ -14,10 +14,10 @@ import pytest
 import trustme
 import uvloop
 
+from ocs.compose import gateway_config
 from ocs.diameter import connection as connection_module
 from ocs.diameter.config import GatewayConfig, PeerConfig
 from ocs.diameter.outstanding import MAX_OUTSTANDING
-from ocs.server import gateway_config
 from ocs.settings.loading import load_settings
 from protocol import commands
 from protocol.answers import error_answer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ocs.compose import gateway_config
 from ocs.diameter.peers import Carried, Peer, PeerTable
-from ocs.server import gateway_config
 from ocs.settings.dialects import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
 from ocs.settings.loading import load_settings
 from ocs.values.use import Context

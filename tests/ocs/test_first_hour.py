@@ -20,7 +20,7 @@ import redis
 import typer
 
 from ocs.cli import main
-from ocs.embedded_redis import EmbeddedRedis
+from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.settings.base import RELATIVE_TO_FILE
 from ocs.settings.loading import load_settings
 from ocs.settings.schema import Settings

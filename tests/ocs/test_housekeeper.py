@@ -16,19 +16,19 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
-from ocs.child import Child
-from ocs.embedded_redis import EmbeddedRedis
-from ocs.housekeeping import auditing, orphans, patience, sweeper
-from ocs.housekeeping.auditing import Auditing
-from ocs.housekeeping.orphans import Orphans
-from ocs.housekeeping.patience import SetAside
-from ocs.housekeeping.recording import Recording
-from ocs.housekeeping.sweeper import Sweeper
+from ocs.compose import World
 from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, RequestType, ServiceCharge
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.outbox.files import record_files
-from ocs.server import World
+from ocs.process.child_main import Child
+from ocs.process.embedded_redis import EmbeddedRedis
+from ocs.process.housekeeping import auditing, orphans, patience, sweeper
+from ocs.process.housekeeping.auditing import Auditing
+from ocs.process.housekeeping.orphans import Orphans
+from ocs.process.housekeeping.patience import SetAside
+from ocs.process.housekeeping.recording import Recording
+from ocs.process.housekeeping.sweeper import Sweeper
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.turns import Turns

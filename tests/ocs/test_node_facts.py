@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.node_facts import NodeFacts, doubts, facts_of, objections
+from ocs.process.node_facts import NodeFacts, doubts, facts_of, objections
 from ocs.settings.loading import load_settings
 
 PGW = "pgw.example.net"

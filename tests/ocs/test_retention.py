@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
-from ocs.child import GC_THRESHOLDS, Child
+from ocs.compose import World
 from ocs.diameter.dispatch import Reply, _Pending
 from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
-from ocs.server import World
+from ocs.process.child_main import GC_THRESHOLDS, Child
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.bounded_cache import Recent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.server import gateway_config, ledger_settings, worker_count
+from ocs.compose import gateway_config, ledger_settings, worker_count
 from ocs.settings.doubts import doubts
 from ocs.settings.loading import SettingsError, load_settings, unknown_sections
 from tests.ocs.certificates import Certificates

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import redis
 
-from ocs.embedded_redis import EmbeddedRedis
-from ocs.processes import command_line, is_alive
+from ocs.process.embedded_redis import EmbeddedRedis
+from ocs.process.processes import command_line, is_alive
 from protocol.frame import FrameReader
 from tests.ocs.certificates import Certificates
 from tests.ocs.gateway_site import HOST, cer, code_of
@@ -97,7 +97,7 @@ class Server:
         """Process id → role."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()
         words = {int(pid): " ".join(command_line(int(pid))) for pid in listed}
-        roles = ("ocs.worker", "ocs.housekeeper", "redis.conf")
+        roles = ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")
         return {pid: role for pid, line in words.items() for role in roles if role in line}
 
     def of(self, role: str) -> list[int]:
@@ -133,10 +133,15 @@ def test_it_serves_replaces_what_is_killed_and_ends(server: Server) -> None:
     )
     assert "ocs_workers_up 2.0" in server.metrics()
     before = server.children()
-    assert sorted(before.values()) == ["ocs.housekeeper", "ocs.worker", "ocs.worker", "redis.conf"]
+    assert sorted(before.values()) == [
+        "ocs.process.housekeeper",
+        "ocs.process.worker",
+        "ocs.process.worker",
+        "redis.conf",
+    ]
 
     # A worker, the housekeeper and Redis are killed: each is replaced, the ledger is the same.
-    killed = [server.of(role)[0] for role in ("ocs.worker", "ocs.housekeeper", "redis.conf")]
+    killed = [server.of(role)[0] for role in ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not any(is_alive(pid) for pid in killed) and len(server.children()) == 4)
@@ -256,7 +261,7 @@ def test_a_redis_that_evicts_is_refused_at_the_start_and_only_then(tmp_path: Pat
         server.wait_whole()
         wait_for(lambda: "ready:" in server.text())
         evicts("allkeys-lru")
-        os.kill(server.of("ocs.worker")[0], signal.SIGKILL)
+        os.kill(server.of("ocs.process.worker")[0], signal.SIGKILL)
         wait_for(lambda: server.text().count("CONFIG SET maxmemory-policy noeviction") >= 4)
         assert server.health()[1]["workers"] == 1
         evicts("noeviction")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocs.worker import Background, hear
+from ocs.process.worker import Background, hear
 
 MSISDN = "38668100000"
 

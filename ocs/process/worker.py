@@ -11,14 +11,14 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from ocs.charging.service import ChargingService
-from ocs.child import Child, connected_ledger, main
+from ocs.compose import gateway_config
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import ClientRequests
 from ocs.diameter.server import Gateway
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.node_presence import present
-from ocs.server import gateway_config
+from ocs.process.child_main import Child, connected_ledger, main
+from ocs.process.node_presence import present
 from ocs.telemetry.logs import describe
 
 log = logging.getLogger(__name__)

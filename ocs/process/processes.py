@@ -16,7 +16,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
     """Have the kernel send `signal_number` to this process when the one that started it ends, however it ends.
 
-    Without prctl (not Linux) nothing happens: workers also look at their parent themselves (`ocs.worker`).
+    Without prctl (not Linux) nothing happens: workers also look at their parent themselves (`ocs.process.worker`).
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)

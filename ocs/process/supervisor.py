@@ -25,9 +25,9 @@ from typing import IO
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from ocs.children import ChildProcess
-from ocs.embedded_redis import EmbeddedRedis, EmbeddedRedisError
-from ocs.server import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
+from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Paths, StartError, worker_count
+from ocs.process.child_supervision import ChildProcess
+from ocs.process.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from ocs.settings.loading import ENVIRONMENT_PREFIX
 from ocs.settings.schema import Settings, parse_listen
 from ocs.telemetry.export import Snapshots

@@ -7,10 +7,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ocs.child import Child
-from ocs.housekeeping.patience import SetAside, of_all, patiently
 from ocs.ledger.contract import AccountView, LedgerError
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.process.child_main import Child
+from ocs.process.housekeeping.patience import SetAside, of_all, patiently
 from ocs.values.turns import groups
 
 log = logging.getLogger(__name__)

@@ -15,16 +15,16 @@ from __future__ import annotations
 import asyncio
 import os
 
-from ocs.child import Child, connected_ledger, main
-from ocs.housekeeping.auditing import Auditing
-from ocs.housekeeping.orphans import Orphans
-from ocs.housekeeping.patience import SetAside
-from ocs.housekeeping.recording import Recording
-from ocs.housekeeping.sweeper import Sweeper
+from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.node_facts import where
-from ocs.node_presence import HeldLease
-from ocs.server import StartError
+from ocs.process.child_main import Child, connected_ledger, main
+from ocs.process.housekeeping.auditing import Auditing
+from ocs.process.housekeeping.orphans import Orphans
+from ocs.process.housekeeping.patience import SetAside
+from ocs.process.housekeeping.recording import Recording
+from ocs.process.housekeeping.sweeper import Sweeper
+from ocs.process.node_facts import where
+from ocs.process.node_presence import HeldLease
 
 LEASE = "housekeeper"
 ANOTHER = (

@@ -6,8 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ocs.child import Child
-from ocs.housekeeping.patience import RETRY_S, patiently
+from ocs.compose import Paths
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.outbox.consumer import ForeignOutboxError
@@ -15,7 +14,8 @@ from ocs.outbox.files import RecordsError
 from ocs.outbox.pump import Pump
 from ocs.outbox.tail import capacity
 from ocs.outbox.writer import RecordWriter
-from ocs.server import Paths
+from ocs.process.child_main import Child
+from ocs.process.housekeeping.patience import RETRY_S, patiently
 from ocs.telemetry.logs import reason_of
 from ocs.values.turns import Turns, groups
 

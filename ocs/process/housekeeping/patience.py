@@ -6,8 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ocs.child import Child
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Retry
+from ocs.process.child_main import Child
 from ocs.telemetry.throttled_log import Seldom
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ocs.child import Child
-from ocs.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.process.child_main import Child
+from ocs.process.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
 from ocs.values.turns import Turns, groups
 
 SWEEP_EVERY_S = 1.0

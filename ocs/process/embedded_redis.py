@@ -28,7 +28,7 @@ from typing import IO
 
 import redis
 
-from ocs.processes import children, command_line, die_with_parent, is_alive
+from ocs.process.processes import children, command_line, die_with_parent, is_alive
 
 log = logging.getLogger(__name__)
 

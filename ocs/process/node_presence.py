@@ -7,11 +7,11 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from ocs.child import Child
+from ocs.compose import StartError
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.leases import Leases
-from ocs.node_facts import NodeFacts, doubts, facts_of, objections
-from ocs.server import StartError
+from ocs.process.child_main import Child
+from ocs.process.node_facts import NodeFacts, doubts, facts_of, objections
 from ocs.telemetry.throttled_log import Seldom
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """What a worker and the housekeeper have in common: arguments, signals, snapshots of metrics, and the end of their
 supervisor.
 
-Each can also be run alone: `python -m ocs.worker --config FILE`, with a Redis URL.
+Each can also be run alone: `python -m ocs.process.worker --config FILE`, with a Redis URL.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 import uvloop
 
 from ocs.catalogue.catalogue import Catalogue, CatalogueError
+from ocs.compose import Paths, StartError, World, ledger_settings, load
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.processes import die_with_parent
-from ocs.server import Paths, StartError, World, ledger_settings, load
+from ocs.process.processes import die_with_parent
 from ocs.settings import doubts
 from ocs.settings.loading import SettingsError
 from ocs.settings.schema import Settings
