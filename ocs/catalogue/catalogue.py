@@ -29,7 +29,7 @@ from ocs.catalogue.place import Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.reading import Tables, read_tables
 from ocs.catalogue.services import Service, Services
-from ocs.ledger.contract import PackageTerms
+from ocs.values.products import PackageTerms
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]

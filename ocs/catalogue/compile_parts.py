@@ -29,8 +29,8 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.catalogue.services import MatchKey, Service, Services
-from ocs.ledger.contract import MAX_INTEGER, BucketTerms, PackageTerms
 from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
+from ocs.values.products import MAX_INTEGER, BucketTerms, PackageTerms
 from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.values.use import Context, QuotaPolicy, Unit
 

@@ -14,7 +14,7 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import Schedule
 from ocs.catalogue.services import Service
-from ocs.ledger.contract import PackageTerms
+from ocs.values.products import PackageTerms
 from ocs.values.use import Direction, PriceTerms, RatedUse, Unit
 
 ANY = "*"

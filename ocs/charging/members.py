@@ -4,7 +4,8 @@ request asks some thirty times.
 
 from __future__ import annotations
 
-from ocs.ledger.contract import Action, RequestType, Restrict
+from ocs.ledger.contract import Restrict
+from ocs.values.requests import Action, RequestType
 from ocs.values.use import Context, Direction, Unit
 
 INITIAL, UPDATE, TERMINATION, EVENT = (

@@ -16,16 +16,9 @@ from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.usage_context import Circumstances
-from ocs.ledger.contract import (
-    AS_GRANTED,
-    Action,
-    ChargeOutcome,
-    RequestType,
-    Restrict,
-    ServiceCharge,
-    ServiceOutcome,
-)
+from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict, ServiceCharge, ServiceOutcome
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
+from ocs.values.requests import Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (
     CHECK_BALANCE,

@@ -23,17 +23,10 @@ from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting,
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.charging.usage_metrics import Counting
-from ocs.ledger.contract import (
-    UNKNOWN_PLACE,
-    ChargeOutcome,
-    ChargeRequest,
-    ChargingLedger,
-    LedgerUnavailable,
-    RequestType,
-    Retry,
-)
+from ocs.ledger.contract import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, ChargingLedger, LedgerUnavailable, Retry
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.bounded_cache import Recent
+from ocs.values.requests import RequestType
 from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.credit_control import (

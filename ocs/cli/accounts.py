@@ -20,9 +20,9 @@ from ocs.cli.common import (
     print_json,
     with_office,
 )
-from ocs.ledger.contract import PackageTerms
 from ocs.ledger.redis.installation import Use
 from ocs.values.money import format_eur, parse_eur
+from ocs.values.products import PackageTerms
 
 MAX_REFERENCE_LENGTH = 128
 """Characters of a top-up's reference; every reference is kept for ever."""

@@ -29,9 +29,10 @@ from ocs.cli.common import (
     progress_bar,
     with_office,
 )
-from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError, PackageTerms
+from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError
 from ocs.ledger.redis.installation import Use
 from ocs.values.money import format_eur, parse_eur
+from ocs.values.products import PackageTerms
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")
 BATCH = 500

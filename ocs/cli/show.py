@@ -7,17 +7,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from ocs.ledger.contract import (
-    LIMIT_COUNTER,
-    AccountView,
-    BucketView,
-    CounterView,
-    PoolView,
-    SessionView,
-    SubscriptionView,
-)
+from ocs.ledger.contract import AccountView, BucketView, CounterView, PoolView, SessionView, SubscriptionView
 from ocs.outbox.format import utc_text
 from ocs.values.money import format_eur
+from ocs.values.products import LIMIT_COUNTER
 
 _KILO = 1024
 PIPED_COLUMNS = 10_000

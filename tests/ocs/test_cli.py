@@ -21,24 +21,13 @@ import pytest
 import redis
 
 from ocs.cli import main
-from ocs.ledger.contract import (
-    AccountView,
-    BucketTerms,
-    ChargeOutcome,
-    ChargeRequest,
-    CounterTerms,
-    LedgerUnavailable,
-    Measure,
-    Notice,
-    PackageTerms,
-    RequestType,
-    ServiceCharge,
-    Window,
-)
+from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, Notice, ServiceCharge
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.process.embedded_redis import EmbeddedRedis
+from ocs.values.products import BucketTerms, CounterTerms, Measure, PackageTerms, Window
+from ocs.values.requests import RequestType
 from ocs.values.use import PriceTerms
 from tests.rules import rule
 

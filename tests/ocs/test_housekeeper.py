@@ -17,7 +17,7 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
 from ocs.compose import World
-from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, RequestType, ServiceCharge
+from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, ServiceCharge
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.outbox.files import record_files
@@ -31,6 +31,7 @@ from ocs.process.housekeeping.recording import Recording
 from ocs.process.housekeeping.sweeper import Sweeper
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
+from ocs.values.requests import RequestType
 from ocs.values.turns import Turns
 from ocs.values.use import Unit
 from tests.rules import rule

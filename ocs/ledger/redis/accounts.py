@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ocs.ledger.contract import (
-    LIMIT_COUNTER,
-    USUAL_COUNTERS,
-    AccountView,
-    LedgerError,
-    PackageTerms,
-    PoolView,
-)
+from ocs.ledger.contract import AccountView, LedgerError, PoolView
 from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.redis.keys import uid_of
+from ocs.values.products import LIMIT_COUNTER, USUAL_COUNTERS, PackageTerms
 
 ACTIVE_S = 90 * 86_400
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""

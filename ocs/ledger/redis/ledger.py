@@ -19,7 +19,6 @@ from ocs.ledger import scripts
 from ocs.ledger.contract import (
     TOMBSTONE_S,
     AccountLedger,
-    Action,
     ChargeDone,
     ChargeOutcome,
     ChargeRequest,
@@ -27,7 +26,6 @@ from ocs.ledger.contract import (
     LedgerUnavailable,
     Notice,
     NoticeLedger,
-    RequestType,
     Retry,
 )
 from ocs.ledger.layout import LAYOUT, Layout
@@ -48,6 +46,7 @@ from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.redis.server_check import check_servers
 from ocs.ledger.redis.slices import Slices
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.requests import Action, RequestType
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocs.ledger.contract import LedgerError, PackageTerms
+from ocs.ledger.contract import LedgerError
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.accounts import REFERENCE_KEEP_S, Accounts, when
 from ocs.ledger.redis.client import REFUSALS, MovedError
 from ocs.ledger.redis.keys import account_id as new_id
 from ocs.ledger.redis.keys import session_name, uid_of
 from ocs.ledger.redis.views import session_names
+from ocs.values.products import PackageTerms
 
 MAX_LOOKED_BACK = 4
 """Ids that an account had before, whose answers are still looked for after it moved."""

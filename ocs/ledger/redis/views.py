@@ -8,8 +8,6 @@ from typing import Any
 import msgpack
 
 from ocs.ledger.contract import (
-    LIMIT_COUNTER,
-    PACKAGE_GROUP,
     AccountView,
     BucketView,
     CounterView,
@@ -20,9 +18,9 @@ from ocs.ledger.contract import (
     SessionView,
     SubscriptionState,
     SubscriptionView,
-    Window,
 )
 from ocs.ledger.layout import LAYOUT
+from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, Window
 
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 STATE_CODES = {name: code for code, name in STATES.items()}

@@ -9,22 +9,11 @@ from typing import Any
 
 import msgpack
 
-from ocs.ledger.contract import (
-    MAX_INTEGER,
-    MONTHLY_LIMIT,
-    USUAL_COUNTERS,
-    Action,
-    ChargeOutcome,
-    ChargeRequest,
-    CounterTerms,
-    LedgerError,
-    PackageTerms,
-    RequestType,
-    ServiceCharge,
-    ServiceOutcome,
-)
+from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerError, ServiceCharge, ServiceOutcome
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.products import MAX_INTEGER, MONTHLY_LIMIT, USUAL_COUNTERS, CounterTerms, PackageTerms
+from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 
 _EVENT, _TERMINATION, _CHECK = RequestType.EVENT, RequestType.TERMINATION, Action.CHECK

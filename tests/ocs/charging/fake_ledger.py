@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, LedgerUnavailable, RequestType, Retry
+from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, LedgerUnavailable, Retry
+from ocs.values.requests import RequestType
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import owner_of
 

@@ -8,7 +8,8 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import units
 from ocs.charging.prepare import COMMAND_LEVEL, Prepared, Terms, prepare
 from ocs.charging.usage_context import circumstances
-from ocs.ledger.contract import MAX_INTEGER, RequestType
+from ocs.values.products import MAX_INTEGER
+from ocs.values.requests import RequestType
 from ocs.values.service_context import context_of
 from ocs.values.use import QuotaPolicy, Unit
 from protocol import failed_avp

@@ -10,19 +10,12 @@ from typing import Any
 import redis
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import (
-    BucketTerms,
-    ChargeOutcome,
-    ChargeRequest,
-    LedgerUnavailable,
-    OutboxEvent,
-    PackageTerms,
-    RequestType,
-    ServiceCharge,
-)
+from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable, OutboxEvent, ServiceCharge
 from ocs.ledger.redis.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.products import BucketTerms, PackageTerms
+from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 
 NOW, MONTH = 1_795_000_000, 202611

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ocs.ledger.contract import Action, ChargeOutcome, ChargeRequest, RequestType
+from ocs.ledger.contract import ChargeOutcome, ChargeRequest
+from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger import model_identify as identifying
 from tests.ocs.ledger.model_accounts import Accounts

@@ -8,12 +8,12 @@ from ocs.ledger.contract import (
     MAX_SERVICES_PER_SESSION,
     ChargeOutcome,
     ChargeRequest,
-    RequestType,
     Restrict,
     ServiceCharge,
     ServiceOutcome,
     SubscriptionState,
 )
+from ocs.values.requests import RequestType
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_reserve import STARVED_S, Reservation

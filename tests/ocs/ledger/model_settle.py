@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ocs.catalogue import price as prices
-from ocs.ledger.contract import AS_GRANTED, RequestType, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract import AS_GRANTED, ServiceCharge, ServiceOutcome
+from ocs.values.requests import RequestType
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import affordable_units

@@ -8,16 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ocs.ledger.contract import (
-    ANSWERS_KEPT_PER_SESSION,
-    ChargeRequest,
-    CounterTerms,
-    Leg,
-    Measure,
-    PackageTerms,
-    ServiceCharge,
-    Window,
-)
+from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, ChargeRequest, Leg, ServiceCharge
+from ocs.values.products import CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import PriceTerms
 
 Event = dict[str, object]

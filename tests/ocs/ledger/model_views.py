@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from ocs.ledger.contract import (
-    DEFAULT_LIMIT_MICRO_EUR,
-    LIMIT_COUNTER,
     AccountView,
     BucketView,
     CounterView,
@@ -14,8 +12,8 @@ from ocs.ledger.contract import (
     SessionView,
     SubscriptionState,
     SubscriptionView,
-    Window,
 )
+from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR, LIMIT_COUNTER, Window
 from tests.ocs.ledger.model_agenda import package_of
 from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service, Session, Subscription
 

@@ -8,16 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, fields, is_dataclass, replace
 from typing import Any, Protocol
 
-from ocs.ledger.contract import (
-    AccountView,
-    ChargeOutcome,
-    ChargeRequest,
-    LedgerError,
-    PackageTerms,
-    PoolView,
-    Retry,
-)
+from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerError, PoolView, Retry
 from ocs.ledger.redis.keys import Keys
+from ocs.values.products import PackageTerms
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger import model_agenda
 from tests.ocs.ledger.catalogue import PARTITIONS

@@ -10,18 +10,10 @@ import pytest
 
 from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import (
-    UNKNOWN_PLACE,
-    AccountView,
-    Action,
-    ChargeOutcome,
-    LedgerError,
-    Notice,
-    NoticedSession,
-    Restrict,
-)
+from ocs.ledger.contract import UNKNOWN_PLACE, AccountView, ChargeOutcome, LedgerError, Notice, NoticedSession, Restrict
 from ocs.ledger.redis import ledger as redis_ledger
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.values.requests import Action
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     EUR,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ocs.ledger.contract import (
-    Action,
-)
+from ocs.values.requests import Action
 from tests.ocs.ledger.books import DATA, EUR, MB, MONTH, NOW, SMS, WHEN, service
 from tests.ocs.ledger.desk import FREE, MINI, MINUTE, Desk, one
 

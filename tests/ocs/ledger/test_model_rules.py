@@ -7,17 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import (
-    BucketTerms,
-    CounterTerms,
-    LedgerError,
-    Leg,
-    Measure,
-    PackageTerms,
-    Restrict,
-    SubscriptionState,
-    Window,
-)
+from ocs.ledger.contract import LedgerError, Leg, Restrict, SubscriptionState
+from ocs.values.products import BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, SMS, WHEN, service
 from tests.ocs.ledger.desk import MINI, Desk, one

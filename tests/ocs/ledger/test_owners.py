@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import Action, ChargeOutcome
+from ocs.ledger.contract import ChargeOutcome
 from ocs.ledger.redis.keys import session_name
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.values.requests import Action
 from tests.ocs.ledger.books import EUR, MB, SMS, WHEN, charge, empty_ledger, keys_of, open_account, request, service
 
 OTHER = "evil.example.net"

@@ -13,16 +13,15 @@ from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
 from ocs.ledger.contract import (
     ANSWERS_KEPT_PER_SESSION,
-    DEFAULT_LIMIT_MICRO_EUR,
-    MAX_INTEGER,
     MAX_SERVICES_PER_SESSION,
     MAX_SESSIONS_PER_ACCOUNT,
     AccountView,
-    Action,
     ChargeOutcome,
     LedgerError,
 )
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR, MAX_INTEGER
+from ocs.values.requests import Action
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
     DATA,

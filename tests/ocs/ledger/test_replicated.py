@@ -13,15 +13,10 @@ import pytest
 import redis
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import (
-    ChargeOutcome,
-    ChargeRequest,
-    LedgerUnavailable,
-    RequestType,
-    ServiceCharge,
-)
+from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable, ServiceCharge
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.ocs.ledger.books import empty_ledger

@@ -19,11 +19,12 @@ import pytest
 
 from ocs.ledger import scripts
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import BucketTerms, LedgerError, PackageTerms
+from ocs.ledger.contract import LedgerError
 from ocs.ledger.layout import LAYOUT, Field, Layout
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.scripts import ScriptError
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.products import BucketTerms, PackageTerms
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import MB, PACKAGE, WHEN, charge, empty_ledger, flush, nodes, open_account, request, service
 

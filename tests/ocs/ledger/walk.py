@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocs.ledger.contract import RequestType, SubscriptionState
+from ocs.ledger.contract import SubscriptionState
+from ocs.values.requests import RequestType
 from tests.ocs.ledger import catalogue
 from tests.ocs.ledger.catalogue import KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
 from tests.ocs.ledger.model_state import partition_of

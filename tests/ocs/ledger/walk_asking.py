@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from ocs.ledger.contract import (
-    UNKNOWN_PLACE,
-    Action,
-    ChargeRequest,
-    PackageTerms,
-    RequestType,
-    ServiceCharge,
-)
+from ocs.ledger.contract import UNKNOWN_PLACE, ChargeRequest, ServiceCharge
+from ocs.values.products import PackageTerms
+from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, START
 from tests.ocs.ledger.model import ModelLedger

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, RequestType, Restrict, ServiceCharge
+from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, Restrict, ServiceCharge
+from ocs.values.requests import RequestType
 from tests.ocs.ledger.catalogue import KINDS
 from tests.ocs.ledger.model_state import Service, Session
 from tests.ocs.ledger.walk_asking import Asking, Choices, asking

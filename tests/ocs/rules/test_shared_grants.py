@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocs.charging.profile import Origin, Profile
-from ocs.ledger.contract import BucketTerms, PackageTerms
+from ocs.values.products import BucketTerms, PackageTerms
 from tests.ocs.charging.ccr import MB, octets
 from tests.ocs.charging.test_core_network import Quota
 from tests.ocs.rules.world import DAY_S, EUR, World, granted

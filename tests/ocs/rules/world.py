@@ -12,8 +12,9 @@ from typing import Any
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
-from ocs.ledger.contract import AccountView, Notice, PackageTerms
+from ocs.ledger.contract import AccountView, Notice
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.values.products import PackageTerms
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, MMS, Counted, at, ccr, messages, octets, seconds

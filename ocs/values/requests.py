@@ -1,0 +1,22 @@
+"""What a credit-control request is: CC-Request-Type and Requested-Action (RFC 8506 §8.3, §8.41)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """Requested-Action of a one-off request, as far as it needs the account (RFC 8506 §8.41)."""
+
+    DEBIT = "debit"
+    REFUND = "refund"
+    CHECK = "check"
+
+
+class RequestType(StrEnum):
+    """CC-Request-Type (RFC 8506 §8.3)."""
+
+    INITIAL = "I"
+    UPDATE = "U"
+    TERMINATION = "T"
+    EVENT = "E"
