@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.diameter.config import GatewayConfig, PeerConfig
 from ocs.ledger.settings import LedgerSettings
 from ocs.settings.dialects import contexts_of, tolerance_of
+from ocs.settings.diameter import GatewayConfig, PeerConfig
 from ocs.settings.loading import Mistake, SettingsError, load_settings
 from ocs.settings.schema import PeerSection, Settings, parse_listen
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ocs.charging.profile import Filters, FinalUnit, Profile
 from ocs.ledger.contract import Restrict
+from ocs.settings.profile import Filters, FinalUnit, Profile
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 from protocol.credit_control import (
     FinalUnitIndication,

@@ -14,10 +14,10 @@ from ocs.charging import other_units, several, units
 from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
-from ocs.charging.profile import STANDARD, Profile
 from ocs.charging.usage_context import Circumstances
 from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict, ServiceCharge, ServiceOutcome
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
+from ocs.settings.profile import STANDARD, Profile
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 from protocol.credit_control import (

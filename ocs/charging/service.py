@@ -17,9 +17,9 @@ from ocs.charging import event_requests as oneoff
 from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Rater, Terms, prepare
-from ocs.charging.profile import Source
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting, busy
+from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.charging.usage_metrics import Counting

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from ocs.charging.profile import Source
+from ocs.charging.source import Source
 from ocs.telemetry.logs import describe
 from ocs.telemetry.throttled_log import Seldom
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest

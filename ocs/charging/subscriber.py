@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from ocs.catalogue.place import plmns_of_domain
-from ocs.charging.profile import Ranges
+from ocs.settings.profile import Ranges
 from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
 from protocol.errors import DiameterError, ResultCode
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ocs.diameter.addresses import AddressRanges
-from ocs.diameter.config import GatewayConfig, GatewayMetrics
+from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.words import REFUSED
+from ocs.settings.diameter import GatewayConfig
 from ocs.telemetry.throttled_log import Seldom
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ A direct peer's request costs two comparisons of text.
 from __future__ import annotations
 
 from ocs.charging.subscriber import identities
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.refusals import Kind
+from ocs.settings.diameter import PeerConfig
 from protocol.credit_control import EVENT_REQUEST, REFUND_ACCOUNT, CreditControlRequest
 from protocol.errors import DiameterError, ResultCode
 

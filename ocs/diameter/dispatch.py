@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from ocs.charging.profile import Source
+from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError
-from ocs.diameter.config import GatewayConfig, GatewayMetrics
+from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.origin_state import OriginStates
 from ocs.diameter.overload import Overload
 from ocs.diameter.peers import Carried, Peer
 from ocs.diameter.refusals import Kind, Refusals
+from ocs.settings.diameter import GatewayConfig
 from ocs.telemetry.logs import describe
 from ocs.telemetry.throttled_log import Seldom
 from ocs.values.service_context import OTHER

@@ -13,7 +13,7 @@ import random
 import ssl
 from typing import TYPE_CHECKING
 
-from ocs.diameter.config import PeerConfig
+from ocs.settings.diameter import PeerConfig
 from ocs.telemetry.logs import describe, reason_of
 from protocol.peer import PeerEvent, PeerState
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ocs.charging.profile import Source
+from ocs.charging.source import Source
 from ocs.diameter.dispatch import Handler, Reply
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
 from ocs.values.bounded_cache import Recent

@@ -21,11 +21,11 @@ from functools import partial
 
 from ocs.diameter.abort_cause import AbortCauses, blamed
 from ocs.diameter.client_window import Lane
-from ocs.diameter.config import GatewayConfig
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outstanding import Answered, Asked
 from ocs.diameter.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
+from ocs.settings.diameter import GatewayConfig
 from ocs.telemetry.throttled_log import Seldom
 from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode

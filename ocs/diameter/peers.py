@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ocs.charging.profile import Profile, Ranges
 from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.admission import Admission
-from ocs.diameter.config import GatewayConfig, GatewayMetrics, PeerConfig
+from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.overload import TokenBucket
 from ocs.diameter.words import shown, where_allowed
+from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.profile import Profile, Ranges
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from enum import StrEnum
 
-from ocs.diameter.config import GatewayMetrics
+from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.words import shown
 from ocs.telemetry.throttled_log import Seldom
 from protocol.credit_control import CreditControlRequest

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 
 from ocs.diameter.accept_limits import Entrance
-from ocs.diameter.config import GatewayConfig, GatewayMetrics
 from ocs.diameter.connection import Connection
 from ocs.diameter.dispatch import Dispatcher, Handler
 from ocs.diameter.initiator import Initiator
 from ocs.diameter.locks import PeerLocks
+from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.origin_state import OnJump, OriginStates
 from ocs.diameter.outstanding import Asked, Done
 from ocs.diameter.peers import Peer, PeerTable
@@ -22,6 +22,7 @@ from ocs.diameter.shared_peer_state import PeerNotes
 from ocs.diameter.tls import LOOK_EVERY_S, TlsMaterial
 from ocs.diameter.tls_port import TlsPort
 from ocs.diameter.words import address_text
+from ocs.settings.diameter import GatewayConfig
 from protocol.capabilities import LocalNode
 from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
 from protocol.watchdog import JITTER_S, TWINIT_S

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ocs.diameter.config import PeerConfig
+from ocs.settings.diameter import PeerConfig
 
 MAX_NAME = 128
 """Characters of a name that came from outside."""

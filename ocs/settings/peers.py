@@ -13,8 +13,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from ocs.charging.profile import Filters, FinalUnit, Profile
-from ocs.diameter.config import PeerConfig, TlsConfig
 from ocs.settings.base import Identity, Network, PathText, Section, is_loopback, parse_listen
 from ocs.settings.charging import ChargingPolicy
 from ocs.settings.dialects import (
@@ -28,6 +26,8 @@ from ocs.settings.dialects import (
     contexts_of,
     tolerance_of,
 )
+from ocs.settings.diameter import PeerConfig, TlsConfig
+from ocs.settings.profile import Filters, FinalUnit, Profile
 
 SUBSCRIBERS = re.compile(r"imsi:[0-9]{1,16}|[0-9]{1,15}")
 Action = Literal["terminate", "redirect", "restrict"]

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from ocs.charging.profile import Profile
 from ocs.settings.base import Identity, Listen, Misfits, PathText, Section, parse_listen
 from ocs.settings.dialects import (
     MAX_AVPS,
@@ -27,6 +26,7 @@ from ocs.settings.peers import (
     ProfileSection,
     TlsSection,
 )
+from ocs.settings.profile import Profile
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import redis
 
-from ocs.diameter.config import MAX_WRITE_BUFFER_OCTETS
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.settings.diameter import MAX_WRITE_BUFFER_OCTETS
 from tests.conftest import RedisServer
 from tests.faults.crowd import (
     ACCOUNTS,

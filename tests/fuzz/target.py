@@ -23,8 +23,8 @@ from typing import Any
 from diameter.message import Message
 
 from ocs.catalogue.catalogue import load_catalogue
-from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
+from ocs.charging.source import Origin
 from ocs.ledger.contract import ChargeDone, ChargeRequest
 from protocol import commands
 from protocol.answers import error_answer

@@ -9,7 +9,7 @@ from typing import Any
 
 import trustme
 
-from ocs.diameter.config import PeerConfig, TlsConfig
+from ocs.settings.diameter import PeerConfig, TlsConfig
 from tests.ocs.gateway_site import HOST, Client, Site
 
 PGW, OTHER = "pgw.example.org", "b.example.org"

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ocs.charging.profile import Source
-from ocs.diameter.config import GatewayConfig, PeerConfig
+from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.server import Gateway
+from ocs.settings.diameter import GatewayConfig, PeerConfig
 from protocol import commands
 from protocol.avp import FAMILY_IPV4, Address, walk
 from protocol.credit_control import (

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ocs.diameter import outbound as reauthorization
 from ocs.diameter.client_window import FIRST_WINDOW
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.outbound import RETRY_AFTER_S
 from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.avp import encode_avp
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.profile import STANDARD, Profile, Source
-from ocs.diameter.config import PeerConfig
+from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
 from ocs.diameter.overload import Overload, TokenBucket
 from ocs.diameter.refusals import WORDS, Kind
+from ocs.settings.diameter import PeerConfig
+from ocs.settings.profile import STANDARD, Profile
 from protocol.credit_control import (
     CreditControlRequest,
     SubscriptionId,

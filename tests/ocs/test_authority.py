@@ -14,8 +14,8 @@ import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.refusals import WORDS, Kind
+from ocs.settings.diameter import PeerConfig
 from protocol.credit_control import (
     MultipleServicesCreditControl,
     RequestedServiceUnit,

@@ -16,8 +16,8 @@ import uvloop
 
 from ocs.compose import gateway_config
 from ocs.diameter import connection as connection_module
-from ocs.diameter.config import GatewayConfig, PeerConfig
 from ocs.diameter.outstanding import MAX_OUTSTANDING
+from ocs.settings.diameter import GatewayConfig, PeerConfig
 from ocs.settings.loading import load_settings
 from protocol import commands
 from protocol.answers import error_answer

@@ -17,7 +17,7 @@ import trustme
 import uvloop
 
 from ocs.diameter.addresses import AddressRanges
-from ocs.diameter.config import GatewayConfig, PeerConfig
+from ocs.settings.diameter import GatewayConfig, PeerConfig
 from protocol.frame import FrameReader
 from tests.ocs.certificates import OTHER, PGW, Certificates, tls_client, tls_site
 from tests.ocs.gateway_site import HOST, Client, Site, ccr, cer, code_of, until

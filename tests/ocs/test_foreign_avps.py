@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.profile import Source
-from ocs.diameter.config import PeerConfig
+from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
+from ocs.settings.diameter import PeerConfig
 from ocs.values.use import Context
 from protocol import commands
 from protocol.avp import encode_avp, walk

@@ -12,11 +12,12 @@ import pytest
 import uvloop
 from diameter.message import Message
 
-from ocs.charging.profile import STANDARD, FinalUnit, Profile, Source
-from ocs.diameter.config import GatewayConfig, PeerConfig
+from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.server import Gateway
+from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.profile import STANDARD, FinalUnit, Profile
 from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import (

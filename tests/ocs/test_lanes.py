@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ocs.diameter import outbound as reauthorization
 from ocs.diameter.client_window import FIRST_WINDOW, WIDEST_WINDOW
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.outstanding import MAX_OUTSTANDING
+from ocs.settings.diameter import PeerConfig
 from protocol.commands import ReAuthAnswer
 from tests.ocs.test_reauthorization import DRA, PGW, World
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from ocs.charging.profile import Source
+from ocs.charging.source import Source
 from ocs.diameter import channel, peers
 from ocs.diameter import watchdog as heartbeat
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.peers import BASE_REQUESTS_PER_S
 from ocs.diameter.server import Gateway
+from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.commands import ReAuthRequest
 from protocol.credit_control import CreditControlRequest

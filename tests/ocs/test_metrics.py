@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ocs.charging.metrics import ChargingMetrics
-from ocs.diameter.config import GatewayMetrics
+from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.rar_asr import RequestMetrics
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition

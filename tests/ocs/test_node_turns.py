@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.profile import Origin
+from ocs.charging.source import Origin
 from ocs.diameter.node_turns import MAX_SESSIONS_KEPT, OTHERS_WAIT_S, TOLD_S, UNDER_WAY_S, NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, TX_S
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession

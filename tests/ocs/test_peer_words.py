@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ocs.diameter.channel import Channel
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.refusals import WORDS, Kind
 from ocs.diameter.words import IN_ORDER, LOST, MAX_LISTED, MAX_NAME, where_allowed
+from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.commands import DisconnectPeerRequest
 from tests.ocs.certificates import PGW, Certificates, tls_client, tls_site

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.profile import STANDARD, Profile
 from ocs.diameter import outbound as reauthorization
-from ocs.diameter.config import GatewayConfig, PeerConfig
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, ClientRequests
 from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import Notice, NoticedSession
+from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.profile import STANDARD, Profile
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
 
 PGW, DRA = "pgw.a1.net", "dra.a1.net"

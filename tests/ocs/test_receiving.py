@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import pytest
 import uvloop
 
-from ocs.charging.profile import Source
-from ocs.diameter.config import PeerConfig
+from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
+from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import CreditControlRequest, MultipleServicesCreditControl

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from ocs.diameter import capabilities as exchange
-from ocs.diameter.config import PeerConfig
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.peers import Peer
 from ocs.diameter.server import Gateway
 from ocs.diameter.shared_peer_state import AWAY_FACTOR, PeerNotes
+from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.peer import OPEN_STATES, PeerState
 from protocol.watchdog import WatchState

@@ -13,10 +13,11 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
 from ocs.charging import event_requests as oneoff
 from ocs.charging import refund_token
-from ocs.charging.profile import Filters, FinalUnit, Origin, Profile
 from ocs.charging.refund_token import Debit
+from ocs.charging.source import Origin
 from ocs.ledger.contract import Restrict
 from ocs.settings.charging import ChargingPolicy
+from ocs.settings.profile import Filters, FinalUnit, Profile
 from ocs.values.use import QuotaPolicy, RatedUse, Unit, UseEvent
 from protocol import failed_avp
 from protocol.credit_control import (

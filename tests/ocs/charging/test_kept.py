@@ -11,9 +11,9 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
 from ocs.charging.prepare import Prepared, Terms, prepare
-from ocs.charging.profile import FinalUnit, Profile
 from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.settings.profile import FinalUnit, Profile
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction, RatedUse, UseEvent
 from protocol.credit_control import CreditControlRequest, encode_cca

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging.profile import Origin
+from ocs.charging.source import Origin
 from protocol.credit_control import ImsInformation, ServiceInformation
 from tests.ocs.charging.ccr import HOME, IMS, IMSI, MB, MSISDN, SERBIA, at, called_by, ccr, octets, seconds, towards
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger

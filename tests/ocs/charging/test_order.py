@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import session_order as order
-from ocs.charging.profile import Origin
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
-from ocs.diameter.config import PeerConfig
+from ocs.charging.source import Origin
 from ocs.ledger.contract import ChargeDone, ChargeRequest
+from ocs.settings.diameter import PeerConfig
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, encode_ccr
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import MB, SMS, Counted, at, ccr, messages, octets, sms_to

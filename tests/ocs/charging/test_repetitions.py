@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging.profile import Origin, Profile
+from ocs.charging.source import Origin
+from ocs.settings.profile import Profile
 from ocs.values.use import Unit
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, ServiceInformation, encode_cca
 from protocol.header import Header

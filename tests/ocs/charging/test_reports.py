@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging.profile import FinalUnit, Origin, Profile
+from ocs.charging.source import Origin
+from ocs.settings.profile import FinalUnit, Profile
 from protocol.credit_control import MultipleServicesCreditControl, RequestedServiceUnit, UsedServiceUnit
 from protocol.units import TimeQuotaMechanism
 from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, seconds, sms_to, towards

@@ -10,8 +10,8 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import service as service_module
-from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
+from ocs.charging.source import Origin
 from ocs.values.bounded_cache import Recent
 from protocol import failed_avp
 from protocol.credit_control import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.charging.profile import Origin
+from ocs.charging.source import Origin
 from protocol.credit_control import CreditControlAnswer, MultipleServicesCreditControl, RequestedServiceUnit
 from protocol.header import Header
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards

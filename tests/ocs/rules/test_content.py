@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging import money, units
-from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
+from ocs.charging.source import Origin
 from ocs.values.service_context import ServiceContexts
 from ocs.values.use import Context, Unit, UseEvent
 from protocol import failed_avp

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.profile import Origin
+from ocs.charging.source import Origin
 from protocol import failed_avp
 from protocol.credit_control import (
     CcMoney,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.prepare import Prepared, Terms, prepare
-from ocs.charging.profile import Origin
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
+from ocs.charging.source import Origin
 from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction

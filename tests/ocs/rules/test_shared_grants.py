@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.charging.profile import Origin, Profile
+from ocs.charging.source import Origin
+from ocs.settings.profile import Profile
 from ocs.values.products import BucketTerms, PackageTerms
 from tests.ocs.charging.ccr import MB, octets
 from tests.ocs.charging.test_core_network import Quota

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging.profile import Origin
 from ocs.charging.service import ChargingService
+from ocs.charging.source import Origin
 from ocs.ledger.contract import AccountView, Notice
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.products import PackageTerms

@@ -1,0 +1,42 @@
+"""What the gateway is told at the composition root: settings as plain values, and the metrics it reports to.
+
+The gateway reads no file and no environment; `ocs.settings.loading` builds these values, `ocs.telemetry.metrics` implements the Protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class GatewayMetrics(Protocol):
+    """Where the gateway counts. Every label is bounded: nothing a peer sends becomes a label as it is.
+
+    `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).
+    `context`: "data", "ims", "cs", "sms", "mms", "content", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.
+    `reason` of connection_refused: "unknown_peer", "no_common_application", "duplicate", "cer_timeout", "bad_cer",
+    "not_a_cer", "no_common_security", "tls" (its handshake failed), "address" (no peer's), "address_limit", "pending_limit",
+    "connection_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",
+    "bad_stream", "partial_message", "write_buffer", "stopped", "error".
+    """
+
+    def request(self, command: str, type: str, context: str) -> None: ...
+
+    def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
+        """One answer sent (or, with the connection gone, dropped: `dropped_answer` is then called instead)."""
+
+    def dropped_answer(self) -> None: ...
+
+    def in_flight(self, delta: int) -> None: ...
+
+    def peer_state(self, origin_host: str, state: str) -> None:
+        """A peer's new state; the host is one of the allow-list, or "unknown" for peers of the laboratory switch."""
+
+    def connection_refused(self, reason: str) -> None: ...
+
+    def request_refused(self, kind: str) -> None:
+        """A request refused before charging; `kind` of `refusals.Kind`."""
+
+    def overload(self, reduction_percent: int) -> None:
+        """What clients are asked to leave away; 0 = no overload."""
+
+    def connection_lost(self, reason: str) -> None: ...
