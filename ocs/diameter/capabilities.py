@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 from ocs.diameter.channel import ELSEWHERE
 from ocs.diameter.peers import Peer
 from ocs.diameter.watchdog import Heartbeat
-from ocs.diameter.words import shown
 from ocs.settings.diameter import PeerConfig
+from ocs.values.text import shown
 from protocol import commands
 from protocol.capabilities import check_cea, check_cer, make_cea, make_cer, refusal
 from protocol.compiler import Fault

@@ -11,10 +11,11 @@ from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.admission import Admission
 from ocs.diameter.metrics import GatewayMetrics
 from ocs.diameter.overload import TokenBucket
-from ocs.diameter.words import shown, where_allowed
+from ocs.diameter.words import where_allowed
 from ocs.settings.diameter import GatewayConfig, PeerConfig
 from ocs.settings.profile import Profile, Ranges
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
+from ocs.values.text import shown
 from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from ocs.diameter.metrics import GatewayMetrics
-from ocs.diameter.words import shown
 from ocs.telemetry.throttled_log import Seldom
+from ocs.values.text import shown
 from protocol.credit_control import CreditControlRequest
 
 logger = logging.getLogger(__name__)

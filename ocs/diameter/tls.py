@@ -12,8 +12,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from ocs.diameter.words import MAX_LISTED
 from ocs.settings.diameter import TlsConfig
+from ocs.values.text import MAX_LISTED
 
 logger = logging.getLogger(__name__)
 

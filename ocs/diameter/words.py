@@ -5,14 +5,10 @@ A name of a network element is no subscriber's identity: it is shown as it came,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ocs.settings.diameter import PeerConfig
-
-MAX_NAME = 128
-"""Characters of a name that came from outside."""
-MAX_LISTED = 4
-"""Addresses of a peer that are named; the rest is counted."""
+from ocs.values.text import listed
 
 REFUSED = {
     "address": "no [[peer]] may come from this address (peer.addresses)",
@@ -36,18 +32,6 @@ LOST = {
     "error": "after an error of the protocol or of ours",
 }
 """Why an open connection ended, by the label of the metrics."""
-
-
-def shown(name: str) -> str:
-    """A name from outside, in quotes."""
-    return ascii(name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…")
-
-
-def listed(names: Iterable[str]) -> str:
-    """a, b and 3 more."""
-    all_of_them = list(names)
-    rest = len(all_of_them) - MAX_LISTED
-    return ", ".join(all_of_them[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def where_allowed(entry: PeerConfig | None, listen_tls: Sequence[tuple[str, int]]) -> str:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ocs.diameter.words import listed
 from ocs.settings.loading import DEFAULTS, unknown_sections
 from ocs.settings.schema import Settings
+from ocs.values.text import listed
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ocs.catalogue.schedule import Schedule
+from typing import Protocol
 
 
 class Context(StrEnum):
@@ -109,6 +106,13 @@ class QuotaPolicy:
     """Trigger-Types armed with a grant (TS 32.299 §7.2.236): what changes the price must be told at once. Empty = none is sent."""
     maximum_micro_eur: int = 0
     """Most money that one grant may hold, unless `minimum` costs more: a reservation is worth money, and others want some. 0 = any."""
+
+
+class Schedule(Protocol):
+    """Prices that depend on the time."""
+
+    def at(self, rated: RatedUse, unix_s: int) -> RatedUse:
+        """As it is rated at that moment, and what follows."""
 
 
 @dataclass(frozen=True, slots=True)

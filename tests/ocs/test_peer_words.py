@@ -10,8 +10,9 @@ import pytest
 
 from ocs.diameter.channel import Channel
 from ocs.diameter.refusals import WORDS, Kind
-from ocs.diameter.words import IN_ORDER, LOST, MAX_LISTED, MAX_NAME, where_allowed
+from ocs.diameter.words import IN_ORDER, LOST, where_allowed
 from ocs.settings.diameter import PeerConfig
+from ocs.values.text import MAX_LISTED, MAX_NAME
 from protocol import commands
 from protocol.commands import DisconnectPeerRequest
 from tests.ocs.certificates import PGW, Certificates, tls_client, tls_site

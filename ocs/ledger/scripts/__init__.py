@@ -12,6 +12,7 @@ from importlib.resources import files
 from ocs.ledger import contract
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
 from ocs.ledger.redis.script_call import ScriptSource
+from ocs.values.products import MAX_INTEGER
 
 SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
 STEPS = {
@@ -45,7 +46,7 @@ CONSTANTS = {
     "MAX_SERVICES": contract.MAX_SERVICES_PER_SESSION,
     "TOMBSTONE_S": contract.TOMBSTONE_S,
     "CEILING": contract.CREDIT_CEILING_MICRO_EUR,
-    "UNBOUNDED": contract.MAX_INTEGER,
+    "UNBOUNDED": MAX_INTEGER,
 }
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")

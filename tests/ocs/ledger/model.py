@@ -1,6 +1,7 @@
 """The ledger as plain Python: one process, no Redis, nothing kept. The tests' oracle for the scripts (model-based testing).
 
-Written from docs/LEDGER.md and the contract, with the price arithmetic of `ocs.catalogue.price`, not from the scripts: where the two disagree,
+Written from docs/LEDGER.md and the contract, with the price arithmetic of `ocs.catalogue.price`,
+not from the scripts: where the two disagree,
 one is wrong.
 
     model_accounts.py    accounts' operations            model_state.py       what an account is made of
