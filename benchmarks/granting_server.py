@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from ocs.charging.service import ChargingService
-from ocs.compose import World, gateway_config, load
+from ocs.compose import World, diameter_config, load
 from ocs.diameter.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.process.child_main import calm_collector
@@ -52,7 +52,7 @@ async def serve(config: Path) -> None:
     loop, world, metrics = asyncio.get_running_loop(), World(), Metrics()
     background = Background()
     service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, background.spawn)
-    gateway = Gateway(gateway_config(settings), service.handle, metrics, world.monotonic, world.rng)
+    gateway = Gateway(diameter_config(settings), service.handle, metrics, world.monotonic, world.rng)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.ledger.settings import LedgerSettings
 from ocs.settings.dialects import contexts_of, tolerance_of
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.loading import Mistake, SettingsError, load_settings
 from ocs.settings.schema import PeerSection, Settings, parse_listen
 
@@ -99,9 +99,9 @@ def _peer_config(settings: Settings, peer: PeerSection) -> PeerConfig:
     return replace(config, call_tls=peer.tls == "either" and bool(settings.tls.certificate))
 
 
-def gateway_config(settings: Settings) -> GatewayConfig:
+def diameter_config(settings: Settings) -> DiameterConfig:
     diameter = settings.diameter
-    return GatewayConfig(
+    return DiameterConfig(
         origin_host=diameter.identity,
         realm=diameter.realm,
         listen=tuple(parse_listen(each) for each in diameter.listen),

@@ -97,7 +97,7 @@ def test_pages_name_limits_as_the_code_has_them() -> None:
     from ocs.ledger.settings import LedgerSettings
     from protocol import avp, registry
 
-    limits = config.GatewayConfig("", "")
+    limits = config.DiameterConfig("", "")
     text = (ROOT / "docs" / "OPERATIONS.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", text.split("## Limits")[1].split("##")[0], re.MULTILINE))
     numbers = {

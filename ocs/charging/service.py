@@ -157,7 +157,7 @@ class ChargingService:
         self._under_way = self._order.under_way
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
-        """The gateway's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
+        """The Diameter side's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
         context = source.service_contexts[request.service_context_id]
         if context is None:
             answer = request.answer(ResultCode.RATING_FAILED)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ocs.diameter.addresses import AddressRanges
-from ocs.diameter.metrics import GatewayMetrics
+from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.words import REFUSED
-from ocs.settings.diameter import GatewayConfig
+from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import Seldom
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Guest(Protocol):
 class Entrance:
     """One per worker."""
 
-    def __init__(self, config: GatewayConfig, metrics: GatewayMetrics, clock: Callable[[], float]) -> None:
+    def __init__(self, config: DiameterConfig, metrics: DiameterMetrics, clock: Callable[[], float]) -> None:
         self._config = config
         self._metrics = metrics
         self._inside: set[Guest] = set()

@@ -13,12 +13,12 @@ from typing import Protocol
 
 from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError
-from ocs.diameter.metrics import GatewayMetrics
+from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.origin_state import OriginStates
 from ocs.diameter.overload import Overload
 from ocs.diameter.peers import Carried, Peer
 from ocs.diameter.refusals import Kind, Refusals
-from ocs.settings.diameter import GatewayConfig
+from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.logs import describe
 from ocs.telemetry.throttled_log import Seldom
 from ocs.values.service_context import OTHER
@@ -83,9 +83,9 @@ class Dispatcher:
 
     def __init__(
         self,
-        config: GatewayConfig,
+        config: DiameterConfig,
         handler: Handler,
-        metrics: GatewayMetrics,
+        metrics: DiameterMetrics,
         clock: Callable[[], float],
         origin_states: OriginStates,
         unix_clock: Callable[[], float],

@@ -1,6 +1,6 @@
 """What the gateway is told at the composition root: settings as plain values, and the metrics it reports to.
 
-The gateway reads no file and no environment; `ocs.settings.loading` builds these values, `ocs.telemetry.metrics` implements the Protocol.
+The Diameter side reads no file and no environment; `ocs.settings.loading` builds these values, `ocs.telemetry.metrics` implements the Protocol.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class GatewayMetrics(Protocol):
+class DiameterMetrics(Protocol):
     """Where the gateway counts. Every label is bounded: nothing a peer sends becomes a label as it is.
 
     `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).

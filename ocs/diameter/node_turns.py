@@ -88,7 +88,7 @@ class NodeTurns:
     # -- who was the last
 
     def watch(self, handle: Handler) -> Handler:
-        """The gateway's handler, which sees each request first."""
+        """The Diameter side's handler, which sees each request first."""
 
         def handle_and_see(request: CreditControlRequest, source: Source, reply: Reply) -> None:
             if request.session_id not in self._ours or request.cc_request_type == TERMINATION_REQUEST:

@@ -25,7 +25,7 @@ from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outstanding import Answered, Asked
 from ocs.diameter.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
-from ocs.settings.diameter import GatewayConfig
+from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import Seldom
 from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode
@@ -59,7 +59,7 @@ class ClientRequests:
 
     def __init__(
         self,
-        config: GatewayConfig,
+        config: DiameterConfig,
         gateway: Sender,
         ledger: Releaser,
         metrics: RequestMetrics,

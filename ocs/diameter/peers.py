@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.admission import Admission
-from ocs.diameter.metrics import GatewayMetrics
+from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.overload import TokenBucket
 from ocs.diameter.words import where_allowed
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import Profile, Ranges
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 from ocs.values.text import shown
@@ -126,8 +126,8 @@ class PeerTable:
 
     def __init__(
         self,
-        config: GatewayConfig,
-        metrics: GatewayMetrics,
+        config: DiameterConfig,
+        metrics: DiameterMetrics,
         changed: Callable[[str, PeerState], None] = lambda host, state: None,
     ) -> None:
         """`changed` is told a peer's new state."""

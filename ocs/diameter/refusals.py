@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from enum import StrEnum
 
-from ocs.diameter.metrics import GatewayMetrics
+from ocs.diameter.metrics import DiameterMetrics
 from ocs.telemetry.throttled_log import Seldom
 from ocs.values.text import shown
 from protocol.credit_control import CreditControlRequest
@@ -56,7 +56,7 @@ NAMED: dict[Kind, Callable[[CreditControlRequest], str]] = {
 class Refusals:
     """One per worker."""
 
-    def __init__(self, metrics: GatewayMetrics, clock: Callable[[], float]) -> None:
+    def __init__(self, metrics: DiameterMetrics, clock: Callable[[], float]) -> None:
         self._metrics = metrics
         self._seldom = Seldom(clock)
 

@@ -1,4 +1,4 @@
-"""The gateway of a worker: listens, holds the peer table and the dispatcher, stops in good order."""
+"""The Diameter side of a worker: listens, holds the peer table and the dispatcher, stops in good order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ocs.diameter.connection import Connection
 from ocs.diameter.dispatch import Dispatcher, Handler
 from ocs.diameter.initiator import Initiator
 from ocs.diameter.locks import PeerLocks
-from ocs.diameter.metrics import GatewayMetrics
+from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.origin_state import OnJump, OriginStates
 from ocs.diameter.outstanding import Asked, Done
 from ocs.diameter.peers import Peer, PeerTable
@@ -22,7 +22,7 @@ from ocs.diameter.shared_peer_state import PeerNotes
 from ocs.diameter.tls import LOOK_EVERY_S, TlsMaterial
 from ocs.diameter.tls_port import TlsPort
 from ocs.diameter.words import address_text
-from ocs.settings.diameter import GatewayConfig
+from ocs.settings.diameter import DiameterConfig
 from protocol.capabilities import LocalNode
 from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
 from protocol.watchdog import JITTER_S, TWINIT_S
@@ -41,9 +41,9 @@ class Gateway:
 
     def __init__(
         self,
-        config: GatewayConfig,
+        config: DiameterConfig,
         handler: Handler,
-        metrics: GatewayMetrics,
+        metrics: DiameterMetrics,
         clock: Callable[[], float],
         rng: random.Random,
         on_origin_state: OnJump = lambda host, via, state_id: None,

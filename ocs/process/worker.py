@@ -11,7 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from ocs.charging.service import ChargingService
-from ocs.compose import gateway_config
+from ocs.compose import diameter_config
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import ClientRequests
 from ocs.diameter.server import Gateway
@@ -73,7 +73,7 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None
     gateway = Gateway(
-        gateway_config(settings),
+        diameter_config(settings),
         service.handle if turns is None else turns.watch(service.handle),
         child.metrics,
         child.world.monotonic,

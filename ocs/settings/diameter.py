@@ -62,7 +62,7 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayConfig:
+class DiameterConfig:
     """Everything the Diameter side of a worker needs to know; validated by whoever builds it (`ocs.settings.loading`)."""
 
     origin_host: str

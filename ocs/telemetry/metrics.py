@@ -114,7 +114,7 @@ class Store:
 
 
 class Metrics:
-    """Implements GatewayMetrics, ChargingMetrics and LedgerMetrics, and what the housekeeper counts."""
+    """Implements DiameterMetrics, ChargingMetrics and LedgerMetrics, and what the housekeeper counts."""
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store or Store()
@@ -142,7 +142,7 @@ class Metrics:
             row[:] = [0] * len(row)
         return self._store
 
-    # -- GatewayMetrics
+    # -- DiameterMetrics
 
     def request(self, command: str, type: str, context: str) -> None:
         self._counters["ocs_requests", self._commands[command], self._types[type], self._contexts[context]] += 1

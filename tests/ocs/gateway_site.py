@@ -12,7 +12,7 @@ from typing import Any
 from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.server import Gateway
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from protocol import commands
 from protocol.avp import FAMILY_IPV4, Address, walk
 from protocol.credit_control import (
@@ -217,7 +217,7 @@ class Site:
             "watchdog_s": 0.0,
         }
         gateway = Gateway(
-            GatewayConfig(**{**settings, **changes}),
+            DiameterConfig(**{**settings, **changes}),
             handler,
             self.metrics,
             time.monotonic,

@@ -14,10 +14,10 @@ import pytest
 import trustme
 import uvloop
 
-from ocs.compose import gateway_config
+from ocs.compose import diameter_config
 from ocs.diameter import connection as connection_module
 from ocs.diameter.outstanding import MAX_OUTSTANDING
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.loading import load_settings
 from protocol import commands
 from protocol.answers import error_answer
@@ -391,7 +391,7 @@ async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
     assert "over TLS" in caplog.text
 
 
-def settings_of_a_call(folder: Path, certificates: Certificates, address: str, tls: str) -> GatewayConfig:
+def settings_of_a_call(folder: Path, certificates: Certificates, address: str, tls: str) -> DiameterConfig:
     """What a settings file makes of a peer that we call."""
     certificate, key = certificates.server
     text = f"""
@@ -406,7 +406,7 @@ def settings_of_a_call(folder: Path, certificates: Certificates, address: str, t
         ca = "{folder / "ca.pem"}"
     """
     (folder / "ocs.toml").write_text(text, encoding="utf-8")
-    return gateway_config(load_settings(folder / "ocs.toml", {}))
+    return diameter_config(load_settings(folder / "ocs.toml", {}))
 
 
 # -- hostile connections
@@ -459,4 +459,4 @@ def test_the_reader_tells_of_half_messages() -> None:
     reader = FrameReader()
     reader.feed(ccr()[:10])
     assert reader.pending_octets == 10 and parse_header(ccr()).command_code == 272
-    assert GatewayConfig("a", "b").max_message_octets == 65_536
+    assert DiameterConfig("a", "b").max_message_octets == 65_536

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocs.compose import gateway_config
+from ocs.compose import diameter_config
 from ocs.diameter.peers import Carried, Peer, PeerTable
 from ocs.settings.dialects import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
 from ocs.settings.loading import load_settings
@@ -21,7 +21,7 @@ VODAFONE = 12645
 
 
 def table(folder: Path, text: str, environment: dict[str, str] | None = None) -> PeerTable:
-    return PeerTable(gateway_config(load_settings(write(folder, text), environment or {})), NullMetrics())
+    return PeerTable(diameter_config(load_settings(write(folder, text), environment or {})), NullMetrics())
 
 
 def tolerates(peer: Peer | Carried, *avps: tuple[int, int]) -> list[bool]:

@@ -17,7 +17,7 @@ import trustme
 import uvloop
 
 from ocs.diameter.addresses import AddressRanges
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from protocol.frame import FrameReader
 from tests.ocs.certificates import OTHER, PGW, Certificates, tls_client, tls_site
 from tests.ocs.gateway_site import HOST, Client, Site, ccr, cer, code_of, until
@@ -64,7 +64,7 @@ async def test_the_oldest_silent_connection_goes_when_all_places_are_taken(site:
 
 
 def test_one_address_cannot_take_all_places() -> None:
-    config = GatewayConfig("a", "b")
+    config = DiameterConfig("a", "b")
     assert 4 * config.max_connections_per_address <= config.max_pending_connections
 
 

@@ -16,7 +16,7 @@ from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.server import Gateway
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import STANDARD, FinalUnit, Profile
 from protocol import commands
 from protocol.avp import encode_avp
@@ -489,7 +489,7 @@ async def test_stop_ends_even_if_a_peer_does_not_answer(site: Site) -> None:
 async def test_an_address_in_use_is_an_error_and_leaves_nothing(site: Site) -> None:
     gateway = await site.gateway(reuse_port=False)
     taken = gateway.listening[0]
-    config = GatewayConfig(HOST, REALM, (("127.0.0.1", 0), taken), reuse_port=False)
+    config = DiameterConfig(HOST, REALM, (("127.0.0.1", 0), taken), reuse_port=False)
     second = Gateway(config, at_once, site.metrics, time.monotonic, random.Random(1))
     with pytest.raises(OSError, match=r"(?i)address already in use"):
         await second.start()

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ocs.charging.metrics import ChargingMetrics
-from ocs.diameter.metrics import GatewayMetrics
+from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.rar_asr import RequestMetrics
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
@@ -36,7 +36,7 @@ def sample_names(definition: Definition) -> dict[str, tuple[str, ...]]:
 
 def play(metrics: Metrics) -> None:
     """Everything once, through the Protocols the other parts know."""
-    gateway: GatewayMetrics = metrics
+    gateway: DiameterMetrics = metrics
     charging: ChargingMetrics = metrics
     ledger: LedgerMetrics = metrics
     requests: RequestMetrics = metrics

@@ -14,7 +14,7 @@ from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, ClientRequests
 from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.ledger.contract import Notice, NoticedSession
-from ocs.settings.diameter import GatewayConfig, PeerConfig
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import STANDARD, Profile
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
 
@@ -45,7 +45,7 @@ class World:
         self.open_sessions: set[str] | None = None
         """What the ledger knows of the account; None = it says nothing."""
         self.now = 1000.0
-        config = GatewayConfig(node, "hot.net", peers=peers, unknown_profile=unknown_profile)
+        config = DiameterConfig(node, "hot.net", peers=peers, unknown_profile=unknown_profile)
         self.requests = ClientRequests(
             *(config, self, self, self, lambda: self.now, self.later, self.spawn, lambda: {"now": 1, "month": 2}),
             first=first,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.compose import gateway_config, ledger_settings, worker_count
+from ocs.compose import diameter_config, ledger_settings, worker_count
 from ocs.settings.doubts import doubts
 from ocs.settings.loading import SettingsError, load_settings, unknown_sections
 from tests.ocs.certificates import Certificates
@@ -63,8 +63,8 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
     assert settings.diameter.accept_unknown_peers is True
     assert worker_count(settings) == 3
     assert settings.server.catalogue == "other.toml"
-    assert gateway_config(settings).listen == (("0.0.0.0", 3868), ("::1", 3869))
-    assert gateway_config(settings).peers[0].origin_host == "pgw.example.net"
+    assert diameter_config(settings).listen == (("0.0.0.0", 3868), ("::1", 3869))
+    assert diameter_config(settings).peers[0].origin_host == "pgw.example.net"
     assert ledger_settings(settings).durability == "everysec"
 
 
@@ -170,7 +170,7 @@ def test_peers_need_tls_where_somebody_could_listen_in(tmp_path: Path) -> None:
 
     def tls(listen: str, more: str = "") -> bool | None:
         text = f'[diameter]\nlisten = ["{listen}"]\n{PEER}{more}'
-        return gateway_config(load_settings(write(tmp_path, text), {})).peers[0].tls
+        return diameter_config(load_settings(write(tmp_path, text), {})).peers[0].tls
 
     assert tls("127.0.0.1:3868") is None and tls("[::1]:3868") is None
     assert tls("0.0.0.0:3868") is True
@@ -229,7 +229,7 @@ def test_how_a_peer_is_called(tmp_path: Path, tls: str, where: str, with_certifi
         (found,) = mistakes(path)
         assert "needs the table [tls]" in found
         return
-    (peer,) = gateway_config(load_settings(path, {})).peers
+    (peer,) = diameter_config(load_settings(path, {})).peers
     assert (peer.tls is True or peer.call_tls) == over_tls
 
 
@@ -246,7 +246,7 @@ def test_a_server_of_tls_only(tmp_path: Path) -> None:
     certificate, key = (Path(name).name for name in certificates.server)
     tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "ca.pem"\n'
     path = write(tmp_path, '[diameter]\nlisten = []\nlisten_tls = ["0.0.0.0:5868"]\n' + PEER + tls)
-    config = gateway_config(load_settings(path, {}))
+    config = diameter_config(load_settings(path, {}))
     assert (config.listen, config.listen_tls) == ((), (("0.0.0.0", 5868),))
     assert config.tls is not None
 
@@ -303,7 +303,7 @@ def test_a_profile_reaches_its_peers(tmp_path: Path) -> None:
     peer_of_it = PEER + 'profile = "pgw"\nsubscribers = ["386", "imsi:29340"]'
     shared = {"OCS_REDIS_URL": "redis://redis", "OCS_DIAMETER_HOSTS": "ocs2.example.net"}
     settings = load_settings(write(tmp_path, text + peer_of_it), shared)
-    peer = gateway_config(settings).peers[0]
+    peer = diameter_config(settings).peers[0]
     assert (peer.profile.name, peer.profile.final_unit, peer.profile.failure_handling) == ("pgw", "redirect", 2)
     assert (peer.profile.final_unit_of["voice"], peer.profile.session_failover) == ("terminate", 1)
     assert peer.subscribers == ("m386", "i29340")
