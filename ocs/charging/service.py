@@ -25,7 +25,7 @@ from ocs.charging.usage_context import Circumstances, circumstances
 from ocs.charging.usage_metrics import Counting
 from ocs.ledger.contract import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, ChargingLedger, LedgerUnavailable, Retry
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
-from ocs.values.bounded_cache import Recent
+from ocs.values.bounded_cache import BoundedCache
 from ocs.values.requests import RequestType
 from ocs.values.use import Context
 from protocol import failed_avp
@@ -145,14 +145,14 @@ class ChargingService:
         self._spawn = spawn
         self._policy = policy
         self._ended = ended
-        self._subscribers: Recent[str, str] = Recent(MAX_SUBSCRIBERS_KEPT)
-        self._sessions: Recent[SessionKey, _Session] = Recent(MAX_SESSIONS_KEPT)
-        self._strangers: Recent[str, float] = Recent(MAX_SUBSCRIBERS_KEPT)
+        self._subscribers: BoundedCache[str, str] = BoundedCache(MAX_SUBSCRIBERS_KEPT)
+        self._sessions: BoundedCache[SessionKey, _Session] = BoundedCache(MAX_SESSIONS_KEPT)
+        self._strangers: BoundedCache[str, float] = BoundedCache(MAX_SUBSCRIBERS_KEPT)
         self._counting = Counting(metrics, clock)
         self._terms: dict[int, Terms] = {}
         """By profile, of this second and catalogue."""
         self._terms_of: tuple[int, Rater] = 0, rater
-        self._refused: Recent[SessionKey, bool] = Recent(MAX_SESSIONS_KEPT)
+        self._refused: BoundedCache[SessionKey, bool] = BoundedCache(MAX_SESSIONS_KEPT)
         self._order: SessionOrder[_Job] = SessionOrder(self.handle, clock, answer_timeout_s)
         self._under_way = self._order.under_way
 

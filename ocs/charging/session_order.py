@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ocs.charging.source import Source
 from ocs.telemetry.logs import describe
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest
 from protocol.errors import DiameterError, ResultCode
 
@@ -68,7 +68,7 @@ class SessionOrder(Generic[T]):
         self._handle = handle
         self._clock = clock
         self._patience_s = patience_s
-        self._seldom = Seldom(clock)
+        self._throttled_log = ThrottledLog(clock)
         self.under_way: dict[SessionKey, T] = {}
         """The request of each session that the others wait for."""
 
@@ -120,6 +120,6 @@ class SessionOrder(Generic[T]):
                 return
 
     def _fault(self, what: str) -> None:
-        more = self._seldom.due(what)
+        more = self._throttled_log.allow(what)
         if more is not None:
             log.error("%s%s", what, more)

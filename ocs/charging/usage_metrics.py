@@ -9,7 +9,7 @@ from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import Prepared, Service, results
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Counting:
 
     def __init__(self, metrics: ChargingMetrics, clock: Callable[[], float]) -> None:
         self._metrics = metrics
-        self._seldom = Seldom(clock)
+        self._throttled_log = ThrottledLog(clock)
 
     def count(self, prepared: Prepared, peer: str, outcome: ChargeOutcome) -> None:
         metrics = self._metrics
@@ -86,7 +86,7 @@ class Counting:
                 self._dropped(peer, service.name, unit.value, service.charge.reported, NO_SESSION)
 
     def unknown_context(self, peer: str, service_context_id: str) -> None:
-        if (more := self._seldom.due((peer, "context"))) is not None:
+        if (more := self._throttled_log.allow((peer, "context"))) is not None:
             said = ascii(service_context_id[:SHOWN])
             log.warning(
                 "peer %s: service context %s is refused (5031): no setting service_contexts names it%s",
@@ -103,7 +103,7 @@ class Counting:
     def _other_units(self, service: Service, peer: str) -> None:
         for unit, amount in service.other_units:
             self._metrics.other_units(service.name, unit.value, amount)
-        if (more := self._seldom.due((peer, "units"))) is not None:
+        if (more := self._throttled_log.allow((peer, "units"))) is not None:
             reported = ", ".join(f"{amount} {NAMES.get(unit, unit)}" for unit, amount in service.other_units)
             log.warning(
                 "peer %s reported %s of %s and nothing in the unit that it is charged by: not charged%s",
@@ -112,7 +112,7 @@ class Counting:
 
     def _dropped(self, peer: str, service: str, unit: str, amount: int, why: str) -> None:
         self._metrics.dropped(service, unit, amount)
-        if (more := self._seldom.due(peer)) is not None:
+        if (more := self._throttled_log.allow(peer)) is not None:
             log.warning("peer %s reported %d %s of %s %s: not charged%s", peer, amount, unit, service, why, more)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from ocs.diameter.outstanding import Answered
-from ocs.values.bounded_cache import Recent
+from ocs.values.bounded_cache import BoundedCache
 from protocol.avp import AvpLengthLie, walk
 from protocol.dictionary import definition_of
 
@@ -37,7 +37,7 @@ class AbortCauses:
     """One per worker."""
 
     def __init__(self) -> None:
-        self._wanted: Recent[str, bool] = Recent(MAX_CLIENTS)
+        self._wanted: BoundedCache[str, bool] = BoundedCache(MAX_CLIENTS)
 
     def of(self, client: str) -> int | None:
         return BEARER_RELEASED if self._wanted.get(client.lower()) else None

@@ -16,7 +16,7 @@ from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.words import REFUSED
 from ocs.settings.diameter import DiameterConfig
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Entrance:
         self._pending: dict[Guest, None] = {}
         """Without their CER, the oldest first."""
         self._pending_from: Counter[str] = Counter()
-        self._seldom = Seldom(clock, SAY_REFUSED_EVERY_S)
+        self._throttled_log = ThrottledLog(clock, SAY_REFUSED_EVERY_S)
         known = not config.accept_unknown_peers and all(peer.addresses for peer in config.peers)
         self._ranges = AddressRanges(text for peer in config.peers for text in peer.addresses) if known else None
         self.closed = False
@@ -108,6 +108,6 @@ class Entrance:
     def refused(self, address: str, reason: str, message: str = "", peer: str = "") -> None:
         """Count a refused connection, and log it once an interval, reason and peer of ours, so that a storm does not fill the log."""
         self._metrics.connection_refused(reason)
-        more = self._seldom.due((reason, peer))
+        more = self._throttled_log.allow((reason, peer))
         if more is not None:
             logger.warning("connection from %s refused: %s%s", address, message or REFUSED.get(reason, reason), more)

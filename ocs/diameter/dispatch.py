@@ -20,7 +20,7 @@ from ocs.diameter.peers import Carried, Peer
 from ocs.diameter.refusals import Kind, Refusals
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.logs import describe
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 from ocs.values.service_context import OTHER
 from protocol.answers import error_answer
 from protocol.avp import walk
@@ -107,7 +107,7 @@ class Dispatcher:
         self._waiting: dict[_Pending, None] = {}
         """In the handler's hands, the oldest first. An entry goes with its answer: what is kept is what is in flight, so that the
         collector has nothing to look at."""
-        self._seldom = Seldom(clock)
+        self._throttled_log = ThrottledLog(clock)
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
         """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
@@ -226,14 +226,14 @@ class Dispatcher:
         return answer.result_code, self._error(pending, answer)
 
     def _not_understood(self, peer: str, error: DiameterError) -> None:
-        if (more := self._seldom.due((peer, error.result_code))) is not None:
+        if (more := self._throttled_log.allow((peer, error.result_code))) is not None:
             logger.warning(
                 "peer %s: request refused (5001): %s; tolerate_avps can let it pass%s", peer, error.message, more
             )
 
     def _fault(self, what: str) -> None:
         """Of ours, not of the peer's."""
-        more = self._seldom.due(what)
+        more = self._throttled_log.allow(what)
         if more is not None:
             logger.error("%s%s", what, more)
 

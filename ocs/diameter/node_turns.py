@@ -15,7 +15,7 @@ from typing import Protocol
 from ocs.charging.source import Source
 from ocs.diameter.dispatch import Handler, Reply
 from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
-from ocs.values.bounded_cache import Recent
+from ocs.values.bounded_cache import BoundedCache
 from protocol.credit_control import EVENT_REQUEST, TERMINATION_REQUEST, UPDATE_REQUEST, CreditControlRequest
 
 MOVED = "moved"
@@ -48,7 +48,7 @@ class NodeTurns:
         self._ledger = ledger
         self._spawn = spawn
         self._myself = secrets.token_hex(8)
-        self._ours: Recent[str, bool] = Recent(MAX_SESSIONS_KEPT)
+        self._ours: BoundedCache[str, bool] = BoundedCache(MAX_SESSIONS_KEPT)
         """Session-Ids that this worker was the last to be asked about."""
 
     def pause_s(self, session_id: str) -> float:

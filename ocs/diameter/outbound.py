@@ -26,7 +26,7 @@ from ocs.diameter.outstanding import Answered, Asked
 from ocs.diameter.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
 from ocs.settings.diameter import DiameterConfig
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode
 
@@ -92,7 +92,7 @@ class ClientRequests:
         """By connected peer and command; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
         self._pumped: set[LaneKey] = set()
         self._causes = AbortCauses()
-        self._seldom = Seldom(clock)
+        self._throttled_log = ThrottledLog(clock)
 
     def hear(self, notice: Notice) -> None:
         if self._turns is not None:
@@ -354,7 +354,7 @@ class ClientRequests:
     def _refused(self, sent: Sent, answer: Answered, code: int) -> None:
         """It would again."""
         job = sent.job
-        more = self._seldom.due((sent.client.lower(), sent.command, code))
+        more = self._throttled_log.allow((sent.client.lower(), sent.command, code))
         if more is not None:
             said = f" ({answer.error_message})" if answer.error_message else ""
             log.warning(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from ocs.diameter.metrics import DiameterMetrics
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 from ocs.values.text import shown
 from protocol.credit_control import CreditControlRequest
 
@@ -58,12 +58,12 @@ class Refusals:
 
     def __init__(self, metrics: DiameterMetrics, clock: Callable[[], float]) -> None:
         self._metrics = metrics
-        self._seldom = Seldom(clock)
+        self._throttled_log = ThrottledLog(clock)
 
     def note(self, peer: str, kind: Kind, request: CreditControlRequest | None = None) -> None:
         """`peer` is its label: a name of the allow-list, or "unknown". What `request` says of its origin is named."""
         self._metrics.request_refused(kind.value)
-        more = self._seldom.due((peer, kind))
+        more = self._throttled_log.allow((peer, kind))
         if more is not None:
             said = f", {shown(NAMED[kind](request))}" if request is not None and kind in NAMED else ""
             logger.warning("peer %s: request refused (%s%s): %s%s", peer, kind.value, said, WORDS[kind], more)

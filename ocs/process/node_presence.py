@@ -12,7 +12,7 @@ from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.leases import Leases
 from ocs.process.child_main import Child
 from ocs.process.node_facts import NodeFacts, doubts, facts_of, objections
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Presence:
         self._ledger = ledger
         self._facts = facts_of(child.settings)
         self._lease = HeldLease(child, ledger, _lease_of(self._facts.identity), self._facts.where)
-        self._seldom = Seldom(child.world.monotonic)
+        self._throttled_log = ThrottledLog(child.world.monotonic)
 
     async def join(self) -> None:
         """StartError: another node has our identity, or sessions that clients were told to move would be refused."""
@@ -164,7 +164,7 @@ class Presence:
         await self._lease.give_back()
 
     def _lost(self, other: str) -> None:
-        more = self._seldom.due("lost")
+        more = self._throttled_log.allow("lost")
         if more is not None:
             log.error("the node at %s has the same diameter.identity: give each node one of its own%s", other, more)
 

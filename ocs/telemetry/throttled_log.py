@@ -1,4 +1,4 @@
-"""What happens at every message must not be logged at every message: once an interval, with the number of times it was left out."""
+"""Rate-limited logging: one line per key per minute, plus how many were suppressed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_REMEMBERED = 4_096
 """Things that were logged lately; beyond it all is forgotten, and logged anew."""
 
 
-class Seldom:
+class ThrottledLog:
     """One per worker and kind of thing; each thing is logged once in `every_s`."""
 
     def __init__(self, clock: Callable[[], float], every_s: float = LOG_EVERY_S) -> None:
@@ -18,7 +18,7 @@ class Seldom:
         self._every_s = every_s
         self._said: dict[Hashable, tuple[float, int]] = {}
 
-    def due(self, what: Hashable) -> str | None:
+    def allow(self, what: Hashable) -> str | None:
         """The end of the line to log, None = not now."""
         now = self._clock()
         said_at, since = self._said.get(what, (float("-inf"), 0))

@@ -18,7 +18,7 @@ from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
 from ocs.process.child_main import GC_THRESHOLDS, Child
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
-from ocs.values.bounded_cache import Recent
+from ocs.values.bounded_cache import BoundedCache
 from protocol.credit_control import CreditControlRequest
 from tests.ocs.gateway_site import Site, ccr, code_of
 
@@ -72,7 +72,7 @@ def test_a_full_memory_is_as_fast_as_an_empty_one() -> None:
         return time.process_time() - started
 
     limit = 50_000
-    kept: Recent[int, int] = Recent(limit)
+    kept: BoundedCache[int, int] = BoundedCache(limit)
     filling = put_s(0)
     assert put_s(limit) < 20 * filling + 0.05
     assert len(kept) == limit and next(iter(kept)) == limit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Retry
 from ocs.process.child_main import Child
-from ocs.telemetry.throttled_log import Seldom
+from ocs.telemetry.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class SetAside:
     def __init__(self, child: Child) -> None:
         self._child = child
         self._accounts: dict[str, _Aside] = {}
-        self._seldom = Seldom(child.world.clock)
+        self._throttled_log = ThrottledLog(child.world.clock)
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -74,7 +74,7 @@ class SetAside:
         self._accounts[account_id] = _Aside(self._child.world.clock() + pause_s, pause_s, unreadable)
         self._measure()
         # One line a minute for all of them: a thousand broken accounts must not be a thousand lines each time.
-        more = self._seldom.due(what)
+        more = self._throttled_log.allow(what)
         if more is not None:
             log.error("account %s %s: %s; tried again in %d s%s", account_id, what, error, pause_s, more)
 

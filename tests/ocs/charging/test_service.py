@@ -12,7 +12,7 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import service as service_module
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
-from ocs.values.bounded_cache import Recent
+from ocs.values.bounded_cache import BoundedCache
 from protocol import failed_avp
 from protocol.credit_control import (
     CreditControlAnswer,
@@ -304,7 +304,7 @@ async def test_the_ledger_is_away(worker: Worker, ledger: FakeLedger) -> None:
 
 
 def test_the_memory_is_bounded() -> None:
-    kept = Recent(3)
+    kept = BoundedCache(3)
     for n in range(5):
         kept.put(str(n), "x")
     assert list(kept) == ["2", "3", "4"]
