@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocs.ledger.contract import Restrict
+from ocs.ledger.contract import NoFunds
 from ocs.settings.profile import Filters, FinalUnit, Profile
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 from protocol.credit_control import (
@@ -22,11 +22,11 @@ def action_of(profile: Profile, service: str) -> FinalUnit:
     return profile.final_unit_of.get(service, profile.final_unit)
 
 
-def restrict_of(profile: Profile, service: str) -> Restrict:
+def restrict_of(profile: Profile, service: str) -> NoFunds:
     """What the ledger does with a service that nothing can pay."""
     if action_of(profile, service) is FinalUnit.TERMINATE:
-        return Restrict.REFUSE
-    return Restrict.AGAIN if profile.restricted_again else Restrict.ONCE
+        return NoFunds.REFUSE
+    return NoFunds.RESTRICT_REPEATEDLY if profile.restricted_again else NoFunds.RESTRICT_ONCE
 
 
 def indicate(mscc: MultipleServicesCreditControl, profile: Profile, service: str) -> None:

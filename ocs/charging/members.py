@@ -4,7 +4,7 @@ request asks some thirty times.
 
 from __future__ import annotations
 
-from ocs.ledger.contract import Restrict
+from ocs.ledger.contract import NoFunds
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import Context, Direction, Unit
 
@@ -15,7 +15,7 @@ INITIAL, UPDATE, TERMINATION, EVENT = (
     RequestType.EVENT,
 )
 CHECK, REFUND = Action.CHECK, Action.REFUND
-REFUSE = Restrict.REFUSE
+REFUSE = NoFunds.REFUSE
 OCTETS, SECONDS, MESSAGES, MONEY = Unit.OCTETS, Unit.SECONDS, Unit.MESSAGES, Unit.MONEY
 DATA, SMS, MMS, CONTENT = Context.DATA, Context.SMS, Context.MMS, Context.CONTENT
 ORIGINATING = Direction.ORIGINATING

@@ -15,7 +15,7 @@ from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.usage_context import Circumstances
-from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, NoFunds, ServiceCharge, ServiceOutcome
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.settings.profile import STANDARD, Profile
 from ocs.values.requests import Action, RequestType
@@ -98,7 +98,7 @@ class Offer:
 
     rated: RatedUse
     max_rate: int
-    restrict: Restrict
+    restrict: NoFunds
     place: tuple[str, str]
     """Its key names it by identity."""
 

@@ -22,7 +22,7 @@ from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting,
 from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.usage_context import Circumstances, circumstances
-from ocs.charging.usage_metrics import Counting
+from ocs.charging.usage_metrics import UsageMetrics
 from ocs.ledger.contract import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, ChargingLedger, LedgerUnavailable, Retry
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.bounded_cache import BoundedCache
@@ -44,7 +44,7 @@ MAX_SUBSCRIBERS_KEPT = 200_000
 """Subscribers whose account a worker remembers (about 0.2 kB each)."""
 MAX_SESSIONS_KEPT = 100_000
 """Sessions whose account and place a worker remembers, for requests that leave them out (about 0.5 kB each)."""
-NOBODY = ""
+NO_ACCOUNT = ""
 """In place of an account id: the ledger knows no such subscriber."""
 NOBODY_S = 60.0
 """How long an identity of nobody, beside one of an account, stays so: it may be given to an account meanwhile."""
@@ -57,7 +57,7 @@ MAX_REPLACED = 2
 MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
 SUCCESS = int(ResultCode.SUCCESS)
-UNBOOKED = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
+GRANT_ANYWAY = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
 CONTEXT_NAMES = {context: context.value for context in Context}
 CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
@@ -79,7 +79,7 @@ class _Session:
     """What a worker remembers of a session; it may be wrong or missing at any time."""
 
     account_id: str
-    """NOBODY: an emergency call without an account."""
+    """NO_ACCOUNT: an emergency call without an account."""
     where: Circumstances
     place: str
     """`where` as the ledger keeps it."""
@@ -148,7 +148,7 @@ class ChargingService:
         self._subscribers: BoundedCache[str, str] = BoundedCache(MAX_SUBSCRIBERS_KEPT)
         self._sessions: BoundedCache[SessionKey, _Session] = BoundedCache(MAX_SESSIONS_KEPT)
         self._strangers: BoundedCache[str, float] = BoundedCache(MAX_SUBSCRIBERS_KEPT)
-        self._counting = Counting(metrics, clock)
+        self._usage_metrics = UsageMetrics(metrics, clock)
         self._terms: dict[int, Terms] = {}
         """By profile, of this second and catalogue."""
         self._terms_of: tuple[int, Rater] = 0, rater
@@ -163,7 +163,7 @@ class ChargingService:
             answer = request.answer(ResultCode.RATING_FAILED)
             answer.failed_avp = failed_avp.copy("service_context_id", request.service_context_id)
             self._metrics.blocked("unknown", "unrateable")
-            self._counting.unknown_context(source.origin_host, request.service_context_id)
+            self._usage_metrics.unknown_context(source.origin_host, request.service_context_id)
             reply(answer)
             return
         if request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT:
@@ -298,11 +298,11 @@ class ChargingService:
         try:
             found: dict[str, str] = {}
             for identity in job.identities:
-                found[identity] = await self._ledger.find_subscriber(identity) or NOBODY
+                found[identity] = await self._ledger.find_subscriber(identity) or NO_ACCOUNT
             accounts = {account_id for account_id in found.values() if account_id}
             if len(accounts) > 1:
                 self._metrics.blocked("unknown", "unknown")
-                self._counting.unbooked(job.prepared, job.source.origin_host)
+                self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
                 message = "the Subscription-Ids belong to different subscribers"
                 job.reply(DiameterError(ResultCode.USER_UNKNOWN, message))
                 return
@@ -321,7 +321,7 @@ class ChargingService:
                     return
                 if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
                     if not self._was_refused(job):
-                        self._counting.unbooked(job.prepared, job.source.origin_host)
+                        self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
                         job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
                     return
         except LedgerUnavailable:
@@ -337,7 +337,7 @@ class ChargingService:
         if self._was_refused(job):
             return
         self._metrics.blocked("unknown", "unknown")
-        self._counting.unbooked(job.prepared, job.source.origin_host)
+        self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
         if job.prepared.type is INITIAL:
             self._refused.put(job.session, True)
         if has_subscriber(request):
@@ -414,7 +414,7 @@ class ChargingService:
                 self._refused.pop(job.session, None)
         if outcome.duplicate:
             self._as_it_was(job, outcome)
-        self._counting.count(job.prepared, job.source.origin_host, outcome)
+        self._usage_metrics.count(job.prepared, job.source.origin_host, outcome)
         job.reply(answers.answer(job.prepared, outcome))
 
     def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
@@ -433,7 +433,7 @@ class ChargingService:
                 self._spawn(self._look_up(job))
             else:
                 self._unknown_subscriber(job)
-        elif outcome.code in UNBOOKED and job.prepared.always:
+        elif outcome.code in GRANT_ANYWAY and job.prepared.always:
             self._grant_to_anybody(job)
         else:
             return outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job)
@@ -445,7 +445,7 @@ class ChargingService:
         """
         if job.prepared.type is not TERMINATION or job.session not in self._refused:
             return False
-        self._counting.unbooked(job.prepared, job.source.origin_host)
+        self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
         job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
         return True
 
@@ -467,7 +467,7 @@ class ChargingService:
         if job.prepared.type is TERMINATION:
             self._sessions.pop(job.session, None)
         elif job.prepared.type is not EVENT:
-            self._remember(NOBODY, job)
+            self._remember(NO_ACCOUNT, job)
         job.reply(answers.granted_to_anybody(job.prepared))
 
     def _remember(self, account_id: str, job: _Job) -> None:

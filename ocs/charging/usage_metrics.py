@@ -22,7 +22,7 @@ NAMES = {MONEY: "millionths of a currency"}
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that is not open, or not this peer's"
 
 
-class Counting:
+class UsageMetrics:
     """One per worker. `peer`: Origin-Host of the connection."""
 
     def __init__(self, metrics: ChargingMetrics, clock: Callable[[], float]) -> None:

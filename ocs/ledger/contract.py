@@ -39,14 +39,14 @@ AS_GRANTED = -1
 """`ServiceCharge.max_rate` of what takes no time: messages."""
 
 
-class Restrict(IntEnum):
+class NoFunds(IntEnum):
     """What is done with a service that nothing can pay."""
 
     REFUSE = 0
     """4012."""
-    ONCE = 1
+    RESTRICT_ONCE = 1
     """A restricted phase; still nothing at its end: 4012."""
-    AGAIN = 2
+    RESTRICT_REPEATEDLY = 2
     """Restricted phases until there is something to pay from."""
 
 
@@ -93,7 +93,7 @@ class ServiceCharge:
     max_rate: int = 0
     """Raw units a second that are physically possible; a report of more is dropped (`ServiceOutcome.dropped`). 0 = any, AS_GRANTED = what
     was granted, and little more."""
-    restrict: Restrict = Restrict.REFUSE
+    restrict: NoFunds = NoFunds.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
     counters: tuple[CounterTerms, ...] = USUAL_COUNTERS

@@ -15,7 +15,7 @@ from ocs.charging import event_requests as oneoff
 from ocs.charging import refund_token
 from ocs.charging.refund_token import Debit
 from ocs.charging.source import Origin
-from ocs.ledger.contract import Restrict
+from ocs.ledger.contract import NoFunds
 from ocs.settings.charging import ChargingPolicy
 from ocs.settings.profile import Filters, FinalUnit, Profile
 from ocs.values.use import QuotaPolicy, RatedUse, Unit, UseEvent
@@ -282,7 +282,7 @@ async def test_the_action_may_differ_by_service(worker: Worker, ledger: FakeLedg
     call = await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}")))
     assert call.result_code == 4012
     asked = ledger.charged[-1].services[0]
-    assert asked.restrict is Restrict.REFUSE
+    assert asked.restrict is NoFunds.REFUSE
 
 
 # -- what changes in the middle of a session

@@ -38,7 +38,7 @@ from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.test_service import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
 
-PARTY, NOBODY = "tel:+38631234567", "tel:+999123456"
+PARTY, NO_ACCOUNT = "tel:+38631234567", "tel:+999123456"
 UNITS = {DATA: octets, IMS: seconds, CS: seconds, SMS: messages, MMS: messages}
 SERVICE = "service_information"
 NOWHERE = "001001"
@@ -180,8 +180,8 @@ PARTIES = {
 @pytest.mark.parametrize("context", PARTIES)
 async def test_the_party_that_is_nobody_or_missing(worker: Worker, context: str, level: str) -> None:
     *parents, name = PARTIES[context]
-    found = await refused(worker, asking(context, use(context, NOBODY), level))
-    assert found == failed_avp.copy(name, NOBODY, *parents)
+    found = await refused(worker, asking(context, use(context, NO_ACCOUNT), level))
+    assert found == failed_avp.copy(name, NO_ACCOUNT, *parents)
     missing = failed_avp.example(name, *parents)
     for information in (use(context, None), ServiceInformation(), None):
         frame = asking(context, information, level)

@@ -8,7 +8,7 @@ from ocs.ledger.contract import (
     MAX_SERVICES_PER_SESSION,
     ChargeOutcome,
     ChargeRequest,
-    Restrict,
+    NoFunds,
     ServiceCharge,
     ServiceOutcome,
     SubscriptionState,
@@ -175,7 +175,7 @@ class Charging:
             if asked.max_rate == 1 and not asked.reported and not opened.granted and not self.overtaken:
                 service.reported = max(service.reported, self.op.now)
             result.span_switch = service.spans and service.switch_at > self.op.now
-        elif not asked.restrict or (asked.restrict == Restrict.ONCE and service.phase == "restricted"):
+        elif not asked.restrict or (asked.restrict == NoFunds.RESTRICT_ONCE and service.phase == "restricted"):
             result.code, service.phase = 4012, "refused"
         else:
             result.restricted, service.phase = True, "restricted"

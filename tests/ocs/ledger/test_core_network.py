@@ -10,7 +10,7 @@ import pytest
 
 from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import UNKNOWN_PLACE, AccountView, ChargeOutcome, LedgerError, Notice, NoticedSession, Restrict
+from ocs.ledger.contract import UNKNOWN_PLACE, AccountView, ChargeOutcome, LedgerError, NoFunds, Notice, NoticedSession
 from ocs.ledger.redis import ledger as redis_ledger
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.requests import Action
@@ -228,7 +228,7 @@ async def test_sessions_given_up_are_few(ledger: RedisLedger) -> None:
 async def test_a_restricted_phase_ends_with_money_or_begins_anew(ledger: RedisLedger) -> None:
     """RFC 8506 §5.6.2"""
     account_id = await open_account(ledger, credit=1 * EUR)
-    kept = {"price": DEAR, "restrict": Restrict.AGAIN, "retry_want": 500_000}
+    kept = {"price": DEAR, "restrict": NoFunds.RESTRICT_REPEATEDLY, "retry_want": 500_000}
     last = (await ask(ledger, account_id, "I", 0, service(want=5_000_000, **kept))).services[0]
     assert (last.granted, last.final, last.restricted) == (1_000_000, True, False)
     begun = await ask(ledger, account_id, "U", 1, service(used=1_000_000, **kept))
@@ -242,7 +242,7 @@ async def test_a_restricted_phase_ends_with_money_or_begins_anew(ledger: RedisLe
 
 async def test_a_restricted_phase_that_is_given_once(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=0)
-    kept = {"price": DEAR, "restrict": Restrict.ONCE, "retry_want": 500_000}
+    kept = {"price": DEAR, "restrict": NoFunds.RESTRICT_ONCE, "retry_want": 500_000}
     opened = await ask(ledger, account_id, "I", 0, service(want=5_000_000, **kept))
     assert (opened.code, opened.services[0].code, opened.services[0].restricted) == (2001, 2001, True)
     ended = (await ask(ledger, account_id, "U", 1, service(**kept))).services[0]

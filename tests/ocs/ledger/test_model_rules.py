@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import LedgerError, Leg, Restrict, SubscriptionState
+from ocs.ledger.contract import LedgerError, Leg, NoFunds, SubscriptionState
 from ocs.values.products import BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, SMS, WHEN, service
@@ -172,7 +172,7 @@ def test_a_life_without_top_ups_ends() -> None:
 
 def test_a_restricted_phase_ends_with_a_grant() -> None:
     desk = Desk(6_900)
-    asked = service(want=10 * MB, restrict=Restrict.AGAIN, retry_want=MB)
+    asked = service(want=10 * MB, restrict=NoFunds.RESTRICT_REPEATEDLY, retry_want=MB)
     assert one(desk.charge("I", 0, asked)).final
     assert one(desk.charge("U", 1, replace(asked, used=MB, want=None))).restricted
     desk.model.top_up(desk.id, amount_micro_eur=EUR, reference="r", **WHEN)

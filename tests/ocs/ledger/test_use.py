@@ -9,7 +9,7 @@ import pytest
 
 from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, Restrict
+from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, NoFunds
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
@@ -245,7 +245,7 @@ async def test_an_update_of_a_blocked_account_gives_the_session_up(ledger: Redis
 
 async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=6_900)
-    more: dict[str, Any] = {"price": HOME, "restrict": Restrict.AGAIN, "retry_want": 2 * MB}
+    more: dict[str, Any] = {"price": HOME, "restrict": NoFunds.RESTRICT_REPEATEDLY, "retry_want": 2 * MB}
     opened = await ask(ledger, account_id, "I", 0, service(want=10 * MB, **more))
     assert opened.services[0].final
     await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, Restrict, ServiceCharge
+from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, NoFunds, ServiceCharge
 from ocs.values.requests import RequestType
 from tests.ocs.ledger.catalogue import KINDS
 from tests.ocs.ledger.model_state import Service, Session
@@ -126,11 +126,13 @@ class WalkSessions(Asking):
         if kind == "T":
             asked.want = None if choose.chance(90) else want
             return asked
-        asked.restrict = choose.pick((Restrict.REFUSE, Restrict.AGAIN, Restrict.AGAIN, Restrict.ONCE))
+        asked.restrict = choose.pick(
+            (NoFunds.REFUSE, NoFunds.RESTRICT_REPEATEDLY, NoFunds.RESTRICT_REPEATEDLY, NoFunds.RESTRICT_ONCE)
+        )
         asked.retry_want = choose.pick((most // 2, most // 2, 1, 0))
         if held is not None and held.phase != "normal" and choose.chance(75):
             asked.want = None
-            asked.restrict = choose.pick((Restrict.AGAIN, Restrict.ONCE))
+            asked.restrict = choose.pick((NoFunds.RESTRICT_REPEATEDLY, NoFunds.RESTRICT_ONCE))
             if held.phase == "restricted" and choose.chance(80):
                 asked.used = asked.used_after = asked.used_either = 0
         if choose.chance(60 if held is not None and held.price_after else 30):

@@ -43,7 +43,7 @@ SI, DE, UA, US = "+38631234567", "+4915112345678", "+380501234567", "+1212555123
 OF_SMS = {SI: 69_000, DE: 73_200, UA: 150_000, US: 150_000}
 OF_MMS = {SI: 250_000, DE: 490_000, UA: 490_000, US: 490_000}
 PRICES = {SMS: OF_SMS, MMS: OF_MMS}
-NOBODY = "+99912345678"
+NO_ACCOUNT = "+99912345678"
 """Of no country, so of no price."""
 DEBIT, REFUND, CHECK, ENQUIRY = range(4)
 MSCC = "multiple_services_credit_control"
@@ -187,7 +187,7 @@ async def test_a_recipient_that_is_barred_bars_the_message(world: World, mscc: b
 
 @BOTH_LEVELS
 @BOTH_CONTEXTS
-@pytest.mark.parametrize("order", [(SI, NOBODY, US), (NOBODY, SI, US), (SI, US, NOBODY)])
+@pytest.mark.parametrize("order", [(SI, NO_ACCOUNT, US), (NO_ACCOUNT, SI, US), (SI, US, NO_ACCOUNT)])
 async def test_a_recipient_without_a_price_is_named(
     world: World, context: str, order: Sequence[str], mscc: bool
 ) -> None:
@@ -196,7 +196,7 @@ async def test_a_recipient_without_a_price_is_named(
     assert answer.result_code == 5031
     sms = ("sms_information", "recipient_info") if context == SMS else ("mms_information",)
     path = ("service_information", *sms, "recipient_address")
-    assert answer.failed_avp == failed_avp.copy("address_data", NOBODY, *path)
+    assert answer.failed_avp == failed_avp.copy("address_data", NO_ACCOUNT, *path)
     assert await user.credit() == 20 * EUR
 
 
@@ -219,7 +219,7 @@ async def test_a_price_enquiry_and_a_balance_check_are_of_all_of_them(world: Wor
     assert priced.cost_information is not None and priced.cost_information.unit_value.value_digits == 369_000
     assert (await send(user, SI, UA, US, units=3, requested_action=CHECK)).check_balance_result == 1
     assert (await send(user, SI, UA, requested_action=CHECK)).check_balance_result == 0
-    assert (await send(user, SI, NOBODY, requested_action=ENQUIRY)).result_code == 5031
+    assert (await send(user, SI, NO_ACCOUNT, requested_action=ENQUIRY)).result_code == 5031
     assert await user.credit() == 300_000
 
 
