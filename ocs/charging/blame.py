@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ocs.charging.location import location_avp
 from ocs.charging.members import MMS, SMS
-from ocs.charging.usage_context import Circumstances
+from ocs.charging.usage_context import UsageContext
 from protocol import failed_avp
 from protocol.credit_control import CreditControlRequest
 
@@ -32,7 +32,7 @@ class Named(Protocol):
     def service_identifiers(self) -> Sequence[int]: ...
 
 
-def blame(field: str, request: CreditControlRequest, where: Circumstances, asked: Named) -> bytes:
+def blame(field: str, request: CreditControlRequest, where: UsageContext, asked: Named) -> bytes:
     """`field`: of the UseEvent, as `Unrateable` names it. `where`: what was rated, with what is remembered of the session."""
     if field == "context":
         return failed_avp.copy("service_context_id", request.service_context_id)

@@ -14,7 +14,7 @@ from ocs.charging import other_units, several, units
 from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
-from ocs.charging.usage_context import Circumstances
+from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, NoFunds, ServiceCharge, ServiceOutcome
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.settings.profile import STANDARD, Profile
@@ -158,7 +158,7 @@ def results(prepared: Prepared, outcome: ChargeOutcome) -> list[ServiceOutcome |
     return [by_key.get(service.key) for service in services]
 
 
-def prepare(request: CreditControlRequest, circumstances: Circumstances, rater: Rater, terms: Terms) -> Prepared:
+def prepare(request: CreditControlRequest, circumstances: UsageContext, rater: Rater, terms: Terms) -> Prepared:
     kind = REQUEST_TYPES[request.cc_request_type]
     given = request.multiple_services_credit_control
     if given:
@@ -230,7 +230,7 @@ class Preparation:
 
     kind: RequestType
     request: CreditControlRequest
-    where: Circumstances
+    where: UsageContext
     rater: Rater
     terms: Terms
     action: Action = Action.DEBIT

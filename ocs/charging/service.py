@@ -21,7 +21,7 @@ from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting, busy
 from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
-from ocs.charging.usage_context import Circumstances, circumstances
+from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.charging.usage_metrics import UsageMetrics
 from ocs.ledger.contract import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, ChargingLedger, LedgerUnavailable, Retry
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
@@ -80,7 +80,7 @@ class _Session:
 
     account_id: str
     """NO_ACCOUNT: an emergency call without an account."""
-    where: Circumstances
+    where: UsageContext
     place: str
     """`where` as the ledger keeps it."""
 
@@ -90,7 +90,7 @@ class _Job:
     prepared: Prepared
     context: Context
     identities: list[str]
-    where: Circumstances
+    where: UsageContext
     assumed: str
     """The place that `where` was completed from; "" = it needed none."""
     source: Source
@@ -219,7 +219,7 @@ class ChargingService:
 
     def _where(
         self, context: Context, request: CreditControlRequest, session: SessionKey, terms: Terms
-    ) -> tuple[Circumstances, str]:
+    ) -> tuple[UsageContext, str]:
         """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
         what is remembered here, and the ledger is told from what (second of the pair), so that it can object.
 
@@ -249,7 +249,7 @@ class ChargingService:
         if job.replaced > MAX_REPLACED:
             job.reply(busy(request, "the session is being changed by others"))
             return
-        there = Circumstances.of_place(job.context, place)
+        there = UsageContext.decode(job.context, place)
         self._sessions.put(job.session, _Session(account_id, there, place))
         job.where, job.assumed = self._where(job.context, request, job.session, terms)
         job.prepared = prepare(request, job.where, self._rater, terms)
@@ -382,7 +382,7 @@ class ChargingService:
             request.origin_state_id or (0 if via else job.source.origin_state_id),
             prepared.action,
             None,
-            job.where.place(),
+            job.where.encode(),
             job.assumed,
         )
         charge.day = self._rater.day_of(now)
@@ -458,7 +458,7 @@ class ChargingService:
         where, _ = self._where(job.context, request, job.session, terms)
         if outcome.place:
             where = circumstances(job.context, request, terms.profile.forwarding_role)
-            where.completed(Circumstances.of_place(job.context, outcome.place))
+            where.completed(UsageContext.decode(job.context, outcome.place))
             where.at = terms.now
         job.prepared = prepare(request, where, self._rater, terms)
 
@@ -473,6 +473,6 @@ class ChargingService:
     def _remember(self, account_id: str, job: _Job) -> None:
         known = self._sessions.get(job.session)
         if known is None or known.account_id != account_id:
-            self._sessions.put(job.session, _Session(account_id, job.where, job.where.place()))
+            self._sessions.put(job.session, _Session(account_id, job.where, job.where.encode()))
         else:
-            known.where, known.place = job.where, job.where.place()
+            known.where, known.place = job.where, job.where.encode()

@@ -34,7 +34,7 @@ MAX_TEXT = 255
 
 
 @dataclass(slots=True)
-class Circumstances:
+class UsageContext:
     """What is common to all services of a request."""
 
     context: Context
@@ -72,7 +72,7 @@ class Circumstances:
             return self.apn is not None
         return self.says_direction and self.other_party is not None
 
-    def completed(self, known: Circumstances) -> Circumstances:
+    def completed(self, known: UsageContext) -> UsageContext:
         """With what an earlier request of the session said, where this one says nothing."""
         self._said = None
         if not self.located or (self.by_handset and known.located):
@@ -105,7 +105,7 @@ class Circumstances:
         """For the record: where, which way, towards whom (HOT-REC-2)."""
         return (self._said or self.texts())[0]
 
-    def place(self) -> str:
+    def encode(self) -> str:
         """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The ledger looks into the
         second part: an emergency stays one, though later requests need not say so.
         """
@@ -133,12 +133,12 @@ class Circumstances:
         party = self.other_party or ""
         return party.replace(_NEXT_RECIPIENT, "") if _NEXT_RECIPIENT in party else party
 
-    def towards(self, recipient: str) -> Circumstances:
+    def towards(self, recipient: str) -> UsageContext:
         """The same use, for one of its recipients."""
         return replace(self, other_party=recipient, recipients=())
 
     @classmethod
-    def of_place(cls, context: Context, place: str) -> Circumstances:
+    def decode(cls, context: Context, place: str) -> UsageContext:
         """What `place` said; nothing if it says nothing."""
         parts = place.split(_SEPARATOR)
         if len(parts) != _PLACE_PARTS:
@@ -157,7 +157,7 @@ class Circumstances:
 def _texts(
     context: Context, direction: Direction, emergency: bool, plmn: str, number: str, apn: str, party: str
 ) -> tuple[str, str]:
-    """`Circumstances.detail` and `.place`."""
+    """`UsageContext.detail` and `.place`."""
     apn, party = apn[:MAX_TEXT], party if _NEXT_RECIPIENT in party else party[:MAX_TEXT]
     towards = apn if context is DATA else party
     parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
@@ -167,14 +167,14 @@ def _texts(
     return f"{plmn or number} {direction.value} {towards}".rstrip(), place
 
 
-def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> Circumstances:
+def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> UsageContext:
     """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (TS 32.299 §7.2.168)."""
     where = _use(context, request, forwarding_role)
     where.serving_plmn, where.visited_number, where.by_handset = locate(context, request)
     return where
 
 
-def _use(context: Context, request: CreditControlRequest, forwarding_role: bool) -> Circumstances:
+def _use(context: Context, request: CreditControlRequest, forwarding_role: bool) -> UsageContext:
     """All but the place."""
     if context is DATA:
         return _data(request)
@@ -182,7 +182,7 @@ def _use(context: Context, request: CreditControlRequest, forwarding_role: bool)
         return replace(_data(request), context=CONTENT)
     information = request.service_information
     if information is None:
-        return Circumstances(context)
+        return UsageContext(context)
     if context is SMS:
         return _sms(information)
     if context is MMS:
@@ -190,17 +190,17 @@ def _use(context: Context, request: CreditControlRequest, forwarding_role: bool)
     return _call(context, information, forwarding_role)
 
 
-def _data(request: CreditControlRequest) -> Circumstances:
+def _data(request: CreditControlRequest) -> UsageContext:
     information = request.service_information
     ps = information.ps_information if information is not None else None
     if ps is None:
-        return Circumstances(DATA, ORIGINATING, request.called_station_id)
-    where = Circumstances(DATA, ORIGINATING, ps.called_station_id or request.called_station_id)
+        return UsageContext(DATA, ORIGINATING, request.called_station_id)
+    where = UsageContext(DATA, ORIGINATING, ps.called_station_id or request.called_station_id)
     where.emergency = ps.imsi_unauthenticated_flag == 1
     return where
 
 
-def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> Circumstances:
+def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> UsageContext:
     ims = information.ims_information
     direction, party, emergency, says_direction = ORIGINATING, None, False, True
     if ims is not None:
@@ -209,7 +209,7 @@ def _call(context: Context, information: ServiceInformation, forwarding_role: bo
         if direction is ORIGINATING and _diverted(information):
             direction, says_direction = Direction.FORWARDED, True
         emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
-    return Circumstances(
+    return UsageContext(
         context,
         direction=direction,
         other_party=party,
@@ -235,28 +235,28 @@ def _diverted(information: ServiceInformation) -> bool:
     )
 
 
-def _sms(information: ServiceInformation) -> Circumstances:
+def _sms(information: ServiceInformation) -> UsageContext:
     sms = information.sms_information
     if sms is None:
-        return Circumstances(SMS)
+        return UsageContext(SMS)
     if sms.sm_message_type in (None, SM_SUBMISSION):
         return _sent(SMS, recipients.of_sms(sms))
     originator = sms.originator_received_address
-    return Circumstances(SMS, Direction.TERMINATING, other_party=originator.address_data if originator else None)
+    return UsageContext(SMS, Direction.TERMINATING, other_party=originator.address_data if originator else None)
 
 
-def _sent(context: Context, to: tuple[str, ...]) -> Circumstances:
-    where = Circumstances(context, ORIGINATING, other_party=to[0] if to else None)
+def _sent(context: Context, to: tuple[str, ...]) -> UsageContext:
+    where = UsageContext(context, ORIGINATING, other_party=to[0] if to else None)
     if len(to) > 1:
         where.recipients = to
     return where
 
 
-def _mms(information: ServiceInformation) -> Circumstances:
+def _mms(information: ServiceInformation) -> UsageContext:
     mms = information.mms_information
     if mms is None:
-        return Circumstances(MMS)
+        return UsageContext(MMS)
     if mms.message_type != MM_RETRIEVAL:
         return _sent(MMS, recipients.of_mms(mms))
     originator = mms.originator_address
-    return Circumstances(MMS, Direction.TERMINATING, other_party=originator.address_data if originator else None)
+    return UsageContext(MMS, Direction.TERMINATING, other_party=originator.address_data if originator else None)

@@ -10,7 +10,7 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.blame import blame
 from ocs.charging.prepare import Terms, prepare
-from ocs.charging.usage_context import Circumstances, circumstances
+from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.avp import Address, walk
@@ -214,6 +214,6 @@ def test_a_cell_that_did_not_count_is_not_blamed() -> None:
     where = circumstances(Context.IMS, update)
     (asked,) = prepare(update, where, _CATALOGUE, Terms(NOW)).services
     assert asked.failed_avp == cell
-    where.completed(Circumstances(Context.IMS, serving_plmn="22801"))
+    where.completed(UsageContext(Context.IMS, serving_plmn="22801"))
     remembered = failed_avp.copy("tgpp_sgsn_mcc_mnc", "22801", SERVICE, "ps_information")
     assert blame("serving_plmn", update, where, asked) == remembered

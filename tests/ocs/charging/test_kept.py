@@ -11,7 +11,7 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
 from ocs.charging.prepare import Prepared, Terms, prepare
-from ocs.charging.usage_context import Circumstances, circumstances
+from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import FinalUnit, Profile
 from ocs.values.service_context import context_of
@@ -124,11 +124,11 @@ def test_one_use_is_rated_once_a_second(catalogue: Catalogue, monkeypatch: pytes
 
 
 def test_what_a_place_says_goes_with_what_it_is() -> None:
-    where = Circumstances(Context.DATA)
+    where = UsageContext(Context.DATA)
     assert where.detail() == " mo" and where.texts() is where.texts()
-    where.completed(Circumstances(Context.DATA, apn="internet", serving_plmn="29340"))
+    where.completed(UsageContext(Context.DATA, apn="internet", serving_plmn="29340"))
     assert where.detail() == "29340 mo internet"
-    again = Circumstances(Context.DATA, apn="internet", serving_plmn="29340", at=5)
+    again = UsageContext(Context.DATA, apn="internet", serving_plmn="29340", at=5)
     assert again.texts() is where.texts()
     assert replace(again, direction=Direction.TERMINATING).detail() == "29340 mt internet"
-    assert replace(again, emergency=True).place() != again.place()
+    assert replace(again, emergency=True).encode() != again.encode()

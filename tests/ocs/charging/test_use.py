@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocs.charging.subscriber import identities
-from ocs.charging.usage_context import Circumstances, circumstances
+from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.avp import Address
@@ -29,21 +29,21 @@ from tests.protocol.captures import KAMAILIO, OPEN5GS, requests
 MO, MT, FW = Direction.ORIGINATING, Direction.TERMINATING, Direction.FORWARDED
 
 
-def seen(context: Context, information: ServiceInformation | None) -> Circumstances:
+def seen(context: Context, information: ServiceInformation | None) -> UsageContext:
     return circumstances(context, CreditControlRequest(service_information=information))
 
 
 @pytest.mark.parametrize("context", list(Context))
 def test_a_request_that_says_nothing(context: Context) -> None:
-    assert seen(context, None) == Circumstances(context)
-    assert seen(context, ServiceInformation()) == Circumstances(context)
+    assert seen(context, None) == UsageContext(context)
+    assert seen(context, ServiceInformation()) == UsageContext(context)
 
 
 # -- data (32251)
 
 
 def test_data() -> None:
-    assert seen(Context.DATA, ccr.at("29340", "internet")) == Circumstances(
+    assert seen(Context.DATA, ccr.at("29340", "internet")) == UsageContext(
         Context.DATA, apn="internet", serving_plmn="29340"
     )
 
@@ -67,9 +67,9 @@ def test_data_of_an_unauthenticated_imsi_is_an_emergency() -> None:
 
 def test_outgoing_and_incoming_call() -> None:
     out = seen(Context.IMS, ccr.towards("tel:+38631234567", "29340"))
-    assert out == Circumstances(Context.IMS, MO, serving_plmn="29340", other_party="tel:+38631234567")
+    assert out == UsageContext(Context.IMS, MO, serving_plmn="29340", other_party="tel:+38631234567")
     back = seen(Context.IMS, ccr.called_by("tel:+38631234567", "23201"))
-    assert back == Circumstances(Context.IMS, MT, serving_plmn="23201", other_party="tel:+38631234567")
+    assert back == UsageContext(Context.IMS, MT, serving_plmn="23201", other_party="tel:+38631234567")
 
 
 def test_forwarded_leg() -> None:
@@ -140,9 +140,9 @@ def test_the_vlr_of_a_circuit_switched_call(octets: bytes, number: str | None) -
 
 def test_sms_sent_and_received() -> None:
     sent = seen(Context.SMS, ccr.sms_to("+38631234567", None, sccp="+38640441000"))
-    assert sent == Circumstances(Context.SMS, MO, visited_number="38640441000", other_party="+38631234567")
+    assert sent == UsageContext(Context.SMS, MO, visited_number="38640441000", other_party="+38631234567")
     received = seen(Context.SMS, ccr.sms_from("+38631234567", "23201"))
-    assert received == Circumstances(Context.SMS, MT, serving_plmn="23201", other_party="+38631234567")
+    assert received == UsageContext(Context.SMS, MT, serving_plmn="23201", other_party="+38631234567")
 
 
 def test_where_a_received_sms_is_received() -> None:
@@ -162,27 +162,27 @@ def test_sms_oddities() -> None:
     found = seen(Context.SMS, ServiceInformation(sms_information=sms))
     assert (found.other_party, found.visited_number) == ("+38631234567", None)
     nobody = SmsInformation(sm_message_type=1)
-    assert seen(Context.SMS, ServiceInformation(sms_information=nobody)) == Circumstances(Context.SMS, MT)
+    assert seen(Context.SMS, ServiceInformation(sms_information=nobody)) == UsageContext(Context.SMS, MT)
 
 
 def test_mms_sent_and_received() -> None:
     sent = seen(Context.MMS, ccr.mms_to("+38631234567"))
-    assert sent == Circumstances(Context.MMS, MO, serving_plmn="29340", other_party="+38631234567")
+    assert sent == UsageContext(Context.MMS, MO, serving_plmn="29340", other_party="+38631234567")
     received = seen(Context.MMS, ccr.mms_from("+38631234567"))
-    assert received == Circumstances(Context.MMS, MT, serving_plmn="29340", other_party="+38631234567")
+    assert received == UsageContext(Context.MMS, MT, serving_plmn="29340", other_party="+38631234567")
 
 
 # -- what rating and the record get of it
 
 
 def test_event_and_detail() -> None:
-    where = Circumstances(Context.DATA, apn="internet", serving_plmn="29340")
+    where = UsageContext(Context.DATA, apn="internet", serving_plmn="29340")
     assert where.event(1, 2) == UseEvent(
         Context.DATA, rating_group=1, service_identifier=2, apn="internet", serving_plmn="29340"
     )
     assert where.detail() == "29340 mo internet"
-    assert Circumstances(Context.IMS, MT, other_party="tel:+3861").detail() == " mt tel:+3861"
-    assert Circumstances(Context.SMS, visited_number="38640").detail() == "38640 mo"
+    assert UsageContext(Context.IMS, MT, other_party="tel:+3861").detail() == " mt tel:+3861"
+    assert UsageContext(Context.SMS, visited_number="38640").detail() == "38640 mo"
 
 
 # -- real clients
@@ -199,7 +199,7 @@ def test_open5gs() -> None:
     for request in found:
         context = context_of(request.service_context_id)
         assert context is Context.DATA
-        assert circumstances(context, request) == Circumstances(context, apn="internet", serving_plmn="00101")
+        assert circumstances(context, request) == UsageContext(context, apn="internet", serving_plmn="00101")
         assert identities(request) == ["m447700900001", "i001010000000001"]
 
 
@@ -210,7 +210,7 @@ def test_kamailio() -> None:
     for request in found:
         context = context_of(request.service_context_id)
         assert context is Context.IMS
-        assert circumstances(context, request) == Circumstances(
+        assert circumstances(context, request) == UsageContext(
             context, MO, serving_plmn="00101", other_party="sip:447700900002@localdomain"
         )
         assert identities(request) == ["m447700900001"]

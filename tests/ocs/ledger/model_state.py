@@ -347,7 +347,7 @@ def owner_of(request: ChargeRequest) -> str:
 
 
 def in_need(place: str) -> bool:
-    """An emergency (`Circumstances.place`)."""
+    """An emergency (`UsageContext.place`)."""
     return place.split("\x1f")[1:2] == ["1"]
 
 

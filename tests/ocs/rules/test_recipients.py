@@ -15,7 +15,7 @@ from ocs.charging.prepare import Prepared, Terms, prepare
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
-from ocs.charging.usage_context import Circumstances, circumstances
+from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction
 from protocol import failed_avp
@@ -418,7 +418,7 @@ async def test_other_units_that_a_session_reports_are_counted_once(world: World)
 # -- what a request says of its recipients
 
 
-def seen(context: Context, information: ServiceInformation) -> Circumstances:
+def seen(context: Context, information: ServiceInformation) -> UsageContext:
     return circumstances(context, CreditControlRequest(service_information=information))
 
 
@@ -465,16 +465,16 @@ texts = st.text(min_size=1, max_size=40).filter(lambda text: not {"\x1e", "\x1f"
 
 @given(st.lists(texts, min_size=2, max_size=MAX_RECIPIENTS, unique=True), st.booleans())
 def test_the_place_of_a_session_keeps_its_recipients(recipients: list[str], once: bool) -> None:
-    where = Circumstances(Context.SMS, Direction.ORIGINATING, serving_plmn=HOME, other_party=recipients[0])
+    where = UsageContext(Context.SMS, Direction.ORIGINATING, serving_plmn=HOME, other_party=recipients[0])
     where.recipients, where.counted_once = tuple(recipients), once
-    found = Circumstances.of_place(Context.SMS, where.place())
-    assert found == where and found.place() == where.place()
+    found = UsageContext.decode(Context.SMS, where.encode())
+    assert found == where and found.encode() == where.encode()
 
 
 @given(st.text(max_size=300))
 def test_one_party_is_never_read_as_several(party: str) -> None:
-    where = Circumstances(Context.SMS, other_party=party)
-    assert Circumstances.of_place(Context.SMS, where.place()).recipients == ()
+    where = UsageContext(Context.SMS, other_party=party)
+    assert UsageContext.decode(Context.SMS, where.encode()).recipients == ()
 
 
 CATALOGUE_SHIPPED = load_catalogue(CATALOGUE)
