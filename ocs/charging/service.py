@@ -91,7 +91,7 @@ class _Job:
     context: Context
     identities: list[str]
     where: UsageContext
-    assumed: str
+    expected_location: str
     """The place that `where` was completed from; "" = it needed none."""
     source: Source
     session: SessionKey
@@ -179,7 +179,7 @@ class ChargingService:
         if session in self._under_way and self._order.wait(session, request, source, reply):
             return
         terms = self._terms_for(source)
-        where, assumed = self._where(context, request, session, terms)
+        where, expected_location = self._where(context, request, session, terms)
         opens = request.cc_request_type in (INITIAL_REQUEST, EVENT_REQUEST)
         if opens and len(where.recipients) > MAX_RECIPIENTS:
             self._metrics.blocked("unknown", "recipients")
@@ -199,7 +199,7 @@ class ChargingService:
         given = identities(request)
         if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
-        job = _Job(prepared, context, given, where, assumed, source, session, reply, self._order)
+        job = _Job(prepared, context, given, where, expected_location, source, session, reply, self._order)
         if prepared.type is not EVENT:
             self._under_way[session] = job
         try:
@@ -251,7 +251,7 @@ class ChargingService:
             return
         there = UsageContext.decode(job.context, place)
         self._sessions.put(job.session, _Session(account_id, there, place))
-        job.where, job.assumed = self._where(job.context, request, job.session, terms)
+        job.where, job.expected_location = self._where(job.context, request, job.session, terms)
         job.prepared = prepare(request, job.where, self._rater, terms)
         self._charge(job, account_id, identity)
 
@@ -383,7 +383,7 @@ class ChargingService:
             prepared.action,
             None,
             job.where.encode(),
-            job.assumed,
+            job.expected_location,
         )
         charge.day = self._rater.day_of(now)
         charge.retransmitted = request.header.is_retransmission

@@ -138,7 +138,7 @@ class ChargeRequest:
     """With REFUND: Session-Id and request number of the debit; None = the debit with this request's Session-Id."""
     place: str = ""
     """Where and how the use takes place, opaque to the ledger: kept with the session."""
-    assumed: str = ""
+    expected_location: str = ""
     """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done, code 0, reason
     "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
     day: int = 0

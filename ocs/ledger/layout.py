@@ -232,7 +232,7 @@ _MESSAGES = {
         *_fields("identity session_id origin_host origin_realm relay owner context type", default=""),
         *_fields("number now month day deadline remember_s origin_state look max_skew_s"),
         *_fields(
-            "place assumed pool looked_back", default=""
+            "place expected_location pool looked_back", default=""
         ),  # looked_back: the account's old id, whose answers were looked at
         Field("counters", EMPTY, many="counter_terms"),
         Field("services", EMPTY, many="asked"),

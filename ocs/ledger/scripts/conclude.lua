@@ -177,7 +177,7 @@ local function outcome_of(w, code, reason)
   if w.subscriptions then sum_up_subscriptions(w) end
   outcome.code, outcome.reason, outcome.credit_micro_eur, outcome.held_micro_eur = code, reason, account.credit, account.held
   outcome.session_cost_micro_eur, outcome.period_end, outcome.late, outcome.at = session.cost, account.period_ends, w.late or false, w.now
-  outcome.place = request.assumed ~= '' and request.place or ''
+  outcome.place = request.expected_location ~= '' and request.place or ''
   local lines, items = outcome.services, w.items
   for n = 1, #items do
     local item = items[n]

@@ -92,8 +92,8 @@ local function in_need(place) return string.find(place, '^%a*\0311\031') end
 
 local function stale(w)
   local request, account, session = w.request, w.account, w.session
-  if session and (request.assumed ~= '' or session.place ~= request.place) then
-    local elsewhere = request.assumed ~= '' and session.place ~= request.assumed
+  if session and (request.expected_location ~= '' or session.place ~= request.place) then
+    local elsewhere = request.expected_location ~= '' and session.place ~= request.expected_location
     local relieved = request.type ~= 'I' and not w.closed and in_need(session.place) and not in_need(request.place)
     if elsewhere or relieved then return refuse(w, 0, 'place', session.place) end
   end

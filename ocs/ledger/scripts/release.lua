@@ -47,7 +47,7 @@ local function release(w)
       -- Use is priced by the grant in force, but for a report that a later one of the same service has overtaken, and where there was no
       -- price: those say themselves where that was.
       item.behind = request.type == 'U' and request.number < service.number
-      item.own = asked_rate.label ~= UNRATED and (rate.label == UNRATED or (item.behind and request.assumed == ''))
+      item.own = asked_rate.label ~= UNRATED and (rate.label == UNRATED or (item.behind and request.expected_location == ''))
       item.granted = service.granted
       item.paid_back = release_service(w, service, true)
     else

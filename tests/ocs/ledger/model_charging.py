@@ -76,7 +76,12 @@ class Charging:
         account = self.account
         return ChargeOutcome(
             *(code, False, tuple(results), account.credit, account.held, reason, self.session.cost),
-            *(agenda.period_end(account), self.late, self.request.place if self.request.assumed else "", self.op.now),
+            *(
+                agenda.period_end(account),
+                self.late,
+                self.request.place if self.request.expected_location else "",
+                self.op.now,
+            ),
         )
 
     # -- 3. release
@@ -93,7 +98,9 @@ class Charging:
             self._number(service)
             return Opened(asked, service, room, False, True, 0, [])
         behind = self.kind is RequestType.UPDATE and self.request.number < service.highest
-        own = asked.label != "unrated" and (service.label == "unrated" or (behind and not self.request.assumed))
+        own = asked.label != "unrated" and (
+            service.label == "unrated" or (behind and not self.request.expected_location)
+        )
         granted = service.granted
         self._number(service)
         return Opened(asked, service, True, behind, own, granted, self.op.release(service, remember=False))

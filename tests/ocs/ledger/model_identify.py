@@ -123,7 +123,7 @@ def _moved_on(request: ChargeRequest, session: Session, closed: bool) -> bool:
     relieved = (
         not closed and request.type is not RequestType.INITIAL and in_need(session.place) and not in_need(request.place)
     )
-    return relieved or request.assumed not in ("", session.place)
+    return relieved or request.expected_location not in ("", session.place)
 
 
 def _elsewhere(account: Account, request: ChargeRequest) -> ChargeOutcome | None:

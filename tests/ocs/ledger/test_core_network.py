@@ -298,23 +298,35 @@ async def test_a_request_that_does_not_say_where_is_rated_where_the_session_is(l
     account_id = await open_account(ledger, credit=10 * EUR)
     await ask(ledger, account_id, "I", 0, service(want=1_000_000, price=DEAR), place="abroad")
     before = await ledger.read(account_id, now=NOW, month=MONTH)
-    for kind, assumed in (("U", "home"), ("U", UNKNOWN_PLACE), ("T", UNKNOWN_PLACE)):
-        told = await ask(ledger, account_id, kind, 1, service(5, want=9, price=CHEAP), place="home", assumed=assumed)
+    for kind, expected_location in (("U", "home"), ("U", UNKNOWN_PLACE), ("T", UNKNOWN_PLACE)):
+        told = await ask(
+            ledger,
+            account_id,
+            kind,
+            1,
+            service(5, want=9, price=CHEAP),
+            place="home",
+            expected_location=expected_location,
+        )
         assert (told.code, told.reason, told.place, told.services) == (0, "place", "abroad", ())
     assert await ledger.read(account_id, now=NOW, month=MONTH) == before, "nothing was done"
     grant = service(want=1_000_000, price=DEAR)
-    updated = await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed="abroad")
+    updated = await ask(ledger, account_id, "U", 1, grant, place="abroad", expected_location="abroad")
     assert (updated.code, updated.place) == (2001, "abroad")
-    assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed=UNKNOWN_PLACE)).place == "abroad"
-    assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", assumed="abroad")).duplicate
+    assert (
+        await ask(ledger, account_id, "U", 1, grant, place="abroad", expected_location=UNKNOWN_PLACE)
+    ).place == "abroad"
+    assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", expected_location="abroad")).duplicate
     # One that says it moves the session; it may leave out another part.
     await ask(ledger, account_id, "U", 2, service(want=9, price=CHEAP), place="home")
-    await ask(ledger, account_id, "U", 3, service(want=9, price=CHEAP), place="home 2", assumed="home")
-    assert (await ask(ledger, account_id, "U", 4, service(want=9), place="x", assumed="home")).place == "home 2"
+    await ask(ledger, account_id, "U", 3, service(want=9, price=CHEAP), place="home 2", expected_location="home")
+    assert (
+        await ask(ledger, account_id, "U", 4, service(want=9), place="x", expected_location="home")
+    ).place == "home 2"
     # After its end late use is rated where the session was, too.
-    await ask(ledger, account_id, "T", 5, service(0), place="home 2", assumed="home 2")
-    assert (await ask(ledger, account_id, "U", 6, service(want=9), assumed=UNKNOWN_PLACE)).place == "home 2"
-    assert (await ask(ledger, account_id, "U", 6, service(want=9), assumed="home 2")).code == 5002
+    await ask(ledger, account_id, "T", 5, service(0), place="home 2", expected_location="home 2")
+    assert (await ask(ledger, account_id, "U", 6, service(want=9), expected_location=UNKNOWN_PLACE)).place == "home 2"
+    assert (await ask(ledger, account_id, "U", 6, service(want=9), expected_location="home 2")).code == 5002
 
 
 # -- one-off requests

@@ -159,7 +159,7 @@ async def test_an_update_that_was_overtaken_is_rated_where_it_was(ledger: RedisL
     await ask(ledger, account_id, "U", 3, service(used=MB, want=MB, price=ABROAD), place="abroad")
     late = await ask(ledger, account_id, "U", 2, service(used=10 * MB, want=MB, price=HOME), place="home")
     assert late.services[0].debited_micro_eur == 69_000, "used at home"
-    told = await ask(ledger, account_id, "U", 4, service(used=MB, price=HOME), place="home", assumed="home")
+    told = await ask(ledger, account_id, "U", 4, service(used=MB, price=HOME), place="home", expected_location="home")
     assert (told.reason, told.place) == ("place", "abroad"), "the session is where the later one said"
     ended = await ask(ledger, account_id, "T", 5, service(used=MB, price=HOME), place="home")
     assert ended.services[0].debited_micro_eur == 2_900_000, "and so is the price in force"
@@ -169,7 +169,9 @@ async def test_an_overtaken_update_that_does_not_say_where_is_rated_at_the_price
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=10 * MB, price=HOME), place="home")
     await ask(ledger, account_id, "U", 3, service(want=MB, price=ABROAD), place="abroad")
-    late = await ask(ledger, account_id, "U", 2, service(used=MB, price=ABROAD), place="abroad", assumed="abroad")
+    late = await ask(
+        ledger, account_id, "U", 2, service(used=MB, price=ABROAD), place="abroad", expected_location="abroad"
+    )
     assert late.services[0].debited_micro_eur == 2_900_000
 
 

@@ -165,7 +165,7 @@ class Asking:
             request.place = choose.pick(("home", "abroad", "home 2"))
         if kind in (RequestType.UPDATE, RequestType.TERMINATION) and choose.chance(25):
             was = session.place if session is not None else "home"
-            request.assumed = choose.pick((was, was, was, was, "abroad", UNKNOWN_PLACE))
+            request.expected_location = choose.pick((was, was, was, was, "abroad", UNKNOWN_PLACE))
         # Another worker's clock is a little slower: it is the day and the month before there.
         if choose.chance(4):
             request.now, request.month, request.day = self.now - 3, self.month - 1, utc_day(self.now - 3)
