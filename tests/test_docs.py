@@ -92,9 +92,9 @@ def test_files_that_the_pages_name_exist() -> None:
 
 def test_pages_name_limits_as_the_code_has_them() -> None:
     from ocs.charging import service
-    from ocs.diameter import config
     from ocs.ledger import contract
     from ocs.ledger.settings import LedgerSettings
+    from ocs.settings import diameter as config
     from protocol import avp, registry
 
     limits = config.DiameterConfig("", "")

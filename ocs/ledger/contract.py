@@ -128,7 +128,7 @@ class ChargeRequest:
     origin_realm: str = ""
     via: str = ""
     """Origin-Host of the connected peer when it is not `origin_host`: a relay. Where a RAR of this session is sent."""
-    binding: str = ""
+    owner: str = ""
     """Who may go on with the session: its failover group, else its Origin-Host, in small letters. Others get 5002, and one-off requests of
     theirs are never taken for repetitions of its own."""
     origin_state_id: int = 0
@@ -183,7 +183,7 @@ class ChargeOutcome:
     credit_micro_eur: int
     held_micro_eur: int
     reason: str = ""
-    """Why the code is no success: "state", "session", "binding", "open", "late", "no_debit", "nothing_left", …; with 2001 "refused": the
+    """Why the code is no success: "state", "session", "owner", "open", "late", "no_debit", "nothing_left", …; with 2001 "refused": the
     end of a session whose opening was refused. With code 0 nothing was done, see `Retry`."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
@@ -425,7 +425,7 @@ class ChargingLedger(Protocol):
         """Account id of "m<msisdn>" or "i<imsi>", or None."""
 
     async def find_session(self, session_id: str, owner: str) -> str | None:
-        """Account id that holds the open or remembered session of `owner` (`ChargeRequest.binding`), or None: asks all partitions in one
+        """Account id that holds the open or remembered session of `owner` (`ChargeRequest.owner`), or None: asks all partitions in one
         batch.
         """
 

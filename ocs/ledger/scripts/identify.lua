@@ -56,7 +56,7 @@ local function find_session(w)
     mine = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
   end
   local anew = mine and request.type == 'I' and session.origin_state > 0 and request.origin_state > session.origin_state
-  if not mine then return refuse(w, 5002, 'binding') end
+  if not mine then return refuse(w, 5002, 'owner') end
   w.session, w.closed, w.anew = session, closed ~= nil, anew
 end
 

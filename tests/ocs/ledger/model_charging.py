@@ -254,7 +254,7 @@ class Charging:
             for service in session.services.values():
                 self.op.release(service, remember=False)
             account.sessions.pop(sid, None)
-            account.closed[sid, session.binding] = session
+            account.closed[sid, session.owner] = session
             session.closed_at = self.op.now
             session.closed_by = self.request.number if kind is RequestType.TERMINATION else None
         elif kind is not RequestType.EVENT and not self.closed:

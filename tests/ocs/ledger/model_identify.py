@@ -53,8 +53,8 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
         answer = ledger.answers(request).get((request.type.value, request.number))
         if answer and not _opens_anew(request):
             return replace(answer, duplicate=True)
-    elif session.binding != owner_of(request):
-        return refusal(request, 5002, "binding")
+    elif session.owner != owner_of(request):
+        return refusal(request, 5002, "owner")
     elif repeated := _repetition(ledger, request, session, closed):
         return repeated
     if session is not None and _moved_on(request, session, closed):

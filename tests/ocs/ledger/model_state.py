@@ -230,7 +230,7 @@ class Session:
     opening: int
     """Number of its opening."""
     numbers: Numbers
-    binding: str
+    owner: str
     origin_realm: str = ""
     via: str = ""
     origin_state_id: int = 0
@@ -343,7 +343,7 @@ class DebitLine:
 
 
 def owner_of(request: ChargeRequest) -> str:
-    return request.binding or request.origin_host.lower()
+    return request.owner or request.origin_host.lower()
 
 
 def in_need(place: str) -> bool:

@@ -167,14 +167,14 @@ async def test_the_spending_limit_reached_tells_the_other_sessions(ledger: Redis
 
 async def test_only_who_opened_a_session_may_go_on_with_it(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
-    await ask(ledger, account_id, "I", 0, service(want=1000), sid="own", binding="pgw.example.net")
+    await ask(ledger, account_id, "I", 0, service(want=1000), sid="own", owner="pgw.example.net")
     stranger = request(account_id, "U", 1, service(want=1000), sid="own")
     stranger.origin_host = "evil.example.net"
     outcome = await charge(ledger, stranger)
-    assert (outcome.code, outcome.reason) == (5002, "binding")
+    assert (outcome.code, outcome.reason) == (5002, "owner")
     # A failover group: another member goes on, and is where a RAR is sent from then on.
-    await ask(ledger, account_id, "I", 0, service(want=1000), sid="group", binding="pgws")
-    member = request(account_id, "U", 1, service(want=1000), sid="group", binding="pgws", origin_realm="b.net")
+    await ask(ledger, account_id, "I", 0, service(want=1000), sid="group", owner="pgws")
+    member = request(account_id, "U", 1, service(want=1000), sid="group", owner="pgws", origin_realm="b.net")
     member.origin_host = "pgw2.example.net"
     assert (await charge(ledger, member)).code == 2001
     session = next(s for s in (await view(ledger, account_id)).sessions if s.session_id == "group")

@@ -50,7 +50,7 @@ async def test_another_client_gets_no_answer_of_a_session(ledger: RedisLedger) -
     before = await ledger.read(account_id, **WHEN)
     for kind, number, state in (("I", 0, 0), ("I", 0, 6), ("I", 7, 6), ("U", 1, 5), ("U", 2, 5), ("T", 2, 5)):
         told = await ask(ledger, account_id, kind, number, service(want=MB), host=OTHER, origin_state_id=state)
-        assert (told.code, told.reason, told.duplicate) == (5002, "binding", False)
+        assert (told.code, told.reason, told.duplicate) == (5002, "owner", False)
     assert await ledger.read(account_id, **WHEN) == before
     assert (await ask(ledger, account_id, "U", 1, service(used=1024), host="PGW.example.net")).duplicate, (
         "the same host"
@@ -62,18 +62,18 @@ async def test_another_client_gets_no_answer_of_a_session(ledger: RedisLedger) -
 
 async def test_clients_of_a_group_go_on_with_each_others_sessions(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
-    await ask(ledger, account_id, "I", 0, service(want=MB), binding="pgws")
-    repeated = await ask(ledger, account_id, "I", 0, service(want=MB), binding="pgws", host="pgw2.example.net")
+    await ask(ledger, account_id, "I", 0, service(want=MB), owner="pgws")
+    repeated = await ask(ledger, account_id, "I", 0, service(want=MB), owner="pgws", host="pgw2.example.net")
     assert repeated.duplicate
-    ended = await ask(ledger, account_id, "T", 1, service(used=MB), binding="pgws", host="pgw2.example.net")
+    ended = await ask(ledger, account_id, "T", 1, service(used=MB), owner="pgws", host="pgw2.example.net")
     assert ended.code == 2001
 
 
 async def test_a_group_may_have_its_first_members_name(ledger: RedisLedger) -> None:
     account_id, first = await open_account(ledger), "pgw.example.net"
-    await ask(ledger, account_id, "I", 0, service(want=MB), binding=first)
+    await ask(ledger, account_id, "I", 0, service(want=MB), owner=first)
     for number, host in enumerate(("pgw2.example.net", "pgw3.example.net", first, "pgw2.example.net"), 1):
-        updated = await ask(ledger, account_id, "U", number, service(used=1024, want=MB), binding=first, host=host)
+        updated = await ask(ledger, account_id, "U", number, service(used=1024, want=MB), owner=first, host=host)
         assert (updated.code, updated.duplicate) == (2001, False)
 
 

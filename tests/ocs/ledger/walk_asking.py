@@ -124,12 +124,12 @@ class Asking:
             **more,
         }
         # Sessions of the even places belong to a failover group, the others to one host.
-        host, binding = ("pgw.example.org", "") if sid[-1] in "13579" else ("pgw", "pgws")
+        host, owner = ("pgw.example.org", "") if sid[-1] in "13579" else ("pgw", "pgws")
         request = ChargeRequest(
             *(self.ids[place], "", sid, host, "data", kind, number, self.now, self.month),
             services=services,
             origin_realm="example.net",
-            binding=binding,
+            owner=owner,
             origin_state_id=session.origin_state_id if session is not None else 7,
             **rest,
         )
@@ -147,10 +147,10 @@ class Asking:
             request.account_id, request.identity = self.ended[place], choose.pick(("m" + msisdn, ""))
         if self.gone and choose.chance(5):
             request.account_id = choose.pick(list(self.gone)[-3:])
-        if request.binding:
+        if request.owner:
             request.origin_host = choose.pick(("pgw", "pgw2"))
         if choose.chance(3):
-            request.origin_host, request.binding = choose.pick(
+            request.origin_host, request.owner = choose.pick(
                 (("other", ""), (request.origin_host, "others"), ("pgws", ""), (request.origin_host,) * 2)
             )
         if choose.chance(4):
@@ -179,7 +179,7 @@ class Asking:
             return
         request = choose.pick(charged[-256:])
         if choose.chance(10):
-            request = replace(request, origin_host="other", binding=choose.pick(("", "others")))
+            request = replace(request, origin_host="other", owner=choose.pick(("", "others")))
         if request.account_id in self.gone and choose.chance(70):
             request = replace(request, account_id=self.gone[request.account_id])
         later = max(request.deadline - request.now, 0)
