@@ -363,7 +363,7 @@ class ChargingService:
             if service.rated is not None and service.rated.quota.validity_s > validity:
                 validity = service.rated.quota.validity_s
         host, peer = request.origin_host, job.source.origin_host
-        via = "" if peer == host or peer.lower() == host.lower() else peer
+        relay = "" if peer == host or peer.lower() == host.lower() else peer
         charge = ChargeRequest(
             account_id,
             identity,
@@ -377,9 +377,9 @@ class ChargingService:
             now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, prepared.terms.profile.restricted_validity_s),
             tuple(charges),
             request.origin_realm,
-            via,
+            relay,
             job.session[0],
-            request.origin_state_id or (0 if via else job.source.origin_state_id),
+            request.origin_state_id or (0 if relay else job.source.origin_state_id),
             prepared.action,
             None,
             job.where.encode(),

@@ -106,7 +106,7 @@ def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
         if kind == "abort" and not session_id:
             chosen = _without_emergencies(number, chosen)
         told = tuple(
-            NoticedSession(each.session_id, each.origin_host, each.origin_realm, each.via, each.context)
+            NoticedSession(each.session_id, each.origin_host, each.origin_realm, each.relay, each.context)
             for each in chosen
         )
         await office.ledger.announce(Notice(kind, "care", office.world.clock(), account_id, told))

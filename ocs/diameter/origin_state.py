@@ -27,8 +27,8 @@ class OriginStates:
         """`peer_host`: the connected peer, the client itself or a relay."""
         if not state_id:
             return
-        host, via = origin_host.lower(), peer_host.lower()
-        client = host, "" if via == host else via
+        host, relay = origin_host.lower(), peer_host.lower()
+        client = host, "" if relay == host else relay
         known = self._known.get(client)
         if known == state_id:
             return

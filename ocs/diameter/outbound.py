@@ -254,7 +254,7 @@ class ClientRequests:
 
     def _peer_to_use(self, session: NoticedSession) -> str | None:
         """Whom this worker sends to; None = another worker does, "" = nobody can."""
-        for name in (session.via, session.origin_host):
+        for name in (session.relay, session.origin_host):
             if name and self._gateway.connected_anywhere(name):
                 return name if self._gateway.connected_here(name) else None
         for relay in self._relays:

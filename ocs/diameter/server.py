@@ -46,7 +46,7 @@ class Gateway:
         metrics: DiameterMetrics,
         clock: Callable[[], float],
         rng: random.Random,
-        on_origin_state: OnJump = lambda host, via, state_id: None,
+        on_origin_state: OnJump = lambda host, relay, state_id: None,
         unix_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config

@@ -126,7 +126,7 @@ class ChargeRequest:
     """Unix seconds after which the session's reservations count as released (Tcc)."""
     services: tuple[ServiceCharge, ...]
     origin_realm: str = ""
-    via: str = ""
+    relay: str = ""
     """Origin-Host of the connected peer when it is not `origin_host`: a relay. Where a RAR of this session is sent."""
     owner: str = ""
     """Who may go on with the session: its failover group, else its Origin-Host, in small letters. Others get 5002, and one-off requests of
@@ -317,7 +317,7 @@ class SessionView:
     deadline: int
     reservations: tuple[ReservationView, ...]
     origin_realm: str = ""
-    via: str = ""
+    relay: str = ""
     origin_state_id: int = 0
     released: bool = False
 
@@ -381,7 +381,7 @@ class NoticedSession:
     session_id: str
     origin_host: str
     origin_realm: str
-    via: str
+    relay: str
     """The relay its last request came through; "" = the client is connected itself."""
     context: str
 

@@ -124,10 +124,10 @@ async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callab
             log.error("internal error at news of the ledger, please report it: %s", describe(error))
 
 
-async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, via: str, state_id: int) -> None:
+async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, relay: str, state_id: int) -> None:
     """A client has lost its sessions, perhaps: the housekeeper looks for them after a grace period."""
     try:
-        await ledger.note_origin_state(origin_host, state_id, via=via, now=child.world.now())
+        await ledger.note_origin_state(origin_host, state_id, relay=relay, now=child.world.now())
     except LedgerUnavailable as error:
         log.warning(
             "peer %s: its restart could not be noted, sessions it has lost stay until their deadlines: %s",

@@ -275,8 +275,8 @@ async def test_a_rar_an_asr_and_the_servers_goodbye(
     view = await ledger.read(account, **when())
     assert view is not None
     (session,) = view.sessions
-    assert (session.origin_host, session.via) == (PGW, RELAY)
-    told = NoticedSession(session.session_id, session.origin_host, session.origin_realm, session.via, session.context)
+    assert (session.origin_host, session.relay) == (PGW, RELAY)
+    told = NoticedSession(session.session_id, session.origin_host, session.origin_realm, session.relay, session.context)
     await ledger.announce(Notice("reauthorize", "care", 0.0, account, (told,)))
     header, frame = await connection.read()
     asked = commands.decode(ReAuthRequest, frame, header)

@@ -72,8 +72,8 @@ def test_a_block_does_not_wait_in_line_behind_rars(world: World) -> None:
     """Behind a relay a silent client has few requests under way; the RAR that waited is not sent any more."""
     sids = [f"s{number}" for number in range(FIRST_WINDOW + 2)]
     for sid in sids:
-        world.hear(sid=sid, via=DRA)
-    world.hear("abort", "state", sids[-1], via=DRA)
+        world.hear(sid=sid, relay=DRA)
+    world.hear("abort", "state", sids[-1], relay=DRA)
     assert told(world) == [*(("RAR", sid) for sid in sids[:FIRST_WINDOW]), ("ASR", sids[-1])]
     for _, request, done in list(world.asked):
         done(AbortSessionAnswer("s", 2001) if isinstance(request, AbortSessionRequest) else ReAuthAnswer("s", 2002))
@@ -138,8 +138,8 @@ def test_nothing_is_asked_of_a_session_that_its_client_has_ended(world: World, k
     answer = AbortSessionAnswer if kind == "abort" else ReAuthAnswer
     before = FIRST_WINDOW if when == "waits in line" else 0
     for number in range(before):
-        world.hear(kind, "state", f"other{number}", via=DRA)
-    world.hear(kind, "state", via=DRA)
+        world.hear(kind, "state", f"other{number}", relay=DRA)
+    world.hear(kind, "state", relay=DRA)
     unanswered = list(world.asked)
     if when == "pauses":
         unanswered.pop()[2](None)
@@ -227,7 +227,7 @@ def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
         ("s2", 0),
         ("s3", 0),
     ]
-    world.hear("abort", "state", "s4", host="other.a1.net", via=DRA)
+    world.hear("abort", "state", "s4", host="other.a1.net", relay=DRA)
     assert world.asked[-1][1].abort_cause is None, "another client"
     (line,) = caplog.records
     assert line.getMessage().startswith(f"client {PGW}: it wants Abort-Cause in an ASR")
@@ -362,7 +362,7 @@ def test_whatever_happens_a_block_is_sent_at_once_and_nothing_after_the_end(
         if what in ("reauthorize", "abort") and sid not in ended:
             job = world.requests._jobs.get(sid)
             aborting = job is not None and job.abort
-            world.hear(what, "state", sid, via="" if direct else DRA)
+            world.hear(what, "state", sid, relay="" if direct else DRA)
             idle = not slow and "ASR" not in dict(told(world)[answered:before])
             if what == "abort" and not aborting and world.here and idle:
                 assert told(world)[before:] == [("ASR", sid)]

@@ -487,11 +487,11 @@ async def test_sessions_of_a_restarted_client_are_given_up(
         "lied about too": ("pgw.b.net", 7, ""),
         "old behind a relay": ("pgw.b.net", 7, "DRA.a1.net"),
     }
-    for sid, (host, state_id, via) in sessions.items():
-        await open_session(child, ledger, account_id, sid, host, via=via, origin_state_id=state_id)
+    for sid, (host, state_id, relay) in sessions.items():
+        await open_session(child, ledger, account_id, sid, host, relay=relay, origin_state_id=state_id)
     await ledger.note_origin_state("PGW.a1.net", 8, now=child.world.now())
     await ledger.note_origin_state("pgw.a1.net", 8, now=child.world.now() + 5_000)  # seen again: no news
-    await ledger.note_origin_state("pgw.b.net", 2**32 - 1, via="dra.a1.net", now=child.world.now())
+    await ledger.note_origin_state("pgw.b.net", 2**32 - 1, relay="dra.a1.net", now=child.world.now())
 
     lost = {"old", "old behind a relay"}
 

@@ -12,7 +12,7 @@ from tests.ocs.test_reauthorization import DRA, PGW, World
 
 def behind(world: World, host: str, count: int) -> None:
     for number in range(count):
-        world.hear(sid=f"{host};{number}", via=DRA, host=host)
+        world.hear(sid=f"{host};{number}", relay=DRA, host=host)
 
 
 def told(world: World, host: str) -> list[int]:

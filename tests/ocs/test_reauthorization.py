@@ -101,9 +101,9 @@ class World:
     # what happens
 
     def hear(
-        self, kind: str = "reauthorize", reason: str = "topup", sid: str = "s1", via: str = "", host: str = PGW
+        self, kind: str = "reauthorize", reason: str = "topup", sid: str = "s1", relay: str = "", host: str = PGW
     ) -> None:
-        session = NoticedSession(sid, host, "a1.net", via, "data")
+        session = NoticedSession(sid, host, "a1.net", relay, "data")
         self.requests.hear(Notice(kind, reason, self.now - 0.004, ACCOUNT, (session,)))
 
     def reply(self, answer: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_rar_goes_to_the_client_that_is_connected() -> None:
 def test_a_session_that_came_through_a_relay_is_told_through_it() -> None:
     world = World(PeerConfig(DRA, relay=True))
     world.here |= {PGW, DRA}
-    world.hear(via=DRA)
+    world.hear(relay=DRA)
     assert world.asked[0][0] == DRA and world.asked[0][1].destination_host == PGW
 
 
@@ -156,7 +156,7 @@ def test_without_the_client_the_first_relay_of_its_realm_carries_it() -> None:
     ]
     world = World(*relays)
     world.here |= {"a.dra", "b.dra", "c.dra"}
-    world.hear(via=DRA)
+    world.hear(relay=DRA)
     assert world.asked[0][0] == "b.dra"
     other = World(*relays)
     other.here.add("c.dra")

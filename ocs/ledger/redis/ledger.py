@@ -321,20 +321,20 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         flat = await self._ask("origin_states", 0, b"HGETALL", self._keys.origin_states)
         states = {}
         for name, value in zip(flat[::2], flat[1::2], strict=True):
-            via, _, host = name.decode().partition(" ")
+            relay, _, host = name.decode().partition(" ")
             state_id, at = value.split()
-            states[host, via] = int(state_id), int(at)
+            states[host, relay] = int(state_id), int(at)
         return states
 
-    async def note_origin_state(self, origin_host: str, state_id: int, *, now: int, via: str = "") -> None:
-        """Keep it for whoever looks for orphaned sessions; `via`: the relay that says so, "" = the client itself. Beyond
+    async def note_origin_state(self, origin_host: str, state_id: int, *, now: int, relay: str = "") -> None:
+        """Keep it for whoever looks for orphaned sessions; `relay`: the relay that says so, "" = the client itself. Beyond
         MAX_ORIGIN_STATES clients no new one is kept.
         """
-        key, name = self._keys.origin_states, f"{via} {origin_host}".lower().encode()
+        key, name = self._keys.origin_states, f"{relay} {origin_host}".lower().encode()
         known = await self._ask("origin_states", 0, b"HGET", key, name)
         if known and int(known.split()[0]) == state_id:
             return
-        limit = MAX_CARRIED_STATES if via else MAX_ORIGIN_STATES
+        limit = MAX_CARRIED_STATES if relay else MAX_ORIGIN_STATES
         if not known and await self._ask("origin_states", 0, b"HLEN", key) >= limit:
             log.warning(
                 "more than %d clients have an Origin-State-Id: sessions that one more loses stay until their deadlines",

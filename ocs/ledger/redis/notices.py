@@ -28,7 +28,7 @@ LOOK_S = 1.0
 
 
 def encode(notice: Notice) -> bytes:
-    sessions = [(s.session_id, s.origin_host, s.origin_realm, s.via, s.context) for s in notice.sessions]
+    sessions = [(s.session_id, s.origin_host, s.origin_realm, s.relay, s.context) for s in notice.sessions]
     packed: bytes = msgpack.packb((notice.kind, notice.reason, notice.at, notice.account_id, sessions))
     return packed
 

@@ -178,7 +178,7 @@ def _session_view(session_id: str, session: dict[str, Any], buckets: dict[int, s
         deadline=session["deadline"],
         reservations=tuple(sorted(reservations, key=lambda reservation: reservation.key)),
         origin_realm=session["origin_realm"],
-        via=session["relay"],
+        relay=session["relay"],
         origin_state_id=session["origin_state"],
         released=session["given_up"] == 1,
     )

@@ -60,7 +60,7 @@ class Orphans:
         hosts = sorted({host for host, _ in restarted})
         released = 0
         for host in hosts:
-            newest = {via: state_id for (name, via), state_id in restarted.items() if name == host}
+            newest = {relay: state_id for (name, relay), state_id in restarted.items() if name == host}
             for some in groups(range(self._ledger.partitions), SETS_TOGETHER):
                 found = await asyncio.gather(*(self._ledger.sessions_of_client(each, host) for each in some))
                 cost_s = len(some) / SETS_PER_S
@@ -117,6 +117,6 @@ def _has(view: AccountView | None, session_id: str, host: str) -> bool:
 def _is_orphan(view: AccountView | None, session_id: str, newest: Mapping[str, int]) -> bool:
     sessions = view.sessions if view is not None else ()
     return any(
-        each.session_id == session_id and 0 < each.origin_state_id < newest.get(each.via.lower(), 0)
+        each.session_id == session_id and 0 < each.origin_state_id < newest.get(each.relay.lower(), 0)
         for each in sessions
     )

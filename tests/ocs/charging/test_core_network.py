@@ -548,10 +548,10 @@ async def test_an_announcement_before_the_last_units_of_a_call_end(worker: Worke
 async def test_where_a_rar_would_go_and_who_may_go_on(worker: Worker, ledger: FakeLedger) -> None:
     await worker.answer(ccr("I", 0, octets(want=MB), information=at(), origin_state_id=9))
     asked = ledger.charged[-1]
-    assert (asked.via, asked.origin_realm, asked.owner, asked.origin_state_id) == ("", "example.net", GW, 9)
+    assert (asked.relay, asked.origin_realm, asked.owner, asked.origin_state_id) == ("", "example.net", GW, 9)
     worker.source = Origin("dra.example.net", failover_group="pgws")
     await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid="b"))
-    assert (ledger.charged[-1].via, ledger.charged[-1].owner) == ("dra.example.net", "pgws")
+    assert (ledger.charged[-1].relay, ledger.charged[-1].owner) == ("dra.example.net", "pgws")
 
 
 async def test_subscription_ids_of_different_subscribers_charge_nobody(worker: Worker, ledger: FakeLedger) -> None:

@@ -41,8 +41,8 @@ class Charging:
         self.parties = len({*self.account.live(), request.session_id})
         self.overtaken = self.kind is RequestType.UPDATE and request.number < session.highest
         if not self.overtaken and not closed:
-            session.origin_host, session.origin_realm, session.via = (
-                *(request.origin_host, request.origin_realm, request.via),
+            session.origin_host, session.origin_realm, session.relay = (
+                *(request.origin_host, request.origin_realm, request.relay),
             )
             session.origin_state_id = request.origin_state_id or session.origin_state_id
             session.place = request.place

@@ -232,7 +232,7 @@ class Session:
     numbers: Numbers
     owner: str
     origin_realm: str = ""
-    via: str = ""
+    relay: str = ""
     origin_state_id: int = 0
     cost: int = 0
     released: bool = False

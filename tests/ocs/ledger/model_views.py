@@ -90,7 +90,7 @@ def _session(account: Account, session_id: str, session: Session) -> SessionView
         session.deadline,
         tuple(_reservation(account, key, service) for key, service in sorted(session.services.items())),
         session.origin_realm,
-        session.via,
+        session.relay,
         session.origin_state_id,
         session.released,
     )

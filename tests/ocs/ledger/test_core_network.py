@@ -101,7 +101,7 @@ async def ask(
 async def test_a_top_up_tells_sessions_that_starve_and_no_others(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=1 * EUR)
     await ask(ledger, account_id, "I", 0, service(want=950_000, price=DEAR), sid="fed")
-    route = {"sid": "hungry", "origin_realm": "example.net", "via": "dra.example.net"}
+    route = {"sid": "hungry", "origin_realm": "example.net", "relay": "dra.example.net"}
     last = await ask(ledger, account_id, "I", 0, service(want=5_000_000, price=DEAR, minimum=800_000), **route)
     assert last.services[0].final
     async with Heard(ledger) as heard:
@@ -411,7 +411,7 @@ async def test_a_terminated_account_loses_its_credit_and_frees_its_number(ledger
 async def test_origin_states_are_remembered(ledger: RedisLedger) -> None:
     await ledger.note_origin_state("PGW.example.net", 8, now=NOW)
     await ledger.note_origin_state("pgw.example.net", 9, now=NOW + 1)
-    await ledger.note_origin_state("pgw.example.net", 7, via="DRA.example.net", now=NOW + 2)
+    await ledger.note_origin_state("pgw.example.net", 7, relay="DRA.example.net", now=NOW + 2)
     assert await ledger.origin_states() == {
         ("pgw.example.net", ""): (9, NOW + 1),
         ("pgw.example.net", "dra.example.net"): (7, NOW + 2),
@@ -423,7 +423,7 @@ async def test_names_that_relays_make_up_leave_room_for_those_who_are_connected(
 ) -> None:
     monkeypatch.setattr(redis_ledger, "MAX_CARRIED_STATES", 3)
     for number in range(6):
-        await ledger.note_origin_state(f"made.up{number}", 1, via="dra.example.net", now=NOW)
+        await ledger.note_origin_state(f"made.up{number}", 1, relay="dra.example.net", now=NOW)
     await ledger.note_origin_state("pgw.example.net", 1, now=NOW)
     states = await ledger.origin_states()
     assert len(states) == 4 and ("pgw.example.net", "") in states

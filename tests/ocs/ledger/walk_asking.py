@@ -169,7 +169,7 @@ class Asking:
         # Another worker's clock is a little slower: it is the day and the month before there.
         if choose.chance(4):
             request.now, request.month, request.day = self.now - 3, self.month - 1, utc_day(self.now - 3)
-        request.via = choose.pick(("", "", "dra.example.net"))
+        request.relay = choose.pick(("", "", "dra.example.net"))
 
     def _repeat(self, choose: Choices, place: int) -> None:
         self._again(self.charged if choose.chance(25) else self.charged[-12:], choose)
