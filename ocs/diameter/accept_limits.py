@@ -24,7 +24,7 @@ SAY_REFUSED_EVERY_S = 10.0
 """Refused connections of one reason, and of one peer where it is known, are logged so often."""
 
 
-class Guest(Protocol):
+class PendingConnection(Protocol):
     """A connection, before or after TLS."""
 
     address: str
@@ -33,14 +33,14 @@ class Guest(Protocol):
         """Close abortively."""
 
 
-class Entrance:
+class AcceptLimits:
     """One per worker."""
 
     def __init__(self, config: DiameterConfig, metrics: DiameterMetrics, clock: Callable[[], float]) -> None:
         self._config = config
         self._metrics = metrics
-        self._inside: set[Guest] = set()
-        self._pending: dict[Guest, None] = {}
+        self._inside: set[PendingConnection] = set()
+        self._pending: dict[PendingConnection, None] = {}
         """Without their CER, the oldest first."""
         self._pending_from: Counter[str] = Counter()
         self._throttled_log = ThrottledLog(clock, SAY_REFUSED_EVERY_S)
@@ -49,7 +49,7 @@ class Entrance:
         self.closed = False
         """Nobody else comes in."""
 
-    def enter(self, guest: Guest, *, ours: bool = False) -> bool:
+    def enter(self, guest: PendingConnection, *, ours: bool = False) -> bool:
         """A new connection; False if it must go at once. `ours`: we have made it."""
         reason = self._objection(guest.address, ours)
         if reason:
@@ -80,11 +80,11 @@ class Entrance:
             self.refused(oldest.address, "pending_limit")
             oldest.turn_away("pending_limit")
 
-    def _take_place(self, guest: Guest) -> None:
+    def _take_place(self, guest: PendingConnection) -> None:
         self._pending[guest] = None
         self._pending_from[guest.address] += 1
 
-    def go_on(self, guest: Guest, then: Guest) -> bool:
+    def go_on(self, guest: PendingConnection, then: PendingConnection) -> bool:
         """TLS is up: `then` is the same connection and takes the place over; False if it was turned away in the last moment."""
         welcome = guest in self._pending
         self.leave(guest)
@@ -93,7 +93,7 @@ class Entrance:
             self._take_place(then)
         return welcome
 
-    def heard(self, guest: Guest) -> None:
+    def heard(self, guest: PendingConnection) -> None:
         """Its CER was taken: it is no longer one of the silent ones."""
         if guest in self._pending:
             del self._pending[guest]
@@ -101,7 +101,7 @@ class Entrance:
             if not self._pending_from[guest.address]:
                 del self._pending_from[guest.address]
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: PendingConnection) -> None:
         self._inside.discard(guest)
         self.heard(guest)
 

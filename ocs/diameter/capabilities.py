@@ -52,7 +52,7 @@ class Exchange(Heartbeat):
             return
         metrics = self._gateway.metrics
         if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request or self._waits:
-            self._gateway.entrance.refused(self.address, "not_a_cer")
+            self._gateway.accept_limits.refused(self.address, "not_a_cer")
             self._cut("bad_stream")
             return
         metrics.request("CER", "", "")
@@ -218,7 +218,7 @@ class Exchange(Heartbeat):
             words, known = gateway.peers_table.refusal(request.origin_host, request.origin_realm, error.message)
         if request is not None and self._certificate is not None and error.result_code == ResultCode.UNKNOWN_PEER:
             words += f"; its certificate is of {', '.join(map(shown, self._certificate.some_names)) or 'nobody'}"
-        gateway.entrance.refused(self.address, reason, words, known)
+        gateway.accept_limits.refused(self.address, reason, words, known)
         gateway.metrics.answer("CER", "", "", error.result_code, 0.0)
         self._send(refusal(header, gateway.local, self._local_addresses(), error))
         self._end()
@@ -226,5 +226,5 @@ class Exchange(Heartbeat):
     def _cer_timeout(self) -> None:
         self._timer = None
         if self.peer is None:
-            self._gateway.entrance.refused(self.address, "cer_timeout")
+            self._gateway.accept_limits.refused(self.address, "cer_timeout")
             self._cut("cer_timeout")

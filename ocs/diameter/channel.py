@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ocs.diameter.accept_limits import Guest
+from ocs.diameter.accept_limits import PendingConnection
 from ocs.diameter.outstanding import Outstanding
 from ocs.diameter.peers import Peer
 from ocs.diameter.tls import PeerCertificate
@@ -91,7 +91,7 @@ class Channel(asyncio.Protocol):
         self._asked: dict[int, int] = {}
         """Hop-by-Hop → command of our CER, DWR and DPR that are not answered yet."""
         self._ending: asyncio.Transport | None = None
-        self.before: Guest | None = None
+        self.before: PendingConnection | None = None
         """What stands for this connection at the entrance until its TLS handshake is done."""
         self.address = ""
         self.peer: Peer | None = None

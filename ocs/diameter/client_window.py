@@ -40,7 +40,7 @@ class _Client(Generic[T]):
         return not self.under_way and not self.queue
 
 
-class Lane(Generic[T]):
+class ClientWindows(Generic[T]):
     """The requests to one peer. A client that is the peer itself has nobody beside it, and all of the connection."""
 
     def __init__(self, peer: str) -> None:

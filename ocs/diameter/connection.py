@@ -93,7 +93,7 @@ class Connection(Reading):
                 int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
             )
             if request.disconnect_cause != commands.REBOOTING:
-                gateway.notes.leave_alone(peer, self._config.reconnect_s)
+                gateway.shared_peer_state.leave_alone(peer, self._config.reconnect_s)
             self._peer_leaves = True
             self._step(peer, PeerEvent.R_RCV_DPR)
             self._arm_at(peer.deadline, self._closing_timeout)
@@ -153,7 +153,7 @@ class Connection(Reading):
         if self._transport is None:
             return
         if peer is None:
-            gateway.entrance.refused(self.address, "stopping")
+            gateway.accept_limits.refused(self.address, "stopping")
             self._cut("stopped")
             return
         if peer.state not in OPEN_STATES:
@@ -176,7 +176,7 @@ class Connection(Reading):
         if header.is_request:
             self._send(self._gateway.dispatcher.refuse(broken, header, error))
         if self.peer is None:
-            self._gateway.entrance.refused(self.address, "bad_stream")
+            self._gateway.accept_limits.refused(self.address, "bad_stream")
         self._closing_reason = "bad_stream"
         self._end_heard()
         self._part()

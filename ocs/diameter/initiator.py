@@ -55,11 +55,11 @@ class Initiator:
     async def _once(self) -> None:
         gateway = self._gateway
         peer = gateway.peers_table.get(self._config.origin_host)
-        if peer.state is not PeerState.CLOSED or gateway.notes.is_away(peer, gateway.config.reconnect_s):
+        if peer.state is not PeerState.CLOSED or gateway.shared_peer_state.is_away(peer, gateway.config.reconnect_s):
             return
         if not gateway.locks.call(peer.origin_host):
             return
-        if not gateway.notes.call(peer, gateway.config.reconnect_s):
+        if not gateway.shared_peer_state.call(peer, gateway.config.reconnect_s):
             gateway.locks.follow(peer.origin_host, peer.state)
             return
         gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.START, gateway.clock()))

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from ocs.diameter.abort_cause import AbortCauses, blamed
-from ocs.diameter.client_window import Lane
+from ocs.diameter.client_window import ClientWindows
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outstanding import Answered, Asked
 from ocs.diameter.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
@@ -88,7 +88,7 @@ class ClientRequests:
         self._jobs: dict[str, Job] = {}
         self._away: set[str] = set()
         """Sessions that nobody can reach now and that are not ours."""
-        self._lanes: dict[LaneKey, Lane[Job]] = {}
+        self._windows: dict[LaneKey, ClientWindows[Job]] = {}
         """By connected peer and command; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
         self._pumped: set[LaneKey] = set()
         self._causes = AbortCauses()
@@ -174,14 +174,14 @@ class ClientRequests:
 
     def _send_over(self, peer: str, job: Job) -> None:
         client, key = job.session.origin_host, (peer, job.abort)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(peer)
+        windows = self._windows.get(key)
+        if windows is None:
+            windows = self._windows[key] = ClientWindows(peer)
         job.ours = True
         self._away.discard(job.session.session_id)
-        if not lane.take(client):
+        if not windows.take(client):
             job.place, job.waits_as, job.waited = key, client, True
-            lane.wait(client, job)
+            windows.wait(client, job)
             return
         job.again, job.under_way = False, True
         sent = Sent(job, job.turn, peer, client, job.abort, self._causes.of(client) if job.abort else None)
@@ -289,21 +289,21 @@ class ClientRequests:
 
     def _give_back(self, sent: Sent, answered: bool | None) -> None:
         key = sent.peer, sent.abort
-        lane = self._lanes[key]
-        lane.give_back(sent.client, answered)
-        self._tidy(lane, key, sent.client)
+        windows = self._windows[key]
+        windows.give_back(sent.client, answered)
+        self._tidy(windows, key, sent.client)
 
     def _leave_line(self, job: Job) -> None:
         if job.place is not None:
             key, client = job.place, job.waits_as
-            lane, job.place = self._lanes[key], None
-            lane.leave(client, job)
-            self._tidy(lane, key, client)
+            windows, job.place = self._windows[key], None
+            windows.leave(client, job)
+            self._tidy(windows, key, client)
 
-    def _tidy(self, lane: Lane[Job], key: LaneKey, client: str) -> None:
-        lane.tidy(client)
-        if lane.idle and self._lanes.get(key) is lane:
-            del self._lanes[key]
+    def _tidy(self, windows: ClientWindows[Job], key: LaneKey, client: str) -> None:
+        windows.tidy(client)
+        if windows.idle and self._windows.get(key) is windows:
+            del self._windows[key]
 
     def _pump(self, peer: str, abort: bool) -> None:
         """Those whose turn has come."""
@@ -312,16 +312,16 @@ class ClientRequests:
             return
         self._pumped.add(key)
         try:
-            while (lane := self._lanes.get(key)) is not None and (found := lane.next()) is not None:
+            while (windows := self._windows.get(key)) is not None and (found := windows.next()) is not None:
                 name, job = found
                 job.place = None
                 if self._clock() - job.since > LONGEST_WAIT_S:
                     self._finished(job, "given_up")
                 else:
                     self._send(job)
-                self._tidy(lane, key, name)
-            if lane is not None and lane.idle:
-                del self._lanes[key]
+                self._tidy(windows, key, name)
+            if windows is not None and windows.idle:
+                del self._windows[key]
         finally:
             self._pumped.discard(key)
 

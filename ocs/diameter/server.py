@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ocs.diameter.accept_limits import Entrance
+from ocs.diameter.accept_limits import AcceptLimits
 from ocs.diameter.connection import Connection
 from ocs.diameter.dispatch import Dispatcher, Handler
 from ocs.diameter.initiator import Initiator
@@ -18,7 +18,7 @@ from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.origin_state import OnJump, OriginStates
 from ocs.diameter.outstanding import Asked, Done
 from ocs.diameter.peers import Peer, PeerTable
-from ocs.diameter.shared_peer_state import PeerNotes
+from ocs.diameter.shared_peer_state import SharedPeerStates
 from ocs.diameter.tls import LOOK_EVERY_S, TlsMaterial
 from ocs.diameter.tls_port import TlsPort
 from ocs.diameter.words import address_text
@@ -61,7 +61,7 @@ class Gateway:
         )
         self.tls = TlsMaterial(config.tls) if config.tls is not None else None
         self.locks = PeerLocks(config.locks)
-        self.notes = PeerNotes(config.locks, unix_clock)
+        self.shared_peer_state = SharedPeerStates(config.locks, unix_clock)
         self.origin_states = OriginStates(on_origin_state)
         self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
         self.peers_table = PeerTable(config, metrics, self.locks.follow)
@@ -76,7 +76,7 @@ class Gateway:
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._tls_ports: list[TlsPort] = []
-        self.entrance = Entrance(config, metrics, clock)
+        self.accept_limits = AcceptLimits(config, metrics, clock)
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -131,7 +131,7 @@ class Gateway:
 
     async def stop(self, grace_s: float) -> None:
         """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the end."""
-        self.entrance.closed = self.dispatcher.draining = True
+        self.accept_limits.closed = self.dispatcher.draining = True
         for initiator in self._initiators:
             initiator.cancel()
         if self._connections:
@@ -175,7 +175,7 @@ class Gateway:
     def enter(self, connection: Connection) -> bool:
         """A new connection; False if it must go at once."""
         before, connection.before = connection.before, None
-        entrance = self.entrance
+        entrance = self.accept_limits
         if not (entrance.go_on(before, connection) if before else entrance.enter(connection, ours=connection.called)):
             return False
         self._connections.add(connection)
@@ -183,11 +183,11 @@ class Gateway:
 
     def opened(self, connection: Connection) -> None:
         """Its CER was taken."""
-        self.entrance.heard(connection)
+        self.accept_limits.heard(connection)
 
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self.entrance.leave(connection)
+        self.accept_limits.leave(connection)
         if not self._connections:
             self._empty.set()
 

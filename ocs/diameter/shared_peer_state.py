@@ -37,7 +37,7 @@ class Note:
 NOTHING = Note()
 
 
-class PeerNotes:
+class SharedPeerStates:
     """`folder` "" = this worker is the only one. Peers of the laboratory switch leave no notes."""
 
     def __init__(self, folder: str, unix_clock: Callable[[], float]) -> None:

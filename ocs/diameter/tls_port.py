@@ -74,7 +74,7 @@ class TlsPort:
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             handshake = Handshake(self._gateway, accepted, str(address[0]))
-            if self._gateway.entrance.enter(handshake):
+            if self._gateway.accept_limits.enter(handshake):
                 self._handshakes.add(handshake)
                 handshake.start(self._handshakes.discard)
             else:
@@ -141,6 +141,6 @@ class Handshake:
         if not self._begun:  # else the loop closes it
             self._accepted.close()
         if self._connection.before is self:  # it has not come about
-            self._gateway.entrance.leave(self)
+            self._gateway.accept_limits.leave(self)
             if not self._turned_away:
-                self._gateway.entrance.refused(self.address, "tls", f"TLS: {self._failure}")
+                self._gateway.accept_limits.refused(self.address, "tls", f"TLS: {self._failure}")

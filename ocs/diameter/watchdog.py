@@ -36,7 +36,7 @@ class Heartbeat(Channel):
 
     def _watch_from_the_start(self, peer: Peer) -> None:
         """The connection is open."""
-        self._watch = Watch(WatchState.DOWN if self._gateway.notes.is_down(peer) else WatchState.INITIAL)
+        self._watch = Watch(WatchState.DOWN if self._gateway.shared_peer_state.is_down(peer) else WatchState.INITIAL)
         self._watch_event(WatchEvent.CONNECTION_UP)
 
     def _heard(self, answers: list[bytes]) -> None:
@@ -113,4 +113,4 @@ class Heartbeat(Channel):
 
     def _note_down(self, *, down: bool) -> None:
         if self.peer is not None:
-            self._gateway.notes.set_down(self.peer, down)
+            self._gateway.shared_peer_state.set_down(self.peer, down)

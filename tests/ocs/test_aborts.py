@@ -35,7 +35,7 @@ def told(world: World) -> list[tuple[str, str]]:
 
 
 def quiet(world: World) -> bool:
-    return not (world.requests._jobs or world.requests._lanes or world.requests._away)
+    return not (world.requests._jobs or world.requests._windows or world.requests._away)
 
 
 @pytest.fixture

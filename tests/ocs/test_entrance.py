@@ -147,7 +147,7 @@ async def test_handshakes_are_bounded_and_the_oldest_goes(site: Site, certificat
     hanging = [await silent(site, gateway.listening_tls[0]) for _ in range(10)]
     await until(lambda: site.metrics.refused == ["pending_limit"] * 7)
     assert await asyncio.gather(*(gone(client) for client in hanging[:7])) == [True] * 7
-    assert len(gateway.entrance._inside) == 3
+    assert len(gateway.accept_limits._inside) == 3
     good = await tls_client(site, certificates.client())
     assert await good.open() == 2001
     good.send(ccr())
@@ -163,7 +163,7 @@ async def test_handshakes_of_one_address_are_bounded(site: Site, certificates: C
     assert await gone(await site.client()), "whichever port"
     for client in hanging:
         client.writer.close()
-    await until(lambda: not gateway.entrance._inside)
+    await until(lambda: not gateway.accept_limits._inside)
     assert await (await tls_client(site, certificates.client())).open() == 2001
 
 
@@ -172,7 +172,7 @@ async def test_a_handshake_that_is_not_done_in_time_ends(site: Site, certificate
     client = await silent(site, site.gateways[-1].listening_tls[0])
     assert await gone(client)
     await until(lambda: site.metrics.refused == ["tls"])
-    assert not site.gateways[-1].entrance._inside
+    assert not site.gateways[-1].accept_limits._inside
 
 
 async def test_handshakes_that_fail_are_counted_and_logged(
@@ -190,7 +190,7 @@ async def test_handshakes_that_fail_are_counted_and_logged(
     assert await gone(plain)
     await until(lambda: site.metrics.refused == ["tls"] * 3)
     assert caplog.text.count("refused: TLS") == 1, "once an interval"
-    assert not site.gateways[-1].entrance._inside
+    assert not site.gateways[-1].accept_limits._inside
 
 
 @pytest.mark.alone
@@ -198,12 +198,12 @@ async def test_a_stop_does_not_wait_for_handshakes(site: Site, certificates: Cer
     await tls_site(site, certificates)
     gateway = site.gateways.pop()
     client = await silent(site, gateway.listening_tls[0])
-    await until(lambda: len(gateway.entrance._inside) == 1)
+    await until(lambda: len(gateway.accept_limits._inside) == 1)
     began = time.monotonic()
     await gateway.stop(3.0)
     assert await gone(client)
     assert time.monotonic() - began < 1.0
-    assert not gateway.entrance._inside
+    assert not gateway.accept_limits._inside
 
 
 async def test_a_cer_together_with_the_end_of_the_handshake_is_not_lost(site: Site, certificates: Certificates) -> None:

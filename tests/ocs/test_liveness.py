@@ -212,7 +212,7 @@ async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypat
     await until(lambda: site.metrics.lost == ["watchdog"])
     # The dead one is gone at the peer's own wish: the new one is trusted at once.
     assert await (await site.client()).open() == 2001
-    assert connection(gateway).trusted and not gateway.notes.is_down(gateway.peers_table.get(PGW))
+    assert connection(gateway).trusted and not gateway.shared_peer_state.is_down(gateway.peers_table.get(PGW))
 
 
 # -- SUSPECT and REOPEN

@@ -110,7 +110,7 @@ async def test_each_peer_of_ours_has_its_line_and_strangers_share_one(
         PeerConfig("c.example.org"),
     )
     gateway = await site.gateway(peers=peers)
-    gateway.entrance._throttled_log._clock = lambda: now[0]
+    gateway.accept_limits._throttled_log._clock = lambda: now[0]
     for name in (PGW, "b.example.org", PGW, "x1.example.org", "x2.example.org", "x3.example.org"):
         assert await (await site.client()).open(name) == 3010
     said = [text for text in lines(caplog) if "refused" in text]

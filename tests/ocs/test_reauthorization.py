@@ -292,7 +292,7 @@ def test_a_peer_with_all_it_may_have_unanswered_is_told_the_rest_as_it_answers()
         answered += 1
         assert len(world.asked) - answered <= MAX_OUTSTANDING
     assert [request.session_id for _, request, _ in world.asked] == [f"s{number}" for number in range(5_000)]
-    assert not world.requests._jobs and not world.requests._lanes and not world.timers
+    assert not world.requests._jobs and not world.requests._windows and not world.timers
 
 
 def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
@@ -311,7 +311,7 @@ def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
         world.asked[answered][2](ReAuthAnswer("s", 2002))
         answered += 1
     assert answered == 1_000 + MAX_OUTSTANDING, "all are told, those that were under way once more"
-    assert not world.requests._jobs and not world.requests._lanes
+    assert not world.requests._jobs and not world.requests._windows
 
 
 def test_news_does_not_wait_for_the_pause_before_another_try() -> None:

@@ -115,7 +115,7 @@ async def test_streams_broken_before_the_cer_give_up_their_places(site: Site) ->
         client = await site.client()
         client.send(BROKEN_VERSION)
         await client.read()
-    assert len(gateway.entrance._inside) <= 3
+    assert len(gateway.accept_limits._inside) <= 3
     assert await (await site.client()).open() == 2001
 
 

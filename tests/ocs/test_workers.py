@@ -18,7 +18,7 @@ from ocs.diameter import capabilities as exchange
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.peers import Peer
 from ocs.diameter.server import Gateway
-from ocs.diameter.shared_peer_state import AWAY_FACTOR, PeerNotes
+from ocs.diameter.shared_peer_state import AWAY_FACTOR, SharedPeerStates
 from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.peer import OPEN_STATES, PeerState
@@ -256,7 +256,7 @@ async def test_a_peer_that_one_worker_has_cut_for_silence_is_on_probation_at_ano
 
 def test_notes_that_cannot_be_read_or_are_from_the_future_say_nothing(tmp_path: Path) -> None:
     now = [1_000_000.0]
-    notes = PeerNotes(str(tmp_path), lambda: now[0])
+    notes = SharedPeerStates(str(tmp_path), lambda: now[0])
     peer = Peer(PGW, PGW, PeerConfig(PGW))
     notes.leave_alone(peer, 30.0)
     notes.set_down(peer, True)
