@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from ocs.charging.service import ChargingService
-from ocs.compose import World, diameter_config, load
+from ocs.compose import Environment, diameter_config, load
 from ocs.diameter.server import Gateway
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.process.child_main import calm_collector
@@ -49,7 +49,7 @@ class GrantingLedger:
 
 async def serve(config: Path) -> None:
     settings, catalogue = load(config)
-    loop, world, metrics = asyncio.get_running_loop(), World(), Metrics()
+    loop, world, metrics = asyncio.get_running_loop(), Environment(), Metrics()
     background = Background()
     service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, background.spawn)
     gateway = Gateway(diameter_config(settings), service.handle, metrics, world.monotonic, world.rng)

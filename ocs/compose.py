@@ -26,7 +26,7 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Environment:
     """Time and chance, as everything below is given them. Tests make their own."""
 
     clock: Callable[[], float] = time.time

@@ -53,7 +53,7 @@ def create(
             imsi=subscriber,
             credit_micro_eur=amount,
             package=terms,
-            entropy=office.world.entropy(),
+            entropy=office.environment.entropy(),
             **office.when(),
         )
         view = await office.ledger.read(await office.account_of(number), **office.when())

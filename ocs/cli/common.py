@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ocs.catalogue.catalogue import Catalogue
-from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, StartError, World, ledger_settings, load
+from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
 from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable
 from ocs.ledger.redis.installation import Use
 from ocs.ledger.redis.ledger import RedisLedger
@@ -63,13 +63,13 @@ class Office:
 
     ledger: RedisLedger
     catalogue: Catalogue
-    world: World
+    environment: Environment
     unread: list[str] = field(default_factory=list)
     """Accounts that `views` has passed over, as they could not be read, each with the reason."""
 
     def when(self) -> dict[str, int]:
         """now=, month= and day= of an operation."""
-        return self.catalogue.when(self.world.now())
+        return self.catalogue.when(self.environment.now())
 
     async def views(self) -> AsyncIterator[AccountView]:
         """All accounts, in no order; those that cannot be read are in `unread` afterwards."""
@@ -149,7 +149,7 @@ async def _run(
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
     try:
-        await work(Office(ledger, catalogue, World()))
+        await work(Office(ledger, catalogue, Environment()))
     except LedgerUnavailable as error:
         if use is Use.LOOK:
             raise FailedError(f"{error}; nothing was changed: try again") from error

@@ -97,7 +97,7 @@ async def _open(office: Office, row: Row, tally: Tally, skip_existing: bool) -> 
             imsi=row.imsi,
             credit_micro_eur=row.credit_micro_eur,
             package=row.package,
-            entropy=office.world.entropy(),
+            entropy=office.environment.entropy(),
             **office.when(),
         )
         tally.opened += 1

@@ -109,7 +109,7 @@ def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
             NoticedSession(each.session_id, each.origin_host, each.origin_realm, each.relay, each.context)
             for each in chosen
         )
-        await office.ledger.announce(Notice(kind, "care", office.world.clock(), account_id, told))
+        await office.ledger.announce(Notice(kind, "care", office.environment.clock(), account_id, told))
         print(f"{number}: {counted(len(told), 'session')} told; the network answers in its own time")
 
     with_office(config, Use.CHANGE, work)

@@ -22,7 +22,7 @@ from pathlib import Path
 import uvloop
 
 from ocs.catalogue.catalogue import Catalogue, CatalogueError
-from ocs.compose import Paths, StartError, World, ledger_settings, load
+from ocs.compose import Environment, Paths, StartError, ledger_settings, load
 from ocs.ledger.contract import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.processes import die_with_parent
@@ -47,7 +47,7 @@ class Child:
     role: str
     settings: Settings
     catalogue: Catalogue
-    world: World
+    environment: Environment
     metrics: Metrics
     stopping: asyncio.Event
     number: int = 0
@@ -55,7 +55,7 @@ class Child:
 
     def when(self) -> dict[str, int]:
         """now=, month= and day= of a ledger operation."""
-        return self.catalogue.when(self.world.now())
+        return self.catalogue.when(self.environment.now())
 
     def tell_ready(self, **facts: object) -> None:
         """One line to the supervisor: this process does its work now. All that it needs is loaded."""
@@ -102,7 +102,7 @@ def main(role: str, body: Body) -> None:
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
     if not arguments.supervisor_pid:
         doubts.tell(arguments.config, settings)
-    child = Child(role, settings, catalogue, World(), Metrics(), asyncio.Event(), arguments.number)
+    child = Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event(), arguments.number)
     try:
         uvloop.run(_run(child, body, arguments.supervisor_pid))
     except StartError as error:
@@ -161,8 +161,8 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
                 child.settings.redis.url,
                 settings,
                 child.metrics,
-                stopwatch=child.world.monotonic,
-                clock=child.world.clock,
+                stopwatch=child.environment.monotonic,
+                clock=child.environment.clock,
             )
         except LedgerUnavailable as error:
             log.warning("waiting for Redis: %s", error)

@@ -39,7 +39,7 @@ class HeldLease:
     @property
     def held(self) -> bool:
         """Nobody else can have it now."""
-        return self._child.world.monotonic() - self._held_at < LEASE_S - RENEW_S
+        return self._child.environment.monotonic() - self._held_at < LEASE_S - RENEW_S
 
     async def take(self) -> str:
         """Wait until it is ours ("") or seen to be kept by another, who is returned."""
@@ -72,7 +72,7 @@ class HeldLease:
             log.warning("%s: the lease is not given back, it lapses in %.0f s: %s", self.name, LEASE_S, error)
 
     async def _hold(self) -> str:
-        asked_at = self._child.world.monotonic()
+        asked_at = self._child.environment.monotonic()
         found = await self._ledger.hold(self.name, self._holder, int(LEASE_S * 1_000))
         if found != self._holder:
             return found
@@ -117,7 +117,7 @@ class Presence:
         self._ledger = ledger
         self._facts = facts_of(child.settings)
         self._lease = HeldLease(child, ledger, _lease_of(self._facts.identity), self._facts.where)
-        self._throttled_log = ThrottledLog(child.world.monotonic)
+        self._throttled_log = ThrottledLog(child.environment.monotonic)
 
     async def join(self) -> None:
         """StartError: another node has our identity, or sessions that clients were told to move would be refused."""

@@ -64,7 +64,7 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
         child.catalogue,
         ledger,
         child.metrics,
-        child.world.clock,
+        child.environment.clock,
         background.spawn,
         child.settings.charging.policy(),
         child.settings.diameter.answer_timeout_ms / 1_000,
@@ -76,17 +76,17 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
         diameter_config(settings),
         service.handle if turns is None else turns.watch(service.handle),
         child.metrics,
-        child.world.monotonic,
-        child.world.rng,
+        child.environment.monotonic,
+        child.environment.rng,
         on_origin_state=lambda *restart: background.spawn(note_origin_state(child, ledger, *restart)),
-        unix_clock=child.world.clock,
+        unix_clock=child.environment.clock,
     )
     requests = ClientRequests(
         gateway.config,
         gateway,
         ledger,
         child.metrics,
-        child.world.clock,
+        child.environment.clock,
         asyncio.get_running_loop().call_later,
         background.spawn,
         child.when,
@@ -127,7 +127,7 @@ async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callab
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, relay: str, state_id: int) -> None:
     """A client has lost its sessions, perhaps: the housekeeper looks for them after a grace period."""
     try:
-        await ledger.note_origin_state(origin_host, state_id, relay=relay, now=child.world.now())
+        await ledger.note_origin_state(origin_host, state_id, relay=relay, now=child.environment.now())
     except LedgerUnavailable as error:
         log.warning(
             "peer %s: its restart could not be noted, sessions it has lost stay until their deadlines: %s",

@@ -16,7 +16,7 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
-from ocs.compose import World
+from ocs.compose import Environment
 from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, ServiceCharge
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
@@ -77,16 +77,16 @@ def child(tmp_path: Path, catalogue: Catalogue) -> Child:
     settings = Settings.model_validate(
         {"diameter": {"accept_unknown_peers": True}, "server": {"data_dir": str(tmp_path)}, "ledger": {"partitions": 8}}
     )
-    return Child("housekeeper", settings, catalogue, World(clock=Clock()), Metrics(), asyncio.Event())
+    return Child("housekeeper", settings, catalogue, Environment(clock=Clock()), Metrics(), asyncio.Event())
 
 
 def clock_of(child: Child) -> Clock:
-    assert isinstance(child.world.clock, Clock)
-    return child.world.clock
+    assert isinstance(child.environment.clock, Clock)
+    return child.environment.clock
 
 
 async def open_accounts(child: Child, ledger: RedisLedger, count: int, credit_micro_eur: int) -> list[str]:
-    now = child.world.now()
+    now = child.environment.now()
     return [
         await ledger.open_account(
             msisdn=f"386681{n:05d}",
@@ -126,13 +126,15 @@ async def test_packages_renew_when_their_period_is_over(child: Child, ledger: Re
     clock_of(child).now += 30 * DAY_S
     assert await sweeping.sweep(everywhere) == 3
     assert await sweeping.sweep(everywhere) == 0
-    now = child.world.now()
+    now = child.environment.now()
     view = await ledger.read(rich[0], now=now, month=child.catalogue.month_of(now))
     assert view is not None
     assert (view.credit_micro_eur, view.package_pending) == (20_000_000 - 2 * 6_990_000, False)
     clock_of(child).now += 30 * DAY_S
     assert await sweeping.sweep(everywhere) == 3
-    view = await ledger.read(rich[0], now=child.world.now(), month=child.catalogue.month_of(child.world.now()))
+    view = await ledger.read(
+        rich[0], now=child.environment.now(), month=child.catalogue.month_of(child.environment.now())
+    )
     assert view is not None
     assert view.package_pending
 
@@ -170,7 +172,7 @@ async def test_the_cost_a_second_is_bounded_and_busy_partitions_come_more_often(
     child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, now = ManyPartitions(), [0.0]
-    world = World(clock=child.world.clock, monotonic=lambda: now[0])
+    world = Environment(clock=child.environment.clock, monotonic=lambda: now[0])
     child = Child("housekeeper", child.settings, child.catalogue, world, child.metrics, child.stopping)
     sweeping = sweeper_of(child, ledger)
     ledger.due_in[9_000] = 250
@@ -453,8 +455,8 @@ async def open_session(child: Child, ledger: RedisLedger, account_id: str, sid: 
     price = compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=2**20)
     asked: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     request = ChargeRequest(
-        *(account_id, "", sid, host, "data", RequestType.INITIAL, 0, child.world.now(), child.when()["month"]),
-        child.world.now() + 7200,
+        *(account_id, "", sid, host, "data", RequestType.INITIAL, 0, child.environment.now(), child.when()["month"]),
+        child.environment.now() + 7200,
         (ServiceCharge("1", "data", price, (), 0, 1_000_000, 1),),
         **more,
     )
@@ -489,9 +491,9 @@ async def test_sessions_of_a_restarted_client_are_given_up(
     }
     for sid, (host, state_id, relay) in sessions.items():
         await open_session(child, ledger, account_id, sid, host, relay=relay, origin_state_id=state_id)
-    await ledger.note_origin_state("PGW.a1.net", 8, now=child.world.now())
-    await ledger.note_origin_state("pgw.a1.net", 8, now=child.world.now() + 5_000)  # seen again: no news
-    await ledger.note_origin_state("pgw.b.net", 2**32 - 1, relay="dra.a1.net", now=child.world.now())
+    await ledger.note_origin_state("PGW.a1.net", 8, now=child.environment.now())
+    await ledger.note_origin_state("pgw.a1.net", 8, now=child.environment.now() + 5_000)  # seen again: no news
+    await ledger.note_origin_state("pgw.b.net", 2**32 - 1, relay="dra.a1.net", now=child.environment.now())
 
     lost = {"old", "old behind a relay"}
 

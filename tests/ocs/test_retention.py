@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
-from ocs.compose import World
+from ocs.compose import Environment
 from ocs.diameter.dispatch import Reply, _Pending
 from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
 from ocs.process.child_main import GC_THRESHOLDS, Child
@@ -97,7 +97,7 @@ def test_what_a_process_has_loaded_is_never_collected(role: str, capsys: pytest.
     catalogue = load_catalogue(ROOT / "config" / "catalogue.toml")
     settings = Settings.model_validate({"diameter": {"accept_unknown_peers": True}})
     try:
-        Child(role, settings, catalogue, World(), Metrics(), asyncio.Event()).tell_ready()
+        Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event()).tell_ready()
         assert gc.get_freeze_count() > before and gc.isenabled() and gc.get_threshold() == GC_THRESHOLDS
         assert not any(each is catalogue for each in gc.get_objects())
     finally:

@@ -36,7 +36,7 @@ class Auditing:
 
     async def audit_pass(self) -> AuditReport:
         """All accounts once, at AUDIT_ACCOUNTS_PER_S; what is broken shows in the metrics at once, totals at the end."""
-        started, report, earned_s = self._child.world.clock(), AuditReport(), 0.0
+        started, report, earned_s = self._child.environment.clock(), AuditReport(), 0.0
         for partition in self._partitions:
             cursor, seen = 0, set[str]()
             while True:
@@ -52,7 +52,7 @@ class Auditing:
                 if not cursor:
                     break
         self._measure(report)
-        await self._child.wait_stopping(max(AUDIT_PAUSE_S - (self._child.world.clock() - started), 0.0))
+        await self._child.wait_stopping(max(AUDIT_PAUSE_S - (self._child.environment.clock() - started), 0.0))
         return report
 
     async def _slice(self, partition: int, cursor: int, seen: set[str]) -> tuple[AuditReport, int]:
@@ -96,4 +96,4 @@ class Auditing:
         metrics.set("ocs_reservations_held_eur", report.held_micro_eur)
         metrics.set("ocs_audit_violations", len(report.violations))
         metrics.set("ocs_audit_drift_eur", report.drift_micro_eur)
-        metrics.set("ocs_audit_passed_timestamp_seconds", self._child.world.now())
+        metrics.set("ocs_audit_passed_timestamp_seconds", self._child.environment.now())

@@ -43,7 +43,7 @@ class Orphans:
         await patiently(self._child, ORIGIN_LOOK_S, self.step)
 
     async def step(self) -> None:
-        now, states = self._child.world.now(), await self._ledger.origin_states()
+        now, states = self._child.environment.now(), await self._ledger.origin_states()
         self._seen_to = {client: state for client, state in self._seen_to.items() if client in states}
         restarted = {
             client: state_id

@@ -54,14 +54,14 @@ class SetAside:
     def __init__(self, child: Child) -> None:
         self._child = child
         self._accounts: dict[str, _Aside] = {}
-        self._throttled_log = ThrottledLog(child.world.clock)
+        self._throttled_log = ThrottledLog(child.environment.clock)
 
     def __len__(self) -> int:
         return len(self._accounts)
 
     def skips(self, account_id: str) -> bool:
         found = self._accounts.get(account_id)
-        return found is not None and self._child.world.clock() < found.until
+        return found is not None and self._child.environment.clock() < found.until
 
     def failed(self, account_id: str, what: str, error: LedgerError | LedgerUnavailable) -> None:
         """`what` could not be done, in words that follow the account's id."""
@@ -71,7 +71,7 @@ class SetAside:
         pause_s = min(before.pause_s * 2, LONGEST_PAUSE_S) if before is not None else FIRST_PAUSE_S
         # A script that fails on this account alone is the same to whoever wants to be charged.
         unreadable = isinstance(error, LedgerUnavailable) or error.code in UNREADABLE
-        self._accounts[account_id] = _Aside(self._child.world.clock() + pause_s, pause_s, unreadable)
+        self._accounts[account_id] = _Aside(self._child.environment.clock() + pause_s, pause_s, unreadable)
         self._measure()
         # One line a minute for all of them: a thousand broken accounts must not be a thousand lines each time.
         more = self._throttled_log.allow(what)

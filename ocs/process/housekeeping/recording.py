@@ -47,7 +47,7 @@ def record_writer(child: Child, partitions: int) -> RecordWriter:
         Paths(child.settings.data_dir).records,
         rotate_octets=child.settings.records.rotate_octets,
         rotate_s=child.settings.records.rotate_s,
-        clock=child.world.clock,
+        clock=child.environment.clock,
         tail_events=capacity(partitions),
         written=written,
         missing=missing,
@@ -62,7 +62,7 @@ class Recording:
         self._child = child
         self._may_write = may_write
         self._writer = record_writer(child, ledger.partitions)
-        self._pump = Pump(ledger, [self._writer], stopwatch=child.world.monotonic, events_lost=self._events_lost)
+        self._pump = Pump(ledger, [self._writer], stopwatch=child.environment.monotonic, events_lost=self._events_lost)
         self._lag = _Lag(child, ledger)
         self._opened = self._begun = False
         self._next_try_at = 0.0
@@ -77,7 +77,7 @@ class Recording:
     async def step(self) -> None:
         if not self._may_write():
             return
-        if not self._begun and self._child.world.monotonic() < self._next_try_at:
+        if not self._begun and self._child.environment.monotonic() < self._next_try_at:
             await self._lag.measure()
             return
         try:
@@ -105,11 +105,11 @@ class Recording:
 
     async def _stopped(self, error: Exception) -> None:
         self._child.metrics.set("ocs_records_stopped", 1)
-        now = self._child.world.clock()
+        now = self._child.environment.clock()
         if now - self._complained >= COMPLAIN_EVERY_S:
             self._complained = now
             log.error("charging records are not written and the ledger grows, trying again: %s", reason_of(error))
-        self._next_try_at = self._child.world.monotonic() + BEGIN_AGAIN_S
+        self._next_try_at = self._child.environment.monotonic() + BEGIN_AGAIN_S
         await self._lag.measure()
         await self._child.wait_stopping(RETRY_S)
 
@@ -137,7 +137,7 @@ class _Lag:
             ledger.partitions,
             all_s=MEASURE_ALL_S,
             least_per_s=MEASURE_LEAST_PER_S,
-            stopwatch=child.world.monotonic,
+            stopwatch=child.environment.monotonic,
         )
 
     async def measure(self) -> None:

@@ -38,7 +38,7 @@ class Sweeper:
             ledger.partitions,
             all_s=SWEEP_ALL_S,
             least_per_s=SWEEP_LEAST_PER_S,
-            stopwatch=child.world.monotonic,
+            stopwatch=child.environment.monotonic,
         )
 
     async def run(self) -> None:
@@ -52,7 +52,7 @@ class Sweeper:
         """What is due now, at most a batch of each partition."""
         swept = 0
         for some in groups(partitions, LOOKED_AT_TOGETHER):
-            found = await self._ledger.due_many(some, now=self._child.world.now(), count=SWEEP_BATCH)
+            found = await self._ledger.due_many(some, now=self._child.environment.now(), count=SWEEP_BATCH)
             due = {partition: account_ids for partition, account_ids in zip(some, found, strict=True) if account_ids}
             self._again.difference_update(some)
             for few in groups(list(due), SWEEP_TOGETHER):
@@ -88,7 +88,7 @@ class Sweeper:
             if len(wanted) >= SWEEP_BATCH or len(found) < count or count > MAX_SET_ASIDE:
                 return wanted[:SWEEP_BATCH]
             count *= 4
-            found = await self._ledger.due(partition, now=self._child.world.now(), count=count)
+            found = await self._ledger.due(partition, now=self._child.environment.now(), count=count)
 
     def _failed(self, account_id: str, error: LedgerError | LedgerUnavailable) -> None:
         self._aside.failed(account_id, "cannot be swept", error)
