@@ -9,7 +9,7 @@ TESTERS ?= $(shell echo $$((2 * $$(nproc))))
 # A hundred servers start in the tests: each would compile all its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 # The part of the tests that needs little time and no program besides Python.
-FAST_TESTS := $(wildcard tests/protocol tests/ocs/rating tests/ocs/charging tests/ocs/test_settings.py tests/test_docs.py tests/test_messages.py \
+FAST_TESTS := $(wildcard tests/protocol tests/ocs/catalogue tests/ocs/charging tests/ocs/settings/test_loading.py tests/test_docs.py tests/test_messages.py \
 	tests/test_rules.py tests/test_conformance.py)
 
 .DEFAULT_GOAL := help

@@ -22,7 +22,7 @@ from protocol.credit_control import SubscriptionId
 from tests.conftest import SYSTEM_REDIS, RedisServer
 from tests.faults.harness import ROOT, Serving, wait_for
 from tests.interop.conftest import TAIL
-from tests.ocs.gateway_site import Client, ccr, cer, code_of
+from tests.ocs.diameter.site import Client, ccr, cer, code_of
 from tests.ports import free_port
 
 EXAMPLES = ROOT / "examples"

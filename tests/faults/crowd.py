@@ -23,7 +23,7 @@ from protocol.avp import encode_avp
 from protocol.commands import DeviceWatchdogAnswer
 from protocol.credit_control import SubscriptionId, encode_ccr
 from tests.interop.test_freediameter import ccr
-from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ocs.diameter.site import Client, cer, code_of
 
 REALM = "a1.example.net"
 HONEST, OF_EACH_KIND = 400, 20

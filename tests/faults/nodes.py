@@ -24,7 +24,7 @@ from protocol.header import Header, parse_header
 from tests.faults.client import ORIGIN_HOST, REALM, Answer, Client
 from tests.faults.harness import COMMAND, Serving, environment
 from tests.faults.proxy import Proxy
-from tests.ocs.certificates import Certificates
+from tests.ocs.diameter.certificates import Certificates
 
 CONFIG = """
 [diameter]

@@ -22,7 +22,7 @@ from protocol.credit_control import (
 )
 from protocol.header import Header
 from tests.faults.harness import MONTH, Serving
-from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ocs.diameter.site import Client, cer, code_of
 
 HOST, REALM = "pgw.example.net", "example.net"
 STARTING_S = 30

@@ -21,7 +21,7 @@ from tests.faults.client import ORIGIN_HOST, Answer, data_request
 from tests.faults.harness import Books, wait_for
 from tests.faults.nodes import BOTH, Node, Pgw
 from tests.faults.pgw import when
-from tests.ocs.certificates import Certificates
+from tests.ocs.diameter.certificates import Certificates
 
 MB = 1024 * 1024
 PRICE_PER_MB = 6_900

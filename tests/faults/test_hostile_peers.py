@@ -37,7 +37,7 @@ from tests.faults.crowd import (
     source,
 )
 from tests.faults.harness import ROOT, Serving, open_account, wait_for
-from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ocs.diameter.site import Client, cer, code_of
 
 ROUNDS = 3
 MEASURED_S = 4.0

@@ -9,7 +9,7 @@ from protocol.credit_control import SubscriptionId, encode_ccr
 from tests.faults.client import data_request
 from tests.faults.harness import Serving, open_account
 from tests.faults.pgw import Pgw, when
-from tests.ocs.gateway_site import code_of
+from tests.ocs.diameter.site import code_of
 
 MSISDN = "38668300001"
 MB = 1024 * 1024

@@ -39,7 +39,7 @@ from protocol.credit_control import (
 from protocol.header import HEADER_OCTETS, parse_header
 from tests.faults.harness import ROOT, Serving, open_account, wait_for
 from tests.interop.conftest import MSISDN, REALM, when
-from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ocs.diameter.site import Client, cer, code_of
 from tests.ports import free_port
 
 RELAY, PGW, OCS = f"dra.{REALM}", f"pgw.{REALM}", "ocs.hot.example.net"

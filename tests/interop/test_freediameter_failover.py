@@ -21,7 +21,7 @@ from tests.faults.harness import Serving
 from tests.faults.nodes import kill_whole
 from tests.interop.conftest import MSISDN, REALM, TAIL, when
 from tests.interop.test_freediameter import MB, OCS, PGW, RELAY, Relay, ask, ccr
-from tests.ocs.gateway_site import Client, cer, code_of
+from tests.ocs.diameter.site import Client, cer, code_of
 from tests.ports import free_port
 
 SECOND = "ocs2.hot.example.net"

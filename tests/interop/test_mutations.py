@@ -38,7 +38,7 @@ from tests.interop.conftest import when
 from tests.interop.core import CONFIG, EUR, MAGMA, REALM, data_cost
 from tests.interop.wire import cer, changed, result_code
 from tests.ocs.charging.ccr import at, octets
-from tests.ocs.gateway_site import Client
+from tests.ocs.diameter.site import Client
 from tests.protocol.echoes import echoed, has_e_bit
 from tests.protocol.mutator import Mutation, Node, mutations
 from tests.protocol.requests import base, ccrs

@@ -23,7 +23,7 @@ from protocol.credit_control import CreditControlAnswer, CreditControlRequest, e
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import MB, SMS, Counted, at, ccr, messages, octets, sms_to
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
-from tests.ocs.gateway_site import Site, code_of
+from tests.ocs.diameter.site import Site, code_of
 from tests.ocs.rules.world import CATALOGUE
 
 HOST = "pgw.example.net"

@@ -1,0 +1,325 @@
+"""A newcomer's first hour with `ocs`, each command in a folder of its own: how to get settings, where paths lead,
+and that looking makes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import redis
+import typer
+
+from ocs.cli import main
+from ocs.process.embedded_redis import EmbeddedRedis
+from ocs.settings.base import RELATIVE_TO_FILE
+from ocs.settings.loading import load_settings
+from ocs.settings.schema import Settings
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = """
+[[peer]]
+origin_host = "pgw.example.net"
+realm = "example.net"
+[ledger]
+durability = "everysec"
+"""
+NUMBER = "38668100000"
+CREATE = ("account", "create", "--msisdn", NUMBER, "--imsi", "293400000000000", "--credit", "5")
+
+
+def ocs(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from ocs.cli.main import run; run()", *words],
+        cwd=cwd,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def home(tmp_path: Path, more: str = "") -> Path:
+    """A folder with nothing but a settings file."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "ocs.toml").write_text(SETTINGS + more, encoding="utf-8")
+    return folder
+
+
+def elsewhere(tmp_path: Path) -> Path:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# -- commands by what they do to a ledger
+
+OPENING = {"account create", "account import", "serve"}
+"""They make a ledger where there is none."""
+WITHOUT_LEDGER = {"decode", "init"}
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """(words, command) of everything that can be called."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(main.app)))
+LOOKING = sorted(set(COMMANDS) - OPENING - WITHOUT_LEDGER)
+EXAMPLES = {
+    "msisdn": [NUMBER],
+    "amount": ["--amount", "1"],
+    "reference": ["--reference", "r"],
+    "package": ["--package", "MINI"],
+    "bars": ["--bars", "data"],
+    "partition": ["--partition", "3"],
+}
+
+
+def call_of(name: str) -> list[str]:
+    """The command with an example of each thing it must be told."""
+    needed = [each.name or "" for each in COMMANDS[name].params if each.required]
+    return [
+        *name.split(),
+        *(word for each in needed for word in EXAMPLES[each]),
+        *(["--yes"] if "terminate" in name else []),
+    ]
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """As `ocs`, in this process: there are many commands. Returns exit status, standard output, standard error."""
+    for name in [name for name in os.environ if name.startswith("OCS_")]:
+        monkeypatch.delenv(name)
+
+    def call(*words: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["ocs", *words])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        status = main._status()
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_where_no_ledger_is_none_is_made(tmp_path: Path, here: Call, name: str) -> None:
+    folder, other = home(tmp_path), elsewhere(tmp_path)
+    status, out, error = here(*call_of(name), "--config", "../home/ocs.toml", cwd=other)
+    assert (status, out) == (1, "")
+    assert f"there is no ledger in {folder}/data/redis (server.data_dir)" in error
+    assert "ocs serve" in error and len(error.splitlines()) == 1
+    assert (names(folder), names(other)) == (["ocs.toml"], [])
+
+
+@pytest.fixture(scope="module")
+def empty_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedRedis(tmp_path_factory.mktemp("empty"), durability="everysec")
+    yield server.acquire()
+    server.release()
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_an_empty_redis_stays_empty(tmp_path: Path, here: Call, empty_redis: str, name: str) -> None:
+    folder = home(tmp_path)
+    status, out, error = here(*call_of(name), "--config", "ocs.toml", cwd=folder, OCS_REDIS_URL=empty_redis)
+    assert (status, out) == (1, "")
+    assert "Redis holds no ledger" in error and "redis.url" in error
+    assert names(folder) == ["ocs.toml"]
+    with redis.Redis.from_url(empty_redis) as client:
+        assert client.dbsize() == 0
+
+
+# -- where paths lead
+
+
+def test_the_data_folder_is_where_the_settings_file_says_from_everywhere(tmp_path: Path) -> None:
+    folder, here = home(tmp_path), elsewhere(tmp_path)
+    assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
+    assert (folder / "data" / "redis").is_dir()
+    for config in ("../home/ocs.toml", str(folder / "ocs.toml")):
+        done = ocs("audit", "--json", "--config", config, cwd=here)
+        assert (done.returncode, json.loads(done.stdout)["accounts"]) == (0, 1), done.stderr
+    done = ocs("account", "show", NUMBER, cwd=here, OCS_CONFIG="../home/ocs.toml")
+    assert done.returncode == 0 and "5.00 EUR" in done.stdout
+    assert names(here) == []
+
+
+def test_every_path_of_the_file_is_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = home(tmp_path, '[server]\ndata_dir = "../store"\ncatalogue = "prices.toml"\n')
+    monkeypatch.chdir(elsewhere(tmp_path))
+    settings = load_settings(Path("../home/ocs.toml"), {})
+    assert settings.data_dir == tmp_path / "store"
+    assert Path(settings.server.catalogue).resolve() == folder / "prices.toml"
+    from_environment = {"OCS_SERVER_DATA_DIR": "store", "OCS_SERVER_CATALOGUE": "prices.toml"}
+    settings = load_settings(Path("../home/ocs.toml"), from_environment)
+    assert (settings.server.data_dir, settings.server.catalogue) == ("store", "prices.toml")
+
+
+def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() -> None:
+    """Whoever adds such a key says PathText, and nobody reads it another way."""
+    for name, section in Settings.model_fields.items():
+        for model in {kind for kind in (section.annotation, *get_args(section.annotation)) if isinstance(kind, type)}:
+            for key, field in getattr(model, "model_fields", {}).items():
+                text = field.description or ""
+                names_one = field.annotation is str and re.search(r"\b(a|an|PEM) (file|folder)\b", text)
+                assert (RELATIVE_TO_FILE in field.metadata) == bool(names_one), f"{name}.{key}: {text}"
+                assert RELATIVE_TO_FILE not in field.metadata or name not in ("peer", "profile"), "not looked at there"
+
+
+def test_a_data_folder_where_earlier_versions_had_it_is_not_passed_over(tmp_path: Path) -> None:
+    """An upgrade must not go on with an empty ledger beside the full one."""
+    folder, here = home(tmp_path), elsewhere(tmp_path)
+    (here / "data" / "redis").mkdir(parents=True)
+    for words in (("audit",), CREATE, ("serve",)):
+        done = ocs(*words, "--config", "../home/ocs.toml", cwd=here)
+        assert done.returncode == 1
+        assert f"{folder}/data" in done.stderr and f"{here}/data" in done.stderr and "server.data_dir" in done.stderr
+        assert names(folder) == ["ocs.toml"]
+    (folder / "data").mkdir()
+    assert ocs(*CREATE, "--config", "../home/ocs.toml", cwd=here).returncode == 0
+
+
+def test_without_a_catalogue_the_shipped_one_counts(tmp_path: Path) -> None:
+    folder = home(tmp_path)
+    done = ocs(*CREATE[:-1], "20", "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, f"opened {NUMBER}: credit 10.01 EUR, package MAXI\n"), done.stderr
+
+
+def test_a_catalogue_beside_the_settings_counts_before_the_shipped_one(tmp_path: Path) -> None:
+    folder = home(tmp_path)
+    text = (ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
+    (folder / "catalogue.toml").write_text(text.replace("[package.MAXI]", "[package.OWN]"), encoding="utf-8")
+    done = ocs(*CREATE, "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
+    assert done.returncode == 2 and "OWN" in done.stderr
+
+
+def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path) -> None:
+    folder = home(tmp_path, '[server]\ncatalogue = "prices.toml"\n')
+    done = ocs(*CREATE, "--config", "ocs.toml", cwd=folder)
+    assert done.returncode == 1 and "prices.toml" in done.stderr and names(folder) == ["ocs.toml"]
+
+
+# -- an audit of nothing
+
+
+def test_an_audit_of_no_accounts_says_so(tmp_path: Path) -> None:
+    folder = home(tmp_path)
+    bad = folder / "bad.csv"
+    bad.write_text("msisdn,imsi,package,credit\nx,y,,0\n", encoding="utf-8")
+    assert ocs("account", "import", str(bad), "--config", "ocs.toml", cwd=folder).returncode == 1
+    done = ocs("audit", "--config", "ocs.toml", cwd=folder)
+    assert done.returncode == 0 and "the books are right" not in done.stdout
+    assert "there are no accounts in this ledger: nothing was audited" in done.stdout
+    assert ocs("session", "list", "--config", "ocs.toml", cwd=folder).stdout == "there are no open sessions\n"
+    assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
+    assert "the books are right" in ocs("audit", "--config", "ocs.toml", cwd=folder).stdout
+
+
+# -- how to begin
+
+
+@pytest.mark.parametrize("words", [("serve",), ("audit",), CREATE, ("ledger", "show")])
+def test_without_a_settings_file_it_is_said_how_to_get_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+    for more, name in (((), "config/ocs.toml"), (("--config", "mine.toml"), "mine.toml")):
+        done = ocs(*words, *more, cwd=tmp_path)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+        for text in (f"there is no settings file {name}", "ocs init", "--config", "OCS_CONFIG"):
+            assert text in done.stderr
+    (tmp_path / "folder").mkdir()
+    done = ocs(*words, "--config", "folder", cwd=tmp_path)
+    assert done.returncode == 2 and "folder is a folder" in done.stderr
+    assert names(tmp_path) == ["folder"]
+
+
+def test_init_writes_what_serve_and_the_others_find(tmp_path: Path) -> None:
+    done = ocs("init", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path) == ["config", "config/catalogue.toml", "config/ocs.toml"]
+    for text in ("config/ocs.toml", "config/catalogue.toml", f"{tmp_path}/data", "ocs serve"):
+        assert text in done.stdout
+    assert (tmp_path / "config/catalogue.toml").read_bytes() == (ROOT / "config/catalogue.toml").read_bytes()
+    settings = load_settings(tmp_path / "config" / "ocs.toml", {})
+    assert settings == load_settings(ROOT / "config" / "ocs.toml", {}).model_copy(update={"server": settings.server})
+    assert ocs(*CREATE, cwd=tmp_path).returncode == 0
+    assert ocs("account", "show", NUMBER, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "data" / "redis").is_dir()
+
+
+def test_init_in_a_folder_of_ones_own_keeps_all_in_it(tmp_path: Path) -> None:
+    done = ocs("init", "etc/charging", cwd=tmp_path)
+    assert done.returncode == 0 and f"{tmp_path}/etc/charging/data" in done.stdout
+    assert "ocs serve --config etc/charging/ocs.toml" in done.stdout
+    assert load_settings(tmp_path / "etc/charging/ocs.toml", {}).data_dir == tmp_path / "etc/charging/data"
+
+
+@pytest.mark.parametrize("there", ["ocs.toml", "catalogue.toml"])
+def test_init_overwrites_nothing(tmp_path: Path, there: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / there).write_text("mine", encoding="utf-8")
+    done = ocs("init", cwd=tmp_path)
+    assert done.returncode == 1 and f"config/{there} exists already: nothing was written" in done.stderr
+    assert names(tmp_path) == ["config", f"config/{there}"]
+    assert (tmp_path / "config" / there).read_text(encoding="utf-8") == "mine"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = ocs("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"ocs {importlib.metadata.version('ocs')}\n")
+    command = [sys.executable, "-c", "from simulator.cli import run; run()", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"ocs-sim {importlib.metadata.version('ocs')}\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("diameter.listen", '[diameter]\nlisten = ["127.0.0.1:0", "{}"]\n'),
+        ("api.listen", '[api]\nlisten = "{}"\n'),
+        ("metrics.listen", '[metrics]\nlisten = "{}"\n'),
+    ],
+)
+def test_a_port_that_is_taken_names_its_key_and_what_to_do(tmp_path: Path, key: str, text: str) -> None:
+    variable = "OCS_" + key.upper().replace(".", "_")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        others = {
+            "OCS_DIAMETER_LISTEN": "127.0.0.1:0",
+            "OCS_API_LISTEN": "127.0.0.1:0",
+            "OCS_METRICS_LISTEN": "127.0.0.1:0",
+        }
+        others.pop(variable)
+        folder = home(tmp_path, text.format(address))
+        done = ocs("serve", "--config", "ocs.toml", cwd=folder, **others)
+        by_environment = ocs("serve", "--config", "ocs.toml", cwd=folder, **others, **{variable: address})
+    for each in (done, by_environment):
+        last = each.stderr.splitlines()[-1]
+        assert each.returncode == 1 and "Traceback" not in each.stderr
+        for words in (key, variable, address, "another process uses it", "name another address"):
+            assert words in last, each.stderr

@@ -1,0 +1,400 @@
+"""ASR: it waits for no RAR, is not sent when the session has ended, and is not repeated to who refuses it for good."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ocs.diameter import outbound as reauthorization
+from ocs.diameter.client_window import FIRST_WINDOW
+from ocs.diameter.outbound import RETRY_AFTER_S
+from ocs.diameter.outstanding import MAX_OUTSTANDING
+from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.settings.diameter import PeerConfig
+from protocol import commands
+from protocol.avp import encode_avp
+from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
+from protocol.header import parse_header
+from tests.ocs.diameter.site import Site, cer, code_of
+from tests.ocs.diameter.test_outbound import ACCOUNT, DRA, PGW, World
+
+ABORT_CAUSE = encode_avp(500, 10415, 0x40, bytes(4))
+WITHOUT_VENDOR = encode_avp(500, 0, 0x40, bytes(4))
+
+
+def told(world: World) -> list[tuple[str, str]]:
+    """(command, Session-Id) of what was sent so far."""
+    return [
+        ("ASR" if isinstance(request, AbortSessionRequest) else "RAR", request.session_id)
+        for _, request, _ in world.asked
+    ]
+
+
+def quiet(world: World) -> bool:
+    return not (world.requests._jobs or world.requests._windows or world.requests._away)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(PeerConfig(DRA, relay=True))
+    world.here |= {PGW, DRA}
+    return world
+
+
+# -- a block overtakes
+
+
+@pytest.mark.parametrize("answer", [None, ReAuthAnswer("s1", 2002), ErrorMessage(result_code=3002)])
+def test_a_block_does_not_wait_for_the_answer_to_a_rar(world: World, answer: Any) -> None:
+    world.hear()
+    world.hear("abort", "state")
+    assert told(world) == [("RAR", "s1"), ("ASR", "s1")]
+    world.asked[0][2](answer)
+    assert len(world.asked) == 2 and not world.timers, "what came of the RAR matters no more"
+    world.reply(AbortSessionAnswer("s1", 2001))
+    assert quiet(world) and len(world.asked) == 2
+
+
+def test_a_rar_that_was_overtaken_may_find_the_session_unknown(world: World) -> None:
+    world.hear()
+    world.hear("abort", "state")
+    world.asked[0][2](ReAuthAnswer("s1", 5002))
+    assert world.released == [(ACCOUNT, "s1", "lost")]
+    world.reply(AbortSessionAnswer("s1", 5002))
+    assert len(world.released) == 1 and quiet(world)
+
+
+def test_a_block_does_not_wait_in_line_behind_rars(world: World) -> None:
+    """Behind a relay a silent client has few requests under way; the RAR that waited is not sent any more."""
+    sids = [f"s{number}" for number in range(FIRST_WINDOW + 2)]
+    for sid in sids:
+        world.hear(sid=sid, relay=DRA)
+    world.hear("abort", "state", sids[-1], relay=DRA)
+    assert told(world) == [*(("RAR", sid) for sid in sids[:FIRST_WINDOW]), ("ASR", sids[-1])]
+    for _, request, done in list(world.asked):
+        done(AbortSessionAnswer("s", 2001) if isinstance(request, AbortSessionRequest) else ReAuthAnswer("s", 2002))
+    assert told(world)[FIRST_WINDOW + 1 :] == [("RAR", sids[-2])]
+    world.reply(ReAuthAnswer("s", 2002))
+    assert quiet(world)
+
+
+def test_a_block_does_not_wait_for_room_among_rars(world: World) -> None:
+    for number in range(MAX_OUTSTANDING + 5):
+        world.hear(sid=f"s{number}")
+    for number in range(MAX_OUTSTANDING + 5):
+        world.hear("abort", "state", f"s{number}")
+    assert [command for command, _ in told(world)] == ["RAR"] * MAX_OUTSTANDING + ["ASR"] * MAX_OUTSTANDING
+
+
+def test_a_block_does_not_wait_for_the_pause_before_another_try(world: World) -> None:
+    world.hear()
+    world.reply(None)
+    world.hear("abort", "state")
+    assert told(world) == [("RAR", "s1"), ("ASR", "s1")]
+    world.fire()
+    assert len(world.asked) == 2
+
+
+def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthorization, "MAX_JOBS", 4)
+    monkeypatch.setattr(reauthorization, "MAX_JOBS_FOR_RAR", 2)
+    for kind in ("reauthorize", "abort"):
+        for number in range(3):
+            world.hear(kind, "state", f"{kind}{number}")
+    assert [command for command, _ in told(world)] == ["RAR", "RAR", "ASR", "ASR"]
+    assert (world.counted["answer", "RAR", "dropped"], world.counted["answer", "ASR", "dropped"]) == (1, 1)
+
+
+async def test_a_connection_with_all_the_rars_it_may_have_takes_an_asr() -> None:
+    site = Site()
+    try:
+        gateway = await site.gateway()
+        client = await site.client()
+        client.send(cer())
+        assert code_of((await client.read())[1]) == 2001
+        names = (gateway.config.origin_host, "example.org", "example.org", "pgw.example.org")
+        for number in range(MAX_OUTSTANDING):
+            assert gateway.ask("pgw.example.org", ReAuthRequest(f"s{number}", *names), lambda answer: None, 60)
+        assert not gateway.ask("pgw.example.org", ReAuthRequest("s", *names), lambda answer: None, 60)
+        assert gateway.ask("pgw.example.org", AbortSessionRequest("s0", *names), lambda answer: None, 60)
+        for _ in range(MAX_OUTSTANDING):
+            await client.read()
+        header, frame = await client.read()
+        assert commands.decode(AbortSessionRequest, frame, header).session_id == "s0"
+    finally:
+        await site.close()
+
+
+# -- after the end
+
+
+@pytest.mark.parametrize("when", ["waits for its answer", "pauses", "waits in line"])
+@pytest.mark.parametrize("kind", ["abort", "reauthorize"])
+def test_nothing_is_asked_of_a_session_that_its_client_has_ended(world: World, kind: str, when: str) -> None:
+    answer = AbortSessionAnswer if kind == "abort" else ReAuthAnswer
+    before = FIRST_WINDOW if when == "waits in line" else 0
+    for number in range(before):
+        world.hear(kind, "state", f"other{number}", relay=DRA)
+    world.hear(kind, "state", relay=DRA)
+    unanswered = list(world.asked)
+    if when == "pauses":
+        unanswered.pop()[2](None)
+    asked = len(world.asked)
+    world.requests.ended("s1", PGW.upper())
+    for _, request, done in unanswered:
+        done(None if request.session_id == "s1" else answer("s", 2001))
+    while world.timers:
+        world.fire()
+    assert len(world.asked) == asked and quiet(world)
+    assert world.counted["answer", "ASR" if kind == "abort" else "RAR", "ended"] == 1
+
+
+def test_a_session_that_ended_elsewhere_is_not_aborted(world: World) -> None:
+    """At another worker, or between the block and its notice: the ledger says so."""
+    world.open_sessions = {"other"}
+    world.hear("abort", "state")
+    assert not world.asked and world.counted == {("answer", "ASR", "ended"): 1} and quiet(world)
+    world.hear("abort", "state", "other")
+    world.reply(None)
+    world.open_sessions.clear()
+    world.fire()
+    assert told(world) == [("ASR", "other")] and quiet(world)
+
+
+def test_a_rar_that_has_waited_is_not_sent_to_a_session_that_ended_elsewhere(world: World) -> None:
+    world.hear()
+    world.reply(None)
+    world.open_sessions = set()
+    world.fire()
+    assert len(world.asked) == 1 and quiet(world)
+
+
+@pytest.mark.parametrize("fault", [LedgerUnavailable("gone"), LedgerError("unreadable", "it is")])
+def test_what_the_ledger_cannot_tell_is_taken_for_open(
+    world: World, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*_: Any, **__: Any) -> Any:
+        raise fault
+
+    monkeypatch.setattr(world, "read", read)
+    world.hear("abort", "state")
+    assert told(world) == [("ASR", "s1")]
+
+
+def test_a_session_of_this_id_of_another_client_is_another_one() -> None:
+    group = {"failover_group": "pgws"}
+    world = World(PeerConfig(PGW, **group), PeerConfig("pgw2.a1.net", **group))
+    world.here.add(PGW)
+    world.hear("abort", "state")
+    world.requests.ended("s1", "smf.a1.net")
+    assert world.requests._jobs
+    world.requests.ended("s1", "pgw2.a1.net")
+    assert not world.requests._jobs, "it has taken the session over"
+
+
+# -- clients that refuse
+
+
+def missing(avp: bytes, code: int = 5005) -> AbortSessionAnswer:
+    return AbortSessionAnswer("s", code, failed_avp=avp)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        missing(ABORT_CAUSE),
+        missing(WITHOUT_VENDOR),
+        missing(encode_avp(1, 0, 0x40, b"user") + ABORT_CAUSE),
+        ErrorMessage(result_code=5005, failed_avp=ABORT_CAUSE),
+        AbortSessionAnswer("s", 5005, error_message="missing AVP: Abort-Cause"),
+    ],
+)
+def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
+    world: World, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.hear("abort", "state")
+    world.hear("abort", "state", "s2")
+    assert [request.abort_cause for _, request, _ in world.asked] == [None, None], "RFC 6733 §8.5.1"
+    for _, _, done in list(world.asked):
+        done(answer)
+    world.hear("abort", "state", "s3")
+    assert [(request.session_id, request.abort_cause) for _, request, _ in world.asked[2:]] == [
+        ("s1", 0),
+        ("s2", 0),
+        ("s3", 0),
+    ]
+    world.hear("abort", "state", "s4", host="other.a1.net", relay=DRA)
+    assert world.asked[-1][1].abort_cause is None, "another client"
+    (line,) = caplog.records
+    assert line.getMessage().startswith(f"client {PGW}: it wants Abort-Cause in an ASR")
+    for _, _, done in world.asked[2:]:
+        done(AbortSessionAnswer("s", 2001))
+    assert quiet(world) and not world.timers
+
+
+@pytest.mark.parametrize("code", [5001, 5005, 5008, 5009])
+def test_a_client_that_later_blames_the_abort_cause_it_wanted_is_not_asked_for_ever(
+    world: World, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once each way; then it shall ask again. The next ASR goes as it was content with last, or without."""
+    world.hear("abort", "state")
+    world.reply(missing(ABORT_CAUSE))
+    world.reply(missing(ABORT_CAUSE, code))
+    assert told(world) == [("ASR", "s1"), ("ASR", "s1"), ("RAR", "s1")]
+    world.reply(ReAuthAnswer("s1", 2001))
+    assert quiet(world) and not world.timers
+    world.hear("abort", "state", "s2")
+    world.reply(missing(ABORT_CAUSE, code))
+    assert [request.abort_cause for _, request, _ in world.asked[3:]] == [0, None]
+    world.reply(AbortSessionAnswer("s2", 2001))
+    assert quiet(world)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" ASR")[0] for line in said] == [
+        f"client {PGW}: it wants Abort-Cause in an",
+        f"client {PGW}: it refused",
+        f"client {PGW}: it does not take Abort-Cause in an",
+    ]
+
+
+@pytest.mark.parametrize("code", [3001, 3003, 3007, 3008, 5001, 5003, 5005, 5017])
+def test_what_a_client_refuses_for_good_is_not_repeated(
+    world: World, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        asked = world.asked[-1][1]
+        answer = AbortSessionAnswer if isinstance(asked, AbortSessionRequest) else ReAuthAnswer
+        world.reply(answer("s", code) if code >= 5000 else ErrorMessage(result_code=code))
+
+    for number in range(3):
+        world.hear("abort", "state", f"s{number}")
+        refuse()
+        refuse()
+        world.hear(sid=f"r{number}")
+        refuse()
+    assert [command for command, _ in told(world)] == ["ASR", "RAR", "RAR"] * 3
+    assert not world.timers and quiet(world)
+    assert world.counted["answer", "RAR", "refused"] == 6
+    assert [record.getMessage() for record in caplog.records] == [
+        f"client {PGW}: it refused ASR with {code}, which is not repeated",
+        f"client {PGW}: it refused RAR with {code}, which is not repeated",
+    ]
+
+
+@pytest.mark.parametrize("code", [3002, 3004, 4002])
+def test_what_may_be_delivered_later_is_repeated(world: World, code: int, caplog: pytest.LogCaptureFixture) -> None:
+    world.hear("abort", "state")
+    for _ in RETRY_AFTER_S:
+        world.reply(ErrorMessage(result_code=code))
+        world.fire()
+    assert told(world) == [("ASR", "s1")] * 4 and not caplog.records
+
+
+@pytest.mark.parametrize("octets", [b"", b"\0", b"\0\0\1\xf4\x80", bytes(12), ABORT_CAUSE[:-5]])
+def test_a_failed_avp_that_cannot_be_read_blames_nothing(world: World, octets: bytes) -> None:
+    world.hear("abort", "state")
+    world.reply(missing(octets))
+    assert told(world) == [("ASR", "s1"), ("RAR", "s1")]
+
+
+def test_abort_cause_on_the_wire() -> None:
+    """TS 29.214 §5.3.1: 500, 3GPP's, Enumerated; tolerated by who does not know it only without M, but it is asked for as it is."""
+    sent = AbortSessionRequest("s1", "ocs", "r", "r", "pgw", abort_cause=0)
+    frame = commands.encode(sent, hop_by_hop=1, end_to_end=1, application_id=4)
+    assert encode_avp(500, 10415, 0xC0, bytes(4)) in frame
+    assert commands.decode(AbortSessionRequest, frame, parse_header(frame)) == sent
+    bare = commands.encode(AbortSessionRequest("s1", "ocs"), hop_by_hop=1, end_to_end=1, application_id=4)
+    assert (500).to_bytes(4, "big") not in bare
+
+
+# -- all together
+
+
+ANSWERS = {"answer": 2001, "none": 0, "unknown": 5002, "refuse": 5005}
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["reauthorize", "abort", "end", "fire", "ledger", "go", "come", *ANSWERS]),
+        st.integers(0, 7),
+    ),
+    max_size=80,
+)
+
+
+class SlowLedger(World):
+    """What is asked of it is answered when the test says."""
+
+    def __init__(self, *peers: PeerConfig) -> None:
+        super().__init__(*peers)
+        self.slow = False
+        self.asked_of_ledger: list[Awaitable[None]] = []
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        self.asked_of_ledger.append(work)
+        if not self.slow:
+            self.answer_all()
+
+    def ask(self, peer_host: str, request: Any, done: Callable[[Any], None], timeout_s: float) -> bool:
+        return peer_host in self.here and super().ask(peer_host, request, done, timeout_s)
+
+    def answer_all(self) -> None:
+        works, self.asked_of_ledger = self.asked_of_ledger, []
+        for work in works:
+            super().spawn(work)
+
+
+@given(steps=STEPS, direct=st.booleans(), slow=st.booleans())
+@settings(deadline=None, max_examples=400)
+def test_whatever_happens_a_block_is_sent_at_once_and_nothing_after_the_end(
+    steps: list[tuple[str, int]], direct: bool, slow: bool
+) -> None:
+    """At once: whatever RARs are unanswered or waiting, if no ASR is."""
+    world, peer = SlowLedger(PeerConfig(DRA, relay=True)), PGW if direct else DRA
+    world.slow = slow
+    world.here.add(peer)
+    world.open_sessions = {f"s{number}" for number in range(8)}
+    ended: set[str] = set()
+    answered = 0
+    for what, number in steps:
+        sid, before = f"s{number}", len(world.asked)
+        if what in ("reauthorize", "abort") and sid not in ended:
+            job = world.requests._jobs.get(sid)
+            aborting = job is not None and job.abort
+            world.hear(what, "state", sid, relay="" if direct else DRA)
+            idle = not slow and "ASR" not in dict(told(world)[answered:before])
+            if what == "abort" and not aborting and world.here and idle:
+                assert told(world)[before:] == [("ASR", sid)]
+        elif what == "end":
+            ended.add(sid)
+            world.open_sessions.discard(sid)
+            world.requests.ended(sid, PGW)
+        elif what == "fire" and world.timers:
+            world.fire()
+        elif what == "ledger":
+            world.answer_all()
+        elif what in ("go", "come"):
+            (world.here.add if what == "come" else world.here.discard)(peer)
+        elif what in ANSWERS and answered < before:
+            _answer(world, answered, what)
+            answered += 1
+        assert ended.isdisjoint(each for _, each in told(world)[before:])
+    while answered < len(world.asked) or world.timers or world.asked_of_ledger:
+        if world.asked_of_ledger:
+            world.answer_all()
+        elif answered < len(world.asked):
+            _answer(world, answered, "answer")
+            answered += 1
+        else:
+            world.fire()
+    assert quiet(world)
+
+
+def _answer(world: World, number: int, what: str) -> None:
+    _, request, done = world.asked[number]
+    abort = isinstance(request, AbortSessionRequest)
+    code = ANSWERS[what]
+    failed = ABORT_CAUSE if abort and number % 2 else b""
+    kind = AbortSessionAnswer if abort else ReAuthAnswer
+    done(kind(request.session_id, code, failed_avp=failed) if code else None)

@@ -1,0 +1,173 @@
+"""What the log says of peers: who was refused and where it would be taken, how a connection ended, where we listen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ocs.diameter.channel import Channel
+from ocs.diameter.refusals import WORDS, Kind
+from ocs.diameter.words import IN_ORDER, LOST, where_allowed
+from ocs.settings.diameter import PeerConfig
+from ocs.values.text import MAX_LISTED, MAX_NAME
+from protocol import commands
+from protocol.commands import DisconnectPeerRequest
+from tests.ocs.diameter.certificates import PGW, Certificates, tls_client, tls_site
+from tests.ocs.diameter.site import REALM, Client, Site, until
+
+ADDRESSES = ("192.0.2.0/24", "198.51.100.7")
+HOSTILE = "pgw\x1b[2J\n.example.org"
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site()
+    yield site
+    await site.close()
+
+
+async def refused(site: Site, caplog: pytest.LogCaptureFixture, name: str, **changes: object) -> str:
+    client = await site.client()
+    code = await client.open(name, **changes)
+    assert code in (3010, 5017), code
+    (line,) = [text for text in lines(caplog) if "refused" in text]
+    return line
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    await site.gateway()
+    line = await refused(site, caplog, "new.example.org")
+    assert line == (
+        "connection from 127.0.0.1 refused: Origin-Host 'new.example.org' of realm 'example.org': "
+        "this Origin-Host is not among our peers; no [[peer]] has this origin_host: add one if it may charge"
+    )
+
+
+async def test_a_peer_from_elsewhere_hears_in_the_log_where_it_may_come_from(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await site.gateway(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
+    line = await refused(site, caplog, PGW.upper())
+    assert (
+        "may not come from this address; its [[peer]] allows realm example.org, from 192.0.2.0/24, 198.51.100.7" in line
+    )
+    assert "refused: Origin-Host 'PGW.EXAMPLE.ORG'" in line
+
+
+async def test_a_peer_of_another_realm_hears_which(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    await site.gateway(peers=(PeerConfig(PGW, "other.example.net"),))
+    line = await refused(site, caplog, PGW)
+    assert "of realm 'example.org'" in line and "allows realm other.example.net, from any address" in line
+
+
+async def test_a_peer_that_must_come_with_tls_hears_where(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    await site.gateway(peers=(PeerConfig(PGW, REALM, tls=True),))
+    line = await refused(site, caplog, PGW)
+    assert (
+        "this peer must come with TLS" in line
+        and "with TLS (which we serve on no address: see diameter.listen_tls)" in line
+    )
+
+
+async def test_another_names_certificate_is_named(site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certificates = Certificates(tmp_path)
+    await tls_site(site, certificates)
+    client = await tls_client(site, certificates.client("b.example.org"))
+    assert await client.open(PGW) == 3010
+    (line,) = [text for text in lines(caplog) if "refused" in text]
+    assert f"Origin-Host '{PGW}'" in line and line.endswith("; its certificate is of 'b.example.org'")
+
+
+async def test_what_a_stranger_says_reaches_no_terminal_and_no_other_line(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await site.gateway()
+    line = await refused(site, caplog, HOSTILE + "x" * 10_000)
+    assert line.isprintable() and len(line) < MAX_NAME + 300
+
+
+async def test_the_peer_itself_is_not_told_where_it_would_be_taken(site: Site) -> None:
+    await site.gateway(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
+    client: Client = await site.client()
+    assert await client.open() == 3010
+    assert not client.arrived
+
+
+async def test_each_peer_of_ours_has_its_line_and_strangers_share_one(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [1_000.0]
+    peers = (
+        PeerConfig(PGW, REALM, ADDRESSES),
+        PeerConfig("b.example.org", REALM, ADDRESSES),
+        PeerConfig("c.example.org"),
+    )
+    gateway = await site.gateway(peers=peers)
+    gateway.accept_limits._throttled_log._clock = lambda: now[0]
+    for name in (PGW, "b.example.org", PGW, "x1.example.org", "x2.example.org", "x3.example.org"):
+        assert await (await site.client()).open(name) == 3010
+    said = [text for text in lines(caplog) if "refused" in text]
+    assert [text.split("'")[1] for text in said] == [PGW, "b.example.org", "x1.example.org"]
+    now[0] += 10
+    assert await (await site.client()).open("x4.example.org") == 3010
+    assert lines(caplog)[-1].endswith("(2 more since the last line)")
+
+
+def test_where_a_peer_is_allowed_is_said_in_one_line() -> None:
+    networks = tuple(f"10.0.{n}.0/24" for n in range(MAX_LISTED + 3))
+    text = where_allowed(PeerConfig(PGW, REALM, networks, tls=True), (("::1", 5868),))
+    assert text.endswith(f"10.0.{MAX_LISTED - 1}.0/24 and 3 more, with TLS (which we serve on [::1]:5868)")
+
+
+# -- how it ended
+
+
+async def test_an_end_in_order_is_not_a_loss(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    gateway = await site.gateway()
+    client = await site.opened()
+    client.send(commands.encode(DisconnectPeerRequest(PGW, REALM, 0), hop_by_hop=9, end_to_end=9))
+    await client.read()
+    client.writer.close()
+    await until(lambda: site.metrics.lost == ["dpr"])
+    assert f"peer {PGW}: connection closed in order: it asked to part (DPR)" in lines(caplog)
+    assert not any("lost" in text for text in lines(caplog))
+    assert (await site.opened()) and gateway.connected_here(PGW)
+
+
+async def test_a_lost_connection_is_a_warning_with_its_reason(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    await site.gateway()
+    client = await site.opened()
+    client.writer.close()
+    await until(lambda: site.metrics.lost == ["closed_by_peer"])
+    (record,) = [each for each in caplog.records if "connection lost" in each.getMessage()]
+    assert record.levelno == logging.WARNING and "without a DPR" in record.getMessage()
+
+
+def test_every_end_and_every_refusal_has_words() -> None:
+    """Each label that the code gives a connection's end stands in one of the tables."""
+    given = set[str]()
+    for path in Path(Channel.__module__.replace(".", "/") + ".py").resolve().parent.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for before in ('_cut("', '_closing_reason = "'):
+            given |= {part.partition('"')[0] for part in text.split(before)[1:]}
+    assert given - {"cer_timeout"} == IN_ORDER.keys() | LOST.keys(), "an end before the CER has its words in REFUSED"
+    assert WORDS.keys() == set(Kind)
+
+
+async def test_where_we_listen_names_addresses_and_nothing_that_is_not(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    gateway = await site.gateway()
+    assert lines(caplog) == [f"listening for Diameter on 127.0.0.1:{gateway.listening[0][1]}"]
+    caplog.clear()
+    await tls_site(site, Certificates(tmp_path), listen=())
+    assert lines(caplog) == [f"listening for Diameter on 127.0.0.1:{site.gateways[-1].listening_tls[0][1]} (TLS)"]

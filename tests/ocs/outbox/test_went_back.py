@@ -1,0 +1,326 @@
+"""Fault 4: a replica that was behind takes over. Its next events have numbers of events that are recorded already: each becomes a record,
+none twice, and somebody is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ocs.ledger.contract import EPOCH_EVENTS
+from ocs.outbox import pump as pump_module
+from ocs.outbox.pump import TRIM_EVENTS, Pump
+from ocs.outbox.writer import RecordWriter
+from tests.ocs.outbox.fake import T0, FakeOutbox
+from tests.ocs.outbox.test_records import ids, lines
+
+
+class House:
+    """A housekeeper that can be killed and started again over the same folder."""
+
+    def __init__(self, outbox: FakeOutbox, folder: Path, tail_events: int = 256) -> None:
+        self.outbox, self.folder, self.tail_events = outbox, folder, tail_events
+        self.lost: list[int] = []
+        self.missing: list[int] = []
+        self.now = 0.0
+        self.writer: RecordWriter | None = None
+
+    async def start(self) -> None:
+        self.close()
+        self.writer = RecordWriter(
+            self.folder, rotate_octets=1 << 20, rotate_s=3600, clock=lambda: T0, tail_events=self.tail_events,
+            missing=self.missing.append,
+        )  # fmt: skip
+        self.writer.open()
+        self.pump = Pump(self.outbox, [self.writer], stopwatch=lambda: self.now, events_lost=self.lost.append)
+        await self.pump.begin()
+
+    async def settle(self) -> None:
+        """Until nothing is left to do, without hints: as the slow look does it."""
+        for _ in range(2):
+            self.now += 120.0
+            while await self.pump.round():
+                self.now += 120.0
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(FakeOutbox(2), tmp_path / "records")
+    yield house
+    house.close()
+
+
+def credits(folder: Path) -> list[int]:
+    """What tells events of FakeOutbox.add apart."""
+    return [int(str(line["credit_micro_eur"])) for line in lines(folder)]
+
+
+async def five_lost_five_more(house: House) -> None:
+    await house.start()
+    house.outbox.add(0, 20)
+    house.outbox.add(1, 3)
+    replica = house.outbox.replica()
+    house.outbox.add(0, 5)
+    await house.settle()
+    house.outbox.fail_over(replica)
+    house.outbox.add(0, 5)
+
+
+async def test_five_events_lost_and_the_next_five_recorded(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    await five_lost_five_more(house)
+    await house.settle()
+    first = [f"p00-{n}" for n in range(1, 26)]
+    assert [each for each in ids(house.folder) if each.startswith("p00")] == first + [f"p00.1-{n}" for n in range(1, 6)]
+    assert house.lost == [5]
+    (message,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert "partition 0: the ledger has gone back" in message and "5 recorded events are no longer in it" in message
+    house.outbox.add(0, 2)
+    await house.settle()
+    assert ids(house.folder)[-2:] == ["p00.2-1", "p00.2-2"]
+    assert len(set(credits(house.folder))) == len(credits(house.folder)) == 20 + 3 + 5 + 5 + 2
+    assert house.missing == [] and house.lost == [5]
+
+
+async def test_when_nothing_was_journalled_yet_the_numbers_are_made_new_at_once(house: House) -> None:
+    await house.start()
+    house.outbox.add(0, 20)
+    replica = house.outbox.replica()
+    house.outbox.add(0, 5)
+    await house.settle()
+    house.outbox.fail_over(replica)
+    await house.settle()
+    assert house.outbox.last[0] == 2 * EPOCH_EVENTS
+    house.outbox.add(0, 1)
+    await house.settle()
+    assert ids(house.folder)[-2:] == ["p00-25", "p00.2-1"]
+    assert house.lost == [5]
+    await house.start()
+    await house.settle()
+    assert house.lost == [5] and len(ids(house.folder)) == 26, "a new start finds all in order"
+
+
+async def test_a_new_start_before_anything_is_journalled_does_not_tell_again(house: House) -> None:
+    await five_lost_five_more(house)
+    await house.settle()
+    before = ids(house.folder)
+    await house.start()
+    await house.settle()
+    assert (ids(house.folder), house.lost) == (before, [5])
+    house.outbox.add(0, 1)
+    await house.settle()
+    assert ids(house.folder) == [*before, "p00.2-1"]
+
+
+async def test_it_is_seen_when_the_housekeeper_was_away(house: House) -> None:
+    await five_lost_five_more(house)
+    await house.start()
+    await house.settle()
+    assert ids(house.folder)[-5:] == [f"p00.1-{n}" for n in range(1, 6)]
+    assert house.lost == [5]
+
+
+async def test_more_events_than_were_lost(house: House) -> None:
+    """The counter is above the position again, and the number of the anchor belongs to another event."""
+    await five_lost_five_more(house)
+    house.outbox.add(0, 300)
+    await house.settle()
+    assert ids(house.folder)[-305:] == [f"p00.1-{n}" for n in range(1, 306)]
+    assert len(set(credits(house.folder))) == len(credits(house.folder))
+
+
+async def test_a_replica_without_any_event_of_the_partition(house: House) -> None:
+    await house.start()
+    house.outbox.add(1, 2)
+    replica = house.outbox.replica()
+    house.outbox.add(0, 3)
+    await house.settle()
+    house.outbox.fail_over(replica)
+    await house.settle()
+    house.outbox.add(0, 2)
+    await house.settle()
+    house.outbox.fail_over(replica)  # and once more, before anything of the new epoch is there
+    house.outbox.add(0, 3)
+    await house.settle()
+    own = [each for each in ids(house.folder) if each.startswith("p00")]
+    assert own == ["p00-1", "p00-2", "p00-3", "p00.2-1", "p00.2-2", "p00.3-1", "p00.3-2", "p00.3-3"]
+
+
+async def test_a_request_that_was_sent_again_is_the_record_that_there_is(house: House) -> None:
+    """Its first application was lost with the events, its second is the same movement; others around it are new."""
+    await house.start()
+    house.outbox.add(0, 20)
+    replica = house.outbox.replica()
+    house.outbox.add(0, 5)
+    repeated = house.outbox.events(0)[-2].body
+    await house.settle()
+    house.outbox.fail_over(replica)
+    house.outbox.add(0, 2)
+    house.outbox.journal(0, repeated)
+    house.outbox.add(0, 1)
+    await house.settle()
+    assert ids(house.folder)[25:] == ["p00.1-1", "p00.1-2", "p00.1-3"]
+    assert len(set(credits(house.folder))) == 28
+    assert house.lost == [4]
+
+
+async def test_a_second_failover_to_before_the_first_one(house: House) -> None:
+    await five_lost_five_more(house)
+    behind = house.outbox.replica()
+    await house.settle()
+    house.outbox.add(0, 2)
+    await house.settle()
+    house.outbox.fail_over(behind)
+    house.outbox.add(0, 1)
+    await house.settle()
+    own = [each for each in ids(house.folder) if each.startswith("p00.")]
+    assert own == [*(f"p00.1-{n}" for n in range(1, 6)), "p00.2-1", "p00.2-2", "p00.3-1"]
+    assert house.lost == [5, 7], "so many records are of no event of the ledger, five of them told before"
+    assert len(set(credits(house.folder))) == len(credits(house.folder))
+
+
+async def test_the_raised_counter_is_lost_too(house: House) -> None:
+    """The replica has all events that are recorded, and not the new number."""
+    await five_lost_five_more(house)
+    behind = house.outbox.replica()
+    await house.settle()
+    house.outbox.fail_over(behind)
+    house.outbox.add(0, 2)
+    await house.settle()
+    assert ids(house.folder)[-3:] == ["p00.1-5", "p00.1-6", "p00.1-7"]
+    assert len(set(credits(house.folder))) == len(credits(house.folder))
+
+
+async def test_another_partition_goes_on_as_ever(house: House) -> None:
+    await five_lost_five_more(house)
+    house.outbox.add(1, 4)
+    await house.settle()
+    assert [each for each in ids(house.folder) if each.startswith("p01")] == [f"p01-{n}" for n in range(1, 8)]
+
+
+async def test_an_outbox_that_reaches_further_back_than_the_tail(tmp_path: Path) -> None:
+    house = House(FakeOutbox(1), tmp_path, tail_events=8)
+    await house.start()
+    house.outbox.add(0, TRIM_EVENTS - 1)
+    replica = house.outbox.replica()
+    house.outbox.add(0, 5)
+    await house.settle()
+    house.outbox.fail_over(replica)
+    house.outbox.add(0, 5)
+    await house.settle()
+    assert ids(tmp_path)[-6:] == [f"p00-{TRIM_EVENTS + 4}", *(f"p00.1-{n}" for n in range(1, 6))]
+    house.close()
+
+
+async def test_a_replica_that_lags_more_than_the_tail_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(FakeOutbox(1), tmp_path, tail_events=8)
+    await house.start()
+    house.outbox.add(0, 10)
+    replica = house.outbox.replica()
+    house.outbox.add(0, 20)
+    await house.settle()
+    house.outbox.fail_over(replica)
+    house.outbox.add(0, 3)
+    await house.settle()
+    assert set(credits(tmp_path)) == set(range(1, 34))
+    assert "some may be recorded twice" in caplog.text
+    house.close()
+
+
+class CrashError(Exception):
+    pass
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_whatever_crashes_each_event_is_recorded_once(data: st.DataObject) -> None:
+    """Failovers, crashes at any call of Redis or of the disk, new events in between."""
+    import asyncio
+    import tempfile
+
+    async def walk(folder: Path) -> None:
+        outbox = Crashing(2)
+        house = House(outbox, folder)
+        try:
+            await steps(house, outbox)
+        finally:
+            house.close()
+
+    async def steps(house: House, outbox: Crashing) -> None:
+        folder = house.folder
+        await house.start()
+        replicas = [outbox.replica()]
+        for _ in range(data.draw(st.integers(2, 8))):
+            outbox.add(0, data.draw(st.integers(0, 6)))
+            outbox.add(1, data.draw(st.integers(0, 2)))
+            if data.draw(st.booleans()):
+                replicas.append(outbox.replica())
+            outbox.calls_left = data.draw(st.one_of(st.none(), st.integers(0, 12)))
+            try:
+                await house.settle()
+            except CrashError:
+                outbox.calls_left = None
+                if data.draw(st.booleans()):
+                    outbox.fail_over(data.draw(st.sampled_from(replicas[-2:])))
+                    outbox.add(0, data.draw(st.integers(0, 4)))
+                await house.start()
+            outbox.calls_left = None
+            if data.draw(st.booleans()):
+                await house.settle()
+                outbox.fail_over(data.draw(st.sampled_from(replicas[-2:])))
+        await house.settle()
+        seen, there = credits(folder), {int(str(e.body["credit"])) for p in range(2) for e in outbox.events(p)}
+        assert len(set(seen)) == len(seen), "a record twice"
+        assert there <= set(seen), "an event without a record"
+        assert len(set(ids(folder))) == len(ids(folder))
+        assert house.missing == []
+
+    with tempfile.TemporaryDirectory() as name:
+        # Partition 1 has an event that no failover takes away: else the folder would be another ledger's.
+        asyncio.run(walk(Path(name)))
+
+
+class Crashing(FakeOutbox):
+    """An outbox whose reader dies after so many more calls."""
+
+    calls_left: int | None = None
+
+    def __init__(self, partitions: int) -> None:
+        super().__init__(partitions)
+        self.add(1)
+
+    def _count(self) -> None:
+        if self.calls_left is not None:
+            if not self.calls_left:
+                raise CrashError
+            self.calls_left -= 1
+
+    async def outbox_entries(self, wanted, *, count):  # type: ignore[no-untyped-def]
+        self._count()
+        return await super().outbox_entries(wanted, count=count)
+
+    async def outbox_raise(self, partition: int, to: int) -> None:
+        self._count()
+        await super().outbox_raise(partition, to)
+        self._count()
+
+    async def outbox_trim_many(self, upto):  # type: ignore[no-untyped-def]
+        self._count()
+        await super().outbox_trim_many(upto)
+        self._count()
+
+
+def test_a_page_is_well_below_the_tail() -> None:
+    from ocs.outbox.tail import LEAST_EVENTS
+    from ocs.outbox.went_back import PAGE_EVENTS
+
+    assert PAGE_EVENTS * 2 <= LEAST_EVENTS and pump_module.MAX_EVENTS_PER_READ * 2 <= LEAST_EVENTS

@@ -1,0 +1,106 @@
+"""What a worker keeps of requests is bounded by what is in flight, whatever came before: the collector has nothing to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ocs.catalogue.catalogue import load_catalogue
+from ocs.compose import Environment
+from ocs.diameter.dispatch import Reply, _Pending
+from ocs.diameter.origin_state import MAX_HOSTS, OriginStates
+from ocs.process.child_main import GC_THRESHOLDS, Child
+from ocs.settings.schema import Settings
+from ocs.telemetry.metrics import Metrics
+from ocs.values.bounded_cache import BoundedCache
+from protocol.credit_control import CreditControlRequest
+from tests.ocs.diameter.site import Site, ccr, code_of
+
+ROOT = Path(__file__).parents[3]
+REQUESTS = 300
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    there = Site()
+    yield there
+    await there.close()
+
+
+def alive(kind: type) -> int:
+    gc.collect()
+    return sum(1 for each in gc.get_objects() if type(each) is kind)
+
+
+async def test_answered_requests_are_not_kept_even_behind_one_that_waits(site: Site) -> None:
+    held: list[tuple[CreditControlRequest, Reply]] = []
+
+    def handler(request: CreditControlRequest, source: object, reply: Reply) -> None:
+        if request.cc_request_number == 0:
+            held.append((request, reply))
+        else:
+            reply(request.answer(2001))
+
+    gateway = await site.gateway(handler, answer_timeout_ms=60_000)
+    client = await site.opened()
+    before = alive(_Pending), alive(CreditControlRequest)
+    client.send(*(ccr(number) for number in range(REQUESTS)))
+    for _ in range(REQUESTS - 1):
+        assert code_of((await client.read())[1]) == 2001
+    assert (alive(_Pending), alive(CreditControlRequest)) == (before[0] + 1, before[1] + 1)
+    assert gateway.dispatcher.in_flight == len(gateway.dispatcher._waiting) == 1
+    request, reply = held.pop()
+    reply(request.answer(2001))
+    assert code_of((await client.read())[1]) == 2001
+    del request, reply
+    assert (alive(_Pending), alive(CreditControlRequest)) == before
+    assert not gateway.dispatcher._waiting
+
+
+@pytest.mark.alone
+def test_a_full_memory_is_as_fast_as_an_empty_one() -> None:
+    def put_s(first: int) -> float:
+        started = time.process_time()
+        for number in range(first, first + limit):
+            kept.put(number, number)
+        return time.process_time() - started
+
+    limit = 50_000
+    kept: BoundedCache[int, int] = BoundedCache(limit)
+    filling = put_s(0)
+    assert put_s(limit) < 20 * filling + 0.05
+    assert len(kept) == limit and next(iter(kept)) == limit
+
+
+@pytest.mark.alone
+def test_many_clients_cost_no_more_than_few() -> None:
+    states = OriginStates(lambda *restart: None)
+    started = time.process_time()
+    for number in range(MAX_HOSTS):
+        states.seen(f"host{number}.example.org", "relay.example.org", 1)
+    filling = time.process_time() - started
+    started = time.process_time()
+    for number in range(MAX_HOSTS, 2 * MAX_HOSTS):
+        states.seen(f"host{number}.example.org", "relay.example.org", 1)
+    assert time.process_time() - started < 20 * filling + 0.05
+
+
+@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+def test_what_a_process_has_loaded_is_never_collected(role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    thresholds, before = gc.get_threshold(), gc.get_freeze_count()
+    catalogue = load_catalogue(ROOT / "config" / "catalogue.toml")
+    settings = Settings.model_validate({"diameter": {"accept_unknown_peers": True}})
+    try:
+        Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event()).tell_ready()
+        assert gc.get_freeze_count() > before and gc.isenabled() and gc.get_threshold() == GC_THRESHOLDS
+        assert not any(each is catalogue for each in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+    assert json.loads(capsys.readouterr().out) == {"ready": True}

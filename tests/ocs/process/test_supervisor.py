@@ -1,0 +1,375 @@
+"""`ocs serve` as a whole: it starts whole or not at all, replaces what is killed, ends in good order, leaves nothing running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from ocs.process.embedded_redis import EmbeddedRedis
+from ocs.process.processes import command_line, is_alive
+from protocol.frame import FrameReader
+from tests.ocs.diameter.certificates import Certificates
+from tests.ocs.diameter.site import HOST, cer, code_of
+
+ROOT = Path(__file__).parents[3]
+CONFIG = """
+[diameter]
+listen = ["127.0.0.1:0"]
+[[peer]]
+origin_host = "pgw.example.net"
+realm = "example.net"
+[api]
+listen = "127.0.0.1:0"
+[metrics]
+listen = "127.0.0.1:0"
+[ledger]
+durability = "everysec"
+[server]
+workers = 2
+data_dir = "data"
+"""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+    return found
+
+
+class Server:
+    """`ocs serve` in a folder of its own."""
+
+    def __init__(self, folder: Path, config: str = CONFIG, **environment: str) -> None:
+        self.folder = folder
+        (folder / "ocs.toml").write_text(config, encoding="utf-8")
+        self.log = (folder / "log").open("ab")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+        catalogue = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from ocs.cli.main import run; run()", "serve", "--config", "ocs.toml"],
+            cwd=folder,
+            env={**kept, **catalogue, **environment},
+            stderr=self.log,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        path = self.folder / "data" / "server.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        if not (facts := self.facts()):
+            return 0, {}
+        try:
+            with urllib.request.urlopen(f"http://{facts['api']}/health", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, {}
+
+    def wait_whole(self) -> dict[str, Any]:
+        wait_for(lambda: self.health()[1].get("workers") == 2 and self.health()[1]["housekeeper"])
+        return self.facts()
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=5) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain")
+            return str(answer.read().decode())
+
+    def children(self) -> dict[int, str]:
+        """Process id → role."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()
+        words = {int(pid): " ".join(command_line(int(pid))) for pid in listed}
+        roles = ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")
+        return {pid: role for pid, line in words.items() for role in roles if role in line}
+
+    def of(self, role: str) -> list[int]:
+        return [pid for pid, its in self.children().items() if its == role]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        status = self.process.wait(30)
+        self.log.close()
+        return status
+
+    def text(self) -> str:
+        return (self.folder / "log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path)
+    yield running
+    if running.process.poll() is None:
+        running.end()
+    running.log.close()
+
+
+def test_it_serves_replaces_what_is_killed_and_ends(server: Server) -> None:
+    facts = server.wait_whole()
+    host, port = facts["diameter"][0].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=5):
+        pass
+    assert server.health() == (
+        200,
+        {"status": "ok", "redis": True, "workers": 2, "workers_wanted": 2, "housekeeper": True},
+    )
+    assert "ocs_workers_up 2.0" in server.metrics()
+    before = server.children()
+    assert sorted(before.values()) == [
+        "ocs.process.housekeeper",
+        "ocs.process.worker",
+        "ocs.process.worker",
+        "redis.conf",
+    ]
+
+    # A worker, the housekeeper and Redis are killed: each is replaced, the ledger is the same.
+    killed = [server.of(role)[0] for role in ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not any(is_alive(pid) for pid in killed) and len(server.children()) == 4)
+    server.wait_whole()
+    assert server.health()[0] == 200
+    assert server.facts() == facts
+    text = server.metrics()
+    for role in ("worker", "housekeeper", "redis"):
+        assert f'ocs_process_restarts_total{{role="{role}"}} 1.0' in text
+
+    running = list(server.children())
+    assert server.end() == 0
+    assert not any(is_alive(pid) for pid in running)
+    assert not (server.folder / "data" / "server.json").exists()
+    assert "Traceback" not in server.text()
+
+
+def test_commands_use_the_running_servers_redis(server: Server) -> None:
+    server.wait_whole()
+
+    def ocs(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from ocs.cli.main import run; run()", *words, "--config", "ocs.toml"],
+            cwd=server.folder,
+            env={**os.environ, "OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml")},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    made = ocs(
+        "account",
+        "create",
+        "--msisdn",
+        "38668100000",
+        "--imsi",
+        "293400000000000",
+        "--package",
+        "MAXI",
+        "--credit",
+        "20",
+    )
+    assert made.returncode == 0, made.stderr
+
+    def records() -> list[dict[str, Any]]:
+        paths = (server.folder / "data" / "records").glob("*.jsonl")
+        return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+
+    wait_for(lambda: len(records()) == 2)
+    assert [record["kind"] for record in records()] == ["opened", "package"]
+    assert sum(r.get("credit_in_micro_eur", 0) - r.get("debit_micro_eur", 0) for r in records()) == 10_010_000
+    assert server.end(signal.SIGINT) == 0
+    shown = ocs("account", "show", "38668100000", "--json")
+    assert json.loads(shown.stdout)["credit_micro_eur"] == 10_010_000
+
+
+def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
+    server.wait_whole()
+    running = list(server.children())
+    assert len(running) == 4
+    server.process.kill()
+    server.process.wait()
+    wait_for(lambda: not any(is_alive(pid) for pid in running), 15)
+
+
+def test_without_redis_it_is_not_healthy_and_gets_well_by_itself(tmp_path: Path) -> None:
+    """An external Redis that is not there yet: the server waits for it."""
+    elsewhere = tmp_path / "elsewhere"
+    server = Server(tmp_path, OCS_REDIS_URL=f"unix://{elsewhere}/redis/redis.sock")
+    wait_for(lambda: server.health()[0] == 503)
+    assert server.health()[1]["redis"] is False
+    private = EmbeddedRedis(elsewhere, durability="everysec")
+    private.acquire()
+    server.wait_whole()
+    assert server.health()[0] == 200
+    assert server.end() == 0
+    private.release()
+
+
+def first_layout(folder: Path) -> None:
+    """A data folder that a server of the first layout has left."""
+    server = EmbeddedRedis(folder, durability="everysec")
+    with redis.Redis.from_url(server.acquire()) as client:
+        client.hset("{p00}:subscribers", "m38668100000", "00-0000000000000001")
+    server.release()
+
+
+def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path) -> None:
+    first_layout(tmp_path / "data")
+    server = Server(tmp_path)
+    assert server.process.wait(30) == 1
+    server.log.close()
+    assert server.text().splitlines()[-1].startswith("ocs: Redis holds a ledger of the first layout")
+    assert "Traceback" not in server.text() and "replacing" not in server.text()
+    assert not (tmp_path / "data" / "server.json").exists()
+
+
+def test_a_redis_that_evicts_is_refused_at_the_start_and_only_then(tmp_path: Path) -> None:
+    elsewhere = EmbeddedRedis(tmp_path / "elsewhere", durability="everysec")
+    url = elsewhere.acquire()
+    client = redis.Redis.from_url(url)
+
+    def evicts(policy: str) -> None:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", policy)
+
+    try:
+        evicts("allkeys-lru")
+        server = Server(tmp_path, OCS_REDIS_URL=url)
+        assert server.process.wait(30) == 1
+        assert "CONFIG SET maxmemory-policy noeviction" in server.text().splitlines()[-1]
+        server.log.close()
+
+        # One that serves goes on with the processes that do.
+        evicts("noeviction")
+        server = Server(tmp_path, OCS_REDIS_URL=url)
+        server.wait_whole()
+        wait_for(lambda: "ready:" in server.text())
+        evicts("allkeys-lru")
+        os.kill(server.of("ocs.process.worker")[0], signal.SIGKILL)
+        wait_for(lambda: server.text().count("CONFIG SET maxmemory-policy noeviction") >= 4)
+        assert server.health()[1]["workers"] == 1
+        evicts("noeviction")
+        server.wait_whole()
+        assert server.end() == 0
+    finally:
+        client.close()
+        elsewhere.release()
+    assert "Traceback" not in server.text()
+
+
+@pytest.mark.parametrize("key", ["diameter", "api", "metrics"])
+def test_a_port_that_is_taken_is_named_and_nothing_starts(tmp_path: Path, key: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = Server(tmp_path, **{f"OCS_{key.upper()}_LISTEN": address})
+        assert server.process.wait(30) == 1
+        server.log.close()
+    assert f"{key}.listen" in server.text() and address in server.text() and "Address already in use" in server.text()
+    assert "Traceback" not in server.text()
+    assert not (tmp_path / "data" / "redis" / "redis.log").exists()
+
+
+def with_tls(folder: Path, certificates: Certificates) -> str:
+    """TLS only."""
+    certificate, key = certificates.server
+    tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "{folder / "ca.pem"}"\n'
+    return CONFIG.replace('listen = ["127.0.0.1:0"]', 'listen = []\nlisten_tls = ["127.0.0.1:0"]', 1) + tls
+
+
+def test_a_port_for_tls_that_is_taken_is_named_and_nothing_starts(tmp_path: Path) -> None:
+    config = with_tls(tmp_path, Certificates(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = Server(tmp_path, config, OCS_DIAMETER_LISTEN_TLS=address)
+        assert server.process.wait(30) == 1
+        server.log.close()
+    assert f"diameter.listen_tls = '{address}'" in server.text() and "Address already in use" in server.text()
+    assert "Traceback" not in server.text() and not (tmp_path / "data" / "redis" / "redis.log").exists()
+
+
+def test_a_server_of_tls_only_shares_one_port_and_reads_its_certificates_anew(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    old = certificates.client("pgw.example.net")
+    server = Server(tmp_path, with_tls(tmp_path, certificates))
+    try:
+        facts = server.wait_whole()
+        assert facts["diameter"] == []
+        (address,) = facts["diameter_tls"]
+        assert f"{address} (TLS)" in wait_for(lambda: server.text() if "ready:" in server.text() else "")
+        host, _, port = address.rpartition(":")
+        for _ in range(8):  # either worker
+            assert capabilities((host, int(port)), old) == 2001
+
+        certificates.renew()
+        new = certificates.client("pgw.example.net")
+        old.load_verify_locations(str(tmp_path / "ca.pem"))
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: server.text().count("TLS certificates read anew") == 2)
+        for _ in range(8):
+            assert capabilities((host, int(port)), new) == 2001
+            with pytest.raises((OSError, EOFError)):
+                capabilities((host, int(port)), old)
+        wait_for(lambda: 'ocs_connections_refused_total{reason="tls"} 8.0' in server.metrics())
+    finally:
+        assert server.end() == 0
+    assert "Traceback" not in server.text()
+
+
+def capabilities(address: tuple[str, int], context: ssl.SSLContext) -> int:
+    """The CEA's code; once more while another worker has yet to notice that the last connection is gone."""
+    end = time.monotonic() + 10
+    while (code := capabilities_once(address, context)) == 5012 and time.monotonic() < end:
+        time.sleep(0.05)
+    return code
+
+
+def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
+    with (
+        socket.create_connection(address, timeout=5) as tcp,
+        context.wrap_socket(tcp, server_hostname=HOST) as tls,
+    ):
+        tls.sendall(cer("pgw.example.net", origin_realm="example.net"))
+        reader = FrameReader()
+        while not (frames := reader.feed(data := tls.recv(65_536))):
+            if not data:
+                raise EOFError
+        return code_of(frames[0])
+
+
+def test_two_servers_do_not_share_a_folder(server: Server) -> None:
+    server.wait_whole()
+    second = Server(server.folder)
+    assert second.process.wait(30) == 1
+    second.log.close()
+    assert "another ocs server uses it" in server.text()
+    assert server.health()[0] == 200
+
+
+def test_a_mistake_in_the_catalogue_stops_the_start(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text('[catalogue]\ncurrency = "EUR"\n', encoding="utf-8")
+    server = Server(tmp_path, OCS_SERVER_CATALOGUE=str(catalogue))
+    assert server.process.wait(30) == 1
+    server.log.close()
+    assert str(catalogue) in server.text() and "Traceback" not in server.text()
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,187 @@
+"""Metrics: bounded labels, all processes together, and dashboards that ask only for what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ocs.charging.metrics import ChargingMetrics
+from ocs.diameter.metrics import DiameterMetrics
+from ocs.diameter.rar_asr import RequestMetrics
+from ocs.ledger.metrics import LedgerMetrics
+from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
+from ocs.telemetry.export import Snapshots
+from ocs.telemetry.metrics import MAX_LABEL_VALUES, Metrics, Store, snapshot_path
+
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+def sample_names(definition: Definition) -> dict[str, tuple[str, ...]]:
+    """Names as Prometheus sees them, with their labels."""
+    if definition.kind == COUNTER:
+        return {f"{definition.name}_total": definition.labels}
+    if definition.kind == HISTOGRAM:
+        return {
+            f"{definition.name}_bucket": (*definition.labels, "le"),
+            f"{definition.name}_sum": definition.labels,
+            f"{definition.name}_count": definition.labels,
+        }
+    return {definition.name: definition.labels}
+
+
+def play(metrics: Metrics) -> None:
+    """Everything once, through the Protocols the other parts know."""
+    gateway: DiameterMetrics = metrics
+    charging: ChargingMetrics = metrics
+    ledger: LedgerMetrics = metrics
+    requests: RequestMetrics = metrics
+    gateway.request("CCR", "U", "data")
+    gateway.answer("CCR", "U", "data", 2001, 0.004)
+    gateway.dropped_answer()
+    gateway.in_flight(1)
+    gateway.peer_state("pgw.example.net", "r_open")
+    gateway.connection_refused("unknown_peer")
+    gateway.connection_lost("dpr")
+    gateway.request_refused("origin_host")
+    gateway.overload(30)
+    charging.dropped("data", "octets", 7)
+    charging.other_units("data", "seconds", 7)
+    charging.restricted("data")
+    charging.refunded("sms", 2_000_000)
+    charging.late("T")
+    requests.client_request("RAR", "topup")
+    requests.client_answer("RAR", "2002")
+    requests.unblocked(0.002)
+    metrics.count("ocs_orphans_released")
+    charging.charged("data", "octets", 2001, 900, 1000, 1_500_000, 0)
+    charging.charged("voice", "seconds", 2001, 0, 0, 0, 60)
+    charging.overrun("data", "octets", 5)
+    charging.blocked("data", "credit")
+    charging.duplicate("U")
+    charging.mscc_result("data", 4012)
+    ledger.round_trip("charge", 0.001)
+    ledger.ledger_error("timeout")
+    ledger.connected(1)
+    for name, definition in DEFINITIONS.items():
+        if name.startswith(("ocs_records_written", "ocs_process_restarts")):
+            metrics.count(name, *("x" for _ in definition.labels))
+
+
+def exported(folder: Path, metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Sample name → (labels, value), read back from the text of /metrics by prometheus-client's parser."""
+    snapshots = Snapshots(folder, Store())
+    snapshots.clear()
+    metrics.snapshot(snapshot_path(folder, "worker", 1))
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(snapshots.expose().decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((dict(sample.labels), sample.value))
+    return found
+
+
+def test_every_defined_metric_is_exported(tmp_path: Path) -> None:
+    metrics = Metrics()
+    play(metrics)
+    found = exported(tmp_path, metrics)
+    for definition in DEFINITIONS.values():
+        for name, labels in sample_names(definition).items():
+            assert name in found
+            assert all(set(sample_labels) == set(labels) for sample_labels, _ in found[name]), name
+    assert found["ocs_debited_eur_total"] == [({"service": "data"}, 1.5)]
+    buckets = {labels["le"]: value for labels, value in found["ocs_answer_seconds_bucket"]}
+    assert (buckets["0.003"], buckets["0.005"], buckets["+Inf"]) == (0, 1, 1)
+    assert found["ocs_answer_seconds_sum"][0][1] == pytest.approx(0.004)
+
+
+def test_labels_are_bounded(tmp_path: Path) -> None:
+    metrics = Metrics()
+    for number in range(2 * MAX_LABEL_VALUES):
+        metrics.request(f"command{number}", f"type{number}", f"context{number}")
+        metrics.peer_state(f"peer{number}", "open")
+        metrics.charged(f"service{number}", "octets", 2001, 0, 1, 0, 0)
+    found = exported(tmp_path, metrics)
+    assert found["ocs_requests_total"] == [({"command": "other", "type": "other", "context": "other"}, 512)]
+    assert len(found["ocs_peer_connections"]) <= MAX_LABEL_VALUES + 1
+    assert len(found["ocs_granted_units_total"]) == MAX_LABEL_VALUES + 1
+
+
+def test_processes_add_up_and_an_ended_one_keeps_its_counts(tmp_path: Path) -> None:
+    one, two = Metrics(), Metrics()
+    for metrics in (one, two):
+        metrics.request("CCR", "I", "data")
+        metrics.in_flight(3)
+        metrics.answer("CCR", "I", "data", 2001, 0.001)
+    snapshots = Snapshots(tmp_path, Store())
+    one.snapshot(snapshots.path("worker", 11))
+    two.snapshot(snapshots.path("worker", 12))
+    key = ("ocs_requests", "CCR", "I", "data")
+    assert snapshots.total().counters[key] == 2
+    assert snapshots.total().gauges["ocs_in_flight",] == 6
+    snapshots.retire("worker", 11)
+    assert snapshots.total().counters[key] == 2
+    assert sum(snapshots.total().histograms["ocs_answer_seconds", "CCR", "I", "data"][:-1]) == 2
+    assert snapshots.total().gauges["ocs_in_flight",] == 3
+    assert not snapshots.path("worker", 11).exists()
+
+
+def test_a_broken_snapshot_is_left_out(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, Store())
+    snapshots.path("worker", 1).write_bytes(b'{"counters":')
+    assert b"ocs_in_flight 0.0" in snapshots.expose()
+    snapshots.clear()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lost_peer_counts_as_not_open(tmp_path: Path) -> None:
+    metrics = Metrics()
+    metrics.peer_state("pgw.example.net", "r_open")
+    exported(tmp_path, metrics)
+    metrics.peer_state("pgw.example.net", "closed")
+    found = exported(tmp_path, metrics)
+    assert found["ocs_peer_connections"] == [({"origin_host": "pgw.example.net"}, 0)]
+    assert ({"state": "closed"}, 1) in found["ocs_peers"]
+    assert ({"state": "r_open"}, 0) in found["ocs_peers"]
+
+
+# -- dashboards and alerts
+
+
+def grafana_queries() -> Iterator[str]:
+    dashboard = json.loads((CONFIG / "grafana" / "ocs.json").read_text(encoding="utf-8"))
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"]
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["query"]["query"] if isinstance(variable["query"], dict) else variable["query"]
+
+
+def alert_queries() -> Iterator[str]:
+    text = (CONFIG / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    yield from re.findall(r"^\s+expr:\s*(.+)$", text, re.MULTILINE)
+
+
+WORDS = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+KNOWN_WORDS = frozenset(
+    {"sum", "by", "rate", "max", "histogram_quantile", "time", "le", "and", "or", "up", "job", "clamp_min", "increase"}
+)
+
+
+@pytest.mark.parametrize("query", sorted({*grafana_queries(), *alert_queries()}))
+def test_every_query_asks_for_what_there_is(query: str, tmp_path: Path) -> None:
+    metrics = Metrics()
+    play(metrics)
+    found = exported(tmp_path, metrics)
+    labels_of = {name: set(found[name][0][0]) for name in found}
+    bare = re.sub(r'"[^"]*"', "", query)
+    bare = re.sub(r"\[[^\]]*\]|\$\w+", "", bare)
+    names = [word for word in WORDS.findall(bare) if word.startswith("ocs_")]
+    assert names or "up" in WORDS.findall(bare)
+    labels = set().union(*(labels_of.get(name, set()) for name in names)) | {"job", "instance"}
+    for word in WORDS.findall(bare):
+        assert word in labels_of or word in KNOWN_WORDS or word in labels, f"{word!r} in {query!r}"
