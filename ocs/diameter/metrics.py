@@ -1,7 +1,4 @@
-"""What the gateway is told at the composition root: settings as plain values, and the metrics it reports to.
-
-The Diameter side reads no file and no environment; `ocs.settings.loading` builds these values, `ocs.telemetry.metrics` implements the Protocol.
-"""
+"""Where the Diameter side counts; `ocs.telemetry.metrics` implements the Protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The housekeeper process: what nobody waits for. Four loops (ocs/process/housekeeping), each of which waits when Redis is away and goes on by
+"""The housekeeper process: what nobody waits for. Four loops (ocs/process/housekeeping): each waits when Redis is away and goes on by
 itself:
 
 - sweeper: what is due in accounts that nobody uses;
