@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.charging import money, refund_token, units
-from ocs.charging.prepare import Prepared, Service
+from ocs.charging.prepared import Prepared, Service
 from ocs.charging.refund_token import Debit
 from ocs.ledger.contract import ChargeOutcome
 from ocs.settings.charging import ChargingPolicy

@@ -6,28 +6,24 @@ Several MSCC of one key are one service. A service that cannot be rated keeps it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from ocs.catalogue.price import free_price
 from ocs.charging import other_units, several, units
 from ocs.charging.blame import MSCC, blame
 from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
+from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, NoFunds, ServiceCharge, ServiceOutcome
-from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
-from ocs.settings.profile import STANDARD, Profile
+from ocs.ledger.contract import AS_GRANTED, ServiceCharge
 from ocs.values.requests import Action, RequestType
-from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
+from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (
     CHECK_BALANCE,
     DIRECT_DEBITING,
     REFUND_ACCOUNT,
     CreditControlRequest,
     MultipleServicesCreditControl,
-    RequestedServiceUnit,
-    UsedServiceUnit,
 )
 
 REQUEST_TYPES = {1: RequestType.INITIAL, 2: RequestType.UPDATE, 3: RequestType.TERMINATION, 4: RequestType.EVENT}
@@ -46,116 +42,9 @@ ACTIONS = {REFUND_ACCOUNT: Action.REFUND, CHECK_BALANCE: Action.CHECK}
 """Requested-Actions that are not debited but need the account."""
 OFFERS_KEPT = 4_096
 """Of one second and profile: data needs some tens, a call has one of its own."""
-COMMAND_LEVEL = "-"
-"""Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
 QHT, FINAL = 1, 2
 ENDS = frozenset((QHT, FINAL))
 """Reporting-Reasons with which a client closes a service (TS 32.299 §7.2.175)."""
-
-
-class Rater(Protocol):
-    """The part of the catalogue that charging needs."""
-
-    def rate(self, event: UseEvent) -> RatedUse: ...
-
-    def month_of(self, unix_s: int) -> int: ...
-
-    def day_of(self, unix_s: int) -> int: ...
-
-
-@dataclass(slots=True)
-class Service:
-    """One service of a request: how it is answered, what the ledger is asked, and either its rating or why there is none."""
-
-    key: str
-    rating_group: int | None
-    service_identifiers: Sequence[int]
-    rated: RatedUse | None
-    charge: ServiceCharge | None
-    failed_avp: bytes = b""
-    validity_s: int = 0
-    """How long a grant lives: the policy's, or up to a price switch that it must not span."""
-    wants_time: bool = False
-    """Time is counted beside volume."""
-    absurd_time_s: int = 0
-    """Reported beside what is charged, and impossible."""
-    other_units: tuple[tuple[Unit, int], ...] = ()
-    """Reported in units that it is not charged by, with nothing in those that it is."""
-    whole: str = ""
-    """Key of the service that the request asked for, of which this is what one recipient is charged for."""
-    divided: bool = False
-    """Its recipients are charged one by one."""
-
-    @property
-    def name(self) -> str:
-        """The catalogue's, for metrics."""
-        return self.rated.service if self.rated is not None else "unknown"
-
-
-@dataclass(slots=True)
-class Offer:
-    """What is the same for all requests of one second that use one service at one place."""
-
-    rated: RatedUse
-    max_rate: int
-    restrict: NoFunds
-    place: tuple[str, str]
-    """Its key names it by identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What of the surroundings a request is prepared under."""
-
-    now: int
-    profile: Profile = STANDARD
-    policy: ChargingPolicy = DEFAULT_POLICY
-    offers: dict[tuple[int, int | None, int | None], Offer] = field(default_factory=dict, repr=False, compare=False)
-    """By place, rating group and service identifier, of use that takes place now."""
-
-
-@dataclass(slots=True)
-class Prepared:
-    request: CreditControlRequest
-    type: RequestType
-    in_mscc: bool
-    """Units came in MSCC, so the answer's go there too; else at command level."""
-    services: list[Service]
-    terms: Terms
-    unit: Unit
-    """Of the context: what a service that cannot be rated is counted in."""
-    action: Action = Action.DEBIT
-    recipients: tuple[str, ...] = ()
-    """Of a message to several; () of any other use, and of refunds."""
-    counted_once: bool = False
-    """Its units are of each recipient."""
-    several: bool = False
-    """Some of the services are of one recipient each."""
-
-    @property
-    def unrateable(self) -> bool:
-        """There are services, and the ledger cannot be asked about any of them."""
-        for service in self.services:
-            if service.charge is not None:
-                return False
-        return bool(self.services)
-
-    @property
-    def always(self) -> bool:
-        """Every service must be granted to anybody (HOT-RAT-2)."""
-        for service in self.services:
-            if service.rated is None or not service.rated.always:
-                return False
-        return bool(self.services)
-
-
-def results(prepared: Prepared, outcome: ChargeOutcome) -> list[ServiceOutcome | None]:
-    """Of each service of the request, in its order; None = the ledger says nothing of it."""
-    services, found = prepared.services, outcome.services
-    if len(services) == len(found) == 1:
-        return [found[0] if found[0].key == services[0].key else None]
-    by_key = {each.key: each for each in found}
-    return [by_key.get(service.key) for service in services]
 
 
 def prepare(request: CreditControlRequest, circumstances: UsageContext, rater: Rater, terms: Terms) -> Prepared:
@@ -180,18 +69,6 @@ def prepare(request: CreditControlRequest, circumstances: UsageContext, rater: R
     else:
         prepared.services = [job.service(key, asked) for key, asked in services.items()]
     return prepared
-
-
-@dataclass(slots=True)
-class Asked:
-    rating_group: int | None
-    service_identifiers: Sequence[int]
-    requested: RequestedServiceUnit | None
-    used: list[UsedServiceUnit]
-    token: bytes | None = None
-    """Refund-Information."""
-    ends: bool = False
-    """The client says that it is done with the service (Reporting-Reason QHT or FINAL)."""
 
 
 def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, Asked]:

@@ -16,7 +16,8 @@ from ocs.charging import answer as answers
 from ocs.charging import event_requests as oneoff
 from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
-from ocs.charging.prepare import Prepared, Rater, Terms, prepare
+from ocs.charging.prepare import prepare
+from ocs.charging.prepared import Prepared, Rater, Terms
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting, busy
 from ocs.charging.source import Source

@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ocs.charging import units
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, REFUND
+from ocs.charging.prepared import Asked, Prepared, Service
 from ocs.charging.refund_token import Debit, given, mark, read
+from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.values.requests import Action, RequestType
 from protocol.credit_control import RequestedServiceUnit, UsedServiceUnit
 from protocol.errors import ResultCode
-
-if TYPE_CHECKING:
-    from ocs.charging.prepare import Asked, Preparation, Prepared, Service
 
 SUCCESS = int(ResultCode.SUCCESS)
 ALL = "-"
@@ -32,6 +32,18 @@ ALL = "-"
 
 def recipients_key(key: str, number: int) -> str:
     return f"{key}#{number}"
+
+
+class Preparation(Protocol):
+    """A request that is being made ready (`ocs.charging.prepare`)."""
+
+    where: UsageContext
+    action: Action
+    kind: RequestType
+
+    def towards(self, recipient: str) -> Preparation: ...
+
+    def service(self, key: str, asked: Asked) -> Service: ...
 
 
 def prepare(prepared: Prepared, job: Preparation, asked: Mapping[str, Asked]) -> None:

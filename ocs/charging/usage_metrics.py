@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
-from ocs.charging.prepare import Prepared, Service, results
+from ocs.charging.prepared import Prepared, Service, results
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.telemetry.throttled_log import ThrottledLog
 from protocol.errors import ResultCode

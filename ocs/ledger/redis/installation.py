@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from ocs.ledger.contract import LedgerError
-
-if TYPE_CHECKING:
-    from ocs.ledger.redis.ledger import RedisLedger
+from ocs.ledger.layout import Layout
 
 DESCRIPTION = b"{p*}:ledger"
 """What a ledger says of itself; its place depends on the number of partitions."""
@@ -27,7 +26,23 @@ class Use(Enum):
     """Where Redis is empty, a ledger is founded."""
 
 
-async def check(ledger: RedisLedger, use: Use = Use.FOUND) -> None:
+class Installed(Protocol):
+    """What can be asked of a ledger as a whole."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def partitions(self) -> int: ...
+
+    async def installed(self) -> dict[str, int]: ...
+
+    async def install(self, facts: dict[str, int]) -> dict[str, int]: ...
+
+    def hashes(self, pattern: bytes) -> AsyncIterator[tuple[bytes, dict[bytes, Any]]]: ...
+
+
+async def check(ledger: Installed, use: Use = Use.FOUND) -> None:
     """LedgerError "installation": what Redis holds is of another layout or number of partitions, or nothing and `use` founds nothing."""
     found = await ledger.installed()
     wanted = {"layout": ledger.layout.version, "partitions": ledger.partitions}
@@ -47,7 +62,7 @@ async def check(ledger: RedisLedger, use: Use = Use.FOUND) -> None:
         await ledger.install({**wanted, "readable_from": ledger.layout.readable_from})
 
 
-async def _check_empty(ledger: RedisLedger) -> None:
+async def _check_empty(ledger: Installed) -> None:
     """Nothing says that it is a ledger of our number of partitions: is it one of another?"""
     async for _, other in ledger.hashes(DESCRIPTION):
         partitions = int(other.get(b"partitions", 0))

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ocs.ledger.redis.request import command
+from ocs.ledger.scripts.source import ScriptSource
 
 FIRST_VERSION_WITH_FUNCTIONS = 7
 LIBRARY_PREFIX = "ocs_"
@@ -25,16 +25,6 @@ GC_PAUSE = 1000
 """Percent of what the functions' Lua kept (about 1 MB) at which its collector begins anew. At Lua's own 200 it takes a tenth of a call."""
 MISSING = ("NOSCRIPT", "ERR Function not found")
 """What Redis answers to a call whose script it does not have: load, then send again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptSource:
-    """One script. `shared` comes first and holds nothing but functions and constants, as a library runs it only once and keeps its
-    locals from call to call; `body` reads KEYS and ARGV, uses at most 60 of them (Lua's limit of upvalues) and returns the result."""
-
-    name: str
-    shared: tuple[str, ...]
-    body: str
 
 
 def loaded(answer: object) -> bool:

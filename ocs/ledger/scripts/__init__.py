@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from ocs.ledger import contract
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
-from ocs.ledger.redis.script_call import ScriptSource
+from ocs.ledger.scripts.source import ScriptSource
 from ocs.values.products import MAX_INTEGER
 
 SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")

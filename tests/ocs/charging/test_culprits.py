@@ -9,7 +9,8 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.blame import blame
-from ocs.charging.prepare import Terms, prepare
+from ocs.charging.prepare import prepare
+from ocs.charging.prepared import Terms
 from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.values.use import Context
 from protocol import failed_avp

@@ -10,7 +10,8 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
-from ocs.charging.prepare import Prepared, Terms, prepare
+from ocs.charging.prepare import prepare
+from ocs.charging.prepared import Prepared, Terms
 from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import FinalUnit, Profile

@@ -6,7 +6,8 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import units
-from ocs.charging.prepare import COMMAND_LEVEL, Prepared, Terms, prepare
+from ocs.charging.prepare import prepare
+from ocs.charging.prepared import COMMAND_LEVEL, Prepared, Terms
 from ocs.charging.usage_context import circumstances
 from ocs.values.products import MAX_INTEGER
 from ocs.values.requests import RequestType

@@ -18,7 +18,8 @@ from ocs.ledger.metrics import NoMetrics
 from ocs.ledger.redis.keys import Keys
 from ocs.ledger.redis.nodes import Nodes
 from ocs.ledger.redis.request import Answer, Request, command
-from ocs.ledger.redis.script_call import LIBRARIES_KEPT, ScriptCalls, ScriptSource, delete_old, superfluous
+from ocs.ledger.redis.script_call import LIBRARIES_KEPT, ScriptCalls, delete_old, superfluous
+from ocs.ledger.scripts.source import ScriptSource
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer
 

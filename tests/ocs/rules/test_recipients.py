@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import load_catalogue
-from ocs.charging.prepare import Prepared, Terms, prepare
+from ocs.charging.prepare import prepare
+from ocs.charging.prepared import Prepared, Terms
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
