@@ -13,6 +13,7 @@ end
 local w, why = begin_work(id, q, named_keys(KEYS))
 if not w then return why end
 local account = w.account
+if w.now >= account.active_until + LIFE_S then return 'state' end -- it has ended, though nobody has swept it yet (HOT-ACC-6)
 if account.credit + q.amount > CEILING then return 'ceiling' end
 
 account.credit, account.paid_in = account.credit + q.amount, account.paid_in + q.amount

@@ -86,6 +86,8 @@ class Accounts(Books):
             raise LedgerError("state", "")
         with self._changing(account_id, now, month, day) as op:
             account = op.account
+            if now >= account.active_until + agenda.INACTIVE_S:
+                raise LedgerError("state", "")
             if account.credit + amount_micro_eur > CREDIT_CEILING_MICRO_EUR:
                 raise LedgerError("ceiling", "")
             account.credit += amount_micro_eur

@@ -116,6 +116,17 @@ async def test_hot_acc_5_within_270_days_a_top_up_brings_the_credit_back(world: 
 
 
 @rule("HOT-ACC-6")
+async def test_hot_acc_6_a_top_up_after_270_days_is_refused_though_nobody_has_swept(world: World) -> None:
+    user = await world.subscriber(20)
+    world.now += 360 * DAY_S
+    with pytest.raises(LedgerError) as refused:
+        await user.top_up(1, "too late")
+    assert refused.value.code == "state"
+    await world.sweep()
+    assert (await user.view()).state == "terminated"
+
+
+@rule("HOT-ACC-6")
 async def test_hot_acc_6_after_270_days_more_it_is_ended_and_the_credit_lost(world: World) -> None:
     user = await world.subscriber(20)
     world.now += 360 * DAY_S
