@@ -81,7 +81,7 @@ Body = Callable[[Child], Awaitable[None]]
 
 def main(role: str, body: Body) -> None:
     """Run a child process until it is asked to end. Exit status 1: its settings, or the ledger, cannot be used."""
-    parser = argparse.ArgumentParser(prog=f"python -m ocs.{role}")
+    parser = argparse.ArgumentParser(prog=f"python -m ocs.process.{role}")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--supervisor-pid", type=int, default=0, help="end when this process, the parent, ends")
     parser.add_argument("--number", type=int, default=0, help="which of several of its role in a server, from 0")

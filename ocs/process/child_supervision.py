@@ -30,7 +30,7 @@ Refused = Callable[[str], bool]
 
 
 class ChildProcess:
-    """One place for a process: `python -m ocs.<role>`. There is at most one process in it at a time."""
+    """One place for a process: `python -m ocs.process.<role>`. There is at most one process in it at a time."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ChildProcess:
     ) -> None:
         self.role = role
         self.ready = asyncio.Event()
-        self._command = [sys.executable, "-m", f"ocs.{role}", *arguments, "--supervisor-pid", str(os.getpid())]
+        self._command = [sys.executable, "-m", f"ocs.process.{role}", *arguments, "--supervisor-pid", str(os.getpid())]
         self._environment = dict(environment)
         self._ended = ended
         self._refused = refused

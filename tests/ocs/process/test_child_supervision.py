@@ -82,7 +82,7 @@ def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> No
         f'[diameter]\naccept_unknown_peers = true\n[server]\ncatalogue = "{catalogue}"\n', encoding="utf-8"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
-    command = [sys.executable, "-m", f"ocs.{role}", "--config", str(config)]
+    command = [sys.executable, "-m", f"ocs.process.{role}", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
     assert done.returncode == 1
     assert "redis.url" in done.stderr
@@ -132,7 +132,7 @@ def test_a_process_refuses_a_redis_that_it_cannot_use(role: str, tmp_path: Path,
 
     def refusal() -> str:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
-        command = [sys.executable, "-m", f"ocs.{role}", "--config", str(config)]
+        command = [sys.executable, "-m", f"ocs.process.{role}", "--config", str(config)]
         environment = {**kept, "OCS_REDIS_URL": first_layout}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
         assert done.returncode == 1
