@@ -27,7 +27,7 @@ ENVIRONMENT_PREFIX = "OCS_"
 CONFIG_VARIABLE = "OCS_CONFIG"
 """Names the settings file itself, for the command line."""
 DEFAULT_CONFIG = Path("config/ocs.toml")
-DEFAULTS = Path(__file__).parent / "defaults"
+DEFAULTS = Path(__file__).parents[1] / "defaults"
 """The settings file and the catalogue that come with ocs."""
 CATALOGUE = "catalogue.toml"
 MAX_CONFIG_OCTETS = 4 * 1024 * 1024
