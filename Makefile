@@ -46,8 +46,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## the pages that are made from data: docs/RULES.md
+docs: setup ## the pages that are made from data or code: docs/RULES.md, CONFORMANCE.md
 	$(BIN)/python -m tests.rules
+	$(BIN)/python -m tests.conformance
 
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"
 	@exec $(BIN)/python -m tests.fuzz $(FUZZ)
