@@ -46,9 +46,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## the pages that are made from data or code: docs/RULES.md, CONFORMANCE.md
+docs: setup ## the pages that are made from data or code: docs/RULES.md, CONFORMANCE.md, SETTINGS.md
 	$(BIN)/python -m tests.rules
 	$(BIN)/python -m tests.conformance
+	$(BIN)/python -m tests.settings_page
 
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"
 	@exec $(BIN)/python -m tests.fuzz $(FUZZ)

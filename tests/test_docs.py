@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from ocs.settings.peers import PeerSection, ProfileSection
-from ocs.settings.schema import Settings
+from tests import settings_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -27,13 +26,13 @@ PAGES = [
 ]
 LINTERS = (".venv/bin/mypy", ".venv/bin/lint-imports")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 
 
-def settings_keys() -> Iterator[str]:
-    for section, field in Settings.model_fields.items():
-        kind = {"peer": PeerSection, "profile": ProfileSection}.get(section, field.annotation)
-        assert isinstance(kind, type) and issubclass(kind, BaseModel)
-        yield from (f"{section}.{key}" for key in kind.model_fields)
+def anchors(page: Path) -> set[str]:
+    """What `page#…` may name: its headings, as GitHub writes them into the address."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -45,21 +44,63 @@ def test_every_relative_link_resolves(page: Path) -> None:
             assert found.exists(), target
 
 
-def test_operations_explains_every_setting_with_its_default() -> None:
-    text = (ROOT / "docs" / "OPERATIONS.md").read_text("utf-8").split("## Settings")[1].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*) \|", text, re.MULTILINE))
-    assert set(rows) == set(settings_keys())
-    for key in settings_keys():
-        section, name = key.split(".")
-        if section == "peer" or key == "server.workers":
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_chapter_finds_it(page: Path) -> None:
+    for target, anchor in ANCHOR.findall(page.read_text("utf-8")):
+        found = page.parent / target if target else page
+        if not re.match(r"[a-z]+:", target) and found.suffix == ".md":
+            assert anchor in anchors(found), f"{target}#{anchor}"
+
+
+def test_every_setting_has_a_row_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*) \|", settings_page.PAGE.read_text("utf-8"), re.MULTILINE))
+    fields = {
+        f"{section}.{key}": field
+        for section, model in settings_page.sections().items()
+        for key, field in model.model_fields.items()
+    }
+    assert set(rows) == set(fields) and len(fields) > 80
+    for key, field in fields.items():
+        if field.is_required():
+            assert rows[key] == "must be given"
             continue
-        found = ProfileSection if section == "profile" else Settings.model_fields[section].annotation
-        model = typing.cast("type[BaseModel]", found)
-        default = model.model_fields[name].get_default(call_default_factory=True)
-        default = "" if default in (None, [], {}) else default
-        shown = rows[key].strip().strip("`").replace('"', "'")
-        shown = {"false": "False", "true": "True", "''": "", "–": ""}.get(shown, shown)
-        assert shown == str(default), key
+        default = field.get_default(call_default_factory=True)
+        shown = None if rows[key] == "–" else tomllib.loads(f"value = {rows[key].strip('`')}")["value"]
+        assert shown == default, key
+
+
+def test_every_setting_says_what_is_allowed_and_what_it_does() -> None:
+    for section, model in settings_page.sections().items():
+        assert model.__doc__, section
+        texts = settings_page.meanings(model)
+        for key, field in model.model_fields.items():
+            assert texts.get(key, "").endswith((".", "…")), f"{section}.{key}: a text below it says what it does"
+            said = (field.description or "").replace("2^32-1", str(2**32 - 1)).replace("2^40", str(2**40))
+            for word in allowed(field):
+                assert re.search(rf"(?<!\w){word}(?!\w)", said), f"{section}.{key} allows {word}, and says: {said}"
+
+
+def allowed(field: FieldInfo) -> list[str]:
+    """What must stand in the field's description: bounds, most items of a list or table, words to choose from."""
+    kinds = [field.annotation, *typing.get_args(field.annotation)]
+    of_several = typing.get_origin(field.annotation) in (list, dict)
+    bounds = [getattr(each, name, None) for each in field.metadata for name in ("ge", "le")]
+    bounds += [getattr(each, "max_length", None) for each in field.metadata if of_several]
+    choices = [each for kind in kinds for each in typing.get_args(kind) if isinstance(each, str)]
+    return [*(str(bound) for bound in bounds if bound is not None), *(f'"{choice}"' for choice in choices)]
+
+
+def test_the_page_of_the_settings_is_up_to_date() -> None:
+    assert settings_page.PAGE.read_text("utf-8") == settings_page.page(), "make docs writes it anew"
+
+
+def test_make_docs_writes_every_page_that_says_so() -> None:
+    done = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for page in PAGES:
+        made = re.search(r"^Made from .* by `make docs`", page.read_text("utf-8"), re.MULTILINE)
+        module = {"RULES.md": "rules", "CONFORMANCE.md": "conformance", "SETTINGS.md": "settings_page"}.get(page.name)
+        assert bool(made) == bool(module), page.name
+        assert module is None or f"-m tests.{module}\n" in done.stdout
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
@@ -90,34 +131,94 @@ def test_files_that_the_pages_name_exist() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_pages_name_limits_as_the_code_has_them() -> None:
-    from ocs.charging import service
-    from ocs.ledger import contract
-    from ocs.ledger.settings import LedgerSettings
-    from ocs.settings import diameter as config
-    from protocol import avp, registry
+def test_limits_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "LIMITS.md").read_text("utf-8").split("## Memory")[0]
+    rows = dict(re.findall(r"^\| (?!what \|)([^|]+) \| ([^|]+) \|", text, re.MULTILINE))
+    expected = limits()
+    assert set(rows) == set(expected)
+    for name, numbers in expected.items():
+        for number in numbers:
+            assert re.search(rf"(?<![\d,]){number:,}(?!,?\d)", rows[name]), f"{name}: {number:,}, not {rows[name]}"
 
-    limits = config.DiameterConfig("", "")
-    text = (ROOT / "docs" / "OPERATIONS.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", text.split("## Limits")[1].split("##")[0], re.MULTILINE))
-    numbers = {
-        "AVP nesting": avp.MAX_NESTING,
-        "AVPs in a request, all levels": registry.LIMITS.max_avps,
-        "services in a request": registry.LIMITS.max_services,
-        "connections before their CER": limits.max_pending_connections,
-        "connections of one address before their CER": limits.max_connections_per_address,
-        "connections": limits.max_connections,
-        "time for a TLS handshake, time for a CER": int(limits.cer_timeout_s),
-        "unread answers of a peer": config.MAX_WRITE_BUFFER_OCTETS // 1024**2,
-        "requests waiting for Redis": LedgerSettings().max_waiting,
-        "open sessions of an account": contract.MAX_SESSIONS_PER_ACCOUNT,
-        "services of a session": contract.MAX_SERVICES_PER_SESSION,
-        "answers kept of a live session": contract.ANSWERS_KEPT_PER_SESSION,
-        "credit after a top-up": contract.CREDIT_CEILING_MICRO_EUR // 1_000_000,
-        "subscribers, sessions a worker remembers": service.MAX_SUBSCRIBERS_KEPT,
+
+def limits() -> dict[str, tuple[int, ...]]:
+    """Row of docs/LIMITS.md → the numbers that must stand in it."""
+    from ocs.charging import service, session_order
+    from ocs.diameter import abort_cause, channel, client_window, connection, outbound, outstanding, peers, receive
+    from ocs.ledger import contract
+    from ocs.ledger.redis import accounts
+    from ocs.ledger.redis import ledger as redis_ledger
+    from ocs.ledger.settings import LedgerSettings
+    from ocs.settings import dialects
+    from ocs.settings.diameter import MAX_WRITE_BUFFER_OCTETS
+    from ocs.settings.schema import DiameterSection
+    from ocs.telemetry import metrics
+    from ocs.values import service_context
+    from protocol import avp, peer
+
+    settings = DiameterSection()
+    return {
+        "connections": (settings.max_connections,),
+        "connections before their CER": (settings.max_pending_connections,),
+        "connections of one address before their CER": (settings.max_connections_per_address,),
+        "time for a TLS handshake, time for a CER": (settings.cer_timeout_s,),
+        "rest of a message": (int(connection.PARTIAL_MESSAGE_S),),
+        "unread answers of a peer": (MAX_WRITE_BUFFER_OCTETS // 1024**2,),
+        "one connection's turn": (int(receive.TURN_S * 1000),),
+        "DWR and DPR of a peer": (peers.BASE_REQUESTS_PER_S,),
+        "hanging up after 5011 or 5015": (int(channel.HANG_UP_S),),
+        "what has been said on a connection that we close": (int(channel.LINGER_S),),
+        "DPA to our DPR, hanging up after the peer's": (int(peer.DEFAULT_TIMERS.closing_s),),
+        "Diameter message": (settings.max_message_octets // 1024,),
+        "AVPs in a request, all levels": (settings.max_avps,),
+        "services in a request": (settings.max_services,),
+        "AVP nesting": (avp.MAX_NESTING,),
+        "requests that a worker works on at once": (settings.max_in_flight,),
+        "requests of one connection at once": (settings.max_in_flight_per_peer,),
+        "requests of a peer that wait for their turn (rate, requests in flight)": (channel.READ_AHEAD_OCTETS // 1024,),
+        "requests of a session that wait for the answer to an earlier one of it": (session_order.MAX_WAITING,),
+        "time for an answer": (settings.answer_timeout_ms,),
+        "requests waiting for Redis": (LedgerSettings().max_waiting,),
+        "Service-Context-Id of a context of ours": (service_context.MAX_TEXT,),
+        "Service-Context-Ids that a peer's list remembers": (service_context._MAX_KEPT,),
+        "different `tolerate_avps`": (dialects.MAX_TOLERANCES,),
+        "open sessions of an account": (contract.MAX_SESSIONS_PER_ACCOUNT,),
+        "services of a session": (contract.MAX_SERVICES_PER_SESSION,),
+        "supervision (Tcc)": (service.TCC_FACTOR,),
+        "sessions given up, kept for late use": (lua("sessions", "MAX_GIVEN_UP"), lua("sessions", "LATE_S") // 3600),
+        "a session that has ended is known for late reports": (contract.TOMBSTONE_S,),
+        "answers kept of a live session": (contract.ANSWERS_KEPT_PER_SESSION,),
+        f"numbers more than {lua('sessions', 'FAR_AHEAD'):,} ahead of a session's highest": (
+            lua("sessions", "MAX_APART"),
+        ),
+        "slack before a report counts as impossible": (
+            lua("settle", "SLACK_S"),
+            lua("settle", "OCTETS_SLACK_S"),
+            lua("settle", "MESSAGES_SLACK"),
+        ),
+        "a top-up's or purchase's reference is known": (accounts.REFERENCE_KEEP_S // 86_400,),
+        "credit after a top-up": (contract.CREDIT_CEILING_MICRO_EUR // 1_000_000,),
+        "RARs, and ASRs, without an answer": (outstanding.MAX_OUTSTANDING,),
+        "of one client behind a relay": (
+            client_window.WIDEST_WINDOW,
+            client_window.FIRST_WINDOW,
+            client_window.SILENT_WINDOW,
+        ),
+        "sessions of a worker being told": (outbound.MAX_JOBS, outbound.MAX_JOBS_FOR_RAR),
+        "of these, sessions that nobody can reach now": (outbound.MAX_AWAY,),
+        "clients whose ASRs carry Abort-Cause": (abort_cause.MAX_CLIENTS,),
+        "subscribers, sessions a worker remembers": (service.MAX_SUBSCRIBERS_KEPT, service.MAX_SESSIONS_KEPT),
+        "clients whose Origin-State-Id is kept": (redis_ledger.MAX_ORIGIN_STATES, redis_ledger.MAX_CARRIED_STATES),
+        "values of a metric's label": (metrics.MAX_LABEL_VALUES,),
     }
-    for name, number in numbers.items():
-        assert f"{number:,}" in rows[name], name
+
+
+def lua(script: str, name: str) -> int:
+    """A constant of a script of the ledger."""
+    text = (ROOT / "ocs" / "ledger" / "scripts" / f"{script}.lua").read_text("utf-8")
+    found = re.search(rf"^local {name} = (\d+)", text, re.MULTILINE)
+    assert found, f"{script}.lua has no {name}"
+    return int(found[1])
 
 
 @pytest.mark.parametrize("task", ["help", "demo", "test", "check", "docs", "fuzz", "bench", "sim", "setup", "clean"])

@@ -1,4 +1,4 @@
-"""Settings of the ledger, as the ledger's client takes them. Memory costs: docs/OPERATIONS.md."""
+"""Settings of the ledger, as the ledger's client takes them. Memory costs: docs/LIMITS.md."""
 
 from __future__ import annotations
 

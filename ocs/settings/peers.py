@@ -65,10 +65,14 @@ def _usable(*names: str) -> Iterator[None]:
 class TlsSection(Section):
     """Our certificate, and whose we believe (RFC 6733 §13). Read again when the files change and at SIGHUP."""
 
-    certificate: PathText = Field(default="", description="our certificate and its chain, a PEM file")
-    key: PathText = Field(default="", description="our private key, a PEM file")
-    ca: PathText = Field(default="", description="certificates of those who sign our peers', a PEM file")
-    crl: PathText = Field(default="", description='certificate revocation list, a PEM file; "" = none is checked')
+    certificate: PathText = Field(default="", description="a PEM file")
+    """Ours, and its chain."""
+    key: PathText = Field(default="", description="a PEM file")
+    """Our private key."""
+    ca: PathText = Field(default="", description="a PEM file")
+    """Who signs our peers' certificates, whose DNS name must be their Origin-Host."""
+    crl: PathText = Field(default="", description='a PEM file; "" = none is checked')
+    """Revoked certificates."""
 
     def config(self) -> TlsConfig | None:
         return TlsConfig(self.certificate, self.key, self.ca, self.crl) if self.certificate else None
@@ -95,49 +99,56 @@ class TlsSection(Section):
 class PeerSection(Section):
     """A network element or agent that may connect."""
 
-    origin_host: Identity = Field(description="the peer's Origin-Host, a domain name")
-    realm: Identity = Field(description="the peer's Origin-Realm, a domain name")
+    origin_host: Identity = Field(description="a domain name")
+    """The peer's Origin-Host."""
+    realm: Identity = Field(description="a domain name")
+    """The peer's Origin-Realm."""
     addresses: list[Network] = Field(
-        default_factory=list, max_length=64, description="addresses or networks it may come from; empty = any"
+        default_factory=list, max_length=64, description="up to 64 addresses or networks; empty = any"
     )
-    kind: Literal["client", "relay"] = Field(
-        default="client", description='"client" (sends its own requests only) or "relay" (an agent)'
-    )
+    """Where it may come from; when all peers have them, others are closed at accept."""
+    kind: Literal["client", "relay"] = Field(default="client", description='"client" or "relay"')
+    """A client sends its own requests only, a relay those of others."""
     realms: list[Identity] = Field(
-        default_factory=list, max_length=256, description="of a relay: Origin-Realms it may carry; empty = any"
+        default_factory=list, max_length=256, description="up to 256 domain names, of a relay only; empty = any"
     )
+    """Origin-Realms that a relay may carry, and realms that may stand in Route-Record; without it neither is looked at."""
     tls: Literal["required", "forbidden", "either"] | None = Field(
         default=None, description='"required", "forbidden" or "either"; absent = required, but over loopback'
     )
+    """Loopback: all its `addresses`, or all of `diameter.listen`, and `connect` too (docs/OPERATIONS.md, TLS)."""
     connect: Annotated[str, AfterValidator(_address)] = Field(
-        default="", description='host:port we connect to; "" = the peer connects to us'
+        default="", description='host:port; "" = the peer connects to us'
     )
+    """We connect to the peer; it may still connect to us. Where TLS is required, not without `[tls]`."""
     subscribers: list[Annotated[str, AfterValidator(_subscriber_range)]] = Field(
         default_factory=list,
         max_length=256,
-        description='beginnings of numbers it may charge, "386…" or "imsi:29340…"; empty = any',
+        description='up to 256 beginnings of numbers, "386…" (MSISDN) or "imsi:29340…"; empty = any',
     )
-    refunds: bool = Field(default=False, description="true (it may give money back) or false")
+    """Whom it may charge (docs/OPERATIONS.md, Peers)."""
+    refunds: bool = Field(default=False, description="true or false")
+    """It may give money back."""
     contexts: list[ContextName] = Field(
         default_factory=list, description='"data", "ims", "cs", "sms", "mms", "content"; empty = any'
     )
+    """Services it may ask for."""
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
     )
+    """As `charging.service_contexts`, for this peer; goes before it."""
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
-    failover_group: str = Field(
-        default="", max_length=64, description="peers of one group may go on with each other's sessions"
-    )
-    strict_session_id: bool = Field(
-        default=False, description="true (a Session-Id must begin with the Origin-Host) or false"
-    )
-    max_requests_per_s: int = Field(
-        default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000; above it we read more slowly"
-    )
-    max_sessions_per_s: int = Field(
-        default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000 new sessions; above it they are refused"
-    )
+    """As `diameter.tolerate_avps`, for this peer besides; of a relay, for what it carries. At most 16 different lists."""
+    failover_group: str = Field(default="", max_length=64, description="a word of up to 64 characters")
+    """Peers of one group may go on with each other's sessions."""
+    strict_session_id: bool = Field(default=False, description="true or false")
+    """The Session-Id must begin with the Origin-Host."""
+    max_requests_per_s: int = Field(default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
+    """Requests of any kind; above it what the peer sends waits."""
+    max_sessions_per_s: int = Field(default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
+    """New sessions; above it they are refused."""
     profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
+    """How it is answered."""
 
     def needs_tls(self, listen: Sequence[str]) -> bool | None:
         """True = required, False = forbidden, None = either. Absent: required, unless both the addresses where it meets us (`listen`, plain
@@ -178,45 +189,68 @@ class PeerSection(Section):
 
 
 class ProfileSection(Section):
-    """How peers of this kind are answered (docs/OPERATIONS.md)."""
+    """How the peers that name it are answered (docs/OPERATIONS.md, Profiles)."""
 
     final_unit: Action = Field(default="terminate", description='"terminate", "redirect" or "restrict"')
+    """What a client is told to do when the credit ends."""
     final_unit_of: dict[str, Action] = Field(
-        default_factory=dict, max_length=32, description="by service of the catalogue, where it differs"
+        default_factory=dict,
+        max_length=32,
+        description='a table: services of the catalogue (up to 32), each "terminate", "redirect" or "restrict"',
     )
-    redirect_address: str = Field(default="", max_length=1024, description="where a redirected subscriber lands")
+    """The same by service, where it differs."""
+    redirect_address: str = Field(default="", max_length=1024, description="a URL, SIP URI or address")
+    """Where a redirected subscriber lands."""
     redirect_address_type: Literal["ipv4", "ipv6", "url", "sip"] = Field(
         default="url", description='"ipv4", "ipv6", "url" or "sip"'
     )
-    filters: Literal["none", "rules", "filter_id"] = Field(
-        default="none", description='"none", "rules" or "filter_id": what a restricted service may reach'
-    )
+    """Redirect-Address-Type."""
+    filters: Literal["none", "rules", "filter_id"] = Field(default="none", description='"none", "rules" or "filter_id"')
+    """What a restricted service may still reach."""
     filter_rules: list[Annotated[str, StringConstraints(pattern=r"^(permit|deny) (in|out) [ -~]{1,500}$")]] = Field(
-        default_factory=list, max_length=32, description="IPFilterRules (RFC 6733 §4.3.1)"
+        default_factory=list, max_length=32, description="up to 32 IPFilterRules (RFC 6733 §4.3.1)"
     )
+    """With filters `rules`."""
     filter_ids: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] = Field(
-        default_factory=list, max_length=32, description="names of filters in the gateway"
+        default_factory=list, max_length=32, description="up to 32 names"
     )
+    """With filters `filter_id`: filters that the gateway has."""
     restricted_validity_s: int = Field(default=300, ge=10, le=86_400, description="10 to 86400 seconds")
-    restricted_again: bool = Field(default=True, description="true (restrict anew) or false (then 4012)")
+    """How long a restricted phase lasts before the client asks again."""
+    restricted_again: bool = Field(default=True, description="true or false")
+    """Still no money at its end: restrict anew; false: 4012."""
     qos_final_unit: bool = Field(default=False, description="true or false")
-    tariff_change: bool = Field(default=True, description="true or false (a grant ends where the price changes)")
+    """Send QoS-Final-Unit-Indication too."""
+    tariff_change: bool = Field(default=True, description="true or false")
+    """Send Tariff-Time-Change; false: a grant ends where the price changes."""
     triggers: bool = Field(default=True, description="true or false")
+    """Arm the service's triggers."""
     cost_information: bool = Field(default=False, description="true or false")
+    """Send what the session has cost so far."""
     remaining_balance: bool = Field(default=False, description="true or false")
+    """Send the available credit."""
     low_balance_indication: bool = Field(default=False, description="true or false")
+    """Send Low-Balance-Indication, by `charging.low_balance_eur_cent`."""
     session_failover: bool | None = Field(default=None, description="true, false; absent = not sent")
+    """CC-Session-Failover; true needs `redis.url` and `diameter.hosts`, else the start is refused."""
     failure_handling: Literal["terminate", "continue", "retry_and_terminate"] | None = Field(
         default=None, description='"terminate", "continue", "retry_and_terminate"; absent = not sent'
     )
+    """Credit-Control-Failure-Handling."""
     direct_debiting_failure_handling: Literal["terminate_or_buffer", "continue"] | None = Field(
         default=None, description='"terminate_or_buffer", "continue"; absent = not sent'
     )
+    """Direct-Debiting-Failure-Handling."""
     announcement: int | None = Field(default=None, ge=0, le=2**32 - 1, description="0 to 2^32-1; absent = none")
+    """Announcement-Identifier, played before a call's last units end."""
     announcement_before_s: int = Field(default=30, ge=0, le=600, description="0 to 600 seconds")
+    """It is played so long before their end."""
     pools: bool = Field(default=False, description="true or false")
-    reauthorize: bool = Field(default=True, description="true or false (no RAR and ASR)")
-    forwarding_role: bool = Field(default=True, description="true or false (Role-Of-Node 2 is a proxy)")
+    """Credit pools for services that share price and units."""
+    reauthorize: bool = Field(default=True, description="true or false")
+    """Send RAR and ASR."""
+    forwarding_role: bool = Field(default=True, description="true or false")
+    """Role-Of-Node 2 is a forwarded leg; false: a proxy, as in old releases."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -281,12 +315,16 @@ BUILT_IN_PROFILES = {
 class ChargingSection(Section):
     """Charging as a whole, whatever the peer."""
 
-    low_balance_eur_cent: int = Field(default=100, ge=0, le=20_000, description="0 to 20000 cents (HOT-ACC-8: 100)")
+    low_balance_eur_cent: int = Field(default=100, ge=0, le=20_000, description="0 to 20000 cents")
+    """Below it Low-Balance-Indication says yes (HOT-ACC-8: 100)."""
     event_time_window_s: int = Field(default=300, ge=0, le=86_400, description="0 to 86400 seconds")
+    """Event-Timestamp counts when it is so near to our clock."""
     max_mbit_per_s: int = Field(default=10_000, ge=1, le=1_000_000, description="1 to 1000000 Mbit/s")
+    """More than that cannot have been used; it is counted, not charged."""
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
     )
+    """Service-Context-Ids of makers and operators, and what they mean (docs/OPERATIONS.md, Dialects)."""
 
     def policy(self) -> ChargingPolicy:
         return ChargingPolicy(

@@ -1,5 +1,7 @@
-"""The settings' shape: one model a section of config/ocs.toml. A field's description says what is allowed, and is
-what a mistake's message shows.
+"""The settings' shape: one model a section of config/ocs.toml.
+
+A field's description says what is allowed; a mistake's message shows it. The text below the field says what it does.
+docs/SETTINGS.md is made of both by `make docs`.
 """
 
 from __future__ import annotations
@@ -32,61 +34,70 @@ REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 class DiameterSection(Section):
-    """Who we are for the peers, and the limits we keep."""
+    """Who we are for the peers, and the limits that we keep."""
 
-    identity: Identity = Field(default="ocs.example.net", description="our Origin-Host, a domain name")
-    realm: Identity = Field(default="example.net", description="our Origin-Realm, a domain name")
+    identity: Identity = Field(default="ocs.example.net", description="a domain name")
+    """Our Origin-Host."""
+    realm: Identity = Field(default="example.net", description="a domain name")
+    """Our Origin-Realm."""
     listen: list[Listen] = Field(
         default=["127.0.0.1:3868"],
         max_length=16,
-        description="up to 16 of host:port for plain TCP (port 0 = one that is free); none if there is a listen_tls",
+        description="up to 16 of host:port (port 0 = one that is free); none if there is a listen_tls",
     )
+    """Plain TCP; `[]`: TLS only."""
     listen_tls: list[Listen] = Field(
         default_factory=list,
         max_length=16,
-        description="up to 16 of host:port for TLS (5868 by convention; port 0 = one that is free)",
+        description="up to 16 of host:port (port 0 = one that is free)",
     )
-    realms: list[Identity] = Field(
-        default_factory=list, max_length=64, description="Destination-Realms served besides `realm`"
-    )
-    hosts: list[Identity] = Field(
-        default_factory=list,
-        max_length=64,
-        description="identities of the other nodes on the same Redis, whose clients may come here instead",
-    )
+    """TLS before CER, port 5868 by convention; needs `[tls]` (docs/OPERATIONS.md, TLS)."""
+    realms: list[Identity] = Field(default_factory=list, max_length=64, description="up to 64 domain names")
+    """Destination-Realms served besides ours; any other gets 3003."""
+    hosts: list[Identity] = Field(default_factory=list, max_length=64, description="up to 64 domain names")
+    """Identities of the other nodes on the same Redis, whose clients may come here instead (docs/OPERATIONS.md, Several nodes).
+    Destination-Hosts served besides ours; any other gets 3002. Ours may stand there too.
+    """
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
-    accept_unknown_peers: bool = Field(
-        default=False, description="true (labs only: whoever connects may charge) or false"
-    )
+    """AVPs that may carry the M flag though nobody here understands them (docs/OPERATIONS.md, Dialects)."""
+    accept_unknown_peers: bool = Field(default=False, description="true or false")
+    """True in a lab only: whoever connects may charge, and is answered by `[profile.standard]`; each start warns of it."""
     watchdog_s: int = Field(default=30, ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)")
-    reconnect_s: int = Field(default=30, ge=1, le=3600, description="1 to 3600 seconds (Tc, RFC 6733 §2.1)")
-    cer_timeout_s: int = Field(default=10, ge=1, le=60, description="1 to 60 seconds for a connection's CER")
+    """Tw of RFC 3539."""
+    reconnect_s: int = Field(default=30, ge=1, le=3600, description="1 to 3600 seconds")
+    """Tc of RFC 6733 §2.1: between tries to connect to a peer that has `connect`."""
+    cer_timeout_s: int = Field(default=10, ge=1, le=60, description="1 to 60 seconds")
+    """A connection without its CER by then is closed."""
     max_message_octets: int = Field(default=65_536, ge=4_096, le=2**24 - 4, description="4096 to 16777212 octets")
-    max_avps: int = Field(default=2_000, ge=100, le=100_000, description="100 to 100000 AVPs a message, all levels")
-    max_services: int = Field(default=256, ge=1, le=1_000, description="1 to 1000 MSCC a request")
-    max_connections: int = Field(default=1_024, ge=1, le=100_000, description="1 to 100000 connections a worker")
-    max_pending_connections: int = Field(
-        default=64, ge=1, le=100_000, description="1 to 100000 connections of a worker before their CER"
-    )
-    max_connections_per_address: int = Field(
-        default=8, ge=1, le=100_000, description="1 to 100000 connections from one address before their CER"
-    )
-    max_in_flight: int = Field(
-        default=4096, ge=1, le=100_000, description="1 to 100000 requests a worker works on at once"
-    )
-    max_in_flight_per_peer: int = Field(
-        default=2048, ge=1, le=100_000, description="1 to 100000 requests of one peer at once"
-    )
+    """A longer message ends the connection."""
+    max_avps: int = Field(default=2_000, ge=100, le=100_000, description="100 to 100000")
+    """AVPs of a message, all levels."""
+    max_services: int = Field(default=256, ge=1, le=1_000, description="1 to 1000")
+    """Multiple-Services-Credit-Control AVPs of a request."""
+    max_connections: int = Field(default=1_024, ge=1, le=100_000, description="1 to 100000")
+    """Connections of a worker, from accept on; one more is closed at once."""
+    max_pending_connections: int = Field(default=64, ge=1, le=100_000, description="1 to 100000")
+    """Connections of a worker before their CER, TLS handshakes among them; at one more the oldest goes."""
+    max_connections_per_address: int = Field(default=8, ge=1, le=100_000, description="1 to 100000")
+    """Connections of one address before their CER; one more is closed at once."""
+    max_in_flight: int = Field(default=4096, ge=1, le=100_000, description="1 to 100000")
+    """Requests that a worker works on at once (docs/OPERATIONS.md, Overload)."""
+    max_in_flight_per_peer: int = Field(default=2048, ge=1, le=100_000, description="1 to 100000")
+    """Requests of one connection at once; above it what the peer sends waits."""
     answer_timeout_ms: int = Field(
-        default=3000, ge=100, le=60_000, description="100 to 60000 ms, then 3002 or 3004 is answered"
+        default=3000, ge=100, le=60_000, description="100 to 60000 ms, greater than ledger.timeout_ms"
     )
+    """Then 3002 is answered (3004 to a request that named us by Destination-Host)."""
 
 
 class RedisSection(Section):
+    """Where the ledger is."""
+
     url: str = Field(
         default="",
         description='"" (a private server in data_dir), redis://host:port (one node, or any of a cluster), rediss:// or unix:///path',
     )
+    """Redis 6.2 or later; which settings it needs: docs/OPERATIONS.md, Durability."""
 
     @field_validator("url")
     @classmethod
@@ -102,54 +113,73 @@ class RedisSection(Section):
 
 
 class LedgerSection(Section):
+    """How the ledger stores, waits and remembers."""
+
     durability: Literal["fsync", "everysec", "replicated"] = Field(
         default="fsync", description='"fsync", "everysec" or "replicated"'
     )
-    partitions: int = Field(default=1024, ge=1, le=16_384, description="1 to 16384, fixed at installation")
+    """What survives which failure (docs/OPERATIONS.md, Durability)."""
+    partitions: int = Field(default=1024, ge=1, le=16_384, description="1 to 16384")
+    """Fixed at installation (docs/OPERATIONS.md, Scaling)."""
     timeout_ms: int = Field(default=2000, ge=10, le=9000, description="10 to 9000 ms (clients wait 10 s, RFC 8506 §13)")
+    """Redis silent for so long: 3004 or 3002."""
     remember_sessions_s: int = Field(default=600, ge=60, le=604_800, description="60 to 604800 seconds")
+    """Answers of a finished session, for repetitions (docs/LIMITS.md, Memory in Redis)."""
     remember_events_s: int = Field(default=86_400, ge=60, le=2_592_000, description="60 to 2592000 seconds")
-    replicas: int = Field(default=1, ge=1, le=9, description="1 to 9 replicas that must have a write when replicated")
-    max_clock_skew_s: int = Field(
-        default=5,
-        ge=0,
-        le=300,
-        description="0 to 300 seconds that our clock may be off Redis's; 0 = it is not looked at",
-    )
+    """Answers of one-off events, for repetitions."""
+    replicas: int = Field(default=1, ge=1, le=9, description="1 to 9")
+    """With durability `replicated`: replicas that must have each write."""
+    max_clock_skew_s: int = Field(default=5, ge=0, le=300, description="0 to 300 seconds; 0 = it is not looked at")
+    """Our clock further off Redis's: nothing is charged."""
 
 
 class ApiSection(Section):
-    listen: Listen = Field(default="127.0.0.1:8080", description="host:port of /health (port 0 = one that is free)")
+    """Where the server's health is asked for."""
+
+    listen: Listen = Field(default="127.0.0.1:8080", description="host:port (port 0 = one that is free)")
+    """`/health`."""
 
 
 class MetricsSection(Section):
-    listen: Listen = Field(default="127.0.0.1:9464", description="host:port of /metrics (port 0 = one that is free)")
+    """Where Prometheus asks."""
+
+    listen: Listen = Field(default="127.0.0.1:9464", description="host:port (port 0 = one that is free)")
+    """`/metrics`; may be the same address as `api.listen`."""
 
 
 class LogSection(Section):
+    """The log, on standard error."""
+
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description='"debug", "info", "warning" or "error"'
     )
+    """The least that is logged; docs/MESSAGES.md has every line."""
     format: Literal["text", "json"] = Field(default="text", description='"text" or "json"')
+    """JSON: one object a line."""
 
 
 class RecordsSection(Section):
     """Rotation of the charging records (HOT-REC-2)."""
 
-    rotate_octets: int = Field(default=64 * 1024 * 1024, ge=4096, le=2**40, description="4096 to 2^40 octets a file")
-    rotate_s: int = Field(default=3600, ge=1, le=604_800, description="1 to 604800 seconds a file")
+    rotate_octets: int = Field(default=64 * 1024 * 1024, ge=4096, le=2**40, description="4096 to 2^40 octets")
+    """A new file of records after so many octets …"""
+    rotate_s: int = Field(default=3600, ge=1, le=604_800, description="1 to 604800 seconds")
+    """… or so many seconds."""
 
 
 class ServerSection(Section):
-    workers: int | None = Field(
-        default=None, ge=1, le=256, description="1 to 256 processes; absent = cores - 1, at least 1"
-    )
-    housekeeper: bool = Field(
-        default=True, description="true, or false: another node on the same Redis runs it and has the records"
-    )
+    """Processes and files of this server."""
+
+    workers: int | None = Field(default=None, ge=1, le=256, description="1 to 256; absent = cores - 1, at least 1")
+    """Processes that charge."""
+    housekeeper: bool = Field(default=True, description="true or false")
+    """False: another node on the same Redis runs it and has the records; needs `redis.url`."""
     data_dir: PathText = Field(
         default="data", min_length=1, description="a folder of its own, relative to this file's folder"
     )
+    """Redis's files, records, metrics. Versions before took it from the current folder: where only such a folder has data, nothing
+    starts until the key says which is meant.
+    """
     catalogue: PathText = Field(
         default="",
         description=(
@@ -157,6 +187,7 @@ class ServerSection(Section):
             " with ocs"
         ),
     )
+    """Packages, prices, zones and numbers (docs/RATING.md)."""
 
 
 class Settings(Section):
