@@ -154,6 +154,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     from ocs.settings.schema import DiameterSection
     from ocs.telemetry import metrics
     from ocs.values import service_context
+    from ocs.values import money
     from protocol import avp, peer
 
     settings = DiameterSection()
@@ -197,7 +198,7 @@ def limits() -> dict[str, tuple[int, ...]]:
             lua("settle", "MESSAGES_SLACK"),
         ),
         "a top-up's or purchase's reference is known": (accounts.REFERENCE_KEEP_S // 86_400,),
-        "credit after a top-up": (contract.CREDIT_CEILING_MICRO_EUR // 1_000_000,),
+        "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
         "RARs, and ASRs, without an answer": (outstanding.MAX_OUTSTANDING,),
         "of one client behind a relay": (
             client_window.WIDEST_WINDOW,

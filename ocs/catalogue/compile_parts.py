@@ -29,12 +29,13 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.catalogue.services import MatchKey, Service, Services
+from ocs.values.exact import MAX_INTEGER
+from ocs.values.moment import DAY_S, parse_date
 from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
-from ocs.values.products import MAX_INTEGER, BucketTerms, PackageTerms
+from ocs.values.products import BucketTerms, PackageTerms
 from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.values.use import Context, QuotaPolicy, Unit
 
-DAY_S = 86_400
 UNLIMITED = "unlimited"
 TIME_MECHANISMS = ("discrete", "continuous")
 """Time-Quota-Type."""
@@ -268,7 +269,7 @@ def compile_holidays(general: General, problems: Problems) -> frozenset[date]:
     found = set()
     for index, text in enumerate(general.holidays):
         try:
-            found.add(date.fromisoformat(text))
+            found.add(parse_date(text))
         except ValueError:
             problems.add(key_path("catalogue", "holidays", index), "must be a date such as 2026-12-25", text)
     return frozenset(found)

@@ -15,6 +15,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType
 
 from ocs.catalogue.countries import NO_COUNTRY
+from ocs.values.identities import MAX_MSISDN_DIGITS, is_digits
 
 DESTINATIONS_KEPT = 32_768
 """Called numbers remembered with their class in one worker (about 300 octets each, 10 MB)."""
@@ -24,7 +25,6 @@ MAX_PARTY_LENGTH = 256
 """A longer party is no number; it is not looked at."""
 MAX_SHORT_DIGITS = 6
 """HOT-RAT-1: short numbers have at most 6 digits (116 000)."""
-_MAX_E164_DIGITS = 15
 _MAX_COUNTRY_CODE_DIGITS = 3
 _SEPARATORS = str.maketrans("", "", " -.()/\t\u00a0")
 KINDS = {
@@ -116,7 +116,7 @@ def normalise(party: str, country: str, home_country: str) -> Party:
     plain = digits.removeprefix("+")
     if not plain:
         return Party("none")
-    if not (plain.isascii() and plain.isdigit()):
+    if not is_digits(plain):
         # The whole text names who it is: user@host of an e-mail address, the word of a commercial sender.
         return Party("name", text)
     if digits.startswith("+"):
@@ -131,9 +131,9 @@ def normalise(party: str, country: str, home_country: str) -> Party:
 
 
 def _international(digits: str) -> Party:
-    if not (digits.isascii() and digits.isdigit()):
+    if not is_digits(digits):
         return Party("none")
-    return Party("e164", digits) if len(digits) <= _MAX_E164_DIGITS else Party("none")
+    return Party("e164", digits) if len(digits) <= MAX_MSISDN_DIGITS else Party("none")
 
 
 def _national(digits: str, country: str, home_country: str) -> Party:

@@ -9,6 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ocs.catalogue.price import MAX_MONEY_MICRO_EUR
+from ocs.values.identities import PLMN_PATTERN
+from ocs.values.moment import DATE_PATTERN
+from ocs.values.money import PRICE_PATTERN
+from ocs.values.use import BarName, BucketUnitName, ContextName, DirectionName, UnitName
+
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
 """Identifiers are labels of records and metrics: short, and safe in every format."""
 MAX_PERIOD_DAYS = 366
@@ -17,13 +23,8 @@ MAX_VALIDITY_S = 604_800
 
 Country = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001)$")]
 CountryOrAny = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001|\*)$")]
-Plmn = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,6}$")]
-Bar = Literal["roaming", "international", "international-sms", "premium", "data"]
-Direction = Literal["mo", "mt", "fw"]
-UnitName = Literal["octets", "seconds", "messages", "money"]
-BucketUnitName = Literal["octets", "seconds", "messages"]
+Plmn = Annotated[str, StringConstraints(pattern=PLMN_PATTERN)]
 Rounding = Literal["up", "down", "half_up"]
-ContextName = Literal["data", "ims", "cs", "sms", "mms", "content"]
 Kind = Literal[
     "mobile",
     "fixed",
@@ -36,12 +37,12 @@ Kind = Literal[
     "uan",
     "voicemail",
 ]
-Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$")]
-MicroEur = Annotated[int, Field(ge=0, le=200_000_000)]
+Amount = Annotated[str, StringConstraints(pattern=PRICE_PATTERN)]
+MicroEur = Annotated[int, Field(ge=0, le=MAX_MONEY_MICRO_EUR)]
 Unsigned32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Number = Annotated[str, StringConstraints(pattern=r"^(\+[0-9]{3,15}|[0-9]{2,6}|[a-z0-9._@-]*[a-z@][a-z0-9._@-]*)$")]
 BucketName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,24}$")]
-Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Date = Annotated[str, StringConstraints(pattern=DATE_PATTERN)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
 TriggerName = Literal["qos", "location", "rat", "timezone", "mcc", "mnc", "serving-node"]
@@ -75,7 +76,7 @@ class PlaceTable(Table):
     """[place.ID]"""
 
     countries: Annotated[list[CountryOrAny], Field(min_length=1)]
-    bars: list[Bar] = []
+    bars: list[BarName] = []
 
 
 class DestinationTable(Table):
@@ -88,8 +89,8 @@ class DestinationTable(Table):
     emergency: bool = False
     short: bool = False
     alphanumeric: bool = False
-    call_bars: list[Bar] = []
-    message_bars: list[Bar] = []
+    call_bars: list[BarName] = []
+    message_bars: list[BarName] = []
 
 
 class QuotaTable(Table):
@@ -125,7 +126,7 @@ class ServiceTable(Table):
     contexts: Annotated[list[ContextName], Field(min_length=1)]
     unit: UnitName
     default: bool = False
-    bars: list[Bar] = []
+    bars: list[BarName] = []
     match: list[MatchTable] = []
     quota: QuotaTable
 
@@ -157,12 +158,12 @@ class RateTable(Table):
 
     service: str
     places: Annotated[list[str], Field(min_length=1)]
-    directions: list[Direction] = []
+    directions: list[DirectionName] = []
     destinations: list[str] = []
     price: str
     buckets: list[str] = []
     always: bool = False
-    bars: list[Bar] = []
+    bars: list[BarName] = []
 
 
 class BucketTable(Table):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ocs.catalogue.countries import MCC_COUNTRY
 from ocs.catalogue.destination import country_of_e164
+from ocs.values.identities import is_digits, is_plmn
 from ocs.values.use import Unrateable
 
 HOME = "home"
@@ -132,7 +133,7 @@ class Places:
     def _look_up(self, plmn: str) -> Place:
         if plmn in self._home_plmns:
             return self._home
-        if len(plmn) not in (5, 6) or not (plmn.isascii() and plmn.isdigit()):
+        if not is_plmn(plmn):
             raise Unrateable("serving_plmn", f"serving network {plmn[:16]!r} is not 5 or 6 digits of MCC and MNC")
         country = MCC_COUNTRY.get(plmn[:3])
         if country is None:
@@ -141,7 +142,7 @@ class Places:
 
     def _of_number(self, number: str) -> Place:
         digits = number.removeprefix("+")
-        country = country_of_e164(digits) if digits.isascii() and digits.isdigit() else None
+        country = country_of_e164(digits) if is_digits(digits) else None
         if country is None:
             raise Unrateable("visited_number", f"serving node {number[:24]!r} is not a number of a known country")
         return self._of_country(country, "visited_number", number)

@@ -13,14 +13,16 @@ from __future__ import annotations
 import hashlib
 from math import gcd
 
+from ocs.values.exact import MAX_INTEGER
+from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 from ocs.values.use import PriceTerms, Unit
 
-EXACT_LIMIT = 2**53
+EXACT_LIMIT = MAX_INTEGER + 1
 """Doubles hold every integer below this."""
 MAX_SESSION_UNITS = {Unit.OCTETS: 2**44, Unit.SECONDS: 2**31, Unit.MESSAGES: 2**20, Unit.MONEY: 2**44}
 """Most units one session can use: 16 TiB, 68 years, a million messages, 17 million EUR."""
-MAX_MONEY_MICRO_EUR = 200_000_000
-"""HOT-ACC-7: no credit is above 200 EUR, so no use is ever priced against more."""
+MAX_MONEY_MICRO_EUR = CREDIT_CEILING_MICRO_EUR
+"""No credit is above it, so no use is ever priced against more."""
 ROUNDINGS = ("up", "down", "half_up")
 _ID_HASH_DIGITS = 6
 

@@ -16,7 +16,7 @@ from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND
 from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
 from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract import AS_GRANTED, ServiceCharge
-from ocs.values.requests import Action, RequestType
+from ocs.values.requests import REQUEST_TYPES, Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (
     CHECK_BALANCE,
@@ -26,7 +26,6 @@ from protocol.credit_control import (
     MultipleServicesCreditControl,
 )
 
-REQUEST_TYPES = {1: RequestType.INITIAL, 2: RequestType.UPDATE, 3: RequestType.TERMINATION, 4: RequestType.EVENT}
 UNIT_OF_CONTEXT = {
     Context.DATA: Unit.OCTETS,
     Context.IMS: Unit.SECONDS,

@@ -28,6 +28,7 @@ from ocs.ledger.contract import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, Cha
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.bounded_cache import BoundedCache
 from ocs.values.requests import RequestType
+from ocs.values.sessions import session_owner
 from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.credit_control import (
@@ -119,10 +120,9 @@ class _Job:
 
 
 def _session_key(request: CreditControlRequest, source: Source) -> SessionKey:
-    host = request.origin_host.lower()
-    if source.realm_bound and host != source.origin_host.lower():
-        host = f"{host}/{request.origin_realm.lower()}"
-    return source.failover_group or host, request.session_id
+    carried = source.realm_bound and request.origin_host.lower() != source.origin_host.lower()
+    realm = request.origin_realm if carried else None
+    return session_owner(request.origin_host, failover_group=source.failover_group, realm=realm), request.session_id
 
 
 class ChargingService:

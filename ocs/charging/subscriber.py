@@ -10,12 +10,11 @@ from urllib.parse import unquote
 
 from ocs.catalogue.place import plmns_of_domain
 from ocs.settings.profile import Ranges
+from ocs.values.identities import as_received
 from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
 from protocol.errors import DiameterError, ResultCode
 
 E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
-MAX_DIGITS = {"m": 15, "i": 16}
-"""ITU-T E.164; E.212 has 15 too, and some makers send 16."""
 _IMSI_DIGITS = 15
 _SCHEMES = ("sips:", "sip:", "tel:")
 _WITHOUT_SEPARATORS = str.maketrans("", "", "-.()")
@@ -77,9 +76,9 @@ def _from_extension(extension: SubscriptionIdExtension) -> list[str]:
 
 def _identity(kind: int, data: str) -> str | None:
     if kind == E164:
-        return _named("m", data[1:] if data.startswith("+") else data)
+        return as_received("m", data[1:] if data.startswith("+") else data)
     if kind == IMSI:
-        return _named("i", data)
+        return as_received("i", data)
     if kind == SIP_URI:
         return _of_uri(data)
     if kind == NAI:
@@ -92,10 +91,10 @@ def _of_nai(data: str) -> str | None:
     user, _, domain = data.partition("@")
     plmns = plmns_of_domain(domain)
     if not plmns:
-        return _named("i", user[1:] if len(user) > _IMSI_DIGITS else user)
+        return as_received("i", user[1:] if len(user) > _IMSI_DIGITS else user)
     if user.startswith(plmns):
-        return _named("i", user)
-    return _named("i", user[1:]) if user[1:].startswith(plmns) else _named("m", user)
+        return as_received("i", user)
+    return as_received("i", user[1:]) if user[1:].startswith(plmns) else as_received("m", user)
 
 
 def _of_uri(uri: str) -> str | None:
@@ -105,13 +104,9 @@ def _of_uri(uri: str) -> str | None:
     user = user.partition(":")[0].partition(";")[0]
     number = (unquote(user) if "%" in user else user).translate(_WITHOUT_SEPARATORS)
     if number.startswith("+"):
-        return _named("m", number[1:])
+        return as_received("m", number[1:])
     domain = host.partition(";")[0].partition(":")[0].lower()
     if not domain.endswith(_IMS_DOMAIN):
-        return _named("m", number)
+        return as_received("m", number)
     plmns = plmns_of_domain(domain)
-    return _named("i" if not plmns or number.startswith(plmns) else "m", number)
-
-
-def _named(kind: str, digits: str) -> str | None:
-    return kind + digits if len(digits) <= MAX_DIGITS[kind] and digits.isascii() and digits.isdigit() else None
+    return as_received("i" if not plmns or number.startswith(plmns) else "m", number)

@@ -21,6 +21,7 @@ from ocs.diameter.refusals import Kind, Refusals
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.logs import describe
 from ocs.telemetry.throttled_log import ThrottledLog
+from ocs.values.requests import REQUEST_TYPES
 from ocs.values.service_context import OTHER
 from protocol.answers import error_answer
 from protocol.avp import walk
@@ -35,7 +36,7 @@ Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Handler = Callable[[CreditControlRequest, Source, Reply], None]
 """Called once per CCR with the peer it came from; calls the reply exactly once, now or later."""
 
-TYPE_LABELS = {1: "I", 2: "U", 3: "T", 4: "E"}
+TYPE_LABELS = {number: kind.value for number, kind in REQUEST_TYPES.items()}
 CC_REQUEST_TYPE, DESTINATION_HOST = 416, 293
 OVERLOAD_STAGE = 13
 """Of the receive pipeline (`protocol.pipeline`)."""

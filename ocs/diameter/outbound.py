@@ -27,6 +27,7 @@ from ocs.diameter.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetric
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import ThrottledLog
+from ocs.values.sessions import session_owner
 from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode
 
@@ -130,7 +131,7 @@ class ClientRequests:
     def _owner(self, host: str) -> str:
         """Who may go on with the sessions of this client."""
         entry = self._peers.get(host.lower())
-        return (entry.failover_group if entry is not None else "") or host.lower()
+        return session_owner(host, failover_group=entry.failover_group if entry is not None else "")
 
     def _send(self, job: Job) -> None:
         if self._jobs.get(job.session.session_id) is not job:

@@ -17,10 +17,9 @@ from typing import Protocol
 
 from ocs.values.products import LIMIT_COUNTER, USUAL_COUNTERS, CounterTerms, PackageTerms
 from ocs.values.requests import Action, RequestType
+from ocs.values.sessions import session_owner
 from ocs.values.use import PriceTerms
 
-CREDIT_CEILING_MICRO_EUR = 200_000_000
-"""HOT-ACC-7: the credit after a top-up may not exceed 200 EUR."""
 MAX_SESSIONS_PER_ACCOUNT = 32
 """Open credit-control sessions of one account; one more is refused with 5006."""
 MAX_SERVICES_PER_SESSION = 64
@@ -34,6 +33,9 @@ TOMBSTONE_S = 300
 EPOCH_EVENTS = 10**12
 """Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a replica that was
 behind)."""
+
+STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
+"""Of an account, by their letters in documents and journal."""
 
 AS_GRANTED = -1
 """`ServiceCharge.max_rate` of what takes no time: messages."""
@@ -148,6 +150,11 @@ class ChargeRequest:
     retransmitted: bool = False
     """The message has the T bit (RFC 6733 §3): it may have come before. An opening without it, of a session that has
     ended, is of a new one."""
+
+    @property
+    def session_owner(self) -> str:
+        """`owner`, or who it is by default."""
+        return self.owner or session_owner(self.origin_host)
 
 
 @dataclass(slots=True)
@@ -358,6 +365,11 @@ class AccountView:
     version: int = 0
     """Layout that its document was last written in."""
 
+    @property
+    def live_sessions(self) -> tuple[SessionView, ...]:
+        """Without those that were given up and are only kept for late use."""
+        return tuple(session for session in self.sessions if not session.released)
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
@@ -481,7 +493,7 @@ class AccountLedger(Protocol):
         """
 
     async def activate_package(
-        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int
+        self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
     ) -> bool:
         """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones. What is held
         does not stand in the way of the price. False = this reference was applied before.
@@ -512,7 +524,7 @@ class AccountLedger(Protocol):
         """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account or instance)."""
 
     async def set_next(
-        self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int
+        self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int, day: int = 0
     ) -> None:
         """What follows at the end of the period (HOT-PKG-6); None = the same again. LedgerError: "unknown"."""
 

@@ -8,11 +8,10 @@ The sum of an account's records is its balance: credit = Σ credit_in_micro_eur 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
-from ocs.ledger.contract import OutboxEvent
+from ocs.ledger.contract import STATES, OutboxEvent
+from ocs.values.moment import utc_text
 
 _NAMES = {
     "sid": "session_id",
@@ -31,19 +30,12 @@ _NAMES = {
     "credit_in": "credit_in_micro_eur",
     "credit": "credit_micro_eur",
 }
-_STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 _HEAD = frozenset({"k", "t", "a"})
 _USE = frozenset({"k", "t", "a", "sid", "typ", "n", "debit", "credit"})
 _CHARGE = frozenset(
     {"k", "t", "a", "sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started"}
 )
 _LINE = frozenset({"key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped"})
-
-
-@lru_cache(maxsize=1024)
-def utc_text(seconds: int) -> str:
-    """ISO 8601 in UTC: "2026-11-22T16:30:00Z"."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def record(event: OutboxEvent) -> dict[str, object]:
@@ -176,7 +168,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "id": lambda value: {"package": value},
         "state": lambda value: {"state": value},
     },
-    "state": {"state": lambda value: {"state": _STATES.get(value, value)}},
+    "state": {"state": lambda value: {"state": STATES.get(value, value)}},
     "bars": {"bars": lambda value: {"bars": [bar for bar in str(value or "").split(",") if bar]}},
     "pool": {"pool": lambda value: {"pool": value}},
     "limit": {"limit": _limit},

@@ -19,8 +19,9 @@ from orjson import OPT_APPEND_NEWLINE, dumps
 from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
 from ocs.outbox import files
 from ocs.outbox.files import Position
-from ocs.outbox.format import record, utc_text
+from ocs.outbox.format import record
 from ocs.outbox.tail import LEAST_EVENTS, Tail, fingerprint
+from ocs.values.moment import utc_text
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ocs.values.money import MICRO
+
 EUR = 978
 """ISO 4217."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChargingPolicy:
-    low_balance_micro_eur: int = 1_000_000
+    low_balance_micro_eur: int = MICRO
     """Below it Low-Balance-Indication says yes (HOT-ACC-8)."""
     event_time_window_s: int = 300
     """Event-Timestamp is believed when it is so near to our clock; else use takes place when the request arrives."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from ocs.values.service_context import ANY, MAX_TEXT
-from ocs.values.use import Context
+from ocs.values.use import Context, ContextName
 from protocol.tolerance import NOTHING, Tolerance, of_dictionary
 
 MAX_ANY = 8
@@ -23,7 +23,6 @@ MAX_CONTEXTS, MAX_AVPS = 64, 64
 MAX_TOLERANCES = 16
 """Different `tolerate_avps` of a server: for each, a worker learns the layouts of the messages anew (up to 5 MB)."""
 KNOWN = "known"
-ContextName = Literal["data", "ims", "cs", "sms", "mms", "content"]
 _AVP = re.compile(r"(\d{1,10}):(\d{1,10}|\*)", re.ASCII)
 
 

@@ -85,11 +85,11 @@ class DiameterConfig:
     """Laboratory switch: any Origin-Host may connect."""
     unknown_profile: Profile = STANDARD
     """How those peers are answered."""
-    watchdog_s: float = 30.0
+    watchdog_s: float = 30
     """Twinit of RFC 3539 §3.4.1; never under 6 s on a real network. 0 turns the watchdog off (tests only)."""
-    reconnect_s: float = 30.0
+    reconnect_s: float = 30
     """Tc: how long to wait before connecting again to a peer of ours (RFC 6733 §2.1)."""
-    cer_timeout_s: float = 10.0
+    cer_timeout_s: float = 10
     """A connection that has not sent its CER by then is closed."""
     max_message_octets: int = 65_536
     max_avps: int = 2_000
@@ -102,9 +102,9 @@ class DiameterConfig:
     """Connections of this worker before their CER, TLS handshakes among them; at one more the oldest goes (slow-CER attack)."""
     max_connections_per_address: int = 8
     """Of those, connections from one address; one more is closed at once. Far fewer than all, so that no address takes all places."""
-    max_in_flight_per_peer: int = 1_024
+    max_in_flight_per_peer: int = 2_048
     """Requests of one connection without an answer yet; above it, reading from the peer pauses."""
-    max_in_flight: int = 8_192
+    max_in_flight: int = 4_096
     """Requests of all connections of this worker without an answer yet; above it updates are refused, new sessions earlier
     (`overload.NEW_SESSIONS_SHARE`), terminations never."""
     answer_timeout_ms: int = 3_000

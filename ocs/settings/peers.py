@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,22 +13,26 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ocs.settings.base import Identity, Network, PathText, Section, is_loopback, parse_listen
-from ocs.settings.charging import ChargingPolicy
+from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.settings.dialects import (
     MAX_AVPS,
     MAX_CONTEXTS,
     SERVICE_CONTEXTS_ALLOWED,
     TOLERATE_AVPS_ALLOWED,
     AvpText,
-    ContextName,
     ServiceContextTable,
     contexts_of,
     tolerance_of,
 )
 from ocs.settings.diameter import PeerConfig, TlsConfig
-from ocs.settings.profile import Filters, FinalUnit, Profile
+from ocs.settings.profile import STANDARD, Filters, FinalUnit, Profile
+from ocs.values.identities import parse_beginning
+from ocs.values.money import CENT
+from ocs.values.use import ContextName
 
-SUBSCRIBERS = re.compile(r"imsi:[0-9]{1,16}|[0-9]{1,15}")
+OCTETS_PER_MBIT = 125_000
+_PEER = PeerConfig("")
+"""Its defaults are those of the settings."""
 Action = Literal["terminate", "redirect", "restrict"]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 ADDRESS_TYPES = {"ipv4": 0, "ipv6": 1, "url": 2, "sip": 3}
@@ -47,8 +50,7 @@ def _address(text: str) -> str:
 
 
 def _subscriber_range(text: str) -> str:
-    if not SUBSCRIBERS.fullmatch(text):
-        raise ValueError("is no beginning of a number")
+    parse_beginning(text)
     return text
 
 
@@ -118,7 +120,7 @@ class PeerSection(Section):
     )
     """Loopback: all its `addresses`, or all of `diameter.listen`, and `connect` too (docs/OPERATIONS.md, TLS)."""
     connect: Annotated[str, AfterValidator(_address)] = Field(
-        default="", description='host:port; "" = the peer connects to us'
+        default=_PEER.connect, description='host:port; "" = the peer connects to us'
     )
     """We connect to the peer; it may still connect to us. Where TLS is required, not without `[tls]`."""
     subscribers: list[Annotated[str, AfterValidator(_subscriber_range)]] = Field(
@@ -127,7 +129,7 @@ class PeerSection(Section):
         description='up to 256 beginnings of numbers, "386…" (MSISDN) or "imsi:29340…"; empty = any',
     )
     """Whom it may charge (docs/OPERATIONS.md, Peers)."""
-    refunds: bool = Field(default=False, description="true or false")
+    refunds: bool = Field(default=_PEER.refunds, description="true or false")
     """It may give money back."""
     contexts: list[ContextName] = Field(
         default_factory=list, description='"data", "ims", "cs", "sms", "mms", "content"; empty = any'
@@ -139,13 +141,13 @@ class PeerSection(Section):
     """As `charging.service_contexts`, for this peer; goes before it."""
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
     """As `diameter.tolerate_avps`, for this peer besides; of a relay, for what it carries. At most 16 different lists."""
-    failover_group: str = Field(default="", max_length=64, description="a word of up to 64 characters")
+    failover_group: str = Field(default=_PEER.failover_group, max_length=64, description="a word of up to 64 characters")
     """Peers of one group may go on with each other's sessions."""
-    strict_session_id: bool = Field(default=False, description="true or false")
+    strict_session_id: bool = Field(default=_PEER.strict_session_id, description="true or false")
     """The Session-Id must begin with the Origin-Host."""
-    max_requests_per_s: int = Field(default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
+    max_requests_per_s: int = Field(default=_PEER.max_requests_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
     """Requests of any kind; above it what the peer sends waits."""
-    max_sessions_per_s: int = Field(default=0, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
+    max_sessions_per_s: int = Field(default=_PEER.max_sessions_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
     """New sessions; above it they are refused."""
     profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
     """How it is answered."""
@@ -168,10 +170,7 @@ class PeerSection(Section):
             realms=tuple(realm.lower() for realm in self.realms),
             tls=self.needs_tls(listen),
             connect=self.connect,
-            subscribers=tuple(
-                "i" + each.removeprefix("imsi:") if each.startswith("imsi:") else "m" + each
-                for each in self.subscribers
-            ),
+            subscribers=tuple(map(parse_beginning, self.subscribers)),
             refunds=self.refunds,
             contexts=tuple(self.contexts),
             service_contexts=contexts_of(self.service_contexts),
@@ -191,7 +190,7 @@ class PeerSection(Section):
 class ProfileSection(Section):
     """How the peers that name it are answered (docs/OPERATIONS.md, Profiles)."""
 
-    final_unit: Action = Field(default="terminate", description='"terminate", "redirect" or "restrict"')
+    final_unit: Action = Field(default=STANDARD.final_unit.value, description='"terminate", "redirect" or "restrict"')
     """What a client is told to do when the credit ends."""
     final_unit_of: dict[str, Action] = Field(
         default_factory=dict,
@@ -199,13 +198,13 @@ class ProfileSection(Section):
         description='a table: services of the catalogue (up to 32), each "terminate", "redirect" or "restrict"',
     )
     """The same by service, where it differs."""
-    redirect_address: str = Field(default="", max_length=1024, description="a URL, SIP URI or address")
+    redirect_address: str = Field(default=STANDARD.redirect_address, max_length=1024, description="a URL, SIP URI or address")
     """Where a redirected subscriber lands."""
     redirect_address_type: Literal["ipv4", "ipv6", "url", "sip"] = Field(
         default="url", description='"ipv4", "ipv6", "url" or "sip"'
     )
     """Redirect-Address-Type."""
-    filters: Literal["none", "rules", "filter_id"] = Field(default="none", description='"none", "rules" or "filter_id"')
+    filters: Literal["none", "rules", "filter_id"] = Field(default=STANDARD.filters.value, description='"none", "rules" or "filter_id"')
     """What a restricted service may still reach."""
     filter_rules: list[Annotated[str, StringConstraints(pattern=r"^(permit|deny) (in|out) [ -~]{1,500}$")]] = Field(
         default_factory=list, max_length=32, description="up to 32 IPFilterRules (RFC 6733 §4.3.1)"
@@ -215,21 +214,21 @@ class ProfileSection(Section):
         default_factory=list, max_length=32, description="up to 32 names"
     )
     """With filters `filter_id`: filters that the gateway has."""
-    restricted_validity_s: int = Field(default=300, ge=10, le=86_400, description="10 to 86400 seconds")
+    restricted_validity_s: int = Field(default=STANDARD.restricted_validity_s, ge=10, le=86_400, description="10 to 86400 seconds")
     """How long a restricted phase lasts before the client asks again."""
-    restricted_again: bool = Field(default=True, description="true or false")
+    restricted_again: bool = Field(default=STANDARD.restricted_again, description="true or false")
     """Still no money at its end: restrict anew; false: 4012."""
-    qos_final_unit: bool = Field(default=False, description="true or false")
+    qos_final_unit: bool = Field(default=STANDARD.qos_final_unit, description="true or false")
     """Send QoS-Final-Unit-Indication too."""
-    tariff_change: bool = Field(default=True, description="true or false")
+    tariff_change: bool = Field(default=STANDARD.tariff_change, description="true or false")
     """Send Tariff-Time-Change; false: a grant ends where the price changes."""
-    triggers: bool = Field(default=True, description="true or false")
+    triggers: bool = Field(default=STANDARD.triggers, description="true or false")
     """Arm the service's triggers."""
-    cost_information: bool = Field(default=False, description="true or false")
+    cost_information: bool = Field(default=STANDARD.cost_information, description="true or false")
     """Send what the session has cost so far."""
-    remaining_balance: bool = Field(default=False, description="true or false")
+    remaining_balance: bool = Field(default=STANDARD.remaining_balance, description="true or false")
     """Send the available credit."""
-    low_balance_indication: bool = Field(default=False, description="true or false")
+    low_balance_indication: bool = Field(default=STANDARD.low_balance_indication, description="true or false")
     """Send Low-Balance-Indication, by `charging.low_balance_eur_cent`."""
     session_failover: bool | None = Field(default=None, description="true, false; absent = not sent")
     """CC-Session-Failover; true needs `redis.url` and `diameter.hosts`, else the start is refused."""
@@ -241,15 +240,15 @@ class ProfileSection(Section):
         default=None, description='"terminate_or_buffer", "continue"; absent = not sent'
     )
     """Direct-Debiting-Failure-Handling."""
-    announcement: int | None = Field(default=None, ge=0, le=2**32 - 1, description="0 to 2^32-1; absent = none")
+    announcement: int | None = Field(default=STANDARD.announcement, ge=0, le=2**32 - 1, description="0 to 2^32-1; absent = none")
     """Announcement-Identifier, played before a call's last units end."""
-    announcement_before_s: int = Field(default=30, ge=0, le=600, description="0 to 600 seconds")
+    announcement_before_s: int = Field(default=STANDARD.announcement_before_s, ge=0, le=600, description="0 to 600 seconds")
     """It is played so long before their end."""
-    pools: bool = Field(default=False, description="true or false")
+    pools: bool = Field(default=STANDARD.pools, description="true or false")
     """Credit pools for services that share price and units."""
-    reauthorize: bool = Field(default=True, description="true or false")
+    reauthorize: bool = Field(default=STANDARD.reauthorize, description="true or false")
     """Send RAR and ASR."""
-    forwarding_role: bool = Field(default=True, description="true or false")
+    forwarding_role: bool = Field(default=STANDARD.forwarding_role, description="true or false")
     """Role-Of-Node 2 is a forwarded leg; false: a proxy, as in old releases."""
 
     @model_validator(mode="after")
@@ -315,11 +314,11 @@ BUILT_IN_PROFILES = {
 class ChargingSection(Section):
     """Charging as a whole, whatever the peer."""
 
-    low_balance_eur_cent: int = Field(default=100, ge=0, le=20_000, description="0 to 20000 cents")
+    low_balance_eur_cent: int = Field(default=DEFAULT_POLICY.low_balance_micro_eur // CENT, ge=0, le=20_000, description="0 to 20000 cents")
     """Below it Low-Balance-Indication says yes (HOT-ACC-8: 100)."""
-    event_time_window_s: int = Field(default=300, ge=0, le=86_400, description="0 to 86400 seconds")
+    event_time_window_s: int = Field(default=DEFAULT_POLICY.event_time_window_s, ge=0, le=86_400, description="0 to 86400 seconds")
     """Event-Timestamp counts when it is so near to our clock."""
-    max_mbit_per_s: int = Field(default=10_000, ge=1, le=1_000_000, description="1 to 1000000 Mbit/s")
+    max_mbit_per_s: int = Field(default=DEFAULT_POLICY.max_octets_per_s // OCTETS_PER_MBIT, ge=1, le=1_000_000, description="1 to 1000000 Mbit/s")
     """More than that cannot have been used; it is counted, not charged."""
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
@@ -328,7 +327,7 @@ class ChargingSection(Section):
 
     def policy(self) -> ChargingPolicy:
         return ChargingPolicy(
-            low_balance_micro_eur=self.low_balance_eur_cent * 10_000,
+            low_balance_micro_eur=self.low_balance_eur_cent * CENT,
             event_time_window_s=self.event_time_window_s,
-            max_octets_per_s=self.max_mbit_per_s * 125_000,
+            max_octets_per_s=self.max_mbit_per_s * OCTETS_PER_MBIT,
         )

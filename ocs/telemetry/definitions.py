@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ocs.values.money import MICRO
+
 SECONDS_BUCKETS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 )  # fmt: skip
@@ -55,7 +57,7 @@ _TABLE = (
     Definition("ocs_overload_reduction_percent", GAUGE, "What clients are asked to leave away (DOIC)"),
     Definition("ocs_granted_units", COUNTER, "Units granted (reserved)", ("service", "unit")),
     Definition("ocs_used_units", COUNTER, "Units reported as used", ("service", "unit")),
-    Definition("ocs_debited_eur", COUNTER, "Money taken from credit, in EUR", ("service",), 1_000_000),
+    Definition("ocs_debited_eur", COUNTER, "Money taken from credit, in EUR", ("service",), MICRO),
     Definition("ocs_debited_bucket_units", COUNTER, "Units taken from included quantities", ("service", "unit")),
     Definition(
         "ocs_dropped_units", COUNTER, "Units reported that cannot have been used; not charged", ("service", "unit")
@@ -67,7 +69,7 @@ _TABLE = (
         ("service", "unit"),
     ),
     Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
-    Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), 1_000_000),
+    Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), MICRO),
     Definition("ocs_late_settlements", COUNTER, "Reports of sessions that had been given up", ("type",)),
     Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),
     Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),
@@ -93,9 +95,9 @@ _TABLE = (
     ),
     Definition("ocs_accounts", GAUGE, "Accounts at the last whole pass of the slow audit, terminated ones left out"),
     Definition("ocs_sessions_open", GAUGE, "Open credit-control sessions at the last whole pass of the slow audit"),
-    Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), 1_000_000),
+    Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), MICRO),
     Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last whole pass and the one under way"),
-    Definition("ocs_audit_drift_eur", GAUGE, "Money that invariant 1 does not explain, in EUR", (), 1_000_000),
+    Definition("ocs_audit_drift_eur", GAUGE, "Money that invariant 1 does not explain, in EUR", (), MICRO),
     Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the slow audit last finished a whole pass"),
     Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
     Definition("ocs_process_restarts", COUNTER, "Processes that ended unasked and were started again", ("role",)),

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import re
 
+from ocs.values.exact import MAX_INTEGER
+
 MICRO = 1_000_000
-MAX_MICRO_EUR = 2**53 - 1
-"""The ledger's largest exact integer (about 9 thousand million EUR)."""
+"""Micro-EUR of 1 EUR."""
+CENT = MICRO // 100
+"""Micro-EUR of a cent."""
+MAX_MICRO_EUR = MAX_INTEGER
+"""About 9 thousand million EUR."""
+CREDIT_CEILING_MICRO_EUR = 200 * MICRO
+"""HOT-ACC-7: the credit after a top-up may not exceed 200 EUR."""
 VAT_PERCENT = 22
 """HOT-RAT-8: Slovenia's general rate; the catalogue states the rate in force."""
+PRICE_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
+"""Amounts of a catalogue: `parse_eur` takes them all."""
 _EUR = re.compile(r"([+-]?)([0-9]{1,10})(?:\.([0-9]{1,6}))?", re.ASCII)
 
 
@@ -48,7 +57,7 @@ def gross_micro_eur(net_micro_eur: int, vat_percent: int = VAT_PERCENT) -> int:
 
 def round_to_cent(micro_eur: int) -> int:
     """Micro-EUR of the nearest whole cent, halves away from zero: as price lists and statements print amounts."""
-    return _round_half_away(micro_eur, MICRO // 100) * (MICRO // 100)
+    return _round_half_away(micro_eur, CENT) * CENT
 
 
 def _round_half_away(numerator: int, denominator: int) -> int:

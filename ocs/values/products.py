@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_INTEGER = 2**53 - 1
-"""Redis Lua numbers are doubles: beyond this they are no longer exact."""
+from ocs.values.money import MICRO
 
-DEFAULT_LIMIT_MICRO_EUR = 100_000_000
+DEFAULT_LIMIT_MICRO_EUR = 100 * MICRO
 """HOT-CC-1: the default spending limit per calendar month."""
 
 LIMIT_COUNTER = "limit"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+from ocs.values.money import CENT, MICRO
 from ocs.values.use import Unit
 
 _QUANTITY = re.compile(r"([0-9]{1,15}) ([A-Za-z]+)", re.ASCII)
 _OCTET_POWERS = {"B": 0, "kB": 1, "MB": 2, "GB": 3, "TB": 4}
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _MESSAGES = {"message": 1, "messages": 1}
-_MONEY = {"cent": 10_000, "EUR": 1_000_000}
+_MONEY = {"cent": CENT, "EUR": MICRO}
 ALLOWED = {
     Unit.OCTETS: "a whole number and B, kB, MB, GB or TB, such as 50 MB",
     Unit.SECONDS: "a whole number and s, min or h, such as 300 s",

@@ -20,3 +20,7 @@ class RequestType(StrEnum):
     UPDATE = "U"
     TERMINATION = "T"
     EVENT = "E"
+
+
+REQUEST_TYPES = dict(enumerate(RequestType, 1))
+"""By the number on the wire."""

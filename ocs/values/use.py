@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 
 class Context(StrEnum):
@@ -23,10 +23,17 @@ class Context(StrEnum):
     """Of no document of 3GPP: what an operator's own content services say, by a Service-Context-Id of the settings."""
 
 
+ContextName = Literal["data", "ims", "cs", "sms", "mms", "content"]
+"""Of a `Context`, as files write it."""
+
+
 class Direction(StrEnum):
     ORIGINATING = "mo"
     TERMINATING = "mt"
     FORWARDED = "fw"
+
+
+DirectionName = Literal["mo", "mt", "fw"]
 
 
 class Unit(StrEnum):
@@ -35,6 +42,14 @@ class Unit(StrEnum):
     MESSAGES = "messages"
     MONEY = "money"
     """Micro-EUR: the client says what it costs (CC-Money, RFC 8506 §8.22)."""
+
+
+UnitName = Literal["octets", "seconds", "messages", "money"]
+BucketUnitName = Literal["octets", "seconds", "messages"]
+"""Units that a product can include."""
+BarName = Literal["roaming", "international", "international-sms", "premium", "data"]
+BARS = tuple(sorted(get_args(BarName)))
+"""HOT-CC-5: what a subscriber can bar."""
 
 
 @dataclass(slots=True)
@@ -135,10 +150,7 @@ class RatedUse:
     always: bool
     """Emergency, freephone, help centre: granted whatever the state, credit, bars or limit (HOT-RAT-2, -3)."""
     bars: tuple[str, ...]
-    """The subscriber's bars that forbid this use (HOT-CC-5).
-
-    "roaming", "international", "international-sms", "premium" or "data".
-    """
+    """The subscriber's bars that forbid this use, of BARS."""
     switch_at: int = 0
     """Unix seconds of the next change of the price after `UseEvent.at`; 0 = the price does not depend on time."""
     price_after: PriceTerms | None = None

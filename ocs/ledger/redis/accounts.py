@@ -9,11 +9,13 @@ from ocs.ledger.contract import AccountView, LedgerError, PoolView
 from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.redis.keys import uid_of
+from ocs.values.identities import by_imsi, by_msisdn
+from ocs.values.moment import DAY_S, utc_day
 from ocs.values.products import LIMIT_COUNTER, USUAL_COUNTERS, PackageTerms
 
-ACTIVE_S = 90 * 86_400
+ACTIVE_S = 90 * DAY_S
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""
-REFERENCE_KEEP_S = 400 * 86_400
+REFERENCE_KEEP_S = 400 * DAY_S
 """How long a month's references are kept after the last of them (keys.REFERENCE_MONTHS)."""
 OPENING_S = 60
 """An IMSI that is claimed and whose account has not come to be by then is free again."""
@@ -22,7 +24,7 @@ CLAIMED = "?"
 
 
 def when(now: int, month: int, day: int) -> dict[str, Any]:
-    return {"now": now, "month": month, "day": day or now // 86_400}
+    return {"now": now, "month": month, "day": day or utc_day(now)}
 
 
 class Accounts(LedgerClient):
@@ -64,7 +66,7 @@ class Accounts(LedgerClient):
         try:
             await self._script("open", account_id, q, subscribers)
         except LedgerError as error:
-            if error.code != "exists" or not await self._is_left_over("m" + msisdn):
+            if error.code != "exists" or not await self._is_left_over(by_msisdn(msisdn)):
                 raise
             await self._script("open", account_id, q, subscribers)
 
@@ -86,7 +88,7 @@ class Accounts(LedgerClient):
 
     async def _claim_imsi(self, imsi: str, account_id: str, now: int) -> bytes:
         """The claim. LedgerError: "exists", or "opening": somebody else's claim is young."""
-        partition, subscribers, name = self._index_of("i" + imsi)
+        partition, subscribers, name = self._index_of(by_imsi(imsi))
         claim = f"{CLAIMED}{account_id} {now}".encode()
         if await self._ask("open", partition, b"HSETNX", subscribers, name, claim, durable=True):
             return claim
@@ -111,13 +113,13 @@ class Accounts(LedgerClient):
 
     async def _release_imsi(self, imsi: str, claim: bytes) -> None:
         if claim.startswith(CLAIMED.encode()):
-            await self._replace(*self._index_of("i" + imsi), claim, b"")
+            await self._replace(*self._index_of(by_imsi(imsi)), claim, b"")
 
     async def _confirm_imsi(self, imsi: str, account_id: str, claim: bytes, now: int, month: int) -> None:
         """The account stands. If it took so long that another has the IMSI now, it must not live beside that one."""
         if not claim.startswith(CLAIMED.encode()):
             return
-        partition, subscribers, name = self._index_of("i" + imsi)
+        partition, subscribers, name = self._index_of(by_imsi(imsi))
         if await self._replace(partition, subscribers, name, claim, account_id.encode()):
             return
         if await self._ask("open", partition, b"HGET", subscribers, name) != account_id.encode():
@@ -222,7 +224,7 @@ class Accounts(LedgerClient):
         await self._free_names(msisdn.decode(), imsi.decode(), account_id)
 
     async def _free_names(self, msisdn: str, imsi: str, account_id: str) -> None:
-        for name in ("m" + msisdn, "i" + imsi):
+        for name in (by_msisdn(msisdn), by_imsi(imsi)):
             await self._replace(*self._index_of(name), account_id.encode(), b"")
 
     async def sweep(

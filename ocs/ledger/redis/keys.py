@@ -34,6 +34,8 @@ from functools import lru_cache
 
 from redis.crc import key_slot
 
+from ocs.values.identities import by_msisdn
+
 SLOTS = 16_384
 MAX_PARTITIONS = SLOTS
 REFERENCE_MONTHS = 13
@@ -141,7 +143,7 @@ class Keys:
 
     def new_account_id(self, msisdn: str, entropy: int) -> str:
         """An id that says nothing of its holder, in the MSISDN's partition; `entropy` is a random 64-bit number."""
-        return account_id(self.partition_of_name("m" + msisdn), f"{entropy:016x}")
+        return account_id(self.partition_of_name(by_msisdn(msisdn)), f"{entropy:016x}")
 
     def account_pattern(self) -> bytes:
         """SCAN pattern of all accounts."""

@@ -174,7 +174,7 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         account_id = request.account_id.encode()
         partition = self._keys.partition_of_account(request.account_id)
         keys = self._keys.by_partition[partition]
-        name = account_id + b" " + session_name(request.session_id, request.owner or request.origin_host.lower())
+        name = account_id + b" " + session_name(request.session_id, request.session_owner)
         own: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
         if request.action is REFUND:
             script, body = "refund", wire.refund(request, self._settings, looked_back)
@@ -190,8 +190,7 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
 
     def _debit_key(self, request: ChargeRequest, keys: PartitionKeys) -> bytes:
         """Answers of the one-off request that a refund is of."""
-        owner = request.owner or request.origin_host.lower()
-        debit = session_name(wire.refunded_debit(request)[0], owner)
+        debit = session_name(wire.refunded_debit(request)[0], request.session_owner)
         return keys.events + request.account_id.encode() + b" " + debit
 
     def _charged(self, request: ChargeRequest, done: ChargeDone, expires: float, answer: Answer) -> None:
@@ -248,7 +247,7 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
 
     async def _look_back(self, request: ChargeRequest, old_ids: str) -> None:
         """What a one-off request, or one of a session that had ended, was answered before the account moved comes after it."""
-        owner = request.owner or request.origin_host.lower()
+        owner = request.session_owner
         names = {session_name(request.session_id, owner)}
         if request.action is Action.REFUND:
             names.add(session_name(wire.refunded_debit(request)[0], owner))
@@ -276,7 +275,7 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         self._send_hint(request, b"EXPIRE", max(self._settings.remember_sessions_s, TOMBSTONE_S))
 
     def _send_hint(self, request: ChargeRequest, word: bytes, *rest: bytes | str | int) -> None:
-        name = session_name(request.session_id, request.owner or request.origin_host.lower())
+        name = session_name(request.session_id, request.session_owner)
         partition = self._keys.partition_of_session(name)
         command = pack_command((word, self._keys.by_partition[partition].hints + name, *rest))
         expires = self._loop.time() + self._timeout_s

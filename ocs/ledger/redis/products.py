@@ -11,6 +11,7 @@ from ocs.ledger.redis.client import REFUSALS, MovedError
 from ocs.ledger.redis.keys import account_id as new_id
 from ocs.ledger.redis.keys import session_name, uid_of
 from ocs.ledger.redis.views import session_names
+from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 
 MAX_LOOKED_BACK = 4
@@ -171,7 +172,7 @@ class Products(Accounts):
 
     async def _flip(self, frozen: dict[str, Any], account_id: str, target: str) -> None:
         """The subscriber ids name the account's new id from now on."""
-        for name in ("m" + frozen["msisdn"], "i" + frozen["imsi"]):
+        for name in (by_msisdn(frozen["msisdn"]), by_imsi(frozen["imsi"])):
             partition = self._keys.partition_of_name(name)
             subscribers = self._keys.by_partition[partition].subscribers
             await self._replace(partition, subscribers, name.encode(), account_id.encode(), target.encode())

@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 
 from ocs.ledger.contract import (
+    STATES,
     AccountView,
     BucketView,
     CounterView,
@@ -21,8 +22,8 @@ from ocs.ledger.contract import (
 )
 from ocs.ledger.layout import LAYOUT
 from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, Window
+from ocs.values.sessions import session_owner
 
-STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 STATE_CODES = {name: code for code, name in STATES.items()}
 MOVED = "m"
 """State of what an account leaves behind in its old partition."""
@@ -227,5 +228,5 @@ def session_names(account: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _owner(session: dict[str, Any]) -> str:
-    owner: str = session["owner"] or session["origin_host"].lower()
+    owner: str = session["owner"] or session_owner(session["origin_host"])
     return owner

@@ -12,7 +12,9 @@ import msgpack
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerError, ServiceCharge, ServiceOutcome
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
-from ocs.values.products import MAX_INTEGER, MONTHLY_LIMIT, USUAL_COUNTERS, CounterTerms, PackageTerms
+from ocs.values.exact import MAX_INTEGER
+from ocs.values.moment import utc_day
+from ocs.values.products import MONTHLY_LIMIT, USUAL_COUNTERS, CounterTerms, PackageTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 
@@ -164,7 +166,7 @@ _asked = LAYOUT.writer(
 _request = LAYOUT.writer(
     "request",
     "r, services, counters, remember_s, max_skew_s, looked_back",
-    {"check": _CHECK},
+    {"check": _CHECK, "utc_day": utc_day},
     identity="r.identity",
     session_id="r.session_id",
     origin_host="r.origin_host",
@@ -176,7 +178,7 @@ _request = LAYOUT.writer(
     number="r.number",
     now="r.now",
     month="r.month",
-    day="r.day or r.now // 86400",
+    day="r.day or utc_day(r.now)",
     deadline="r.deadline",
     remember_s="remember_s",
     origin_state="r.origin_state_id",
@@ -236,7 +238,7 @@ def refund(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
             "looked_back": looked_back,
             "now": request.now,
             "month": request.month,
-            "day": request.day or request.now // 86_400,
+            "day": request.day or utc_day(request.now),
             "max_skew_s": settings.max_clock_skew_s,
             "pool": request.pool,
         }

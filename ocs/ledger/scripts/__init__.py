@@ -12,7 +12,8 @@ from importlib.resources import files
 from ocs.ledger import contract
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
 from ocs.ledger.scripts.source import ScriptSource
-from ocs.values.products import MAX_INTEGER
+from ocs.values.exact import MAX_INTEGER
+from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
 SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
 STEPS = {
@@ -45,7 +46,7 @@ CONSTANTS = {
     "MAX_SESSIONS": contract.MAX_SESSIONS_PER_ACCOUNT,
     "MAX_SERVICES": contract.MAX_SERVICES_PER_SESSION,
     "TOMBSTONE_S": contract.TOMBSTONE_S,
-    "CEILING": contract.CREDIT_CEILING_MICRO_EUR,
+    "CEILING": CREDIT_CEILING_MICRO_EUR,
     "UNBOUNDED": MAX_INTEGER,
 }
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")

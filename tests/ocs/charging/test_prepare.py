@@ -9,7 +9,7 @@ from ocs.charging import units
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import COMMAND_LEVEL, Prepared, Terms
 from ocs.charging.usage_context import circumstances
-from ocs.values.products import MAX_INTEGER
+from ocs.values.exact import MAX_INTEGER
 from ocs.values.requests import RequestType
 from ocs.values.service_context import context_of
 from ocs.values.use import QuotaPolicy, Unit

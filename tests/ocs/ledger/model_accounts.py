@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, AccountView, LedgerError, PoolView, SubscriptionState
+from ocs.ledger.contract import AccountView, LedgerError, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
-from ocs.values.products import LIMIT_COUNTER, MAX_INTEGER, MONTHLY_LIMIT, PackageTerms
+from ocs.values.exact import MAX_INTEGER
+from ocs.values.money import CREDIT_CEILING_MICRO_EUR
+from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, PackageTerms
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Books, Operation
 from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of

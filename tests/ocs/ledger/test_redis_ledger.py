@@ -20,7 +20,8 @@ from ocs.ledger.contract import (
     LedgerError,
 )
 from ocs.ledger.redis.ledger import RedisLedger
-from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR, MAX_INTEGER
+from ocs.values.exact import MAX_INTEGER
+from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR
 from ocs.values.requests import Action
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (

@@ -1,0 +1,26 @@
+"""Moments as text, and what a day is."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import lru_cache
+
+DAY_S = 86_400
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+"""ISO 8601; `date.fromisoformat` alone takes weeks and dates without hyphens too."""
+
+
+@lru_cache(maxsize=1024)
+def utc_text(seconds: int) -> str:
+    """ISO 8601 in UTC: "2026-11-22T16:30:00Z"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_date(text: str) -> date:
+    """Of a text that fits DATE_PATTERN. ValueError: there is no such day."""
+    return date.fromisoformat(text)
+
+
+def utc_day(seconds: int) -> int:
+    """Days since 1970-01-01."""
+    return seconds // DAY_S
