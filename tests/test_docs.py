@@ -153,8 +153,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     from ocs.settings.diameter import MAX_WRITE_BUFFER_OCTETS
     from ocs.settings.schema import DiameterSection
     from ocs.telemetry import metrics
-    from ocs.values import service_context
-    from ocs.values import money
+    from ocs.values import money, service_context
     from protocol import avp, peer
 
     settings = DiameterSection()

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -21,6 +20,9 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ocs.accounts.errors import InputError
+from ocs.accounts.operations import AccountOperations
+from ocs.accounts.sessions import SessionOperations
 from ocs.catalogue.catalogue import Catalogue
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
 from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable
@@ -33,13 +35,11 @@ from ocs.settings.schema import Settings
 CONNECT_TIMEOUT_S = 3.0
 """Somebody waits for the command."""
 
+OPTIONS = ("reference", "partition")
+"""Inputs whose errors begin with the name of their option."""
+
 READ_BATCH = 200
 """Accounts read at once when all are looked at."""
-
-T = TypeVar("T")
-
-_MSISDN = re.compile(r"[1-9][0-9]{4,14}", re.ASCII)
-_IMSI = re.compile(r"[0-9]{6,16}", re.ASCII)
 
 ConfigOption = Annotated[
     Path,
@@ -66,6 +66,14 @@ class Office:
     environment: Environment
     unread: list[str] = field(default_factory=list)
     """Accounts that `views` has passed over, as they could not be read, each with the reason."""
+
+    @property
+    def accounts(self) -> AccountOperations:
+        return AccountOperations(self.ledger, self.catalogue, self.environment.now, self.environment.entropy)
+
+    @property
+    def sessions(self) -> SessionOperations:
+        return SessionOperations(self.accounts, self.ledger, self.environment.clock)
 
     def when(self) -> dict[str, int]:
         """now=, month= and day= of an operation."""
@@ -94,12 +102,6 @@ class Office:
         except LedgerError as error:
             self.unread.append(f"account {account_id}: {error}")
             return None
-
-    async def account_of(self, msisdn: str) -> str:
-        account_id = await self.ledger.find_subscriber("m" + msisdn)
-        if account_id is None:
-            raise FailedError(f"there is no account with MSISDN {msisdn}")
-        return account_id
 
 
 def load_all(config: Path) -> tuple[Settings, Catalogue]:
@@ -158,28 +160,9 @@ async def _run(
         await ledger.close()
 
 
-def msisdn_of(text: str) -> str:
-    """E.164 digits; a leading + is dropped. ValueError says what is allowed."""
-    digits = text.strip().removeprefix("+")
-    if not _MSISDN.fullmatch(digits):
-        raise ValueError(f"{text!r} is no MSISDN: 5 to 15 digits with the country code, such as 38668100000")
-    return digits
-
-
-def imsi_of(text: str) -> str:
-    """E.212 digits, and 16 as some makers send. ValueError says what is allowed."""
-    digits = text.strip()
-    if not _IMSI.fullmatch(digits):
-        raise ValueError(f"{text!r} is no IMSI: 6 to 16 digits, such as 293400000000000")
-    return digits
-
-
-def parsed(parse: Callable[[str], T], text: str) -> T:
-    """The value of an option or argument; what is wrong with it is the caller's mistake."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise WrongCallError(str(error)) from None
+def input_text(error: InputError) -> str:
+    """In the words of the command line: an option has its dashes."""
+    return f"--{error}" if error.code in OPTIONS else str(error)
 
 
 def progress_bar(what: str, total: int) -> Progress:

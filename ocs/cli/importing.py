@@ -17,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from ocs.accounts import inputs
+from ocs.accounts.errors import InputError, RefusedError
 from ocs.cli.common import (
     DEFAULT,
     ConfigOption,
@@ -24,14 +26,11 @@ from ocs.cli.common import (
     Office,
     WrongCallError,
     counted,
-    imsi_of,
-    msisdn_of,
     progress_bar,
     with_office,
 )
-from ocs.ledger.contract import CREDIT_CEILING_MICRO_EUR, LedgerError
 from ocs.ledger.redis.installation import Use
-from ocs.values.money import format_eur, parse_eur
+from ocs.values.identities import Imsi, Msisdn, by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 
 COLUMNS = ("msisdn", "imsi", "package", "credit")
@@ -44,8 +43,8 @@ MAX_SHOWN_ROWS = 50
 @dataclass(frozen=True, slots=True)
 class Row:
     line: int
-    msisdn: str
-    imsi: str
+    msisdn: Msisdn
+    imsi: Imsi
     package: PackageTerms | None
     credit_micro_eur: int
 
@@ -92,16 +91,11 @@ def import_accounts(
 
 async def _open(office: Office, row: Row, tally: Tally, skip_existing: bool) -> None:
     try:
-        await office.ledger.open_account(
-            msisdn=row.msisdn,
-            imsi=row.imsi,
-            credit_micro_eur=row.credit_micro_eur,
-            package=row.package,
-            entropy=office.environment.entropy(),
-            **office.when(),
+        await office.accounts.open_unseen(
+            msisdn=row.msisdn, imsi=row.imsi, credit_micro_eur=row.credit_micro_eur, package=row.package
         )
         tally.opened += 1
-    except LedgerError as error:
+    except RefusedError as error:
         if error.code == "exists" and skip_existing:
             tally.skipped += 1
         else:
@@ -114,10 +108,9 @@ async def _check_all(office: Office, file: Path, total: int, tally: Tally, skip_
         rows = _rows(file, office.catalogue.packages, tally)
         while batch := list(islice(rows, BATCH)):
             if not skip_existing:
-                names = [name for row in batch for name in ("m" + row.msisdn, "i" + row.imsi)]
-                holders = await asyncio.gather(*(office.ledger.find_subscriber(name) for name in names))
-                for row, holder in zip((row for row in batch for _ in range(2)), holders, strict=True):
-                    if holder is not None and await office.ledger.read(holder, **office.when()) is not None:
+                found = await asyncio.gather(*(office.accounts.is_taken(row.msisdn, row.imsi) for row in batch))
+                for row, taken in zip(batch, found, strict=True):
+                    for _ in taken:
                         tally.refuse(row.line, "the number or the IMSI belongs to an account already")
             progress.advance(progress.task_ids[0], len(batch))
 
@@ -139,7 +132,7 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], tally: Tally) -> Ite
             for fields in reader:
                 try:
                     yield _row(fields, reader.line_num, packages, seen)
-                except ValueError as error:
+                except InputError as error:
                     tally.refuse(reader.line_num, str(error))
     except (UnicodeDecodeError, csv.Error) as error:
         raise FailedError(f"{file}: is no CSV file in UTF-8: {error}; the rows before it are imported") from None
@@ -147,19 +140,16 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], tally: Tally) -> Ite
 
 def _row(fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms], seen: set[str]) -> Row:
     if None in fields or None in fields.values():
-        raise ValueError(f"must have {len(COLUMNS)} columns")
-    msisdn, imsi = msisdn_of(fields["msisdn"]), imsi_of(fields["imsi"])
+        raise InputError("columns", f"must have {len(COLUMNS)} columns")
+    msisdn, imsi = inputs.msisdn(fields["msisdn"]), inputs.imsi(fields["imsi"])
     name = fields["package"].strip()
-    package = packages.get(name) if name else None
-    if name and package is None:
-        raise ValueError(f"{name!r} is no package of the catalogue")
-    credit = parse_eur(fields["credit"])
-    if not 0 <= credit <= CREDIT_CEILING_MICRO_EUR:
-        raise ValueError(f"credit must be from 0 to {format_eur(CREDIT_CEILING_MICRO_EUR)} EUR (HOT-ACC-7)")
-    for key in ("m" + msisdn, "i" + imsi):
-        if key in seen:
-            raise ValueError(f"{'MSISDN' if key[0] == 'm' else 'IMSI'} {key[1:]} is in an earlier row too")
-    seen.update(("m" + msisdn, "i" + imsi))
+    package = inputs.package(name, packages) if name else None
+    credit = inputs.opening_credit(fields["credit"])
+    names = {by_msisdn(msisdn): f"MSISDN {msisdn}", by_imsi(imsi): f"IMSI {imsi}"}
+    for name, text in names.items():
+        if name in seen:
+            raise InputError("row", f"{text} is in an earlier row too")
+    seen.update(names)
     return Row(line, msisdn, imsi, package, credit)
 
 

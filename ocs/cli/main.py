@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
 from ocs.cli import accounts, importing, ledger, tools
-from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, load_all
+from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, input_text, load_all
 from ocs.cli.init import init
 from ocs.compose import StartError
 from ocs.ledger.contract import LedgerError
@@ -77,7 +78,17 @@ def _status() -> int:
         return end.code if isinstance(end.code, int) else 1
     except WrongCallError as error:
         return _complain(error, 2)
-    except (FailedError, LedgerError, StartError, EmbeddedRedisError, SettingsError, CatalogueError) as error:
+    except InputError as error:
+        return _complain(input_text(error), 2)
+    except (
+        FailedError,
+        AccountError,
+        LedgerError,
+        StartError,
+        EmbeddedRedisError,
+        SettingsError,
+        CatalogueError,
+    ) as error:
         return _complain(error, 1)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone: no error of ours, and nothing more to say to it.

@@ -8,18 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ocs.ledger.contract import AccountView, BucketView, CounterView, PoolView, SessionView, SubscriptionView
-from ocs.outbox.format import utc_text
+from ocs.values.moment import utc_text
 from ocs.values.money import format_eur
 from ocs.values.products import LIMIT_COUNTER
 
 _KILO = 1024
 PIPED_COLUMNS = 10_000
 """More than any row has."""
-
-
-def live_sessions(view: AccountView) -> list[SessionView]:
-    """Without those that were given up and are only kept for late use."""
-    return [session for session in view.sessions if not session.released]
 
 
 def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object]:
@@ -47,7 +42,7 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "buckets": [_bucket_json(each) for each in view.buckets],
         "counters": [_counter_json(each) for each in view.counters],
         "pool": _pool_json(pool) if pool is not None else None,
-        "sessions": [row for session in live_sessions(view) for row in session_rows(session)],
+        "sessions": [row for session in view.live_sessions for row in session_rows(session)],
     }
 
 
@@ -136,8 +131,8 @@ def print_account(view: AccountView, pool: PoolView | None = None) -> None:
     ):
         if table is not None and table.row_count:
             console.print(table)
-    if live_sessions(view):
-        print_sessions([row for session in live_sessions(view) for row in session_rows(session)], console)
+    if view.live_sessions:
+        print_sessions([row for session in view.live_sessions for row in session_rows(session)], console)
 
 
 def _console() -> Console:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ocs.accounts import inputs
+from ocs.accounts.sessions import Wish
 from ocs.cli.common import (
     DEFAULT,
     ConfigOption,
@@ -18,15 +20,13 @@ from ocs.cli.common import (
     WrongCallError,
     accounts_text,
     counted,
-    msisdn_of,
-    parsed,
     print_json,
     with_office,
 )
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
-from ocs.ledger.contract import Notice, NoticedSession, SessionView
 from ocs.ledger.redis.installation import Use
+from ocs.values.identities import MSISDN_EXAMPLE
 from ocs.values.money import format_eur
 from protocol.errors import DiameterError
 
@@ -55,8 +55,7 @@ def list_sessions(
     async def work(office: Office) -> None:
         rows: list[dict[str, object]] = []
         async for view in office.views():
-            live = [session for session in view.sessions if not session.released]
-            rows += [{"msisdn": view.msisdn, **row} for session in live for row in session_rows(session)]
+            rows += [{"msisdn": view.msisdn, **row} for session in view.live_sessions for row in session_rows(session)]
             if len(rows) >= limit:
                 break
         if json:
@@ -77,7 +76,7 @@ def list_sessions(
     with_office(config, Use.LOOK, work)
 
 
-SubscriberArgument = Annotated[str, typer.Argument(help="E.164 digits, such as 38668100000.", metavar="MSISDN")]
+SubscriberArgument = Annotated[str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.", metavar="MSISDN")]
 SessionOption = Annotated[str, typer.Option("--session", help="One Session-Id; without it all of the subscriber's.")]
 
 
@@ -93,45 +92,27 @@ def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: Confi
     _announce("abort", msisdn, session, config)
 
 
-def _announce(kind: str, msisdn: str, session_id: str, config: Path) -> None:
-    number = parsed(msisdn_of, msisdn)
+def _announce(wish: Wish, msisdn: str, session_id: str, config: Path) -> None:
+    number = inputs.msisdn(msisdn)
 
     async def work(office: Office) -> None:
-        account_id = await office.account_of(number)
-        view = await office.ledger.read(account_id, **office.when())
-        live = [each for each in view.sessions if not each.released] if view is not None else []
-        chosen = [each for each in live if session_id in ("", each.session_id)]
-        if not chosen:
-            raise FailedError(f"{number} has no open session" + (" of this id" if session_id else ""))
-        if kind == "abort" and not session_id:
-            chosen = _without_emergencies(number, chosen)
-        told = tuple(
-            NoticedSession(each.session_id, each.origin_host, each.origin_realm, each.relay, each.context)
-            for each in chosen
-        )
-        await office.ledger.announce(Notice(kind, "care", office.environment.clock(), account_id, told))
-        print(f"{number}: {counted(len(told), 'session')} told; the network answers in its own time")
+        chosen = await office.sessions.choose(number, wish, session_id)
+        _tell_spared(chosen.spared)
+        if not chosen.sessions:
+            raise FailedError(f"{number} has no other open session")
+        await office.sessions.announce(wish, chosen)
+        print(f"{number}: {counted(len(chosen.sessions), 'session')} told; the network answers in its own time")
 
     with_office(config, Use.CHANGE, work)
 
 
-def _without_emergencies(number: str, chosen: list[SessionView]) -> list[SessionView]:
-    """Nothing aborts an emergency call (HOT-RAT-2), unless somebody means this very one."""
-    others = [each for each in chosen if not each.always]
-    kept = len(chosen) - len(others)
-    if kept == 1:
-        print(
-            "1 session has an emergency call or what else is always free, and goes on; --session ID ends it",
-            file=sys.stderr,
-        )
-    elif kept:
-        print(
-            f"{kept} sessions have emergency calls or what else is always free, and go on; --session ID ends one",
-            file=sys.stderr,
-        )
-    if not others:
-        raise FailedError(f"{number} has no other open session")
-    return others
+def _tell_spared(spared: int) -> None:
+    what = "emergency call or what else is always free"
+    if spared == 1:
+        print(f"1 session has an {what}, and goes on; --session ID ends it", file=sys.stderr)
+    elif spared:
+        whats = what.replace("call", "calls")
+        print(f"{spared} sessions have {whats}, and go on; --session ID ends one", file=sys.stderr)
 
 
 def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:

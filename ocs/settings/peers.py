@@ -141,13 +141,19 @@ class PeerSection(Section):
     """As `charging.service_contexts`, for this peer; goes before it."""
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
     """As `diameter.tolerate_avps`, for this peer besides; of a relay, for what it carries. At most 16 different lists."""
-    failover_group: str = Field(default=_PEER.failover_group, max_length=64, description="a word of up to 64 characters")
+    failover_group: str = Field(
+        default=_PEER.failover_group, max_length=64, description="a word of up to 64 characters"
+    )
     """Peers of one group may go on with each other's sessions."""
     strict_session_id: bool = Field(default=_PEER.strict_session_id, description="true or false")
     """The Session-Id must begin with the Origin-Host."""
-    max_requests_per_s: int = Field(default=_PEER.max_requests_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
+    max_requests_per_s: int = Field(
+        default=_PEER.max_requests_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000"
+    )
     """Requests of any kind; above it what the peer sends waits."""
-    max_sessions_per_s: int = Field(default=_PEER.max_sessions_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000")
+    max_sessions_per_s: int = Field(
+        default=_PEER.max_sessions_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000"
+    )
     """New sessions; above it they are refused."""
     profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
     """How it is answered."""
@@ -198,13 +204,17 @@ class ProfileSection(Section):
         description='a table: services of the catalogue (up to 32), each "terminate", "redirect" or "restrict"',
     )
     """The same by service, where it differs."""
-    redirect_address: str = Field(default=STANDARD.redirect_address, max_length=1024, description="a URL, SIP URI or address")
+    redirect_address: str = Field(
+        default=STANDARD.redirect_address, max_length=1024, description="a URL, SIP URI or address"
+    )
     """Where a redirected subscriber lands."""
     redirect_address_type: Literal["ipv4", "ipv6", "url", "sip"] = Field(
         default="url", description='"ipv4", "ipv6", "url" or "sip"'
     )
     """Redirect-Address-Type."""
-    filters: Literal["none", "rules", "filter_id"] = Field(default=STANDARD.filters.value, description='"none", "rules" or "filter_id"')
+    filters: Literal["none", "rules", "filter_id"] = Field(
+        default=STANDARD.filters.value, description='"none", "rules" or "filter_id"'
+    )
     """What a restricted service may still reach."""
     filter_rules: list[Annotated[str, StringConstraints(pattern=r"^(permit|deny) (in|out) [ -~]{1,500}$")]] = Field(
         default_factory=list, max_length=32, description="up to 32 IPFilterRules (RFC 6733 §4.3.1)"
@@ -214,7 +224,9 @@ class ProfileSection(Section):
         default_factory=list, max_length=32, description="up to 32 names"
     )
     """With filters `filter_id`: filters that the gateway has."""
-    restricted_validity_s: int = Field(default=STANDARD.restricted_validity_s, ge=10, le=86_400, description="10 to 86400 seconds")
+    restricted_validity_s: int = Field(
+        default=STANDARD.restricted_validity_s, ge=10, le=86_400, description="10 to 86400 seconds"
+    )
     """How long a restricted phase lasts before the client asks again."""
     restricted_again: bool = Field(default=STANDARD.restricted_again, description="true or false")
     """Still no money at its end: restrict anew; false: 4012."""
@@ -240,9 +252,13 @@ class ProfileSection(Section):
         default=None, description='"terminate_or_buffer", "continue"; absent = not sent'
     )
     """Direct-Debiting-Failure-Handling."""
-    announcement: int | None = Field(default=STANDARD.announcement, ge=0, le=2**32 - 1, description="0 to 2^32-1; absent = none")
+    announcement: int | None = Field(
+        default=STANDARD.announcement, ge=0, le=2**32 - 1, description="0 to 2^32-1; absent = none"
+    )
     """Announcement-Identifier, played before a call's last units end."""
-    announcement_before_s: int = Field(default=STANDARD.announcement_before_s, ge=0, le=600, description="0 to 600 seconds")
+    announcement_before_s: int = Field(
+        default=STANDARD.announcement_before_s, ge=0, le=600, description="0 to 600 seconds"
+    )
     """It is played so long before their end."""
     pools: bool = Field(default=STANDARD.pools, description="true or false")
     """Credit pools for services that share price and units."""
@@ -314,11 +330,20 @@ BUILT_IN_PROFILES = {
 class ChargingSection(Section):
     """Charging as a whole, whatever the peer."""
 
-    low_balance_eur_cent: int = Field(default=DEFAULT_POLICY.low_balance_micro_eur // CENT, ge=0, le=20_000, description="0 to 20000 cents")
+    low_balance_eur_cent: int = Field(
+        default=DEFAULT_POLICY.low_balance_micro_eur // CENT, ge=0, le=20_000, description="0 to 20000 cents"
+    )
     """Below it Low-Balance-Indication says yes (HOT-ACC-8: 100)."""
-    event_time_window_s: int = Field(default=DEFAULT_POLICY.event_time_window_s, ge=0, le=86_400, description="0 to 86400 seconds")
+    event_time_window_s: int = Field(
+        default=DEFAULT_POLICY.event_time_window_s, ge=0, le=86_400, description="0 to 86400 seconds"
+    )
     """Event-Timestamp counts when it is so near to our clock."""
-    max_mbit_per_s: int = Field(default=DEFAULT_POLICY.max_octets_per_s // OCTETS_PER_MBIT, ge=1, le=1_000_000, description="1 to 1000000 Mbit/s")
+    max_mbit_per_s: int = Field(
+        default=DEFAULT_POLICY.max_octets_per_s // OCTETS_PER_MBIT,
+        ge=1,
+        le=1_000_000,
+        description="1 to 1000000 Mbit/s",
+    )
     """More than that cannot have been used; it is counted, not charged."""
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from ocs.settings.base import Identity, Listen, Misfits, PathText, Section, parse_listen
-from ocs.settings.diameter import DiameterConfig
 from ocs.settings.dialects import (
     MAX_AVPS,
     MAX_TOLERANCES,
@@ -21,6 +20,7 @@ from ocs.settings.dialects import (
     AvpText,
     tolerance_of,
 )
+from ocs.settings.diameter import DiameterConfig
 from ocs.settings.peers import (
     BUILT_IN_PROFILES,
     ChargingSection,
@@ -65,13 +65,17 @@ class DiameterSection(Section):
     """AVPs that may carry the M flag though nobody here understands them (docs/OPERATIONS.md, Dialects)."""
     accept_unknown_peers: bool = Field(default=_DIAMETER.accept_unknown_peers, description="true or false")
     """True in a lab only: whoever connects may charge, and is answered by `[profile.standard]`; each start warns of it."""
-    watchdog_s: int = Field(default=int(_DIAMETER.watchdog_s), ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)")
+    watchdog_s: int = Field(
+        default=int(_DIAMETER.watchdog_s), ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)"
+    )
     """Tw of RFC 3539."""
     reconnect_s: int = Field(default=int(_DIAMETER.reconnect_s), ge=1, le=3600, description="1 to 3600 seconds")
     """Tc of RFC 6733 §2.1: between tries to connect to a peer that has `connect`."""
     cer_timeout_s: int = Field(default=int(_DIAMETER.cer_timeout_s), ge=1, le=60, description="1 to 60 seconds")
     """A connection without its CER by then is closed."""
-    max_message_octets: int = Field(default=_DIAMETER.max_message_octets, ge=4_096, le=2**24 - 4, description="4096 to 16777212 octets")
+    max_message_octets: int = Field(
+        default=_DIAMETER.max_message_octets, ge=4_096, le=2**24 - 4, description="4096 to 16777212 octets"
+    )
     """A longer message ends the connection."""
     max_avps: int = Field(default=_DIAMETER.max_avps, ge=100, le=100_000, description="100 to 100000")
     """AVPs of a message, all levels."""
@@ -79,16 +83,25 @@ class DiameterSection(Section):
     """Multiple-Services-Credit-Control AVPs of a request."""
     max_connections: int = Field(default=_DIAMETER.max_connections, ge=1, le=100_000, description="1 to 100000")
     """Connections of a worker, from accept on; one more is closed at once."""
-    max_pending_connections: int = Field(default=_DIAMETER.max_pending_connections, ge=1, le=100_000, description="1 to 100000")
+    max_pending_connections: int = Field(
+        default=_DIAMETER.max_pending_connections, ge=1, le=100_000, description="1 to 100000"
+    )
     """Connections of a worker before their CER, TLS handshakes among them; at one more the oldest goes."""
-    max_connections_per_address: int = Field(default=_DIAMETER.max_connections_per_address, ge=1, le=100_000, description="1 to 100000")
+    max_connections_per_address: int = Field(
+        default=_DIAMETER.max_connections_per_address, ge=1, le=100_000, description="1 to 100000"
+    )
     """Connections of one address before their CER; one more is closed at once."""
     max_in_flight: int = Field(default=_DIAMETER.max_in_flight, ge=1, le=100_000, description="1 to 100000")
     """Requests that a worker works on at once (docs/OPERATIONS.md, Overload)."""
-    max_in_flight_per_peer: int = Field(default=_DIAMETER.max_in_flight_per_peer, ge=1, le=100_000, description="1 to 100000")
+    max_in_flight_per_peer: int = Field(
+        default=_DIAMETER.max_in_flight_per_peer, ge=1, le=100_000, description="1 to 100000"
+    )
     """Requests of one connection at once; above it what the peer sends waits."""
     answer_timeout_ms: int = Field(
-        default=_DIAMETER.answer_timeout_ms, ge=100, le=60_000, description="100 to 60000 ms, greater than ledger.timeout_ms"
+        default=_DIAMETER.answer_timeout_ms,
+        ge=100,
+        le=60_000,
+        description="100 to 60000 ms, greater than ledger.timeout_ms",
     )
     """Then 3002 is answered (3004 to a request that named us by Destination-Host)."""
 
