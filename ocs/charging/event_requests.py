@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
+
 from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.charging import money, refund_token, units
 from ocs.charging.prepared import Prepared, Service
 from ocs.charging.refund_token import Debit
-from ocs.ledger.contract import ChargeOutcome
+from ocs.charging.usage_context import UsageContext
+from ocs.ledger.contract import ChargeOutcome, ServiceCharge
 from ocs.settings.charging import ChargingPolicy
 from protocol import failed_avp
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
@@ -15,6 +19,12 @@ from protocol.errors import DiameterError, ResultCode
 ENOUGH_CREDIT, NO_CREDIT = 0, 1
 """Check-Balance-Result (§8.6)."""
 _REFUND_REFUSALS = {"nothing_left": ResultCode.END_USER_SERVICE_DENIED}
+
+
+def content_of(where: UsageContext, charges: Sequence[ServiceCharge]) -> str:
+    """Digest of what a one-off request asks, and towards whom: with another one, the same Session-Id and number are no repetition (§8.2)."""
+    asked = tuple((each.key, each.want, each.reported) for each in charges)
+    return f"{zlib.crc32(repr((where.other_party, where.recipients, asked)).encode()):x}"
 
 
 def information(prepared: Prepared, service: Service) -> bytes:

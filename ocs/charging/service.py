@@ -387,7 +387,9 @@ class ChargingService:
             job.expected_location,
         )
         charge.day = self._rater.day_of(now)
-        charge.retransmitted = request.header.is_retransmission
+        charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
+        if prepared.type is EVENT:
+            charge.content = oneoff.content_of(job.where, charges)
         if prepared.action is REFUND:
             charge.refund_of = oneoff.refunded_debit(request)
         self._ledger.charge(charge, partial(self._charged, job, account_id, identity))

@@ -150,6 +150,10 @@ class ChargeRequest:
     retransmitted: bool = False
     """The message has the T bit (RFC 6733 §3): it may have come before. An opening without it, of a session that has
     ended, is of a new one."""
+    end_to_end: int = 0
+    """End-to-End-Id: what is sent again keeps it (RFC 6733 §3). 0 = not known."""
+    content: str = ""
+    """Of a one-off request: a digest of what it asks and towards whom. With other content it is no repetition."""
 
     @property
     def session_owner(self) -> str:

@@ -237,6 +237,8 @@ _MESSAGES = {
         Field("counters", EMPTY, many="counter_terms"),
         Field("services", EMPTY, many="asked"),
         Field("retransmitted"),
+        Field("end_to_end"),
+        Field("content", ""),
     ),
     "asked": (
         *_fields("key detail", default=""),

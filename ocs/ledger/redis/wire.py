@@ -191,6 +191,8 @@ _request = LAYOUT.writer(
     counters="counters",
     services="services",
     retransmitted="1 if r.retransmitted else 0",
+    end_to_end="r.end_to_end",
+    content="r.content",
 )
 
 

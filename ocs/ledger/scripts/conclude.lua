@@ -212,8 +212,10 @@ local function remember(w, outcome, debited, code)
   if kind == 'I' and code ~= 2001 then
     redis.call('HSET', w.keys.own, 'closed', w.tombstone)
     w.field = 'closed'
-  elseif debited then
-    redis.call('HSET', w.keys.own, w.field, outcome, 'p' .. string.format('%.0f', number), pack(debited))
+  elseif kind == 'E' and debited then
+    redis.call('HSET', w.keys.own, w.field, outcome, 'f' .. w.field, mark_of(w), 'p' .. string.format('%.0f', number), pack(debited))
+  elseif kind == 'E' or kind == 'I' then
+    redis.call('HSET', w.keys.own, w.field, outcome, 'f' .. w.field, mark_of(w))
   elseif w.tombstone then
     redis.call('HSET', w.keys.own, w.field, outcome, 'closed', w.tombstone)
   else
@@ -221,7 +223,7 @@ local function remember(w, outcome, debited, code)
   end
   -- Nothing is deleted before it is written anew: on a slot that moves away, a key that is gone cannot be made again.
   for n = 1, #stale do
-    if stale[n] ~= w.field then redis.call('HDEL', w.keys.own, stale[n]) end
+    if stale[n] ~= w.field and stale[n] ~= 'f' .. w.field then redis.call('HDEL', w.keys.own, stale[n]) end
   end
   if kind == 'U' then forget_far_behind(w) end
   if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, w.tombstone and max(request.remember_s, TOMBSTONE_S) or request.remember_s) end
@@ -276,7 +278,7 @@ local function look(w)
   local outcome = outcome_of(w, command_level(w))
   outcome.credit_micro_eur, outcome.held_micro_eur = credit, held
   local packed = pack(outcome)
-  redis.call('HSET', w.keys.own, w.field, packed)
+  redis.call('HSET', w.keys.own, w.field, packed, 'f' .. w.field, mark_of(w))
   redis.call('EXPIRE', w.keys.own, request.remember_s)
   return {0, packed}
 end

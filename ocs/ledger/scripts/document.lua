@@ -80,3 +80,14 @@ end
 
 -- "{tag}:" of this partition's keys, for indexes beside the keys that are declared.
 local function key_prefix(w) return string.match(w.keys.account, '^{[^}]*}:') end
+
+-- What is kept beside an answer, to tell a repetition from a request that only has the same numbers.
+local function mark_of(w)
+  local request = w.request
+  return request.content .. ' ' .. string.format('%.0f %.0f', request.end_to_end, w.now)
+end
+
+local function read_mark(mark)
+  local content, end_to_end, at = string.match(mark, '^(%S*) (%d+) (%d+)$')
+  return content, tonumber(end_to_end), tonumber(at)
+end

@@ -12,6 +12,17 @@ local function remembered(w)
   if stored then return {DUPLICATE, stored} end
 end
 
+-- A one-off request is the one before if it asks the same, and says that it comes again, has its End-to-End-Id or follows soon.
+local function remembered_event(w)
+  local request, stored = w.request, redis.call('HMGET', w.keys.own, w.field, 'f' .. w.field)
+  if not stored[1] then return nil end
+  local content, end_to_end, at = read_mark(stored[2])
+  local kept_id = end_to_end > 0 and end_to_end == request.end_to_end
+  local same = content == request.content and (request.retransmitted == 1 or kept_id or w.now < at + TOMBSTONE_S)
+  if same then return {DUPLICATE, stored[1]} end
+  w.reused = true
+end
+
 -- One-off requests, and those of sessions that are not in the document: what they were answered before the account moved comes after it.
 local function look_back(w)
   local request, account = w.request, w.account
@@ -29,8 +40,17 @@ local function open_account(w)
   w.account = account
 end
 
--- A client that has begun to count again takes a Session-Id of one that ended; what is sent again has the T bit (RFC 6733 §3).
-local function opens_anew(request) return request.type == 'I' and request.retransmitted == 0 end
+-- A client that has begun to count again takes a Session-Id of one that ended; what is sent again has the T bit, and the End-to-End-Id that
+-- it had (RFC 6733 §3).
+local function opens_anew(w)
+  local request = w.request
+  if request.type ~= 'I' then return false end
+  if request.retransmitted == 0 then return true end
+  local mark = request.end_to_end > 0 and redis.call('HGET', w.keys.own, 'f' .. w.field)
+  if not mark then return false end
+  local _, end_to_end = read_mark(mark)
+  return end_to_end > 0 and end_to_end ~= request.end_to_end
+end
 
 -- Its client has had the opening's answer, since it has sent updates.
 local function has_gone_on(session) return session.highest ~= first_highest(session.opening) or #session.apart > 0 end
@@ -44,7 +64,7 @@ local function find_session(w)
     closed = exhume(stored[2], w.now)
     w.stored = stored[1]
     if not closed then
-      w.reused = stored[1] and opens_anew(request)
+      w.reused = stored[1] and opens_anew(w)
       if w.reused then return nil end
       return (stored[1] and {DUPLICATE, stored[1]}) or look_back(w)
     end
@@ -68,7 +88,7 @@ local function repetition(w)
     w.tried_again = number == session.opening
     return nil
   end
-  if opens_anew(request) and (w.closed or session.given_up == 1 or (number == session.opening and has_gone_on(session))) then
+  if opens_anew(w) and (w.closed or session.given_up == 1 or (number == session.opening and has_gone_on(session))) then
     w.reused, w.anew = true, true
     return nil
   end
@@ -142,7 +162,7 @@ local function identify(w)
   local why = wrong_clock(w.now, request.max_skew_s)
   if why then return refuse(w, 0, why) end
   local kind = request.type
-  local answer = open_account(w) or (kind == 'E' and (remembered(w) or look_back(w)))
+  local answer = open_account(w) or (kind == 'E' and (remembered_event(w) or look_back(w)))
   if answer then return answer end
   if kind ~= 'E' then
     answer = find_session(w)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ocs.ledger.contract import ChargeOutcome, ChargeRequest
 from ocs.values.requests import Action, RequestType
@@ -31,32 +31,47 @@ from tests.ocs.ledger.model_state import DebitLine, owner_of
 SessionKey = tuple[str, str, str]
 
 
+@dataclass(slots=True)
+class OneOff:
+    """What is remembered of a one-off request."""
+
+    outcome: ChargeOutcome
+    request: ChargeRequest
+
+
 class ModelLedger(Accounts):
     """Same operations as the Redis ledger, at once instead of asynchronously. `events` is the outbox, in order."""
 
     def __init__(self, *, max_clock_skew_s: int = 0, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
         self.max_clock_skew_s, self.clock = max_clock_skew_s, clock
-        self.one_offs: dict[tuple[str, str, str, str], ChargeOutcome] = {}
+        self.one_offs: dict[tuple[str, str, str, str], OneOff] = {}
         self.debits: dict[tuple[str, str, str, int], list[DebitLine]] = {}
         """By account (its first id), owner, Session-Id and number."""
         self._answers: dict[SessionKey, dict[tuple[str, int], ChargeOutcome]] = {}
+        self._openings: dict[SessionKey, dict[int, int]] = {}
 
     def answers(self, request: ChargeRequest) -> dict[tuple[str, int], ChargeOutcome]:
         """Of a session, by type and number; they move with the account."""
         key = (self.accounts[request.account_id].uid, owner_of(request), request.session_id)
         return self._answers.setdefault(key, {})
 
+    def openings(self, request: ChargeRequest) -> dict[int, int]:
+        """End-to-End-Ids of a session's openings, by number; as long as their answers."""
+        key = (self.accounts[request.account_id].uid, owner_of(request), request.session_id)
+        return self._openings.setdefault(key, {})
+
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
         known = identifying.identify(self, request)
         if isinstance(known, ChargeOutcome):
             return known
         if request.type is RequestType.EVENT:
+            reused = identifying.one_off_before(self, request) is not None
             outcome = self._one_off(request)
             if request.action is Action.CHECK or outcome.code == 2001:
                 rest = (owner_of(request), request.session_id, identifying.one_off_name(request))
-                self.one_offs[request.account_id, *rest] = outcome
-            return outcome
+                self.one_offs[request.account_id, *rest] = OneOff(outcome, request)
+            return replace(outcome, reused=reused and outcome.code == 2001 and request.action is Action.DEBIT)
         opening = request.type is RequestType.INITIAL
         reused = identifying.is_reused(self, request, known)
         op = self._due(request.account_id, request.now, request.month, request.day, keep=request.session_id)
@@ -75,6 +90,7 @@ class ModelLedger(Accounts):
         outcome = Charging(op, request, session, known.closed and not opening).run()
         if opening and (outcome.code == 2001 or not tried_again):
             self.answers(request).clear()
+            self.openings(request).clear()
         self._remember(request, outcome)
         return replace(outcome, reused=reused and outcome.code == 2001)
 
@@ -83,6 +99,8 @@ class ModelLedger(Accounts):
             return
         answers, account = self.answers(request), self.accounts[request.account_id]
         answers[request.type.value, request.number] = outcome
+        if request.type is RequestType.INITIAL:
+            self.openings(request)[request.number] = request.end_to_end
         session = account.sessions.get(request.session_id) or account.closed.get(
             (request.session_id, owner_of(request))
         )

@@ -11,7 +11,7 @@ from tests.ocs.ledger.model_agenda import TOMBSTONE_S
 from tests.ocs.ledger.model_state import Account, Session, in_need, owner_of
 
 if TYPE_CHECKING:
-    from tests.ocs.ledger.model import ModelLedger
+    from tests.ocs.ledger.model import ModelLedger, OneOff
 
 KINDS = {Action.CHECK: "C", Action.REFUND: "R"}
 
@@ -51,7 +51,7 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
     session = tombstone if closed else session
     if session is None:
         answer = ledger.answers(request).get((request.type.value, request.number))
-        if answer and not _opens_anew(request):
+        if answer and not _opens_anew(ledger, request):
             return replace(answer, duplicate=True)
     elif session.owner != owner_of(request):
         return refusal(request, 5002, "owner")
@@ -61,17 +61,29 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
         return refusal(request, 0, "place", session.place)
     return (
         _elsewhere(account, request)
-        or _out_of_order(account, request, session, closed)
+        or _out_of_order(ledger, account, request, session, closed)
         or Known(account, session, closed)
     )
 
 
-def _one_off_answer(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | None:
+def one_off_before(ledger: ModelLedger, request: ChargeRequest) -> OneOff | None:
     """Under the account's own id, or one that it had before it was moved."""
     account = ledger.accounts.get(request.account_id)
     ids = [request.account_id, *(account.former if account else ())]
     rest = (owner_of(request), request.session_id, one_off_name(request))
-    return next((answer for each in ids if (answer := ledger.one_offs.get((each, *rest)))), None)
+    return next((known for each in ids if (known := ledger.one_offs.get((each, *rest)))), None)
+
+
+def _one_off_answer(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | None:
+    """It is the one before if it asks the same, and says that it comes again, kept its End-to-End-Id or follows soon."""
+    known = one_off_before(ledger, request)
+    if known is None:
+        return None
+    if request.action is Action.REFUND:
+        return known.outcome
+    kept_id = 0 < request.end_to_end == known.request.end_to_end
+    again = request.retransmitted or kept_id or request.now < known.request.now + TOMBSTONE_S
+    return known.outcome if again and request.content == known.request.content else None
 
 
 def replaces(request: ChargeRequest, session: Session) -> bool:
@@ -79,14 +91,17 @@ def replaces(request: ChargeRequest, session: Session) -> bool:
     return request.type is RequestType.INITIAL and request.origin_state_id > session.origin_state_id > 0
 
 
-def _opens_anew(request: ChargeRequest) -> bool:
-    """Its client has begun to count again; what is sent again says so (T bit)."""
-    return request.type is RequestType.INITIAL and not request.retransmitted
+def _opens_anew(ledger: ModelLedger, request: ChargeRequest) -> bool:
+    """Its client has begun to count again; what is sent again has the T bit, and the End-to-End-Id that it had."""
+    if request.type is not RequestType.INITIAL:
+        return False
+    before = ledger.openings(request).get(request.number, 0)
+    return not request.retransmitted or 0 < request.end_to_end != before > 0
 
 
-def _begins_again(request: ChargeRequest, session: Session, closed: bool) -> bool:
+def _begins_again(ledger: ModelLedger, request: ChargeRequest, session: Session, closed: bool) -> bool:
     """Of a session that has ended, was given up, or whose client must have had the opening's answer."""
-    if not _opens_anew(request) or (closed and session.closed_by is None):
+    if not _opens_anew(ledger, request) or (closed and session.closed_by is None):
         return False
     return closed or session.released or (request.number == session.opening and session.has_gone_on)
 
@@ -94,8 +109,8 @@ def _begins_again(request: ChargeRequest, session: Session, closed: bool) -> boo
 def is_reused(ledger: ModelLedger, request: ChargeRequest, known: Known) -> bool:
     """Its Session-Id is that of a session which has ended, or of which only the opening's answer is left."""
     if known.session is not None:
-        return _begins_again(request, known.session, known.closed) and not replaces(request, known.session)
-    return _opens_anew(request) and (request.type.value, request.number) in ledger.answers(request)
+        return _begins_again(ledger, request, known.session, known.closed) and not replaces(request, known.session)
+    return _opens_anew(ledger, request) and (request.type.value, request.number) in ledger.answers(request)
 
 
 def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, closed: bool) -> ChargeOutcome | None:
@@ -105,7 +120,7 @@ def _repetition(ledger: ModelLedger, request: ChargeRequest, session: Session, c
         return replace(answer, duplicate=True)
     if kind is RequestType.INITIAL:
         never_opened = closed and session.closed_by is None
-        again = replaces(request, session) or _begins_again(request, session, closed)
+        again = replaces(request, session) or _begins_again(ledger, request, session, closed)
         seen = number == session.opening and not never_opened and not again
     elif kind is RequestType.UPDATE:
         seen = session.numbers.seen(number)
@@ -135,11 +150,11 @@ def _elsewhere(account: Account, request: ChargeRequest) -> ChargeOutcome | None
 
 
 def _out_of_order(
-    account: Account, request: ChargeRequest, session: Session | None, closed: bool
+    ledger: ModelLedger, account: Account, request: ChargeRequest, session: Session | None, closed: bool
 ) -> ChargeOutcome | None:
     if request.type is not RequestType.INITIAL:
         return refusal(request, 5002, "session") if session is None else None
-    again = session is not None and (replaces(request, session) or _begins_again(request, session, closed))
+    again = session is not None and (replaces(request, session) or _begins_again(ledger, request, session, closed))
     if session is not None and not closed and not session.released and not again:
         return refusal(request, 5012, "open")
     others = [

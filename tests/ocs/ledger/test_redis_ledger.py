@@ -398,7 +398,7 @@ async def test_only_so_many_answers_of_a_session_are_kept(ledger: RedisLedger) -
         await charge(ledger, request(account_id, "U", number, service(used=1, want=MB)))
     partition, key = ledger._answers_key(account_id, "pgw.example.net;1", "pgw.example.net")
     kept = await ledger._ask("test", partition, b"HLEN", key)
-    assert kept == ANSWERS_KEPT_PER_SESSION + 1  # and the opening's
+    assert kept == ANSWERS_KEPT_PER_SESSION + 2  # and the opening's, with its mark
 
 
 async def test_sessions_and_services_are_bounded(ledger: RedisLedger) -> None:

@@ -133,6 +133,9 @@ class Asking:
             origin_state_id=session.origin_state_id if session is not None else 7,
             **rest,
         )
+        request.end_to_end = len(self.charged) + 1
+        if kind is RequestType.EVENT:
+            request.content = str(len(self.charged) % 2)
         if not plainly:
             self._vary(choose, place, session, request)
         self.charged.append(request)
@@ -186,6 +189,10 @@ class Asking:
         when = {"now": self.now, "month": self.month, "day": utc_day(self.now), "deadline": self.now + later}
         request = replace(request, services=tuple(replace(each) for each in request.services), **when)
         request.retransmitted = choose.chance(90)
+        if choose.chance(15):
+            request.end_to_end = choose.pick((0, 1, 2))
+        if choose.chance(10):
+            request.content = choose.pick(("a", "b"))
         self.ledgers.repeat(request)
 
 

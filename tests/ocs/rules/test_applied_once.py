@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ocs.charging.source import Origin
-from protocol.credit_control import CreditControlAnswer, MultipleServicesCreditControl, RequestedServiceUnit
+from protocol.credit_control import (
+    CreditControlAnswer,
+    CreditControlRequest,
+    MultipleServicesCreditControl,
+    RequestedServiceUnit,
+)
 from protocol.header import Header
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.ledger.books import nodes
@@ -225,3 +232,60 @@ async def test_a_session_id_that_begins_again_is_charged_again(world: World, kin
     assert (await world.ask(again)).result_code == 2001
     assert await user.view() == before
     assert world.metrics.calls.count(("session_id_reused",)) == 1
+
+
+RESENT_BY_A_NEW_LIFE = Header(0, 0xD0, 272, 4, 9, 9)
+"""T bit, and an End-to-End-Id that nothing had before."""
+
+
+async def test_a_second_life_whose_opening_was_resent_is_charged(world: World) -> None:
+    """T says "possible duplicate"; what is sent again keeps its End-to-End-Id (RFC 6733 §3)."""
+    user = await world.subscriber(20)
+    more = {"msisdn": user.msisdn, "information": at()}
+    for header in (Header(0, 0xC0, 272, 4, 1, 1), RESENT_BY_A_NEW_LIFE):
+        opening = ccr("I", 0, octets(want=0, group=10), **more)
+        opening.header = header
+        assert (await world.ask(opening)).result_code == 2001
+        for number, used in ((1, MB), (2, 4 * MB)):
+            await world.ask(ccr("U", number, octets(want=0, used=used, group=10), **more))
+        await world.ask(ccr("T", 3, octets(used=0, group=10), **more))
+    assert 20 * EUR - await user.credit() == 2 * 5 * DATA_PER_MB
+
+
+@pytest.mark.parametrize(
+    ("other", "debited"),
+    [
+        ({"recipient": "12025550123"}, 150_000),
+        ({"units": 5}, 5 * SMS_EACH),
+        ({"later": 301}, SMS_EACH),
+        ({"end_to_end": 2}, 0),
+        ({"end_to_end": 2, "flags": 0xD0}, 0),
+        ({"later": 3_600, "flags": 0xD0}, 0),
+        ({"later": 3_600, "end_to_end": 1}, 0),
+        ({"later": 3_600, "end_to_end": 2}, SMS_EACH),
+        ({"recipient": "12025550123", "flags": 0xD0}, 150_000),
+    ],
+)
+async def test_an_event_that_asks_something_else_is_no_repetition(
+    world: World, other: dict[str, Any], debited: int
+) -> None:
+    """An SMSC whose ids begin again: one Session-Id and CC-Request-Number for two messages (RFC 8506 §8.2)."""
+    user = await world.subscriber(20)
+
+    def message(
+        recipient: str = "38640111222", units: int = 1, end_to_end: int = 1, flags: int = 0xC0
+    ) -> CreditControlRequest:
+        request = ccr("E", 0, messages(units), context=SMS, msisdn=user.msisdn, information=sms_to(recipient))
+        request.header = Header(0, flags, 272, 4, 1, end_to_end)
+        return request
+
+    later = other.pop("later", 0)
+    first = await world.ask(message())
+    assert first.result_code == 2001 and await user.credit() == 20 * EUR - SMS_EACH
+    if later:
+        world.now += later
+        other.setdefault("end_to_end", 2)
+    second = await world.ask(message(**other))
+    assert second.result_code == 2001
+    assert await user.credit() == 20 * EUR - SMS_EACH - debited
+    assert world.metrics.calls.count(("session_id_reused",)) == (1 if debited else 0)
