@@ -37,6 +37,8 @@ from simulator.timeline import Pause, Second
 
 MAXIMUM_RUNS, MAXIMUM_S = 3, 6.0
 QUICK_S = 15.0
+ANSWERS_S = 60
+"""Answers of ended sessions are kept so long: no longer than their tombstones."""
 SAMPLES_PER_RUN = 60
 """At least so many of memory, …"""
 SAMPLE_S = 1.0
@@ -92,12 +94,11 @@ def main(
     out: Annotated[Path, typer.Option(dir_okay=False, help="The figures; the picture beside it.")] = OUT / "soak.json",
 ) -> None:
     """Half load: flat memory and no pause, for ten minutes after the warm-up."""
-    os.environ["OCS_LEDGER_REMEMBER_SESSIONS_S"] = "60"
     console, seconds = wide_console(), QUICK_S if quick else minutes * 60
     folder = OUT / "soak"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        with charging_server(folder) as system:
+        with charging_server(folder, ledger=(f"remember_sessions_s = {ANSWERS_S}",)) as system:
             provision(system, LOAD_ACCOUNTS)
             if rate is None:
                 runs, each_s = (1, 1.0) if quick else (MAXIMUM_RUNS, MAXIMUM_S)

@@ -17,7 +17,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,11 @@ class System:
 
 
 @contextmanager
-def charging_server(folder: Path, tree: Tree = HERE) -> Iterator[System]:
+def charging_server(folder: Path, tree: Tree = HERE, ledger: Sequence[str] = ()) -> Iterator[System]:
     """The tree's `ocs serve` in an empty folder."""
     folder.mkdir(parents=True)
     ports = free_port(), free_port(), free_port()
-    config = write_config(folder, tree.catalogue, ports)
+    config = write_config(folder, tree.catalogue, ports, ledger)
     command = tree.ocs("serve", "--config", str(config))
     with _running(command, tree, folder / "server.log", lambda: _is_healthy(ports[1])) as pid:
         yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config)
@@ -107,8 +107,8 @@ def run_command(command: list[str], tree: Tree, timeout_s: float) -> str:
     return done.stdout
 
 
-def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int]) -> Path:
-    """The shipped settings, but for one worker, ports and folder."""
+def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], ledger: Sequence[str] = ()) -> Path:
+    """The shipped settings, but for one worker, ports, folder, and what `ledger` sets."""
     lines = [
         "[diameter]",
         f'identity = "ocs.{SERVER_REALM}"',
@@ -116,6 +116,7 @@ def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int]) -> 
         f'listen = ["127.0.0.1:{ports[0]}"]',
         "[ledger]",
         'durability = "fsync"',
+        *ledger,
         "[api]",
         f'listen = "127.0.0.1:{ports[1]}"',
         "[metrics]",
