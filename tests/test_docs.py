@@ -143,7 +143,7 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that must stand in it."""
-    from ocs.charging import service, session_order
+    from ocs.charging import ledger_request, service, session_order
     from ocs.diameter import abort_cause, channel, client_window, connection, outbound, outstanding, peers, receive
     from ocs.ledger import contract
     from ocs.ledger.redis import accounts
@@ -184,7 +184,7 @@ def limits() -> dict[str, tuple[int, ...]]:
         "different `tolerate_avps`": (dialects.MAX_TOLERANCES,),
         "open sessions of an account": (contract.MAX_SESSIONS_PER_ACCOUNT,),
         "services of a session": (contract.MAX_SERVICES_PER_SESSION,),
-        "supervision (Tcc)": (service.TCC_FACTOR,),
+        "supervision (Tcc)": (ledger_request.TCC_FACTOR,),
         "sessions given up, kept for late use": (lua("sessions", "MAX_GIVEN_UP"), lua("sessions", "LATE_S") // 3600),
         "a session that has ended is known for late reports": (contract.TOMBSTONE_S,),
         "answers kept of a live session": (contract.ANSWERS_KEPT_PER_SESSION,),

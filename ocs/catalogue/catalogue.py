@@ -101,6 +101,14 @@ class Catalogue:
             raise Unrateable(blame, f"{service.id} ({direction}) has no rate at {place.id}{towards}")
         return rated
 
+    def one_form(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
+        """A party as text that is the same for each of its spellings there."""
+        try:
+            place = self._places.find(serving_plmn, visited_number)
+        except Unrateable:
+            place = self._places.default
+        return self._destinations.one_form(party, place.country)
+
     def _is_emergency(self, event: UseEvent, place: Place) -> bool:
         """HOT-RAT-2: an emergency call is let through even when nobody knows where it is made."""
         if event.emergency:

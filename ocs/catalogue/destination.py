@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from string import whitespace
+from urllib.parse import unquote
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType
@@ -19,14 +21,20 @@ from ocs.values.identities import MAX_MSISDN_DIGITS, is_digits
 
 DESTINATIONS_KEPT = 32_768
 """Called numbers remembered with their class in one worker (about 300 octets each, 10 MB)."""
+FORMS_KEPT = 4096
+"""Recipients of messages to several remembered in the form that is the same for each spelling (about 300 octets each)."""
 COUNTRIES_KEPT = 4096
 """Serving nodes remembered with their country."""
 MAX_PARTY_LENGTH = 256
 """A longer party is no number; it is not looked at."""
+PADDING = f"{whitespace}\0\u00a0"
+"""What some network elements write before and behind a number."""
 MAX_SHORT_DIGITS = 6
 """HOT-RAT-1: short numbers have at most 6 digits (116 000)."""
 _MAX_COUNTRY_CODE_DIGITS = 3
 _SEPARATORS = str.maketrans("", "", " -.()/\t\u00a0")
+_OF_A_NETWORK = "/type=plmn"
+"""Behind a number that multimedia messages are addressed to (OMA-TS-MMS_ENC §8)."""
 KINDS = {
     "mobile": (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE),
     "fixed": (PhoneNumberType.FIXED_LINE,),
@@ -103,7 +111,7 @@ def normalise(party: str, country: str, home_country: str) -> Party:
     Digits with neither + nor 0 in front are international if the numbering plan knows such a number, as messaging
     centres write them, else national.
     """
-    text = party.strip()[:MAX_PARTY_LENGTH].lower()
+    text = party.strip(PADDING)[:MAX_PARTY_LENGTH].lower().removesuffix(_OF_A_NETWORK)
     if text.startswith("urn:service:sos"):
         return Party("emergency")
     scheme, colon, rest = text.partition(":")
@@ -112,7 +120,7 @@ def normalise(party: str, country: str, home_country: str) -> Party:
     user, *parameters = text.split(";")
     context = next((p[14:] for p in parameters if p.startswith("phone-context=+")), "")
     user = user.partition("@")[0]
-    digits = user.translate(_SEPARATORS)
+    digits = (unquote(user) if "%" in user else user).translate(_SEPARATORS)
     plain = digits.removeprefix("+")
     if not plain:
         return Party("none")
@@ -172,6 +180,8 @@ class Destinations:
         self._longest = max(map(len, self._tables.prefixes), default=0)
         self.find = lru_cache(maxsize=DESTINATIONS_KEPT)(self._find)
         """(party as received, country of the subscriber) → Destination, or None when no class takes it."""
+        self.one_form = lru_cache(maxsize=FORMS_KEPT)(self._one_form)
+        """(party as received, country of the subscriber) → text that is the same for each spelling of the party."""
 
     @property
     def emergency(self) -> str:
@@ -191,6 +201,15 @@ class Destinations:
             id_ = tables.exact.get(found.number) or tables.alphanumeric
             return Destination(id_) if id_ else None
         return None
+
+    def _one_form(self, party: str, country: str) -> str:
+        found = normalise(party, country, self._home)
+        if found.form == "e164":
+            country_of_it = country_of_e164(found.number)
+            if country_of_it and self._short_in_disguise(found.number, country_of_it):
+                return found.number.removeprefix(str(phonenumbers.country_code_for_region(country_of_it)))
+            return f"+{found.number}"
+        return found.number or party
 
     def _short(self, number: str, country: str) -> Destination | None:
         id_ = self._tables.exact.get(number)

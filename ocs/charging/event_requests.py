@@ -33,7 +33,7 @@ def information(prepared: Prepared, service: Service) -> bytes:
     debit = Debit(request.session_id, request.cc_request_number)
     if service.divided:
         marks = tuple(refund_token.mark(recipient) for recipient in prepared.recipients)
-        debit = Debit(request.session_id, request.cc_request_number, marks, prepared.counted_once)
+        debit = Debit(request.session_id, request.cc_request_number, marks, service.of_each)
     return refund_token.written(debit)
 
 
@@ -43,6 +43,12 @@ def refunded_debit(request: CreditControlRequest) -> tuple[str, int]:
     if debit is None:
         raise _unknown_debit(request)
     return debit.session_id, debit.number
+
+
+def stranger(culprit: bytes) -> DiameterError:
+    return DiameterError(
+        ResultCode.INVALID_AVP_VALUE, "the debit was not for a recipient that its refund names", failed_avp=culprit
+    )
 
 
 def _unknown_debit(request: CreditControlRequest) -> DiameterError:

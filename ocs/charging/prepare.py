@@ -15,7 +15,7 @@ from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import AS_GRANTED, ServiceCharge
+from ocs.ledger.contract import ANY_RATE, AS_GRANTED, ServiceCharge
 from ocs.values.requests import REQUEST_TYPES, Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (
@@ -116,6 +116,10 @@ class Preparation:
     def towards(self, recipient: str) -> Preparation:
         return replace(self, where=self.where.towards(recipient))
 
+    def one_form(self, party: str) -> str:
+        """The same for each spelling of the party at the place of use."""
+        return self.rater.one_form(party, self.where.serving_plmn, self.where.visited_number)
+
     def service(self, key: str, asked: Asked) -> Service:
         identifiers = asked.service_identifiers
         try:
@@ -127,7 +131,8 @@ class Preparation:
                 return self._refund(key, asked)
             return self._unrated(key, asked, blame(error.field, self.request, self.where, asked))
         rated = offer.rated
-        if self.kind is EVENT and not rated.always and (culprit := self._wrong_amount(asked, rated.unit, rated.price)):
+        judged = self.kind is EVENT and (self.action is REFUND or not rated.always)
+        if judged and (culprit := self._wrong_amount(asked, rated.unit, rated.price)):
             return Service(key, asked.rating_group, identifiers, None, None, culprit)
         charge = self._charge(key, asked, offer)
         service = Service(key, asked.rating_group, identifiers, rated, charge, b"", rated.quota.validity_s)
@@ -237,9 +242,11 @@ class Preparation:
         return amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
-        """Units a second that can be used at most: a call takes a second a second."""
+        """Units a second that can be used at most: a call takes a second a second. Of money there is no most: what was sold is owed."""
         if unit is SECONDS:
             return 1
+        if unit is MONEY:
+            return ANY_RATE
         return self.terms.policy.max_octets_per_s if unit is OCTETS else AS_GRANTED
 
     def _refund(self, key: str, asked: Asked) -> Service:

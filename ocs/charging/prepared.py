@@ -30,6 +30,8 @@ class Rater(Protocol):
 
     def day_of(self, unix_s: int) -> int: ...
 
+    def one_form(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str: ...
+
 
 @dataclass(slots=True)
 class Service:
@@ -51,6 +53,8 @@ class Service:
     """Reported in units that it is not charged by, with nothing in those that it is."""
     whole: str = ""
     """Key of the service that the request asked for, of which this is what one recipient is charged for."""
+    of_each: bool = False
+    """The units asked for are of each recipient, and not of all together."""
     divided: bool = False
     """Its recipients are charged one by one."""
 
@@ -94,11 +98,11 @@ class Prepared:
     """Of the context: what a service that cannot be rated is counted in."""
     action: Action = Action.DEBIT
     recipients: tuple[str, ...] = ()
-    """Of a message to several; () of any other use, and of refunds."""
-    counted_once: bool = False
-    """Its units are of each recipient."""
+    """Of a message to several that a one-off request or an opening is for, in one form; else ()."""
     several: bool = False
     """Some of the services are of one recipient each."""
+    stranger: bytes = b""
+    """Failed-AVP of a refund that names somebody whom its debit was not for."""
 
     @property
     def unrateable(self) -> bool:

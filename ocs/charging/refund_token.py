@@ -40,6 +40,7 @@ def given(request: CreditControlRequest) -> bytes | None:
 
 
 def mark(recipient: str) -> int:
+    """`recipient`: in one form, lest another spelling be somebody else."""
     return zlib.crc32(recipient.encode())
 
 

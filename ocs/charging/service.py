@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ocs.charging import answer as answers
 from ocs.charging import event_requests as oneoff
-from ocs.charging.members import EVENT, INITIAL, REFUND, TERMINATION
+from ocs.charging import several
+from ocs.charging.ledger_request import charge_request, following
+from ocs.charging.members import EVENT, INITIAL, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Prepared, Rater, Terms
@@ -50,10 +52,6 @@ NO_ACCOUNT = ""
 """In place of an account id: the ledger knows no such subscriber."""
 NOBODY_S = 60.0
 """How long an identity of nobody, beside one of an account, stays so: it may be given to an account meanwhile."""
-TCC_FACTOR = 2
-"""Session supervision: reservations live for twice the longest Validity-Time granted (RFC 8506 §13)."""
-DEFAULT_VALIDITY_S = 3600
-"""For requests that get no quota, and so no Validity-Time."""
 MAX_REPLACED = 2
 """What we remembered of a session's place may be stale once; more often only if others move the session at the same time."""
 MAX_LOOKUPS = 2
@@ -61,9 +59,9 @@ MAX_LOOKUPS = 2
 SUCCESS = int(ResultCode.SUCCESS)
 GRANT_ANYWAY = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
 """The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
-CONTEXT_NAMES = {context: context.value for context in Context}
 CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
 """Reasons for which the ledger did nothing, and would not if asked again at once: another server may do better."""
+GRANTING = (RequestType.INITIAL, RequestType.UPDATE)
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 """Those that may leave out the subscriber: the session says whose it is."""
 
@@ -187,6 +185,9 @@ class ChargingService:
             reply(DiameterError(ResultCode.RESOURCES_EXCEEDED, f"more than {MAX_RECIPIENTS} recipients in one request"))
             return
         prepared = prepare(request, where, self._rater, terms)
+        if prepared.stranger:
+            reply(oneoff.stranger(prepared.stranger))
+            return
         enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
         if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
             self._metrics.blocked("unknown", "unrateable")
@@ -352,61 +353,27 @@ class ChargingService:
     # -- the ledger
 
     def _charge(self, job: _Job, account_id: str, identity: str) -> None:
-        prepared, request = job.prepared, job.prepared.request
         if job.source.subscribers and identity and not within(identity, job.source.subscribers):
             job.reply(ForeignSubscriberError())  # found by its session, an account was judged at the opening
             return
-        now = prepared.terms.now
-        charges, validity = [], 0
-        for service in prepared.services:
-            if service.charge is not None:
-                charges.append(service.charge)
-            if service.rated is not None and service.rated.quota.validity_s > validity:
-                validity = service.rated.quota.validity_s
-        host, peer = request.origin_host, job.source.origin_host
-        relay = "" if peer == host or peer.lower() == host.lower() else peer
-        charge = ChargeRequest(
-            account_id,
-            identity,
-            request.session_id,
-            host,
-            CONTEXT_NAMES[job.context],
-            prepared.type,
-            request.cc_request_number,
-            now,
-            self._rater.month_of(now),
-            now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, prepared.terms.profile.restricted_validity_s),
-            tuple(charges),
-            request.origin_realm,
-            relay,
-            job.session[0],
-            request.origin_state_id or (0 if relay else job.source.origin_state_id),
-            prepared.action,
-            None,
-            job.where.encode(),
-            job.expected_location,
+        charge = charge_request(
+            job.prepared, job.where, job.expected_location, job.source, job.owner, account_id, identity, self._rater
         )
-        charge.day = self._rater.day_of(now)
-        charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
-        if prepared.type is EVENT:
-            charge.content = oneoff.content_of(job.where, charges)
-        if prepared.action is REFUND:
-            charge.refund_of = oneoff.refunded_debit(request)
-        self._ledger.charge(charge, partial(self._charged, job, account_id, identity))
+        self._ledger.charge(charge, partial(self._charged, job, charge))
 
-    def _charged(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome | LedgerUnavailable) -> None:
+    def _charged(self, job: _Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:
         try:
-            self._conclude(job, account_id, identity, outcome)
+            self._conclude(job, charge, outcome)
         except BaseException:
             self._order.end(job)
             raise
 
-    def _conclude(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome | LedgerUnavailable) -> None:
-        request = job.prepared.request
+    def _conclude(self, job: _Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:
+        request, account_id = job.prepared.request, charge.account_id
         if isinstance(outcome, LedgerUnavailable):
             job.reply(busy(request, LEDGER_AWAY))
             return
-        if outcome.code != SUCCESS and self._goes_another_way(job, account_id, identity, outcome):
+        if outcome.code != SUCCESS and self._goes_another_way(job, account_id, charge.identity, outcome):
             return
         if job.prepared.type is TERMINATION:
             self._sessions.pop(job.session, None)
@@ -417,6 +384,25 @@ class ChargingService:
                 self._refused.pop(job.session, None)
         if outcome.duplicate:
             self._as_it_was(job, outcome)
+        if job.prepared.several and outcome.code == SUCCESS and job.prepared.type in GRANTING:
+            held, outcome = several.in_vain(job.prepared, outcome)
+            if held:
+                self._ledger.charge(following(charge, held), partial(self._returned, job, outcome))
+                return
+        self._answer(job, outcome)
+
+    def _returned(self, job: _Job, refused: ChargeOutcome, outcome: ChargeOutcome | LedgerUnavailable) -> None:
+        """Nothing is held in vain any more. If the ledger did not say so, it returns with the service's next request."""
+        try:
+            if not isinstance(outcome, LedgerUnavailable) and outcome.code == SUCCESS:
+                credit, held = outcome.credit_micro_eur, outcome.held_micro_eur
+                refused = replace(refused, credit_micro_eur=credit, held_micro_eur=held)
+            self._answer(job, refused)
+        except BaseException:
+            self._order.end(job)
+            raise
+
+    def _answer(self, job: _Job, outcome: ChargeOutcome) -> None:
         self._usage_metrics.count(job.prepared, job.source.origin_host, outcome)
         job.reply(answers.answer(job.prepared, outcome))
 

@@ -2,27 +2,28 @@
 
 The service of the request has the key K, those of its recipients K#1, K#2, …, in the order of the event, or of the request that opened the
 session. Units are divided among them; what cannot be divided evenly is divided in that order. A client whose units are fewer than the
-recipients counts the message once: they are units of each.
+recipients counts the message once: they are units of each, and so are units reported later, up to what it last asked for.
 
 A one-off debit is paid for all recipients or for none (RFC 8506 §6.3). In a session, too, the client gets nothing for the message when
-nothing is granted for one of them: it could not know for which.
+nothing is granted for one of them, since it could not know for which; then nothing is held for the others either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
 from ocs.charging import units
-from ocs.charging.members import EVENT, INITIAL, MESSAGES, REFUND
-from ocs.charging.prepared import Asked, Prepared, Service
+from ocs.charging.blame import blame
+from ocs.charging.members import EVENT, INITIAL, MESSAGES, ORIGINATING, REFUND, REFUSE
+from ocs.charging.prepared import Asked, Prepared, Service, results
 from ocs.charging.refund_token import Debit, given, mark, read
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.ledger.contract import ChargeOutcome, ServiceCharge, ServiceOutcome
 from ocs.values.requests import Action, RequestType
-from protocol.credit_control import RequestedServiceUnit, UsedServiceUnit
+from protocol.credit_control import CreditControlRequest, RequestedServiceUnit, UsedServiceUnit
 from protocol.errors import ResultCode
 
 SUCCESS = int(ResultCode.SUCCESS)
@@ -37,69 +38,169 @@ def recipients_key(key: str, number: int) -> str:
 class Preparation(Protocol):
     """A request that is being made ready (`ocs.charging.prepare`)."""
 
+    request: CreditControlRequest
     where: UsageContext
     action: Action
     kind: RequestType
 
     def towards(self, recipient: str) -> Preparation: ...
 
+    def one_form(self, party: str) -> str: ...
+
     def service(self, key: str, asked: Asked) -> Service: ...
 
 
 def prepare(prepared: Prepared, job: Preparation, asked: Mapping[str, Asked]) -> None:
     """The services of a message to several recipients, or of a refund, which may be of one."""
-    where, found = job.where, prepared.services
     if job.action is REFUND:
-        for key, each in asked.items():
-            debit = read(each.token or given(prepared.request) or b"")
-            if debit is None or not debit.recipients:
-                found.append(job.service(key, each))
-                continue
-            prepared.counted_once = debit.counted_once
-            found += _refunds(job, key, each, debit, alone=len(asked) == 1)
+        _prepare_refund(prepared, job, asked)
     else:
-        if job.kind is INITIAL or job.kind is EVENT:
-            where.counted_once = any(_fewer(each, len(where.recipients)) for each in asked.values())
-        prepared.recipients, prepared.counted_once = where.recipients, where.counted_once
-        for key, each in asked.items():
-            found += _services(job, key, each)
-    prepared.several = any(service.whole for service in found)
+        _prepare_message(prepared, job, asked)
+    prepared.several = any(service.whole for service in prepared.services)
 
 
-def _fewer(asked: Asked, recipients: int) -> bool:
-    """It asks for units, or a one-off debit reports them, and for fewer than there are recipients."""
-    amount = units.amount_asked(asked.requested, MESSAGES) or sum(units.used_by_tariff(asked.used, MESSAGES))
-    return 0 < amount < recipients
+def _prepare_message(prepared: Prepared, job: Preparation, asked: Mapping[str, Asked]) -> None:
+    where, found = job.where, prepared.services
+    opens = job.kind is INITIAL or job.kind is EVENT
+    if opens:
+        prepared.recipients = _take_out_spellings(job)
+    among = len(where.recipients)
+    if not among:
+        found += [job.service(key, each) for key, each in asked.items()]
+        return
+    granted_before = where.counted_once
+    if opens:
+        where.counted_once = granted_before = max((_counted_once(each, among) for each in asked.values()), default=0)
+    elif where.counted_once:
+        wishes = (_wish(each) for each in asked.values())
+        where.counted_once = max((wish for wish in wishes if 0 < wish < among), default=where.counted_once)
+    for key, each in asked.items():
+        found += _services(job, key, each, granted_before)
 
 
-def _services(job: Preparation, key: str, asked: Asked) -> list[Service]:
+def _take_out_spellings(job: Preparation) -> tuple[str, ...]:
+    """Somebody named in several spellings is one recipient, in the first of them. Returns all in one form."""
+    found: dict[str, str] = {}
+    for recipient in job.where.recipients:
+        found.setdefault(job.one_form(recipient), recipient)
+    job.where.recipients = tuple(found.values()) if len(found) > 1 else ()
+    return tuple(found)
+
+
+def _wish(asked: Asked) -> int:
+    return units.amount_asked(asked.requested, MESSAGES) or 0
+
+
+def _counted_once(asked: Asked, among: int) -> int:
+    """Units of each recipient, if it asks for fewer than there are recipients, or a one-off debit reports a single one; else 0."""
+    wish = _wish(asked)
+    if wish:
+        return wish if wish < among else 0
+    return 1 if sum(units.used_by_tariff(asked.used, MESSAGES)) == 1 else 0
+
+
+def _services(job: Preparation, key: str, asked: Asked, granted_before: int) -> list[Service]:
     """One for each recipient; one for all when it cannot be charged, or is not charged by the message."""
     recipients = job.where.recipients
     whole = job.towards(recipients[0]).service(key, asked)
     if whole.charge is None or (whole.rated is not None and whole.rated.unit is not MESSAGES):
         return [whole]
+    shares = _shares(job, asked, granted_before)
     found: list[Service] = []
-    for number, share in enumerate(_shares(asked, len(recipients), job.where.counted_once)):
+    for number, share in enumerate(shares.parts):
+        if share is None:
+            continue
         service = job.towards(recipients[number]).service(recipients_key(key, number + 1), share)
         if service.charge is None:
             service.key = key
             return [service]
-        service.whole = key
+        service.whole, service.of_each = key, shares.of_each
+        service.other_units, service.absurd_time_s = (), 0
         found.append(service)
     found[0].other_units, found[0].absurd_time_s = whole.other_units, whole.absurd_time_s
     return found
 
 
-def _refunds(job: Preparation, key: str, asked: Asked, debit: Debit, *, alone: bool) -> list[Service]:
-    """What goes back of a debit that had several recipients: to those whom the refund names, else to all. `alone`: no other service."""
+@dataclass(slots=True)
+class _Shares:
+    parts: Sequence[Asked | None]
+    """By recipient; None = a one-off debit reports nothing of it."""
+    of_each: bool
+    """The units asked for (of a one-off debit, or reported) are of each."""
+
+
+def _shares(job: Preparation, asked: Asked, granted_before: int) -> _Shares:
+    among, once, one_off = len(job.where.recipients), job.where.counted_once > 0, job.kind is EVENT
+    wish, reports = _wish(asked), units.used_by_tariff(asked.used, MESSAGES)
+    used = sum(reports)
+    wish_of_each = once and wish < among
+    if not wish and not used:  # units of other kinds stay, to be refused
+        return _Shares([asked] * among, wish_of_each)
+    used_of_each = used < among and used <= granted_before
+    wishes = [wish] * among if wish_of_each else divided(wish, among)
+    parts: list[Asked | None] = []
+    for number, report in enumerate(_reports(reports, among, used_of_each)):
+        if one_off and not wish and not any(report):
+            parts.append(None)
+            continue
+        requested = None
+        if asked.requested is not None and (wishes[number] or not wish):
+            requested = RequestedServiceUnit(cc_service_specific_units=wishes[number] or None)
+        used_units = [
+            UsedServiceUnit(tariff_change_usage=side, cc_service_specific_units=amount)
+            for side, amount in enumerate(report)
+            if amount
+        ]
+        parts.append(replace(asked, requested=requested, used=used_units))
+    return _Shares(parts, used_of_each if one_off and not wish else wish_of_each)
+
+
+def _reports(reports: Sequence[int], among: int, of_each: bool) -> list[list[int]]:
+    """Use before a price switch, after it and on either side, of each recipient."""
+    if of_each:
+        return [list(reports)] * among
+    found, left = [], list(reports)
+    for share in divided(sum(reports), among):
+        part: list[int] = []
+        for side, amount in enumerate(left):
+            part.append(min(share - sum(part), amount))
+            left[side] -= part[-1]
+        found.append(part)
+    return found
+
+
+def divided(amount: int, among: int) -> list[int]:
+    each, rest = divmod(amount, among)
+    return [each + 1 if number < rest else each for number in range(among)]
+
+
+# -- refunds
+
+
+def _prepare_refund(prepared: Prepared, job: Preparation, asked: Mapping[str, Asked]) -> None:
+    for key, each in asked.items():
+        debit = read(each.token or given(prepared.request) or b"")
+        if debit is None or not debit.recipients:
+            prepared.services.append(job.service(key, each))
+            continue
+        named, stranger = _named(job, debit)
+        if stranger:
+            prepared.stranger = blame("other_party", prepared.request, job.where.towards(stranger), each)
+        prepared.services += _refunds(job, key, each, debit, named, alone=len(asked) == 1)
+
+
+def _refunds(
+    job: Preparation, key: str, asked: Asked, debit: Debit, named: Sequence[int], *, alone: bool
+) -> list[Service]:
+    """What goes back of a debit that had several recipients, to those who are `named`. `alone`: no other service."""
     whole = job.service(key, asked)
     charge = whole.charge
     if charge is None or charge.want == 0:
         return [whole]
-    named = _named(job, debit)
+    of_each = debit.counted_once and (charge.want is None or charge.want < len(debit.recipients))
     everybody = len(named) == len(debit.recipients)
     wants: list[int | None]
-    if charge.want is None or debit.counted_once:
+    if charge.want is None or of_each:
         wants = [charge.want] * len(named)
     elif alone and everybody and charge.want % len(named):
         charge.key = whole.key = ALL
@@ -110,41 +211,22 @@ def _refunds(job: Preparation, key: str, asked: Asked, debit: Debit, *, alone: b
     for number, want in zip(named, wants, strict=True):
         if want != 0:
             its_key = recipients_key(key, number + 1)
-            found.append(replace(whole, key=its_key, whole=key, charge=replace(charge, key=its_key, want=want)))
+            of_one = replace(charge, key=its_key, want=want)
+            found.append(replace(whole, key=its_key, whole=key, of_each=of_each, charge=of_one))
     return found
 
 
-def _named(job: Preparation, debit: Debit) -> list[int]:
-    where = job.where
-    named = {mark(party) for party in where.recipients or (where.other_party or "",)}
-    found = [number for number, each in enumerate(debit.recipients) if each in named]
-    return found or list(range(len(debit.recipients)))
-
-
-def divided(amount: int, among: int) -> list[int]:
-    each, rest = divmod(amount, among)
-    return [each + 1 if number < rest else each for number in range(among)]
-
-
-def _shares(asked: Asked, among: int, once: bool) -> list[Asked]:
-    def part(amount: int) -> list[int]:
-        return [amount] * among if once else divided(amount, among)
-
-    wish = units.amount_asked(asked.requested, MESSAGES)
-    wishes = part(wish) if wish else [0] * among
-    reports = [part(amount) for amount in units.used_by_tariff(asked.used, MESSAGES)]
-    shares = []
-    for number in range(among):
-        requested = None
-        if asked.requested is not None and (wishes[number] or not wish):
-            requested = RequestedServiceUnit(cc_service_specific_units=wishes[number] or None)
-        used = [
-            UsedServiceUnit(tariff_change_usage=side, cc_service_specific_units=report[number])
-            for side, report in enumerate(reports)
-            if report[number]
-        ]
-        shares.append(replace(asked, requested=requested, used=used))
-    return shares
+def _named(job: Preparation, debit: Debit) -> tuple[list[int], str]:
+    """Whom of the debit the refund names, by their numbers from 0: all of them if it names nobody. And who is not of the debit, or ""."""
+    where, found, stranger = job.where, set[int](), ""
+    parties = where.recipients or ((where.other_party,) if where.other_party else ())
+    for party in parties if where.direction is ORIGINATING else ():
+        marks = mark(job.one_form(party)), mark(party)
+        numbers = {number for number, each in enumerate(debit.recipients) if each in marks}
+        found |= numbers
+        if not numbers:
+            stranger = stranger or party
+    return sorted(found) or list(range(len(debit.recipients))), stranger
 
 
 # -- the answer
@@ -165,7 +247,7 @@ def together(
             continue
         members = list(group)
         shown.append(_shown(whole, [service for service, _ in members]))
-        lines.append(_line(whole, [line for _, line in members], prepared))
+        lines.append(_line(prepared, whole, members))
     found = tuple(line for line in lines if line is not None)
     return replace(prepared, services=shown, several=False), replace(outcome, services=found)
 
@@ -175,15 +257,17 @@ def _shown(whole: str, members: Sequence[Service]) -> Service:
     return replace(first, key=whole, whole="", divided=True)
 
 
-def _line(whole: str, members: Sequence[ServiceOutcome | None], prepared: Prepared) -> ServiceOutcome | None:
-    lines = [line for line in members if line is not None]
+def _line(
+    prepared: Prepared, whole: str, members: Sequence[tuple[Service, ServiceOutcome | None]]
+) -> ServiceOutcome | None:
+    lines = [line for _, line in members if line is not None]
     if not lines or (len(lines) < len(members) and prepared.action is not REFUND):
         return None
     worst = next((line for line in lines if line.code != SUCCESS), lines[0])
     restricted = any(line.restricted for line in lines)
     grants = [line.granted for line in lines]
     granted = sum(grants)
-    if prepared.counted_once:
+    if members[0][0].of_each:
         granted = max(grants) if prepared.action is REFUND else min(grants)
     return replace(
         worst,
@@ -197,3 +281,32 @@ def _line(whole: str, members: Sequence[ServiceOutcome | None], prepared: Prepar
         overrun_units=sum(line.overrun_units for line in lines),
         dropped=sum(line.dropped for line in lines),
     )
+
+
+# -- what is held in vain
+
+
+def in_vain(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCharge, ...], ChargeOutcome]:
+    """What the ledger is to be asked so that nothing is held for recipients of a message of which the client gets nothing; () = nothing is.
+    And the outcome without those grants.
+    """
+    charges: list[ServiceCharge] = []
+    lines = {line.key: line for line in outcome.services}
+    pairs = zip(prepared.services, results(prepared, outcome), strict=True)
+    for whole, group in groupby(pairs, key=lambda pair: pair[0].whole):
+        members = list(group)
+        refused = _line(prepared, whole, members) if whole else None
+        if refused is None or refused.granted:
+            continue
+        for service, line in members:
+            if line is not None and line.granted and service.charge is not None:
+                charges.append(_nothing_more(service.charge))
+                code, reason, restricted = refused.code, refused.reason, refused.restricted
+                lines[line.key] = replace(
+                    line, code=code, reason=reason, restricted=restricted, granted=0, final=False, span_switch=False
+                )
+    return tuple(charges), replace(outcome, services=tuple(lines.values())) if charges else outcome
+
+
+def _nothing_more(charge: ServiceCharge) -> ServiceCharge:
+    return replace(charge, used=0, used_after=0, used_either=0, want=None, restrict=REFUSE)

@@ -17,6 +17,10 @@ from protocol.errors import DiameterError, ResultCode
 E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
 _IMSI_DIGITS = 15
 _SCHEMES = ("sips:", "sip:", "tel:")
+_PADDING = " \t\0"
+"""What some clients fill a field up with."""
+_INTERNATIONAL = "00"
+"""No E.164 number begins with 0: it is a dialled prefix."""
 _WITHOUT_SEPARATORS = str.maketrans("", "", "-.()")
 """Visual separators of a telephone number (RFC 3966 §5.1.1)."""
 _IMS_DOMAIN = ".3gppnetwork.org"
@@ -75,8 +79,9 @@ def _from_extension(extension: SubscriptionIdExtension) -> list[str]:
 
 
 def _identity(kind: int, data: str) -> str | None:
+    data = data.strip(_PADDING)
     if kind == E164:
-        return as_received("m", data[1:] if data.startswith("+") else data)
+        return as_received("m", data[1:] if data.startswith("+") else data.removeprefix(_INTERNATIONAL))
     if kind == IMSI:
         return as_received("i", data)
     if kind == SIP_URI:

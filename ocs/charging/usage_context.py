@@ -24,7 +24,7 @@ _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
 _NEXT_RECIPIENT = "\x1e"
-"""Between several recipients in a place's last part; before the first one it says that the client counts the message once."""
+"""Between several recipients in a place's last part; before the first one, as many as `UsageContext.counted_once` says."""
 MAX_RECIPIENT_TEXT = 64
 """Characters of each of several recipients that are kept with a session."""
 PLACES_KEPT = 8_192
@@ -52,8 +52,8 @@ class UsageContext:
     """Only the handset says where: that moves no session whose place is known."""
     recipients: tuple[str, ...] = ()
     """Of a message to several, all of them."""
-    counted_once: bool = False
-    """The client counts a message to several as one (ocs/charging/several.py)."""
+    counted_once: int = 0
+    """Units that the client last asked for, if it counts a message to several as one (ocs/charging/several.py); 0 = it does not."""
     _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     """`detail` and `place`, once they were asked for."""
 
@@ -81,7 +81,7 @@ class UsageContext:
             self.apn = known.apn
         if self.other_party is None or not self.says_direction:
             self.other_party, self.direction = known.other_party or self.other_party, known.direction
-        if known.recipients:
+        if known.recipients or (self.recipients and known.other_party):
             self.other_party, self.direction = known.other_party, known.direction
             self.recipients, self.counted_once = known.recipients, known.counted_once
         self.emergency = self.emergency or known.emergency
@@ -129,7 +129,7 @@ class UsageContext:
     def _parties(self) -> str:
         if self.recipients:
             parties = [each.replace(_NEXT_RECIPIENT, "")[:MAX_RECIPIENT_TEXT] for each in self.recipients]
-            return _NEXT_RECIPIENT.join(["", *parties] if self.counted_once else parties)
+            return _NEXT_RECIPIENT * self.counted_once + _NEXT_RECIPIENT.join(parties)
         party = self.other_party or ""
         return party.replace(_NEXT_RECIPIENT, "") if _NEXT_RECIPIENT in party else party
 
@@ -149,7 +149,7 @@ class UsageContext:
         where.emergency = emergency == "1"
         if several:
             where.other_party, where.recipients = several[0], several
-            where.counted_once = party.startswith(_NEXT_RECIPIENT)
+            where.counted_once = len(party) - len(party.lstrip(_NEXT_RECIPIENT))
         return where
 
 

@@ -37,6 +37,8 @@ behind)."""
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 """Of an account, by their letters in documents and journal."""
 
+ANY_RATE = 0
+"""`ServiceCharge.max_rate` of what can be used at once, however much it is: money."""
 AS_GRANTED = -1
 """`ServiceCharge.max_rate` of what takes no time: messages."""
 

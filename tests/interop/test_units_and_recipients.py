@@ -23,7 +23,7 @@ from tests.faults.harness import wait_for
 from tests.interop.core import CONFIG, EUR, MB, MB_PRICE, PATIENCE_S, REALM, Core, Session
 from tests.interop.wire import Peer
 from tests.ocs.charging.ccr import DATA, IMS, MMS, SMS, at, messages, octets, towards
-from tests.ocs.rules.test_recipients import OF_MMS, OF_SMS, SI, UA, US, to
+from tests.ocs.rules.recipients import OF_MMS, OF_SMS, SI, UA, US, to
 
 SMSC = "smsc.localdomain"
 MSCC = "multiple_services_credit_control"

@@ -42,6 +42,13 @@ def destinations() -> Destinations:
         ("sip:+38640123456@ims.mnc040.mcc293.3gppnetwork.org;user=phone", "SI", "e164", "38640123456"),
         ("sips:+38640123456@example.org", "SI", "e164", "38640123456"),
         ("sip:040123456@example.org", "SI", "e164", "38640123456"),
+        ("sip:%2B38640123456@example.org;user=phone", "SI", "e164", "38640123456"),
+        ("+38640123456/TYPE=PLMN", "SI", "e164", "38640123456"),
+        ("040123456/type=plmn", "SI", "e164", "38640123456"),
+        ("1918/TYPE=PLMN", "SI", "short", "1918"),
+        ("192.0.2.1/TYPE=IPv4", "SI", "name", "192.0.2.1/type=ipv4"),
+        ("38640123456\0", "SI", "e164", "38640123456"),
+        (" \0+38640123456 \0\0", "SI", "e164", "38640123456"),
         ("sip:447700900001@localdomain", "SI", "e164", "447700900001"),
         ("+386 40 123 456", "SI", "e164", "38640123456"),
         ("0038640123456", "SI", "e164", "38640123456"),
@@ -179,6 +186,29 @@ def test_any_text_has_a_destination_or_none_and_never_fails(
 def test_any_digits_have_a_destination_or_none_and_never_fail(destinations: Destinations, party: str) -> None:
     found = destinations.find(party, "SI")
     assert found is None or found.id in {class_.id for class_ in CLASSES}
+
+
+@pytest.mark.parametrize(
+    ("spellings", "dialled_in"),
+    [
+        (["+38640123456", "38640123456", "040123456", "0038640123456", "+38640123456/TYPE=PLMN"], "SI"),
+        (["tel:+386-40-123-456", "sip:38640123456@example.org", "40123456"], "SI"),
+        (["+4940123456", "040123456", "004940123456"], "DE"),
+        (["112", "+386112", "00386112", "tel:112"], "SI"),
+        (["1990", "+3861990"], "SI"),
+        (["Shop", "SHOP"], "SI"),
+        (["mailto:Alice@Example.org", "alice@example.org"], "SI"),
+    ],
+)
+def test_every_spelling_of_a_party_has_one_form(
+    destinations: Destinations, spellings: list[str], dialled_in: str
+) -> None:
+    assert len({destinations.one_form(each, dialled_in) for each in spellings}) == 1
+
+
+def test_others_have_other_forms(destinations: Destinations) -> None:
+    parties = ["+38640123456", "+38640123457", "112", "1990", "1918", "alice@example.org", "alice", "", "+", "tel:"]
+    assert len({destinations.one_form(each, "SI") for each in parties}) == len(parties)
 
 
 def test_the_memory_of_numbers_is_bounded(destinations: Destinations) -> None:

@@ -191,6 +191,36 @@ async def test_a_session_of_content(shop: World) -> None:
     assert shop.metrics.of("other_units") == [["ringtone", "money", 5 * EUR]]
 
 
+ONE_EUR, DOLLARS = cc_money(1), cc_money(2, 0, 840)
+
+
+@pytest.mark.parametrize(
+    ("steps", "paid"),
+    [
+        ([(5, None), (2, ONE_EUR), (None, ONE_EUR), (None, ONE_EUR)], 3),
+        ([(5, None), (None, DOLLARS), (None, cc_money(3))], 3),
+        ([(5, None), (2, DOLLARS), (None, cc_money(3))], 3),
+        ([(1, None), (None, cc_money(4))], 4),
+        ([(5, None), (None, None), (None, cc_money(5))], 5),
+        ([(5, None), (1, cc_money(5)), (1, cc_money(3)), (None, cc_money(2))], 10),
+        ([(5, None), (None, cc_money(5)), (None, cc_money(30))], 20),  # as far as there is credit
+        ([(5, None), (None, cc_money(0))], 0),
+    ],
+)
+async def test_what_a_client_reports_of_money_is_charged(
+    shop: World, steps: list[tuple[int | None, CcMoney | None]], paid: int
+) -> None:
+    """Whatever was granted last: it says what it has sold."""
+    user = await shop.subscriber(20)
+    game = user.running(SMS, at())
+    for number, (wish, used) in enumerate(steps):
+        kind = "I" if number == 0 else "T" if number == len(steps) - 1 else "U"
+        await game.one(kind, mscc(None if wish is None else cc_money(wish), used))
+    view = await user.view()
+    assert (20 * EUR - view.credit_micro_eur, view.held_micro_eur) == (paid * EUR, 0)
+    assert shop.metrics.of("dropped") == []
+
+
 amounts = st.builds(cc_money, st.integers(-(2**63), 2**63 - 1), st.none() | st.integers(-(2**31), 2**31 - 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count, pairwise, permutations
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -24,8 +24,6 @@ from protocol.credit_control import (
     CcMoney,
     CreditControlAnswer,
     CreditControlRequest,
-    MmsInformation,
-    PsInformation,
     RecipientAddress,
     RecipientInfo,
     RequestedServiceUnit,
@@ -36,74 +34,34 @@ from protocol.credit_control import (
 )
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import HOME, MMS, SERBIA, SMS, ccr, messages
+from tests.ocs.rules.recipients import (
+    BOTH_CONTEXTS,
+    BOTH_LEVELS,
+    CATALOGUE_SHIPPED,
+    CHECK,
+    DE,
+    DEBIT,
+    ENQUIRY,
+    MSCC,
+    NO_ACCOUNT,
+    OF_SMS,
+    PRICES,
+    REFUND,
+    SI,
+    SPELLINGS,
+    UA,
+    US,
+    granted,
+    numbers,
+    send,
+    to,
+    token_of,
+)
 from tests.ocs.rules.test_content import SERVICE, money_unit
-from tests.ocs.rules.world import CATALOGUE, EUR, START, Subscriber, World
+from tests.ocs.rules.world import CATALOGUE, EUR, START, World
 from tests.rules import rule
 
-SI, DE, UA, US = "+38631234567", "+4915112345678", "+380501234567", "+12125551234"
-OF_SMS = {SI: 69_000, DE: 73_200, UA: 150_000, US: 150_000}
-OF_MMS = {SI: 250_000, DE: 490_000, UA: 490_000, US: 490_000}
-PRICES = {SMS: OF_SMS, MMS: OF_MMS}
-NO_ACCOUNT = "+99912345678"
-"""Of no country, so of no price."""
-DEBIT, REFUND, CHECK, ENQUIRY = range(4)
-MSCC = "multiple_services_credit_control"
-numbers = count()
-
-
-def to(*recipients: str, context: str = SMS, plmn: str = HOME) -> ServiceInformation:
-    addresses = [RecipientAddress(address_type=1, address_data=recipient) for recipient in recipients]
-    ps = PsInformation(tgpp_sgsn_mcc_mnc=plmn)
-    if context == MMS:
-        return ServiceInformation(
-            mms_information=MmsInformation(message_type=1, recipient_address=addresses), ps_information=ps
-        )
-    infos = [RecipientInfo(recipient_address=[address]) for address in addresses]
-    return ServiceInformation(
-        sms_information=SmsInformation(sm_message_type=0, recipient_info=infos), ps_information=ps
-    )
-
-
-async def send(
-    user: Subscriber,
-    *recipients: str,
-    units: int | None = None,
-    context: str = SMS,
-    mscc: bool = True,
-    kind: str = "E",
-    number: int = 0,
-    **more: Any,
-) -> CreditControlAnswer:
-    """`units` None = none are stated."""
-    rest = {"information": to(*recipients, context=context), "sid": f"smsc.example.net;{next(numbers)}", **more}
-    token, used = rest.pop("token", None), rest.pop("used", None)
-    if mscc:
-        service = messages(want=None if kind == "T" else units or 0, used=used)
-        service.refund_information = token
-        return await user.charged(context, kind, number, service, **rest)
-    if kind != "T":
-        rest["requested_service_unit"] = RequestedServiceUnit(cc_service_specific_units=units)
-    if used is not None:
-        rest["used_service_unit"] = [UsedServiceUnit(cc_service_specific_units=used)]
-    return await user.charged(context, kind, number, refund_information=token, **rest)
-
-
-def granted(answer: CreditControlAnswer) -> int | None:
-    found: Any = answer
-    if answer.multiple_services_credit_control:
-        (found,) = answer.multiple_services_credit_control
-    unit = found.granted_service_unit
-    return None if unit is None else unit.cc_service_specific_units
-
-
-def token_of(answer: CreditControlAnswer) -> bytes | None:
-    return answer.refund_information or answer.multiple_services_credit_control[0].refund_information
-
-
 # -- one-off debits
-
-BOTH_LEVELS = pytest.mark.parametrize("mscc", [True, False], ids=["mscc", "command level"])
-BOTH_CONTEXTS = pytest.mark.parametrize("context", [SMS, MMS], ids=["sms", "mms"])
 
 
 @BOTH_LEVELS
@@ -154,6 +112,45 @@ async def test_a_repetition_is_answered_the_same(world: World) -> None:
     assert await send(user, SI, UA, US, units=3, sid="again;1") == first
     assert 20 * EUR - await user.credit() == 369_000
     assert world.metrics.of("duplicate") == [["E"]]
+
+
+@BOTH_LEVELS
+@BOTH_CONTEXTS
+@pytest.mark.parametrize("units", [1, None, 2])
+@pytest.mark.parametrize("spellings", SPELLINGS)
+async def test_somebody_in_several_spellings_is_one_recipient(
+    world: World, spellings: Sequence[str], units: int | None, context: str, mscc: bool
+) -> None:
+    user = await world.subscriber(20)
+    answer = await send(user, *spellings, units=units, context=context, mscc=mscc)
+    assert (answer.result_code, granted(answer)) == (2001, units or 1)
+    assert 20 * EUR - await user.credit() == (units or 1) * PRICES[context][SI]
+    (record,) = await user.events("charge")
+    assert [line["detail"] for line in record["svc"]] == [f"{HOME} mo {spellings[0]}"]
+
+
+@pytest.mark.parametrize("context", [SMS, MMS])
+@pytest.mark.parametrize("spellings", SPELLINGS)
+async def test_and_is_one_beside_others(world: World, spellings: Sequence[str], context: str) -> None:
+    user = await world.subscriber(20)
+    answer = await send(user, *spellings, US, units=2, context=context)
+    assert (answer.result_code, granted(answer)) == (2001, 2)
+    assert 20 * EUR - await user.credit() == PRICES[context][SI] + PRICES[context][US]
+
+
+@BOTH_LEVELS
+@pytest.mark.parametrize(("reported", "cost"), [(1, 369_000), (2, 219_000), (3, 369_000), (4, 438_000), (6, 738_000)])
+async def test_a_debit_that_reports_its_units(world: World, reported: int, cost: int, mscc: bool) -> None:
+    """One is the message, of which each recipient gets one; more are of all together."""
+    user = await world.subscriber(20)
+    if mscc:
+        more: dict[str, Any] = {}
+        services = [messages(used=reported)]
+    else:
+        more, services = {"used_service_unit": [UsedServiceUnit(cc_service_specific_units=reported)]}, []
+    answer = await user.charged(SMS, "E", 0, *services, sid="s;1", information=to(SI, UA, US), **more)
+    assert (answer.result_code, granted(answer)) == (2001, reported)
+    assert 20 * EUR - await user.credit() == cost
 
 
 @BOTH_LEVELS
@@ -214,6 +211,44 @@ async def test_other_units_are_refused_for_several_too(world: World) -> None:
     assert await user.credit() == 20 * EUR
 
 
+FREE, EMERGENCY, OF_USA = "38680123456", "112", "12025550123"
+NINE_EUR = CcMoney(UnitValue(9), 978)
+
+
+@pytest.mark.parametrize("mscc", [True, False])
+@pytest.mark.parametrize("action", [DEBIT, CHECK, ENQUIRY])
+@pytest.mark.parametrize("group", ["requested_service_unit", "used_service_unit"])
+@pytest.mark.parametrize("unit", [{"cc_money": NINE_EUR}, {"cc_time": 60}, {"cc_total_octets": 1000}])
+@pytest.mark.parametrize("free", [FREE, EMERGENCY])
+async def test_other_units_are_refused_in_whatever_order(
+    world: World, free: str, unit: dict[str, Any], group: str, action: int, mscc: bool
+) -> None:
+    """What is always granted to one recipient says nothing of the others."""
+    user = await world.subscriber(20)
+    amount = RequestedServiceUnit(**unit) if group == "requested_service_unit" else [UsedServiceUnit(**unit)]
+    for order in permutations((free, OF_USA, SI)):
+        service, more = messages(), {"information": to(*order), "sid": f"s;{next(numbers)}", "requested_action": action}
+        setattr(service, group, amount)
+        if mscc:
+            answer = await user.charged(SMS, "E", 0, service, **more)
+        else:
+            answer = await user.charged(SMS, "E", 0, **more, **{group: amount})
+        parents = (MSCC, group) if mscc else (group,)
+        ((avp, value),) = unit.items()
+        assert (answer.result_code, answer.failed_avp) == (5031, failed_avp.copy(avp, value, *parents))
+    assert await user.credit() == 20 * EUR
+
+
+@rule("HOT-RAT-2")
+async def test_other_units_to_whom_everything_is_granted(world: World) -> None:
+    """HOT-RAT-2"""
+    user = await world.subscriber(0)
+    wish = RequestedServiceUnit(cc_time=60)
+    for order in permutations((FREE, EMERGENCY)):
+        more: dict[str, Any] = {"sid": f"s;{next(numbers)}", "information": to(*order), "requested_service_unit": wish}
+        assert (await user.charged(SMS, "E", 0, **more)).result_code == 2001
+
+
 async def test_a_price_enquiry_and_a_balance_check_are_of_all_of_them(world: World) -> None:
     user = await world.subscriber(0.30)
     priced = await send(user, SI, UA, US, units=3, requested_action=ENQUIRY)
@@ -259,161 +294,6 @@ async def test_what_is_charged_as_money_is_charged_once(world: World, tmp_path: 
     service.refund_information = token_of(answer)
     await user.charged(SMS, "E", 1, service, sid="s;2", information=to(SI, US), requested_action=REFUND)
     assert await user.credit() == 20 * EUR
-
-
-# -- refunds (RFC 8506 §6.4)
-
-
-@BOTH_LEVELS
-@pytest.mark.parametrize(
-    ("asked", "units", "recipients", "back"),
-    [
-        (3, None, (), 369_000),
-        (3, None, (SI, UA, US), 369_000),
-        (3, 3, (SI, UA, US), 369_000),
-        (3, 3, (), 369_000),
-        (None, 3, (), 369_000),
-        (1, 1, (), 369_000),
-        (1, 1, (SI, UA, US), 369_000),
-        (3, 1, (UA,), 150_000),
-        (3, None, (UA,), 150_000),
-        (1, 1, (UA,), 150_000),
-        (3, 2, (SI, US), 219_000),
-        (3, 1, (), 69_000),
-        (3, 2, (), 219_000),
-        (6, 2, (US,), 300_000),
-        (6, 1, (US,), 150_000),
-        (3, 1, (DE,), 69_000),  # whom the debit does not know says nothing
-    ],
-)
-async def test_a_refund_is_of_whom_it_names_or_of_all(
-    world: World, asked: int | None, units: int | None, recipients: Sequence[str], back: int, mscc: bool
-) -> None:
-    world.source = Origin(refunds=True)
-    user = await world.subscriber(20)
-    token = token_of(await send(user, SI, UA, US, units=asked, mscc=mscc))
-    assert token is not None and b"386" not in token
-    paid = await user.credit()
-    more: dict[str, Any] = {"requested_action": REFUND, "token": token, "mscc": mscc, "sid": "refund;1"}
-    if not units:
-        more["information"] = to(*recipients)
-        answer = await send_refund(user, *recipients, **more)
-    else:
-        answer = await send(user, *recipients, units=units, **more)
-    assert answer.result_code == 2001
-    assert await user.credit() - paid == back
-    assert granted(answer) == (units or {None: 3}.get(units if not recipients or len(recipients) == 3 else 0, 1))
-
-
-async def send_refund(user: Subscriber, *recipients: str, mscc: bool, token: bytes, **more: Any) -> CreditControlAnswer:
-    """Without units: of everything."""
-    if not mscc:
-        return await user.charged(SMS, "E", 0, refund_information=token, **more)
-    service = messages()
-    service.refund_information = token
-    return await user.charged(SMS, "E", 0, service, **more)
-
-
-async def test_refunds_one_after_the_other_until_nothing_is_left(world: World) -> None:
-    world.source = Origin(refunds=True)
-    user = await world.subscriber(20)
-    token = token_of(await send(user, SI, UA, US, units=3))
-    left = [await user.credit()]
-    codes = []
-    for number in range(4):
-        answer = await send(user, units=1, requested_action=REFUND, token=token, sid="r", number=number)
-        codes.append(answer.result_code)
-        left.append(await user.credit())
-    assert codes == [2001, 2001, 2001, 4010]
-    assert [after - before for before, after in pairwise(left)] == [69_000, 150_000, 150_000, 0]
-    events = await user.events("refund")
-    assert [line["key"] for event in events for line in event["svc"]] == ["-#1", "-#2", "-#3"]
-    assert world.metrics.of("refunded") == [["unknown", 69_000], ["unknown", 150_000], ["unknown", 150_000]]
-
-
-async def test_a_recipient_is_refunded_once(world: World) -> None:
-    world.source = Origin(refunds=True)
-    user = await world.subscriber(20)
-    token = token_of(await send(user, SI, UA, US, units=3))
-    more: dict[str, Any] = {"requested_action": REFUND, "token": token, "sid": "r"}
-    assert (await send(user, UA, units=1, number=0, **more)).result_code == 2001
-    assert (await send(user, UA, units=1, number=1, **more)).result_code == 4010
-    assert (await send(user, SI, UA, US, units=3, number=2, **more)).result_code == 2001
-    assert await user.credit() == 20 * EUR
-
-
-# -- sessions
-
-
-@BOTH_LEVELS
-@BOTH_CONTEXTS
-@pytest.mark.parametrize(
-    ("wish", "used", "shares"),
-    [
-        (3, 3, (1, 1, 1)),
-        (None, 3, (1, 1, 1)),
-        (1, 1, (1, 1, 1)),
-        (2, 2, (2, 2, 2)),
-        (6, 6, (2, 2, 2)),
-        (3, 2, (1, 1, 0)),
-        (3, 0, (0, 0, 0)),
-        (1, 0, (0, 0, 0)),
-    ],
-)
-@pytest.mark.parametrize("said", ["all again", "nothing", "the first", "to another worker"])
-async def test_sessions(
-    world: World, context: str, wish: int | None, used: int, shares: tuple[int, ...], mscc: bool, said: str
-) -> None:
-    """Whom the message is for is what its opening said, whatever the end says and whichever worker hears it."""
-    user = await world.subscriber(20)
-    prices = [PRICES[context][recipient] for recipient in (SI, UA, US)]
-    rest: dict[str, Any] = {"context": context, "mscc": mscc, "sid": "mmsc;1"}
-    opened = await send(user, SI, UA, US, units=wish, kind="I", **rest)
-    assert (opened.result_code, granted(opened)) == (2001, wish or 3)
-    held = (await user.view()).held_micro_eur
-    assert held == sum(prices) * (2 if wish in (2, 6) else 1)
-    if said == "nothing":
-        rest["information"] = None
-    elif said == "the first":
-        rest["information"] = to(SI, context=context)
-    elif said == "to another worker":
-        world.service = ChargingService(world.catalogue, world.ledger, world.metrics, lambda: world.now, world._spawn)
-    ended = await send(user, SI, UA, US, kind="T", used=used, number=1, **rest)
-    assert ended.result_code == 2001
-    assert [mscc.result_code for mscc in ended.multiple_services_credit_control] == [2001] * mscc
-    cost = sum(share * price for share, price in zip(shares, prices, strict=True))
-    assert 20 * EUR - await user.credit() == cost
-    assert (await user.view()).held_micro_eur == 0
-    (record,) = await user.events("charge")
-    lines = {line["detail"]: line["used"] for line in record["svc"]}
-    parties = [f"{HOME} mo {one}" for one in (SI, UA, US)]
-    assert lines == {party: share for party, share in zip(parties, shares, strict=True) if share or party in lines}
-
-
-async def test_a_session_whose_message_cannot_be_paid_whole_gets_nothing(world: World) -> None:
-    user = await world.subscriber(0.30)
-    opened = await send(user, SI, UA, US, units=3, kind="I", sid="s;1")
-    (mscc,) = opened.multiple_services_credit_control
-    assert (opened.result_code, mscc.result_code, mscc.granted_service_unit) == (2001, 4012, None)
-    ended = await send(user, SI, UA, US, kind="T", used=0, number=1, sid="s;1")
-    assert ended.result_code == 2001
-    view = await user.view()
-    assert (view.credit_micro_eur, view.held_micro_eur) == (300_000, 0)
-
-
-async def test_a_session_with_nothing_to_pay_from_is_not_opened(world: World) -> None:
-    user = await world.subscriber(0)
-    assert (await send(user, SI, UA, units=2, kind="I", sid="s;1")).result_code == 4012
-    assert (await user.view()).sessions == ()
-
-
-async def test_other_units_that_a_session_reports_are_counted_once(world: World) -> None:
-    user = await world.subscriber(20)
-    await send(user, SI, UA, units=2, kind="I", sid="s;1")
-    report = messages()
-    report.used_service_unit = [UsedServiceUnit(cc_time=60)]
-    await user.charged(SMS, "T", 1, report, sid="s;1", information=to(SI, UA))
-    assert world.metrics.of("other_units") == [["sms", "seconds", 60]]
 
 
 # -- what a request says of its recipients
@@ -464,8 +344,8 @@ def test_one_recipient_is_no_list() -> None:
 texts = st.text(min_size=1, max_size=40).filter(lambda text: not {"\x1e", "\x1f"} & set(text))
 
 
-@given(st.lists(texts, min_size=2, max_size=MAX_RECIPIENTS, unique=True), st.booleans())
-def test_the_place_of_a_session_keeps_its_recipients(recipients: list[str], once: bool) -> None:
+@given(st.lists(texts, min_size=2, max_size=MAX_RECIPIENTS, unique=True), st.integers(0, MAX_RECIPIENTS - 1))
+def test_the_place_of_a_session_keeps_its_recipients(recipients: list[str], once: int) -> None:
     where = UsageContext(Context.SMS, Direction.ORIGINATING, serving_plmn=HOME, other_party=recipients[0])
     where.recipients, where.counted_once = tuple(recipients), once
     found = UsageContext.decode(Context.SMS, where.encode())
@@ -476,9 +356,6 @@ def test_the_place_of_a_session_keeps_its_recipients(recipients: list[str], once
 def test_one_party_is_never_read_as_several(party: str) -> None:
     where = UsageContext(Context.SMS, other_party=party)
     assert UsageContext.decode(Context.SMS, where.encode()).recipients == ()
-
-
-CATALOGUE_SHIPPED = load_catalogue(CATALOGUE)
 
 
 @given(

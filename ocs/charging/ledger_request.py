@@ -1,0 +1,79 @@
+"""What the ledger is asked for a request that is made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ocs.charging import event_requests as oneoff
+from ocs.charging.members import EVENT, INITIAL, REFUND, UPDATE
+from ocs.charging.prepared import Prepared, Rater
+from ocs.charging.source import Source
+from ocs.charging.usage_context import UsageContext
+from ocs.ledger.contract import ChargeRequest, ServiceCharge
+from ocs.values.use import Context
+
+TCC_FACTOR = 2
+"""Session supervision: reservations live for twice the longest Validity-Time granted (RFC 8506 §13)."""
+DEFAULT_VALIDITY_S = 3600
+"""For requests that get no quota, and so no Validity-Time."""
+OWN_NUMBERS = 2**33
+"""Numbers of our own requests begin beyond those of clients (32 bits)."""
+CONTEXT_NAMES = {context: context.value for context in Context}
+
+
+def charge_request(
+    prepared: Prepared,
+    where: UsageContext,
+    expected_location: str,
+    source: Source,
+    owner: str,
+    account_id: str,
+    identity: str,
+    rater: Rater,
+) -> ChargeRequest:
+    request, now = prepared.request, prepared.terms.now
+    charges, validity = [], 0
+    for service in prepared.services:
+        if service.charge is not None:
+            charges.append(service.charge)
+        if service.rated is not None and service.rated.quota.validity_s > validity:
+            validity = service.rated.quota.validity_s
+    host, peer = request.origin_host, source.origin_host
+    relay = "" if peer == host or peer.lower() == host.lower() else peer
+    charge = ChargeRequest(
+        account_id,
+        identity,
+        request.session_id,
+        host,
+        CONTEXT_NAMES[where.context],
+        prepared.type,
+        request.cc_request_number,
+        now,
+        rater.month_of(now),
+        now + TCC_FACTOR * max(validity or DEFAULT_VALIDITY_S, prepared.terms.profile.restricted_validity_s),
+        tuple(charges),
+        request.origin_realm,
+        relay,
+        owner,
+        request.origin_state_id or (0 if relay else source.origin_state_id),
+        prepared.action,
+        None,
+        where.encode(),
+        expected_location,
+    )
+    charge.day = rater.day_of(now)
+    charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
+    if prepared.type is EVENT:
+        charge.content = oneoff.content_of(where, charges)
+    if prepared.action is REFUND:
+        charge.refund_of = oneoff.refunded_debit(request)
+    return charge
+
+
+def following(before: ChargeRequest, charges: Sequence[ServiceCharge]) -> ChargeRequest:
+    """An update of our own behind the client's request, under a number that no client's update has: that of the opening, or one beyond
+    OWN_NUMBERS. No two of those follow each other, so the ledger keeps them apart from the numbers that it counts.
+    """
+    number = before.number if before.type is INITIAL else OWN_NUMBERS + 2 * before.number
+    return replace(before, type=UPDATE, number=number, services=tuple(charges), expected_location="")
