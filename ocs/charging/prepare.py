@@ -15,7 +15,7 @@ from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ANY_RATE, AS_GRANTED, ServiceCharge
+from ocs.ledger.contract import ServiceCharge
 from ocs.values.requests import REQUEST_TYPES, Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (
@@ -165,7 +165,7 @@ class Preparation:
             after,
             either,
         )
-        charge.max_rate = offer.max_rate
+        charge.unit, charge.max_rate = rated.unit, offer.max_rate
         charge.maximum_micro_eur = quota.maximum_micro_eur
         return charge
 
@@ -242,12 +242,8 @@ class Preparation:
         return amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
-        """Units a second that can be used at most: a call takes a second a second. Of money there is no most: what was sold is owed."""
-        if unit is SECONDS:
-            return 1
-        if unit is MONEY:
-            return ANY_RATE
-        return self.terms.policy.max_octets_per_s if unit is OCTETS else AS_GRANTED
+        """Octets a second that can be used at most; 0 = any: of what is no octets the ledger knows by the unit."""
+        return self.terms.policy.max_octets_per_s if unit is OCTETS else 0
 
     def _refund(self, key: str, asked: Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
@@ -267,7 +263,7 @@ class Preparation:
         service.charge = charge = ServiceCharge(
             key, UNRATED, UNRATED_PRICES[unit], (), used, None, 1, False, (), self.where.detail(), after, either
         )
-        charge.max_rate = self._max_rate(unit)
+        charge.unit, charge.max_rate = unit, self._max_rate(unit)
         if asked.used:
             self._beside_what_is_charged(service, asked, unit)
         return service

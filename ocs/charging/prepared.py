@@ -70,6 +70,7 @@ class Offer:
 
     rated: RatedUse
     max_rate: int
+    """Octets a second; 0 = any."""
     restrict: NoFunds
     place: tuple[str, str]
     """Its key names it by identity."""

@@ -408,12 +408,13 @@ class ChargingService:
 
     def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
         """Whether the ledger's word leads to something else than its answer, which is then under way."""
-        if outcome.code == 0 and outcome.reason in CANNOT_NOW:
+        retry = outcome.retry
+        if retry in CANNOT_NOW:
             self._metrics.blocked("unknown", outcome.reason)
             job.reply(busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
-        elif outcome.code == 0 and outcome.reason == Retry.PLACE:
+        elif retry is Retry.PLACE:
             self._put_in_place(job, account_id, identity, outcome.place)
-        elif outcome.code == 0 or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
+        elif retry is not None or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: what we remembered is stale.
             self._subscribers.pop(identity, None)
             self._sessions.pop(job.session, None)

@@ -18,7 +18,7 @@ from typing import Protocol
 from ocs.values.products import LIMIT_COUNTER, USUAL_COUNTERS, CounterTerms, PackageTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.sessions import session_owner
-from ocs.values.use import PriceTerms
+from ocs.values.use import PriceTerms, Unit
 
 MAX_SESSIONS_PER_ACCOUNT = 32
 """Open credit-control sessions of one account; one more is refused with 5006."""
@@ -36,11 +36,6 @@ behind)."""
 
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 """Of an account, by their letters in documents and journal."""
-
-ANY_RATE = 0
-"""`ServiceCharge.max_rate` of what can be used at once, however much it is: money."""
-AS_GRANTED = -1
-"""`ServiceCharge.max_rate` of what takes no time: messages."""
 
 
 class NoFunds(IntEnum):
@@ -94,9 +89,11 @@ class ServiceCharge:
     spans: bool = True
     """The grant may be used on both sides of the switch, and is reserved at the dearer one; else it ends there, and time that is reported
     beyond is rated at `price_after`."""
+    unit: Unit = Unit.OCTETS
+    """What the raw units are. A report that cannot be true is dropped (`ServiceOutcome.dropped`): of seconds more than have passed, of
+    messages much more than was granted, of octets more than `max_rate`. Money may be used at once, however much it is."""
     max_rate: int = 0
-    """Raw units a second that are physically possible; a report of more is dropped (`ServiceOutcome.dropped`). 0 = any, AS_GRANTED = what
-    was granted, and little more."""
+    """Octets a second that are physically possible; 0 = any."""
     restrict: NoFunds = NoFunds.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
@@ -197,7 +194,7 @@ class ChargeOutcome:
     held_micro_eur: int
     reason: str = ""
     """Why the code is no success: "state", "session", "owner", "open", "late", "no_debit", "nothing_left", …; with 2001 "refused": the
-    end of a session whose opening was refused. With code 0 nothing was done, see `Retry`."""
+    end of a session whose opening was refused. With code 0 nothing was done, see `retry`."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0
@@ -211,6 +208,11 @@ class ChargeOutcome:
     """Unix seconds when it was applied: of a repetition, that of the first."""
     reused: bool = False
     """It opened a session under the Session-Id of one that had ended."""
+
+    @property
+    def retry(self) -> Retry | None:
+        """Why nothing was done and the request can come again."""
+        return Retry(self.reason) if self.code == 0 else None
 
 
 class Retry(StrEnum):

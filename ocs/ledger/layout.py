@@ -241,7 +241,7 @@ _MESSAGES = {
         Field("content", ""),
     ),
     "asked": (
-        *_fields("key detail", default=""),
+        *_fields("key detail unit", default=""),
         *_fields(
             "used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"
         ),

@@ -209,7 +209,7 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
                     self._hint(request)
             if request.type is TERMINATION and outcome.code == 2001:
                 self._hint_ends(request)
-            if outcome.code == 0 and outcome.reason in self.sees_to:
+            if outcome.retry in self.sees_to:
                 self._run(self._charge_again(request, done, expires, outcome))
             else:
                 done(outcome)
@@ -222,10 +222,10 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         try:
             if self._loop.time() >= expires:
                 raise LedgerUnavailable("the account is being moved")
-            if outcome.reason == Retry.POOL:
+            if outcome.retry is Retry.POOL:
                 self._keep_pool(request.account_id, outcome.place)
                 request.pool = outcome.place
-            elif outcome.reason == Retry.MOVED:
+            elif outcome.retry is Retry.MOVED:
                 await self._follow(request, outcome.place)
             else:
                 looked_back = outcome.place

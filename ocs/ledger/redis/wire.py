@@ -154,6 +154,7 @@ _asked = LAYOUT.writer(
     want="-1 if s.want is None else s.want",
     minimum="s.minimum",
     always="1 if s.always else 0",
+    unit="s.unit",
     max_rate="s.max_rate",
     restrict="int(s.restrict)",
     retry_want="s.retry_want",

@@ -334,7 +334,7 @@ local function reserve(w)
       if not w.request_is_event and not (line.granted == 0 and item.want > 0) then
         service.phase = line.final and FINAL or NORMAL
         -- Time that begins to be granted passes from now on.
-        if asked.max_rate == 1 and item.reported == 0 and item.granted == 0 and not w.overtaken then
+        if asked.unit == 'seconds' and item.reported == 0 and item.granted == 0 and not w.overtaken then
           service.reported_until = max(service.reported_until, w.now)
         end
         line.span_switch = service.switch_at > w.now and service.spans == 1

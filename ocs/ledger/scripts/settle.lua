@@ -6,17 +6,19 @@ local MESSAGES_SLACK = 255 -- parts of one long message beyond what was granted
 
 -- A report that cannot be true tells nothing: what of the grant can have been used since the last report is charged, the rest is dropped and
 -- said. Time passes a second a second, so the time reported must end before now; of octets there is a fastest rate; of messages
--- (a negative rate) nothing but the grant. Returns raw units used before a price switch, after it, on either side.
+-- nothing but the grant. Money may be used at once. Returns raw units used before a price switch, after it, on either side.
 local function possible_use(w, item)
   local asked, service, line = item.asked, item.service, item.line
   local before, after, either = asked.used, asked.used_after, asked.used_either
   local reported, rate, could = before + after + either, asked.max_rate, nil
-  if rate == 0 then return before, after, either end
-  if rate < 0 then
+  if asked.unit == 'messages' then
     if reported <= item.granted + MESSAGES_SLACK then return before, after, either end
     could = item.granted
   else
-    local since, slack = max(w.now - service.reported_until, 0), rate == 1 and SLACK_S or OCTETS_SLACK_S
+    local slack = OCTETS_SLACK_S
+    if asked.unit == 'seconds' then rate, slack = 1, SLACK_S end
+    if rate == 0 then return before, after, either end
+    local since = max(w.now - service.reported_until, 0)
     if reported <= item.granted + (since + slack) * rate then return before, after, either end
     could = min(item.granted, since * rate)
   end
@@ -33,7 +35,7 @@ end
 -- passes by itself, as the clock says (RFC 8506 §5.1.1).
 local function by_switch(w, item, price, next_price, before, after, either)
   local asked, service = item.asked, item.service
-  if service.switch_at > 0 and service.spans == 0 and asked.max_rate == 1 and after + either == 0 then
+  if service.switch_at > 0 and service.spans == 0 and asked.unit == 'seconds' and after + either == 0 then
     after = min(before, max(min(service.reported_until + before, w.now) - service.switch_at, 0))
     before = before - after
   end
@@ -193,7 +195,7 @@ local function settle_item(w, item)
     local tally = tally_for(session, asked.key, rate.label, rate.price, item.own and asked.detail or item.detail)
     tally.dropped = tally.dropped + line.dropped
   end
-  service.reported_until = asked.max_rate == 1 and service.reported_until + before + after + either or w.now
+  service.reported_until = asked.unit == 'seconds' and service.reported_until + before + after + either or w.now
 end
 
 local function settle(w)

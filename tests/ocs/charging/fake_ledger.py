@@ -67,9 +67,9 @@ class FakeLedger:
     def _follow(self, request: ChargeRequest) -> ChargeOutcome:
         while True:
             outcome = self.model.charge(request)
-            if outcome.code or outcome.reason not in (Retry.MOVED, Retry.POOL):
+            if outcome.retry not in (Retry.MOVED, Retry.POOL):
                 return outcome
-            if outcome.reason == Retry.MOVED:
+            if outcome.retry is Retry.MOVED:
                 request.account_id = outcome.place
             else:
                 request.pool = outcome.place

@@ -14,6 +14,7 @@ from ocs.ledger.contract import (
     SubscriptionState,
 )
 from ocs.values.requests import RequestType
+from ocs.values.use import Unit
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_reserve import STARVED_S, Reservation
@@ -179,7 +180,7 @@ class Charging:
             return
         if result.granted or not want:
             service.phase = "final" if result.final else "normal"
-            if asked.max_rate == 1 and not asked.reported and not opened.granted and not self.overtaken:
+            if asked.unit is Unit.SECONDS and not asked.reported and not opened.granted and not self.overtaken:
                 service.reported = max(service.reported, self.op.now)
             result.span_switch = service.spans and service.switch_at > self.op.now
         elif not asked.restrict or (asked.restrict == NoFunds.RESTRICT_ONCE and service.phase == "restricted"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ocs.catalogue import price as prices
-from ocs.ledger.contract import AS_GRANTED, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract import ServiceCharge, ServiceOutcome
 from ocs.values.requests import RequestType
-from ocs.values.use import PriceTerms
+from ocs.values.use import PriceTerms, Unit
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import affordable_units
 from tests.ocs.ledger.model_state import (
@@ -67,14 +67,14 @@ class Settlement:
             return
         used, either, after = asked.used, asked.used_either, asked.used_after
         legs = legs_of(asked) if opened.own else service.legs
-        if asked.max_rate:
+        if asked.max_rate or asked.unit in (Unit.SECONDS, Unit.MESSAGES):
             excess = result.dropped = self._impossible(opened)
             if excess:
                 self._tally(opened, legs[0], legs[0].price).dropped += excess
             used, excess = max(used - excess, 0), max(excess - used, 0)
             either, excess = max(either - excess, 0), max(excess - either, 0)
             after = max(after - excess, 0)
-        if service.switch_at and not service.spans and asked.max_rate == 1 and not after + either:
+        if service.switch_at and not service.spans and asked.unit is Unit.SECONDS and not after + either:
             after = min(used, max(min(service.reported + used, self.op.now) - service.switch_at, 0))
             used -= after
         total = used + either + after
@@ -86,7 +86,7 @@ class Settlement:
             for price, part in ((leg.price, first), (price_after, total - first)):
                 if part:
                     self._one(opened, leg, price, part, claims, result)
-        service.reported = service.reported + total if asked.max_rate == 1 else self.op.now
+        service.reported = service.reported + total if asked.unit is Unit.SECONDS else self.op.now
 
     def _one(
         self,
@@ -119,13 +119,14 @@ class Settlement:
     def _impossible(self, opened: Opened) -> int:
         """How much of the report is not believed."""
         asked, granted = opened.asked, opened.granted
-        if asked.max_rate == AS_GRANTED:
+        if asked.unit is Unit.MESSAGES:
             return 0 if asked.reported <= granted + MESSAGES_SLACK else asked.reported - granted
         since = max(self.op.now - opened.service.reported, 0)
-        slack = SLACK_S if asked.max_rate == 1 else OCTETS_SLACK_S
-        if asked.reported <= granted + (since + slack) * asked.max_rate:
+        slack = SLACK_S if asked.unit is Unit.SECONDS else OCTETS_SLACK_S
+        rate = 1 if asked.unit is Unit.SECONDS else asked.max_rate
+        if asked.reported <= granted + (since + slack) * rate:
             return 0
-        return asked.reported - min(granted, since * asked.max_rate)
+        return asked.reported - min(granted, since * rate)
 
     # -- who pays
 

@@ -169,9 +169,9 @@ class Sides:
 
     def _followed(self, request: ChargeRequest, outcome: ChargeOutcome, was: Before | None) -> ChargeOutcome:
         """As the ledger's client does: another pool, another id."""
-        while outcome.code == 0 and outcome.reason in (Retry.POOL, Retry.MOVED):
+        while outcome.retry in (Retry.POOL, Retry.MOVED):
             self.occurred.charged(request, outcome, was, ())
-            moved = outcome.reason == Retry.MOVED
+            moved = outcome.retry is Retry.MOVED
             request = replace(request, account_id=outcome.place) if moved else replace(request, pool=outcome.place)
             self._touched.add(request.account_id)
             outcome = self.model.charge(request)

@@ -270,7 +270,7 @@ async def test_a_grant_over_a_price_switch_is_reserved_at_the_dearer_side(ledger
 async def test_impossible_use_is_not_charged(ledger: RedisLedger) -> None:
     """A first CC-Time that is the time of day: bounded by the time that has passed."""
     account_id = await open_account(ledger, credit=100 * EUR)
-    call = {"price": VOICE, "max_rate": 1}
+    call = {"price": VOICE, "unit": Unit.SECONDS}
     await ask(ledger, account_id, "I", 0, service(want=300, **call))
     updated = await ask(ledger, account_id, "U", 1, service(used=1_795_000_030, want=300, **call), now=NOW + 30)
     assert (updated.services[0].dropped, updated.session_cost_micro_eur) == (1_795_000_000, 60_000)

@@ -9,7 +9,7 @@ import pytest
 
 from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import AS_GRANTED, ChargeOutcome, NoFunds
+from ocs.ledger.contract import ChargeOutcome, NoFunds
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (
@@ -37,7 +37,7 @@ FLAT_DAY, FLAT_NIGHT = (
     compile_price("show", unit=Unit.SECONDS, micro_eur=micro_eur, quantity=1, flat=True)
     for micro_eur in (2 * EUR, 300_000)
 )
-SECONDS: dict[str, Any] = {"max_rate": 1}
+SECONDS: dict[str, Any] = {"unit": Unit.SECONDS}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_two_reports_of_one_outage_are_both_believed(ledger: RedisLedger) 
 
 async def test_absurd_octets_and_messages_are_not_charged(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
-    octets, messages = {"price": HOME, "max_rate": 1_250_000_000}, {"price": SMS, "max_rate": AS_GRANTED}
+    octets, messages = {"price": HOME, "max_rate": 1_250_000_000}, {"price": SMS, "unit": Unit.MESSAGES}
     both = service(want=10 * MB, **octets), service(want=1, key="sms", **messages)
     await ask(ledger, account_id, "I", 0, *both)
     used = service(used=2**44, **octets), service(used=2**20, key="sms", **messages)

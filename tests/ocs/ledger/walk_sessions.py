@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, NoFunds, ServiceCharge
 from ocs.values.requests import RequestType
+from ocs.values.use import Unit
 from tests.ocs.ledger.catalogue import KINDS
 from tests.ocs.ledger.model_state import Service, Session
 from tests.ocs.ledger.walk_asking import Asking, Choices, asking
@@ -152,8 +153,12 @@ class WalkSessions(Asking):
             asked.used_after, asked.used_either = choose.pick(
                 ((most // 5, 0), (granted // 3, granted // 7), (0, granted // 2), (most // 3, most // 2))
             )
-        rates = (0, 1, most // 100 + 1, most * 3)
-        asked.max_rate = choose.pick(rates if asked.used_after + asked.used_either else (0, 0, 0, *rates, -1))
+        octets, seconds, messages = Unit.OCTETS, Unit.SECONDS, Unit.MESSAGES
+        any_rate, money = (octets, 0), (Unit.MONEY, 0)
+        bounds = (any_rate, (seconds, 0), (octets, most // 100 + 1), (octets, most * 3))
+        split = asked.used_after + asked.used_either
+        bound = choose.pick(bounds if split else (any_rate, any_rate, money, *bounds, (messages, 0)))
+        asked.unit, asked.max_rate = bound
 
 
 def _next_kinds(session: Session | None, opened: bool) -> str:

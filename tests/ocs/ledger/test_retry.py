@@ -1,0 +1,28 @@
+"""Outcomes with code 0: nothing was done, and `ChargeOutcome.retry` says what the caller can do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ocs.ledger import scripts
+from ocs.ledger.contract import ChargeOutcome, Retry
+
+SOURCES = [path.read_text("utf-8") for path in Path(scripts.__file__).parent.glob("*.lua")]
+
+
+def test_the_scripts_give_no_other_reason() -> None:
+    given = {reason for source in SOURCES for reason in re.findall(r"refuse\((?:w, )?0, '(\w+)'", source)}
+    assert {"moved", "place", "identity"} <= given <= {each.value for each in Retry}
+
+
+@pytest.mark.parametrize("retry", Retry)
+def test_an_outcome_says_that_it_can_come_again(retry: Retry) -> None:
+    assert ChargeOutcome(0, False, (), 0, 0, retry.value).retry is retry
+
+
+def test_an_outcome_that_is_one_does_not() -> None:
+    assert ChargeOutcome(2001, False, (), 0, 0).retry is None
+    assert ChargeOutcome(5030, False, (), 0, 0, "identity").retry is None
