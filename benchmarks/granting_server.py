@@ -1,6 +1,6 @@
 """A worker whose ledger grants whatever is asked for, at once and from memory: the protocol's limit.
 
-Gateway, charging and rating are the product's own; only Redis and what it costs are left out. `python -m
+Diameter, charging and rating are the product's own; only Redis and what it costs are left out. `python -m
 benchmarks.granting_server --config FILE` says on its first line where it listens.
 """
 
@@ -16,7 +16,7 @@ import uvloop
 
 from ocs.charging.service import ChargingService
 from ocs.compose import Environment, diameter_config, load
-from ocs.diameter.server import Gateway
+from ocs.diameter.server import DiameterServer
 from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.process.child_main import calm_collector
 from ocs.process.worker import Background
@@ -52,15 +52,15 @@ async def serve(config: Path) -> None:
     loop, world, metrics = asyncio.get_running_loop(), Environment(), Metrics()
     background = Background()
     service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, background.spawn)
-    gateway = Gateway(diameter_config(settings), service.handle, metrics, world.monotonic, world.rng)
+    server = DiameterServer(diameter_config(settings), service.handle, metrics, world.monotonic, world.rng)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await gateway.start()
+    await server.start()
     calm_collector()
-    print(f"granting from memory on {', '.join(f'{host}:{port}' for host, port in gateway.listening)}", flush=True)
+    print(f"granting from memory on {', '.join(f'{host}:{port}' for host, port in server.listening)}", flush=True)
     await stopping.wait()
-    await gateway.stop(1.0)
+    await server.stop(1.0)
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ocs.diameter.addresses import AddressRanges
+from ocs.diameter.log_texts import REFUSED
 from ocs.diameter.metrics import DiameterMetrics
-from ocs.diameter.words import REFUSED
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import ThrottledLog
 

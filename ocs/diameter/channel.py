@@ -25,7 +25,7 @@ from protocol.peer import PeerAction, PeerEvent
 from protocol.watchdog import Watch
 
 if TYPE_CHECKING:
-    from ocs.diameter.server import Gateway
+    from ocs.diameter.server import DiameterServer
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ ENDS = (PeerEvent.R_PEER_DISC, PeerEvent.I_PEER_DISC, PeerEvent.I_RCV_NON_CEA)
 class Channel(asyncio.Protocol):
     """`calling`: the peer that we call, None if it has called us."""
 
-    def __init__(self, gateway: Gateway, *, calling: Peer | None = None) -> None:
-        self._gateway = gateway
-        self._config = gateway.config
-        self._reader = FrameReader(gateway.config.max_message_octets)
+    def __init__(self, server: DiameterServer, *, calling: Peer | None = None) -> None:
+        self._server = server
+        self._config = server.config
+        self._reader = FrameReader(server.config.max_message_octets)
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[bytes] = deque()
         self._backlog_octets = 0
@@ -66,7 +66,7 @@ class Channel(asyncio.Protocol):
         self._work_scheduled = False
         self._held: set[str] = set()
         self._reading = True
-        self._listening_since = gateway.clock()
+        self._listening_since = server.clock()
         self._taken = 0, 0.0
         """Octets that waited after the last write, or when some were last taken, and when that was. (How many were written says nothing:
         with TLS more wait than were.)"""
@@ -103,9 +103,9 @@ class Channel(asyncio.Protocol):
         """Our events are named as those of the peer's connection (R); on one that we have made they are the I ones."""
         if self._calling is not None:
             event = INITIATED.get(event, event)
-        actions = self._gateway.peers_table.step(peer, event, self._gateway.clock())
+        actions = self._server.peers_table.step(peer, event, self._server.clock())
         if event in ENDS:
-            self._gateway.act(peer, actions)
+            self._server.act(peer, actions)
         return actions
 
     def _send(self, frame: bytes) -> None:
@@ -114,11 +114,11 @@ class Channel(asyncio.Protocol):
             self._flush()
         elif not self._flush_scheduled:
             self._flush_scheduled = True
-            self._gateway.loop.call_soon(self._flush)
+            self._server.loop.call_soon(self._flush)
 
     def _ask_base(self, request: object) -> None:
         """Send a CER, DWR or DPR. Its answer is known by the Hop-by-Hop (RFC 6733 §3: any other is discarded)."""
-        hop, end = self._gateway.identifiers()
+        hop, end = self._server.identifiers()
         frame = commands.encode(request, hop_by_hop=hop, end_to_end=end)
         if len(self._asked) >= MAX_ASKED:
             del self._asked[next(iter(self._asked))]
@@ -131,7 +131,7 @@ class Channel(asyncio.Protocol):
         return not header.is_request and self._asked.get(header.hop_by_hop) == header.command_code
 
     def _send_error(self, frame: bytes, header: Header, error: DiameterError, label: str) -> None:
-        self._gateway.metrics.answer(label, "", "", error.result_code, 0.0)
+        self._server.metrics.answer(label, "", "", error.result_code, 0.0)
         self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
 
     def _flush(self) -> None:
@@ -179,7 +179,7 @@ class Channel(asyncio.Protocol):
             return
         self._reading = reading
         if reading:
-            self._listening_since = self._gateway.clock()
+            self._listening_since = self._server.clock()
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
@@ -187,14 +187,14 @@ class Channel(asyncio.Protocol):
     def _count_taken(self) -> None:
         """From now on the peer does not take all at once."""
         assert self._transport is not None
-        self._taken = self._transport.get_write_buffer_size(), self._gateway.clock()
+        self._taken = self._transport.get_write_buffer_size(), self._server.clock()
 
     def _taken_at(self) -> float:
         """When the peer was last seen to take octets of ours. Asked often while it has not taken all."""
         assert self._transport is not None
         waits = self._transport.get_write_buffer_size()
         if waits < self._taken[0]:
-            self._taken = waits, self._gateway.clock()
+            self._taken = waits, self._server.clock()
         return self._taken[1]
 
     def _listened_s(self) -> float:
@@ -202,8 +202,8 @@ class Channel(asyncio.Protocol):
         read either is silent from when it last took something.
         """
         if self._reading:
-            return self._gateway.clock() - self._listening_since
-        return self._gateway.clock() - self._taken_at() if UNREAD in self._held else 0.0
+            return self._server.clock() - self._listening_since
+        return self._server.clock() - self._taken_at() if UNREAD in self._held else 0.0
 
     def _local_addresses(self) -> list[Address]:
         assert self._transport is not None
@@ -242,8 +242,8 @@ class Channel(asyncio.Protocol):
             transport.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
-        self._gateway.loop.call_later(HANG_UP_S, transport.close)
-        self._gateway.loop.call_later(HANG_UP_S + LINGER_S, transport.abort)
+        self._server.loop.call_later(HANG_UP_S, transport.close)
+        self._server.loop.call_later(HANG_UP_S + LINGER_S, transport.abort)
 
     def cut_off(self) -> None:
         """Close now: what the peer has not taken is lost."""
@@ -276,11 +276,11 @@ class Channel(asyncio.Protocol):
 
     def _arm(self, delay_s: float, callback: Callable[[], None]) -> None:
         self._disarm()
-        self._timer = self._gateway.loop.call_later(max(0.0, delay_s), callback)
+        self._timer = self._server.loop.call_later(max(0.0, delay_s), callback)
 
     def _arm_at(self, deadline: float | None, callback: Callable[[], None]) -> None:
         if deadline is not None:
-            self._arm(deadline - self._gateway.clock(), callback)
+            self._arm(deadline - self._server.clock(), callback)
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -40,18 +40,18 @@ class Connection(Reading):
             self._answer(frame, header)
         elif self._peer_leaves:
             # Discarded: RFC 6733 §5.6, state Closing.
-            self._gateway.dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)
+            self._server.dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)
         elif code == 272:
             self.in_flight += 1
-            answer = self._gateway.dispatcher.request(self, frame, header)
+            answer = self._server.dispatcher.request(self, frame, header)
             if answer is not None:
                 self.in_flight -= 1
                 self._send(answer)
         elif code in LABELS and header.application_id == commands.APPLICATION_COMMON:
             self._base_request(frame, header, self.peer)
         else:
-            self._gateway.metrics.request("other", "", "")
-            self._send(self._gateway.dispatcher.refuse(frame, header, _objection(frame, header, self.peer)))
+            self._server.metrics.request("other", "", "")
+            self._send(self._server.dispatcher.refuse(frame, header, _objection(frame, header, self.peer)))
 
     def _answer(self, frame: bytes, header: Header) -> None:
         """Answers to what we asked; anything else is dropped (RFC 6733 §3, §6.2.1)."""
@@ -62,15 +62,15 @@ class Connection(Reading):
             known = self._is_asked(frame)
             self._asked.pop(header.hop_by_hop, None)
         if not known:
-            self._gateway.metrics.dropped_answer()
+            self._server.metrics.dropped_answer()
         elif code == commands.DEVICE_WATCHDOG:
             self._origin_state_of_dwa(frame, header)
         elif code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
             self._finish_stop(answered=True)
 
     def _base_request(self, frame: bytes, header: Header, peer: Peer) -> None:
-        gateway, label = self._gateway, LABELS[header.command_code]
-        gateway.metrics.request(label, "", "")
+        server, label = self._server, LABELS[header.command_code]
+        server.metrics.request(label, "", "")
         try:
             request = decode_request(frame, header, limits=peer.limits_of(frame))
         except DiameterError as error:
@@ -86,18 +86,18 @@ class Connection(Reading):
             return
         answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
         if header.command_code == commands.DEVICE_WATCHDOG:
-            answer = make_dwa(gateway.local)
-            gateway.origin_state(peer, request.origin_state_id)
+            answer = make_dwa(server.local)
+            server.origin_state(peer, request.origin_state_id)
         else:
             answer = commands.DisconnectPeerAnswer(
                 int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
             )
             if request.disconnect_cause != commands.REBOOTING:
-                gateway.shared_peer_state.leave_alone(peer, self._config.reconnect_s)
+                server.shared_peer_state.leave_alone(peer, self._config.reconnect_s)
             self._peer_leaves = True
             self._step(peer, PeerEvent.R_RCV_DPR)
             self._arm_at(peer.deadline, self._closing_timeout)
-        gateway.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
+        server.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
         self._send(commands.encode_answer(answer, header))
 
     # --- for the dispatcher and for requests of ours
@@ -113,16 +113,16 @@ class Connection(Reading):
         elif self._held and self.in_flight < self._config.max_in_flight_per_peer:
             self._let_go(IN_FLIGHT)
         if self.in_flight == 0 and self._closing_reason == "stopped":
-            self._gateway.loop.call_soon(self._finish_stop)
+            self._server.loop.call_soon(self._finish_stop)
         return True
 
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
         """Send a request of ours; False if too many are unanswered, or the watchdog doubts this connection."""
         if self._transport is None or self._outstanding.full(request) or not self.trusted:
             return False
-        gateway = self._gateway
-        hop, end = gateway.identifiers()
-        self._outstanding.add(request, hop, done, gateway.clock() + timeout_s)
+        server = self._server
+        hop, end = server.identifiers()
+        self._outstanding.add(request, hop, done, server.clock() + timeout_s)
         self._send(commands.encode(request, hop_by_hop=hop, end_to_end=end, application_id=4))
         return True
 
@@ -149,11 +149,11 @@ class Connection(Reading):
 
     def stop(self, cause: int = commands.REBOOTING) -> None:
         """Send DPR; the requests in flight still get their answers."""
-        peer, gateway = self.peer, self._gateway
+        peer, server = self.peer, self._server
         if self._transport is None:
             return
         if peer is None:
-            gateway.accept_limits.refused(self.address, "stopping")
+            server.accept_limits.refused(self.address, "stopping")
             self._cut("stopped")
             return
         if peer.state not in OPEN_STATES:
@@ -174,9 +174,9 @@ class Connection(Reading):
         broken = self._reader.broken
         header = parse_header(broken)
         if header.is_request:
-            self._send(self._gateway.dispatcher.refuse(broken, header, error))
+            self._send(self._server.dispatcher.refuse(broken, header, error))
         if self.peer is None:
-            self._gateway.accept_limits.refused(self.address, "bad_stream")
+            self._server.accept_limits.refused(self.address, "bad_stream")
         self._closing_reason = "bad_stream"
         self._end_heard()
         self._part()

@@ -18,7 +18,7 @@ from ocs.telemetry.logs import describe, reason_of
 from protocol.peer import PeerEvent, PeerState
 
 if TYPE_CHECKING:
-    from ocs.diameter.server import Gateway
+    from ocs.diameter.server import DiameterServer
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ SAY_EVERY = 10
 class Initiator:
     """Keeps one peer connected."""
 
-    def __init__(self, gateway: Gateway, config: PeerConfig, rng: random.Random) -> None:
-        self._gateway = gateway
+    def __init__(self, server: DiameterServer, config: PeerConfig, rng: random.Random) -> None:
+        self._server = server
         self._config = config
         self._rng = rng
         self._failures = 0
@@ -49,25 +49,25 @@ class Initiator:
                     "peer %s: cannot be called, internal error, please report it: %s",
                     *(self._config.origin_host, describe(error)),
                 )
-            tc = self._gateway.config.reconnect_s
+            tc = self._server.config.reconnect_s
             await asyncio.sleep(tc * self._rng.uniform(0.8, 1.2))
 
     async def _once(self) -> None:
-        gateway = self._gateway
-        peer = gateway.peers_table.get(self._config.origin_host)
-        if peer.state is not PeerState.CLOSED or gateway.shared_peer_state.is_away(peer, gateway.config.reconnect_s):
+        server = self._server
+        peer = server.peers_table.get(self._config.origin_host)
+        if peer.state is not PeerState.CLOSED or server.shared_peer_state.is_away(peer, server.config.reconnect_s):
             return
-        if not gateway.locks.call(peer.origin_host):
+        if not server.locks.call(peer.origin_host):
             return
-        if not gateway.shared_peer_state.call(peer, gateway.config.reconnect_s):
-            gateway.locks.follow(peer.origin_host, peer.state)
+        if not server.shared_peer_state.call(peer, server.config.reconnect_s):
+            server.locks.follow(peer.origin_host, peer.state)
             return
-        gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.START, gateway.clock()))
+        server.act(peer, server.peers_table.step(peer, PeerEvent.START, server.clock()))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S) as peer.connecting:
                 tls = self._tls()
-                await gateway.loop.create_connection(
-                    lambda: gateway.connection(calling=peer),
+                await server.loop.create_connection(
+                    lambda: server.connection(calling=peer),
                     self._host,
                     self._port,
                     ssl=tls,
@@ -78,7 +78,7 @@ class Initiator:
             if peer.waiting is None:
                 self._failed(error)
             with contextlib.suppress(KeyError):
-                gateway.act(peer, gateway.peers_table.step(peer, PeerEvent.I_RCV_CONN_NACK, gateway.clock()))
+                server.act(peer, server.peers_table.step(peer, PeerEvent.I_RCV_CONN_NACK, server.clock()))
         finally:
             peer.connecting = None
 
@@ -102,8 +102,8 @@ class Initiator:
         """
         if not self._over_tls:
             return None
-        if self._gateway.tls is None:
+        if self._server.tls is None:
             raise ssl.SSLError(
                 "the peer must be called over TLS, and there is no certificate of ours: set tls.certificate, tls.key, tls.ca"
             )
-        return self._gateway.tls.client
+        return self._server.tls.client

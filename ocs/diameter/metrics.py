@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class DiameterMetrics(Protocol):
-    """Where the gateway counts. Every label is bounded: nothing a peer sends becomes a label as it is.
+    """Where the Diameter side counts. Every label is bounded: nothing a peer sends becomes a label as it is.
 
     `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).
     `context`: "data", "ims", "cs", "sms", "mms", "content", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.

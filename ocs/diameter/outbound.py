@@ -61,7 +61,7 @@ class ClientRequests:
     def __init__(
         self,
         config: DiameterConfig,
-        gateway: Sender,
+        server: Sender,
         ledger: Releaser,
         metrics: RequestMetrics,
         clock: Callable[[], float],
@@ -78,7 +78,7 @@ class ClientRequests:
         self._peers = {peer.origin_host.lower(): peer for peer in config.peers}
         self._unknown_profile = config.unknown_profile
         self._relays = sorted((peer for peer in config.peers if peer.relay), key=lambda peer: peer.origin_host.lower())
-        self._gateway = gateway
+        self._server = server
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
@@ -219,7 +219,7 @@ class ClientRequests:
 
     def _ask(self, sent: Sent) -> None:
         job = sent.job
-        if not self._gateway.ask(sent.peer, self._request(sent), partial(self._done, sent), TX_S):
+        if not self._server.ask(sent.peer, self._request(sent), partial(self._done, sent), TX_S):
             job.under_way = False
             self._give_back(sent, None)
             self._retry(job, UNREACHABLE)
@@ -256,13 +256,13 @@ class ClientRequests:
     def _peer_to_use(self, session: NoticedSession) -> str | None:
         """Whom this worker sends to; None = another worker does, "" = nobody can."""
         for name in (session.relay, session.origin_host):
-            if name and self._gateway.connected_anywhere(name):
-                return name if self._gateway.connected_here(name) else None
+            if name and self._server.connected_anywhere(name):
+                return name if self._server.connected_here(name) else None
         for relay in self._relays:
             if relay.realms and session.origin_realm.lower() not in relay.realms:
                 continue
-            if self._gateway.connected_anywhere(relay.origin_host):
-                return relay.origin_host if self._gateway.connected_here(relay.origin_host) else None
+            if self._server.connected_anywhere(relay.origin_host):
+                return relay.origin_host if self._server.connected_here(relay.origin_host) else None
         return ""
 
     def _wants(self, peer: str, client: str) -> bool:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.admission import Admission
+from ocs.diameter.log_texts import where_allowed
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.overload import TokenBucket
-from ocs.diameter.words import where_allowed
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import Profile, Ranges
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts

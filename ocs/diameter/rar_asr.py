@@ -1,4 +1,4 @@
-"""A RAR or ASR of ours on its way: what it is for, what of the gateway and the ledger it needs, what its answer says."""
+"""A RAR or ASR of ours on its way: what it is for, what of the server and the ledger it needs, what its answer says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LaneKey = tuple[str, bool]
 
 
 class Sender(Protocol):
-    """The part of the gateway that is needed."""
+    """The part of the `DiameterServer` that is needed."""
 
     def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool: ...
 

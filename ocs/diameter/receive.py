@@ -14,10 +14,10 @@ from typing import cast
 
 from ocs.diameter.capabilities import Exchange
 from ocs.diameter.channel import ELSEWHERE, IN_FLIGHT, RATE, TURN, UNREAD
+from ocs.diameter.log_texts import IN_ORDER, LOST
 from ocs.diameter.peers import Peer
 from ocs.diameter.tls import PeerCertificate
 from ocs.diameter.watchdog import WATCHDOG
-from ocs.diameter.words import IN_ORDER, LOST
 from ocs.telemetry.logs import describe
 from protocol import commands
 from protocol.errors import DiameterError
@@ -55,7 +55,7 @@ class Reading(Exchange):
         self.address = str(name[0]) if isinstance(name, tuple) and name else ""
         if transport.get_extra_info("sslcontext") is not None:
             self._certificate = PeerCertificate(transport)
-        if not self._gateway.enter(self._itself):
+        if not self._server.enter(self._itself):
             transport.abort()
             return
         if self._certificate is None:
@@ -76,7 +76,7 @@ class Reading(Exchange):
         if not self._reader.pending_octets:
             self._partial_since = None
         elif frames or self._partial_since is None:
-            self._partial_since = self._gateway.clock()
+            self._partial_since = self._server.clock()
         if frames:
             self._arrived(frames)
         if self._work_scheduled:
@@ -89,7 +89,7 @@ class Reading(Exchange):
         self._disarm()
         self._forget_backlog()
         self._out.clear()
-        self._gateway.leave(self._itself)
+        self._server.leave(self._itself)
         self._part()
 
     def _part(self) -> None:
@@ -97,19 +97,19 @@ class Reading(Exchange):
         if self._parted:
             return
         self._parted = True
-        gateway, peer = self._gateway, self.peer
+        server, peer = self._server, self.peer
         self._outstanding.give_up()
         if peer is not None and peer.connection is self:
             if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
                 self._closing_reason = "dpr"
             self._step(peer, PeerEvent.R_PEER_DISC)
-            gateway.metrics.connection_lost(self._closing_reason)
+            server.metrics.connection_lost(self._closing_reason)
             self._tell_end(peer.origin_host)
         elif self._calling is not None and self._calling.calling is self:
             self._calling.calling = None
             self._step(self._calling, PeerEvent.I_PEER_DISC)
         else:
-            gateway.gone_before_open(self._itself)
+            server.gone_before_open(self._itself)
 
     def _tell_end(self, peer: str) -> None:
         reason = self._closing_reason
@@ -154,13 +154,13 @@ class Reading(Exchange):
     def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
         """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
         if frame[4] & 0x80:
-            return peer.base_requests.take(self._gateway.clock())
+            return peer.base_requests.take(self._server.clock())
         return frame[5:8] != DISCONNECT and (self._is_asked(frame) or self._outstanding.waits_for(parse_header(frame)))
 
     def _work(self) -> None:
         """Handle what is in line, up to the cap of requests in flight and the end of the turn; the rest waits."""
         self._work_scheduled = False
-        clock, backlog, held = self._gateway.clock, self._backlog, self._held
+        clock, backlog, held = self._server.clock, self._backlog, self._held
         most = self._config.max_in_flight_per_peer
         ends = clock() + TURN_S if len(backlog) > 1 else 0.0
         waiting = WAITING if self._fault is None else WAITING_AT_LAST
@@ -190,7 +190,7 @@ class Reading(Exchange):
     def _work_soon(self) -> None:
         if not self._work_scheduled:
             self._work_scheduled = True
-            self._gateway.loop.call_soon(self._work)
+            self._server.loop.call_soon(self._work)
 
     def _handle(self, frame: bytes, header: Header) -> None:
         try:
@@ -213,10 +213,10 @@ class Reading(Exchange):
             bucket = peer.requests
         else:
             return
-        pause_s = bucket.pause_s(self._gateway.clock())
+        pause_s = bucket.pause_s(self._server.clock())
         if pause_s:
             self._hold(RATE)
-            self._gateway.loop.call_later(pause_s, self._rate_over)
+            self._server.loop.call_later(pause_s, self._rate_over)
 
     def _rate_over(self) -> None:
         self._let_go(RATE)

@@ -14,6 +14,7 @@ from ocs.diameter.connection import Connection
 from ocs.diameter.dispatch import Dispatcher, Handler
 from ocs.diameter.initiator import Initiator
 from ocs.diameter.locks import PeerLocks
+from ocs.diameter.log_texts import address_text
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.origin_state import OnJump, OriginStates
 from ocs.diameter.outstanding import Asked, Done
@@ -21,7 +22,6 @@ from ocs.diameter.peers import Peer, PeerTable
 from ocs.diameter.shared_peer_state import SharedPeerStates
 from ocs.diameter.tls import LOOK_EVERY_S, TlsMaterial
 from ocs.diameter.tls_port import TlsPort
-from ocs.diameter.words import address_text
 from ocs.settings.diameter import DiameterConfig
 from protocol.capabilities import LocalNode
 from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
@@ -33,10 +33,10 @@ LISTEN_BACKLOG = 128
 CALLING_STATES = frozenset(
     {PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA, PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS}
 )
-"""Those whose deadline the gateway watches: there is no open connection to do it."""
+"""Those whose deadline the server watches: there is no open connection to do it."""
 
 
-class Gateway:
+class DiameterServer:
     """`clock` is monotonic seconds; `rng` jitters the watchdog and starts the identifiers."""
 
     def __init__(

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ocs.diameter.words import address_text
+from ocs.diameter.log_texts import address_text
 from ocs.telemetry.logs import reason_of
 
 if TYPE_CHECKING:
-    from ocs.diameter.server import Gateway
+    from ocs.diameter.server import DiameterServer
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ ACCEPT_PAUSE_S = 1.0
 class TlsPort:
     """Listens on the addresses of one host:port."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, server: DiameterServer) -> None:
+        self._server = server
         self._listeners: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._handshakes: set[Handshake] = set()
 
     async def open(self, host: str, port: int, backlog: int) -> None:
         """OSError if an address cannot be bound; then nothing is left listening."""
-        loop, reuse = self._gateway.loop, self._gateway.config.reuse_port
+        loop, reuse = self._server.loop, self._server.config.reuse_port
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, address in dict.fromkeys((each[0], each[4]) for each in found):
@@ -64,7 +64,7 @@ class TlsPort:
     async def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                accepted, address = await self._gateway.loop.sock_accept(listener)
+                accepted, address = await self._server.loop.sock_accept(listener)
             except ConnectionError:
                 continue  # gone before it was accepted
             except OSError as error:
@@ -73,8 +73,8 @@ class TlsPort:
                 )
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
-            handshake = Handshake(self._gateway, accepted, str(address[0]))
-            if self._gateway.accept_limits.enter(handshake):
+            handshake = Handshake(self._server, accepted, str(address[0]))
+            if self._server.accept_limits.enter(handshake):
                 self._handshakes.add(handshake)
                 handshake.start(self._handshakes.discard)
             else:
@@ -100,10 +100,10 @@ def _close(listener: socket.socket, task: asyncio.Task[None]) -> None:
 class Handshake:
     """One connection until TLS is up: from then on `Connection` has its place."""
 
-    def __init__(self, gateway: Gateway, accepted: socket.socket, address: str) -> None:
-        self._gateway = gateway
+    def __init__(self, server: DiameterServer, accepted: socket.socket, address: str) -> None:
+        self._server = server
         self._accepted = accepted
-        self._connection = gateway.connection()
+        self._connection = server.connection()
         self._connection.before = self
         self._begun = False
         self._turned_away = False
@@ -112,7 +112,7 @@ class Handshake:
         self.address = address
 
     def start(self, ended: Callable[[Handshake], None]) -> None:
-        self._task = self._gateway.loop.create_task(self._run())
+        self._task = self._server.loop.create_task(self._run())
         self._task.add_done_callback(lambda task: self._done())
         self._task.add_done_callback(lambda task: ended(self))
 
@@ -123,15 +123,15 @@ class Handshake:
 
     async def _run(self) -> None:
         """The connection's `connection_made` is called when TLS is up."""
-        gateway = self._gateway
-        assert gateway.tls is not None, "the settings see to it"
+        server = self._server
+        assert server.tls is not None, "the settings see to it"
         self._begun = True
         try:
-            await gateway.loop.connect_accepted_socket(
+            await server.loop.connect_accepted_socket(
                 lambda: self._connection,
                 self._accepted,
-                ssl=gateway.tls.server,
-                ssl_handshake_timeout=gateway.config.cer_timeout_s,
+                ssl=server.tls.server,
+                ssl_handshake_timeout=server.config.cer_timeout_s,
                 ssl_shutdown_timeout=SHUTDOWN_S,
             )
         except OSError as error:  # ssl.SSLError is one
@@ -141,6 +141,6 @@ class Handshake:
         if not self._begun:  # else the loop closes it
             self._accepted.close()
         if self._connection.before is self:  # it has not come about
-            self._gateway.accept_limits.leave(self)
+            self._server.accept_limits.leave(self)
             if not self._turned_away:
-                self._gateway.accept_limits.refused(self.address, "tls", f"TLS: {self._failure}")
+                self._server.accept_limits.refused(self.address, "tls", f"TLS: {self._failure}")

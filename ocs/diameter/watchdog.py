@@ -36,7 +36,7 @@ class Heartbeat(Channel):
 
     def _watch_from_the_start(self, peer: Peer) -> None:
         """The connection is open."""
-        self._watch = Watch(WatchState.DOWN if self._gateway.shared_peer_state.is_down(peer) else WatchState.INITIAL)
+        self._watch = Watch(WatchState.DOWN if self._server.shared_peer_state.is_down(peer) else WatchState.INITIAL)
         self._watch_event(WatchEvent.CONNECTION_UP)
 
     def _heard(self, answers: list[bytes]) -> None:
@@ -46,7 +46,7 @@ class Heartbeat(Channel):
             self._probe_timer = None
         if not answers and self._watch.state is WatchState.OKAY:
             # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at every read.
-            self._watch_deadline = self._gateway.clock() + self._tw_s
+            self._watch_deadline = self._server.clock() + self._tw_s
             return
         answered = any(frame[5:8] == WATCHDOG and self._is_asked(frame) for frame in answers)
         self._watch_event(WatchEvent.RECEIVED_DWA if answered else WatchEvent.RECEIVED_OTHER)
@@ -55,8 +55,8 @@ class Heartbeat(Channel):
         if self._config.watchdog_s <= 0:
             self._watch = Watch()
             return
-        before, self._tw_s = self._watch.state, self._gateway.watchdog_interval_s()
-        self._watch, actions, deadline = watch_step(self._watch, event, self._gateway.clock(), self._tw_s)
+        before, self._tw_s = self._watch.state, self._server.watchdog_interval_s()
+        self._watch, actions, deadline = watch_step(self._watch, event, self._server.clock(), self._tw_s)
         if deadline is not None:
             self._watch_deadline = deadline
         for action in actions:
@@ -77,20 +77,20 @@ class Heartbeat(Channel):
         self._timer = None
         if self._watch_deadline is None or self._transport is None:
             return
-        wait_s = max(self._watch_deadline - self._gateway.clock(), self._tw_s - self._listened_s())
+        wait_s = max(self._watch_deadline - self._server.clock(), self._tw_s - self._listened_s())
         if wait_s > 0:
             self._arm(wait_s, self._watch_timer)
         else:
             self._watch_event(WatchEvent.TIMER)
 
     def _send_dwr(self) -> None:
-        self._ask_base(make_dwr(self._gateway.local))
+        self._ask_base(make_dwr(self._server.local))
 
     def _origin_state_of_dwa(self, frame: bytes, header: Header) -> None:
         assert self.peer is not None
         with contextlib.suppress(Fault):
             answer = commands.decode_answer(commands.DeviceWatchdogAnswer, frame, header)
-            self._gateway.origin_state(self.peer, answer.origin_state_id)
+            self._server.origin_state(self.peer, answer.origin_state_id)
 
     def probe(self) -> None:
         """The peer has come with another connection: is this one dead? Silence for PROBE_S says so."""
@@ -99,7 +99,7 @@ class Heartbeat(Channel):
         if not self._watch.pending:  # one DWR at most is unanswered
             self._send_dwr()
             self._watch = self._watch._replace(pending=True)
-        self._probe_timer = self._gateway.loop.call_later(PROBE_S, self._probe_over)
+        self._probe_timer = self._server.loop.call_later(PROBE_S, self._probe_over)
 
     def _probe_over(self) -> None:
         self._probe_timer = None
@@ -107,10 +107,10 @@ class Heartbeat(Channel):
             return
         wait_s = PROBE_S - self._listened_s()
         if wait_s > 0:
-            self._probe_timer = self._gateway.loop.call_later(wait_s, self._probe_over)
+            self._probe_timer = self._server.loop.call_later(wait_s, self._probe_over)
         else:
             self._cut("watchdog")  # no probation: the peer has shown that it lives, elsewhere
 
     def _note_down(self, *, down: bool) -> None:
         if self.peer is not None:
-            self._gateway.shared_peer_state.set_down(self.peer, down)
+            self._server.shared_peer_state.set_down(self.peer, down)

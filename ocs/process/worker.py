@@ -14,7 +14,7 @@ from ocs.charging.service import ChargingService
 from ocs.compose import diameter_config
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import ClientRequests
-from ocs.diameter.server import Gateway
+from ocs.diameter.server import DiameterServer
 from ocs.ledger.contract import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child, connected_ledger, main
@@ -72,7 +72,7 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
     )
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None
-    gateway = Gateway(
+    server = DiameterServer(
         diameter_config(settings),
         service.handle if turns is None else turns.watch(service.handle),
         child.metrics,
@@ -82,8 +82,8 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
         unix_clock=child.environment.clock,
     )
     requests = ClientRequests(
-        gateway.config,
-        gateway,
+        server.config,
+        server,
         ledger,
         child.metrics,
         child.environment.clock,
@@ -97,14 +97,14 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
     hearing = asyncio.create_task(hear(ledger, requests, hears.set))
     with contextlib.suppress(TimeoutError):  # peers come after the news of their sessions can be heard
         await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
-    if gateway.config.accept_unknown_peers and child.number == 0:
+    if server.config.accept_unknown_peers and child.number == 0:
         log.warning(ANYBODY)
-    await gateway.start()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_tls)
+    await server.start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_tls)
     child.tell_ready()
     await child.stopping.wait()
     hearing.cancel()
-    await gateway.stop(STOP_GRACE_S)
+    await server.stop(STOP_GRACE_S)
     await _ended(hearing)
 
 

@@ -161,7 +161,7 @@ async def serving(catalogue: Catalogue, traffic: Traffic) -> AsyncIterator[tuple
         await opened
     try:
         peers = (PeerConfig(HOST),)
-        await site.gateway(worker().handle, realm="example.net", peers=peers, answer_timeout_ms=60_000)
+        await site.server(worker().handle, realm="example.net", peers=peers, answer_timeout_ms=60_000)
         yield ledger, site
     finally:
         await site.close()

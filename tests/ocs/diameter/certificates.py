@@ -1,4 +1,4 @@
-"""A certification authority for Diameter, what it has signed, and a gateway that takes TLS, for the tests of TLS."""
+"""A certification authority for Diameter, what it has signed, and a Diameter server that takes TLS, for the tests of TLS."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Certificates:
 
 
 async def tls_client(site: Site, context: ssl.SSLContext) -> Client:
-    address = site.gateways[-1].listening_tls[0]
+    address = site.servers[-1].listening_tls[0]
     client = Client(*await asyncio.open_connection(*address, ssl=context, server_hostname=HOST))
     site.clients.append(client)
     return client
@@ -56,4 +56,4 @@ async def tls_client(site: Site, context: ssl.SSLContext) -> Client:
 
 async def tls_site(site: Site, certificates: Certificates, **changes: Any) -> None:
     peers = changes.pop("peers", (PeerConfig(PGW, tls=True), PeerConfig(OTHER)))
-    await site.gateway(peers=peers, listen_tls=(("127.0.0.1", 0),), tls=certificates.config, **changes)
+    await site.server(peers=peers, listen_tls=(("127.0.0.1", 0),), tls=certificates.config, **changes)

@@ -1,4 +1,4 @@
-"""A gateway on loopback and raw-socket peers, for the tests of everything that stands before charging."""
+"""A Diameter server on loopback and raw-socket peers, for the tests of everything that stands before charging."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
-from ocs.diameter.server import Gateway
+from ocs.diameter.server import DiameterServer
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from protocol import commands
 from protocol.avp import FAMILY_IPV4, Address, walk
@@ -193,21 +193,21 @@ class Listener:
 
 
 class Site:
-    """A gateway with its clients; everything is stopped by the fixture."""
+    """A Diameter server with its clients; everything is stopped by the fixture."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.gateways: list[Gateway] = []
+        self.servers: list[DiameterServer] = []
         self.clients: list[Client] = []
         self.sockets: list[socket.socket] = []
 
-    async def gateway(
+    async def server(
         self,
         handler: Callable[[CreditControlRequest, Source, Reply], None] = at_once,
         *,
         worker: str = "",
         **changes: object,
-    ) -> Gateway:
+    ) -> DiameterServer:
         """`worker`: its name among several that share a folder of locks, as processes have by their numbers."""
         settings: dict[str, object] = {
             "origin_host": HOST,
@@ -216,7 +216,7 @@ class Site:
             "peers": (PeerConfig("pgw.example.org"), PeerConfig("b.example.org", REALM, ("127.0.0.0/8",))),
             "watchdog_s": 0.0,
         }
-        gateway = Gateway(
+        server = DiameterServer(
             DiameterConfig(**{**settings, **changes}),
             handler,
             self.metrics,
@@ -224,14 +224,14 @@ class Site:
             random.Random(7),
         )
         if worker:
-            gateway.locks._name = worker
-        await gateway.start()
-        self.gateways.append(gateway)
-        return gateway
+            server.locks._name = worker
+        await server.start()
+        self.servers.append(server)
+        return server
 
-    async def client(self, gateway: Gateway | None = None) -> Client:
-        """By default of the gateway that was made last."""
-        client = Client(*await asyncio.open_connection(*(gateway or self.gateways[-1]).listening[0]))
+    async def client(self, server: DiameterServer | None = None) -> Client:
+        """By default of the server that was made last."""
+        client = Client(*await asyncio.open_connection(*(server or self.servers[-1]).listening[0]))
         self.clients.append(client)
         return client
 
@@ -245,8 +245,8 @@ class Site:
             client.writer.close()
         for sock in self.sockets:
             sock.close()
-        for gateway in self.gateways:
-            await gateway.stop(0.2)
+        for server in self.servers:
+            await server.stop(0.2)
 
 
 async def until(condition: Callable[[], bool]) -> None:

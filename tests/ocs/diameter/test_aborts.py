@@ -112,15 +112,15 @@ def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, mo
 async def test_a_connection_with_all_the_rars_it_may_have_takes_an_asr() -> None:
     site = Site()
     try:
-        gateway = await site.gateway()
+        server = await site.server()
         client = await site.client()
         client.send(cer())
         assert code_of((await client.read())[1]) == 2001
-        names = (gateway.config.origin_host, "example.org", "example.org", "pgw.example.org")
+        names = (server.config.origin_host, "example.org", "example.org", "pgw.example.org")
         for number in range(MAX_OUTSTANDING):
-            assert gateway.ask("pgw.example.org", ReAuthRequest(f"s{number}", *names), lambda answer: None, 60)
-        assert not gateway.ask("pgw.example.org", ReAuthRequest("s", *names), lambda answer: None, 60)
-        assert gateway.ask("pgw.example.org", AbortSessionRequest("s0", *names), lambda answer: None, 60)
+            assert server.ask("pgw.example.org", ReAuthRequest(f"s{number}", *names), lambda answer: None, 60)
+        assert not server.ask("pgw.example.org", ReAuthRequest("s", *names), lambda answer: None, 60)
+        assert server.ask("pgw.example.org", AbortSessionRequest("s0", *names), lambda answer: None, 60)
         for _ in range(MAX_OUTSTANDING):
             await client.read()
         header, frame = await client.read()

@@ -54,7 +54,7 @@ async def gone(client: Client) -> bool:
 
 
 async def test_the_oldest_silent_connection_goes_when_all_places_are_taken(site: Site) -> None:
-    await site.gateway(max_pending_connections=3, max_connections_per_address=100)
+    await site.server(max_pending_connections=3, max_connections_per_address=100)
     first, *others = [await site.client() for _ in range(3)]
     late = await site.client()
     assert await late.open() == 2001, "silence shuts nobody out"
@@ -76,7 +76,7 @@ async def test_a_call_of_ours_needs_no_place(site: Site) -> None:
 
     listener = await asyncio.start_server(called, "127.0.0.1", 0)
     connect = "{}:{}".format(*listener.sockets[0].getsockname()[:2])
-    gateway = await site.gateway(
+    server = await site.server(
         peers=(PeerConfig(PGW, connect=connect, addresses=ELSEWHERE), PeerConfig(OTHER)),
         max_pending_connections=1,
         max_connections_per_address=1,
@@ -88,7 +88,7 @@ async def test_a_call_of_ours_needs_no_place(site: Site) -> None:
     assert header.command_code == 257
     waiting.send(cer(OTHER))
     assert code_of((await waiting.read())[1]) == 2001
-    assert gateway.peers[PGW] == "wait_i_cea"
+    assert server.peers[PGW] == "wait_i_cea"
     peer.writer.close()
     listener.close()
 
@@ -98,7 +98,7 @@ async def test_a_call_of_ours_needs_no_place(site: Site) -> None:
 
 async def test_who_comes_from_no_peers_address_is_closed_at_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     peers = (PeerConfig(PGW, addresses=ELSEWHERE), PeerConfig(OTHER, addresses=("2001:db8::/32",)))
-    await site.gateway(peers=peers)
+    await site.server(peers=peers)
     for _ in range(3):
         assert await gone(await site.client())
     assert site.metrics.refused == ["address"] * 3
@@ -122,7 +122,7 @@ async def test_the_tls_port_asks_for_the_address_before_tls(site: Site, certific
 async def test_any_address_is_heard_where_a_peer_may_come_from_any(
     site: Site, peers: tuple[PeerConfig, ...], more: dict[str, Any]
 ) -> None:
-    await site.gateway(peers=peers, **more)
+    await site.server(peers=peers, **more)
     client = await site.client()
     assert await client.open(PGW) == 3010
     assert await client.ended()
@@ -143,11 +143,11 @@ def test_ranges_of_addresses() -> None:
 
 async def test_handshakes_are_bounded_and_the_oldest_goes(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, max_pending_connections=3, max_connections_per_address=100)
-    gateway = site.gateways[-1]
-    hanging = [await silent(site, gateway.listening_tls[0]) for _ in range(10)]
+    server = site.servers[-1]
+    hanging = [await silent(site, server.listening_tls[0]) for _ in range(10)]
     await until(lambda: site.metrics.refused == ["pending_limit"] * 7)
     assert await asyncio.gather(*(gone(client) for client in hanging[:7])) == [True] * 7
-    assert len(gateway.accept_limits._inside) == 3
+    assert len(server.accept_limits._inside) == 3
     good = await tls_client(site, certificates.client())
     assert await good.open() == 2001
     good.send(ccr())
@@ -156,23 +156,23 @@ async def test_handshakes_are_bounded_and_the_oldest_goes(site: Site, certificat
 
 async def test_handshakes_of_one_address_are_bounded(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, max_connections_per_address=2)
-    gateway = site.gateways[-1]
-    hanging = [await silent(site, gateway.listening_tls[0]) for _ in range(3)]
+    server = site.servers[-1]
+    hanging = [await silent(site, server.listening_tls[0]) for _ in range(3)]
     assert await gone(hanging[2])
     assert site.metrics.refused == ["address_limit"]
     assert await gone(await site.client()), "whichever port"
     for client in hanging:
         client.writer.close()
-    await until(lambda: not gateway.accept_limits._inside)
+    await until(lambda: not server.accept_limits._inside)
     assert await (await tls_client(site, certificates.client())).open() == 2001
 
 
 async def test_a_handshake_that_is_not_done_in_time_ends(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, cer_timeout_s=0.2)
-    client = await silent(site, site.gateways[-1].listening_tls[0])
+    client = await silent(site, site.servers[-1].listening_tls[0])
     assert await gone(client)
     await until(lambda: site.metrics.refused == ["tls"])
-    assert not site.gateways[-1].accept_limits._inside
+    assert not site.servers[-1].accept_limits._inside
 
 
 async def test_handshakes_that_fail_are_counted_and_logged(
@@ -185,33 +185,33 @@ async def test_handshakes_that_fail_are_counted_and_logged(
         with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
             await (await tls_client(site, context)).open()
         await until(lambda number=number: site.metrics.refused == ["tls"] * number)  # type: ignore[misc]
-    plain = await silent(site, site.gateways[-1].listening_tls[0])
+    plain = await silent(site, site.servers[-1].listening_tls[0])
     plain.send(cer())
     assert await gone(plain)
     await until(lambda: site.metrics.refused == ["tls"] * 3)
     assert caplog.text.count("refused: TLS") == 1, "once an interval"
-    assert not site.gateways[-1].accept_limits._inside
+    assert not site.servers[-1].accept_limits._inside
 
 
 @pytest.mark.alone
 async def test_a_stop_does_not_wait_for_handshakes(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates)
-    gateway = site.gateways.pop()
-    client = await silent(site, gateway.listening_tls[0])
-    await until(lambda: len(gateway.accept_limits._inside) == 1)
+    server = site.servers.pop()
+    client = await silent(site, server.listening_tls[0])
+    await until(lambda: len(server.accept_limits._inside) == 1)
     began = time.monotonic()
-    await gateway.stop(3.0)
+    await server.stop(3.0)
     assert await gone(client)
     assert time.monotonic() - began < 1.0
-    assert not gateway.accept_limits._inside
+    assert not server.accept_limits._inside
 
 
 async def test_a_cer_together_with_the_end_of_the_handshake_is_not_lost(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates)
     for _ in range(20):
-        code, _ = await asyncio.to_thread(opened, site.gateways[-1].listening_tls[0], certificates.client(), None)
+        code, _ = await asyncio.to_thread(opened, site.servers[-1].listening_tls[0], certificates.client(), None)
         assert code == 2001
-        await until(lambda: site.gateways[-1].peers[PGW] == "closed")
+        await until(lambda: site.servers[-1].peers[PGW] == "closed")
 
 
 # -- whom TLS takes
@@ -241,18 +241,18 @@ async def test_a_session_is_not_resumed_when_its_certificate_is_no_longer_truste
     site: Site, certificates: Certificates, version: ssl.TLSVersion
 ) -> None:
     await tls_site(site, certificates)
-    gateway = site.gateways[-1]
+    server = site.servers[-1]
     context = certificates.client()
     context.minimum_version = context.maximum_version = version
-    code, session = await asyncio.to_thread(opened, gateway.listening_tls[0], context, None)
+    code, session = await asyncio.to_thread(opened, server.listening_tls[0], context, None)
     assert code == 2001
-    await until(lambda: gateway.peers[PGW] == "closed")
+    await until(lambda: server.peers[PGW] == "closed")
     certificates.renew()
     context.load_verify_locations(str(certificates.folder / "ca.pem"))
-    assert gateway.tls is not None and gateway.tls.reload()
+    assert server.tls is not None and server.tls.reload()
     for session_or_none in (session, None):
         with pytest.raises((OSError, EOFError)):
-            await asyncio.to_thread(opened, gateway.listening_tls[0], context, session_or_none)
+            await asyncio.to_thread(opened, server.listening_tls[0], context, session_or_none)
     await until(lambda: site.metrics.refused == ["tls"] * 2)
 
 
@@ -261,7 +261,7 @@ async def test_no_session_outlives_its_certificate(site: Site, certificates: Cer
     await tls_site(site, certificates)
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
-    site.gateways[-1].unix_clock = lambda: time.time() + 3_601
+    site.servers[-1].unix_clock = lambda: time.time() + 3_601
     assert await client.open() == 3010
     assert await client.ended()
 

@@ -36,8 +36,8 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def serve(site: Site, **rights: Any) -> Client:
-    """A gateway whose P-GW has these rights, and the P-GW."""
-    await site.gateway(peers=(PeerConfig(PGW, REALM, **rights),))
+    """A Diameter server whose P-GW has these rights, and the P-GW."""
+    await site.server(peers=(PeerConfig(PGW, REALM, **rights),))
     return await site.opened()
 
 
@@ -50,7 +50,7 @@ async def code(client: Client, frame: bytes) -> int:
 
 
 async def test_requests_for_others_are_not_ours(site: Site) -> None:
-    await site.gateway(peers=(PeerConfig(PGW),), realms=("other.example.org",))
+    await site.server(peers=(PeerConfig(PGW),), realms=("other.example.org",))
     client = await site.opened()
     assert await code(client, ccr(1, destination_host=HOST.upper())) == 2001
     assert await code(client, ccr(2, destination_realm="other.example.org")) == 2001
@@ -106,7 +106,7 @@ async def test_a_clients_own_request_has_come_through_nobody(site: Site) -> None
 
 async def test_a_client_with_an_entry_may_come_through_several_relays(site: Site) -> None:
     relay = "dra2.example.org"
-    await site.gateway(peers=(PeerConfig(relay, REALM, relay=True, realms=(REALM,)), PeerConfig(PGW, REALM)))
+    await site.server(peers=(PeerConfig(relay, REALM, relay=True, realms=(REALM,)), PeerConfig(PGW, REALM)))
     client = await site.client()
     assert await client.open(relay) == 2001
     assert await code(client, ccr(1, route_record=[PGW, "dra1.example.org"])) == 2001
@@ -128,7 +128,7 @@ async def test_a_client_behind_a_relay_keeps_its_profile_and_has_no_more_rights(
         reply(request.answer(2001))
 
     relay, own = "dra.example.org", Profile(cost_information=True)
-    await site.gateway(
+    await site.server(
         note,
         peers=(
             PeerConfig(relay, relay=True, refunds=True, failover_group="all"),
@@ -195,7 +195,7 @@ async def test_a_peer_with_the_right_may_refund(site: Site) -> None:
 
 
 async def test_laboratory_peers_may_name_any_origin(site: Site) -> None:
-    await site.gateway(peers=(), accept_unknown_peers=True)
+    await site.server(peers=(), accept_unknown_peers=True)
     client = await site.client()
     assert await client.open("lab.example.net") == 2001
     assert await code(client, ccr(1)) == 2001
@@ -245,7 +245,7 @@ async def test_new_sessions_are_refused_first_and_terminations_never(site: Site)
     def keep(request: CreditControlRequest, source: Any, reply: Any) -> None:
         held.append((request, reply))
 
-    await site.gateway(keep, peers=(PeerConfig(PGW),), max_in_flight=10)
+    await site.server(keep, peers=(PeerConfig(PGW),), max_in_flight=10)
     client = await site.opened()
     client.send(*(ccr(number, 2) for number in range(8)))
     await until(lambda: len(held) == 8)
@@ -266,7 +266,7 @@ async def test_new_sessions_are_refused_first_and_terminations_never(site: Site)
 async def test_overload_comes_before_rights_and_before_faults(site: Site) -> None:
     """Stage 13 stands after the destination and before the AVPs and the peer's rights (15 to 21)."""
     held: list[Any] = []
-    await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight=4)
+    await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight=4)
     client = await site.opened()
     foreign = {"host": "other.example.net"}
     broken = {"service_context_id": None}
@@ -293,7 +293,7 @@ async def test_overload_comes_before_rights_and_before_faults(site: Site) -> Non
 
 async def test_an_overload_report_for_who_can_read_it(site: Site) -> None:
     """RFC 7683 §5.2"""
-    gateway = await site.gateway(peers=(PeerConfig(PGW),))
+    server = await site.server(peers=(PeerConfig(PGW),))
     client = await site.opened()
     features = OcSupportedFeatures(1)
 
@@ -304,7 +304,7 @@ async def test_an_overload_report_for_who_can_read_it(site: Site) -> None:
 
     calm = await report(1, oc_supported_features=features)
     assert calm.oc_supported_features == OcSupportedFeatures(1) and calm.oc_olr is None
-    gateway.dispatcher.overload.reduction_percent = 30
+    server.dispatcher.overload.reduction_percent = 30
     told = await report(2, oc_supported_features=features)
     assert (told.oc_olr.oc_reduction_percentage, told.oc_olr.oc_report_type) == (30, 0)
     assert told.oc_olr.oc_validity_duration == 30
@@ -368,8 +368,8 @@ def test_a_jump_of_the_origin_state_is_told_once() -> None:
 
 async def test_requests_tell_the_origin_state_of_their_client(site: Site) -> None:
     told: list[tuple[str, str, int]] = []
-    gateway = await site.gateway(peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
-    gateway.origin_states._on_jump = lambda *restart: told.append(restart)
+    server = await site.server(peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
+    server.origin_states._on_jump = lambda *restart: told.append(restart)
     client = await site.opened()
     await code(client, ccr(1, origin_state_id=41))
     await code(client, ccr(2, origin_state_id=42))
@@ -386,10 +386,10 @@ async def test_a_connection_tells_the_origin_state_of_a_client_and_not_of_a_rela
         states.append(source.origin_state_id)
         reply(request.answer(2001))
 
-    gateway = await site.gateway(note, peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
+    server = await site.server(note, peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
     for name, expected in ((PGW, 41), ("dra.example.org", 0)):
         client = await site.client()
         assert await client.open(name, origin_state_id=41) == 2001
         assert await code(client, ccr(1)) == 2001
         assert states.pop() == expected
-    assert gateway.origin_states._known == {(PGW, ""): 41}
+    assert server.origin_states._known == {(PGW, ""): 41}

@@ -1,6 +1,6 @@
-"""Whom and whose sessions a peer may charge: the gateway and charging together, through sockets.
+"""Whom and whose sessions a peer may charge: the server and charging together, through sockets.
 
-What the gateway refuses by the request alone is in test_admission.py; here it takes the account or the session to know.
+What the Diameter side refuses by the request alone is in test_admission.py; here it takes the account or the session to know.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PGW, REALM = "pgw.example.org", "example.org"
 
 
 class Whole(Site):
-    """A gateway with charging behind it, on the model of the ledger."""
+    """A Diameter server with charging behind it, on the model of the ledger."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Whole(Site):
         task.add_done_callback(self.tasks.discard)
 
     async def peers(self, *peers: PeerConfig) -> None:
-        await self.gateway(self.service.handle, peers=peers)
+        await self.server(self.service.handle, peers=peers)
 
     async def peer(self, name: str, realm: str = REALM) -> Client:
         client = await self.client()

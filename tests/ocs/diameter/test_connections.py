@@ -104,14 +104,14 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
     await tls_site(site, certificates)
     old = await tls_client(site, certificates.client())
     assert await old.open() == 2001
-    gateway = site.gateways[-1]
+    server = site.servers[-1]
     # New authority, new certificate of ours: who has only the old authority's is no longer taken, who is connected stays.
     before = certificates.client("b.example.org")
     certificates.ca = trustme.CA()
     certificates.ca.cert_pem.write_to_path(str(certificates.folder / "ca.pem"))
     certificates.server = certificates.issue(HOST)
-    assert gateway.tls is not None
-    gateway.tls.look()
+    assert server.tls is not None
+    server.tls.look()
     fresh = await tls_client(site, certificates.client("b.example.org"))
     assert await fresh.open("b.example.org") == 2001
     with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -120,7 +120,7 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
     assert code_of((await old.read())[1]) == 2001
     # A file that cannot be used changes nothing.
     (certificates.folder / "ca.pem").write_text("nonsense")
-    gateway.reload_tls()
+    server.reload_tls()
     fresh.send(ccr(host="b.example.org"))
     assert code_of((await fresh.read())[1]) == 2001
 
@@ -132,7 +132,7 @@ async def test_a_connection_ends_with_the_certificate(
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
     assert await client.open() == 2001
-    site.gateways[-1].unix_clock = lambda: time.time() + 3601
+    site.servers[-1].unix_clock = lambda: time.time() + 3601
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
@@ -146,7 +146,7 @@ async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
     await tls_site(site, certificates, cer_timeout_s=0.5)
     good = await tls_client(site, certificates.client())
     assert await good.open() == 2001
-    address = site.gateways[-1].listening_tls[0]
+    address = site.servers[-1].listening_tls[0]
     for noise in (cer(), b"\x00" * 100, b"GET / HTTP/1.0\r\n\r\n", b""):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(noise)
@@ -169,12 +169,12 @@ def rar(number: int = 1) -> ReAuthRequest:
 
 
 async def test_our_requests_and_their_answers(site: Site) -> None:
-    gateway = await site.gateway()
+    server = await site.server()
     found: list[Any] = []
-    assert not gateway.ask(PGW, rar(), found.append, 5.0), "not connected"
+    assert not server.ask(PGW, rar(), found.append, 5.0), "not connected"
     client = await site.opened()
     asr = AbortSessionRequest(f"{PGW};1;2", HOST, REALM, REALM, PGW)
-    assert gateway.ask(PGW, rar(), found.append, 5.0) and gateway.ask(PGW.upper(), asr, found.append, 5.0)
+    assert server.ask(PGW, rar(), found.append, 5.0) and server.ask(PGW.upper(), asr, found.append, 5.0)
     (first, first_frame), (second, second_frame) = [await client.read() for _ in range(2)]
     assert first.is_request and first.application_id == 4 and first.flags & 0x40
     assert commands.decode(ReAuthRequest, first_frame, first).re_auth_request_type == 0
@@ -191,14 +191,14 @@ async def test_our_requests_and_their_answers(site: Site) -> None:
 
 
 async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
-    gateway = await site.gateway(answer_timeout_ms=100)
+    server = await site.server(answer_timeout_ms=100)
     client = await site.opened()
     found: list[Any] = []
-    assert gateway.ask(PGW, rar(), found.append, 0.05)
+    assert server.ask(PGW, rar(), found.append, 0.05)
     await until(lambda: found == [None])
     for number in range(MAX_OUTSTANDING):
-        assert gateway.ask(PGW, rar(number), found.append, 60.0)
-    assert not gateway.ask(PGW, rar(), found.append, 60.0), "bounded"
+        assert server.ask(PGW, rar(number), found.append, 60.0)
+    assert not server.ask(PGW, rar(), found.append, 60.0), "bounded"
     client.writer.close()
     await until(lambda: len(found) == 1 + MAX_OUTSTANDING)
     assert set(found) == {None}, "the connection is gone"
@@ -217,15 +217,15 @@ async def listener() -> AsyncIterator[Listener]:
 
 async def calling(site: Site, listener: Listener, **changes: Any) -> Any:
     peer = PeerConfig(listener.name, connect=await listener.start())
-    return await site.gateway(peers=(peer,), **{"reconnect_s": 0.1, **changes})
+    return await site.server(peers=(peer,), **{"reconnect_s": 0.1, **changes})
 
 
 async def test_we_call_a_peer_and_serve_it(site: Site, listener: Listener) -> None:
-    gateway = await calling(site, listener)
+    server = await calling(site, listener)
     client = await listener.welcome()
     client.send(ccr())
     assert code_of((await client.read())[1]) == 2001
-    assert gateway.peers == {PGW: "i_open"}
+    assert server.peers == {PGW: "i_open"}
     # The connection breaks: we call again.
     client.writer.close()
     again = await listener.welcome()
@@ -238,34 +238,34 @@ async def test_we_call_a_peer_and_serve_it(site: Site, listener: Listener) -> No
 
 @pytest.mark.parametrize(("code", "name"), [(3010, ""), (5010, ""), (2001, "someone.else.org")])
 async def test_a_peer_that_refuses_us_or_is_another(site: Site, listener: Listener, code: int, name: str) -> None:
-    gateway = await calling(site, listener)
+    server = await calling(site, listener)
     client = await listener.welcome(code, name)
     assert await client.ended()
-    await until(lambda: gateway.peers[PGW] == "closed" or listener.calls.qsize() > 0)
+    await until(lambda: server.peers[PGW] == "closed" or listener.calls.qsize() > 0)
     assert await listener.welcome(), "and is called again"
 
 
 async def test_a_cea_to_nothing_of_ours_is_dropped(site: Site, listener: Listener) -> None:
     """RFC 6733 §6.2.1: known by the Hop-by-Hop; the one that answers our CER opens."""
-    gateway = await calling(site, listener)
+    server = await calling(site, listener)
     client = await listener.call()
     header, _ = await client.read()
     client.send(listener.cea(header._replace(hop_by_hop=header.hop_by_hop ^ 1)))
     await until(lambda: site.metrics.dropped == 1)
-    assert gateway.peers[listener.name] == "wait_i_cea"
+    assert server.peers[listener.name] == "wait_i_cea"
     client.send(listener.cea(header))
-    await until(lambda: gateway.peers[listener.name] == "i_open")
+    await until(lambda: server.peers[listener.name] == "i_open")
 
 
 async def test_a_dpa_to_nothing_of_ours_is_dropped(site: Site) -> None:
-    gateway = await site.gateway()
+    server = await site.server()
     client = await site.opened()
-    stopping = asyncio.ensure_future(gateway.stop(5.0))
+    stopping = asyncio.ensure_future(server.stop(5.0))
     header, _ = await client.read()
     dpa = commands.DisconnectPeerAnswer(2001, PGW, REALM)
     client.send(commands.encode_answer(dpa, header._replace(hop_by_hop=header.hop_by_hop ^ 1)))
     await until(lambda: site.metrics.dropped == 1)
-    assert gateway.peers[PGW] == "closing"
+    assert server.peers[PGW] == "closing"
     client.send(commands.encode_answer(dpa, header))
     assert await client.ended()
     await asyncio.wait_for(stopping, 2)
@@ -285,11 +285,11 @@ async def test_a_peer_that_does_not_answer_our_cer(site: Site, listener: Listene
 
 async def test_a_peer_that_wants_to_be_left_alone_is_not_called_again_at_once(site: Site, listener: Listener) -> None:
     """RFC 6733 §5.4.3"""
-    gateway = await calling(site, listener, reconnect_s=0.05)
+    server = await calling(site, listener, reconnect_s=0.05)
     for cause, called_again in ((commands.REBOOTING, True), (commands.BUSY, False)):
         client = await listener.welcome()
         dpr = commands.DisconnectPeerRequest(PGW, REALM, cause)
-        await until(lambda: gateway.peers[PGW] == "i_open")
+        await until(lambda: server.peers[PGW] == "i_open")
         client.send(commands.encode(dpr, hop_by_hop=5, end_to_end=5))
         header, _ = await client.read()
         assert header.command_code == 282 and not header.is_request
@@ -302,22 +302,22 @@ async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
     """RFC 6733 §5.6.4"""
     for name, ours_stays in (("aaa.example.org", False), (BIG, True)):
         listener = Listener(name)
-        gateway = await calling(site, listener)
+        server = await calling(site, listener)
         outgoing = await listener.call()
         header, _ = await outgoing.read()
         incoming = await site.client()
         incoming.send(cer(name))
         if ours_stays:
             # The peer wins: it drops its own connection and answers our CER.
-            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "wait_returns")  # type: ignore[misc]
+            await until(lambda server=server, name=name: server.peers[name] == "wait_returns")  # type: ignore[misc]
             outgoing.send(listener.cea(header))
-            await until(lambda gateway=gateway, name=name: gateway.peers[name] == "i_open")  # type: ignore[misc]
+            await until(lambda server=server, name=name: server.peers[name] == "i_open")  # type: ignore[misc]
             assert await incoming.ended()
             outgoing.send(ccr(host=name))
             assert code_of((await outgoing.read())[1]) == 2001
         else:
             assert code_of((await incoming.read())[1]) == 2001
-            assert gateway.peers[name] == "r_open"
+            assert server.peers[name] == "r_open"
             assert await outgoing.ended()
             incoming.send(ccr(host=name))
             assert code_of((await incoming.read())[1]) == 2001
@@ -326,15 +326,15 @@ async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
 
 async def test_the_peers_connection_is_taken_when_ours_breaks(site: Site) -> None:
     listener = Listener(BIG)
-    gateway = await calling(site, listener)
+    server = await calling(site, listener)
     outgoing = await listener.call()
     await outgoing.read()
     incoming = await site.client()
     incoming.send(cer(BIG))
-    await until(lambda: gateway.peers[BIG] == "wait_returns")
+    await until(lambda: server.peers[BIG] == "wait_returns")
     outgoing.writer.close()
     assert code_of((await incoming.read())[1]) == 2001
-    assert gateway.peers[BIG] == "r_open"
+    assert server.peers[BIG] == "r_open"
     listener.close()
 
 
@@ -347,21 +347,21 @@ async def test_we_call_over_tls_and_look_at_the_certificate(
     context.verify_mode = ssl.CERT_REQUIRED
     address = await listener.start(ssl=context)
     peer = PeerConfig(PGW, connect=address, tls=True)
-    gateway = await site.gateway(peers=(peer,), tls=certificates.config, reconnect_s=0.1)
+    server = await site.server(peers=(peer,), tls=certificates.config, reconnect_s=0.1)
     client = await listener.welcome()
     client.send(ccr())
     assert code_of((await client.read())[1]) == 2001
-    assert gateway.peers == {PGW: "i_open"}
+    assert server.peers == {PGW: "i_open"}
 
 
 async def test_a_peer_that_needs_tls_is_never_called_in_clear(
     site: Site, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer = PeerConfig(PGW, connect=await listener.start(), tls=True)
-    gateway = await site.gateway(peers=(peer,), reconnect_s=0.1)
+    server = await site.server(peers=(peer,), reconnect_s=0.1)
     await until(lambda: "must be called over TLS" in caplog.text)
     await asyncio.sleep(0.3)
-    assert listener.clients == [] and gateway.peers == {PGW: "closed"}
+    assert listener.clients == [] and server.peers == {PGW: "closed"}
 
 
 @pytest.mark.parametrize("tls", ["", 'tls = "forbidden"'])
@@ -369,9 +369,9 @@ async def test_a_peer_on_loopback_is_called_in_clear_though_we_have_certificates
     site: Site, listener: Listener, certificates: Certificates, tmp_path: Path, tls: str
 ) -> None:
     config = settings_of_a_call(tmp_path, certificates, await listener.start(), tls)
-    gateway = await site.gateway(peers=config.peers, tls=config.tls, reconnect_s=0.1)
+    server = await site.server(peers=config.peers, tls=config.tls, reconnect_s=0.1)
     await listener.welcome()
-    await until(lambda: gateway.peers == {PGW: "i_open"})
+    await until(lambda: server.peers == {PGW: "i_open"})
 
 
 async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
@@ -379,13 +379,13 @@ async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
 ) -> None:
     """It speaks plain TCP only here, and hangs up: the log says what went wrong, and nothing is sent in clear."""
     config = settings_of_a_call(tmp_path, certificates, await listener.start(), 'tls = "either"')
-    gateway = await site.gateway(peers=config.peers, tls=config.tls, reconnect_s=0.1)
+    server = await site.server(peers=config.peers, tls=config.tls, reconnect_s=0.1)
     for _ in range(2):
         called = await listener.call()
         assert (await called.reader.read(1)) == b"\x16", "a TLS handshake"
         called.writer.close()
     await until(lambda: f"peer {PGW}: cannot connect to" in caplog.text)
-    assert gateway.peers[PGW] != "i_open"
+    assert server.peers[PGW] != "i_open"
     for record in caplog.records:
         assert not record.getMessage().rstrip().endswith(":"), "a reason, whatever the other side did"
     assert "over TLS" in caplog.text
@@ -414,7 +414,7 @@ def settings_of_a_call(folder: Path, certificates: Certificates, address: str, t
 
 async def test_the_rest_of_a_message_must_come_in_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "PARTIAL_MESSAGE_S", 0.2)
-    await site.gateway(answer_timeout_ms=100)
+    await site.server(answer_timeout_ms=100)
     slow = await site.opened()
     for octet in ccr()[:30]:
         slow.send(bytes([octet]))
@@ -425,13 +425,13 @@ async def test_the_rest_of_a_message_must_come_in_time(site: Site, monkeypatch: 
 
 
 async def test_connections_are_bounded(site: Site) -> None:
-    gateway = await site.gateway(max_connections_per_address=3, max_connections=5)
+    server = await site.server(max_connections_per_address=3, max_connections=5)
     clients = [await site.client() for _ in range(4)]
     assert await clients[3].ended()
     assert site.metrics.refused == ["address_limit"]
     assert await clients[0].open() == 2001 and await clients[1].open("b.example.org") == 2001
     more = [await site.client() for _ in range(2)]
-    await until(lambda: len(gateway._connections) == 5)
+    await until(lambda: len(server._connections) == 5)
     assert await (await site.client()).ended()
     assert site.metrics.refused[-1] in ("address_limit", "connection_limit")
     assert len(more) == 2

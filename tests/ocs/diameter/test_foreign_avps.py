@@ -1,4 +1,4 @@
-"""AVPs with M of other vendors, and contexts of makers, at the gateway: by peer, behind a relay, in requests of the base protocol."""
+"""AVPs with M of other vendors, and contexts of makers, at the server: by peer, behind a relay, in requests of the base protocol."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def peers(**rights: Any) -> tuple[PeerConfig, ...]:
 
 
 async def test_by_default_it_is_refused_with_what_it_was(site: Site) -> None:
-    await site.gateway(peers=peers())
+    await site.server(peers=peers())
     client = await site.opened()
     client.send(foreign(ccr(1)))
     _, frame = await client.read()
@@ -57,7 +57,7 @@ async def test_by_default_it_is_refused_with_what_it_was(site: Site) -> None:
 
 
 async def test_what_is_refused_is_said_as_the_setting_names_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    await site.gateway(peers=peers())
+    await site.server(peers=peers())
     client, other = await site.opened(), await site.client()
     assert await other.open(STRICT) == 2001
     for number in range(3):
@@ -73,7 +73,7 @@ async def test_what_is_refused_is_said_as_the_setting_names_it(site: Site, caplo
 
 
 async def test_a_peers_tolerance_is_not_anothers(site: Site) -> None:
-    await site.gateway(peers=peers(tolerated=VODAFONE))
+    await site.server(peers=peers(tolerated=VODAFONE))
     tolerant, strict = await site.client(), await site.client()
     assert (await tolerant.open(PGW), await strict.open(STRICT)) == (2001, 2001)
     for number in range(1, 5):
@@ -83,7 +83,7 @@ async def test_a_peers_tolerance_is_not_anothers(site: Site) -> None:
 
 
 async def test_everybodys_tolerance_and_ones_own(site: Site) -> None:
-    await site.gateway(peers=peers(tolerated=CISCO), tolerated=VODAFONE, accept_unknown_peers=True)
+    await site.server(peers=peers(tolerated=CISCO), tolerated=VODAFONE, accept_unknown_peers=True)
     own, other, unknown = await site.client(), await site.client(), await site.client()
     assert (await own.open(PGW), await other.open(STRICT), await unknown.open("lab.example.org")) == (2001,) * 3
     cisco = encode_avp(1, 9, 0x40, b"")
@@ -95,7 +95,7 @@ async def test_everybodys_tolerance_and_ones_own(site: Site) -> None:
 @pytest.mark.parametrize(("name", "expected"), [(PGW, 2001), (STRICT, 5001), ("stranger.example.org", 5001)])
 async def test_capabilities(site: Site, name: str, expected: int) -> None:
     """A CER is read as its Origin-Host's."""
-    await site.gateway(peers=peers(tolerated=VODAFONE))
+    await site.server(peers=peers(tolerated=VODAFONE))
     client = await site.client()
     client.send(foreign(cer(name)))
     assert code_of((await client.read())[1]) == expected
@@ -103,7 +103,7 @@ async def test_capabilities(site: Site, name: str, expected: int) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [(PGW, 2001), (STRICT, 5001)])
 async def test_watchdog_and_disconnection(site: Site, name: str, expected: int) -> None:
-    await site.gateway(peers=peers(tolerated=VODAFONE))
+    await site.server(peers=peers(tolerated=VODAFONE))
     client = await site.client()
     assert await client.open(name) == 2001
     for message in (commands.DeviceWatchdogRequest(name, REALM), commands.DisconnectPeerRequest(name, REALM, 0)):
@@ -112,7 +112,7 @@ async def test_watchdog_and_disconnection(site: Site, name: str, expected: int) 
 
 @pytest.mark.parametrize("frame", [b"", b"\0\0\1\x08\x40\0\0\x05", b"\0\0\1\x08\x40\0\0\x0a\xff\xff\0\0"])
 async def test_a_cer_whose_origin_host_cannot_be_found_is_read_as_anybodys(site: Site, frame: bytes) -> None:
-    await site.gateway(peers=peers(tolerated=VODAFONE))
+    await site.server(peers=peers(tolerated=VODAFONE))
     client = await site.client()
     client.send(build(frame + CONTEXT_TYPE, 0x80, 257, 0, 1, 1))
     assert code_of((await client.read())[1]) >= 3000
@@ -121,7 +121,7 @@ async def test_a_cer_whose_origin_host_cannot_be_found_is_read_as_anybodys(site:
 async def test_behind_a_relay(site: Site) -> None:
     """A client's own list, else the relay's."""
     relay = PeerConfig(DRA, relay=True, tolerated=CISCO)
-    await site.gateway(peers=(relay, *peers(tolerated=VODAFONE)))
+    await site.server(peers=(relay, *peers(tolerated=VODAFONE)))
     client = await site.client()
     assert await client.open(DRA) == 2001
     cisco = encode_avp(1, 9, 0x40, b"")
@@ -160,7 +160,7 @@ async def test_the_right_to_a_context_is_of_the_context_that_is_charged(site: Si
         reply(request.answer(2001))
 
     listed = {"gprs@cmcc.com": Context.DATA, "*@huawei.com": Context.SMS}
-    await site.gateway(note, peers=peers(contexts=("data",), service_contexts=listed))
+    await site.server(note, peers=peers(contexts=("data",), service_contexts=listed))
     client = await site.opened()
     assert await code(client, ccr(1, service_context_id=text)) == expected
     assert seen == [Context.DATA] * (expected == 2001)
@@ -171,7 +171,7 @@ async def test_a_clients_contexts_behind_a_relay(site: Site) -> None:
     """The relay's right is of the same context as the client's."""
     own = {"c@d": Context.DATA, "a@b": Context.SMS}
     relay = PeerConfig(DRA, relay=True, contexts=("data", "ims"), service_contexts={"a@b": Context.DATA})
-    await site.gateway(peers=(relay, PeerConfig(PGW, REALM, service_contexts=own), PeerConfig(STRICT, REALM)))
+    await site.server(peers=(relay, PeerConfig(PGW, REALM, service_contexts=own), PeerConfig(STRICT, REALM)))
     client = await site.client()
     assert await client.open(DRA) == 2001
     for host, text, expected in (

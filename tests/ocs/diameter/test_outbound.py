@@ -23,7 +23,7 @@ ACCOUNT = "00-01"
 
 
 class World:
-    """A gateway, a ledger and a clock that do what the test says."""
+    """A server, a ledger and a clock that do what the test says."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class World:
             turns=turns,
         )
 
-    # gateway
+    # server
 
     def ask(self, peer_host: str, request: Any, done: Callable[[Any], None], timeout_s: float) -> bool:
         assert peer_host in self.here

@@ -41,7 +41,7 @@ LONGER_THAN_TAKEN = b"\x01" + (70_000).to_bytes(3, "big") + ccr(1)[4:] + bytes(7
 )
 async def test_the_answer_to_a_broken_stream_is_heard(site: Site, stream: bytes, cut: int, code: int) -> None:
     """RFC 6733 §7.1.5, 5011 and 5015: answer, then close; also while the peer is still sending."""
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     client.send(stream[:cut])
     await client.writer.drain()
@@ -60,7 +60,7 @@ async def test_a_message_that_is_too_long_is_answered_while_it_comes(site: Site)
 
 async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> None:
     """With the answer-message grammar: nothing is known of the peer (RFC 6733 §7.2)."""
-    await site.gateway()
+    await site.server()
     client = await site.client()
     client.send(b"\x02" + cer()[1:])
     header, frame = await client.read()
@@ -71,7 +71,7 @@ async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> Non
 
 async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.channel.LINGER_S", 60.0)
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     client.send(BROKEN_VERSION)
     assert code_of((await client.read())[1]) == 5011
@@ -80,16 +80,16 @@ async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.Mo
 
 async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.channel.LINGER_S", 0.05)
-    gateway = await site.gateway()
+    server = await site.server()
     client = await site.opened()
     client.send(BROKEN_VERSION)
-    await until(lambda: gateway.peers["pgw.example.org"] == "closed")
+    await until(lambda: server.peers["pgw.example.org"] == "closed")
     assert site.metrics.lost == ["bad_stream"]
 
 
 async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.receive.TURN_S", 0.0)  # one message a turn
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     client.send(*(ccr(number) for number in range(20)), BROKEN_VERSION)
     codes = [code_of((await client.read())[1]) for _ in range(21)]
@@ -101,7 +101,7 @@ async def test_the_messages_before_a_broken_one_are_answered_when_charging_has_d
     def later(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         asyncio.get_running_loop().call_later(0.05, reply, request.answer(2001))
 
-    await site.gateway(later)
+    await site.server(later)
     client = await site.opened()
     client.send(*(ccr(number) for number in range(5)), BROKEN_VERSION)
     assert [code_of((await client.read())[1]) for _ in range(6)] == [2001] * 5 + [5011]
@@ -110,17 +110,17 @@ async def test_the_messages_before_a_broken_one_are_answered_when_charging_has_d
 
 
 async def test_streams_broken_before_the_cer_give_up_their_places(site: Site) -> None:
-    gateway = await site.gateway(max_pending_connections=2, max_connections=5, max_connections_per_address=50)
+    server = await site.server(max_pending_connections=2, max_connections=5, max_connections_per_address=50)
     for _ in range(12):
         client = await site.client()
         client.send(BROKEN_VERSION)
         await client.read()
-    assert len(gateway.accept_limits._inside) <= 3
+    assert len(server.accept_limits._inside) <= 3
     assert await (await site.client()).open() == 2001
 
 
 async def test_the_messages_before_a_broken_one_are_answered_even_if_they_must_wait(site: Site) -> None:
-    await site.gateway(peers=(PeerConfig("pgw.example.org", max_requests_per_s=5),))
+    await site.server(peers=(PeerConfig("pgw.example.org", max_requests_per_s=5),))
     client = await site.opened()
     client.send(*(ccr(number) for number in range(7)), BROKEN_VERSION)
     assert [code_of((await client.read())[1]) for _ in range(8)] == [2001] * 7 + [5011]
@@ -135,11 +135,11 @@ async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
         order.append(request.origin_host)
         reply(request.answer(2001))
 
-    gateway = await site.gateway(handler)
+    server = await site.server(handler)
     greedy = await site.opened()
     other = await site.client()
     assert await other.open("b.example.org") == 2001
-    connection = gateway.peers_table.get("pgw.example.org").connection
+    connection = server.peers_table.get("pgw.example.org").connection
     assert connection is not None
     connection.data_received(b"".join(ccr(number) for number in range(300)))
     assert len(order) < 10, "the rest waits for the next turns"
@@ -159,11 +159,11 @@ def dwa(header: Header, state_id: int) -> bytes:
 
 async def test_a_dwa_that_nobody_asked_for_says_nothing(site: Site) -> None:
     """A forged Origin-State-Id would give up the peer's sessions (RFC 6733 §8.16)."""
-    gateway = await site.gateway()
+    server = await site.server()
     client = await site.opened()
     client.send(dwa(Header(0, 0x80, 280, 0, 0xDEADBEEF, 1), 900), ccr())
     assert code_of((await client.read())[1]) == 2001
-    peer = gateway.peers_table.get("pgw.example.org")
+    peer = server.peers_table.get("pgw.example.org")
     assert (peer.origin_state_id, site.metrics.dropped) == (0, 1)
     assert peer.connection is not None
     peer.connection.probe()
@@ -175,11 +175,11 @@ async def test_a_dwa_that_nobody_asked_for_says_nothing(site: Site) -> None:
 
 async def test_a_dwa_that_nobody_asked_for_is_no_sign_of_the_watchdog(site: Site) -> None:
     """RFC 3539 §3.4.1: it does not clear Pending; as a message it shows that the peer lives."""
-    gateway = await site.gateway(watchdog_s=0.3)
+    server = await site.server(watchdog_s=0.3)
     client = await site.opened()
     header, _ = await client.read()
     assert header.command_code == 280
-    connection = gateway.peers_table.get("pgw.example.org").connection
+    connection = server.peers_table.get("pgw.example.org").connection
     assert connection is not None and connection._watch.pending
     client.send(dwa(header._replace(hop_by_hop=header.hop_by_hop ^ 1), 0), ccr())
     assert code_of((await client.read())[1]) == 2001
@@ -192,7 +192,7 @@ async def test_a_dwa_that_nobody_asked_for_is_no_sign_of_the_watchdog(site: Site
 async def test_requests_after_the_peers_dpr_are_discarded(site: Site) -> None:
     """RFC 6733 §5.6: in Closing there is no R-Rcv-Message. What it had asked before is answered."""
     held: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, source, reply: held.append((request, reply)))
+    await site.server(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
     dpr = commands.encode(commands.DisconnectPeerRequest("pgw.example.org", REALM), hop_by_hop=7, end_to_end=8)
     dwr = commands.encode(commands.DeviceWatchdogRequest("pgw.example.org", REALM), hop_by_hop=9, end_to_end=9)
@@ -219,11 +219,11 @@ MANY = b"".join(encode_avp(70_000, 0, 0, b"") for _ in range(60))
     ids=["CCR", "DWR", "STR", "Gx"],
 )
 async def test_the_configured_limits_hold_for_every_request(site: Site, frame: bytes, code: int) -> None:
-    await site.gateway(max_avps=80)
+    await site.server(max_avps=80)
     client = await site.opened()
     client.send(frame)
     assert code_of((await client.read())[1]) == code
-    await site.gateway(max_avps=50, peers=(PeerConfig("pgw.example.org"),))
+    await site.server(max_avps=50, peers=(PeerConfig("pgw.example.org"),))
     client = await site.opened()
     client.send(frame)
     assert code_of((await client.read())[1]) == 5009
@@ -233,7 +233,7 @@ async def test_the_configured_limits_hold_for_every_request(site: Site, frame: b
 
 
 async def test_the_configured_number_of_services(site: Site) -> None:
-    await site.gateway(max_services=2)
+    await site.server(max_services=2)
     client = await site.opened()
     services = [MultipleServicesCreditControl(rating_group=number) for number in range(3)]
     client.send(ccr(multiple_services_credit_control=services[:2]), ccr(multiple_services_credit_control=services))

@@ -1,4 +1,4 @@
-"""The gateway over real loopback sockets, with uvloop; the client speaks raw octets or is a python-diameter node's message."""
+"""The Diameter server over real loopback sockets, with uvloop; the client speaks raw octets or is a python-diameter node's message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diameter.message import Message
 from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.locks import PeerLocks
-from ocs.diameter.server import Gateway
+from ocs.diameter.server import DiameterServer
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import STANDARD, FinalUnit, Profile
 from protocol import commands
@@ -39,15 +39,15 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def test_capabilities_watchdog_charge_and_disconnect(site: Site) -> None:
-    gateway = await site.gateway()
-    assert gateway.peers == {"pgw.example.org": "closed", "b.example.org": "closed"}
+    server = await site.server()
+    assert server.peers == {"pgw.example.org": "closed", "b.example.org": "closed"}
     client = await site.client()
     client.send(cer())
     header, frame = await client.read()
     answer = commands.decode(commands.CapabilitiesExchangeAnswer, frame, header)
     assert (answer.result_code, answer.origin_host, answer.auth_application_id) == (2001, HOST, [4])
     assert Message.from_bytes(frame).result_code == 2001
-    assert gateway.peers["pgw.example.org"] == "r_open"
+    assert server.peers["pgw.example.org"] == "r_open"
     names = ("pgw.example.org", REALM)
     client.send(commands.encode(commands.DeviceWatchdogRequest(*names), hop_by_hop=5, end_to_end=6))
     header, frame = await client.read()
@@ -60,9 +60,9 @@ async def test_capabilities_watchdog_charge_and_disconnect(site: Site) -> None:
     client.send(commands.encode(commands.DisconnectPeerRequest(*names), hop_by_hop=7, end_to_end=8))
     header, frame = await client.read()
     assert (header.command_code, code_of(frame)) == (282, 2001)
-    assert gateway.peers["pgw.example.org"] == "closing"
+    assert server.peers["pgw.example.org"] == "closing"
     client.writer.close()
-    await until(lambda: gateway.peers["pgw.example.org"] == "closed")
+    await until(lambda: server.peers["pgw.example.org"] == "closed")
     assert site.metrics.lost == ["dpr"]
 
 
@@ -76,7 +76,7 @@ async def test_capabilities_watchdog_charge_and_disconnect(site: Site) -> None:
     ],
 )
 async def test_a_peer_that_is_refused(site: Site, changes: dict[str, object], code: int, reason: str) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.client()
     client.send(cer(**changes))
     header, frame = await client.read()
@@ -87,24 +87,24 @@ async def test_a_peer_that_is_refused(site: Site, changes: dict[str, object], co
 
 
 async def test_an_address_that_is_not_allowed(site: Site) -> None:
-    await site.gateway(peers=(PeerConfig("pgw.example.org", "", ("192.0.2.0/24",)), PeerConfig("b.example.org")))
+    await site.server(peers=(PeerConfig("pgw.example.org", "", ("192.0.2.0/24",)), PeerConfig("b.example.org")))
     client = await site.client()
     assert await client.open() == 3010
     assert await client.ended()
 
 
 async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site) -> None:
-    gateway = await site.gateway(accept_unknown_peers=True)
+    server = await site.server(accept_unknown_peers=True)
     assert await (await site.client()).open("relay.example.org", auth_application_id=[0xFFFFFFFF]) == 2001
     group = VendorSpecificApplicationId(10415, 4)
     vendor = {"auth_application_id": [], "vendor_specific_application_id": [group]}
     assert await (await site.client()).open("ims.example.org", **vendor) == 2001
-    assert gateway.peers["ims.example.org"] == "r_open"
+    assert server.peers["ims.example.org"] == "r_open"
 
 
 async def test_a_request_for_another_node_is_served_and_its_name_is_no_peers(site: Site) -> None:
     """The client has failed over to us. What answers is us, so our name is what it learns (RFC 6733 §6.2)."""
-    await site.gateway(hosts=(HOST, "OCS2.example.org"), accept_unknown_peers=True)
+    await site.server(hosts=(HOST, "OCS2.example.org"), accept_unknown_peers=True)
     client = await site.opened()
     for number, (host, code) in enumerate(
         (("ocs2.example.org", 2001), ("OCS2.example.org", 2001), ("ocs3.a.org", 3002))
@@ -126,7 +126,7 @@ async def test_laboratory_peers_are_answered_by_the_profile_that_is_given(site: 
         at_once(request, source, reply)
 
     ours = Profile(final_unit=FinalUnit.RESTRICT)
-    await site.gateway(handle, accept_unknown_peers=True, unknown_profile=ours, peers=(PeerConfig("b.example.org"),))
+    await site.server(handle, accept_unknown_peers=True, unknown_profile=ours, peers=(PeerConfig("b.example.org"),))
     for name, profile in (("lab.example.org", ours), ("b.example.org", STANDARD)):
         client = await site.client()
         assert await client.open(name) == 2001
@@ -136,34 +136,34 @@ async def test_laboratory_peers_are_answered_by_the_profile_that_is_given(site: 
 
 
 async def test_laboratory_peers_leave_nothing_behind(site: Site, tmp_path: Path) -> None:
-    gateway = await site.gateway(accept_unknown_peers=True, peers=(), locks=str(tmp_path))
+    server = await site.server(accept_unknown_peers=True, peers=(), locks=str(tmp_path))
     for number in range(20):
         client = await site.client()
         assert await client.open(f"refused{number}.example.org", auth_application_id=[16777238]) == 5010
         assert await client.ended()
-    assert gateway.peers_table.all() == []
+    assert server.peers_table.all() == []
     other = PeerLocks(str(tmp_path))
     for number in range(3):
         assert other.hold(f"elsewhere{number}.example.org")
         client = await site.client()
         assert await client.open(f"elsewhere{number}.example.org") == 5012
         assert await client.ended()
-    assert gateway.peers_table.all() == []
+    assert server.peers_table.all() == []
     client = await site.client()
     assert await client.open("taken.example.org") == 2001
     client.writer.close()
-    await until(lambda: gateway.peers_table.all() == [])
+    await until(lambda: server.peers_table.all() == [])
 
 
 async def test_names_are_compared_without_case(site: Site) -> None:
-    gateway = await site.gateway()
+    server = await site.server()
     assert await (await site.client()).open("PGW.Example.ORG") == 2001
-    assert gateway.peers["pgw.example.org"] == "r_open"
+    assert server.peers["pgw.example.org"] == "r_open"
 
 
 @pytest.mark.parametrize("first", [ccr(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x01\x00\x00\x10" + bytes(40)])
 async def test_anything_before_a_cer_ends_the_connection(site: Site, first: bytes) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.client()
     client.send(first)
     assert await client.ended()
@@ -171,7 +171,7 @@ async def test_anything_before_a_cer_ends_the_connection(site: Site, first: byte
 
 
 async def test_a_cer_that_never_comes(site: Site) -> None:
-    await site.gateway(cer_timeout_s=0.1)
+    await site.server(cer_timeout_s=0.1)
     client = await site.client()
     client.send(cer()[:30])
     assert await client.ended()
@@ -179,7 +179,7 @@ async def test_a_cer_that_never_comes(site: Site) -> None:
 
 
 async def test_a_broken_cer_is_answered(site: Site) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.client()
     body = encode_avp(264, 0, 0x40, b"pgw.example.org")
     client.send(build(body, 0x80, 257, 0, 1, 1))
@@ -189,7 +189,7 @@ async def test_a_broken_cer_is_answered(site: Site) -> None:
 
 
 async def test_pipelining_and_any_pieces(site: Site) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     stream = b"".join(ccr(number) for number in range(200))
     rng = random.Random(3)
@@ -205,7 +205,7 @@ async def test_pipelining_and_any_pieces(site: Site) -> None:
 
 async def test_answers_come_whenever_the_handler_replies(site: Site) -> None:
     waiting: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, source, reply: waiting.append((request, reply)))
+    await site.server(lambda request, source, reply: waiting.append((request, reply)))
     client = await site.opened()
     client.send(ccr(0), ccr(1), ccr(2))
     await until(lambda: len(waiting) == 3)
@@ -229,7 +229,7 @@ async def test_answers_come_whenever_the_handler_replies(site: Site) -> None:
     ],
 )
 async def test_errors_do_not_end_the_connection(site: Site, frame: bytes, code: int) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     client.send(frame, ccr(1))
     header, answer = await client.read()
@@ -241,7 +241,7 @@ async def test_a_handler_that_fails(site: Site, caplog: pytest.LogCaptureFixture
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         raise RuntimeError(f"38668100000 in {request.session_id}")
 
-    await site.gateway(handler)
+    await site.server(handler)
     client = await site.opened()
     client.send(ccr())
     _, frame = await client.read()
@@ -257,7 +257,7 @@ async def test_an_answer_that_cannot_be_encoded(site: Site) -> None:
         answer.validity_time = -1
         reply(answer)
 
-    await site.gateway(handler)
+    await site.server(handler)
     client = await site.opened()
     client.send(ccr())
     assert code_of((await client.read())[1]) == 5012
@@ -265,7 +265,7 @@ async def test_an_answer_that_cannot_be_encoded(site: Site) -> None:
 
 async def test_a_handler_that_refuses(site: Site) -> None:
     failed = encode_avp(461, 0, 0x40, b"x")
-    await site.gateway(lambda request, source, reply: reply(DiameterError(5031, "no such service", failed_avp=failed)))
+    await site.server(lambda request, source, reply: reply(DiameterError(5031, "no such service", failed_avp=failed)))
     client = await site.opened()
     client.send(ccr())
     header, frame = await client.read()
@@ -285,7 +285,7 @@ async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -
         answer.cc_request_type, answer.cc_request_number, answer.session_id, answer.proxy_info = 9, 99, "x", []
         reply(answer)
 
-    await site.gateway(handler)
+    await site.server(handler)
     client = await site.opened()
     proxies = [
         encode_avp(284, 0, 0x40, encode_avp(280, 0, 0x40, host) + encode_avp(33, 0, 0x40, b"s"))
@@ -303,7 +303,7 @@ async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -
 
 async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
     late: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, source, reply: late.append((request, reply)), answer_timeout_ms=100)
+    await site.server(lambda request, source, reply: late.append((request, reply)), answer_timeout_ms=100)
     client = await site.opened()
     client.send(ccr())
     header, frame = await client.read()
@@ -315,7 +315,7 @@ async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
 
 async def test_more_in_flight_than_allowed(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight=3)
+    await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight=3)
     client = await site.opened()
     client.send(*(ccr(number) for number in range(5)))
     assert [code_of((await client.read())[1]) for _ in range(2)] == [3002, 3002]
@@ -327,7 +327,7 @@ async def test_more_in_flight_than_allowed(site: Site) -> None:
 
 async def test_a_peer_over_its_cap_is_not_read_until_it_is_under_it(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    await site.gateway(lambda request, source, reply: held.append((request, reply)), max_in_flight_per_peer=4)
+    await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight_per_peer=4)
     client = await site.opened()
     client.send(*(ccr(number) for number in range(50)))
     await until(lambda: len(held) == 4)
@@ -356,7 +356,7 @@ async def test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed
             answer.error_message = filler
         reply(answer)
 
-    await site.gateway(handler, max_write_buffer_octets=262_144)
+    await site.server(handler, max_write_buffer_octets=262_144)
     deaf = await site.opened()
     deaf.reader._limit = 1  # type: ignore[attr-defined]
     other = await site.client()
@@ -374,19 +374,19 @@ async def test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed
 
 async def test_replies_after_the_connection_is_gone_are_dropped(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    gateway = await site.gateway(lambda request, source, reply: held.append((request, reply)))
+    server = await site.server(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
     client.send(ccr())
     await until(lambda: len(held) == 1)
     client.writer.transport.abort()
-    await until(lambda: gateway.peers["pgw.example.org"] == "closed")
+    await until(lambda: server.peers["pgw.example.org"] == "closed")
     held[0][1](held[0][0].answer(2001))
     assert (site.metrics.dropped, site.metrics.running) == (1, 0)
 
 
 @pytest.mark.parametrize("code", [5011, 5015])
 async def test_a_stream_that_goes_wrong_is_answered_and_ended(site: Site, code: int) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     bad = bytearray(ccr(1))
     if code == 5011:
@@ -402,7 +402,7 @@ async def test_a_stream_that_goes_wrong_is_answered_and_ended(site: Site, code: 
 
 
 async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Site) -> None:
-    gateway = await site.gateway()
+    server = await site.server()
     first = await site.opened()
     second = await site.client()
     assert await second.open() == 5012
@@ -412,20 +412,20 @@ async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Si
     first.send(commands.encode_answer(commands.DeviceWatchdogAnswer(2001, "pgw.example.org", REALM), header))
     first.send(ccr())
     assert code_of((await first.read())[1]) == 2001
-    assert gateway.peers["pgw.example.org"] == "r_open"
+    assert server.peers["pgw.example.org"] == "r_open"
 
 
 async def test_a_dead_first_connection_is_found_out_by_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.watchdog.PROBE_S", 0.05)
-    gateway = await site.gateway()
+    server = await site.server()
     await site.opened()
     assert await (await site.client()).open() == 5012
-    await until(lambda: gateway.peers["pgw.example.org"] == "closed")
+    await until(lambda: server.peers["pgw.example.org"] == "closed")
     assert await (await site.client()).open() == 2001
 
 
 async def test_the_watchdog_asks_and_then_cuts(site: Site) -> None:
-    await site.gateway(watchdog_s=0.1)
+    await site.server(watchdog_s=0.1)
     client = await site.opened()
     header, frame = await client.read()
     assert (header.command_code, header.is_request) == (280, True)
@@ -437,7 +437,7 @@ async def test_the_watchdog_asks_and_then_cuts(site: Site) -> None:
 
 
 async def test_a_cer_on_an_open_connection_ends_it(site: Site) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     assert await client.open() == 5012
     assert await client.ended()
@@ -445,7 +445,7 @@ async def test_a_cer_on_an_open_connection_ends_it(site: Site) -> None:
 
 async def test_unknown_answers_are_dropped(site: Site) -> None:
     """RFC 6733 §3: an answer whose Hop-by-Hop is not known is discarded, whatever its command; each is counted."""
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     unknown = [build(b"", 0x40, code, 4, 77, 77) for code in (258, 272, 274)]
     client.send(*unknown, build(b"garbage!", 0, 282, 0, 1, 1), ccr())
@@ -455,11 +455,11 @@ async def test_unknown_answers_are_dropped(site: Site) -> None:
 
 async def test_stop_says_goodbye_and_drains(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
-    gateway = await site.gateway(lambda request, source, reply: held.append((request, reply)))
+    server = await site.server(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
     client.send(ccr(0, 2))
     await until(lambda: len(held) == 1)
-    stopping = asyncio.ensure_future(gateway.stop(5.0))
+    stopping = asyncio.ensure_future(server.stop(5.0))
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.REBOOTING
@@ -475,29 +475,29 @@ async def test_stop_says_goodbye_and_drains(site: Site) -> None:
     assert [code_of((await client.read())[1]) for _ in range(2)] == [2001, 2001]
     assert await client.ended()
     await asyncio.wait_for(stopping, PATIENCE_S)
-    assert gateway.peers["pgw.example.org"] == "closed"
+    assert server.peers["pgw.example.org"] == "closed"
 
 
 async def test_stop_ends_even_if_a_peer_does_not_answer(site: Site) -> None:
-    gateway = await site.gateway()
+    server = await site.server()
     client = await site.opened()
-    await asyncio.wait_for(gateway.stop(0.1), PATIENCE_S)
+    await asyncio.wait_for(server.stop(0.1), PATIENCE_S)
     assert (await client.read())[0].command_code == 282
     assert await client.ended()
 
 
 async def test_an_address_in_use_is_an_error_and_leaves_nothing(site: Site) -> None:
-    gateway = await site.gateway(reuse_port=False)
-    taken = gateway.listening[0]
+    server = await site.server(reuse_port=False)
+    taken = server.listening[0]
     config = DiameterConfig(HOST, REALM, (("127.0.0.1", 0), taken), reuse_port=False)
-    second = Gateway(config, at_once, site.metrics, time.monotonic, random.Random(1))
+    second = DiameterServer(config, at_once, site.metrics, time.monotonic, random.Random(1))
     with pytest.raises(OSError, match=r"(?i)address already in use"):
         await second.start()
     assert second.listening == []
 
 
 async def test_random_octets_from_many_peers_disturb_nobody(site: Site) -> None:
-    await site.gateway()
+    await site.server()
     good = await site.opened()
     rng = random.Random(11)
 

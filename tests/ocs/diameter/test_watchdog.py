@@ -18,7 +18,7 @@ from ocs.diameter import channel, peers
 from ocs.diameter import watchdog as heartbeat
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.peers import BASE_REQUESTS_PER_S
-from ocs.diameter.server import Gateway
+from ocs.diameter.server import DiameterServer
 from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.commands import ReAuthRequest
@@ -65,14 +65,14 @@ class Living:
         return [frame for frame in self.frames if parse_header(frame).command_code == code]
 
 
-def connection(gateway: Gateway) -> Any:
-    found = gateway.peers_table.get(PGW).connection
+def connection(server: DiameterServer) -> Any:
+    found = server.peers_table.get(PGW).connection
     assert found is not None
     return found
 
 
-def state(gateway: Gateway) -> WatchState:
-    found: WatchState = connection(gateway)._watch.state
+def state(server: DiameterServer) -> WatchState:
+    found: WatchState = connection(server)._watch.state
     return found
 
 
@@ -90,17 +90,17 @@ def verbose(request: CreditControlRequest, source: Source, reply: Reply) -> None
     reply(answer)
 
 
-async def deaf(site: Site, gateway: Gateway, requests: int = 60) -> socket.socket:
+async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket.socket:
     """A peer that asks so often and reads nothing, with small buffers in between."""
     sock = socket.socket()
     site.sockets.append(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.connect(gateway.listening[0])
+    sock.connect(server.listening[0])
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, cer())
     await loop.sock_recv(sock, 4_096)
-    ours = connection(gateway)._transport.get_extra_info("socket")
+    ours = connection(server)._transport.get_extra_info("socket")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     await loop.sock_sendall(sock, b"".join(ccr(number, 2) for number in range(requests)))
     return sock
@@ -111,12 +111,12 @@ async def deaf(site: Site, gateway: Gateway, requests: int = 60) -> socket.socke
 
 async def test_each_probe_is_over_with_the_first_sign_of_life(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "PROBE_S", 0.3)
-    gateway = await site.gateway()
+    server = await site.server()
     living = Living(await site.opened(), after_s=0.03)
     for _ in range(40):
         assert await (await site.client()).open() == 5012
         await asyncio.sleep(0.02)
-    assert gateway.peers[PGW] == "r_open" and not site.metrics.lost
+    assert server.peers[PGW] == "r_open" and not site.metrics.lost
     assert living.probed > 3
 
 
@@ -132,40 +132,40 @@ async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(
         if why == "rate"
         else {"max_in_flight_per_peer": 2, "answer_timeout_ms": 400, "handler": hold_all}
     )
-    gateway = await site.gateway(watchdog_s=TW_S, **bounds)
+    server = await site.server(watchdog_s=TW_S, **bounds)
     living = Living(await site.opened())
     burst = 60 if why == "rate" else 6
     living.client.send(*(ccr(number, 2) for number in range(burst)))
     await asyncio.sleep(0.05)
     living.client.send(DWR)
-    await until(lambda: not connection(gateway)._reading or why != "rate")
+    await until(lambda: not connection(server)._reading or why != "rate")
     assert await (await site.client()).open() == 5012
     await until(lambda: len(living.of(272)) == burst)
     await until(lambda: len(living.of(280)) == 1)
     await asyncio.sleep(3 * TW_S)
-    assert gateway.peers[PGW] == "r_open" and not site.metrics.lost
+    assert server.peers[PGW] == "r_open" and not site.metrics.lost
     living.client.send(ccr(99, 3))
     await until(lambda: len(living.of(272)) == burst + 1)
 
 
 async def test_watchdogs_do_not_wait_in_line_with_requests(site: Site) -> None:
-    gateway = await site.gateway(watchdog_s=TW_S, peers=(PeerConfig(PGW, max_requests_per_s=10),))
+    server = await site.server(watchdog_s=TW_S, peers=(PeerConfig(PGW, max_requests_per_s=10),))
     living = Living(await site.opened())
     living.client.send(*(ccr(number, 2) for number in range(900)), DWR)
     await until(lambda: len(living.of(280)) == 1)
     assert len(living.of(272)) < 20
     await asyncio.sleep(5 * TW_S)
-    assert state(gateway) is WatchState.OKAY and not site.metrics.lost
-    assert connection(gateway)._backlog_octets <= channel.READ_AHEAD_OCTETS + 262_144
+    assert state(server) is WatchState.OKAY and not site.metrics.lost
+    assert connection(server)._backlog_octets <= channel.READ_AHEAD_OCTETS + 262_144
 
 
 async def test_what_waits_is_bounded(site: Site) -> None:
-    gateway = await site.gateway(peers=(PeerConfig(PGW, max_requests_per_s=1),))
+    server = await site.server(peers=(PeerConfig(PGW, max_requests_per_s=1),))
     client = await site.opened()
     client.send(*(ccr(number, 2) for number in range(12_000)))
-    await until(lambda: not connection(gateway)._reading)
+    await until(lambda: not connection(server)._reading)
     await asyncio.sleep(0.2)
-    found = connection(gateway)
+    found = connection(server)
     assert channel.READ_AHEAD_OCTETS <= found._backlog_octets <= channel.READ_AHEAD_OCTETS + 262_144
     assert found._backlog_octets == sum(map(len, found._backlog))
 
@@ -175,7 +175,7 @@ async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhi
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "PROBE_S", 0.25)
-    await site.gateway(watchdog_s=0.5)
+    await site.server(watchdog_s=0.5)
     await site.opened()
     await asyncio.sleep(0.4)
     began = time.monotonic()
@@ -186,92 +186,92 @@ async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhi
 
 @pytest.mark.alone
 async def test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_not(site: Site) -> None:
-    gateway = await site.gateway(verbose, watchdog_s=TW_S, answer_timeout_ms=100)
-    slow = await deaf(site, gateway)
-    await until(lambda: not connection(gateway)._reading)
+    server = await site.server(verbose, watchdog_s=TW_S, answer_timeout_ms=100)
+    slow = await deaf(site, server)
+    await until(lambda: not connection(server)._reading)
     for _ in range(40):  # for 2 s, and never a word
         with contextlib.suppress(BlockingIOError):
             slow.recv(20_000)
         await asyncio.sleep(TW_S / 3)
-    assert not site.metrics.lost and not connection(gateway)._reading
+    assert not site.metrics.lost and not connection(server)._reading
     await until(lambda: site.metrics.lost == ["watchdog"])
 
 
 @pytest.mark.alone
 async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "PROBE_S", 0.2)
-    gateway = await site.gateway(verbose, answer_timeout_ms=100)
-    slow = await deaf(site, gateway)
-    await until(lambda: not connection(gateway)._reading)
+    server = await site.server(verbose, answer_timeout_ms=100)
+    slow = await deaf(site, server)
+    await until(lambda: not connection(server)._reading)
     assert await (await site.client()).open() == 5012
     for _ in range(20):
         with contextlib.suppress(BlockingIOError):
             slow.recv(20_000)
         await asyncio.sleep(0.05)
-    assert not site.metrics.lost and not connection(gateway)._reading
+    assert not site.metrics.lost and not connection(server)._reading
     await until(lambda: site.metrics.lost == ["watchdog"])
     # The dead one is gone at the peer's own wish: the new one is trusted at once.
     assert await (await site.client()).open() == 2001
-    assert connection(gateway).trusted and not gateway.shared_peer_state.is_down(gateway.peers_table.get(PGW))
+    assert connection(server).trusted and not server.shared_peer_state.is_down(server.peers_table.get(PGW))
 
 
 # -- SUSPECT and REOPEN
 
 
 async def test_a_suspect_gets_no_requests_of_ours_until_it_says_something(site: Site) -> None:
-    gateway = await site.gateway(watchdog_s=TW_S)
+    server = await site.server(watchdog_s=TW_S)
     client = await site.opened()
     found: list[Any] = []
-    assert gateway.ask(PGW, rar(), found.append, 60.0)
-    await until(lambda: state(gateway) is WatchState.SUSPECT)
+    assert server.ask(PGW, rar(), found.append, 60.0)
+    await until(lambda: state(server) is WatchState.SUSPECT)
     assert found == [None], "failover: what it has not answered may go another way"
-    assert not gateway.ask(PGW, rar(), found.append, 60.0)
-    assert gateway.connected_here(PGW)
+    assert not server.ask(PGW, rar(), found.append, 60.0)
+    assert server.connected_here(PGW)
     client.send(ccr())
-    await until(lambda: state(gateway) is WatchState.OKAY)
-    assert gateway.ask(PGW, rar(), found.append, 60.0)
+    await until(lambda: state(server) is WatchState.OKAY)
+    assert server.ask(PGW, rar(), found.append, 60.0)
 
 
 async def test_a_peer_that_was_cut_for_silence_is_trusted_after_three_answers(site: Site) -> None:
-    gateway = await site.gateway(watchdog_s=TW_S)
+    server = await site.server(watchdog_s=TW_S)
     await site.opened()
     await until(lambda: site.metrics.lost == ["watchdog"])
     client = await site.client()
     client.send(cer())
     first, second = await client.read(), await client.read()
     assert (first[0].command_code, code_of(first[1])) == (257, 2001), "the CEA comes before the DWR"
-    assert second[0].command_code == 280 and state(gateway) is WatchState.REOPEN
+    assert second[0].command_code == 280 and state(server) is WatchState.REOPEN
     answered = 0
     header = second[0]
     while True:
-        assert not gateway.ask(PGW, rar(), lambda answer: None, 60.0)
+        assert not server.ask(PGW, rar(), lambda answer: None, 60.0)
         client.send(ccr(answered))
         assert code_of((await client.read())[1]) == 2001, "its own requests are served"
-        assert state(gateway) is WatchState.REOPEN
+        assert state(server) is WatchState.REOPEN
         client.send(commands.encode_answer(commands.DeviceWatchdogAnswer(2001, PGW, REALM), header))
         answered += 1
         if answered == 3:
             break
         header, _ = await client.read()
         assert header.command_code == 280
-    await until(lambda: state(gateway) is WatchState.OKAY)
-    assert gateway.ask(PGW, rar(), lambda answer: None, 60.0)
+    await until(lambda: state(server) is WatchState.OKAY)
+    assert server.ask(PGW, rar(), lambda answer: None, 60.0)
     # It is forgiven: when it closes and comes again, it begins anew.
     client.writer.close()
-    await until(lambda: gateway.peers[PGW] == "closed")
+    await until(lambda: server.peers[PGW] == "closed")
     await site.opened()
-    assert state(gateway) is WatchState.OKAY
+    assert state(server) is WatchState.OKAY
 
 
 async def test_in_reopen_silence_ends_it_again(site: Site) -> None:
-    gateway = await site.gateway(watchdog_s=TW_S)
+    server = await site.server(watchdog_s=TW_S)
     for _ in range(2):
         await site.opened()
         lost = len(site.metrics.lost)
         await until(lambda lost=lost: len(site.metrics.lost) == lost + 1)  # type: ignore[misc]
     assert site.metrics.lost == ["watchdog"] * 2
     await site.opened()
-    assert state(gateway) is WatchState.REOPEN
+    assert state(server) is WatchState.REOPEN
 
 
 # -- pace
@@ -279,7 +279,7 @@ async def test_in_reopen_silence_ends_it_again(site: Site) -> None:
 
 @pytest.mark.parametrize("kind", ["unknown command", "undecodable", "DWR"])
 async def test_every_kind_of_request_is_paced(site: Site, kind: str) -> None:
-    await site.gateway(peers=(PeerConfig(PGW, max_requests_per_s=10),))
+    await site.server(peers=(PeerConfig(PGW, max_requests_per_s=10),))
     frame = {
         "unknown command": build(ccr()[HEADER_OCTETS:], 0xC0, 275, 4, 9, 9),
         "undecodable": build(b"", 0xC0, 272, 4, 9, 9),
@@ -293,7 +293,7 @@ async def test_every_kind_of_request_is_paced(site: Site, kind: str) -> None:
 
 
 async def test_watchdogs_do_not_count_towards_the_rate(site: Site) -> None:
-    await site.gateway(peers=(PeerConfig(PGW, max_requests_per_s=1),))
+    await site.server(peers=(PeerConfig(PGW, max_requests_per_s=1),))
     living = Living(await site.opened())
     living.client.send(*[DWR] * 20, ccr())
     await until(lambda: len(living.frames) == 21)
@@ -304,32 +304,32 @@ async def test_watchdogs_do_not_count_towards_the_rate(site: Site) -> None:
 
 async def test_a_deaf_peer_that_is_parted_with_does_not_stay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "TIMERS", PeerTimers(closing_s=0.2))
-    gateway = await site.gateway(verbose)
-    await deaf(site, gateway)
-    await until(lambda: not connection(gateway)._reading)
-    connection(gateway).stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
-    await until(lambda: gateway.peers[PGW] == "closed")
+    server = await site.server(verbose)
+    await deaf(site, server)
+    await until(lambda: not connection(server)._reading)
+    connection(server).stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
+    await until(lambda: server.peers[PGW] == "closed")
     assert await (await site.client()).open() == 2001
 
 
 async def test_a_closed_connection_does_not_linger(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "LINGER_S", 0.2)
-    gateway = await site.gateway(verbose)
-    talker = await deaf(site, gateway, 0)
+    server = await site.server(verbose)
+    talker = await deaf(site, server, 0)
     stream = b"".join(ccr(number, 2) for number in range(60)) + b"\x02\x00\x00\x14" + bytes(16)
     await asyncio.get_running_loop().sock_sendall(talker, stream)
-    await until(lambda: gateway.peers[PGW] == "closed")
+    await until(lambda: server.peers[PGW] == "closed")
     assert site.metrics.lost == ["bad_stream"]
 
 
 async def test_unread_answers_are_bounded_by_the_default(site: Site) -> None:
     """Replies that come after reading has stopped fill the buffer, up to the bound and no further."""
     held: list[tuple[CreditControlRequest, Reply]] = []
-    gateway = await site.gateway(lambda request, source, reply: held.append((request, reply)))
-    bound = gateway.config.max_write_buffer_octets
-    await deaf(site, gateway, 400)
+    server = await site.server(lambda request, source, reply: held.append((request, reply)))
+    bound = server.config.max_write_buffer_octets
+    await deaf(site, server, 400)
     await until(lambda: len(held) == 400)
-    ours, most = connection(gateway), 0
+    ours, most = connection(server), 0
     for request, reply in held:
         if ours._transport is None:
             break
@@ -349,7 +349,7 @@ async def test_a_failing_handler_is_logged_once_an_interval(site: Site, caplog: 
     def broken(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         raise RuntimeError("38668100000")
 
-    await site.gateway(broken)
+    await site.server(broken)
     client = await site.opened()
     with caplog.at_level(logging.WARNING):
         for number in range(5):
@@ -359,7 +359,7 @@ async def test_a_failing_handler_is_logged_once_an_interval(site: Site, caplog: 
 
 
 async def test_a_silent_handler_is_logged_once_an_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    await site.gateway(hold_all, answer_timeout_ms=100)
+    await site.server(hold_all, answer_timeout_ms=100)
     client = await site.opened()
     with caplog.at_level(logging.WARNING):
         client.send(*(ccr(number) for number in range(5)))

@@ -47,20 +47,20 @@ async def test_answered_requests_are_not_kept_even_behind_one_that_waits(site: S
         else:
             reply(request.answer(2001))
 
-    gateway = await site.gateway(handler, answer_timeout_ms=60_000)
+    server = await site.server(handler, answer_timeout_ms=60_000)
     client = await site.opened()
     before = alive(_Pending), alive(CreditControlRequest)
     client.send(*(ccr(number) for number in range(REQUESTS)))
     for _ in range(REQUESTS - 1):
         assert code_of((await client.read())[1]) == 2001
     assert (alive(_Pending), alive(CreditControlRequest)) == (before[0] + 1, before[1] + 1)
-    assert gateway.dispatcher.in_flight == len(gateway.dispatcher._waiting) == 1
+    assert server.dispatcher.in_flight == len(server.dispatcher._waiting) == 1
     request, reply = held.pop()
     reply(request.answer(2001))
     assert code_of((await client.read())[1]) == 2001
     del request, reply
     assert (alive(_Pending), alive(CreditControlRequest)) == before
-    assert not gateway.dispatcher._waiting
+    assert not server.dispatcher._waiting
 
 
 @pytest.mark.alone

@@ -17,7 +17,7 @@ import pytest
 from ocs.diameter import capabilities as exchange
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.peers import Peer
-from ocs.diameter.server import Gateway
+from ocs.diameter.server import DiameterServer
 from ocs.diameter.shared_peer_state import AWAY_FACTOR, SharedPeerStates
 from ocs.settings.diameter import PeerConfig
 from protocol import commands
@@ -45,20 +45,20 @@ async def listener() -> AsyncIterator[Listener]:
     listener.close()
 
 
-async def workers(site: Site, folder: Path, *, count: int = 2, **changes: Any) -> list[Gateway]:
-    return [await site.gateway(worker=f"w{number}", locks=str(folder), **changes) for number in range(count)]
+async def workers(site: Site, folder: Path, *, count: int = 2, **changes: Any) -> list[DiameterServer]:
+    return [await site.server(worker=f"w{number}", locks=str(folder), **changes) for number in range(count)]
 
 
-def open_at(gateways: list[Gateway], host: str = PGW) -> list[Gateway]:
+def open_at(servers: list[DiameterServer], host: str = PGW) -> list[DiameterServer]:
     names = {state.value for state in OPEN_STATES}
-    return [gateway for gateway in gateways if gateway.peers.get(host) in names]
+    return [server for server in servers if server.peers.get(host) in names]
 
 
 # -- one connection a peer over all workers
 
 
 async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
-    first = await site.gateway(locks=str(tmp_path))
+    first = await site.server(locks=str(tmp_path))
     holder = await site.opened()
     # Another process would have another lock table; so it has another socket too.
     other = PeerLocks(str(tmp_path))
@@ -75,7 +75,7 @@ async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
 
 
 async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: Path) -> None:
-    await site.gateway(locks=str(tmp_path))
+    await site.server(locks=str(tmp_path))
     holder = await site.opened()
     other = PeerLocks(str(tmp_path))
     other._socket = __import__("socket").socket(1, 2)
@@ -90,17 +90,17 @@ async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: P
 
 
 async def test_of_twelve_connections_at_once_one_is_taken(site: Site, tmp_path: Path) -> None:
-    gateways = await workers(site, tmp_path)
+    servers = await workers(site, tmp_path)
     for _ in range(5):
-        clients = [await site.client(gateways[number % 2]) for number in range(12)]
+        clients = [await site.client(servers[number % 2]) for number in range(12)]
         codes = await asyncio.gather(*(client.open() for client in clients))
         assert sorted(codes) == [2001] + [5012] * 11
-        (holder,) = open_at(gateways)
-        assert all(gateway.connected_anywhere(PGW) for gateway in gateways)
+        (holder,) = open_at(servers)
+        assert all(server.connected_anywhere(PGW) for server in servers)
         winner = clients[codes.index(2001)]
         winner.writer.close()
         await until(lambda holder=holder: holder.peers[PGW] == "closed")  # type: ignore[misc]
-        assert not any(gateway.connected_anywhere(PGW) for gateway in gateways)
+        assert not any(server.connected_anywhere(PGW) for server in servers)
 
 
 @pytest.mark.parametrize("name", [SMALL, BIG])
@@ -109,11 +109,11 @@ async def test_calls_in_both_directions_end_in_one_connection(site: Site, tmp_pa
     rng = random.Random(5)
     listener = Listener(name)
     peer = PeerConfig(name, connect=await listener.start())
-    gateways = await workers(site, tmp_path, peers=(peer,), reconnect_s=0.1)
+    servers = await workers(site, tmp_path, peers=(peer,), reconnect_s=0.1)
     for _ in range(8):
         outgoing = await listener.call()
         header, _ = await outgoing.read()
-        incoming = await site.client(rng.choice(gateways))
+        incoming = await site.client(rng.choice(servers))
         incoming.send(cer(name))
         if name == BIG:  # the peer wins: it drops its own and takes ours
             incoming.writer.close()
@@ -125,8 +125,8 @@ async def test_calls_in_both_directions_end_in_one_connection(site: Site, tmp_pa
             kept = incoming
         kept.send(ccr(host=name))
         assert code_of((await kept.read())[1]) == 2001
-        (holder,) = open_at(gateways, name)
-        assert all(gateway.connected_anywhere(name) for gateway in gateways)
+        (holder,) = open_at(servers, name)
+        assert all(server.connected_anywhere(name) for server in servers)
         kept.writer.close()
         await until(lambda holder=holder: not open_at([holder], name))  # type: ignore[misc]
     listener.close()
@@ -139,8 +139,8 @@ async def test_our_connection_waits_until_the_other_worker_has_lost_the_peers(
     monkeypatch.setattr(exchange, "OTHER_S", 0.3)
     listener = Listener(BIG)
     peer = PeerConfig(BIG, connect=await listener.start())
-    caller = await site.gateway(worker="w0", locks=str(tmp_path), peers=(peer,), reconnect_s=0.5)
-    other = await site.gateway(worker="w1", locks=str(tmp_path), peers=(PeerConfig(BIG),))
+    caller = await site.server(worker="w0", locks=str(tmp_path), peers=(peer,), reconnect_s=0.5)
+    other = await site.server(worker="w1", locks=str(tmp_path), peers=(PeerConfig(BIG),))
     outgoing = await listener.call()
     header, _ = await outgoing.read()
     incoming = await site.client(other)
@@ -186,41 +186,41 @@ def swallowing() -> Any:
 async def test_a_call_that_gets_no_answer_keeps_the_peer_from_no_worker(
     site: Site, tmp_path: Path, swallowing: str, which: str
 ) -> None:
-    gateways = await workers(site, tmp_path, peers=(PeerConfig(PGW, connect=swallowing),))
-    await until(lambda: "wait_conn_ack" in [gateway.peers[PGW] for gateway in gateways])
-    calling = [gateway.peers[PGW] for gateway in gateways].index("wait_conn_ack")
-    assert [gateway.peers[PGW] for gateway in gateways].count("wait_conn_ack") == 1, "one calls at a time"
-    assert not any(gateway.connected_anywhere(PGW) for gateway in gateways)
-    gateway = gateways[calling if which == "the one that calls" else 1 - calling]
-    client = await site.client(gateway)
+    servers = await workers(site, tmp_path, peers=(PeerConfig(PGW, connect=swallowing),))
+    await until(lambda: "wait_conn_ack" in [server.peers[PGW] for server in servers])
+    calling = [server.peers[PGW] for server in servers].index("wait_conn_ack")
+    assert [server.peers[PGW] for server in servers].count("wait_conn_ack") == 1, "one calls at a time"
+    assert not any(server.connected_anywhere(PGW) for server in servers)
+    server = servers[calling if which == "the one that calls" else 1 - calling]
+    client = await site.client(server)
     began = time.monotonic()
     assert await client.open() == 2001
     assert time.monotonic() - began < 1
     client.send(ccr())
     assert code_of((await client.read())[1]) == 2001
-    assert open_at(gateways) == [gateway] and all(gateway.connected_anywhere(PGW) for gateway in gateways)
+    assert open_at(servers) == [server] and all(server.connected_anywhere(PGW) for server in servers)
 
 
 async def test_a_peer_that_never_answers_our_cer_may_still_call_another_worker(
     site: Site, tmp_path: Path, listener: Listener
 ) -> None:
-    gateways = await workers(site, tmp_path, peers=(PeerConfig(PGW, connect=await listener.start()),))
+    servers = await workers(site, tmp_path, peers=(PeerConfig(PGW, connect=await listener.start()),))
     await listener.call()
-    calling = [gateway.peers[PGW] for gateway in gateways].index("wait_i_cea")
-    assert not gateways[1 - calling].connected_anywhere(PGW)
-    assert await (await site.client(gateways[1 - calling])).open() == 2001
+    calling = [server.peers[PGW] for server in servers].index("wait_i_cea")
+    assert not servers[1 - calling].connected_anywhere(PGW)
+    assert await (await site.client(servers[1 - calling])).open() == 2001
 
 
 async def test_a_connection_that_is_going_is_no_way_to_the_peer(site: Site, tmp_path: Path) -> None:
-    gateways = await workers(site, tmp_path)
-    client = await site.client(gateways[0])
+    servers = await workers(site, tmp_path)
+    client = await site.client(servers[0])
     assert await client.open() == 2001
-    assert gateways[1].connected_anywhere(PGW)
-    connection = gateways[0].peers_table.get(PGW).connection
+    assert servers[1].connected_anywhere(PGW)
+    connection = servers[0].peers_table.get(PGW).connection
     assert connection is not None
     connection.stop()
-    assert not gateways[0].connected_anywhere(PGW) and not gateways[1].connected_anywhere(PGW)
-    assert await (await site.client(gateways[1])).open() == 5012, "it is still there"
+    assert not servers[0].connected_anywhere(PGW) and not servers[1].connected_anywhere(PGW)
+    assert await (await site.client(servers[1])).open() == 5012, "it is still there"
 
 
 # -- what all workers know
@@ -231,9 +231,9 @@ async def test_a_peer_that_wants_to_be_left_alone_is_called_by_no_worker(
     site: Site, tmp_path: Path, listener: Listener, cause: int
 ) -> None:
     peers = (PeerConfig(PGW, connect=await listener.start()),)
-    gateways = await workers(site, tmp_path, peers=peers, reconnect_s=0.05)
+    servers = await workers(site, tmp_path, peers=peers, reconnect_s=0.05)
     client = await listener.welcome()
-    await until(lambda: bool(open_at(gateways)))
+    await until(lambda: bool(open_at(servers)))
     client.send(commands.encode(commands.DisconnectPeerRequest(PGW, REALM, cause), hop_by_hop=5, end_to_end=5))
     assert (await client.read())[0].command_code == 282
     client.writer.close()
@@ -245,12 +245,12 @@ async def test_a_peer_that_wants_to_be_left_alone_is_called_by_no_worker(
 async def test_a_peer_that_one_worker_has_cut_for_silence_is_on_probation_at_another(
     site: Site, tmp_path: Path
 ) -> None:
-    gateways = await workers(site, tmp_path, watchdog_s=0.15)
-    assert await (await site.client(gateways[0])).open() == 2001
+    servers = await workers(site, tmp_path, watchdog_s=0.15)
+    assert await (await site.client(servers[0])).open() == 2001
     await until(lambda: site.metrics.lost == ["watchdog"])
-    client = await site.client(gateways[1])
+    client = await site.client(servers[1])
     assert await client.open() == 2001
-    connection = gateways[1].peers_table.get(PGW).connection
+    connection = servers[1].peers_table.get(PGW).connection
     assert connection is not None and connection._watch.state is WatchState.REOPEN
 
 

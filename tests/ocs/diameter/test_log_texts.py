@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ocs.diameter.channel import Channel
+from ocs.diameter.log_texts import IN_ORDER, LOST, where_allowed
 from ocs.diameter.refusals import WORDS, Kind
-from ocs.diameter.words import IN_ORDER, LOST, where_allowed
 from ocs.settings.diameter import PeerConfig
 from ocs.values.text import MAX_LISTED, MAX_NAME
 from protocol import commands
@@ -42,7 +42,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    await site.gateway()
+    await site.server()
     line = await refused(site, caplog, "new.example.org")
     assert line == (
         "connection from 127.0.0.1 refused: Origin-Host 'new.example.org' of realm 'example.org': "
@@ -53,7 +53,7 @@ async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture)
 async def test_a_peer_from_elsewhere_hears_in_the_log_where_it_may_come_from(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await site.gateway(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
+    await site.server(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
     line = await refused(site, caplog, PGW.upper())
     assert (
         "may not come from this address; its [[peer]] allows realm example.org, from 192.0.2.0/24, 198.51.100.7" in line
@@ -62,13 +62,13 @@ async def test_a_peer_from_elsewhere_hears_in_the_log_where_it_may_come_from(
 
 
 async def test_a_peer_of_another_realm_hears_which(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    await site.gateway(peers=(PeerConfig(PGW, "other.example.net"),))
+    await site.server(peers=(PeerConfig(PGW, "other.example.net"),))
     line = await refused(site, caplog, PGW)
     assert "of realm 'example.org'" in line and "allows realm other.example.net, from any address" in line
 
 
 async def test_a_peer_that_must_come_with_tls_hears_where(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    await site.gateway(peers=(PeerConfig(PGW, REALM, tls=True),))
+    await site.server(peers=(PeerConfig(PGW, REALM, tls=True),))
     line = await refused(site, caplog, PGW)
     assert (
         "this peer must come with TLS" in line
@@ -88,13 +88,13 @@ async def test_another_names_certificate_is_named(site: Site, tmp_path: Path, ca
 async def test_what_a_stranger_says_reaches_no_terminal_and_no_other_line(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await site.gateway()
+    await site.server()
     line = await refused(site, caplog, HOSTILE + "x" * 10_000)
     assert line.isprintable() and len(line) < MAX_NAME + 300
 
 
 async def test_the_peer_itself_is_not_told_where_it_would_be_taken(site: Site) -> None:
-    await site.gateway(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
+    await site.server(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
     client: Client = await site.client()
     assert await client.open() == 3010
     assert not client.arrived
@@ -109,8 +109,8 @@ async def test_each_peer_of_ours_has_its_line_and_strangers_share_one(
         PeerConfig("b.example.org", REALM, ADDRESSES),
         PeerConfig("c.example.org"),
     )
-    gateway = await site.gateway(peers=peers)
-    gateway.accept_limits._throttled_log._clock = lambda: now[0]
+    server = await site.server(peers=peers)
+    server.accept_limits._throttled_log._clock = lambda: now[0]
     for name in (PGW, "b.example.org", PGW, "x1.example.org", "x2.example.org", "x3.example.org"):
         assert await (await site.client()).open(name) == 3010
     said = [text for text in lines(caplog) if "refused" in text]
@@ -131,7 +131,7 @@ def test_where_a_peer_is_allowed_is_said_in_one_line() -> None:
 
 async def test_an_end_in_order_is_not_a_loss(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    gateway = await site.gateway()
+    server = await site.server()
     client = await site.opened()
     client.send(commands.encode(DisconnectPeerRequest(PGW, REALM, 0), hop_by_hop=9, end_to_end=9))
     await client.read()
@@ -139,11 +139,11 @@ async def test_an_end_in_order_is_not_a_loss(site: Site, caplog: pytest.LogCaptu
     await until(lambda: site.metrics.lost == ["dpr"])
     assert f"peer {PGW}: connection closed in order: it asked to part (DPR)" in lines(caplog)
     assert not any("lost" in text for text in lines(caplog))
-    assert (await site.opened()) and gateway.connected_here(PGW)
+    assert (await site.opened()) and server.connected_here(PGW)
 
 
 async def test_a_lost_connection_is_a_warning_with_its_reason(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    await site.gateway()
+    await site.server()
     client = await site.opened()
     client.writer.close()
     await until(lambda: site.metrics.lost == ["closed_by_peer"])
@@ -166,8 +166,8 @@ async def test_where_we_listen_names_addresses_and_nothing_that_is_not(
     site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    gateway = await site.gateway()
-    assert lines(caplog) == [f"listening for Diameter on 127.0.0.1:{gateway.listening[0][1]}"]
+    server = await site.server()
+    assert lines(caplog) == [f"listening for Diameter on 127.0.0.1:{server.listening[0][1]}"]
     caplog.clear()
     await tls_site(site, Certificates(tmp_path), listen=())
-    assert lines(caplog) == [f"listening for Diameter on 127.0.0.1:{site.gateways[-1].listening_tls[0][1]} (TLS)"]
+    assert lines(caplog) == [f"listening for Diameter on 127.0.0.1:{site.servers[-1].listening_tls[0][1]} (TLS)"]
