@@ -143,8 +143,8 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that must stand in it."""
-    from ocs.charging import ledger_request, service, session_order
-    from ocs.diameter import abort_cause, channel, client_window, connection, outbound, outstanding, peers, receive
+from ocs.charging import ledger_request, service, session_order
+    from ocs.diameter import abort_cause, client_window, outbound, outstanding, peers, receive, transport
     from ocs.ledger import contract
     from ocs.ledger.redis import accounts
     from ocs.ledger.redis import ledger as redis_ledger
@@ -162,12 +162,12 @@ def limits() -> dict[str, tuple[int, ...]]:
         "connections before their CER": (settings.max_pending_connections,),
         "connections of one address before their CER": (settings.max_connections_per_address,),
         "time for a TLS handshake, time for a CER": (settings.cer_timeout_s,),
-        "rest of a message": (int(connection.PARTIAL_MESSAGE_S),),
+        "rest of a message": (int(receive.PARTIAL_MESSAGE_S),),
         "unread answers of a peer": (MAX_WRITE_BUFFER_OCTETS // 1024**2,),
         "one connection's turn": (int(receive.TURN_S * 1000),),
         "DWR and DPR of a peer": (peers.BASE_REQUESTS_PER_S,),
-        "hanging up after 5011 or 5015": (int(channel.HANG_UP_S),),
-        "what has been said on a connection that we close": (int(channel.LINGER_S),),
+        "hanging up after 5011 or 5015": (int(transport.HANG_UP_S),),
+        "what has been said on a connection that we close": (int(transport.LINGER_S),),
         "DPA to our DPR, hanging up after the peer's": (int(peer.DEFAULT_TIMERS.closing_s),),
         "Diameter message": (settings.max_message_octets // 1024,),
         "AVPs in a request, all levels": (settings.max_avps,),
@@ -175,7 +175,7 @@ def limits() -> dict[str, tuple[int, ...]]:
         "AVP nesting": (avp.MAX_NESTING,),
         "requests that a worker works on at once": (settings.max_in_flight,),
         "requests of one connection at once": (settings.max_in_flight_per_peer,),
-        "requests of a peer that wait for their turn (rate, requests in flight)": (channel.READ_AHEAD_OCTETS // 1024,),
+        "requests of a peer that wait for their turn (rate, requests in flight)": (receive.READ_AHEAD_OCTETS // 1024,),
         "requests of a session that wait for the answer to an earlier one of it": (session_order.MAX_WAITING,),
         "time for an answer": (settings.answer_timeout_ms,),
         "requests waiting for Redis": (LedgerSettings().max_waiting,),

@@ -1,7 +1,7 @@
 """Who may come in while nothing is known of a connection but its address (the IP filter stands before TLS).
 
-A connection is a guest from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a `Connection`. It takes one of
-the places for those that have not sent their CER; when all are taken, the guest that has been silent longest gives its own up, so that
+A connection is pending from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a `Connection`. It takes one of
+the places for those that have not sent their CER; when all are taken, the one that has been silent longest gives its own up, so that
 silence shuts nobody out. Connections that we make need no place: there is one a peer.
 """
 
@@ -27,7 +27,9 @@ SAY_REFUSED_EVERY_S = 10.0
 class PendingConnection(Protocol):
     """A connection, before or after TLS."""
 
-    address: str
+    @property
+    def address(self) -> str:
+        """The other end's, without the port."""
 
     def turn_away(self, reason: str) -> None:
         """Close abortively."""
@@ -49,16 +51,16 @@ class AcceptLimits:
         self.closed = False
         """Nobody else comes in."""
 
-    def enter(self, guest: PendingConnection, *, ours: bool = False) -> bool:
+    def enter(self, connection: PendingConnection, *, ours: bool = False) -> bool:
         """A new connection; False if it must go at once. `ours`: we have made it."""
-        reason = self._objection(guest.address, ours)
+        reason = self._objection(connection.address, ours)
         if reason:
-            self.refused(guest.address, reason)
+            self.refused(connection.address, reason)
             return False
-        self._inside.add(guest)
+        self._inside.add(connection)
         if not ours:
             self._make_room()
-            self._take_place(guest)
+            self._take_place(connection)
         return True
 
     def _objection(self, address: str, ours: bool) -> str:
@@ -80,30 +82,30 @@ class AcceptLimits:
             self.refused(oldest.address, "pending_limit")
             oldest.turn_away("pending_limit")
 
-    def _take_place(self, guest: PendingConnection) -> None:
-        self._pending[guest] = None
-        self._pending_from[guest.address] += 1
+    def _take_place(self, connection: PendingConnection) -> None:
+        self._pending[connection] = None
+        self._pending_from[connection.address] += 1
 
-    def go_on(self, guest: PendingConnection, then: PendingConnection) -> bool:
+    def go_on(self, connection: PendingConnection, then: PendingConnection) -> bool:
         """TLS is up: `then` is the same connection and takes the place over; False if it was turned away in the last moment."""
-        welcome = guest in self._pending
-        self.leave(guest)
-        if welcome:
+        is_pending = connection in self._pending
+        self.leave(connection)
+        if is_pending:
             self._inside.add(then)
             self._take_place(then)
-        return welcome
+        return is_pending
 
-    def heard(self, guest: PendingConnection) -> None:
+    def heard(self, connection: PendingConnection) -> None:
         """Its CER was taken: it is no longer one of the silent ones."""
-        if guest in self._pending:
-            del self._pending[guest]
-            self._pending_from[guest.address] -= 1
-            if not self._pending_from[guest.address]:
-                del self._pending_from[guest.address]
+        if connection in self._pending:
+            del self._pending[connection]
+            self._pending_from[connection.address] -= 1
+            if not self._pending_from[connection.address]:
+                del self._pending_from[connection.address]
 
-    def leave(self, guest: PendingConnection) -> None:
-        self._inside.discard(guest)
-        self.heard(guest)
+    def leave(self, connection: PendingConnection) -> None:
+        self._inside.discard(connection)
+        self.heard(connection)
 
     def refused(self, address: str, reason: str, message: str = "", peer: str = "") -> None:
         """Count a refused connection, and log it once an interval, reason and peer of ours, so that a storm does not fill the log."""

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import Protocol
 
-from ocs.diameter.channel import ELSEWHERE
-from ocs.diameter.peers import Peer
-from ocs.diameter.watchdog import Heartbeat
+from ocs.diameter.accept_limits import AcceptLimits, PendingConnection
+from ocs.diameter.locks import PeerLocks
+from ocs.diameter.metrics import DiameterMetrics
+from ocs.diameter.origin_state import OriginStates
+from ocs.diameter.outstanding import BaseRequests
+from ocs.diameter.peer_connections import PeerConnections
+from ocs.diameter.peers import Peer, PeerConnection, PeerTable
+from ocs.diameter.transport import Transport
 from ocs.settings.diameter import PeerConfig
 from ocs.values.text import shown
 from protocol import commands
-from protocol.capabilities import check_cea, check_cer, make_cea, make_cer, refusal
+from protocol.capabilities import LocalNode, check_cea, check_cer, make_cea, make_cer, refusal
 from protocol.compiler import Fault
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import Header
 from protocol.peer import PeerAction, PeerEvent, PeerState
 from protocol.pipeline import decode_request
-
-if TYPE_CHECKING:
-    from ocs.diameter.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -38,32 +42,93 @@ def _already_connected() -> DiameterError:
     return DiameterError(ResultCode.UNABLE_TO_COMPLY, reason, close=True)
 
 
-class Exchange(Heartbeat):
-    """Before it is open, a connection is a CER, a CEA, or nothing we listen to."""
+class CapabilitiesServer(Protocol):
+    clock: Callable[[], float]
+    unix_clock: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
+    metrics: DiameterMetrics
+    local: LocalNode
+    locks: PeerLocks
+    accept_limits: AcceptLimits
+    origin_states: OriginStates
+    peers_table: PeerTable
+    peer_connections: PeerConnections
 
-    @property
-    def _itself(self) -> Connection:
-        return cast("Connection", self)
 
-    def _before_open(self, frame: bytes, header: Header) -> None:
+class OpeningConnection(PeerConnection, PendingConnection, Protocol):
+    """The connection that is to be opened."""
+
+    def opened(self, peer: Peer) -> None:
+        """Capabilities were exchanged."""
+
+
+class MessageQueue(Protocol):
+    """Where messages wait for their turn."""
+
+    def put_back(self, frame: bytes) -> None: ...
+
+    def go_on(self) -> None: ...
+
+
+class Capabilities:
+    """Before it is open, a connection is a CER, a CEA, or nothing we listen to.
+
+    `calling`: the peer that we call, None if it has called us.
+    """
+
+    def __init__(
+        self,
+        server: CapabilitiesServer,
+        connection: OpeningConnection,
+        transport: Transport,
+        queue: MessageQueue,
+        base_requests: BaseRequests,
+        calling: Peer | None,
+    ) -> None:
+        self._server = server
+        self._connection = connection
+        self._transport = transport
+        self._queue = queue
+        self._base_requests = base_requests
+        self._calling = calling
+        self._other_until: float | None = None
+
+    def message(self, frame: bytes, header: Header) -> None:
         """RFC 6733 §5.6.1: before its CER a peer is unknown; anything else is discarded with the connection."""
+        server = self._server
         if self._calling is not None:
             self._called(frame, header, self._calling)
-            return
-        metrics = self._server.metrics
-        if header.command_code != commands.CAPABILITIES_EXCHANGE or not header.is_request or self._waits:
-            self._server.accept_limits.refused(self.address, "not_a_cer")
-            self._cut("bad_stream")
-            return
-        metrics.request("CER", "", "")
+        elif (
+            header.command_code != commands.CAPABILITIES_EXCHANGE
+            or not header.is_request
+            or server.peer_connections.waits(self._connection)
+        ):
+            server.accept_limits.refused(self._transport.address, "not_a_cer")
+            self._transport.cut("bad_stream")
+        else:
+            server.metrics.request("CER", "", "")
+            self._cer(frame, header)
+
+    def timed_out(self) -> None:
+        """No CER or CEA in time."""
+        self._server.accept_limits.refused(self._transport.address, "cer_timeout")
+        self._transport.cut("cer_timeout")
+
+    def lost(self) -> None:
+        """The connection is gone, and nothing here keeps it."""
+        del self._connection
+
+    # --- the peer has called
+
+    def _cer(self, frame: bytes, header: Header) -> None:
+        server = self._server
         try:
-            limits = self._server.peers_table.limits_of(frame)
+            limits = server.peers_table.limits_of(frame)
             request: commands.CapabilitiesExchangeRequest = decode_request(frame, header, limits=limits)
         except DiameterError as error:
             self._refuse(header, error, "bad_cer")
             return
-        server = self._server
-        error_found = server.peers_table.admit(request.origin_host, request.origin_realm, self.address)
+        error_found = server.peers_table.admit(request.origin_host, request.origin_realm, self._transport.address)
         if error_found is None:
             error_found = self._security(server.peers_table.entry(request.origin_host))
         if error_found is not None:
@@ -77,6 +142,27 @@ class Exchange(Heartbeat):
             server.locks.ask_to_probe(request.origin_host)
             self._refuse(header, _already_connected(), "duplicate", request)
             return
+        self._take(header, request)
+
+    def _security(self, config: PeerConfig) -> DiameterError | None:
+        """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
+        certificate = self._transport.certificate
+        if certificate is None:
+            if config.tls:
+                return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come with TLS", close=True)
+            return None
+        if config.tls is False:
+            return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come without TLS", close=True)
+        if not certificate.is_of(config.origin_host):
+            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
+        if certificate.expires_at <= self._server.unix_clock():
+            # A handshake of TLS 1.2 that goes on with a session from before does not look at it again.
+            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate has expired", close=True)
+        return None
+
+    def _take(self, header: Header, request: commands.CapabilitiesExchangeRequest) -> None:
+        """The peer may come in; has it a connection already?"""
+        server = self._server
         peer = server.peers_table.get(request.origin_host)
         actions = self._step(peer, PeerEvent.R_CONN_CER)
         if PeerAction.R_REJECT in actions:
@@ -84,87 +170,98 @@ class Exchange(Heartbeat):
                 peer.connection.probe()
             self._refuse(header, _already_connected(), "duplicate", request)
             return
-        server.origin_state(peer, request.origin_state_id)
+        server.origin_states.peer_said(peer, request.origin_state_id)
         if PeerAction.R_SND_CEA in actions:
             self.accept(peer, header)
             return
         # We are calling this peer ourselves: one of the two connections will be the one (§5.6.4).
-        peer.waiting = self._itself, header
-        server.opened(self._itself)
+        peer.waiting = self._connection, header
+        server.accept_limits.heard(self._connection)
         if peer.connecting is not None and not peer.connecting.expired():
             # The peer's connection is there and ours is not: it would only keep the peer waiting.
             peer.connecting.reschedule(server.loop.time())
         if PeerAction.ELECT in actions:
-            server.elect(peer)
+            server.peer_connections.elect(peer)
 
-    @property
-    def _waits(self) -> bool:
-        """Its CER was taken, and the election is still to come."""
-        return any(peer.waiting is not None and peer.waiting[0] is self for peer in self._server.peers_table.all())
+    def accept(self, peer: Peer, cer: Header) -> None:
+        """Open with the CEA that the peer waits for."""
+        cea = make_cea(self._server.local, self._transport.local_addresses(), ResultCode.SUCCESS)
+        self._transport.send(commands.encode_answer(cea, cer))
+        self._connection.opened(peer)
+        self._server.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
 
-    def _security(self, config: PeerConfig) -> DiameterError | None:
-        """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
-        if self._certificate is None:
-            if config.tls:
-                return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come with TLS", close=True)
-            return None
-        if config.tls is False:
-            return DiameterError(ResultCode.NO_COMMON_SECURITY, "this peer must come without TLS", close=True)
-        if not self._certificate.is_of(config.origin_host):
-            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
-        if self._certificate.expires_at <= self._server.unix_clock():
-            # A handshake of TLS 1.2 that goes on with a session from before does not look at it again.
-            return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate has expired", close=True)
-        return None
+    def _refuse(
+        self,
+        header: Header,
+        error: DiameterError,
+        reason: str,
+        request: commands.CapabilitiesExchangeRequest | None = None,
+    ) -> None:
+        """An error CEA, then the connection ends. The log says more than the peer is told."""
+        server, transport, text, known = self._server, self._transport, error.message, ""
+        if request is not None:
+            text, known = server.peers_table.refusal(request.origin_host, request.origin_realm, error.message)
+        if request is not None and transport.certificate is not None and error.result_code == ResultCode.UNKNOWN_PEER:
+            text += f"; its certificate is of {', '.join(map(shown, transport.certificate.some_names)) or 'nobody'}"
+        server.accept_limits.refused(transport.address, reason, text, known)
+        server.metrics.answer("CER", "", "", error.result_code, 0.0)
+        transport.send(refusal(header, server.local, transport.local_addresses(), error))
+        transport.end()
 
-    def _call(self, peer: Peer) -> None:
+    # --- we have called
+
+    def call(self, peer: Peer) -> None:
         """Our connection is up: say who we are."""
         server = self._server
-        peer.calling = self._itself
+        peer.calling = self._connection
         faster = server.locks.taken_elsewhere(peer.origin_host)
         actions = self._step(peer, PeerEvent.I_RCV_CONN_NACK if faster else PeerEvent.I_RCV_CONN_ACK)
         if PeerAction.I_SND_CER not in actions:
-            self._cut("closed_by_peer")  # the peer was faster: its connection is open
+            self._transport.cut("closed_by_peer")  # the peer was faster: its connection is open
             return
-        self._ask_base(make_cer(server.local, self._local_addresses()))
+        self._base_requests.ask(make_cer(server.local, self._transport.local_addresses()))
         if PeerAction.ELECT in actions:
-            server.elect(peer)
+            server.peer_connections.elect(peer)
 
     def _called(self, frame: bytes, header: Header, peer: Peer) -> None:
         """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA). An answer to nothing of ours is dropped (§6.2.1)."""
-        if not header.is_request and not self._is_asked(frame):
-            self._server.metrics.dropped_answer()
+        server = self._server
+        if not header.is_request and not self._base_requests.wait_for(frame):
+            server.metrics.dropped_answer()
             return
-        objection: DiameterError | None
-        try:
-            answer = commands.decode_answer(commands.CapabilitiesExchangeAnswer, frame, header)
-            if isinstance(answer, commands.ErrorMessage):
-                objection = DiameterError(answer.code, f"the peer refused our CER with {answer.code}", close=True)
-            else:
-                objection = check_cea(answer, self._server.local, peer.origin_host)
-        except Fault:
-            objection = DiameterError(ResultCode.UNABLE_TO_COMPLY, "the peer did not answer our CER", close=True)
-        if objection is None and self._certificate is not None and not self._certificate.is_of(peer.origin_host):
-            objection = DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not the peer's", close=True)
-        if objection is not None:
-            logger.warning("peer %s: we called it, and it is not taken: %s", peer.origin_host, objection.message)
+        answer = self._cea(frame, header, peer)
+        if isinstance(answer, DiameterError):
+            logger.warning("peer %s: we called it, and it is not taken: %s", peer.origin_host, answer.message)
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
-            self._cut("bad_stream")
+            self._transport.cut("bad_stream")
             return
-        if not self._server.locks.hold(peer.origin_host):
+        if not server.locks.hold(peer.origin_host):
             self._wait_for_the_other(peer, frame)
             return
-        self._asked.pop(header.hop_by_hop, None)
+        self._base_requests.answered(header)
         actions = self._step(peer, PeerEvent.I_RCV_CEA)
         if peer.state is not PeerState.I_OPEN:
-            self._server.locks.follow(peer.origin_host, peer.state)
-            self._cut("error")
+            server.locks.follow(peer.origin_host, peer.state)
+            self._transport.cut("error")
             return
         peer.calling = None
-        if not isinstance(answer, commands.ErrorMessage):
-            self._server.origin_state(peer, answer.origin_state_id)
-        self._opened(peer)
-        self._server.act(peer, actions)
+        server.origin_states.peer_said(peer, answer.origin_state_id)
+        self._connection.opened(peer)
+        server.peer_connections.act(peer, actions)
+
+    def _cea(self, frame: bytes, header: Header, peer: Peer) -> commands.CapabilitiesExchangeAnswer | DiameterError:
+        """The answer to our CER, or what is wrong with it."""
+        certificate = self._transport.certificate
+        try:
+            answer = commands.decode_answer(commands.CapabilitiesExchangeAnswer, frame, header)
+        except Fault:
+            return DiameterError(ResultCode.UNABLE_TO_COMPLY, "the peer did not answer our CER", close=True)
+        if isinstance(answer, commands.ErrorMessage):
+            return DiameterError(answer.code, f"the peer refused our CER with {answer.code}", close=True)
+        objection = check_cea(answer, self._server.local, peer.origin_host)
+        if objection is None and certificate is not None and not certificate.is_of(peer.origin_host):
+            objection = DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not the peer's", close=True)
+        return objection or answer
 
     def _wait_for_the_other(self, peer: Peer, cea: bytes) -> None:
         """The peer has called another worker while we called it, and has taken our connection: it drops its own (§5.6.4), or that one is
@@ -177,54 +274,10 @@ class Exchange(Heartbeat):
         if now >= self._other_until:
             logger.info("peer %s: our call is not needed, it has called another worker itself", peer.origin_host)
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
-            self._cut("closed_by_peer")
+            self._transport.cut("closed_by_peer")
             return
-        self._first_in_line(cea)
-        self._hold(ELSEWHERE)
-        server.loop.call_later(OTHER_LOOK_S, self._look_at_the_other)
+        self._queue.put_back(cea)
+        server.loop.call_later(OTHER_LOOK_S, self._queue.go_on)
 
-    def _look_at_the_other(self) -> None:
-        self._let_go(ELSEWHERE)
-        self._itself._work()
-
-    def accept(self, peer: Peer, header: Header) -> None:
-        """Open with the CEA that the peer waits for."""
-        cea = make_cea(self._server.local, self._local_addresses(), ResultCode.SUCCESS)
-        self._send(commands.encode_answer(cea, header))
-        self._opened(peer)
-        self._server.metrics.answer("CER", "", "", ResultCode.SUCCESS, 0.0)
-
-    def _opened(self, peer: Peer) -> None:
-        self.peer = self.source = peer
-        peer.connection = self._itself
-        self._server.opened(self._itself)
-        self._disarm()
-        self._watch_from_the_start(peer)
-        how = "TLS" if self._certificate is not None else "TCP"
-        logger.info(
-            "peer %s: open %s %s over %s", peer.origin_host, "to" if self._calling else "from", self.address, how
-        )
-
-    def _refuse(
-        self,
-        header: Header,
-        error: DiameterError,
-        reason: str,
-        request: commands.CapabilitiesExchangeRequest | None = None,
-    ) -> None:
-        """An error CEA, then the connection ends. The log says more than the peer is told."""
-        server, words, known = self._server, error.message, ""
-        if request is not None:
-            words, known = server.peers_table.refusal(request.origin_host, request.origin_realm, error.message)
-        if request is not None and self._certificate is not None and error.result_code == ResultCode.UNKNOWN_PEER:
-            words += f"; its certificate is of {', '.join(map(shown, self._certificate.some_names)) or 'nobody'}"
-        server.accept_limits.refused(self.address, reason, words, known)
-        server.metrics.answer("CER", "", "", error.result_code, 0.0)
-        self._send(refusal(header, server.local, self._local_addresses(), error))
-        self._end()
-
-    def _cer_timeout(self) -> None:
-        self._timer = None
-        if self.peer is None:
-            self._server.accept_limits.refused(self.address, "cer_timeout")
-            self._cut("cer_timeout")
+    def _step(self, peer: Peer, event: PeerEvent) -> tuple[PeerAction, ...]:
+        return self._server.peer_connections.step(peer, event, initiated=self._calling is not None)

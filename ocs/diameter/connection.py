@@ -1,72 +1,186 @@
-"""One transport connection: a thin asyncio shell around frame reader, peer state machine, watchdog and dispatcher.
+"""One connection of a peer: what asyncio calls, what an open connection does with a message, and how it ends.
 
-In layers: `channel` sends, pauses and ends; `heartbeat` sees whether the peer lives; `exchange` opens; `reading` takes octets and paces the
-peer; here is what an open connection does with a message.
+Its parts, each with what it needs of the others: `transport` (octets out, reading, the end), `watchdog`, `receive` (octets in, turns) and
+`capabilities` (until it is open). The states are those of `protocol.peer` and `protocol.watchdog`, of nobody else.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Protocol
 
-from ocs.diameter.channel import IN_FLIGHT, UNREAD
-from ocs.diameter.outstanding import Asked, Done
+from ocs.diameter.accept_limits import PendingConnection
+from ocs.diameter.capabilities import Capabilities, CapabilitiesServer
+from ocs.diameter.dispatch import Dispatcher
+from ocs.diameter.log_texts import IN_ORDER, LOST
+from ocs.diameter.outstanding import Asked, BaseRequests, Done, Identifiers, Outstanding
 from ocs.diameter.peers import Peer
-from ocs.diameter.receive import Reading
+from ocs.diameter.receive import Receiver
 from ocs.diameter.refusals import Kind
+from ocs.diameter.timer import Timer
+from ocs.diameter.transport import Transport
+from ocs.diameter.watchdog import Watchdog, WatchdogServer
 from protocol import commands
+from protocol.answers import error_answer
 from protocol.capabilities import make_dwa
+from protocol.compiler import Fault
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import Header, parse_header
-from protocol.peer import OPEN_STATES, PeerEvent
+from protocol.peer import OPEN_STATES, PeerEvent, PeerState
 from protocol.pipeline import decode_request
 
 logger = logging.getLogger(__name__)
 
-PARTIAL_MESSAGE_S = 10.0
-"""How long the rest of a message may take: who sends an octet now and then holds a buffer and no more."""
 LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
 
 
-class Connection(Reading):
-    """Open after its capabilities exchange; until then `peer` is None."""
+class ConnectionServer(CapabilitiesServer, WatchdogServer, Protocol):
+    """What a connection needs of the server it belongs to."""
 
-    # --- receiving
+    dispatcher: Dispatcher
+    identifiers: Identifiers
 
-    def _message(self, frame: bytes, header: Header) -> None:
+    def enter(self, connection: Connection) -> bool:
+        """A new connection; False if it must go at once."""
+
+    def leave(self, connection: Connection) -> None:
+        """It is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """Open after its capabilities exchange; until then `peer` is None. `calling`: the peer that we call, None if it has called us."""
+
+    def __init__(self, server: ConnectionServer, *, calling: Peer | None = None) -> None:
+        self._server = server
+        self._config = server.config
+        self._dispatcher = server.dispatcher
+        self._calling = calling
+        self._timer = Timer(server.loop, server.clock)
+        self._outstanding = Outstanding()
+        self.transport = Transport(server, self._timer, self._forget)
+        self._send = self.transport.send
+        self._base_requests = BaseRequests(server.identifiers, self._send)
+        self.watchdog = Watchdog(server, self.transport, self._timer, self._base_requests, self._outstanding)
+        self.receiver = Receiver(server, self.transport, self.watchdog, self._base_requests, self._outstanding, self)
+        self._capabilities = Capabilities(server, self, self.transport, self.receiver, self._base_requests, calling)
+        self._peer_leaves = False
+        """It has said DPR: it gets the answers to what it has asked, and asks no more."""
+        self._dpa_received = False
+        self._parted = False
+        self.before: PendingConnection | None = None
+        """What had its place until the TLS handshake was done."""
+        self.peer: Peer | None = None
+        self.source: Peer
+        """The same for who handles its requests: there are none before it is open."""
+
+    @property
+    def address(self) -> str:
+        """The peer's, without the port."""
+        return self.transport.address
+
+    @property
+    def called(self) -> bool:
+        """We have made this connection."""
+        return self._calling is not None
+
+    def _forget(self) -> None:
+        self.receiver.forget()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport.connected(transport)
+        if not self._server.enter(self):
+            self.transport.abort()
+            return
+        self._timer.start(self._config.cer_timeout_s, self._capabilities.timed_out)
+        if self._calling is not None:
+            self._capabilities.call(self._calling)
+
+    def data_received(self, data: bytes) -> None:
+        self.receiver.data_received(data)
+
+    def pause_writing(self) -> None:
+        self.transport.pause_writing()
+        self.receiver.writing_paused()
+
+    def resume_writing(self) -> None:
+        self.transport.resume_writing()
+        self.receiver.writing_resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.lost()
+        self._server.leave(self)
+        self._part()
+        self.receiver.lost()
+        self._capabilities.lost()
+
+    # --- opening
+
+    def accept(self, peer: Peer, cer: Header) -> None:
+        """Open with the CEA that the peer waits for."""
+        self._capabilities.accept(peer, cer)
+
+    def opened(self, peer: Peer) -> None:
+        """Capabilities were exchanged."""
+        self.peer = self.source = peer
+        peer.connection = self
+        self._server.accept_limits.heard(self)
+        self._timer.stop()
+        self.receiver.opened(peer)
+        self.watchdog.start(peer)
+        how = "TLS" if self.transport.certificate is not None else "TCP"
+        way = "to" if self._calling else "from"
+        logger.info("peer %s: open %s %s over %s", peer.origin_host, way, self.address, how)
+
+    # --- messages
+
+    def message(self, frame: bytes, header: Header) -> None:
+        """Its turn has come."""
         code = header.command_code
         if self.peer is None:
-            self._before_open(frame, header)
+            self._capabilities.message(frame, header)
         elif not header.flags & 0x80:
-            self._answer(frame, header)
+            self._answer(frame, header, self.peer)
         elif self._peer_leaves:
             # Discarded: RFC 6733 §5.6, state Closing.
-            self._server.dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)
+            self._dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)
         elif code == 272:
-            self.in_flight += 1
-            answer = self._server.dispatcher.request(self, frame, header)
+            self.receiver.in_flight += 1
+            answer = self._dispatcher.request(self, frame, header)
             if answer is not None:
-                self.in_flight -= 1
+                self.receiver.in_flight -= 1
                 self._send(answer)
         elif code in LABELS and header.application_id == commands.APPLICATION_COMMON:
             self._base_request(frame, header, self.peer)
         else:
             self._server.metrics.request("other", "", "")
-            self._send(self._server.dispatcher.refuse(frame, header, _objection(frame, header, self.peer)))
+            self._send(self._dispatcher.refuse(frame, header, _objection(frame, header, self.peer)))
 
-    def _answer(self, frame: bytes, header: Header) -> None:
+    def _answer(self, frame: bytes, header: Header, peer: Peer) -> None:
         """Answers to what we asked; anything else is dropped (RFC 6733 §3, §6.2.1)."""
         code = header.command_code
         if code in (commands.RE_AUTH, commands.ABORT_SESSION):
             known = self._outstanding.answer(frame, header)
         else:
-            known = self._is_asked(frame)
-            self._asked.pop(header.hop_by_hop, None)
+            known = self._base_requests.wait_for(frame)
+            self._base_requests.answered(header)
         if not known:
             self._server.metrics.dropped_answer()
         elif code == commands.DEVICE_WATCHDOG:
-            self._origin_state_of_dwa(frame, header)
-        elif code == commands.DISCONNECT_PEER and self._closing_reason == "stopped":
-            self._finish_stop(answered=True)
+            self._origin_state_of_dwa(frame, header, peer)
+        elif code == commands.DISCONNECT_PEER and self.transport.reason == "stopped":
+            self._dpa_received = True
+            self.receiver.when_done = self._finish_stop
+            self._finish_stop()
+
+    def _origin_state_of_dwa(self, frame: bytes, header: Header, peer: Peer) -> None:
+        try:
+            answer = commands.decode_answer(commands.DeviceWatchdogAnswer, frame, header)
+        except Fault:
+            return
+        self._server.origin_states.peer_said(peer, answer.origin_state_id)
 
     def _base_request(self, frame: bytes, header: Header, peer: Peer) -> None:
         server, label = self._server, LABELS[header.command_code]
@@ -80,111 +194,148 @@ class Connection(Reading):
             # RFC 6733 §5.6 knows no CER on a connection that is open: an error, answered and ended.
             again = DiameterError(ResultCode.UNABLE_TO_COMPLY, "capabilities were already exchanged", close=True)
             self._send_error(frame, header, again, label)
-            self._closing_reason = "error"
-            self._end()
+            self.transport.end("error")
             self._part()
             return
         answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
         if header.command_code == commands.DEVICE_WATCHDOG:
             answer = make_dwa(server.local)
-            server.origin_state(peer, request.origin_state_id)
+            server.origin_states.peer_said(peer, request.origin_state_id)
         else:
-            answer = commands.DisconnectPeerAnswer(
-                int(ResultCode.SUCCESS), self._config.origin_host, self._config.realm
-            )
-            if request.disconnect_cause != commands.REBOOTING:
-                server.shared_peer_state.leave_alone(peer, self._config.reconnect_s)
-            self._peer_leaves = True
-            self._step(peer, PeerEvent.R_RCV_DPR)
-            self._arm_at(peer.deadline, self._closing_timeout)
+            answer = self._dpr(request, peer)
         server.metrics.answer(label, "", "", ResultCode.SUCCESS, 0.0)
         self._send(commands.encode_answer(answer, header))
+
+    def _dpr(self, request: commands.DisconnectPeerRequest, peer: Peer) -> commands.DisconnectPeerAnswer:
+        """The peer asks to part (RFC 6733 §5.4): it hangs up once it has our answer."""
+        config = self._config
+        if request.disconnect_cause != commands.REBOOTING:
+            self._server.shared_peer_state.leave_alone(peer, config.reconnect_s)
+        self._peer_leaves = True
+        self._step(peer, PeerEvent.R_RCV_DPR)
+        self._timer.start_at(peer.deadline, self._closing_timeout)
+        return commands.DisconnectPeerAnswer(int(ResultCode.SUCCESS), config.origin_host, config.realm)
+
+    def _send_error(self, frame: bytes, header: Header, error: DiameterError, label: str) -> None:
+        self._server.metrics.answer(label, "", "", error.result_code, 0.0)
+        self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
+
+    def bad_stream(self, head: bytes, error: DiameterError) -> None:
+        """5011 or 5015, before a CER as well, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
+        header = parse_header(head)
+        if header.is_request:
+            self._send(self._dispatcher.refuse(head, header, error))
+        if self.peer is None:
+            self._server.accept_limits.refused(self.address, "bad_stream")
+        self.transport.end_heard("bad_stream")
+        self._part()
 
     # --- for the dispatcher and for requests of ours
 
     def answered(self, frame: bytes) -> bool:
         """A reply of the handler; sent together with the other replies of this turn of the event loop."""
-        self.in_flight -= 1
-        if self._transport is None:
+        receiver, transport = self.receiver, self.transport
+        receiver.in_flight -= 1
+        if transport.underlying is None:
             return False
         self._send(frame)
-        if self._backlog or self._fault is not None:
-            self._work_soon()
-        elif self._held and self.in_flight < self._config.max_in_flight_per_peer:
-            self._let_go(IN_FLIGHT)
-        if self.in_flight == 0 and self._closing_reason == "stopped":
+        receiver.answered()
+        if receiver.in_flight == 0 and transport.reason == "stopped":
             self._server.loop.call_soon(self._finish_stop)
         return True
 
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
         """Send a request of ours; False if too many are unanswered, or the watchdog doubts this connection."""
-        if self._transport is None or self._outstanding.full(request) or not self.trusted:
+        if self.transport.underlying is None or self._outstanding.full(request) or not self.watchdog.trusted:
             return False
         server = self._server
-        hop, end = server.identifiers()
+        hop, end = server.identifiers.next()
         self._outstanding.add(request, hop, done, server.clock() + timeout_s)
         self._send(commands.encode(request, hop_by_hop=hop, end_to_end=end, application_id=4))
         return True
 
+    def probe(self) -> None:
+        """The peer has come with another connection: does this one live?"""
+        self.watchdog.probe()
+
     def look(self, now: float, unix_s: float) -> None:
         """A few times a second: what has taken too long."""
         self._outstanding.expire(now)
-        if UNREAD in self._held and self._transport is not None:
-            self._taken_at()
-        if (
-            self._partial_since is not None
-            and self._reading
-            and min(now - self._partial_since, self._listened_s()) > PARTIAL_MESSAGE_S
-        ):
-            self._cut("partial_message")
-        elif self._certificate is not None and unix_s >= self._certificate.expires_at:
+        self.transport.look()
+        self.receiver.look(now)
+        certificate = self.transport.certificate
+        if certificate is not None and unix_s >= certificate.expires_at and self.transport.open:
             self._certificate_expired()
 
     def _certificate_expired(self) -> None:
-        if self.peer is not None and self.peer.state in OPEN_STATES:
-            logger.warning("peer %s: its certificate has expired: we ask it to part", self.peer.origin_host)
+        peer = self.peer
+        if peer is not None and peer.state in OPEN_STATES:
+            logger.warning("peer %s: its certificate has expired: we ask it to part", peer.origin_host)
             self.stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
 
     # --- ending
 
     def stop(self, cause: int = commands.REBOOTING) -> None:
         """Send DPR; the requests in flight still get their answers."""
-        peer, server = self.peer, self._server
-        if self._transport is None:
+        peer, transport = self.peer, self.transport
+        if transport.underlying is None:
             return
         if peer is None:
-            server.accept_limits.refused(self.address, "stopping")
-            self._cut("stopped")
+            self._server.accept_limits.refused(self.address, "stopping")
+            transport.cut("stopped")
             return
         if peer.state not in OPEN_STATES:
             return
         self._step(peer, PeerEvent.STOP)
-        self._closing_reason = "stopped"
-        self._arm_at(peer.deadline, self._closing_timeout)
-        self._ask_base(commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause))
+        transport.reason = "stopped"
+        self._timer.start_at(peer.deadline, self._closing_timeout)
+        self._base_requests.ask(commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause))
 
-    def _finish_stop(self, answered: bool = False) -> None:
-        """We asked to part (RFC 6733 §5.4: who receives the DPA closes), once nothing is in flight any more."""
-        self._dpa_received = self._dpa_received or answered
-        if self._dpa_received and self.in_flight == 0 and not self._backlog:
-            self._end()
-
-    def _bad_stream(self, error: DiameterError) -> None:
-        """5011 or 5015, before a CER as well, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
-        broken = self._reader.broken
-        header = parse_header(broken)
-        if header.is_request:
-            self._send(self._server.dispatcher.refuse(broken, header, error))
-        if self.peer is None:
-            self._server.accept_limits.refused(self.address, "bad_stream")
-        self._closing_reason = "bad_stream"
-        self._end_heard()
-        self._part()
+    def _finish_stop(self) -> None:
+        """We asked to part, and have the DPA (RFC 6733 §5.4: who receives it closes): once nothing is in flight any more."""
+        if self._dpa_received and self.receiver.in_flight == 0 and not self.receiver.in_line:
+            self.transport.end()
 
     def _closing_timeout(self) -> None:
         """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads nothing."""
-        self._timer = None
-        self._cut("dpr")
+        self.transport.cut("dpr")
+
+    def cut_off(self) -> None:
+        """Close now: what the peer has not taken is lost."""
+        self.transport.cut_off()
+
+    def turn_away(self, reason: str) -> None:
+        """There is no room for it any more."""
+        self.transport.cut(reason)
+
+    def _part(self) -> None:
+        """The peer is without this connection from now on, once: it may come again, while we still wait for it to hang up."""
+        if self._parted:
+            return
+        self._parted = True
+        peer, calling, transport = self.peer, self._calling, self.transport
+        self._outstanding.give_up()
+        if peer is not None and peer.connection is self:
+            if transport.reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
+                transport.reason = "dpr"
+            self._step(peer, PeerEvent.R_PEER_DISC)
+            self._server.metrics.connection_lost(transport.reason)
+            _log_end(peer.origin_host, transport.reason)
+        elif calling is not None and calling.calling is self:
+            calling.calling = None
+            self._step(calling, PeerEvent.I_PEER_DISC)
+        else:
+            self._server.peer_connections.gone_before_open(self)
+
+    def _step(self, peer: Peer, event: PeerEvent) -> None:
+        self._server.peer_connections.step(peer, event, initiated=self._calling is not None)
+
+
+def _log_end(peer: str, reason: str) -> None:
+    if reason in IN_ORDER:
+        logger.info("peer %s: connection closed in order: %s", peer, IN_ORDER[reason])
+    else:
+        logger.warning("peer %s: connection lost: %s", peer, LOST.get(reason, reason))
 
 
 def _objection(frame: bytes, header: Header, peer: Peer) -> DiameterError:

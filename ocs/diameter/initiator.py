@@ -11,14 +11,17 @@ import contextlib
 import logging
 import random
 import ssl
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from ocs.settings.diameter import PeerConfig
+from ocs.diameter.connection import Connection
+from ocs.diameter.locks import PeerLocks
+from ocs.diameter.peer_connections import PeerConnections
+from ocs.diameter.peers import Peer, PeerTable
+from ocs.diameter.shared_peer_state import SharedPeerStates
+from ocs.diameter.tls import TlsMaterial
+from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.telemetry.logs import describe, reason_of
 from protocol.peer import PeerEvent, PeerState
-
-if TYPE_CHECKING:
-    from ocs.diameter.server import DiameterServer
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +31,22 @@ SAY_EVERY = 10
 """Tries that fail are logged: the first, and every tenth after it."""
 
 
+class InitiatorServer(Protocol):
+    loop: asyncio.AbstractEventLoop
+    config: DiameterConfig
+    tls: TlsMaterial | None
+    locks: PeerLocks
+    shared_peer_state: SharedPeerStates
+    peers_table: PeerTable
+    peer_connections: PeerConnections
+
+    def connection(self, calling: Peer) -> Connection: ...
+
+
 class Initiator:
     """Keeps one peer connected."""
 
-    def __init__(self, server: DiameterServer, config: PeerConfig, rng: random.Random) -> None:
+    def __init__(self, server: InitiatorServer, config: PeerConfig, rng: random.Random) -> None:
         self._server = server
         self._config = config
         self._rng = rng
@@ -62,7 +77,7 @@ class Initiator:
         if not server.shared_peer_state.call(peer, server.config.reconnect_s):
             server.locks.follow(peer.origin_host, peer.state)
             return
-        server.act(peer, server.peers_table.step(peer, PeerEvent.START, server.clock()))
+        server.peer_connections.advance(peer, PeerEvent.START)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S) as peer.connecting:
                 tls = self._tls()
@@ -78,7 +93,7 @@ class Initiator:
             if peer.waiting is None:
                 self._failed(error)
             with contextlib.suppress(KeyError):
-                server.act(peer, server.peers_table.step(peer, PeerEvent.I_RCV_CONN_NACK, server.clock()))
+                server.peer_connections.advance(peer, PeerEvent.I_RCV_CONN_NACK)
         finally:
             peer.connecting = None
 

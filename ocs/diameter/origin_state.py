@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from ocs.diameter.peers import Peer
+
 MAX_HOSTS = 10_000
 """Clients remembered; the oldest goes first."""
 
@@ -37,3 +39,9 @@ class OriginStates:
         self._known[client] = state_id
         if known is None or state_id > known:
             self._on_jump(*client, state_id)
+
+    def peer_said(self, peer: Peer, state_id: int | None) -> None:
+        """In CER, CEA, DWR or DWA (RFC 6733 §8.16)."""
+        if state_id and not peer.config.relay:
+            peer.origin_state_id = state_id
+            self.seen(peer.origin_host, peer.origin_host, state_id)

@@ -1,17 +1,20 @@
-"""Our own requests on one connection, RAR and ASR, waiting for their answers (RFC 6733 §6.2.1: matched by Hop-by-Hop)."""
+"""Our own requests on one connection, waiting for their answers (RFC 6733 §6.2.1: matched by Hop-by-Hop)."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocol import commands
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest
 from protocol.compiler import Fault
-from protocol.header import Header
+from protocol.header import Header, parse_header
 
 MAX_OUTSTANDING = 256
 """Of one connection and command: a peer that does not answer RARs gets no more of them, but it gets ASRs."""
+MAX_BASE_REQUESTS = 8
+"""CERs, DWRs and DPRs of ours that wait for their answers: more than the watchdog and the probe leave unanswered before they cut."""
 
 Asked = ReAuthRequest | AbortSessionRequest
 Answered = ReAuthAnswer | AbortSessionAnswer | ErrorMessage
@@ -30,7 +33,48 @@ class _Waiting:
     deadline: float
 
 
+class Identifiers:
+    """Hop-by-Hop and End-to-End of a worker's own requests. RFC 6733 §3: a random start keeps them apart across restarts."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._hop_by_hop = rng.getrandbits(32)
+        self._end_to_end = rng.getrandbits(32)
+
+    def next(self) -> tuple[int, int]:
+        self._hop_by_hop = (self._hop_by_hop + 1) & 0xFFFFFFFF
+        self._end_to_end = (self._end_to_end + 1) & 0xFFFFFFFF
+        return self._hop_by_hop, self._end_to_end
+
+
+class BaseRequests:
+    """CER, DWR and DPR."""
+
+    def __init__(self, identifiers: Identifiers, send: Callable[[bytes], None]) -> None:
+        self._identifiers = identifiers
+        self._send = send
+        self._waiting: dict[int, int] = {}
+        """Hop-by-Hop → command."""
+
+    def ask(self, request: object) -> None:
+        hop, end = self._identifiers.next()
+        frame = commands.encode(request, hop_by_hop=hop, end_to_end=end)
+        if len(self._waiting) >= MAX_BASE_REQUESTS:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[hop] = parse_header(frame).command_code
+        self._send(frame)
+
+    def wait_for(self, frame: bytes) -> bool:
+        """Whether a message is the answer to one of them (RFC 6733 §3: any other is discarded)."""
+        header = parse_header(frame)
+        return not header.is_request and self._waiting.get(header.hop_by_hop) == header.command_code
+
+    def answered(self, header: Header) -> None:
+        self._waiting.pop(header.hop_by_hop, None)
+
+
 class Outstanding:
+    """RAR and ASR."""
+
     def __init__(self) -> None:
         self._waiting: dict[int, _Waiting] = {}
 

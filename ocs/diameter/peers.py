@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.admission import Admission
 from ocs.diameter.log_texts import where_allowed
 from ocs.diameter.metrics import DiameterMetrics
+from ocs.diameter.outstanding import Asked, Done
 from ocs.diameter.overload import TokenBucket
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import Profile, Ranges
@@ -23,15 +24,31 @@ from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
 from protocol.registry import LIMITS, Limits
 from protocol.tolerance import NOTHING
 
-if TYPE_CHECKING:
-    from ocs.diameter.connection import Connection
-
 UNKNOWN_LABEL = "unknown"
 """The metrics' name for every peer that is not on the allow-list."""
 ORIGIN_HOST = 264
 TIMERS = PeerTimers()
 BASE_REQUESTS_PER_S = 50
 """DWR and DPR of one peer, beside its rate. A watchdog asks every 6 s at most, so this bounds nobody who means well."""
+
+
+class PeerConnection(Protocol):
+    """What a peer's record holds of its connections."""
+
+    def accept(self, peer: Peer, cer: Header) -> None:
+        """Open with the CEA that the peer waits for."""
+
+    def cut_off(self) -> None:
+        """Close now: what the peer has not taken is lost."""
+
+    def probe(self) -> None:
+        """The peer has come with another connection: does this one live?"""
+
+    def stop(self) -> None:
+        """Send DPR; the requests in flight still get their answers."""
+
+    def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
+        """Send a RAR or ASR; False if too many are unanswered, or the watchdog doubts this connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +80,11 @@ class Peer:
     config: PeerConfig
     state: PeerState = PeerState.CLOSED
     deadline: float | None = None
-    connection: Connection | None = None
+    connection: PeerConnection | None = None
     """The one that is open (or closing)."""
-    calling: Connection | None = None
+    calling: PeerConnection | None = None
     """The one that we have made and that is not yet open (I of RFC 6733 §5.6)."""
-    waiting: tuple[Connection, Header] | None = None
+    waiting: tuple[PeerConnection, Header] | None = None
     """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
     carries: Mapping[str, Carried] = field(default_factory=dict)
     """Of a relay: the clients that have entries, by Origin-Host in small letters."""

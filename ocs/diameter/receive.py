@@ -10,64 +10,107 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
 
-from ocs.diameter.capabilities import Exchange
-from ocs.diameter.channel import ELSEWHERE, IN_FLIGHT, RATE, TURN, UNREAD
-from ocs.diameter.log_texts import IN_ORDER, LOST
+from ocs.diameter.outstanding import BaseRequests, Outstanding
 from ocs.diameter.peers import Peer
-from ocs.diameter.tls import PeerCertificate
+from ocs.diameter.transport import Transport
 from ocs.diameter.watchdog import WATCHDOG
+from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.logs import describe
 from protocol import commands
 from protocol.errors import DiameterError
+from protocol.frame import FrameReader
 from protocol.header import Header, parse_header
-from protocol.peer import PeerEvent, PeerState
 
 logger = logging.getLogger(__name__)
 
 TURN_S = 0.005
 """A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a hundred ordinary
 requests, or one of the worst there are."""
-WAITING = frozenset({RATE, ELSEWHERE, UNREAD})
+READ_AHEAD_OCTETS = 512 * 1024
+"""Requests of one peer that wait for their turn; above it the peer is not read. Enough to find a watchdog behind a burst of 2,000."""
+PARTIAL_MESSAGE_S = 10.0
+"""How long the rest of a message may take: who sends an octet now and then holds a buffer and no more."""
+RATE, IN_FLIGHT, ELSEWHERE, TURN = "rate", "in flight", "another worker has the peer", "turn"
+"""Why requests of a peer wait, besides answers that it does not read."""
+WAITING = frozenset({RATE, ELSEWHERE})
 """While held for one of these nothing in line is worked on."""
-WAITING_AT_LAST = WAITING - {UNREAD}
-"""The same when the stream has broken off: what is in line is the last, whether or not the peer takes the answers."""
 DISCONNECT = commands.DISCONNECT_PEER.to_bytes(3, "big")
 BASE_REQUESTS = frozenset({commands.DEVICE_WATCHDOG, commands.DISCONNECT_PEER})
 """They do not count towards a peer's rate, but have a bound of their own (`peers.BASE_REQUESTS_PER_S`)."""
 
 
-class Reading(Exchange):
-    """`_message` and `_bad_stream` are the connection's."""
+class ReceiveServer(Protocol):
+    clock: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
+    config: DiameterConfig
 
-    def _message(self, frame: bytes, header: Header) -> None:
-        raise NotImplementedError
 
-    def _bad_stream(self, error: DiameterError) -> None:
-        raise NotImplementedError
+class Messages(Protocol):
+    """Whom the messages are for."""
 
-    # --- asyncio.Protocol
+    def message(self, frame: bytes, header: Header) -> None: ...
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast("asyncio.Transport", transport)
-        name = transport.get_extra_info("peername")
-        self.address = str(name[0]) if isinstance(name, tuple) and name else ""
-        if transport.get_extra_info("sslcontext") is not None:
-            self._certificate = PeerCertificate(transport)
-        if not self._server.enter(self._itself):
-            transport.abort()
-            return
-        if self._certificate is None:
-            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle. (With TLS a
-            # mark of 0 would count as always exceeded.)
-            transport.set_write_buffer_limits(high=0)
-        self._arm(self._config.cer_timeout_s, self._cer_timeout)
-        if self._calling is not None:
-            self._call(self._calling)
+    def bad_stream(self, head: bytes, error: DiameterError) -> None:
+        """No frame can be found any more; `head` is that of the last one."""
+
+
+class ReadListener(Protocol):
+    """The watchdog."""
+
+    def heard(self, answers: list[bytes]) -> None: ...
+
+
+class Receiver:
+    """One per connection, between its transport and `messages`."""
+
+    def __init__(
+        self,
+        server: ReceiveServer,
+        transport: Transport,
+        watchdog: ReadListener,
+        base_requests: BaseRequests,
+        outstanding: Outstanding,
+        messages: Messages,
+    ) -> None:
+        self._clock = server.clock
+        self._loop = server.loop
+        self._max_in_flight = server.config.max_in_flight_per_peer
+        self._transport = transport
+        self._watchdog = watchdog
+        self._base_requests = base_requests
+        self._outstanding = outstanding
+        self._messages = messages
+        self._message = messages.message
+        self._reader = FrameReader(server.config.max_message_octets)
+        self._peer: Peer | None = None
+        """Known once the connection is open."""
+        self._backlog: deque[bytes] = deque()
+        self.backlog_octets = 0
+        self._work_scheduled = False
+        self._held: set[str] = set()
+        self._partial_since: float | None = None
+        self._fault: DiameterError | None = None
+        """The stream is lost; the messages before it are handled first."""
+        self.in_flight = 0
+        """Requests in the handler's hands."""
+        self.when_done: Callable[[], None] | None = None
+        """Called when nothing is in line any more."""
+
+    @property
+    def in_line(self) -> int:
+        """Messages that wait for their turn."""
+        return len(self._backlog)
+
+    def opened(self, peer: Peer) -> None:
+        self._peer = peer
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None or self._over or self._fault is not None:
+        transport = self._transport
+        if transport.underlying is None or transport.over or self._fault is not None:
             return
         try:
             frames = self._reader.feed(data)
@@ -76,7 +119,7 @@ class Reading(Exchange):
         if not self._reader.pending_octets:
             self._partial_since = None
         elif frames or self._partial_since is None:
-            self._partial_since = self._server.clock()
+            self._partial_since = self._clock()
         if frames:
             self._arrived(frames)
         if self._work_scheduled:
@@ -84,57 +127,20 @@ class Reading(Exchange):
         else:
             self._work()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._disarm()
-        self._forget_backlog()
-        self._out.clear()
-        self._server.leave(self._itself)
-        self._part()
-
-    def _part(self) -> None:
-        """The peer is without this connection from now on, once: it may come again, while we still wait for it to hang up."""
-        if self._parted:
-            return
-        self._parted = True
-        server, peer = self._server, self.peer
-        self._outstanding.give_up()
-        if peer is not None and peer.connection is self:
-            if self._closing_reason == "closed_by_peer" and peer.state is PeerState.CLOSING:
-                self._closing_reason = "dpr"
-            self._step(peer, PeerEvent.R_PEER_DISC)
-            server.metrics.connection_lost(self._closing_reason)
-            self._tell_end(peer.origin_host)
-        elif self._calling is not None and self._calling.calling is self:
-            self._calling.calling = None
-            self._step(self._calling, PeerEvent.I_PEER_DISC)
-        else:
-            server.gone_before_open(self._itself)
-
-    def _tell_end(self, peer: str) -> None:
-        reason = self._closing_reason
-        if reason in IN_ORDER:
-            logger.info("peer %s: connection closed in order: %s", peer, IN_ORDER[reason])
-        else:
-            logger.warning("peer %s: connection lost: %s", peer, LOST.get(reason, reason))
-
-    def pause_writing(self) -> None:
-        self._count_taken()
-        self._hold(UNREAD)
-
-    def resume_writing(self) -> None:
-        self._let_go(UNREAD)
-        self._work_soon()
+    def look(self, now: float) -> None:
+        """A few times a second: does the rest of a message take too long?"""
+        since, transport = self._partial_since, self._transport
+        if since is not None and transport.reading and min(now - since, transport.listened_s()) > PARTIAL_MESSAGE_S:
+            transport.cut("partial_message")
 
     # --- in line
 
     def _arrived(self, frames: list[bytes]) -> None:
-        peer = self.peer
+        peer, backlog, octets = self._peer, self._backlog, 0
         if peer is None:
-            for frame in frames:
-                self._wait_in_line(frame)
+            backlog.extend(frames)
+            self.backlog_octets += sum(map(len, frames))
             return
-        backlog, octets = self._backlog, 0
         urgent, answers = [], []
         for frame in frames:
             is_request = frame[4] & 0x80
@@ -145,66 +151,117 @@ class Reading(Exchange):
                 octets += len(frame)
             else:
                 urgent.append(frame)
-        self._backlog_octets += octets
-        self._heard(answers)
+        self.backlog_octets += octets
+        self._watchdog.heard(answers)
         for frame in urgent:
-            if not self._over:
+            if not self._transport.over:
                 self._handle(frame, parse_header(frame))
 
     def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
         """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
         if frame[4] & 0x80:
-            return peer.base_requests.take(self._server.clock())
-        return frame[5:8] != DISCONNECT and (self._is_asked(frame) or self._outstanding.waits_for(parse_header(frame)))
+            return peer.base_requests.take(self._clock())
+        if frame[5:8] == DISCONNECT:
+            return False
+        return self._base_requests.wait_for(frame) or self._outstanding.waits_for(parse_header(frame))
 
     def _work(self) -> None:
         """Handle what is in line, up to the cap of requests in flight and the end of the turn; the rest waits."""
         self._work_scheduled = False
-        clock, backlog, held = self._server.clock, self._backlog, self._held
-        most = self._config.max_in_flight_per_peer
+        clock, backlog, held, transport = self._clock, self._backlog, self._held, self._transport
+        most = self._max_in_flight
         ends = clock() + TURN_S if len(backlog) > 1 else 0.0
-        waiting = WAITING if self._fault is None else WAITING_AT_LAST
-        while backlog and self._transport is not None and (not held or held.isdisjoint(waiting)):
+        # When the stream has broken off, what is in line is the last, whether or not the peer takes the answers.
+        last = self._fault is not None
+        while (
+            backlog
+            and transport.underlying is not None
+            and (not transport.unread or last)
+            and (not held or held.isdisjoint(WAITING))
+        ):
             if self.in_flight >= most:
                 self._hold(IN_FLIGHT)
                 return
             frame = backlog.popleft()
-            self._backlog_octets -= len(frame)
+            self.backlog_octets -= len(frame)
             header = parse_header(frame)
             self._pace(header)
             self._handle(frame, header)
             if backlog and clock() >= ends:
                 self._hold(TURN)
-                self._work_soon()
+                self.work_soon()
                 return
-        self._let_go(IN_FLIGHT)
-        self._let_go(TURN)
+        if held:
+            self._let_go(IN_FLIGHT)
+            self._let_go(TURN)
         self._adjust_reading()
-        if self._backlog or self._over or self._transport is None:
+        if last or self.when_done is not None:
+            self._done()
+
+    def _done(self) -> None:
+        if self._backlog or not self._transport.open:
             return
         if self._fault is not None and not self.in_flight:  # what came before it is answered first
-            self._bad_stream(self._fault)
-        elif self._dpa_received:
-            self._itself._finish_stop()
+            self._messages.bad_stream(self._reader.broken, self._fault)
+        elif self.when_done is not None:
+            self.when_done()
 
-    def _work_soon(self) -> None:
+    def work_soon(self) -> None:
         if not self._work_scheduled:
             self._work_scheduled = True
-            self._server.loop.call_soon(self._work)
+            self._loop.call_soon(self._work)
+
+    def answered(self) -> None:
+        """One request in flight less, and its answer is sent."""
+        if self._backlog or self._fault is not None:
+            self.work_soon()
+        elif self._held and self.in_flight < self._max_in_flight:
+            self._let_go(IN_FLIGHT)
 
     def _handle(self, frame: bytes, header: Header) -> None:
         try:
             self._message(frame, header)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
-            who = f"peer {self.peer.origin_host}" if self.peer is not None else f"connection from {self.address}"
+            peer, address = self._peer, self._transport.address
+            who = f"peer {peer.origin_host}" if peer is not None else f"connection from {address}"
             logger.error("%s: closed after an internal error, please report it: %s", who, describe(error))
-            self._cut("error")
+            self._transport.cut("error")
+
+    def forget(self) -> None:
+        """The connection ends: what is in line is not handled any more."""
+        self._backlog.clear()
+        self.backlog_octets = 0
+
+    def lost(self) -> None:
+        """The connection is gone. References in a circle would keep it until the collector comes, which is seldom."""
+        self.forget()
+        self.when_done = None
+        del self._messages, self._message
 
     # --- pace
 
+    def put_back(self, frame: bytes) -> None:
+        """It was taken out too early: until `go_on` nothing is handled."""
+        self._backlog.appendleft(frame)
+        self.backlog_octets += len(frame)
+        self._hold(ELSEWHERE)
+
+    def go_on(self) -> None:
+        self._let_go(ELSEWHERE)
+        self._work()
+
+    def writing_paused(self) -> None:
+        """The peer does not read its answers."""
+        self._adjust_reading()
+
+    def writing_resumed(self) -> None:
+        """It does again."""
+        self._adjust_reading()
+        self.work_soon()
+
     def _pace(self, header: Header) -> None:
         """A peer that is faster than it may be waits: this request is the last for a while, whatever becomes of it."""
-        peer, (_, flags, command, _, _, _) = self.peer, header
+        peer, (_, flags, command, _, _, _) = self._peer, header
         if peer is None or not flags & 0x80:
             return
         if command in BASE_REQUESTS:
@@ -213,11 +270,27 @@ class Reading(Exchange):
             bucket = peer.requests
         else:
             return
-        pause_s = bucket.pause_s(self._server.clock())
+        pause_s = bucket.pause_s(self._clock())
         if pause_s:
             self._hold(RATE)
-            self._server.loop.call_later(pause_s, self._rate_over)
+            self._loop.call_later(pause_s, self._rate_over)
 
     def _rate_over(self) -> None:
         self._let_go(RATE)
-        self._work_soon()
+        self.work_soon()
+
+    def _hold(self, reason: str) -> None:
+        self._held.add(reason)
+        self._adjust_reading()
+
+    def _let_go(self, reason: str) -> None:
+        if reason in self._held:
+            self._held.discard(reason)
+            self._adjust_reading()
+
+    def _adjust_reading(self) -> None:
+        """While requests wait their turn the peer is read on, up to a bound; while it does not read its answers, not at all."""
+        transport = self._transport
+        reading = not transport.unread and self.backlog_octets < READ_AHEAD_OCTETS
+        if reading is not transport.reading:
+            transport.read(reading)

@@ -17,23 +17,20 @@ from ocs.diameter.locks import PeerLocks
 from ocs.diameter.log_texts import address_text
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.origin_state import OnJump, OriginStates
-from ocs.diameter.outstanding import Asked, Done
+from ocs.diameter.outstanding import Asked, Done, Identifiers
+from ocs.diameter.peer_connections import PeerConnections
 from ocs.diameter.peers import Peer, PeerTable
 from ocs.diameter.shared_peer_state import SharedPeerStates
 from ocs.diameter.tls import LOOK_EVERY_S, TlsMaterial
 from ocs.diameter.tls_port import TlsPort
 from ocs.settings.diameter import DiameterConfig
 from protocol.capabilities import LocalNode
-from protocol.peer import OPEN_STATES, PeerAction, PeerEvent, PeerState, wins_election
+from protocol.peer import OPEN_STATES
 from protocol.watchdog import JITTER_S, TWINIT_S
 
 logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG = 128
-CALLING_STATES = frozenset(
-    {PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA, PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS}
-)
-"""Those whose deadline the server watches: there is no open connection to do it."""
 
 
 class DiameterServer:
@@ -65,14 +62,13 @@ class DiameterServer:
         self.origin_states = OriginStates(on_origin_state)
         self.dispatcher = Dispatcher(config, handler, metrics, clock, self.origin_states, unix_clock)
         self.peers_table = PeerTable(config, metrics, self.locks.follow)
+        self.peer_connections = PeerConnections(self.peers_table, config.origin_host, clock)
+        self.identifiers = Identifiers(rng)
         self.loop: asyncio.AbstractEventLoop
         self._rng = rng
         self.unix_clock = unix_clock
         self._initiators: list[asyncio.Task[None]] = []
         self._look_at_tls = 0.0
-        self._hop_by_hop = rng.getrandbits(32)
-        # RFC 6733 §3: a random start keeps them apart across restarts.
-        self._end_to_end = rng.getrandbits(32)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._tls_ports: list[TlsPort] = []
@@ -166,24 +162,18 @@ class DiameterServer:
         if self.tls is not None and now >= self._look_at_tls:
             self._look_at_tls = now + LOOK_EVERY_S
             self.tls.look()
-        for peer in self.peers_table.all():
-            if peer.deadline is not None and now >= peer.deadline and peer.state in CALLING_STATES:
-                self.act(peer, self.peers_table.step(peer, PeerEvent.TIMEOUT, now))
+        self.peer_connections.expire()
 
     # --- for connections
 
     def enter(self, connection: Connection) -> bool:
         """A new connection; False if it must go at once."""
         before, connection.before = connection.before, None
-        entrance = self.accept_limits
-        if not (entrance.go_on(before, connection) if before else entrance.enter(connection, ours=connection.called)):
-            return False
-        self._connections.add(connection)
-        return True
-
-    def opened(self, connection: Connection) -> None:
-        """Its CER was taken."""
-        self.accept_limits.heard(connection)
+        limits = self.accept_limits
+        entered = limits.go_on(before, connection) if before else limits.enter(connection, ours=connection.called)
+        if entered:
+            self._connections.add(connection)
+        return entered
 
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -191,55 +181,12 @@ class DiameterServer:
         if not self._connections:
             self._empty.set()
 
-    def identifiers(self) -> tuple[int, int]:
-        """Hop-by-Hop and End-to-End of the next request of our own."""
-        self._hop_by_hop = (self._hop_by_hop + 1) & 0xFFFFFFFF
-        self._end_to_end = (self._end_to_end + 1) & 0xFFFFFFFF
-        return self._hop_by_hop, self._end_to_end
-
     def watchdog_interval_s(self) -> float:
         """Tw: Twinit with its share of the ±2 s of jitter (RFC 3539 §3.4.1)."""
         twinit_s = self.config.watchdog_s
         return twinit_s + self._rng.uniform(-1, 1) * JITTER_S * min(1.0, twinit_s / TWINIT_S)
 
-    # --- peers and their connections (RFC 6733 §5.6)
-
-    def elect(self, peer: Peer) -> None:
-        """Both have called: the one with the larger name drops the connection that it has made (§5.6.4)."""
-        if wins_election(self.config.origin_host, peer.origin_host):
-            self.act(peer, self.peers_table.step(peer, PeerEvent.WIN_ELECTION, self.clock()))
-
-    def act(self, peer: Peer, actions: tuple[PeerAction, ...]) -> None:
-        """What a transition asks for, of the two connections that are not yet open."""
-        calling, waiting = peer.calling, peer.waiting
-        for action in actions:
-            if action in (PeerAction.I_DISC, PeerAction.ERROR) and calling is not None:
-                peer.calling = None
-                calling.cut_off()
-            if action in (PeerAction.R_DISC, PeerAction.ERROR) and waiting is not None:
-                peer.waiting = None
-                waiting[0].cut_off()
-            if action is PeerAction.R_SND_CEA and waiting is not None:
-                peer.waiting = None
-                waiting[0].accept(peer, waiting[1])
-        if peer.state is PeerState.CLOSED:
-            for left in (peer.calling, peer.waiting[0] if peer.waiting else None):
-                if left is not None:
-                    left.cut_off()
-            peer.calling = peer.waiting = None
-
-    def gone_before_open(self, connection: Connection) -> None:
-        """A connection ended that was not open: was it one that waited for an election?"""
-        for peer in self.peers_table.all():
-            if peer.waiting is not None and peer.waiting[0] is connection:
-                peer.waiting = None
-                self.peers_table.step(peer, PeerEvent.R_PEER_DISC, self.clock())
-
-    def origin_state(self, peer: Peer, state_id: int | None) -> None:
-        """A base message has said so (RFC 6733 §8.16)."""
-        if state_id and not peer.config.relay:
-            peer.origin_state_id = state_id
-            self.origin_states.seen(peer.origin_host, peer.origin_host, state_id)
+    # --- requests of ours
 
     def _probe(self, origin_host: str) -> None:
         """Another worker has refused this peer because we have it: does our connection live?"""

@@ -1,4 +1,4 @@
-"""A TLS port: a connection is a guest of the `entrance` from accept on, and a `Connection` like any other once its TLS handshake is done.
+"""A TLS port: a connection has a place in `accept_limits` from accept on, and is a `Connection` once its TLS handshake is done.
 
 asyncio's own TLS servers tell of a connection only after its handshake; until then nobody could bound, count or log it. Here it is held
 against the limits and the addresses of our peers before it has cost any TLS, bounded in time, and counted and logged when it fails.
@@ -11,13 +11,14 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from ocs.diameter.accept_limits import AcceptLimits
+from ocs.diameter.connection import Connection
 from ocs.diameter.log_texts import address_text
+from ocs.diameter.tls import TlsMaterial
+from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.logs import reason_of
-
-if TYPE_CHECKING:
-    from ocs.diameter.server import DiameterServer
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +28,19 @@ ACCEPT_PAUSE_S = 1.0
 """When nothing can be accepted, as with no file descriptor left: connections wait in the backlog meanwhile."""
 
 
+class TlsServer(Protocol):
+    loop: asyncio.AbstractEventLoop
+    config: DiameterConfig
+    tls: TlsMaterial | None
+    accept_limits: AcceptLimits
+
+    def connection(self) -> Connection: ...
+
+
 class TlsPort:
     """Listens on the addresses of one host:port."""
 
-    def __init__(self, server: DiameterServer) -> None:
+    def __init__(self, server: TlsServer) -> None:
         self._server = server
         self._listeners: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,7 +110,7 @@ def _close(listener: socket.socket, task: asyncio.Task[None]) -> None:
 class Handshake:
     """One connection until TLS is up: from then on `Connection` has its place."""
 
-    def __init__(self, server: DiameterServer, accepted: socket.socket, address: str) -> None:
+    def __init__(self, server: TlsServer, accepted: socket.socket, address: str) -> None:
         self._server = server
         self._accepted = accepted
         self._connection = server.connection()

@@ -9,14 +9,17 @@ between connections: the peer has chosen this one by its own watchdog, and a CCR
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
-from ocs.diameter.channel import Channel
+from ocs.diameter.outstanding import BaseRequests
 from ocs.diameter.peers import Peer
+from ocs.diameter.shared_peer_state import SharedPeerStates
+from ocs.diameter.timer import Timer
+from ocs.settings.diameter import DiameterConfig
 from protocol import commands
-from protocol.capabilities import make_dwr
-from protocol.compiler import Fault
-from protocol.header import Header
+from protocol.capabilities import LocalNode, make_dwr
 from protocol.watchdog import Watch, WatchAction, WatchEvent, WatchState
 from protocol.watchdog import step as watch_step
 
@@ -26,39 +29,90 @@ PROBE_S = 2.0
 WATCHDOG = commands.DEVICE_WATCHDOG.to_bytes(3, "big")
 
 
-class Heartbeat(Channel):
+class WatchdogServer(Protocol):
+    clock: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
+    config: DiameterConfig
+    local: LocalNode
+    shared_peer_state: SharedPeerStates
+
+    def watchdog_interval_s(self) -> float:
+        """Tw, with its jitter."""
+
+
+class WatchedTransport(Protocol):
+    @property
+    def open(self) -> bool: ...
+
+    def listened_s(self) -> float: ...
+
+    def cut(self, reason: str) -> None: ...
+
+
+class Failover(Protocol):
+    """Requests of ours that are not answered yet."""
+
+    def give_up(self) -> None: ...
+
+
+class Watchdog:
     """The table decides (`protocol.watchdog`); this sends, closes and keeps the timer."""
+
+    def __init__(
+        self,
+        server: WatchdogServer,
+        transport: WatchedTransport,
+        timer: Timer,
+        base_requests: BaseRequests,
+        outstanding: Failover,
+    ) -> None:
+        self._clock = server.clock
+        self._loop = server.loop
+        self._on = server.config.watchdog_s > 0
+        self._local = server.local
+        self._shared_peer_state = server.shared_peer_state
+        self._interval_s = server.watchdog_interval_s
+        self._transport = transport
+        self._timer = timer
+        self._base_requests = base_requests
+        self._outstanding = outstanding
+        self._peer: Peer | None = None
+        self._deadline: float | None = None
+        self._tw_s = 0.0
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self.watch = Watch()
 
     @property
     def trusted(self) -> bool:
         """May requests of ours go here?"""
-        return self._config.watchdog_s <= 0 or self._watch.state is WatchState.OKAY
+        return not self._on or self.watch.state is WatchState.OKAY
 
-    def _watch_from_the_start(self, peer: Peer) -> None:
+    def start(self, peer: Peer) -> None:
         """The connection is open."""
-        self._watch = Watch(WatchState.DOWN if self._server.shared_peer_state.is_down(peer) else WatchState.INITIAL)
-        self._watch_event(WatchEvent.CONNECTION_UP)
+        self._peer = peer
+        self.watch = Watch(WatchState.DOWN if self._shared_peer_state.is_down(peer) else WatchState.INITIAL)
+        self._step(WatchEvent.CONNECTION_UP)
 
-    def _heard(self, answers: list[bytes]) -> None:
+    def heard(self, answers: list[bytes]) -> None:
         """A read counts once; it counts as DWA if one is among its answers that we have asked for."""
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
-        if not answers and self._watch.state is WatchState.OKAY:
+        if not answers and self.watch.state is WatchState.OKAY:
             # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at every read.
-            self._watch_deadline = self._server.clock() + self._tw_s
+            self._deadline = self._clock() + self._tw_s
             return
-        answered = any(frame[5:8] == WATCHDOG and self._is_asked(frame) for frame in answers)
-        self._watch_event(WatchEvent.RECEIVED_DWA if answered else WatchEvent.RECEIVED_OTHER)
+        answered = any(frame[5:8] == WATCHDOG and self._base_requests.wait_for(frame) for frame in answers)
+        self._step(WatchEvent.RECEIVED_DWA if answered else WatchEvent.RECEIVED_OTHER)
 
-    def _watch_event(self, event: WatchEvent) -> None:
-        if self._config.watchdog_s <= 0:
-            self._watch = Watch()
+    def _step(self, event: WatchEvent) -> None:
+        if not self._on:
+            self.watch = Watch()
             return
-        before, self._tw_s = self._watch.state, self._server.watchdog_interval_s()
-        self._watch, actions, deadline = watch_step(self._watch, event, self._server.clock(), self._tw_s)
+        before, self._tw_s = self.watch.state, self._interval_s()
+        self.watch, actions, deadline = watch_step(self.watch, event, self._clock(), self._tw_s)
         if deadline is not None:
-            self._watch_deadline = deadline
+            self._deadline = deadline
         for action in actions:
             if action is WatchAction.SEND_DWR:
                 self._send_dwr()
@@ -68,49 +122,42 @@ class Heartbeat(Channel):
                 self._note_down(down=False)
             elif action is WatchAction.CLOSE_CONNECTION:
                 self._note_down(down=True)
-                self._cut("watchdog")
-        if self._timer is None and self._transport is not None and self.peer is not None and not self._over:
-            self._arm_at(self._watch_deadline, self._watch_timer)
+                self._transport.cut("watchdog")
+        if not self._timer.running and self._transport.open:
+            self._timer.start_at(self._deadline, self._tw_over)
 
-    def _watch_timer(self) -> None:
+    def _tw_over(self) -> None:
         """The timer is not moved at every message: when it fires early, it is set again."""
-        self._timer = None
-        if self._watch_deadline is None or self._transport is None:
+        if self._deadline is None or not self._transport.open:
             return
-        wait_s = max(self._watch_deadline - self._server.clock(), self._tw_s - self._listened_s())
+        wait_s = max(self._deadline - self._clock(), self._tw_s - self._transport.listened_s())
         if wait_s > 0:
-            self._arm(wait_s, self._watch_timer)
+            self._timer.start(wait_s, self._tw_over)
         else:
-            self._watch_event(WatchEvent.TIMER)
+            self._step(WatchEvent.TIMER)
 
     def _send_dwr(self) -> None:
-        self._ask_base(make_dwr(self._server.local))
+        self._base_requests.ask(make_dwr(self._local))
 
-    def _origin_state_of_dwa(self, frame: bytes, header: Header) -> None:
-        assert self.peer is not None
-        with contextlib.suppress(Fault):
-            answer = commands.decode_answer(commands.DeviceWatchdogAnswer, frame, header)
-            self._server.origin_state(self.peer, answer.origin_state_id)
+    def _note_down(self, *, down: bool) -> None:
+        if self._peer is not None:
+            self._shared_peer_state.set_down(self._peer, down)
 
     def probe(self) -> None:
         """The peer has come with another connection: is this one dead? Silence for PROBE_S says so."""
-        if self._probe_timer is not None or self._transport is None or self._over:
+        if self._probe_timer is not None or not self._transport.open:
             return
-        if not self._watch.pending:  # one DWR at most is unanswered
+        if not self.watch.pending:  # one DWR at most is unanswered
             self._send_dwr()
-            self._watch = self._watch._replace(pending=True)
-        self._probe_timer = self._server.loop.call_later(PROBE_S, self._probe_over)
+            self.watch = self.watch._replace(pending=True)
+        self._probe_timer = self._loop.call_later(PROBE_S, self._probe_over)
 
     def _probe_over(self) -> None:
         self._probe_timer = None
-        if self._transport is None or self._over:
+        if not self._transport.open:
             return
-        wait_s = PROBE_S - self._listened_s()
+        wait_s = PROBE_S - self._transport.listened_s()
         if wait_s > 0:
-            self._probe_timer = self._server.loop.call_later(wait_s, self._probe_over)
+            self._probe_timer = self._loop.call_later(wait_s, self._probe_over)
         else:
-            self._cut("watchdog")  # no probation: the peer has shown that it lives, elsewhere
-
-    def _note_down(self, *, down: bool) -> None:
-        if self.peer is not None:
-            self._server.shared_peer_state.set_down(self.peer, down)
+            self._transport.cut("watchdog")  # no probation: the peer has shown that it lives, elsewhere

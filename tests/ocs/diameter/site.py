@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ocs.charging.source import Source
+from ocs.diameter.connection import Connection
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.server import DiameterServer
 from ocs.settings.diameter import DiameterConfig, PeerConfig
@@ -247,6 +248,13 @@ class Site:
             sock.close()
         for server in self.servers:
             await server.stop(0.2)
+
+
+def connection_of(server: DiameterServer, peer: str = "pgw.example.org") -> Connection:
+    """The one that is open."""
+    found = server.peers_table.get(peer).connection
+    assert isinstance(found, Connection)
+    return found
 
 
 async def until(condition: Callable[[], bool]) -> None:

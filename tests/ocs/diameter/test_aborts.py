@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.diameter import outbound as reauthorization
+from ocs.diameter import outbound
 from ocs.diameter.client_window import FIRST_WINDOW
 from ocs.diameter.outbound import RETRY_AFTER_S
 from ocs.diameter.outstanding import MAX_OUTSTANDING
@@ -100,8 +100,8 @@ def test_a_block_does_not_wait_for_the_pause_before_another_try(world: World) ->
 
 
 def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reauthorization, "MAX_JOBS", 4)
-    monkeypatch.setattr(reauthorization, "MAX_JOBS_FOR_RAR", 2)
+    monkeypatch.setattr(outbound, "MAX_JOBS", 4)
+    monkeypatch.setattr(outbound, "MAX_JOBS_FOR_RAR", 2)
     for kind in ("reauthorize", "abort"):
         for number in range(3):
             world.hear(kind, "state", f"{kind}{number}")

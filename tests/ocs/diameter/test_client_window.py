@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocs.diameter import outbound as reauthorization
+from ocs.diameter import outbound
 from ocs.diameter.client_window import FIRST_WINDOW, WIDEST_WINDOW
 from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.settings.diameter import PeerConfig
@@ -63,7 +63,7 @@ def test_what_waits_too_long_for_a_silent_client_is_left_to_validity_time() -> N
     world = World(PeerConfig(DRA, relay=True))
     world.here.add(DRA)
     behind(world, "silent.a1.net", 2_000)
-    world.now += reauthorization.LONGEST_WAIT_S + 1
+    world.now += outbound.LONGEST_WAIT_S + 1
     for _, _, done in list(world.asked):
         done(None)
     assert world.counted["answer", "RAR", "given_up"] == 2_000 - FIRST_WINDOW

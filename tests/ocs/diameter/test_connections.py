@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import trustme
 import uvloop
 
 from ocs.compose import diameter_config
-from ocs.diameter import connection as connection_module
+from ocs.diameter import receive
 from ocs.diameter.outstanding import MAX_OUTSTANDING
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.loading import load_settings
@@ -413,7 +415,7 @@ def settings_of_a_call(folder: Path, certificates: Certificates, address: str, t
 
 
 async def test_the_rest_of_a_message_must_come_in_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "PARTIAL_MESSAGE_S", 0.2)
+    monkeypatch.setattr(receive, "PARTIAL_MESSAGE_S", 0.2)
     await site.server(answer_timeout_ms=100)
     slow = await site.opened()
     for octet in ccr()[:30]:
@@ -435,6 +437,26 @@ async def test_connections_are_bounded(site: Site) -> None:
     assert await (await site.client()).ended()
     assert site.metrics.refused[-1] in ("address_limit", "connection_limit")
     assert len(more) == 2
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_connection_that_is_gone_needs_no_collector(site: Site, opened: bool) -> None:
+    """The collector looks seldom, and what it has to look through stops all answers: the parts of a connection let go of each other."""
+    server = await site.server()
+    client = await site.client()
+    if opened:
+        assert await client.open() == 2001
+        client.send(ccr())
+        assert code_of((await client.read())[1]) == 2001
+    await until(lambda: len(server._connections) == 1)
+    left = weakref.ref(next(iter(server._connections)))
+    gc.collect()
+    gc.disable()
+    try:
+        client.writer.close()
+        await until(lambda: left() is None)
+    finally:
+        gc.enable()
 
 
 SCENARIOS: list[Callable[..., Any]] = [

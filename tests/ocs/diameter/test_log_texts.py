@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.diameter.channel import Channel
+from ocs.diameter.connection import Connection
 from ocs.diameter.log_texts import IN_ORDER, LOST, where_allowed
 from ocs.diameter.refusals import WORDS, Kind
 from ocs.settings.diameter import PeerConfig
@@ -154,9 +154,9 @@ async def test_a_lost_connection_is_a_warning_with_its_reason(site: Site, caplog
 def test_every_end_and_every_refusal_has_words() -> None:
     """Each label that the code gives a connection's end stands in one of the tables."""
     given = set[str]()
-    for path in Path(Channel.__module__.replace(".", "/") + ".py").resolve().parent.glob("*.py"):
+    for path in Path(Connection.__module__.replace(".", "/") + ".py").resolve().parent.glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        for before in ('_cut("', '_closing_reason = "'):
+        for before in ('.cut("', '.end("', '.end_heard("', '.reason = "'):
             given |= {part.partition('"')[0] for part in text.split(before)[1:]}
     assert given - {"cer_timeout"} == IN_ORDER.keys() | LOST.keys(), "an end before the CER has its words in REFUSED"
     assert WORDS.keys() == set(Kind)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ocs.diameter import outbound as reauthorization
+from ocs.diameter import outbound
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, ClientRequests
 from ocs.diameter.outstanding import MAX_OUTSTANDING
@@ -216,13 +216,13 @@ def test_a_peer_that_goes_to_and_fro_does_not_keep_a_notice_for_ever() -> None:
     world.here.clear()
     world.reply(None)
     world.elsewhere.add(PGW)
-    world.now += reauthorization.LONGEST_WAIT_S + 1
+    world.now += outbound.LONGEST_WAIT_S + 1
     world.fire()
     assert not world.announced and not world.requests._jobs
 
 
 def test_sessions_that_nobody_can_reach_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reauthorization, "MAX_AWAY", 3)
+    monkeypatch.setattr(outbound, "MAX_AWAY", 3)
     world = World()
     for number in range(5):
         world.hear(sid=f"s{number}")
@@ -379,7 +379,7 @@ def test_a_block_aborts_and_a_client_that_refuses_is_asked_to_ask_again() -> Non
 
 
 def test_sessions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reauthorization, "MAX_JOBS", 3)
+    monkeypatch.setattr(outbound, "MAX_JOBS", 3)
     world = World()
     world.here.add(PGW)
     for number in range(5):

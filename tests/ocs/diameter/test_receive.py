@@ -16,7 +16,7 @@ from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import CreditControlRequest, MultipleServicesCreditControl
 from protocol.header import HEADER_OCTETS, Header, build
-from tests.ocs.diameter.site import REALM, Site, ccr, cer, code_of, until
+from tests.ocs.diameter.site import REALM, Site, ccr, cer, code_of, connection_of, until
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> Non
 
 
 async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.diameter.channel.LINGER_S", 60.0)
+    monkeypatch.setattr("ocs.diameter.transport.LINGER_S", 60.0)
     await site.server()
     client = await site.opened()
     client.send(BROKEN_VERSION)
@@ -79,7 +79,7 @@ async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.Mo
 
 
 async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.diameter.channel.LINGER_S", 0.05)
+    monkeypatch.setattr("ocs.diameter.transport.LINGER_S", 0.05)
     server = await site.server()
     client = await site.opened()
     client.send(BROKEN_VERSION)
@@ -139,11 +139,10 @@ async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
     greedy = await site.opened()
     other = await site.client()
     assert await other.open("b.example.org") == 2001
-    connection = server.peers_table.get("pgw.example.org").connection
-    assert connection is not None
+    connection = connection_of(server)
     connection.data_received(b"".join(ccr(number) for number in range(300)))
     assert len(order) < 10, "the rest waits for the next turns"
-    assert len(connection._backlog) > 290
+    assert connection.receiver.in_line > 290
     other.send(ccr(host="b.example.org"))
     assert code_of((await other.read())[1]) == 2001
     assert order.index("b.example.org") < 50
@@ -179,14 +178,14 @@ async def test_a_dwa_that_nobody_asked_for_is_no_sign_of_the_watchdog(site: Site
     client = await site.opened()
     header, _ = await client.read()
     assert header.command_code == 280
-    connection = server.peers_table.get("pgw.example.org").connection
-    assert connection is not None and connection._watch.pending
+    connection = connection_of(server)
+    assert connection.watchdog.watch.pending
     client.send(dwa(header._replace(hop_by_hop=header.hop_by_hop ^ 1), 0), ccr())
     assert code_of((await client.read())[1]) == 2001
-    assert connection._watch.pending
+    assert connection.watchdog.watch.pending
     client.send(dwa(header, 0), ccr(1))
     assert code_of((await client.read())[1]) == 2001
-    assert not connection._watch.pending
+    assert not connection.watchdog.watch.pending
 
 
 async def test_requests_after_the_peers_dpr_are_discarded(site: Site) -> None:

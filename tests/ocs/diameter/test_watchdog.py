@@ -14,8 +14,7 @@ import pytest
 import uvloop
 
 from ocs.charging.source import Source
-from ocs.diameter import channel, peers
-from ocs.diameter import watchdog as heartbeat
+from ocs.diameter import peers, receive, transport, watchdog
 from ocs.diameter.dispatch import Reply
 from ocs.diameter.peers import BASE_REQUESTS_PER_S
 from ocs.diameter.server import DiameterServer
@@ -26,7 +25,7 @@ from protocol.credit_control import CreditControlRequest
 from protocol.header import HEADER_OCTETS, build, parse_header
 from protocol.peer import PeerTimers
 from protocol.watchdog import WatchState
-from tests.ocs.diameter.site import HOST, REALM, Client, Site, ccr, cer, code_of, until
+from tests.ocs.diameter.site import HOST, REALM, Client, Site, ccr, cer, code_of, connection_of, until
 
 PGW = "pgw.example.org"
 TW_S = 0.15
@@ -66,13 +65,11 @@ class Living:
 
 
 def connection(server: DiameterServer) -> Any:
-    found = server.peers_table.get(PGW).connection
-    assert found is not None
-    return found
+    return connection_of(server)
 
 
 def state(server: DiameterServer) -> WatchState:
-    found: WatchState = connection(server)._watch.state
+    found: WatchState = connection(server).watchdog.watch.state
     return found
 
 
@@ -100,7 +97,7 @@ async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, cer())
     await loop.sock_recv(sock, 4_096)
-    ours = connection(server)._transport.get_extra_info("socket")
+    ours = connection(server).transport.underlying.get_extra_info("socket")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     await loop.sock_sendall(sock, b"".join(ccr(number, 2) for number in range(requests)))
     return sock
@@ -110,7 +107,7 @@ async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket
 
 
 async def test_each_probe_is_over_with_the_first_sign_of_life(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "PROBE_S", 0.3)
+    monkeypatch.setattr(watchdog, "PROBE_S", 0.3)
     server = await site.server()
     living = Living(await site.opened(), after_s=0.03)
     for _ in range(40):
@@ -125,8 +122,8 @@ async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(
     site: Site, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """By the probe or by the watchdog, however long it lasts."""
-    monkeypatch.setattr(heartbeat, "PROBE_S", 0.1)
-    monkeypatch.setattr(channel, "READ_AHEAD_OCTETS", 1_000)
+    monkeypatch.setattr(watchdog, "PROBE_S", 0.1)
+    monkeypatch.setattr(receive, "READ_AHEAD_OCTETS", 1_000)
     bounds: dict[str, Any] = (
         {"peers": (PeerConfig(PGW, max_requests_per_s=20),)}
         if why == "rate"
@@ -138,7 +135,7 @@ async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(
     living.client.send(*(ccr(number, 2) for number in range(burst)))
     await asyncio.sleep(0.05)
     living.client.send(DWR)
-    await until(lambda: not connection(server)._reading or why != "rate")
+    await until(lambda: not connection(server).transport.reading or why != "rate")
     assert await (await site.client()).open() == 5012
     await until(lambda: len(living.of(272)) == burst)
     await until(lambda: len(living.of(280)) == 1)
@@ -156,25 +153,25 @@ async def test_watchdogs_do_not_wait_in_line_with_requests(site: Site) -> None:
     assert len(living.of(272)) < 20
     await asyncio.sleep(5 * TW_S)
     assert state(server) is WatchState.OKAY and not site.metrics.lost
-    assert connection(server)._backlog_octets <= channel.READ_AHEAD_OCTETS + 262_144
+    assert connection(server).receiver.backlog_octets <= receive.READ_AHEAD_OCTETS + 262_144
 
 
 async def test_what_waits_is_bounded(site: Site) -> None:
     server = await site.server(peers=(PeerConfig(PGW, max_requests_per_s=1),))
     client = await site.opened()
     client.send(*(ccr(number, 2) for number in range(12_000)))
-    await until(lambda: not connection(server)._reading)
+    await until(lambda: not connection(server).transport.reading)
     await asyncio.sleep(0.2)
     found = connection(server)
-    assert channel.READ_AHEAD_OCTETS <= found._backlog_octets <= channel.READ_AHEAD_OCTETS + 262_144
-    assert found._backlog_octets == sum(map(len, found._backlog))
+    assert receive.READ_AHEAD_OCTETS <= found.receiver.backlog_octets <= receive.READ_AHEAD_OCTETS + 262_144
+    assert found.receiver.backlog_octets == sum(map(len, found.receiver._backlog))
 
 
 @pytest.mark.alone
 async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhile(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "PROBE_S", 0.25)
+    monkeypatch.setattr(watchdog, "PROBE_S", 0.25)
     await site.server(watchdog_s=0.5)
     await site.opened()
     await asyncio.sleep(0.4)
@@ -188,31 +185,31 @@ async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhi
 async def test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_not(site: Site) -> None:
     server = await site.server(verbose, watchdog_s=TW_S, answer_timeout_ms=100)
     slow = await deaf(site, server)
-    await until(lambda: not connection(server)._reading)
+    await until(lambda: not connection(server).transport.reading)
     for _ in range(40):  # for 2 s, and never a word
         with contextlib.suppress(BlockingIOError):
             slow.recv(20_000)
         await asyncio.sleep(TW_S / 3)
-    assert not site.metrics.lost and not connection(server)._reading
+    assert not site.metrics.lost and not connection(server).transport.reading
     await until(lambda: site.metrics.lost == ["watchdog"])
 
 
 @pytest.mark.alone
 async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "PROBE_S", 0.2)
+    monkeypatch.setattr(watchdog, "PROBE_S", 0.2)
     server = await site.server(verbose, answer_timeout_ms=100)
     slow = await deaf(site, server)
-    await until(lambda: not connection(server)._reading)
+    await until(lambda: not connection(server).transport.reading)
     assert await (await site.client()).open() == 5012
     for _ in range(20):
         with contextlib.suppress(BlockingIOError):
             slow.recv(20_000)
         await asyncio.sleep(0.05)
-    assert not site.metrics.lost and not connection(server)._reading
+    assert not site.metrics.lost and not connection(server).transport.reading
     await until(lambda: site.metrics.lost == ["watchdog"])
     # The dead one is gone at the peer's own wish: the new one is trusted at once.
     assert await (await site.client()).open() == 2001
-    assert connection(server).trusted and not server.shared_peer_state.is_down(server.peers_table.get(PGW))
+    assert connection(server).watchdog.trusted and not server.shared_peer_state.is_down(server.peers_table.get(PGW))
 
 
 # -- SUSPECT and REOPEN
@@ -306,14 +303,14 @@ async def test_a_deaf_peer_that_is_parted_with_does_not_stay(site: Site, monkeyp
     monkeypatch.setattr(peers, "TIMERS", PeerTimers(closing_s=0.2))
     server = await site.server(verbose)
     await deaf(site, server)
-    await until(lambda: not connection(server)._reading)
+    await until(lambda: not connection(server).transport.reading)
     connection(server).stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
     await until(lambda: server.peers[PGW] == "closed")
     assert await (await site.client()).open() == 2001
 
 
 async def test_a_closed_connection_does_not_linger(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "LINGER_S", 0.2)
+    monkeypatch.setattr(transport, "LINGER_S", 0.2)
     server = await site.server(verbose)
     talker = await deaf(site, server, 0)
     stream = b"".join(ccr(number, 2) for number in range(60)) + b"\x02\x00\x00\x14" + bytes(16)
@@ -331,12 +328,12 @@ async def test_unread_answers_are_bounded_by_the_default(site: Site) -> None:
     await until(lambda: len(held) == 400)
     ours, most = connection(server), 0
     for request, reply in held:
-        if ours._transport is None:
+        if ours.transport.underlying is None:
             break
         answer = request.answer(2001)
         answer.error_message = "x" * 20_000
         reply(answer)
-        most = max(most, ours._transport.get_write_buffer_size())
+        most = max(most, ours.transport.underlying.get_write_buffer_size())
         await asyncio.sleep(0)
     assert site.metrics.lost == ["write_buffer"]
     assert bound / 2 < most <= bound + 100_000

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ocs.diameter import capabilities as exchange
+from ocs.diameter import capabilities
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.peers import Peer
 from ocs.diameter.server import DiameterServer
@@ -23,7 +23,7 @@ from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.peer import OPEN_STATES, PeerState
 from protocol.watchdog import WatchState
-from tests.ocs.diameter.site import REALM, Listener, Site, ccr, cer, code_of, until
+from tests.ocs.diameter.site import REALM, Listener, Site, ccr, cer, code_of, connection_of, until
 
 PGW = "pgw.example.org"
 BIG = "zzz.example.org"
@@ -136,7 +136,7 @@ async def test_our_connection_waits_until_the_other_worker_has_lost_the_peers(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a peer that keeps both connections keeps the one that was first."""
-    monkeypatch.setattr(exchange, "OTHER_S", 0.3)
+    monkeypatch.setattr(capabilities, "OTHER_S", 0.3)
     listener = Listener(BIG)
     peer = PeerConfig(BIG, connect=await listener.start())
     caller = await site.server(worker="w0", locks=str(tmp_path), peers=(peer,), reconnect_s=0.5)
@@ -250,8 +250,8 @@ async def test_a_peer_that_one_worker_has_cut_for_silence_is_on_probation_at_ano
     await until(lambda: site.metrics.lost == ["watchdog"])
     client = await site.client(servers[1])
     assert await client.open() == 2001
-    connection = servers[1].peers_table.get(PGW).connection
-    assert connection is not None and connection._watch.state is WatchState.REOPEN
+    connection = connection_of(servers[1])
+    assert connection.watchdog.watch.state is WatchState.REOPEN
 
 
 def test_notes_that_cannot_be_read_or_are_from_the_future_say_nothing(tmp_path: Path) -> None:

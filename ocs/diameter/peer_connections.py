@@ -1,0 +1,86 @@
+"""The state machine of each peer over its connections, of which two may be under way at once (RFC 6733 §5.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ocs.diameter.peers import Peer, PeerConnection, PeerTable
+from protocol.peer import PeerAction, PeerEvent, PeerState, wins_election
+
+INITIATED = {
+    PeerEvent.R_PEER_DISC: PeerEvent.I_PEER_DISC,
+    PeerEvent.R_RCV_DPR: PeerEvent.I_RCV_DPR,
+    PeerEvent.R_RCV_DPA: PeerEvent.I_RCV_DPA,
+}
+"""The same event on a connection that we have made."""
+ENDS = (PeerEvent.R_PEER_DISC, PeerEvent.I_PEER_DISC, PeerEvent.I_RCV_NON_CEA)
+CALLING_STATES = frozenset(
+    {PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA, PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS}
+)
+"""Those whose deadline is watched here: there is no open connection to do it."""
+
+
+class PeerConnections:
+    """One per worker. The table of `protocol.peer` decides; this closes and opens what it says."""
+
+    def __init__(self, table: PeerTable, origin_host: str, clock: Callable[[], float]) -> None:
+        self._table = table
+        self._origin_host = origin_host
+        self._clock = clock
+
+    def step(self, peer: Peer, event: PeerEvent, *, initiated: bool) -> tuple[PeerAction, ...]:
+        """An event of a connection, named as those of the peer's (R); on one that we have made, `initiated`, they are the I ones. What
+        is left to do is the connection's.
+        """
+        if initiated:
+            event = INITIATED.get(event, event)
+        actions = self._table.step(peer, event, self._clock())
+        if event in ENDS:
+            self.act(peer, actions)
+        return actions
+
+    def advance(self, peer: Peer, event: PeerEvent) -> None:
+        """An event of no connection: all that it asks for is done here."""
+        self.act(peer, self._table.step(peer, event, self._clock()))
+
+    def elect(self, peer: Peer) -> None:
+        """Both have called: the one with the larger name drops the connection that it has made (§5.6.4)."""
+        if wins_election(self._origin_host, peer.origin_host):
+            self.advance(peer, PeerEvent.WIN_ELECTION)
+
+    def act(self, peer: Peer, actions: tuple[PeerAction, ...]) -> None:
+        """What a transition asks for, of the two connections that are not yet open."""
+        calling, waiting = peer.calling, peer.waiting
+        for action in actions:
+            if action in (PeerAction.I_DISC, PeerAction.ERROR) and calling is not None:
+                peer.calling = None
+                calling.cut_off()
+            if action in (PeerAction.R_DISC, PeerAction.ERROR) and waiting is not None:
+                peer.waiting = None
+                waiting[0].cut_off()
+            if action is PeerAction.R_SND_CEA and waiting is not None:
+                peer.waiting = None
+                waiting[0].accept(peer, waiting[1])
+        if peer.state is PeerState.CLOSED:
+            for left in (peer.calling, peer.waiting[0] if peer.waiting else None):
+                if left is not None:
+                    left.cut_off()
+            peer.calling = peer.waiting = None
+
+    def waits(self, connection: PeerConnection) -> bool:
+        """Its CER was taken, and the election is still to come."""
+        return any(peer.waiting is not None and peer.waiting[0] is connection for peer in self._table.all())
+
+    def gone_before_open(self, connection: PeerConnection) -> None:
+        """A connection ended that was not open: was it one that waited for an election?"""
+        for peer in self._table.all():
+            if peer.waiting is not None and peer.waiting[0] is connection:
+                peer.waiting = None
+                self._table.step(peer, PeerEvent.R_PEER_DISC, self._clock())
+
+    def expire(self) -> None:
+        """A few times a second: calls that have taken too long."""
+        now = self._clock()
+        for peer in self._table.all():
+            if peer.deadline is not None and now >= peer.deadline and peer.state in CALLING_STATES:
+                self.advance(peer, PeerEvent.TIMEOUT)
