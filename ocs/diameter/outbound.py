@@ -23,11 +23,11 @@ from ocs.diameter.abort_cause import AbortCauses, blamed
 from ocs.diameter.client_window import ClientWindows
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outstanding import Answered, Asked
-from ocs.diameter.rar_asr import ASR, RAR, Job, LaneKey, Releaser, RequestMetrics, Sender, Sent, code_of, for_good
+from ocs.diameter.rar_asr import ASR, RAR, Job, Releaser, RequestMetrics, Sender, Sent, WindowKey, code_of, for_good
+from ocs.diameter.routes import Routes
 from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import ThrottledLog
-from ocs.values.sessions import session_owner
 from protocol.commands import AbortSessionRequest, ReAuthRequest
 from protocol.errors import ResultCode
 
@@ -75,9 +75,7 @@ class ClientRequests:
         """`turns`: of a node that shares its sessions with others."""
         self._turns = turns
         self._host, self._realm = config.origin_host, config.realm
-        self._peers = {peer.origin_host.lower(): peer for peer in config.peers}
-        self._unknown_profile = config.unknown_profile
-        self._relays = sorted((peer for peer in config.peers if peer.relay), key=lambda peer: peer.origin_host.lower())
+        self._routes = Routes(config, server)
         self._server = server
         self._ledger = ledger
         self._metrics = metrics
@@ -89,9 +87,9 @@ class ClientRequests:
         self._jobs: dict[str, Job] = {}
         self._away: set[str] = set()
         """Sessions that nobody can reach now and that are not ours."""
-        self._windows: dict[LaneKey, ClientWindows[Job]] = {}
+        self._windows: dict[WindowKey, ClientWindows[Job]] = {}
         """By connected peer and command; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
-        self._pumped: set[LaneKey] = set()
+        self._pumped: set[WindowKey] = set()
         self._causes = AbortCauses()
         self._throttled_log = ThrottledLog(clock)
 
@@ -125,13 +123,8 @@ class ClientRequests:
     def ended(self, session_id: str, origin_host: str) -> None:
         """The client has ended its session: there is nothing more to ask it for."""
         job = self._jobs.get(session_id)
-        if job is not None and self._owner(job.session.origin_host) == self._owner(origin_host):
+        if job is not None and self._routes.owner(job.session.origin_host) == self._routes.owner(origin_host):
             self._finished(job, ENDED)
-
-    def _owner(self, host: str) -> str:
-        """Who may go on with the sessions of this client."""
-        entry = self._peers.get(host.lower())
-        return session_owner(host, failover_group=entry.failover_group if entry is not None else "")
 
     def _send(self, job: Job) -> None:
         if self._jobs.get(job.session.session_id) is not job:
@@ -139,12 +132,12 @@ class ClientRequests:
         job.turn += 1
         job.under_way = False
         self._leave_line(job)
-        peer = self._peer_to_use(job.session)
+        peer = self._routes.peer_of(job.session)
         if peer is None:
             self._leave(job)
         elif peer == "":
             self._nobody_has(job)
-        elif not self._wants(peer, job.session.origin_host):
+        elif not self._routes.wants_rar(peer, job.session.origin_host):
             self._finished(job, "not_wanted")
         elif self._turns is None or job.turn_at == job.at:
             self._send_over(peer, job)
@@ -253,25 +246,6 @@ class ClientRequests:
             self._away.add(sid)
         self._retry(job, UNREACHABLE)
 
-    def _peer_to_use(self, session: NoticedSession) -> str | None:
-        """Whom this worker sends to; None = another worker does, "" = nobody can."""
-        for name in (session.relay, session.origin_host):
-            if name and self._server.connected_anywhere(name):
-                return name if self._server.connected_here(name) else None
-        for relay in self._relays:
-            if relay.realms and session.origin_realm.lower() not in relay.realms:
-                continue
-            if self._server.connected_anywhere(relay.origin_host):
-                return relay.origin_host if self._server.connected_here(relay.origin_host) else None
-        return ""
-
-    def _wants(self, peer: str, client: str) -> bool:
-        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so; else the profile of unknown
-        peers.
-        """
-        entry = self._peers.get(client.lower()) or self._peers.get(peer.lower())
-        return (self._unknown_profile if entry is None else entry.profile).reauthorize
-
     def _request(self, sent: Sent) -> Asked:
         session = sent.job.session
         names = session.session_id, self._host, self._realm, session.origin_realm, session.origin_host
@@ -301,7 +275,7 @@ class ClientRequests:
             windows.leave(client, job)
             self._tidy(windows, key, client)
 
-    def _tidy(self, windows: ClientWindows[Job], key: LaneKey, client: str) -> None:
+    def _tidy(self, windows: ClientWindows[Job], key: WindowKey, client: str) -> None:
         windows.tidy(client)
         if windows.idle and self._windows.get(key) is windows:
             del self._windows[key]

@@ -13,7 +13,7 @@ from protocol.errors import ResultCode
 RAR, ASR = "RAR", "ASR"
 PASSING = frozenset({ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY, ResultCode.UNABLE_TO_COMPLY})
 """Refusals that may not be repeated, besides the transient ones (4xxx, RFC 6733 §7.1.4)."""
-LaneKey = tuple[str, bool]
+WindowKey = tuple[str, bool]
 """Connected peer, and whether it is for ASRs."""
 
 
@@ -66,7 +66,7 @@ class Job:
     """Counts the sends planned: timer, place in line and answer of an earlier plan change nothing."""
     again: bool = False
     """Something has changed since the request that is under way was sent."""
-    place: LaneKey | None = None
+    place: WindowKey | None = None
     """Where it waits for the peer to answer others, as one of this client."""
     waits_as: str = ""
     ours: bool = False
