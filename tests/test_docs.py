@@ -143,7 +143,7 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that must stand in it."""
-from ocs.charging import ledger_request, service, session_order
+    from ocs.charging import ledger_request, service, session_order
     from ocs.diameter import abort_cause, client_window, outbound, outstanding, peers, receive, transport
     from ocs.ledger import contract
     from ocs.ledger.redis import accounts
