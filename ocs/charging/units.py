@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ocs.catalogue.price import MAX_SESSION_UNITS
 from ocs.charging import money
 from ocs.charging.members import MESSAGES, OCTETS, SECONDS
+from ocs.values.moment import DAY_S
 from ocs.values.use import QuotaPolicy, Unit
 from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, UsedServiceUnit
 
@@ -30,7 +31,7 @@ def _directions(units: RequestedServiceUnit | UsedServiceUnit, neither: int | No
     return (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
 
 
-LONGEST_TIME_S = 366 * 86_400
+LONGEST_TIME_S = 366 * DAY_S
 BEFORE, AFTER, INDETERMINATE = range(3)
 """Tariff-Change-Usage (RFC 8506 §8.27)."""
 

@@ -11,6 +11,7 @@ from ocs.ledger.contract import AccountView, LedgerError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.patience import SetAside, of_all, patiently
+from ocs.values.moment import DAY_S
 from ocs.values.turns import groups
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ ORIGIN_LOOK_S = 5.0
 """How often clients that may have lost their sessions are looked for."""
 ORIGIN_GRACE_S = 60
 """A client that has come back with a higher Origin-State-Id may still settle what it knows of."""
-ORIGIN_MEMORY_S = 86_400
+ORIGIN_MEMORY_S = DAY_S
 """A restart longer ago has been dealt with, by an earlier housekeeper or by the sessions' deadlines."""
 SETS_PER_S = 1_000
 """Sets of sessions read, one a client and partition: 16,384 partitions in 16 seconds a client."""
