@@ -2,23 +2,27 @@
 
     3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2934000010000001, 3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=2280100010000001
 
-One text may describe several accesses, and a request may have several texts. A handset writes what it likes; what the network has
-written is marked `network-provided` (RFC 7315 §4.4, RFC 7913, TS 24.229 §7.2A.4). Of accesses without a cell of a mobile network (WLAN,
-fixed lines, 3GPP2, satellite) the place is not known. Reading takes time in proportion to the text's length, whatever is in it.
+One text may describe several accesses, and a request may have several texts. A handset writes what it likes, quotes that nothing closes
+among them; what the network has written is marked `network-provided` and stands behind it (RFC 7315 §4.4, RFC 7913, TS 24.229 §7.2A.4).
+So a quote begins a string only as a parameter's value, and only if the next quote ends that value: what a handset leaves open does not
+swallow the network's words. Of accesses without a cell of a mobile network (WLAN, fixed lines, 3GPP2, satellite) the place is not
+known. Reading takes time in proportion to the text's length, whatever is in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 Cell = tuple[str, bytes]
 """MCC and MNC digits of a cell, and the text that it was found in."""
 
 _MARK = b"network-provided"
-_PLAIN_BREAK = re.compile(rb"[,;]")
-_BREAK = re.compile(rb'"(?:[^"\\]|\\.)*+("?)|[,;]', re.DOTALL)
-"""A quoted string, which may be cut short, or what separates accesses (,) and their parts (;)."""
+_BLANKS = b" \t\r\n\v\f\0"
+"""Some clients send a text with the NUL that ends it in their memory."""
+_BREAK = re.compile(rb'=[ \t\r\n\0]*+"(?:[^"\\]|\\.)*+"[ \t\r\n\0]*+(?=[,;]|\Z)|([,;])', re.DOTALL)
+"""A quoted value, to be passed over, or what separates accesses (,) and their parts (;)."""
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _IDENTITY = re.compile(rb"([0-9]{3})([0-9]{2,3})[0-9a-fA-F]{4,}")
 
@@ -42,31 +46,58 @@ _NO_COUNTRY = "000"
 """MCC of placeholders: a cell of zeros says nothing."""
 
 
-def cells(texts: Sequence[bytes]) -> tuple[Cell | None, Cell | None]:
-    """The first cell that the network has provided, and the first that the handset has."""
-    of_network, of_handset = None, None
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What the texts of a request name."""
+
+    of_network: Cell | None
+    """The last one that is marked: the network writes behind the handset."""
+    of_handset: Cell | None
+    """The first."""
+    unreadable: bytes | None
+    """Where no cell is the network's: what is marked, perhaps only within quotes, and cannot be read."""
+
+
+def cells(texts: Sequence[bytes]) -> Cells:
+    of_network, of_handset, unreadable = None, None, None
     for text in texts:
-        for provided, plmn in _accesses(text):
-            if provided:
-                of_network = of_network or (plmn, text)
-            else:
-                of_handset = of_handset or (plmn, text)
-    return of_network, of_handset
+        for access in _split(text):
+            found = _Access.read(access)
+            if found is None:
+                continue
+            if found.marked and found.plmn is not None:
+                of_network = found.plmn, text
+            elif found.marked or found.marked_in_quotes:
+                unreadable = unreadable or found.cell
+            if not found.marked and found.plmn is not None:
+                of_handset = of_handset or (found.plmn, text)
+    return Cells(of_network, of_handset, None if of_network else unreadable)
 
 
-def _accesses(text: bytes) -> Iterator[tuple[bool, str]]:
-    """Of each access that has a cell: whether the network says so, and the cell's PLMN."""
-    for parts in _split(text):
-        provided, plmn = False, None
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """An access that names a cell."""
+
+    marked: bool
+    marked_in_quotes: bool
+    """Of a text that somebody has put into quotes as a whole. Elements that take marks from handsets may not see this one."""
+    plmn: str | None
+    """None = the cell cannot be read."""
+    cell: bytes
+
+    @staticmethod
+    def read(parts: Sequence[bytes]) -> _Access | None:
+        marked, in_quotes, plmn, cell = False, False, None, None
         for part in parts:
             name, equals, value = part.partition(b"=")
-            name = name.strip().lower()
+            name = name.strip(_BLANKS).lower()
             if not equals:
-                provided = provided or name == _MARK
+                marked = marked or name == _MARK
+                in_quotes = in_quotes or name.strip(b'"') == _MARK
             elif plmn is None and name in _MNC_DIGITS:
-                plmn = _plmn(_MNC_DIGITS[name], value.strip())
-        if plmn is not None:
-            yield provided, plmn
+                value = value.strip(_BLANKS)
+                plmn, cell = _plmn(_MNC_DIGITS[name], value), cell or value
+        return None if cell is None else _Access(marked, in_quotes, plmn, cell)
 
 
 def _split(text: bytes) -> list[list[bytes]]:
@@ -75,29 +106,21 @@ def _split(text: bytes) -> list[list[bytes]]:
         return [access.split(b";") for access in text.split(b",")]
     accesses: list[list[bytes]] = [[]]
     begin = 0
-    for at in _breaks(text):
-        accesses[-1].append(text[begin:at])
-        if text[at] == b","[0]:
-            accesses.append([])
-        begin = at + 1
-    accesses[-1].append(text[begin:])
-    return accesses
-
-
-def _breaks(text: bytes) -> Iterator[int]:
-    """Where the separators outside of quoted strings are. A quote that nothing closes is an ordinary character."""
     for found in _BREAK.finditer(text):
         if found[1] is None:
-            yield found.start()
-        elif not found[1]:
-            yield from (each.start() for each in _PLAIN_BREAK.finditer(text, found.start() + 1))
-            return
+            continue
+        accesses[-1].append(text[begin : found.start()])
+        if found[1] == b",":
+            accesses.append([])
+        begin = found.end()
+    accesses[-1].append(text[begin:])
+    return accesses
 
 
 def _plmn(mnc_digits: dict[int, int], value: bytes) -> str | None:
     """MCC and MNC of a cell, an area or a service area; None if it is none."""
     if value[:1] == b'"':
-        value = _PAIR.sub(rb"\1", value).strip(b'" \t\r\n')
+        value = _PAIR.sub(rb"\1", value).strip(_BLANKS + b'"')
     found = _IDENTITY.fullmatch(value)
     if found is None:
         return None

@@ -2,10 +2,13 @@
 
 The network's word decides, whatever the handset's is: the cell that it provided, the visited network, the serving PLMN and the location of
 the bearer (in PS-Information, or at command level, where some clients put them), then the number of the serving MSC or VLR. A cell
-that only the handset names counts when the network says nothing: a handset must not choose its price (HOT-RAT-1).
+that only the handset names counts when the network says nothing: a handset must not choose its price (HOT-RAT-1). What the network says and
+cannot be read is nothing, but never silently: it is told with the place.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from ocs.catalogue.place import plmn_from_user_location_info, plmns_of_domain
 from ocs.charging import access_network
@@ -27,6 +30,10 @@ SM_SUBMISSION = 0
 
 _Said = tuple[str, object, tuple[str, ...]]
 """PLMN or number, the value of the AVP that it was read from, and the AVP's name behind those of the groups that it stands in."""
+Unreadable = tuple[str, str]
+"""The AVP's name, and what it has, as far as it helps to find out who writes it so."""
+UNREADABLE_SHOWN = 40
+"""Characters of it."""
 _SERVICE = "service_information"
 _IMS = (_SERVICE, "ims_information")
 _PS = (_SERVICE, "ps_information")
@@ -41,38 +48,85 @@ _ORIGINATOR = (*_MESSAGE, "originator_sccp_address")
 _RECIPIENT = (*_MESSAGE, "recipient_info", "recipient_sccp_address")
 
 
-def locate(context: Context, request: CreditControlRequest) -> tuple[str | None, str | None, bool]:
-    """PLMN of the serving network, number of the serving node, and whether only the handset says so."""
-    plmn, number, by_handset = _said(context, request)
-    return plmn[0] if plmn is not None else None, number[0] if number is not None else None, by_handset
+class Located(NamedTuple):
+    """Where a request says that the subscriber is."""
+
+    plmn: _Said | None = None
+    """It decides."""
+    number: _Said | None = None
+    """Of the serving node, which does without a PLMN."""
+    by_handset: bool = False
+    """The PLMN is the handset's."""
+    unreadable: Unreadable | None = None
+    """The network says something, and nothing that can be read."""
 
 
 def location_avp(context: Context, request: CreditControlRequest, rated: tuple[str | None, str | None]) -> bytes:
     """For a Failed-AVP: a copy of the AVP that decided; empty if it was none of this request's. `rated`: PLMN and number that were."""
-    plmn, number, _ = _said(context, request)
-    said = plmn or number
+    found = locate(context, request)
+    said = found.plmn or found.number
     if said is None or said[0] not in rated:
         return b""
     return failed_avp.copy(said[2][-1], said[1], *said[2][:-1])
 
 
-def _said(context: Context, request: CreditControlRequest) -> tuple[_Said | None, _Said | None, bool]:
-    """The PLMN, which decides, the number, which does without one, and whether the PLMN is the handset's."""
+def locate(context: Context, request: CreditControlRequest) -> Located:
     information = request.service_information
     if information is None:
-        return _of_command(request), None, False
-    cell, of_handset, plmn, ims, ps = None, None, None, information.ims_information, information.ps_information
+        said = _of_command(request)
+        return Located(said) if said is not None else Located(unreadable=_unreadable(context, request))
+    plmn, ims, ps = None, information.ims_information, information.ps_information
+    cells = None
     if ims is not None:
         if ims.access_network_information:
-            cell, of_handset = access_network.cells(ims.access_network_information)
-        plmn = (*cell, _ACCESS) if cell is not None else _of_visited(ims)
+            cells = access_network.cells(ims.access_network_information)
+        plmn = (*cells.of_network, _ACCESS) if cells is not None and cells.of_network else _of_visited(ims)
     if plmn is None and ps is not None:
         plmn = _of_bearer(ps.tgpp_sgsn_mcc_mnc, _BEARER_PLMN, ps.tgpp_user_location_info, _BEARER_LOCATION)
     plmn = plmn or _of_command(request)
     number = _of_node(context, information)
-    if plmn is None and number is None and of_handset is not None:
-        return (*of_handset, _ACCESS), None, True
-    return plmn, number, False
+    if plmn is not None or number is not None:
+        return Located(plmn, number)
+    unreadable = _unreadable(context, request, cells.unreadable if cells is not None else None)
+    if cells is not None and cells.of_handset is not None:
+        return Located((*cells.of_handset, _ACCESS), None, True, unreadable)
+    return Located(unreadable=unreadable)
+
+
+def _unreadable(context: Context, request: CreditControlRequest, cell: bytes | None = None) -> Unreadable | None:
+    """What the network says, where none of it can be read. `cell`: in Access-Network-Information."""
+    if cell is not None:
+        return "Access-Network-Information", ascii(cell[:UNREADABLE_SHOWN].decode("latin-1"))
+    information = request.service_information
+    ps = information.ps_information if information is not None else None
+    for location in (ps.tgpp_user_location_info if ps is not None else None, request.tgpp_user_location_info):
+        if location:
+            return "3GPP-User-Location-Info", _hex(location)
+    if information is None:
+        return None
+    if context is SMS:
+        return _unreadable_sccp(information.sms_information)
+    vcs = information.vcs_information
+    for name, number in (("VLR-Number", vcs.vlr_number), ("MSC-Address", vcs.msc_address)) if vcs is not None else ():
+        if number:
+            return name, _hex(number)
+    return None
+
+
+def _unreadable_sccp(sms: SmsInformation | None) -> Unreadable | None:
+    if sms is None:
+        return None
+    name, addresses = "Originator-SCCP-Address", [sms.originator_sccp_address]
+    if sms.sm_message_type not in (None, SM_SUBMISSION):
+        name, addresses = "Recipient-SCCP-Address", [each.recipient_sccp_address for each in sms.recipient_info]
+    for address in addresses:
+        if address is not None:
+            return name, "no digits" if address.family == FAMILY_E164 else f"address family {address.family}"
+    return None
+
+
+def _hex(octets: bytes) -> str:
+    return octets[: UNREADABLE_SHOWN // 2].hex()
 
 
 def _of_command(request: CreditControlRequest) -> _Said | None:
@@ -122,9 +176,9 @@ def _of_message(sms: SmsInformation) -> _Said | None:
 
 
 def _of_sccp(address: Address | None, path: tuple[str, ...]) -> _Said | None:
-    if address is None or address.family != FAMILY_E164:
+    if address is None or address.family != FAMILY_E164 or not (number := address.value.lstrip("+")):
         return None
-    return address.value.lstrip("+"), address, path
+    return number, address, path
 
 
 def tbcd(octets: bytes) -> str | None:

@@ -33,6 +33,9 @@ class ChargingMetrics(Protocol):
     def other_units(self, service: str, unit: str, amount: int) -> None:
         """Use reported in units that the service is not charged by."""
 
+    def location_unreadable(self, avp: str) -> None:
+        """The network said where the subscriber is, in this AVP, and none of it could be read."""
+
     def restricted(self, service: str) -> None:
         """A restricted phase in place of a refusal."""
 

@@ -179,6 +179,8 @@ class ChargingService:
             return
         terms = self._terms_for(source)
         where, expected_location = self._where(context, request, session, terms)
+        if where.unreadable_location is not None:
+            self._usage_metrics.unreadable_location(source.origin_host, where)
         opens = request.cc_request_type in (INITIAL_REQUEST, EVENT_REQUEST)
         if opens and len(where.recipients) > MAX_RECIPIENTS:
             self._metrics.blocked("unknown", "recipients")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ocs.charging import recipients
-from ocs.charging.location import SM_SUBMISSION, locate
+from ocs.charging.location import SM_SUBMISSION, Unreadable, locate
 from ocs.charging.members import CONTENT, DATA, MMS, ORIGINATING, SMS
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import CreditControlRequest, ImsInformation, ServiceInformation
@@ -50,6 +50,8 @@ class UsageContext:
     says_direction: bool = True
     by_handset: bool = field(default=False, compare=False)
     """Only the handset says where: that moves no session whose place is known."""
+    unreadable_location: Unreadable | None = field(default=None, compare=False)
+    """What the network said of the place, where none of it can be read."""
     recipients: tuple[str, ...] = ()
     """Of a message to several, all of them."""
     counted_once: int = 0
@@ -170,7 +172,12 @@ def _texts(
 def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> UsageContext:
     """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (TS 32.299 §7.2.168)."""
     where = _use(context, request, forwarding_role)
-    where.serving_plmn, where.visited_number, where.by_handset = locate(context, request)
+    found = locate(context, request)
+    if found.plmn is not None:
+        where.serving_plmn = found.plmn[0]
+    if found.number is not None:
+        where.visited_number = found.number[0]
+    where.by_handset, where.unreadable_location = found.by_handset, found.unreadable
     return where
 
 

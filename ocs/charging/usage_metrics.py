@@ -8,8 +8,12 @@ from collections.abc import Callable
 from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepared import Prepared, Service, results
+from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.settings.charging import EUR
 from ocs.telemetry.throttled_log import ThrottledLog
+from ocs.values.money import format_eur
+from protocol.credit_control import CreditControlRequest
 from protocol.errors import ResultCode
 
 log = logging.getLogger(__name__)
@@ -17,8 +21,6 @@ log = logging.getLogger(__name__)
 SUCCESS, UNKNOWN_SESSION_ID = int(ResultCode.SUCCESS), int(ResultCode.UNKNOWN_SESSION_ID)
 SHOWN = 64
 """Characters of a Service-Context-Id in the log."""
-NAMES = {MONEY: "millionths of a currency"}
-"""Of units, in the log, where they differ from the unit's own."""
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that is not open, or not this peer's"
 
 
@@ -95,16 +97,28 @@ class UsageMetrics:
                 more,
             )
 
+    def unreadable_location(self, peer: str, where: UsageContext) -> None:
+        """`where`: with what is known of the session."""
+        assert where.unreadable_location is not None
+        avp, said = where.unreadable_location
+        self._metrics.location_unreadable(avp)
+        if (more := self._throttled_log.allow((peer, avp))) is not None:
+            log.warning(
+                "peer %s: no place can be read in the network's %s (%s): %s decides the price%s",
+                *(peer, avp, said, _what_decides(where), more),
+            )
+
     def _in_other_units(self, prepared: Prepared, peer: str) -> None:
         for service in prepared.services:
             if service.other_units:
-                self._other_units(service, peer)
+                self._other_units(service, peer, prepared.request)
 
-    def _other_units(self, service: Service, peer: str) -> None:
+    def _other_units(self, service: Service, peer: str, request: CreditControlRequest) -> None:
         for unit, amount in service.other_units:
             self._metrics.other_units(service.name, unit.value, amount)
         if (more := self._throttled_log.allow((peer, "units"))) is not None:
-            reported = ", ".join(f"{amount} {NAMES.get(unit, unit)}" for unit, amount in service.other_units)
+            currency = _currency(request)
+            reported = ", ".join(_amount(amount, unit, currency) for unit, amount in service.other_units)
             log.warning(
                 "peer %s reported %s of %s and nothing in the unit that it is charged by: not charged%s",
                 peer, reported, service.name, more,
@@ -113,7 +127,27 @@ class UsageMetrics:
     def _dropped(self, peer: str, service: str, unit: str, amount: int, why: str) -> None:
         self._metrics.dropped(service, unit, amount)
         if (more := self._throttled_log.allow(peer)) is not None:
-            log.warning("peer %s reported %d %s of %s %s: not charged%s", peer, amount, unit, service, why, more)
+            log.warning("peer %s reported %s of %s %s: not charged%s", peer, _amount(amount, unit), service, why, more)
+
+
+def _amount(amount: int, unit: str, currency: str = "EUR") -> str:
+    """1.00 EUR, 60 seconds."""
+    return f"{format_eur(amount)} {currency}" if unit == MONEY else f"{amount} {unit}"
+
+
+def _currency(request: CreditControlRequest) -> str:
+    """Of the money that a request reports: EUR where it says none (RFC 8506 §8.11)."""
+    reports = list(request.used_service_unit)
+    for mscc in request.multiple_services_credit_control:
+        reports += mscc.used_service_unit
+    codes = {report.cc_money.currency_code or EUR for report in reports if report.cc_money is not None}
+    return "EUR" if codes <= {EUR} else f"of currency {', '.join(map(str, sorted(codes)))} (ISO 4217)"
+
+
+def _what_decides(where: UsageContext) -> str:
+    if where.by_handset:
+        return "the cell that the handset names, or the session's place,"
+    return "the session's place" if where.located else "default_plmn"
 
 
 def _unpaid(prepared: Prepared, service: Service, result: ServiceOutcome) -> bool:

@@ -68,6 +68,12 @@ _TABLE = (
         "Units reported that the service is not charged by, with none that it is; not charged",
         ("service", "unit"),
     ),
+    Definition(
+        "ocs_unreadable_locations",
+        COUNTER,
+        "Requests in which the network says where the subscriber is, and none of it can be read: priced by what else is known",
+        ("avp",),
+    ),
     Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
     Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), MICRO),
     Definition("ocs_late_settlements", COUNTER, "Reports of sessions that had been given up", ("type",)),

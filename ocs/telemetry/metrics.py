@@ -230,6 +230,9 @@ class Metrics:
     def other_units(self, service: str, unit: str, amount: int) -> None:
         self._counters["ocs_other_units", self._services[service], self._words[unit]] += amount
 
+    def location_unreadable(self, avp: str) -> None:
+        self._counters["ocs_unreadable_locations", self._words[avp]] += 1
+
     def restricted(self, service: str) -> None:
         self._counters["ocs_restricted_phases", self._services[service]] += 1
 

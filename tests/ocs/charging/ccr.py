@@ -188,6 +188,9 @@ class Counted:
     def other_units(self, service: str, unit: str, amount: int) -> None:
         self.calls.append(("other_units", service, unit, amount))
 
+    def location_unreadable(self, avp: str) -> None:
+        self.calls.append(("location_unreadable", avp))
+
     def restricted(self, service: str) -> None:
         self.calls.append(("restricted", service))
 

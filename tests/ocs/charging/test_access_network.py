@@ -70,12 +70,12 @@ NO_CELLS = [
 
 
 def of_network(*texts: str) -> str | None:
-    cell, _ = cells([text.encode() for text in texts])
+    cell = cells([text.encode() for text in texts]).of_network
     return cell[0] if cell else None
 
 
 def of_handset(*texts: str) -> str | None:
-    _, cell = cells([text.encode() for text in texts])
+    cell = cells([text.encode() for text in texts]).of_handset
     return cell[0] if cell else None
 
 
@@ -149,8 +149,10 @@ def test_as_real_elements_write_it(text: str, plmn: str) -> None:
 
 @given(st.lists(st.binary(max_size=80), max_size=4))
 def test_any_octets_are_read(texts: list[bytes]) -> None:
-    for cell in cells(texts):
+    found = cells(texts)
+    for cell in (found.of_network, found.of_handset):
         assert cell is None or (cell[0].isdigit() and len(cell[0]) in (5, 6) and cell[1] in texts)
+    assert found.unreadable is None or any(found.unreadable in text for text in texts)
 
 
 ACCESS = st.one_of(st.sampled_from(NO_CELLS), st.sampled_from([OWN, f"{OWN};a=b", '3GPP-NR;x="\\""']))
@@ -164,7 +166,109 @@ def test_nothing_that_a_handset_writes_hides_what_the_network_provided(
     assert of_network(*(texts if apart else [", ".join(texts)])) == "22801"
 
 
-@pytest.mark.parametrize("piece", ['"', '\\"', '"\\', ";", ",", "cgi-3gpp=;", '"a",', "1", " "])
+BY_THE_NETWORK = [
+    GIVEN,
+    "3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=2280100010000001",
+    '3GPP-E-UTRAN-FDD;utran-cell-id-3gpp="2280100010000001";network-provided',
+    '3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp="2280100010000001"',
+    '3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2280100010000001;network-provided;y="z"',
+    '3GPP-E-UTRAN-FDD;y="z";utran-cell-id-3gpp=2280100010000001;z="";network-provided',
+    '3GPP-UTRAN-FDD;local-time-zone="+0100";utran-sai-3gpp="2280175A482D6";network-provided;daylight-saving-time="01"',
+]
+"""All of one place."""
+OPEN_ENDS = [
+    '"',
+    ';x="',
+    ';x= "',
+    ';x="a\\',
+    ';x="\\"',
+    ';x="a";y="',
+    ';x=""',
+    ';x="""',
+    ';"',
+    '"network-provided',
+    ';x="network-provided;',
+    ";network-provided",
+    ";'",
+    ";x=",
+    "\\",
+    '";network-provided',
+    ';utran-cell-id-3gpp="',
+    ';network-provided;x="',
+]
+
+
+@pytest.mark.parametrize("given", BY_THE_NETWORK)
+@pytest.mark.parametrize("end", OPEN_ENDS)
+def test_a_handset_that_leaves_something_open_swallows_nothing(given: str, end: str) -> None:
+    """Its cell does not take over the mark of the network either."""
+    for before in (f"{OWN}{end}", f"IEEE-802.11{end}", end):
+        for texts in ([f"{before}, {given}"], [f"{before},{given}"], [before, given]):
+            assert of_network(*texts) == "22801", texts
+
+
+FRAGMENT = st.one_of(
+    st.sampled_from([*OPEN_ENDS, *NO_CELLS, OWN, f"{OWN};network-provided", ", ", ";", '="', '=\\"', '",', '";', "\0"]),
+    st.text(max_size=6),
+    st.text(alphabet='"\\=;, a', max_size=8),
+)
+
+
+@given(before=st.lists(FRAGMENT), given=st.sampled_from(BY_THE_NETWORK), apart=st.booleans())
+def test_whatever_a_handset_writes_the_network_decides(before: list[str], given: str, apart: bool) -> None:
+    """It may mark its own cell, too, where no element takes that away."""
+    own = "".join(before)
+    texts = [own, given] if apart else [f"{own}, {given}"]
+    assert of_network(*texts) == "22801"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2280100010000001\0",
+        "2280100010000001\0\0 ",
+        '"2280100010000001"\0',
+        '"2280100010000001\0"',
+        "\0 2280100010000001",
+    ],
+)
+def test_nul_is_a_blank(value: str) -> None:
+    for form in (
+        f"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp={value};network-provided",
+        f"3GPP;network-provided\0;utran-cell-id-3gpp={value}",
+    ):
+        assert of_network(form) == "22801", form
+
+
+UNREADABLE = [
+    "3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=228-01-0001-0000001;network-provided",
+    "3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=228f0100010000001",
+    "3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=",
+    "3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=0000000000000000",
+    '"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2280100010000001;network-provided"',
+    '"3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=2280100010000001"',
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_is_marked_and_cannot_be_read_is_told(text: str) -> None:
+    """Unless another access is marked that can be."""
+    for texts in ([text], [OWN, text], [f"{OWN}, {text}"], [f"IEEE-802.11;network-provided, {text}"]):
+        found = cells([each.encode() for each in texts])
+        assert (found.of_network, found.unreadable is not None) == (None, True), texts
+    for texts in ([text, GIVEN], [GIVEN, text], [f"{text},{GIVEN}"]):
+        found = cells([each.encode() for each in texts])
+        assert (of_network(*texts), found.unreadable) == ("22801", None), texts
+
+
+@pytest.mark.parametrize("text", [*NO_CELLS, OWN, "IEEE-802.11;network-provided", "3GPP-GERAN;cgi-3gpp=nowhere"])
+def test_what_the_network_does_not_say_is_not_unreadable(text: str) -> None:
+    assert cells([text.encode()]).unreadable is None
+
+
+@pytest.mark.parametrize(
+    "piece", ['="', '= "a', '=\\"', '="\\', "= ", '=""', '"', '\\"', '"\\', ";", ",", "cgi-3gpp=;", '"a",', "1", " "]
+)
 def test_reading_takes_time_in_proportion_to_length(piece: str) -> None:
     """A handset writes it, and everybody on this worker waits."""
     text = (piece * 60_000)[:60_000].encode()

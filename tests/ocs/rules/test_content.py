@@ -221,6 +221,13 @@ async def test_what_a_client_reports_of_money_is_charged(
     assert shop.metrics.of("dropped") == []
 
 
+async def test_money_that_nobody_is_charged_for_is_told_in_eur(shop: World, caplog: pytest.LogCaptureFixture) -> None:
+    user = await shop.subscriber(20)
+    answer = await user.charged(SMS, "T", 1, mscc(None, cc_money(1)), sid="pgw.example.net;never", information=at())
+    assert answer.result_code == 5002
+    assert "reported 1.00 EUR of ringtone in a session that is not open" in caplog.text
+
+
 amounts = st.builds(cc_money, st.integers(-(2**63), 2**63 - 1), st.none() | st.integers(-(2**31), 2**31 - 1))
 
 

@@ -217,8 +217,8 @@ async def test_reports_of_sessions(
         said = [record.getMessage() for record in caplog.records if "nothing in the unit" in record.getMessage()]
         assert bool(said) != own
         if said:
-            word = "millionths of a currency" if unit == "cc_money" else WORDS[unit]
-            assert f"{amount} {word} of {use.service}" in said[0] and user.msisdn not in said[0]
+            words = "0.50 EUR" if unit == "cc_money" else f"{amount} {WORDS[unit]}"
+            assert f"reported {words} of {use.service}" in said[0] and user.msisdn not in said[0]
         if kind == "U":
             await ask(user, use, "T", used={use.units[0]: 0}, mscc=mscc, sid=sid, number=2)
 
@@ -295,3 +295,19 @@ async def test_an_emergency_call_is_never_refused_for_its_units(world: World) ->
     for wish in ({"cc_money": MONEY}, {"cc_service_specific_units": 1}, {}):
         assert (await ask(user, use, "E", wish=wish)).result_code == 2001
     assert await user.credit() == 0
+
+
+async def test_money_is_told_in_its_currency(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    use, user = USES["data"], await world.subscriber(20)
+    for number, (money, words) in enumerate(
+        (
+            (CcMoney(UnitValue(value_digits=1)), "1.00 EUR"),
+            (CcMoney(UnitValue(value_digits=25, exponent=-1), 840), "2.50 of currency 840 (ISO 4217)"),
+        )
+    ):
+        sid = f"pgw.example.net;money;{number}"
+        await ask(user, use, "I", wish={}, sid=sid)
+        world.now += 60
+        caplog.clear()
+        await ask(user, use, "T", used={"cc_money": money}, sid=sid, number=1)
+        assert f"reported {words} of data and nothing in the unit" in caplog.text

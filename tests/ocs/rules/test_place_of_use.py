@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -113,6 +114,9 @@ async def price(world: World, context: str, plmn: str) -> int:
         [b"3GPP-UTRAN-FDD;utran-sai-3gpp=2280175A482D6"],
         [b"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp = 2280100010000001"],
         [b"IEEE-802.11;i-wlan-node-id=ac3744ff01ba", cell(SWISS, network=False)],
+        [cell(HOME, network=False) + b';x=", 3GPP-NR;utran-cell-id-3gpp="2280100010000001";network-provided'],
+        [cell(HOME, network=False) + b';x=", ' + cell(SWISS) + b';y="z"'],
+        [b"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2280100010000001\0;network-provided\0"],
         [b'IEEE-802.11;i-wlan-node-id="x, 3GPP-GERAN;cgi-3gpp=293402710ABCD;network-provided"', cell(SWISS)],
     ],
 )
@@ -232,3 +236,66 @@ async def test_a_handset_does_not_move_a_session(world: World, context: str) -> 
             assert (await ask(user, context, kind, number, service, information, sid)).result_code == 2001
             world.now += 60
         assert before - await user.credit() == total
+
+
+JUNK = bytes.fromhex("82ffffff")
+UNREADABLE: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "a cell": (
+        "Access-Network-Information",
+        lambda: {"ims": ims(b"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=228-01-0001-0000001;network-provided")},
+    ),
+    "a cell in quotes": (
+        "Access-Network-Information",
+        lambda: {"ims": ims(b'"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2280100010000001;network-provided"')},
+    ),
+    "the bearer's location": ("3GPP-User-Location-Info", lambda: {"ps": PsInformation(tgpp_user_location_info=JUNK)}),
+    "the command's location": ("3GPP-User-Location-Info", lambda: {"tgpp_user_location_info": JUNK}),
+    "the VLR": ("VLR-Number", lambda: {"vcs": VcsInformation(vlr_number=b"\xab\xcd")}),
+    "the MSC": ("MSC-Address", lambda: {"vcs": VcsInformation(msc_address=b"\xab\xcd")}),
+}
+"""What the network says and nobody can read: the AVP, and how the call has it."""
+
+
+@pytest.mark.parametrize("context", [IMS, CS])
+@pytest.mark.parametrize("what", UNREADABLE)
+async def test_what_the_network_says_is_never_passed_over_in_silence(
+    world: World, context: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next that says where decides, at last default_plmn: calls go on. Counted at each request, and said once a minute."""
+    avp, part = UNREADABLE[what]
+    home, swiss = await price(world, context, HOME), await price(world, context, SWISS)
+    information, more = call(part())
+    after = home if what != "a cell in quotes" else swiss
+    assert await cost(world, context, information, **more) == after
+    assert world.metrics.of("location_unreadable") == [[avp], [avp]]
+    said = [each.message for each in caplog.records if "no place can be read" in each.message]
+    assert said and f"the network's {avp} (" in said[0]
+    for better in ("the bearer's network", "the visited network"):
+        information, more = call(part(), PLACES[better](SWISS))
+        assert await cost(world, context, information, **more) == swiss
+    assert len(world.metrics.of("location_unreadable")) == 2, "another AVP of the network says it"
+    information, more = call(part(), PLACES["the handset's cell"](SWISS))
+    assert await cost(world, context, information, **more) == swiss
+    assert len(world.metrics.of("location_unreadable")) == 4
+
+
+async def test_an_unreadable_place_moves_no_session(world: World) -> None:
+    user, sid = await world.subscriber(100), world.new_session()
+    before, swiss = await user.credit(), await price(world, IMS, SWISS)
+    opened, _ = call(PLACES["the network's cell"](SWISS))
+    junk, _ = call(UNREADABLE["a cell"][1]())
+    for number, (kind, service, information) in enumerate(
+        (("I", seconds(want=60), opened), ("U", seconds(want=60, used=60), junk), ("T", seconds(used=60), junk))
+    ):
+        assert (await ask(user, IMS, kind, number, service, information, sid)).result_code == 2001
+        world.now += 60
+    assert before - await user.credit() == 2 * swiss
+
+
+async def test_a_serving_node_of_a_message_that_is_no_number(world: World) -> None:
+    home = await price(world, SMS, HOME)
+    for address in (Address(1, "192.0.2.1"), Address(8, "")):
+        world.metrics.calls.clear()
+        sent = sms(originator_sccp_address=address)
+        assert await cost(world, SMS, ServiceInformation(sms_information=sent)) == home
+        assert world.metrics.of("location_unreadable") == [["Originator-SCCP-Address"]]

@@ -51,6 +51,7 @@ def play(metrics: Metrics) -> None:
     gateway.overload(30)
     charging.dropped("data", "octets", 7)
     charging.other_units("data", "seconds", 7)
+    charging.location_unreadable("3GPP-User-Location-Info")
     charging.restricted("data")
     charging.refunded("sms", 2_000_000)
     charging.late("T")
