@@ -496,6 +496,7 @@ class AccountLedger(Protocol):
         day: int = 0,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was applied before.
+        What is refused uses up no reference.
 
         LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated), "range", "unknown".
         """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from ocs.ledger.contract import AccountView, LedgerError, PoolView
+from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable, PoolView
 from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.redis.keys import uid_of
@@ -19,6 +21,11 @@ REFERENCE_KEEP_S = 400 * DAY_S
 """How long a month's references are kept after the last of them (keys.REFERENCE_MONTHS)."""
 OPENING_S = 60
 """An IMSI that is claimed and whose account has not come to be by then is free again."""
+ATTEMPT_S = 3_600
+"""How long a top-up under way is noted, far longer than one takes; afterwards its reference is kept as if it had been applied."""
+MAX_ATTEMPTS = 64
+"""Under one reference at a time; beyond it the reference is kept likewise."""
+ATTEMPT_OCTETS = 8
 CLAIMED = "?"
 """Before the account id in the index while the account is being opened."""
 
@@ -139,9 +146,9 @@ class Accounts(LedgerClient):
         day: int = 0,
     ) -> bool:
         wire.amount("amount", amount_micro_eur, least=1)
-        keys = self._account_keys(account_id)
+        keys, attempt = self._account_keys(account_id), secrets.token_bytes(ATTEMPT_OCTETS)
         try:
-            await self._claim_reference(reference, f"{uid_of(account_id)} {amount_micro_eur}", month)
+            await self._claim_reference(reference, f"{uid_of(account_id)} {amount_micro_eur}", month, attempt)
         except LedgerError:
             await self._raise_if_moved(account_id)
             raise
@@ -155,7 +162,11 @@ class Accounts(LedgerClient):
             "asked_at": self._clock(),
             **when(now, month, day),
         }
-        applied = await self._script("top_up", account_id, q, this_month, before) == b"ok"
+        try:
+            applied = await self._script("top_up", account_id, q, this_month, before) == b"ok"
+        except LedgerError:
+            await self._free_reference(reference, month, attempt)
+            raise
         if not applied:
             await self._raise_if_moved(account_id)
         return applied
@@ -165,15 +176,31 @@ class Accounts(LedgerClient):
         if document and (moved_to := views.moved_to(document)):
             raise MovedError(moved_to)
 
-    async def _claim_reference(self, reference: str, purpose: str, month: int) -> None:
-        """A reference credits one account by one amount, once, in the whole system (HOT-TOP-1)."""
-        partition = self._keys.partition_of_name(reference)
-        months = self._keys.by_partition[partition].reference_months(month)
-        name, wanted = b"claim:" + reference.encode(), purpose.encode()
-        command: tuple[bytes | int, ...] = (b"EVAL", _CLAIM, len(months), *months, name, wanted, REFERENCE_KEEP_S)
-        answer = await self._ask("top_up", partition, *command, durable=True)
-        if answer != wanted:
+    # A reference credits one account by one amount, once, in the whole system (HOT-TOP-1). It may live in another partition than the
+    # account, so it is claimed first. Each attempt under a claim is noted, and taken off when the account's script has refused it; with the
+    # last one goes the claim. An attempt that was applied, or of which nobody knows, stays: such a claim is kept as long as references are.
+
+    async def _claim_reference(self, reference: str, purpose: str, month: int, attempt: bytes) -> None:
+        answer = await self._at_reference(
+            _CLAIM, reference, month, attempt, purpose.encode(), REFERENCE_KEEP_S, ATTEMPT_S, MAX_ATTEMPTS
+        )
+        if answer != purpose.encode():
             raise LedgerError("reference", REFUSALS["reference"])
+
+    async def _free_reference(self, reference: str, month: int, attempt: bytes) -> None:
+        with contextlib.suppress(LedgerUnavailable):  # it stays claimed for this account and amount
+            await self._at_reference(_FREE, reference, month, attempt)
+
+    async def _at_reference(
+        self, script: bytes, reference: str, month: int, attempt: bytes, *more: bytes | int
+    ) -> object:
+        partition, name = self._keys.partition_of_name(reference), reference.encode()
+        keys = self._keys.by_partition[partition]
+        all_keys = (keys.attempts + name, *keys.reference_months(month))
+        claim = b"claim:" + name
+        return await self._ask(
+            "top_up", partition, b"EVAL", script, len(all_keys), *all_keys, claim, attempt, *more, durable=True
+        )
 
     # -- settings
 
@@ -279,10 +306,29 @@ if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 return 1"""
 _CLAIM = b"""
-for n = 1, #KEYS do
-  local purpose = redis.call('HGET', KEYS[n], ARGV[1])
-  if purpose then return purpose end
+local attempts, claim, attempt, wanted = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local function note()
+  redis.call('SADD', attempts, attempt)
+  redis.call('EXPIRE', attempts, ARGV[5])
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return ARGV[2]"""
+for n = 2, #KEYS do
+  local purpose = redis.call('HGET', KEYS[n], claim)
+  if purpose then
+    local others = redis.call('SCARD', attempts)
+    if others >= tonumber(ARGV[6]) then
+      redis.call('DEL', attempts)
+    elseif purpose == wanted and others > 0 then
+      note()
+    end
+    return purpose
+  end
+end
+redis.call('HSET', KEYS[2], claim, wanted)
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+note()
+return wanted"""
+_FREE = b"""
+local attempts, claim, attempt = KEYS[1], ARGV[1], ARGV[2]
+if redis.call('SREM', attempts, attempt) == 0 or redis.call('EXISTS', attempts) == 1 then return 0 end
+for n = 2, #KEYS do redis.call('HDEL', KEYS[n], claim) end
+return 1"""

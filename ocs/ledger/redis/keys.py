@@ -14,6 +14,7 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
     {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened);
                                     x<account id> → itself, of accounts that have ended
     {tag}:r:<yyyymm>       hash     top-up and purchase references applied in the month; claims of references
+    {tag}:t:<reference>    set      top-ups under this reference that may still be applied or refused: the last to be refused frees it
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
@@ -23,7 +24,7 @@ Redis Cluster node. The tags are chosen so that partition n's slot lies in the n
     {tag}:l:<lease>        string   who has the lease (leases.py): "node <identity>", "housekeeper", "told …" for a RAR or ASR
     {tag}:nodes            hash     of partition 0 only: identity → what the node said of itself at its start (JSON)
 
-Answers, hints, references and leases have a TTL; nothing that holds money has one.
+Answers, hints, references, top-ups under way and leases have a TTL; nothing that holds money has one.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases` and `references` are prefixes."""
+    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references` and `attempts` are
+    prefixes."""
 
     slot: int
     account: bytes
@@ -77,6 +79,7 @@ class PartitionKeys:
     clients: bytes
     leases: bytes
     references: bytes
+    attempts: bytes
     subscribers: bytes
     outbox: bytes
     sequence: bytes
@@ -104,6 +107,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         clients=head + b"c:",
         leases=head + b"l:",
         references=head + b"r:",
+        attempts=head + b"t:",
         subscribers=head + b"subscribers",
         outbox=head + b"outbox",
         sequence=head + b"sequence",

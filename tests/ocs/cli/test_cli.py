@@ -373,6 +373,15 @@ def test_a_package_that_cannot_be_paid_is_said(ocs: Call) -> None:
     assert (view["package_pending"], view["credit_micro_eur"]) == (False, 10_000)
 
 
+def test_a_refused_topup_leaves_its_reference(ocs: Call) -> None:
+    create(ocs, "38668100091")
+    words = ("account", "topup", "38668100091", "--reference", "cli-again")
+    status, _, error = ocs(*words, "--amount", "500")
+    assert status == 1 and "200 EUR" in error
+    status, out, error = ocs(*words, "--amount", "5")
+    assert (status, error) == (0, "") and "topped up by 5.00 EUR" in out
+
+
 def test_a_topup_credits_once_per_reference(ocs: Call) -> None:
     create(ocs, "38668100003", "--credit", "0.000001")
     for words in ("topped up by 10.00", "applied before"):

@@ -77,10 +77,8 @@ class Accounts(Books):
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
         purpose = (uid_of(account_id), amount_micro_eur)
-        if account_id in self.moved:  # the reference is its own from now on, whatever its id
-            self._references.setdefault(reference, purpose)
         account = self._account(account_id)
-        if self._references.setdefault(reference, purpose) != purpose:
+        if self._references.get(reference, purpose) != purpose:
             raise LedgerError("reference", "")
         if ("top_up", account.uid, reference) in self._applied:
             return False
@@ -97,6 +95,7 @@ class Accounts(Books):
             account.active_until = max(account.active_until, now + ACTIVE_S)
             account.told_inactive = False
             op.journal("topup", credit_in=amount_micro_eur, ref=reference, credit=account.credit)
+        self._references[reference] = purpose
         self._applied.add(("top_up", account.uid, reference))
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +19,7 @@ from ocs.ledger.contract import (
     AccountView,
     ChargeOutcome,
     LedgerError,
+    LedgerUnavailable,
 )
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.exact import MAX_INTEGER
@@ -72,6 +74,12 @@ async def refused(code: str, work: Any) -> None:
 def top_up(ledger: RedisLedger, account_id: str, amount: int, reference: str, **more: Any) -> Any:
     rest = {**WHEN, **more}
     return ledger.top_up(account_id, amount_micro_eur=amount, reference=reference, **rest)
+
+
+async def spend(ledger: RedisLedger, account_id: str) -> None:
+    """More than 5 EUR."""
+    paid = await charge(ledger, request(account_id, "E", 0, service(want=100, price=SMS), sid="spent"))
+    assert paid.code == 2001
 
 
 # -- opening
@@ -134,6 +142,93 @@ async def test_top_up_once_per_reference(ledger: RedisLedger) -> None:
     await refused("reference", top_up(ledger, other, 5 * EUR, "voucher-1"))
     assert (await view(ledger, other)).credit_micro_eur == 20 * EUR
     assert [e["ref"] for e in await journal(ledger) if e["k"] == "topup"] == ["voucher-1"]
+
+
+async def test_a_refused_top_up_uses_up_no_reference(ledger: RedisLedger) -> None:
+    account_id, other = await open_account(ledger), await open_account(ledger, 1)
+    await refused("ceiling", top_up(ledger, account_id, 500 * EUR, "y1"))
+    assert await top_up(ledger, account_id, 5 * EUR, "y1") is True
+    await refused("reference", top_up(ledger, account_id, 500 * EUR, "y1"))
+    await refused("unknown", top_up(ledger, UNKNOWN, EUR, "y2"))
+    await refused("ceiling", top_up(ledger, account_id, 500 * EUR, "y2"))
+    assert await top_up(ledger, other, EUR, "y2") is True
+    await ledger.terminate_account(other, **WHEN)
+    await refused("state", top_up(ledger, other, EUR, "y3"))
+    assert await top_up(ledger, account_id, EUR, "y3") is True
+    assert await top_up(ledger, other, EUR, "y2") is False, "what was applied stays so"
+    await refused("reference", top_up(ledger, account_id, EUR, "y2"))
+    assert (await view(ledger, account_id)).credit_micro_eur == 26 * EUR
+
+
+class Held:
+    """A ledger whose next top-up waits between its reference and its account."""
+
+    def __init__(self, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits, self.may_go_on = asyncio.Event(), asyncio.Event()
+        script = ledger._script
+
+        async def held(name: str, *arguments: Any, **more: Any) -> bytes:
+            if name == "top_up" and not self.waits.is_set():
+                self.waits.set()
+                await self.may_go_on.wait()
+            return await script(name, *arguments, **more)
+
+        monkeypatch.setattr(ledger, "_script", held)
+
+
+@pytest.mark.parametrize("first", ["applied", "refused"])
+async def test_a_reference_is_free_when_the_last_of_several_at_once_is_refused(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Whoever is refused first does not take it from one that may still be applied."""
+    account_id, other = await open_account(ledger, credit=200 * EUR), await open_account(ledger, 1)
+    held = Held(ledger, monkeypatch)
+    slow = asyncio.create_task(top_up(ledger, account_id, 5 * EUR, "y"))
+    await held.waits.wait()
+    await refused("ceiling", top_up(ledger, account_id, 5 * EUR, "y"))
+    await refused("reference", top_up(ledger, other, 5 * EUR, "y"))
+    if first == "applied":
+        await spend(ledger, account_id)
+    held.may_go_on.set()
+    if first == "applied":
+        assert await slow is True
+        await refused("reference", top_up(ledger, other, 5 * EUR, "y"))
+        await refused("reference", top_up(ledger, account_id, 6 * EUR, "y"))
+        assert await top_up(ledger, account_id, 5 * EUR, "y") is False
+    else:
+        await refused("ceiling", slow)
+        assert await top_up(ledger, other, 5 * EUR, "y") is True
+    credited = [event["credit_in"] for event in await journal(ledger) if event["k"] == "topup"]
+    assert credited == [5 * EUR]
+
+
+async def test_top_ups_at_once_under_one_reference_credit_once(ledger: RedisLedger) -> None:
+    full, other = await open_account(ledger, credit=200 * EUR), await open_account(ledger, 1)
+    for n in range(30):
+        calls = [top_up(ledger, account_id, EUR, f"r{n}") for account_id in (full, full, other, full, other)]
+        await asyncio.gather(*calls, return_exceptions=True)
+        with contextlib.suppress(LedgerError):
+            await top_up(ledger, other, EUR, f"r{n}")
+    applied = [event["ref"] for event in await journal(ledger) if event["k"] == "topup"]
+    assert sorted(applied) == sorted(f"r{n}" for n in range(30))
+
+
+async def test_nobody_knows_whether_it_was_applied_so_its_reference_stays(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id, other = await open_account(ledger, credit=200 * EUR), await open_account(ledger, 1)
+
+    async def gone(*arguments: Any, **more: Any) -> bytes:
+        raise LedgerUnavailable("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_script", gone)
+        with pytest.raises(LedgerUnavailable):
+            await top_up(ledger, account_id, 5 * EUR, "y")
+    await refused("ceiling", top_up(ledger, account_id, 5 * EUR, "y"))
+    await refused("reference", top_up(ledger, other, 5 * EUR, "y"))
+    await spend(ledger, account_id)
+    assert await top_up(ledger, account_id, 5 * EUR, "y") is True
 
 
 async def test_top_up_to_the_ceiling_and_not_beyond(ledger: RedisLedger) -> None:
@@ -559,7 +654,7 @@ async def test_money_never_has_a_time_to_live(ledger: RedisLedger) -> None:
     ttls = {key.split(b":", 1)[1]: keys[key] for key in passing}
     months = {name for name in ttls if name.startswith(b"r:")}
     session, event = b"q:" + own + b" pgw.example.net;1", b"e:" + own + b" pgw.example.net sms"
-    assert ttls.keys() - months == {b"h:pgw.example.net;1", session, event} and months == {b"r:202611"}
+    assert ttls.keys() - months == {b"h:pgw.example.net;1", b"t:voucher", session, event} and months == {b"r:202611"}
     # At least as long as promised (deadline and remember_sessions_s; remember_events_s), at most half as long again.
     assert 7200 + 600 <= ttls[session] <= ttls[b"h:pgw.example.net;1"] <= 1.5 * (7200 + 600)
     assert 86_400 <= ttls[event] <= 1.5 * 86_400
