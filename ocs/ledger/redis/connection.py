@@ -49,6 +49,8 @@ _ELSEWHERE_OR_LATER = (
     *("LOADING", "MASTERDOWN", "READONLY", "BUSY "),
 )
 """Errors of a node that does not hold the slot, or that will be able to answer soon: ocs/ledger/redis/redirects.py."""
+_READONLY = "-READONLY "
+"""Within the error of a script, before Redis 7."""
 _ASKING = command((b"ASKING",))
 
 
@@ -236,8 +238,8 @@ class RedisConnection(asyncio.Protocol):
                 for script in self._scripts:
                     self._put_own(script, "load", ignore)
             self._put(request)
-        elif text.startswith(_ELSEWHERE_OR_LATER):
-            self._on_refused(request, text, self)
+        elif text.startswith(_ELSEWHERE_OR_LATER) or _READONLY in text:
+            self._on_refused(request, text[text.find(_READONLY) + 1 :] if _READONLY in text else text, self)
         else:
             self._metrics.ledger_error("script")
             request.give(error)

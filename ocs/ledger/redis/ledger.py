@@ -58,6 +58,11 @@ INITIAL, UPDATE, TERMINATION, EVENT = (
 )
 REFUND = Action.REFUND
 SCAN_COUNT = 1000
+_FIELD_AT_MASTER = b"redis.call('PERSIST', KEYS[1]) return redis.call('HGET', KEYS[1], ARGV[1])"
+_VALUE_AT_MASTER = b"redis.call('SETRANGE', KEYS[1], 0, '') return redis.call('GET', KEYS[1])"
+"""Read where writing is allowed: nothing is written, but a replica refuses. One that was the master a moment ago lacks what came since,
+and its word that somebody is unknown would be believed.
+"""
 MOVING_PAUSE_S = 0.02
 """Before a request is tried again at an account that is just being moved."""
 MAX_MOVED_KEPT = 10_000
@@ -287,16 +292,20 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         task.add_done_callback(self._tasks.discard)
 
     async def find_subscriber(self, identity: str) -> str | None:
-        partition = self._keys.partition_of_name(identity)
-        answer = await self._ask(
-            "find", partition, b"HGET", self._keys.by_partition[partition].subscribers, identity.encode()
-        )
+        partition, name = self._keys.partition_of_name(identity), identity.encode()
+        key = self._keys.by_partition[partition].subscribers
+        answer = await self._ask("find", partition, b"HGET", key, name)
+        if not answer:
+            answer = await self._ask("find", partition, b"EVAL", _FIELD_AT_MASTER, 1, key, name)
         return answer.decode().removeprefix(CLAIMED).partition(" ")[0] if answer else None
 
     async def find_session(self, session_id: str, owner: str) -> str | None:
         name = session_name(session_id, owner)
         partition = self._keys.partition_of_session(name)
-        answer = await self._ask("find_session", partition, b"GET", self._keys.by_partition[partition].hints + name)
+        key = self._keys.by_partition[partition].hints + name
+        answer = await self._ask("find_session", partition, b"GET", key)
+        if not answer:
+            answer = await self._ask("find_session", partition, b"EVAL", _VALUE_AT_MASTER, 1, key)
         return answer.decode() if answer else None
 
     # -- notices (NoticeLedger)

@@ -162,7 +162,9 @@ class Nodes:
         if kind == "MOVED":
             self._learn(request.slot, address)
         elif kind == "READONLY":
-            connection.renew()
+            for each in self.all_connections():  # those for reading too: a replica answers them, with what it has
+                if each.address == connection.address:
+                    each.renew()
         if self._comeback.lanes and self._comeback.queued(request):
             return
         if address is None or request.refusals > FOLLOWED_AT_ONCE:

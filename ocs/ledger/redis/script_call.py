@@ -25,6 +25,10 @@ GC_PAUSE = 1000
 """Percent of what the functions' Lua kept (about 1 MB) at which its collector begins anew. At Lua's own 200 it takes a tenth of a call."""
 MISSING = ("NOSCRIPT", "ERR Function not found")
 """What Redis answers to a call whose script it does not have: load, then send again."""
+AT_MASTER = "redis.call('PERSIST', KEYS[1])"
+"""Begins a script by SHA1: a command that changes nothing (an account's document has no TTL) and that a replica refuses. A function is
+refused there as a whole; a script would answer that the account is unknown, if it is, before it has anything to write.
+"""
 
 
 def loaded(answer: object) -> bool:
@@ -59,7 +63,7 @@ class ScriptCalls:
             return
         self.library, self.loads = "", []
         for each in self._sources:
-            text = "\n".join((*each.shared, each.body))
+            text = "\n".join((AT_MASTER, *each.shared, each.body))
             sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             self.loads.append(command((b"SCRIPT", b"LOAD", text.encode())))
             self._prefixes[each.name] = (b"EVALSHA", sha.encode())

