@@ -20,6 +20,7 @@ LEASE_S = 10.0
 """A node that is silent so long is gone; its identity may be another's."""
 RENEW_S = 2.0
 LOOK_S = 0.5
+DOUBTS_LOOK_S = 5.0
 MAX_NODES = 64
 """As many as diameter.hosts takes; beyond it those that do not run are forgotten."""
 
@@ -100,12 +101,13 @@ async def present(child: Child, ledger: Leases) -> AsyncIterator[None]:
     if child.number:
         yield
         return
-    kept = asyncio.create_task(presence.keep())
+    tasks = [asyncio.create_task(each) for each in (presence.keep(), presence.look_again())]
     try:
         yield
     finally:
-        kept.cancel()
-        await asyncio.gather(kept, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await presence.leave()
 
 
@@ -118,6 +120,8 @@ class Presence:
         self._facts = facts_of(child.settings)
         self._lease = HeldLease(child, ledger, _lease_of(self._facts.identity), self._facts.where)
         self._throttled_log = ThrottledLog(child.environment.monotonic)
+        self._doubts: list[str] = []
+        """What was said of the other nodes, and is still so."""
 
     async def join(self) -> None:
         """StartError: another node has our identity, or sessions that clients were told to move would be refused."""
@@ -139,16 +143,39 @@ class Presence:
             )
         # Said before it looks: of two that start at once, one sees the other.
         await self._ledger.say_node(ours.identity, ours.encode())
-        known = {name: NodeFacts.decode(said) for name, said in (await self._ledger.nodes()).items()}
-        known.pop(ours.identity, None)
+        known = await self._others()
         for name, facts in known.items():
             found = objections(ours, [facts] if facts is not None else [])
             if found and await keeper(self._child, self._ledger, _lease_of(name)):
                 await self.leave()
                 raise StartError("; ".join(found))
-        for doubt in doubts(ours, known) if self._child.number == 0 else ():
-            log.warning("sessions may not move between nodes (diameter.hosts): %s", doubt)
+        if self._child.number == 0:
+            self._tell_doubts(doubts(ours, known))
         await self._forget_some(known)
+
+    async def _others(self) -> dict[str, NodeFacts | None]:
+        known = {name: NodeFacts.decode(said) for name, said in (await self._ledger.nodes()).items()}
+        known.pop(self._facts.identity, None)
+        return known
+
+    def _tell_doubts(self, found: list[str]) -> None:
+        """Each once, and when it is gone."""
+        for gone in self._doubts:
+            if gone not in found:
+                log.info("no longer so (diameter.hosts): %s", gone)
+        for doubt in found:
+            if doubt not in self._doubts:
+                log.warning("sessions may not move between nodes (diameter.hosts): %s", doubt)
+        if self._doubts and not found:
+            log.info("sessions may move between all nodes of diameter.hosts")
+        self._doubts = found
+
+    async def look_again(self) -> None:
+        """While there are doubts: the other node starts later, or is restarted with other settings."""
+        while self._doubts:
+            await asyncio.sleep(DOUBTS_LOOK_S)
+            with contextlib.suppress(LedgerUnavailable):
+                self._tell_doubts(doubts(self._facts, await self._others()))
 
     async def _forget_some(self, known: Mapping[str, NodeFacts | None]) -> None:
         if len(known) < MAX_NODES:

@@ -1,9 +1,10 @@
 """`ocs serve`: starts Redis if it is to be ours, workers and housekeeper, serves /health and /metrics, and ends them
 in order.
 
-Order of starting: settings and catalogue checked, data folder locked, ports taken, Redis, processes. Nothing starts
-half: a mistake or a port that is taken ends it before the first process. Order of ending: workers (they say good-bye
-to their peers and drain), housekeeper (it stores the last records), Redis.
+Order of starting: settings and catalogue checked, data folder locked, ports taken, Redis, workers, housekeeper. Nothing starts
+half: a mistake or a port that is taken ends it before the first process. The first worker sees whether this node may be on the
+ledger at all, so the housekeeper waits for it. Order of ending: workers (they say good-bye to their peers and drain),
+housekeeper (it stores the last records), Redis.
 """
 
 from __future__ import annotations
@@ -166,8 +167,8 @@ class Supervisor:
         if self._settings.server.housekeeper:
             role = "housekeeper"
             self._housekeeper = ChildProcess(role, arguments, environment, self._child_ended, self._child_refused)
-        for child in self._children():
-            child.start()
+        for worker in self._workers:
+            worker.start()
 
     def _child_ended(self, role: str, pid: int) -> None:
         self._snapshots.retire(role, pid)
@@ -203,6 +204,9 @@ class Supervisor:
             await asyncio.gather(watch, said, return_exceptions=True)
 
     async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
+        await self._workers[0].ready.wait()
+        if self._housekeeper is not None:  # the identity is ours now: a start that is refused writes no records
+            self._housekeeper.start()
         for child in self._children():
             await child.ready.wait()
         self._was_ready = True

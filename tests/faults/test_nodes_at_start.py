@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from ocs.process.node_presence import LEASE_S
 from tests.conftest import RedisServer
-from tests.faults.harness import Serving
+from tests.faults.harness import Books, Serving, wait_for
 from tests.faults.nodes import BOTH, Node, refusal, settings
 
 FIRST, SECOND = BOTH
@@ -43,6 +45,42 @@ def test_what_another_node_says_is_looked_at_before_the_start(
     server.end()
     said = (tmp_path / "node2" / "log").read_text(encoding="utf-8")
     assert "WARNING" not in said and "ERROR" not in said, said
+
+
+def test_a_start_that_is_refused_does_no_work_first(tmp_path: Path, own_redis: RedisServer, first: Node) -> None:
+    """The node with the housekeeper is gone and records wait: one whose identity is taken writes none of them into its own folder."""
+    second = Node(tmp_path, 1, own_redis.port, None)
+    try:
+        first.kill()
+        books = Books(own_redis.url)
+        account_id = books.open_account("38668100000", 5_000_000)
+        with redis.Redis(port=own_redis.port) as client:
+            wait_for(lambda: not list(client.scan_iter("*:l:housekeeper")), LEASE_S + 5)
+        said = refusal(tmp_path / "third", own_redis.url, settings(SECOND))
+        assert "needs an identity of its own" in said
+        assert not [path for path in (tmp_path / "third" / "data").rglob("*") if path.suffix == ".jsonl"]
+        server = Serving(tmp_path / "node1", own_redis.url, settings(FIRST))
+        try:
+            wait_for(lambda: [each for each in server.records() if each["account"] == account_id])
+        finally:
+            server.end()
+    finally:
+        second.close()
+
+
+def test_of_two_that_start_together_the_first_says_when_the_other_has_come(
+    tmp_path: Path, own_redis: RedisServer, first: Node
+) -> None:
+    log = tmp_path / "node1" / "log"
+    missing = f"no node {SECOND} (diameter.hosts) has been on this Redis yet: no session can go on there"
+    wait_for(lambda: f"sessions may not move between nodes (diameter.hosts): {missing}" in log.read_text("utf-8"))
+    second = Node(tmp_path, 1, own_redis.port, None)
+    try:
+        wait_for(lambda: "sessions may move between all nodes of diameter.hosts" in log.read_text("utf-8"))
+        assert f"no longer so (diameter.hosts): {missing}" in log.read_text("utf-8")
+        assert "sessions may not move" not in (tmp_path / "node2" / "log").read_text("utf-8")
+    finally:
+        second.close()
 
 
 def test_a_node_that_was_killed_keeps_nobody_out_for_long(tmp_path: Path, own_redis: RedisServer, first: Node) -> None:
