@@ -48,7 +48,7 @@ class GrantingLedger:
 
 
 async def serve(config: Path) -> None:
-    settings, catalogue = load(config)
+    settings, catalogue = load(config, serves=True)
     loop, world, metrics = asyncio.get_running_loop(), Environment(), Metrics()
     background = Background()
     service = ChargingService(catalogue, GrantingLedger(loop), metrics, world.clock, background.spawn)

@@ -72,9 +72,9 @@ class Paths:
         return self.data_dir / "server.json"
 
 
-def load(config: Path) -> tuple[Settings, Catalogue]:
-    """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them."""
-    settings = load_settings(config)
+def load(config: Path, *, serves: bool) -> tuple[Settings, Catalogue]:
+    """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them. `serves`: as of `load_settings`."""
+    settings = load_settings(config, serves=serves)
     catalogue = load_catalogue(Path(settings.server.catalogue))
     _check_services(config, settings, catalogue)
     return settings, catalogue

@@ -104,7 +104,7 @@ class Office:
             return None
 
 
-def load_all(config: Path) -> tuple[Settings, Catalogue]:
+def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue]:
     """Settings and catalogue of `config`. WrongCallError: there is no such file."""
     if config.is_dir():
         raise WrongCallError(f"{config} is a folder: name a settings file in it with --config or OCS_CONFIG")
@@ -112,7 +112,7 @@ def load_all(config: Path) -> tuple[Settings, Catalogue]:
         raise WrongCallError(
             f"there is no settings file {config}: name yours with --config or OCS_CONFIG, or write a new one with `ocs init`"
         )
-    return load(config)
+    return load(config, serves=serves)
 
 
 def with_office(config: Path, use: Use, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:

@@ -58,7 +58,7 @@ def serve(config: ConfigOption = DEFAULT) -> None:
     """Run the charging server until SIGTERM or Ctrl-C."""
     from ocs.process.supervisor import Supervisor
 
-    settings, _ = load_all(config)
+    settings, _ = load_all(config, serves=True)
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
     doubts.tell(config, settings)
     asyncio.run(Supervisor(config, settings).run())

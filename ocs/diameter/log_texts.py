@@ -34,6 +34,10 @@ LOST = {
 """Why an open connection ended, by the label of the metrics."""
 
 
+OURS = "diameter.identity is ours: the peer needs an Origin-Host of its own"
+NODE = "diameter.hosts names it as a node of ours: if it is a peer, take it out there"
+
+
 def where_allowed(entry: PeerConfig | None, listen_tls: Sequence[tuple[str, int]]) -> str:
     """What the settings say of an Origin-Host: for the log only, a stranger is not told."""
     if entry is None:

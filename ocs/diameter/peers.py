@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ocs.diameter.addresses import AddressRanges
 from ocs.diameter.admission import Admission
-from ocs.diameter.log_texts import where_allowed
+from ocs.diameter.log_texts import NODE, OURS, where_allowed
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.outstanding import Asked, Done
 from ocs.diameter.overload import TokenBucket
@@ -151,6 +151,7 @@ class PeerTable:
         self._changed = changed
         self._accept_unknown = config.accept_unknown_peers
         self._unknown_profile = config.unknown_profile
+        self._identity = config.origin_host.lower()
         self._nodes = frozenset(map(str.lower, config.hosts))
         self._metrics = metrics
         self._listen_tls = config.listen_tls
@@ -166,6 +167,8 @@ class PeerTable:
         if not origin_host or not realm:
             return DiameterError(ResultCode.UNKNOWN_PEER, "Origin-Host and Origin-Realm must not be empty", close=True)
         allowed = self._allowed.get(origin_host.lower())
+        if origin_host.lower() == self._identity:
+            return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host is our own", close=True)
         if origin_host.lower() in self._nodes:
             return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host is a node of ours, no client", close=True)
         if allowed is None:
@@ -182,7 +185,9 @@ class PeerTable:
         """What the log says of a CER that is refused, and the name of the peer's entry ("" = it has none)."""
         allowed = self._allowed.get(origin_host.lower())
         entry = allowed.config if allowed is not None else None
-        words = f"Origin-Host {shown(origin_host)} of realm {shown(realm)}: {message}; {where_allowed(entry, self._listen_tls)}"
+        ours = OURS if origin_host.lower() == self._identity else NODE if origin_host.lower() in self._nodes else ""
+        advice = ours or where_allowed(entry, self._listen_tls)
+        words = f"Origin-Host {shown(origin_host)} of realm {shown(realm)}: {message}; {advice}"
         return words, entry.origin_host if entry is not None else ""
 
     def entry(self, origin_host: str) -> PeerConfig:

@@ -89,7 +89,7 @@ def main(role: str, body: Body) -> None:
     if arguments.supervisor_pid:
         die_with_parent(signal.SIGTERM)
     try:
-        settings, catalogue = load(arguments.config)
+        settings, catalogue = load(arguments.config, serves=True)
     except (SettingsError, CatalogueError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

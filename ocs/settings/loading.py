@@ -36,6 +36,7 @@ MAX_CONFIG_OCTETS = 4 * 1024 * 1024
 OURS = ("redis", "records", "serve.lock")
 """A data folder that was used has one of them."""
 
+NOBODY = "nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab"
 KEY_ITSELF = "[key]"
 """What pydantic adds to the location of a table's key that is not allowed."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -49,6 +50,7 @@ class Mistake:
 
     place: str
     key: str
+    """"" = the file as a whole."""
     value: str
     allowed: str
     peer: str = ""
@@ -56,7 +58,8 @@ class Mistake:
 
     def __str__(self) -> str:
         given = f" = {self.value}" if self.value else ""
-        return f"{self.place}: {self.key}{given}: {self.allowed}" + (f" (peer {self.peer})" if self.peer else "")
+        what = f"{self.key}{given}: " if self.key else ""
+        return f"{self.place}: {what}{self.allowed}" + (f" (peer {self.peer})" if self.peer else "")
 
 
 class SettingsError(Exception):
@@ -67,8 +70,10 @@ class SettingsError(Exception):
         self.mistakes = mistakes
 
 
-def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of `path` with the overrides of `environment` (default: this process's)."""
+def load_settings(path: Path, environment: Mapping[str, str] | None = None, *, serves: bool = True) -> Settings:
+    """The settings of `path` with the overrides of `environment` (default: this process's). `serves`: for a server, which must have
+    somebody to serve; a command that only looks into the ledger needs no peer.
+    """
     environment = os.environ if environment is None else environment
     document = _read(path)
     sources, mistakes = _override(document, environment)
@@ -78,6 +83,8 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     except ValidationError as error:
         for entry in error.errors():
             mistakes += _mistakes(path, sources, dict(entry), document)
+    if not mistakes and serves and not settings.peer and not settings.diameter.accept_unknown_peers:
+        mistakes.append(Mistake(str(path), "", "", NOBODY))
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -95,14 +102,14 @@ def _read(path: Path) -> dict[str, Any]:
     place = str(path)
     try:
         if path.stat().st_size > MAX_CONFIG_OCTETS:
-            raise SettingsError([Mistake(place, "file", "", f"is larger than {MAX_CONFIG_OCTETS} octets")])
+            raise SettingsError([Mistake(place, "", "", f"is larger than {MAX_CONFIG_OCTETS} octets")])
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError([Mistake(place, "file", "", f"cannot be read: {error.strerror}")]) from error
+        raise SettingsError([Mistake(place, "", "", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
-        raise SettingsError([Mistake(place, "file", "", f"is not UTF-8 text: {error.reason}")]) from error
+        raise SettingsError([Mistake(place, "", "", f"is not UTF-8 text: {error.reason}")]) from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError([Mistake(place, "file", "", f"is not TOML: {error}")]) from error
+        raise SettingsError([Mistake(place, "", "", f"is not TOML: {error}")]) from error
 
 
 def _override(
@@ -250,7 +257,7 @@ def _dotted(location: tuple[Any, ...]) -> str:
             continue
         name = f"[{part}]" if isinstance(part, int) else part if _BARE.fullmatch(part) else f'"{part}"'
         text += name if isinstance(part, int) or not text else f".{name}"
-    return text or "file"
+    return text
 
 
 def _walk(location: tuple[Any, ...]) -> tuple[type[BaseModel] | None, str]:

@@ -225,9 +225,7 @@ class Settings(Section):
     server: ServerSection = Field(default=ServerSection(), description="the table [server]")
 
     @model_validator(mode="after")
-    def _somebody_may_connect(self) -> Settings:
-        if not self.peer and not self.diameter.accept_unknown_peers:
-            raise ValueError("nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab")
+    def _peers_fit_together(self) -> Settings:
         found: list[tuple[tuple[str | int, ...], object, str]] = []
         seen: set[str] = set()
         known = {*BUILT_IN_PROFILES, *self.profile}

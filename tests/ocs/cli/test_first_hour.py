@@ -224,6 +224,22 @@ def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path) ->
     assert done.returncode == 1 and "prices.toml" in done.stderr and names(folder) == ["ocs.toml"]
 
 
+# -- what is asked of the settings
+
+
+@pytest.mark.parametrize("words", [("audit",), ("account", "show", NUMBER), ("session", "list"), ("ledger", "show")])
+def test_a_command_that_looks_needs_no_peer(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """It asks the ledger only. A server must have somebody to serve."""
+    folder = home(tmp_path)
+    assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
+    (folder / "looks.toml").write_text('[server]\ndata_dir = "data"\n', encoding="utf-8")
+    done = ocs(*words, "--config", "looks.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = ocs("serve", "--config", "looks.toml", cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ocs: looks.toml: nobody may connect: add a [[peer]]"), done.stderr
+
+
 # -- an audit of nothing
 
 

@@ -50,6 +50,19 @@ async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture)
     )
 
 
+@pytest.mark.parametrize("anybody", [False, True])
+async def test_our_own_identity_and_another_nodes_are_no_peers(
+    site: Site, caplog: pytest.LogCaptureFixture, anybody: bool
+) -> None:
+    """To add a [[peer]] would be the wrong advice: it would not be taken."""
+    server = await site.server(hosts=("ocs2.example.net",), accept_unknown_peers=anybody)
+    line = await refused(site, caplog, server.config.origin_host.upper())
+    assert "this Origin-Host is our own; diameter.identity is ours" in line and "add one" not in line
+    assert server.peers_table.refusal("OCS2.example.net", REALM, "no")[0].endswith(
+        "diameter.hosts names it as a node of ours: if it is a peer, take it out there"
+    )
+
+
 async def test_a_peer_from_elsewhere_hears_in_the_log_where_it_may_come_from(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ocs.compose import diameter_config, ledger_settings, worker_count
 from ocs.settings.doubts import doubts
-from ocs.settings.loading import SettingsError, load_settings, unknown_sections
+from ocs.settings.loading import NOBODY, SettingsError, load_settings, unknown_sections
 from tests.ocs.diameter.certificates import Certificates
 
 SHIPPED = Path(__file__).parents[3] / "config" / "ocs.toml"
@@ -105,7 +105,11 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
-    assert "nobody may connect" in mistakes(write(tmp_path, ""))[0]
+    path = write(tmp_path, "")
+    assert mistakes(path) == [f"{path}: {NOBODY}"]
+    load_settings(path, {}, serves=False)
+    (line,) = mistakes(write(tmp_path, "[broken"))
+    assert line.startswith(f"{path}: is not TOML: ")
     assert "occurs twice" in mistakes(write(tmp_path, PEER + PEER))[0]
     assert "answer_timeout_ms" in mistakes(write(tmp_path, PEER + "[ledger]\ntimeout_ms = 5000\n"))[0]
     for more, words in (
