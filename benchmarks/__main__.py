@@ -1,6 +1,8 @@
-"""`make bench`: every figure of docs/PERFORMANCE.md in one run, on this machine; with --against, this checkout beside another.
+"""`make bench`: every figure of docs/PERFORMANCE.md in one run, on this machine; with --against, this checkout beside
+another.
 
-Exit status 0: it was measured (whether targets were met is printed, not judged), 1: it could not be, 2: the call was wrong.
+Exit status 0: it was measured (whether targets were met is printed, not judged), 1: it could not be, 2: the call was
+wrong.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def main(
     ] = None,
     write_docs: Annotated[bool, typer.Option(help="Put the tables into docs/PERFORMANCE.md.")] = False,
 ) -> None:
-    """Measure codec, server, protocol without ledger, python-diameter, and memory; or two checkouts against each other."""
+    """Measure codec, server, protocol without ledger, python-diameter, and memory; or two checkouts against each
+    other.
+    """
     if against and write_docs:
         raise typer.BadParameter("--write-docs is for a measurement of this checkout alone")
     effort = QUICK if quick else Effort()

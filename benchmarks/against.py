@@ -1,7 +1,7 @@
 """Two checkouts side by side: this one and another, each its own server, the same load by turns.
 
-Both servers run all the time, each on its own data; the rounds alternate which goes first, so that a slow minute of the machine, or a
-warm one, hits both. The open loop sends both the same rates: parts of the other's closed-loop maximum.
+Both servers run all the time, each on its own data; the rounds alternate which goes first, so that a slow minute of the
+machine, or a warm one, hits both. The open loop sends both the same rates: parts of the other's closed-loop maximum.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How much a private Redis has written to its append-only file, from the files alone: the ledger's layout plays no part.
+"""How much a private Redis has written to its append-only file, from the files alone: the ledger's layout plays no
+part.
 
 A rewrite replaces files, and then the difference of sizes says nothing: there is no figure.
 """

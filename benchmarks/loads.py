@@ -1,7 +1,7 @@
 """One run of the load on a running server, and what it cost: latency, processor time by process, octets on disk.
 
-Closed loop: so many requests always in the air. Open loop: requests leave at given times, and latency counts from there; a server that
-stalls delays none of them, so nothing is left out of the figures (no coordinated omission).
+Closed loop: so many requests always in the air. Open loop: requests leave at given times, and latency counts from
+there; a server that stalls delays none of them, so nothing is left out of the figures (no coordinated omission).
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def run_load(system: System, load: Load, more: Sequence[str] = ()) -> dict[str, 
 
 
 def measure_load(system: System, load: Load) -> Sample:
-    """Costs are counted from the first request until the server has done what the load left to do (records, trimming)."""
+    """Costs are counted from the first request until the server has done what the load left to do (records,
+    trimming).
+    """
     roles = system.roles()
     wait_quiet(roles)
     aof_before = aof_files(system.data_dir) if system.data_dir else {}

@@ -97,7 +97,9 @@ def machine_cpu_s() -> float:
 
 
 def wait_quiet(roles: Roles, looks: int = 1) -> None:
-    """Until the processes have done what the last load left to do, `looks` times in a row. Gives up after QUIET_TIMEOUT_S."""
+    """Until the processes have done what the last load left to do, `looks` times in a row. Gives up after
+    QUIET_TIMEOUT_S.
+    """
     end, quiet = time.monotonic() + QUIET_TIMEOUT_S, 0
     before = sum(cpu_by_role(roles).values())
     while quiet < looks and time.monotonic() < end:

@@ -1,4 +1,5 @@
-"""`make soak`: the server under half of its maximum, judged over ten minutes; memory stays flat and nothing pauses (`soak_rules`).
+"""`make soak`: the server under half of its maximum, judged over ten minutes; memory stays flat and nothing pauses
+(`soak_rules`).
 
 Exit status 0: it held, 1: a rule is broken or it could not be measured, 2: the call was wrong.
 """

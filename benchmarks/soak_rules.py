@@ -1,7 +1,8 @@
 """What a soak is judged by.
 
-- Memory is flat: after the warm-up, the median of a process's resident memory over the last third of the time exceeds that over the
-  first third by at most 3 % or 4 MiB, whichever is more. (Ten minutes at 4,000 CCR/s: 4 MiB is about 3 octets a CCR.)
+- Memory is flat: after the warm-up, the median of a process's resident memory over the last third of the time exceeds
+  that over the first third by at most 3 % or 4 MiB, whichever is more. (Ten minutes at 4,000 CCR/s: 4 MiB is about 3
+  octets a CCR.)
 - No pause: after the warm-up, no answer comes later than the limit after the time its request was meant to leave.
 - Nothing is left out: every request that was due was sent, and no process was replaced.
 

@@ -1,10 +1,12 @@
 """The servers that are measured with the same load, each started and ended here:
 
-- the charging server as it is shipped, of this tree or another: `ocs serve`, one worker, a private Redis that syncs every write;
+- the charging server as it is shipped, of this tree or another: `ocs serve`, one worker, a private Redis that syncs
+  every write;
 - its worker with a ledger that grants from memory (`benchmarks.granting_server`): the protocol's limit;
 - a node of the python-diameter library that grants blindly (`simulator.grantor`).
 
-A charging server is known by its command line, its processes and the files of its Redis; the ledger's layout is its own affair.
+A charging server is known by its command line, its processes and the files of its Redis; the ledger's layout is its own
+affair.
 """
 
 from __future__ import annotations

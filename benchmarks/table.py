@@ -101,7 +101,8 @@ def tables(figures: Figures) -> list[TableText]:
         ),
     ]
     if figures.open:
-        title = f"Open loop, {figures.effort.arrivals.value} arrivals: ocs serve at parts of its closed-loop maximum at {MAXIMUM_AT}"
+        arrivals = figures.effort.arrivals.value
+        title = f"Open loop, {arrivals} arrivals: ocs serve at parts of its closed-loop maximum at {MAXIMUM_AT}"
         found.append((title, OPEN, [_open_row(percent, row) for percent, row in figures.open.items()]))
     return found + _memory_tables(figures)
 

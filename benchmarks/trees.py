@@ -1,7 +1,8 @@
 """A checkout whose server is measured: how its programs are started, so that its packages are imported and no others.
 
-The interpreter is ours in any case. What is installed in its environment may be another checkout (an editable install), so nothing is
-started by an installed script: the folder comes first on the path, and the entry point is read from its pyproject.toml.
+The interpreter is ours in any case. What is installed in its environment may be another checkout (an editable install),
+so nothing is started by an installed script: the folder comes first on the path, and the entry point is read from its
+pyproject.toml.
 """
 
 from __future__ import annotations

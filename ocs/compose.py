@@ -73,7 +73,9 @@ class Paths:
 
 
 def load(config: Path, *, serves: bool) -> tuple[Settings, Catalogue]:
-    """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them. `serves`: as of `load_settings`."""
+    """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them. `serves`: as of
+    `load_settings`.
+    """
     settings = load_settings(config, serves=serves)
     catalogue = load_catalogue(Path(settings.server.catalogue))
     _check_services(config, settings, catalogue)

@@ -1,7 +1,7 @@
 """The error answer to any request, even to one that cannot be decoded (RFC 6733 §6.2, §7.1–7.2).
 
-Same command, application, identifiers and P bit as the request; R and T clear; our Origin-*, no Destination-*; Session-Id and
-every Proxy-Info echoed, in order. An answer is never answered, however malformed.
+Same command, application, identifiers and P bit as the request; R and T clear; our Origin-*, no Destination-*;
+Session-Id and every Proxy-Info echoed, in order. An answer is never answered, however malformed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ def error_answer(
 ) -> bytes:
     """One whole message. Without the E bit it has the command's own grammar, else that of `answer-message`.
 
-    A CCA needs the request's Session-Id, type and number; a CEA what is in `capabilities.refusal`. Where they are missing an
-    error of any class goes out with the E bit (§7.1.5, §7.2). `more`: AVPs to add, by attribute name, with their values.
+    A CCA needs the request's Session-Id, type and number; a CEA what is in `capabilities.refusal`. Where they are
+    missing an error of any class goes out with the E bit (§7.1.5, §7.2). `more`: AVPs to add, by attribute name, with
+    their values.
     """
     assert header.is_request, "an answer is never answered (RFC 6733 §6.2)"
     found, proxies = _echoes(frame)

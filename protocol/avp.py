@@ -16,8 +16,9 @@ FLAG_VENDOR = 0x80
 FLAG_MANDATORY = 0x40
 FLAG_PRIVATE = 0x20
 MAX_NESTING = 16
-"""Grouped AVPs inside each other where no class says what may be in them (RFC 6733 leaves the limit to the receiver): deeper ones are
-refused with 5004. Real messages have five levels; what classes declare is bounded by them, and by this too."""
+"""Grouped AVPs inside each other where no class says what may be in them (RFC 6733 leaves the limit to the receiver):
+deeper ones are refused with 5004. Real messages have five levels; what classes declare is bounded by them, and by this
+too."""
 
 TIME_OFFSET_S = 2_208_988_800
 """From 1900-01-01 to 1970-01-01; the 32-bit count wraps on 2036-02-07 (RFC 6733 §4.3.1, RFC 5905 §6)."""
@@ -192,7 +193,9 @@ def decode_time(count: int) -> int:
 
 
 def encode_value(kind: Kind, value: Value) -> bytes:
-    """The payload of one AVP that is not Grouped. A value of the wrong type is a programmer's error (TypeError, struct.error)."""
+    """The payload of one AVP that is not Grouped. A value of the wrong type is a programmer's error (TypeError,
+    struct.error).
+    """
     return _ENCODERS[kind](value)
 
 

@@ -1,9 +1,9 @@
 """Makes one Python function for one shape of message: unpacked values in, the typed object out.
 
-A shape is which declared AVPs come in which order at which depth; lengths and offsets are not part of it, so messages that
-differ only in the length of a text share a function. The function is straight code: no loop over AVPs, no table, no call of
-`__init__`. It applies the same conversions and value checks as the reading loop of `compiler`. Nothing of a message gets into
-the source text: it is made of attribute names and constants of our own definitions.
+A shape is which declared AVPs come in which order at which depth; lengths and offsets are not part of it, so messages
+that differ only in the length of a text share a function. The function is straight code: no loop over AVPs, no table,
+no call of `__init__`. It applies the same conversions and value checks as the reading loop of `compiler`. Nothing of a
+message gets into the source text: it is made of attribute names and constants of our own definitions.
 """
 
 from __future__ import annotations

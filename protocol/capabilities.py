@@ -25,7 +25,9 @@ from protocol.units import VendorSpecificApplicationId
 RELAY = 0xFFFFFFFF
 """A relay agent's application id: it matches everything (RFC 6733 §2.4)."""
 NO_INBAND_SECURITY = 0
-"""Inband-Security-Id (§6.10). TLS starts before the CER or not at all, so 1 (TLS after the CEA) is nothing we could do."""
+"""Inband-Security-Id (§6.10). TLS starts before the CER or not at all, so 1 (TLS after the CEA) is nothing we could
+do.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ CHECKS: tuple[Callable[[Offer, LocalNode], DiameterError | None], ...] = (
 
 
 def check_cer(request: CapabilitiesExchangeRequest, local: LocalNode) -> DiameterError | None:
-    """Why this peer's offer cannot be accepted, or None. Whether it is on the allow-list is the peer table's question."""
+    """Why this peer's offer cannot be accepted, or None. Whether it is on the allow-list is the peer table's
+    question.
+    """
     return _objection(request, local)
 
 
@@ -154,7 +158,9 @@ def make_cea(local: LocalNode, addresses: Iterable[Address], result_code: int) -
 
 
 def refusal(request: Header, local: LocalNode, addresses: Iterable[Address], error: DiameterError) -> bytes:
-    """A whole CEA that says why not: everything a CEA has, so that it is well-formed; with the E bit for 3xxx (§7.1.3)."""
+    """A whole CEA that says why not: everything a CEA has, so that it is well-formed; with the E bit for 3xxx
+    (§7.1.3).
+    """
     answer = make_cea(local, addresses, error.result_code)
     answer.error_message = shortened(error.message) or None
     answer.failed_avp = error.failed_avp

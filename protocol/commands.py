@@ -1,7 +1,8 @@
-"""The base protocol's commands as typed messages (RFC 6733 §5.3–5.5, §8.3, §8.5; RFC 8506 §8.3), through the same compiler.
+"""The base protocol's commands as typed messages (RFC 6733 §5.3–5.5, §8.3, §8.5; RFC 8506 §8.3), through the same
+compiler.
 
-A server receives CER, DWR and DPR (registered here as served) and sends RAR and ASR; the answers to its own requests are read
-leniently, as nobody could be told what is wrong with them.
+A server receives CER, DWR and DPR (registered here as served) and sends RAR and ASR; the answers to its own requests
+are read leniently, as nobody could be told what is wrong with them.
 """
 
 from __future__ import annotations
@@ -169,7 +170,9 @@ class AbortSessionAnswer:
 
 @dataclass(slots=True)
 class ErrorMessage:
-    """An answer with the E bit, or one that says no more than this (`answer-message`, RFC 6733 §7.2): nothing was done."""
+    """An answer with the E bit, or one that says no more than this (`answer-message`, RFC 6733 §7.2): nothing was
+    done.
+    """
 
     session_id: str | None = None
     origin_host: str | None = None
@@ -258,9 +261,11 @@ def decode(cls: type[M], frame: bytes, header: Header) -> M:
 
 
 def decode_answer(cls: type[M], frame: bytes, header: Header) -> M | ErrorMessage:
-    """The answer to a request of ours: of this class, or an ErrorMessage if it has the E bit or says only a Result-Code.
+    """The answer to a request of ours: of this class, or an ErrorMessage if it has the E bit or says only a
+    Result-Code.
 
-    Unknown AVPs are skipped. Raises Fault for what is no such answer: it is dropped and counted, never answered (RFC 6733 §6.2).
+    Unknown AVPs are skipped. Raises Fault for what is no such answer: it is dropped and counted, never answered (RFC
+    6733 §6.2).
     """
     form = _FORMS[cls]
     if header.is_request or header.command_code != form.command_code:

@@ -1,10 +1,11 @@
 """Turns a message class into tables, once at import, and walks them: the hot path of the protocol.
 
-The class is the definition (see `units`). Compiling it gives a flat table from AVP key to (kind, slot, …) for reading and a
-function for writing (`writers`). Reading fills a list of slots and makes the object from it: no object per AVP. Messages whose
-layout is known are read without the walk (`layout`); what the walk gives is what is right.
-The reader stops at the first thing that is not as it should be with `Fault` and no detail; `pipeline` then finds out, stage by
-stage and at leisure, what to answer. Invariant, held by tests: `read` faults exactly when `pipeline` finds an error.
+The class is the definition (see `units`). Compiling it gives a flat table from AVP key to (kind, slot, …) for reading
+and a function for writing (`writers`). Reading fills a list of slots and makes the object from it: no object per AVP.
+Messages whose layout is known are read without the walk (`layout`); what the walk gives is what is right.
+The reader stops at the first thing that is not as it should be with `Fault` and no detail; `pipeline` then finds out,
+stage by stage and at leisure, what to answer. Invariant, held by tests: `read` faults exactly when `pipeline` finds an
+error.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _HEADER = struct.Struct(">IBBHI").unpack_from
 _MARGIN = bytes(12)
 """A header at the end of the data may be shorter than what is unpacked."""
 MAX_REMEMBERED_HEADS = 2_048
-"""AVP headers remembered per class. A class has some tens of AVPs, and their lengths vary little; a peer that makes them vary
-gets no more than this out of it."""
+"""AVP headers remembered per class. A class has some tens of AVPs, and their lengths vary little; a peer that makes
+them vary gets no more than this out of it."""
 
 _TYPES: dict[type, frozenset[Kind]] = {
     int: frozenset(
@@ -67,7 +68,9 @@ class Rules:
     values: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
     """Attribute → the values it may have (5004). Enumerations not named here are open: newer releases add values."""
     lenient: bool = False
-    """For answers, which are never answered: unknown AVPs are skipped whatever their flags, of doubled ones the first counts."""
+    """For answers, which are never answered: unknown AVPs are skipped whatever their flags, of doubled ones the first
+    counts.
+    """
     tolerated: Tolerance = NOTHING
     """AVPs with M that are skipped though they are not understood (no 5001)."""
 
@@ -95,7 +98,9 @@ class Field:
 Reader = tuple[int, int, Any]
 """Branch of the reading loop, slot, and what the branch needs. The slot of an AVP that may repeat holds a list."""
 Head = tuple[int, int, Any, bytes | None, int, int, int]
-"""A Reader with the Vendor-Id expected (None = none), where the payload begins, the AVP's size, and that with padding."""
+"""A Reader with the Vendor-Id expected (None = none), where the payload begins, the AVP's size, and that with
+padding.
+"""
 BRANCH_NUMBER, BRANCH_UTF8, BRANCH_OCTETS, BRANCH_GROUPED, BRANCH_CLOSURE, BRANCH_SKIP = range(6)
 
 

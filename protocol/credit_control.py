@@ -1,4 +1,5 @@
-"""Credit-Control-Request and -Answer (RFC 8506 §3, TS 32.299 §6.4.2–6.4.3): the messages of the hot path, declared once.
+"""Credit-Control-Request and -Answer (RFC 8506 §3, TS 32.299 §6.4.2–6.4.3): the messages of the hot path, declared
+once.
 
 `decode_ccr` and `encode_cca` are what a server needs; `encode_ccr` and `decode_cca` are the other side's.
 """

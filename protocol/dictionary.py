@@ -1,4 +1,5 @@
-"""What an AVP is: code, vendor, name, type, M flag. Taken from python-diameter's dictionary, with our corrections below.
+"""What an AVP is: code, vendor, name, type, M flag. Taken from python-diameter's dictionary, with our corrections
+below.
 
 A definition is found by its key (vendor, code) or by its attribute name: the AVP's name in lower case, "-" as "_", a
 leading "3gpp" as "tgpp". Names are looked up among the IETF's (vendor 0) and 3GPP's (vendor 10415).
@@ -15,7 +16,9 @@ from protocol.avp import Kind
 
 VENDOR_3GPP = 10415
 UNDERSTOOD_VENDORS = (0, VENDOR_3GPP)
-"""AVPs of these vendors that the dictionary knows are recognised even where a command does not declare them (`*[AVP]`)."""
+"""AVPs of these vendors that the dictionary knows are recognised even where a command does not declare them
+(`*[AVP]`).
+"""
 
 _KINDS: dict[type[types.Avp], Kind] = {
     types.AvpAddress: Kind.ADDRESS,

@@ -46,9 +46,9 @@ class ResultCode(IntEnum):
 class DiameterError(Exception):
     """A request that gets an error answer. Nothing in `message` names a subscriber: it may go into Error-Message.
 
-    `failed_avp`: encoded AVPs to put inside one Failed-AVP, b"" = none. `protocol_error`: E bit and answer-message grammar
-    (RFC 6733 §7.2). `close`: the connection must be closed after the answer. `stage`: the number of the stage of the receive
-    pipeline that found it, 0 = none did.
+    `failed_avp`: encoded AVPs to put inside one Failed-AVP, b"" = none. `protocol_error`: E bit and answer-message
+    grammar (RFC 6733 §7.2). `close`: the connection must be closed after the answer. `stage`: the number of the stage
+    of the receive pipeline that found it, 0 = none did.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""A request taken apart at leisure, for the stages that find out what is wrong with it, and what they copy into Failed-AVP."""
+"""A request taken apart at leisure, for the stages that find out what is wrong with it, and what they copy into
+Failed-AVP.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What goes into a Failed-AVP (RFC 6733 §7.5): a copy of the offender or an example of what is missing, wrapped in its parents.
+"""What goes into a Failed-AVP (RFC 6733 §7.5): a copy of the offender or an example of what is missing, wrapped in its
+parents.
 
-AVPs are named by attribute name ("service_context_id"); parents are named from the outermost inwards. All functions give the
-encoded AVPs that go *inside* one Failed-AVP.
+AVPs are named by attribute name ("service_context_id"); parents are named from the outermost inwards. All functions
+give the encoded AVPs that go *inside* one Failed-AVP.
 """
 
 from __future__ import annotations

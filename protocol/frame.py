@@ -16,9 +16,9 @@ MAX_MESSAGE_OCTETS = 65_536
 class FrameReader:
     """Feed it what the transport gives, in any pieces; it never holds more than one incomplete message.
 
-    After it has raised, the stream has lost its frame and the connection must be closed: it takes nothing more. Messages
-    that were complete before the fault are kept in `rescued`, and `broken` holds the header of the one that is wrong, so that it
-    can be answered: nothing is said of a message before its header has come.
+    After it has raised, the stream has lost its frame and the connection must be closed: it takes nothing more.
+    Messages that were complete before the fault are kept in `rescued`, and `broken` holds the header of the one that is
+    wrong, so that it can be answered: nothing is said of a message before its header has come.
     """
 
     def __init__(self, max_message_octets: int = MAX_MESSAGE_OCTETS) -> None:
@@ -34,7 +34,9 @@ class FrameReader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages completed by `data`. Raises DiameterError (5011, 5015; close) on a stream that cannot be parsed."""
+        """The messages completed by `data`. Raises DiameterError (5011, 5015; close) on a stream that cannot be
+        parsed.
+        """
         if self._dead:
             return []
         buffer = self._buffer + data if self._buffer else bytes(data)

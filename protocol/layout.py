@@ -1,16 +1,18 @@
-"""Reads messages whose layout was seen before without walking them: what a client sends is nearly always of a few layouts.
+"""Reads messages whose layout was seen before without walking them: what a client sends is nearly always of a few
+layouts.
 
-A layout is where every AVP header of a message stands and what its octets are (code, flags, length, vendor, at every depth
-that is declared). Two messages of one length have the same layout if these octets are equal, which one masked comparison of
-the whole message as a number shows. Then all values are at known places: one `struct` unpacks them and a function made for
-the shape (`builders`) turns them into the object.
+A layout is where every AVP header of a message stands and what its octets are (code, flags, length, vendor, at every
+depth that is declared). Two messages of one length have the same layout if these octets are equal, which one masked
+comparison of the whole message as a number shows. Then all values are at known places: one `struct` unpacks them and a
+function made for the shape (`builders`) turns them into the object.
 
-Invariant, held by tests: `Layouts.read` gives what `Codec.read` gives, object or Fault. Whatever is not as expected is read
-by the walk, which stays the only place where the rules are.
+Invariant, held by tests: `Layouts.read` gives what `Codec.read` gives, object or Fault. Whatever is not as expected is
+read by the walk, which stays the only place where the rules are.
 
-Learning costs more than walking, so it is paid from allowances that only walking fills: a peer that never sends the same
-layout twice is served about a tenth slower than by the walk alone, once the initial allowances are used up. Noting layouts
-and making functions have an allowance each, so that a flood of layouts does not keep others' functions from being made.
+Learning costs more than walking, so it is paid from allowances that only walking fills: a peer that never sends the
+same layout twice is served about a tenth slower than by the walk alone, once the initial allowances are used up. Noting
+layouts and making functions have an allowance each, so that a flood of layouts does not keep others' functions from
+being made.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from protocol.undeclared import is_minded
 T = TypeVar("T")
 
 MAX_LAYOUTS = 512
-"""Layouts kept: some tens of shapes times some tens of lengths of Session-Id and addresses. At most 5 MB with the next bound."""
+"""Layouts kept: some tens of shapes times some tens of lengths of Session-Id and addresses. At most 5 MB with the next
+bound.
+"""
 MAX_LAYOUT_OCTETS = 4_096
 """Longer messages are walked: they are rare, and what is kept of a layout is twice as long as the message."""
 MAX_LAYOUTS_PER_LENGTH = 8
@@ -39,7 +43,9 @@ CHANCES = 4
 MAX_BUILDERS = 128
 """Functions kept: a client has some ten kinds of request, and layouts of one shape share a function."""
 MAX_STATEMENTS = 1_280
-"""In one function; a request with twenty services has about as many, and making it holds up the caller for some 10 ms."""
+"""In one function; a request with twenty services has about as many, and making it holds up the caller for some 10
+ms.
+"""
 
 PAYBACK = 64
 """Each of noting layouts and making functions may take this part of the time that walking takes."""
@@ -49,8 +55,9 @@ STATEMENT_PRICE = 256 * PAYBACK
 """Octets walked that pay for one statement of a function: making it takes as long as walking some 250 octets."""
 SURVEY_ALLOWANCE = 2 * MAX_LAYOUTS * 780 * SURVEY_PRICE
 FUNCTION_ALLOWANCE = MAX_BUILDERS * 200 * STATEMENT_PRICE
-"""The most that can be saved up, and what is there at the start: for ordinary requests of 780 octets and 200 statements, so
-that a network's clients are learned at once (about four tenths of a second, spread over their first requests)."""
+"""The most that can be saved up, and what is there at the start: for ordinary requests of 780 octets and 200
+statements, so that a network's clients are learned at once (about four tenths of a second, spread over their first
+requests)."""
 
 _TWO = struct.Struct(">II").unpack_from
 _ONE = struct.Struct(">I").unpack_from
@@ -83,7 +90,9 @@ class Layout:
 def _survey(
     codec: Codec[Any], frame: bytes, span: tuple[int, int], headers: bytearray, parts: list[str], taken: int
 ) -> tuple[Shape, int]:
-    """Marks the headers in `span`, adds to the unpacking format. `taken`: up to where the format reaches; returned anew."""
+    """Marks the headers in `span`, adds to the unpacking format. `taken`: up to where the format reaches; returned
+    anew.
+    """
     rows: list[tuple[int, Shape]] = []
     position, end = span
     while position < end:

@@ -1,8 +1,9 @@
 """The peer state machine of RFC 6733 §5.6 as a table: (state, event, now) → (state, actions, deadline).
 
-`step` decides; whoever holds the connections carries the actions out and comes back with EVENT.TIMEOUT when the deadline has
-passed. I is the connection we initiated, R the one the peer did. An event that a state does not list changes nothing: its
-action is UNEXPECTED, so that the caller can answer or drop what came (§5.6: "MUST be considered an error condition").
+`step` decides; whoever holds the connections carries the actions out and comes back with EVENT.TIMEOUT when the
+deadline has passed. I is the connection we initiated, R the one the peer did. An event that a state does not list
+changes nothing: its action is UNEXPECTED, so that the caller can answer or drop what came (§5.6: "MUST be considered an
+error condition").
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PeerTimers:
-    """How long a state may last; the standard leaves the values open (§5.6, "Timeout: an application-defined timer")."""
+    """How long a state may last; the standard leaves the values open (§5.6, "Timeout: an application-defined
+    timer").
+    """
 
     connect_s: float = 10.0
     exchange_s: float = 10.0
@@ -185,7 +188,9 @@ def step(
 
 
 def wins_election(local_host: str, remote_host: str) -> bool:
-    """RFC 6733 §5.6.4: the responder compares the identities as octets, ASCII upper case as lower; the larger one wins."""
+    """RFC 6733 §5.6.4: the responder compares the identities as octets, ASCII upper case as lower; the larger one
+    wins.
+    """
     return local_host.lower().encode("ascii", "replace") > remote_host.lower().encode("ascii", "replace")
 
 

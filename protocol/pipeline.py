@@ -1,12 +1,14 @@
-"""What is wrong with a request: the receive pipeline as a table of stages, in the order of the standards' checks (RFC 6733 §3 to §7).
+"""What is wrong with a request: the receive pipeline as a table of stages, in the order of the standards' checks (RFC
+6733 §3 to §7).
 
-Decoding takes the fast way (`layout`, `compiler`) and comes here only when that faults, or when what was read looks suspicious.
-Each stage is a function of the examined request that returns the error it finds or None; the first error found is the one
-reported (RFC 6733 §7). A further check is one more row of STAGES. Which requests are served is the registry `COMMANDS`, filled
-by the modules that define them.
+Decoding takes the fast way (`layout`, `compiler`) and comes here only when that faults, or when what was read looks
+suspicious.
+Each stage is a function of the examined request that returns the error it finds or None; the first error found is the
+one reported (RFC 6733 §7). A further check is one more row of STAGES. Which requests are served is the registry
+`COMMANDS`, filled by the modules that define them.
 
-Stages 1 and 2 are the frame reader's, 3 and 4 the connection's; 13 (overload) and 21 (who may charge whom) need to know the
-peer and are the gateway's; 14 (duplicates) is the ledger's, 22 charging's.
+Stages 1 and 2 are the frame reader's, 3 and 4 the connection's; 13 (overload) and 21 (who may charge whom) need to know
+the peer and are the gateway's; 14 (duplicates) is the ledger's, 22 charging's.
 """
 
 from __future__ import annotations

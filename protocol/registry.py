@@ -1,4 +1,6 @@
-"""Which requests are served, how each is read, and the bounds a receiver sets: what the pipeline's stages look things up in."""
+"""Which requests are served, how each is read, and the bounds a receiver sets: what the pipeline's stages look things
+up in.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,13 @@ class Command:
 
     codec: Codec[Any]
     proxiable: bool
-    """May be proxied, so the P bit is expected; real clients leave it out, so it may be clear. Else it must be clear."""
+    """May be proxied, so the P bit is expected; real clients leave it out, so it may be clear. Else it must be
+    clear.
+    """
     missing: Callable[[Lookup], str | None] = _nothing_missing
-    """The attribute that is missing although its AVP is optional by itself: what must be there depends on other AVPs."""
+    """The attribute that is missing although its AVP is optional by itself: what must be there depends on other
+    AVPs.
+    """
     contradicting: Callable[[Lookup], tuple[Path, ...]] = _nothing_contradicts
     """Which attributes contradict each other."""
     choices: tuple[Choice, ...] = ()
@@ -64,8 +70,8 @@ class Command:
     routed: bool = False
     """Carries Destination-Realm, Destination-Host, Route-Record and Proxy-Info."""
     ordinary: Callable[[Any], bool] = _never
-    """Whether a message is of the common kind that `missing`, `contradicting`, `choices` and the stages about Route-Record and
-    Proxy-Info cannot object to: one look instead of all of them."""
+    """Whether a message is of the common kind that `missing`, `contradicting`, `choices` and the stages about
+    Route-Record and Proxy-Info cannot object to: one look instead of all of them."""
     layouts: Layouts[Any] | None = None
     """For a command that comes often."""
 
@@ -86,7 +92,9 @@ def commands_tolerating(tolerated: Tolerance) -> Commands:
 
 @lru_cache(MAX_TOLERANCES_KEPT)
 def _tolerating(tolerated: Tolerance) -> Commands:
-    """With layouts of their own: one that was learned from a peer that may send an AVP must not let it pass from others."""
+    """With layouts of their own: one that was learned from a peer that may send an AVP must not let it pass from
+    others.
+    """
     return {key: _with(command, tolerated) for key, command in COMMANDS.items()}
 
 
@@ -119,13 +127,15 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who we are, for requests that say where they want to go (RFC 6733 §6.1). Identities are compared without regard to case."""
+    """Who we are, for requests that say where they want to go (RFC 6733 §6.1). Identities are compared without regard
+    to case.
+    """
 
     host: str
     realms: frozenset[str]
     hosts: frozenset[str] = frozenset()
-    """Hosts that we answer for besides: nodes that share our sessions. A client that fails over from one of them still names it in
-    Destination-Host (RFC 8506 §5.7)."""
+    """Hosts that we answer for besides: nodes that share our sessions. A client that fails over from one of them still
+    names it in Destination-Host (RFC 8506 §5.7)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", self.host.lower())

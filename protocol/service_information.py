@@ -1,6 +1,8 @@
-"""Service-Information (873) and what rating needs of PS-, IMS-, MMTel-, SMS-, MMS- and VCS-Information (TS 32.299 §7.2).
+"""Service-Information (873) and what rating needs of PS-, IMS-, MMTel-, SMS-, MMS- and VCS-Information (TS 32.299
+§7.2).
 
-AVPs of these groups that are not declared here are recognised by the dictionary and left aside. See `units` for the form.
+AVPs of these groups that are not declared here are recognised by the dictionary and left aside. See `units` for the
+form.
 """
 
 from __future__ import annotations
@@ -279,7 +281,9 @@ class BasicServiceCode:
 
 @dataclass(slots=True)
 class VcsInformation:
-    """3410: calls of the circuit-switched core (context 32276). MSC and VLR addresses are TBCD digits, low nibble first."""
+    """3410: calls of the circuit-switched core (context 32276). MSC and VLR addresses are TBCD digits, low nibble
+    first.
+    """
 
     bearer_capability: bytes | None = None
     network_call_reference_number: bytes | None = None

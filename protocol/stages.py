@@ -68,7 +68,9 @@ def loop(request: Examined) -> DiameterError | None:
 
 
 def destination_host(request: Examined) -> DiameterError | None:
-    """§6.1.4, §6.1.6: we pass nothing on, and a request for a host names its realm too. Nodes that share our sessions are as good as us."""
+    """§6.1.4, §6.1.6: we pass nothing on, and a request for a host names its realm too. Nodes that share our sessions
+    are as good as us.
+    """
     routing = request.routing
     if routing is None or request.command is None or not request.command.routed:
         return None

@@ -1,7 +1,7 @@
 """AVPs that the dictionary knows and no class declares where they stand (`*[AVP]` of a grammar).
 
-With the M flag their sender wants them understood (RFC 6733 §4.1, §4.4): their lengths must be right, and so must be what is
-inside them; without it they are skipped whatever they hold. Nothing of them is kept.
+With the M flag their sender wants them understood (RFC 6733 §4.1, §4.4): their lengths must be right, and so must be
+what is inside them; without it they are skipped whatever they hold. Nothing of them is kept.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ def is_minded(key: int, flags: int) -> bool:
 
 
 def is_passed(data: bytes, key: int, start: int, stop: int, tolerated: Tolerance, depth: int = 0) -> bool:
-    """Whether an AVP with M may stand where it is not declared: it is understood, with all that is in it, or tolerated."""
+    """Whether an AVP with M may stand where it is not declared: it is understood, with all that is in it, or
+    tolerated.
+    """
     return is_sound(data, key, start, stop, tolerated, depth) if key in UNDERSTOOD else key in tolerated
 
 
 def is_sound(data: bytes, key: int, start: int, stop: int, tolerated: Tolerance, depth: int) -> bool:
-    """Whether the contents of an AVP that is minded are as they should be; which stage objects is `examination`'s to say."""
+    """Whether the contents of an AVP that is minded are as they should be; which stage objects is `examination`'s to
+    say.
+    """
     kind = BY_KEY[key].kind
     octets = FIXED_OCTETS.get(kind)
     if octets is not None:

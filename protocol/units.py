@@ -1,7 +1,8 @@
 """The groups of credit control: units, services, final units, subscription (RFC 8506 §8, TS 32.299 §7.1.9).
 
 Each class is the definition of its group: the annotation says how often an AVP may come (`X` once and required,
-`X | None` at most once, `list[X]` any number), its name says which AVP it is. `compiler` turns it into tables at import.
+`X | None` at most once, `list[X]` any number), its name says which AVP it is. `compiler` turns it into tables at
+import.
 """
 
 from __future__ import annotations
@@ -254,7 +255,9 @@ class MultipleServicesCreditControl:
     tgpp_rat_type: bytes | None = None
     qos_final_unit_indication: QosFinalUnitIndication | None = None
     written: bytes | None = field(default=b"", repr=False, compare=False, metadata=NO_AVP)
-    """Its octets. None = keep them when it is first written, since it is sent many times and does not change any more; b"" = never."""
+    """Its octets. None = keep them when it is first written, since it is sent many times and does not change any more;
+    b"" = never.
+    """
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Makes one Python function for each class that writes the AVPs of an object: straight code, one `if` per attribute.
 
-What is constant about an AVP (code, flags, vendor) is made once; whole AVPs of small numbers and of identities, and headers,
-are remembered, as answers carry the same ones again and again. AVPs stand in the order the class declares them.
+What is constant about an AVP (code, flags, vendor) is made once; whole AVPs of small numbers and of identities, and
+headers, are remembered, as answers carry the same ones again and again. AVPs stand in the order the class declares
+them.
 """
 
 from __future__ import annotations

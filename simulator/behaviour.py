@@ -1,9 +1,10 @@
-"""How a network element behaves in one session: grants, thresholds, validity, final units, result codes, repeats (TS 32.299 §6.3,
-§6.5; RFC 8506 §5, §5.6, §5.7).
+"""How a network element behaves in one session: grants, thresholds, validity, final units, result codes, repeats (TS
+32.299 §6.3, §6.5; RFC 8506 §5, §5.6, §5.7).
 
-A session's services are meters that run at a constant rate through what is granted. The next event is the first of: a meter reaches
-its threshold or the end of its grant, a grant's validity runs out, the session ends. Times are simulated seconds on the session's own
-time line, so that the same answers give the same use whatever the machine's speed; the clock that is handed in only makes it wait.
+A session's services are meters that run at a constant rate through what is granted. The next event is the first of: a
+meter reaches its threshold or the end of its grant, a grant's validity runs out, the session ends. Times are simulated
+seconds on the session's own time line, so that the same answers give the same use whatever the machine's speed; the
+clock that is handed in only makes it wait.
 """
 
 from __future__ import annotations
@@ -164,7 +165,9 @@ class SessionRun:
         self.report.ended_s = self._at_s
 
     def asked(self, command: str) -> int | None:
-        """The server's RAR or ASR: the answer's Result-Code, None = no answer. What follows is done where the session next waits."""
+        """The server's RAR or ASR: the answer's Result-Code, None = no answer. What follows is done where the session
+        next waits.
+        """
         reaction = self._planned.reaction
         if reaction is Reaction.ASKS and self._planned.duration_s:
             self._tally.asked[command, "asked again" if command == RAR else "ended"] += 1

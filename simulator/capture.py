@@ -1,4 +1,6 @@
-"""Credit-control requests out of a packet capture: TCP reassembled by scapy, SCTP by its chunks; everything else is left aside."""
+"""Credit-control requests out of a packet capture: TCP reassembled by scapy, SCTP by its chunks; everything else is
+left aside.
+"""
 
 from __future__ import annotations
 

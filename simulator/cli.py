@@ -266,12 +266,14 @@ def _print_load(outcome: LoadOutcome, checked: OutsideAudit | None) -> None:
         f" {outcome.unanswered} unanswered, {outcome.result.sessions_started:,} sessions"
     )
     console.print(
-        f"latency p50 {latency.p50_ms:.2f}  p90 {latency.p90_ms:.2f}  p99 {latency.p99_ms:.2f}  p99.9 {latency.p999_ms:.2f}"
+        f"latency p50 {latency.p50_ms:.2f}  p90 {latency.p90_ms:.2f}  p99 {latency.p99_ms:.2f}  p99.9 "
+        f"{latency.p999_ms:.2f}"
         f"  max {latency.max_ms:.2f} ms"
     )
     console.print("results: " + ", ".join(f"{code}: {count:,}" for code, count in sorted(outcome.result.codes.items())))
     console.print(
-        f"the generator itself: {outcome.cpu_us_per_request:.1f} µs of CPU per request, {outcome.cpu_share:.0%} of a core"
+        f"the generator itself: {outcome.cpu_us_per_request:.1f} µs of CPU per request, {outcome.cpu_share:.0%} of "
+        "a core"
     )
     if checked:
         print_audit(console, checked)

@@ -1,7 +1,7 @@
 """`make demo`: the whole system at work, from nothing to a report, in about a minute.
 
-A server of its own (embedded Redis, fsync always) in a folder of its own, 2,000 accounts, a busy hour played in half a minute, a real
-P-GW's captured session, both audits, a report. Whatever happens, the server is stopped.
+A server of its own (embedded Redis, fsync always) in a folder of its own, 2,000 accounts, a busy hour played in half a
+minute, a real P-GW's captured session, both audits, a report. Whatever happens, the server is stopped.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)
         speed = options.speed or scenario.speed
         console.print(
-            f"playing {len(plan.sessions):,} sessions of {scenario.duration_s / 60:g} minutes, {speed:g} times real time"
+            f"playing {len(plan.sessions):,} sessions of {scenario.duration_s / 60:g} minutes, {speed:g} times "
+            "real time"
         )
         outcome = run_plan(
             *(plan, target),

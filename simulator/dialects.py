@@ -241,7 +241,8 @@ def _set_units(element: Element, units: RequestedServiceUnit | UsedServiceUnit, 
         units.cc_service_specific_units = amount
 
 
-# -- Service-Information, by element ------------------------------------------------------------------------------------
+# -- Service-Information, by element
+# ------------------------------------------------------------------------------------
 
 
 def _serving(shape: Shape) -> PsInformation:
@@ -265,7 +266,9 @@ def _pgw(shape: Shape, values: Values) -> ServiceInformation:
 
 
 def _call(shape: Shape, values: Values) -> ImsInformation:
-    """Who calls whom. Without Event-Type: the library would write the IETF's SIP-Method (393) into it instead of 3GPP's (824)."""
+    """Who calls whom. Without Event-Type: the library would write the IETF's SIP-Method (393) into it instead of 3GPP's
+    (824).
+    """
     own, other = f"tel:+{values['msisdn']}", _tel(str(values["other"]))
     calling, called = (other, own) if shape.incoming else (own, other)
     return ImsInformation(

@@ -1,4 +1,6 @@
-"""Random quantities of a scenario, drawn from a seeded source: the same seed gives the same numbers in the same order."""
+"""Random quantities of a scenario, drawn from a seeded source: the same seed gives the same numbers in the same
+order.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class ScenarioError(SimulatorError):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A quantity: constant(value), uniform(low, high), exponential(mean) or lognormal(median, sigma); clipped to low … high."""
+    """A quantity: constant(value), uniform(low, high), exponential(mean) or lognormal(median, sigma); clipped to low …
+    high.
+    """
 
     kind: str
     a: float

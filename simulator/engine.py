@@ -1,7 +1,8 @@
-"""Plays a plan in compressed time: five network elements, each a Diameter peer of its own, and thousands of sessions on them.
+"""Plays a plan in compressed time: five network elements, each a Diameter peer of its own, and thousands of sessions on
+them.
 
-Every request is answered or repeated; answers that the plan wants lost are thrown away here, once, and the request goes out again
-with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier (RFC 6733 §3, RFC 8506 §5.7).
+Every request is answered or repeated; answers that the plan wants lost are thrown away here, once, and the request goes
+out again with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier (RFC 6733 §3, RFC 8506 §5.7).
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class Engine:
         self._gave_up = False
 
     async def run(self, on_progress: Callable[[], None] | None = None) -> Tally:
-        """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is lost."""
+        """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is
+        lost.
+        """
         gc.freeze()  # the plan is thousands of objects that stay: looking at them again would be seen as latency
         try:
             for element in sorted({session.element for session in self._plan.sessions}):
@@ -131,7 +134,9 @@ class Engine:
         self._topping_up = asyncio.get_running_loop().run_in_executor(None, self._top_up, msisdn)
 
     async def _peer(self, element: Element) -> DiameterPeer:
-        """The element's connection, made again when it was lost (RFC 3539 §3.4: reopen); closed when that fails for long."""
+        """The element's connection, made again when it was lost (RFC 3539 §3.4: reopen); closed when that fails for
+        long.
+        """
         if self._peers[element].is_open:
             return self._peers[element]
         async with self._reconnecting:

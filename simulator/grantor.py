@@ -1,7 +1,7 @@
 """A server that grants blindly, on python-diameter's Node and Application: no account, no price, no memory.
 
-`make bench` compares the charging server with it (the same load, how fast can the general library answer at all), and the
-simulator's own tests run against it. A policy may be given to make it refuse or end grants.
+`make bench` compares the charging server with it (the same load, how fast can the general library answer at all), and
+the simulator's own tests run against it. A policy may be given to make it refuse or end grants.
 """
 
 from __future__ import annotations

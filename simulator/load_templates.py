@@ -1,6 +1,7 @@
 """The load generator's three requests, encoded by python-diameter and patched in place (see `templates.py`).
 
-Only what changes is written: session, subscriber, number, units and the two identifiers. Event-Timestamp is that of the start.
+Only what changes is written: session, subscriber, number, units and the two identifiers. Event-Timestamp is that of the
+start.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The load generator's hot path: many sessions I + 3 U + T at once, at little cost per request.
 
 A slot plays one session after the other. Its next request is the template of its step with five numbers packed in; the
-Hop-by-Hop Identifier carries the slot, so that an answer finds it without a look-up. An answer is read at the offsets where the
-last answer of the same length had its Result-Codes and its grant, after checking that the same AVP headers stand there, and scanned
-whole otherwise. Requests made in one turn of the loop leave in one write.
+Hop-by-Hop Identifier carries the slot, so that an answer finds it without a look-up. An answer is read at the offsets
+where the last answer of the same length had its Result-Codes and its grant, after checking that the same AVP headers
+stand there, and scanned whole otherwise. Requests made in one turn of the loop leave in one write.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class Slot:
     """Octets to report next: what the last grant covered."""
     session_used: int = 0
     due: float = 0.0
-    """When its request was meant to leave: latency counts from there, so a stalled server is not flattered. 0 = not measured."""
+    """When its request was meant to leave: latency counts from there, so a stalled server is not flattered. 0 = not
+    measured.
+    """
     late_us: int = 0
     """How long after that it left, by the generator's own doing."""
 
@@ -225,7 +227,8 @@ class LoadGenerator:
     def is_connected(self) -> bool:
         return all(peer.is_open for peer in self._peers)
 
-    # -- closed loop: a fixed number outstanding ------------------------------------------------------------------------
+    # -- closed loop: a fixed number outstanding
+    # ------------------------------------------------------------------------
 
     async def run_outstanding(self, seconds: float, drain_s: float) -> float:
         """Every slot always has one request in the air. Returns the seconds it ran."""
@@ -236,12 +239,15 @@ class LoadGenerator:
         await self._until(started + seconds)
         return await self._drain(started, drain_s)
 
-    # -- open loop: a fixed rate ----------------------------------------------------------------------------------------
+    # -- open loop: a fixed rate
+    # ----------------------------------------------------------------------------------------
 
     async def run_rate(
         self, rate: float, seconds: float, drain_s: float, arrivals: Arrivals = Arrivals.EVEN, seed: int = 1
     ) -> float:
-        """Requests leave at their intended times, whatever the server does. What the slots cannot hold waits, and the wait counts."""
+        """Requests leave at their intended times, whatever the server does. What the slots cannot hold waits, and the
+        wait counts.
+        """
         self._running, self._closed_loop = True, False
         started = self._mark_start()
         self._idle = list(self._slots)
@@ -299,7 +305,8 @@ class LoadGenerator:
             await asyncio.sleep(0.01)
         return elapsed
 
-    # -- the hot path ---------------------------------------------------------------------------------------------------
+    # -- the hot path
+    # ---------------------------------------------------------------------------------------------------
 
     def _begin(self, slot: Slot, now: float) -> None:
         """A new session in this slot, for the next subscriber in turn."""

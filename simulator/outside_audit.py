@@ -1,13 +1,14 @@
 """The audit from outside: what the network reported as used, against what the server's records say was charged.
 
-1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session, service and price, billable units =
-included units + overrun + paid units, and the paid units' cost is the debit, priced again by `prices.py` from the plan's own
-knowledge of place and destination; 4. included units went before credit, and no more of them than the package has; 5. per account,
-Σ credited − Σ debited = the credit last recorded, never negative; 6. per session, what its records took from the credit one by one = the
-debits of its services; 7. in `ocs audit`, paid in = left + held + spent.
+1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session, service and
+price, billable units = included units + overrun + paid units, and the paid units' cost is the debit, priced again by
+`prices.py` from the plan's own knowledge of place and destination; 4. included units went before credit, and no more of
+them than the package has; 5. per account, Σ credited − Σ debited = the credit last recorded, never negative; 6. per
+session, what its records took from the credit one by one = the debits of its services; 7. in `ocs audit`, paid in =
+left + held + spent.
 
-A session's use is recorded at its end, or when it is given up. One that is open when the audit looks is told apart: of it, 5 holds, and
-of what is recorded of it, 3.
+A session's use is recorded at its end, or when it is given up. One that is open when the audit looks is told apart: of
+it, 5 holds, and of what is recorded of it, 3.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def _compare_movement(result: OutsideAudit, session_id: str, session: RecordedSe
     explained = sum(charged.debit_micro_eur for charged in session.charged.values())
     if session.moved_micro_eur != explained:
         result.wrong(
-            f"{session_id}: its records took {session.moved_micro_eur} micro-EUR one by one, its services cost {explained}"
+            f"{session_id}: its records took {session.moved_micro_eur} micro-EUR one by one, its services cost "
+            f"{explained}"
         )
 
 
@@ -287,7 +289,9 @@ def check_totals(report: Mapping[str, object]) -> list[str]:
 
 
 def money_totals(report: Mapping[str, object]) -> dict[str, int]:
-    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired. `ocs audit` says credit with what is held in it."""
+    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired. `ocs audit` says credit with what
+    is held in it.
+    """
     nested = report.get("totals")
     table: Mapping[str, object] = nested if isinstance(nested, Mapping) else report
 

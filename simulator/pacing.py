@@ -1,7 +1,8 @@
 """When the requests of an open loop are meant to leave, and the timer that wakes the generator for them.
 
-asyncio's timers count whole milliseconds: at thousands of requests a second each would bunch several requests, which flatters a
-server that works in batches. A timerfd (Linux) is exact to some microseconds; elsewhere asyncio's timer has to do.
+asyncio's timers count whole milliseconds: at thousands of requests a second each would bunch several requests, which
+flatters a server that works in batches. A timerfd (Linux) is exact to some microseconds; elsewhere asyncio's timer has
+to do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network element's Diameter connection: CER/CEA, DWR/DWA, DPR/DPA and requests with their answers (RFC 6733 §5).
 
-One TCP connection per Origin-Host. Base messages are built by python-diameter; requests come in encoded. Answers are matched by
-Hop-by-Hop Identifier and handed to the caller's callback; nothing is decoded here beyond the header.
+One TCP connection per Origin-Host. Base messages are built by python-diameter; requests come in encoded. Answers are
+matched by Hop-by-Hop Identifier and handed to the caller's callback; nothing is decoded here beyond the header.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The plan of a run: subscribers and sessions, made of nothing but the scenario and the seed.
 
-Two plans of one seed are equal; how the server answers changes what happens in a session, never which sessions there are.
+Two plans of one seed are equal; how the server answers changes what happens in a session, never which sessions there
+are.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class Plan:
 def make_subscribers(
     scenario: Scenario, seed: int, package_prices: Mapping[str, int]
 ) -> tuple[tuple[Subscriber, Place], ...]:
-    """Who they are and where. `package_prices` in micro-EUR: the opening credit pays the package and leaves the drawn amount."""
+    """Who they are and where. `package_prices` in micro-EUR: the opening credit pays the package and leaves the drawn
+    amount.
+    """
     rng = random.Random(f"{seed}/subscribers")
     made = []
     for index in range(scenario.subscribers):
@@ -146,7 +149,9 @@ def _draw(
 
 
 def _uses(rng: random.Random, traffic: ServiceTraffic, duration_s: float, part: float) -> tuple[PlannedUse, ...]:
-    """Data: one or two rating groups; calls: their seconds; messages: their number. `part` of the volume fits the hour."""
+    """Data: one or two rating groups; calls: their seconds; messages: their number. `part` of the volume fits the
+    hour.
+    """
     if traffic.rating_groups:
         first = choose(rng, traffic.rating_groups)
         chosen = [first]

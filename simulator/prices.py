@@ -1,8 +1,8 @@
 """The price list read a second time: the simulator's own few lines over config/catalogue.toml, in exact fractions.
 
-Nothing here comes from the server's code. What a use costs is found from what the plan knows (service, place, direction, destination
-class) and computed anew: rounded up to the billing interval per session and price (HOT-PKG-5), included units first (HOT-PKG-3), the
-rest in money, rounded once (HOT-RAT-8).
+Nothing here comes from the server's code. What a use costs is found from what the plan knows (service, place,
+direction, destination class) and computed anew: rounded up to the billing interval per session and price (HOT-PKG-5),
+included units first (HOT-PKG-3), the rest in money, rounded once (HOT-RAT-8).
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ class PriceList:
         return {name for name, row in self._rates.items() if bucket in row.get("buckets", ())}
 
     def quantity(self, text: str) -> int | None:
-        """ "50 MB" in octets, "60 s" and "1 min" in seconds, "1 message" in messages, "1 EUR" in micro-EUR; "unlimited" is None."""
+        """ "50 MB" in octets, "60 s" and "1 min" in seconds, "1 message" in messages, "1 EUR" in micro-EUR; "unlimited"
+        is None.
+        """
         if text == "unlimited":
             return UNLIMITED
         amount, _, unit = text.partition(" ")

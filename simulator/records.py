@@ -26,8 +26,8 @@ class ChargedUse:
 
 @dataclass(slots=True)
 class RecordedSession:
-    """What was charged is in the records of its end, of its being given up, and of every hour of a long one; `use` records only say which
-    money moved in between.
+    """What was charged is in the records of its end, of its being given up, and of every hour of a long one; `use`
+    records only say which money moved in between.
     """
 
     account: str = ""

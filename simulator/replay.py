@@ -1,7 +1,7 @@
 """Replays the credit-control requests of a capture: a real client's words, another subscriber, new identifiers.
 
-Only what must differ is changed, by python-diameter: Session-Id (so that a second run works), Subscription-Ids (provisioned ones),
-Destination-Realm and -Host, and the header's identifiers. All else goes out as the client said it.
+Only what must differ is changed, by python-diameter: Session-Id (so that a second run works), Subscription-Ids
+(provisioned ones), Destination-Realm and -Host, and the header's identifiers. All else goes out as the client said it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class ReplayedRequest:
 
     @property
     def is_error(self) -> bool:
-        """It was answered, but not with success: as a whole, or a service for another reason than that its credit has ended (4xxx)."""
+        """It was answered, but not with success: as a whole, or a service for another reason than that its credit has
+        ended (4xxx).
+        """
         if self.answer is None:
             return False
         services = (service.result_code // 1000 for service in self.answer.services)
@@ -128,7 +130,9 @@ def rewrite(
     hop_by_hop: int,
     end_to_end: int,
 ) -> bytes:
-    """The captured request with new identifiers, our client and server in place of the captured ones, and a provisioned subscriber."""
+    """The captured request with new identifiers, our client and server in place of the captured ones, and a provisioned
+    subscriber.
+    """
     message: Any = Message.from_bytes(frame, plain_msg=True)
     message.header.hop_by_hop_identifier = hop_by_hop
     message.header.end_to_end_identifier = end_to_end
@@ -278,7 +282,9 @@ def _note_use(report: SessionReport, frame: bytes, answer: Answer | None, kind: 
 
 
 def reported_use(frame: bytes) -> Iterator[tuple[int | None, int]]:
-    """(rating group, units) of each MSCC that reports use: total octets, else input plus output, else time, else messages."""
+    """(rating group, units) of each MSCC that reports use: total octets, else input plus output, else time, else
+    messages.
+    """
     for code, vendor, at, end in avps(frame):
         if code != AVP_MSCC or vendor:
             continue

@@ -1,4 +1,6 @@
-"""The commands' work, apart from their options: run a scenario, replay a capture, generate load; each with its audit."""
+"""The commands' work, apart from their options: run a scenario, replay a capture, generate load; each with its
+audit.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,9 @@ class LoadOutcome:
 
     @property
     def ok(self) -> bool:
-        """Everything was answered, and not with errors only: some are what a server that is pushed too hard should answer."""
+        """Everything was answered, and not with errors only: some are what a server that is pushed too hard should
+        answer.
+        """
         return not self.unanswered and any(code // 1000 == 2 for code in self.result.codes)
 
     def as_json(self) -> dict[str, object]:

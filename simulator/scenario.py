@@ -1,4 +1,6 @@
-"""A scenario file: who the subscribers are, what they do, where they are, and what goes wrong. Read whole, checked whole."""
+"""A scenario file: who the subscribers are, what they do, where they are, and what goes wrong. Read whole, checked
+whole.
+"""
 
 from __future__ import annotations
 

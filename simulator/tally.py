@@ -1,4 +1,6 @@
-"""What a run saw: counts, latencies, and what each session reported as used. The audit and the report read nothing else."""
+"""What a run saw: counts, latencies, and what each session reported as used. The audit and the report read nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class SessionReport:
     closed: bool = False
     """Its end was reported (T or E answered)."""
     uncertain: bool = False
-    """A request that reported use went unanswered or was answered with a protocol error: it may or may not have counted."""
+    """A request that reported use went unanswered or was answered with a protocol error: it may or may not have
+    counted.
+    """
 
 
 @dataclass(slots=True)
@@ -72,7 +76,9 @@ class Tally:
     """msisdn → why, of accounts that were refused."""
     died: int = 0
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """("RAR" or "ASR", what the session did: "asked again", "ended", "ignored", "silent", "unknown") → the server's requests."""
+    """("RAR" or "ASR", what the session did: "asked again", "ended", "ignored", "silent", "unknown") → the server's
+    requests.
+    """
     topped_up: set[str] = field(default_factory=set)
     """MSISDNs that were topped up when a session of theirs had nothing more."""
     went_on: set[str] = field(default_factory=set)

@@ -1,8 +1,9 @@
 """Requests at high rates: encoded once by python-diameter, then patched at known offsets.
 
-A template is compiled by encoding a request whose variable fields hold marker values of the final width and finding the markers in
-the octets. What comes out of `Template.render` is octet for octet what python-diameter would have encoded (a test proves it), at a
-hundredth of the cost. Fields have a fixed width; a text of another length needs another template, so widths belong to the cache key.
+A template is compiled by encoding a request whose variable fields hold marker values of the final width and finding the
+markers in the octets. What comes out of `Template.render` is octet for octet what python-diameter would have encoded (a
+test proves it), at a hundredth of the cost. Fields have a fixed width; a text of another length needs another template,
+so widths belong to the cache key.
 """
 
 from __future__ import annotations

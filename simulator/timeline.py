@@ -1,6 +1,7 @@
 """A load run over time: each second's latency, and the pauses, from what was counted of each request.
 
-A request is (intended time, latency from it, how late the generator itself sent it), all in µs, the first from the start of the run.
+A request is (intended time, latency from it, how late the generator itself sent it), all in µs, the first from the
+start of the run.
 """
 
 from __future__ import annotations

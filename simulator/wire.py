@@ -1,7 +1,8 @@
 """The simulator's own reading of answers: frames out of a stream, and a minimal AVP scan.
 
-It shares nothing with the server's codec on purpose: two codecs must meet on the wire. Requests are encoded by python-diameter
-(see `templates.py`); answers are only scanned for what a network element acts on (RFC 6733 §3, §4.1; RFC 8506 §3.2, §8).
+It shares nothing with the server's codec on purpose: two codecs must meet on the wire. Requests are encoded by
+python-diameter (see `templates.py`); answers are only scanned for what a network element acts on (RFC 6733 §3, §4.1;
+RFC 8506 §3.2, §8).
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def read_head(frame: bytes | memoryview) -> Head:
 def avps(
     data: bytes | memoryview, start: int = HEADER_OCTETS, end: int | None = None
 ) -> Iterator[tuple[int, int, int, int]]:
-    """(code, vendor, first octet of the data, end of the data) of every AVP in data[start:end]; children are not entered."""
+    """(code, vendor, first octet of the data, end of the data) of every AVP in data[start:end]; children are not
+    entered.
+    """
     stop = len(data) if end is None else end
     at = start
     while at + 8 <= stop:

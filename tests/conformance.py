@@ -1,7 +1,7 @@
 """What of the standards is done (docs/conformance.toml), and the page docs/CONFORMANCE.md that is made from it.
 
-`python -m tests.conformance` (`make docs`) writes the page; `python -m tests.conformance "RFC 6733" 5.3` lists the tests of a section and
-of the sections below it.
+`python -m tests.conformance` (`make docs`) writes the page; `python -m tests.conformance "RFC 6733" 5.3` lists the
+tests of a section and of the sections below it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Shared by all tests: real Redis servers on loopback, started by the tests and ended by their own process id.
 
-In a parallel run (pytest-xdist) each process has servers of its own, and tests that share a fixture of their module run in one process.
+In a parallel run (pytest-xdist) each process has servers of its own, and tests that share a fixture of their module run
+in one process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Every text of the source that an operator can see, logged or of an exception: read from the syntax tree, so that none is left out."""
+"""Every text of the source that an operator can see, logged or of an exception: read from the syntax tree, so that none
+is left out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ GAP = "…"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """`kind`: the level of a log line, else the exception's name; `template`: the text, with `…` for what is filled in."""
+    """`kind`: the level of a log line, else the exception's name; `template`: the text, with `…` for what is filled
+    in.
+    """
 
     place: str
     kind: str

@@ -1,6 +1,7 @@
 """Ports for servers that must be told one.
 
-They lie below those that the system chooses itself (ip_local_port_range), so that no connection takes one before its server does.
+They lie below those that the system chooses itself (ip_local_port_range), so that no connection takes one before its
+server does.
 Each process of a parallel run has a range of its own and hands out no port twice.
 """
 

@@ -64,7 +64,9 @@ def rule(*ids: str) -> Callable[[Test], Test]:
 
 @cache
 def shown_by() -> dict[str, tuple[str, ...]]:
-    """Rule id → node ids of the tests that name it in their decorator, read from the sources: no test is run or imported."""
+    """Rule id → node ids of the tests that name it in their decorator, read from the sources: no test is run or
+    imported.
+    """
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         if "node_modules" not in path.parts:
@@ -99,7 +101,8 @@ def page() -> str:
     lines = [
         *("# Rules", "", "Made from [rules.toml](rules.toml) by `make docs`: change that file, not this one.", ""),
         *(data["preamble"].strip(), ""),
-        f"{len(rules())} rules: {counts}. *Done*: all of it is true, and the tests show it. *Open*: do not rely on it yet.",
+        f"{len(rules())} rules: {counts}. *Done*: all of it is true, and the tests show it. *Open*: do not rely on "
+        "it yet.",
         "`pytest -m 'rule(id=\"HOT-CC-3\")'` runs the tests of one rule.",
     ]
     about = ""

@@ -1,7 +1,7 @@
 """docs/SETTINGS.md, made from the settings' schema: `python -m tests.settings_page` (`make docs`) writes it.
 
-A field gives its key, default and what is allowed (its description); the text below it says what it does. A document that such a text
-names, as in "docs/OPERATIONS.md, Dialects", becomes a link.
+A field gives its key, default and what is allowed (its description); the text below it says what it does. A document
+that such a text names, as in "docs/OPERATIONS.md, Dialects", becomes a link.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ INTRODUCTION = """\
 
 Made from the schema in `ocs/settings` by `make docs`: change that, not this page.
 
-One TOML file: [config/ocs.toml](../config/ocs.toml) shows the keys with their defaults, and has a `[[peer]]` for each network element of
-the simulator. `ocs init` writes such a file. A mistake stops the start and is named with file, key, value and what is allowed; an unknown
-key is a mistake.
+One TOML file: [config/ocs.toml](../config/ocs.toml) shows the keys with their defaults, and has a `[[peer]]` for each
+network element of the simulator. `ocs init` writes such a file. A mistake stops the start and is named with file,
+key, value and what is allowed; an unknown key is a mistake.
 
-- The environment overrides a key: `OCS_<SECTION>_<KEY>`, such as `OCS_REDIS_URL` and `OCS_DIAMETER_LISTEN`. A list is comma-separated, a
-  table a list of `key=value`. `[[peer]]` and `[profile.NAME]` cannot be set by the environment.
-- A path in the file is relative to the file's folder, from wherever a command is called; a path in the environment is relative to the
-  current folder.
-- Catalogue and settings are read at start only: change them and restart. (Certificates are read again, see [TLS](OPERATIONS.md#tls).)
-  Sessions go on over a restart; the price in force of a running service stays until its next grant.
+- The environment overrides a key: `OCS_<SECTION>_<KEY>`, such as `OCS_REDIS_URL` and `OCS_DIAMETER_LISTEN`. A list is
+  comma-separated, a table a list of `key=value`. `[[peer]]` and `[profile.NAME]` cannot be set by the environment.
+- A path in the file is relative to the file's folder, from wherever a command is called; a path in the environment is
+  relative to the current folder.
+- Catalogue and settings are read at start only: change them and restart. (Certificates are read again, see
+  [TLS](OPERATIONS.md#tls).) Sessions go on over a restart; the price in force of a running service stays until its
+  next grant.
 """
 HEADINGS = {"peer": "[[peer]]", "profile": "[profile.NAME]"}
 """Of sections that are several tables."""

@@ -1,4 +1,5 @@
-"""Which tests one process of a parallel run takes: those of a file whose fixtures are made once for it, else each test for itself.
+"""Which tests one process of a parallel run takes: those of a file whose fixtures are made once for it, else each test
+for itself.
 
 (pytest-xdist's own `--dist loadgroup` finds no groups with pytest 9.2.)
 """

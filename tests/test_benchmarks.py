@@ -1,4 +1,6 @@
-"""The benchmark's own parts: its tables, its place in the page, what it reads of processes, and one short run of a whole server."""
+"""The benchmark's own parts: its tables, its place in the page, what it reads of processes, and one short run of a
+whole server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""docs/conformance.toml keeps its promise: one row for each section of the two RFCs and each AVP table, each with its proof."""
+"""docs/conformance.toml keeps its promise: one row for each section of the two RFCs and each AVP table, each with its
+proof.
+"""
 
 from __future__ import annotations
 

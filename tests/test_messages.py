@@ -1,5 +1,5 @@
-"""What an operator reads: each line of the log is in docs/MESSAGES.md with what to do, and every text keeps the rules of a line that
-somebody woken at night can act on.
+"""What an operator reads: each line of the log is in docs/MESSAGES.md with what to do, and every text keeps the rules
+of a line that somebody woken at night can act on.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ ORDINARY = {
 BARE = re.compile(r"^(failed|error|invalid|wrong|bad|not found|unknown)\b[^:…]*$|\b(failed|error)$", re.IGNORECASE)
 """Says that something is wrong, and not what."""
 JARGON = re.compile(
-    r"(?<![\w-])(so-manieth|no address,|of no use|that it has not|\(dpr\)|guest|blob|payload|handler|callback|coroutine|future"
+    r"(?<![\w-])(so-manieth|no address,|of no use|that it has "
+    r"not|\(dpr\)|guest|blob|payload|handler|callback|coroutine|future"
     r"|traceback|exception|None)(?![\w-])"
 )
 """Words of ours or of programmers."""

@@ -1,4 +1,6 @@
-"""docs/rules.toml against the code: what is done has a test, no text names a rule that there is not, the page is up to date."""
+"""docs/rules.toml against the code: what is done has a test, no text names a rule that there is not, the page is up to
+date.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def test_no_file_cites_sections_of_a_document_that_is_not_here() -> None:
 
 
 def test_a_test_that_cites_a_rule_shows_it() -> None:
-    """A test whose name or docstring has the id of a rule that is not open has the decorator, too: readers find it from the rule."""
+    """A test whose name or docstring has the id of a rule that is not open has the decorator, too: readers find it from
+    the rule.
+    """
     bare = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         if "node_modules" in path.parts or path == Path(__file__):

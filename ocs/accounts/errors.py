@@ -15,8 +15,8 @@ class AccountError(Exception):
 
 
 class InputError(AccountError):
-    """What was asked for is wrong in itself. `code` names the argument: "msisdn", "imsi", "amount", "reference", "package", "bars",
-    "partition".
+    """What was asked for is wrong in itself. `code` names the argument: "msisdn", "imsi", "amount", "reference",
+    "package", "bars", "partition".
     """
 
 
@@ -25,12 +25,16 @@ class UnknownError(AccountError):
 
 
 class RefusedError(AccountError):
-    """The account does not allow it. `code` is that of the LedgerError: "exists", "ceiling", "credit", "state", "reference", …"""
+    """The account does not allow it. `code` is that of the LedgerError: "exists", "ceiling", "credit", "state",
+    "reference", …
+    """
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the ledger refuses becomes a RefusedError. LedgerUnavailable goes through: whether it was done is not known."""
+    """What the ledger refuses becomes a RefusedError. LedgerUnavailable goes through: whether it was done is not
+    known.
+    """
     try:
         yield
     except LedgerError as error:

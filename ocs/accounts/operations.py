@@ -1,7 +1,7 @@
 """What can be done with an account, whoever asks: the command line, an API, a keyword of a message.
 
-The operations take values of `inputs` and raise AccountError. LedgerUnavailable: whether it was done is not known; repeat it with the same
-reference.
+The operations take values of `inputs` and raise AccountError. LedgerUnavailable: whether it was done is not known;
+repeat it with the same reference.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ class AccountOperations:
         return ToppedUp(applied, view.credit_micro_eur)
 
     async def activate(self, msisdn: Msisdn, *, package: PackageTerms, reference: Reference) -> bool:
-        """A package now: its price is debited, its units replace the old ones (HOT-PKG-2). False = the reference was applied before.
+        """A package now: its price is debited, its units replace the old ones (HOT-PKG-2). False = the reference was
+        applied before.
 
         RefusedError: "credit", "state", "excluded".
         """

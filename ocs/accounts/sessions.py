@@ -34,7 +34,8 @@ class SessionOperations:
         self._clock = clock
 
     async def choose(self, msisdn: Msisdn, wish: Wish, session_id: str = "") -> Chosen:
-        """Open sessions that it concerns: the one of `session_id`, or all. Nothing aborts an emergency call unless it is named.
+        """Open sessions that it concerns: the one of `session_id`, or all. Nothing aborts an emergency call unless it
+        is named.
 
         UnknownError: "account", "session".
         """

@@ -154,7 +154,10 @@ class RateCompiler:
             self._problems.add(at, f"must be a price in {service.unit}, as the service {service.id}", rate.price)
             return None
         if parts.flat and rate.buckets:
-            allowed = f"must be left out: the price {rate.price} is per call, for which a bucket of seconds would pay one second"
+            allowed = (
+                f"must be left out: the price {rate.price} is per call, for which a bucket of seconds would pay one "
+                "second"
+            )
             self._problems.add(key_path("rate", id_, "buckets"), allowed, rate.buckets)
             return None
         return self._terms(id_, rate, parts, parts.micro_eur)

@@ -22,7 +22,9 @@ from ocs.values.identities import MAX_MSISDN_DIGITS, is_digits
 DESTINATIONS_KEPT = 32_768
 """Called numbers remembered with their class in one worker (about 300 octets each, 10 MB)."""
 FORMS_KEPT = 4096
-"""Recipients of messages to several remembered in the form that is the same for each spelling (about 300 octets each)."""
+"""Recipients of messages to several remembered in the form that is the same for each spelling (about 300 octets
+each).
+"""
 COUNTRIES_KEPT = 4096
 """Serving nodes remembered with their country."""
 MAX_PARTY_LENGTH = 256

@@ -61,7 +61,8 @@ def plmn_from_user_location_info(octets: bytes) -> str | None:
 
 
 def plmns_of_domain(name: str) -> tuple[str, ...]:
-    """MCC and MNC digits that "ims.mnc040.mcc293.3gppnetwork.org" may mean, the likelier first; empty when it names no network.
+    """MCC and MNC digits that "ims.mnc040.mcc293.3gppnetwork.org" may mean, the likelier first; empty when it names no
+    network.
 
     An MNC of two digits is written with a 0 in front (TS 23.003 §13.2), so 040 is 40, or else 040.
     """

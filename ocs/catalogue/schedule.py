@@ -1,7 +1,9 @@
-"""Prices that depend on the time of day: windows in the operator's local time (HOT-RAT-1), and when the price changes next.
+"""Prices that depend on the time of day: windows in the operator's local time (HOT-RAT-1), and when the price changes
+next.
 
-A window belongs to the day it begins on; one that crosses midnight ends on the following day. Boundaries are local wall time turned
-into UTC, so the nights of the clock change are an hour shorter or longer: a wall time that comes twice counts the first time.
+A window belongs to the day it begins on; one that crosses midnight ends on the following day. Boundaries are local wall
+time turned into UTC, so the nights of the clock change are an hour shorter or longer: a wall time that comes twice
+counts the first time.
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ class Schedule:
             if second > unix_s:
                 return start, second, current, index
             start, current = second, index
-        # Nothing ahead, as far as was looked: look again tomorrow, so that a change is known before any grant could reach it.
+        # Nothing ahead, as far as was looked: look again tomorrow, so that a change is known before any grant could
+        # reach it.
         return start, self._second(today + timedelta(days=1), 0), current, current
 
     def _points(self, day: date) -> list[tuple[int, int]]:

@@ -22,7 +22,9 @@ class Service:
     quota: QuotaPolicy
     bars: tuple[str, ...]
     numbered: bool
-    """Calls and messages have a direction and another party; data, content and what is charged as money have neither."""
+    """Calls and messages have a direction and another party; data, content and what is charged as money have
+    neither.
+    """
     by_place: dict[str, RatedUse] = field(default_factory=dict)
     """What has neither: place → rated use."""
     by_use: dict[RateKey, RatedUse] = field(default_factory=dict)

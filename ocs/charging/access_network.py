@@ -1,12 +1,14 @@
 """The serving network in Access-Network-Information (1263), which is the text of SIP's P-Access-Network-Info. Pure.
 
-    3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2934000010000001, 3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=2280100010000001
+    3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2934000010000001,
+    3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=2280100010000001
 
-One text may describe several accesses, and a request may have several texts. A handset writes what it likes, quotes that nothing closes
-among them; what the network has written is marked `network-provided` and stands behind it (RFC 7315 §4.4, RFC 7913, TS 24.229 §7.2A.4).
-So a quote begins a string only as a parameter's value, and only if the next quote ends that value: what a handset leaves open does not
-swallow the network's words. Of accesses without a cell of a mobile network (WLAN, fixed lines, 3GPP2, satellite) the place is not
-known. Reading takes time in proportion to the text's length, whatever is in it.
+One text may describe several accesses, and a request may have several texts. A handset writes what it likes, quotes
+that nothing closes among them; what the network has written is marked `network-provided` and stands behind it (RFC 7315
+§4.4, RFC 7913, TS 24.229 §7.2A.4).
+So a quote begins a string only as a parameter's value, and only if the next quote ends that value: what a handset
+leaves open does not swallow the network's words. Of accesses without a cell of a mobile network (WLAN, fixed lines,
+3GPP2, satellite) the place is not known. Reading takes time in proportion to the text's length, whatever is in it.
 """
 
 from __future__ import annotations
@@ -35,13 +37,14 @@ def _lengths(*cell_digits: int) -> dict[int, int]:
 _MNC_DIGITS = {
     b"cgi-3gpp": _lengths(8),  # LAC 4, CI 4
     b"utran-sai-3gpp": _lengths(8),  # LAC 4, SAC 4
-    # LAC 4 and UTRAN cell 7, or TAC 4 and ECI 7; TAC 6 and ECI 7 at a 5G core; TAC 6 and NCI 9, or 12 as an open-source P-CSCF writes it;
+    # LAC 4 and UTRAN cell 7, or TAC 4 and ECI 7; TAC 6 and ECI 7 at a 5G core; TAC 6 and NCI 9, or 12 as an open-source
+    # P-CSCF writes it;
     # TAC 6, NCI 9 and NID 11 of a network of its own (SNPN)
     b"utran-cell-id-3gpp": _lengths(11, 13, 15, 18, 26),
     b"tai-3gpp": _lengths(4, 6),  # TAC: the same P-CSCF, when no cell is known
 }
-"""By name of the part. Where the length is none of these, two digits are taken for the MNC: the country, by which most places go, is right
-all the same."""
+"""By name of the part. Where the length is none of these, two digits are taken for the MNC: the country, by which most
+places go, is right all the same."""
 _NO_COUNTRY = "000"
 """MCC of placeholders: a cell of zeros says nothing."""
 
@@ -80,7 +83,9 @@ class _Access:
 
     marked: bool
     marked_in_quotes: bool
-    """Of a text that somebody has put into quotes as a whole. Elements that take marks from handsets may not see this one."""
+    """Of a text that somebody has put into quotes as a whole. Elements that take marks from handsets may not see this
+    one.
+    """
     plmn: str | None
     """None = the cell cannot be read."""
     cell: bytes

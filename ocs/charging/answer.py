@@ -1,7 +1,7 @@
 """From the ledger's outcome to the Credit-Control-Answer (TS 32.299 §6.4.3; RFC 8506 §5.1.2 for what goes where).
 
-A command-level code that is no success overrides every service, so then no MSCC is sent. Otherwise each service of the request
-has its own Result-Code, and quota, thresholds, Validity-Time and the final unit indication stand beside it.
+A command-level code that is no success overrides every service, so then no MSCC is sent. Otherwise each service of the
+request has its own Result-Code, and quota, thresholds, Validity-Time and the final unit indication stand beside it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ UNIT_TYPES = {Unit.SECONDS: 0, Unit.MONEY: 1, Unit.OCTETS: 2, Unit.MESSAGES: 5}
 LOW, NOT_LOW = 1, 0
 """Low-Balance-Indication (TS 32.299 §7.2.84)."""
 GRANTS_KEPT = 2_048
-"""Answers for one service kept with their octets (about 2 kB each): grants and policies are nearly always of some tens."""
+"""Answers for one service kept with their octets (about 2 kB each): grants and policies are nearly always of some
+tens.
+"""
 MOST_IDENTIFIERS = 4
 """Of a service whose answer is kept."""
 REFUSED = "refused"
-"""Reason of an outcome with success: the end of a session whose opening was refused. Nothing is known of cost and balance."""
+"""Reason of an outcome with success: the end of a session whose opening was refused. Nothing is known of cost and
+balance.
+"""
 _Kept = tuple[MultipleServicesCreditControl, RatedUse, Profile]
 """And what its key names by identity, which so stays what it is."""
 _kept: dict[tuple[object, ...], _Kept] = {}
@@ -48,7 +52,9 @@ _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
 
 def unrateable(prepared: Prepared) -> CreditControlAnswer:
-    """No service of the request can be rated, or not all of an enquiry's: 5031 at command level, with the first culprit (RFC 8506 §9.2)."""
+    """No service of the request can be rated, or not all of an enquiry's: 5031 at command level, with the first culprit
+    (RFC 8506 §9.2).
+    """
     answer = prepared.request.answer(_RATING_FAILED)
     answer.failed_avp = next(service.failed_avp for service in prepared.services if service.rated is None)
     return answer
@@ -80,7 +86,9 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
 
 
 def _code(prepared: Prepared, outcome: ChargeOutcome) -> int:
-    """At command level. A one-off debit is paid whole or not at all (RFC 8506 §6.3): one service that is refused refuses all of them."""
+    """At command level. A one-off debit is paid whole or not at all (RFC 8506 §6.3): one service that is refused
+    refuses all of them.
+    """
     if prepared.type is EVENT and outcome.code == _SUCCESS:
         return next((line.code for line in outcome.services if line.code != _SUCCESS), _SUCCESS)
     return outcome.code
@@ -104,7 +112,9 @@ def _account(answer: CreditControlAnswer, prepared: Prepared, outcome: ChargeOut
 
 
 def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
-    """Emergency and the like for whom we do not know: what is asked for is granted and nothing is booked (HOT-RAT-2)."""
+    """Emergency and the like for whom we do not know: what is asked for is granted and nothing is booked
+    (HOT-RAT-2).
+    """
     services = tuple(
         ServiceOutcome(s.key, _SUCCESS, s.charge.want or 0, False, "", 0, 0, 0) for s in prepared.services if s.charge
     )
@@ -160,8 +170,9 @@ def _made(
         rating_group=service.rating_group, service_identifier=list(service.service_identifiers)
     )
     if outcome is None or service.rated is None:
-        # Not rated, or (a repetition under another catalogue) not known to the remembered outcome. At the end of a session its use
-        # is settled all the same, at the price in force; at the end of one whose opening was refused there is none.
+        # Not rated, or (a repetition under another catalogue) not known to the remembered outcome. At the end of a
+        # session its use is settled all the same, at the price in force; at the end of one whose opening was refused
+        # there is none.
         mscc.result_code = _SUCCESS if prepared.type is TERMINATION else _RATING_FAILED
         return mscc
     mscc.result_code = outcome.code
@@ -229,8 +240,8 @@ def _policy(
 
 
 def _pool(rated: RatedUse) -> GsuPoolReference:
-    """Services of one price and the same buckets may use each other's grants (RFC 8506 §5.1.2): then a unit is a unit. The pool is named by
-    what its members have in common, so that a service which is granted anew by itself stays in it.
+    """Services of one price and the same buckets may use each other's grants (RFC 8506 §5.1.2): then a unit is a unit.
+    The pool is named by what its members have in common, so that a service which is granted anew by itself stays in it.
     """
     name = f"{rated.quota.pool} {rated.price.id} {rated.buckets}"
     return GsuPoolReference(zlib.crc32(name.encode()), UNIT_TYPES[rated.unit], UnitValue(1))

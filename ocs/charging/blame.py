@@ -1,4 +1,6 @@
-"""Failed-AVP of a 5031 (RFC 8506 §9.2, RFC 6733 §7.5): a copy of what the rating was read from, else an example of what is missing."""
+"""Failed-AVP of a 5031 (RFC 8506 §9.2, RFC 6733 §7.5): a copy of what the rating was read from, else an example of what
+is missing.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Named(Protocol):
 
 
 def blame(field: str, request: CreditControlRequest, where: UsageContext, asked: Named) -> bytes:
-    """`field`: of the UseEvent, as `Unrateable` names it. `where`: what was rated, with what is remembered of the session."""
+    """`field`: of the UseEvent, as `Unrateable` names it. `where`: what was rated, with what is remembered of the
+    session.
+    """
     if field == "context":
         return failed_avp.copy("service_context_id", request.service_context_id)
     if field == "other_party":

@@ -22,7 +22,9 @@ _REFUND_REFUSALS = {"nothing_left": ResultCode.END_USER_SERVICE_DENIED}
 
 
 def content_of(where: UsageContext, charges: Sequence[ServiceCharge]) -> str:
-    """Digest of what a one-off request asks, and towards whom: another one under the same Session-Id and number is no repetition."""
+    """Digest of what a one-off request asks, and towards whom: another one under the same Session-Id and number is no
+    repetition.
+    """
     asked = tuple((each.key, each.want, each.reported) for each in charges)
     return f"{zlib.crc32(repr((where.other_party, where.recipients, asked)).encode()):x}"
 

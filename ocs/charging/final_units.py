@@ -52,8 +52,8 @@ def indication(profile: Profile, service: str) -> FinalUnitIndication:
 
 
 def qos_indication(profile: Profile, service: str) -> QosFinalUnitIndication | None:
-    """None where it would say less than the Final-Unit-Indication, which a peer that knows both ignores (§5.6.3): the rules of the
-    configuration are IPFilterRules, not the Filter-Rules with classifiers of RFC 5777.
+    """None where it would say less than the Final-Unit-Indication, which a peer that knows both ignores (§5.6.3): the
+    rules of the configuration are IPFilterRules, not the Filter-Rules with classifiers of RFC 5777.
     """
     action = action_of(profile, service)
     if action is not FinalUnit.TERMINATE and profile.filters is Filters.RULES:

@@ -72,8 +72,9 @@ def charge_request(
 
 
 def following(before: ChargeRequest, charges: Sequence[ServiceCharge]) -> ChargeRequest:
-    """An update of our own behind the client's request, under a number that no client's update has: that of the opening, or one beyond
-    OWN_NUMBERS. No two of those follow each other, so the ledger keeps them apart from the numbers that it counts.
+    """An update of our own behind the client's request, under a number that no client's update has: that of the
+    opening, or one beyond OWN_NUMBERS. No two of those follow each other, so the ledger keeps them apart from the
+    numbers that it counts.
     """
     number = before.number if before.type is INITIAL else OWN_NUMBERS + 2 * before.number
     return replace(before, type=UPDATE, number=number, services=tuple(charges), expected_location="")

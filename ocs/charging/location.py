@@ -1,9 +1,10 @@
 """Where a request says that the subscriber is, and which of its AVPs says so.
 
-The network's word decides, whatever the handset's is: the cell that it provided, the visited network, the serving PLMN and the location of
-the bearer (in PS-Information, or at command level, where some clients put them), then the number of the serving MSC or VLR. A cell
-that only the handset names counts when the network says nothing: a handset must not choose its price (HOT-RAT-1). What the network says and
-cannot be read is nothing, but never silently: it is told with the place.
+The network's word decides, whatever the handset's is: the cell that it provided, the visited network, the serving PLMN
+and the location of the bearer (in PS-Information, or at command level, where some clients put them), then the number of
+the serving MSC or VLR. A cell that only the handset names counts when the network says nothing: a handset must not
+choose its price (HOT-RAT-1). What the network says and cannot be read is nothing, but never silently: it is told with
+the place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ FAMILY_E164 = 8
 SM_SUBMISSION = 0
 
 _Said = tuple[str, object, tuple[str, ...]]
-"""PLMN or number, the value of the AVP that it was read from, and the AVP's name behind those of the groups that it stands in."""
+"""PLMN or number, the value of the AVP that it was read from, and the AVP's name behind those of the groups that it
+stands in.
+"""
 Unreadable = tuple[str, str]
 """The AVP's name, and what it has, as far as it helps to find out who writes it so."""
 UNREADABLE_SHOWN = 40
@@ -62,7 +65,9 @@ class Located(NamedTuple):
 
 
 def location_avp(context: Context, request: CreditControlRequest, rated: tuple[str | None, str | None]) -> bytes:
-    """For a Failed-AVP: a copy of the AVP that decided; empty if it was none of this request's. `rated`: PLMN and number that were."""
+    """For a Failed-AVP: a copy of the AVP that decided; empty if it was none of this request's. `rated`: PLMN and
+    number that were.
+    """
     found = locate(context, request)
     said = found.plmn or found.number
     if said is None or said[0] not in rated:

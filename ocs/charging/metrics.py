@@ -1,4 +1,6 @@
-"""What charging tells the metrics. Label values are bounded: services and places of the catalogue, result codes, fixed words."""
+"""What charging tells the metrics. Label values are bounded: services and places of the catalogue, result codes, fixed
+words.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,25 @@ class ChargingMetrics(Protocol):
     def charged(
         self, service: str, unit: str, result_code: int, used: int, granted: int, micro_eur: int, bucket_units: int
     ) -> None:
-        """One service of an answer: its Result-Code, raw units that were reported as used, units reserved, money taken from credit and
-        billable units taken from included quantities.
+        """One service of an answer: its Result-Code, raw units that were reported as used, units reserved, money taken
+        from credit and billable units taken from included quantities.
         """
 
     def overrun(self, service: str, unit: str, amount: int) -> None:
         """Use beyond the grant that nothing could pay."""
 
     def blocked(self, service: str, reason: str) -> None:
-        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions", "recipients"; or the ledger did
-        nothing: "clock", "version", "unreadable".
+        """A service got nothing: "credit", "limit", "state", "bar", "unknown", "unrateable", "sessions", "recipients";
+        or the ledger did nothing: "clock", "version", "unreadable".
         """
 
     def duplicate(self, request_type: str) -> None:
         """A repeated request that was answered from the ledger's memory."""
 
     def session_id_reused(self) -> None:
-        """A session began under the Session-Id of one that had ended: its client has begun to count again (RFC 6733 §8.8)."""
+        """A session began under the Session-Id of one that had ended: its client has begun to count again (RFC 6733
+        §8.8).
+        """
 
     def dropped(self, service: str, unit: str, amount: int) -> None:
         """Use reported beyond what is possible; it is not charged."""

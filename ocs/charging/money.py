@@ -43,7 +43,9 @@ def micro_eur_of(money: CcMoney | None) -> int | None:
 
 
 def about(money: CcMoney | None) -> int:
-    """Millionths of the currency that CC-Money says, whatever it is, for what is only counted: at least 1 where it says anything."""
+    """Millionths of the currency that CC-Money says, whatever it is, for what is only counted: at least 1 where it says
+    anything.
+    """
     if money is None or not money.unit_value.value_digits:
         return 0
     digits, shift = abs(money.unit_value.value_digits), (money.unit_value.exponent or 0) - MICRO

@@ -1,5 +1,5 @@
-"""Amounts in units that a service is not charged by (RFC 8506 §8.17–8.26): a one-off request with nothing else is refused, since a guess
-would be debited; what a session reports of them is counted.
+"""Amounts in units that a service is not charged by (RFC 8506 §8.17–8.26): a one-off request with nothing else is
+refused, since a guess would be debited; what a session reports of them is counted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def refusal(
     *parents: str,
     needed: bool,
 ) -> bytes:
-    """Failed-AVP of a one-off request whose amount is of other units, or that is `needed` and missing; b"" = nothing is wrong.
+    """Failed-AVP of a one-off request whose amount is of other units, or that is `needed` and missing; b"" = nothing is
+    wrong.
 
     Money of another currency, or in parts of a micro-EUR, is of other units too. A 0 of other units says nothing.
     """
@@ -51,8 +52,8 @@ def refusal(
 def reported(
     reports: Sequence[UsedServiceUnit], unit: Unit, *, with_time: bool = False
 ) -> tuple[tuple[Unit, int], ...]:
-    """What reports say in other units, when none of them says anything in the service's own. Absurd times are left out, and all times
-    `with_time`: time is granted beside.
+    """What reports say in other units, when none of them says anything in the service's own. Absurd times are left out,
+    and all times `with_time`: time is granted beside.
     """
     if any(amount_of(report, unit) is not None for report in reports):
         return ()

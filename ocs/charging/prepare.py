@@ -1,6 +1,8 @@
-"""From a Credit-Control-Request to what the ledger is asked: each service rated, its units read, its wishes bounded. Pure.
+"""From a Credit-Control-Request to what the ledger is asked: each service rated, its units read, its wishes bounded.
+Pure.
 
-Several MSCC of one key are one service. A service that cannot be rated keeps its place with a 5031 of its own (RFC 8506 §9.2).
+Several MSCC of one key are one service. A service that cannot be rated keeps its place with a 5031 of its own (RFC 8506
+§9.2).
 """
 
 from __future__ import annotations
@@ -170,7 +172,9 @@ class Preparation:
         return charge
 
     def _wrong_amount(self, asked: Asked, unit: Unit, price: PriceTerms) -> bytes:
-        """Failed-AVP of a one-off request whose amount is of other units. A debit must state one, unless of messages or per call."""
+        """Failed-AVP of a one-off request whose amount is of other units. A debit must state one, unless of messages or
+        per call.
+        """
         needed = self.debits and unit is not MESSAGES and not price.flat and price.num > 0
         parents = (MSCC,) if self.request.multiple_services_credit_control else ()
         return other_units.refusal(asked.requested, asked.used, unit, *parents, needed=needed)
@@ -200,8 +204,8 @@ class Preparation:
         return offer
 
     def _same_price(self, asked: Asked, first: RatedUse) -> None:
-        """Of one grant for several services (RFC 8506 §8.16), whichever comes first; what is used is charged in any case. Raises
-        Unrateable."""
+        """Of one grant for several services (RFC 8506 §8.16), whichever comes first; what is used is charged in any
+        case. Raises Unrateable."""
         for identifier in asked.service_identifiers:
             rated = self._offer(asked.rating_group, identifier).rated
             if (rated.service, rated.price, rated.buckets) != (first.service, first.price, first.buckets):
@@ -254,7 +258,9 @@ class Preparation:
         return Service(key, asked.rating_group, asked.service_identifiers, None, charge)
 
     def _unrated(self, key: str, asked: Asked, culprit: bytes) -> Service:
-        """What an update or termination reports without saying enough for a price of its own is settled at the price in force."""
+        """What an update or termination reports without saying enough for a price of its own is settled at the price in
+        force.
+        """
         service = Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
         if self.kind not in (UPDATE, TERMINATION):
             return service

@@ -35,7 +35,9 @@ class Rater(Protocol):
 
 @dataclass(slots=True)
 class Service:
-    """One service of a request: how it is answered, what the ledger is asked, and either its rating or why there is none."""
+    """One service of a request: how it is answered, what the ledger is asked, and either its rating or why there is
+    none.
+    """
 
     key: str
     rating_group: int | None

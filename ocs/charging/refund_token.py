@@ -1,8 +1,8 @@
 """Refund-Information (TS 32.299 §7.2.152): what the answer to a debit says, and its refund repeats.
 
-It names the debit by what the client called it: Session-Id and CC-Request-Number. Of a message to several recipients it also says who they
-were (a checksum each), and whether the client counts the message once. Octets: version, number (4), [flags, count, checksums (4 each)],
-Session-Id.
+It names the debit by what the client called it: Session-Id and CC-Request-Number. Of a message to several recipients it
+also says who they were (a checksum each), and whether the client counts the message once. Octets: version, number (4),
+[flags, count, checksums (4 each)], Session-Id.
 """
 
 from __future__ import annotations

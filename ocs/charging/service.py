@@ -1,7 +1,9 @@
-"""Charging: one Credit-Control-Request in, one answer out, one round trip to the ledger between (RFC 8506 §7, TS 32.299 §6.3).
+"""Charging: one Credit-Control-Request in, one answer out, one round trip to the ledger between (RFC 8506 §7, TS 32.299
+§6.3).
 
-The way of a request: context → subscriber → rating → ledger → answer. What this module remembers between requests are two bounded
-caches (subscriber → account, session → account); both may be wrong or empty at any time, the ledger says so and is asked.
+The way of a request: context → subscriber → rating → ledger → answer. What this module remembers between requests are
+two bounded caches (subscriber → account, session → account); both may be wrong or empty at any time, the ledger says so
+and is asked.
 Requests of one session do not overtake each other (`order`).
 """
 
@@ -53,7 +55,9 @@ NO_ACCOUNT = ""
 NOBODY_S = 60.0
 """How long an identity of nobody, beside one of an account, stays so: it may be given to an account meanwhile."""
 MAX_REPLACED = 2
-"""What we remembered of a session's place may be stale once; more often only if others move the session at the same time."""
+"""What we remembered of a session's place may be stale once; more often only if others move the session at the same
+time.
+"""
 MAX_LOOKUPS = 2
 """A cached account may be stale once: after a fresh look-up the ledger's word is final."""
 SUCCESS = int(ResultCode.SUCCESS)
@@ -124,7 +128,9 @@ def _session_key(request: CreditControlRequest, source: Source) -> SessionKey:
 
 
 class ChargingService:
-    """Charges the requests of a worker's peers. `spawn` runs a coroutine in the background (look-ups of unknown subscribers)."""
+    """Charges the requests of a worker's peers. `spawn` runs a coroutine in the background (look-ups of unknown
+    subscribers).
+    """
 
     def __init__(
         self,
@@ -224,8 +230,9 @@ class ChargingService:
     def _where(
         self, context: Context, request: CreditControlRequest, session: SessionKey, terms: Terms
     ) -> tuple[UsageContext, str]:
-        """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it is filled in from
-        what is remembered here, and the ledger is told from what (second of the pair), so that it can object.
+        """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it
+        is filled in from what is remembered here, and the ledger is told from what (second of the pair), so that it can
+        object.
 
         A one-off use takes place when the client says. A grant is used from now on, whatever the client's clock says.
         """
@@ -276,7 +283,9 @@ class ChargingService:
         self._spawn(self._look_up(job))
 
     def _agreed(self, identities: list[str]) -> tuple[str, str | None]:
-        """The account that all the identities are known to mean (one may be of nobody), and by which of them; else None."""
+        """The account that all the identities are known to mean (one may be of nobody), and by which of them; else
+        None.
+        """
         found: tuple[str, str | None] = "", None
         for identity in identities:
             account_id = self._subscribers.get(identity)
@@ -296,7 +305,9 @@ class ChargingService:
             raise
 
     async def _ask_whose(self, job: _Job) -> None:
-        """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (RFC 8506 §8.46)."""
+        """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (RFC 8506
+        §8.46).
+        """
         job.lookups += 1
         request = job.prepared.request
         try:
@@ -394,7 +405,9 @@ class ChargingService:
         self._answer(job, outcome)
 
     def _returned(self, job: _Job, refused: ChargeOutcome, outcome: ChargeOutcome | LedgerUnavailable) -> None:
-        """Nothing is held in vain any more. If the ledger did not say so, it returns with the service's next request."""
+        """Nothing is held in vain any more. If the ledger did not say so, it returns with the service's next
+        request.
+        """
         try:
             if not isinstance(outcome, LedgerUnavailable) and outcome.code == SUCCESS:
                 credit, held = outcome.credit_micro_eur, outcome.held_micro_eur
@@ -432,8 +445,8 @@ class ChargingService:
         return True
 
     def _was_refused(self, job: _Job) -> bool:
-        """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it remembers itself; what was
-        refused before is remembered here, and may be forgotten.
+        """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it
+        remembers itself; what was refused before is remembered here, and may be forgotten.
         """
         if job.prepared.type is not TERMINATION or job.session not in self._refused:
             return False

@@ -1,12 +1,12 @@
 """Requests of one session are worked on one after another, in the order in which they came.
 
-A client may send the next request of a session before the last one is answered: after a pause of the network, or an opening and an end in
-one segment. What the first still has to ask the ledger (whose account, which place) must not let the second overtake it: an end
-that is refused as unknown before its session is opened leaves units held until Tcc.
+A client may send the next request of a session before the last one is answered: after a pause of the network, or an
+opening and an end in one segment. What the first still has to ask the ledger (whose account, which place) must not let
+the second overtake it: an end that is refused as unknown before its session is opened leaves units held until Tcc.
 
-Each request under way is known by its session; one that comes meanwhile waits for its answer. A session with one request at a time is
-looked up, put in and taken out of one dictionary, and nothing else. One-off requests are under way for this only while an account is looked
-for: an element may use one Session-Id for all of them.
+Each request under way is known by its session; one that comes meanwhile waits for its answer. A session with one
+request at a time is looked up, put in and taken out of one dictionary, and nothing else. One-off requests are under way
+for this only while an account is looked for: an element may use one Session-Id for all of them.
 What waits is part of what is in flight, and bounded with it; of one session by MAX_WAITING.
 """
 
@@ -57,7 +57,9 @@ T = TypeVar("T", bound=UnderWay)
 
 
 class SessionOrder(Generic[T]):
-    """One per worker. `handle` works on a request; `patience_s`: after it the gateway has answered for one that was not handled."""
+    """One per worker. `handle` works on a request; `patience_s`: after it the gateway has answered for one that was not
+    handled.
+    """
 
     def __init__(
         self,
@@ -81,7 +83,8 @@ class SessionOrder(Generic[T]):
         ahead, now = self.under_way[session], self._clock()
         if now - ahead.since > self._patience_s + 1:  # `since` is in whole seconds
             self._fault(
-                "internal error, please report it: a request of a session was not answered, the next ones go on without it"
+                "internal error, please report it: a request of a session was not answered, the next ones go on "
+                "without it"
             )
             self.end(ahead)
             return session in self.under_way and self.wait(session, request, source, reply)

@@ -1,11 +1,14 @@
-"""A message to several recipients: each is a service of its own for the ledger, with its price and its buckets; the client has one answer.
+"""A message to several recipients: each is a service of its own for the ledger, with its price and its buckets; the
+client has one answer.
 
-The service of the request has the key K, those of its recipients K#1, K#2, …, in the order of the event, or of the request that opened the
-session. Units are divided among them; what cannot be divided evenly is divided in that order. A client whose units are fewer than the
-recipients counts the message once: they are units of each, and so are units reported later, up to what it last asked for.
+The service of the request has the key K, those of its recipients K#1, K#2, …, in the order of the event, or of the
+request that opened the session. Units are divided among them; what cannot be divided evenly is divided in that order. A
+client whose units are fewer than the recipients counts the message once: they are units of each, and so are units
+reported later, up to what it last asked for.
 
-A one-off debit is paid for all recipients or for none (RFC 8506 §6.3). In a session, too, the client gets nothing for the message when
-nothing is granted for one of them, since it could not know for which; then nothing is held for the others either.
+A one-off debit is paid for all recipients or for none (RFC 8506 §6.3). In a session, too, the client gets nothing for
+the message when nothing is granted for one of them, since it could not know for which; then nothing is held for the
+others either.
 """
 
 from __future__ import annotations
@@ -92,7 +95,9 @@ def _wish(asked: Asked) -> int:
 
 
 def _counted_once(asked: Asked, among: int) -> int:
-    """Units of each recipient, if it asks for fewer than there are recipients, or a one-off debit reports a single one; else 0."""
+    """Units of each recipient, if it asks for fewer than there are recipients, or a one-off debit reports a single one;
+    else 0.
+    """
     wish = _wish(asked)
     if wish:
         return wish if wish < among else 0
@@ -217,7 +222,9 @@ def _refunds(
 
 
 def _named(job: Preparation, debit: Debit) -> tuple[list[int], str]:
-    """Whom of the debit the refund names, by their numbers from 0: all of them if it names nobody. And who is not of the debit, or ""."""
+    """Whom of the debit the refund names, by their numbers from 0: all of them if it names nobody. And who is not of
+    the debit, or "".
+    """
     where, found, stranger = job.where, set[int](), ""
     parties = where.recipients or ((where.other_party,) if where.other_party else ())
     for party in parties if where.direction is ORIGINATING else ():
@@ -287,7 +294,8 @@ def _line(
 
 
 def in_vain(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCharge, ...], ChargeOutcome]:
-    """What the ledger is to be asked so that nothing is held for recipients of a message of which the client gets nothing; () = nothing is.
+    """What the ledger is to be asked so that nothing is held for recipients of a message of which the client gets
+    nothing; () = nothing is.
     And the outcome without those grants.
     """
     charges: list[ServiceCharge] = []

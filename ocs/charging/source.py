@@ -37,8 +37,8 @@ class Source(Protocol):
 
     @property
     def realm_bound(self) -> bool:
-        """What it carries for clients that nobody has listed: such a client is known by its Origin-Realm too, which is what a relay may be
-        limited to."""
+        """What it carries for clients that nobody has listed: such a client is known by its Origin-Realm too, which is
+        what a relay may be limited to."""
 
     @property
     def subscribers(self) -> Ranges:

@@ -1,7 +1,8 @@
 """Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47).
 
-"m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number. In a domain that names a
-network, what begins with the network's MCC and MNC is an IMSI, and any other number is an MSISDN (TS 23.003 §13.4B, §14.3, §19.3).
+"m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number. In a domain
+that names a network, what begins with the network's MCC and MNC is an IMSI, and any other number is an MSISDN (TS
+23.003 §13.4B, §14.3, §19.3).
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def within(identity: str, ranges: Ranges) -> bool:
 
 
 def identities(request: CreditControlRequest) -> list[str]:
-    """Subscriber ids of the request, the most telling first: MSISDN, then IMSI; empty when it carries none that we can read."""
+    """Subscriber ids of the request, the most telling first: MSISDN, then IMSI; empty when it carries none that we can
+    read.
+    """
     given = request.subscription_id
     if not given and request.service_information is not None:
         given = request.service_information.subscription_id
@@ -92,7 +95,9 @@ def _identity(kind: int, data: str) -> str | None:
 
 
 def _of_nai(data: str) -> str | None:
-    """An IMSI, bare or behind the digit that tells the method of authentication (TS 23.003 §14.3, §19.3); or an MSISDN in an IMS domain."""
+    """An IMSI, bare or behind the digit that tells the method of authentication (TS 23.003 §14.3, §19.3); or an MSISDN
+    in an IMS domain.
+    """
     user, _, domain = data.partition("@")
     plmns = plmns_of_domain(domain)
     if not plmns:

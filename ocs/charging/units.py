@@ -37,11 +37,11 @@ BEFORE, AFTER, INDETERMINATE = range(3)
 
 
 def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int, int, int]:
-    """Used before the price switch (or without saying), after it, and on either side of it; each at most what a session can hold: beyond
-    it the ledger's arithmetic would not be exact.
+    """Used before the price switch (or without saying), after it, and on either side of it; each at most what a session
+    can hold: beyond it the ledger's arithmetic would not be exact.
 
-    Several reports of one side may be of the same traffic, a total by the one reason and its directions by another: there the totals count,
-    and the directions only where there is no total.
+    Several reports of one side may be of the same traffic, a total by the one reason and its directions by another:
+    there the totals count, and the directions only where there is no total.
     """
     most = MAX_SESSION_UNITS[unit]
     if not reports:
@@ -81,7 +81,9 @@ def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None
 
 
 def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy) -> int | None:
-    """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None = nothing."""
+    """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None =
+    nothing.
+    """
     if request is None:
         return None
     amount = amount_of(request, unit) or quota.default

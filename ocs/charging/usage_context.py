@@ -24,11 +24,15 @@ _SEPARATOR = "\x1f"
 """Between the parts of a place as text."""
 _PLACE_PARTS = 6
 _NEXT_RECIPIENT = "\x1e"
-"""Between several recipients in a place's last part; before the first one, as many as `UsageContext.counted_once` says."""
+"""Between several recipients in a place's last part; before the first one, as many as `UsageContext.counted_once`
+says.
+"""
 MAX_RECIPIENT_TEXT = 64
 """Characters of each of several recipients that are kept with a session."""
 PLACES_KEPT = 8_192
-"""Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while it lasts."""
+"""Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while
+it lasts.
+"""
 MAX_TEXT = 255
 """Characters of an APN or address that are kept: more than any real one has."""
 
@@ -55,7 +59,9 @@ class UsageContext:
     recipients: tuple[str, ...] = ()
     """Of a message to several, all of them."""
     counted_once: int = 0
-    """Units that the client last asked for, if it counts a message to several as one (ocs/charging/several.py); 0 = it does not."""
+    """Units that the client last asked for, if it counts a message to several as one (ocs/charging/several.py); 0 = it
+    does not.
+    """
     _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     """`detail` and `place`, once they were asked for."""
 
@@ -65,8 +71,8 @@ class UsageContext:
 
     @property
     def complete(self) -> bool:
-        """It says where, which way and towards whom: updates may leave out what has not changed. How a message to several is counted only
-        the opening says.
+        """It says where, which way and towards whom: updates may leave out what has not changed. How a message to
+        several is counted only the opening says.
         """
         if self.by_handset or not self.located or self.context in _MESSAGES:
             return False
@@ -108,8 +114,8 @@ class UsageContext:
         return (self._said or self.texts())[0]
 
     def encode(self) -> str:
-        """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The ledger looks into the
-        second part: an emergency stays one, though later requests need not say so.
+        """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The
+        ledger looks into the second part: an emergency stays one, though later requests need not say so.
         """
         return (self._said or self.texts())[1]
 

@@ -110,7 +110,8 @@ def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue
         raise WrongCallError(f"{config} is a folder: name a settings file in it with --config or OCS_CONFIG")
     if not config.exists():
         raise WrongCallError(
-            f"there is no settings file {config}: name yours with --config or OCS_CONFIG, or write a new one with `ocs init`"
+            f"there is no settings file {config}: name yours with --config or OCS_CONFIG, or write a new one with "
+            "`ocs init`"
         )
     return load(config, serves=serves)
 
@@ -125,7 +126,9 @@ def with_office(config: Path, use: Use, work: Callable[[Office], Coroutine[Any, 
 
 @contextmanager
 def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
-    """Outside the event loop, where Ctrl-C interrupts the waiting, and on the thread with which the kernel ends Redis."""
+    """Outside the event loop, where Ctrl-C interrupts the waiting, and on the thread with which the kernel ends
+    Redis.
+    """
     if settings.redis.url:
         yield settings.redis.url
         return

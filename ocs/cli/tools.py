@@ -88,7 +88,9 @@ def reauthorize(msisdn: SubscriberArgument, session: SessionOption = "", config:
 
 @sessions.command()
 def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: ConfigOption = DEFAULT) -> None:
-    """Have the network end a subscriber's sessions (ASR); what was used is still settled. Emergency calls go on without --session."""
+    """Have the network end a subscriber's sessions (ASR); what was used is still settled. Emergency calls go on without
+    --session.
+    """
     _announce("abort", msisdn, session, config)
 
 
@@ -156,7 +158,8 @@ def _print_audit(report: AuditReport) -> None:
     print(f"{accounts}, {counted(report.open_sessions, 'open session')}")
     print(
         f"paid in {format_eur(report.paid_in_micro_eur)} EUR = "
-        f"available {format_eur(report.credit_micro_eur - report.held_micro_eur)} + held {format_eur(report.held_micro_eur)} "
+        f"available {format_eur(report.credit_micro_eur - report.held_micro_eur)} + held "
+        f"{format_eur(report.held_micro_eur)} "
         f"+ spent {format_eur(report.spent_micro_eur)} + refunded {format_eur(report.refunded_micro_eur)} "
         f"+ expired {format_eur(report.expired_micro_eur)}"
     )

@@ -1,7 +1,8 @@
 """Whether a client's ASR carries Abort-Cause.
 
-Neither RFC 6733 §8.5.1 nor RFC 8506 has it there: ours begin without. Some clients read every ASR by the rules of Rx (TS 29.214
-§5.6.7), where it is required, and answer 5005; others do not know it. What a client objects to is left out, or put in, from then on.
+Neither RFC 6733 §8.5.1 nor RFC 8506 has it there: ours begin without. Some clients read every ASR by the rules of Rx
+(TS 29.214 §5.6.7), where it is required, and answer 5005; others do not know it. What a client objects to is left out,
+or put in, from then on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Who may come in while nothing is known of a connection but its address (the IP filter stands before TLS).
 
-A connection is pending from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a `Connection`. It takes one of
-the places for those that have not sent their CER; when all are taken, the one that has been silent longest gives its own up, so that
-silence shuts nobody out. Connections that we make need no place: there is one a peer.
+A connection is pending from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a
+`Connection`. It takes one of the places for those that have not sent their CER; when all are taken, the one that has
+been silent longest gives its own up, so that silence shuts nobody out. Connections that we make need no place: there is
+one a peer.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class AcceptLimits:
         self._pending_from[connection.address] += 1
 
     def go_on(self, connection: PendingConnection, then: PendingConnection) -> bool:
-        """TLS is up: `then` is the same connection and takes the place over; False if it was turned away in the last moment."""
+        """TLS is up: `then` is the same connection and takes the place over; False if it was turned away in the last
+        moment.
+        """
         is_pending = connection in self._pending
         self.leave(connection)
         if is_pending:
@@ -108,7 +111,9 @@ class AcceptLimits:
         self.heard(connection)
 
     def refused(self, address: str, reason: str, message: str = "", peer: str = "") -> None:
-        """Count a refused connection, and log it once an interval, reason and peer of ours, so that a storm does not fill the log."""
+        """Count a refused connection, and log it once an interval, reason and peer of ours, so that a storm does not
+        fill the log.
+        """
         self._metrics.connection_refused(reason)
         more = self._throttled_log.allow((reason, peer))
         if more is not None:

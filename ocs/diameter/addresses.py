@@ -7,7 +7,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
 class AddressRanges:
-    """`networks`: addresses or networks of either kind. An IPv4 address that comes as IPv6 (::ffff:192.0.2.1) is one of IPv4."""
+    """`networks`: addresses or networks of either kind. An IPv4 address that comes as IPv6 (::ffff:192.0.2.1) is one of
+    IPv4.
+    """
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._starts: dict[tuple[int, int], set[int]] = {}

@@ -1,6 +1,8 @@
-"""May this peer send this request? Origin, path, service context, subscriber and refunds against its entry in the allow-list.
+"""May this peer send this request? Origin, path, service context, subscriber and refunds against its entry in the
+allow-list.
 
-Stage 21 of the receive pipeline (`protocol.pipeline`): 5003 for what it may not do. RFC 6733 §2.9 (path authorisation), §8.8 (Session-Id).
+Stage 21 of the receive pipeline (`protocol.pipeline`): 5003 for what it may not do. RFC 6733 §2.9 (path authorisation),
+§8.8 (Session-Id).
 A direct peer's request costs two comparisons of text.
 """
 
@@ -16,8 +18,8 @@ Refusal = tuple[Kind, DiameterError]
 
 
 class Admission:
-    """The rights of one peer. `trusted_origin`: its requests may name any origin (peers of the laboratory switch). `carried`: a client
-    behind a relay, whose path is the relay's matter.
+    """The rights of one peer. `trusted_origin`: its requests may name any origin (peers of the laboratory switch).
+    `carried`: a client behind a relay, whose path is the relay's matter.
     """
 
     def __init__(self, config: PeerConfig, *, trusted_origin: bool = False, carried: bool = False) -> None:
@@ -57,8 +59,8 @@ class Admission:
         return None
 
     def _path(self, request: CreditControlRequest) -> Refusal | None:
-        """Agents alone add to it, each the peer it heard the request from (RFC 6733 §6.1.9): a client's own has come through nobody. The
-        origin itself, which was judged, may stand there in any case.
+        """Agents alone add to it, each the peer it heard the request from (RFC 6733 §6.1.9): a client's own has come
+        through nobody. The origin itself, which was judged, may stand there in any case.
         """
         origin = request.origin_host.lower()
         for hop in map(str.lower, request.route_record):
@@ -76,8 +78,10 @@ class Admission:
         if config.contexts and context not in config.contexts:
             return _refused(Kind.CONTEXT, "this peer may not use this service context")
         if config.subscribers:
-            # Each identity of a kind that has ranges must lie in one, and one of them must: an IMSI alone is no way round MSISDN ranges.
-            # Which of them is the account's is known later: charging refuses an account that is found by none of the ranges.
+            # Each identity of a kind that has ranges must lie in one, and one of them must: an IMSI alone is no way
+            # round MSISDN ranges.
+            # Which of them is the account's is known later: charging refuses an account that is found by none of the
+            # ranges.
             given = identities(request)
             for identity in given:
                 ranges = tuple(each for each in config.subscribers if each[0] == identity[0])

@@ -1,4 +1,6 @@
-"""The capabilities exchange of one connection, whichever side has made it (RFC 6733 §5.3, §5.6): who is it, and may it come in?"""
+"""The capabilities exchange of one connection, whichever side has made it (RFC 6733 §5.3, §5.6): who is it, and may it
+come in?
+"""
 
 from __future__ import annotations
 
@@ -224,7 +226,9 @@ class Capabilities:
             server.peer_connections.elect(peer)
 
     def _called(self, frame: bytes, header: Header, peer: Peer) -> None:
-        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA). An answer to nothing of ours is dropped (§6.2.1)."""
+        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA). An answer to nothing of ours is dropped
+        (§6.2.1).
+        """
         server = self._server
         if not header.is_request and not self._base_requests.wait_for(frame):
             server.metrics.dropped_answer()
@@ -264,8 +268,8 @@ class Capabilities:
         return objection or answer
 
     def _wait_for_the_other(self, peer: Peer, cea: bytes) -> None:
-        """The peer has called another worker while we called it, and has taken our connection: it drops its own (§5.6.4), or that one is
-        dead. A peer that keeps both keeps the one that was first.
+        """The peer has called another worker while we called it, and has taken our connection: it drops its own
+        (§5.6.4), or that one is dead. A peer that keeps both keeps the one that was first.
         """
         server, now = self._server, self._server.clock()
         if self._other_until is None:

@@ -1,8 +1,9 @@
 """Whose turn is it? Requests of ours (RARs, or ASRs) to one connected peer, shared among the clients behind it.
 
-A connection has MAX_OUTSTANDING requests of a command without an answer at most. A client behind a relay begins with a small window
-of them, which each answer widens by one, so that a client that answers soon has its share, and a silent one holds FIRST_WINDOW requests
-for one Tx, then one at a time, and leaves the rest to the others. Clients that wait are served in turn.
+A connection has MAX_OUTSTANDING requests of a command without an answer at most. A client behind a relay begins with a
+small window of them, which each answer widens by one, so that a client that answers soon has its share, and a silent
+one holds FIRST_WINDOW requests for one Tx, then one at a time, and leaves the rest to the others. Clients that wait are
+served in turn.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One connection of a peer: what asyncio calls, what an open connection does with a message, and how it ends.
 
-Its parts, each with what it needs of the others: `transport` (octets out, reading, the end), `watchdog`, `receive` (octets in, turns) and
-`capabilities` (until it is open). The states are those of `protocol.peer` and `protocol.watchdog`, of nobody else.
+Its parts, each with what it needs of the others: `transport` (octets out, reading, the end), `watchdog`, `receive`
+(octets in, turns) and `capabilities` (until it is open). The states are those of `protocol.peer` and
+`protocol.watchdog`, of nobody else.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class ConnectionServer(CapabilitiesServer, WatchdogServer, Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Open after its capabilities exchange; until then `peer` is None. `calling`: the peer that we call, None if it has called us."""
+    """Open after its capabilities exchange; until then `peer` is None. `calling`: the peer that we call, None if it has
+    called us.
+    """
 
     def __init__(self, server: ConnectionServer, *, calling: Peer | None = None) -> None:
         self._server = server
@@ -292,12 +295,16 @@ class Connection(asyncio.Protocol):
         self._base_requests.ask(commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause))
 
     def _finish_stop(self) -> None:
-        """We asked to part, and have the DPA (RFC 6733 §5.4: who receives it closes): once nothing is in flight any more."""
+        """We asked to part, and have the DPA (RFC 6733 §5.4: who receives it closes): once nothing is in flight any
+        more.
+        """
         if self._dpa_received and self.receiver.in_flight == 0 and not self.receiver.in_line:
             self.transport.end()
 
     def _closing_timeout(self) -> None:
-        """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads nothing."""
+        """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads
+        nothing.
+        """
         self.transport.cut("dpr")
 
     def cut_off(self) -> None:
@@ -309,7 +316,9 @@ class Connection(asyncio.Protocol):
         self.transport.cut(reason)
 
     def _part(self) -> None:
-        """The peer is without this connection from now on, once: it may come again, while we still wait for it to hang up."""
+        """The peer is without this connection from now on, once: it may come again, while we still wait for it to hang
+        up.
+        """
         if self._parted:
             return
         self._parted = True

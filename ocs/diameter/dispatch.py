@@ -1,8 +1,10 @@
 """From a CCR's frame to its answer: decode, hand to the handler, encode. Callbacks only, no task per request.
 
-Before the handler stand the receive pipeline (decode), the peer's rights (admission) and what the worker takes on (overload).
-Invariant 6: every request gets exactly one answer, or its connection is closed. A handler that replies twice, late or after
-the connection is gone is not heard; one that raises is answered for with 5012; one that is silent, with 3004 or 3002.
+Before the handler stand the receive pipeline (decode), the peer's rights (admission) and what the worker takes on
+(overload).
+Invariant 6: every request gets exactly one answer, or its connection is closed. A handler that replies twice, late or
+after the connection is gone is not heard; one that raises is answered for with 5012; one that is silent, with 3004 or
+3002.
 """
 
 from __future__ import annotations
@@ -106,8 +108,8 @@ class Dispatcher:
         self._handler = handler
         self._metrics = metrics
         self._waiting: dict[_Pending, None] = {}
-        """In the handler's hands, the oldest first. An entry goes with its answer: what is kept is what is in flight, so that the
-        collector has nothing to look at."""
+        """In the handler's hands, the oldest first. An entry goes with its answer: what is kept is what is in flight,
+        so that the collector has nothing to look at."""
         self._throttled_log = ThrottledLog(clock)
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
@@ -250,6 +252,7 @@ class Dispatcher:
             late.append(pending)
         for pending in late:
             self._fault(
-                f"a CCR was not handled within {self._timeout_s:.3f} s (diameter.answer_timeout_ms), answered 3002 or 3004"
+                f"a CCR was not handled within {self._timeout_s:.3f} s (diameter.answer_timeout_ms), answered 3002 "
+                "or 3004"
             )
             pending(self._busy(pending.request, "the request could not be handled in time"))

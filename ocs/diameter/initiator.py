@@ -1,7 +1,7 @@
 """Connections that we make, to peers whose entry says where they listen (`connect`); RFC 6733 §2.1, §5.6.
 
-Each worker tries; the peer's locks let one of them through. While a connection is open, or another worker has the peer, there is
-nothing to do. A call keeps nobody out: a peer that comes meanwhile, to this worker or another, is taken.
+Each worker tries; the peer's locks let one of them through. While a connection is open, or another worker has the peer,
+there is nothing to do. A call keeps nobody out: a peer that comes meanwhile, to this worker or another, is taken.
 """
 
 from __future__ import annotations
@@ -112,13 +112,14 @@ class Initiator:
         return bool(self._config.tls) or self._config.call_tls
 
     def _tls(self) -> ssl.SSLContext | None:
-        """OSError: the peer must be called over TLS, and we have no certificate. There is no second try without TLS: whoever breaks a
-        handshake must not get the next message in clear.
+        """OSError: the peer must be called over TLS, and we have no certificate. There is no second try without TLS:
+        whoever breaks a handshake must not get the next message in clear.
         """
         if not self._over_tls:
             return None
         if self._server.tls is None:
             raise ssl.SSLError(
-                "the peer must be called over TLS, and there is no certificate of ours: set tls.certificate, tls.key, tls.ca"
+                "the peer must be called over TLS, and there is no certificate of ours: set tls.certificate, "
+                "tls.key, tls.ca"
             )
         return self._server.tls.client

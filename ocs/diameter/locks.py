@@ -1,15 +1,15 @@
 """One connection a peer, over all workers of a server (RFC 6733 §2.1: one connection, one state machine).
 
-Each peer has a file, and its first octets are locks (open file description locks, Linux): the kernel gives them back when the process ends,
-however it ends, and tells others who ask whether they are held without taking them.
+Each peer has a file, and its first octets are locks (open file description locks, Linux): the kernel gives them back
+when the process ends, however it ends, and tells others who ask whether they are held without taking them.
 
-- `TAKEN`: who holds it has the peer's connection. It is taken with the peer's CER or CEA, so that a call of ours that gets no answer
-  keeps nobody out, and given back when the connection is gone.
+- `TAKEN`: who holds it has the peer's connection. It is taken with the peer's CER or CEA, so that a call of ours that
+  gets no answer keeps nobody out, and given back when the connection is gone.
 - `OPEN`: that connection is open, so that requests of ours can go there.
 - `CALLING`: one worker calls the peer at a time.
 
-A worker that must refuse a peer because another one has it tells that one to probe its connection, by a datagram to its socket; if that is
-lost, the watchdog finds a dead connection in its own time.
+A worker that must refuse a peer because another one has it tells that one to probe its connection, by a datagram to its
+socket; if that is lost, the watchdog finds a dead connection in its own time.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class PeerLocks:
             self._socket.bind(str(path))
         except OSError as error:  # the path may be too long for a socket
             logger.warning(
-                "%s: cannot be made (a shorter server.data_dir helps where the path is too long), so a peer that comes back while its"
+                "%s: cannot be made (a shorter server.data_dir helps where the path is too long), so a peer that "
+                "comes back while its"
                 " dead connection is still open waits for the watchdog: %s",
                 *(path, error),
             )

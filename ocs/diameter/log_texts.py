@@ -1,6 +1,8 @@
-"""What the log says of peers and their connections: in whole sentences, with the name to look for and the key to change.
+"""What the log says of peers and their connections: in whole sentences, with the name to look for and the key to
+change.
 
-A name of a network element is no subscriber's identity: it is shown as it came, but bounded and with nothing that a terminal obeys.
+A name of a network element is no subscriber's identity: it is shown as it came, but bounded and with nothing that a
+terminal obeys.
 """
 
 from __future__ import annotations

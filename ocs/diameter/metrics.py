@@ -8,12 +8,13 @@ from typing import Protocol
 class DiameterMetrics(Protocol):
     """Where the Diameter side counts. Every label is bounded: nothing a peer sends becomes a label as it is.
 
-    `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or undecodable).
-    `context`: "data", "ims", "cs", "sms", "mms", "content", "other" or "". `state`: a name of `protocol.peer.PeerState` in lower case.
-    `reason` of connection_refused: "unknown_peer", "no_common_application", "duplicate", "cer_timeout", "bad_cer",
-    "not_a_cer", "no_common_security", "tls" (its handshake failed), "address" (no peer's), "address_limit", "pending_limit",
-    "connection_limit", "bad_stream", "stopping". `reason` of connection_lost: "closed_by_peer", "dpr", "watchdog",
-    "bad_stream", "partial_message", "write_buffer", "stopped", "error".
+    `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or
+    undecodable). `context`: "data", "ims", "cs", "sms", "mms", "content", "other" or "". `state`: a name of
+    `protocol.peer.PeerState` in lower case. `reason` of connection_refused: "unknown_peer", "no_common_application",
+    "duplicate", "cer_timeout", "bad_cer", "not_a_cer", "no_common_security", "tls" (its handshake failed), "address"
+    (no peer's), "address_limit", "pending_limit", "connection_limit", "bad_stream", "stopping". `reason` of
+    connection_lost: "closed_by_peer", "dpr", "watchdog", "bad_stream", "partial_message", "write_buffer", "stopped",
+    "error".
     """
 
     def request(self, command: str, type: str, context: str) -> None: ...

@@ -1,8 +1,10 @@
-"""Which of several nodes on a ledger sends a RAR or ASR: all of them hear of the change, and a client may be connected to each.
+"""Which of several nodes on a ledger sends a RAR or ASR: all of them hear of the change, and a client may be connected
+to each.
 
-One sends, the one that has answered the session last if it can: its name is the one that the client knows (RFC 6733 §8.3, §8.5). The others
-look again a few times, and send when it could not, or has ended. A node knows that it was the last by its own memory; one that takes a
-session over says so, and the one before forgets it. All of this may be lost: then a client is asked by another node, or twice.
+One sends, the one that has answered the session last if it can: its name is the one that the client knows (RFC 6733
+§8.3, §8.5). The others look again a few times, and send when it could not, or has ended. A node knows that it was the
+last by its own memory; one that takes a session over says so, and the one before forgets it. All of this may be lost:
+then a client is asked by another node, or twice.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from protocol.credit_control import EVENT_REQUEST, TERMINATION_REQUEST, UPDATE_R
 MOVED = "moved"
 """Kind of the notice that a session has come to another worker."""
 UNDER_WAY_S = 12.0
-"""Longer than a client may take to answer (Tx). After it another node may send, as the one that had the turn has ended."""
+"""Longer than a client may take to answer (Tx). After it another node may send, as the one that had the turn has
+ended.
+"""
 TOLD_S = 60.0
 """Longer than the others look again."""
 MAX_SESSIONS_KEPT = 100_000
@@ -41,7 +45,9 @@ class TurnLedger(Protocol):
 
 
 class NodeTurns:
-    """One per worker of a node that shares its sessions with others; the workers of a node have their turns together."""
+    """One per worker of a node that shares its sessions with others; the workers of a node have their turns
+    together.
+    """
 
     def __init__(self, node: str, ledger: TurnLedger, spawn: Callable[[Awaitable[None]], None]) -> None:
         self._node = node
@@ -56,7 +62,9 @@ class NodeTurns:
         return 0.0 if session_id in self._ours else OTHERS_WAIT_S
 
     async def take(self, session_id: str, at: float) -> bool:
-        """Whether this node may tell the client of the change of that time. Without Redis it may: rather twice than never."""
+        """Whether this node may tell the client of the change of that time. Without Redis it may: rather twice than
+        never.
+        """
         try:
             return await self._ledger.hold(_lease(session_id, at), self._node, int(UNDER_WAY_S * 1_000)) == self._node
         except LedgerUnavailable:

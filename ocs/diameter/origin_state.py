@@ -1,7 +1,8 @@
 """Origin-State-Id: a client that comes with a higher one has lost its sessions (RFC 6733 §8.6, §8.16).
 
-A relay's word counts for the sessions that come through that relay: it could as well end each of them, and has no say in others.
-0 or none says nothing; a lower one (a counter that wrapped, a restored backup) begins anew without a conclusion.
+A relay's word counts for the sessions that come through that relay: it could as well end each of them, and has no say
+in others. 0 or none says nothing; a lower one (a counter that wrapped, a restored backup) begins anew without a
+conclusion.
 """
 
 from __future__ import annotations

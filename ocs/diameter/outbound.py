@@ -2,15 +2,17 @@
 
 RFC 8506 §5.5, RFC 6733 §8.3, §8.5.
 
-A notice of the ledger names sessions and how they are reached. Every worker hears it; the one that has the relay the session came through,
-or else the client itself, sends. If neither is connected to this server, the first connected relay that may carry the realm does. While
-nobody is (a peer is just coming back), every worker keeps the notice and looks again, and a worker whose peer has gone to another
-one says the notice anew. Where several nodes share the ledger, one of them sends (`node_turns`). Not every client reacts, and a notice may
-be lost: Validity-Time leads to the same end.
+A notice of the ledger names sessions and how they are reached. Every worker hears it; the one that has the relay the
+session came through, or else the client itself, sends. If neither is connected to this server, the first connected
+relay that may carry the realm does. While nobody is (a peer is just coming back), every worker keeps the notice and
+looks again, and a worker whose peer has gone to another one says the notice anew. Where several nodes share the ledger,
+one of them sends (`node_turns`). Not every client reacts, and a notice may be lost: Validity-Time leads to the same
+end.
 
-An ASR waits for no RAR: it is sent while one is unanswered, and has room of its own. None is sent when the client has ended the
-session: the ledger is asked before each, and a CCR-T that comes to this worker ends what is planned.
-What a client would refuse again is not repeated. For an ASR that is refused a RAR is sent: the client asks, and is refused (RFC 6733 §8.5).
+An ASR waits for no RAR: it is sent while one is unanswered, and has room of its own. None is sent when the client has
+ended the session: the ledger is asked before each, and a CCR-T that comes to this worker ends what is planned.
+What a client would refuse again is not repeated. For an ASR that is refused a RAR is sent: the client asks, and is
+refused (RFC 6733 §8.5).
 """
 
 from __future__ import annotations
@@ -42,10 +44,12 @@ MAX_JOBS = 20_000
 MAX_JOBS_FOR_RAR = 18_000
 """Of these; the rest is kept for aborts."""
 MAX_AWAY = 2_000
-"""Of these, sessions that no worker can reach now and that every worker keeps: a server whose peers are connected to another server on
-the same ledger has nothing but such."""
+"""Of these, sessions that no worker can reach now and that every worker keeps: a server whose peers are connected to
+another server on the same ledger has nothing but such."""
 LONGEST_WAIT_S = 90.0
-"""From the last news of a session to its turn: after it a silent client is left to Validity-Time. As long as all the tries take."""
+"""From the last news of a session to its turn: after it a silent client is left to Validity-Time. As long as all the
+tries take.
+"""
 UNREACHABLE, REFUSED, ENDED = "unreachable", "refused", "ended"
 TOLD = "told"
 """By another node: not counted here."""
@@ -53,7 +57,8 @@ RELEASE_REASON = "lost"
 
 
 class ClientRequests:
-    """One per worker. `later(seconds, callback)` is the event loop's timer, `when()` gives now= and month= of a ledger operation.
+    """One per worker. `later(seconds, callback)` is the event loop's timer, `when()` gives now= and month= of a ledger
+    operation.
 
     `first`: of the server's workers this one counts what all of them see.
     """
@@ -88,7 +93,9 @@ class ClientRequests:
         self._away: set[str] = set()
         """Sessions that nobody can reach now and that are not ours."""
         self._windows: dict[WindowKey, ClientWindows[Job]] = {}
-        """By connected peer and command; one with nothing to do is forgotten. Each job waits in one at most, so MAX_JOBS over all."""
+        """By connected peer and command; one with nothing to do is forgotten. Each job waits in one at most, so
+        MAX_JOBS over all.
+        """
         self._pumped: set[WindowKey] = set()
         self._causes = AbortCauses()
         self._throttled_log = ThrottledLog(clock)
@@ -185,7 +192,9 @@ class ClientRequests:
             self._ask(sent)
 
     async def _ask_if_open(self, sent: Sent) -> None:
-        """What has waited may be of a session that has ended meanwhile, perhaps at another worker; an ASR must not be."""
+        """What has waited may be of a session that has ended meanwhile, perhaps at another worker; an ASR must not
+        be.
+        """
         is_open = await self._is_open(sent.job)
         if not self._current(sent):
             self._give_back(sent, None)
@@ -197,7 +206,9 @@ class ClientRequests:
         self._pump(sent.peer, sent.abort)
 
     async def _is_open(self, job: Job) -> bool:
-        """Also if it cannot be told. An account that is at its end has given its sessions up, and their clients do not know yet."""
+        """Also if it cannot be told. An account that is at its end has given its sessions up, and their clients do not
+        know yet.
+        """
         try:
             account = await self._ledger.read(job.account_id, **self._when())
         except (LedgerUnavailable, LedgerError):

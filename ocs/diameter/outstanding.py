@@ -14,7 +14,9 @@ from protocol.header import Header, parse_header
 MAX_OUTSTANDING = 256
 """Of one connection and command: a peer that does not answer RARs gets no more of them, but it gets ASRs."""
 MAX_BASE_REQUESTS = 8
-"""CERs, DWRs and DPRs of ours that wait for their answers: more than the watchdog and the probe leave unanswered before they cut."""
+"""CERs, DWRs and DPRs of ours that wait for their answers: more than the watchdog and the probe leave unanswered before
+they cut.
+"""
 
 Asked = ReAuthRequest | AbortSessionRequest
 Answered = ReAuthAnswer | AbortSessionAnswer | ErrorMessage
@@ -34,7 +36,9 @@ class _Waiting:
 
 
 class Identifiers:
-    """Hop-by-Hop and End-to-End of a worker's own requests. RFC 6733 §3: a random start keeps them apart across restarts."""
+    """Hop-by-Hop and End-to-End of a worker's own requests. RFC 6733 §3: a random start keeps them apart across
+    restarts.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._hop_by_hop = rng.getrandbits(32)

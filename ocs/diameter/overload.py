@@ -1,6 +1,7 @@
 """What a worker takes on: bounds in flight, rates of a peer, and the overload report of RFC 7683 (DOIC).
 
-New sessions and one-off requests are refused before updates, terminations never: they bring money in order and free what is held.
+New sessions and one-off requests are refused before updates, terminations never: they bring money in order and free
+what is held.
 """
 
 from __future__ import annotations

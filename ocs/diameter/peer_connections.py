@@ -29,8 +29,8 @@ class PeerConnections:
         self._clock = clock
 
     def step(self, peer: Peer, event: PeerEvent, *, initiated: bool) -> tuple[PeerAction, ...]:
-        """An event of a connection, named as those of the peer's (R); on one that we have made, `initiated`, they are the I ones. What
-        is left to do is the connection's.
+        """An event of a connection, named as those of the peer's (R); on one that we have made, `initiated`, they are
+        the I ones. What is left to do is the connection's.
         """
         if initiated:
             event = INITIATED.get(event, event)

@@ -53,7 +53,9 @@ class PeerConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A client with an entry of its own whose requests come through a relay: its profile, and its rights as well as the relay's."""
+    """A client with an entry of its own whose requests come through a relay: its profile, and its rights as well as the
+    relay's.
+    """
 
     origin_host: str
     """The relay's."""

@@ -40,7 +40,9 @@ class RequestMetrics(Protocol):
         """A RAR or ASR handed to the transport."""
 
     def client_answer(self, command: str, result: str) -> None:
-        """`result`: a Result-Code, or "no_answer", "unreachable", "not_wanted", "dropped", "given_up", "refused", "ended"."""
+        """`result`: a Result-Code, or "no_answer", "unreachable", "not_wanted", "dropped", "given_up", "refused",
+        "ended".
+        """
 
     def unblocked(self, seconds: float) -> None:
         """From an accepted top-up to the RAR on the wire."""

@@ -1,8 +1,8 @@
 """What comes in: octets become messages, messages wait for their turn, and a peer above its bounds waits longer.
 
-Nothing a peer sends raises out of `data_received`, touches another peer or holds up the loop for longer than `TURN_S` and one
-message. Every buffer is bounded: the frame reader by the message limit, what waits by `READ_AHEAD_OCTETS` and one read, requests in flight
-by a cap above which the rest waits.
+Nothing a peer sends raises out of `data_received`, touches another peer or holds up the loop for longer than `TURN_S`
+and one message. Every buffer is bounded: the frame reader by the message limit, what waits by `READ_AHEAD_OCTETS` and
+one read, requests in flight by a cap above which the rest waits.
 Watchdogs and answers do not wait in line with the requests: they say that the peer lives, and that we do.
 """
 
@@ -28,10 +28,12 @@ from protocol.header import Header, parse_header
 logger = logging.getLogger(__name__)
 
 TURN_S = 0.005
-"""A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a hundred ordinary
-requests, or one of the worst there are."""
+"""A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a
+hundred ordinary requests, or one of the worst there are."""
 READ_AHEAD_OCTETS = 512 * 1024
-"""Requests of one peer that wait for their turn; above it the peer is not read. Enough to find a watchdog behind a burst of 2,000."""
+"""Requests of one peer that wait for their turn; above it the peer is not read. Enough to find a watchdog behind a
+burst of 2,000.
+"""
 PARTIAL_MESSAGE_S = 10.0
 """How long the rest of a message may take: who sends an octet now and then holds a buffer and no more."""
 RATE, IN_FLIGHT, ELSEWHERE, TURN = "rate", "in flight", "another worker has the peer", "turn"
@@ -158,7 +160,9 @@ class Receiver:
                 self._handle(frame, parse_header(frame))
 
     def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
-        """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR too many."""
+        """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR
+        too many.
+        """
         if frame[4] & 0x80:
             return peer.base_requests.take(self._clock())
         if frame[5:8] == DISCONNECT:
@@ -289,7 +293,9 @@ class Receiver:
             self._adjust_reading()
 
     def _adjust_reading(self) -> None:
-        """While requests wait their turn the peer is read on, up to a bound; while it does not read its answers, not at all."""
+        """While requests wait their turn the peer is read on, up to a bound; while it does not read its answers, not at
+        all.
+        """
         transport = self._transport
         reading = not transport.unread and self.backlog_octets < READ_AHEAD_OCTETS
         if reading is not transport.reading:

@@ -1,4 +1,6 @@
-"""Requests that are refused before they reach charging: counted by kind, logged once per interval and peer; no subscriber is named."""
+"""Requests that are refused before they reach charging: counted by kind, logged once per interval and peer; no
+subscriber is named.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class Kind(StrEnum):
 
 
 WORDS = {
-    Kind.ORIGIN_HOST: "another Origin-Host than the peer's own; only a peer of kind = \"relay\" may carry others' requests",
+    Kind.ORIGIN_HOST: "another Origin-Host than the peer's own; only a peer of kind = \"relay\" may carry others' "
+    "requests",
     Kind.ORIGIN_REALM: "an Origin-Realm that the peer may not speak for (peer.realm, peer.realms)",
     Kind.ROUTE: "a Route-Record that the peer may not carry (peer.kind, peer.realms)",
     Kind.SESSION_ID: "a Session-Id that does not begin with the Origin-Host (peer.strict_session_id)",
@@ -50,7 +53,9 @@ NAMED: dict[Kind, Callable[[CreditControlRequest], str]] = {
     Kind.ROUTE: lambda request: ", ".join(request.route_record),
     Kind.CONTEXT: lambda request: request.service_context_id,
 }
-"""What the request says that was refused. Names of network elements and services; nothing that tells of a subscriber."""
+"""What the request says that was refused. Names of network elements and services; nothing that tells of a
+subscriber.
+"""
 
 
 class Refusals:

@@ -33,8 +33,8 @@ class Routes:
         return ""
 
     def wants_rar(self, peer: str, client: str) -> bool:
-        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so; else the profile of unknown
-        peers.
+        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so; else the
+        profile of unknown peers.
         """
         entry = self._peers.get(client.lower()) or self._peers.get(peer.lower())
         return (self._unknown_profile if entry is None else entry.profile).reauthorize

@@ -126,7 +126,9 @@ class DiameterServer:
             self.tls.reload()
 
     async def stop(self, grace_s: float) -> None:
-        """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the end."""
+        """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the
+        end.
+        """
         self.accept_limits.closed = self.dispatcher.draining = True
         for initiator in self._initiators:
             initiator.cancel()
@@ -195,10 +197,11 @@ class DiameterServer:
             peer.connection.probe()
 
     def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered, or the watchdog
-        doubts its connection.
+        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered,
+        or the watchdog doubts its connection.
 
-        `done` is called exactly once: with the answer, with an ErrorMessage, or with None (no answer in time, connection lost).
+        `done` is called exactly once: with the answer, with an ErrorMessage, or with None (no answer in time,
+        connection lost).
         """
         peer = self.peers_table.named(peer_host)
         if peer is None or peer.connection is None or peer.state not in OPEN_STATES:

@@ -1,8 +1,8 @@
 """What the workers of a server must know of a peer whichever of them had it last; kept beside the peers' locks.
 
-That it does not want to be called (RFC 6733 §5.4.3), that its last connection was cut for its silence (RFC 3539 §3.4.1, DOWN), and when we
-called it last. Only the worker that has the peer, or calls it, writes, so a note has one writer at a time. A note that cannot be read says
-nothing.
+That it does not want to be called (RFC 6733 §5.4.3), that its last connection was cut for its silence (RFC 3539 §3.4.1,
+DOWN), and when we called it last. Only the worker that has the peer, or calls it, writes, so a note has one writer at a
+time. A note that cannot be read says nothing.
 """
 
 from __future__ import annotations

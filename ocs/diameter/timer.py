@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 
 class Timer:
-    """What a connection waits for next: its CER or CEA, the watchdog's Tw, the end after a DPR, the end. Only one at a time runs."""
+    """What a connection waits for next: its CER or CEA, the watchdog's Tw, the end after a DPR, the end. Only one at a
+    time runs.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop

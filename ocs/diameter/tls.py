@@ -1,7 +1,8 @@
-"""TLS before the capabilities exchange (RFC 6733 §2.2, §13): both sides have a certificate, and its DNS name is the Origin-Host.
+"""TLS before the capabilities exchange (RFC 6733 §2.2, §13): both sides have a certificate, and its DNS name is the
+Origin-Host.
 
-TLS 1.3, or 1.2 with forward secrecy and AEAD. Files are read again when they change, so that certificates may be short-lived: connections
-made from then on use the new ones. A file that cannot be used changes nothing.
+TLS 1.3, or 1.2 with forward secrecy and AEAD. Files are read again when they change, so that certificates may be
+short-lived: connections made from then on use the new ones. A file that cannot be used changes nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class TlsMaterial:
         self._config = config
         self._seen = self._times()
         self.server, self.client = self._load()
-        """Each handshake takes the context of that moment. Sessions that a client could resume live in the context they were made in and
-        go with it: who is no longer trusted does not come back by an old session."""
+        """Each handshake takes the context of that moment. Sessions that a client could resume live in the context they
+        were made in and go with it: who is no longer trusted does not come back by an old session."""
 
     def reload(self) -> bool:
         """Read the files anew; False (and the old ones stay) if they cannot be used."""

@@ -1,7 +1,9 @@
-"""A TLS port: a connection has a place in `accept_limits` from accept on, and is a `Connection` once its TLS handshake is done.
+"""A TLS port: a connection has a place in `accept_limits` from accept on, and is a `Connection` once its TLS handshake
+is done.
 
-asyncio's own TLS servers tell of a connection only after its handshake; until then nobody could bound, count or log it. Here it is held
-against the limits and the addresses of our peers before it has cost any TLS, bounded in time, and counted and logged when it fails.
+asyncio's own TLS servers tell of a connection only after its handshake; until then nobody could bound, count or log it.
+Here it is held against the limits and the addresses of our peers before it has cost any TLS, bounded in time, and
+counted and logged when it fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The transport side of a connection: answers are collected and written, reading pauses, the end comes politely or at once.
+"""The transport side of a connection: answers are collected and written, reading pauses, the end comes politely or at
+once.
 
 The buffer of unread answers is bounded: a peer above it is cut off.
 """
@@ -15,11 +16,15 @@ from ocs.settings.diameter import DiameterConfig
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 
 FLUSH_AT = 32
-"""Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long turn."""
+"""Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long
+turn.
+"""
 HANG_UP_S = 1.0
 """How long a peer may take to notice that we have hung up."""
 LINGER_S = 5.0
-"""How long a closed connection may take to deliver what has been said: a peer that does not read must not keep it for ever."""
+"""How long a closed connection may take to deliver what has been said: a peer that does not read must not keep it for
+ever.
+"""
 
 
 class TransportServer(Protocol):
@@ -45,8 +50,8 @@ class Transport:
         self.unread = False
         """The peer does not read: answers wait in the buffer."""
         self._taken = 0, 0.0
-        """Octets that waited after the last write, or when some were last taken, and when that was. (How many were written says nothing:
-        with TLS more wait than were.)"""
+        """Octets that waited after the last write, or when some were last taken, and when that was. (How many were
+        written says nothing: with TLS more wait than were.)"""
         self.reading = True
         self._reading_since = server.clock()
         self.over = False
@@ -66,8 +71,8 @@ class Transport:
         if transport.get_extra_info("sslcontext") is not None:
             self.certificate = PeerCertificate(transport)
         else:
-            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle. (With TLS a
-            # mark of 0 would count as always exceeded.)
+            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle.
+            # (With TLS a mark of 0 would count as always exceeded.)
             transport.set_write_buffer_limits(high=0)
 
     @property
@@ -175,8 +180,9 @@ class Transport:
             self.underlying.abort()
 
     def end_heard(self, reason: str) -> None:
-        """Close so that the last word is heard. The peer may be in the middle of a message, and to close with octets unread resets the
-        connection and loses what was said: they are read and thrown away until it hangs up too, or for `HANG_UP_S`.
+        """Close so that the last word is heard. The peer may be in the middle of a message, and to close with octets
+        unread resets the connection and loses what was said: they are read and thrown away until it hangs up too, or
+        for `HANG_UP_S`.
         """
         self.reason = reason
         self._flush()

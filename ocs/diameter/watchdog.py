@@ -1,10 +1,12 @@
 """Does the peer live? The watchdog of RFC 3539 §3.4.1 on one connection, and the probe when its peer has come again.
 
-Silence is the peer's only while we listen: a connection that we do not read, because its peer is over a bound, is not judged meanwhile.
+Silence is the peer's only while we listen: a connection that we do not read, because its peer is over a bound, is not
+judged meanwhile.
 
-A peer whose connection the watchdog has cut comes back in REOPEN: requests of ours (RAR, ASR) wait for three DWAs, as they wait in
-SUSPECT for any message. Its own requests are served all the same, where the table throws them away. That row is for nodes that choose
-between connections: the peer has chosen this one by its own watchdog, and a CCR that nobody answers has no other way.
+A peer whose connection the watchdog has cut comes back in REOPEN: requests of ours (RAR, ASR) wait for three DWAs, as
+they wait in SUSPECT for any message. Its own requests are served all the same, where the table throws them away. That
+row is for nodes that choose between connections: the peer has chosen this one by its own watchdog, and a CCR that
+nobody answers has no other way.
 """
 
 from __future__ import annotations
@@ -99,7 +101,8 @@ class Watchdog:
             self._probe_timer.cancel()
             self._probe_timer = None
         if not answers and self.watch.state is WatchState.OKAY:
-            # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at every read.
+            # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at
+            # every read.
             self._deadline = self._clock() + self._tw_s
             return
         answered = any(frame[5:8] == WATCHDOG and self._base_requests.wait_for(frame) for frame in answers)

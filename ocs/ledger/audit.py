@@ -1,10 +1,12 @@
 """The invariants over the whole ledger, on a live system (`ocs audit`; docs/ARCHITECTURE.md).
 
-1. credit paid in = available + held + spent + refunded + expired (here: paid in = credit + spent + refunded + expired, with held
-   within credit); 2. no balance, bucket or hold is negative, none holds more than it has; 3. held = Σ open reservations, on credit, on each
-bucket, on each counter and on each bucket of a pool; "document": each account that the index of subscribers names has one. An account
-is one document, read at one instant, so the audit is exact while traffic runs; a pool is compared with its members when it was the same
-before and after they were read.
+1. credit paid in = available + held + spent + refunded + expired (here: paid in = credit + spent + refunded + expired,
+with held
+   within credit); 2. no balance, bucket or hold is negative, none holds more than it has; 3. held = Σ open
+   reservations, on credit, on each
+bucket, on each counter and on each bucket of a pool; "document": each account that the index of subscribers names has
+one. An account is one document, read at one instant, so the audit is exact while traffic runs; a pool is compared with
+its members when it was the same before and after they were read.
 
 It goes in slices of a partition, so that several processes can share the work.
 """
@@ -277,7 +279,8 @@ async def audit_slice(
     skips: Callable[[str], bool] = lambda account_id: False,
     seen: set[str] | None = None,
 ) -> tuple[AuditReport, int]:
-    """About `count` accounts of a partition, from `cursor` on, without those that are skipped; the others are added to `seen`.
+    """About `count` accounts of a partition, from `cursor` on, without those that are skipped; the others are added to
+    `seen`.
 
     The second result is the next slice's cursor; 0 = this was the last one.
     """

@@ -1,11 +1,13 @@
 """The ledger's contract: what it is asked, what it answers, what it promises. `redis_ledger.RedisLedger`
 holds it, and the tests have a model of it in plain Python as their oracle.
 
-Promises (docs/ARCHITECTURE.md, invariants): 1. paid in = available + held + spent + refunded + expired; 2. nothing is negative;
-3. held = Σ open reservations; 4. a request key is applied at most once and repetitions get the same outcome; 5. Σ records =
-balance movement; 6. one outcome per request. Amounts are integers: micro-EUR, octets, seconds, messages, all < 2^53.
+Promises (docs/ARCHITECTURE.md, invariants): 1. paid in = available + held + spent + refunded + expired; 2. nothing is
+negative; 3. held = Σ open reservations; 4. a request key is applied at most once and repetitions get the same outcome;
+5. Σ records = balance movement; 6. one outcome per request. Amounts are integers: micro-EUR, octets, seconds, messages,
+all < 2^53.
 
-The values of the hot path are not frozen: freezing makes an object four times as dear to build, and they are built per request.
+The values of the hot path are not frozen: freezing makes an object four times as dear to build, and they are built per
+request.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ ANSWERS_KEPT_PER_SESSION = 64
 TOMBSTONE_S = 300
 """A session that has ended is known so long, for reports that its end overtook."""
 EPOCH_EVENTS = 10**12
-"""Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a replica that was
-behind)."""
+"""Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a
+replica that was behind)."""
 
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 """Of an account, by their letters in documents and journal."""
@@ -80,18 +82,21 @@ class ServiceCharge:
     detail: str = ""
     """Where and towards whom, for the record (opaque to the ledger)."""
     used_after: int = 0
-    """Raw units used after the price switch of the grant in force (Tariff-Change-Usage 1); rated at its `price_after`."""
+    """Raw units used after the price switch of the grant in force (Tariff-Change-Usage 1); rated at its
+    `price_after`.
+    """
     used_either: int = 0
     """Raw units that straddle the switch (Tariff-Change-Usage 2); rated at the cheaper side."""
     switch_at: int = 0
     """Unix seconds of a price switch ahead of the new grant; 0 = none."""
     price_after: PriceTerms | None = None
     spans: bool = True
-    """The grant may be used on both sides of the switch, and is reserved at the dearer one; else it ends there, and time that is reported
-    beyond is rated at `price_after`."""
+    """The grant may be used on both sides of the switch, and is reserved at the dearer one; else it ends there, and
+    time that is reported beyond is rated at `price_after`."""
     unit: Unit = Unit.OCTETS
-    """What the raw units are. A report that cannot be true is dropped (`ServiceOutcome.dropped`): of seconds more than have passed, of
-    messages much more than was granted, of octets more than `max_rate`. Money may be used at once, however much it is."""
+    """What the raw units are. A report that cannot be true is dropped (`ServiceOutcome.dropped`): of seconds more than
+    have passed, of messages much more than was granted, of octets more than `max_rate`. Money may be used at once,
+    however much it is."""
     max_rate: int = 0
     """Octets a second that are physically possible; 0 = any."""
     restrict: NoFunds = NoFunds.REFUSE
@@ -130,8 +135,8 @@ class ChargeRequest:
     relay: str = ""
     """Origin-Host of the connected peer when it is not `origin_host`: a relay. Where a RAR of this session is sent."""
     owner: str = ""
-    """Who may go on with the session: its failover group, else its Origin-Host, in small letters. Others get 5002, and one-off requests of
-    theirs are never taken for repetitions of its own."""
+    """Who may go on with the session: its failover group, else its Origin-Host, in small letters. Others get 5002, and
+    one-off requests of theirs are never taken for repetitions of its own."""
     origin_state_id: int = 0
     """The client's; an INITIAL with a higher one ends an open session of the same id first. 0 = says nothing."""
     action: Action = Action.DEBIT
@@ -140,10 +145,12 @@ class ChargeRequest:
     place: str = ""
     """Where and how the use takes place, opaque to the ledger: kept with the session."""
     expected_location: str = ""
-    """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done, code 0, reason
-    "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
+    """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done,
+    code 0, reason "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
     day: int = 0
-    """Calendar day of `now` in the operator's time zone, as days since 1970-01-01: for counters of a day. 0 = that of UTC."""
+    """Calendar day of `now` in the operator's time zone, as days since 1970-01-01: for counters of a day. 0 = that of
+    UTC.
+    """
     pool: str = ""
     """The pool that the caller believes the account to be in; another one is answered by code 0, reason "pool"."""
     retransmitted: bool = False
@@ -193,8 +200,8 @@ class ChargeOutcome:
     credit_micro_eur: int
     held_micro_eur: int
     reason: str = ""
-    """Why the code is no success: "state", "session", "owner", "open", "late", "no_debit", "nothing_left", …; with 2001 "refused": the
-    end of a session whose opening was refused. With code 0 nothing was done, see `retry`."""
+    """Why the code is no success: "state", "session", "owner", "open", "late", "no_debit", "nothing_left", …; with 2001
+    "refused": the end of a session whose opening was refused. With code 0 nothing was done, see `retry`."""
     session_cost_micro_eur: int = 0
     """Taken from credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0
@@ -202,8 +209,8 @@ class ChargeOutcome:
     late: bool = False
     """The session had been given up (Tcc) and was settled late."""
     place: str = ""
-    """With `Retry.PLACE` where the session is; with POOL the pool; with MOVED the account's new id; else where the request was taken to be,
-    if it did not say."""
+    """With `Retry.PLACE` where the session is; with POOL the pool; with MOVED the account's new id; else where the
+    request was taken to be, if it did not say."""
     at: int = 0
     """Unix seconds when it was applied: of a repetition, that of the first."""
     reused: bool = False
@@ -216,7 +223,9 @@ class ChargeOutcome:
 
 
 class Retry(StrEnum):
-    """Reasons of an outcome with code 0: nothing was done, and the request can come again when the caller has done something."""
+    """Reasons of an outcome with code 0: nothing was done, and the request can come again when the caller has done
+    something.
+    """
 
     IDENTITY = "identity"
     """The subscriber id is no longer this account's: look it up again."""
@@ -408,7 +417,9 @@ class NoticedSession:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Published by the script that made the change, heard by all workers; may be lost: Validity-Time leads to the same end."""
+    """Published by the script that made the change, heard by all workers; may be lost: Validity-Time leads to the same
+    end.
+    """
 
     kind: str
     """"reauthorize" (RAR) or "abort" (ASR)."""
@@ -445,8 +456,8 @@ class ChargingLedger(Protocol):
         """Account id of "m<msisdn>" or "i<imsi>", or None."""
 
     async def find_session(self, session_id: str, owner: str) -> str | None:
-        """Account id that holds the open or remembered session of `owner` (`ChargeRequest.owner`), or None: asks all partitions in one
-        batch.
+        """Account id that holds the open or remembered session of `owner` (`ChargeRequest.owner`), or None: asks all
+        partitions in one batch.
         """
 
 
@@ -461,9 +472,11 @@ class NoticeLedger(Protocol):
 
 
 class AccountLedger(Protocol):
-    """The rare side, for care staff, provisioning and the housekeeper. `month` and `day` are those of `now` (`ChargeRequest`).
+    """The rare side, for care staff, provisioning and the housekeeper. `month` and `day` are those of `now`
+    (`ChargeRequest`).
 
-    Besides what each says, LedgerError "moved" (the account has another id), "clock", "version", "unreadable" (`Retry`).
+    Besides what each says, LedgerError "moved" (the account has another id), "clock", "version", "unreadable"
+    (`Retry`).
     """
 
     async def open_account(
@@ -478,7 +491,8 @@ class AccountLedger(Protocol):
         day: int = 0,
         entropy: int,
     ) -> str:
-        """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns its id.
+        """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns
+        its id.
 
         `entropy` is a random 64-bit number, the account id's unguessable part.
 
@@ -495,17 +509,19 @@ class AccountLedger(Protocol):
         month: int,
         day: int = 0,
     ) -> bool:
-        """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was applied before.
+        """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was
+        applied before.
         What is refused uses up no reference.
 
-        LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated), "range", "unknown".
+        LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated),
+        "range", "unknown".
         """
 
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
     ) -> bool:
-        """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones. What is held
-        does not stand in the way of the price. False = this reference was applied before.
+        """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones.
+        What is held does not stand in the way of the price. False = this reference was applied before.
 
         LedgerError: "credit", "state", "unknown", "excluded".
         """
@@ -522,15 +538,19 @@ class AccountLedger(Protocol):
         starts_at: int = 0,
         armed: bool = False,
     ) -> bool:
-        """Buy a product once per reference: now (paid at once, or refused whole), at `starts_at`, or `armed` for its first use.
+        """Buy a product once per reference: now (paid at once, or refused whole), at `starts_at`, or `armed` for its
+        first use.
 
-        One of the same group is replaced when the new one begins. LedgerError: "credit", "state", "unknown", "excluded".
+        One of the same group is replaced when the new one begins. LedgerError: "credit", "state", "unknown",
+        "excluded".
         """
 
     async def unsubscribe(
         self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
     ) -> None:
-        """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account or instance)."""
+        """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account
+        or instance).
+        """
 
     async def set_next(
         self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int, day: int = 0
@@ -547,27 +567,30 @@ class AccountLedger(Protocol):
         day: int = 0,
         counter: str = LIMIT_COUNTER,
     ) -> None:
-        """The limit of a counter; its thresholds are told anew (HOT-CC-4). LedgerError: "unknown" (account, or it has no such counter)."""
+        """The limit of a counter; its thresholds are told anew (HOT-CC-4). LedgerError: "unknown" (account, or it has
+        no such counter).
+        """
 
     async def remind(
         self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0
     ) -> None:
-        """An agenda entry of the policy: the event `due` when its time has come; the same `kind` and `ref` again moves it, `at` 0 takes it
-        back.
+        """An agenda entry of the policy: the event `due` when its time has come; the same `kind` and `ref` again moves
+        it, `at` 0 takes it back.
         """
 
     async def open_pool(self, account_id: str, pool_id: str, *, now: int) -> None:
         """An empty pool in the account's partition; nothing if it exists."""
 
     async def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int, day: int = 0) -> None:
-        """Let the account use the pool's buckets, "" = no pool any more. LedgerError: "unknown" (account, or there is no such pool in its
-        partition), "sessions" (it has open sessions that hold units of its pool).
+        """Let the account use the pool's buckets, "" = no pool any more. LedgerError: "unknown" (account, or there is
+        no such pool in its partition), "sessions" (it has open sessions that hold units of its pool).
         """
 
     async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
 
     async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
-        """Move it to another partition, with its sessions and their answers; returns its new id. Called again after a crash it goes on.
+        """Move it to another partition, with its sessions and their answers; returns its new id. Called again after a
+        crash it goes on.
 
         LedgerError: "pool" (leave it first), "unknown", "state" (terminated).
         """
@@ -578,12 +601,15 @@ class AccountLedger(Protocol):
         """ "active" or "blocked" (HOT-ACC-11)."""
 
     async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
-        """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError: "unknown"."""
+        """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError:
+        "unknown".
+        """
 
     async def release_session(
         self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
     ) -> bool:
-        """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is not open.
+        """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is
+        not open.
 
         `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.
         """
@@ -597,7 +623,9 @@ class AccountLedger(Protocol):
         """Accounts of the partition with a deadline, renewal or expiry at or before now, at most `count`."""
 
     async def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
-        """Close sessions past their deadline (their reservations return), renew or end a package whose period is over."""
+        """Close sessions past their deadline (their reservations return), renew or end a package whose period is
+        over.
+        """
 
     async def outbox_lag(self, partition: int) -> int:
         """Events not yet trimmed."""

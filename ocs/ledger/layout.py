@@ -1,13 +1,15 @@
-"""What is stored and what crosses the border to the scripts, declared once: records of named fields, kept as msgpack arrays in this order.
+"""What is stored and what crosses the border to the scripts, declared once: records of named fields, kept as msgpack
+arrays in this order.
 
-The scripts are written with names (`account.credit`); `scripts.join` puts the positions in, makes the constructors (`new_bucket()`) and the
-step that brings an older document up. Python reads a document by `Layout.read` and packs a request by the writers of wire.py, which
-are made from the same declaration. So nobody keeps an offset by hand.
+The scripts are written with names (`account.credit`); `scripts.join` puts the positions in, makes the constructors
+(`new_bucket()`) and the step that brings an older document up. Python reads a document by `Layout.read` and packs a
+request by the writers of wire.py, which are made from the same declaration. So nobody keeps an offset by hand.
 
-Rules of change. A field is added at the end of its record, with the layout's new version and a default; it may be renamed, as the name
-is not stored. A script leaves fields behind the ones that it knows as they are. A change that an older script would misread raises
-`readable_from` too: older scripts then refuse the document (`Retry.VERSION`). Documents of every version are kept in
-tests/ocs/ledger/documents. The first layout (version 1) had no version in the document and is refused.
+Rules of change. A field is added at the end of its record, with the layout's new version and a default; it may be
+renamed, as the name is not stored. A script leaves fields behind the ones that it knows as they are. A change that an
+older script would misread raises `readable_from` too: older scripts then refuse the document (`Retry.VERSION`).
+Documents of every version are kept in tests/ocs/ledger/documents. The first layout (version 1) had no version in the
+document and is refused.
 
 Amounts are micro-EUR (credit, held, debit …) or billable units; times are Unix seconds; flags are 0 or 1.
 """
@@ -32,9 +34,9 @@ def _unpacked(value: str | bytes) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or false;
-    `packed`: a list
-    of that record, packed once more ("" = empty), so that who does not need it does not read it; `packed_one`: one record, likewise.
+    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or
+    false; `packed`: a list of that record, packed once more ("" = empty), so that who does not need it does not read
+    it; `packed_one`: one record, likewise.
     """
 
     name: str
@@ -80,8 +82,8 @@ class Layout:
         return row
 
     def writer(self, record: str, arguments: str, names: Mapping[str, Any], **values: str) -> Callable[..., list[Any]]:
-        """A function of `arguments` that makes a row; `values` are Python expressions of them by field. KeyError: one is missing or
-        too many."""
+        """A function of `arguments` that makes a row; `values` are Python expressions of them by field. KeyError: one
+        is missing or too many."""
         wanted = [each.name for each in self.records[record]]
         if missing := set(wanted) ^ values.keys():
             raise KeyError(f"{record}: {', '.join(sorted(missing))}")
@@ -116,14 +118,17 @@ _DOCUMENT = {
         *_fields("active_until told_inactive credit held paid_in spent refunded expired"),
         Field("bars", ""),
         Field("pool", ""),
-        # `due`: score in the due set, 0 = not in it. `scarce_until`: a request got nothing while others held what it lacked.
+        # `due`: score in the due set, 0 = not in it. `scarce_until`: a request got nothing while others held what it
+        # lacked.
         *_fields("due last_instance scarce_until"),
-        # `moved_to`: the account lives on under that id. `moved_from`, until `look_back_until`: answers may be under those ids.
+        # `moved_to`: the account lives on under that id. `moved_from`, until `look_back_until`: answers may be under
+        # those ids.
         Field("moved_to", ""),
         Field("moved_from", ""),
         Field("look_back_until"),
         Field("subscriptions", "", packed="subscription"),
-        # Of the subscriptions: the first end of a running period, when the first is due (0 = never), how many are armed.
+        # Of the subscriptions: the first end of a running period, when the first is due (0 = never), how many are
+        # armed.
         *_fields("period_ends subscriptions_due armed"),
         Field("buckets", EMPTY, many="bucket"),
         Field("counters", EMPTY, many="counter"),
@@ -176,12 +181,12 @@ _DOCUMENT = {
     "entry": (Field("at"), Field("kind", ""), Field("ref", "")),
     "session": (
         *_fields("origin_host origin_realm relay owner context", default=""),
-        # `opening`, `highest`, `mask_low` and `mask_high`, `apart`: numbers applied (of the opening; of updates: the highest, the 64
-        # before it, those kept apart). `answers_until`: when its remembered answers go.
+        # `opening`, `highest`, `mask_low` and `mask_high`, `apart`: numbers applied (of the opening; of updates: the
+        # highest, the 64 before it, those kept apart). `answers_until`: when its remembered answers go.
         *_fields("started deadline origin_state opening highest mask_low mask_high"),
         Field("apart", EMPTY),
-        # `closing`: number of the termination, -1 = none yet. `refused`: its opening was. `given_up`: it holds nothing and waits for
-        # late use.
+        # `closing`: number of the termination, -1 = none yet. `refused`: its opening was. `given_up`: it holds nothing
+        # and waits for late use.
         Field("closing", -1),
         *_fields("refused given_up cost asked_back_at recorded_at answers_until"),
         Field("place", ""),
@@ -191,7 +196,8 @@ _DOCUMENT = {
     "service": (
         Field("detail", ""),
         Field("always"),
-        # `reported_until`: last report (of time: how far the time reported reaches). `number`: highest update that had it.
+        # `reported_until`: last report (of time: how far the time reported reaches). `number`: highest update that had
+        # it.
         *_fields("granted phase reported_until switch_at spans deadline number"),
         Field("legs", EMPTY, many="leg"),
     ),
@@ -287,4 +293,6 @@ VARIABLES = {
     "neighbour": "service",
     "following": "terms",
 }
-"""Names that the scripts give to what is a record: `bucket.left` is then a place of it. Any other table must have another name."""
+"""Names that the scripts give to what is a record: `bucket.left` is then a place of it. Any other table must have
+another name.
+"""

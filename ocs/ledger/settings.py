@@ -12,8 +12,8 @@ _DEFAULT = LedgerSection()
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
     durability: str = _DEFAULT.durability
-    """"fsync": Redis answers after its AOF is on disk; "everysec": up to a second of answers may be lost in a power cut;
-    "replicated": fsync, and each answer waits until `replicas` replicas have it (WAIT)."""
+    """"fsync": Redis answers after its AOF is on disk; "everysec": up to a second of answers may be lost in a power
+    cut; "replicated": fsync, and each answer waits until `replicas` replicas have it (WAIT)."""
     partitions: int = _DEFAULT.partitions
     """Fixed at installation: accounts are spread over so many hash tags (1 … 16,384)."""
     timeout_ms: int = _DEFAULT.timeout_ms
@@ -25,9 +25,10 @@ class LedgerSettings:
     replicas: int = _DEFAULT.replicas
     """Replicas that must have a write, with durability "replicated". They have half of `timeout_ms` to say so."""
     connections: int = 1
-    """Connections a process keeps to each Redis node; an account always uses the same one, so its requests stay in order.
-    More than one costs system calls and gains nothing while Redis works on one request at a time. With durability "replicated" there
-    is one more, for what need not wait for replicas."""
+    """Connections a process keeps to each Redis node; an account always uses the same one, so its requests stay in
+    order.
+    More than one costs system calls and gains nothing while Redis works on one request at a time. With durability
+    "replicated" there is one more, for what need not wait for replicas."""
     max_waiting: int = 20_000
     """Requests waiting for Redis, per process; one more is answered as unavailable at once."""
     max_clock_skew_s: int = _DEFAULT.max_clock_skew_s

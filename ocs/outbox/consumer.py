@@ -12,7 +12,9 @@ from ocs.ledger.contract import OutboxEvent
 from ocs.outbox.tail import Tail
 
 Entry = tuple[int, bytes]
-"""An event as the outbox keeps it: its number there, and its octets, which are only made a record of when somebody needs it."""
+"""An event as the outbox keeps it: its number there, and its octets, which are only made a record of when somebody
+needs it.
+"""
 
 
 class Outbox(Protocol):
@@ -22,7 +24,9 @@ class Outbox(Protocol):
     def partitions(self) -> int: ...
 
     async def dirty_take(self, count: int) -> list[int]:
-        """At most `count` partitions in which something was journalled; each is told once. A hint: one may be missing."""
+        """At most `count` partitions in which something was journalled; each is told once. A hint: one may be
+        missing.
+        """
 
     async def outbox_entries(self, wanted: Sequence[tuple[int, int]], *, count: int) -> list[list[Entry]]:
         """For each (partition, number): its entries from that number on, at most `count`."""

@@ -3,9 +3,9 @@
     records-000007-20261122T163000Z.jsonl   one record a line; the number gives the order
     checkpoint.json                         last event of each partition up to and with file `through`
 
-Read at start: what comes after the checkpoint's file, for the positions, and before it as many octets as TAIL_OCTETS, for the tails
-(tail.py). Lines are appended and synced in batches, so the end of the last file may be torn by a crash, and only there; what is torn was
-not synced, so its events are still in the outbox.
+Read at start: what comes after the checkpoint's file, for the positions, and before it as many octets as TAIL_OCTETS,
+for the tails (tail.py). Lines are appended and synced in batches, so the end of the last file may be torn by a crash,
+and only there; what is torn was not synced, so its events are still in the outbox.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ def _scan(path: Path, found: Found, tail_events: int, *, is_last: bool) -> None:
                 good_octets += len(line)
     if bad_line and not is_last:
         raise RecordsError(
-            f"{path}, line {bad_line}: is no record; the file is damaged; restore it, or move the folder of records away"
+            f"{path}, line {bad_line}: is no record; the file is damaged; restore it, or move the folder of "
+            "records away"
         )
     if bad_line:
         log.warning(

@@ -1,7 +1,8 @@
-"""From an event of the outbox (short names, ocs/ledger/redis/journal.py) to a charging record (HOT-REC-2): who, what, where, when, units,
-price, and which bucket or credit paid.
+"""From an event of the outbox (short names, ocs/ledger/redis/journal.py) to a charging record (HOT-REC-2): who, what,
+where, when, units, price, and which bucket or credit paid.
 
-Every record has event_id, kind, time and account. What is empty, zero or false is left out, but for credit_micro_eur, which is a balance.
+Every record has event_id, kind, time and account. What is empty, zero or false is left out, but for credit_micro_eur,
+which is a balance.
 The sum of an account's records is its balance: credit = Σ credit_in_micro_eur - Σ debit_micro_eur.
 """
 

@@ -1,10 +1,11 @@
 """Moves events from the outbox to its consumers, partition by partition, and sees when the ledger has gone back.
 
-The last stored event of a partition stays in the outbox as its *anchor*: each read begins with it. If it is missing or another, the ledger
-no longer has what was stored (failover to a replica that was behind), and what it has instead is found by `went_back`.
+The last stored event of a partition stays in the outbox as its *anchor*: each read begins with it. If it is missing or
+another, the ledger no longer has what was stored (failover to a replica that was behind), and what it has instead is
+found by `went_back`.
 
-Nothing asks all partitions at once: those are read in which something was journalled (a hint of the ledger's clients), and besides all
-others one after the other, so that a lost hint costs time.
+Nothing asks all partitions at once: those are read in which something was journalled (a hint of the ledger's clients),
+and besides all others one after the other, so that a lost hint costs time.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class Pump:
         position, newest = consumer.position(first), await self._outbox.outbox_last(first)
         has = "has another in its place" if newest >= position else f"has only {newest}"
         raise ForeignOutboxError(
-            f"{consumer.name} has event {position} of partition {first}, and this ledger {has}: they belong to different "
+            f"{consumer.name} has event {position} of partition {first}, and this ledger {has}: they belong to "
+            "different "
             "ledgers, or the ledger was restored from an old copy; name its own Redis, or move the records away"
         )
 

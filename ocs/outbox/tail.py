@@ -1,6 +1,7 @@
 """The last events stored of a partition, each by its sequence number and a fingerprint.
 
-When a ledger has gone back (failover to a replica that was behind), this tells which of the events in its outbox are stored already.
+When a ledger has gone back (failover to a replica that was behind), this tells which of the events in its outbox are
+stored already.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from orjson import dumps
 EVENTS_IN_ALL = 262_144
 """Events remembered, shared among the partitions: 4 MiB. With 64 partitions 4,096 each, with 1,024 partitions 256."""
 LEAST_EVENTS = 256
-"""Of one partition, however many there are: with 16,384 partitions 64 MiB. When a replica lags by more, nothing is lost, but events may be
-recorded twice.
+"""Of one partition, however many there are: with 16,384 partitions 64 MiB. When a replica lags by more, nothing is
+lost, but events may be recorded twice.
 """
 
 

@@ -1,8 +1,9 @@
-"""The ledger has gone back: a replica that was behind took over, so some stored events are no longer its own, and other events have their
-numbers.
+"""The ledger has gone back: a replica that was behind took over, so some stored events are no longer its own, and other
+events have their numbers.
 
-Which events of the outbox are not stored is told by the fingerprints of the last ones that are (`Tail`). Those that are not get numbers of
-a new, odd epoch; what the ledger journals from then on is counted in the even epoch after it, as its counter is raised first.
+Which events of the outbox are not stored is told by the fingerprints of the last ones that are (`Tail`). Those that are
+not get numbers of a new, odd epoch; what the ledger journals from then on is counted in the even epoch after it, as its
+counter is raised first.
 So ids stay unique, and each epoch counts from 1 without gaps:
 
     p47-1 … p47-1234      before the failover
@@ -24,7 +25,9 @@ from ocs.outbox.tail import Tail
 log = logging.getLogger(__name__)
 
 PAGE_EVENTS = 128
-"""Read, stored and trimmed at a time: fewer than a tail has (tail.LEAST_EVENTS), so that a crash in between is told from new events."""
+"""Read, stored and trimmed at a time: fewer than a tail has (tail.LEAST_EVENTS), so that a crash in between is told
+from new events.
+"""
 RECOGNISE_PAGES = 4
 """Stored events are at the beginning of an outbox: nothing known in so many pages, nothing at all."""
 
@@ -123,7 +126,8 @@ class Recovery:
             else "; none of the last events is known to it, so some may be recorded twice"
         )
         log.error(
-            "partition %d: the ledger has gone back (a replica that was behind took over, or an old copy was restored): "
+            "partition %d: the ledger has gone back (a replica that was behind took over, or an old copy was "
+            "restored): "
             "%d recorded events are no longer in it: compare records and ledger%s",
             *(self._partition, lost, reach),
         )

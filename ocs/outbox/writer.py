@@ -177,7 +177,8 @@ def _missing_between(partition: int, before: int, sequence: int) -> int:
     lost = sequence - max(before, sequence // EPOCH_EVENTS * EPOCH_EVENTS) - 1
     if lost:
         log.error(
-            "partition %d: %d events before number %d are not in the ledger, so they are missing in the charging records",
+            "partition %d: %d events before number %d are not in the ledger, so they are missing in the charging "
+            "records",
             *(partition, lost, sequence),
         )
     return lost

@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 PARENT_LOOK_S = 1.0
 """How often a child looks whether its supervisor still lives; on Linux the kernel also tells it at once."""
 GC_THRESHOLDS = (50_000, 50, 100)
-"""Requests and events make hardly any reference cycles, so the collector may look seldom: each look stops all answers."""
+"""Requests and events make hardly any reference cycles, so the collector may look seldom: each look stops all
+answers.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,8 @@ def _snapshot(child: Child) -> None:
 
 @contextlib.asynccontextmanager
 async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
-    """The ledger, once Redis can be reached; None when the end is asked for before. StartError: what Redis holds, or how it is set, is not
-    for us, and waiting would not mend it.
+    """The ledger, once Redis can be reached; None when the end is asked for before. StartError: what Redis holds, or
+    how it is set, is not for us, and waiting would not mend it.
     """
     settings, ledger = ledger_settings(child.settings), None
     while ledger is None and not child.stopping.is_set():

@@ -22,7 +22,9 @@ PAUSE_STEP_S = 0.25
 LONGEST_PAUSE_S = 5.0
 """… up to this: a cause that lasts must not eat the machine."""
 STOP_TIMEOUT_S = 15.0
-"""More than a worker needs to drain (ocs.process.worker.STOP_GRACE_S) and the housekeeper to store; then it is killed."""
+"""More than a worker needs to drain (ocs.process.worker.STOP_GRACE_S) and the housekeeper to store; then it is
+killed.
+"""
 
 Ended = Callable[[str, int], None]
 Refused = Callable[[str], bool]

@@ -1,13 +1,13 @@
-"""The housekeeper process: what nobody waits for. Four loops (ocs/process/housekeeping): each waits when Redis is away and goes on by
-itself:
+"""The housekeeper process: what nobody waits for. Four loops (ocs/process/housekeeping): each waits when Redis is away
+and goes on by itself:
 
 - sweeper: what is due in accounts that nobody uses;
 - recording: outbox → charging records;
 - orphans: sessions of clients that have lost them;
 - auditing: the invariants, over and over.
 
-None of them asks all partitions, or all accounts, at once: what each costs a second is bounded. One node's housekeeper works on a ledger at
-a time, since a record is written once: it keeps a lease, and ends when another has it.
+None of them asks all partitions, or all accounts, at once: what each costs a second is bounded. One node's housekeeper
+works on a ledger at a time, since a record is written once: it keeps a lease, and ends when another has it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""What a node says of itself to the others on its ledger, and whether sessions can go on at another node (RFC 8506 §5.7).
+"""What a node says of itself to the others on its ledger, and whether sessions can go on at another node (RFC 8506
+§5.7).
 
-A session goes on elsewhere only if the other node serves requests that name this one, knows its clients and serves its realms. What the
-two lists of hosts say is held against each other at start; what may differ while nodes are restarted one after another is warned of.
+A session goes on elsewhere only if the other node serves requests that name this one, knows its clients and serves its
+realms. What the two lists of hosts say is held against each other at start; what may differ while nodes are restarted
+one after another is warned of.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ def facts_of(settings: Settings) -> NodeFacts:
 
 
 def objections(ours: NodeFacts, others: Iterable[NodeFacts]) -> list[str]:
-    """Why this node must not start beside the others, which run: sessions that clients were told to move would be refused with 3002."""
+    """Why this node must not start beside the others, which run: sessions that clients were told to move would be
+    refused with 3002.
+    """
     found = []
     for other in others:
         for first, second in ((ours, other), (other, ours)):
@@ -92,8 +96,10 @@ def objections(ours: NodeFacts, others: Iterable[NodeFacts]) -> list[str]:
 
 def _not_named(lacks: NodeFacts, named: NodeFacts, what_it_does: str) -> str:
     return (
-        f"session_failover = true cannot hold between {_both(lacks, named)}: {lacks.identity} ({lacks.where}) {what_it_does};"
-        f" its diameter.hosts must name {named.identity}. Let all nodes name each other first, then set session_failover"
+        f"session_failover = true cannot hold between {_both(lacks, named)}: {lacks.identity} ({lacks.where}) "
+        f"{what_it_does};"
+        f" its diameter.hosts must name {named.identity}. Let all nodes name each other first, then set "
+        "session_failover"
     )
 
 
@@ -102,7 +108,9 @@ def _both(one: NodeFacts, other: NodeFacts) -> str:
 
 
 def doubts(ours: NodeFacts, known: Mapping[str, NodeFacts | None]) -> list[str]:
-    """What keeps sessions from going on, or prices them otherwise, until more nodes are there or have the same settings."""
+    """What keeps sessions from going on, or prices them otherwise, until more nodes are there or have the same
+    settings.
+    """
     found = []
     for name in ours.hosts:
         other = known.get(name)
@@ -130,7 +138,8 @@ def _cannot_move(first: NodeFacts, second: NodeFacts) -> list[str]:
     unmoved = [name for name in first.moving if name in second.clients and name not in second.moving]
     if unmoved:
         found.append(
-            f"{second.identity} does not tell {_few(unmoved)} that sessions may move (session_failover): they cannot come back"
+            f"{second.identity} does not tell {_few(unmoved)} that sessions may move (session_failover): they "
+            "cannot come back"
         )
     if strangers:
         found.append(

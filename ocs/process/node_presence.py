@@ -1,4 +1,6 @@
-"""A node among the others on its ledger: it has its identity alone, says what it is, and does not start where sessions would be lost."""
+"""A node among the others on its ledger: it has its identity alone, says what it is, and does not start where sessions
+would be lost.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ class HeldLease:
 
 
 async def keeper(child: Child, ledger: Leases, lease: str) -> str:
-    """Who keeps the lease, seen by its being prolonged; "" = it has lapsed, or we are asked to end. LedgerUnavailable."""
+    """Who keeps the lease, seen by its being prolonged; "" = it has lapsed, or we are asked to end.
+    LedgerUnavailable.
+    """
     before_ms = None
     while True:
         holder, left_ms = await ledger.holder(lease)
@@ -95,7 +99,9 @@ async def keeper(child: Child, ledger: Leases, lease: str) -> str:
 
 @contextlib.asynccontextmanager
 async def present(child: Child, ledger: Leases) -> AsyncIterator[None]:
-    """Each worker looks around before it takes a peer; the node's first one keeps its lease. StartError as of `Presence.join`."""
+    """Each worker looks around before it takes a peer; the node's first one keeps its lease. StartError as of
+    `Presence.join`.
+    """
     presence = Presence(child, ledger)
     await presence.join()
     if child.number:

@@ -1,10 +1,10 @@
 """`ocs serve`: starts Redis if it is to be ours, workers and housekeeper, serves /health and /metrics, and ends them
 in order.
 
-Order of starting: settings and catalogue checked, data folder locked, ports taken, Redis, workers, housekeeper. Nothing starts
-half: a mistake or a port that is taken ends it before the first process. The first worker sees whether this node may be on the
-ledger at all, so the housekeeper waits for it. Order of ending: workers (they say good-bye to their peers and drain),
-housekeeper (it stores the last records), Redis.
+Order of starting: settings and catalogue checked, data folder locked, ports taken, Redis, workers, housekeeper. Nothing
+starts half: a mistake or a port that is taken ends it before the first process. The first worker sees whether this node
+may be on the ledger at all, so the housekeeper waits for it. Order of ending: workers (they say good-bye to their peers
+and drain), housekeeper (it stores the last records), Redis.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class Supervisor:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StartError(
-                    f"server.data_dir = {str(folder)!r}: another ocs server uses it; end that one or name another folder"
+                    f"server.data_dir = {str(folder)!r}: another ocs server uses it; end that one or name another "
+                    "folder"
                 ) from None
             yield
 
@@ -176,7 +177,9 @@ class Supervisor:
             self._metrics.count("ocs_process_restarts", role)
 
     def _child_refused(self, why: str) -> bool:
-        """A start that fails ends all. Once the server was ready, those that still serve go on, and the others try again."""
+        """A start that fails ends all. Once the server was ready, those that still serve go on, and the others try
+        again.
+        """
         if self._was_ready:
             return False
         self._refusal = why
@@ -309,8 +312,8 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
-    """The addresses of `diameter.<key>` with their ports. Each is bound here, without listening, so that workers, which share it
-    (SO_REUSEPORT), come and go while nobody else can take it. StartError names the address that is taken.
+    """The addresses of `diameter.<key>` with their ports. Each is bound here, without listening, so that workers, which
+    share it (SO_REUSEPORT), come and go while nobody else can take it. StartError names the address that is taken.
     """
     with contextlib.ExitStack() as held:
         addresses: list[str] = []

@@ -109,7 +109,9 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    """A Redis client whose connection breaks at this moment may swallow the cancellation: it is asked until it has heard."""
+    """A Redis client whose connection breaks at this moment may swallow the cancellation: it is asked until it has
+    heard.
+    """
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=CANCEL_AGAIN_S)

@@ -1,4 +1,6 @@
-"""What the sections of the settings have in common: texts that are checked, and a table that takes nothing it does not know."""
+"""What the sections of the settings have in common: texts that are checked, and a table that takes nothing it does not
+know.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def _network(text: str) -> str:
 
 
 RELATIVE_TO_FILE = "relative to the settings file"
-"""Mark of a text that is a path: in the file it is relative to the file's folder, in the environment to the current folder."""
+"""Mark of a text that is a path: in the file it is relative to the file's folder, in the environment to the current
+folder.
+"""
 PathText = Annotated[str, RELATIVE_TO_FILE]
 Listen = Annotated[str, AfterValidator(_listen)]
 Identity = Annotated[str, AfterValidator(_identity)]

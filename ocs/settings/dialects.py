@@ -1,6 +1,8 @@
-"""Settings for what clients spell in ways of their own: Service-Context-Ids and AVPs with the M flag that nobody else knows.
+"""Settings for what clients spell in ways of their own: Service-Context-Ids and AVPs with the M flag that nobody else
+knows.
 
-Both stand in general (`charging.service_contexts`, `diameter.tolerate_avps`) and at a peer, whose list goes on from the general one.
+Both stand in general (`charging.service_contexts`, `diameter.tolerate_avps`) and at a peer, whose list goes on from the
+general one.
 """
 
 from __future__ import annotations

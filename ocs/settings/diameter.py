@@ -1,4 +1,6 @@
-"""What the Diameter side is told when a worker starts: settings as plain values, checked by whoever builds them (`ocs.compose`)."""
+"""What the Diameter side is told when a worker starts: settings as plain values, checked by whoever builds them
+(`ocs.compose`).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class DiameterConfig:
-    """Everything the Diameter side of a worker needs to know; validated by whoever builds it (`ocs.settings.loading`)."""
+    """Everything the Diameter side of a worker needs to know; validated by whoever builds it
+    (`ocs.settings.loading`).
+    """
 
     origin_host: str
     realm: str
@@ -99,14 +103,18 @@ class DiameterConfig:
     max_connections: int = 1_024
     """Connections of this worker, from accept on; one more is closed at once."""
     max_pending_connections: int = 64
-    """Connections of this worker before their CER, TLS handshakes among them; at one more the oldest goes (slow-CER attack)."""
+    """Connections of this worker before their CER, TLS handshakes among them; at one more the oldest goes (slow-CER
+    attack).
+    """
     max_connections_per_address: int = 8
-    """Of those, connections from one address; one more is closed at once. Far fewer than all, so that no address takes all places."""
+    """Of those, connections from one address; one more is closed at once. Far fewer than all, so that no address takes
+    all places.
+    """
     max_in_flight_per_peer: int = 2_048
     """Requests of one connection without an answer yet; above it, reading from the peer pauses."""
     max_in_flight: int = 4_096
-    """Requests of all connections of this worker without an answer yet; above it updates are refused, new sessions earlier
-    (`overload.NEW_SESSIONS_SHARE`), terminations never."""
+    """Requests of all connections of this worker without an answer yet; above it updates are refused, new sessions
+    earlier (`overload.NEW_SESSIONS_SHARE`), terminations never."""
     answer_timeout_ms: int = 3_000
     """A handler that has not replied by then is answered for with 3004 or 3002; its late reply is dropped."""
     max_write_buffer_octets: int = MAX_WRITE_BUFFER_OCTETS

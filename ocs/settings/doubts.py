@@ -1,4 +1,6 @@
-"""What may be as it is meant, or not: said at the start, which goes on. (What cannot be meant stops it: ocs/settings/schema.py.)"""
+"""What may be as it is meant, or not: said at the start, which goes on. (What cannot be meant stops it:
+ocs/settings/schema.py.)
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def _variables(environment: Mapping[str, str]) -> Iterator[str]:
 def _catalogue(settings: Settings) -> Iterator[str]:
     if Path(settings.server.catalogue).parent == DEFAULTS:
         yield (
-            "server.catalogue names none and there is none beside the settings: the one that comes with ocs counts, and its prices"
+            "server.catalogue names none and there is none beside the settings: the one that comes with ocs "
+            "counts, and its prices"
             " are examples"
         )
 
@@ -49,9 +52,13 @@ def _peers_without_a_port(settings: Settings) -> Iterator[str]:
     without_tls = [peer.origin_host for peer in waiting if peer.needs_tls(plain) and not secured]
     if without_tls:
         yield (
-            f"{listed(without_tls)} must come over TLS, and nothing listens for it: set diameter.listen_tls and [tls], or"
+            f"{listed(without_tls)} must come over TLS, and nothing listens for it: set diameter.listen_tls and "
+            "[tls], or"
             ' peer.tls = "forbidden" for plain TCP'
         )
     without_plain = [peer.origin_host for peer in waiting if peer.needs_tls(plain) is False and not plain]
     if without_plain:
-        yield f"{listed(without_plain)} must come over plain TCP (peer.tls), and nothing listens for it: set diameter.listen"
+        yield (
+            f"{listed(without_plain)} must come over plain TCP (peer.tls), and nothing listens for it: "
+            "set diameter.listen"
+        )

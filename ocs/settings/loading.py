@@ -71,8 +71,8 @@ class SettingsError(Exception):
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None, *, serves: bool = True) -> Settings:
-    """The settings of `path` with the overrides of `environment` (default: this process's). `serves`: for a server, which must have
-    somebody to serve; a command that only looks into the ledger needs no peer.
+    """The settings of `path` with the overrides of `environment` (default: this process's). `serves`: for a server,
+    which must have somebody to serve; a command that only looks into the ledger needs no peer.
     """
     environment = os.environ if environment is None else environment
     document = _read(path)
@@ -184,14 +184,17 @@ def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ..
         server["catalogue"] = str(beside if beside.is_file() else DEFAULTS / CATALOGUE)
     if ("server", "data_dir") in sources or not isinstance(written, str) or not written:
         return []
-    # Absolute, as the server goes on with it wherever it is; ".." is taken off in words only, where no link can lead elsewhere.
+    # Absolute, as the server goes on with it wherever it is; ".." is taken off in words only, where no link can lead
+    # elsewhere.
     data_dir = Path(os.path.normpath(path.parent.resolve() / written))
     server["data_dir"] = str(data_dir)
     return _passed_over(path, written, data_dir)
 
 
 def _passed_over(path: Path, written: str, data_dir: Path) -> list[Mistake]:
-    """Versions before took the data folder from the current folder: nobody goes on with an empty ledger beside a full one."""
+    """Versions before took the data folder from the current folder: nobody goes on with an empty ledger beside a full
+    one.
+    """
     before = Path(written).absolute()
     if (
         data_dir.exists()
@@ -204,8 +207,10 @@ def _passed_over(path: Path, written: str, data_dir: Path) -> list[Mistake]:
             str(path),
             "server.data_dir",
             repr(written),
-            f"is {data_dir}, which does not exist, as it is relative to the settings file; versions before took it from the current "
-            f"folder, and {before} has the data of a server: write {str(before)!r}, or make {data_dir} if you want an empty ledger",
+            f"is {data_dir}, which does not exist, as it is relative to the settings file; versions before took it "
+            "from the current "
+            f"folder, and {before} has the data of a server: write {str(before)!r}, or make {data_dir} if you want "
+            "an empty ledger",
         )
     ]
 

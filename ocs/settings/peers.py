@@ -1,4 +1,6 @@
-"""The settings' part that says who may connect and how each is answered: [tls], [[peer]], [profile.NAME] and [charging]."""
+"""The settings' part that says who may connect and how each is answered: [tls], [[peer]], [profile.NAME] and
+[charging].
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,9 @@ class PeerSection(Section):
     realms: list[Identity] = Field(
         default_factory=list, max_length=256, description="up to 256 domain names, of a relay only; empty = any"
     )
-    """Origin-Realms that a relay may carry, and realms that may stand in Route-Record; without it neither is looked at."""
+    """Origin-Realms that a relay may carry, and realms that may stand in Route-Record; without it neither is looked
+    at.
+    """
     tls: Literal["required", "forbidden", "either"] | None = Field(
         default=None, description='"required", "forbidden" or "either"; absent = required, but over loopback'
     )
@@ -140,7 +144,9 @@ class PeerSection(Section):
     )
     """As `charging.service_contexts`, for this peer; goes before it."""
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
-    """As `diameter.tolerate_avps`, for this peer besides; of a relay, for what it carries. At most 16 different lists."""
+    """As `diameter.tolerate_avps`, for this peer besides; of a relay, for what it carries. At most 16 different
+    lists.
+    """
     failover_group: str = Field(
         default=_PEER.failover_group, max_length=64, description="a word of up to 64 characters"
     )
@@ -159,8 +165,8 @@ class PeerSection(Section):
     """How it is answered."""
 
     def needs_tls(self, listen: Sequence[str]) -> bool | None:
-        """True = required, False = forbidden, None = either. Absent: required, unless both the addresses where it meets us (`listen`, plain
-        TCP, or all its own) and the one where we meet it are loopback.
+        """True = required, False = forbidden, None = either. Absent: required, unless both the addresses where it meets
+        us (`listen`, plain TCP, or all its own) and the one where we meet it are loopback.
         """
         meets_us = all(is_loopback(parse_listen(each)[0]) for each in listen) or self._by_loopback()
         we_meet = not self.connect or is_loopback(parse_listen(self.connect)[0])

@@ -1,6 +1,7 @@
 """How a peer wants to be answered: what cannot be told from its messages is a named profile in its configuration.
 
-The values are read from `[profile.NAME]` of the settings (docs/OPERATIONS.md); every peer names one, "standard" if it names none.
+The values are read from `[profile.NAME]` of the settings (docs/OPERATIONS.md); every peer names one, "standard" if it
+names none.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class FinalUnit(StrEnum):
 
 
 class Filters(StrEnum):
-    """What a restricted service may still reach is sent as rules, as the name of a filter in the gateway, or not at all."""
+    """What a restricted service may still reach is sent as rules, as the name of a filter in the gateway, or not at
+    all.
+    """
 
     NONE = "none"
     RULES = "rules"

@@ -58,13 +58,16 @@ class DiameterSection(Section):
     realms: list[Identity] = Field(default_factory=list, max_length=64, description="up to 64 domain names")
     """Destination-Realms served besides ours; any other gets 3003."""
     hosts: list[Identity] = Field(default_factory=list, max_length=64, description="up to 64 domain names")
-    """Identities of the other nodes on the same Redis, whose clients may come here instead (docs/OPERATIONS.md, Several nodes).
+    """Identities of the other nodes on the same Redis, whose clients may come here instead (docs/OPERATIONS.md, Several
+    nodes).
     Destination-Hosts served besides ours; any other gets 3002. Ours may stand there too.
     """
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
     """AVPs that may carry the M flag though nobody here understands them (docs/OPERATIONS.md, Dialects)."""
     accept_unknown_peers: bool = Field(default=_DIAMETER.accept_unknown_peers, description="true or false")
-    """True in a lab only: whoever connects may charge, and is answered by `[profile.standard]`; each start warns of it."""
+    """True in a lab only: whoever connects may charge, and is answered by `[profile.standard]`; each start warns of
+    it.
+    """
     watchdog_s: int = Field(
         default=int(_DIAMETER.watchdog_s), ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)"
     )
@@ -193,13 +196,14 @@ class ServerSection(Section):
     data_dir: PathText = Field(
         default="data", min_length=1, description="a folder of its own, relative to this file's folder"
     )
-    """Redis's files, records, metrics. Versions before took it from the current folder: where only such a folder has data, nothing
-    starts until the key says which is meant.
+    """Redis's files, records, metrics. Versions before took it from the current folder: where only such a folder has
+    data, nothing starts until the key says which is meant.
     """
     catalogue: PathText = Field(
         default="",
         description=(
-            'a file, relative to this file\'s folder; "" = catalogue.toml beside this file if there is one, else the one that comes'
+            'a file, relative to this file\'s folder; "" = catalogue.toml beside this file if there is one, else '
+            "the one that comes"
             " with ocs"
         ),
     )
@@ -253,7 +257,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _failover_can_hold(self) -> Settings:
-        """CC-Session-Failover = 1 is a promise: another node knows the session, and takes requests that name this one."""
+        """CC-Session-Failover = 1 is a promise: another node knows the session, and takes requests that name this
+        one.
+        """
         missing = [
             *([] if self.redis.url else ["a Redis that other nodes can reach (redis.url)"]),
             *([] if self.other_hosts else ["the identities of the other nodes in diameter.hosts"]),
@@ -273,7 +279,10 @@ class Settings(Section):
         for number, peer in enumerate(self.peer):
             seen.add(tolerance_of(peer.tolerate_avps))
             if len(seen) > MAX_TOLERANCES:
-                many = f"more than {MAX_TOLERANCES} different lists: move what they have in common to diameter.tolerate_avps"
+                many = (
+                    f"more than {MAX_TOLERANCES} different lists: move what they have in common to "
+                    "diameter.tolerate_avps"
+                )
                 raise Misfits([(("peer", number, "tolerate_avps"), peer.tolerate_avps, many)])
         return self
 

@@ -47,7 +47,8 @@ _TABLE = (
     Definition(
         "ocs_client_answers",
         COUNTER,
-        'What came of them: Result-Code, or why there is none. "unreachable": by nobody of this server, counted by one of its '
+        'What came of them: Result-Code, or why there is none. "unreachable": by nobody of this server, counted by '
+        "one of its "
         "workers; servers that share a ledger do not know of each other's peers, and each counts those of the others",
         ("command", "result"),
     ),
@@ -71,7 +72,8 @@ _TABLE = (
     Definition(
         "ocs_unreadable_locations",
         COUNTER,
-        "Requests in which the network says where the subscriber is, and none of it can be read: priced by what else is known",
+        "Requests in which the network says where the subscriber is, and none of it can be read: priced by what "
+        "else is known",
         ("avp",),
     ),
     Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
@@ -91,7 +93,8 @@ _TABLE = (
     Definition(
         "ocs_ledger_went_back_events",
         COUNTER,
-        "Recorded events that the ledger does not have any more: a replica that was behind took over, or an old copy was restored",
+        "Recorded events that the ledger does not have any more: a replica that was behind took over, or an old "
+        "copy was restored",
     ),
     Definition("ocs_records_stopped", GAUGE, "1 while records cannot be written (full disk, another ledger's folder)"),
     Definition("ocs_swept_accounts", COUNTER, "Accounts with a deadline, a renewal or an expiry that were seen to"),

@@ -12,7 +12,8 @@ T = TypeVar("T")
 class BoundedCache(OrderedDict[K, T]):
     """The last `limit` entries put in; the oldest goes first.
 
-    An OrderedDict finds its oldest entry at once. A dict looks for it behind the places of all that went before: 20 µs and more a put.
+    An OrderedDict finds its oldest entry at once. A dict looks for it behind the places of all that went before: 20 µs
+    and more a put.
     """
 
     def __init__(self, limit: int) -> None:

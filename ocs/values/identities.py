@@ -1,7 +1,7 @@
 """Numbers of subscribers and networks: MSISDN (E.164), IMSI and PLMN (E.212), and what a subscriber is looked up by.
 
-A number counts as an MSISDN by its form alone. Whether it is assigned is not asked: test networks and machines have numbers that are in no
-numbering plan that we know.
+A number counts as an MSISDN by its form alone. Whether it is assigned is not asked: test networks and machines have
+numbers that are in no numbering plan that we know.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def by_imsi(imsi: str) -> SubscriberId:
 
 
 def as_received(kind: str, digits: str) -> SubscriberId | None:
-    """Of a number that a network sends: `kind` "m" or "i". None: it is none. Shorter ones than we provision count: they find nobody."""
+    """Of a number that a network sends: `kind` "m" or "i". None: it is none. Shorter ones than we provision count: they
+    find nobody.
+    """
     return SubscriberId(kind + digits) if len(digits) <= _MAX_DIGITS[kind] and is_digits(digits) else None
 
 

@@ -1,4 +1,6 @@
-"""Products as the ledger needs them to activate, count and renew them: terms of packages, of their buckets and of counters."""
+"""Products as the ledger needs them to activate, count and renew them: terms of packages, of their buckets and of
+counters.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ class BucketTerms:
 
 @dataclass(frozen=True, slots=True)
 class PackageTerms:
-    """A product as the ledger needs it to activate and to renew it: tariff, pack, option, zone pack (HOT-PKG-1, -2, -7, -8, -13)."""
+    """A product as the ledger needs it to activate and to renew it: tariff, pack, option, zone pack (HOT-PKG-1, -2, -7,
+    -8, -13).
+    """
 
     id: str
     price_micro_eur: int

@@ -1,8 +1,9 @@
 """Service-Context-Id: which document of 3GPP describes the rating input (RFC 8506 §8.42, TS 32.299 §7.1.12).
 
-Live clients write `32251@3gpp.org`, `12.32251@3gpp.org` or `ext.01.001.8.32260@3gpp.org`: the last label before the `@` is the
-document, whatever stands before it (release, MNC, MCC, extensions). Makers and operators have texts of their own, such as
-`gprs@operator.example`: `ServiceContexts` knows which context each means. All who ask for the context of a request ask there.
+Live clients write `32251@3gpp.org`, `12.32251@3gpp.org` or `ext.01.001.8.32260@3gpp.org`: the last label before the `@`
+is the document, whatever stands before it (release, MNC, MCC, extensions). Makers and operators have texts of their
+own, such as `gprs@operator.example`: `ServiceContexts` knows which context each means. All who ask for the context of a
+request ask there.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def context_of(service_context_id: str) -> Context | None:
 class ServiceContexts(dict[str, Context | None]):
     """The context of each Service-Context-Id, as one peer means it: `contexts[text]`, None = it is not charged by.
 
-    `listed`: text or pattern with `*` → context, in the order of the settings; case does not count. A text that is listed goes
-    before 3GPP's form, that before patterns. Of two patterns that fit, the first counts. What `listed` says goes before what
-    `general` says. Holds what it was asked for lately.
+    `listed`: text or pattern with `*` → context, in the order of the settings; case does not count. A text that is
+    listed goes before 3GPP's form, that before patterns. Of two patterns that fit, the first counts. What `listed` says
+    goes before what `general` says. Holds what it was asked for lately.
     """
 
     def __init__(self, listed: Mapping[str, Context] | None = None, general: ServiceContexts | None = None) -> None:

@@ -1,4 +1,6 @@
-"""How names from outside stand in a sentence of the log: as they came, but bounded and with nothing that a terminal obeys."""
+"""How names from outside stand in a sentence of the log: as they came, but bounded and with nothing that a terminal
+obeys.
+"""
 
 from __future__ import annotations
 

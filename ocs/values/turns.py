@@ -1,4 +1,6 @@
-"""Partitions in turn, so many a second: what must look at all of them costs the same each second, however many there are."""
+"""Partitions in turn, so many a second: what must look at all of them costs the same each second, however many there
+are.
+"""
 
 from __future__ import annotations
 

@@ -114,13 +114,19 @@ class QuotaPolicy:
     envelope_reporting: int = 0
     """Envelope-Reporting (TS 32.299 §7.2.59); 0 = none."""
     time_s: int = 0
-    """Seconds granted beside octets to clients that ask for both or leave it to us; they bound the grant, they cost nothing. 0 = none."""
+    """Seconds granted beside octets to clients that ask for both or leave it to us; they bound the grant, they cost
+    nothing. 0 = none.
+    """
     pool: int = 0
     """Credit pool of services that may share their grants (RFC 8506 §5.1.2); 0 = none."""
     triggers: tuple[int, ...] = ()
-    """Trigger-Types armed with a grant (TS 32.299 §7.2.236): what changes the price must be told at once. Empty = none is sent."""
+    """Trigger-Types armed with a grant (TS 32.299 §7.2.236): what changes the price must be told at once. Empty = none
+    is sent.
+    """
     maximum_micro_eur: int = 0
-    """Most money that one grant may hold, unless `minimum` costs more: a reservation is worth money, and others want some. 0 = any."""
+    """Most money that one grant may hold, unless `minimum` costs more: a reservation is worth money, and others want
+    some. 0 = any.
+    """
 
 
 class Schedule(Protocol):

@@ -47,7 +47,9 @@ class Answer:
 
 
 class Client:
-    """A P-GW connected to `address`; CER and CEA are exchanged when this returns. `tls`: context, and whose certificate it must be."""
+    """A P-GW connected to `address`; CER and CEA are exchanged when this returns. `tls`: context, and whose certificate
+    it must be.
+    """
 
     def __init__(
         self, address: tuple[str, int], timeout_s: float = 15.0, tls: tuple[ssl.SSLContext, str] | None = None

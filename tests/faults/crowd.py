@@ -1,7 +1,9 @@
-"""Five hundred Diameter peers for test_hostile_peers.py, in two processes: the honest ones, who measure, and the hostile ones.
+"""Five hundred Diameter peers for test_hostile_peers.py, in two processes: the honest ones, who measure, and the
+hostile ones.
 
-Each process is told what to do on its standard input, one order a line, and says what came of it as a line of JSON. They are apart from
-each other and from the test so that what one of them costs itself is not taken for what the server costs the others.
+Each process is told what to do on its standard input, one order a line, and says what came of it as a line of JSON.
+They are apart from each other and from the test so that what one of them costs itself is not taken for what the server
+costs the others.
 
     python -m tests.faults.crowd honest|hostile HOST:PORT
 """
@@ -163,8 +165,8 @@ class Effects:
 
     def __init__(self) -> None:
         self.cut: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        """Seconds from connecting to the end that the server made. A worker has places for 64 that are not open: when they are taken, the
-        one that has been silent longest is turned away.
+        """Seconds from connecting to the end that the server made. A worker has places for 64 that are not open: when
+        they are taken, the one that has been silent longest is turned away.
         """
         self.count: Counter[str] = Counter()
 

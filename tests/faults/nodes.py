@@ -1,4 +1,6 @@
-"""Two nodes on one Redis, each an `ocs serve` of its own, and a client that fails over from one to the other (RFC 8506 §5.7)."""
+"""Two nodes on one Redis, each an `ocs serve` of its own, and a client that fails over from one to the other (RFC 8506
+§5.7).
+"""
 
 from __future__ import annotations
 
@@ -232,8 +234,9 @@ class SessionLostError(Exception):
 
 
 class Pgw:
-    """A P-GW with two servers in its realm. As Open5GS and others do it names the server that has answered in Destination-Host; a request
-    that is not answered goes to the other server, with the T flag, if CC-Session-Failover has allowed that.
+    """A P-GW with two servers in its realm. As Open5GS and others do it names the server that has answered in
+    Destination-Host; a request that is not answered goes to the other server, with the T flag, if CC-Session-Failover
+    has allowed that.
 
     `learns`: it names the server that answered last, else for ever the first.
     """

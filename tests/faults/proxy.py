@@ -1,4 +1,6 @@
-"""A TCP proxy that can hold back what a server answers (Redis has done the work and nobody hears of it), or cut the network."""
+"""A TCP proxy that can hold back what a server answers (Redis has done the work and nobody hears of it), or cut the
+network.
+"""
 
 from __future__ import annotations
 

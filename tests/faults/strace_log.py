@@ -1,6 +1,7 @@
 """What of a file was certainly on disk: read from `strace -f -y -e trace=write,writev,pwrite64,fdatasync,fsync`.
 
-A write only counts once a sync that began after it has come back without an error; whatever came later a power cut may take.
+A write only counts once a sync that began after it has come back without an error; whatever came later a power cut may
+take.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""RAR and ASR over real processes: which worker sends, over which connection, and after which change (RFC 8506 §5.5, RFC 6733 §8.5)."""
+"""RAR and ASR over real processes: which worker sends, over which connection, and after which change (RFC 8506 §5.5,
+RFC 6733 §8.5).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A node is stopped, killed or cut off in mid-session: the client goes on at another node, and what it carried is what is charged.
+"""A node is stopped, killed or cut off in mid-session: the client goes on at another node, and what it carried is what
+is charged.
 
 RFC 8506 §5.7, §6.5; RFC 6733 §5.5.4.
 """
@@ -71,7 +72,9 @@ class Traffic:
 
 
 def end_in_mid_request(node: Node, pgw: Pgw, traffic: Traffic, how: str) -> None:
-    """The node ends while it works on the session's second update: `how` says how, and whether the ledger has applied it."""
+    """The node ends while it works on the session's second update: `how` says how, and whether the ledger has applied
+    it.
+    """
     update = traffic.request(2, 2, 5)
     how, _, when = how.partition(" ")
     if how == "stop":

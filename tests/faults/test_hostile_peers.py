@@ -1,5 +1,5 @@
-"""Five hundred connections, a hundred of them hostile: slow, silent, babbling, flooding, deaf. The honest ones hardly notice, and each
-defence is seen to work: a server without one of them fails here.
+"""Five hundred connections, a hundred of them hostile: slow, silent, babbling, flooding, deaf. The honest ones hardly
+notice, and each defence is seen to work: a server without one of them fails here.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from tests.ocs.diameter.site import Client, cer, code_of
 ROUNDS = 3
 MEASURED_S = 4.0
 NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 10.0, 50.0
-"""A p99 below it says nothing of the server: what the scheduler of two shared cores adds. The second where the server, Redis and the
-honest peers must wait for whatever else the machine does."""
+"""A p99 below it says nothing of the server: what the scheduler of two shared cores adds. The second where the server,
+Redis and the honest peers must wait for whatever else the machine does."""
 CER_TIMEOUT_S = 1
 BACK_S = 2.0
 """An honest peer that comes back among a hundred hostile ones is open by then."""
@@ -53,7 +53,9 @@ REAL_TIME = os.sched_param(1)
 """Of those who are measured, where we may: what else runs on this machine is no hostile peer."""
 DEAF, LARGE_OCTETS = 5, 60_000
 SMALL_OCTETS, OFFERED = 1_000, 12_000
-"""So small that the answers to what may be in flight (2,048) stay below the bound; so many that the answers to all go far beyond it."""
+"""So small that the answers to what may be in flight (2,048) stay below the bound; so many that the answers to all go
+far beyond it.
+"""
 CONFIG = """
 [diameter]
 identity = "ocs.hot.example.net"
@@ -188,7 +190,8 @@ async def test_the_honest_peers_hardly_notice_and_each_defence_works(
     floor = NOISE_MS if prefer(crowded.worker()) else NOISE_WITHOUT_REAL_TIME_MS
     assert statistics.median(p99["among"]) <= max(2 * statistics.median(p99["alone"]), floor), "at most twice"
     assert len(back) == ROUNDS * WANDERERS and max(back) <= BACK_S, "whoever comes back gets in"
-    # Who does not say who it is, is cut off in time: in a round two of each, if none is turned away because too many come at once.
+    # Who does not say who it is, is cut off in time: in a round two of each, if none is turned away because too many
+    # come at once.
     waited = {kind: [seconds for seconds in cut[kind] if seconds >= CER_TIMEOUT_S / 2] for kind in KINDS}
     for kind in ("silent", "dripping"):
         assert len(waited[kind]) >= ROUNDS * OF_EACH_KIND, kind

@@ -1,4 +1,6 @@
-"""`accept_unknown_peers`: who comes without an entry is answered by [profile.standard], and the start says what that means."""
+"""`accept_unknown_peers`: who comes without an entry is answered by [profile.standard], and the start says what that
+means.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A power cut takes what was not synced: with fsync always, every answered debit is there afterwards.
 
-SIGKILL alone loses nothing that was written, so the disk's view is worked out: Redis runs under strace, and its append-only file is
-cut where the last completed fsync ended. That the test can fail is shown by the same load without fsync.
+SIGKILL alone loses nothing that was written, so the disk's view is worked out: Redis runs under strace, and its
+append-only file is cut where the last completed fsync ended. That the test can fail is shown by the same load without
+fsync.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def charge_request(account_id: str, session_id: str, kind: str, number: int) -> 
     used, want = (0 if kind == "I" else 300_000 + 1000 * number), (None if kind == "T" else 2 * MB)
     service = ServiceCharge("1", "data.home", PRICE, (), used, want, MB, detail="29340")
     return ChargeRequest(
-        account_id, "", session_id, "pgw.example.net", "data", RequestType(kind), number, now, MONTH, now + 7200, (service,)
+        account_id, "", session_id, "pgw.example.net", "data", RequestType(kind), number, now, MONTH, now + 7200,
+        (service,)
     )  # fmt: skip
 
 
@@ -139,7 +141,9 @@ async def charge(ledger: RedisLedger, request: ChargeRequest) -> ChargeOutcome |
 
 
 async def load_until_killed(server: TracedRedis, *, appendfsync: str) -> Load:
-    """Accounts are opened with fsync always; then the load runs with `appendfsync`, and Redis is killed in the midst of it."""
+    """Accounts are opened with fsync always; then the load runs with `appendfsync`, and Redis is killed in the midst of
+    it.
+    """
     ledger = await RedisLedger.connect(server.url, SETTINGS)
     account_ids = [await open_account(ledger, f"3866810{n:04d}", CREDIT) for n in range(ACCOUNTS)]
     with redis.Redis(port=server.port) as client:
@@ -210,7 +214,8 @@ async def test_without_fsync_the_same_cut_loses_answered_debits(traced: TracedRe
         before = len(await journal(ledger))
         assert before == ACCOUNTS, "only the openings are there"
         lost = await lost_answers(ledger, load)
-        # A lost request is charged anew by its repetition, so only the first of each is sure to be missed; here all are.
+        # A lost request is charged anew by its repetition, so only the first of each is sure to be missed; here all
+        # are.
         assert len(lost) == len(load.answered)
         await ledger.close()
     finally:

@@ -1,4 +1,6 @@
-"""Redis is gone, hangs, or has forgotten its scripts: nothing is granted meanwhile, and the server goes on by itself afterwards."""
+"""Redis is gone, hangs, or has forgotten its scripts: nothing is granted meanwhile, and the server goes on by itself
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_redis_dead_then_back(own_redis: RedisServer, serving: Serving) -> None:
 
 
 def test_redis_hangs_and_the_ambiguous_request_is_repeated(own_redis: RedisServer, serving: Serving) -> None:
-    """A hanging Redis has the request in its socket: it may be applied when Redis wakes. Its key makes that harmless."""
+    """A hanging Redis has the request in its socket: it may be applied when Redis wakes. Its key makes that
+    harmless.
+    """
     books = Books(own_redis.url)
     account_id = books.open_account(MSISDN, CREDIT)
     client = serving.connect()
@@ -96,7 +100,8 @@ def charge_request(account_id: str, session: str, kind: str, number: int) -> Cha
     want = None if kind == "T" else 2 * MB
     service = ServiceCharge("1", "data.home", PRICE, (), 0 if kind == "I" else MB, want, MB, detail="29340")
     return ChargeRequest(
-        account_id, "", f"{session};{account_id}", "pgw.example.net", "data", RequestType(kind), number, now, MONTH, now + 7200, (service,)
+        account_id, "", f"{session};{account_id}", "pgw.example.net", "data", RequestType(kind), number, now,
+        MONTH, now + 7200, (service,)
     )  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""The simulator and the server over RAR: a data session waits at zero, somebody tops up, the server asks, the session goes on."""
+"""The simulator and the server over RAR: a data session waits at zero, somebody tops up, the server asks, the session
+goes on.
+"""
 
 from __future__ import annotations
 

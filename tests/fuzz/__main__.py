@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of frame → decode → charge: `make fuzz`. The invariant is in the head of `target`.
 
-The corpus grows in out/fuzz/corpus from run to run, beginning with the captures, the vectors and a request of every kind. An
-input that breaks the invariant is kept as out/fuzz/crash-*; `python -m tests.fuzz out/fuzz/crash-…` plays it again.
+The corpus grows in out/fuzz/corpus from run to run, beginning with the captures, the vectors and a request of every
+kind. An input that breaks the invariant is kept as out/fuzz/crash-*; `python -m tests.fuzz out/fuzz/crash-…` plays it
+again.
 """
 
 from __future__ import annotations

@@ -5,12 +5,13 @@ Invariant, whatever the octets:
 2. a request is decoded, or refused with a Result-Code that names the fault (never 5012), and the refusal can be sent;
 3. a CCR that was decoded gets exactly one reply, at once, and the handler raises nothing;
 4. every answer has the request's command, application, identifiers and P bit, R and T clear, one Result-Code (or one
-   Experimental-Result) and the length its header says; it repeats the request's Session-Id and every Proxy-Info in order, a CCA its
-   type and number too; it has the E bit if and only if it is a protocol error or its command's grammar could not be filled; what
-   is in its Failed-AVP are whole AVPs; it is read by our own decoder, one in 64 by python-diameter too;
-5. no account is ever below zero or holds less than is reserved, and what it holds is what was paid in less what was spent;
-6. a message without the R bit raises nothing but Fault, and is never answered;
-7. an input costs no more than `MOST_CPU_S`.
+   Experimental-Result) and the length its header says; it repeats the request's Session-Id and every Proxy-Info in
+   order, a CCA its type and number too; it has the E bit if and only if it is a protocol error or its command's grammar
+   could not be filled; what is in its Failed-AVP are whole AVPs; it is read by our own decoder, one in 64 by
+   python-diameter too;
+5. no account is ever below zero or holds less than is reserved, and what it holds is what was paid in less what was
+spent; 6. a message without the R bit raises nothing but Fault, and is never answered; 7. an input costs no more than
+`MOST_CPU_S`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ INPUTS_PER_LEDGER = 2_000
 """Then it is made anew, so that a run of millions does not grow."""
 THEIRS_EVERY = 64
 MOST_CPU_S = 0.5
-"""Of this thread, so that a busy machine does not matter. The dearest inputs of 4 kB take a twentieth of it, with coverage counted."""
+"""Of this thread, so that a busy machine does not matter. The dearest inputs of 4 kB take a twentieth of it, with
+coverage counted.
+"""
 PROXY_INFO = 284
 """Echoed as it came, and python-diameter wants padding where we let it be left out."""
 ANSWERS = {

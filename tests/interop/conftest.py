@@ -36,7 +36,8 @@ data_dir = "data"
 MB_PRICE_ABROAD = 2_900_000
 """Micro-EUR, config/catalogue.toml."""
 WINDOWS = ", ".join(
-    f'{{ days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], from = "{hour:02}:00", to = "{hour:02}:30", '
+    f'{{ days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], from = "{hour:02}:00", '
+    f'to = "{hour:02}:30", '
     f"micro_eur = {MB_PRICE_ABROAD} }}"
     for hour in range(24)
 )
@@ -45,7 +46,9 @@ CATALOGUE_CHANGES = {
     "service.voice.quota": "consumption_s = 20",
     "price.data-world-1": f"window = [{WINDOWS}]",
 }
-"""More parts of an answer. The price abroad changes every half hour, to the same: a grant spans a switch at any time of the test."""
+"""More parts of an answer. The price abroad changes every half hour, to the same: a grant spans a switch at any time of
+the test.
+"""
 
 
 @pytest.fixture

@@ -160,7 +160,9 @@ class Everything:
     # -- charging
 
     def quota(self) -> None:
-        """Pools, triggers, envelopes, time beside volume, thresholds; a service that is refused beside others; costs."""
+        """Pools, triggers, envelopes, time beside volume, thresholds; a service that is refused beside others;
+        costs.
+        """
         session = self.data()
         services = [octets(MB, group=group) for group in (1, 2)]
         for service in services:
@@ -309,7 +311,9 @@ class Everything:
         assert self.data(account).ask("I", 0, octets(1024)).codes == (5006,)
 
     def overload(self) -> None:
-        """More than the server takes at once, from a client that reads RFC 7683: 3002, and 3004 when the server was named."""
+        """More than the server takes at once, from a client that reads RFC 7683: 3002, and 3004 when the server was
+        named.
+        """
         sms = self.session(self.pgw, self.rich, SMS, sms_to("+38631234567"))
 
         def check(number: int, **more: Any) -> bytes:

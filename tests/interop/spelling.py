@@ -1,4 +1,6 @@
-"""Credit-Control-Requests spelt as real peers spell them: by our encoder, and by surgery on its octets where it would not."""
+"""Credit-Control-Requests spelt as real peers spell them: by our encoder, and by surgery on its octets where it would
+not.
+"""
 
 from __future__ import annotations
 

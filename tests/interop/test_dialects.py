@@ -1,7 +1,8 @@
-"""What real peers send, from the octets on the socket through gateway and Redis to the octets of the answer, and what it has cost.
+"""What real peers send, from the octets on the socket through gateway and Redis to the octets of the answer, and what
+it has cost.
 
-One server, one connection of a P-GW and one of an S-CSCF for all tests; each test has a subscriber and sessions of its own. When
-the module is over, tshark reads all that the server has said.
+One server, one connection of a P-GW and one of an S-CSCF for all tests; each test has a subscriber and sessions of its
+own. When the module is over, tshark reads all that the server has said.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def whole(session: Session, spell: Spell, unit: Callable[..., Any], step: int) -
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------------------- P-GW
+# ----------------------------------------------------------------------------------------------------------------------
+# P-GW
 
 
 @pytest.mark.parametrize("spell", PGW_DIALECTS.values(), ids=PGW_DIALECTS)
@@ -164,7 +166,8 @@ def test_a_grant_is_overrun_by_a_packet(core: Core, gy: Session, credit: int) ->
     core.is_counted("ocs_overrun_units", before + unpaid, service="data", unit="octets")
 
 
-# ----------------------------------------------------------------------------------------------------------------------- S-CSCF
+# ----------------------------------------------------------------------------------------------------------------------
+# S-CSCF
 
 
 @pytest.mark.parametrize("spell", SCSCF_DIALECTS.values(), ids=SCSCF_DIALECTS)
@@ -202,7 +205,8 @@ def test_a_termination_after_a_refused_opening(core: Core, ro: Session, why: str
     core.settled(ro.account, 0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- anybody
+# ----------------------------------------------------------------------------------------------------------------------
+# anybody
 
 
 def located() -> ServiceInformation:
@@ -267,7 +271,8 @@ def test_more_than_64_updates(core: Core, gy: Session) -> None:
     core.settled(gy.account, data_cost(updates * 16 * KB))
 
 
-# -------------------------------------------------------------------------------------------------------------- recorded clients
+# --------------------------------------------------------------------------------------------------------------
+# recorded clients
 
 
 def test_the_p_gw_as_recorded(core: Core) -> None:

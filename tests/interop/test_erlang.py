@@ -1,4 +1,5 @@
-"""The diameter application of Erlang/OTP as client: a strict decoder, and a dictionary of its own, over all that we answer and ask.
+"""The diameter application of Erlang/OTP as client: a strict decoder, and a dictionary of its own, over all that we
+answer and ask.
 
 The client (erlang/client.erl) prints each of our messages with what is wrong with it: nothing may be.
 """
@@ -41,7 +42,9 @@ RFC_8506_ONLY = {
     *("User-Name", "CC-Sub-Session-Id", "Acct-Multi-Session-Id", "Origin-State-Id", "Event-Timestamp", "Validity-Time"),
     *("Granted-Service-Unit", "Final-Unit-Indication", "QoS-Final-Unit-Indication", "Check-Balance-Result"),
 }
-"""What TS 32.299 §6.4.3 leaves out of RFC 8506's Credit-Control-Answer (within Multiple-Services-Credit-Control it has some)."""
+"""What TS 32.299 §6.4.3 leaves out of RFC 8506's Credit-Control-Answer (within Multiple-Services-Credit-Control it has
+some).
+"""
 
 PEERS = f"""
 max_in_flight = 1

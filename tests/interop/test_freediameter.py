@@ -1,7 +1,9 @@
-"""freeDiameter as the relay between a client and the server, over TCP and mutual TLS: framing, routing, identifiers, capabilities.
+"""freeDiameter as the relay between a client and the server, over TCP and mutual TLS: framing, routing, identifiers,
+capabilities.
 
-A relay does not look into what it passes on. Here it prints each message, and for that looks its AVPs up in its dictionaries: it
-must know every one that the server sends, and find it of a size that its type allows. (It says nothing of the commands' grammar.)
+A relay does not look into what it passes on. Here it prints each message, and for that looks its AVPs up in its
+dictionaries: it must know every one that the server sends, and find it of a size that its type allows. (It says nothing
+of the commands' grammar.)
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""freeDiameter with two nodes of ours behind it, one of which ends in mid-session: it sends the session's requests to the other one, with
-Destination-Host as the client wrote it, and what it had sent and not heard of once more, with the T flag (RFC 6733 §5.5.4).
+"""freeDiameter with two nodes of ours behind it, one of which ends in mid-session: it sends the session's requests to
+the other one, with Destination-Host as the client wrote it, and what it had sent and not heard of once more, with the T
+flag (RFC 6733 §5.5.4).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Contexts of makers and operators, and AVPs with M that only they know: through a server with settings for them, down to the money."""
+"""Contexts of makers and operators, and AVPs with M that only they know: through a server with settings for them, down
+to the money.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Every mutation of every kind of request, sent to a running server: each gets the answer of the pipeline, and others are served.
+"""Every mutation of every kind of request, sent to a running server: each gets the answer of the pipeline, and others
+are served.
 
-What is expected is what tests/protocol/mutator.py says; where a mutation is still understood, charging decides, and what it may say
-follows from what was mutated (CHARGED). Every answer must be a whole one of its request.
+What is expected is what tests/protocol/mutator.py says; where a mutation is still understood, charging decides, and
+what it may say follows from what was mutated (CHARGED). Every answer must be a whole one of its request.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Kind:
 
         def tagged(node: Node) -> list[Node]:
             if node.code == ROUTE_RECORD:
-                return []  # these come from the client itself: a request of its own that came through others is refused (5003)
+                # these come from the client itself: a request of its own that came through others is refused (5003)
+                return []
             if node.code == SESSION_ID:
                 return [replace(node, payload=f"{request.origin_host};{name};".encode() + TAG)]
             if node.code == CC_REQUEST_NUMBER and request.cc_request_type == UPDATE:
@@ -178,8 +180,8 @@ CHARGED = {
     "Subscription-Id-Extension": {5005, 5030},
     "Service-Information": {5031},
 }
-"""What charging may say, beside 2001, when a mutation of this AVP (or within it) is understood: it is another session, client,
-service, subscriber or use, or none."""
+"""What charging may say, beside 2001, when a mutation of this AVP (or within it) is understood: it is another session,
+client, service, subscriber or use, or none."""
 
 
 def objections(mutation: Mutation, answer: bytes, served: set[int]) -> list[str]:

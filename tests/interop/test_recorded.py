@@ -1,7 +1,8 @@
-"""Recorded clients, octet for octet, at a server with the settings that are shipped and what a network has to add: who they are.
+"""Recorded clients, octet for octet, at a server with the settings that are shipped and what a network has to add: who
+they are.
 
-Beside the requests of credit control they send their own CER, DWR and DPR where the capture has them; one that speaks to two
-Destination-Hosts is taken as it is. What is listed for makers takes nothing from them.
+Beside the requests of credit control they send their own CER, DWR and DPR where the capture has them; one that speaks
+to two Destination-Hosts is taken as it is. What is listed for makers takes nothing from them.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ EXPECTED: dict[str, list[int | str]] = {
     "STA E": [3001, "Error-Message"],
     "RAA E": [3001, "Error-Message"],
 }
-"""Every kind of message: command, request or answer, E bit; the Result-Codes it comes with, of the command and of services; its parts."""
+"""Every kind of message: command, request or answer, E bit; the Result-Codes it comes with, of the command and of
+services; its parts.
+"""
 
 
 def kinds(found: list[Dissected]) -> dict[str, set[int | str]]:

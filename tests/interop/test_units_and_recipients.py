@@ -1,6 +1,8 @@
-"""Units that a service is charged by or not, several recipients, and content, from the octets on the socket to records and metrics.
+"""Units that a service is charged by or not, several recipients, and content, from the octets on the socket to records
+and metrics.
 
-One server and one connection of an SMSC that may refund; when the module is over, tshark reads all that the server has said.
+One server and one connection of an SMSC that may refund; when the module is over, tshark reads all that the server has
+said.
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ def cer(host: str, realm: str, **changes: object) -> bytes:
 
 
 class Peer:
-    """One connection, read when it is waited for. What the server asks is answered (DWR, DPR) or set aside (RAR, ASR)."""
+    """One connection, read when it is waited for. What the server asks is answered (DWR, DPR) or set aside (RAR,
+    ASR).
+    """
 
     def __init__(self, heard: list[bytes], connection: socket.socket, host: str, realm: str) -> None:
         self.heard = heard
@@ -195,7 +197,8 @@ class Wire:
     def dissected(self, folder: Path) -> list[Dissected]:
         """All that the server said as tshark reads it, after it has found nothing wrong with it.
 
-        Failed-AVP holds what was wrong with a request as it was: where tshark objects to that, it must find nothing without it.
+        Failed-AVP holds what was wrong with a request as it was: where tshark objects to that, it must find nothing
+        without it.
         """
         found = dissect(self.heard, folder / "heard.pcap")
         frames = [frame for frames in self.heard for frame in frames]

@@ -1,8 +1,9 @@
 """How fast the codec is against python-diameter, in one process: `run()` gives medians in µs, `make bench` prints them.
 
-The requests are a real P-GW's: 780 octets, an update with one service, or a few octets more or less. No two are alike: they
-differ in session, subscriber, number, time, charging id, bearer address, cell and octets, as a network's requests do. The
-answer grants the service a volume with validity time. Both sides read the same requests and send answers of equal content.
+The requests are a real P-GW's: 780 octets, an update with one service, or a few octets more or less. No two are alike:
+they differ in session, subscriber, number, time, charging id, bearer address, cell and octets, as a network's requests
+do. The answer grants the service a volume with validity time. Both sides read the same requests and send answers of
+equal content.
 """
 
 from __future__ import annotations

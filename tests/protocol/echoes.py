@@ -1,4 +1,6 @@
-"""What an answer repeats of its request, and when it has the E bit: written once more, from RFC 6733 §6.2, §7.1 and §7.2."""
+"""What an answer repeats of its request, and when it has the E bit: written once more, from RFC 6733 §6.2, §7.1 and
+§7.2.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def is_ccr(header: Header) -> bool:
 
 
 def has_e_bit(header: Header, result_code: int, found: dict[int, bytes]) -> bool:
-    """3xxx always; others where the command's own grammar could not be filled: a CCA needs what its request says, a CEA is never made."""
+    """3xxx always; others where the command's own grammar could not be filled: a CCA needs what its request says, a CEA
+    is never made.
+    """
     if 3000 <= result_code < 4000 or header.command_code == 257:
         return True
     return is_ccr(header) and not {SESSION_ID, CC_REQUEST_NUMBER, CC_REQUEST_TYPE} <= set(found)

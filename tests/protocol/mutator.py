@@ -1,8 +1,9 @@
-"""Every AVP of a request in turn absent, doubled, truncated, over-long or of wrong flags, at every level, and what must come of it.
+"""Every AVP of a request in turn absent, doubled, truncated, over-long or of wrong flags, at every level, and what must
+come of it.
 
-What is expected follows from the kind of mutation and from what the message's class says of the AVP (how often, which type,
-which values; `test_ccr_table` holds the classes to the standard), by RFC 6733 §4.1, §7.1 and §7.5; not from the pipeline, which
-these mutations test. `mutations` wants a request without fault.
+What is expected follows from the kind of mutation and from what the message's class says of the AVP (how often, which
+type, which values; `test_ccr_table` holds the classes to the standard), by RFC 6733 §4.1, §7.1 and §7.5; not from the
+pipeline, which these mutations test. `mutations` wants a request without fault.
 """
 
 from __future__ import annotations
@@ -248,7 +249,9 @@ def _neighbour(roots: tuple[Node, ...], place: Place) -> Node | None:
 
 
 def _another(node: Node) -> Node:
-    """Of the same kind, and with another value where there is another one, so that it can be told which one is blamed."""
+    """Of the same kind, and with another value where there is another one, so that it can be told which one is
+    blamed.
+    """
     if node.children is not None or not node.payload:
         return node
     kind = BY_KEY[node.key].kind if node.known else None

@@ -1,4 +1,6 @@
-"""Sound requests of every kind: I, U, T and E of data, calls, SMS and MMS, from real clients where there is a capture of one."""
+"""Sound requests of every kind: I, U, T and E of data, calls, SMS and MMS, from real clients where there is a capture
+of one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Hypothesis strategies made from the message classes themselves: whatever a class declares, with every type's edge values."""
+"""Hypothesis strategies made from the message classes themselves: whatever a class declares, with every type's edge
+values.
+"""
 
 from __future__ import annotations
 

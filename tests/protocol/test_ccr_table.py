@@ -1,4 +1,5 @@
-"""RFC 8506 §10.1, TS 32.299 §6.4 and §7.1.9 by hand: how often each AVP may come in a CCR, with which flags and which values.
+"""RFC 8506 §10.1, TS 32.299 §6.4 and §7.1.9 by hand: how often each AVP may come in a CCR, with which flags and which
+values.
 
 The mutator asks the message classes what to expect; here the classes are asked whether they are right.
 """

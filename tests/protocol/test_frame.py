@@ -1,4 +1,6 @@
-"""The frame reader: any split gives the same messages; a stream that lies ends, and never takes more memory than its limit."""
+"""The frame reader: any split gives the same messages; a stream that lies ends, and never takes more memory than its
+limit.
+"""
 
 from __future__ import annotations
 

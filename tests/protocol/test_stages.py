@@ -92,7 +92,8 @@ def test_3009_comes_before_the_application_and_after_lengths() -> None:
         ({"destination_host": "ocs.example.org"}, 0),
         ({"destination_host": "OCS.EXAMPLE.ORG"}, 0),
         ({"destination_host": "other.example.org"}, 3002),
-        # A node that shares our sessions: a client that fails over from it names it. A route over it is no loop of ours.
+        # A node that shares our sessions: a client that fails over from it names it. A route over it is no loop of
+        # ours.
         ({"destination_host": "ocs2.example.org"}, 0),
         ({"destination_host": "oCs2.eXample.ORG"}, 0),
         ({"destination_host": "ocs2.example.org", "destination_realm": "elsewhere.org"}, 3003),

@@ -254,7 +254,9 @@ ACTIONS = {
 
 
 def expected_step(watch: Watch, event: WatchEvent) -> tuple[Watch, set[WatchAction], bool]:
-    """By the printed table: the watch after, what is done, whether Tw is set anew. A pair that is not there changes nothing."""
+    """By the printed table: the watch after, what is done, whether Tw is set anew. A pair that is not there changes
+    nothing.
+    """
     for line in RFC_3539_3_4_1.strip().splitlines():
         state, when, does, following = (cell.strip() for cell in line.split("|"))
         name, *conditions = (part.strip() for part in when.split("&"))

@@ -92,7 +92,10 @@ def test_nothing_else_is_let_pass(tolerance: Tolerance) -> None:
     """What is understood is held to its rules, whatever is tolerated."""
     wrong = {
         "a number of three octets": (placed(encode_avp(432, 0, M, b"abc"), ()), 5014),
-        "in a group not declared": (placed(encode_avp(432, 0, M, b"abc"), PLACES["in one that is known and not declared"]), 5014),
+        "in a group not declared": (
+            placed(encode_avp(432, 0, M, b"abc"), PLACES["in one that is known and not declared"]),
+            5014,
+        ),
         "what only an answer may hold": (placed(encode_avp(268, 0, M, b"\0\0\x07\xd1"), ()), 5008),
         "twice": (placed(encode_avp(461, 0, M, b"32251@3gpp.org"), ()), 5009),
         "a length that lies": (put(bytes.fromhex("00000100c000ffff00003165")), 5014),

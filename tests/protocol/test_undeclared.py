@@ -1,4 +1,6 @@
-"""AVPs that are known and not declared where they stand: with M their contents count, without it they do not (RFC 6733 §4.1, §4.4)."""
+"""AVPs that are known and not declared where they stand: with M their contents count, without it they do not (RFC 6733
+§4.1, §4.4).
+"""
 
 from __future__ import annotations
 

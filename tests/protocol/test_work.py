@@ -17,7 +17,9 @@ from tests.protocol.test_undeclared import POC_INFORMATION, PROXY, UNKNOWN, M, g
 
 
 def faulty_applications(groups: int) -> bytes:
-    """No Auth-Application-Id, and groups of which each has a fault: they were looked for among all AVPs, one after the other."""
+    """No Auth-Application-Id, and groups of which each has a fault: they were looked for among all AVPs, one after the
+    other.
+    """
     return frame_of(without(258) + encode_avp(260, 0, M, encode_avp(258, 0, M, b"\0\0\0\5")) * groups)
 
 

@@ -1,4 +1,6 @@
-"""The demo with a small scenario, against the real server: started, provisioned, played, audited, reported, stopped; twice."""
+"""The demo with a small scenario, against the real server: started, provisioned, played, audited, reported, stopped;
+twice.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Five network elements against a real server over loopback: repetitions, equal answers, equal runs, nothing unanswered."""
+"""Five network elements against a real server over loopback: repetitions, equal answers, equal runs, nothing
+unanswered.
+"""
 
 from __future__ import annotations
 

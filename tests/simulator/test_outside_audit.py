@@ -36,7 +36,9 @@ def opened(credit: int = 13_010_000, package: str = "MINI", price: int = 6_990_0
 
 
 def charge(session: str, used: int, *, key: str = "100", rate: str = "data.home", **more: Any) -> dict[str, Any]:
-    """The record of a session's end: `debit` is what its services cost, `moved` what this request took of it (all, unless said)."""
+    """The record of a session's end: `debit` is what its services cost, `moved` what this request took of it (all,
+    unless said).
+    """
     debit = more.pop("debit", 0)
     service = {"key": key, "label": rate, "price": f"{rate}@84c132", "used": used}
     if debit:
@@ -272,7 +274,9 @@ def test_use_that_comes_after_a_session_was_given_up_is_recorded_at_its_end(tmp_
 
 
 def test_a_session_that_is_still_open_is_told_apart(tmp_path: Path) -> None:
-    """Its `use` counts for the balance, and what it has used is not missed; that money moved rightly is seen at its end."""
+    """Its `use` counts for the balance, and what it has used is not missed; that money moved rightly is seen at its
+    end.
+    """
     result = run(tmp_path, [*opened(), use("s", 6_900, 13_003_100)], [report("s", MB, closed=False)])
     assert (result.findings, result.still_open, result.services_compared) == ([], 1, 0)
     wrong = run(tmp_path, [*opened(), use("s", 6_900, 13_003_101)], [report("s", MB, closed=False)])

@@ -22,7 +22,9 @@ REFERENCE_KEEP_S = 400 * DAY_S
 OPENING_S = 60
 """An IMSI that is claimed and whose account has not come to be by then is free again."""
 ATTEMPT_S = 3_600
-"""How long a top-up under way is noted, far longer than one takes; afterwards its reference is kept as if it had been applied."""
+"""How long a top-up under way is noted, far longer than one takes; afterwards its reference is kept as if it had been
+applied.
+"""
 MAX_ATTEMPTS = 64
 """Under one reference at a time; beyond it the reference is kept likewise."""
 ATTEMPT_OCTETS = 8
@@ -86,7 +88,8 @@ class Accounts(LedgerClient):
             return await self._replace(partition, subscribers, field, holder, b"")
         return False
 
-    # An IMSI's entry may live in another partition than the account: it is claimed first, and the claim says since when.
+    # An IMSI's entry may live in another partition than the account: it is claimed first, and the claim says since
+    # when.
 
     def _index_of(self, name: str) -> tuple[int, bytes, bytes]:
         """Where "m<msisdn>" or "i<imsi>" is looked up."""
@@ -114,7 +117,9 @@ class Accounts(LedgerClient):
         return claim
 
     async def _replace(self, partition: int, key: bytes, name: bytes, old: bytes, new: bytes) -> bool:
-        """Put `new` in a hash where `old` stands, at once; an empty `new` takes it away. False = something else stands there."""
+        """Put `new` in a hash where `old` stands, at once; an empty `new` takes it away. False = something else stands
+        there.
+        """
         answer = await self._ask("open", partition, b"EVAL", _REPLACE, 1, key, name, old, new, durable=True)
         return bool(answer == 1)
 
@@ -176,9 +181,10 @@ class Accounts(LedgerClient):
         if document and (moved_to := views.moved_to(document)):
             raise MovedError(moved_to)
 
-    # A reference credits one account by one amount, once, in the whole system (HOT-TOP-1). It may live in another partition than the
-    # account, so it is claimed first. Each attempt under a claim is noted, and taken off when the account's script has refused it; with the
-    # last one goes the claim. An attempt that was applied, or of which nobody knows, stays: such a claim is kept as long as references are.
+    # A reference credits one account by one amount, once, in the whole system (HOT-TOP-1). It may live in another
+    # partition than the account, so it is claimed first. Each attempt under a claim is noted, and taken off when the
+    # account's script has refused it; with the last one goes the claim. An attempt that was applied, or of which nobody
+    # knows, stays: such a claim is kept as long as references are.
 
     async def _claim_reference(self, reference: str, purpose: str, month: int, attempt: bytes) -> None:
         answer = await self._at_reference(
@@ -262,7 +268,9 @@ class Accounts(LedgerClient):
         month: int,
         day: int = 0,
     ) -> None:
-        """All that is due on an account. An account that is gone is no error. LedgerError: "unreadable", "version", "clock"."""
+        """All that is due on an account. An account that is gone is no error. LedgerError: "unreadable", "version",
+        "clock".
+        """
         keys = self._account_keys(account_id)
         try:
             answer = await self._run_script("sweep", account_id, when(now, month, day), keys.subscribers)

@@ -101,7 +101,9 @@ class LedgerClient:
     async def _run_script(
         self, name: str, account_id: str, q: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
     ) -> Any:
-        """The script's answer. KEYS: those of every script on an account, then `own`, the account's pool, `more`; ARGV: `q`."""
+        """The script's answer. KEYS: those of every script on an account, then `own`, the account's pool, `more`; ARGV:
+        `q`.
+        """
         keys = self._account_keys(account_id)
         partition = self._keys.partition_of_account(account_id)
         account = keys.account + account_id.encode()

@@ -1,7 +1,7 @@
 """Open sessions by the client that has them, one set a partition and Origin-Host, kept by the scripts.
 
-So the sessions of a client that has lost its state are found without a look at all accounts (RFC 6733 §8.6). A member may be stale: its
-session has ended meanwhile, or the account was moved.
+So the sessions of a client that has lost its state are found without a look at all accounts (RFC 6733 §8.6). A member
+may be stale: its session has ended meanwhile, or the account was moved.
 """
 
 from __future__ import annotations

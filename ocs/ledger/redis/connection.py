@@ -1,12 +1,13 @@
 """One pipelined connection to a Redis node, for requests that are safe to send again.
 
-A general client library spends more time on a command than Redis does, and retries on its own; here neither is wanted. Commands
-go out in order, answers come back in order (hiredis parses them), a callback takes each. When the connection breaks, what was
-under way is ambiguous: it may or may not have been applied. Every command of the ledger carries its own key, so it is simply sent
-again, in the same order, when the connection is back, until its time is up.
+A general client library spends more time on a command than Redis does, and retries on its own; here neither is wanted.
+Commands go out in order, answers come back in order (hiredis parses them), a callback takes each. When the connection
+breaks, what was under way is ambiguous: it may or may not have been applied. Every command of the ledger carries its
+own key, so it is simply sent again, in the same order, when the connection is back, until its time is up.
 
-Durability "replicated": a flush that holds writes ends with one WAIT, and their answers are kept until the WAIT is answered. Redis
-serves a client nothing while its WAIT is open, so commands that come meanwhile are collected and go out together afterwards.
+Durability "replicated": a flush that holds writes ends with one WAIT, and their answers are kept until the WAIT is
+answered. Redis serves a client nothing while its WAIT is open, so commands that come meanwhile are collected and go out
+together afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ RECONNECT_FIRST_S = 0.02
 RECONNECT_MOST_S = 0.5
 CONNECT_TIMEOUT_S = 2.0
 FLUSH_AT = 16
-"""Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the other way round."""
+"""Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the
+other way round.
+"""
 COLLECT_MOST = 256
 """Writes collected for one WAIT before they are written: what Redis works off in about 20 ms."""
 RENEW_PAUSE_S = 0.5
@@ -231,8 +234,8 @@ class RedisConnection(asyncio.Protocol):
         if request.slot == NO_SLOT:
             request.give(error)
         elif text.startswith(MISSING):
-            # Someone flushed the scripts, or deleted the library: load them again, in order, before the repetition. A request that
-            # was sent before the last loading went out misses nothing now.
+            # Someone flushed the scripts, or deleted the library: load them again, in order, before the repetition. A
+            # request that was sent before the last loading went out misses nothing now.
             if request.sent >= self._loaded_at:
                 self._loaded_at = self._stopwatch()
                 for script in self._scripts:

@@ -1,4 +1,6 @@
-"""What a Redis holds as a whole: layout and number of partitions, written when the ledger is first used and checked at every start."""
+"""What a Redis holds as a whole: layout and number of partitions, written when the ledger is first used and checked at
+every start.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Installed(Protocol):
 
 
 async def check(ledger: Installed, use: Use = Use.FOUND) -> None:
-    """LedgerError "installation": what Redis holds is of another layout or number of partitions, or nothing and `use` founds nothing."""
+    """LedgerError "installation": what Redis holds is of another layout or number of partitions, or nothing and `use`
+    founds nothing.
+    """
     found = await ledger.installed()
     wanted = {"layout": ledger.layout.version, "partitions": ledger.partitions}
     if not found:
@@ -56,7 +60,8 @@ async def check(ledger: Installed, use: Use = Use.FOUND) -> None:
     if found.get("readable_from", 0) > wanted["layout"]:
         raise LedgerError(
             "installation",
-            f"the ledger was written by layout {found['layout']}, which this version (layout {wanted['layout']}) cannot read: upgrade it",
+            f"the ledger was written by layout {found['layout']}, which this version (layout {wanted['layout']}) "
+            "cannot read: upgrade it",
         )
     if found["layout"] < wanted["layout"] and use is not Use.LOOK:
         await ledger.install({**wanted, "readable_from": ledger.layout.readable_from})
@@ -68,12 +73,14 @@ async def _check_empty(ledger: Installed) -> None:
         partitions = int(other.get(b"partitions", 0))
         raise LedgerError(
             "installation",
-            f"the ledger has {partitions or 'another number of'} partitions, and ledger.partitions = {ledger.partitions}: set the ledger's"
+            f"the ledger has {partitions or 'another number of'} partitions, and ledger.partitions = "
+            f"{ledger.partitions}: set the ledger's"
             " number, which is fixed at installation",
         )
     async for _, _ in ledger.hashes(FIRST_LAYOUT):
         raise LedgerError(
             "installation",
-            "Redis holds a ledger of the first layout, which this version cannot take over: start with an empty Redis or data folder"
+            "Redis holds a ledger of the first layout, which this version cannot take over: start with an empty "
+            "Redis or data folder"
             " (server.data_dir), and open the accounts anew",
         )

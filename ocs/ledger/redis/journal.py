@@ -1,8 +1,8 @@
 """The events of the outbox: maps with short names, as the scripts write them.
 
-Every event has "k" kind, "t" Unix time, "a" account id. Money that moves is in "debit" (taken from the credit) and "credit_in" (put
-in), so the sum over an account's events is its credit (invariant 5). `FIELDS` says what else an event of a kind has; docs/LEDGER.md
-when it is written.
+Every event has "k" kind, "t" Unix time, "a" account id. Money that moves is in "debit" (taken from the credit) and
+"credit_in" (put in), so the sum over an account's events is its credit (invariant 5). `FIELDS` says what else an event
+of a kind has; docs/LEDGER.md when it is written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "moved_in": ("of", "credit_in", "credit"),
 }
 SERVICE_FIELDS = ("key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped")
-"""One entry of "svc" of a charge: totals of a service at a price since the last record. "units": [[bucket id, billable units]]."""
+"""One entry of "svc" of a charge: totals of a service at a price since the last record. "units": [[bucket id, billable
+units]].
+"""
 REFUND_FIELDS = ("key", "price", "used", "credit_in", "units")
 
 

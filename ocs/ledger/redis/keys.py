@@ -1,27 +1,33 @@
 """Names of the ledger's keys: nothing else in the project knows one.
 
-Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they live on one
-Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the 16,384 slots.
+Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they
+live on one Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the
+16,384 slots.
 
     {tag}:a:<account id>   string   account, one msgpack document (fields: layout.py)
     {tag}:p:<pool id>      string   pool, likewise
     {tag}:q:<name>         hash     answers to a session's requests, by type and number
-    {tag}:e:<name>         hash     answers to one-off requests (E<n> debit, C<n> balance check, R<n> refund), "p<n>" = what is left
-                                    of a debit to give back. <name> is account id, a blank, and the Session-Id, after its owner if it does
-                                    not say that itself (`session_name`)
-    {tag}:h:<session name> string   account id that a session was of when its answers were last prolonged: a hint for who does not know
-    {tag}:c:<client>       set      "<account id> <Session-Id>" of the open sessions of an Origin-Host that says its Origin-State-Id
+    {tag}:e:<name>         hash     answers to one-off requests (E<n> debit, C<n> balance check, R<n> refund),
+                                    "p<n>" = what is left
+                                    of a debit to give back. <name> is account id, a blank, and the Session-Id, after
+                                    its owner if it does not say that itself (`session_name`)
+    {tag}:h:<session name> string   account id that a session was of when its answers were last prolonged: a hint
+                                    for who does not know
+    {tag}:c:<client>       set      "<account id> <Session-Id>" of the open sessions of an Origin-Host that says
+                                    its Origin-State-Id
     {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened);
                                     x<account id> → itself, of accounts that have ended
     {tag}:r:<yyyymm>       hash     top-up and purchase references applied in the month; claims of references
-    {tag}:t:<reference>    set      top-ups under this reference that may still be applied or refused: the last to be refused frees it
+    {tag}:t:<reference>    set      top-ups under this reference whose end is not known: the last to be refused frees it
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
     {tag}:dirty            set      of partition 0 only: partitions whose outbox may have something
-    {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix time when it rose"
+    {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix
+                                    time when it rose"
     {tag}:ledger           hash     of partition 0 only: layout, partitions: what the whole ledger is
-    {tag}:l:<lease>        string   who has the lease (leases.py): "node <identity>", "housekeeper", "told …" for a RAR or ASR
+    {tag}:l:<lease>        string   who has the lease (leases.py): "node <identity>", "housekeeper", "told …" for
+                                    a RAR or ASR
     {tag}:nodes            hash     of partition 0 only: identity → what the node said of itself at its start (JSON)
 
 Answers, hints, references, top-ups under way and leases have a TTL; nothing that holds money has one.
@@ -67,8 +73,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references` and `attempts` are
-    prefixes."""
+    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references` and
+    `attempts` are prefixes."""
 
     slot: int
     account: bytes
@@ -164,7 +170,9 @@ def uid_of(account_id: str) -> str:
 
 
 def session_name(session_id: str, owner: str) -> bytes:
-    """What `owner` (an Origin-Host in small letters, or a failover group) calls `session_id`: nobody else is answered under this name."""
+    """What `owner` (an Origin-Host in small letters, or a failover group) calls `session_id`: nobody else is answered
+    under this name.
+    """
     own = session_id[: len(owner) + 1].lower() == owner + ";"  # RFC 6733 §8.8
     return (session_id if own else f"{owner} {session_id}").encode()
 

@@ -1,7 +1,8 @@
 """What the servers on one ledger agree on: who holds a lease now, and what each node says of itself.
 
-A lease is a key with a TTL whose value names its holder. It is had by whoever sets it first, prolonged by its holder, and lapses when the
-holder is silent. Nothing here moves money: a lease that two believe to have costs a message too many.
+A lease is a key with a TTL whose value names its holder. It is had by whoever sets it first, prolonged by its holder,
+and lapses when the holder is silent. Nothing here moves money: a lease that two believe to have costs a message too
+many.
 """
 
 from __future__ import annotations

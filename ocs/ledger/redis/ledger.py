@@ -1,7 +1,7 @@
 """The ledger on Redis: every movement is one Lua script (ocs/ledger/scripts), sent by key and safe to send again.
 
-Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract.py, which says what each
-operation promises.
+Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract.py, which says
+what each operation promises.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ REFUND = Action.REFUND
 SCAN_COUNT = 1000
 _FIELD_AT_MASTER = b"redis.call('PERSIST', KEYS[1]) return redis.call('HGET', KEYS[1], ARGV[1])"
 _VALUE_AT_MASTER = b"redis.call('SETRANGE', KEYS[1], 0, '') return redis.call('GET', KEYS[1])"
-"""Read where writing is allowed: nothing is written, but a replica refuses. One that was the master a moment ago lacks what came since,
-and its word that somebody is unknown would be believed.
+"""Read where writing is allowed: nothing is written, but a replica refuses. One that was the master a moment ago lacks
+what came since, and its word that somebody is unknown would be believed.
 """
 MOVING_PAUSE_S = 0.02
 """Before a request is tried again at an account that is just being moved."""
@@ -105,11 +105,11 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         layout: Layout = LAYOUT,
         use: Use = Use.FOUND,
     ) -> Self:
-        """Connect to a node or a cluster; `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds that notices carry.
-        `use` says whether a ledger is founded where there is none.
+        """Connect to a node or a cluster; `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds
+        that notices carry. `use` says whether a ledger is founded where there is none.
 
-        LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no ledger of this
-        layout and number of partitions.
+        LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no
+        ledger of this layout and number of partitions.
         """
         keys = Keys(settings.partitions)
         calls = ScriptCalls(scripts.load(layout), int(clock()))
@@ -151,7 +151,9 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def install(self, facts: dict[str, int]) -> dict[str, int]:
-        """Say what the ledger is: partitions for ever, the layout as the newest that works on it. Returns what holds now."""
+        """Say what the ledger is: partitions for ever, the layout as the newest that works on it. Returns what holds
+        now.
+        """
         key = self._keys.ledger
         await self._ask("installation", 0, b"HSETNX", key, b"partitions", facts["partitions"], durable=True)
         for name in facts.keys() - {"partitions"}:
@@ -251,7 +253,9 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         self._moved.pop(target, None)  # it is back where it was before
 
     async def _look_back(self, request: ChargeRequest, old_ids: str) -> None:
-        """What a one-off request, or one of a session that had ended, was answered before the account moved comes after it."""
+        """What a one-off request, or one of a session that had ended, was answered before the account moved comes after
+        it.
+        """
         owner = request.session_owner
         names = {session_name(request.session_id, owner)}
         if request.action is Action.REFUND:
@@ -335,8 +339,8 @@ class RedisLedger(Products, Outbox, Clients, Slices, Leases):
         return states
 
     async def note_origin_state(self, origin_host: str, state_id: int, *, now: int, relay: str = "") -> None:
-        """Keep it for whoever looks for orphaned sessions; `relay`: the relay that says so, "" = the client itself. Beyond
-        MAX_ORIGIN_STATES clients no new one is kept.
+        """Keep it for whoever looks for orphaned sessions; `relay`: the relay that says so, "" = the client itself.
+        Beyond MAX_ORIGIN_STATES clients no new one is kept.
         """
         key, name = self._keys.origin_states, f"{relay} {origin_host}".lower().encode()
         known = await self._ask("origin_states", 0, b"HGET", key, name)

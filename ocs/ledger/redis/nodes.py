@@ -46,7 +46,9 @@ class Nodes:
         metrics: LedgerMetrics,
         stopwatch: Callable[[], float],
     ) -> None:
-        """`scripts`: scripts of which the servers' version decides how they are called, or the commands that load them."""
+        """`scripts`: scripts of which the servers' version decides how they are called, or the commands that load
+        them.
+        """
         options: dict[str, Any] = dict(parse_url(url))
         self._first: Address = (
             options["path"] if "path" in options else (options.get("host", "localhost"), options.get("port", 6379))

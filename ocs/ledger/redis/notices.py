@@ -1,6 +1,7 @@
 """Notices over Redis's publish and subscribe: a script that changes an account says which clients should hear from us.
 
-They are hints: one that is published while a worker's subscription is down is lost, and Validity-Time leads to the same end.
+They are hints: one that is published while a worker's subscription is down is lost, and Validity-Time leads to the same
+end.
 A channel needs no partition: in a cluster a message reaches the subscribers of every node.
 """
 
@@ -43,8 +44,8 @@ def decode(data: bytes) -> Notice:
 
 
 async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> AsyncIterator[Notice]:
-    """Notices for ever. `client` makes a redis.asyncio client to a node that can be reached now; `subscribed` is called whenever
-    nothing that is published from then on is missed.
+    """Notices for ever. `client` makes a redis.asyncio client to a node that can be reached now; `subscribed` is called
+    whenever nothing that is published from then on is missed.
     """
     tries = 0
     while True:
@@ -68,7 +69,8 @@ async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> A
         except (RedisError, OSError) as error:
             if tries == 0:
                 log.warning(
-                    "news of the ledger (top-ups, blocks) does not come in, RAR and ASR are late until then; trying again: %s",
+                    "news of the ledger (top-ups, blocks) does not come in, RAR and ASR are late until then; "
+                    "trying again: %s",
                     reason_of(error),
                 )
             await asyncio.sleep(RETRY_STEPS_S[min(tries, len(RETRY_STEPS_S) - 1)])

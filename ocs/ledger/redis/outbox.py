@@ -1,7 +1,8 @@
-"""The outbox of each partition as its reader needs it, and the hint which partitions have something in it; and what is due in many.
+"""The outbox of each partition as its reader needs it, and the hint which partitions have something in it; and what is
+due in many.
 
-The scripts journal (`sequence`, `outbox`); processes whose scripts did so say it with `mark_dirty`, at most four times a second, in one set
-of the ledger. It is a hint and may be lost: the reader looks at all partitions besides.
+The scripts journal (`sequence`, `outbox`); processes whose scripts did so say it with `mark_dirty`, at most four times
+a second, in one set of the ledger. It is a hint and may be lost: the reader looks at all partitions besides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Subscriptions and pools of an account, and its move to another partition. What each promises: contract.AccountLedger."""
+"""Subscriptions and pools of an account, and its move to another partition. What each promises:
+contract.AccountLedger.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ class Products(Accounts):
     # -- layouts
 
     async def upgrade_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> bool:
-        """Write its document, and its pool's, in this layout. False = they were. LedgerError: "unknown", "unreadable", "version"."""
+        """Write its document, and its pool's, in this layout. False = they were. LedgerError: "unknown", "unreadable",
+        "version".
+        """
         try:
             return await self._script("upgrade", account_id, when(now, month, day)) == b"ok"
         except MovedError:
@@ -143,7 +147,9 @@ class Products(Accounts):
         return self._keys.partition_of_account(account_id), self._account_keys(account_id).answers + name
 
     async def _move_hash(self, source: tuple[int, bytes], target: tuple[int, bytes]) -> None:
-        """Answers of a session, or of a one-off request, with their time to live. What stands there already is younger, and stays."""
+        """Answers of a session, or of a one-off request, with their time to live. What stands there already is younger,
+        and stays.
+        """
         fields = await self._ask("move", source[0], b"HGETALL", source[1])
         if not fields:
             return

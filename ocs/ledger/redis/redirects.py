@@ -1,12 +1,13 @@
 """What becomes of a request that a node refuses for now: ASK, MOVED, TRYAGAIN of a Redis Cluster, LOADING and its like.
 
-While a slot is moved slowly, a partition's keys are split between two nodes. The source answers what it has whole, and `ASK` for what
-it has none of: the request goes to the importing node once, after ASKING. A script whose keys are on both, or that makes a key, gets
-`TRYAGAIN` from either: it comes again at short intervals until its time is up. `MOVED` changes the route at once.
+While a slot is moved slowly, a partition's keys are split between two nodes. The source answers what it has whole, and
+`ASK` for what it has none of: the request goes to the importing node once, after ASKING. A script whose keys are on
+both, or that makes a key, gets `TRYAGAIN` from either: it comes again at short intervals until its time is up. `MOVED`
+changes the route at once.
 A request keeps its key wherever it goes, so nothing is applied twice: the remembered answers move with the slot.
 
-Requests of one lane (an account's) stay in order as far as possible: while one waits to come again, the later ones wait behind it.
-(Redis Cluster specification, "ASK redirection", "Multiple keys operations".)
+Requests of one lane (an account's) stay in order as far as possible: while one waits to come again, the later ones wait
+behind it. (Redis Cluster specification, "ASK redirection", "Multiple keys operations".)
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ AGAIN_FIRST_S = 0.005
 AGAIN_MOST_S = 0.04
 """Longest pause: a request waits at most so much longer than the slot's migration."""
 FOLLOWED_AT_ONCE = 3
-"""Times a request follows ASK or MOVED without a pause; two nodes may send it to each other until both know whose the slot is."""
+"""Times a request follows ASK or MOVED without a pause; two nodes may send it to each other until both know whose the
+slot is.
+"""
 
 Address = str | tuple[str, int]
 """The path of a Unix socket, or host and port."""
@@ -39,7 +42,9 @@ def address_text(address: Address) -> str:
 
 
 def target(error: str, asked: Address) -> Address | None:
-    """The node that "MOVED <slot> <host>:<port>" names; an empty host is that of the node that was `asked`. None = it does not say."""
+    """The node that "MOVED <slot> <host>:<port>" names; an empty host is that of the node that was `asked`. None = it
+    does not say.
+    """
     host, _, port = error.split(" ")[-1].rpartition(":")
     if host == "?" or not port.isdigit():
         return None

@@ -1,11 +1,13 @@
 """How the ledger's scripts are loaded and called: as a library of functions where Redis is 7 or later, else by SHA1.
 
-`EVALSHA` runs the whole text of a script: what the scripts share is defined anew at each call. A function library (`FUNCTION LOAD`,
-`FCALL`) defines it once, which saves about 5 µs a call. Redis keeps libraries in its AOF and replicates them.
+`EVALSHA` runs the whole text of a script: what the scripts share is defined anew at each call. A function library
+(`FUNCTION LOAD`, `FCALL`) defines it once, which saves about 5 µs a call. Redis keeps libraries in its AOF and
+replicates them.
 
-A library's name carries the hash of its text: workers of two versions run side by side during a rolling restart, and one that is there
-need not be replaced. Whoever starts deletes the oldest of ours beyond LIBRARIES_KEPT. A worker that still needed one is told
-"Function not found" and loads it again, as it does at NOSCRIPT. In a cluster every connection to a master loads what that lacks.
+A library's name carries the hash of its text: workers of two versions run side by side during a rolling restart, and
+one that is there need not be replaced. Whoever starts deletes the oldest of ours beyond LIBRARIES_KEPT. A worker that
+still needed one is told "Function not found" and loads it again, as it does at NOSCRIPT. In a cluster every connection
+to a master loads what that lacks.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ LIBRARY_PREFIX = "ocs_"
 LIBRARIES_KEPT = 3
 """Libraries of ours on a server: the version before, this one, and one to go back to."""
 GC_PAUSE = 1000
-"""Percent of what the functions' Lua kept (about 1 MB) at which its collector begins anew. At Lua's own 200 it takes a tenth of a call."""
+"""Percent of what the functions' Lua kept (about 1 MB) at which its collector begins anew. At Lua's own 200 it takes a
+tenth of a call.
+"""
 MISSING = ("NOSCRIPT", "ERR Function not found")
 """What Redis answers to a call whose script it does not have: load, then send again."""
 AT_MASTER = "redis.call('PERSIST', KEYS[1])"
-"""Begins a script by SHA1: a command that changes nothing (an account's document has no TTL) and that a replica refuses. A function is
-refused there as a whole; a script would answer that the account is unknown, if it is, before it has anything to write.
+"""Begins a script by SHA1: a command that changes nothing (an account's document has no TTL) and that a replica
+refuses. A function is refused there as a whole; a script would answer that the account is unknown, if it is, before it
+has anything to write.
 """
 
 
@@ -78,7 +83,9 @@ def _function(library: str, name: str) -> str:
 
 
 def _library(library: str, sources: Sequence[ScriptSource], loaded_at_s: int) -> str:
-    """While a library is loaded, Lua has no `math`, `cmsgpack` or `redis.call`: what is shared runs at the first call of a function."""
+    """While a library is loaded, Lua has no `math`, `cmsgpack` or `redis.call`: what is shared runs at the first call
+    of a function.
+    """
     lines = [f"#!lua name={library}"]
     groups = list(dict.fromkeys(each.shared for each in sources))
     for number, shared in enumerate(groups):

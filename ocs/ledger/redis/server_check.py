@@ -1,8 +1,8 @@
 """Whether the Redis servers keep what the ledger writes: asked once, at start.
 
-No key of the ledger may be evicted: an account would be gone, or a repeated request charged again. A server whose policy is to evict
-is refused, whether its memory has a limit yet or not. One that syncs less than the durability promises, or does not say (managed Redis
-forbids the question), is warned about.
+No key of the ledger may be evicted: an account would be gone, or a repeated request charged again. A server whose
+policy is to evict is refused, whether its memory has a limit yet or not. One that syncs less than the durability
+promises, or does not say (managed Redis forbids the question), is warned about.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ async def _check_eviction(client: Any, address: Any) -> None:
         return
     at_stake = ANSWERS if policy.startswith("volatile-") else f"accounts, and {ANSWERS}"
     raise EvictionError(
-        f"Redis at {address_text(address)} has maxmemory-policy {policy}: once it is short of memory, {at_stake} would be evicted. "
+        f"Redis at {address_text(address)} has maxmemory-policy {policy}: once it is short of memory, {at_stake} "
+        "would be evicted. "
         f"Run CONFIG SET maxmemory-policy {NO_EVICTION} there, and set it in redis.conf too"
     )
 
@@ -76,7 +77,8 @@ async def _check_durability(client: Any, address: Any, durability: str) -> None:
         return
     if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
         log.warning(
-            "Redis at %s: has appendonly %s, appendfsync %s, and ledger.durability = %r needs appendonly yes, appendfsync %s:"
+            "Redis at %s: has appendonly %s, appendfsync %s, and ledger.durability = %r needs appendonly yes, "
+            "appendfsync %s:"
             " a power cut may lose what was answered",
             *(address_text(address), found.get("appendonly"), found.get("appendfsync"), durability, wanted),
         )

@@ -1,7 +1,7 @@
 """All accounts in slices: one partition at a time, with a cursor, so that many processes can share them.
 
-The accounts are found by the MSISDNs of the partition's subscribers; an account that was moved is found where its MSISDN is. One that was
-terminated has none: `terminate` leaves it under `ENDED` and its account id.
+The accounts are found by the MSISDNs of the partition's subscribers; an account that was moved is found where its
+MSISDN is. One that was terminated has none: `terminate` leaves it under `ENDED` and its account id.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ class Slices(LedgerClient):
     """Part of `RedisLedger`."""
 
     async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[dict[str, bytes], int]:
-        """About `count` accounts of a partition, each with the entry that names it, and the cursor of the next slice; 0 begins and ends.
+        """About `count` accounts of a partition, each with the entry that names it, and the cursor of the next slice; 0
+        begins and ends.
 
         An account may come twice.
         """

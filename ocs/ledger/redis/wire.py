@@ -1,6 +1,7 @@
 """Between Python values and the msgpack arguments and results of the scripts.
 
-Rows are made by writers from layout.py's declaration; the rare scripts take maps with names, as each script's header says.
+Rows are made by writers from layout.py's declaration; the rare scripts take maps with names, as each script's header
+says.
 """
 
 from __future__ import annotations

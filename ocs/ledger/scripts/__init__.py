@@ -1,6 +1,8 @@
-"""The ledger's Lua scripts. Each comes after the parts that it uses, with the positions of layout.py put in for the names of fields.
+"""The ledger's Lua scripts. Each comes after the parts that it uses, with the positions of layout.py put in for the
+names of fields.
 
-`join` takes comments and indentation out, so that Redis has less to read; the names of a record's fields are checked here, at start.
+`join` takes comments and indentation out, so that Redis has less to read; the names of a record's fields are checked
+here, at start.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ PLAIN = frozenset(
         "index",
     )
 )
-"""What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an event, the libraries."""
+"""What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an
+event, the libraries.
+"""
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
 _COMMENT = re.compile(r"--.*$")
 
@@ -179,7 +183,8 @@ def _bring_up(layout: Layout) -> list[str]:
             if field.packed:
                 lines.append(f"if row[{at}] ~= '' then local list = cmsgpack.unpack(row[{at}])")
                 lines.append(
-                    f"for _, inner in ipairs(list) do up['{field.record}'](inner) end row[{at}] = cmsgpack.pack(list) end"
+                    f"for _, inner in ipairs(list) do up['{field.record}'](inner) end row[{at}] = "
+                    "cmsgpack.pack(list) end"
                 )
             elif field.packed_one:
                 lines.append(f"if row[{at}] ~= '' then local inner = cmsgpack.unpack(row[{at}])")

@@ -1,4 +1,6 @@
-"""Audit: all accounts slowly, over and over, so that drift is seen on a graph before anybody asks (`ocs audit` looks at once)."""
+"""Audit: all accounts slowly, over and over, so that drift is seen on a graph before anybody asks (`ocs audit` looks at
+once).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Auditing:
         await patiently(self._child, AUDIT_PAUSE_S / 10, self.audit_pass)
 
     async def audit_pass(self) -> AuditReport:
-        """All accounts once, at AUDIT_ACCOUNTS_PER_S; what is broken shows in the metrics at once, totals at the end."""
+        """All accounts once, at AUDIT_ACCOUNTS_PER_S; what is broken shows in the metrics at once, totals at the
+        end.
+        """
         started, report, earned_s = self._child.environment.clock(), AuditReport(), 0.0
         for partition in self._partitions:
             cursor, seen = 0, set[str]()

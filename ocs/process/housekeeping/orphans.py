@@ -1,4 +1,6 @@
-"""Orphans: sessions whose client has come back with a higher Origin-State-Id, given up after a grace period (RFC 6733 §8.6)."""
+"""Orphans: sessions whose client has come back with a higher Origin-State-Id, given up after a grace period (RFC 6733
+§8.6).
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,8 @@ class Orphans:
             self._seen_to.update(restarted)
 
     async def release(self, restarted: Mapping[Client, int]) -> bool:
-        """Give up the sessions that these clients (→ Origin-State-Id) had before they lost their state, each those that came last the
-        way on which it said so. False = the end was asked for in between.
+        """Give up the sessions that these clients (→ Origin-State-Id) had before they lost their state, each those that
+        came last the way on which it said so. False = the end was asked for in between.
         """
         hosts = sorted({host for host, _ in restarted})
         released = 0

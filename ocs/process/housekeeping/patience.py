@@ -1,4 +1,6 @@
-"""What the housekeeper's loops share: they wait while Redis is away, and one account that cannot be worked on stops nothing."""
+"""What the housekeeper's loops share: they wait while Redis is away, and one account that cannot be worked on stops
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from ocs.values.turns import Turns, groups
 log = logging.getLogger(__name__)
 
 RECORDS_EVERY_S = 1.0
-"""Fewer and larger batches cost the disk, Redis and the processor less than many small ones. What waits for more than one batch does not
-wait for this.
+"""Fewer and larger batches cost the disk, Redis and the processor less than many small ones. What waits for more than
+one batch does not wait for this.
 """
 COMPLAIN_EVERY_S = 60.0
 """A fault that lasts (full disk, another ledger's folder) is logged so often."""

@@ -1,7 +1,7 @@
 """Sweeper: sessions past their deadline, renewals and ends of subscriptions, entries of agendas.
 
-A script that charges sees to what is due of its own account first, so the sweeper only has to see to the accounts that nobody uses: each
-partition has its turn, and one in which something was due has it again a second later.
+A script that charges sees to what is due of its own account first, so the sweeper only has to see to the accounts that
+nobody uses: each partition has its turn, and one in which something was due has it again a second later.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class Sweeper:
         return swept
 
     async def _batch(self, partition: int, found: Sequence[str]) -> list[str]:
-        """Of the accounts that are due, those that are not set aside: these stay due, and must not stand before all others."""
+        """Of the accounts that are due, those that are not set aside: these stay due, and must not stand before all
+        others.
+        """
         count = SWEEP_BATCH
         while True:
             wanted = [account_id for account_id in found if not self._aside.skips(account_id)]

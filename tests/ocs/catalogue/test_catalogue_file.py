@@ -376,7 +376,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_rate_that_names_a_destination_wins_over_one_for_all(tmp_path: Path) -> None:
-    special = '[rate.own]\nservice = "voice"\nplaces = ["home"]\ndirections = ["mo"]\ndestinations = ["all"]\nprice = "free"\n'
+    special = (
+        '[rate.own]\nservice = "voice"\nplaces = ["home"]\ndirections = ["mo"]\n'
+        'destinations = ["all"]\nprice = "free"\n'
+    )
     call = UseEvent(Context.IMS, other_party="+38640123456")
     for text in (SMALL + special, SMALL.replace("[rate.voice]", special + "[rate.voice]")):
         catalogue = load(tmp_path, text)

@@ -128,7 +128,8 @@ def test_hot_pkg_5_a_price_per_call(catalogue: Catalogue) -> None:
     assert cost(rated, 1) == cost(rated, 3600) == 2_000_000
 
 
-# ---------------------------------------------------------------------------------------------------------------- rating
+# ----------------------------------------------------------------------------------------------------------------
+# rating
 
 
 @rule("HOT-RAT-1")
@@ -294,7 +295,8 @@ def test_hot_rat_8_every_price_is_exact_and_its_id_is_its_own(catalogue: Catalog
     assert len({price for _, price in ids}) == len({label for label, _ in ids}) == len(catalogue.labels)
 
 
-# --------------------------------------------------------------------------------------------------------- roaming, state
+# --------------------------------------------------------------------------------------------------------- roaming,
+# state
 
 
 @rule("HOT-ROA-1")
@@ -355,7 +357,8 @@ def test_hot_cc_5_bars_that_forbid_a_use(catalogue: Catalogue, event: UseEvent, 
     assert catalogue.rate(event).bars == bars
 
 
-# --------------------------------------------------------------------------------------------------------------- services
+# ---------------------------------------------------------------------------------------------------------------
+# services
 
 
 @pytest.mark.parametrize(
@@ -466,7 +469,8 @@ def test_any_event_is_rated_or_unrateable_and_labels_are_bounded(event: UseEvent
 SHIPPED = load_catalogue(CATALOGUE)
 
 
-# --------------------------------------------------------------------------------------------------------------- the month
+# --------------------------------------------------------------------------------------------------------------- the
+# month
 
 
 @rule("HOT-CC-1")

@@ -1,4 +1,6 @@
-"""Time-of-day prices (HOT-RAT-1): which is in force, when it changes next, the nights of the clock change, and what may be written."""
+"""Time-of-day prices (HOT-RAT-1): which is in force, when it changes next, the nights of the clock change, and what may
+be written.
+"""
 
 from __future__ import annotations
 
@@ -200,7 +202,8 @@ def test_a_holiday_must_be_a_date(tmp_path: Path) -> None:
 def test_quota_policy_of_the_file(tmp_path: Path) -> None:
     text = SMALL.replace(
         "threshold_percent = 20, holding_s = 0 }",
-        "threshold_percent = 20, holding_s = 0, consumption_s = 9, envelope_reporting = 'volume', time_s = 60, pool = 3, "
+        "threshold_percent = 20, holding_s = 0, consumption_s = 9, envelope_reporting = 'volume', time_s = 60, "
+        "pool = 3, "
         'triggers = ["rat", "mcc", "serving-node"] }',
     )
     quota = at(load(tmp_path, text), 0).quota

@@ -1,6 +1,8 @@
-"""The model ledger as charging sees `RedisLedger`: callbacks from the loop, look-ups counted, and gone when the test says so.
+"""The model ledger as charging sees `RedisLedger`: callbacks from the loop, look-ups counted, and gone when the test
+says so.
 
-Like `RedisLedger` it follows moved accounts and pools itself, and an opening leaves a hint whose the session is, refused or not.
+Like `RedisLedger` it follows moved accounts and pools itself, and an opening leaves a hint whose the session is,
+refused or not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Access-Network-Information: every form that RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4 allow, at every kind of place."""
+"""Access-Network-Information: every form that RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4 allow, at every kind of
+place.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def of_handset(*texts: str) -> str | None:
 @pytest.mark.parametrize("plmn", PLMNS)
 @pytest.mark.parametrize(("name", "digits"), [(name, each) for name, values in CELLS.items() for each in values])
 def test_every_form_of_a_cell(plmn: str, name: str, digits: str) -> None:
-    """Access types and classes, quoted or not, blanks where SIP allows them, letters large and small, the mark anywhere or nowhere."""
+    """Access types and classes, quoted or not, blanks where SIP allows them, letters large and small, the mark anywhere
+    or nowhere.
+    """
     for access in TYPES:
         for part in (f"{name}={plmn}{digits}", f'{name}="{plmn}{digits}"', f"{name.upper()} =\t {plmn}{digits} "):
             for form in (f"{access};{part}", f"{access} ; {part}", f"{access};x=y;{part};z", f"{access}\r\n ;{part}"):
@@ -142,7 +146,9 @@ def test_what_the_network_provided_is_found_wherever_it_stands() -> None:
     ],
 )
 def test_as_real_elements_write_it(text: str, plmn: str) -> None:
-    """GERAN and UTRAN cells, a P-CSCF that leaves out leading zeros, border controllers that add parts of their own, a text cut short."""
+    """GERAN and UTRAN cells, a P-CSCF that leaves out leading zeros, border controllers that add parts of their own, a
+    text cut short.
+    """
     assert of_handset(text) == plmn
     assert of_network(f"{text};network-provided") == plmn
 

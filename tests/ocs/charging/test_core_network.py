@@ -1,4 +1,6 @@
-"""Credit control as a core network speaks it: one-off requests of all kinds, final units, price switches, places, profiles, dialects."""
+"""Credit control as a core network speaks it: one-off requests of all kinds, final units, price switches, places,
+profiles, dialects.
+"""
 
 from __future__ import annotations
 
@@ -290,7 +292,9 @@ async def test_the_action_may_differ_by_service(worker: Worker, ledger: FakeLedg
 
 @rule("HOT-RAT-5")
 async def test_entering_a_roaming_zone_mid_session(worker: Worker, ledger: FakeLedger) -> None:
-    """The use before is rated where it happened, the new grant where the subscriber is now (HOT-RAT-5, TS 32.299 §7.2.175)."""
+    """The use before is rated where it happened, the new grant where the subscriber is now (HOT-RAT-5, TS 32.299
+    §7.2.175).
+    """
     await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at(HOME)))
     crossing = octets(want=MB, used=MB)
     crossing.reporting_reason = [6]
@@ -610,7 +614,9 @@ async def test_a_grant_overrun_by_a_packet(worker: Worker, ledger: FakeLedger) -
 
 
 async def test_a_gateway_without_rating_group_and_with_a_requested_action(worker: Worker) -> None:
-    """One MSCC without Rating-Group, Multiple-Services-Indicator 0, Requested-Action 0 within a session, input and output only."""
+    """One MSCC without Rating-Group, Multiple-Services-Indicator 0, Requested-Action 0 within a session, input and
+    output only.
+    """
     for number, kind in enumerate("IUT"):
         service = octets(want=MB if kind != "T" else None, group=None)
         if kind != "I":

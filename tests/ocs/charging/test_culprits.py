@@ -1,4 +1,6 @@
-"""Failed-AVP of a 5031: a copy of the AVP that the rating was read from, whichever of a request's AVPs that was (RFC 6733 §7.5)."""
+"""Failed-AVP of a 5031: a copy of the AVP that the rating was read from, whichever of a request's AVPs that was (RFC
+6733 §7.5).
+"""
 
 from __future__ import annotations
 

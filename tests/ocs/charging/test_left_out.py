@@ -1,4 +1,6 @@
-"""What later requests of a session leave out is filled in from the session: its own, at whichever worker; and services go side by side."""
+"""What later requests of a session leave out is filled in from the session: its own, at whichever worker; and services
+go side by side.
+"""
 
 from __future__ import annotations
 

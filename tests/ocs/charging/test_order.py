@@ -1,4 +1,6 @@
-"""Requests of one session are worked on in the order in which they came, whatever has to be asked of the ledger first."""
+"""Requests of one session are worked on in the order in which they came, whatever has to be asked of the ledger
+first.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ SUBSCRIBER_IDS = [(), ("m",), ("i",), ("m", "i")]
 
 
 class Distant(FakeLedger):
-    """A look-up takes its time, the longer the more subscriber ids there are to ask for; one charge after another is applied."""
+    """A look-up takes its time, the longer the more subscriber ids there are to ask for; one charge after another is
+    applied.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""A repetition is answered as the request was, to the octet: whenever it comes and whichever worker it meets (RFC 8506 §8.2)."""
+"""A repetition is answered as the request was, to the octet: whenever it comes and whichever worker it meets (RFC 8506
+§8.2).
+"""
 
 from __future__ import annotations
 

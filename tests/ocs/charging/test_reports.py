@@ -45,7 +45,9 @@ def worker(ledger: FakeLedger, catalogue: Catalogue) -> Worker:
 async def test_a_service_that_the_client_closes_begins_no_restricted_phase(
     worker: Worker, ledger: FakeLedger, reason: int | None, restricted: bool
 ) -> None:
-    """The last units are granted, and a part of them used: that is the end of the money only if the client wants to go on."""
+    """The last units are granted, and a part of them used: that is the end of the money only if the client wants to go
+    on.
+    """
     worker.source = Origin(GW, profile=REDIRECT)
     last = one(await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at())))
     assert last.final_unit_indication is not None
@@ -108,7 +110,9 @@ async def test_an_announcement_does_not_come_before_its_call(worker: Worker, led
 async def test_use_that_a_termination_has_overtaken_is_paid(
     worker: Worker, ledger: FakeLedger, number: int, code: int
 ) -> None:
-    """Whether the session knew of it is in the Result-Code (RFC 8506 §9.1); what was used is paid, and counts as used once."""
+    """Whether the session knew of it is in the Result-Code (RFC 8506 §9.1); what was used is paid, and counts as used
+    once.
+    """
     await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
     await worker.answer(ccr("T", 2, octets(used=MB), information=at()))
     late = await worker.answer(ccr("U", number, octets(used=2 * MB), information=at()))
@@ -129,7 +133,9 @@ async def test_use_in_a_session_that_is_long_over_is_counted(worker: Worker, led
 
 
 async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(worker: Worker, caplog: Any) -> None:
-    """Nothing that was used goes without a word: a stranger's opening is refused, and the client reports use all the same."""
+    """Nothing that was used goes without a word: a stranger's opening is refused, and the client reports use all the
+    same.
+    """
     stranger = {"msisdn": "38699999999", "information": at()}
     assert (await worker.answer(ccr("I", 0, octets(want=MB), **stranger))).result_code == 5030
     ended = await worker.answer(ccr("T", 1, octets(used=50 * MB), **stranger))
@@ -142,7 +148,9 @@ async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(wo
 async def test_use_after_an_opening_that_could_not_be_rated_is_counted(
     worker: Worker, ledger: FakeLedger, caplog: Any, again: int | None
 ) -> None:
-    """5031 comes before the ledger, which so knows no session: the use is not charged, whether its service can be rated by now or not."""
+    """5031 comes before the ledger, which so knows no session: the use is not charged, whether its service can be rated
+    by now or not.
+    """
     assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
     for number in (1, 2):
         ended = await worker.answer(ccr("T", number, octets(used=3 * MB, group=again), information=at()))
@@ -170,7 +178,9 @@ async def test_use_that_leads_to_no_account_is_counted(
 
 
 async def test_an_opening_that_succeeds_after_all_is_no_refused_one(worker: Worker) -> None:
-    """The end of a session that is long over is 5002 (RFC 8506 §9.1), also if it was refused once before it was opened."""
+    """The end of a session that is long over is 5002 (RFC 8506 §9.1), also if it was refused once before it was
+    opened.
+    """
     assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
     assert (await worker.answer(ccr("I", 0, octets(want=MB), information=at()))).result_code == 2001
     assert (await worker.answer(ccr("T", 1, octets(used=MB), information=at()))).result_code == 2001

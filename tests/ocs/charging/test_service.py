@@ -1,4 +1,6 @@
-"""The charging service: whose account it is, what it remembers, what it says when something is missing; one reply each time."""
+"""The charging service: whose account it is, what it remembers, what it says when something is missing; one reply each
+time.
+"""
 
 from __future__ import annotations
 

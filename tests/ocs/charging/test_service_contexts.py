@@ -1,4 +1,6 @@
-"""Service-Context-Id in 3GPP's form and in makers' and operators' own: every form × what is listed, in general and by peer."""
+"""Service-Context-Id in 3GPP's form and in makers' and operators' own: every form × what is listed, in general and by
+peer.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +117,8 @@ def test_patterns(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "text"),
-    [("*@b", "a@bc"), ("a@*", "ba@"), ("a*b*c", "acb"), ("aba*", "ab"), ("ab*ba", "aba"), ("a.c*", "abc"), ("[ab]*", "a")],
+    [("*@b", "a@bc"), ("a@*", "ba@"), ("a*b*c", "acb"), ("aba*", "ab"), ("ab*ba", "aba"), ("a.c*", "abc"),
+     ("[ab]*", "a")],
 )  # fmt: skip
 def test_patterns_that_do_not_fit(pattern: str, text: str) -> None:
     assert ServiceContexts({pattern: D})[text] is None

@@ -1,16 +1,21 @@
-"""The server's credit-control state machine, every (state, event) pair: RFC 8506 §7 Table 6, completed where it is silent.
+"""The server's credit-control state machine, every (state, event) pair: RFC 8506 §7 Table 6, completed where it is
+silent.
 
-The table is written from the standards, not from the code, and its nine rows of Table 6 are compared with the RFC's text. Open is a
-session that the ledger holds with its reservations. Idle has pasts that the completed table tells apart, as repetitions and
-late reports depend on them:
+The table is written from the standards, not from the code, and its nine rows of Table 6 are compared with the RFC's
+text. Open is a session that the ledger holds with its reservations. Idle has pasts that the completed table tells
+apart, as repetitions and late reports depend on them:
 
 Idle     never heard of
-Refused  its opening was refused, which is not remembered: the same opening is evaluated anew. Use that is reported all the same is paid
-Ended    it was opened, updated and terminated less than 300 s ago: its answers are remembered, and a report that the termination has
-         overtaken is paid. 2001 for what comes before the termination by its number, and for another termination; else 5002
+Refused its opening was refused, which is not remembered: the same opening is evaluated anew. Use that is reported all
+the same is paid
+Ended    it was opened, updated and terminated less than 300 s ago: its answers are remembered, and a report that
+         the termination has
+         overtaken is paid. 2001 for what comes before the termination by its number, and for another termination; else
+         5002
 Gone     as Ended, and more than 300 s ago: its answers are still remembered, what is new is of no session
 Overdue  it was opened and updated, and Tcc has expired (decision 7: what was used is still paid when it is reported)
-Stopped  an update was refused, and the session given up; as after Tcc, what was used is still paid when it is reported, and a
+Stopped an update was refused, and the session given up; as after Tcc, what was used is still paid when it is reported,
+and a
          client that goes on after a top-up may
 """
 
@@ -149,10 +154,10 @@ Stopped | Tcc        |      |     | Idle
 """
 """State, event, command-level Result-Code, what is debited, next state.
 
-`bad`: the account is blocked. A termination is settled whatever the account's state ("T bad": Table 6 lets it fail, it never has
-to). `again`: number and type of what was sent before (if it was), an opening with the T bit; answered from memory and debited once.
-`anew`: the opening's number without the T bit, from a client that was restarted with its counter. `restart`: a new I from a client
-whose Origin-State-Id has risen.
+`bad`: the account is blocked. A termination is settled whatever the account's state ("T bad": Table 6 lets it fail, it
+never has to). `again`: number and type of what was sent before (if it was), an opening with the T bit; answered from
+memory and debited once. `anew`: the opening's number without the T bit, from a client that was restarted with its
+counter. `restart`: a new I from a client whose Origin-State-Id has risen.
 """
 
 

@@ -111,7 +111,9 @@ def test_each_kind_of_subscription_id(kind: int, data: str, identity: str | None
 def test_a_domain_that_names_a_network_tells_an_imsi_from_an_msisdn(
     mcc: str, mnc: str, rest: str, msisdn: str, label: str
 ) -> None:
-    """TS 23.003 §13.4B, §14.3, §19.3: what begins with the domain's MCC and MNC is an IMSI. An MNC of two digits has a 0 in front there."""
+    """TS 23.003 §13.4B, §14.3, §19.3: what begins with the domain's MCC and MNC is an IMSI. An MNC of two digits has a
+    0 in front there.
+    """
     domain = f"{label}.mnc{mnc.zfill(3)}.mcc{mcc}.3gppnetwork.org"
     imsi = mcc + mnc + rest
     assert ids((2, f"sip:{imsi}@{domain}")) == ids((3, f"{imsi}@{domain}")) == ids((1, imsi)) == [f"i{imsi}"]

@@ -1,5 +1,5 @@
-"""The `ocs` command against a real Redis: what it prints, what other programs rely on, and its exit status (0 done, 1 could not
-be done, 2 the call was wrong)."""
+"""The `ocs` command against a real Redis: what it prints, what other programs rely on, and its exit status (0 done, 1
+could not be done, 2 the call was wrong)."""
 
 from __future__ import annotations
 
@@ -243,7 +243,9 @@ def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> 
 
 
 def test_charging_goes_on_while_documents_are_upgraded(ocs: Call, url: str, tmp_path: Path) -> None:
-    """Sessions are opened, go on and end all the while; each account ends up in the layout of today with what it has paid."""
+    """Sessions are opened, go on and end all the while; each account ends up in the layout of today with what it has
+    paid.
+    """
     rows = [f"386682030{n:02d},29340003{n:05d},,1" for n in range(100)]
     assert ocs("account", "import", csv_file(tmp_path, *rows))[0] == 0
     with redis.Redis.from_url(url) as client:

@@ -1,4 +1,6 @@
-"""A certification authority for Diameter, what it has signed, and a Diameter server that takes TLS, for the tests of TLS."""
+"""A certification authority for Diameter, what it has signed, and a Diameter server that takes TLS, for the tests of
+TLS.
+"""
 
 from __future__ import annotations
 

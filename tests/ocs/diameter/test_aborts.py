@@ -301,7 +301,9 @@ def test_a_failed_avp_that_cannot_be_read_blames_nothing(world: World, octets: b
 
 
 def test_abort_cause_on_the_wire() -> None:
-    """TS 29.214 §5.3.1: 500, 3GPP's, Enumerated; tolerated by who does not know it only without M, but it is asked for as it is."""
+    """TS 29.214 §5.3.1: 500, 3GPP's, Enumerated; tolerated by who does not know it only without M, but it is asked for
+    as it is.
+    """
     sent = AbortSessionRequest("s1", "ocs", "r", "r", "pgw", abort_cause=0)
     frame = commands.encode(sent, hop_by_hop=1, end_to_end=1, application_id=4)
     assert encode_avp(500, 10415, 0xC0, bytes(4)) in frame

@@ -1,4 +1,6 @@
-"""Who comes in before anything is known but the address: limits, addresses, TLS handshakes; whom TLS takes, and whom no longer."""
+"""Who comes in before anything is known but the address: limits, addresses, TLS handshakes; whom TLS takes, and whom no
+longer.
+"""
 
 from __future__ import annotations
 

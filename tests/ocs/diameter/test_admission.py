@@ -1,4 +1,6 @@
-"""What stands between a decoded request and charging: routing, rights of the peer, rates, overload. Through sockets, as peers see it."""
+"""What stands between a decoded request and charging: routing, rights of the peer, rates, overload. Through sockets, as
+peers see it.
+"""
 
 from __future__ import annotations
 

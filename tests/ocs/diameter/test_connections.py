@@ -107,7 +107,8 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
     old = await tls_client(site, certificates.client())
     assert await old.open() == 2001
     server = site.servers[-1]
-    # New authority, new certificate of ours: who has only the old authority's is no longer taken, who is connected stays.
+    # New authority, new certificate of ours: who has only the old authority's is no longer taken, who is connected
+    # stays.
     before = certificates.client("b.example.org")
     certificates.ca = trustme.CA()
     certificates.ca.cert_pem.write_to_path(str(certificates.folder / "ca.pem"))
@@ -441,7 +442,9 @@ async def test_connections_are_bounded(site: Site) -> None:
 
 @pytest.mark.parametrize("opened", [True, False])
 async def test_a_connection_that_is_gone_needs_no_collector(site: Site, opened: bool) -> None:
-    """The collector looks seldom, and what it has to look through stops all answers: the parts of a connection let go of each other."""
+    """The collector looks seldom, and what it has to look through stops all answers: the parts of a connection let go
+    of each other.
+    """
     server = await site.server()
     client = await site.client()
     if opened:

@@ -1,4 +1,6 @@
-"""AVPs with M of other vendors, and contexts of makers, at the server: by peer, behind a relay, in requests of the base protocol."""
+"""AVPs with M of other vendors, and contexts of makers, at the server: by peer, behind a relay, in requests of the base
+protocol.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a connection reads: broken streams and the last word on them, long reads, answers to nothing, limits, requests after a DPR."""
+"""What a connection reads: broken streams and the last word on them, long reads, answers to nothing, limits, requests
+after a DPR.
+"""
 
 from __future__ import annotations
 

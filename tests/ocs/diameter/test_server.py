@@ -1,4 +1,6 @@
-"""The Diameter server over real loopback sockets, with uvloop; the client speaks raw octets or is a python-diameter node's message."""
+"""The Diameter server over real loopback sockets, with uvloop; the client speaks raw octets or is a python-diameter
+node's message.
+"""
 
 from __future__ import annotations
 
@@ -275,7 +277,9 @@ async def test_a_handler_that_refuses(site: Site) -> None:
 
 @pytest.mark.parametrize("code", [2001, 4012, 3004, 5012])
 async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -> None:
-    """RFC 6733 §6.2, §7.2; RFC 8506 §3.2: Session-Id, type and number, and every Proxy-Info in order, whatever the handler says."""
+    """RFC 6733 §6.2, §7.2; RFC 8506 §3.2: Session-Id, type and number, and every Proxy-Info in order, whatever the
+    handler says.
+    """
 
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         if code >= 3000 and code != 4012:

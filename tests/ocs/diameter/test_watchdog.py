@@ -1,4 +1,6 @@
-"""Who is alive: watchdog and probe against peers that answer, that are paced, that read nothing, and that are dead (RFC 3539 §3.4.1)."""
+"""Who is alive: watchdog and probe against peers that answer, that are paced, that read nothing, and that are dead (RFC
+3539 §3.4.1).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The ledger as plain Python: one process, no Redis, nothing kept. The tests' oracle for the scripts (model-based testing).
+"""The ledger as plain Python: one process, no Redis, nothing kept. The tests' oracle for the scripts (model-based
+testing).
 
 Written from docs/LEDGER.md and the contract, with the price arithmetic of `ocs.catalogue.price`,
 not from the scripts: where the two disagree,

@@ -29,7 +29,9 @@ RECORD_S = 3600
 
 
 class Charging:
-    """Return everything, settle everything, then reserve. `session`: open or a tombstone (`closed`); None = unknown, or one-off."""
+    """Return everything, settle everything, then reserve. `session`: open or a tombstone (`closed`); None = unknown, or
+    one-off.
+    """
 
     def __init__(self, op: Operation, request: ChargeRequest, session: Session | None, closed: bool) -> None:
         self.op, self.request, self.closed = op, request, closed

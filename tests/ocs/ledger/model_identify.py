@@ -75,7 +75,9 @@ def one_off_before(ledger: ModelLedger, request: ChargeRequest) -> OneOff | None
 
 
 def _one_off_answer(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | None:
-    """It is the one before if it asks the same, and says that it comes again, kept its End-to-End-Id or follows soon."""
+    """It is the one before if it asks the same, and says that it comes again, kept its End-to-End-Id or follows
+    soon.
+    """
     known = one_off_before(ledger, request)
     if known is None:
         return None

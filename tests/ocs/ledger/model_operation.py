@@ -1,4 +1,6 @@
-"""One operation on one account of the model: its account and pool, what is held and returned, the events that it journals."""
+"""One operation on one account of the model: its account and pool, what is held and returned, the events that it
+journals.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ class Operation:
         return not bucket.ended and self.now < bucket.expires
 
     def usable(self, ids: tuple[str, ...]) -> list[tuple[str, Bucket]]:
-        """In the order in which they pay: priority, what expires first, place in the list, own before the pool's, instance."""
+        """In the order in which they pay: priority, what expires first, place in the list, own before the pool's,
+        instance.
+        """
         if not ids:
             return []
         found = [(pool, bucket) for pool, bucket in self.buckets() if bucket.id in ids and self.is_current(bucket)]
@@ -132,7 +136,9 @@ class Operation:
             bucket.ended, bucket.expires = True, min(bucket.expires, self.now)
 
     def trim(self) -> None:
-        """Ended buckets have what is held or, of the account's own, was granted before it was given up; empty ones go."""
+        """Ended buckets have what is held or, of the account's own, was granted before it was given up; empty ones
+        go.
+        """
         granted: dict[int, int] = {}
         sessions = [*self.account.sessions.values(), *self.account.closed.values()]
         for claim in (claim for session in sessions for leg in session.legs() for claim in leg.granted_by):

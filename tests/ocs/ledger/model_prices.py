@@ -1,4 +1,6 @@
-"""The inverse of `ocs.catalogue.price.cost_micro_eur`, which the scripts have in Lua: the largest c' with M(c + c') − M(c) ≤ money."""
+"""The inverse of `ocs.catalogue.price.cost_micro_eur`, which the scripts have in Lua: the largest c' with M(c + c') −
+M(c) ≤ money.
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ class Reservation:
         }
 
     def reserve(self, want: int, asked: ServiceCharge, parties: int, one_off: bool) -> tuple[int, bool, str]:
-        """Units granted, whether they are the last, and why no more. `parties`: among how many a scarce rest is shared."""
+        """Units granted, whether they are the last, and why no more. `parties`: among how many a scarce rest is
+        shared.
+        """
         means, met = self._means(), self.op.ledger.met
         room = self._most(want if one_off else want * parties, lambda g: self._plan(g, means) is not None)
         grant = min(want, room)

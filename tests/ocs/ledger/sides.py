@@ -1,4 +1,6 @@
-"""The two sides of a walk: the model, and whatever is to do the same. After each step they are compared, and the invariants hold."""
+"""The two sides of a walk: the model, and whatever is to do the same. After each step they are compared, and the
+invariants hold.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,9 @@ class Sides:
         return outcome.code == 2001 and not outcome.duplicate
 
     def repeat(self, request: ChargeRequest) -> None:
-        """A repetition gets the same outcome and changes nothing (invariant 4); one that was refused is tried as new."""
+        """A repetition gets the same outcome and changes nothing (invariant 4); one that was refused is tried as
+        new.
+        """
         journalled, views = len(self.model.events), self._views(self.model.accounts)
         outcome = self._charge(request)
         if outcome.duplicate:
@@ -188,7 +192,9 @@ class Sides:
         return [self.model.read(account_id, **self.when) for account_id in ids]
 
     def compare(self) -> None:
-        """The same accounts and pools (those that something was done with), no violation, and a journal that explains every balance."""
+        """The same accounts and pools (those that something was done with), no violation, and a journal that explains
+        every balance.
+        """
         ids, self._touched = sorted(self._touched), set()
         news = self.model.events[self._compared :]
         self._compared = len(self.model.events)

@@ -1,4 +1,6 @@
-"""The audit finds each way in which an account or a pool can be wrong, slice by slice, and one that cannot be read stops nothing."""
+"""The audit finds each way in which an account or a pool can be wrong, slice by slice, and one that cannot be read
+stops nothing.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,10 @@ SECOND = ReservationView("2", "data", 6_900, (("SMALL.data", MB),), (("limit", 6
 SESSION = SessionView("pgw;1", "pgw.example.net", "data", 0, 0, (FIRST, SECOND))
 SOUND = AccountView(
     account_id="00-aa", msisdn="386", imsi="293", state="active", active_until=0,
-    credit_micro_eur=17 * EUR, held_micro_eur=6_900, paid_in_micro_eur=21 * EUR, spent_micro_eur=3 * EUR, refunded_micro_eur=0,
-    expired_micro_eur=EUR, spent_month_micro_eur=0, limit_micro_eur=None, bars=(), package="SMALL", package_pending=False,
+    credit_micro_eur=17 * EUR, held_micro_eur=6_900, paid_in_micro_eur=21 * EUR, spent_micro_eur=3 * EUR,
+    refunded_micro_eur=0,
+    expired_micro_eur=EUR, spent_month_micro_eur=0, limit_micro_eur=None, bars=(), package="SMALL",
+    package_pending=False,
     period_end=0, buckets=(DATA, OLD), sessions=(SESSION,), counters=(LIMIT,), pool="family",
 )  # fmt: skip
 POOL = PoolView(
@@ -256,7 +260,9 @@ async def test_an_account_that_is_being_opened_is_not_lost(ledger: RedisLedger) 
 async def test_an_account_that_moves_is_not_lost(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    """Broken off before each step: the old id has its document or a signpost, the new one its document before the index names it."""
+    """Broken off before each step: the old id has its document or a signpost, the new one its document before the index
+    names it.
+    """
     account_id = await open_account(ledger)
     partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
     run, flip = ledger._run_script, ledger._flip

@@ -1,4 +1,6 @@
-"""The ledger's connection to Redis: what is late, too much, or cut off is answered as unavailable, once, and nothing is applied twice."""
+"""The ledger's connection to Redis: what is late, too much, or cut off is answered as unavailable, once, and nothing is
+applied twice.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,9 @@ async def test_replicas_that_do_not_have_the_write_make_it_unavailable(redis_7: 
 
 
 class Name:
-    """What a managed Redis calls its primary endpoint: leads new connections to `server`, and leaves the old ones as they are."""
+    """What a managed Redis calls its primary endpoint: leads new connections to `server`, and leaves the old ones as
+    they are.
+    """
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -214,7 +218,9 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def left_behind(folder: Path, executable: str, durability: str) -> AsyncIterator[tuple[RedisLedger, RedisLedger]]:
-    """A ledger on what was the master, has lost the new one and goes on with what it has; and one on the new one. A name leads there."""
+    """A ledger on what was the master, has lost the new one and goes on with what it has; and one on the new one. A
+    name leads there.
+    """
     servers = []
     for home in (folder / "first", folder / "second"):
         home.mkdir()
@@ -252,7 +258,9 @@ async def left_behind(folder: Path, executable: str, durability: str) -> AsyncIt
 async def test_a_replica_that_was_the_master_is_not_believed(
     tmp_path: Path, executable: str, durability: str, asked_first: str
 ) -> None:
-    """It lacks what came since, and answers what it reads: an account or session that there is must not be unknown for that."""
+    """It lacks what came since, and answers what it reads: an account or session that there is must not be unknown for
+    that.
+    """
     async with left_behind(tmp_path, executable, durability) as (ledger, elsewhere):
         later = await open_account(elsewhere, 1)
         await charge(elsewhere, request(later, "I", 0, service(want=MB)))

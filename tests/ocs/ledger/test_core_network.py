@@ -1,4 +1,6 @@
-"""What the ledger does for a real core network: notices, late use, restricted phases, price switches, refunds, who may go on."""
+"""What the ledger does for a real core network: notices, late use, restricted phases, price switches, refunds, who may
+go on.
+"""
 
 from __future__ import annotations
 

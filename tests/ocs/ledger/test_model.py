@@ -1,10 +1,10 @@
 """Model-based: whatever happens, the scripts in Redis do what the plain Python model does, and the invariants hold.
 
-Both get the same operations of a random walk (walk.py). After each step: the same outcome, the same accounts and pools, the same journal,
-no violation. In the end, the walks must have met everything they are for (occurred.py).
+Both get the same operations of a random walk (walk.py). After each step: the same outcome, the same accounts and pools,
+the same journal, no violation. In the end, the walks must have met everything they are for (occurred.py).
 
-The walks are the same in every run: 50,000 steps on one Redis, fewer on the others. MODEL_STEPS=1000000 takes so many on redis_7 and tells
-how far it is; MODEL_SEED=7000 begins with another walk.
+The walks are the same in every run: 50,000 steps on one Redis, fewer on the others. MODEL_STEPS=1000000 takes so many
+on redis_7 and tells how far it is; MODEL_SEED=7000 begins with another walk.
 """
 
 from __future__ import annotations

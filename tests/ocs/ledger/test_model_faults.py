@@ -1,4 +1,6 @@
-"""The oracle itself: the right value of each fault of the ledger that was found (issue 10, its number stands behind)."""
+"""The oracle itself: the right value of each fault of the ledger that was found (issue 10, its number stands
+behind).
+"""
 
 from __future__ import annotations
 

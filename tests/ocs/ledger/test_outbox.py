@@ -1,4 +1,6 @@
-"""The outbox on a real Redis: what the pump asks, the hints which partitions have something, and a ledger that goes back."""
+"""The outbox on a real Redis: what the pump asks, the hints which partitions have something, and a ledger that goes
+back.
+"""
 
 from __future__ import annotations
 

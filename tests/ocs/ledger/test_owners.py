@@ -1,4 +1,6 @@
-"""Sessions and one-off requests belong to whoever made them: nobody else goes on with them, is answered for them, or takes them back."""
+"""Sessions and one-off requests belong to whoever made them: nobody else goes on with them, is answered for them, or
+takes them back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The ledger's operations on each kind of Redis: Redis 7, Redis 6.2, a cluster of three masters. Contract: ocs/ledger/contract.py."""
+"""The ledger's operations on each kind of Redis: Redis 7, Redis 6.2, a cluster of three masters. Contract:
+ocs/ledger/contract.py.
+"""
 
 from __future__ import annotations
 
@@ -411,7 +413,9 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
 
 @pytest.mark.parametrize("ended", ["just now", "long ago", "given up", "by a restart"])
 async def test_a_session_id_that_begins_again_is_a_new_session(ledger: RedisLedger, ended: str) -> None:
-    """A client that was restarted with its counter: nothing of the second session is answered from memory (RFC 6733 §8.8)."""
+    """A client that was restarted with its counter: nothing of the second session is answered from memory (RFC 6733
+    §8.8).
+    """
     account_id = await open_account(ledger)
     when = {"now": NOW, "deadline": NOW + 600}
 
@@ -621,7 +625,9 @@ async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisL
 
 @rule("HOT-PKG-2")
 async def test_a_due_fee_goes_before_what_a_session_holds(ledger: RedisLedger) -> None:
-    """HOT-PKG-2: the fee is paid, what is held beyond the credit is claimed, and late use is paid as far as there is credit."""
+    """HOT-PKG-2: the fee is paid, what is held beyond the credit is claimed, and late use is paid as far as there is
+    credit.
+    """
     account_id = await open_account(
         ledger, credit=6 * EUR + 50_000, package=PACKAGE
     )  # 3.05 left: enough for one more period
@@ -720,7 +726,9 @@ async def test_an_account_is_ended_whatever_was_given_up_before(ledger: RedisLed
 
 
 async def test_an_opening_that_was_refused_is_forgotten_with_one_that_was_not(ledger: RedisLedger) -> None:
-    """A termination of an opened session that was given up and forgotten is one of an unknown session, not of a refused one."""
+    """A termination of an opened session that was given up and forgotten is one of an unknown session, not of a refused
+    one.
+    """
     account_id = await open_account(ledger, credit=0)
     assert (await charge(ledger, request(account_id, "I", 0, service(want=MB)))).code == 4012
     await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)

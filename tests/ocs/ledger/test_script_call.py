@@ -1,4 +1,6 @@
-"""Scripts are called as functions of a library where Redis has them, else by SHA1; what is missing is loaded again, old ones go."""
+"""Scripts are called as functions of a library where Redis has them, else by SHA1; what is missing is loaded again, old
+ones go.
+"""
 
 from __future__ import annotations
 

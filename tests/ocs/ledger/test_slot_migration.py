@@ -1,4 +1,6 @@
-"""A slot of a Redis Cluster is moved slowly, key by key: requests wait or are served where their keys are; each is applied once."""
+"""A slot of a Redis Cluster is moved slowly, key by key: requests wait or are served where their keys are; each is
+applied once.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,9 @@ async def empty_ledger(cluster: Cluster, timeout_ms: int = 2000) -> AsyncIterato
 
 @dataclass
 class Load:
-    """Sessions that open, use and end, one request after the other; what is unavailable is repeated as a client would."""
+    """Sessions that open, use and end, one request after the other; what is unavailable is repeated as a client
+    would.
+    """
 
     ledger: RedisLedger
     stop: bool = False

@@ -1,4 +1,6 @@
-"""How reported use is paid: late, overtaken or impossible reports, price switches of one rate, services that share, supervision."""
+"""How reported use is paid: late, overtaken or impossible reports, price switches of one rate, services that share,
+supervision.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ async def test_a_price_per_call_is_paid_once_whatever_the_hour(ledger: RedisLedg
 
 
 async def test_time_reported_over_a_switch_is_split_by_the_clock(ledger: RedisLedger) -> None:
-    """A grant of time ends at the switch; a report that comes late all the same is rated on each side (RFC 8506 §5.1.1)."""
+    """A grant of time ends at the switch; a report that comes late all the same is rated on each side (RFC 8506
+    §5.1.1).
+    """
     account_id = await open_account(ledger)
     ends = {"price": DAY, "price_after": NIGHT, "switch_at": NOW + 90, "spans": False, **SECONDS}
     opened = await ask(ledger, account_id, "I", 0, service(want=300, **ends))
@@ -229,7 +233,9 @@ async def test_the_longest_validity_that_lives_supervises_the_session(ledger: Re
 
 
 async def test_an_update_of_a_blocked_account_gives_the_session_up(ledger: RedisLedger) -> None:
-    """RFC 8506 §7: an update that is not answered with success releases all that is reserved; use is debited, late use too."""
+    """RFC 8506 §7: an update that is not answered with success releases all that is reserved; use is debited, late use
+    too.
+    """
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=MB, price=HOME), service(want=MB, key="2", price=HOME))
     await ledger.set_state(account_id, state="blocked", **WHEN)

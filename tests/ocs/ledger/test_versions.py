@@ -1,7 +1,8 @@
-"""Layouts of the ledger: documents of every version are read, a newer one is refused or worked on as it says, a rolling restart is served.
+"""Layouts of the ledger: documents of every version are read, a newer one is refused or worked on as it says, a rolling
+restart is served.
 
-The next layout is made up here: fields added to several records, one renamed. `documents` keeps what each version has written
-(`python -m tests.ocs.ledger.test_versions REDIS_URL` writes today's); no file there is ever changed.
+The next layout is made up here: fields added to several records, one renamed. `documents` keeps what each version has
+written (`python -m tests.ocs.ledger.test_versions REDIS_URL` writes today's); no file there is ever changed.
 """
 
 from __future__ import annotations

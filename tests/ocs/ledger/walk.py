@@ -1,7 +1,9 @@
-"""A random walk over the ledger's operations, dense in what is rare in the field: what `test_model.py` does to both ledgers.
+"""A random walk over the ledger's operations, dense in what is rare in the field: what `test_model.py` does to both
+ledgers.
 
-What comes next is chosen by what the model holds, so that most requests are applied and each special case is met often (`occurred.py`
-says how often at least). A step is chosen by a few bytes; zeros are the plainest choice, so that a failing walk shrinks to a plain one.
+What comes next is chosen by what the model holds, so that most requests are applied and each special case is met often
+(`occurred.py` says how often at least). A step is chosen by a few bytes; zeros are the plainest choice, so that a
+failing walk shrinks to a plain one.
 Charging: walk_charging.py.
 """
 

@@ -86,7 +86,9 @@ class WalkCharging(WalkSessions):
             self._ask(choose, place, sid, session, RequestType.TERMINATION, 2, (report,), **more)
 
     def _late(self, choose: Choices, place: int) -> None:
-        """Units that a period granted are reported after its end, by a session that goes on, was given up, or has been in between."""
+        """Units that a period granted are reported after its end, by a session that goes on, was given up, or has been
+        in between.
+        """
         name = choose.pick(("data", "sms", "data", "voice"))
         of, sid = KINDS[name], self._fresh(f"pgw.example.org;{place};")
         ends = [

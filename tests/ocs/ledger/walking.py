@@ -1,7 +1,7 @@
 """Walks by seed, and the least walk that still fails.
 
-A walk is a list of byte strings, one a step (walk_asking.Choices), so a failing one is made small by leaving out steps and by putting
-zeros, which are the plainest choices, in place of bytes.
+A walk is a list of byte strings, one a step (walk_asking.Choices), so a failing one is made small by leaving out steps
+and by putting zeros, which are the plainest choices, in place of bytes.
 """
 
 from __future__ import annotations

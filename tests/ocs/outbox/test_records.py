@@ -158,14 +158,16 @@ def test_a_field_of_a_later_version_is_kept(kind: str) -> None:
             {"credit_in_micro_eur": 5, "reference": "R1", "credit_micro_eur": 9},
         ),
         (
-            {"k": "package", "id": "MAXI", "instance": 3, "price": 9, "period_end": T0, "ok": True, "debit": 9, "credit": 1},
+            {"k": "package", "id": "MAXI", "instance": 3, "price": 9, "period_end": T0, "ok": True, "debit": 9,
+             "credit": 1},
             {
                 "package": "MAXI", "instance": 3, "paid": True, "price_micro_eur": 9, "debit_micro_eur": 9,
                 "period_end": "2026-11-18T11:06:40Z", "credit_micro_eur": 1,
             },
         ),
         (
-            {"k": "package", "id": "MAXI", "instance": 3, "price": 9, "period_end": 0, "ok": False, "debit": 0, "credit": 1},
+            {"k": "package", "id": "MAXI", "instance": 3, "price": 9, "period_end": 0, "ok": False, "debit": 0,
+             "credit": 1},
             {"package": "MAXI", "instance": 3, "paid": False, "price_micro_eur": 9, "credit_micro_eur": 1},
         ),
         (
@@ -196,9 +198,11 @@ def test_a_field_of_a_later_version_is_kept(kind: str) -> None:
                 "svc": [{"key": "-", "price": "sms@1", "used": 1, "credit_in": 6, "units": [["MAXI.sms", 2]]}],
             },
             {
-                "session_id": "s", "context": "sms", "request_number": 1, "credit_in_micro_eur": 6, "credit_micro_eur": 9,
+                "session_id": "s", "context": "sms", "request_number": 1, "credit_in_micro_eur": 6,
+                "credit_micro_eur": 9,
                 "services": [
-                    {"key": "-", "price": "sms@1", "used": -1, "credit_in_micro_eur": 6, "bucket_units": {"MAXI.sms": -2}}
+                    {"key": "-", "price": "sms@1", "used": -1, "credit_in_micro_eur": 6,
+                     "bucket_units": {"MAXI.sms": -2}}
                 ],
             },
         ),
@@ -300,7 +304,9 @@ async def test_what_was_stored_and_not_forgotten_is_not_stored_again(tmp_path: P
     batches=st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), max_size=4), min_size=1, max_size=6),
 )
 def test_exactly_once_over_crashes(data: st.DataObject, batches: list[list[tuple[int, int]]]) -> None:
-    """Whatever octet of the unforgotten batch the disk had at the crash, each event ends up in the files once, in order."""
+    """Whatever octet of the unforgotten batch the disk had at the crash, each event ends up in the files once, in
+    order.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         outbox = FakeOutbox(3)
@@ -313,7 +319,8 @@ def test_exactly_once_over_crashes(data: st.DataObject, batches: list[list[tuple
             writer.store(events)
             writer.close()
             if data.draw(st.booleans()):
-                # Power cut in the middle of the batch: of its file, any part of what was added since the last sync is there.
+                # Power cut in the middle of the batch: of its file, any part of what was added since the last sync is
+                # there.
                 last = files.record_files(folder)[-1][1] if files.record_files(folder) else None
                 if last is not None:
                     os.truncate(last, data.draw(st.integers(before.get(last, 0), last.stat().st_size)))

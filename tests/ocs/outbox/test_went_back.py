@@ -1,5 +1,5 @@
-"""Fault 4: a replica that was behind takes over. Its next events have numbers of events that are recorded already: each becomes a record,
-none twice, and somebody is told."""
+"""Fault 4: a replica that was behind takes over. Its next events have numbers of events that are recorded already: each
+becomes a record, none twice, and somebody is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The housekeeper against a real Redis: deadlines and renewals are seen to, records follow, drift is measured, Redis may go."""
+"""The housekeeper against a real Redis: deadlines and renewals are seen to, records follow, drift is measured, Redis
+may go.
+"""
 
 from __future__ import annotations
 

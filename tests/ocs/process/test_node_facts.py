@@ -1,4 +1,6 @@
-"""What nodes say of themselves, held against each other: which must not start beside which, and what is only warned of."""
+"""What nodes say of themselves, held against each other: which must not start beside which, and what is only warned
+of.
+"""
 
 from __future__ import annotations
 

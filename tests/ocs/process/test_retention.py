@@ -1,4 +1,6 @@
-"""What a worker keeps of requests is bounded by what is in flight, whatever came before: the collector has nothing to look at."""
+"""What a worker keeps of requests is bounded by what is in flight, whatever came before: the collector has nothing to
+look at.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`ocs serve` as a whole: it starts whole or not at all, replaces what is killed, ends in good order, leaves nothing running."""
+"""`ocs serve` as a whole: it starts whole or not at all, replaces what is killed, ends in good order, leaves nothing
+running.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Several workers and one peer: it has one connection, whoever called whom, and what one worker has learnt of it the others know."""
+"""Several workers and one peer: it has one connection, whoever called whom, and what one worker has learnt of it the
+others know.
+"""
 
 from __future__ import annotations
 

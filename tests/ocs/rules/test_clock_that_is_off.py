@@ -1,4 +1,6 @@
-"""A worker whose clock is wrong does nothing to any account: a month, a period or a life would end that has not (HOT-ACC-6, HOT-CC-1)."""
+"""A worker whose clock is wrong does nothing to any account: a month, a period or a life would end that has not
+(HOT-ACC-6, HOT-CC-1).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Content services: the request says what it costs (CC-Money), and that is debited as money (RFC 8506 §8.22, HOT-RAT-6)."""
+"""Content services: the request says what it costs (CC-Money), and that is debited as money (RFC 8506 §8.22,
+HOT-RAT-6).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ contexts = ["sms", "data"]
 unit = "money"
 bars = ["premium"]
 match = [{ rating_group = 500 }]
-quota = { default = "1 EUR", minimum = "1 cent", maximum = "20 EUR", validity_s = 600, threshold_percent = 50, holding_s = 0 }
+[service.ringtone.quota]
+default = "1 EUR"
+minimum = "1 cent"
+maximum = "20 EUR"
+validity_s = 600
+threshold_percent = 50
+holding_s = 0
 
 [rate.ringtone]
 service = "ringtone"

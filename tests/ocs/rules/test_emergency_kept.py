@@ -1,4 +1,6 @@
-"""Nothing that an operator does to an account ends an emergency call (HOT-RAT-2), and nothing else that is always allowed."""
+"""Nothing that an operator does to an account ends an emergency call (HOT-RAT-2), and nothing else that is always
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,8 @@ async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
 
 @rule("HOT-ACC-11")
 async def test_data_beside_the_portal_is_stopped(world: World) -> None:
-    """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed): it is not aborted but asked to ask again, and
-    then only the portal goes on.
+    """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed): it is not aborted but asked
+    to ask again, and then only the portal goes on.
     """
     user = await world.subscriber(5)
     both = user.data()

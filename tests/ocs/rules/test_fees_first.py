@@ -82,7 +82,9 @@ async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) 
 
 @rule("HOT-PKG-2", "HOT-PKG-3")
 async def test_a_message_after_the_periods_end_is_paid_by_the_new_one(world: World) -> None:
-    """HOT-PKG-2, HOT-PKG-3: the fee that is due is paid by whatever request comes first, though a session holds what it needs."""
+    """HOT-PKG-2, HOT-PKG-3: the fee that is due is paid by whatever request comes first, though a session holds what it
+    needs.
+    """
     user = await _mini_used_up(world)
     await user.data().take("I", octets(want=50 * MB, group=10))
     world.now += 600

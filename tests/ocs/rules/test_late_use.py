@@ -1,4 +1,6 @@
-"""Use that is reported late is paid by what granted it, else by what there is, else on record as overrun (HOT-ACC-1, HOT-PKG-3)."""
+"""Use that is reported late is paid by what granted it, else by what there is, else on record as overrun (HOT-ACC-1,
+HOT-PKG-3).
+"""
 
 from __future__ import annotations
 
@@ -144,7 +146,9 @@ async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redi
 
 @rule("HOT-ACC-1")
 async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) -> None:
-    """RFC 8506 §5.4: the client lets 50 MB through all the same, and ends the session. HOT-ACC-1: every chargeable use is debited."""
+    """RFC 8506 §5.4: the client lets 50 MB through all the same, and ends the session. HOT-ACC-1: every chargeable use
+    is debited.
+    """
     user = await world.subscriber(20)
     await world.ledger.set_state(user.account_id, state="blocked", **world.when)
     data = user.data()

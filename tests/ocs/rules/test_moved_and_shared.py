@@ -88,7 +88,9 @@ async def test_an_additional_sim_uses_the_units_of_the_primary_number(world: Wor
 
 @rule("HOT-PKG-3", "HOT-PKG-14")
 async def test_they_do_not_get_the_same_units_twice(world: World) -> None:
-    """HOT-PKG-3, HOT-PKG-14: what one of them holds the other does not get, and when all is gone each pays by its own credit."""
+    """HOT-PKG-3, HOT-PKG-14: what one of them holds the other does not get, and when all is gone each pays by its own
+    credit.
+    """
     primary, additional = await _sharing(world)
     for _ in range(9):
         await primary.use_data(1023 * MB)

@@ -1,4 +1,6 @@
-"""One MSCC with several Service-Identifiers is one grant (RFC 8506 §8.16): the price must not depend on which comes first."""
+"""One MSCC with several Service-Identifiers is one grant (RFC 8506 §8.16): the price must not depend on which comes
+first.
+"""
 
 from __future__ import annotations
 

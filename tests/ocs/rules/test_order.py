@@ -68,7 +68,9 @@ async def test_a_session_of_an_account_that_has_moved(world: World, later: str) 
 
 
 async def test_a_session_that_another_worker_has_opened(world: World) -> None:
-    """Where it is, the first request leaves out: it is rated again there, and is applied before the end all the same."""
+    """Where it is, the first request leaves out: it is rated again there, and is applied before the end all the
+    same.
+    """
     user = await world.subscriber(20)
     opened, used, ended = session(world, user, "neither")
     assert (await world.ask(opened)).result_code == 2001

@@ -1,6 +1,7 @@
 """Units that a service is not charged by: every unit × every context × every kind of request, at both levels.
 
-A one-off request is refused, since nobody knows how much to debit. What a session reports is counted, said in the log, and not charged.
+A one-off request is refused, since nobody knows how much to debit. What a session reports is counted, said in the log,
+and not charged.
 """
 
 from __future__ import annotations
@@ -71,7 +72,12 @@ USES = {
     "sms": Use(SMS, None, sms_to(PARTY), "sms", ("cc_service_specific_units",), "messages"),
     "mms": Use(MMS, None, mms_to(PARTY), "mms", ("cc_service_specific_units",), "messages"),
 }
-WORDS = {"cc_time": "seconds", "cc_money": "money", **dict.fromkeys(OCTETS, "octets"), "cc_service_specific_units": "messages"}  # fmt: skip
+WORDS = {
+    "cc_time": "seconds",
+    "cc_money": "money",
+    **dict.fromkeys(OCTETS, "octets"),
+    "cc_service_specific_units": "messages",
+}
 numbers = count()
 
 

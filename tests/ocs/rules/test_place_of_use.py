@@ -1,4 +1,6 @@
-"""What a use costs by what says where it is: the network's word, wherever a client puts it, before the handset's (HOT-RAT-1, HOT-ROA-1)."""
+"""What a use costs by what says where it is: the network's word, wherever a client puts it, before the handset's
+(HOT-RAT-1, HOT-ROA-1).
+"""
 
 from __future__ import annotations
 
@@ -215,7 +217,9 @@ async def test_the_node_that_serves_who_pays_for_a_message(world: World) -> None
 
 @pytest.mark.parametrize("context", [IMS, CS])
 async def test_a_handset_does_not_move_a_session(world: World, context: str) -> None:
-    """What the network said at the opening counts on, though an update has the handset's cell only; the network's word moves it."""
+    """What the network said at the opening counts on, though an update has the handset's cell only; the network's word
+    moves it.
+    """
     prices = {plmn: await price(world, context, plmn) for plmn in (HOME, SWISS)}
     for plmn, handset, total in (
         (SWISS, HOME, 2 * prices[SWISS]),
@@ -261,7 +265,9 @@ UNREADABLE: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
 async def test_what_the_network_says_is_never_passed_over_in_silence(
     world: World, context: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next that says where decides, at last default_plmn: calls go on. Counted at each request, and said once a minute."""
+    """The next that says where decides, at last default_plmn: calls go on. Counted at each request, and said once a
+    minute.
+    """
     avp, part = UNREADABLE[what]
     home, swiss = await price(world, context, HOME), await price(world, context, SWISS)
     information, more = call(part())

@@ -88,6 +88,6 @@ async def test_one_round_trip_to_redis_for_a_known_subscriber(world: World) -> N
         stats = await client.info("commandstats")
     called = stats.get("cmdstat_fcall") or stats["cmdstat_evalsha"]
     assert called["calls"] == 6
-    # The subscriber is looked up once. Whether a session's request was applied stands in its document; openings and one-off requests
-    # look for an answer, and what it was an answer to.
+    # The subscriber is looked up once. Whether a session's request was applied stands in its document; openings and
+    # one-off requests look for an answer, and what it was an answer to.
     assert (stats["cmdstat_hget"]["calls"], stats["cmdstat_hmget"]["calls"]) == (1, 1 + 2)

@@ -1,4 +1,6 @@
-"""Several reports of one service in one request: what is reported twice, as a total and by direction, is charged once."""
+"""Several reports of one service in one request: what is reported twice, as a total and by direction, is charged
+once.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ async def test_data_where_it_is_dear_leaves_something_for_a_message_and_a_call(w
 
 @WITH_LIMIT
 async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: World, limited: bool) -> None:
-    """The data holds 5 of 6 EUR, so a minute of a call is not to be had; once the data asks again, all of them get something."""
+    """The data holds 5 of 6 EUR, so a minute of a call is not to be had; once the data asks again, all of them get
+    something.
+    """
     user = await _with(world, 6 * EUR, limited)
     data, where = user.data(SERBIA), towards(NATIONAL, SERBIA)
     async with world.hearing() as heard:
@@ -62,7 +64,9 @@ async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: W
 @rule("HOT-CC-1")
 @WITH_LIMIT
 async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None:
-    """HOT-CC-1: a catalogue that has no `maximum_eur`. The first grant takes all of the 20 EUR, and the next one leaves room."""
+    """HOT-CC-1: a catalogue that has no `maximum_eur`. The first grant takes all of the 20 EUR, and the next one leaves
+    room.
+    """
     world.service._rater = Quota(world.catalogue, maximum_micro_eur=0)
     user = await _with(world, 20 * EUR, limited)
     data, where = user.data(SERBIA), towards(NATIONAL, SERBIA)

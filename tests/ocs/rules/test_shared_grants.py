@@ -1,4 +1,6 @@
-"""Services of one session that may use each other's grants (RFC 8506 §5.1.2): included units before credit (HOT-PKG-3)."""
+"""Services of one session that may use each other's grants (RFC 8506 §5.1.2): included units before credit
+(HOT-PKG-3).
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ def _end(mscc: MultipleServicesCreditControl) -> tuple[int | None, int]:
 
 
 async def test_octets_of_a_step_that_nobody_paid_are_not_granted(world: World) -> None:
-    """69,000 pay 10 MB at 6,900 a MB. The network lets 720 octets more through: they begin a step of 1 kB that there is no credit for."""
+    """69,000 pay 10 MB at 6,900 a MB. The network lets 720 octets more through: they begin a step of 1 kB that there is
+    no credit for.
+    """
     user = await world.subscriber(0.069)
     data = user.data()
     first = await data.one("I", octets(want=0, group=10))

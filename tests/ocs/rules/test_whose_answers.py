@@ -1,4 +1,6 @@
-"""A remembered answer is given to whom it was given before, and to nobody else (RFC 8506 §8.2, §6.3): every account pays."""
+"""A remembered answer is given to whom it was given before, and to nobody else (RFC 8506 §8.2, §6.3): every account
+pays.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ async def test_messages_of_a_centre_whose_ids_begin_again_are_each_paid(world: W
 
 
 async def test_sessions_of_one_id_and_several_accounts_are_each_paid(world: World) -> None:
-    """RFC 6733 §8.8 wants a Session-Id to be unique; a client that lets it begin again gets nothing for nothing by it."""
+    """RFC 6733 §8.8 wants a Session-Id to be unique; a client that lets it begin again gets nothing for nothing by
+    it.
+    """
     users = [await world.subscriber(20) for _ in range(ACCOUNTS)]
     for kind, number, used in (("I", 0, None), ("U", 1, 10 * MB), ("T", 2, 5 * MB)):
         for user in users:

@@ -173,8 +173,8 @@ class Subscriber:
     async def session(
         self, context: str, information: Any, *steps: MultipleServicesCreditControl
     ) -> list[tuple[int, MultipleServicesCreditControl | None]]:
-        """A session: opened with the first step, updated with the next ones, ended with the last; (code, MSCC) of each answer. Seconds
-        used pass.
+        """A session: opened with the first step, updated with the next ones, ended with the last; (code, MSCC) of each
+        answer. Seconds used pass.
         """
         sid, found = self.world.new_session(), []
         for number, step in enumerate(steps):
@@ -256,7 +256,9 @@ def granted(mscc: MultipleServicesCreditControl) -> int:
 
 @asynccontextmanager
 async def world_on(url: str, **settings: Any) -> AsyncIterator[World]:
-    """`settings` of the ledger. Time is the test's own, so the ledger does not compare it with Redis's unless it is told to."""
+    """`settings` of the ledger. Time is the test's own, so the ledger does not compare it with Redis's unless it is
+    told to.
+    """
     async with empty_ledger(url, **{"connections": 1, **settings}) as ledger:
         yield World(ledger, load_catalogue(CATALOGUE))
 

@@ -1,4 +1,6 @@
-"""Settings: read whole, overridden by the environment, every mistake named with file, key, value and what is allowed."""
+"""Settings: read whole, overridden by the environment, every mistake named with file, key, value and what is
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -212,8 +214,8 @@ def test_a_peer_that_we_call_needs_tls_where_somebody_could_listen_in(tmp_path: 
 @pytest.mark.parametrize("where", ["loopback", "beyond"])
 @pytest.mark.parametrize("tls", ["", "required", "forbidden", "either"])
 def test_how_a_peer_is_called(tmp_path: Path, tls: str, where: str, with_certificates: bool) -> None:
-    """What `tls` means for a call of ours. Absent: TLS, but plain TCP where all is loopback, whether [tls] is there or not. "either": TLS
-    where we have certificates. What needs TLS and has none is refused at start.
+    """What `tls` means for a call of ours. Absent: TLS, but plain TCP where all is loopback, whether [tls] is there or
+    not. "either": TLS where we have certificates. What needs TLS and has none is refused at start.
     """
     text = '[diameter]\nlisten = ["127.0.0.1:3868"]\n' + PEER
     text += f'connect = "{"127.0.0.1" if where == "loopback" else "192.0.2.7"}:3869"\n' + (
