@@ -108,6 +108,7 @@ async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket
 # -- the probe
 
 
+@pytest.mark.alone  # a peer must answer within 0.3 s
 async def test_each_probe_is_over_with_the_first_sign_of_life(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "PROBE_S", 0.3)
     server = await site.server()
