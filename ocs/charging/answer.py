@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from ocs.charging import event_requests as oneoff
-from ocs.charging import final_units, money, several, units
+from ocs.charging import event_requests, final_units, money, several, units
 from ocs.charging.blame import blamed_service
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepared import Prepared, Service, results
@@ -62,11 +61,11 @@ def unrateable(prepared: Prepared) -> CreditControlAnswer:
 
 def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | DiameterError:
     if prepared.action is CHECK:
-        return oneoff.checked(prepared, outcome)
+        return event_requests.checked(prepared, outcome)
     if prepared.several:
         prepared, outcome = several.together(prepared, results(prepared, outcome), outcome)
     if prepared.action is REFUND:
-        return oneoff.refunded(prepared, outcome)
+        return event_requests.refunded(prepared, outcome)
     answer = prepared.request.answer(_code(prepared, outcome))
     if answer.result_code != _SUCCESS:
         return answer
@@ -185,7 +184,7 @@ def _made(
         mscc.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if prepared.type is EVENT:
             if prepared.request.requested_action == DIRECT_DEBITING:
-                mscc.refund_information = oneoff.information(prepared, service)
+                mscc.refund_information = event_requests.information(prepared, service)
         else:
             mscc.validity_time = _validity(service, prepared.terms.now, period_end)
             _policy(mscc, service, service.rated, outcome, profile)
@@ -267,7 +266,7 @@ def _command_level(
     if outcome.granted > 0:
         answer.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if answer.cc_request_type == EVENT_REQUEST:
-            answer.refund_information = oneoff.information(prepared, service)
+            answer.refund_information = event_requests.information(prepared, service)
             return
         answer.validity_time = _validity(service, prepared.terms.now, period_end)
         if outcome.span_switch and service.rated.switch_at:

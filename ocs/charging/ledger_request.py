@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ocs.charging import event_requests as oneoff
+from ocs.charging import event_requests
 from ocs.charging.members import EVENT, INITIAL, REFUND, UPDATE
 from ocs.charging.prepared import Prepared, Rater
 from ocs.charging.source import Source
@@ -65,9 +65,9 @@ def charge_request(
     charge.day = rater.day_of(now)
     charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
     if prepared.type is EVENT:
-        charge.content = oneoff.content_of(where, charges)
+        charge.content = event_requests.content_of(where, charges)
     if prepared.action is REFUND:
-        charge.refund_of = oneoff.refunded_debit(request)
+        charge.refund_of = event_requests.refunded_debit(request)
     return charge
 
 

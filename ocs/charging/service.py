@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ocs.charging import answer as answers
-from ocs.charging import event_requests as oneoff
-from ocs.charging import several
+from ocs.charging import event_requests, several
 from ocs.charging.ledger_request import charge_request, following
 from ocs.charging.members import EVENT, INITIAL, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
@@ -176,7 +175,7 @@ class ChargingService:
                 reply(DiameterError(ResultCode.AUTHORIZATION_REJECTED, "this peer may not give money back"))
                 return
             try:
-                oneoff.refunded_debit(request)
+                event_requests.refunded_debit(request)
             except DiameterError as error:
                 reply(error)
                 return
@@ -194,7 +193,7 @@ class ChargingService:
             return
         prepared = prepare(request, where, self._rater, terms)
         if prepared.stranger:
-            reply(oneoff.stranger(prepared.stranger))
+            reply(event_requests.stranger(prepared.stranger))
             return
         enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
         if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
@@ -204,7 +203,7 @@ class ChargingService:
             reply(answers.unrateable(prepared))
             return
         if prepared.type is EVENT and request.requested_action == PRICE_ENQUIRY:
-            reply(oneoff.priced(prepared, self._policy))
+            reply(event_requests.priced(prepared, self._policy))
             return
         given = identities(request)
         if source.subscribers:  # an account that several of them mean is found by one that the peer may charge

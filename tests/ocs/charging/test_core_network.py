@@ -13,8 +13,7 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
-from ocs.charging import event_requests as oneoff
-from ocs.charging import refund_token
+from ocs.charging import event_requests, refund_token
 from ocs.charging.refund_token import Debit
 from ocs.charging.source import Origin
 from ocs.ledger.contract import NoFunds
@@ -175,7 +174,7 @@ def test_tokens_are_read_back() -> None:
     ):
         request.refund_information = refund_token.written(debit)
         assert refund_token.read(request.refund_information) == debit
-        assert oneoff.refunded_debit(request) == (debit.session_id, debit.number)
+        assert event_requests.refunded_debit(request) == (debit.session_id, debit.number)
         for length in range(len(request.refund_information) - len(debit.session_id.encode()) + 1):
             assert refund_token.read(request.refund_information[:length]) is None
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging import session_order as order
+from ocs.charging import session_order
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
 from ocs.charging.source import Origin
 from ocs.ledger.contract import ChargeDone, ChargeRequest
@@ -296,7 +296,7 @@ async def test_what_waits_too_long_is_not_charged_any_more(catalogue: Catalogue)
 async def test_a_session_has_a_bounded_number_of_requests_waiting(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order, "MAX_WAITING", 2)
+    monkeypatch.setattr(session_order, "MAX_WAITING", 2)
     worker = Worker(catalogue, Distant())
     worker.hear(OPENED, 0)
     for number in range(1, 5):

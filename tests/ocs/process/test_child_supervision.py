@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from ocs.process import child_supervision as children
+from ocs.process import child_supervision
 from ocs.process.child_supervision import ChildProcess
 from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.process.processes import command_line, is_alive
@@ -36,7 +36,7 @@ def child(ended: list[int], script: str | None = None) -> ChildProcess:
 
 @pytest.mark.alone
 async def test_one_that_ends_again_and_again_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "PAUSE_STEP_S", 0.2)
+    monkeypatch.setattr(child_supervision, "PAUSE_STEP_S", 0.2)
     ended: list[int] = []
     place = child(ended, "raise SystemExit(3)")
     place.start()
@@ -94,7 +94,7 @@ def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("final", [True, False])
 async def test_one_that_refuses_is_replaced_only_if_that_may_help(monkeypatch: pytest.MonkeyPatch, final: bool) -> None:
-    monkeypatch.setattr(children, "PAUSE_STEP_S", 0.05)
+    monkeypatch.setattr(child_supervision, "PAUSE_STEP_S", 0.05)
     script = 'print(\'{"refused": "no ledger"}\', flush=True); raise SystemExit(1)'
     ended: list[int] = []
     said: list[str] = []
