@@ -17,7 +17,8 @@ import uvloop
 from ocs.charging.service import ChargingService
 from ocs.compose import Environment, diameter_config, load
 from ocs.diameter.server import DiameterServer
-from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceOutcome
+from ocs.ledger.contract.operations import ChargeDone
 from ocs.process.child_main import calm_collector
 from ocs.process.worker import Background
 from ocs.telemetry.metrics import Metrics

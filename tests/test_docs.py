@@ -145,7 +145,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that must stand in it."""
     from ocs.charging import ledger_request, service, session_order
     from ocs.diameter import abort_cause, client_window, outbound, outstanding, peers, receive, transport
-    from ocs.ledger import contract
+    from ocs.ledger.contract import limits
     from ocs.ledger.redis import accounts
     from ocs.ledger.redis import ledger as redis_ledger
     from ocs.ledger.settings import LedgerSettings
@@ -182,12 +182,12 @@ def limits() -> dict[str, tuple[int, ...]]:
         "Service-Context-Id of a context of ours": (service_context.MAX_TEXT,),
         "Service-Context-Ids that a peer's list remembers": (service_context._MAX_KEPT,),
         "different `tolerate_avps`": (dialects.MAX_TOLERANCES,),
-        "open sessions of an account": (contract.MAX_SESSIONS_PER_ACCOUNT,),
-        "services of a session": (contract.MAX_SERVICES_PER_SESSION,),
+        "open sessions of an account": (limits.MAX_SESSIONS_PER_ACCOUNT,),
+        "services of a session": (limits.MAX_SERVICES_PER_SESSION,),
         "supervision (Tcc)": (ledger_request.TCC_FACTOR,),
         "sessions given up, kept for late use": (lua("sessions", "MAX_GIVEN_UP"), lua("sessions", "LATE_S") // 3600),
-        "a session that has ended is known for late reports": (contract.TOMBSTONE_S,),
-        "answers kept of a live session": (contract.ANSWERS_KEPT_PER_SESSION,),
+        "a session that has ended is known for late reports": (limits.TOMBSTONE_S,),
+        "answers kept of a live session": (limits.ANSWERS_KEPT_PER_SESSION,),
         f"numbers more than {lua('sessions', 'FAR_AHEAD'):,} ahead of a session's highest": (
             lua("sessions", "MAX_APART"),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 
 
 class AccountError(Exception):

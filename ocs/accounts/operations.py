@@ -12,7 +12,8 @@ from typing import Protocol
 
 from ocs.accounts.errors import InputError, UnknownError, refusals
 from ocs.accounts.inputs import Reference
-from ocs.ledger.contract import AccountLedger, AccountView, PoolView
+from ocs.ledger.contract.operations import AccountLedger
+from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 from ocs.values.use import BarName

@@ -8,7 +8,9 @@ from typing import Literal
 
 from ocs.accounts.errors import UnknownError
 from ocs.accounts.operations import AccountOperations
-from ocs.ledger.contract import Notice, NoticedSession, NoticeLedger, SessionView
+from ocs.ledger.contract.notices import Notice, NoticedSession
+from ocs.ledger.contract.operations import NoticeLedger
+from ocs.ledger.contract.views import SessionView
 from ocs.values.identities import Msisdn
 
 Wish = Literal["reauthorize", "abort"]

@@ -12,7 +12,7 @@ from ocs.charging import event_requests, final_units, money, several, units
 from ocs.charging.blame import blamed_service
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepared import Prepared, Service, results
-from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import Profile
 from ocs.values.use import RatedUse, Unit
 from protocol.credit_control import (

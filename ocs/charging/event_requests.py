@@ -10,7 +10,7 @@ from ocs.charging import money, refund_token, units
 from ocs.charging.prepared import Prepared, Service
 from ocs.charging.refund_token import Debit
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ChargeOutcome, ServiceCharge
+from ocs.ledger.contract.charging import ChargeOutcome, ServiceCharge
 from ocs.settings.charging import ChargingPolicy
 from protocol import failed_avp
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocs.ledger.contract import NoFunds
+from ocs.ledger.contract.charging import NoFunds
 from ocs.settings.profile import Filters, FinalUnit, Profile
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 from protocol.credit_control import (

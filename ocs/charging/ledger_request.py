@@ -10,7 +10,7 @@ from ocs.charging.members import EVENT, INITIAL, REFUND, UPDATE
 from ocs.charging.prepared import Prepared, Rater
 from ocs.charging.source import Source
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ChargeRequest, ServiceCharge
+from ocs.ledger.contract.charging import ChargeRequest, ServiceCharge
 from ocs.values.use import Context
 
 TCC_FACTOR = 2

@@ -4,7 +4,7 @@ costs 70 ns, and a request asks some thirty times.
 
 from __future__ import annotations
 
-from ocs.ledger.contract import NoFunds
+from ocs.ledger.contract.charging import NoFunds
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import Context, Direction, Unit
 

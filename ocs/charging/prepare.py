@@ -17,7 +17,7 @@ from ocs.charging.final_units import restrict_of
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ServiceCharge
+from ocs.ledger.contract.charging import ServiceCharge
 from ocs.values.requests import REQUEST_TYPES, Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (

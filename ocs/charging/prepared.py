@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ocs.ledger.contract import ChargeOutcome, NoFunds, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, NoFunds, ServiceCharge, ServiceOutcome
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.settings.profile import STANDARD, Profile
 from ocs.values.requests import Action, RequestType

@@ -27,7 +27,9 @@ from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.charging.usage_metrics import UsageMetrics
-from ocs.ledger.contract import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, ChargingLedger, LedgerUnavailable, Retry
+from ocs.ledger.contract.charging import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, Retry
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.operations import ChargingLedger
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
 from ocs.values.bounded_cache import BoundedCache
 from ocs.values.requests import RequestType

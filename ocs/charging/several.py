@@ -24,7 +24,7 @@ from ocs.charging.members import EVENT, INITIAL, MESSAGES, ORIGINATING, REFUND, 
 from ocs.charging.prepared import Asked, Prepared, Service, results
 from ocs.charging.refund_token import Debit, given, mark, read
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ChargeOutcome, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ServiceCharge, ServiceOutcome
 from ocs.values.requests import Action, RequestType
 from protocol.credit_control import CreditControlRequest, RequestedServiceUnit, UsedServiceUnit
 from protocol.errors import ResultCode

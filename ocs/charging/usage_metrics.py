@@ -9,7 +9,7 @@ from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepared import Prepared, Service, results
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from ocs.settings.charging import EUR
 from ocs.telemetry.throttled_log import ThrottledLog
 from ocs.values.money import format_eur

@@ -25,7 +25,8 @@ from ocs.accounts.operations import AccountOperations
 from ocs.accounts.sessions import SessionOperations
 from ocs.catalogue.catalogue import Catalogue
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
-from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import Use
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.embedded_redis import EmbeddedRedis

@@ -22,7 +22,8 @@ from ocs.cli.common import (
     progress_bar,
     with_office,
 )
-from ocs.ledger.contract import AccountView, LedgerError
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import Use
 
 BATCH = 50

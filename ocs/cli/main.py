@@ -16,7 +16,7 @@ from ocs.cli import accounts, importing, ledger, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, input_text, load_all
 from ocs.cli.init import init
 from ocs.compose import StartError
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.process.embedded_redis import EmbeddedRedisError
 from ocs.settings import doubts
 from ocs.settings.loading import SettingsError

@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from ocs.ledger.contract import AccountView, BucketView, CounterView, PoolView, SessionView, SubscriptionView
+from ocs.ledger.contract.views import AccountView, BucketView, CounterView, PoolView, SessionView, SubscriptionView
 from ocs.values.moment import utc_text
 from ocs.values.money import format_eur
 from ocs.values.products import LIMIT_COUNTER

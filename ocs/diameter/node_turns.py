@@ -16,7 +16,8 @@ from typing import Protocol
 
 from ocs.charging.source import Source
 from ocs.diameter.dispatch import Handler, Reply
-from ocs.ledger.contract import LedgerUnavailable, Notice, NoticedSession
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.values.bounded_cache import BoundedCache
 from protocol.credit_control import EVENT_REQUEST, TERMINATION_REQUEST, UPDATE_REQUEST, CreditControlRequest
 

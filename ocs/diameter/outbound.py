@@ -27,7 +27,8 @@ from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outstanding import Answered, Asked
 from ocs.diameter.rar_asr import ASR, RAR, Job, Releaser, RequestMetrics, Sender, Sent, WindowKey, code_of, for_good
 from ocs.diameter.routes import Routes
-from ocs.ledger.contract import LedgerError, LedgerUnavailable, Notice, NoticedSession
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import ThrottledLog
 from protocol.commands import AbortSessionRequest, ReAuthRequest

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ocs.diameter.outstanding import Answered, Asked, Done
-from ocs.ledger.contract import AccountView, Notice, NoticedSession
+from ocs.ledger.contract.notices import Notice, NoticedSession
+from ocs.ledger.contract.views import AccountView
 from protocol.commands import MIN_ERROR_CODE, ErrorMessage
 from protocol.errors import ResultCode
 

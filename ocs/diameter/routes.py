@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocs.diameter.rar_asr import Sender
-from ocs.ledger.contract import NoticedSession
+from ocs.ledger.contract.notices import NoticedSession
 from ocs.settings.diameter import DiameterConfig
 from ocs.values.sessions import session_owner
 

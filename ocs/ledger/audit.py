@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ocs.ledger.contract import AccountView, BucketView, LedgerError, PoolView
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import AccountView, BucketView, PoolView
 
 BATCH = 200
 """Accounts read at a time."""

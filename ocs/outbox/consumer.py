@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ocs.ledger.contract import OutboxEvent
+from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox.tail import Tail
 
 Entry = tuple[int, bytes]

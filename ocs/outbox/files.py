@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from ocs.ledger.contract import EPOCH_EVENTS
+from ocs.ledger.contract.events import EPOCH_EVENTS
 from ocs.outbox.tail import LEAST_EVENTS, Tail, fingerprint
 from ocs.telemetry.logs import reason_of
 

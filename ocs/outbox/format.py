@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ocs.ledger.contract import STATES, OutboxEvent
+from ocs.ledger.contract.events import OutboxEvent
+from ocs.ledger.contract.views import STATES
 from ocs.values.moment import utc_text
 
 _NAMES = {

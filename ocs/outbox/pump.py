@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from ocs.ledger.contract import OutboxEvent
+from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox import went_back
 from ocs.outbox.consumer import Consumer, Entry, ForeignOutboxError, Outbox
 from ocs.values.turns import Turns, groups

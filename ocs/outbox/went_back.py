@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
+from ocs.ledger.contract.events import EPOCH_EVENTS, OutboxEvent
 from ocs.outbox.consumer import Consumer, Entry, Outbox
 from ocs.outbox.tail import Tail
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orjson import OPT_APPEND_NEWLINE, dumps
 
-from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
+from ocs.ledger.contract.events import EPOCH_EVENTS, OutboxEvent
 from ocs.outbox import files
 from ocs.outbox.files import Position
 from ocs.outbox.format import record

@@ -23,7 +23,7 @@ import uvloop
 
 from ocs.catalogue.catalogue import Catalogue, CatalogueError
 from ocs.compose import Environment, Paths, StartError, ledger_settings, load
-from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.processes import die_with_parent
 from ocs.settings import doubts

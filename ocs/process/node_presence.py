@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from ocs.compose import StartError
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.leases import Leases
 from ocs.process.child_main import Child
 from ocs.process.node_facts import NodeFacts, doubts, facts_of, objections

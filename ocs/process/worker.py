@@ -15,7 +15,7 @@ from ocs.compose import diameter_config
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import ClientRequests
 from ocs.diameter.server import DiameterServer
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.node_presence import present

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ocs.ledger.audit import AuditReport, audit
-from ocs.ledger.contract import AccountView, OutboxEvent
+from ocs.ledger.contract.events import OutboxEvent
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.process.processes import command_line

@@ -15,7 +15,8 @@ import redis
 
 from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable, ServiceCharge
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.requests import RequestType

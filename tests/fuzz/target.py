@@ -26,7 +26,8 @@ from diameter.message import Message
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
-from ocs.ledger.contract import ChargeDone, ChargeRequest
+from ocs.ledger.contract.charging import ChargeRequest
+from ocs.ledger.contract.operations import ChargeDone
 from protocol import commands
 from protocol.answers import error_answer
 from protocol.avp import walk

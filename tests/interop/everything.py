@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT
+from ocs.ledger.contract.limits import MAX_SESSIONS_PER_ACCOUNT
 from protocol import commands
 from protocol.avp import FAMILY_IPV4, FLAG_VENDOR, Address, encode_avp
 from protocol.credit_control import (

@@ -21,7 +21,7 @@ import pytest
 import trustme
 
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.ledger.redis.ledger import RedisLedger
 from protocol import commands
 from protocol.avp import walk

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.ledger.redis.ledger import RedisLedger
 from tests.faults.harness import Serving, open_account, wait_for
 from tests.interop.conftest import MSISDN, REALM, when

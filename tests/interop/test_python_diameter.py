@@ -25,7 +25,7 @@ from diameter.node import Node
 from diameter.node.application import SimpleThreadingApplication
 from diameter.node.peer import DISCONNECT_REASON_DPR
 
-from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.worker import STOP_GRACE_S
 from tests.faults.harness import Serving, wait_for

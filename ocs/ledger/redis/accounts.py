@@ -1,4 +1,4 @@
-"""The accounts' operations: opening, money in, settings, ends. What each promises: contract.AccountLedger."""
+"""Operations on accounts: opening, top-up, settings, end. `contract.operations.AccountLedger` says what each does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from ocs.ledger.contract import AccountView, LedgerError, LedgerUnavailable, PoolView
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.redis.keys import uid_of

@@ -11,7 +11,7 @@ from typing import Any
 import hiredis
 
 from ocs.ledger import scripts
-from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.connection import Answer, Request, resolve

@@ -24,7 +24,7 @@ from typing import Protocol, cast
 import hiredis
 from hiredis import ReplyError
 
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.redis.redirects import address_text
 from ocs.ledger.redis.request import NO_SLOT, Answer, Request, command, ignore, resolve

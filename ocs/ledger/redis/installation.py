@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any, Protocol
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.layout import Layout
 
 DESCRIPTION = b"{p*}:ledger"

@@ -1,7 +1,6 @@
 """The ledger on Redis: every movement is one Lua script (ocs/ledger/scripts), sent by key and safe to send again.
 
-Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract.py, which says
-what each operation promises.
+Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract/operations.py.
 """
 
 from __future__ import annotations
@@ -16,18 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 import hiredis
 
 from ocs.ledger import scripts
-from ocs.ledger.contract import (
-    TOMBSTONE_S,
-    AccountLedger,
-    ChargeDone,
-    ChargeOutcome,
-    ChargeRequest,
-    ChargingLedger,
-    LedgerUnavailable,
-    Notice,
-    NoticeLedger,
-    Retry,
-)
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.limits import TOMBSTONE_S
+from ocs.ledger.contract.notices import Notice
+from ocs.ledger.contract.operations import AccountLedger, ChargeDone, ChargingLedger, NoticeLedger
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.redis import installation, notices, wire

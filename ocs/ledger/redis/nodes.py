@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.redis.connection import RedisConnection, Request
 from ocs.ledger.redis.keys import Keys

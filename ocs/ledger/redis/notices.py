@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 from redis.exceptions import RedisError
 
-from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.telemetry.logs import reason_of
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ocs.ledger.contract import LedgerUnavailable, OutboxEvent
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.redis import journal, views
 from ocs.ledger.redis.client import LedgerClient, checked
 from ocs.ledger.redis.connection import Answer, resolve

@@ -1,12 +1,12 @@
 """Subscriptions and pools of an account, and its move to another partition. What each promises:
-contract.AccountLedger.
+contract.operations.AccountLedger.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.accounts import REFERENCE_KEEP_S, Accounts, when
 from ocs.ledger.redis.client import REFUSALS, MovedError

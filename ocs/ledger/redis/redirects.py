@@ -16,7 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.redis.request import Request
 

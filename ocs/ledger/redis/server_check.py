@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.redirects import address_text
 from ocs.telemetry.logs import reason_of
 

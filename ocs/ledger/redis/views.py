@@ -7,12 +7,12 @@ from typing import Any
 
 import msgpack
 
-from ocs.ledger.contract import (
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import (
     STATES,
     AccountView,
     BucketView,
     CounterView,
-    LedgerError,
     PoolHoldView,
     PoolView,
     ReservationView,

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgpack
 
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerError, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.exact import MAX_INTEGER

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 
-from ocs.ledger import contract
+from ocs.ledger.contract import limits
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
 from ocs.ledger.scripts.source import ScriptSource
 from ocs.values.exact import MAX_INTEGER
@@ -44,10 +44,10 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 }
 """Script → the parts that only it has, in order."""
 CONSTANTS = {
-    "ANSWERS_KEPT": contract.ANSWERS_KEPT_PER_SESSION,
-    "MAX_SESSIONS": contract.MAX_SESSIONS_PER_ACCOUNT,
-    "MAX_SERVICES": contract.MAX_SERVICES_PER_SESSION,
-    "TOMBSTONE_S": contract.TOMBSTONE_S,
+    "ANSWERS_KEPT": limits.ANSWERS_KEPT_PER_SESSION,
+    "MAX_SESSIONS": limits.MAX_SESSIONS_PER_ACCOUNT,
+    "MAX_SERVICES": limits.MAX_SERVICES_PER_SESSION,
+    "TOMBSTONE_S": limits.TOMBSTONE_S,
     "CEILING": CREDIT_CEILING_MICRO_EUR,
     "UNBOUNDED": MAX_INTEGER,
 }

@@ -174,7 +174,7 @@ local function publish(w, kind, reason, at, told)
   if #told > 0 then redis.call('PUBLISH', 'ocs:notices', pack({kind, reason, at, w.id, told})) end
 end
 
--- Tell the workers that clients should hear from us (`Notice` in ocs/ledger/contract.py). `wanted` chooses among the live sessions. A session that
+-- Tell the workers that clients should hear from us (`Notice` in ocs/ledger/contract/notices.py). `wanted` chooses among the live sessions. A session that
 -- has what nothing aborts is never aborted: it is asked again for its other services.
 local function notify(w, kind, reason, at, wanted)
   local told, asked_again, account = {}, {}, w.account

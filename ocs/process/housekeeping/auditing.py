@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 
 from ocs.ledger.audit import AuditReport, audit_slice
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.patience import SetAside, patiently

@@ -9,7 +9,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ocs.ledger.contract import AccountView, LedgerError
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.patience import SetAside, of_all, patiently

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ocs.ledger.contract import LedgerError, LedgerUnavailable, Retry
+from ocs.ledger.contract.charging import Retry
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.process.child_main import Child
 from ocs.telemetry.throttled_log import ThrottledLog
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from ocs.compose import Paths
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.outbox.consumer import ForeignOutboxError
 from ocs.outbox.files import RecordsError

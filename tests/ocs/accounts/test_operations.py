@@ -13,7 +13,8 @@ from ocs.accounts.errors import AccountError, InputError, RefusedError, UnknownE
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.sessions import SessionOperations
-from ocs.ledger.contract import AccountView, Notice, ReservationView, SessionView
+from ocs.ledger.contract.notices import Notice
+from ocs.ledger.contract.views import AccountView, ReservationView, SessionView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.process.embedded_redis import EmbeddedRedis

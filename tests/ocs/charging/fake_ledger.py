@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from ocs.ledger.contract import ChargeDone, ChargeOutcome, ChargeRequest, LedgerUnavailable, Retry
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.operations import ChargeDone
 from ocs.values.requests import RequestType
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import owner_of

@@ -7,7 +7,7 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.answer import answer, granted_to_anybody, unrateable
 from ocs.charging.prepared import Prepared
-from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from protocol import failed_avp
 from protocol.credit_control import CreditControlRequest, RequestedServiceUnit
 from tests.ocs.charging.ccr import IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards

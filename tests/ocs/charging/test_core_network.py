@@ -16,7 +16,7 @@ from ocs.catalogue.price import compile_price
 from ocs.charging import event_requests, refund_token
 from ocs.charging.refund_token import Debit
 from ocs.charging.source import Origin
-from ocs.ledger.contract import NoFunds
+from ocs.ledger.contract.charging import NoFunds
 from ocs.settings.charging import ChargingPolicy
 from ocs.settings.profile import Filters, FinalUnit, Profile
 from ocs.values.use import QuotaPolicy, RatedUse, Unit, UseEvent

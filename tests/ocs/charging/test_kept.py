@@ -13,7 +13,7 @@ from ocs.charging import prepare as prepare_module
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Prepared, Terms
 from ocs.charging.usage_context import UsageContext, circumstances
-from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import FinalUnit, Profile
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction, RatedUse, UseEvent

@@ -19,7 +19,8 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import session_order
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
 from ocs.charging.source import Origin
-from ocs.ledger.contract import ChargeDone, ChargeRequest
+from ocs.ledger.contract.charging import ChargeRequest
+from ocs.ledger.contract.operations import ChargeDone
 from ocs.settings.diameter import PeerConfig
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, encode_ccr
 from protocol.errors import DiameterError

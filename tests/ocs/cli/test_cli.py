@@ -21,7 +21,10 @@ import pytest
 import redis
 
 from ocs.cli import main
-from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, Notice, ServiceCharge
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.notices import Notice
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings

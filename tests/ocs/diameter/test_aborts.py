@@ -13,7 +13,7 @@ from ocs.diameter import outbound
 from ocs.diameter.client_window import FIRST_WINDOW
 from ocs.diameter.outbound import RETRY_AFTER_S
 from ocs.diameter.outstanding import MAX_OUTSTANDING
-from ocs.ledger.contract import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.settings.diameter import PeerConfig
 from protocol import commands
 from protocol.avp import encode_avp

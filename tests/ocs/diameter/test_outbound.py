@@ -13,7 +13,7 @@ from ocs.diameter import outbound
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, ClientRequests
 from ocs.diameter.outstanding import MAX_OUTSTANDING
-from ocs.ledger.contract import Notice, NoticedSession
+from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import STANDARD, Profile
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ErrorMessage, ReAuthAnswer, ReAuthRequest

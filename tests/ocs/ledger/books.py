@@ -10,7 +10,9 @@ from typing import Any
 import redis
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable, OutboxEvent, ServiceCharge
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.redis.journal import FIELDS, REFUND_FIELDS, SERVICE_FIELDS
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ocs.catalogue.price import compile_price, free_price
-from ocs.ledger.contract import Leg
+from ocs.ledger.contract.charging import Leg
 from ocs.ledger.redis.keys import Keys
 from ocs.values.products import MONTHLY_LIMIT, BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import PriceTerms, Unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocs.catalogue.price import compile_price, free_price
-from ocs.ledger.contract import ChargeOutcome
+from ocs.ledger.contract.charging import ChargeOutcome
 from ocs.values.products import BucketTerms, PackageTerms
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, WHEN, request

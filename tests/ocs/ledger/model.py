@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger import model_identify as identifying

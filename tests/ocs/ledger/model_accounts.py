@@ -1,11 +1,12 @@
-"""The accounts' operations of the model ledger (contract.AccountLedger)."""
+"""The accounts' operations of the model ledger (contract.operations.AccountLedger)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ocs.ledger.contract import AccountView, LedgerError, PoolView, SubscriptionState
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR

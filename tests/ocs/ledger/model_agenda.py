@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocs.ledger.contract import SubscriptionState
+from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.products import PACKAGE_GROUP, PackageTerms, Window
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_state import Account, Bucket, Entry, Pool, Subscription

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocs.ledger.contract import (
-    MAX_SERVICES_PER_SESSION,
-    ChargeOutcome,
-    ChargeRequest,
-    NoFunds,
-    ServiceCharge,
-    ServiceOutcome,
-    SubscriptionState,
-)
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, NoFunds, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.limits import MAX_SERVICES_PER_SESSION
+from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.ocs.ledger import model_agenda as agenda

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT, ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.limits import MAX_SESSIONS_PER_ACCOUNT
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger.model_agenda import TOMBSTONE_S
 from tests.ocs.ledger.model_state import Account, Session, in_need, owner_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ocs.catalogue import price as prices
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge, ServiceOutcome
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_state import DebitLine, measured

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ocs.catalogue import price as prices
-from ocs.ledger.contract import ServiceCharge
+from ocs.ledger.contract.charging import ServiceCharge
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import MAX_UNITS

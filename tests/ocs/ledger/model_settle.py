@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ocs.catalogue import price as prices
-from ocs.ledger.contract import ServiceCharge, ServiceOutcome
+from ocs.ledger.contract.charging import ServiceCharge, ServiceOutcome
 from ocs.values.requests import RequestType
 from ocs.values.use import PriceTerms, Unit
 from tests.ocs.ledger.model_operation import Operation

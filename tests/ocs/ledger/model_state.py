@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, ChargeRequest, Leg, ServiceCharge
+from ocs.ledger.contract.charging import ChargeRequest, Leg, ServiceCharge
+from ocs.ledger.contract.limits import ANSWERS_KEPT_PER_SESSION
 from ocs.values.products import CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import PriceTerms
 

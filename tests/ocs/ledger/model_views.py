@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocs.ledger.contract import (
+from ocs.ledger.contract.views import (
     AccountView,
     BucketView,
     CounterView,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger.least import LEAST, STEPS
 from tests.ocs.ledger.model import ModelLedger

@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 import redis
 
-from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerUnavailable, OutboxEvent, PoolView
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.events import OutboxEvent
+from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer

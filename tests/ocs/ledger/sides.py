@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, fields, is_dataclass, replace
 from typing import Any, Protocol
 
-from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, LedgerError, PoolView, Retry
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis.keys import Keys
 from ocs.values.products import PackageTerms
 from ocs.values.use import PriceTerms

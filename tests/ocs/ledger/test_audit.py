@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ocs.ledger.audit import Violation, audit, audit_slice, pool_violations, violations
-from ocs.ledger.contract import (
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import (
     AccountView,
     BucketView,
     CounterView,
-    LedgerError,
     PoolHoldView,
     PoolView,
     ReservationView,

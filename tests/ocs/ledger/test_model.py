@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ocs.ledger.contract import AccountView, ChargeOutcome, ChargeRequest, PoolView
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.views import AccountView, PoolView
 from tests.conftest import RedisServer
 from tests.ocs.ledger import walking
 from tests.ocs.ledger.catalogue import PARTITIONS

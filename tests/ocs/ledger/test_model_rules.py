@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import LedgerError, Leg, NoFunds, SubscriptionState
+from ocs.ledger.contract.charging import Leg, NoFunds
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.products import BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import EUR, MB, MONTH, NOW, SMS, WHEN, service

@@ -13,7 +13,7 @@ import orjson
 import pytest
 import redis
 
-from ocs.ledger.contract import EPOCH_EVENTS
+from ocs.ledger.contract.events import EPOCH_EVENTS
 from ocs.ledger.redis import outbox as outbox_module
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings

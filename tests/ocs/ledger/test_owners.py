@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import ChargeOutcome
+from ocs.ledger.contract.charging import ChargeOutcome
 from ocs.ledger.redis.keys import session_name
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.requests import Action

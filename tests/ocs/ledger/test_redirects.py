@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocs.ledger.contract import LedgerUnavailable
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.metrics import NoMetrics
 from ocs.ledger.redis.redirects import AGAIN_FIRST_S, AGAIN_MOST_S, Comeback, target
 from ocs.ledger.redis.request import Request

@@ -1,5 +1,5 @@
 """The ledger's operations on each kind of Redis: Redis 7, Redis 6.2, a cluster of three masters. Contract:
-ocs/ledger/contract.py.
+ocs/ledger/contract.
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ import pytest
 
 from ocs.catalogue.price import compile_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import (
-    ANSWERS_KEPT_PER_SESSION,
-    MAX_SERVICES_PER_SESSION,
-    MAX_SESSIONS_PER_ACCOUNT,
-    AccountView,
-    ChargeOutcome,
-    LedgerError,
-    LedgerUnavailable,
-)
+from ocs.ledger.contract.charging import ChargeOutcome
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.limits import ANSWERS_KEPT_PER_SESSION, MAX_SERVICES_PER_SESSION, MAX_SESSIONS_PER_ACCOUNT
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR

@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from ocs.catalogue.price import compile_price
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable, ServiceCharge
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.requests import RequestType

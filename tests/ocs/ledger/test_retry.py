@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocs.ledger import scripts
-from ocs.ledger.contract import ChargeOutcome, Retry
+from ocs.ledger.contract.charging import ChargeOutcome, Retry
 
 SOURCES = [path.read_text("utf-8") for path in Path(scripts.__file__).parent.glob("*.lua")]
 

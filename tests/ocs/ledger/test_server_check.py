@@ -11,7 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.server_check import check_servers
 from tests.conftest import RedisServer
 

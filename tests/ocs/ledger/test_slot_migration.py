@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import ChargeOutcome, ChargeRequest, LedgerUnavailable
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import START_TIMEOUT_S, SYSTEM_REDIS, RedisServer, start_cluster

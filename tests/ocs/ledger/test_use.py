@@ -11,7 +11,7 @@ import pytest
 
 from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import ChargeOutcome, NoFunds
+from ocs.ledger.contract.charging import ChargeOutcome, NoFunds
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.use import Unit
 from tests.ocs.ledger.books import (

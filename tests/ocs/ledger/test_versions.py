@@ -20,7 +20,7 @@ import pytest
 
 from ocs.ledger import scripts
 from ocs.ledger.audit import audit
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.layout import LAYOUT, Field, Layout
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.scripts import ScriptError
@@ -277,7 +277,7 @@ def test_no_lua_function_is_longer_than_sixty_lines() -> None:
 
 
 def test_outcomes_stand_in_the_order_of_their_classes() -> None:
-    from ocs.ledger.contract import ChargeOutcome, ServiceOutcome
+    from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 
     for record, kind in (("line", ServiceOutcome), ("outcome", ChargeOutcome)):
         assert [field.name for field in LAYOUT.records[record]] == [field.name for field in dataclasses.fields(kind)]

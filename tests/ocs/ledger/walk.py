@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocs.ledger.contract import SubscriptionState
+from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.requests import RequestType
 from tests.ocs.ledger import catalogue
 from tests.ocs.ledger.catalogue import KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS

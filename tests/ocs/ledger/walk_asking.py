@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from ocs.ledger.contract import UNKNOWN_PLACE, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.charging import UNKNOWN_PLACE, ChargeRequest, ServiceCharge
 from ocs.values.products import PackageTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms

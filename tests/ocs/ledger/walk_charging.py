@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ocs.ledger.contract import ServiceCharge
+from ocs.ledger.contract.charging import ServiceCharge
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger.catalogue import KINDS
 from tests.ocs.ledger.model_state import Account, Bucket

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ocs.ledger.contract import ANSWERS_KEPT_PER_SESSION, NoFunds, ServiceCharge
+from ocs.ledger.contract.charging import NoFunds, ServiceCharge
+from ocs.ledger.contract.limits import ANSWERS_KEPT_PER_SESSION
 from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.ocs.ledger.catalogue import KINDS

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from ocs.ledger.contract import OutboxEvent
+from ocs.ledger.contract.events import OutboxEvent
 
 T0 = 1_795_000_000
 Entry = tuple[int, bytes]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.ledger.contract import EPOCH_EVENTS, OutboxEvent
+from ocs.ledger.contract.events import EPOCH_EVENTS, OutboxEvent
 from ocs.outbox import files
 from ocs.outbox.consumer import ForeignOutboxError
 from ocs.outbox.files import RecordsError, sequence_of

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.ledger.contract import EPOCH_EVENTS
+from ocs.ledger.contract.events import EPOCH_EVENTS
 from ocs.outbox import pump as pump_module
 from ocs.outbox.pump import TRIM_EVENTS, Pump
 from ocs.outbox.writer import RecordWriter

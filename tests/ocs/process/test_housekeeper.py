@@ -19,7 +19,9 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
 from ocs.compose import Environment
-from ocs.ledger.contract import AccountView, ChargeRequest, LedgerError, LedgerUnavailable, ServiceCharge
+from ocs.ledger.contract.charging import ChargeRequest, ServiceCharge
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.outbox.files import record_files

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from protocol.errors import DiameterError
 from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import DATA, SMS, at, ccr, messages, octets, sms_to

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocs.ledger.contract import Notice
+from ocs.ledger.contract.notices import Notice
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, at, octets, seconds, towards
 from tests.ocs.rules.world import Running, Subscriber, World, granted
 from tests.rules import rule

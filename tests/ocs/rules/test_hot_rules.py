@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.ledger.contract import MAX_SESSIONS_PER_ACCOUNT, LedgerError
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.limits import MAX_SESSIONS_PER_ACCOUNT
 from tests.ocs.charging.ccr import (
     AUSTRIA,
     CS,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocs.ledger.contract import LedgerError
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from tests.conftest import RedisServer

@@ -16,7 +16,9 @@ from ocs.charging.prepared import Terms
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
 from ocs.charging.usage_context import circumstances
-from ocs.ledger.contract import ChargeDone, ChargeRequest, LedgerUnavailable
+from ocs.ledger.contract.charging import ChargeRequest
+from ocs.ledger.contract.errors import LedgerUnavailable
+from ocs.ledger.contract.operations import ChargeDone
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.settings.profile import STANDARD, FinalUnit
 from ocs.values.requests import RequestType

@@ -12,7 +12,8 @@ from typing import Any
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
-from ocs.ledger.contract import AccountView, Notice
+from ocs.ledger.contract.notices import Notice
+from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.products import PackageTerms
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
