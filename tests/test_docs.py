@@ -146,8 +146,7 @@ def limits() -> dict[str, tuple[int, ...]]:
     from ocs.charging import ledger_request, service, session_order
     from ocs.diameter import abort_cause, client_window, outbound, outstanding, peers, receive, transport
     from ocs.ledger.contract import limits
-    from ocs.ledger.redis import accounts
-    from ocs.ledger.redis import ledger as redis_ledger
+    from ocs.ledger.redis import accounts, clients
     from ocs.ledger.settings import LedgerSettings
     from ocs.settings import dialects
     from ocs.settings.diameter import MAX_WRITE_BUFFER_OCTETS
@@ -208,7 +207,7 @@ def limits() -> dict[str, tuple[int, ...]]:
         "of these, sessions that nobody can reach now": (outbound.MAX_AWAY,),
         "clients whose ASRs carry Abort-Cause": (abort_cause.MAX_CLIENTS,),
         "subscribers, sessions a worker remembers": (service.MAX_SUBSCRIBERS_KEPT, service.MAX_SESSIONS_KEPT),
-        "clients whose Origin-State-Id is kept": (redis_ledger.MAX_ORIGIN_STATES, redis_ledger.MAX_CARRIED_STATES),
+        "clients whose Origin-State-Id is kept": (clients.MAX_ORIGIN_STATES, clients.MAX_RELAYED_ORIGIN_STATES),
         "values of a metric's label": (metrics.MAX_LABEL_VALUES,),
     }
 

@@ -6,9 +6,17 @@ may be stale: its session has ended meanwhile, or the account was moved.
 
 from __future__ import annotations
 
+import logging
+
 from ocs.ledger.redis.client import LedgerClient
 
+log = logging.getLogger(__name__)
+
 SCAN_COUNT = 500
+MAX_ORIGIN_STATES = 10_000
+"""Clients whose Origin-State-Id is kept; one more is not."""
+MAX_RELAYED_ORIGIN_STATES = 8_000
+"""Of these, clients behind relays. A relay may make up names; the rest is left to clients that connect directly."""
 
 
 class Clients(LedgerClient):
@@ -31,3 +39,32 @@ class Clients(LedgerClient):
 
     def _client_key(self, partition: int, origin_host: str) -> bytes:
         return self._keys.by_partition[partition].clients + origin_host.lower().encode()
+
+    # -- clients that lost their sessions (RFC 6733 §8.6)
+
+    async def origin_states(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(Origin-Host, relay or "") → (Origin-State-Id, Unix seconds when it rose to that)."""
+        flat = await self._ask("origin_states", 0, b"HGETALL", self._keys.origin_states)
+        states = {}
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            relay, _, host = name.decode().partition(" ")
+            state_id, at = value.split()
+            states[host, relay] = int(state_id), int(at)
+        return states
+
+    async def note_origin_state(self, origin_host: str, state_id: int, *, now: int, relay: str = "") -> None:
+        """Keep it for whoever looks for orphaned sessions; `relay`: the relay that says so, "" = the client itself.
+        Beyond MAX_ORIGIN_STATES clients no new one is kept.
+        """
+        key, name = self._keys.origin_states, f"{relay} {origin_host}".lower().encode()
+        known = await self._ask("origin_states", 0, b"HGET", key, name)
+        if known and int(known.split()[0]) == state_id:
+            return
+        limit = MAX_RELAYED_ORIGIN_STATES if relay else MAX_ORIGIN_STATES
+        if not known and await self._ask("origin_states", 0, b"HLEN", key) >= limit:
+            log.warning(
+                "more than %d clients have an Origin-State-Id: sessions that one more loses stay until their deadlines",
+                limit,
+            )
+            return
+        await self._ask("origin_states", 0, b"HSET", key, name, f"{state_id} {now}")

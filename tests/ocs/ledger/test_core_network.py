@@ -16,7 +16,7 @@ from ocs.ledger.contract.charging import UNKNOWN_PLACE, ChargeOutcome, NoFunds
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.notices import Notice, NoticedSession
 from ocs.ledger.contract.views import AccountView
-from ocs.ledger.redis import ledger as redis_ledger
+from ocs.ledger.redis import clients
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.values.requests import Action
 from ocs.values.use import Unit
@@ -426,7 +426,7 @@ async def test_origin_states_are_remembered(ledger: RedisLedger) -> None:
 async def test_names_that_relays_make_up_leave_room_for_those_who_are_connected(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "MAX_CARRIED_STATES", 3)
+    monkeypatch.setattr(clients, "MAX_RELAYED_ORIGIN_STATES", 3)
     for number in range(6):
         await ledger.note_origin_state(f"made.up{number}", 1, relay="dra.example.net", now=NOW)
     await ledger.note_origin_state("pgw.example.net", 1, now=NOW)
