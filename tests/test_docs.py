@@ -143,7 +143,7 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that must stand in it."""
-    from ocs.charging import ledger_request, service, session_order
+    from ocs.charging import account_lookup, ledger_request, session_cache, session_order
     from ocs.diameter import abort_cause, client_window, outbound, outstanding, peers, receive, transport
     from ocs.ledger.contract import limits
     from ocs.ledger.redis import accounts, clients
@@ -206,7 +206,10 @@ def limits() -> dict[str, tuple[int, ...]]:
         "sessions of a worker being told": (outbound.MAX_JOBS, outbound.MAX_JOBS_FOR_RAR),
         "of these, sessions that nobody can reach now": (outbound.MAX_AWAY,),
         "clients whose ASRs carry Abort-Cause": (abort_cause.MAX_CLIENTS,),
-        "subscribers, sessions a worker remembers": (service.MAX_SUBSCRIBERS_KEPT, service.MAX_SESSIONS_KEPT),
+        "subscribers, sessions a worker remembers": (
+            account_lookup.MAX_SUBSCRIBERS_KEPT,
+            session_cache.MAX_SESSIONS_KEPT,
+        ),
         "clients whose Origin-State-Id is kept": (clients.MAX_ORIGIN_STATES, clients.MAX_RELAYED_ORIGIN_STATES),
         "values of a metric's label": (metrics.MAX_LABEL_VALUES,),
     }

@@ -89,6 +89,23 @@ class Terms:
     """By place, rating group and service identifier, of use that takes place now."""
 
 
+class TermsCache:
+    """The terms of each profile, for the present second and catalogue."""
+
+    def __init__(self, policy: ChargingPolicy) -> None:
+        self._policy = policy
+        self._made_for: tuple[int, Rater | None] = 0, None
+        self._by_profile: dict[int, Terms] = {}
+
+    def of(self, profile: Profile, rater: Rater, now: int) -> Terms:
+        if now != self._made_for[0] or rater is not self._made_for[1]:
+            self._made_for, self._by_profile = (now, rater), {}
+        terms = self._by_profile.get(id(profile))
+        if terms is None:
+            terms = self._by_profile[id(profile)] = Terms(now, profile, self._policy)
+        return terms
+
+
 @dataclass(slots=True)
 class Prepared:
     request: CreditControlRequest

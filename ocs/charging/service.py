@@ -1,137 +1,68 @@
-"""Charging: one Credit-Control-Request in, one answer out, one round trip to the ledger between (RFC 8506 §7, TS 32.299
-§6.3).
+"""Credit control: one CCR in, one CCA out, one round trip to the ledger between (RFC 8506 §7, TS 32.299 §6.3).
 
-The way of a request: context → subscriber → rating → ledger → answer. What this module remembers between requests are
-two bounded caches (subscriber → account, session → account); both may be wrong or empty at any time, the ledger says so
-and is asked.
-Requests of one session do not overtake each other (`order`).
+The steps of a request: usage context, rating, account, ledger, answer. Requests of one session keep their order
+(`session_order`). A worker keeps only caches between requests (`AccountLookup`, `SessionCache`); either may be stale or
+empty at any time: the ledger checks what it is sent, and its correction restarts the request.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from ocs.charging import answer as answers
-from ocs.charging import event_requests, several
+from ocs.charging import several
+from ocs.charging.account_lookup import AccountLookup, SubscriberConflictError
+from ocs.charging.job import Job, session_key
 from ocs.charging.ledger_request import charge_request, following
+from ocs.charging.local_answers import LocalAnswers
 from ocs.charging.members import EVENT, INITIAL, TERMINATION
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepare import prepare
-from ocs.charging.prepared import Prepared, Rater, Terms
+from ocs.charging.prepared import Rater, TermsCache
 from ocs.charging.recipients import MAX_RECIPIENTS
-from ocs.charging.session_order import Reply, SessionKey, SessionOrder, Waiting, busy
+from ocs.charging.repetition import prepared_as_first
+from ocs.charging.session_cache import SessionCache
+from ocs.charging.session_order import Reply, SessionOrder, busy
 from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
-from ocs.charging.usage_context import UsageContext, circumstances
 from ocs.charging.usage_metrics import UsageMetrics
-from ocs.ledger.contract.charging import UNKNOWN_PLACE, ChargeOutcome, ChargeRequest, Retry
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.operations import ChargingLedger
 from ocs.settings.charging import DEFAULT_POLICY, ChargingPolicy
-from ocs.values.bounded_cache import BoundedCache
 from ocs.values.requests import RequestType
-from ocs.values.sessions import session_owner
-from ocs.values.use import Context
-from protocol import failed_avp
-from protocol.credit_control import (
-    CHECK_BALANCE,
-    EVENT_REQUEST,
-    INITIAL_REQUEST,
-    PRICE_ENQUIRY,
-    REFUND_ACCOUNT,
-    CreditControlAnswer,
-    CreditControlRequest,
-)
-from protocol.errors import DiameterError, ResultCode
+from protocol.credit_control import EVENT_REQUEST, INITIAL_REQUEST, CreditControlRequest
+from protocol.errors import ResultCode
 
-MAX_SUBSCRIBERS_KEPT = 200_000
-"""Subscribers whose account a worker remembers (about 0.2 kB each)."""
-MAX_SESSIONS_KEPT = 100_000
-"""Sessions whose account and place a worker remembers, for requests that leave them out (about 0.5 kB each)."""
 NO_ACCOUNT = ""
-"""In place of an account id: the ledger knows no such subscriber."""
-NOBODY_S = 60.0
-"""How long an identity of nobody, beside one of an account, stays so: it may be given to an account meanwhile."""
-MAX_REPLACED = 2
-"""What we remembered of a session's place may be stale once; more often only if others move the session at the same
-time.
-"""
+"""In place of an account id, for an emergency call without an account."""
+MAX_RELOCATIONS = 2
+"""The cached location of a session may be stale once; more often only if others change the session at the same time."""
 MAX_LOOKUPS = 2
-"""A cached account may be stale once: after a fresh look-up the ledger's word is final."""
+"""A cached account may be stale once; after a second look-up the ledger's answer is final."""
 SUCCESS = int(ResultCode.SUCCESS)
 GRANT_ANYWAY = (ResultCode.UNKNOWN_SESSION_ID, ResultCode.RESOURCES_EXCEEDED)
-"""The ledger has no session for the request, or no room for one more: an emergency call goes on without (HOT-RAT-2)."""
+"""Refusals that must not stop an emergency call; it is granted unbooked (HOT-RAT-2)."""
 CANNOT_NOW = frozenset((Retry.CLOCK, Retry.VERSION, Retry.UNREADABLE))
-"""Reasons for which the ledger did nothing, and would not if asked again at once: another server may do better."""
+"""The ledger applied nothing and would not at once either; another server may. The client is sent there."""
 GRANTING = (RequestType.INITIAL, RequestType.UPDATE)
 LATER = (RequestType.UPDATE, RequestType.TERMINATION)
-"""Those that may leave out the subscriber: the session says whose it is."""
+"""These may leave out the subscriber: the session has an account."""
+OPENING = (INITIAL_REQUEST, EVENT_REQUEST)
 
 LEDGER_AWAY = "the ledger cannot be reached"
 ANSWER_TIMEOUT_S = 3.0
-"""After it the gateway has answered for a request that was not handled."""
+"""After it the Diameter server has answered for a request that charging did not answer."""
 
 Spawn = Callable[[Awaitable[None]], None]
 Ended = Callable[[str, str], None]
-"""Told when a client has ended a session: its Session-Id and the client's Origin-Host."""
-
-
-@dataclass(slots=True)
-class _Session:
-    """What a worker remembers of a session; it may be wrong or missing at any time."""
-
-    account_id: str
-    """NO_ACCOUNT: an emergency call without an account."""
-    where: UsageContext
-    place: str
-    """`where` as the ledger keeps it."""
-
-
-@dataclass(slots=True)
-class _Job:
-    prepared: Prepared
-    context: Context
-    identities: list[str]
-    where: UsageContext
-    expected_location: str
-    """The place that `where` was completed from; "" = it needed none."""
-    source: Source
-    session: SessionKey
-    send: Reply
-    order: SessionOrder[_Job]
-    lookups: int = 0
-    replaced: int = 0
-    waiting: deque[Waiting] | None = None
-
-    @property
-    def owner(self) -> str:
-        return self.session[0]
-
-    @property
-    def since(self) -> float:
-        return self.prepared.terms.now
-
-    def reply(self, answer: CreditControlAnswer | DiameterError) -> None:
-        """Then the next request of the session has its turn."""
-        try:
-            self.send(answer)
-        finally:
-            self.order.end(self)
-
-
-def _session_key(request: CreditControlRequest, source: Source) -> SessionKey:
-    carried = source.realm_bound and request.origin_host.lower() != source.origin_host.lower()
-    realm = request.origin_realm if carried else None
-    return session_owner(request.origin_host, failover_group=source.failover_group, realm=realm), request.session_id
+"""Called with Session-Id and Origin-Host when a client has ended a session."""
 
 
 class ChargingService:
-    """Charges the requests of a worker's peers. `spawn` runs a coroutine in the background (look-ups of unknown
-    subscribers).
-    """
+    """Charges the requests of a worker's peers. `clock`: Unix seconds. `spawn` runs a coroutine in the background."""
 
     def __init__(
         self,
@@ -149,266 +80,165 @@ class ChargingService:
         self._metrics = metrics
         self._clock = clock
         self._spawn = spawn
-        self._policy = policy
         self._ended = ended
-        self._subscribers: BoundedCache[str, str] = BoundedCache(MAX_SUBSCRIBERS_KEPT)
-        self._sessions: BoundedCache[SessionKey, _Session] = BoundedCache(MAX_SESSIONS_KEPT)
-        self._strangers: BoundedCache[str, float] = BoundedCache(MAX_SUBSCRIBERS_KEPT)
+        self._accounts = AccountLookup(ledger, clock)
+        self._sessions = SessionCache()
         self._usage_metrics = UsageMetrics(metrics, clock)
-        self._terms: dict[int, Terms] = {}
-        """By profile, of this second and catalogue."""
-        self._terms_of: tuple[int, Rater] = 0, rater
-        self._refused: BoundedCache[SessionKey, bool] = BoundedCache(MAX_SESSIONS_KEPT)
-        self._order: SessionOrder[_Job] = SessionOrder(self.handle, clock, answer_timeout_s)
+        self._terms = TermsCache(policy)
+        self._local = LocalAnswers(metrics, self._usage_metrics, self._sessions, policy)
+        self._order: SessionOrder[Job] = SessionOrder(self.handle, clock, answer_timeout_s)
         self._under_way = self._order.under_way
 
     def handle(self, request: CreditControlRequest, source: Source, reply: Reply) -> None:
-        """The Diameter side's handler: replies exactly once, now or later; raises nothing a peer can provoke."""
+        """Handle a CCR: `reply` is called exactly once, now or later. Nothing a peer sends makes it raise."""
         context = source.service_contexts[request.service_context_id]
         if context is None:
-            answer = request.answer(ResultCode.RATING_FAILED)
-            answer.failed_avp = failed_avp.copy("service_context_id", request.service_context_id)
-            self._metrics.blocked("unknown", "unrateable")
-            self._usage_metrics.unknown_context(source.origin_host, request.service_context_id)
-            reply(answer)
+            reply(self._local.unknown_context(request, source))
             return
-        if request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT:
-            if not source.refunds:
-                reply(DiameterError(ResultCode.AUTHORIZATION_REJECTED, "this peer may not give money back"))
+        if request.cc_request_type == EVENT_REQUEST:
+            refusal = self._local.refund_refusal(request, source)
+            if refusal is not None:
+                reply(refusal)
                 return
-            try:
-                event_requests.refunded_debit(request)
-            except DiameterError as error:
-                reply(error)
-                return
-        session = _session_key(request, source)
+        session = session_key(request, source)
         if session in self._under_way and self._order.wait(session, request, source, reply):
             return
-        terms = self._terms_for(source)
-        where, expected_location = self._where(context, request, session, terms)
+        terms = self._terms.of(source.profile, self._rater, int(self._clock()))
+        where, expected_location = self._sessions.usage_context(context, request, session, terms)
         if where.unreadable_location is not None:
             self._usage_metrics.unreadable_location(source.origin_host, where)
-        opens = request.cc_request_type in (INITIAL_REQUEST, EVENT_REQUEST)
+        opens = request.cc_request_type in OPENING
         if opens and len(where.recipients) > MAX_RECIPIENTS:
-            self._metrics.blocked("unknown", "recipients")
-            reply(DiameterError(ResultCode.RESOURCES_EXCEEDED, f"more than {MAX_RECIPIENTS} recipients in one request"))
+            reply(self._local.too_many_recipients())
             return
         prepared = prepare(request, where, self._rater, terms)
-        if prepared.stranger:
-            reply(event_requests.stranger(prepared.stranger))
-            return
-        enquiry = prepared.type is EVENT and request.requested_action in (PRICE_ENQUIRY, CHECK_BALANCE)
-        if (opens and prepared.unrateable) or (enquiry and any(service.rated is None for service in prepared.services)):
-            self._metrics.blocked("unknown", "unrateable")
-            if prepared.type is INITIAL:
-                self._refused.put(session, True)
-            reply(answers.unrateable(prepared))
-            return
-        if prepared.type is EVENT and request.requested_action == PRICE_ENQUIRY:
-            reply(event_requests.priced(prepared, self._policy))
-            return
+        if opens:
+            answer = self._local.opening(prepared, session)
+            if answer is not None:
+                reply(answer)
+                return
         given = identities(request)
-        if source.subscribers:  # an account that several of them mean is found by one that the peer may charge
+        if source.subscribers:  # prefer an id that this peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
-        job = _Job(prepared, context, given, where, expected_location, source, session, reply, self._order)
+        job = Job(prepared, context, given, where, expected_location, source, session, reply, self._order)
         if prepared.type is not EVENT:
             self._under_way[session] = job
         try:
-            self._find(job)
+            self._find_account(job)
         except BaseException:
             self._order.end(job)
             raise
 
-    def _terms_for(self, source: Source) -> Terms:
-        now, profile = int(self._clock()), source.profile
-        if now != self._terms_of[0] or self._rater is not self._terms_of[1]:
-            self._terms_of, self._terms = (now, self._rater), {}
-        terms = self._terms.get(id(profile))
-        if terms is None:
-            terms = self._terms[id(profile)] = Terms(now, profile, self._policy)
-        return terms
+    # -- account
 
-    def _where(
-        self, context: Context, request: CreditControlRequest, session: SessionKey, terms: Terms
-    ) -> tuple[UsageContext, str]:
-        """Where, how and when the use takes place. Later requests of a session may leave out what has not changed: it
-        is filled in from what is remembered here, and the ledger is told from what (second of the pair), so that it can
-        object.
-
-        A one-off use takes place when the client says. A grant is used from now on, whatever the client's clock says.
-        """
-        where = circumstances(context, request, terms.profile.forwarding_role)
-        where.at = now = terms.now
-        if request.cc_request_type == EVENT_REQUEST:
-            said_at = request.event_timestamp
-            if said_at is not None and abs(said_at - now) <= self._policy.event_time_window_s:
-                where.at = said_at
-            return where, ""
-        if request.cc_request_type == INITIAL_REQUEST:
-            return where, ""
-        complete = where.complete
-        known = self._sessions.get(session)
-        if known is not None:
-            where.completed(known.where)
-        if complete:
-            return where, ""
-        return where, UNKNOWN_PLACE if known is None else known.place
-
-    def _put_in_place(self, job: _Job, account_id: str, identity: str, place: str) -> None:
-        """The session is elsewhere than we thought: rate the request again, there."""
-        request, terms = job.prepared.request, job.prepared.terms
-        job.replaced += 1
-        if job.replaced > MAX_REPLACED:
-            job.reply(busy(request, "the session is being changed by others"))
-            return
-        there = UsageContext.decode(job.context, place)
-        self._sessions.put(job.session, _Session(account_id, there, place))
-        job.where, job.expected_location = self._where(job.context, request, job.session, terms)
-        job.prepared = prepare(request, job.where, self._rater, terms)
-        self._charge(job, account_id, identity)
-
-    # -- whose account?
-
-    def _find(self, job: _Job) -> None:
+    def _find_account(self, job: Job) -> None:
+        """From the caches, else from the ledger in the background."""
         if job.identities:
-            identity, account_id = self._agreed(job.identities)
+            identity, account_id = self._accounts.cached(job.identities)
             if account_id:
                 self._charge(job, account_id, identity)
                 return
         elif job.prepared.type in LATER:
-            session = self._sessions.get(job.session)
-            if session is not None and session.account_id:
-                self._charge(job, session.account_id, "")
+            account_id = self._sessions.account_id(job.session)
+            if account_id:
+                self._charge(job, account_id, "")
                 return
+        self._start_look_up(job)
+
+    def _start_look_up(self, job: Job) -> None:
         self._order.begin(job)
         self._spawn(self._look_up(job))
 
-    def _agreed(self, identities: list[str]) -> tuple[str, str | None]:
-        """The account that all the identities are known to mean (one may be of nobody), and by which of them; else
-        None.
-        """
-        found: tuple[str, str | None] = "", None
-        for identity in identities:
-            account_id = self._subscribers.get(identity)
-            if account_id is None and self._strangers.get(identity, 0.0) > self._clock():
-                continue
-            if account_id is None or (found[1] and account_id != found[1]):
-                return "", None
-            if not found[1]:
-                found = identity, account_id
-        return found
-
-    async def _look_up(self, job: _Job) -> None:
+    async def _look_up(self, job: Job) -> None:
         try:
-            await self._ask_whose(job)
+            await self._look_up_and_charge(job)
         except BaseException:
             self._order.end(job)
             raise
 
-    async def _ask_whose(self, job: _Job) -> None:
-        """Ask the ledger whose identity or session this is. Identities of different accounts are nobody's (RFC 8506
-        §8.46).
+    async def _look_up_and_charge(self, job: Job) -> None:
+        """Ask the ledger for the account by subscriber id, or by session if the request names no subscriber.
+
+        Subscriber ids of different accounts are refused: all must be of one subscriber (RFC 8506 §8.46).
         """
         job.lookups += 1
         request = job.prepared.request
+        by_session = job.prepared.type in LATER and not has_subscriber(request)
         try:
-            found: dict[str, str] = {}
-            for identity in job.identities:
-                found[identity] = await self._ledger.find_subscriber(identity) or NO_ACCOUNT
-            accounts = {account_id for account_id in found.values() if account_id}
-            if len(accounts) > 1:
-                self._metrics.blocked("unknown", "unknown")
-                self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
-                message = "the Subscription-Ids belong to different subscribers"
-                job.reply(DiameterError(ResultCode.USER_UNKNOWN, message))
-                return
-            if accounts:
-                for identity, account_id in found.items():
-                    if account_id:
-                        self._subscribers.put(identity, account_id)
-                    else:
-                        self._strangers.put(identity, self._clock() + NOBODY_S)
-                identity = next(each for each, account_id in found.items() if account_id)
-                self._charge(job, found[identity], identity)
-                return
-            if not has_subscriber(request) and job.prepared.type in LATER:
-                if holder := await self._ledger.find_session(request.session_id, job.owner):
-                    self._charge(job, holder, "")
-                    return
-                if not job.prepared.always:  # an emergency call of somebody unknown has no session with us, and goes on
-                    if not self._was_refused(job):
-                        self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
-                        job.reply(request.answer(ResultCode.UNKNOWN_SESSION_ID))
-                    return
+            identity, account_id = await self._accounts.find(job.identities)
+            if not account_id and by_session:
+                account_id = await self._ledger.find_session(request.session_id, job.owner) or NO_ACCOUNT
         except LedgerUnavailable:
             job.reply(busy(request, LEDGER_AWAY))
             return
-        self._unknown_subscriber(job)
-
-    def _unknown_subscriber(self, job: _Job) -> None:
-        request = job.prepared.request
-        if job.prepared.always:
-            self._grant_to_anybody(job)
+        except SubscriberConflictError:
+            job.reply(self._local.different_subscribers(job.prepared, job.source))
             return
-        if self._was_refused(job):
-            return
-        self._metrics.blocked("unknown", "unknown")
-        self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
-        if job.prepared.type is INITIAL:
-            self._refused.put(job.session, True)
-        if has_subscriber(request):
-            job.reply(request.answer(ResultCode.USER_UNKNOWN))
+        if account_id:
+            self._charge(job, account_id, identity)
+        elif by_session and not job.prepared.always:
+            self._unknown_session(job)
         else:
-            missing = failed_avp.example("subscription_id")
-            job.reply(
-                DiameterError(ResultCode.MISSING_AVP, "a new session needs a Subscription-Id", failed_avp=missing)
-            )
+            self._unknown_subscriber(job)
 
-    # -- the ledger
+    def _unknown_session(self, job: Job) -> None:
+        if not self._end_refused(job):
+            self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
+            job.reply(job.prepared.request.answer(ResultCode.UNKNOWN_SESSION_ID))
 
-    def _charge(self, job: _Job, account_id: str, identity: str) -> None:
+    def _unknown_subscriber(self, job: Job) -> None:
+        if job.prepared.always:
+            self._grant_unbooked(job)
+        elif not self._end_refused(job):
+            job.reply(self._local.unknown_subscriber(job.prepared, job.session, job.source))
+
+    # -- ledger
+
+    def _charge(self, job: Job, account_id: str, identity: str) -> None:
+        """`identity`: the subscriber id that found the account; "" = its session did, whose opening was judged."""
         if job.source.subscribers and identity and not within(identity, job.source.subscribers):
-            job.reply(ForeignSubscriberError())  # found by its session, an account was judged at the opening
+            job.reply(ForeignSubscriberError())
             return
         charge = charge_request(
             job.prepared, job.where, job.expected_location, job.source, job.owner, account_id, identity, self._rater
         )
         self._ledger.charge(charge, partial(self._charged, job, charge))
 
-    def _charged(self, job: _Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:
+    def _charged(self, job: Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:
         try:
             self._conclude(job, charge, outcome)
         except BaseException:
             self._order.end(job)
             raise
 
-    def _conclude(self, job: _Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:
-        request, account_id = job.prepared.request, charge.account_id
+    def _conclude(self, job: Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:
         if isinstance(outcome, LedgerUnavailable):
-            job.reply(busy(request, LEDGER_AWAY))
+            job.reply(busy(job.prepared.request, LEDGER_AWAY))
             return
-        if outcome.code != SUCCESS and self._goes_another_way(job, account_id, charge.identity, outcome):
+        if outcome.code != SUCCESS and self._handled_otherwise(job, charge, outcome):
             return
-        if job.prepared.type is TERMINATION:
-            self._sessions.pop(job.session, None)
-            self._ended(request.session_id, request.origin_host)
-        elif job.prepared.type is not EVENT and outcome.code == SUCCESS:
-            self._remember(account_id, job)
-            if job.prepared.type is INITIAL:
-                self._refused.pop(job.session, None)
+        self._update_caches(job, charge.account_id, outcome)
         if outcome.duplicate:
-            self._as_it_was(job, outcome)
+            job.prepared = prepared_as_first(job, outcome, self._sessions, self._rater)
         if job.prepared.several and outcome.code == SUCCESS and job.prepared.type in GRANTING:
-            held, outcome = several.in_vain(job.prepared, outcome)
-            if held:
-                self._ledger.charge(following(charge, held), partial(self._returned, job, outcome))
+            unusable, outcome = several.in_vain(job.prepared, outcome)
+            if unusable:
+                self._ledger.charge(following(charge, unusable), partial(self._released, job, outcome))
                 return
         self._answer(job, outcome)
 
-    def _returned(self, job: _Job, refused: ChargeOutcome, outcome: ChargeOutcome | LedgerUnavailable) -> None:
-        """Nothing is held in vain any more. If the ledger did not say so, it returns with the service's next
-        request.
-        """
+    def _update_caches(self, job: Job, account_id: str, outcome: ChargeOutcome) -> None:
+        kind = job.prepared.type
+        if kind is TERMINATION:
+            self._sessions.remove(job.session)
+            self._ended(job.prepared.request.session_id, job.prepared.request.origin_host)
+        elif kind is not EVENT and outcome.code == SUCCESS:
+            self._sessions.store(job.session, account_id, job.where)
+            if kind is INITIAL:
+                self._sessions.accept(job.session)
+
+    def _released(self, job: Job, refused: ChargeOutcome, outcome: ChargeOutcome | LedgerUnavailable) -> None:
+        """Reservations that nobody can use were released. If that failed, the service's next request releases them."""
         try:
             if not isinstance(outcome, LedgerUnavailable) and outcome.code == SUCCESS:
                 credit, held = outcome.credit_micro_eur, outcome.held_micro_eur
@@ -418,67 +248,61 @@ class ChargingService:
             self._order.end(job)
             raise
 
-    def _answer(self, job: _Job, outcome: ChargeOutcome) -> None:
+    def _answer(self, job: Job, outcome: ChargeOutcome) -> None:
         self._usage_metrics.count(job.prepared, job.source.origin_host, outcome)
         job.reply(answers.answer(job.prepared, outcome))
 
-    def _goes_another_way(self, job: _Job, account_id: str, identity: str, outcome: ChargeOutcome) -> bool:
-        """Whether the ledger's word leads to something else than its answer, which is then under way."""
+    # -- outcomes that are not the answer
+
+    def _handled_otherwise(self, job: Job, charge: ChargeRequest, outcome: ChargeOutcome) -> bool:
+        """Whether `outcome` is not the answer; then another answer is given, or the request starts again."""
         retry = outcome.retry
         if retry in CANNOT_NOW:
             self._metrics.blocked("unknown", outcome.reason)
             job.reply(busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
         elif retry is Retry.PLACE:
-            self._put_in_place(job, account_id, identity, outcome.place)
+            self._relocate(job, charge, outcome.place)
         elif retry is not None or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
-            # The number has moved to another account, or the account is gone: what we remembered is stale.
-            self._subscribers.pop(identity, None)
-            self._sessions.pop(job.session, None)
+            # The number has moved to another account, or the account is gone: the cached one is stale.
+            self._accounts.remove(charge.identity)
+            self._sessions.remove(job.session)
             if job.lookups < MAX_LOOKUPS:
-                self._order.begin(job)
-                self._spawn(self._look_up(job))
+                self._start_look_up(job)
             else:
                 self._unknown_subscriber(job)
         elif outcome.code in GRANT_ANYWAY and job.prepared.always:
-            self._grant_to_anybody(job)
+            self._grant_unbooked(job)
         else:
-            return outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._was_refused(job)
+            return outcome.code == ResultCode.UNKNOWN_SESSION_ID and self._end_refused(job)
         return True
 
-    def _was_refused(self, job: _Job) -> bool:
-        """Some clients end a session whose opening was refused: that is no error. What the ledger has refused it
-        remembers itself; what was refused before is remembered here, and may be forgotten.
+    def _relocate(self, job: Job, charge: ChargeRequest, location: str) -> None:
+        """The session's stored location is not the cached one: rate and charge the request again, there."""
+        request, terms = job.prepared.request, job.prepared.terms
+        job.relocations += 1
+        if job.relocations > MAX_RELOCATIONS:
+            job.reply(busy(request, "the session is being changed by others"))
+            return
+        self._sessions.correct(job.session, charge.account_id, job.context, location)
+        job.where, job.expected_location = self._sessions.usage_context(job.context, request, job.session, terms)
+        job.prepared = prepare(request, job.where, self._rater, terms)
+        self._charge(job, charge.account_id, charge.identity)
+
+    def _end_refused(self, job: Job) -> bool:
+        """Answer 2001 to the CCR-T of a session whose CCR-I was refused here; False = it is no such request.
+
+        Some clients end refused sessions; that is no error. Openings that the ledger refused, it remembers itself.
         """
-        if job.prepared.type is not TERMINATION or job.session not in self._refused:
+        if job.prepared.type is not TERMINATION or not self._sessions.is_refused(job.session):
             return False
         self._usage_metrics.unbooked(job.prepared, job.source.origin_host)
         job.reply(answers.answer(job.prepared, ChargeOutcome(ResultCode.SUCCESS, False, (), 0, 0, answers.REFUSED)))
         return True
 
-    def _as_it_was(self, job: _Job, outcome: ChargeOutcome) -> None:
-        """A repetition is answered as the request was: rated at the time and place that it was taken to be."""
-        request, terms = job.prepared.request, job.prepared.terms
-        if outcome.at == terms.now and not outcome.place:
-            return
-        terms = Terms(outcome.at, terms.profile, terms.policy)
-        where, _ = self._where(job.context, request, job.session, terms)
-        if outcome.place:
-            where = circumstances(job.context, request, terms.profile.forwarding_role)
-            where.completed(UsageContext.decode(job.context, outcome.place))
-            where.at = terms.now
-        job.prepared = prepare(request, where, self._rater, terms)
-
-    def _grant_to_anybody(self, job: _Job) -> None:
-        """An emergency call that has no account: its later requests may not say again that it is one."""
+    def _grant_unbooked(self, job: Job) -> None:
+        """An emergency call without an account. Its session is cached: its later requests may not say what it is."""
         if job.prepared.type is TERMINATION:
-            self._sessions.pop(job.session, None)
+            self._sessions.remove(job.session)
         elif job.prepared.type is not EVENT:
-            self._remember(NO_ACCOUNT, job)
+            self._sessions.store(job.session, NO_ACCOUNT, job.where)
         job.reply(answers.granted_to_anybody(job.prepared))
-
-    def _remember(self, account_id: str, job: _Job) -> None:
-        known = self._sessions.get(job.session)
-        if known is None or known.account_id != account_id:
-            self._sessions.put(job.session, _Session(account_id, job.where, job.where.encode()))
-        else:
-            known.where, known.place = job.where, job.where.encode()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging import service as service_module
+from ocs.charging import account_lookup, session_cache
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
 from ocs.values.bounded_cache import BoundedCache
@@ -317,8 +317,8 @@ def test_the_memory_is_bounded() -> None:
 async def test_forgetting_costs_a_look_up_and_nothing_else(
     ledger: FakeLedger, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "MAX_SUBSCRIBERS_KEPT", 1)
-    monkeypatch.setattr(service_module, "MAX_SESSIONS_KEPT", 1)
+    monkeypatch.setattr(account_lookup, "MAX_SUBSCRIBERS_KEPT", 1)
+    monkeypatch.setattr(session_cache, "MAX_SESSIONS_KEPT", 1)
     worker = Worker(ledger, catalogue)
     other = ledger.open("01-0000000000000002", "38668100002", "293400000000002")
     await worker.answer(data("I"))

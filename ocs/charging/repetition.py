@@ -1,0 +1,25 @@
+"""A repeated request is answered as the first was: rated at the time and location that the ledger stored with it."""
+
+from __future__ import annotations
+
+from ocs.charging.job import Job
+from ocs.charging.prepare import prepare
+from ocs.charging.prepared import Prepared, Rater, Terms
+from ocs.charging.session_cache import SessionCache
+from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.ledger.contract.charging import ChargeOutcome
+
+
+def prepared_as_first(job: Job, outcome: ChargeOutcome, sessions: SessionCache, rater: Rater) -> Prepared:
+    """`job.prepared` as it was when the first request came. `outcome`: what the ledger stored for that one."""
+    request, terms = job.prepared.request, job.prepared.terms
+    if outcome.at == terms.now and not outcome.place:
+        return job.prepared
+    terms = Terms(outcome.at, terms.profile, terms.policy)
+    if outcome.place:
+        where = circumstances(job.context, request, terms.profile.forwarding_role)
+        where.completed(UsageContext.decode(job.context, outcome.place))
+        where.at = terms.now
+    else:
+        where, _ = sessions.usage_context(job.context, request, job.session, terms)
+    return prepare(request, where, rater, terms)
