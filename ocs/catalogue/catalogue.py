@@ -1,6 +1,6 @@
-"""The product catalogue: reads and checks the file once, then answers what a use costs and who may pay for it.
+"""The product catalogue: loads and checks the file once, then answers what a use costs and who may pay for it.
 
-`rate` is a pure function of the event: all that can be computed beforehand is, so it is a few dictionary look-ups.
+`Catalogue.rate` is a pure function of the event. Everything is compiled at load; rating is a few dictionary look-ups.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 @dataclass(slots=True, eq=False)
 class Catalogue:
-    """A checked catalogue. Immutable but for bounded memories of what was looked up."""
+    """A checked catalogue. Immutable, except for bounded caches."""
 
     packages: Mapping[str, PackageTerms]
     options: Mapping[str, OptionTerms]
@@ -48,26 +48,27 @@ class Catalogue:
     currency: str
     time_zone: ZoneInfo
     services: tuple[str, ...]
-    """Every `RatedUse.service` there can be."""
+    """All possible values of `RatedUse.service`."""
     labels: tuple[str, ...]
-    """Every `RatedUse.label` there can be."""
+    """All possible values of `RatedUse.label`."""
     places: tuple[str, ...]
-    """Every `RatedUse.place` there can be."""
+    """All possible values of `RatedUse.place`."""
     illustrative: tuple[str, ...]
-    """Keys of the file whose values are examples, to be replaced before going live."""
+    """Keys of tables marked illustrative: example values, to be replaced before going live."""
     _services: Services
     _places: Places
     _destinations: Destinations
     _day: tuple[int, int, int, int] = field(default=(0, 0, 0, 0))
+    """The last result of `_calendar`."""
 
     def rate(self, event: UseEvent) -> RatedUse:
-        """What this use costs and who may pay for it; Unrateable when the catalogue has no answer (5031)."""
+        """Price of this use and the buckets that may pay; Unrateable when the catalogue has no rate for it (5031)."""
         rated = self._rate(event)
         return rated if rated.schedule is None else rated.schedule.at(rated, event.at)
 
     def _rate(self, event: UseEvent) -> RatedUse:
         service = self._services.find(event)
-        if not service.numbered:
+        if not service.has_parties:
             place = self._places.find(event.serving_plmn, event.visited_number)
             rated = service.by_place.get(place.id)
             if rated is None:
@@ -79,9 +80,9 @@ class Catalogue:
             place = self._places.default
             if not self._is_emergency(event, place):
                 raise
-        return self._rate_towards(service, event, place)
+        return self._rate_with_parties(service, event, place)
 
-    def _rate_towards(self, service: Service, event: UseEvent, place: Place) -> RatedUse:
+    def _rate_with_parties(self, service: Service, event: UseEvent, place: Place) -> RatedUse:
         direction = event.direction
         if event.emergency:
             destination = Destination(self._destinations.emergency)
@@ -89,10 +90,10 @@ class Catalogue:
             destination = _NOWHERE
         else:
             if not event.other_party:
-                raise Unrateable("other_party", "the request does not say towards whom the use is")
+                raise Unrateable("other_party", "the request names no other party")
             found = self._destinations.find(event.other_party, place.country)
             if found is None:
-                raise Unrateable("other_party", "the other party is of no destination of the catalogue")
+                raise Unrateable("other_party", "no destination of the catalogue matches the other party")
             destination = found
         rated = service.by_use.get((place.id, direction, destination.id, destination.country == place.country))
         if rated is None:
@@ -101,16 +102,16 @@ class Catalogue:
             raise Unrateable(blame, f"{service.id} ({direction}) has no rate at {place.id}{towards}")
         return rated
 
-    def one_form(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
-        """A party as text that is the same for each of its spellings there."""
+    def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
+        """The party in one canonical spelling, as dialled at that place."""
         try:
             place = self._places.find(serving_plmn, visited_number)
         except Unrateable:
             place = self._places.default
-        return self._destinations.one_form(party, place.country)
+        return self._destinations.canonical_party(party, place.country)
 
     def _is_emergency(self, event: UseEvent, place: Place) -> bool:
-        """HOT-RAT-2: an emergency call is let through even when nobody knows where it is made."""
+        """HOT-RAT-2: an emergency call is allowed even if its place is unknown."""
         if event.emergency:
             return True
         if event.direction is Direction.TERMINATING or not event.other_party:
@@ -127,12 +128,12 @@ class Catalogue:
         return self._calendar(unix_s)[3]
 
     def when(self, unix_s: int) -> dict[str, int]:
-        """now=, month= and day= of a ledger operation."""
+        """Keyword arguments now, month and day of a ledger operation."""
         _, _, month, day = self._calendar(unix_s)
         return {"now": unix_s, "month": month, "day": day}
 
     def _calendar(self, unix_s: int) -> tuple[int, int, int, int]:
-        """The calendar day of a moment: from when to when it lasts, its month and its number."""
+        """(start, end, month, day) of the calendar day: start and end in Unix seconds."""
         if not self._day[0] <= unix_s < self._day[1]:
             local = datetime.fromtimestamp(unix_s, self.time_zone)
             begins = datetime(local.year, local.month, local.day, tzinfo=self.time_zone)
@@ -144,13 +145,13 @@ class Catalogue:
 
 
 def load_catalogue(path: Path | str) -> Catalogue:
-    """Reads, checks and compiles a catalogue file; CatalogueError lists every mistake in it."""
+    """Reads, checks and compiles a catalogue file. CatalogueError lists every mistake in it."""
     problems = Problems(str(path))
     tables = read_tables(Path(path), problems)
     if tables.general is None:
-        # Nothing can be cross-checked without it, but what is wrong in itself has been found.
+        # Without [catalogue] no table can be checked against another.
         problems.raise_if_any()
-        raise AssertionError("a missing [catalogue] table is a problem")
+        raise AssertionError("read_tables reports a missing [catalogue]")
     general = tables.general
     check_general(general, problems)
     places = compile_places(general, tables, problems)
@@ -170,7 +171,7 @@ def load_catalogue(path: Path | str) -> Catalogue:
     ).compile()
     problems.raise_if_any()
     if places is None:
-        raise AssertionError("a default network of no place is a problem")
+        raise AssertionError("compile_places or check_general reports a default_plmn without a place")
     return Catalogue(
         packages=MappingProxyType(packages),
         options=MappingProxyType(dict(compile_options(tables))),

@@ -1,4 +1,4 @@
-"""Compiles places, destinations, services, prices and packages of a catalogue file; mistakes go into `Problems`."""
+"""Compiles places, destinations, services, prices and packages of a catalogue file. Mistakes go into `Problems`."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from ocs.values.use import Context, QuotaPolicy, Unit
 
 UNLIMITED = "unlimited"
 TIME_MECHANISMS = ("discrete", "continuous")
-"""Time-Quota-Type."""
+"""Index = value of Time-Quota-Type (TS 32.299 §7.2.229)."""
 ENVELOPE_REPORTING = ("none", "envelopes", "volume", "events", "both")
-"""By their value (TS 32.299 §7.2.59)."""
+"""Index = value of Envelope-Reporting (TS 32.299 §7.2.59)."""
 TRIGGER_TYPES = {"qos": 2, "location": 3, "rat": 4, "timezone": 5, "mcc": 30, "mnc": 31, "serving-node": 61}
-"""Trigger-Type (TS 32.299 §7.2.236)."""
-_WITHOUT_PARTIES = frozenset({"data", "content"})
+"""Values of Trigger-Type (TS 32.299 §7.2.236)."""
+_CONTEXTS_WITHOUT_PARTIES = frozenset({"data", "content"})
 """Contexts whose use has no direction and no destination."""
-_STATED = {"rating_group", "service_identifier", "apn"}
+_MATCH_KEYS = {"rating_group", "service_identifier", "apn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class OptionTerms:
 
 
 class PriceParts(NamedTuple):
-    """What `compile_price` needs, in units; `windows` with an amount of their own (ocs/catalogue/schedule.py)."""
+    """Arguments of `compile_price`, in the service's unit."""
 
     unit: Unit
     micro_eur: int
@@ -68,10 +68,11 @@ class PriceParts(NamedTuple):
     flat: bool
     rounding: str
     windows: tuple[tuple[Window, int], ...] = ()
+    """(window, micro-EUR in that window)."""
 
 
 def check_general(general: General, problems: Problems) -> None:
-    """Time zone, home country and default network must exist."""
+    """Checks that time zone, home country and default network exist."""
     try:
         ZoneInfo(general.time_zone)
     except (OSError, ValueError, KeyError):
@@ -82,17 +83,17 @@ def check_general(general: General, problems: Problems) -> None:
         problems.add("catalogue.home_country", "must be a country code such as SI", general.home_country)
     if general.default_plmn not in general.home_plmns and general.default_plmn[:3] not in MCC_COUNTRY:
         problems.add(
-            "catalogue.default_plmn", "must be one of home_plmns or a network of a country", general.default_plmn
+            "catalogue.default_plmn", "must be one of home_plmns, or start with a known MCC", general.default_plmn
         )
 
 
 def compile_places(general: General, tables: Tables, problems: Problems) -> Places | None:
-    """Country → place. home and eu must be there: rules name them (HOT-ROA-1)."""
+    """Place by country. The places home and eu are required (HOT-ROA-1)."""
     for needed in (HOME, EU):
         if needed not in tables.ids["place"]:
-            problems.add(key_path("place", needed), "is missing; the places home and eu are needed")
+            problems.add(key_path("place", needed), "is missing; the places home and eu are required")
     places = tables.of("place", PlaceTable)
-    by_country = _one_owner(
+    by_country = _check_unique(
         (
             (country, id_, key_path("place", id_, "countries", index))
             for id_, place in places.items()
@@ -103,7 +104,7 @@ def compile_places(general: General, tables: Tables, problems: Problems) -> Plac
     _check_countries("place", {id_: place.countries for id_, place in places.items()}, problems)
     if HOME in places and by_country.get(general.home_country) != HOME:
         problems.add(
-            "place.home.countries", f"must hold the home country {general.home_country}", places[HOME].countries
+            "place.home.countries", f"must include the home country {general.home_country}", places[HOME].countries
         )
     country = MCC_COUNTRY.get(general.default_plmn[:3])
     if general.default_plmn not in general.home_plmns and (
@@ -121,7 +122,7 @@ def compile_places(general: General, tables: Tables, problems: Problems) -> Plac
 
 
 def compile_destinations(general: General, tables: Tables, problems: Problems) -> Destinations:
-    """Numbers, prefixes, kinds and countries may each belong to one class only; one class is for emergency numbers."""
+    """Destination classes. Each number, prefix, kind and country belongs to one class; one class is `emergency`."""
     classes = tables.of("destination", DestinationTable)
     for name in ("numbers", "prefixes", "kinds", "countries"):
         owners = (
@@ -129,11 +130,11 @@ def compile_destinations(general: General, tables: Tables, problems: Problems) -
             for id_, class_ in classes.items()
             for index, value in enumerate(getattr(class_, name))
         )
-        _one_owner(owners, problems)
+        _check_unique(owners, problems)
     _check_countries("destination", {id_: class_.countries for id_, class_ in classes.items()}, problems)
     for name in ("emergency", "short", "alphanumeric"):
         owners = ((name, id_, key_path("destination", id_, name)) for id_, c in classes.items() if getattr(c, name))
-        _one_owner(owners, problems)
+        _check_unique(owners, problems)
     complete = len(classes) == len(tables.ids["destination"])
     if complete and not any(class_.emergency for class_ in classes.values()):
         problems.add("destination", "one destination must have emergency = true (HOT-RAT-2)")
@@ -156,27 +157,27 @@ def compile_destinations(general: General, tables: Tables, problems: Problems) -
 
 
 def compile_services(general: General, tables: Tables, problems: Problems) -> tuple[Services, dict[str, Service]]:
-    """Services by context; each context that has any has one default, and no two services have the same line."""
+    """Services by context, and by id. Each context in use has one default service; no `match` line occurs twice."""
     services, by_id = Services(), {}
     lines: list[tuple[str, str, str]] = []
     defaults: list[tuple[str, str, str]] = []
     seen: set[str] = set()
     for id_, table in tables.of("service", ServiceTable).items():
         unit = Unit(table.unit)
-        placed_only = _WITHOUT_PARTIES.intersection(table.contexts)
-        numbered = not placed_only and unit is not Unit.MONEY
-        if placed_only and unit is not Unit.MONEY and not _WITHOUT_PARTIES.issuperset(table.contexts):
+        without_parties = _CONTEXTS_WITHOUT_PARTIES.intersection(table.contexts)
+        has_parties = not without_parties and unit is not Unit.MONEY
+        if without_parties and unit is not Unit.MONEY and not _CONTEXTS_WITHOUT_PARTIES.issuperset(table.contexts):
             allowed = "data and content cannot be mixed with other contexts, unless the unit is money"
             problems.add(key_path("service", id_, "contexts"), allowed, table.contexts)
         quota = _quota(table.quota, unit, general.kilo, ("service", id_, "quota"), problems)
-        by_id[id_] = Service(id=id_, unit=unit, quota=quota, bars=tuple(table.bars), numbered=numbered)
+        by_id[id_] = Service(id=id_, unit=unit, quota=quota, bars=tuple(table.bars), has_parties=has_parties)
         matches: list[MatchKey] = [(line.apn, line.rating_group, line.service_identifier) for line in table.match]
         for index, match in enumerate(matches):
             at = key_path("service", id_, "match", index)
             if match == (None, None, None):
                 problems.add(at, "must state a rating_group, a service_identifier or an apn")
             stated = ", ".join(
-                f"{name} {value}" for name, value in table.match[index] if name in _STATED and value is not None
+                f"{name} {value}" for name, value in table.match[index] if name in _MATCH_KEYS and value is not None
             )
             lines += [(f"{context}: {stated}", id_, at) for context in table.contexts]
         for name in table.contexts:
@@ -184,8 +185,8 @@ def compile_services(general: General, tables: Tables, problems: Problems) -> tu
             if table.default:
                 defaults.append((name, id_, key_path("service", id_, "default")))
             services.add(Context(name), by_id[id_], default=table.default, matches=matches)
-    _one_owner(lines, problems)
-    _one_owner(defaults, problems)
+    _check_unique(lines, problems)
+    _check_unique(defaults, problems)
     if len(by_id) == len(tables.ids["service"]):
         for name_ in sorted(seen - {name for name, _, _ in defaults}):
             problems.add("service", f"one service of the context {name_} must have default = true")
@@ -220,7 +221,7 @@ def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
 
 
 def compile_prices(general: General, tables: Tables, problems: Problems) -> dict[str, PriceParts]:
-    """Prices in units. What they come to per rate, and whether that is exact, is `compile_rates`."""
+    """Prices in the service's unit. `compile_rates` checks that each can be computed exactly."""
     parts: dict[str, PriceParts] = {}
     for id_, table in tables.of("price", PriceTable).items():
         unit = unit_of(table.per)
@@ -244,13 +245,13 @@ def compile_prices(general: General, tables: Tables, problems: Problems) -> dict
 
 
 def _windows(table: PriceTable, at: tuple[str, ...], problems: Problems) -> tuple[tuple[Window, int], ...]:
-    """Windows of a price; two that claim one minute are a mistake."""
+    """Windows of a price. Windows that overlap are a mistake."""
     windows = [
         Window(frozenset(map(DAYS.index, line.days)), _minute(line.since), _minute(line.to)) for line in table.window
     ]
     for index, window in enumerate(windows):
         if window.since == DAY_MINUTES or window.since == window.until:
-            problems.add(key_path(*at, index), "must have a beginning before 24:00 and another end")
+            problems.add(key_path(*at, index), "must begin before 24:00 and end at another time")
             return ()
     clash = overlap(windows)
     if clash is not None:
@@ -265,7 +266,7 @@ def _minute(text: str) -> int:
 
 
 def compile_holidays(general: General, problems: Problems) -> frozenset[date]:
-    """Dates on which windows of "holiday" hold instead of those of the weekday."""
+    """Dates on which windows with the day "holiday" apply instead of those of the weekday."""
     found = set()
     for index, text in enumerate(general.holidays):
         try:
@@ -276,7 +277,7 @@ def compile_holidays(general: General, problems: Problems) -> frozenset[date]:
 
 
 def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems) -> tuple[int, int, int]:
-    """Units of per, first and next: first is as per, and next as first, when left out."""
+    """(per, first, next) in units. `first` defaults to `per`, `next` to `first`."""
     units = [0]
     for name in ("per", "first", "next"):
         text = getattr(table, name)
@@ -288,7 +289,7 @@ def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
 
 
 def compile_packages(general: General, tables: Tables, problems: Problems) -> dict[str, PackageTerms]:
-    """Packages as the ledger takes them (HOT-PKG-1); the net price must follow from the gross one (HOT-RAT-8)."""
+    """Packages in the ledger's terms (HOT-PKG-1). The net price must be the gross price less VAT (HOT-RAT-8)."""
     packages = {}
     units: dict[str, tuple[str, str]] = {}
     for id_, table in tables.of("package", PackageTable).items():
@@ -332,7 +333,7 @@ def compile_options(tables: Tables) -> Mapping[str, OptionTerms]:
 def _quantity(
     text: str, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems, *, most: int, more: str = ""
 ) -> int:
-    """Units, or 0 and a problem."""
+    """Units of the quantity; 0 after adding a problem."""
     try:
         value = parse_quantity(text, unit, kilo=kilo)
     except ValueError as error:
@@ -344,14 +345,14 @@ def _quantity(
     return value
 
 
-def _one_owner(claims: Iterable[tuple[str, str, str]], problems: Problems) -> dict[str, str]:
-    """(what, owner, key) → what → owner; a second claim to the same is a mistake."""
+def _check_unique(claims: Iterable[tuple[str, str, str]], problems: Problems) -> dict[str, str]:
+    """From (value, table id, key): value → table id. A value in two tables is a mistake."""
     owners: dict[str, str] = {}
-    for what, owner, at in claims:
-        if what in owners:
-            problems.add(at, f"only one may have it, and {owners[what]} has it already", what)
+    for value, owner, at in claims:
+        if value in owners:
+            problems.add(at, f"may be stated once only; {owners[value]} has it already", value)
         else:
-            owners[what] = owner
+            owners[value] = owner
     return owners
 
 
@@ -360,5 +361,5 @@ def _check_countries(section: str, lists: Mapping[str, Iterable[str]], problems:
     for id_, countries in lists.items():
         for index, country in enumerate(countries):
             if country not in known:
-                allowed = "is no country's code (ISO 3166-1 alpha-2, XK for Kosovo)"
+                allowed = "is not a country code (ISO 3166-1 alpha-2, XK for Kosovo)"
                 problems.add(key_path(section, id_, "countries", index), allowed, country)

@@ -1,4 +1,4 @@
-"""Compiles the rates: every (service, place, direction, destination) that has a price becomes one finished answer."""
+"""Compiles the rates: one ready `RatedUse` for every (service, place, direction, destination) that has a price."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from ocs.values.use import Direction, PriceTerms, RatedUse, Unit
 
 ANY = "*"
 FREE = "free"
-"""The price that needs no entry."""
+"""Built-in price 0."""
 FACE_VALUE = "face-value"
-"""Neither does this one, of services whose unit is money: what the client says is debited."""
+"""Built-in price of services whose unit is money: the amount that the client states is debited."""
 BARS = ("roaming", "international", "international-sms", "premium", "data")
-"""HOT-CC-5, in the order in which they are given."""
-_NOT_WITHIN_A_COUNTRY = {"international", "international-sms"}
+"""HOT-CC-5, in the order of `RatedUse.bars`."""
+_INTERNATIONAL_BARS = {"international", "international-sms"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """One combination of a rate."""
+    """One combination of place, direction and destination that a rate covers."""
 
     place: str
     direction: Direction
     destination: str
     explicit: bool
-    """The rate names the destination, rather than "*"."""
+    """The rate names the destination; False if it is covered by "*"."""
 
 
 class RateCompiler:
-    """Fills `by_place` and `by_use` of the services."""
+    """Fills `Service.by_place` and `Service.by_use`."""
 
     def __init__(
         self,
@@ -70,42 +70,42 @@ class RateCompiler:
     def compile(self) -> None:
         before = len(self._problems.found)
         for id_, rate in self._rates.items():
-            known = self._references_hold(id_, rate)
+            references_ok = self._check_references(id_, rate)
             service = self._services.get(rate.service)
             if service is None:
                 continue
-            shape = self._shape_holds(id_, rate, service)
+            parties_ok = self._check_parties(id_, rate, service)
             buckets = self._bucket_ids(id_, rate, service)
             price = self._price(id_, rate, service)
-            if known and shape and price is not None:
+            if references_ok and parties_ok and price is not None:
                 self._fill(id_, rate, service, price, buckets)
         if len(self._problems.found) == before and len(self._rates) == len(self._ids["rate"]):
             self._check_emergency_calls()
 
-    def _references_hold(self, id_: str, rate: RateTable) -> bool:
-        """Every identifier that the rate names is in the file."""
+    def _check_references(self, id_: str, rate: RateTable) -> bool:
+        """Whether the file has every identifier that the rate names."""
         before = len(self._problems.found)
-        self._known(("rate", id_, "service"), "service", rate.service)
+        self._check_reference(("rate", id_, "service"), "service", rate.service)
         for index, place in enumerate(rate.places):
             if place != ANY:
-                self._known(("rate", id_, "places", index), "place", place)
+                self._check_reference(("rate", id_, "places", index), "place", place)
         for index, destination in enumerate(rate.destinations):
             if destination != ANY:
-                self._known(("rate", id_, "destinations", index), "destination", destination)
+                self._check_reference(("rate", id_, "destinations", index), "destination", destination)
         if rate.price not in (FREE, FACE_VALUE):
-            self._known(("rate", id_, "price"), "price", rate.price, more=f", {FACE_VALUE} or {FREE}")
+            self._check_reference(("rate", id_, "price"), "price", rate.price, more=f", {FACE_VALUE} or {FREE}")
         return len(self._problems.found) == before
 
-    def _known(self, at: tuple[str | int, ...], section: str, id_: str, more: str = "") -> None:
+    def _check_reference(self, at: tuple[str | int, ...], section: str, id_: str, more: str = "") -> None:
         if id_ not in self._ids[section]:
             allowed = ", ".join(sorted(self._ids[section])) + more
-            self._problems.add(key_path(*at), f"is no {section} of this catalogue; allowed: {allowed}", id_)
+            self._problems.add(key_path(*at), f"is not a {section} of this catalogue; allowed: {allowed}", id_)
 
-    def _shape_holds(self, id_: str, rate: RateTable, service: Service) -> bool:
-        """Direction and destination are where the service has them."""
+    def _check_parties(self, id_: str, rate: RateTable, service: Service) -> bool:
+        """Whether the rate states directions and destinations exactly if the service has them; also checks `always`."""
         before = len(self._problems.found)
         directions, destinations = ("rate", id_, "directions"), ("rate", id_, "destinations")
-        if not service.numbered:
+        if not service.has_parties:
             for at, value in ((directions, rate.directions), (destinations, rate.destinations)):
                 if value:
                     self._problems.add(
@@ -116,25 +116,25 @@ class RateCompiler:
         elif not rate.directions:
             self._problems.add(key_path(*directions), 'is missing; mo, mt or fw, such as ["mo", "fw"]')
         elif not rate.destinations and rate.directions != ["mt"]:
-            self._problems.add(key_path(*destinations), 'is missing; outgoing use has destinations, or ["*"]')
+            self._problems.add(key_path(*destinations), 'is missing; outgoing use needs destinations, or ["*"]')
         elif "mt" in rate.directions and not self._may_be_emergency.issuperset(rate.destinations):
-            allowed = "must be left out for incoming use, but for the emergency destination"
+            allowed = "must be left out for incoming use, unless it is the emergency destination"
             self._problems.add(key_path(*destinations), allowed, rate.destinations)
         if rate.always and rate.price != FREE:
-            allowed = f'must be "{FREE}" because always = true: it is granted without credit'
+            allowed = f'must be "{FREE}" because always = true grants without credit'
             self._problems.add(key_path("rate", id_, "price"), allowed, rate.price)
         return len(self._problems.found) == before
 
     def _bucket_ids(self, id_: str, rate: RateTable, service: Service) -> tuple[str, ...]:
-        """HOT-PKG-3: buckets of these names, of every package, in the order of the file."""
+        """HOT-PKG-3: ids of the buckets with these names in all packages, in the order of the file."""
         found: list[str] = []
         for index, name in enumerate(rate.buckets):
             matching = [(bucket, unit) for bucket, unit in self._buckets if bucket.rpartition(".")[2] == name]
             at = key_path("rate", id_, "buckets", index)
             if not matching and self._packages_complete:
-                self._problems.add(at, "is no bucket of any package", name)
+                self._problems.add(at, "is not a bucket of any package", name)
             elif any(unit != service.unit for _, unit in matching):
-                self._problems.add(at, f"must be a bucket in {service.unit}, as the service {service.id}", name)
+                self._problems.add(at, f"must be a bucket in {service.unit}, the unit of service {service.id}", name)
             found += [bucket for bucket, _ in matching]
         return tuple(found)
 
@@ -145,25 +145,22 @@ class RateCompiler:
         if rate.price == FACE_VALUE:
             if service.unit is Unit.MONEY:
                 return compile_price(id_, unit=Unit.MONEY, micro_eur=1, quantity=1)
-            self._problems.add(at, "is the price of services whose unit is money", rate.price)
+            self._problems.add(at, "is only for services whose unit is money", rate.price)
             return None
         parts = self._prices.get(rate.price)
         if parts is None:
             return None
         if parts.unit is not service.unit or (parts.flat and service.unit is not Unit.SECONDS):
-            self._problems.add(at, f"must be a price in {service.unit}, as the service {service.id}", rate.price)
+            self._problems.add(at, f"must be a price in {service.unit}, the unit of service {service.id}", rate.price)
             return None
         if parts.flat and rate.buckets:
-            allowed = (
-                f"must be left out: the price {rate.price} is per call, for which a bucket of seconds would pay one "
-                "second"
-            )
+            allowed = f"must be left out: the price {rate.price} is per call, a bucket counts seconds"
             self._problems.add(key_path("rate", id_, "buckets"), allowed, rate.buckets)
             return None
         return self._terms(id_, rate, parts, parts.micro_eur)
 
     def _schedule(self, id_: str, rate: RateTable) -> Schedule | None:
-        """For a price with windows: which of its prices is in force when."""
+        """When each price of a price with windows is in force; None for a price without windows."""
         parts = self._prices.get(rate.price)
         if parts is None or not parts.windows or self._zone is None:
             return None
@@ -188,7 +185,7 @@ class RateCompiler:
                 rounding=parts.rounding,
             )
         except PriceError as error:
-            self._problems.add(at, f"cannot be used: {error}", rate.price)
+            self._problems.add(at, f"is not usable: {error}", rate.price)
             return None
 
     def _fill(self, id_: str, rate: RateTable, service: Service, price: PriceTerms, buckets: tuple[str, ...]) -> None:
@@ -211,7 +208,7 @@ class RateCompiler:
                     schedule=schedule,
                 )
                 service.by_use[use.place, use.direction, use.destination, local] = rated
-            if not service.numbered:
+            if not service.has_parties:
                 service.by_place[use.place] = rated
 
     def _uses(self, rate: RateTable, service: Service) -> Iterator[_Use]:
@@ -228,15 +225,14 @@ class RateCompiler:
                     yield _Use(place, direction, destination, False)
 
     def _claim(self, id_: str, service: Service, use: _Use) -> bool:
-        """A rate that names a destination wins over one with "*"; two of the same sort are a mistake."""
+        """Whether the rate applies to the use. A named destination beats "*"; two equal claims are a mistake."""
         key = (service.id, use.place, use.direction, use.destination)
         owner, explicit = self._owners.get(key, ("", False))
         if owner and explicit == use.explicit:
-            what = f"{use.direction} {service.id} at {use.place}" + (
-                f" to {use.destination}" if use.destination else ""
-            )
+            towards = f" to {use.destination}" if use.destination else ""
             if (id_, owner) not in self._overlaps:
                 self._overlaps.add((id_, owner))
+                what = f"{use.direction} {service.id} at {use.place}{towards}"
                 self._problems.add(key_path("rate", id_), f"{what} has the rate {owner} already")
             return False
         if owner and explicit:
@@ -245,18 +241,18 @@ class RateCompiler:
         return True
 
     def _bars(self, rate: RateTable, service: Service, use: _Use, *, local: bool) -> tuple[str, ...]:
-        """HOT-CC-5. Within the visited country a number is not international (as in TS 22.088 §2)."""
+        """HOT-CC-5: bars that forbid the use. A number of the visited country is not international (TS 22.088 §2)."""
         bars = {*rate.bars, *service.bars, *self._places[use.place].bars}
         if use.destination:
             table = self._destinations[use.destination]
             towards = set(table.message_bars if service.unit is Unit.MESSAGES else table.call_bars)
-            bars |= towards - _NOT_WITHIN_A_COUNTRY if local else towards
+            bars |= towards - _INTERNATIONAL_BARS if local else towards
         return tuple(bar for bar in BARS if bar in bars)
 
     def _check_emergency_calls(self) -> None:
-        """HOT-RAT-2: wherever the subscriber is, an emergency call has a rate that always grants."""
+        """HOT-RAT-2: emergency calls need a rate with `always` in every place."""
         for service in self._services.values():
-            if service.unit is not Unit.SECONDS or not service.numbered:
+            if service.unit is not Unit.SECONDS or not service.has_parties:
                 continue
             for place in self._places:
                 for destination in self._emergency:

@@ -1,8 +1,8 @@
-"""Which country a network belongs to: mobile country codes of ITU-T E.212, as ISO 3166-1 alpha-2 codes.
+"""Country of a network: mobile country codes (ITU-T E.212) to ISO 3166-1 alpha-2 codes.
 
-A code that several countries share stands for the largest of them; "001" is the code of networks of no country
-(satellite, at sea, in aircraft), as the numbering library calls them too. MCC 001 and 999 (test and private networks)
-are of no country here: a catalogue that wants them names them among its home networks.
+An MCC that several countries share stands for the largest of them. "001" stands for networks of no country (satellite,
+ships, aircraft), as in the phonenumbers library. MCC 001 and 999 (test and private networks) are absent: a catalogue
+that needs such a network lists it in `home_plmns`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Towards whom: a party as a network element writes it → E.164 or short number → destination class.
+"""Destination class of the other party (HOT-RAT-1 … -4, HOT-RAT-6).
 
-HOT-RAT-1 … -4, HOT-RAT-6. The operator's own numbers and prefixes come first; the phonenumbers library knows country
-and kind of all others, and the emergency numbers of every country. Finding a class costs about 100 µs, so
-`Destinations` remembers the last ones.
+A party as received is normalised to E.164, a short number or a name. The operator's own numbers and prefixes decide
+first. The phonenumbers library knows country and kind of all other numbers, and the emergency numbers of every country.
+Finding a class takes about 100 µs, so `Destinations` caches the last results.
 """
 
 from __future__ import annotations
@@ -19,24 +19,22 @@ from phonenumbers import NumberParseException, PhoneNumberType
 from ocs.catalogue.countries import NO_COUNTRY
 from ocs.values.identities import MAX_MSISDN_DIGITS, is_digits
 
-DESTINATIONS_KEPT = 32_768
-"""Called numbers remembered with their class in one worker (about 300 octets each, 10 MB)."""
-FORMS_KEPT = 4096
-"""Recipients of messages to several remembered in the form that is the same for each spelling (about 300 octets
-each).
-"""
-COUNTRIES_KEPT = 4096
-"""Serving nodes remembered with their country."""
+CACHED_DESTINATIONS = 32_768
+"""Size of the cache of destination classes per worker (about 300 octets each, 10 MB)."""
+CACHED_PARTIES = 4096
+"""Size of the cache of canonical parties per worker (about 300 octets each)."""
+CACHED_COUNTRIES = 4096
+"""Size of the cache of countries of E.164 numbers."""
 MAX_PARTY_LENGTH = 256
-"""A longer party is no number; it is not looked at."""
+"""Characters of a party that are looked at."""
 PADDING = f"{whitespace}\0\u00a0"
-"""What some network elements write before and behind a number."""
+"""Characters that some network elements add before or after a number."""
 MAX_SHORT_DIGITS = 6
 """HOT-RAT-1: short numbers have at most 6 digits (116 000)."""
 _MAX_COUNTRY_CODE_DIGITS = 3
 _SEPARATORS = str.maketrans("", "", " -.()/\t\u00a0")
-_OF_A_NETWORK = "/type=plmn"
-"""Behind a number that multimedia messages are addressed to (OMA-TS-MMS_ENC §8)."""
+_MMS_TYPE_SUFFIX = "/type=plmn"
+"""Suffix of a phone number as MMS address (OMA-TS-MMS_ENC §8)."""
 KINDS = {
     "mobile": (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE),
     "fixed": (PhoneNumberType.FIXED_LINE,),
@@ -49,7 +47,7 @@ KINDS = {
     "uan": (PhoneNumberType.UAN,),
     "voicemail": (PhoneNumberType.VOICEMAIL,),
 }
-"""Kinds of number a catalogue may name."""
+"""`kinds` of the catalogue → types of the phonenumbers library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +66,27 @@ class DestinationClass:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A class, and the country of the number ("" for short numbers and names)."""
+    """A destination class, and the country of the number."""
 
     id: str
     country: str = ""
+    """"" for short numbers and names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A party in one form only."""
+    """A normalised party."""
 
     form: str
     """"e164", "short", "name", "emergency" or "none"."""
     number: str = ""
-    """E.164 digits without +, a short number, a name in small letters, or ""."""
+    """E.164 digits without +, a short number, a name in lower case, or ""."""
 
 
 @dataclass(slots=True)
-class _Tables:
+class _Index:
+    """Key → id of the destination class."""
+
     exact: dict[str, str] = field(default_factory=dict)
     prefixes: dict[str, str] = field(default_factory=dict)
     kinds: dict[int, str] = field(default_factory=dict)
@@ -95,9 +96,9 @@ class _Tables:
     alphanumeric: str = ""
 
 
-@lru_cache(maxsize=COUNTRIES_KEPT)
+@lru_cache(maxsize=CACHED_COUNTRIES)
 def country_of_e164(digits: str) -> str | None:
-    """Country of an E.164 number (digits without +); the main country of its numbering plan when that cannot tell."""
+    """Country of an E.164 number (digits without +). If the number is unassigned: the main country of its code."""
     try:
         number = phonenumbers.parse(f"+{digits}")
     except NumberParseException:
@@ -108,12 +109,12 @@ def country_of_e164(digits: str) -> str | None:
 
 
 def normalise(party: str, country: str, home_country: str) -> Party:
-    """tel: and SIP URIs, +, 00 and 0 prefixes, short numbers, names. `country` is where the number was dialled.
+    """Normalises tel: and SIP URIs, the prefixes +, 00 and 0, short numbers and names.
 
-    Digits with neither + nor 0 in front are international if the numbering plan knows such a number, as messaging
-    centres write them, else national.
+    `country` is where the number was dialled. Digits without + or 0 are international if such a number is assigned
+    (messaging centres write them so), else national.
     """
-    text = party.strip(PADDING)[:MAX_PARTY_LENGTH].lower().removesuffix(_OF_A_NETWORK)
+    text = party.strip(PADDING)[:MAX_PARTY_LENGTH].lower().removesuffix(_MMS_TYPE_SUFFIX)
     if text.startswith("urn:service:sos"):
         return Party("emergency")
     scheme, colon, rest = text.partition(":")
@@ -127,7 +128,7 @@ def normalise(party: str, country: str, home_country: str) -> Party:
     if not plain:
         return Party("none")
     if not is_digits(plain):
-        # The whole text names who it is: user@host of an e-mail address, the word of a commercial sender.
+        # An e-mail address (user@host) or the name of a commercial sender.
         return Party("name", text)
     if digits.startswith("+"):
         return _international(plain)
@@ -156,13 +157,13 @@ def _national(digits: str, country: str, home_country: str) -> Party:
             return Party("e164", found)
     if not trunk and len(digits) > 9:
         return _international(digits)
-    # In no list of assigned numbers, yet written as a national one: read it as the plan at hand would.
+    # An unassigned national number: complete it with the country code of the place.
     code = phonenumbers.country_code_for_region(country) or phonenumbers.country_code_for_region(home_country)
     return _international(f"{code}{digits.removeprefix('0')}")
 
 
 def _valid(text: str, region: str | None) -> str:
-    """E.164 digits of an assigned number, or ""."""
+    """E.164 digits if the number is assigned, else ""."""
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException:
@@ -173,96 +174,96 @@ def _valid(text: str, region: str | None) -> str:
 
 
 class Destinations:
-    """The catalogue's destination classes, compiled for looking numbers up."""
+    """Finds the destination class of a party."""
 
     def __init__(self, classes: Sequence[DestinationClass], *, home_country: str) -> None:
         self._home = home_country
         self._home_code = str(phonenumbers.country_code_for_region(home_country))
-        self._tables = _compile(classes, self._home_code)
-        self._longest = max(map(len, self._tables.prefixes), default=0)
-        self.find = lru_cache(maxsize=DESTINATIONS_KEPT)(self._find)
-        """(party as received, country of the subscriber) → Destination, or None when no class takes it."""
-        self.one_form = lru_cache(maxsize=FORMS_KEPT)(self._one_form)
-        """(party as received, country of the subscriber) → text that is the same for each spelling of the party."""
+        self._index = _compile(classes)
+        self._longest_prefix = max(map(len, self._index.prefixes), default=0)
+        self.find = lru_cache(maxsize=CACHED_DESTINATIONS)(self._find)
+        """(party as received, country of the subscriber) → Destination; None when no class matches."""
+        self.canonical_party = lru_cache(maxsize=CACHED_PARTIES)(self._canonical_party)
+        """(party as received, country of the subscriber) → the party in one canonical spelling."""
 
     @property
     def emergency(self) -> str:
         """Id of the class of emergency numbers."""
-        return self._tables.emergency
+        return self._index.emergency
 
     def _find(self, party: str, country: str) -> Destination | None:
         found = normalise(party, country, self._home)
-        tables = self._tables
         if found.form == "emergency":
-            return Destination(tables.emergency)
+            return Destination(self._index.emergency)
         if found.form == "short":
             return self._short(found.number, country)
         if found.form == "e164":
             return self._e164(found.number)
         if found.form == "name":
-            id_ = tables.exact.get(found.number) or tables.alphanumeric
+            id_ = self._index.exact.get(found.number) or self._index.alphanumeric
             return Destination(id_) if id_ else None
         return None
 
-    def _one_form(self, party: str, country: str) -> str:
+    def _canonical_party(self, party: str, country: str) -> str:
         found = normalise(party, country, self._home)
         if found.form == "e164":
-            country_of_it = country_of_e164(found.number)
-            if country_of_it and self._short_in_disguise(found.number, country_of_it):
-                return found.number.removeprefix(str(phonenumbers.country_code_for_region(country_of_it)))
+            its_country = country_of_e164(found.number)
+            if its_country and self._short_with_country_code(found.number, its_country):
+                return found.number.removeprefix(str(phonenumbers.country_code_for_region(its_country)))
             return f"+{found.number}"
         return found.number or party
 
     def _short(self, number: str, country: str) -> Destination | None:
-        id_ = self._tables.exact.get(number)
+        id_ = self._index.exact.get(number)
         if id_ is None and phonenumbers.is_emergency_number(number, country):
-            id_ = self._tables.emergency
-        id_ = id_ or self._tables.short
+            id_ = self._index.emergency
+        id_ = id_ or self._index.short
         return Destination(id_) if id_ else None
 
     def _e164(self, digits: str) -> Destination | None:
-        tables = self._tables
-        exact = tables.exact.get(f"+{digits}")
+        index = self._index
+        exact = index.exact.get(f"+{digits}")
         if exact is not None:
             return Destination(exact, self._home if digits.startswith(self._home_code) else "")
         country = country_of_e164(digits)
         where = "" if country in (None, NO_COUNTRY) else country
-        short = self._short_in_disguise(digits, country)
+        short = self._short_with_country_code(digits, country)
         if short is not None:
             return short
-        for length in range(min(len(digits), self._longest), 0, -1):
-            by_prefix = tables.prefixes.get(digits[:length])
+        for length in range(min(len(digits), self._longest_prefix), 0, -1):
+            by_prefix = index.prefixes.get(digits[:length])
             if by_prefix is not None:
                 return Destination(by_prefix, where or "")
         if country is None:
             return None
         by_kind = self._kind(digits) if country == self._home else None
-        id_ = by_kind or tables.countries.get(country) or tables.countries.get("*")
+        id_ = by_kind or index.countries.get(country) or index.countries.get("*")
         return Destination(id_, where or "") if id_ else None
 
-    def _short_in_disguise(self, digits: str, country: str | None) -> Destination | None:
-        """Networks also write short numbers as if they were national ones: 112 as +386112."""
+    def _short_with_country_code(self, digits: str, country: str | None) -> Destination | None:
+        """Class of a short number that the network wrote with a country code: 112 as +386112."""
         if country is None or len(digits) > MAX_SHORT_DIGITS + _MAX_COUNTRY_CODE_DIGITS:
             return None
         number = digits.removeprefix(str(phonenumbers.country_code_for_region(country)))
-        id_ = self._tables.exact.get(number) if country == self._home else None
+        id_ = self._index.exact.get(number) if country == self._home else None
         if id_ is None and phonenumbers.is_emergency_number(number, country):
-            id_ = self._tables.emergency
+            id_ = self._index.emergency
         return Destination(id_) if id_ else None
 
     def _kind(self, digits: str) -> str | None:
-        return self._tables.kinds.get(phonenumbers.number_type(phonenumbers.parse(f"+{digits}")))
+        """Class of the number's kind."""
+        return self._index.kinds.get(phonenumbers.number_type(phonenumbers.parse(f"+{digits}")))
 
 
-def _compile(classes: Sequence[DestinationClass], home_code: str) -> _Tables:
-    tables = _Tables()
+def _compile(classes: Sequence[DestinationClass]) -> _Index:
+    index = _Index()
     for class_ in classes:
-        tables.exact.update(dict.fromkeys(map(str.lower, class_.numbers), class_.id))
-        tables.prefixes.update(dict.fromkeys((prefix.removeprefix("+") for prefix in class_.prefixes), class_.id))
+        index.exact.update(dict.fromkeys(map(str.lower, class_.numbers), class_.id))
+        index.prefixes.update(dict.fromkeys((prefix.removeprefix("+") for prefix in class_.prefixes), class_.id))
         for kind in class_.kinds:
-            tables.kinds.update(dict.fromkeys(KINDS[kind], class_.id))
-        tables.countries.update(dict.fromkeys(class_.countries, class_.id))
-        tables.emergency = class_.id if class_.emergency else tables.emergency
-        tables.short = class_.id if class_.short else tables.short
-        tables.alphanumeric = class_.id if class_.alphanumeric else tables.alphanumeric
-    return tables
+            index.kinds.update(dict.fromkeys(KINDS[kind], class_.id))
+        index.countries.update(dict.fromkeys(class_.countries, class_.id))
+        index.emergency = class_.id if class_.emergency else index.emergency
+        index.short = class_.id if class_.short else index.short
+        index.alphanumeric = class_.id if class_.alphanumeric else index.alphanumeric
+    return index

@@ -1,6 +1,6 @@
-"""What a catalogue file may say: one strict model per kind of table.
+"""Schema of the catalogue file: one strict model per kind of table.
 
-What the tables say of each other is checked by `compile_parts` and `compile_rates`.
+`compile_parts` and `compile_rates` check references between tables.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ocs.values.money import PRICE_PATTERN
 from ocs.values.use import BarName, BucketUnitName, ContextName, DirectionName, UnitName
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
-"""Identifiers are labels of records and metrics: short, and safe in every format."""
+"""Identifiers are labels in records and metrics: short, and without characters that need escaping."""
 MAX_PERIOD_DAYS = 366
 MAX_VALIDITY_S = 604_800
-"""A week: no grant needs to live longer."""
+"""One week."""
 
 Country = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001)$")]
 CountryOrAny = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001|\*)$")]
@@ -50,12 +50,12 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
 class Table(BaseModel):
-    """A table of the file: nothing but the fields it knows, no conversions."""
+    """Base of all tables: unknown keys are refused, types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     illustrative: bool = False
-    """The values are examples, to be replaced before going live."""
+    """The values are examples: replace them before going live."""
 
 
 class General(Table):
@@ -113,7 +113,7 @@ class QuotaTable(Table):
 
 
 class MatchTable(Table):
-    """One line of service.ID.match"""
+    """One entry of service.ID.match"""
 
     rating_group: Unsigned32 | None = None
     service_identifier: Unsigned32 | None = None
@@ -132,7 +132,7 @@ class ServiceTable(Table):
 
 
 class WindowTable(Table):
-    """One line of price.ID.window; `from` is a word of the language, so it is `since` here."""
+    """One entry of price.ID.window. The key `from` is a Python keyword, hence `since`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
@@ -198,5 +198,5 @@ SECTIONS: dict[str, type[Table]] = {
     "package": PackageTable,
     "option": OptionTable,
 }
-"""Tables of tables, by the name before the identifier."""
+"""Section name → model of its tables."""
 REQUIRED_SECTIONS = ("place", "service", "rate", "package")

@@ -1,8 +1,7 @@
-"""Where the subscriber is: home, EU or a roaming zone, by the serving network (HOT-RAT-1, HOT-ROA-1).
+"""Place of use: home, EU or a roaming zone, by the serving network (HOT-RAT-1, HOT-ROA-1).
 
-The serving PLMN decides (3GPP-SGSN-MCC-MNC, or the PLMN inside 3GPP-User-Location-Info: see
-`plmn_from_user_location_info`), else the E.164 address of the serving MSC or VLR, else the catalogue's default.
-TS 29.061 §16.4.7.2, ITU-T E.212.
+The serving PLMN decides (3GPP-SGSN-MCC-MNC, else the PLMN in 3GPP-User-Location-Info), else the E.164 address of the
+serving MSC or VLR, else `default_plmn` of the catalogue. TS 29.061 §16.4.7.2, ITU-T E.212.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from ocs.values.use import Unrateable
 HOME = "home"
 EU = "eu"
 ANY_OTHER = "*"
-"""In a list of countries: all that no other entry names."""
-_MAX_PLMNS_KEPT = 4096
-"""Serving networks remembered with their place; the world has about 1,500."""
+"""In a list of countries: all countries that no other list names."""
+_MAX_CACHED_PLMNS = 4096
+"""Limit of the cache of places by serving network. About 1,500 networks exist."""
 
 _DOMAIN = re.compile(r"mnc([0-9]{2,3})\.mcc([0-9]{3})", re.IGNORECASE)
 
 _ULI_PLMNS = {
-    # type: (where its PLMN starts, least octets of the value); the cell before the area when both are there
+    # Geographic Location Type: (offset of the PLMN, least octets of the value). Of two PLMNs, the cell's.
     0: (1, 4),  # CGI
     1: (1, 4),  # SAI
-    2: (1, 4),  # RAI, with or without the filling octet
+    2: (1, 4),  # RAI, with or without the padding octet
     128: (1, 4),  # TAI
     129: (1, 4),  # ECGI
     130: (6, 9),  # TAI and ECGI
@@ -46,9 +45,9 @@ _ULI_PLMNS = {
 
 
 def plmn_from_user_location_info(octets: bytes) -> str | None:
-    """MCC and MNC digits of 3GPP-User-Location-Info, e.g. "29340"; None when its type or its digits make no sense.
+    """MCC and MNC digits of 3GPP-User-Location-Info, e.g. "29340"; None if type or digits are invalid.
 
-    The cell's PLMN counts before the area's; a value that is cut short after its area still gives the area's.
+    The cell's PLMN is preferred to the area's. A value truncated after the area gives the area's.
     """
     if not octets or octets[0] not in _ULI_PLMNS:
         return None
@@ -61,10 +60,9 @@ def plmn_from_user_location_info(octets: bytes) -> str | None:
 
 
 def plmns_of_domain(name: str) -> tuple[str, ...]:
-    """MCC and MNC digits that "ims.mnc040.mcc293.3gppnetwork.org" may mean, the likelier first; empty when it names no
-    network.
+    """MCC and MNC digits in a domain such as "ims.mnc040.mcc293.3gppnetwork.org", the likelier first; () if none.
 
-    An MNC of two digits is written with a 0 in front (TS 23.003 §13.2), so 040 is 40, or else 040.
+    A two-digit MNC is padded with a leading 0 (TS 23.003 §13.2): 040 may be MNC 40 or MNC 040.
     """
     found = _DOMAIN.search(name)
     if found is None:
@@ -97,14 +95,14 @@ class Place:
 
 
 class Places:
-    """Finds the place of a use. Pure but for a bounded memory of the networks seen."""
+    """Finds the place of a use. Pure, except for a bounded cache of serving networks."""
 
     __slots__ = ("_by_country", "_by_plmn", "_default", "_home", "_home_plmns", "_rest")
 
     def __init__(
         self, *, by_country: Mapping[str, str], home_country: str, home_plmns: frozenset[str], default_plmn: str
     ) -> None:
-        """`by_country`: country → place id, "*" for all others."""
+        """`by_country`: country → place id; "*" for all other countries."""
         self._by_country = dict(by_country)
         self._rest = by_country.get(ANY_OTHER)
         self._home = Place(HOME, home_country)
@@ -117,7 +115,7 @@ class Places:
         return self._default
 
     def find(self, serving_plmn: str | None, visited_number: str | None) -> Place:
-        """Place of use; Unrateable when what the request says is of no known country and no place takes the others."""
+        """Place of use. Unrateable when the country is unknown or no place has it."""
         if serving_plmn:
             return self._by_plmn.get(serving_plmn) or self._of_plmn(serving_plmn)
         if visited_number:
@@ -126,7 +124,7 @@ class Places:
 
     def _of_plmn(self, plmn: str) -> Place:
         place = self._look_up(plmn)
-        if len(self._by_plmn) >= _MAX_PLMNS_KEPT:
+        if len(self._by_plmn) >= _MAX_CACHED_PLMNS:
             self._by_plmn.clear()
         self._by_plmn[plmn] = place
         return place
@@ -138,7 +136,7 @@ class Places:
             raise Unrateable("serving_plmn", f"serving network {plmn[:16]!r} is not 5 or 6 digits of MCC and MNC")
         country = MCC_COUNTRY.get(plmn[:3])
         if country is None:
-            raise Unrateable("serving_plmn", f"serving network {plmn}: its mobile country code is of no country")
+            raise Unrateable("serving_plmn", f"serving network {plmn} has an unknown mobile country code")
         return self._of_country(country, "serving_plmn", plmn)
 
     def _of_number(self, number: str) -> Place:

@@ -1,10 +1,10 @@
 """Prices as the ledger computes them: exact integers, no intermediate value at or above 2^53 (HOT-RAT-8, HOT-PKG-5).
 
 A price list says "6,900 micro-EUR per MB, charged by the kB". `compile_price` reduces that to one fraction num/den per
-unit and checks, once and for the longest session there can be, every product the ledger will ever form: Redis computes
-in doubles, which are exact below 2^53 only. The functions here are the reference for the ledger's script.
+unit. Redis computes in doubles, which are exact only below 2^53. So `compile_price` also checks every product that the
+ledger can form, for the longest possible session. The functions here are the reference for the ledger's Lua script.
 
-    R(T): billable units of T raw units (HOT-PKG-5: rounded up per session)      billable_units
+    R(T): billable units of T used units (HOT-PKG-5: rounded up per session)     billable_units
     M(c) = (c div den)·num + round((c mod den)·num / den)                         cost_micro_eur
 """
 
@@ -18,17 +18,17 @@ from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 from ocs.values.use import PriceTerms, Unit
 
 EXACT_LIMIT = MAX_INTEGER + 1
-"""Doubles hold every integer below this."""
+"""2^53. Doubles represent every integer below it exactly."""
 MAX_SESSION_UNITS = {Unit.OCTETS: 2**44, Unit.SECONDS: 2**31, Unit.MESSAGES: 2**20, Unit.MONEY: 2**44}
-"""Most units one session can use: 16 TiB, 68 years, a million messages, 17 million EUR."""
+"""Most units of one session: 16 TiB, 68 years, a million messages, 17 million EUR."""
 MAX_MONEY_MICRO_EUR = CREDIT_CEILING_MICRO_EUR
-"""No credit is above it, so no use is ever priced against more."""
+"""Most credit an account can have: no use is priced against more."""
 ROUNDINGS = ("up", "down", "half_up")
 _ID_HASH_DIGITS = 6
 
 
 class PriceError(ValueError):
-    """The price cannot be computed exactly, or its interval makes no sense."""
+    """The price cannot be computed exactly, or one of its values is out of range."""
 
 
 def compile_price(
@@ -42,9 +42,9 @@ def compile_price(
     flat: bool = False,
     rounding: str = "half_up",
 ) -> PriceTerms:
-    """`micro_eur` for `quantity` units, charged by a first step and then whole next steps; `flat`: per session.
+    """Terms of a price: `micro_eur` for `quantity` units, charged by one `first` step, then by whole `next_` steps.
 
-    PriceError says which bound of the ledger's arithmetic the price breaks.
+    `flat`: `micro_eur` once per session. PriceError names the bound that the price breaks.
     """
     most = MAX_SESSION_UNITS[unit]
     for what, value, low, high in (
@@ -75,12 +75,12 @@ def compile_price(
 
 
 def free_price(name: str, unit: Unit) -> PriceTerms:
-    """Price 0: num = 0, den = 1, every unit counted as it is."""
+    """Price 0: num = 0, den = 1, steps of one unit."""
     return compile_price(name, unit=unit, micro_eur=0, quantity=1)
 
 
 def billable_units(terms: PriceTerms, raw: int) -> int:
-    """R(raw): units charged for `raw` units of a session (HOT-PKG-5)."""
+    """R(raw): billable units of a session that used `raw` units (HOT-PKG-5)."""
     if raw <= 0:
         return 0
     if terms.flat:
@@ -91,7 +91,7 @@ def billable_units(terms: PriceTerms, raw: int) -> int:
 
 
 def cost_micro_eur(terms: PriceTerms, credit_units: int) -> int:
-    """M(credit_units): the whole micro-EUR that these billable units of one session cost."""
+    """M(credit_units): cost of these billable units of one session, in whole micro-EUR."""
     blocks, rest = divmod(credit_units, terms.den)
     product = rest * terms.num
     if terms.rounding == "up":
@@ -104,7 +104,7 @@ def cost_micro_eur(terms: PriceTerms, credit_units: int) -> int:
 
 
 def _check_bounds(num: int, den: int, most_units: int) -> None:
-    """Every product the ledger forms with this price stays exact."""
+    """PriceError unless every product that the ledger forms with this price is exact."""
     for what, value in (
         ("2 · numerator · denominator", 2 * num * den),
         ("the cost of the longest session", (most_units // den + 1) * num),
@@ -118,6 +118,6 @@ def _check_bounds(num: int, den: int, most_units: int) -> None:
 
 
 def _hash(num: int, den: int, first: int, next_: int, flat: bool, rounding: str) -> str:
-    """Use is accumulated per session and price id, so other terms must never share an id."""
+    """Digits that differ for other terms: the ledger accumulates use per session and price id."""
     text = f"{num}/{den} {first}/{next_} {flat} {rounding}"
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:_ID_HASH_DIGITS]

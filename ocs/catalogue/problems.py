@@ -1,4 +1,4 @@
-"""Mistakes in the catalogue, all reported at once: each with file, key, value and what is allowed."""
+"""Mistakes in the catalogue file: each with file, key, value and what is allowed, all reported at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class Problem:
     file: str
     key: str
     value: str
-    """As Python writes it, cut to MAX_VALUE_LENGTH; "" when there is no value."""
+    """`repr` of the value, cut to MAX_VALUE_LENGTH; "" if there is none."""
     allowed: str
+    """What is wrong or what is allowed."""
 
     def __str__(self) -> str:
         where = f"{self.file}: {self.key}" if self.key else self.file
@@ -25,7 +26,7 @@ class Problem:
 
 
 class CatalogueError(Exception):
-    """The catalogue cannot be used; `problems` names every mistake that was found."""
+    """The catalogue has mistakes, all of them in `problems`."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -34,7 +35,7 @@ class CatalogueError(Exception):
 
 @dataclass(slots=True)
 class Problems:
-    """Collects mistakes while the catalogue is read."""
+    """Collects the mistakes of one file."""
 
     file: str
     found: list[Problem] = field(default_factory=list)
@@ -51,7 +52,7 @@ class Problems:
 
 
 def key_path(*parts: str | int) -> str:
-    """A key as one would write it in the file: rate."voice.home".price, destination.zone1.countries[3]."""
+    """A key in TOML's spelling: rate."voice.home".price, destination.zone1.countries[3]."""
     text = ""
     for part in parts:
         if isinstance(part, int):

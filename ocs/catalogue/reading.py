@@ -1,4 +1,4 @@
-"""Reads a catalogue file into its tables. Every table is checked on its own, so that one mistake hides no other."""
+"""Reads a catalogue file into its tables. Each table is checked by itself, so that all mistakes are reported."""
 
 from __future__ import annotations
 
@@ -16,34 +16,37 @@ from ocs.catalogue.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 
 MAX_FILE_OCTETS = 8 * 1024 * 1024
-"""No catalogue is larger; a wrong file may be."""
+"""A larger file is taken for a wrong path."""
 _PATTERNS = {
     "home_country": "a country code such as SI",
-    "countries": "country codes such as SI (001: of no country; * in one entry: all others)",
+    "countries": "country codes such as SI (001: networks and numbers of no country; *: all other countries)",
     "plmn": "5 or 6 digits of MCC and MNC, such as 29340",
-    "numbers": "+ and country code, a short number of 2 to 6 digits, or a name in small letters",
+    "numbers": "an international number with +, a short number of 2 to 6 digits, or a name in lower case",
     "prefixes": "+ and the first digits of a number, such as +38690",
     "bucket": "named with at most 24 letters, digits, - and _",
     "eur": "EUR with a point and at most 6 decimals, in quotes, such as 9.99",
-    "apn": "an APN in small letters, without its .mnc….mcc….gprs ending",
+    "apn": "an APN in lower case, without the operator identifier (.mnc….mcc….gprs)",
 }
+"""Word in the key → what its pattern allows."""
 _T = TypeVar("_T", bound=Table)
 
 
 @dataclass(slots=True)
 class Tables:
-    """The tables that are right in themselves, and the identifiers of all: a reference to a wrong one is no mistake."""
+    """The tables of a catalogue file."""
 
     general: General | None = None
     sections: dict[str, dict[str, Table]] = field(default_factory=dict)
+    """Section → id → table. Tables with mistakes are missing."""
     ids: dict[str, set[str]] = field(default_factory=dict)
+    """Section → all ids, including tables with mistakes: a reference to one of those is not a second mistake."""
 
     def of(self, section: str, kind: type[_T]) -> dict[str, _T]:
         return {id_: table for id_, table in self.sections.get(section, {}).items() if isinstance(table, kind)}
 
 
 def read_tables(path: Path, problems: Problems) -> Tables:
-    """Every table of the file, mistakes into `problems`; CatalogueError at once if it is no TOML at all."""
+    """All tables of the file. Mistakes go into `problems`; CatalogueError if the file cannot be read or is not TOML."""
     raw = _read_toml(path, problems.file)
     tables = Tables()
     for section in raw.keys() - SECTIONS.keys() - {"catalogue"}:
@@ -54,7 +57,7 @@ def read_tables(path: Path, problems: Problems) -> Tables:
         entries = raw.get(section, {})
         tables.sections[section], tables.ids[section] = {}, set()
         if not isinstance(entries, Mapping) or not all(isinstance(entry, Mapping) for entry in entries.values()):
-            problems.add(key_path(section), f"must hold tables: [{section}.ID]", entries)
+            problems.add(key_path(section), f"must consist of tables [{section}.ID]", entries)
             continue
         if not entries and section in REQUIRED_SECTIONS:
             problems.add(key_path(section), f"is missing; at least one [{section}.ID] is needed")
@@ -94,11 +97,11 @@ def _check(model: type[_T], entry: object, at: tuple[str, ...], problems: Proble
 
 
 def _explain(model: type[BaseModel], detail: ErrorDetails, at: tuple[str, ...], problems: Problems) -> None:
-    """One mistake, in the file's words rather than the validator's."""
+    """Adds one mistake, worded for the author of the file instead of pydantic's message."""
     location = tuple(part for part in detail["loc"] if part != "[key]")
     key = key_path(*at, *location)
     if detail["type"] == "missing":
-        problems.add(key, "is missing and needed")
+        problems.add(key, "is missing and required")
     elif detail["type"] == "extra_forbidden":
         problems.add(key, f"unknown; allowed here: {_fields_of(_model_at(model, location[:-1]))}", detail["input"])
     elif detail["type"] == "string_pattern_mismatch":
@@ -110,7 +113,7 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: tuple[str, ...], 
 
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
-    """The model of a nested table, found by its name."""
+    """The model of the nested table at `location`."""
     nested = {"quota": "QuotaTable", "match": "MatchTable", "bucket": "BucketTable", "window": "WindowTable"}
     for part in location:
         name = nested.get(str(part))

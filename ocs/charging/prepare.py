@@ -118,9 +118,9 @@ class Preparation:
     def towards(self, recipient: str) -> Preparation:
         return replace(self, where=self.where.towards(recipient))
 
-    def one_form(self, party: str) -> str:
+    def canonical_party(self, party: str) -> str:
         """The same for each spelling of the party at the place of use."""
-        return self.rater.one_form(party, self.where.serving_plmn, self.where.visited_number)
+        return self.rater.canonical_party(party, self.where.serving_plmn, self.where.visited_number)
 
     def service(self, key: str, asked: Asked) -> Service:
         identifiers = asked.service_identifiers

@@ -48,7 +48,7 @@ class Preparation(Protocol):
 
     def towards(self, recipient: str) -> Preparation: ...
 
-    def one_form(self, party: str) -> str: ...
+    def canonical_party(self, party: str) -> str: ...
 
     def service(self, key: str, asked: Asked) -> Service: ...
 
@@ -85,7 +85,7 @@ def _take_out_spellings(job: Preparation) -> tuple[str, ...]:
     """Somebody named in several spellings is one recipient, in the first of them. Returns all in one form."""
     found: dict[str, str] = {}
     for recipient in job.where.recipients:
-        found.setdefault(job.one_form(recipient), recipient)
+        found.setdefault(job.canonical_party(recipient), recipient)
     job.where.recipients = tuple(found.values()) if len(found) > 1 else ()
     return tuple(found)
 
@@ -228,7 +228,7 @@ def _named(job: Preparation, debit: Debit) -> tuple[list[int], str]:
     where, found, stranger = job.where, set[int](), ""
     parties = where.recipients or ((where.other_party,) if where.other_party else ())
     for party in parties if where.direction is ORIGINATING else ():
-        marks = mark(job.one_form(party)), mark(party)
+        marks = mark(job.canonical_party(party)), mark(party)
         numbers = {number for number, each in enumerate(debit.recipients) if each in marks}
         found |= numbers
         if not numbers:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.catalogue.destination import DESTINATIONS_KEPT, DestinationClass, Destinations, normalise
+from ocs.catalogue.destination import CACHED_DESTINATIONS, DestinationClass, Destinations, normalise
 from tests.rules import rule
 
 CLASSES = [
@@ -203,13 +203,13 @@ def test_any_digits_have_a_destination_or_none_and_never_fail(destinations: Dest
 def test_every_spelling_of_a_party_has_one_form(
     destinations: Destinations, spellings: list[str], dialled_in: str
 ) -> None:
-    assert len({destinations.one_form(each, dialled_in) for each in spellings}) == 1
+    assert len({destinations.canonical_party(each, dialled_in) for each in spellings}) == 1
 
 
 def test_others_have_other_forms(destinations: Destinations) -> None:
     parties = ["+38640123456", "+38640123457", "112", "1990", "1918", "alice@example.org", "alice", "", "+", "tel:"]
-    assert len({destinations.one_form(each, "SI") for each in parties}) == len(parties)
+    assert len({destinations.canonical_party(each, "SI") for each in parties}) == len(parties)
 
 
 def test_the_memory_of_numbers_is_bounded(destinations: Destinations) -> None:
-    assert destinations.find.cache_info().maxsize == DESTINATIONS_KEPT
+    assert destinations.find.cache_info().maxsize == CACHED_DESTINATIONS

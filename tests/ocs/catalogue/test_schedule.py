@@ -161,7 +161,7 @@ def test_a_window_may_end_at_midnight_or_last_all_day(tmp_path: Path) -> None:
         ),
         (
             '{ days = ["mon"], from = "22:00", to = "22:00", micro_eur = 5 }',
-            "price.volume.window[0]: must have a beginning",
+            "price.volume.window[0]: must begin before 24:00",
         ),
         ('{ days = ["mon"], from = "22:00", micro_eur = 5 }', "price.volume.window[0].to: is missing"),
         (

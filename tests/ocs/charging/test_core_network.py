@@ -381,8 +381,8 @@ class Timed:
     def day_of(self, unix_s: int) -> int:
         return unix_s // 86_400
 
-    def one_form(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
-        return self._catalogue.one_form(party, serving_plmn, visited_number)
+    def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
+        return self._catalogue.canonical_party(party, serving_plmn, visited_number)
 
     def rate(self, event: UseEvent) -> RatedUse:
         before = event.at < self.switch_at
@@ -472,8 +472,8 @@ class Quota:
     def day_of(self, unix_s: int) -> int:
         return unix_s // 86_400
 
-    def one_form(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
-        return self._catalogue.one_form(party, serving_plmn, visited_number)
+    def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
+        return self._catalogue.canonical_party(party, serving_plmn, visited_number)
 
     def rate(self, event: UseEvent) -> RatedUse:
         rated = self._catalogue.rate(event)

@@ -92,7 +92,11 @@ class Asked:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.month_of, self.day_of, self.one_form = catalogue.month_of, catalogue.day_of, catalogue.one_form
+        self.month_of, self.day_of, self.canonical_party = (
+            catalogue.month_of,
+            catalogue.day_of,
+            catalogue.canonical_party,
+        )
         self.events: list[UseEvent] = []
 
     def rate(self, event: UseEvent) -> RatedUse:
