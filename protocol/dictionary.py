@@ -1,5 +1,5 @@
-"""What an AVP is: code, vendor, name, type, M flag. Taken from python-diameter's dictionary, with our corrections
-below.
+"""What an AVP is: code, vendor, name, type, M flag. Taken from python-diameter's dictionary (`avp_table`), with our
+corrections below.
 
 A definition is found by its key (vendor, code) or by its attribute name: the AVP's name in lower case, "-" as "_", a
 leading "3gpp" as "tgpp". Names are looked up among the IETF's (vendor 0) and 3GPP's (vendor 10415).
@@ -9,31 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diameter.message.avp import avp as types
-from diameter.message.avp.dictionary import AVP_DICTIONARY, AVP_VENDOR_DICTIONARY
-
 from protocol.avp import Kind
+from protocol.avp_table import ROWS
 
 VENDOR_3GPP = 10415
 UNDERSTOOD_VENDORS = (0, VENDOR_3GPP)
 """AVPs of these vendors that the dictionary knows are recognised even where a command does not declare them
 (`*[AVP]`).
 """
-
-_KINDS: dict[type[types.Avp], Kind] = {
-    types.AvpAddress: Kind.ADDRESS,
-    types.AvpFloat32: Kind.FLOAT32,
-    types.AvpFloat64: Kind.FLOAT64,
-    types.AvpGrouped: Kind.GROUPED,
-    types.AvpInteger32: Kind.INTEGER32,
-    types.AvpInteger64: Kind.INTEGER64,
-    types.AvpUnsigned32: Kind.UNSIGNED32,
-    types.AvpUnsigned64: Kind.UNSIGNED64,
-    types.AvpEnumerated: Kind.ENUMERATED,
-    types.AvpOctetString: Kind.OCTETS,
-    types.AvpTime: Kind.TIME,
-    types.AvpUtf8String: Kind.UTF8,
-}
 
 
 class Definition(NamedTuple):
@@ -110,15 +93,13 @@ def attribute_name(avp_name: str) -> str:
 
 def _build() -> dict[int, Definition]:
     table: dict[int, Definition] = {}
-    for vendor, rows in ((0, AVP_DICTIONARY), *AVP_VENDOR_DICTIONARY.items()):
-        for code, row in rows.items():
-            fix = CORRECTIONS.get((vendor, code), Correction())
-            kind = _KINDS[row["type"]] if fix.kind is None else fix.kind
-            mandatory = row.get("mandatory", False) or (vendor == VENDOR_3GPP and code in CHARGING_AVPS)
-            if fix.mandatory is not None:
-                mandatory = fix.mandatory
-            definition = Definition(fix.name or row["name"], code, vendor, kind, mandatory)
-            table[definition.key] = definition
+    for vendor, code, name, kind_name, is_mandatory in ROWS:
+        kind, mandatory = Kind[kind_name], is_mandatory or (vendor == VENDOR_3GPP and code in CHARGING_AVPS)
+        if (fix := CORRECTIONS.get((vendor, code))) is not None:
+            name = name if fix.name is None else fix.name
+            kind = kind if fix.kind is None else fix.kind
+            mandatory = mandatory if fix.mandatory is None else fix.mandatory
+        table[vendor << 32 | code] = Definition(name, code, vendor, kind, mandatory)
     for definition in ADDITIONS:
         table[definition.key] = definition
     return table

