@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from ocs.catalogue.place import plmns_of_domain
 from ocs.settings.profile import Ranges
-from ocs.values.identities import as_received
+from ocs.values.identities import received_subscriber_id
 from protocol.credit_control import CreditControlRequest, SubscriptionIdExtension
 from protocol.errors import DiameterError, ResultCode
 
@@ -84,9 +84,9 @@ def _from_extension(extension: SubscriptionIdExtension) -> list[str]:
 def _identity(kind: int, data: str) -> str | None:
     data = data.strip(_PADDING)
     if kind == E164:
-        return as_received("m", data[1:] if data.startswith("+") else data.removeprefix(_INTERNATIONAL))
+        return received_subscriber_id("m", data[1:] if data.startswith("+") else data.removeprefix(_INTERNATIONAL))
     if kind == IMSI:
-        return as_received("i", data)
+        return received_subscriber_id("i", data)
     if kind == SIP_URI:
         return _of_uri(data)
     if kind == NAI:
@@ -101,10 +101,10 @@ def _of_nai(data: str) -> str | None:
     user, _, domain = data.partition("@")
     plmns = plmns_of_domain(domain)
     if not plmns:
-        return as_received("i", user[1:] if len(user) > _IMSI_DIGITS else user)
+        return received_subscriber_id("i", user[1:] if len(user) > _IMSI_DIGITS else user)
     if user.startswith(plmns):
-        return as_received("i", user)
-    return as_received("i", user[1:]) if user[1:].startswith(plmns) else as_received("m", user)
+        return received_subscriber_id("i", user)
+    return received_subscriber_id("i", user[1:]) if user[1:].startswith(plmns) else received_subscriber_id("m", user)
 
 
 def _of_uri(uri: str) -> str | None:
@@ -114,9 +114,9 @@ def _of_uri(uri: str) -> str | None:
     user = user.partition(":")[0].partition(";")[0]
     number = (unquote(user) if "%" in user else user).translate(_WITHOUT_SEPARATORS)
     if number.startswith("+"):
-        return as_received("m", number[1:])
+        return received_subscriber_id("m", number[1:])
     domain = host.partition(";")[0].partition(":")[0].lower()
     if not domain.endswith(_IMS_DOMAIN):
-        return as_received("m", number)
+        return received_subscriber_id("m", number)
     plmns = plmns_of_domain(domain)
-    return as_received("i" if not plmns or number.startswith(plmns) else "m", number)
+    return received_subscriber_id("i" if not plmns or number.startswith(plmns) else "m", number)

@@ -18,7 +18,7 @@ from ocs.diameter.peer_connections import PeerConnections
 from ocs.diameter.peers import Peer, PeerConnection, PeerTable
 from ocs.diameter.transport import Transport
 from ocs.settings.diameter import PeerConfig
-from ocs.values.text import shown
+from ocs.values.text import quoted
 from protocol import commands
 from protocol.capabilities import LocalNode, check_cea, check_cer, make_cea, make_cer, refusal
 from protocol.compiler import Fault
@@ -204,7 +204,7 @@ class Capabilities:
         if request is not None:
             text, known = server.peers_table.refusal(request.origin_host, request.origin_realm, error.message)
         if request is not None and transport.certificate is not None and error.result_code == ResultCode.UNKNOWN_PEER:
-            text += f"; its certificate is of {', '.join(map(shown, transport.certificate.some_names)) or 'nobody'}"
+            text += f"; its certificate is of {', '.join(map(quoted, transport.certificate.some_names)) or 'nobody'}"
         server.accept_limits.refused(transport.address, reason, text, known)
         server.metrics.answer("CER", "", "", error.result_code, 0.0)
         transport.send(refusal(header, server.local, transport.local_addresses(), error))

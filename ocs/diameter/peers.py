@@ -16,7 +16,7 @@ from ocs.diameter.overload import TokenBucket
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import Profile, Ranges
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
-from ocs.values.text import shown
+from ocs.values.text import quoted
 from protocol.avp import AvpLengthLie, walk
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header
@@ -189,7 +189,7 @@ class PeerTable:
         entry = allowed.config if allowed is not None else None
         ours = OURS if origin_host.lower() == self._identity else NODE if origin_host.lower() in self._nodes else ""
         advice = ours or where_allowed(entry, self._listen_tls)
-        words = f"Origin-Host {shown(origin_host)} of realm {shown(realm)}: {message}; {advice}"
+        words = f"Origin-Host {quoted(origin_host)} of realm {quoted(realm)}: {message}; {advice}"
         return words, entry.origin_host if entry is not None else ""
 
     def entry(self, origin_host: str) -> PeerConfig:

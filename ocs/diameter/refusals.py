@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.telemetry.throttled_log import ThrottledLog
-from ocs.values.text import shown
+from ocs.values.text import quoted
 from protocol.credit_control import CreditControlRequest
 
 logger = logging.getLogger(__name__)
@@ -70,5 +70,5 @@ class Refusals:
         self._metrics.request_refused(kind.value)
         more = self._throttled_log.allow((peer, kind))
         if more is not None:
-            said = f", {shown(NAMED[kind](request))}" if request is not None and kind in NAMED else ""
+            said = f", {quoted(NAMED[kind](request))}" if request is not None and kind in NAMED else ""
             logger.warning("peer %s: request refused (%s%s): %s%s", peer, kind.value, said, WORDS[kind], more)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox import went_back
 from ocs.outbox.consumer import Consumer, Entry, ForeignOutboxError, Outbox
-from ocs.values.turns import Turns, groups
+from ocs.values.partition_rotation import PartitionRotation, batches
 
 MAX_EVENTS_PER_READ = 128
 """Events of one partition in one round."""
@@ -59,7 +59,9 @@ class Pump:
         self._untrimmed: dict[int, int] = {}
         self._waiting: dict[int, int] = {}
         """Partitions to read in the next round, and how many events are known to wait."""
-        self._turns = Turns(outbox.partitions, all_s=LOOK_ALL_S, least_per_s=LEAST_LOOKS_PER_S, stopwatch=stopwatch)
+        self._rotation = PartitionRotation(
+            outbox.partitions, all_s=LOOK_ALL_S, least_per_s=LEAST_LOOKS_PER_S, stopwatch=stopwatch
+        )
 
     @property
     def lag(self) -> int:
@@ -74,7 +76,7 @@ class Pump:
         """Check that consumers and ledger belong together; then all partitions wait to be read."""
         stored = [each for each in range(self._outbox.partitions) if self.least(each).position(each)]
         unsure: list[int] = []
-        for few in groups(stored, BEGIN_AT_ONCE):
+        for few in batches(stored, BEGIN_AT_ONCE):
             wanted = [(partition, self.least(partition).position(partition)) for partition in few]
             for partition, found in zip(few, await self._outbox.outbox_entries(wanted, count=1), strict=True):
                 if not self._is_anchored(partition, found):
@@ -106,7 +108,7 @@ class Pump:
         """Read what waits, at most a batch of each partition; returns how many events were stored. OSError: a consumer
         could not store.
         """
-        slow = self._turns.due()
+        slow = self._rotation.due()
         for partition in (*await self._outbox.dirty_take(TAKE_AT_MOST), *slow):
             self._waiting.setdefault(partition, 0)
         moved = 0
@@ -125,7 +127,7 @@ class Pump:
         """What waits, in the groups in which it is read."""
         busy = [partition for partition, count in self._waiting.items() if count]
         others = [partition for partition, count in self._waiting.items() if not count]
-        return [*groups(busy, BUSY_AT_ONCE), *groups(others, PARTITIONS_AT_ONCE)]
+        return [*batches(busy, BUSY_AT_ONCE), *batches(others, PARTITIONS_AT_ONCE)]
 
     # -- reading
 
@@ -190,7 +192,7 @@ class Pump:
 
     async def _trim(self, partitions: Sequence[int]) -> None:
         """Up to the anchor, which stays."""
-        for few in groups(partitions, PARTITIONS_AT_ONCE):
+        for few in batches(partitions, PARTITIONS_AT_ONCE):
             await self._outbox.outbox_trim_many({each: self._anchor(each)[0] - 1 for each in few})
             for each in few:
                 self._untrimmed.pop(each, None)

@@ -28,7 +28,7 @@ from ocs.settings.dialects import (
 )
 from ocs.settings.diameter import PeerConfig, TlsConfig
 from ocs.settings.profile import STANDARD, Filters, FinalUnit, Profile
-from ocs.values.identities import parse_beginning
+from ocs.values.identities import parse_number_prefix
 from ocs.values.money import CENT
 from ocs.values.use import ContextName
 
@@ -52,7 +52,7 @@ def _address(text: str) -> str:
 
 
 def _subscriber_range(text: str) -> str:
-    parse_beginning(text)
+    parse_number_prefix(text)
     return text
 
 
@@ -182,7 +182,7 @@ class PeerSection(Section):
             realms=tuple(realm.lower() for realm in self.realms),
             tls=self.needs_tls(listen),
             connect=self.connect,
-            subscribers=tuple(map(parse_beginning, self.subscribers)),
+            subscribers=tuple(map(parse_number_prefix, self.subscribers)),
             refunds=self.refunds,
             contexts=tuple(self.contexts),
             service_contexts=contexts_of(self.service_contexts),

@@ -1,4 +1,4 @@
-"""A bounded memory of what came last."""
+"""A cache with a bounded number of entries."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class BoundedCache(OrderedDict[K, T]):
-    """The last `limit` entries put in; the oldest goes first.
+    """Keeps the last `limit` keys that were put; the oldest is evicted first.
 
-    An OrderedDict finds its oldest entry at once. A dict looks for it behind the places of all that went before: 20 µs
-    and more a put.
+    An OrderedDict finds its oldest entry in constant time. A dict scans the slots of deleted entries first, which costs
+    20 µs and more for each eviction.
     """
 
     def __init__(self, limit: int) -> None:

@@ -1,6 +1,6 @@
-"""How large a number may be that the ledger computes with."""
+"""The largest integer that the ledger computes with exactly."""
 
 from __future__ import annotations
 
 MAX_INTEGER = 2**53 - 1
-"""Redis Lua numbers are doubles: beyond this they are no longer exact."""
+"""Numbers of Lua in Redis are doubles, which hold integers exactly up to this."""

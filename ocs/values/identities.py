@@ -1,7 +1,6 @@
-"""Numbers of subscribers and networks: MSISDN (E.164), IMSI and PLMN (E.212), and what a subscriber is looked up by.
+"""Identities of subscribers and networks: MSISDN (E.164), IMSI and PLMN (E.212), and the ledger's subscriber id.
 
-A number counts as an MSISDN by its form alone. Whether it is assigned is not asked: test networks and machines have
-numbers that are in no numbering plan that we know.
+Numbers are checked by their form only. Test networks and machines use numbers that no public numbering plan assigns.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ Msisdn = NewType("Msisdn", str)
 Imsi = NewType("Imsi", str)
 """E.212 digits: MCC, MNC, MSIN."""
 SubscriberId = NewType("SubscriberId", str)
-"""What an account is found by: "m" and its MSISDN, or "i" and its IMSI."""
+"""Key of the ledger's subscriber index: "m" + MSISDN or "i" + IMSI."""
 
 MAX_MSISDN_DIGITS = 15
 """ITU-T E.164 §6.1."""
 MAX_IMSI_DIGITS = 16
-"""ITU-T E.212 has 15; some makers send 16."""
+"""ITU-T E.212 allows 15; some network elements send 16."""
 MSISDN_EXAMPLE = "38668100000"
 IMSI_EXAMPLE = "293400000000000"
 
@@ -28,17 +27,17 @@ _IMSI = re.compile(rf"[0-9]{{6,{MAX_IMSI_DIGITS}}}", re.ASCII)
 _MAX_DIGITS = {"m": MAX_MSISDN_DIGITS, "i": MAX_IMSI_DIGITS}
 PLMN_PATTERN = r"^[0-9]{5,6}$"
 """MCC and MNC."""
-BEGINNING_PATTERN = rf"imsi:[0-9]{{1,{MAX_IMSI_DIGITS}}}|[0-9]{{1,{MAX_MSISDN_DIGITS}}}"
-"""Of a range of subscribers in the settings: first digits of MSISDNs, or of IMSIs behind `imsi:`."""
+NUMBER_PREFIX_PATTERN = rf"imsi:[0-9]{{1,{MAX_IMSI_DIGITS}}}|[0-9]{{1,{MAX_MSISDN_DIGITS}}}"
+"""How settings write a range of subscribers: first digits of the MSISDN, or `imsi:` and first digits of the IMSI."""
 
 
 def is_digits(text: str) -> bool:
-    """Of 0 to 9 only, and not empty."""
+    """Whether the text has one character or more, all from 0 to 9."""
     return text.isascii() and text.isdigit()
 
 
 def parse_msisdn(text: str) -> Msisdn:
-    """As people and files write it; a leading + is dropped. ValueError says what is allowed."""
+    """The MSISDN that a person or a file wrote, without a leading +. ValueError says what is allowed."""
     digits = text.strip().removeprefix("+")
     if not _MSISDN.fullmatch(digits):
         raise ValueError(
@@ -48,7 +47,7 @@ def parse_msisdn(text: str) -> Msisdn:
 
 
 def parse_imsi(text: str) -> Imsi:
-    """ValueError says what is allowed."""
+    """The IMSI that a person or a file wrote. ValueError says what is allowed."""
     digits = text.strip()
     if not _IMSI.fullmatch(digits):
         raise ValueError(f"{text!r} is no IMSI: 6 to {MAX_IMSI_DIGITS} digits, such as {IMSI_EXAMPLE}")
@@ -56,7 +55,7 @@ def parse_imsi(text: str) -> Imsi:
 
 
 def is_plmn(text: str) -> bool:
-    """MCC and MNC: 5 or 6 digits."""
+    """Whether the text is MCC and MNC: 5 or 6 digits."""
     return len(text) in (5, 6) and is_digits(text)
 
 
@@ -68,15 +67,16 @@ def by_imsi(imsi: str) -> SubscriberId:
     return SubscriberId("i" + imsi)
 
 
-def as_received(kind: str, digits: str) -> SubscriberId | None:
-    """Of a number that a network sends: `kind` "m" or "i". None: it is none. Shorter ones than we provision count: they
-    find nobody.
+def received_subscriber_id(kind: str, digits: str) -> SubscriberId | None:
+    """The id of a number that a network element sent; None = it is no number. `kind`: "m" or "i".
+
+    No minimum length is checked: a number that is too short belongs to no account.
     """
     return SubscriberId(kind + digits) if len(digits) <= _MAX_DIGITS[kind] and is_digits(digits) else None
 
 
-def parse_beginning(text: str) -> str:
-    """Of a range of subscribers: "386" → "m386", "imsi:29340" → "i29340". ValueError: it is none."""
-    if not re.fullmatch(BEGINNING_PATTERN, text, re.ASCII):
-        raise ValueError("is no beginning of a number")
+def parse_number_prefix(text: str) -> str:
+    """The prefix of the subscriber ids in a range: "386" → "m386", "imsi:29340" → "i29340". ValueError = neither."""
+    if not re.fullmatch(NUMBER_PREFIX_PATTERN, text, re.ASCII):
+        raise ValueError("is no prefix of a number")
     return "i" + text.removeprefix("imsi:") if text.startswith("imsi:") else "m" + text

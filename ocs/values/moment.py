@@ -1,4 +1,4 @@
-"""Moments as text, and what a day is."""
+"""Times and dates as text, and UTC days."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 DAY_S = 86_400
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-"""ISO 8601; `date.fromisoformat` alone takes weeks and dates without hyphens too."""
+"""ISO 8601 with hyphens; `date.fromisoformat` alone also accepts week dates and dates without hyphens."""
 
 
 @lru_cache(maxsize=1024)
@@ -17,7 +17,7 @@ def utc_text(seconds: int) -> str:
 
 
 def parse_date(text: str) -> date:
-    """Of a text that fits DATE_PATTERN. ValueError: there is no such day."""
+    """The day that a text in the form of DATE_PATTERN names. ValueError = the calendar has no such day."""
     return date.fromisoformat(text)
 
 

@@ -1,6 +1,6 @@
-"""Money: whole micro-EUR in, text out, and never a binary float (HOT-RAT-8).
+"""Money is a whole number of micro-EUR, never a binary float (HOT-RAT-8).
 
-Amounts people write are EUR with up to 6 decimals ("20.00", "0.006738"), so each is a whole number of micro-EUR.
+People write EUR with up to 6 decimals ("20.00", "0.006738"): each such amount is a whole number of micro-EUR.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import re
 from ocs.values.exact import MAX_INTEGER
 
 MICRO = 1_000_000
-"""Micro-EUR of 1 EUR."""
+"""Micro-EUR in 1 EUR."""
 CENT = MICRO // 100
-"""Micro-EUR of a cent."""
+"""Micro-EUR in 1 cent."""
 MAX_MICRO_EUR = MAX_INTEGER
-"""About 9 thousand million EUR."""
+"""About 9 billion EUR."""
 CREDIT_CEILING_MICRO_EUR = 200 * MICRO
 """HOT-ACC-7: the credit after a top-up may not exceed 200 EUR."""
 VAT_PERCENT = 22
-"""HOT-RAT-8: Slovenia's general rate; the catalogue states the rate in force."""
+"""HOT-RAT-8: Slovenia's general rate. The catalogue sets the rate in force."""
 PRICE_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
-"""Amounts of a catalogue: `parse_eur` takes them all."""
+"""Amounts of a catalogue. `parse_eur` accepts all of them."""
 _EUR = re.compile(r"([+-]?)([0-9]{1,10})(?:\.([0-9]{1,6}))?", re.ASCII)
 
 
 def parse_eur(text: str) -> int:
-    """ "20.00" → 20000000. Exact; ValueError says what an amount looks like."""
+    """ "20.00" → 20000000. ValueError says what an amount looks like."""
     found = _EUR.fullmatch(text.strip())
     if found is None:
         raise ValueError(
@@ -39,14 +39,14 @@ def parse_eur(text: str) -> int:
 
 
 def format_eur(micro_eur: int) -> str:
-    """20000000 → "20.00": at least 2 decimals, more only when needed, so that it parses back to the same amount."""
+    """20000000 → "20.00". At least 2 decimals, and as many as the amount needs: it parses back to the same amount."""
     whole, decimals = divmod(abs(micro_eur), MICRO)
     digits = f"{decimals:06d}"
     return f"{'-' if micro_eur < 0 else ''}{whole}.{digits[:2]}{digits[2:].rstrip('0')}"
 
 
 def net_micro_eur(gross_micro_eur: int, vat_percent: int = VAT_PERCENT) -> int:
-    """The part of a gross amount that is not VAT, rounded half away from zero to whole micro-EUR."""
+    """A gross amount without its VAT, rounded half away from zero to whole micro-EUR."""
     return _round_half_away(gross_micro_eur * 100, 100 + vat_percent)
 
 
@@ -56,7 +56,7 @@ def gross_micro_eur(net_micro_eur: int, vat_percent: int = VAT_PERCENT) -> int:
 
 
 def round_to_cent(micro_eur: int) -> int:
-    """Micro-EUR of the nearest whole cent, halves away from zero: as price lists and statements print amounts."""
+    """The amount rounded half away from zero to whole cents, as price lists and statements print it; in micro-EUR."""
     return _round_half_away(micro_eur, CENT) * CENT
 
 

@@ -1,6 +1,4 @@
-"""Products as the ledger needs them to activate, count and renew them: terms of packages, of their buckets and of
-counters.
-"""
+"""Products as the ledger activates, counts and renews them: terms of packages, buckets and counters."""
 
 from __future__ import annotations
 
@@ -10,75 +8,79 @@ from enum import StrEnum
 from ocs.values.money import MICRO
 
 DEFAULT_LIMIT_MICRO_EUR = 100 * MICRO
-"""HOT-CC-1: the default spending limit per calendar month."""
+"""The default spending limit of a calendar month (HOT-CC-1)."""
 
 LIMIT_COUNTER = "limit"
-"""Id of the counter that is the account's monthly spending limit (HOT-CC-1)."""
+"""Id of the counter of the monthly spending limit (HOT-CC-1)."""
 
 PACKAGE_GROUP = "package"
-"""Group of the tariffs: an account has one of them."""
+"""Group of the tariffs: an account has one tariff."""
 
 
 class Window(StrEnum):
-    """When a counter begins anew."""
+    """When a counter is reset."""
 
     MONTH = "month"
-    """Calendar month of the operator's time zone (`ChargeRequest.month`)."""
+    """Each calendar month of the operator's time zone (`ChargeRequest.month`)."""
     DAY = "day"
-    """Calendar day (`ChargeRequest.day`)."""
+    """Each calendar day of the operator's time zone (`ChargeRequest.day`)."""
     PERIOD = "period"
-    """Period of the subscription whose terms have the counter."""
+    """Each period of the subscription that the counter belongs to."""
     ROLLING = "rolling"
-    """The last `CounterTerms.window_s` seconds, counted in sixteenths: what is older than that goes."""
+    """Never: it counts the last `CounterTerms.window_s` seconds, in sixteen steps; the oldest step is dropped."""
 
 
 class Measure(StrEnum):
-    """By what a use moves a counter."""
+    """What a counter adds up."""
 
     MONEY = "money"
     """Micro-EUR debited from credit."""
     CREDIT_UNITS = "credit_units"
-    """Billable units paid by credit."""
+    """Billable units paid from credit."""
     UNITS = "units"
-    """Billable units paid by buckets or by credit."""
+    """Billable units paid from buckets or from credit."""
 
 
 @dataclass(frozen=True, slots=True)
 class CounterTerms:
-    """A counter that a use moves. An account that lacks it gets it with these terms; later its own limit counts."""
+    """A counter that usage moves. An account without it gets it with these terms; from then on the account's own limit
+    applies.
+    """
 
     id: str
     window: Window
     measure: Measure
     limit: int | None = None
-    """In the measure's unit; `reserve` never goes beyond it. None = it only counts."""
+    """In the measure's unit; no reservation exceeds it. None = the counter has no limit."""
     thresholds: tuple[int, ...] = ()
-    """Percent of the limit, rising; each is an event once a window."""
+    """Percentages of the limit, ascending; reaching one is an event, once a window."""
     window_s: int = 0
-    """Of a rolling window."""
+    """Length of a rolling window."""
 
 
 MONTHLY_LIMIT = CounterTerms(LIMIT_COUNTER, Window.MONTH, Measure.MONEY, DEFAULT_LIMIT_MICRO_EUR, (80, 100))
-"""HOT-CC-1, HOT-CC-4: every chargeable use moves it."""
+"""HOT-CC-1, HOT-CC-4: all use that costs money moves it."""
 
-USUAL_COUNTERS = (MONTHLY_LIMIT,)
+DEFAULT_COUNTERS = (MONTHLY_LIMIT,)
+"""Counters of a new account, which all use that costs money moves."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketTerms:
-    """An included quantity of a product. quantity None = unlimited."""
+    """An included quantity of a product."""
 
     id: str
     unit: str
     quantity: int | None
+    """None = unlimited."""
     priority: int = 0
-    """Lower is used first (HOT-PKG-10)."""
+    """The bucket with the lower number is used first (HOT-PKG-10)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackageTerms:
-    """A product as the ledger needs it to activate and to renew it: tariff, pack, option, zone pack (HOT-PKG-1, -2, -7,
-    -8, -13).
+    """A product as the ledger activates and renews it: tariff, pack, option or zone pack (HOT-PKG-1, -2, -7, -8,
+    -13).
     """
 
     id: str
@@ -86,14 +88,14 @@ class PackageTerms:
     period_s: int
     buckets: tuple[BucketTerms, ...]
     group: str = PACKAGE_GROUP
-    """A subscription of a group replaces the one that the account has of it; "" = there may be several."""
+    """An account has one subscription of a group; a new one replaces it. "" = no group, several are allowed."""
     renews: bool = True
-    """At the end of a period the next one is paid and begins; else the subscription ends (HOT-PKG-8)."""
+    """True = at the end of a period the next one is debited and begins; False = the subscription ends (HOT-PKG-8)."""
     excludes: tuple[str, ...] = ()
-    """Product ids beside which this one cannot be bought (HOT-PKG-9)."""
+    """Ids of products; an account that has one of them cannot buy this one (HOT-PKG-9)."""
     counters: tuple[CounterTerms, ...] = ()
-    """Counters of the subscription's period."""
+    """Counters that last as long as a period of the subscription."""
     shared: bool = False
-    """Its buckets are laid out in the account's pool, if it is in one (HOT-PKG-14)."""
+    """Its buckets are put into the account's pool, if the account is in one (HOT-PKG-14)."""
     order: int = 0
-    """Of subscriptions due at the same time the lower is paid first."""
+    """Of subscriptions due at the same time, the one with the lower number is debited first."""

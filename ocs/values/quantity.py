@@ -19,29 +19,32 @@ ALLOWED = {
     Unit.MONEY: "a whole number and cent or EUR, such as 5 EUR",
 }
 PER_CALL = "1 call"
-"""A price per session, however long it is."""
+"""Quantity of a price per session, whatever its duration."""
 
 
 def parse_quantity(text: str, unit: Unit, *, kilo: int) -> int:
-    """Units of "50 MB" and the like; ValueError says what is allowed."""
+    """ "50 MB" → its number of octets; likewise for the other units. `kilo`: octets in 1 kB, 1000 or 1024.
+
+    ValueError says what is allowed.
+    """
     found = _QUANTITY.fullmatch(text)
     if found is not None:
-        factors = factors_of(unit, kilo=kilo)
+        factors = unit_factors(unit, kilo=kilo)
         number, name = found.groups()
         if name in factors and int(number) > 0:
             return int(number) * factors[name]
     raise ValueError(ALLOWED[unit])
 
 
-def factors_of(unit: Unit, *, kilo: int) -> dict[str, int]:
-    """Names of the unit's sizes and how many units each is."""
+def unit_factors(unit: Unit, *, kilo: int) -> dict[str, int]:
+    """Name of each multiple → how many of the unit it is: {"s": 1, "min": 60, "h": 3600}."""
     if unit is Unit.OCTETS:
         return {name: int(kilo**power) for name, power in _OCTET_POWERS.items()}
     return {Unit.SECONDS: _SECONDS, Unit.MESSAGES: _MESSAGES, Unit.MONEY: _MONEY}[unit]
 
 
 def unit_of(text: str) -> Unit | None:
-    """The unit a quantity is in ("1 call" is of calls: seconds), or None."""
+    """The unit of a quantity; None = unknown. A call is counted in seconds."""
     name = text.rpartition(" ")[2]
     if text == PER_CALL or name in _SECONDS:
         return Unit.SECONDS

@@ -1,4 +1,4 @@
-"""What a credit-control request is: CC-Request-Type and Requested-Action (RFC 8506 §8.3, §8.41)."""
+"""CC-Request-Type and Requested-Action (RFC 8506 §8.3, §8.41)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """Requested-Action of a one-off request, as far as it needs the account (RFC 8506 §8.41)."""
+    """Requested-Actions of an EVENT_REQUEST that need the account (RFC 8506 §8.41). A price enquiry needs none."""
 
     DEBIT = "debit"
     REFUND = "refund"
@@ -23,4 +23,4 @@ class RequestType(StrEnum):
 
 
 REQUEST_TYPES = dict(enumerate(RequestType, 1))
-"""By the number on the wire."""
+"""By the value of the AVP."""

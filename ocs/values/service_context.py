@@ -1,9 +1,9 @@
-"""Service-Context-Id: which document of 3GPP describes the rating input (RFC 8506 §8.42, TS 32.299 §7.1.12).
+"""Service-Context-Id: the 3GPP document that defines the rating input (RFC 8506 §8.42, TS 32.299 §7.1.12).
 
-Live clients write `32251@3gpp.org`, `12.32251@3gpp.org` or `ext.01.001.8.32260@3gpp.org`: the last label before the `@`
-is the document, whatever stands before it (release, MNC, MCC, extensions). Makers and operators have texts of their
-own, such as `gprs@operator.example`: `ServiceContexts` knows which context each means. All who ask for the context of a
-request ask there.
+Clients send `32251@3gpp.org`, `12.32251@3gpp.org` or `ext.01.001.8.32260@3gpp.org`. The last label before the `@` is
+the document; the labels before it (release, MNC, MCC, extensions) are ignored. Vendors and operators define ids of
+their own, such as `gprs@operator.example`, which the settings map to a context. `ServiceContexts` is the only place
+that tells the context of a request.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ DOCUMENTS = {
     "32270": Context.MMS,
 }
 ANY = "*"
-"""In a text of the settings: any characters, or none."""
+"""Wildcard in the settings: any characters, or none."""
 OTHER = "other"
-"""Label of what is no context of ours."""
+"""Metric label of an unsupported Service-Context-Id."""
 MAX_TEXT = 256
-"""Characters of a Service-Context-Id; 3GPP's have some thirty. A longer one is no context of ours."""
+"""Characters of a Service-Context-Id; those of 3GPP have about thirty. A longer one is unsupported."""
 _MAX_KEPT = 256
-"""Texts remembered; a network uses a handful. At one more all are forgotten."""
+"""Service-Context-Ids cached; a network uses a handful. When the cache is full it is cleared."""
 
 
 def context_of(service_context_id: str) -> Context | None:
-    """The context that 3GPP's form of the text names, or None: another form, or a document we do not charge by.
+    """The context of an id in 3GPP's form. None = the id has another form, or its document is not supported.
 
-    Neither part may hold an `@` (RFC 8506 §8.42), so a text with two is of another form.
+    An id has exactly one `@` (RFC 8506 §8.42).
     """
     name, _, domain = service_context_id.strip().partition("@")
     return DOCUMENTS.get(name.rpartition(".")[2]) if domain.lower() == DOMAIN else None
 
 
 class ServiceContexts(dict[str, Context | None]):
-    """The context of each Service-Context-Id, as one peer means it: `contexts[text]`, None = it is not charged by.
+    """The context of each Service-Context-Id of one peer: `contexts[id]`; None = unsupported. Caches what it finds.
 
-    `listed`: text or pattern with `*` → context, in the order of the settings; case does not count. A text that is
-    listed goes before 3GPP's form, that before patterns. Of two patterns that fit, the first counts. What `listed` says
-    goes before what `general` says. Holds what it was asked for lately.
+    `listed`: id, or pattern with `*` → context, in the order of the settings; case is ignored. An id listed in full
+    comes first, then 3GPP's form, then the patterns, of which the first match counts. `listed` overrides `general`.
     """
 
     def __init__(self, listed: Mapping[str, Context] | None = None, general: ServiceContexts | None = None) -> None:
@@ -76,11 +75,11 @@ class ServiceContexts(dict[str, Context | None]):
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Atomic groups, so that no text takes more than its length times the pattern's."""
+    """Atomic groups do not backtrack: a match takes at most len(id) · len(pattern) steps."""
     first, *rest = map(re.escape, text.split(ANY))
     between = "".join(f"(?>.*?{part})" for part in rest[:-1])
     return re.compile(f"{first}{between}.*{rest[-1]}\\Z", re.DOTALL)
 
 
 STANDARD_CONTEXTS = ServiceContexts()
-"""3GPP's own."""
+"""Only the ids that 3GPP defines."""

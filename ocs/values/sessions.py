@@ -1,12 +1,12 @@
-"""Who a credit-control session belongs to."""
+"""The owner of a credit-control session: the client, or clients, that may continue it."""
 
 from __future__ import annotations
 
 
 def session_owner(origin_host: str, *, failover_group: str = "", realm: str | None = None) -> str:
-    """Who may go on with the session: the client's failover group, else its Origin-Host, in small letters.
+    """The client's failover group, else its Origin-Host in lower case.
 
-    `realm`: Origin-Realm of a client that a relay carries and nobody has listed. Such a client is known by both.
+    `realm`: Origin-Realm of a client behind a relay that has no `[[peer]]` of its own. Its owner is host and realm.
     """
     if failover_group:
         return failover_group

@@ -1,7 +1,7 @@
-"""What rating is asked and what it answers: plain values, no I/O.
+"""The input and the result of rating.
 
-Rating is a pure function: (what is used, where, towards whom) → (service policy, price, which included units may pay).
-Units are octets, seconds, messages or micro-EUR; prices are micro-EUR (HOT-RAT-1, HOT-RAT-8).
+Rating is a pure function: what is used, where and towards whom → service, quota, price and the buckets that may pay.
+Units are octets, seconds, messages or micro-EUR; prices are in micro-EUR (HOT-RAT-1, HOT-RAT-8).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, Protocol, get_args
 
 
 class Context(StrEnum):
-    """The service context, by the 3GPP document that defines it (TS 32.299 §7.1.12)."""
+    """The service context; the number is that of the 3GPP document (TS 32.299 §7.1.12)."""
 
     DATA = "data"  # 32251
     IMS = "ims"  # 32260
@@ -20,11 +20,11 @@ class Context(StrEnum):
     SMS = "sms"  # 32274
     MMS = "mms"  # 32270
     CONTENT = "content"
-    """Of no document of 3GPP: what an operator's own content services say, by a Service-Context-Id of the settings."""
+    """The operator's own content services, by a Service-Context-Id of the settings. 3GPP has no document for them."""
 
 
 ContextName = Literal["data", "ims", "cs", "sms", "mms", "content"]
-"""Of a `Context`, as files write it."""
+"""Name of a `Context` in files."""
 
 
 class Direction(StrEnum):
@@ -41,20 +41,20 @@ class Unit(StrEnum):
     SECONDS = "seconds"
     MESSAGES = "messages"
     MONEY = "money"
-    """Micro-EUR: the client says what it costs (CC-Money, RFC 8506 §8.22)."""
+    """Micro-EUR: the client states the price (CC-Money, RFC 8506 §8.22)."""
 
 
 UnitName = Literal["octets", "seconds", "messages", "money"]
 BucketUnitName = Literal["octets", "seconds", "messages"]
-"""Units that a product can include."""
+"""Units of a bucket."""
 BarName = Literal["roaming", "international", "international-sms", "premium", "data"]
 BARS = tuple(sorted(get_args(BarName)))
-"""HOT-CC-5: what a subscriber can bar."""
+"""The bars that a subscriber can set (HOT-CC-5)."""
 
 
 @dataclass(slots=True)
 class UseEvent:
-    """One use (one MSCC, or a command without MSCC) as far as its price depends on it."""
+    """Everything that the price of one use depends on. A use is one MSCC, or a request without MSCC."""
 
     context: Context
     direction: Direction = Direction.ORIGINATING
@@ -62,28 +62,29 @@ class UseEvent:
     service_identifier: int | None = None
     apn: str | None = None
     serving_plmn: str | None = None
-    """MCC and MNC digits of the serving network, e.g. "29340"; None when the request does not say."""
+    """MCC and MNC digits of the serving network, such as "29340"; None = unknown."""
     visited_number: str | None = None
-    """E.164 digits of the serving MSC, VLR or SCCP address, when no PLMN is known."""
+    """E.164 digits of the serving MSC, VLR or SCCP address, used when no PLMN is known."""
     other_party: str | None = None
-    """The called (or, incoming, the calling) party as received: tel URI, SIP URI or digits."""
+    """The called party, or of an incoming use the calling party, as received: tel URI, SIP URI or digits."""
     at: int = 0
-    """Unix seconds: when the use takes place (time-of-day prices)."""
+    """When the use takes place, in Unix seconds."""
     emergency: bool = False
-    """The network marked the use as an emergency (IMS-Emergency-Indicator and the like)."""
+    """The network marked it as an emergency, for example by IMS-Emergency-Indicator."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceTerms:
-    """A price made ready for the ledger; every product in it is < 2^53, checked when the catalogue loads.
+    """A price as the ledger computes with it.
 
-    Use of T raw units of a session is billed as R(T) billable units: R(0) = 0, first for T ≤ first, then whole
-    next-steps (HOT-PKG-5); with `flat`, R(T) = 1 for any T > 0 (a price per call). c credit-paid billable units of a
-    session cost M(c) = round(c · num / den) micro-EUR, rounded once per session and price in the direction `rounding`.
+    T raw units of a session are R(T) billable units: R(0) = 0; `first` for 0 < T ≤ `first`; beyond that, rounded up to
+    whole steps of `next` (HOT-PKG-5). With `flat`, R(T) = 1 for any T > 0: a price per call. c billable units paid from
+    credit cost M(c) = round(c · num / den) micro-EUR, rounded once per session and price in the direction `rounding`.
+    The catalogue checks at load that every product stays below 2^53.
     """
 
     id: str
-    """Names the price and its terms: other terms, other id. Use is accumulated per session and id."""
+    """Price and terms: different terms have different ids. Usage is accumulated per session and id."""
     num: int
     den: int
     first: int
@@ -102,71 +103,74 @@ class QuotaPolicy:
     maximum: int
     validity_s: int
     threshold_percent: int
-    """Volume-, Time- or Unit-Quota-Threshold as a share of the grant; 0 = none."""
+    """Volume-, Time- or Unit-Quota-Threshold, in percent of the grant; 0 = none."""
     holding_s: int
     """Quota-Holding-Time; 0 = none."""
     consumption_s: int = 0
-    """Quota-Consumption-Time, for time only; 0 = none."""
+    """Quota-Consumption-Time, of services in seconds only; 0 = none."""
     time_mechanism: int = 0
     """Time-Quota-Type: 0 discrete, 1 continuous time periods (TS 32.299 §7.2.229)."""
     base_interval_s: int = 0
-    """Base-Time-Interval of Time-Quota-Mechanism, in place of Quota-Consumption-Time; 0 = none."""
+    """Base-Time-Interval of Time-Quota-Mechanism, sent instead of Quota-Consumption-Time; 0 = none."""
     envelope_reporting: int = 0
     """Envelope-Reporting (TS 32.299 §7.2.59); 0 = none."""
     time_s: int = 0
-    """Seconds granted beside octets to clients that ask for both or leave it to us; they bound the grant, they cost
-    nothing. 0 = none.
+    """Seconds granted together with octets, to clients that ask for both or for no unit. They limit the grant and are
+    not charged. 0 = none.
     """
     pool: int = 0
-    """Credit pool of services that may share their grants (RFC 8506 §5.1.2); 0 = none."""
+    """G-S-U-Pool-Identifier of services that share their grants (RFC 8506 §5.1.2); 0 = none."""
     triggers: tuple[int, ...] = ()
-    """Trigger-Types armed with a grant (TS 32.299 §7.2.236): what changes the price must be told at once. Empty = none
-    is sent.
-    """
+    """Trigger-Types sent with a grant (TS 32.299 §7.2.236): changes that the client must report at once. () = none."""
     maximum_micro_eur: int = 0
-    """Most money that one grant may hold, unless `minimum` costs more: a reservation is worth money, and others want
-    some. 0 = any.
+    """Most money that one grant may reserve, so that other services find some left; `minimum` is granted even if it
+    costs more. 0 = no limit.
     """
 
 
 class Schedule(Protocol):
-    """Prices that depend on the time."""
+    """A price that depends on the time of day."""
 
     def at(self, rated: RatedUse, unix_s: int) -> RatedUse:
-        """As it is rated at that moment, and what follows."""
+        """`rated` with the price of that moment, the next change and the price after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RatedUse:
-    """The answer of rating for one UseEvent."""
+    """The result of rating one UseEvent."""
 
     service: str
-    """Catalogue id of the service, e.g. "data", "voice", "sms", "mms": a bounded label."""
+    """Catalogue id of the service, such as "data" or "voice"; a metric label."""
     label: str
-    """Catalogue id of the matched rate, e.g. "voice.home.national": a bounded label, and the `what` of the record."""
+    """Catalogue id of the matched rate, such as "voice.home.national"; a metric label, and `what` in the charging
+    record.
+    """
     place: str
     """"home", "eu" or the id of a roaming zone."""
     destination: str
-    """Catalogue id of the destination class, e.g. "national-mobile", "zone2", "emergency"; "" for data."""
+    """Catalogue id of the destination, such as "national-mobile", "zone2" or "emergency"; "" for data."""
     unit: Unit
     quota: QuotaPolicy
     price: PriceTerms
     buckets: tuple[str, ...]
-    """Ids of the package buckets that may pay for this use, in order (e.g. "MAXI.data"), before credit (HOT-PKG-3)."""
+    """Ids of the buckets that may pay, in order, before credit (HOT-PKG-3); such as "MAXI.data"."""
     always: bool
-    """Emergency, freephone, help centre: granted whatever the state, credit, bars or limit (HOT-RAT-2, -3)."""
+    """Granted whatever the state, credit, bars or limit: emergency, freephone, help centre (HOT-RAT-2, -3)."""
     bars: tuple[str, ...]
-    """The subscriber's bars that forbid this use, of BARS."""
+    """The bars, of BARS, that forbid this use."""
     switch_at: int = 0
-    """Unix seconds of the next change of the price after `UseEvent.at`; 0 = the price does not depend on time."""
+    """Unix seconds of the next price change after `UseEvent.at`; 0 = the price does not change."""
     price_after: PriceTerms | None = None
-    """The price from then on."""
+    """The price from `switch_at` on."""
     schedule: Schedule | None = None
-    """Only within the catalogue: the price depends on the time."""
+    """Set inside the catalogue only, for a price that depends on the time of day."""
 
 
 class Unrateable(Exception):
-    """No service or no price for this use: Result-Code 5031. `field` names the UseEvent field to blame (Failed-AVP)."""
+    """The catalogue has no service or no price for the use: Result-Code 5031.
+
+    `field`: the field of UseEvent that is the cause; it leads to the Failed-AVP.
+    """
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from ocs.values.products import USUAL_COUNTERS, CounterTerms
+from ocs.values.products import DEFAULT_COUNTERS, CounterTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.sessions import session_owner
 from ocs.values.use import PriceTerms, Unit
@@ -35,7 +35,7 @@ class Leg:
     label: str
     price: PriceTerms
     buckets: tuple[str, ...] = ()
-    counters: tuple[CounterTerms, ...] = USUAL_COUNTERS
+    counters: tuple[CounterTerms, ...] = DEFAULT_COUNTERS
     price_after: PriceTerms | None = None
 
 
@@ -79,7 +79,7 @@ class ServiceCharge:
     restrict: NoFunds = NoFunds.REFUSE
     retry_want: int = 0
     """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
-    counters: tuple[CounterTerms, ...] = USUAL_COUNTERS
+    counters: tuple[CounterTerms, ...] = DEFAULT_COUNTERS
     """Counters that the first leg (label, price, buckets) moves."""
     more_legs: tuple[Leg, ...] = ()
     """What the same use is paid at besides."""

@@ -14,7 +14,7 @@ from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.moment import DAY_S, utc_day
-from ocs.values.products import LIMIT_COUNTER, USUAL_COUNTERS, PackageTerms
+from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, PackageTerms
 
 ACTIVE_S = 90 * DAY_S
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""
@@ -58,7 +58,7 @@ class Accounts(LedgerClient):
             "imsi": imsi,
             "credit": wire.amount("credit", credit_micro_eur),
             "package": wire.package(package) if package else False,
-            "counters": [wire.counter_terms(each) for each in USUAL_COUNTERS],
+            "counters": [wire.counter_terms(each) for each in DEFAULT_COUNTERS],
             "active_until": now + ACTIVE_S,
             **when(now, month, day),
         }

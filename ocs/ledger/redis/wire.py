@@ -16,7 +16,7 @@ from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.moment import utc_day
-from ocs.values.products import MONTHLY_LIMIT, USUAL_COUNTERS, CounterTerms, PackageTerms
+from ocs.values.products import DEFAULT_COUNTERS, MONTHLY_LIMIT, CounterTerms, PackageTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 
@@ -117,7 +117,7 @@ def _packed_rate(
     after: PriceTerms | None,
 ) -> bytes:
     """Made once: a price's id names its terms."""
-    key = (label, price.id, buckets, None if counters is USUAL_COUNTERS else counters, after and after.id)
+    key = (label, price.id, buckets, None if counters is DEFAULT_COUNTERS else counters, after and after.id)
     packed = _rates.get(key)
     if packed is None:
         if len(_rates) >= MAX_RATES:
@@ -221,7 +221,7 @@ def _more_counters(request: ChargeRequest) -> list[list[Any]]:
     """Terms of the counters that an account may lack: every account has the monthly limit."""
     found: dict[str, list[Any]] = {}
     for s in request.services:
-        if s.counters is USUAL_COUNTERS and not s.more_legs:
+        if s.counters is DEFAULT_COUNTERS and not s.more_legs:
             continue
         for counters in (s.counters, *(leg.counters for leg in s.more_legs)):
             found.update((each.id, counter_terms(each)) for each in counters if each is not MONTHLY_LIMIT)

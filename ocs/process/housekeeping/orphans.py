@@ -15,7 +15,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.patience import SetAside, of_all, patiently
 from ocs.values.moment import DAY_S
-from ocs.values.turns import groups
+from ocs.values.partition_rotation import batches
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Orphans:
         released = 0
         for host in hosts:
             newest = {relay: state_id for (name, relay), state_id in restarted.items() if name == host}
-            for some in groups(range(self._ledger.partitions), SETS_TOGETHER):
+            for some in batches(range(self._ledger.partitions), SETS_TOGETHER):
                 found = await asyncio.gather(*(self._ledger.sessions_of_client(each, host) for each in some))
                 cost_s = len(some) / SETS_PER_S
                 for partition, pairs in zip(some, found, strict=True):

@@ -17,7 +17,7 @@ from ocs.outbox.writer import RecordWriter
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.patience import RETRY_S, patiently
 from ocs.telemetry.logs import reason_of
-from ocs.values.turns import Turns, groups
+from ocs.values.partition_rotation import PartitionRotation, batches
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class _Lag:
         self._child = child
         self._ledger = ledger
         self._events: dict[int, int] = {}
-        self._turns = Turns(
+        self._rotation = PartitionRotation(
             ledger.partitions,
             all_s=MEASURE_ALL_S,
             least_per_s=MEASURE_LEAST_PER_S,
@@ -141,7 +141,7 @@ class _Lag:
         )
 
     async def measure(self) -> None:
-        for some in groups(self._turns.due(), MEASURED_TOGETHER):
+        for some in batches(self._rotation.due(), MEASURED_TOGETHER):
             lags = await asyncio.gather(*(self._ledger.outbox_lag(partition) for partition in some))
             self._events.update(zip(some, lags, strict=True))
         self._child.metrics.set("ocs_outbox_lag_events", sum(self._events.values()))

@@ -13,7 +13,7 @@ from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.patience import MAX_SET_ASIDE, SetAside, of_all, patiently
-from ocs.values.turns import Turns, groups
+from ocs.values.partition_rotation import PartitionRotation, batches
 
 SWEEP_EVERY_S = 1.0
 SWEEP_ALL_S = 10.0
@@ -34,7 +34,7 @@ class Sweeper:
         self._aside = aside
         self._again: set[int] = set()
         """Partitions in which something was due."""
-        self._turns = Turns(
+        self._rotation = PartitionRotation(
             ledger.partitions,
             all_s=SWEEP_ALL_S,
             least_per_s=SWEEP_LEAST_PER_S,
@@ -46,16 +46,16 @@ class Sweeper:
 
     async def step(self) -> int:
         """The partitions whose turn it is; returns how many accounts were seen to."""
-        return await self.sweep([*{*self._again, *self._turns.due()}])
+        return await self.sweep([*{*self._again, *self._rotation.due()}])
 
     async def sweep(self, partitions: Sequence[int]) -> int:
         """What is due now, at most a batch of each partition."""
         swept = 0
-        for some in groups(partitions, LOOKED_AT_TOGETHER):
+        for some in batches(partitions, LOOKED_AT_TOGETHER):
             found = await self._ledger.due_many(some, now=self._child.environment.now(), count=SWEEP_BATCH)
             due = {partition: account_ids for partition, account_ids in zip(some, found, strict=True) if account_ids}
             self._again.difference_update(some)
-            for few in groups(list(due), SWEEP_TOGETHER):
+            for few in batches(list(due), SWEEP_TOGETHER):
                 counts = await asyncio.gather(*(self._sweep_partition(each, due[each]) for each in few))
                 self._again.update(each for each, count in zip(few, counts, strict=True) if count)
                 swept += sum(counts)

@@ -35,8 +35,8 @@ from ocs.process.housekeeping.recording import Recording
 from ocs.process.housekeeping.sweeper import Sweeper
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
+from ocs.values.partition_rotation import PartitionRotation
 from ocs.values.requests import RequestType
-from ocs.values.turns import Turns
 from ocs.values.use import Unit
 from tests.rules import rule
 
@@ -195,7 +195,7 @@ async def test_the_cost_a_second_is_bounded_and_busy_partitions_come_more_often(
 
 def test_partitions_in_turn() -> None:
     now = [0.0]
-    turns = Turns(10, all_s=20.0, least_per_s=2.0, stopwatch=lambda: now[0])
+    turns = PartitionRotation(10, all_s=20.0, least_per_s=2.0, stopwatch=lambda: now[0])
     assert turns.due() == []
     now[0] = 1.6
     assert turns.due() == [0, 1, 2]

@@ -286,7 +286,7 @@ def test_what_profiles_and_peers_may_not_say(tmp_path: Path) -> None:
         'profile.b: filters = "filter_id" needs filter_ids',
         "profile.c: redirect_address is of another type",
         "profile.d.filter_rules[0] = 'anything'",
-        "peer[0].subscribers[0] = '+386': is no beginning of a number",
+        "peer[0].subscribers[0] = '+386': is no prefix of a number",
         "peer[0].connect = '192.0.2.1': is not host:port",
         "tls: certificate, key and ca are needed together",
     ):
@@ -319,7 +319,7 @@ def test_how_long_a_beginning_of_a_number_may_be(tmp_path: Path) -> None:
     for text in ("3" * 15, "imsi:" + "2" * 16):
         load_settings(write(tmp_path, PEER + f'subscribers = ["{text}"]'), {})
     for text in ("3" * 16, "imsi:" + "2" * 17, "imsi:", "", "386x"):
-        assert "no beginning of a number" in str(mistakes(write(tmp_path, PEER + f'subscribers = ["{text}"]')))
+        assert "no prefix of a number" in str(mistakes(write(tmp_path, PEER + f'subscribers = ["{text}"]')))
 
 
 HOSTS = {"OCS_DIAMETER_HOSTS": "ocs.example.net, ocs2.example.net"}

@@ -12,14 +12,14 @@ from ocs.values.identities import (
     MAX_IMSI_DIGITS,
     MAX_MSISDN_DIGITS,
     PLMN_PATTERN,
-    as_received,
     by_imsi,
     by_msisdn,
     is_digits,
     is_plmn,
-    parse_beginning,
     parse_imsi,
     parse_msisdn,
+    parse_number_prefix,
+    received_subscriber_id,
 )
 
 DIGITS = "0123456789"
@@ -33,7 +33,7 @@ def test_what_is_provisioned_is_found_when_it_is_received(text: str) -> None:
             number = parse(text)
         except ValueError:
             continue
-        assert is_digits(number) and as_received(kind, number) == name(number) == kind + number
+        assert is_digits(number) and received_subscriber_id(kind, number) == name(number) == kind + number
 
 
 @given(ANY)
@@ -72,13 +72,13 @@ def test_an_imsi() -> None:
 
 
 def test_what_is_received_is_bounded() -> None:
-    assert as_received("m", "1" * MAX_MSISDN_DIGITS) and as_received("i", "1" * MAX_IMSI_DIGITS)
+    assert received_subscriber_id("m", "1" * MAX_MSISDN_DIGITS) and received_subscriber_id("i", "1" * MAX_IMSI_DIGITS)
     for kind, digits in (("m", "1" * 16), ("i", "1" * 17), ("m", ""), ("m", "+386"), ("i", "٣")):
-        assert as_received(kind, digits) is None
+        assert received_subscriber_id(kind, digits) is None
 
 
 def test_a_range_of_subscribers() -> None:
-    assert (parse_beginning("386"), parse_beginning("imsi:29340")) == ("m386", "i29340")
+    assert (parse_number_prefix("386"), parse_number_prefix("imsi:29340")) == ("m386", "i29340")
     for text in ("", "imsi:", "+386", "1" * 16, "imsi:" + "1" * 17, "msisdn:386", "386\n"):
-        with pytest.raises(ValueError, match="no beginning"):
-            parse_beginning(text)
+        with pytest.raises(ValueError, match="no prefix"):
+            parse_number_prefix(text)

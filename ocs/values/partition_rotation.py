@@ -1,14 +1,15 @@
-"""Partitions in turn, so many a second: what must look at all of them costs the same each second, however many there
-are.
-"""
+"""Periodic work over all partitions, spread evenly over time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 
-class Turns:
-    """All of `count` partitions within `all_s` seconds, and at least `least_per_s` a second."""
+class PartitionRotation:
+    """Visits `count` partitions in rotation: all within `all_s` seconds, and at least `least_per_s` a second.
+
+    `stopwatch`: monotonic seconds.
+    """
 
     def __init__(self, count: int, *, all_s: float, least_per_s: float, stopwatch: Callable[[], float]) -> None:
         assert count > 0
@@ -19,7 +20,7 @@ class Turns:
         self._taken_at = stopwatch()
 
     def due(self) -> list[int]:
-        """Those whose turn has come since the last call, each once."""
+        """Partitions to visit now, each at most once."""
         now = self._stopwatch()
         some = min(int((now - self._taken_at) * self._per_s), self._count)
         if some < 1:
@@ -29,7 +30,7 @@ class Turns:
         return [(first + at) % self._count for at in range(some)]
 
 
-def groups(partitions: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """`size` of them at a time: what is asked together."""
+def batches(partitions: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """The partitions, `size` at a time."""
     for start in range(0, len(partitions), size):
         yield partitions[start : start + size]
