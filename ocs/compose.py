@@ -1,4 +1,4 @@
-"""The composition root: settings become objects here, and here alone the clock and the random source are read."""
+"""The composition root: builds objects from the settings. The clock and the random source are created only here."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from ocs.settings.loading import Mistake, SettingsError, load_settings
 from ocs.settings.schema import PeerSection, Settings, parse_listen
 
 EMBEDDED_TAKES_NO_REPLICAS = (
-    'ledger.durability = "replicated" needs a Redis of its own with replicas: set redis.url (OCS_REDIS_URL)'
+    'ledger.durability = "replicated" needs a Redis with replicas: set redis.url (OCS_REDIS_URL)'
 )
 
 
 class StartError(Exception):
-    """The server or a command cannot start; the message is for people."""
+    """The server or a command cannot start; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Time and chance, as everything below is given them. Tests make their own."""
+    """Clock and random source, passed down to all other modules. Tests pass their own."""
 
     clock: Callable[[], float] = time.time
     """Unix seconds."""
     monotonic: Callable[[], float] = time.monotonic
-    """Seconds that never jump, finer than an event loop's own."""
+    """Monotonic seconds; only differences mean something."""
     rng: random.Random = field(default_factory=random.SystemRandom)
 
     def now(self) -> int:
         return int(self.clock())
 
     def entropy(self) -> int:
-        """The unguessable part of an account id."""
+        """64 random bits: the part of an account id that cannot be guessed."""
         return self.rng.getrandbits(64)
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What lies where in the data folder."""
+    """Files and folders in the data folder."""
 
     data_dir: Path
 
@@ -59,7 +59,7 @@ class Paths:
 
     @property
     def peers(self) -> Path:
-        """Where workers agree on one connection a peer."""
+        """Lock files by which the workers agree on one connection per peer."""
         return self.data_dir / "peers"
 
     @property
@@ -68,12 +68,12 @@ class Paths:
 
     @property
     def description(self) -> Path:
-        """While a server runs: its process id and where it listens, as JSON."""
+        """JSON with the process id and addresses of a running server; absent when none runs."""
         return self.data_dir / "server.json"
 
 
 def load(config: Path, *, serves: bool) -> tuple[Settings, Catalogue]:
-    """Settings and catalogue, both checked whole. SettingsError, CatalogueError: every mistake in them. `serves`: as of
+    """Settings and catalogue, both validated. SettingsError and CatalogueError list all mistakes. `serves`: see
     `load_settings`.
     """
     settings = load_settings(config, serves=serves)
@@ -83,10 +83,10 @@ def load(config: Path, *, serves: bool) -> tuple[Settings, Catalogue]:
 
 
 def _check_services(config: Path, settings: Settings, catalogue: Catalogue) -> None:
-    """What the settings say of services of the catalogue is of services that there are."""
-    there_are = f"there is no such service in the catalogue; there are {', '.join(catalogue.services)}"
+    """SettingsError: the settings name a service that the catalogue lacks."""
+    allowed = f"there is no such service in the catalogue; there are {', '.join(catalogue.services)}"
     mistakes = [
-        Mistake(str(config), f"profile.{name}.final_unit_of", service, there_are)
+        Mistake(str(config), f"profile.{name}.final_unit_of", service, allowed)
         for name, profile in settings.profile.items()
         for service in profile.final_unit_of
         if service not in catalogue.services
@@ -97,7 +97,8 @@ def _check_services(config: Path, settings: Settings, catalogue: Catalogue) -> N
 
 def _peer_config(settings: Settings, peer: PeerSection) -> PeerConfig:
     config = peer.config(settings.profile_named(peer.profile), settings.diameter.listen)
-    # Only `tls = "either"` means TLS where we can; absent, it is plain TCP where all is loopback.
+    # With `tls = "either"` we connect over TLS if we have a certificate. If `tls` is absent and the peer is on
+    # loopback, we connect over plain TCP.
     return replace(config, call_tls=peer.tls == "either" and bool(settings.tls.certificate))
 
 
@@ -146,5 +147,5 @@ def ledger_settings(settings: Settings) -> LedgerSettings:
 
 
 def worker_count(settings: Settings) -> int:
-    """Default: cores - 1, at least 1: Redis and the housekeeper need one too."""
+    """Default: one less than the cores, at least 1; the last core is for Redis and the housekeeper."""
     return settings.server.workers or max(len(os.sched_getaffinity(0)) - 1, 1)

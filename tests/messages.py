@@ -56,7 +56,7 @@ def _texts_of(path: Path) -> Iterator[Text]:
             place = f"{path.relative_to(ROOT)}:{table.lineno}"
             yield from (Text(place, name, each) for value in table.values for each in _templates(value))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Yield) and path.name == "doubts.py" and node.value is not None:
+        if isinstance(node, ast.Yield) and path.name == "start_warnings.py" and node.value is not None:
             yield from (
                 Text(f"{path.relative_to(ROOT)}:{node.lineno}", "warning", each) for each in _templates(node.value)
             )

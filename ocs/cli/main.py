@@ -18,8 +18,8 @@ from ocs.cli.init import init
 from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerError
 from ocs.process.embedded_redis import EmbeddedRedisError
-from ocs.settings import doubts
 from ocs.settings.loading import SettingsError
+from ocs.settings.start_warnings import log_start_warnings
 from ocs.telemetry.logs import reason_of, set_up_logging
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def serve(config: ConfigOption = DEFAULT) -> None:
 
     settings, _ = load_all(config, serves=True)
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
-    doubts.tell(config, settings)
+    log_start_warnings(config, settings)
     asyncio.run(Supervisor(config, settings).run())
 
 

@@ -26,9 +26,9 @@ from ocs.compose import Environment, Paths, StartError, ledger_settings, load
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.processes import die_with_parent
-from ocs.settings import doubts
 from ocs.settings.loading import SettingsError
 from ocs.settings.schema import Settings
+from ocs.settings.start_warnings import log_start_warnings
 from ocs.telemetry.logs import set_up_logging
 from ocs.telemetry.metrics import SNAPSHOT_EVERY_S, Metrics, snapshot_path
 
@@ -103,7 +103,7 @@ def main(role: str, body: Body) -> None:
         raise SystemExit(1)
     set_up_logging(level=settings.log.level, form=settings.log.format, role=role)
     if not arguments.supervisor_pid:
-        doubts.tell(arguments.config, settings)
+        log_start_warnings(arguments.config, settings)
     child = Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event(), arguments.number)
     try:
         uvloop.run(_run(child, body, arguments.supervisor_pid))

@@ -1,6 +1,4 @@
-"""What the sections of the settings have in common: texts that are checked, and a table that takes nothing it does not
-know.
-"""
+"""Types shared by the sections of the settings: validated texts, and a model that rejects unknown keys."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})(?:\.[A
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """("127.0.0.1", 3868) of "127.0.0.1:3868"; an IPv6 address stands in brackets."""
+    """Host and port of "127.0.0.1:3868" or "[::1]:3868". ValueError."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
         raise ValueError("is not host:port")
@@ -24,7 +22,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Nobody else can listen in on plain TCP there. A name may lead anywhere, but for localhost."""
+    """Whether `host` is a loopback address or localhost. Other names are not resolved and count as remote."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -49,17 +47,15 @@ def _network(text: str) -> str:
 
 
 RELATIVE_TO_FILE = "relative to the settings file"
-"""Mark of a text that is a path: in the file it is relative to the file's folder, in the environment to the current
-folder.
-"""
+"""Marks a path. In the file it is relative to the file's folder, in the environment to the current folder."""
 PathText = Annotated[str, RELATIVE_TO_FILE]
 Listen = Annotated[str, AfterValidator(_listen)]
 Identity = Annotated[str, AfterValidator(_identity)]
 Network = Annotated[str, AfterValidator(_network)]
 
 
-class Misfits(ValueError):
-    """Values that do not fit together: (where it stands, the value or None if it is absent, why not) of each."""
+class CombinationError(ValueError):
+    """Values that contradict each other. `found`: (location, value or None if absent, reason) of each."""
 
     def __init__(self, found: list[tuple[tuple[str | int, ...], object, str]]) -> None:
         super().__init__("; ".join(reason for _, _, reason in found))
@@ -67,6 +63,6 @@ class Misfits(ValueError):
 
 
 class Section(BaseModel):
-    """A table of the file: no unknown keys, no conversions between types, unchangeable once read."""
+    """A table of the file. Unknown keys and values of another type are errors; it is read-only."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -1,4 +1,4 @@
-"""What the operator sets for charging as a whole, whatever the peer (`[charging]` of the settings)."""
+"""Charging settings that hold for all peers (`[charging]`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EUR = 978
 @dataclass(frozen=True, slots=True)
 class ChargingPolicy:
     low_balance_micro_eur: int = MICRO
-    """Below it Low-Balance-Indication says yes (HOT-ACC-8)."""
+    """Low-Balance-Indication is YES below this credit (HOT-ACC-8)."""
     event_time_window_s: int = 300
-    """Event-Timestamp is believed when it is so near to our clock; else use takes place when the request arrives."""
+    """Event-Timestamp is used if it is within this distance of our clock; else the time of arrival is."""
     currency_code: int = EUR
     max_octets_per_s: int = 1_250_000_000
-    """More than a bearer can carry (10 Gbit/s): use reported beyond it is not charged but counted."""
+    """More than a bearer can carry (10 Gbit/s). Use reported above this rate is counted, not charged."""
 
 
 DEFAULT_POLICY = ChargingPolicy()

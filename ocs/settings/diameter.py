@@ -1,6 +1,4 @@
-"""What the Diameter side is told when a worker starts: settings as plain values, checked by whoever builds them
-(`ocs.compose`).
-"""
+"""Settings of the Diameter side as plain values. `ocs.compose` builds them from validated settings."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from ocs.values.use import Context
 from protocol.tolerance import NOTHING, Tolerance
 
 MAX_WRITE_BUFFER_OCTETS = 4 * 1024 * 1024
-"""Answers a peer has not read yet; beyond this it is cut off, so that one deaf peer cannot eat the worker's memory."""
+"""Answers that a peer has not read yet; above it the connection is aborted, which bounds the worker's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,104 +22,101 @@ class PeerConfig:
     realm: str = ""
     addresses: tuple[str, ...] = ()
     relay: bool = False
-    """An agent that carries other hosts' requests; else every request must be the peer's own."""
+    """True: an agent that relays requests of other hosts. False: every request must be the peer's own."""
     realms: tuple[str, ...] = ()
-    """Of a relay: Origin-Realms it may carry; empty = any."""
+    """Relays only: Origin-Realms whose requests it may relay; empty = any."""
     tls: bool | None = None
-    """True = over TLS only, False = over plain TCP only, None = over either, as the listening address says."""
+    """True = TLS only, False = plain TCP only, None = both."""
     connect: str = ""
-    """host:port: we connect to the peer (it may connect to us as well)."""
+    """host:port where we connect to the peer; "" = only the peer connects."""
     call_tls: bool = False
-    """Where `tls` is None: we connect over TLS."""
+    """Whether we connect over TLS if `tls` is None."""
     subscribers: tuple[str, ...] = ()
-    """Prefixes of subscriber ids ("m386", "i29340") it may charge; empty = any."""
+    """Prefixes of the subscriber ids ("m386", "i29340") that it may charge; empty = any."""
     refunds: bool = False
     contexts: tuple[str, ...] = ()
-    """Service contexts it may use ("data", "ims", …); empty = any."""
+    """Service contexts that it may use ("data", "ims", …); empty = any."""
     service_contexts: Mapping[str, Context] = field(default_factory=lambda: MappingProxyType({}))
-    """Service-Context-Ids of its own, or patterns of them, and the contexts they mean (`ServiceContexts`)."""
+    """Vendor-specific Service-Context-Ids, or patterns of them → context (`ServiceContexts`)."""
     tolerated: Tolerance = NOTHING
-    """AVPs with M that need not be understood, besides everybody's."""
+    """Unknown AVPs with the M flag that are ignored, besides those of `DiameterConfig.tolerated`."""
     failover_group: str = ""
     strict_session_id: bool = False
     """The Session-Id must begin with the Origin-Host (RFC 6733 §8.8)."""
     max_requests_per_s: int = 0
-    """Above it reading from the peer pauses; 0 = no bound."""
+    """Above it reading from the peer pauses; 0 = no limit."""
     max_sessions_per_s: int = 0
-    """New sessions and one-off requests above it are refused; 0 = no bound."""
+    """New sessions and event requests above it are refused; 0 = no limit."""
     profile: Profile = STANDARD
 
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """Files in PEM. Peers must have a certificate of `ca` whose DNS name is their Origin-Host (RFC 6733 §13)."""
+    """PEM files. A peer's certificate must be signed by `ca` and have its Origin-Host as DNS name (RFC 6733 §13)."""
 
     certificate: str
     key: str
     ca: str
     crl: str = ""
-    """Certificate revocation list; "" = none is checked."""
+    """Certificate revocation list; "" = revocation is not checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiameterConfig:
-    """Everything the Diameter side of a worker needs to know; validated by whoever builds it
-    (`ocs.settings.loading`).
-    """
+    """Settings of a worker's Diameter side, already validated (`ocs.settings.loading`)."""
 
     origin_host: str
     realm: str
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 3868),)
     """Plain TCP."""
     listen_tls: tuple[tuple[str, int], ...] = ()
-    """TLS before CER, port 5868 by convention."""
+    """TLS from the first octet, port 5868 (RFC 6733 §2.1)."""
     tls: TlsConfig | None = None
     realms: tuple[str, ...] = ()
-    """Destination-Realms served besides `realm` (3003 for any other)."""
+    """Destination-Realms served besides `realm`; any other gets 3003."""
     hosts: tuple[str, ...] = ()
-    """Destination-Hosts served besides `origin_host` (3002 for any other): the other nodes on the same ledger."""
+    """Destination-Hosts served besides `origin_host`: the other nodes on the ledger. Any other gets 3002."""
     service_contexts: Mapping[str, Context] = field(default_factory=lambda: MappingProxyType({}))
-    """As a peer's, for all."""
+    """As `PeerConfig.service_contexts`, for all peers."""
     tolerated: Tolerance = NOTHING
-    """As a peer's, for all."""
+    """As `PeerConfig.tolerated`, for all peers."""
     peers: tuple[PeerConfig, ...] = ()
     accept_unknown_peers: bool = False
-    """Laboratory switch: any Origin-Host may connect."""
+    """For laboratories: any Origin-Host may connect."""
     unknown_profile: Profile = STANDARD
-    """How those peers are answered."""
+    """Profile of peers that are not configured."""
     watchdog_s: float = 30
     """Twinit of RFC 3539 §3.4.1; never under 6 s on a real network. 0 turns the watchdog off (tests only)."""
     reconnect_s: float = 30
-    """Tc: how long to wait before connecting again to a peer of ours (RFC 6733 §2.1)."""
+    """Tc: interval between two attempts to connect to a peer (RFC 6733 §2.1)."""
     cer_timeout_s: float = 10
-    """A connection that has not sent its CER by then is closed."""
+    """A connection is closed if its CER has not come within this time."""
     max_message_octets: int = 65_536
     max_avps: int = 2_000
     """AVPs of one message, at all levels."""
     max_services: int = 256
     """Multiple-Services-Credit-Control AVPs of one request."""
     max_connections: int = 1_024
-    """Connections of this worker, from accept on; one more is closed at once."""
+    """Connections of this worker, counted from accept on; further ones are closed at once."""
     max_pending_connections: int = 64
-    """Connections of this worker before their CER, TLS handshakes among them; at one more the oldest goes (slow-CER
-    attack).
+    """Connections of this worker whose CER has not come yet, TLS handshakes included. A further one displaces the
+    oldest, against slow-CER attacks.
     """
     max_connections_per_address: int = 8
-    """Of those, connections from one address; one more is closed at once. Far fewer than all, so that no address takes
-    all places.
-    """
+    """Pending connections from one address; further ones are closed at once, so that one address cannot take all."""
     max_in_flight_per_peer: int = 2_048
-    """Requests of one connection without an answer yet; above it, reading from the peer pauses."""
+    """Unanswered requests of one connection; above it reading from the peer pauses."""
     max_in_flight: int = 4_096
-    """Requests of all connections of this worker without an answer yet; above it updates are refused, new sessions
-    earlier (`overload.NEW_SESSIONS_SHARE`), terminations never."""
+    """Unanswered requests of this worker. Above it updates are refused, new sessions already earlier
+    (`overload.NEW_SESSIONS_SHARE`), terminations never.
+    """
     answer_timeout_ms: int = 3_000
-    """A handler that has not replied by then is answered for with 3004 or 3002; its late reply is dropped."""
+    """A request without a reply by then is answered 3004 or 3002; a later reply is dropped."""
     max_write_buffer_octets: int = MAX_WRITE_BUFFER_OCTETS
     product_name: str = "ocs"
     vendor_id: int = 0
     reuse_port: bool = True
     origin_state_id: int = 0
-    """Ours; 0 = not sent. Our sessions outlive restarts, so it does not rise with them (RFC 6733 §8.16)."""
+    """Our Origin-State-Id; 0 = not sent. Sessions survive a restart, so it need not rise (RFC 6733 §8.16)."""
     locks: str = ""
-    """Folder where the workers of a server agree on one connection per peer; "" = this worker is the only one."""
+    """Folder of the lock files by which workers agree on one connection per peer; "" = there is only one worker."""

@@ -1,11 +1,11 @@
-"""Settings of the server: one TOML file, overridden by environment variables, validated whole before anything starts.
+"""Loads the settings: one TOML file, overridden by environment variables, validated before anything starts.
 
-Every mistake is reported at once as place (file or variable), key, value and what is allowed. Unknown keys are
-mistakes too.
+All mistakes are reported together, each with file or variable, key, value and what is allowed. An unknown key is a
+mistake.
 
 - `OCS_<SECTION>_<KEY>` overrides `[section] key`, e.g. OCS_REDIS_URL, OCS_DIAMETER_LISTEN (a list is comma-separated).
-- A path in the file is relative to the file's folder (`PathText`), one in the environment to the current folder.
-- Without a catalogue of its own an installation has the one that comes with ocs (`ocs/defaults`).
+- A path in the file is relative to the file's folder (`PathText`), a path in the environment to the current folder.
+- Without a catalogue beside the settings, the one that comes with ocs is used (`ocs/defaults`).
 """
 
 from __future__ import annotations
@@ -20,41 +20,43 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ocs.settings.base import RELATIVE_TO_FILE, Misfits
+from ocs.settings.base import RELATIVE_TO_FILE, CombinationError
 from ocs.settings.schema import ServerSection, Settings
 
 ENVIRONMENT_PREFIX = "OCS_"
 CONFIG_VARIABLE = "OCS_CONFIG"
-"""Names the settings file itself, for the command line."""
+"""Environment variable that names the settings file, for the command line."""
 DEFAULT_CONFIG = Path("config/ocs.toml")
 DEFAULTS = Path(__file__).parents[1] / "defaults"
 """The settings file and the catalogue that come with ocs."""
 CATALOGUE = "catalogue.toml"
 MAX_CONFIG_OCTETS = 4 * 1024 * 1024
-"""A settings file larger than this is not one (64 kB would do for a thousand peers)."""
+"""Largest settings file that is read (a thousand peers take about 64 kB)."""
 
-OURS = ("redis", "records", "serve.lock")
-"""A data folder that was used has one of them."""
+DATA_DIR_ENTRIES = ("redis", "records", "serve.lock")
+"""A data folder that a server has used contains at least one of them."""
 
-NOBODY = "nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab"
-KEY_ITSELF = "[key]"
-"""What pydantic adds to the location of a table's key that is not allowed."""
+NO_PEER = "nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab"
+PYDANTIC_KEY = "[key]"
+"""pydantic appends it to the location if a table's key, not its value, is invalid."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-"""A key that TOML takes without quotes."""
+"""A TOML key that needs no quotes."""
 _SECRET = re.compile(r"://[^@/]*@")
+"""User and password of a URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing that is wrong, in words for the person who has to put it right."""
+    """One thing that is wrong in the settings, worded for the operator."""
 
     place: str
+    """File, or "environment"."""
     key: str
-    """"" = the file as a whole."""
+    """Key or variable; "" = the whole file."""
     value: str
     allowed: str
     peer: str = ""
-    """Whose entry it stands in: nobody counts a hundred of them."""
+    """Origin-Host of the [[peer]] that it is in, as indexes are hard to count."""
 
     def __str__(self) -> str:
         given = f" = {self.value}" if self.value else ""
@@ -63,7 +65,7 @@ class Mistake:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; `mistakes` has all of them."""
+    """The settings cannot be used; `mistakes` lists all reasons."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         super().__init__("\n".join(str(mistake) for mistake in mistakes))
@@ -71,8 +73,9 @@ class SettingsError(Exception):
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None, *, serves: bool = True) -> Settings:
-    """The settings of `path` with the overrides of `environment` (default: this process's). `serves`: for a server,
-    which must have somebody to serve; a command that only looks into the ledger needs no peer.
+    """The settings of `path`, overridden by `environment` (default: os.environ). SettingsError.
+
+    `serves`: True for a server, which must allow at least one peer; a command that only reads the ledger needs none.
     """
     environment = os.environ if environment is None else environment
     document = _read(path)
@@ -84,15 +87,16 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None, *, s
         for entry in error.errors():
             mistakes += _mistakes(path, sources, dict(entry), document)
     if not mistakes and serves and not settings.peer and not settings.diameter.accept_unknown_peers:
-        mistakes.append(Mistake(str(path), "", "", NOBODY))
+        mistakes.append(Mistake(str(path), "", "", NO_PEER))
     if mistakes:
         raise SettingsError(mistakes)
     return settings
 
 
 def unknown_sections(environment: Mapping[str, str]) -> list[str]:
-    """OCS_ variables that name no section of the settings: worth a warning, not a refusal, since container platforms
-    set variables of that form themselves (a service called "ocs" gets OCS_SERVICE_HOST)."""
+    """OCS_ variables that name no section of the settings. They are only warned of, since container platforms set such
+    variables themselves (for a service called "ocs": OCS_SERVICE_HOST).
+    """
     sections = tuple(f"{ENVIRONMENT_PREFIX}{name.upper()}_" for name in _sections())
     ours = (*sections, CONFIG_VARIABLE)
     return sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(ours))
@@ -115,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _override(
     document: dict[str, Any], environment: Mapping[str, str]
 ) -> tuple[dict[tuple[str, ...], str], list[Mistake]]:
-    """Put the environment's values into the document; returns which variable set which key."""
+    """Write the environment's values into the document. Returns key → variable that set it, and mistakes."""
     sources: dict[tuple[str, ...], str] = {}
     mistakes: list[Mistake] = []
     for name in sorted(environment):
@@ -128,7 +132,7 @@ def _override(
             if key not in model.model_fields:
                 allowed = ", ".join(f"{prefix}{field.upper()}" for field in model.model_fields)
                 mistakes.append(
-                    Mistake("environment", name, repr(environment[name]), f"is no setting; there are {allowed}")
+                    Mistake("environment", name, repr(environment[name]), f"is not a setting; there are {allowed}")
                 )
             elif isinstance(table, dict):
                 table[key] = _from_text(model.model_fields[key].annotation, environment[name])
@@ -137,7 +141,7 @@ def _override(
 
 
 def _sections() -> dict[str, type[BaseModel]]:
-    """Sections that are one table, so that the environment can override their keys (a [[peer]] cannot be)."""
+    """Sections that are a single table: the environment can override their keys, but not those of a [[peer]]."""
     return {
         name: field.annotation
         for name, field in Settings.model_fields.items()
@@ -146,7 +150,7 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 
 def _from_text(annotation: Any, text: str) -> object:
-    """The value that TOML would have held; text that does not fit stays text, and validation then names it."""
+    """The value as TOML would give it. Text that cannot be converted stays text, which validation then rejects."""
     kinds = get_args(annotation) or (annotation,)
     if get_origin(annotation) is dict:
         pairs = [item.rpartition("=") for item in text.split(",") if item.strip()]
@@ -166,7 +170,7 @@ def _from_text(annotation: Any, text: str) -> object:
 
 
 def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ...], str]) -> list[Mistake]:
-    """Paths of the file are made relative to its folder, and those that the file leaves out are put in."""
+    """Resolve the paths of the file against its folder, and fill in the defaults of data_dir and catalogue."""
     server = document.setdefault("server", {})
     if not isinstance(server, dict):
         return []
@@ -184,22 +188,22 @@ def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ..
         server["catalogue"] = str(beside if beside.is_file() else DEFAULTS / CATALOGUE)
     if ("server", "data_dir") in sources or not isinstance(written, str) or not written:
         return []
-    # Absolute, as the server goes on with it wherever it is; ".." is taken off in words only, where no link can lead
-    # elsewhere.
+    # Absolute, so that it does not depend on the current folder. ".." is removed from the text after the folder's links
+    # are resolved.
     data_dir = Path(os.path.normpath(path.parent.resolve() / written))
     server["data_dir"] = str(data_dir)
-    return _passed_over(path, written, data_dir)
+    return _old_data_dir(path, written, data_dir)
 
 
-def _passed_over(path: Path, written: str, data_dir: Path) -> list[Mistake]:
-    """Versions before took the data folder from the current folder: nobody goes on with an empty ledger beside a full
-    one.
+def _old_data_dir(path: Path, written: str, data_dir: Path) -> list[Mistake]:
+    """A mistake if the data is where earlier versions looked for it, relative to the current folder. Otherwise an
+    upgrade would begin with an empty ledger.
     """
     before = Path(written).absolute()
     if (
         data_dir.exists()
         or before.resolve() == data_dir.resolve()
-        or not any((before / name).exists() for name in OURS)
+        or not any((before / name).exists() for name in DATA_DIR_ENTRIES)
     ):
         return []
     return [
@@ -207,10 +211,9 @@ def _passed_over(path: Path, written: str, data_dir: Path) -> list[Mistake]:
             str(path),
             "server.data_dir",
             repr(written),
-            f"is {data_dir}, which does not exist, as it is relative to the settings file; versions before took it "
-            "from the current "
-            f"folder, and {before} has the data of a server: write {str(before)!r}, or make {data_dir} if you want "
-            "an empty ledger",
+            f"is {data_dir} (relative to the settings file), which does not exist; earlier versions took it relative "
+            f"to the current folder, and {before} has the data of a server: write {str(before)!r}, or create "
+            f"{data_dir} to begin with an empty ledger",
         )
     ]
 
@@ -219,7 +222,7 @@ def _mistakes(
     path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str, Any], document: dict[str, Any]
 ) -> list[Mistake]:
     cause = entry.get("ctx", {}).get("error")
-    if not isinstance(cause, Misfits):
+    if not isinstance(cause, CombinationError):
         return [replace(_mistake(path, sources, entry), peer=_peer(document, entry["loc"]))]
     return [
         Mistake(
@@ -230,14 +233,14 @@ def _mistakes(
 
 
 def _peer(document: dict[str, Any], location: tuple[Any, ...]) -> str:
-    """Origin-Host of the [[peer]] that a key stands in, but where that is what is wrong."""
+    """Origin-Host of the [[peer]] that the key is in; "" if there is none, or if it is the key that is wrong."""
     if len(location) < 3 or location[0] != "peer" or location[2] == "origin_host":
         return ""
     return str(document["peer"][location[1]].get("origin_host", ""))
 
 
 def _where(path: Path, sources: Mapping[tuple[str, ...], str], location: tuple[Any, ...]) -> tuple[str, str]:
-    """Place and key."""
+    """Place and key of a mistake."""
     variable = sources.get(tuple(str(part) for part in location[:2]))
     return ("environment", variable) if variable else (str(path), _dotted(location))
 
@@ -247,7 +250,7 @@ def _mistake(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str
     place, key = _where(path, sources, location)
     allowed = _allowed(location)
     if entry["type"] == "extra_forbidden":
-        return Mistake(place, key, "", f"is no setting; there are {_siblings(location)}")
+        return Mistake(place, key, "", f"is not a setting; there are {_siblings(location)}")
     if entry["type"] == "missing":
         return Mistake(place, key, "", f"is missing; allowed: {allowed}" if allowed else "is missing")
     value = _SECRET.sub("://***@", repr(entry["input"])) if not isinstance(entry["input"], dict) else ""
@@ -258,7 +261,7 @@ def _mistake(path: Path, sources: Mapping[tuple[str, ...], str], entry: dict[str
 def _dotted(location: tuple[Any, ...]) -> str:
     text = ""
     for part in location:
-        if part == KEY_ITSELF:
+        if part == PYDANTIC_KEY:
             continue
         name = f"[{part}]" if isinstance(part, int) else part if _BARE.fullmatch(part) else f'"{part}"'
         text += name if isinstance(part, int) or not text else f".{name}"
@@ -266,7 +269,7 @@ def _dotted(location: tuple[Any, ...]) -> str:
 
 
 def _walk(location: tuple[Any, ...]) -> tuple[type[BaseModel] | None, str]:
-    """The model that holds the last named part of the location, and what the nearest field allows."""
+    """The innermost model on the way to `location`, and the description of the innermost field."""
     model: type[BaseModel] | None = Settings
     allowed = ""
     for part in location:

@@ -1,6 +1,4 @@
-"""The settings' part that says who may connect and how each is answered: [tls], [[peer]], [profile.NAME] and
-[charging].
-"""
+"""Sections of the settings about peers: [tls], [[peer]], [profile.NAME] and [charging]."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ from ocs.values.use import ContextName
 
 OCTETS_PER_MBIT = 125_000
 _PEER = PeerConfig("")
-"""Its defaults are those of the settings."""
+"""Source of the settings' defaults."""
 Action = Literal["terminate", "redirect", "restrict"]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 ADDRESS_TYPES = {"ipv4": 0, "ipv6": 1, "url": 2, "sip": 3}
@@ -58,23 +56,23 @@ def _subscriber_range(text: str) -> str:
 
 @contextmanager
 def _usable(*names: str) -> Iterator[None]:
-    """ValueError names the files that cannot be read as PEM, or do not belong together."""
+    """ValueError names the files if they cannot be read as PEM, or do not match each other."""
     try:
         yield
     except OSError as error:  # ssl.SSLError is one
         files = " with ".join(names)
-        raise ValueError(f"{files} cannot be used, is it PEM? {error}") from None
+        raise ValueError(f"{files} cannot be used as PEM: {error}") from None
 
 
 class TlsSection(Section):
-    """Our certificate, and whose we believe (RFC 6733 §13). Read again when the files change and at SIGHUP."""
+    """Our certificate, and the CA of our peers (RFC 6733 §13). Reloaded when the files change, and at SIGHUP."""
 
     certificate: PathText = Field(default="", description="a PEM file")
-    """Ours, and its chain."""
+    """Our certificate and its chain."""
     key: PathText = Field(default="", description="a PEM file")
     """Our private key."""
     ca: PathText = Field(default="", description="a PEM file")
-    """Who signs our peers' certificates, whose DNS name must be their Origin-Host."""
+    """CA that signs our peers' certificates. A certificate's DNS name must be the peer's Origin-Host."""
     crl: PathText = Field(default="", description='a PEM file; "" = none is checked')
     """Revoked certificates."""
 
@@ -110,67 +108,67 @@ class PeerSection(Section):
     addresses: list[Network] = Field(
         default_factory=list, max_length=64, description="up to 64 addresses or networks; empty = any"
     )
-    """Where it may come from; when all peers have them, others are closed at accept."""
+    """From where it may connect. If all peers have them, connections from elsewhere are closed at accept."""
     kind: Literal["client", "relay"] = Field(default="client", description='"client" or "relay"')
-    """A client sends its own requests only, a relay those of others."""
+    """A client sends only its own requests, a relay those of others."""
     realms: list[Identity] = Field(
         default_factory=list, max_length=256, description="up to 256 domain names, of a relay only; empty = any"
     )
-    """Origin-Realms that a relay may carry, and realms that may stand in Route-Record; without it neither is looked
-    at.
-    """
+    """Realms of the clients and agents behind a relay: checked in Origin-Realm and Route-Record."""
     tls: Literal["required", "forbidden", "either"] | None = Field(
-        default=None, description='"required", "forbidden" or "either"; absent = required, but over loopback'
+        default=None, description='"required", "forbidden" or "either"; absent = required, except over loopback'
     )
-    """Loopback: all its `addresses`, or all of `diameter.listen`, and `connect` too (docs/OPERATIONS.md, TLS)."""
+    """Over loopback: all its `addresses`, or all of `diameter.listen`, are loopback, and so is `connect`
+    (docs/OPERATIONS.md, TLS).
+    """
     connect: Annotated[str, AfterValidator(_address)] = Field(
         default=_PEER.connect, description='host:port; "" = the peer connects to us'
     )
-    """We connect to the peer; it may still connect to us. Where TLS is required, not without `[tls]`."""
+    """Where we connect to the peer; it may also connect to us. Needs `[tls]` if TLS is required."""
     subscribers: list[Annotated[str, AfterValidator(_subscriber_range)]] = Field(
         default_factory=list,
         max_length=256,
-        description='up to 256 beginnings of numbers, "386…" (MSISDN) or "imsi:29340…"; empty = any',
+        description='up to 256 prefixes, "386…" (MSISDN) or "imsi:29340…"; empty = any',
     )
-    """Whom it may charge (docs/OPERATIONS.md, Peers)."""
+    """Subscribers that it may charge (docs/OPERATIONS.md, Peers)."""
     refunds: bool = Field(default=_PEER.refunds, description="true or false")
-    """It may give money back."""
+    """Whether it may refund."""
     contexts: list[ContextName] = Field(
         default_factory=list, description='"data", "ims", "cs", "sms", "mms", "content"; empty = any'
     )
-    """Services it may ask for."""
+    """Service contexts that it may use."""
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
     )
-    """As `charging.service_contexts`, for this peer; goes before it."""
+    """As `charging.service_contexts`, for this peer; takes precedence over it."""
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
-    """As `diameter.tolerate_avps`, for this peer besides; of a relay, for what it carries. At most 16 different
-    lists.
+    """Extends `diameter.tolerate_avps` for this peer; for a relay, also for the requests that it relays. At most 16
+    different lists.
     """
     failover_group: str = Field(
         default=_PEER.failover_group, max_length=64, description="a word of up to 64 characters"
     )
-    """Peers of one group may go on with each other's sessions."""
+    """Peers of one group may continue each other's sessions."""
     strict_session_id: bool = Field(default=_PEER.strict_session_id, description="true or false")
     """The Session-Id must begin with the Origin-Host."""
     max_requests_per_s: int = Field(
-        default=_PEER.max_requests_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000"
+        default=_PEER.max_requests_per_s, ge=0, le=1_000_000, description="0 (no limit) to 1000000"
     )
-    """Requests of any kind; above it what the peer sends waits."""
+    """Requests of any kind; above it further ones wait."""
     max_sessions_per_s: int = Field(
-        default=_PEER.max_sessions_per_s, ge=0, le=1_000_000, description="0 (no bound) to 1000000"
+        default=_PEER.max_sessions_per_s, ge=0, le=1_000_000, description="0 (no limit) to 1000000"
     )
-    """New sessions; above it they are refused."""
+    """New sessions; above it further ones are refused."""
     profile: ProfileName = Field(default="standard", description="a [profile.NAME], or standard, pgw, scscf, smsc")
-    """How it is answered."""
+    """What its answers contain."""
 
     def needs_tls(self, listen: Sequence[str]) -> bool | None:
-        """True = required, False = forbidden, None = either. Absent: required, unless both the addresses where it meets
-        us (`listen`, plain TCP, or all its own) and the one where we meet it are loopback.
+        """True = required, False = forbidden, None = either. If `tls` is absent, TLS is required except over loopback:
+        the peer can reach us by loopback only (all of `listen`, plain TCP, or all its addresses), and so is `connect`.
         """
-        meets_us = all(is_loopback(parse_listen(each)[0]) for each in listen) or self._by_loopback()
-        we_meet = not self.connect or is_loopback(parse_listen(self.connect)[0])
-        default = "either" if meets_us and we_meet else "required"
+        incoming_local = all(is_loopback(parse_listen(each)[0]) for each in listen) or self._by_loopback()
+        outgoing_local = not self.connect or is_loopback(parse_listen(self.connect)[0])
+        default = "either" if incoming_local and outgoing_local else "required"
         return {"required": True, "forbidden": False, "either": None}[self.tls or default]
 
     def config(self, profile: Profile, listen: Sequence[str]) -> PeerConfig:
@@ -200,20 +198,20 @@ class PeerSection(Section):
 
 
 class ProfileSection(Section):
-    """How the peers that name it are answered (docs/OPERATIONS.md, Profiles)."""
+    """What answers to the peers that name it contain (docs/OPERATIONS.md, Profiles)."""
 
     final_unit: Action = Field(default=STANDARD.final_unit.value, description='"terminate", "redirect" or "restrict"')
-    """What a client is told to do when the credit ends."""
+    """Final-Unit-Action: what the client does when the credit is used up."""
     final_unit_of: dict[str, Action] = Field(
         default_factory=dict,
         max_length=32,
         description='a table: services of the catalogue (up to 32), each "terminate", "redirect" or "restrict"',
     )
-    """The same by service, where it differs."""
+    """Services with another Final-Unit-Action."""
     redirect_address: str = Field(
         default=STANDARD.redirect_address, max_length=1024, description="a URL, SIP URI or address"
     )
-    """Where a redirected subscriber lands."""
+    """Redirect-Server-Address: where the subscriber is redirected."""
     redirect_address_type: Literal["ipv4", "ipv6", "url", "sip"] = Field(
         default="url", description='"ipv4", "ipv6", "url" or "sip"'
     )
@@ -221,35 +219,35 @@ class ProfileSection(Section):
     filters: Literal["none", "rules", "filter_id"] = Field(
         default=STANDARD.filters.value, description='"none", "rules" or "filter_id"'
     )
-    """What a restricted service may still reach."""
+    """How the client is told what a restricted service may still reach."""
     filter_rules: list[Annotated[str, StringConstraints(pattern=r"^(permit|deny) (in|out) [ -~]{1,500}$")]] = Field(
         default_factory=list, max_length=32, description="up to 32 IPFilterRules (RFC 6733 §4.3.1)"
     )
-    """With filters `rules`."""
+    """Restriction-Filter-Rule, if filters is `rules`."""
     filter_ids: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] = Field(
         default_factory=list, max_length=32, description="up to 32 names"
     )
-    """With filters `filter_id`: filters that the gateway has."""
+    """Filter-Id, if filters is `filter_id`: names of filters in the gateway."""
     restricted_validity_s: int = Field(
         default=STANDARD.restricted_validity_s, ge=10, le=86_400, description="10 to 86400 seconds"
     )
-    """How long a restricted phase lasts before the client asks again."""
+    """Validity-Time of a restricted phase; at its end the client asks again."""
     restricted_again: bool = Field(default=STANDARD.restricted_again, description="true or false")
-    """Still no money at its end: restrict anew; false: 4012."""
+    """If there is still no credit then: true = another restricted phase, false = 4012."""
     qos_final_unit: bool = Field(default=STANDARD.qos_final_unit, description="true or false")
     """Send QoS-Final-Unit-Indication too."""
     tariff_change: bool = Field(default=STANDARD.tariff_change, description="true or false")
-    """Send Tariff-Time-Change; false: a grant ends where the price changes."""
+    """True = send Tariff-Time-Change; false = a grant ends when the price changes."""
     triggers: bool = Field(default=STANDARD.triggers, description="true or false")
-    """Arm the service's triggers."""
+    """Send the triggers of the service."""
     cost_information: bool = Field(default=STANDARD.cost_information, description="true or false")
-    """Send what the session has cost so far."""
+    """Send the cost of the session so far."""
     remaining_balance: bool = Field(default=STANDARD.remaining_balance, description="true or false")
     """Send the available credit."""
     low_balance_indication: bool = Field(default=STANDARD.low_balance_indication, description="true or false")
-    """Send Low-Balance-Indication, by `charging.low_balance_eur_cent`."""
+    """Send Low-Balance-Indication (`charging.low_balance_eur_cent`)."""
     session_failover: bool | None = Field(default=None, description="true, false; absent = not sent")
-    """CC-Session-Failover; true needs `redis.url` and `diameter.hosts`, else the start is refused."""
+    """CC-Session-Failover. True needs `redis.url` and `diameter.hosts`; the server does not start without them."""
     failure_handling: Literal["terminate", "continue", "retry_and_terminate"] | None = Field(
         default=None, description='"terminate", "continue", "retry_and_terminate"; absent = not sent'
     )
@@ -265,13 +263,13 @@ class ProfileSection(Section):
     announcement_before_s: int = Field(
         default=STANDARD.announcement_before_s, ge=0, le=600, description="0 to 600 seconds"
     )
-    """It is played so long before their end."""
+    """How long before the end it is played."""
     pools: bool = Field(default=STANDARD.pools, description="true or false")
-    """Credit pools for services that share price and units."""
+    """Send credit pools for services that share price and units."""
     reauthorize: bool = Field(default=STANDARD.reauthorize, description="true or false")
     """Send RAR and ASR."""
     forwarding_role: bool = Field(default=STANDARD.forwarding_role, description="true or false")
-    """Role-Of-Node 2 is a forwarded leg; false: a proxy, as in old releases."""
+    """Role-Of-Node 2: true = a forwarded leg, false = a proxy, as in old releases."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -330,31 +328,31 @@ BUILT_IN_PROFILES = {
     "scscf": ProfileSection(triggers=False, tariff_change=False, cost_information=True),
     "smsc": ProfileSection(triggers=False, tariff_change=False),
 }
-"""Used when no [profile.NAME] of the name stands in the file."""
+"""Profiles that exist without a [profile.NAME] in the file."""
 
 
 class ChargingSection(Section):
-    """Charging as a whole, whatever the peer."""
+    """Charging, for all peers."""
 
     low_balance_eur_cent: int = Field(
         default=DEFAULT_POLICY.low_balance_micro_eur // CENT, ge=0, le=20_000, description="0 to 20000 cents"
     )
-    """Below it Low-Balance-Indication says yes (HOT-ACC-8: 100)."""
+    """Low-Balance-Indication is YES below it (HOT-ACC-8: 100)."""
     event_time_window_s: int = Field(
         default=DEFAULT_POLICY.event_time_window_s, ge=0, le=86_400, description="0 to 86400 seconds"
     )
-    """Event-Timestamp counts when it is so near to our clock."""
+    """Event-Timestamp is used if it is within this distance of our clock, else the time of arrival."""
     max_mbit_per_s: int = Field(
         default=DEFAULT_POLICY.max_octets_per_s // OCTETS_PER_MBIT,
         ge=1,
         le=1_000_000,
         description="1 to 1000000 Mbit/s",
     )
-    """More than that cannot have been used; it is counted, not charged."""
+    """Use reported above this rate is counted, not charged."""
     service_contexts: ServiceContextTable = Field(
         default_factory=dict, max_length=MAX_CONTEXTS, description=SERVICE_CONTEXTS_ALLOWED
     )
-    """Service-Context-Ids of makers and operators, and what they mean (docs/OPERATIONS.md, Dialects)."""
+    """Service-Context-Ids of vendors and operators, and what they mean (docs/OPERATIONS.md, Dialects)."""
 
     def policy(self) -> ChargingPolicy:
         return ChargingPolicy(

@@ -1,7 +1,6 @@
-"""How a peer wants to be answered: what cannot be told from its messages is a named profile in its configuration.
+"""Profiles: what answers to a peer contain, where its messages do not tell.
 
-The values are read from `[profile.NAME]` of the settings (docs/OPERATIONS.md); every peer names one, "standard" if it
-names none.
+A profile is `[profile.NAME]` of the settings (docs/OPERATIONS.md). A peer that names none has "standard".
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from types import MappingProxyType
 
 
 class FinalUnit(StrEnum):
-    """What happens when the credit ends (Final-Unit-Action, RFC 8506 §8.35)."""
+    """Final-Unit-Action (RFC 8506 §8.35): what the client does when the credit is used up."""
 
     TERMINATE = "terminate"
     REDIRECT = "redirect"
@@ -21,9 +20,7 @@ class FinalUnit(StrEnum):
 
 
 class Filters(StrEnum):
-    """What a restricted service may still reach is sent as rules, as the name of a filter in the gateway, or not at
-    all.
-    """
+    """How the client is told what a restricted service may still reach: not at all, by IPFilterRules, by Filter-Id."""
 
     NONE = "none"
     RULES = "rules"
@@ -31,34 +28,34 @@ class Filters(StrEnum):
 
 
 Ranges = tuple[tuple[str, ...], ...]
-"""Lists of beginnings of subscriber ids ("m386", "i29340"): an id must have one of each list. () = any id will do."""
+"""Lists of prefixes of subscriber ids ("m386", "i29340"). An id must match one prefix of each list; () = any id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One way of answering. The defaults are what any client of TS 32.299 understands."""
+    """Contents of the answers. The defaults are what any client of TS 32.299 understands."""
 
     name: str = "standard"
     final_unit: FinalUnit = FinalUnit.TERMINATE
     final_unit_of: Mapping[str, FinalUnit] = field(default_factory=lambda: MappingProxyType({}))
-    """By catalogue service, where it differs from `final_unit`."""
+    """Services of the catalogue with another action than `final_unit`."""
     redirect_address: str = ""
-    """Where a redirected subscriber lands: a URL, a SIP URI or an IP address (RFC 8506 §8.38)."""
+    """Redirect-Server-Address: a URL, a SIP URI or an IP address (RFC 8506 §8.39)."""
     redirect_address_type: int = 2
-    """0 IPv4, 1 IPv6, 2 URL, 3 SIP URI."""
+    """Redirect-Address-Type (RFC 8506 §8.38): 0 IPv4, 1 IPv6, 2 URL, 3 SIP URI."""
     filters: Filters = Filters.NONE
     filter_rules: tuple[str, ...] = ()
     filter_ids: tuple[str, ...] = ()
     restricted_validity_s: int = 300
-    """How long a restricted phase lasts before the client asks again (RFC 8506 §5.6.2)."""
+    """Validity-Time of a restricted phase; at its end the client asks again (RFC 8506 §5.6.2, §5.6.3)."""
     restricted_again: bool = True
-    """With nothing to pay from at its end: restrict anew; false = refuse with 4012."""
+    """If there is still no credit then: true = another restricted phase, false = 4012."""
     qos_final_unit: bool = False
     """Send QoS-Final-Unit-Indication beside Final-Unit-Indication (RFC 8506 §8.68)."""
     tariff_change: bool = True
-    """Send Tariff-Time-Change; false = grants end at the switch."""
+    """True = send Tariff-Time-Change; false = a grant ends when the price changes."""
     triggers: bool = True
-    """Arm the Trigger list of the service; false = leave it to the client."""
+    """True = send the service's Trigger list; false = the client's own triggers apply."""
     cost_information: bool = False
     remaining_balance: bool = False
     low_balance_indication: bool = False
@@ -67,16 +64,16 @@ class Profile:
     failure_handling: int | None = None
     """Credit-Control-Failure-Handling (§8.14)."""
     direct_debiting_failure_handling: int | None = None
-    """(§8.15)"""
+    """Direct-Debiting-Failure-Handling (§8.15)."""
     announcement: int | None = None
-    """Announcement-Identifier played before the last units of a call end; None = the peer plays none."""
+    """Announcement-Identifier, played before the last units of a call end; None = none is sent."""
     announcement_before_s: int = 30
     pools: bool = False
     """Credit pools (G-S-U-Pool-Reference) for services that share price and buckets."""
     reauthorize: bool = True
-    """Send RAR (and ASR); false for clients that take offence: their Validity-Time leads to the same end."""
+    """Send RAR and ASR. False for clients that cannot handle them; Validity-Time then ends the grant."""
     forwarding_role: bool = True
-    """Role-Of-Node 2 means a forwarded leg; false for old releases, where it is a proxy (TS 32.299 §7.2.168)."""
+    """Role-Of-Node 2: true = a forwarded leg, false = a proxy, as in old releases (TS 32.299 §7.2.168)."""
 
 
 STANDARD = Profile()

@@ -1,7 +1,7 @@
-"""The settings' shape: one model a section of config/ocs.toml.
+"""Schema of the settings: one model per section of config/ocs.toml.
 
-A field's description says what is allowed; a mistake's message shows it. The text below the field says what it does.
-docs/SETTINGS.md is made of both by `make docs`.
+A field's `description` says which values are allowed; error messages show it. The text below the field says what the
+key does. `make docs` writes docs/SETTINGS.md from both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from ocs.settings.base import Identity, Listen, Misfits, PathText, Section, parse_listen
+from ocs.settings.base import CombinationError, Identity, Listen, PathText, Section, parse_listen
 from ocs.settings.dialects import (
     MAX_AVPS,
     MAX_TOLERANCES,
@@ -33,11 +33,11 @@ from ocs.settings.profile import Profile
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 _DIAMETER = DiameterConfig("", "")
-"""Its defaults are those of the settings."""
+"""Source of the settings' defaults."""
 
 
 class DiameterSection(Section):
-    """Who we are for the peers, and the limits that we keep."""
+    """Our identity, our addresses, and limits for the peers."""
 
     identity: Identity = Field(default="ocs.example.net", description="a domain name")
     """Our Origin-Host."""
@@ -46,77 +46,74 @@ class DiameterSection(Section):
     listen: list[Listen] = Field(
         default=["127.0.0.1:3868"],
         max_length=16,
-        description="up to 16 of host:port (port 0 = one that is free); none if there is a listen_tls",
+        description="up to 16 of host:port (port 0 = any free port); none if there is a listen_tls",
     )
-    """Plain TCP; `[]`: TLS only."""
+    """Addresses for plain TCP; `[]` = TLS only."""
     listen_tls: list[Listen] = Field(
         default_factory=list,
         max_length=16,
-        description="up to 16 of host:port (port 0 = one that is free)",
+        description="up to 16 of host:port (port 0 = any free port)",
     )
-    """TLS before CER, port 5868 by convention; needs `[tls]` (docs/OPERATIONS.md, TLS)."""
+    """Addresses for TLS from the first octet, usually port 5868; needs `[tls]` (docs/OPERATIONS.md, TLS)."""
     realms: list[Identity] = Field(default_factory=list, max_length=64, description="up to 64 domain names")
     """Destination-Realms served besides ours; any other gets 3003."""
     hosts: list[Identity] = Field(default_factory=list, max_length=64, description="up to 64 domain names")
-    """Identities of the other nodes on the same Redis, whose clients may come here instead (docs/OPERATIONS.md, Several
-    nodes).
-    Destination-Hosts served besides ours; any other gets 3002. Ours may stand there too.
+    """Identities of the other nodes on the same Redis, for which this node stands in (docs/OPERATIONS.md, Several
+    nodes). They are the Destination-Hosts served besides ours; any other gets 3002. The list may include ours.
     """
     tolerate_avps: list[AvpText] = Field(default_factory=list, max_length=MAX_AVPS, description=TOLERATE_AVPS_ALLOWED)
-    """AVPs that may carry the M flag though nobody here understands them (docs/OPERATIONS.md, Dialects)."""
+    """Unsupported AVPs with the M flag that are ignored instead of refused with 5001 (docs/OPERATIONS.md, Dialects)."""
     accept_unknown_peers: bool = Field(default=_DIAMETER.accept_unknown_peers, description="true or false")
-    """True in a lab only: whoever connects may charge, and is answered by `[profile.standard]`; each start warns of
-    it.
-    """
+    """For labs only: true lets any peer connect and charge, with `[profile.standard]`; each start warns of it."""
     watchdog_s: int = Field(
         default=int(_DIAMETER.watchdog_s), ge=6, le=3600, description="6 to 3600 seconds (RFC 3539 §3.4.1: at least 6)"
     )
     """Tw of RFC 3539."""
     reconnect_s: int = Field(default=int(_DIAMETER.reconnect_s), ge=1, le=3600, description="1 to 3600 seconds")
-    """Tc of RFC 6733 §2.1: between tries to connect to a peer that has `connect`."""
+    """Tc of RFC 6733 §2.1: interval between two attempts to connect to a peer that has `connect`."""
     cer_timeout_s: int = Field(default=int(_DIAMETER.cer_timeout_s), ge=1, le=60, description="1 to 60 seconds")
-    """A connection without its CER by then is closed."""
+    """A connection is closed if its CER has not come within this time."""
     max_message_octets: int = Field(
         default=_DIAMETER.max_message_octets, ge=4_096, le=2**24 - 4, description="4096 to 16777212 octets"
     )
-    """A longer message ends the connection."""
+    """A longer message closes the connection."""
     max_avps: int = Field(default=_DIAMETER.max_avps, ge=100, le=100_000, description="100 to 100000")
-    """AVPs of a message, all levels."""
+    """AVPs of a message, at all levels."""
     max_services: int = Field(default=_DIAMETER.max_services, ge=1, le=1_000, description="1 to 1000")
     """Multiple-Services-Credit-Control AVPs of a request."""
     max_connections: int = Field(default=_DIAMETER.max_connections, ge=1, le=100_000, description="1 to 100000")
-    """Connections of a worker, from accept on; one more is closed at once."""
+    """Connections of a worker, counted from accept on; further ones are closed at once."""
     max_pending_connections: int = Field(
         default=_DIAMETER.max_pending_connections, ge=1, le=100_000, description="1 to 100000"
     )
-    """Connections of a worker before their CER, TLS handshakes among them; at one more the oldest goes."""
+    """Connections of a worker before their CER, TLS handshakes included; a further one displaces the oldest."""
     max_connections_per_address: int = Field(
         default=_DIAMETER.max_connections_per_address, ge=1, le=100_000, description="1 to 100000"
     )
-    """Connections of one address before their CER; one more is closed at once."""
+    """Connections from one address whose CER has not come yet; further ones are closed at once."""
     max_in_flight: int = Field(default=_DIAMETER.max_in_flight, ge=1, le=100_000, description="1 to 100000")
-    """Requests that a worker works on at once (docs/OPERATIONS.md, Overload)."""
+    """Unanswered requests of a worker (docs/OPERATIONS.md, Overload)."""
     max_in_flight_per_peer: int = Field(
         default=_DIAMETER.max_in_flight_per_peer, ge=1, le=100_000, description="1 to 100000"
     )
-    """Requests of one connection at once; above it what the peer sends waits."""
+    """Unanswered requests of one connection; above it further ones wait."""
     answer_timeout_ms: int = Field(
         default=_DIAMETER.answer_timeout_ms,
         ge=100,
         le=60_000,
         description="100 to 60000 ms, greater than ledger.timeout_ms",
     )
-    """Then 3002 is answered (3004 to a request that named us by Destination-Host)."""
+    """A request without an answer by then gets 3002, or 3004 if its Destination-Host is ours."""
 
 
 class RedisSection(Section):
-    """Where the ledger is."""
+    """The Redis that holds the ledger."""
 
     url: str = Field(
         default="",
         description='"" (a private server in data_dir), redis://host:port (one node, or any of a cluster), rediss:// or unix:///path',
     )
-    """Redis 6.2 or later; which settings it needs: docs/OPERATIONS.md, Durability."""
+    """Redis 6.2 or later; its own settings: docs/OPERATIONS.md, Durability."""
 
     @field_validator("url")
     @classmethod
@@ -126,44 +123,44 @@ class RedisSection(Section):
             if parts.scheme not in REDIS_SCHEMES or not (parts.netloc or parts.path):
                 raise ValueError("is not a Redis URL")
             if parts.scheme == "unix" and (parts.netloc or not parts.path.startswith("/")):
-                raise ValueError("a Unix socket is named by its whole path, as in unix:///run/redis.sock")
+                raise ValueError("a Unix socket needs its absolute path, as in unix:///run/redis.sock")
             parts.port  # noqa: B018 - raises ValueError when it is no port
         return url
 
 
 class LedgerSection(Section):
-    """How the ledger stores, waits and remembers."""
+    """Durability, timeouts and retention of the ledger."""
 
     durability: Literal["fsync", "everysec", "replicated"] = Field(
         default="fsync", description='"fsync", "everysec" or "replicated"'
     )
-    """What survives which failure (docs/OPERATIONS.md, Durability)."""
+    """Which failures no acknowledged debit is lost in (docs/OPERATIONS.md, Durability)."""
     partitions: int = Field(default=1024, ge=1, le=16_384, description="1 to 16384")
     """Fixed at installation (docs/OPERATIONS.md, Scaling)."""
     timeout_ms: int = Field(default=2000, ge=10, le=9000, description="10 to 9000 ms (clients wait 10 s, RFC 8506 §13)")
-    """Redis silent for so long: 3004 or 3002."""
+    """How long Redis may take; then the request is answered 3002 or 3004."""
     remember_sessions_s: int = Field(default=600, ge=60, le=604_800, description="60 to 604800 seconds")
-    """Answers of a finished session, for repetitions (docs/LIMITS.md, Memory in Redis)."""
+    """How long the answers of a finished session are kept, for repetitions (docs/LIMITS.md, Memory in Redis)."""
     remember_events_s: int = Field(default=86_400, ge=60, le=2_592_000, description="60 to 2592000 seconds")
-    """Answers of one-off events, for repetitions."""
+    """How long the answers to event requests are kept, for repetitions."""
     replicas: int = Field(default=1, ge=1, le=9, description="1 to 9")
-    """With durability `replicated`: replicas that must have each write."""
-    max_clock_skew_s: int = Field(default=5, ge=0, le=300, description="0 to 300 seconds; 0 = it is not looked at")
-    """Our clock further off Redis's: nothing is charged."""
+    """Replicas that must have each write, with durability `replicated`."""
+    max_clock_skew_s: int = Field(default=5, ge=0, le=300, description="0 to 300 seconds; 0 = not checked")
+    """Nothing is charged while our clock differs more from that of Redis."""
 
 
 class ApiSection(Section):
-    """Where the server's health is asked for."""
+    """HTTP address of the server's health."""
 
-    listen: Listen = Field(default="127.0.0.1:8080", description="host:port (port 0 = one that is free)")
-    """`/health`."""
+    listen: Listen = Field(default="127.0.0.1:8080", description="host:port (port 0 = any free port)")
+    """Address of `/health`."""
 
 
 class MetricsSection(Section):
-    """Where Prometheus asks."""
+    """HTTP address of the metrics, for Prometheus."""
 
-    listen: Listen = Field(default="127.0.0.1:9464", description="host:port (port 0 = one that is free)")
-    """`/metrics`; may be the same address as `api.listen`."""
+    listen: Listen = Field(default="127.0.0.1:9464", description="host:port (port 0 = any free port)")
+    """Address of `/metrics`; may be the same as `api.listen`."""
 
 
 class LogSection(Section):
@@ -172,46 +169,45 @@ class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description='"debug", "info", "warning" or "error"'
     )
-    """The least that is logged; docs/MESSAGES.md has every line."""
+    """Lowest level that is logged; docs/MESSAGES.md explains every line."""
     format: Literal["text", "json"] = Field(default="text", description='"text" or "json"')
-    """JSON: one object a line."""
+    """JSON: one object per line."""
 
 
 class RecordsSection(Section):
     """Rotation of the charging records (HOT-REC-2)."""
 
     rotate_octets: int = Field(default=64 * 1024 * 1024, ge=4096, le=2**40, description="4096 to 2^40 octets")
-    """A new file of records after so many octets …"""
+    """Size at which a new file of records begins."""
     rotate_s: int = Field(default=3600, ge=1, le=604_800, description="1 to 604800 seconds")
-    """… or so many seconds."""
+    """Age at which a new file of records begins, if it is not full before."""
 
 
 class ServerSection(Section):
     """Processes and files of this server."""
 
     workers: int | None = Field(default=None, ge=1, le=256, description="1 to 256; absent = cores - 1, at least 1")
-    """Processes that charge."""
+    """Worker processes, which charge."""
     housekeeper: bool = Field(default=True, description="true or false")
-    """False: another node on the same Redis runs it and has the records; needs `redis.url`."""
+    """False = another node on the same Redis runs the housekeeper and writes the records; needs `redis.url`."""
     data_dir: PathText = Field(
         default="data", min_length=1, description="a folder of its own, relative to this file's folder"
     )
-    """Redis's files, records, metrics. Versions before took it from the current folder: where only such a folder has
-    data, nothing starts until the key says which is meant.
+    """Files of the private Redis, records, metrics. Earlier versions took it relative to the current folder; if only
+    that folder has data, the server does not start until the key names one of the two.
     """
     catalogue: PathText = Field(
         default="",
         description=(
             'a file, relative to this file\'s folder; "" = catalogue.toml beside this file if there is one, else '
-            "the one that comes"
-            " with ocs"
+            "the one that comes with ocs"
         ),
     )
     """Packages, prices, zones and numbers (docs/RATING.md)."""
 
 
 class Settings(Section):
-    """The whole file."""
+    """The whole settings file."""
 
     diameter: DiameterSection = Field(default=DiameterSection(), description="the table [diameter]")
     peer: list[PeerSection] = Field(default_factory=list, max_length=1000, description="tables [[peer]], at most 1000")
@@ -252,13 +248,13 @@ class Settings(Section):
             less = f"must be greater than ledger.timeout_ms, which is {self.ledger.timeout_ms}"
             found.append((("diameter", "answer_timeout_ms"), self.diameter.answer_timeout_ms, less))
         if found:
-            raise Misfits(found)
+            raise CombinationError(found)
         return self
 
     @model_validator(mode="after")
     def _failover_can_hold(self) -> Settings:
-        """CC-Session-Failover = 1 is a promise: another node knows the session, and takes requests that name this
-        one.
+        """CC-Session-Failover = 1 promises the client that another node can continue its session: that node needs the
+        same ledger, and must serve requests with this node's Destination-Host.
         """
         missing = [
             *([] if self.redis.url else ["a Redis that other nodes can reach (redis.url)"]),
@@ -266,11 +262,11 @@ class Settings(Section):
         ]
         names = [name for name, profile in self.profile.items() if profile.session_failover]
         if not self.server.housekeeper and not self.redis.url:
-            nobody = "nobody else could: the private Redis is this server's alone"
-            raise Misfits([(("server", "housekeeper"), False, nobody)])
+            nobody = "no other node can run it: the private Redis is only for this server"
+            raise CombinationError([(("server", "housekeeper"), False, nobody)])
         if missing and names:
-            why = f"another node must be able to go on with the sessions: it needs {' and '.join(missing)}"
-            raise Misfits([(("profile", name, "session_failover"), True, why) for name in names])
+            why = f"another node must be able to continue the sessions: it needs {' and '.join(missing)}"
+            raise CombinationError([(("profile", name, "session_failover"), True, why) for name in names])
         return self
 
     @model_validator(mode="after")
@@ -283,7 +279,7 @@ class Settings(Section):
                     f"more than {MAX_TOLERANCES} different lists: move what they have in common to "
                     "diameter.tolerate_avps"
                 )
-                raise Misfits([(("peer", number, "tolerate_avps"), peer.tolerate_avps, many)])
+                raise CombinationError([(("peer", number, "tolerate_avps"), peer.tolerate_avps, many)])
         return self
 
     @model_validator(mode="after")
@@ -291,12 +287,14 @@ class Settings(Section):
         diameter = self.diameter
         if not diameter.listen and not diameter.listen_tls:
             empty = "no address to listen on: here for plain TCP, or in diameter.listen_tls for TLS"
-            raise Misfits([(("diameter", "listen"), [], empty)])
+            raise CombinationError([(("diameter", "listen"), [], empty)])
         return self
 
     @model_validator(mode="after")
     def _tls_where_it_is_needed(self) -> Settings:
-        """Before the first connection, not at it: whoever needs TLS is never spoken to without."""
+        """TLS settings are checked at start, not at the first connection: a peer that requires TLS is never connected
+        to without it.
+        """
         if self.tls.certificate:
             return self
         found: list[tuple[tuple[str | int, ...], object, str]] = []
@@ -308,12 +306,12 @@ class Settings(Section):
                 why = "TLS is required" if peer.tls else "TLS is required, as the peer's tls is absent: it"
                 found.append((("peer", number, "connect"), peer.connect, f'{why} {missing}; or tls = "forbidden"'))
         if found:
-            raise Misfits(found)
+            raise CombinationError(found)
         return self
 
     @property
     def other_hosts(self) -> list[str]:
-        """Of diameter.hosts, which may be the same list on all nodes."""
+        """diameter.hosts without this node, as the list may be the same on all nodes."""
         return [host for host in self.diameter.hosts if host.lower() != self.diameter.identity.lower()]
 
     def profile_named(self, name: str) -> Profile:

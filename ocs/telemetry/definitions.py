@@ -1,7 +1,7 @@
-"""Every metric the server has: name, kind, help, labels. Dashboards and alerts are tested against this table.
+"""All metrics of the server: name, kind, help, labels. Tests hold dashboards and alerts against this table.
 
-Labels are bounded: fixed words, result codes, catalogue services and the allow-list's peers; anything else becomes
-"other".
+Label values are bounded: fixed words, Result-Codes, services of the catalogue and configured peers; any other value
+becomes "other".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ocs.values.money import MICRO
 SECONDS_BUCKETS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 )  # fmt: skip
-"""Upper bounds of latency: fine around the targets (p50 1 ms, p99 20 ms), coarse up to the answer time limit."""
+"""Upper bounds of latency buckets: fine around the targets (p50 1 ms, p99 20 ms), coarse up to the answer timeout."""
 
 COUNTER = "counter"
 GAUGE = "gauge"
@@ -22,7 +22,7 @@ HISTOGRAM = "histogram"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric family. Stored integers are divided by `scale` when shown (micro-EUR → EUR)."""
+    """One metric family. Its integers are divided by `scale` when exported (micro-EUR → EUR)."""
 
     name: str
     kind: str
@@ -36,26 +36,25 @@ _CALL = ("command", "type", "context")
 _TABLE = (
     Definition("ocs_requests", COUNTER, "Diameter requests received", _CALL),
     Definition("ocs_answers", COUNTER, "Diameter answers sent, by Result-Code", (*_CALL, "result")),
-    Definition("ocs_answers_dropped", COUNTER, "Answers whose connection was gone, or that came after the time limit"),
+    Definition("ocs_answers_dropped", COUNTER, "Answers whose connection was gone, and received ones of no request"),
     Definition("ocs_answer_seconds", HISTOGRAM, "Time from a request's last octet to its answer", _CALL),
-    Definition("ocs_in_flight", GAUGE, "Requests being worked on"),
+    Definition("ocs_in_flight", GAUGE, "Requests without an answer yet"),
     Definition("ocs_peers", GAUGE, "Peer connections of all workers by state of RFC 6733 §5.6", ("state",)),
     Definition("ocs_peer_connections", GAUGE, "Open connections of a peer, over all workers", ("origin_host",)),
     Definition("ocs_connections_refused", COUNTER, "Connections refused before they were open", ("reason",)),
     Definition("ocs_connections_lost", COUNTER, "Connections that ended", ("reason",)),
-    Definition("ocs_client_requests", COUNTER, "Requests of ours (RAR, ASR) sent to clients", ("command", "reason")),
+    Definition("ocs_client_requests", COUNTER, "RARs and ASRs sent to clients", ("command", "reason")),
     Definition(
         "ocs_client_answers",
         COUNTER,
-        'What came of them: Result-Code, or why there is none. "unreachable": by nobody of this server, counted by '
-        "one of its "
-        "workers; servers that share a ledger do not know of each other's peers, and each counts those of the others",
+        'Outcomes of RARs and ASRs: the Result-Code, or why there is none. "unreachable" = no worker of this server '
+        "has a connection to the client; each server that shares a ledger counts it for itself",
         ("command", "result"),
     ),
     Definition("ocs_time_to_unblock_seconds", HISTOGRAM, "From an accepted top-up to the RAR on the wire"),
     Definition("ocs_orphans_released", COUNTER, "Sessions given up because their client had lost its state"),
     Definition("ocs_requests_refused", COUNTER, "Requests refused before charging", ("kind",)),
-    Definition("ocs_overload_reduction_percent", GAUGE, "What clients are asked to leave away (DOIC)"),
+    Definition("ocs_overload_reduction_percent", GAUGE, "Traffic reduction that clients are asked for (RFC 7683)"),
     Definition("ocs_granted_units", COUNTER, "Units granted (reserved)", ("service", "unit")),
     Definition("ocs_used_units", COUNTER, "Units reported as used", ("service", "unit")),
     Definition("ocs_debited_eur", COUNTER, "Money taken from credit, in EUR", ("service",), MICRO),
@@ -66,26 +65,25 @@ _TABLE = (
     Definition(
         "ocs_other_units",
         COUNTER,
-        "Units reported that the service is not charged by, with none that it is; not charged",
+        "Units reported in a unit that the service is not charged by, with none in the one that it is; not charged",
         ("service", "unit"),
     ),
     Definition(
         "ocs_unreadable_locations",
         COUNTER,
-        "Requests in which the network says where the subscriber is, and none of it can be read: priced by what "
-        "else is known",
+        "Requests whose location AVPs cannot be read; they are priced by what else is known",
         ("avp",),
     ),
-    Definition("ocs_restricted_phases", COUNTER, "Grants refused in favour of a restricted phase", ("service",)),
+    Definition("ocs_restricted_phases", COUNTER, "Restricted phases begun instead of a grant", ("service",)),
     Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), MICRO),
-    Definition("ocs_late_settlements", COUNTER, "Reports of sessions that had been given up", ("type",)),
+    Definition("ocs_late_settlements", COUNTER, "Reports for sessions that had already been given up", ("type",)),
     Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),
     Definition("ocs_blocked", COUNTER, "Services that were granted nothing", ("service", "reason")),
     Definition("ocs_service_results", COUNTER, "Services answered, by Result-Code", ("service", "result")),
-    Definition("ocs_duplicates", COUNTER, "Repeated requests answered from the ledger's memory", ("type",)),
+    Definition("ocs_duplicates", COUNTER, "Repeated requests that got their stored answer", ("type",)),
     Definition("ocs_reused_session_ids", COUNTER, "Sessions that began under the Session-Id of one that had ended"),
-    Definition("ocs_ledger_round_trip_seconds", HISTOGRAM, "Time of one call of Redis", ("operation",)),
-    Definition("ocs_ledger_errors", COUNTER, "Calls of Redis that failed or were sent again", ("kind",)),
+    Definition("ocs_ledger_round_trip_seconds", HISTOGRAM, "Duration of one Redis call", ("operation",)),
+    Definition("ocs_ledger_errors", COUNTER, "Redis calls that failed or were sent again", ("kind",)),
     Definition("ocs_ledger_connections", GAUGE, "Connections to Redis"),
     Definition("ocs_outbox_lag_events", GAUGE, "Events of the ledger that are not yet stored as records"),
     Definition("ocs_records_written", COUNTER, "Charging records written and synced", ("kind",)),
@@ -93,23 +91,20 @@ _TABLE = (
     Definition(
         "ocs_ledger_went_back_events",
         COUNTER,
-        "Recorded events that the ledger does not have any more: a replica that was behind took over, or an old "
-        "copy was restored",
+        "Recorded events that the ledger has lost: a replica that lagged was promoted, or an old copy was restored",
     ),
     Definition("ocs_records_stopped", GAUGE, "1 while records cannot be written (full disk, another ledger's folder)"),
-    Definition("ocs_swept_accounts", COUNTER, "Accounts with a deadline, a renewal or an expiry that were seen to"),
-    Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be seen to and are tried again"),
-    Definition(
-        "ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is left alone for a while"
-    ),
-    Definition("ocs_accounts", GAUGE, "Accounts at the last whole pass of the slow audit, terminated ones left out"),
-    Definition("ocs_sessions_open", GAUGE, "Open credit-control sessions at the last whole pass of the slow audit"),
+    Definition("ocs_swept_accounts", COUNTER, "Accounts whose due deadline, renewal or expiry was carried out"),
+    Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be swept; each is retried"),
+    Definition("ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is retried later"),
+    Definition("ocs_accounts", GAUGE, "Accounts counted by the last full audit pass, without terminated ones"),
+    Definition("ocs_sessions_open", GAUGE, "Open credit-control sessions counted by the last full audit pass"),
     Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), MICRO),
-    Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last whole pass and the one under way"),
+    Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last full pass and the one under way"),
     Definition("ocs_audit_drift_eur", GAUGE, "Money that invariant 1 does not explain, in EUR", (), MICRO),
-    Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the slow audit last finished a whole pass"),
+    Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the last full audit pass ended"),
     Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
-    Definition("ocs_process_restarts", COUNTER, "Processes that ended unasked and were started again", ("role",)),
+    Definition("ocs_process_restarts", COUNTER, "Processes that ended unexpectedly and were restarted", ("role",)),
     Definition("ocs_redis_up", GAUGE, "1 while Redis answers"),
 )
 

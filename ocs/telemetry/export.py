@@ -1,7 +1,7 @@
-"""All processes' numbers together, for Prometheus.
+"""Adds up the metrics of all processes of a server, for Prometheus.
 
-Each process keeps its snapshot in `<role>-<pid>.json` of one folder. When a process ends, its counts go into the
-total of the ended ones (counters must not fall) and its gauges go.
+Each process writes its snapshot to `<role>-<pid>.json` in one folder. When a process ends, its counters stay in the
+total, as a Prometheus counter must not fall; its gauges are dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Snapshots:
         self._ended = Store()
 
     def clear(self) -> None:
-        """Forget what an earlier run left."""
+        """Delete the snapshots of an earlier run."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in [*self._folder.glob("*-*.json"), *self._folder.glob("*-*.new")]:
             path.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ class Snapshots:
         return snapshot_path(self._folder, role, pid)
 
     def retire(self, role: str, pid: int) -> None:
-        """The process has ended: keep its counts, drop its gauges."""
+        """Keep the counters of a process that has ended; drop its gauges."""
         path = self.path(role, pid)
         store = _read(path)
         if store is not None:
@@ -69,7 +69,7 @@ def _read(path: Path) -> Store | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        log.warning("%s: is no snapshot of metrics, /metrics lacks what it counted: %s", path, error)
+        log.warning("%s: not a readable snapshot of metrics, /metrics lacks its counts: %s", path, error)
         return None
 
 

@@ -1,4 +1,4 @@
-"""/health and /metrics over HTTP, each on its own address, so that metrics need not be where the API is."""
+"""/health and /metrics over HTTP. Each has its own address, so that they can be in different networks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 MAX_BODY_OCTETS = 64 * 1024
-"""Of a request; nothing here takes a body."""
+"""Limit of a request body; no endpoint reads one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Healthy = can charge: Redis answers and a worker is up."""
+    """Whether the server can charge: Redis answers and a worker is ready."""
 
     redis: bool
     workers: int
     workers_wanted: int
     housekeeper: bool | None
-    """None = another node's."""
+    """Whether it is ready; None = another node runs it."""
 
     @property
     def ok(self) -> bool:
@@ -32,7 +32,7 @@ class Health:
 
 
 class AddressError(Exception):
-    """`section`.listen cannot be used, by `cause`."""
+    """The server cannot listen on `section`.listen, because of `cause`."""
 
     def __init__(self, section: str, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -41,7 +41,7 @@ class AddressError(Exception):
 
 
 class HttpApi:
-    """Serves the two addresses (or both paths on one, when they are the same) until closed."""
+    """Serves /health on one address and /metrics on another, or both on one if they are equal, until closed."""
 
     def __init__(self, health: Callable[[], Awaitable[Health]], metrics: Callable[[], Awaitable[bytes]]) -> None:
         self._health = health
@@ -49,7 +49,7 @@ class HttpApi:
         self._runners: list[web.AppRunner] = []
 
     async def start(self, api: tuple[str, int], metrics: tuple[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Listen; returns the addresses with their ports. AddressError when one cannot be used."""
+        """Listen. Returns both addresses with their actual ports. AddressError if one cannot be used."""
         if api == metrics and api[1] != 0:
             both = await self._listen("api", api, health=True, metrics=True)
             return both, both

@@ -1,6 +1,4 @@
-"""Logging to standard error, as text for people or as JSON lines for machines. No subscriber's number goes into a
-log.
-"""
+"""Logging to standard error, as text or as JSON lines. Subscriber identities must not be logged."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Where an exception came from, without its text, which may name a subscriber."""
+    """Type and origin of an exception (file:line). Its text is left out, as it may name a subscriber."""
     place, trace = "", error.__traceback__
     while trace is not None:
         place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
@@ -52,12 +50,12 @@ def describe(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Its text, or else its kind: a connection that the other side breaks says nothing."""
+    """The exception's text, or its type if the text is empty, as with a connection that the other side resets."""
     return str(error) or type(error).__name__
 
 
 def set_up_logging(*, level: str, form: str, role: str) -> None:
-    """`form` is "text" or "json"; `role` says which process speaks: serve, worker, housekeeper."""
+    """`form`: "text" or "json". `role`: the process that logs, "serve", "worker" or "housekeeper"."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(role) if form == "json" else _Text(role))
     root = logging.getLogger()

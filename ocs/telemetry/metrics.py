@@ -1,8 +1,8 @@
-"""What a process counts: cheap on the hot path (an addition in a dict), written as a snapshot file twice a second.
+"""Metrics of one process: a count is an addition in a dict; a snapshot file is written twice a second.
 
-prometheus-client's own multiprocess mode costs a lock and a memory-map write per count. Here each process adds up plain
-integers, and `ocs.telemetry.export` puts the snapshots of all of them together with prometheus-client when somebody
-scrapes. A killed process loses the counts of its last half second, no more.
+The multiprocess mode of prometheus-client costs a lock and a memory-map write per count. Here each process adds plain
+integers, and `ocs.telemetry.export` adds up the snapshots of all processes at each scrape. A killed process loses at
+most the counts of its last half second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SNAPSHOT_EVERY_S = 0.5
 MAX_LABEL_VALUES = 256
 """Distinct values of one open-ended label (services, peers, result codes); further ones count as "other"."""
 MAX_ANSWERS = 1_024
-"""Combinations of command, type, context and result whose counters are found at once."""
+"""Combinations of command, type, context and Result-Code whose counters are cached."""
 OTHER = "other"
 
 _COMMANDS = frozenset({"CCR", "CER", "DWR", "DPR", "RAR", "ASR"})
@@ -34,7 +34,7 @@ def snapshot_path(folder: Path, role: str, pid: int) -> Path:
 
 
 class Bounded(dict[object, str]):
-    """value → label, for at most `limit` values."""
+    """Value → label, for at most `limit` values; further ones are "other"."""
 
     def __init__(self, limit: int = MAX_LABEL_VALUES) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Bounded(dict[object, str]):
 
 
 class Fixed(dict[str, str]):
-    """value → itself when it is one of the words, else "other"."""
+    """Word → itself if it is one of `words`, else "other"."""
 
     def __init__(self, words: frozenset[str]) -> None:
         super().__init__((word, word) for word in words)
@@ -58,13 +58,13 @@ class Fixed(dict[str, str]):
 
 
 class Store:
-    """The numbers of one process. Keys are (metric, label values…)."""
+    """Counters, gauges and histograms of one process. Keys are (metric, label values…)."""
 
     def __init__(self) -> None:
         self.counters: defaultdict[Key, int] = defaultdict(int)
         self.gauges: dict[Key, float] = {}
         self.histograms: dict[Key, list[float]] = {}
-        """Counts of the buckets, of what is beyond the last, and the sum of the seconds."""
+        """One count per bucket, the count beyond the last bucket, and the sum in seconds."""
 
     def histogram(self, key: Key) -> list[float]:
         row = self.histograms.get(key)
@@ -96,7 +96,7 @@ class Store:
         return store
 
     def add(self, other: Store, *, gauges: bool = True) -> None:
-        """Add another process's numbers; without `gauges` those of a process that has ended."""
+        """Add the values of another process. `gauges`: False for a process that has ended."""
         for key, count in other.counters.items():
             self.counters[key] += count
         for key, row in other.histograms.items():
@@ -107,7 +107,7 @@ class Store:
                 self.gauges[key] = self.gauges.get(key, 0) + value
 
     def write(self, path: Path) -> None:
-        """Replace the snapshot whole, so that a reader never sees half of one."""
+        """Replace the snapshot file atomically, so that a reader never sees a partial one."""
         temporary = path.with_suffix(".new")
         temporary.write_bytes(self.encode())
         temporary.replace(path)
@@ -124,16 +124,16 @@ class Metrics:
         self._results, self._services, self._words = Bounded(), Bounded(), Bounded()
         self._hosts = Bounded()
         self._answers: dict[tuple[str, str, str, int], tuple[Key, list[float]]] = {}
-        """What an answer is counted in."""
+        """Counter key and histogram row of each kind of answer, at most MAX_ANSWERS."""
         self._peer_states: dict[str, str] = {}
         self._charged: dict[tuple[str, str, int], tuple[list[Key], list[int]]] = {}
-        """By service of the catalogue, unit and Result-Code: counted and not yet in the store."""
+        """Counts that are not yet in the store, by service of the catalogue, unit and Result-Code."""
         self._in_flight = 0
         self._connections = 0
 
     @property
     def store(self) -> Store:
-        """With all that was counted until now."""
+        """The store, with all counts up to now."""
         counters = self._counters
         for keys, row in self._charged.values():
             for key, amount in zip(keys, row, strict=True):
@@ -263,7 +263,7 @@ class Metrics:
         self._counters["ocs_ledger_errors", self._words[kind]] += 1
 
     def connected(self, connections: int) -> None:
-        """A change: +1 for a connection that was made, -1 for one that was lost."""
+        """Change of the number of connections: +1 for a new one, -1 for a lost one."""
         self._connections += connections
 
     # -- housekeeper and supervisor
@@ -275,7 +275,7 @@ class Metrics:
         self._store.gauges[name, *(self._words[label] for label in labels)] = value
 
     def snapshot(self, path: Path) -> None:
-        """Write the numbers as they are now."""
+        """Write the current values to the snapshot file."""
         gauges = self._store.gauges
         gauges[("ocs_in_flight",)] = self._in_flight
         gauges[("ocs_ledger_connections",)] = self._connections

@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 LOG_EVERY_S = 60.0
-"""Of one thing."""
-MAX_REMEMBERED = 4_096
-"""Things that were logged lately; beyond it all is forgotten, and logged anew."""
+"""Interval between two lines with the same key."""
+MAX_KEYS = 4_096
+"""Keys remembered; when the table is full, it is cleared, and every key may log again."""
 
 
 class ThrottledLog:
-    """One per worker and kind of thing; each thing is logged once in `every_s`."""
+    """Lets one line per key through in `every_s` seconds."""
 
     def __init__(self, clock: Callable[[], float], every_s: float = LOG_EVERY_S) -> None:
         self._clock = clock
         self._every_s = every_s
-        self._said: dict[Hashable, tuple[float, int]] = {}
+        self._logged: dict[Hashable, tuple[float, int]] = {}
+        """Key → when it was last logged, and how many lines were suppressed since."""
 
-    def allow(self, what: Hashable) -> str | None:
-        """The end of the line to log, None = not now."""
+    def allow(self, key: Hashable) -> str | None:
+        """What to append to the line: the number of suppressed lines, or "". None = do not log now."""
         now = self._clock()
-        said_at, since = self._said.get(what, (float("-inf"), 0))
-        if now - said_at < self._every_s:
-            self._said[what] = said_at, since + 1
+        logged_at, suppressed = self._logged.get(key, (float("-inf"), 0))
+        if now - logged_at < self._every_s:
+            self._logged[key] = logged_at, suppressed + 1
             return None
-        if len(self._said) >= MAX_REMEMBERED:
-            self._said.clear()
-        self._said[what] = now, 0
-        return f" ({since} more since the last line)" if since else ""
+        if len(self._logged) >= MAX_KEYS:
+            self._logged.clear()
+        self._logged[key] = now, 0
+        return f" ({suppressed} more since the last line)" if suppressed else ""

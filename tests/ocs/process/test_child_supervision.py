@@ -89,7 +89,7 @@ def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> No
     config.write_text("nonsense = 1\n", encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True, env=kept, timeout=30, check=False)
     assert done.returncode == 1
-    assert "nonsense: is no setting" in done.stderr and "Traceback" not in done.stderr
+    assert "nonsense: is not a setting" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("final", [True, False])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ocs.compose import diameter_config, ledger_settings, worker_count
-from ocs.settings.doubts import doubts
-from ocs.settings.loading import NOBODY, SettingsError, load_settings, unknown_sections
+from ocs.settings.loading import NO_PEER, SettingsError, load_settings, unknown_sections
+from ocs.settings.start_warnings import start_warnings
 from tests.ocs.diameter.certificates import Certificates
 
 SHIPPED = Path(__file__).parents[3] / "config" / "ocs.toml"
@@ -108,7 +108,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_together_is_a_mistake(tmp_path: Path) -> None:
     path = write(tmp_path, "")
-    assert mistakes(path) == [f"{path}: {NOBODY}"]
+    assert mistakes(path) == [f"{path}: {NO_PEER}"]
     load_settings(path, {}, serves=False)
     (line,) = mistakes(write(tmp_path, "[broken"))
     assert line.startswith(f"{path}: is not TOML: ")
@@ -155,7 +155,7 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
 def test_a_unix_socket_is_named_by_its_whole_path(tmp_path: Path, url: str) -> None:
     """Else it is another one from another folder, or none: the client would take the loopback's port."""
     (found,) = mistakes(write(tmp_path, PEER + f'[redis]\nurl = "{url}"\n'))
-    assert "redis.url" in found and "whole path" in found
+    assert "redis.url" in found and "absolute path" in found
     load_settings(write(tmp_path, PEER + '[redis]\nurl = "unix:///run/redis.sock"\n'), {})
 
 
@@ -363,15 +363,17 @@ def test_a_node_of_ours_is_no_peer(tmp_path: Path) -> None:
     assert "peer[0].origin_host = 'pgw.example.net': is one of diameter.hosts" in found
 
 
-def test_a_peer_that_cannot_come_is_doubted_and_the_start_goes_on(tmp_path: Path) -> None:
+def test_a_peer_that_cannot_connect_is_warned_of_and_the_start_goes_on(tmp_path: Path) -> None:
     def found(text: str) -> list[str]:
-        return [each for each in doubts(load_settings(write(tmp_path, text), {}), {}) if "catalogue" not in each]
+        return [
+            each for each in start_warnings(load_settings(write(tmp_path, text), {}), {}) if "catalogue" not in each
+        ]
 
     assert found(PEER) == []
     (line,) = found('[diameter]\nlisten = ["0.0.0.0:3868"]\n' + PEER)
-    assert line.startswith("pgw.example.net must come over TLS") and "diameter.listen_tls" in line
+    assert line.startswith("pgw.example.net must connect over TLS") and "diameter.listen_tls" in line
     (line,) = found(PEER + 'tls = "required"')
-    assert "must come over TLS" in line
+    assert "must connect over TLS" in line
     assert found(PEER + 'tls = "forbidden"') == []
     certificates = Certificates(tmp_path)
     certificate, key = (Path(name).name for name in certificates.server)
@@ -379,17 +381,17 @@ def test_a_peer_that_cannot_come_is_doubted_and_the_start_goes_on(tmp_path: Path
     only_tls = '[diameter]\nlisten = []\nlisten_tls = ["0.0.0.0:5868"]\n'
     assert found(only_tls + PEER + tls) == []
     (line,) = found(only_tls + PEER + 'tls = "forbidden"\n' + tls)
-    assert "must come over plain TCP" in line and "set diameter.listen" in line
+    assert "must connect over plain TCP" in line and "set diameter.listen" in line
     assert found(PEER + 'tls = "required"\nconnect = "127.0.0.1:3869"\n' + tls) == [], "we go to it"
 
 
-def test_the_catalogue_of_others_and_variables_of_nobody_are_doubted(tmp_path: Path) -> None:
+def test_the_example_catalogue_and_unknown_variables_are_warned_of(tmp_path: Path) -> None:
     path = write(tmp_path, PEER)
-    (line, other) = doubts(load_settings(path, {}), {"OCS_NONSENSE": "x"})
-    assert "OCS_NONSENSE" in line and other.startswith("server.catalogue names none")
+    (line, other) = start_warnings(load_settings(path, {}), {"OCS_NONSENSE": "x"})
+    assert "OCS_NONSENSE" in line and other.startswith("server.catalogue is not set")
     (tmp_path / "catalogue.toml").write_text("", encoding="utf-8")
-    assert doubts(load_settings(path, {}), {}) == []
-    assert doubts(load_settings(SHIPPED, {}), {}) == []
+    assert start_warnings(load_settings(path, {}), {}) == []
+    assert start_warnings(load_settings(SHIPPED, {}), {}) == []
 
 
 def test_certificates_must_be_usable(tmp_path: Path) -> None:
