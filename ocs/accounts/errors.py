@@ -1,4 +1,4 @@
-"""Why an operation on an account was not done: a stable code for programs, words for people. Nothing was changed."""
+"""Why an operation on an account was refused: a stable code for programs, a message for people. Nothing was changed."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from ocs.ledger.contract.errors import LedgerError
 
 
 class AccountError(Exception):
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(words)
+    """`code` is stable: programs may rely on it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
         self.code = code
 
 
 class InputError(AccountError):
-    """What was asked for is wrong in itself. `code` names the argument: "msisdn", "imsi", "amount", "reference",
-    "package", "bars", "partition".
+    """An argument is invalid. `code` names it: "msisdn", "imsi", "amount", "reference", "package", "bars" or
+    "partition".
     """
 
 
 class UnknownError(AccountError):
-    """There is nothing of that name: "account", "session"."""
+    """What was named does not exist. `code`: "account" or "session"."""
 
 
 class RefusedError(AccountError):
-    """The account does not allow it. `code` is that of the LedgerError: "exists", "ceiling", "credit", "state",
-    "reference", …
-    """
+    """The ledger refused. `code` is that of its LedgerError: "exists", "ceiling", "credit", "state", "reference" …"""
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """What the ledger refuses becomes a RefusedError. LedgerUnavailable goes through: whether it was done is not
-    known.
+def raising_refused() -> Iterator[None]:
+    """Turns a LedgerError into a RefusedError. LedgerUnavailable passes through: it is unknown whether the operation
+    was done.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What people and files write → what the operations take. InputError says what is allowed."""
+"""Parses what people and files write into the arguments of the operations. InputError says what is allowed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ocs.values.products import PackageTerms
 from ocs.values.use import BARS, BarName
 
 Reference = NewType("Reference", str)
-"""Names a top-up or a purchase: the same one is applied once (HOT-TOP-1)."""
+"""Idempotency key of a top-up or a purchase: each is applied once (HOT-TOP-1)."""
 MAX_REFERENCE_LENGTH = 128
-"""Characters; every reference is kept for more than a year."""
+"""Characters. The ledger keeps every reference for more than a year."""
 LIMIT_OFF = "off"
 NO_BARS = "none"
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def credit(text: str) -> int:
 
 
 def opening_credit(text: str) -> int:
-    """Micro-EUR that a new account may have (HOT-ACC-7): checked before anything is written."""
+    """Micro-EUR, from 0 to the credit ceiling (HOT-ACC-7)."""
     micro_eur = _parsed("amount", parse_eur, text)
     if not 0 <= micro_eur <= CREDIT_CEILING_MICRO_EUR:
         raise InputError("amount", f"credit must be from 0 to {format_eur(CREDIT_CEILING_MICRO_EUR)} EUR (HOT-ACC-7)")
@@ -53,7 +53,7 @@ def opening_credit(text: str) -> int:
 
 
 def limit(text: str) -> int | None:
-    """Micro-EUR a calendar month; None = off."""
+    """Micro-EUR a calendar month; "off" → None."""
     return None if text.strip().lower() == LIMIT_OFF else credit(text)
 
 
@@ -64,11 +64,11 @@ def reference(text: str) -> Reference:
 
 
 def bars(text: str) -> tuple[BarName, ...]:
-    """Comma-separated, or "none"."""
-    return () if text.strip() == NO_BARS else bars_of(each.strip() for each in text.split(","))
+    """Bars separated by commas; "none" → ()."""
+    return () if text.strip() == NO_BARS else bar_names(each.strip() for each in text.split(","))
 
 
-def bars_of(names: Iterable[str]) -> tuple[BarName, ...]:
+def bar_names(names: Iterable[str]) -> tuple[BarName, ...]:
     wanted = tuple(names)
     if unknown := [name for name in wanted if name not in BARS]:
         raise InputError("bars", f"{unknown[0]!r} is no bar; there are {', '.join(BARS)}, or {NO_BARS}")
@@ -76,7 +76,7 @@ def bars_of(names: Iterable[str]) -> tuple[BarName, ...]:
 
 
 def package(name: str, packages: Mapping[str, PackageTerms]) -> PackageTerms:
-    """A package of the catalogue."""
+    """Terms of the package of that name. `packages`: those of the catalogue."""
     terms = packages.get(name)
     if terms is None:
         raise InputError("package", f"{name!r} is no package; the catalogue has {', '.join(sorted(packages))}")

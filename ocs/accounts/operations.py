@@ -1,7 +1,7 @@
-"""What can be done with an account, whoever asks: the command line, an API, a keyword of a message.
+"""The operations on an account. The command line uses them; so can any other interface.
 
-The operations take values of `inputs` and raise AccountError. LedgerUnavailable: whether it was done is not known;
-repeat it with the same reference.
+Arguments are made by `inputs`. Operations raise AccountError, or LedgerUnavailable: then it is unknown whether the
+operation was done, and repeating it with the same reference is safe.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ocs.accounts.errors import InputError, UnknownError, refusals
+from ocs.accounts.errors import InputError, UnknownError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
@@ -19,11 +19,11 @@ from ocs.values.products import PackageTerms
 from ocs.values.use import BarName
 
 BLOCKED, ACTIVE = "blocked", "active"
-"""States that somebody sets."""
+"""The account states that an operation sets."""
 
 
 class Ledger(AccountLedger, Protocol):
-    """What the operations need of the ledger."""
+    """The part of the ledger that the operations need."""
 
     @property
     def partitions(self) -> int: ...
@@ -32,45 +32,46 @@ class Ledger(AccountLedger, Protocol):
 
 
 class Offer(Protocol):
-    """What they need of the catalogue."""
+    """The part of the catalogue that the operations need."""
 
     @property
     def packages(self) -> Mapping[str, PackageTerms]: ...
 
-    def when(self, unix_s: int) -> dict[str, int]: ...
+    def when(self, unix_s: int) -> dict[str, int]:
+        """The arguments `now` (Unix seconds), `month` and `day` of the ledger's operations."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AccountAndPool:
     view: AccountView
     pool: PoolView | None
-    """The pool that it is in."""
+    """The pool that the account is in."""
 
 
 @dataclass(frozen=True, slots=True)
-class ToppedUp:
+class TopUpResult:
     applied: bool
     """False = the reference was applied before; nothing was changed."""
     credit_micro_eur: int
 
 
 @dataclass(frozen=True, slots=True)
-class StateSet:
+class BlockResult:
     changed: bool
-    """False = it was so before."""
+    """False = the account was in that state before."""
     state: str
-    """Of the account now: one that is no longer blocked may be inactive."""
+    """The state now. An unblocked account may be inactive."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MoveResult:
     account_id: str
     changed: bool
-    """False = it is there already."""
+    """False = the account was in that partition before."""
 
 
 class AccountOperations:
-    """`now`: Unix seconds. `entropy`: 64 random bits."""
+    """`now` gives Unix seconds, `entropy` 64 random bits."""
 
     def __init__(self, ledger: Ledger, offer: Offer, now: Callable[[], int], entropy: Callable[[], int]) -> None:
         self._ledger = ledger
@@ -81,36 +82,36 @@ class AccountOperations:
     def _when(self) -> dict[str, int]:
         return self._offer.when(self._now())
 
-    # -- looking
+    # -- reading
 
     async def find(self, msisdn: Msisdn) -> str:
-        """Account id. UnknownError: "account"."""
-        with refusals():
+        """Id of the account. UnknownError: "account"."""
+        with raising_refused():
             account_id = await self._ledger.find_subscriber(by_msisdn(msisdn))
         if account_id is None:
             raise _no_account(msisdn)
         return account_id
 
-    async def look(self, msisdn: Msisdn) -> Seen:
-        """UnknownError: "account"."""
+    async def read(self, msisdn: Msisdn) -> AccountAndPool:
+        """The account and its pool. UnknownError: "account"."""
         account_id = await self.find(msisdn)
         view = await self._view(msisdn, account_id)
-        with refusals():
+        with raising_refused():
             pool = await self._ledger.read_pool(account_id, view.pool) if view.pool else None
-        return Seen(view, pool)
+        return AccountAndPool(view, pool)
 
-    async def is_taken(self, msisdn: Msisdn, imsi: Imsi) -> list[SubscriberId]:
-        """Those of the two that belong to an account."""
+    async def taken_ids(self, msisdn: Msisdn, imsi: Imsi) -> list[SubscriberId]:
+        """Those of the two ids that belong to an account."""
         taken = []
-        with refusals():
-            for name in (by_msisdn(msisdn), by_imsi(imsi)):
-                holder = await self._ledger.find_subscriber(name)
-                if holder is not None and await self._ledger.read(holder, **self._when()) is not None:
-                    taken.append(name)
+        with raising_refused():
+            for subscriber_id in (by_msisdn(msisdn), by_imsi(imsi)):
+                account_id = await self._ledger.find_subscriber(subscriber_id)
+                if account_id is not None and await self._ledger.read(account_id, **self._when()) is not None:
+                    taken.append(subscriber_id)
         return taken
 
     async def _view(self, msisdn: Msisdn, account_id: str) -> AccountView:
-        with refusals():
+        with raising_refused():
             view = await self._ledger.read(account_id, **self._when())
         if view is None:
             raise _no_account(msisdn)
@@ -121,20 +122,21 @@ class AccountOperations:
     async def open(
         self, *, msisdn: Msisdn, imsi: Imsi, credit_micro_eur: int, package: PackageTerms | None
     ) -> AccountView:
-        """A new active account; the package's price is debited from the opening credit, or waits for a top-up.
+        """Open an active account. The package's price is debited from the opening credit; if that does not cover it,
+        the package waits for a top-up.
 
         RefusedError: "exists", "opening", "ceiling".
         """
-        account_id = await self.open_unseen(
+        account_id = await self.open_without_reading(
             msisdn=msisdn, imsi=imsi, credit_micro_eur=credit_micro_eur, package=package
         )
         return await self._view(msisdn, account_id)
 
-    async def open_unseen(
+    async def open_without_reading(
         self, *, msisdn: Msisdn, imsi: Imsi, credit_micro_eur: int, package: PackageTerms | None
     ) -> str:
-        """As `open`, for many: only its id, without another look at the ledger."""
-        with refusals():
+        """Open an account as `open` does, and return only its id. Saves a round trip, for imports."""
+        with raising_refused():
             return await self._ledger.open_account(
                 msisdn=msisdn,
                 imsi=imsi,
@@ -144,77 +146,77 @@ class AccountOperations:
                 **self._when(),
             )
 
-    async def block(self, msisdn: Msisdn) -> StateSet:
-        """All but emergency calls (HOT-ACC-11). RefusedError: "state"."""
+    async def block(self, msisdn: Msisdn) -> BlockResult:
+        """Block all use but emergency calls (HOT-ACC-11). RefusedError: "state"."""
         return await self._set_state(msisdn, BLOCKED)
 
-    async def unblock(self, msisdn: Msisdn) -> StateSet:
-        """RefusedError: "state"."""
+    async def unblock(self, msisdn: Msisdn) -> BlockResult:
+        """Undo `block`. RefusedError: "state"."""
         return await self._set_state(msisdn, ACTIVE)
 
-    async def _set_state(self, msisdn: Msisdn, state: str) -> StateSet:
+    async def _set_state(self, msisdn: Msisdn, state: str) -> BlockResult:
         account_id = await self.find(msisdn)
         before = await self._view(msisdn, account_id)
-        with refusals():
+        with raising_refused():
             await self._ledger.set_state(account_id, state=state, **self._when())
         after = await self._view(msisdn, account_id)
-        return StateSet((before.state == BLOCKED) != (state == BLOCKED), after.state)
+        return BlockResult((before.state == BLOCKED) != (state == BLOCKED), after.state)
 
     async def terminate(self, msisdn: Msisdn) -> None:
-        """For ever: sessions are aborted, credit and units lost, the number free (HOT-ACC-6)."""
+        """End the account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6)."""
         account_id = await self.find(msisdn)
-        with refusals():
+        with raising_refused():
             await self._ledger.terminate_account(account_id, **self._when())
 
-    async def move(self, msisdn: Msisdn, *, partition: int) -> Moved:
-        """To another partition, while it is charged; after a crash the same again goes on with it.
+    async def move(self, msisdn: Msisdn, *, partition: int) -> MoveResult:
+        """Move the account to another partition; charging goes on meanwhile. After a crash, the same call resumes.
 
         InputError: "partition". RefusedError: "pool", "state".
         """
         if not 0 <= partition < self._ledger.partitions:
             raise InputError("partition", f"partition {partition}: the ledger's are 0 to {self._ledger.partitions - 1}")
         account_id = await self.find(msisdn)
-        with refusals():
-            moved = await self._ledger.move_account(account_id, partition=partition, **self._when())
-        return Moved(moved, moved != account_id)
+        with raising_refused():
+            moved_id = await self._ledger.move_account(account_id, partition=partition, **self._when())
+        return MoveResult(moved_id, moved_id != account_id)
 
     # -- money and products
 
-    async def top_up(self, msisdn: Msisdn, *, amount_micro_eur: int, reference: Reference) -> ToppedUp:
-        """Once per reference (HOT-TOP-1). RefusedError: "ceiling" (HOT-ACC-7), "reference", "state"."""
+    async def top_up(self, msisdn: Msisdn, *, amount_micro_eur: int, reference: Reference) -> TopUpResult:
+        """Add credit, once per reference (HOT-TOP-1). RefusedError: "ceiling" (HOT-ACC-7), "reference", "state"."""
         account_id = await self.find(msisdn)
-        with refusals():
+        with raising_refused():
             applied = await self._ledger.top_up(
                 account_id, amount_micro_eur=amount_micro_eur, reference=reference, **self._when()
             )
         view = await self._view(msisdn, account_id)
-        return ToppedUp(applied, view.credit_micro_eur)
+        return TopUpResult(applied, view.credit_micro_eur)
 
     async def activate(self, msisdn: Msisdn, *, package: PackageTerms, reference: Reference) -> bool:
-        """A package now: its price is debited, its units replace the old ones (HOT-PKG-2). False = the reference was
-        applied before.
+        """Activate a package now. Its price is debited, its units replace those of the previous one (HOT-PKG-2). False =
+        the reference was applied before.
 
         RefusedError: "credit", "state", "excluded".
         """
         account_id = await self.find(msisdn)
-        with refusals():
+        with raising_refused():
             return await self._ledger.activate_package(account_id, package=package, reference=reference, **self._when())
 
-    # -- what the subscriber sets
+    # -- the subscriber's settings
 
     async def set_limit(self, msisdn: Msisdn, *, micro_eur: int | None) -> None:
-        """The spending limit of a calendar month (HOT-CC-1); None = off."""
+        """Set the spending limit of a calendar month (HOT-CC-1); None = no limit."""
         account_id = await self.find(msisdn)
         when = self._when()
-        with refusals():
+        with raising_refused():
             await self._ledger.set_limit(
                 account_id, limit_micro_eur=micro_eur, now=when["now"], month=when["month"], day=when["day"]
             )
 
     async def set_bars(self, msisdn: Msisdn, *, bars: Sequence[BarName]) -> None:
-        """Instead of those that were set (HOT-CC-5)."""
+        """Replace the bars of the account (HOT-CC-5)."""
         account_id = await self.find(msisdn)
-        with refusals():
+        with raising_refused():
             await self._ledger.set_bars(account_id, bars=bars, **self._when())
 
 

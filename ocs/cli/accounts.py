@@ -48,7 +48,7 @@ def show(msisdn: MsisdnArgument, json: JsonOption = False, config: ConfigOption 
     number = inputs.msisdn(msisdn)
 
     async def work(office: Office) -> None:
-        seen = await office.accounts.look(number)
+        seen = await office.accounts.read(number)
         if json:
             print_json(views.as_json(seen.view, seen.pool))
         else:

@@ -91,7 +91,7 @@ def import_accounts(
 
 async def _open(office: Office, row: Row, tally: Tally, skip_existing: bool) -> None:
     try:
-        await office.accounts.open_unseen(
+        await office.accounts.open_without_reading(
             msisdn=row.msisdn, imsi=row.imsi, credit_micro_eur=row.credit_micro_eur, package=row.package
         )
         tally.opened += 1
@@ -108,7 +108,7 @@ async def _check_all(office: Office, file: Path, total: int, tally: Tally, skip_
         rows = _rows(file, office.catalogue.packages, tally)
         while batch := list(islice(rows, BATCH)):
             if not skip_existing:
-                found = await asyncio.gather(*(office.accounts.is_taken(row.msisdn, row.imsi) for row in batch))
+                found = await asyncio.gather(*(office.accounts.taken_ids(row.msisdn, row.imsi) for row in batch))
                 for row, taken in zip(batch, found, strict=True):
                     for _ in taken:
                         tally.refuse(row.line, "the number or the IMSI belongs to an account already")

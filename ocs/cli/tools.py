@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ocs.accounts import inputs
-from ocs.accounts.sessions import Wish
+from ocs.accounts.sessions import SessionAction
 from ocs.cli.common import (
     DEFAULT,
     ConfigOption,
@@ -94,27 +94,27 @@ def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: Confi
     _announce("abort", msisdn, session, config)
 
 
-def _announce(wish: Wish, msisdn: str, session_id: str, config: Path) -> None:
+def _announce(action: SessionAction, msisdn: str, session_id: str, config: Path) -> None:
     number = inputs.msisdn(msisdn)
 
     async def work(office: Office) -> None:
-        chosen = await office.sessions.choose(number, wish, session_id)
-        _tell_spared(chosen.spared)
-        if not chosen.sessions:
+        selection = await office.sessions.select(number, action, session_id)
+        _print_exempt(selection.exempt)
+        if not selection.sessions:
             raise FailedError(f"{number} has no other open session")
-        await office.sessions.announce(wish, chosen)
-        print(f"{number}: {counted(len(chosen.sessions), 'session')} told; the network answers in its own time")
+        await office.sessions.announce(action, selection)
+        print(f"{number}: {counted(len(selection.sessions), 'session')} told; the network answers in its own time")
 
     with_office(config, Use.CHANGE, work)
 
 
-def _tell_spared(spared: int) -> None:
+def _print_exempt(exempt: int) -> None:
     what = "emergency call or what else is always free"
-    if spared == 1:
+    if exempt == 1:
         print(f"1 session has an {what}, and goes on; --session ID ends it", file=sys.stderr)
-    elif spared:
+    elif exempt:
         whats = what.replace("call", "calls")
-        print(f"{spared} sessions have {whats}, and go on; --session ID ends one", file=sys.stderr)
+        print(f"{exempt} sessions have {whats}, and go on; --session ID ends one", file=sys.stderr)
 
 
 def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:

@@ -23,7 +23,7 @@ def test_what_is_taken() -> None:
     assert (inputs.limit("50.00"), inputs.limit("0"), inputs.limit(" OFF ")) == (50_000_000, 0, None)
     assert inputs.reference("r" * inputs.MAX_REFERENCE_LENGTH)
     assert inputs.bars("data, roaming") == ("data", "roaming") and inputs.bars("none") == ()
-    assert inputs.bars_of(BARS) == BARS
+    assert inputs.bar_names(BARS) == BARS
     assert inputs.package("MINI", {"MINI": MINI}) is MINI
 
 

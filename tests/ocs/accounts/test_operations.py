@@ -11,7 +11,7 @@ import pytest
 
 from ocs.accounts.errors import AccountError, InputError, RefusedError, UnknownError
 from ocs.accounts.inputs import Reference
-from ocs.accounts.operations import AccountOperations
+from ocs.accounts.operations import AccountAndPool, AccountOperations
 from ocs.accounts.sessions import SessionOperations
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView, ReservationView, SessionView
@@ -66,11 +66,11 @@ async def test_an_account_is_opened_and_seen(accounts: AccountOperations) -> Non
     imsi = Imsi("293" + number)
     view = await accounts.open(msisdn=number, imsi=imsi, credit_micro_eur=20_000_000, package=MINI)
     assert (view.msisdn, view.imsi, view.package, view.credit_micro_eur) == (number, imsi, "MINI", 13_010_000)
-    seen = await accounts.look(number)
+    seen = await accounts.read(number)
     assert (seen.view, seen.pool) == (view, None)
     assert await accounts.find(number) == view.account_id
-    assert await accounts.is_taken(number, imsi) == ["m" + number, "i" + imsi]
-    assert await accounts.is_taken(Msisdn("38668599999"), imsi) == ["i" + imsi]
+    assert await accounts.taken_ids(number, imsi) == ["m" + number, "i" + imsi]
+    assert await accounts.taken_ids(Msisdn("38668599999"), imsi) == ["i" + imsi]
     with pytest.raises(RefusedError) as caught:
         await accounts.open(msisdn=number, imsi=Imsi("293400000000000"), credit_micro_eur=0, package=None)
     assert caught.value.code == "exists" and "belongs to an account" in str(caught.value)
@@ -88,7 +88,7 @@ async def test_a_top_up_counts_once_and_not_above_the_ceiling(accounts: AccountO
         with pytest.raises(RefusedError) as caught:
             await accounts.top_up(number, amount_micro_eur=amount, reference=reference)
         assert caught.value.code == code
-    assert (await accounts.look(number)).view.credit_micro_eur == 6_000_000
+    assert (await accounts.read(number)).view.credit_micro_eur == 6_000_000
 
 
 async def test_a_package_is_activated_once_or_refused(accounts: AccountOperations) -> None:
@@ -110,7 +110,7 @@ async def test_block_bars_and_limit(accounts: AccountOperations) -> None:
     assert [(each.changed, each.state) for each in frees] == [(True, "active"), (False, "active")]
     await accounts.set_bars(number, bars=("roaming", "data"))
     await accounts.set_limit(number, micro_eur=None)
-    view = (await accounts.look(number)).view
+    view = (await accounts.read(number)).view
     assert (view.bars, view.limit_micro_eur) == (("data", "roaming"), None)
 
 
@@ -134,7 +134,7 @@ async def test_an_account_is_moved_and_ends(accounts: AccountOperations) -> None
     ("operation", "more"),
     [
         ("find", {}),
-        ("look", {}),
+        ("read", {}),
         ("block", {}),
         ("unblock", {}),
         ("terminate", {}),
@@ -167,14 +167,14 @@ class Told:
         self.notices.append(notice)
 
 
-class Sees:
-    """Accounts of which one has the given sessions."""
+class OneAccount:
+    """Operations on a single account, which has the given sessions."""
 
     def __init__(self, view: AccountView) -> None:
         self.view = view
 
-    async def look(self, msisdn: Msisdn) -> Any:
-        return type("Seen", (), {"view": self.view, "pool": None})()
+    async def read(self, msisdn: Msisdn) -> Any:
+        return AccountAndPool(self.view, None)
 
 
 def session(name: str, *, always: bool = False, released: bool = False) -> SessionView:
@@ -183,22 +183,22 @@ def session(name: str, *, always: bool = False, released: bool = False) -> Sessi
 
 
 @rule("HOT-RAT-2")
-async def test_sessions_are_told_and_emergency_calls_spared(accounts: AccountOperations) -> None:
+async def test_sessions_are_announced_and_emergency_calls_are_exempt(accounts: AccountOperations) -> None:
     number = await opened(accounts)
-    view = (await accounts.look(number)).view
+    view = (await accounts.read(number)).view
     sessions = (session("d"), session("e", always=True), session("old", released=True))
     told = Told()
-    operations = SessionOperations(Sees(replace(view, sessions=sessions)), told, lambda: float(NOW))
-    for wish, named, expected, spared in (
+    operations = SessionOperations(OneAccount(replace(view, sessions=sessions)), told, lambda: float(NOW))
+    for action, named, expected, exempt in (
         ("reauthorize", "", ["d", "e"], 0),
         ("abort", "", ["d"], 1),
         ("abort", "e", ["e"], 0),
     ):
-        chosen = await operations.choose(number, wish, named)
-        assert ([each.session_id for each in chosen.sessions], chosen.spared) == (expected, spared)
-        await operations.announce(wish, chosen)
-        assert told.notices_of()[-1] == (wish, expected)
+        selection = await operations.select(number, action, named)
+        assert ([each.session_id for each in selection.sessions], selection.exempt) == (expected, exempt)
+        await operations.announce(action, selection)
+        assert told.notices_of()[-1] == (action, expected)
     for named in ("old", "none"):
         with pytest.raises(UnknownError, match="no open session of this id") as caught:
-            await operations.choose(number, "abort", named)
+            await operations.select(number, "abort", named)
         assert caught.value.code == "session"
