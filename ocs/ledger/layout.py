@@ -241,12 +241,12 @@ _MESSAGES = {
             "place expected_location pool looked_back", default=""
         ),  # looked_back: the account's old id, whose answers were looked at
         Field("counters", EMPTY, many="counter_terms"),
-        Field("services", EMPTY, many="asked"),
+        Field("services", EMPTY, many="requested_service"),
         Field("retransmitted"),
         Field("end_to_end"),
         Field("content", ""),
     ),
-    "asked": (
+    "requested_service": (
         *_fields("key detail unit", default=""),
         *_fields(
             "used used_after used_either want minimum always max_rate restrict retry_want switch_at spans maximum"
@@ -255,7 +255,7 @@ _MESSAGES = {
         Field("legs", EMPTY),  # a packed `rate` each
     ),
     # In the order of ServiceOutcome and ChargeOutcome.
-    "line": (
+    "service_outcome": (
         Field("key", ""),
         Field("code", 2001),
         *_fields("granted"),
@@ -268,7 +268,7 @@ _MESSAGES = {
     "outcome": (
         Field("code"),
         Field("duplicate", False),
-        Field("services", EMPTY, many="line"),
+        Field("services", EMPTY, many="service_outcome"),
         *_fields("credit_micro_eur held_micro_eur"),
         Field("reason", ""),
         *_fields("session_cost_micro_eur period_end"),
@@ -285,12 +285,14 @@ VARIABLES = {
     **{record: record for record in LAYOUT.records},
     "other": "session",
     "next_leg": "leg",
-    "asked_rate": "rate",
+    "requested": "requested_service",
+    "requested_rate": "rate",
+    "result": "service_outcome",
     "next_price": "price",
     "next_tally": "tally",
     "next_entry": "entry",
     "next_bucket": "bucket",
-    "neighbour": "service",
+    "other_service": "service",
     "following": "terms",
 }
 """Names that the scripts give to what is a record: `bucket.left` is then a place of it. Any other table must have

@@ -144,8 +144,8 @@ def _switch_of(s: ServiceCharge) -> int:
     return s.switch_at if changes else 0
 
 
-_asked = LAYOUT.writer(
-    "asked",
+_service = LAYOUT.writer(
+    "requested_service",
     "s",
     {"rates_of": _rates_of, "switch_of": _switch_of},
     key="s.key",
@@ -207,7 +207,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
         remember_s = settings.remember_sessions_s
     else:
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
-    services = [_asked(s) for s in request.services]
+    services = [_service(s) for s in request.services]
     for s in request.services:
         # An amount beyond the doubles' exact range is a programmer's error: charging bounds what a peer reports.
         assert 0 <= s.reported <= MAX_INTEGER and (s.want or 0) <= MAX_INTEGER

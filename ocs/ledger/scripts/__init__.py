@@ -19,12 +19,12 @@ from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
 SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
 STEPS = {
-    "identify": ("identify", "take_up"),
+    "identify": ("identify", "begin_or_resume"),
     "release": ("release", "count_services", "fresh_legs"),
     "settle": ("settle", "settle_leg"),
     "count": ("count",),
     "reserve": ("reserve",),
-    "conclude": ("conclude", "look"),
+    "conclude": ("conclude", "check_balance"),
 }
 """Of charging: part → the functions of it that others use. The second step, the agenda, is shared by all scripts."""
 SCRIPTS: dict[str, tuple[str, ...]] = {
@@ -55,12 +55,13 @@ _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=Tru
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
 PLAIN = frozenset(
     (
-        "w",
-        "q",
+        "work",
+        "args",
         "keys",
-        "means",
+        "funds",
         "item",
-        "next_item",
+        "source",
+        "next_source",
         "event",
         "redis",
         "math",
@@ -68,7 +69,7 @@ PLAIN = frozenset(
         "table",
         "bit",
         "cmsgpack",
-        "index",
+        "index_changes",
     )
 )
 """What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an

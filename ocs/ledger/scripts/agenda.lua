@@ -1,120 +1,132 @@
--- What is due, and when something is next: fees before holds (docs/LEDGER.md). Every script on an account runs it.
+-- The agenda: what is due on the account, and when something is due next (docs/LEDGER.md, "Agenda"). Every script on an
+-- account runs it. Fees come before holds.
 
-local LIFE_S = 270 * 86400 -- an inactive account is terminated after that (HOT-ACC-6)
+local LIFE_S = 270 * 86400 -- from the end of the active period to termination (HOT-ACC-6)
 
 local function money_free(account) return account.credit - account.held end
 
-local function package_event(w, subscription, price, paid)
-  local account, terms = w.account, subscription.terms
-  journal(w, {k = 'package', id = terms.id, instance = subscription.instance, price = price, period_end = subscription.ends, ok = paid,
-    debit = paid and price or 0, credit = account.credit})
+local function package_event(work, subscription, price, paid)
+  local account, terms = work.account, subscription.terms
+  journal(work, {k = 'package', id = terms.id, instance = subscription.instance, price = price,
+    period_end = subscription.ends, ok = paid, debit = paid and price or 0, credit = account.credit})
 end
 
-local function subscription_event(w, subscription, state)
+local function subscription_event(work, subscription, state)
   local terms = subscription.terms
-  journal(w, {k = 'subscription', id = terms.id, instance = subscription.instance, state = state})
+  journal(work, {k = 'subscription', id = terms.id, instance = subscription.instance, state = state})
 end
 
--- Subscriptions of the group but this one are replaced: their units are gone.
-local function replace_group(w, subscription)
+-- End the other started or unpaid subscriptions of the group, and their buckets.
+local function replace_group(work, subscription)
   local terms = subscription.terms
-  local group, instance, list = terms.group, subscription.instance, subscriptions_of(w)
+  local group, instance, list = terms.group, subscription.instance, subscriptions_of(work)
   if group == '' then return end
   local n = 1
   while list[n] do
     local subscription = list[n]
     local terms, waits = subscription.terms, subscription.state == 'planned' or subscription.state == 'armed'
     if subscription.instance ~= instance and terms.group == group and not waits then
-      end_buckets(w, subscription)
+      end_buckets(work, subscription)
       table.remove(list, n)
-      subscription_event(w, subscription, 'ended')
+      subscription_event(work, subscription, 'ended')
     else
       n = n + 1
     end
   end
 end
 
--- The fee is not paid: its units are gone, and it begins when there is enough credit.
-local function leave_unpaid(w, subscription, due)
+-- The credit does not cover the fee: the buckets end, and the subscription starts when the credit covers it.
+local function set_unpaid(work, subscription, due)
   local terms = subscription.terms
-  end_buckets(w, subscription)
+  end_buckets(work, subscription)
   subscription.state, subscription.due, subscription.starts, subscription.ends = 'unpaid', due, 0, 0
-  w.replan = true
-  package_event(w, subscription, terms.price, false)
+  work.due_changed = true
+  package_event(work, subscription, terms.price, false)
 end
 
--- The fee is paid from the credit, whatever is held; the price does not count as spending (HOT-CC-2).
-local function pay_fee(w, subscription, starts)
-  local account, terms = w.account, subscription.terms
+-- Pay the fee and start the period. The fee is taken from the credit, whatever is held, and does not count as spending
+-- (HOT-CC-2).
+local function pay_fee(work, subscription, starts)
+  local account, terms = work.account, subscription.terms
   account.credit, account.spent = account.credit - terms.price, account.spent + terms.price
-  subscription.state, subscription.starts, subscription.ends, subscription.due = 'active', starts, starts + terms.period_s, 0
-  replace_group(w, subscription)
-  lay_out_buckets(w, subscription)
-  begin_period_counters(w, terms, starts)
-  package_event(w, subscription, terms.price, true)
-  w.renewed, w.replan = true, true
+  subscription.state = 'active'
+  subscription.starts = starts
+  subscription.ends = starts + terms.period_s
+  subscription.due = 0
+  replace_group(work, subscription)
+  create_buckets(work, subscription)
+  begin_period_counters(work, terms, starts)
+  package_event(work, subscription, terms.price, true)
+  work.period_began, work.due_changed = true, true
 end
 
-local function can_pay(w, terms)
-  local account = w.account
-  return state_at(account, w.now) == 'a' and account.credit >= terms.price
+local function can_pay(work, terms)
+  local account = work.account
+  return state_at(account, work.now) == 'a' and account.credit >= terms.price
 end
 
-local function next_period(w, subscription)
+local function next_period(work, subscription)
   local ended, terms = subscription.ends, subscription.terms
-  end_buckets(w, subscription)
+  end_buckets(work, subscription)
   if subscription.state == 'ending' or (terms.renews == 0 and not subscription.following) then return false end
   terms = subscription.following or terms
   subscription.terms, subscription.following = terms, false
-  if can_pay(w, terms) then
-    -- The new period follows the old one without a gap, unless the system slept through a whole period.
-    pay_fee(w, subscription, w.now >= ended + terms.period_s and w.now or ended)
+  if can_pay(work, terms) then
+    -- The new period follows the old one without a gap, unless a whole period was missed.
+    pay_fee(work, subscription, work.now >= ended + terms.period_s and work.now or ended)
   else
-    leave_unpaid(w, subscription, ended)
+    set_unpaid(work, subscription, ended)
   end
   return true
 end
 
--- The time at which a subscription wants something, nil = never; of one whose fee is not paid and can be now, when it was due.
-local function subscription_wants(w, subscription)
+-- When the subscription is due; nil = it is not. An unpaid one was due at its `due` time, once the account can pay.
+local function due_time_of(work, subscription)
   local state = subscription.state
   if state == 'active' or state == 'ending' then return subscription.ends end
-  if state == 'planned' or (state == 'unpaid' and can_pay(w, subscription.terms)) then return subscription.due end
+  if state == 'planned' or (state == 'unpaid' and can_pay(work, subscription.terms)) then return subscription.due end
 end
 
--- The subscription that is due first: by time, order, instance.
-local function first_due(w)
-  local found, rank, list = nil, nil, subscriptions_of(w)
+-- Order of two due subscriptions, each {time, order, instance}.
+local function ranks_before(one, another)
+  if one[1] ~= another[1] then return one[1] < another[1] end
+  if one[2] ~= another[2] then return one[2] < another[2] end
+  return one[3] < another[3]
+end
+
+-- Position of the subscription that is due first; nil = none is due.
+local function first_due(work)
+  local found, first, list = nil, nil, subscriptions_of(work)
   for n = 1, #list do
     local subscription = list[n]
-    local at = subscription_wants(w, subscription)
-    if at and at <= w.now then
+    local at = due_time_of(work, subscription)
+    if at and at <= work.now then
       local terms = subscription.terms
-      local item = {at, terms.order, subscription.instance}
-      if not rank or item[1] < rank[1] or (item[1] == rank[1] and (item[2] < rank[2] or (item[2] == rank[2] and item[3] < rank[3]))) then
-        found, rank = n, item
+      local candidate = {at, terms.order, subscription.instance}
+      if not first or ranks_before(candidate, first) then
+        found, first = n, candidate
       end
     end
   end
   return found
 end
 
-local function run_subscriptions(w)
+local function run_subscriptions(work)
   while true do
-    local n, list = first_due(w), subscriptions_of(w)
+    local n, list = first_due(work), subscriptions_of(work)
     if not n then return end
     local subscription = list[n]
     local state, terms = subscription.state, subscription.terms
     if state == 'active' or state == 'ending' then
-      if not next_period(w, subscription) then
-        subscription_event(w, subscription, 'ended')
+      if not next_period(work, subscription) then
+        subscription_event(work, subscription, 'ended')
         table.remove(list, n)
       end
-    elseif can_pay(w, terms) then
-      local late = state == 'unpaid' or w.now >= subscription.due + terms.period_s
-      pay_fee(w, subscription, late and w.now or subscription.due)
+    elseif can_pay(work, terms) then
+      local late = state == 'unpaid' or work.now >= subscription.due + terms.period_s
+      pay_fee(work, subscription, late and work.now or subscription.due)
     else
-      leave_unpaid(w, subscription, subscription.due)
+      set_unpaid(work, subscription, subscription.due)
     end
   end
 end
@@ -126,54 +138,57 @@ local function sorted_keys(map)
   return keys
 end
 
-local function claim_from(w, session, excess)
-  local account, services = w.account, session.services
-  local keys, claimed = sorted_keys(services), 0
+local function reclaim_from(work, session, excess)
+  local account, services = work.account, session.services
+  local keys, reclaimed = sorted_keys(services), 0
   for n = 1, #keys do
     local service = services[keys[n]]
     local legs = service.legs
     for m = 1, #legs do
       local leg = legs[m]
-      local take = min(leg.held, excess - claimed)
+      local take = min(leg.held, excess - reclaimed)
       if take > 0 then
-        leg.held, account.held, claimed = leg.held - take, account.held - take, claimed + take
-        release_measure(w, leg, 'money', take)
+        leg.held, account.held, reclaimed = leg.held - take, account.held - take, reclaimed + take
+        release_measure(work, leg, 'money', take)
       end
     end
   end
-  return claimed
+  return reclaimed
 end
 
--- After a fee more may be held than there is: money held is claimed, of the request's own session first; the others are asked.
-local function claim_holds(w, own_sid)
-  local account = w.account
+-- A fee may leave less credit than is held. The difference is taken from holds: first of the request's own session,
+-- then of the others by Session-Id; their clients get a RAR.
+local function reclaim_excess(work, own_session_id)
+  local account = work.account
   local excess, sessions = account.held - account.credit, account.sessions
   if excess <= 0 then return end
-  if own_sid and sessions[own_sid] then excess = excess - claim_from(w, sessions[own_sid], excess) end
-  local sids = sorted_keys(sessions)
-  for n = 1, #sids do
+  if own_session_id and sessions[own_session_id] then
+    excess = excess - reclaim_from(work, sessions[own_session_id], excess)
+  end
+  local session_ids = sorted_keys(sessions)
+  for n = 1, #session_ids do
     if excess <= 0 then return end
-    if sids[n] ~= own_sid then
-      local claimed = claim_from(w, sessions[sids[n]], excess)
-      excess = excess - claimed
-      if claimed > 0 then
-        w.asked = w.asked or {}
-        w.asked[sids[n]] = true
+    if session_ids[n] ~= own_session_id then
+      local reclaimed = reclaim_from(work, sessions[session_ids[n]], excess)
+      excess = excess - reclaimed
+      if reclaimed > 0 then
+        work.reauthorize = work.reauthorize or {}
+        work.reauthorize[session_ids[n]] = true
       end
     end
   end
 end
 
--- Sessions and services past their deadline; `keep` is the request's own session.
-local function run_sessions(w, keep)
-  local account, due = w.account, nil
-  for sid, session in pairs(account.sessions) do
-    if sid ~= keep and session.deadline <= w.now then
+-- Sessions and services past their deadline. `keep`: the Session-Id of the request, which is left alone.
+local function run_sessions(work, keep)
+  local account, due = work.account, nil
+  for session_id, session in pairs(account.sessions) do
+    if session_id ~= keep and session.deadline <= work.now then
       due = due or {}
-      due[#due + 1] = sid
+      due[#due + 1] = session_id
     elseif session.given_up == 0 then
       for _, service in pairs(session.services) do
-        if service.granted > 0 and service.deadline <= w.now then give_up_service(w, service) end
+        if service.granted > 0 and service.deadline <= work.now then give_up_service(work, service) end
       end
     end
   end
@@ -182,15 +197,15 @@ local function run_sessions(w, keep)
   for n = 1, #due do
     local session = account.sessions[due[n]]
     if session and session.given_up == 1 then
-      forget_session(w, due[n])
+      forget_session(work, due[n])
     elseif session then
-      give_up(w, due[n], session, 'deadline')
+      give_up(work, due[n], session, 'deadline')
     end
   end
 end
 
-local function run_entries(w)
-  local account = w.account
+local function run_agenda_entries(work)
+  local account = work.account
   local agenda = account.agenda
   if #agenda == 0 then return end
   table.sort(agenda, function(entry, next_entry)
@@ -199,35 +214,35 @@ local function run_entries(w)
   end)
   while agenda[1] do
     local entry = agenda[1]
-    if entry.at > w.now then break end
-    journal(w, {k = 'due', kind = entry.kind, ref = entry.ref})
+    if entry.at > work.now then break end
+    journal(work, {k = 'due', kind = entry.kind, ref = entry.ref})
     table.remove(agenda, 1)
   end
 end
 
--- Whether anything but counters and a pool can be due: what is due first is the account's score in the due set.
-local function anything_due(w)
-  local account = w.account
-  return account.due > 0 and account.due <= w.now
+-- Whether anything but counters and the pool is due. The account's score in the due set is the earliest time of all.
+local function anything_due(work)
+  local account = work.account
+  return account.due > 0 and account.due <= work.now
 end
 
--- All that is due up to now. `keep`: Session-Id of the request's own session.
-local function run_agenda(w, keep)
-  w.keep = keep
-  roll_counters(w)
-  end_pool_buckets(w)
-  run_subscriptions(w)
-  claim_holds(w, keep)
-  run_sessions(w, keep)
-  run_entries(w)
-  trim(w)
+-- Do all that is due up to now. `keep`: the Session-Id of the request.
+local function run_agenda(work, keep)
+  work.current_session_id = keep
+  roll_counters(work)
+  end_pool_buckets(work)
+  run_subscriptions(work)
+  reclaim_excess(work, keep)
+  run_sessions(work, keep)
+  run_agenda_entries(work)
+  trim_ended(work)
 end
 
--- When the account must next be looked at; 0 = never.
-local function next_due(w)
-  local account, due = w.account, UNBOUNDED
+-- Unix time when something is due next; 0 = never.
+local function next_due(work)
+  local account, due = work.account, UNBOUNDED
   local agenda = account.agenda
-  if w.subscriptions then sum_up_subscriptions(w) end
+  if work.subscriptions then sum_up_subscriptions(work) end
   if account.subscriptions_due > 0 then due = account.subscriptions_due end
   for n = 1, #agenda do
     local entry = agenda[n]
@@ -248,82 +263,85 @@ local function next_due(w)
   return due == UNBOUNDED and 0 or due
 end
 
--- An earlier look than planned is entered at once; a later one is found by the sweeper, which then plans anew. `deadline`: the earliest that
--- this script has set; other changes say so by w.replan.
-local function plan_earlier(w, deadline)
-  local account = w.account
-  if not w.replan and account.due > 0 and account.due <= deadline then return end
-  local due = next_due(w)
+-- Move the score in the due set forward, if something is due earlier. A later time is left to the sweeper. `deadline`:
+-- the earliest time that this script has set; work.due_changed: other times have changed.
+local function schedule_earlier(work, deadline)
+  local account = work.account
+  if not work.due_changed and account.due > 0 and account.due <= deadline then return end
+  local due = next_due(work)
   if due > 0 and (account.due == 0 or due < account.due) then
     account.due = due
-    redis.call('ZADD', w.keys.due, due, w.id)
+    redis.call('ZADD', work.keys.due, due, work.account_id)
   end
 end
 
-local function plan_anew(w)
-  local account, due = w.account, next_due(w)
+local function reschedule(work)
+  local account, due = work.account, next_due(work)
   if due > 0 then
-    if due ~= account.due then redis.call('ZADD', w.keys.due, due, w.id) end
+    if due ~= account.due then redis.call('ZADD', work.keys.due, due, work.account_id) end
   elseif account.due ~= 0 then
-    redis.call('ZREM', w.keys.due, w.id)
+    redis.call('ZREM', work.keys.due, work.account_id)
   end
   account.due = due
 end
 
--- RAR for the sessions whose holds were claimed, and (after a period began) for those that starve.
-local function tell_claimed(w)
-  if w.asked then
-    notify(w, 'reauthorize', 'reclaim', w.now, function(_, sid) return w.asked[sid] end)
+-- RAR to sessions that lost a hold to a fee; after a period has begun, to sessions that lack money or units.
+local function notify_reclaimed(work)
+  if work.reauthorize then
+    notify(work, 'reauthorize', 'reclaim', work.now, function(_, session_id) return work.reauthorize[session_id] end)
   end
-  if w.renewed then notify(w, 'reauthorize', 'package', w.now, starving) end
+  if work.period_began then notify(work, 'reauthorize', 'package', work.now, lacks_funds) end
 end
 
--- What every script on an account but charging begins with: the account, brought up to now. `keep`: a session that the agenda leaves alone;
--- `ended_too`: also of an account that was terminated. Returns the work, or nil and a word.
-local function begin_work(id, q, keys, keep, ended_too)
-  local why = wrong_clock(q.now, q.max_skew_s)
+-- Load the account and run its agenda: the beginning of every script on an account but charge.lua. `keep`: a session
+-- that the agenda leaves alone; `ended_too`: a terminated account is loaded too. Returns `work`, or nil and the result
+-- word.
+local function begin_work(id, args, keys, keep, ended_too)
+  local why = clock_error(args.now, args.max_skew_s)
   if why then return nil, why end
   local document = redis.call('GET', keys.account)
   if not document then return nil, 'unknown' end
-  local account, reason = unpacked('account', document)
+  local account, reason = read_document('account', document)
   if not account then return nil, reason end
   if account.moved_to ~= '' then return nil, 'moved ' .. account.moved_to end
-  local w = {id = id, now = q.now, month = q.month, day = q.day, account = account, events = {}, keys = keys}
-  reason = load_pool(w, q.pool)
+  local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, events = {},
+    keys = keys}
+  reason = load_pool(work, args.pool)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
   if account.state == 't' and not ended_too then return nil, 'state' end
-  run_agenda(w, keep)
-  return w
+  run_agenda(work, keep)
+  return work
 end
 
--- And ends with: what the change has made possible, or due.
-local function end_work(w)
-  run_subscriptions(w)
-  claim_holds(w, nil)
-  plan_anew(w)
-  save(w)
-  local journalled = journal_all(w)
-  tell_claimed(w)
+-- Pay fees that the change made payable, then save: the end of every script that began with `begin_work`.
+local function end_work(work)
+  run_subscriptions(work)
+  reclaim_excess(work, nil)
+  reschedule(work)
+  save(work)
+  local journalled = journal_all(work)
+  notify_reclaimed(work)
   return journalled
 end
 
--- An account ends for ever: its sessions are aborted, its credit and units are lost, its number is free.
-local function terminate(w, asked_at)
-  local account, lost = w.account, 0
-  notify(w, 'abort', 'state', asked_at, any_session)
-  local sids = sorted_keys(account.sessions)
-  for n = 1, #sids do
-    local session = account.sessions[sids[n]] -- it may have been dropped as one too many
-    if session and session.given_up == 0 then give_up(w, sids[n], session, 'terminated') end
+-- Terminate the account: abort its sessions, expire its credit and units, free its MSISDN.
+local function terminate(work, asked_at)
+  local account, lost = work.account, 0
+  notify(work, 'abort', 'state', asked_at, any_session)
+  local session_ids = sorted_keys(account.sessions)
+  for n = 1, #session_ids do
+    local session = account.sessions[session_ids[n]] -- nil if `give_up` has dropped it: MAX_GIVEN_UP are kept
+    if session and session.given_up == 0 then give_up(work, session_ids[n], session, 'terminated') end
   end
-  sids = sorted_keys(account.sessions)
-  for n = 1, #sids do forget_session(w, sids[n]) end
-  local subscriptions = subscriptions_of(w)
-  for n = 1, #subscriptions do end_buckets(w, subscriptions[n]) end
+  session_ids = sorted_keys(account.sessions)
+  for n = 1, #session_ids do forget_session(work, session_ids[n]) end
+  local subscriptions = subscriptions_of(work)
+  for n = 1, #subscriptions do end_buckets(work, subscriptions[n]) end
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
-  w.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
-  journal(w, {k = 'terminated', debit = lost, credit = 0})
-  redis.call('HSET', w.keys.own, 'x' .. w.id, w.id) -- the audit finds it by this one from now on
-  redis.call('HDEL', w.keys.own, 'm' .. account.msisdn)
+  work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
+  journal(work, {k = 'terminated', debit = lost, credit = 0})
+  -- The audit finds a terminated account by this entry.
+  redis.call('HSET', work.keys.own, 'x' .. work.account_id, work.account_id)
+  redis.call('HDEL', work.keys.own, 'm' .. account.msisdn)
 end

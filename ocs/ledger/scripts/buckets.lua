@@ -1,4 +1,4 @@
--- Included units: which buckets may pay, what is held on them, what becomes of them when their period ends.
+-- Buckets: which may pay, what is held on them, what happens when their period ends.
 
 local function find_instance(buckets, instance)
   for n = 1, #buckets do
@@ -7,53 +7,53 @@ local function find_instance(buckets, instance)
   end
 end
 
--- The bucket of a hold, in the account or in its pool.
-local function bucket_of(w, hold)
+-- Bucket of a hold: one of the account or of its pool.
+local function bucket_of(work, hold)
   if hold.pooled == 0 then
-    local account = w.account
+    local account = work.account
     return find_instance(account.buckets, hold.instance)
   end
-  local pool = w.pool
+  local pool = work.pool
   if pool then return find_instance(pool.buckets, hold.instance) end
 end
 
--- Adds to `found` what may pay: items with bucket, pooled, place (in the leg's list).
-local function collect(found, buckets, ids, now, pooled)
+-- Add to `sources` the buckets that may pay: {bucket, pooled, position in the leg's list}.
+local function add_usable(sources, buckets, ids, now, pooled)
   for n = 1, #buckets do
     local bucket = buckets[n]
-    local place = bucket.ended == 0 and bucket.ends > now and string.find(ids, ',' .. bucket.id .. ',', 1, true)
-    if place then found[#found + 1] = {bucket = bucket, pooled = pooled, place = place} end
+    local position = bucket.ended == 0 and bucket.ends > now and string.find(ids, ',' .. bucket.id .. ',', 1, true)
+    if position then sources[#sources + 1] = {bucket = bucket, pooled = pooled, position = position} end
   end
 end
 
--- The order in which buckets pay: priority, end, place, instance (docs/LEDGER.md, step 4).
-local function pays_before(item, next_item)
-  local bucket, next_bucket = item.bucket, next_item.bucket
+-- Order in which buckets pay: priority, end of period, position, instance (docs/LEDGER.md, step 4).
+local function pays_before(source, next_source)
+  local bucket, next_bucket = source.bucket, next_source.bucket
   if bucket.priority ~= next_bucket.priority then return bucket.priority < next_bucket.priority end
   if bucket.ends ~= next_bucket.ends then return bucket.ends < next_bucket.ends end
-  if item.place ~= next_item.place then return item.place < next_item.place end
-  if item.pooled ~= next_item.pooled then return item.pooled < next_item.pooled end
+  if source.position ~= next_source.position then return source.position < next_source.position end
+  if source.pooled ~= next_source.pooled then return source.pooled < next_source.pooled end
   return bucket.instance < next_bucket.instance
 end
 
--- The buckets that may pay for a leg now, in the order in which they pay: items with `bucket` and `pooled`.
-local function usable_buckets(w, leg)
-  local found, account, pool, rate = {}, w.account, w.pool, rate_of(leg)
-  if rate.buckets == '' then return found end
-  collect(found, account.buckets, rate.buckets, w.now, 0)
-  if pool then collect(found, pool.buckets, rate.buckets, w.now, 1) end
-  if #found > 1 then table.sort(found, pays_before) end
-  return found
+-- Buckets that may pay for a leg now, in the order in which they pay, as `sources`.
+local function usable_buckets(work, leg)
+  local sources, account, pool, rate = {}, work.account, work.pool, rate_of(leg)
+  if rate.buckets == '' then return sources end
+  add_usable(sources, account.buckets, rate.buckets, work.now, 0)
+  if pool then add_usable(sources, pool.buckets, rate.buckets, work.now, 1) end
+  if #sources > 1 then table.sort(sources, pays_before) end
+  return sources
 end
 
--- What an account holds of a pool's bucket changes by `units`.
-local function change_share(w, instance, units)
-  local pool = w.pool
+-- Add `units` to what the account holds of a pool's bucket.
+local function change_share(work, instance, units)
+  local pool = work.pool
   local shares = pool.shares
-  w.pool_changed = true
+  work.pool_changed = true
   for n = 1, #shares do
     local share = shares[n]
-    if share.account == w.id and share.instance == instance then
+    if share.account == work.account_id and share.instance == instance then
       share.units = share.units + units
       if share.units == 0 then table.remove(shares, n) end
       return
@@ -61,26 +61,26 @@ local function change_share(w, instance, units)
   end
   if units ~= 0 then
     local share = new_share()
-    share.account, share.instance, share.units = w.id, instance, units
+    share.account, share.instance, share.units = work.account_id, instance, units
     shares[#shares + 1] = share
   end
 end
 
-local function change_held(w, bucket, pooled, units)
+local function change_held(work, bucket, pooled, units)
   bucket.held = bucket.held + units
-  if pooled == 1 then change_share(w, bucket.instance, units) end
+  if pooled == 1 then change_share(work, bucket.instance, units) end
 end
 
--- Units are used: they leave the bucket (an unlimited one has no fewer).
-local function take_units(w, bucket, pooled, units)
+-- Take used units out of a bucket; an unlimited one (left = -1) does not change.
+local function take_units(work, bucket, pooled, units)
   if bucket.left >= 0 then bucket.left = bucket.left - units end
-  if pooled == 1 then w.pool_changed = true end
+  if pooled == 1 then work.pool_changed = true end
 end
 
--- Give back what a service has reserved. With `keep` the result says, by leg, what had granted it: {{bucket id, instance, pooled, units}}. That
--- pays first for what was used of the grant.
-local function release_service(w, service, keep)
-  local account, granted_by = w.account, keep and {}
+-- Release the holds of a service. With `keep` returns, for each leg, what had granted it: {{bucket id, instance,
+-- pooled, units}}. These buckets pay first for use of the grant.
+local function release_service(work, service, keep)
+  local account, granted_by = work.account, keep and {}
   local legs = service.legs
   for n = 1, #legs do
     local leg, had = legs[n], {}
@@ -88,14 +88,14 @@ local function release_service(w, service, keep)
     for m = 1, #before + #holds do
       local held = m > #before
       local hold = held and holds[m - #before] or before[m]
-      local bucket = bucket_of(w, hold)
+      local bucket = bucket_of(work, hold)
       if bucket then
-        if held then change_held(w, bucket, hold.pooled, -hold.units) end
+        if held then change_held(work, bucket, hold.pooled, -hold.units) end
         had[#had + 1] = {bucket.id, hold.instance, hold.pooled, hold.units}
       end
     end
     account.held = account.held - leg.held
-    release_counters(w, leg)
+    release_counters(work, leg)
     leg.holds, leg.granted_by, leg.held = {}, {}, 0
     if keep then granted_by[n] = had end
   end
@@ -103,8 +103,8 @@ local function release_service(w, service, keep)
   return granted_by
 end
 
--- Units of ended buckets that sessions were granted before they were given up, by instance.
-local function granted_before(account)
+-- Units that sessions were granted before they were given up, by bucket instance.
+local function granted_before_give_up(account)
   local units = {}
   for _, session in pairs(account.sessions) do
     for _, service in pairs(session.services) do
@@ -122,8 +122,9 @@ local function granted_before(account)
   return units
 end
 
--- What is left of a period that is over is for those who hold it or, of the account's own, were granted it; empty buckets go.
-local function trim_buckets(buckets, granted)
+-- Of an ended bucket only what is held stays; of the account's own also what was granted to sessions that were given
+-- up. Empty buckets go.
+local function trim_ended_in(buckets, granted)
   for n = #buckets, 1, -1 do
     local bucket = buckets[n]
     if bucket.ended == 1 then
@@ -142,60 +143,62 @@ local function any_ended(buckets)
   return false
 end
 
-local function trim(w)
-  local account, pool = w.account, w.pool
-  if any_ended(account.buckets) then trim_buckets(account.buckets, granted_before(account)) end
+local function trim_ended(work)
+  local account, pool = work.account, work.pool
+  if any_ended(account.buckets) then trim_ended_in(account.buckets, granted_before_give_up(account)) end
   if pool and any_ended(pool.buckets) then
-    trim_buckets(pool.buckets, {})
-    w.pool_changed = true
+    trim_ended_in(pool.buckets, {})
+    work.pool_changed = true
   end
 end
 
-local function end_bucket(w, bucket, pooled)
-  bucket.ended, bucket.ends = 1, min(bucket.ends, w.now)
-  if pooled == 1 then w.pool_changed = true end
+local function end_bucket(work, bucket, pooled)
+  bucket.ended, bucket.ends = 1, min(bucket.ends, work.now)
+  if pooled == 1 then work.pool_changed = true end
 end
 
-local function end_buckets_in(w, buckets, subscription, pooled)
+local function end_buckets_in(work, buckets, subscription, pooled)
   for n = 1, #buckets do
     local bucket = buckets[n]
-    if bucket.ended == 0 and bucket.subscription == subscription.instance and (pooled == 0 or bucket.owner == w.id) then
-      end_bucket(w, bucket, pooled)
+    local own = pooled == 0 or bucket.owner == work.account_id
+    if own and bucket.ended == 0 and bucket.subscription == subscription.instance then
+      end_bucket(work, bucket, pooled)
     end
   end
 end
 
--- Of the pool, those of other accounts' subscriptions that are over.
-local function end_pool_buckets(w)
-  local pool = w.pool
+-- Buckets of the pool whose period is over. Subscriptions of other accounts own them; their agenda may not have run
+-- yet.
+local function end_pool_buckets(work)
+  local pool = work.pool
   if not pool then return end
   local buckets = pool.buckets
   for n = 1, #buckets do
     local bucket = buckets[n]
-    if bucket.ended == 0 and bucket.ends <= w.now then end_bucket(w, bucket, 1) end
+    if bucket.ended == 0 and bucket.ends <= work.now then end_bucket(work, bucket, 1) end
   end
 end
 
--- A subscription's period ends: units left are gone, but what sessions hold or were granted stays for them.
-local function end_buckets(w, subscription)
-  local account, pool, terms = w.account, w.pool, subscription.terms
-  end_period_counters(w, terms)
-  end_buckets_in(w, account.buckets, subscription, 0)
-  if pool then end_buckets_in(w, pool.buckets, subscription, 1) end
+-- End the buckets and counters of a subscription's period.
+local function end_buckets(work, subscription)
+  local account, pool, terms = work.account, work.pool, subscription.terms
+  end_period_counters(work, terms)
+  end_buckets_in(work, account.buckets, subscription, 0)
+  if pool then end_buckets_in(work, pool.buckets, subscription, 1) end
 end
 
--- The account's subscriptions: read when they are first needed, packed again at the end.
-local function subscriptions_of(w)
-  if not w.subscriptions then
-    local account = w.account
-    w.subscriptions = account.subscriptions == '' and {} or unpack_value(account.subscriptions)
+-- Subscriptions of the account, unpacked at first use. `save` packs them again.
+local function subscriptions_of(work)
+  if not work.subscriptions then
+    local account = work.account
+    work.subscriptions = account.subscriptions == '' and {} or unpack_value(account.subscriptions)
   end
-  return w.subscriptions
+  return work.subscriptions
 end
 
--- What is known of subscriptions without reading them.
-local function sum_up_subscriptions(w)
-  local account, list = w.account, w.subscriptions
+-- Keep in the document what most requests need, so that they do not unpack the subscriptions.
+local function sum_up_subscriptions(work)
+  local account, list = work.account, work.subscriptions
   local period_ends, due, armed = UNBOUNDED, UNBOUNDED, 0
   for n = 1, #list do
     local subscription = list[n]
@@ -208,35 +211,41 @@ local function sum_up_subscriptions(w)
       armed = armed + 1
     end
   end
-  account.period_ends, account.subscriptions_due = period_ends == UNBOUNDED and 0 or period_ends, due == UNBOUNDED and 0 or due
+  account.period_ends = period_ends == UNBOUNDED and 0 or period_ends
+  account.subscriptions_due = due == UNBOUNDED and 0 or due
   account.armed, account.subscriptions = armed, #list > 0 and pack(list) or ''
 end
 
--- Everything that was changed, written at once.
-local function save(w)
-  trim(w)
-  if w.index then
+-- Write everything that has changed.
+local function save(work)
+  trim_ended(work)
+  if work.index_changes then
     for _, command in ipairs({'SADD', 'SREM'}) do
-      for sid, key in pairs(w.index[command]) do redis.call(command, key, w.id .. ' ' .. sid) end
+      for session_id, key in pairs(work.index_changes[command]) do
+        redis.call(command, key, work.account_id .. ' ' .. session_id)
+      end
     end
   end
-  if w.subscriptions then sum_up_subscriptions(w) end
-  redis.call('SET', w.keys.account, pack(w.account))
-  if w.pool and w.pool_changed then redis.call('SET', w.keys.pool, pack(w.pool)) end
+  if work.subscriptions then sum_up_subscriptions(work) end
+  redis.call('SET', work.keys.account, pack(work.account))
+  if work.pool and work.pool_changed then redis.call('SET', work.keys.pool, pack(work.pool)) end
 end
 
--- A period begins: its buckets are laid out, in the account's pool if they are shared.
-local function lay_out_buckets(w, subscription)
-  local account, pool, terms = w.account, w.pool, subscription.terms
+-- Create the buckets of a period, in the account's pool if the product is shared.
+local function create_buckets(work, subscription)
+  local account, pool, terms = work.account, work.pool, subscription.terms
   local shared = terms.shared == 1 and pool
   local list = terms.buckets
   for n = 1, #list do
     local included, bucket = list[n], new_bucket()
-    bucket.id, bucket.unit, bucket.left, bucket.priority = included.id, included.unit, included.quantity, included.priority
+    bucket.id = included.id
+    bucket.unit = included.unit
+    bucket.left = included.quantity
+    bucket.priority = included.priority
     bucket.subscription, bucket.starts, bucket.ends = subscription.instance, subscription.starts, subscription.ends
     if shared then
       pool.last_instance = pool.last_instance + 1
-      bucket.instance, bucket.owner, w.pool_changed = pool.last_instance, w.id, true
+      bucket.instance, bucket.owner, work.pool_changed = pool.last_instance, work.account_id, true
       table.insert(pool.buckets, bucket)
     else
       account.last_instance = account.last_instance + 1

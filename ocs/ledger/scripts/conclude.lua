@@ -1,102 +1,109 @@
--- Step 7: the code at command level, one-off debits, what becomes of the session, notices, events, the answer remembered, one save.
+-- Step 7: one-off debits, the Result-Code at command level, RARs, events, the session's new state, the remembered
+-- answer, one save.
 
-local RECLAIM_EVERY_S = 60 -- a session is asked so often to return credit it holds to one that starves
-local RECORD_EVERY_S = 3600 -- a long session has a charging record so often
+local RECLAIM_EVERY_S = 60 -- least time between two RARs that ask a session to return money
+local RECORD_EVERY_S = 3600 -- time between two charging records of a long session
 
--- What a counter was moved by, for a refund: {counter id, measure, window}.
-local function counted(w, ids)
-  local account, list = w.account, {}
+-- Counters that a debit moves, for a later refund: {counter id, measure, window}.
+local function counter_windows(work, ids)
+  local account, list = work.account, {}
   for n = 1, #ids do
     local counter = find_counter(account, ids[n])
-    if counter then list[#list + 1] = {ids[n], counter.measure, window_of(counter, w.now)} end
+    if counter then list[#list + 1] = {ids[n], counter.measure, window_of(counter, work.now)} end
   end
   return list
 end
 
--- What is left of a service's debit to give back: {key, {{raw units, price, credit units paid before it, credit units, {{bucket id, units,
--- instance, pooled}}, {{counter id, measure, window}}} for each leg}}.
-local function debit_service(w, item)
-  local line, service, session = item.line, item.service, w.session
+-- Debit one service. Returns what a refund may give back: {key, {for each leg {raw units, price, units paid by credit
+-- before, units paid by credit now, {{bucket id, units, instance, pooled}}, {{counter id, measure, window}}}}}.
+local function debit_service(work, item)
+  local result, service, session = item.result, item.service, work.session
   local legs, parts = service.legs, {}
-  item.own, item.detail = true, service.detail
+  item.at_request_price, item.detail = true, service.detail
   for m = 1, #legs do
     local leg = legs[m]
     local rate = rate_of(leg)
     local price = rate.price
     local before = paid_at(session, price)
     item.paid_by = {}
-    settle_leg(w, item, leg, price, line.granted, {})
-    parts[m] = {line.granted, price, before, paid_at(session, price) - before, item.paid_by, counted(w, rate.counters)}
+    settle_leg(work, item, leg, price, result.granted, {})
+    local by_credit = paid_at(session, price) - before
+    parts[m] = {result.granted, price, before, by_credit, item.paid_by, counter_windows(work, rate.counters)}
   end
-  return {line.key, parts}
+  return {result.key, parts}
 end
 
--- A one-off event is paid whole at once or not at all (IEC, RFC 8506 §6.3). Returns what a refund may give back, nil if nothing was debited.
-local function debit_event(w)
-  local items, whole = w.items, true
+-- A one-off event is paid whole or not at all (IEC, RFC 8506 §6.3). Returns what a refund may give back (nil = nothing
+-- was debited), and whether all was paid.
+local function debit_event(work)
+  local items, whole = work.items, true
   for n = 1, #items do
     local item = items[n]
-    local asked, line = item.asked, item.line
-    if line.restricted then line.code, line.restricted = 4012, false end
-    if line.code == 2001 and line.granted < asked.want then
-      line.code, line.final = 4012, false
-      if line.reason == '' then line.reason = 'credit' end
+    local requested, result = item.requested, item.result
+    if result.restricted then result.code, result.restricted = 4012, false end
+    if result.code == 2001 and result.granted < requested.want then
+      result.code, result.final = 4012, false
+      if result.reason == '' then result.reason = 'credit' end
     end
-    if line.code ~= 2001 then whole = false end
+    if result.code ~= 2001 then whole = false end
   end
   for n = 1, #items do
     local item = items[n]
-    release_service(w, item.service, false)
+    release_service(work, item.service, false)
   end
-  local debited = {w.uid}
+  local debited = {work.uid}
   for n = 1, #items do
     local item = items[n]
-    local line = item.line
+    local result = item.result
     if not whole then
-      line.granted, line.final = 0, false
-    elseif not w.look and line.granted > 0 then
-      debited[#debited + 1] = debit_service(w, item)
+      result.granted, result.final = 0, false
+    elseif not work.is_balance_check and result.granted > 0 then
+      debited[#debited + 1] = debit_service(work, item)
     end
   end
   return whole and #debited > 1 and debited or nil, whole
 end
 
--- One refusal for all when an opening gets nothing at all, or when a part of a one-off debit is refused; an inactive account always.
-local function command_level(w)
-  local request, items = w.request, w.items
+-- Result-Code and reason at command level. It is a refusal when an opening gets nothing for one reason, when any part
+-- of a one-off debit is refused, and always when the account is inactive.
+local function command_level(work)
+  local request, items = work.request, work.items
   local all, by_state, code, reason = #items > 0, #items > 0, nil, nil
-  local one_off, refusal = request.type == 'E' and not w.look, nil
+  local one_off, refusal = request.type == 'E' and not work.is_balance_check, nil
   for n = 1, #items do
     local item = items[n]
-    local line = item.line
-    code, reason = code or line.code, reason or line.reason
-    if line.code == 2001 or line.code ~= code then all = false end
-    if line.code ~= 4010 or line.reason ~= 'state' then by_state = false end
-    if line.code ~= 2001 and not refusal then refusal = {line.code, line.reason} end
+    local result = item.result
+    code, reason = code or result.code, reason or result.reason
+    if result.code == 2001 or result.code ~= code then all = false end
+    if result.code ~= 4010 or result.reason ~= 'state' then by_state = false end
+    if result.code ~= 2001 and not refusal then refusal = {result.code, result.reason} end
   end
   if one_off and refusal then return refusal[1], refusal[2] end
-  if w.closed then
-    local session = w.session
-    if request.type ~= 'T' and not w.overtaken then return 5002, 'session' end
+  if work.closed then
+    local session = work.session
+    if request.type ~= 'T' and not work.out_of_order then return 5002, 'session' end
     return 2001, session.refused == 1 and 'refused' or ''
   end
-  if request.type ~= 'T' and ((all and request.type ~= 'U' and not w.look) or by_state) then return code, reason end
+  if request.type ~= 'T' and ((all and request.type ~= 'U' and not work.is_balance_check) or by_state) then
+    return code, reason
+  end
   return 2001, ''
 end
 
--- Others of the account hold what a service here lacks, or hold grants of a limit that has now been reached.
-local function ask_back(w, why)
-  local request = w.request
-  notify(w, 'reauthorize', why, w.now, function(session, sid)
-    if sid == request.session_id then return false end
+-- RAR to the account's other sessions that hold money. `why`: "reclaim" (at most once in RECLAIM_EVERY_S per session)
+-- or "threshold".
+local function reauthorize_holders(work, why)
+  local request = work.request
+  notify(work, 'reauthorize', why, work.now, function(session, session_id)
+    if session_id == request.session_id then return false end
     for _, service in pairs(session.services) do
       local legs = service.legs
       for n = 1, #legs do
         local leg = legs[n]
         if leg.held > 0 then
           if why == 'reclaim' then
-            if w.now - session.asked_back_at < RECLAIM_EVERY_S then return false end
-            session.asked_back_at = w.now
+            if work.now - session.asked_back_at < RECLAIM_EVERY_S then return false end
+            session.asked_back_at = work.now
           end
           return true
         end
@@ -106,179 +113,199 @@ local function ask_back(w, why)
   end)
 end
 
--- A service got nothing, or its last, while others of the account hold money: they are asked.
-local function ask_for_the_starved(w)
-  local account, items = w.account, w.items
+-- A service got nothing, or its final units, while other sessions of the account hold money: these get a RAR.
+local function reclaim_for_shortage(work)
+  local account, items = work.account, work.items
   if account.held <= 0 then return end
   for n = 1, #items do
     local item = items[n]
-    local line = item.line
-    local lacks = line.reason == 'credit' or line.reason == 'limit'
-    if lacks and (line.final or line.code == 4012 or line.restricted) then
-      ask_back(w, 'reclaim')
+    local result = item.result
+    local lacks = result.reason == 'credit' or result.reason == 'limit'
+    if lacks and (result.final or result.code == 4012 or result.restricted) then
+      reauthorize_holders(work, 'reclaim')
       return
     end
   end
 end
 
--- Supervised until twice the longest validity of what is granted now (RFC 8506 §13).
-local function supervise(w)
-  local request, session = w.request, w.session
+-- Tcc: the latest deadline of what is granted now (RFC 8506 §13).
+local function set_deadline(work)
+  local request, session = work.request, work.session
   session.deadline = request.deadline
   for _, service in pairs(session.services) do
-    if (service.granted > 0 or service.phase == RESTRICTED) and service.deadline > session.deadline then session.deadline = service.deadline end
+    if (service.granted > 0 or service.phase == RESTRICTED) and service.deadline > session.deadline then
+      session.deadline = service.deadline
+    end
   end
 end
 
--- What becomes of the session.
-local function close_or_keep(w, code)
-  local request, account, session = w.request, w.account, w.session
-  local sid, kind = request.session_id, request.type
+local function close_or_keep(work, code)
+  local request, account, session = work.request, work.account, work.session
+  local session_id, kind = request.session_id, request.type
   if kind == 'E' then return end
-  if w.closed then
-    w.tombstone = tombstone_of(w, session)
+  if work.closed then
+    work.tombstone = make_tombstone(work, session)
   elseif kind == 'T' then
     session.closing = request.number
-    index_session(w, sid, session, 'SREM')
-    account.sessions[sid] = nil
-    w.tombstone = tombstone_of(w, session)
+    index_session(work, session_id, session, 'SREM')
+    account.sessions[session_id] = nil
+    work.tombstone = make_tombstone(work, session)
   elseif kind == 'I' and code ~= 2001 then
     session.refused = 1
-    w.tombstone = tombstone_of(w, session)
+    work.tombstone = make_tombstone(work, session)
   else
-    supervise(w)
-    if kind == 'I' then index_session(w, sid, session, 'SADD') end
-    account.sessions[sid] = session
-    if code ~= 2001 then give_up(w, sid, session, 'refused') end
+    set_deadline(work)
+    if kind == 'I' then index_session(work, session_id, session, 'SADD') end
+    account.sessions[session_id] = session
+    if code ~= 2001 then give_up(work, session_id, session, 'refused') end
   end
 end
 
--- The charging record at the end, once in a while before it, and for what is one-off or refused; a small event for other movements.
-local function journal_request(w, code, one_off)
-  local request, account, session = w.request, w.account, w.session
+-- Journal a charging record at the end of a session, every RECORD_EVERY_S of a long one, and for one-off and refused
+-- requests. Any other debit is a small event "use".
+local function journal_request(work, code, one_off)
+  local request, account, session = work.request, work.account, work.session
   local kind, records = request.type, false
-  if kind == 'T' or (kind == 'E' and not w.look) or (kind == 'I' and code ~= 2001) or w.closed then
+  if kind == 'T' or (kind == 'E' and not work.is_balance_check) or (kind == 'I' and code ~= 2001) or work.closed then
     records = true
-  elseif session.given_up == 0 and w.now - session.recorded_at >= RECORD_EVERY_S then
+  elseif session.given_up == 0 and work.now - session.recorded_at >= RECORD_EVERY_S then
     records = true
   end
   if records then
     local services = (kind == 'E' and not one_off) and {} or recorded_services(session)
-    session.recorded_at = w.now
-    journal(w, {k = 'charge', sid = request.session_id, ctx = request.context, typ = kind, n = request.number, svc = services, code = code,
-      debit = w.taken, credit = account.credit, closed = kind ~= 'U' or w.closed, late = w.late or false, started = session.started})
-  elseif w.taken ~= 0 then
-    journal(w, {k = 'use', sid = request.session_id, typ = kind, n = request.number, debit = w.taken, credit = account.credit})
+    session.recorded_at = work.now
+    journal(work, {k = 'charge', sid = request.session_id, ctx = request.context, typ = kind, n = request.number,
+      svc = services, code = code, debit = work.debit, credit = account.credit, closed = kind ~= 'U' or work.closed,
+      late = work.late or false, started = session.started})
+  elseif work.debit ~= 0 then
+    journal(work, {k = 'use', sid = request.session_id, typ = kind, n = request.number, debit = work.debit,
+      credit = account.credit})
   end
 end
 
-local function outcome_of(w, code, reason)
-  local request, account, session, outcome = w.request, w.account, w.session, new_outcome()
-  if w.subscriptions then sum_up_subscriptions(w) end
-  outcome.code, outcome.reason, outcome.credit_micro_eur, outcome.held_micro_eur = code, reason, account.credit, account.held
-  outcome.session_cost_micro_eur, outcome.period_end, outcome.late, outcome.at = session.cost, account.period_ends, w.late or false, w.now
+local function outcome_of(work, code, reason)
+  local request, account, session, outcome = work.request, work.account, work.session, new_outcome()
+  if work.subscriptions then sum_up_subscriptions(work) end
+  outcome.code = code
+  outcome.reason = reason
+  outcome.credit_micro_eur = account.credit
+  outcome.held_micro_eur = account.held
+  outcome.session_cost_micro_eur = session.cost
+  outcome.period_end = account.period_ends
+  outcome.late = work.late or false
+  outcome.at = work.now
   outcome.place = request.expected_location ~= '' and request.place or ''
-  local lines, items = outcome.services, w.items
+  local results, items = outcome.services, work.items
   for n = 1, #items do
     local item = items[n]
-    lines[n] = item.line
+    results[n] = item.result
   end
   return outcome
 end
 
--- Answers so far behind that their numbers are no longer known are forgotten.
-local function forget_far_behind(w)
-  local session, before = w.session, w.highest_before
+-- Delete answers of updates that are ANSWERS_KEPT or more behind the highest: `update_status` refuses their
+-- repetitions.
+local function forget_old_answers(work)
+  local session, before = work.session, work.highest_before
   local oldest = session.highest - ANSWERS_KEPT
   if session.highest == before or oldest < 0 then return end
   if session.highest == before + 1 then
-    redis.call('HDEL', w.keys.own, 'U' .. string.format('%.0f', oldest))
+    redis.call('HDEL', work.keys.own, 'U' .. string.format('%.0f', oldest))
     return
   end
-  local fields = redis.call('HKEYS', w.keys.own)
+  local fields = redis.call('HKEYS', work.keys.own)
   for n = 1, #fields do
     local number = string.match(fields[n], '^U(%d+)$')
-    if number and tonumber(number) <= oldest then redis.call('HDEL', w.keys.own, fields[n]) end
+    if number and tonumber(number) <= oldest then redis.call('HDEL', work.keys.own, fields[n]) end
   end
 end
 
--- The answer is remembered. That of a refused opening or debit is not: it is evaluated anew when it comes again.
-local function remember(w, outcome, debited, code)
-  local request = w.request
+-- Remember the answer. A refused opening or debit is not remembered: its repetition is evaluated anew.
+local function remember(work, outcome, debited, code)
+  local request = work.request
   local kind, number = request.type, request.number
-  if kind == 'E' and code ~= 2001 and not w.look then return end
-  -- What was answered to a session before it is not for this one; a refused opening that is tried again is of the same session.
-  local stale = kind == 'I' and (code == 2001 or not w.tried_again) and redis.call('HKEYS', w.keys.own) or {}
+  if kind == 'E' and code ~= 2001 and not work.is_balance_check then return end
+  -- Answers of an earlier session with this Session-Id are deleted; a refused opening that is repeated belongs to the
+  -- same session.
+  local is_new = kind == 'I' and (code == 2001 or not work.retried_refusal)
+  local old_fields = is_new and redis.call('HKEYS', work.keys.own) or {}
   if kind == 'I' and code ~= 2001 then
-    redis.call('HSET', w.keys.own, 'closed', w.tombstone)
-    w.field = 'closed'
+    redis.call('HSET', work.keys.own, 'closed', work.tombstone)
+    work.answer_field = 'closed'
   elseif kind == 'E' and debited then
-    redis.call('HSET', w.keys.own, w.field, outcome, 'f' .. w.field, mark_of(w), 'p' .. string.format('%.0f', number), pack(debited))
+    redis.call('HSET', work.keys.own, work.answer_field, outcome, 'f' .. work.answer_field, fingerprint_of(work),
+      'p' .. string.format('%.0f', number), pack(debited))
   elseif kind == 'E' or kind == 'I' then
-    redis.call('HSET', w.keys.own, w.field, outcome, 'f' .. w.field, mark_of(w))
-  elseif w.tombstone then
-    redis.call('HSET', w.keys.own, w.field, outcome, 'closed', w.tombstone)
+    redis.call('HSET', work.keys.own, work.answer_field, outcome, 'f' .. work.answer_field, fingerprint_of(work))
+  elseif work.tombstone then
+    redis.call('HSET', work.keys.own, work.answer_field, outcome, 'closed', work.tombstone)
   else
-    redis.call('HSET', w.keys.own, w.field, outcome)
+    redis.call('HSET', work.keys.own, work.answer_field, outcome)
   end
-  -- Nothing is deleted before it is written anew: on a slot that moves away, a key that is gone cannot be made again.
-  for n = 1, #stale do
-    if stale[n] ~= w.field and stale[n] ~= 'f' .. w.field then redis.call('HDEL', w.keys.own, stale[n]) end
+  -- Write first, then delete: while a cluster moves the slot, a key that became empty could not be created again.
+  for n = 1, #old_fields do
+    if old_fields[n] ~= work.answer_field and old_fields[n] ~= 'f' .. work.answer_field then
+      redis.call('HDEL', work.keys.own, old_fields[n])
+    end
   end
-  if kind == 'U' then forget_far_behind(w) end
-  if kind == 'E' or w.tombstone then redis.call('EXPIRE', w.keys.own, w.tombstone and max(request.remember_s, TOMBSTONE_S) or request.remember_s) end
+  if kind == 'U' then forget_old_answers(work) end
+  if kind == 'E' or work.tombstone then
+    redis.call('EXPIRE', work.keys.own, work.tombstone and max(request.remember_s, TOMBSTONE_S) or request.remember_s)
+  end
 end
 
--- They live a quarter longer than they must, so that not every update has to prolong them. Returns seconds, false = long enough.
-local function prolong_answers(w)
-  local request, session = w.request, w.session
+-- Seconds that the session's answers must live from now on; false = their TTL is long enough. A quarter is added, so
+-- that not every update prolongs it.
+local function prolong_answers(work)
+  local request, session = work.request, work.session
   local live_s = request.remember_s + session.deadline - request.deadline
-  if session.answers_until >= w.now + live_s then return false end
+  if session.answers_until >= work.now + live_s then return false end
   live_s = live_s + idiv(live_s, 4)
-  session.answers_until = w.now + live_s
+  session.answers_until = work.now + live_s
   return live_s
 end
 
-local function conclude(w)
-  local request, account = w.request, w.account
+local function conclude(work)
+  local request, account = work.request, work.account
   local debited, whole = nil, false
-  if request.type == 'E' then debited, whole = debit_event(w) end
-  if request.type == 'E' then count(w) end
-  local code, reason = command_level(w)
-  ask_for_the_starved(w)
-  if w.full and account.held > 0 then ask_back(w, 'threshold') end
-  journal_request(w, code, whole)
-  close_or_keep(w, code)
-  tell_claimed(w)
-  local outcome = pack(outcome_of(w, code, reason))
-  plan_earlier(w, request.deadline)
-  local live_s = request.type ~= 'E' and request.type ~= 'T' and not w.closed and code == 2001 and prolong_answers(w)
-  save(w)
-  local flags = journal_all(w) and JOURNALLED or 0
-  remember(w, outcome, debited, code)
+  if request.type == 'E' then debited, whole = debit_event(work) end
+  if request.type == 'E' then count(work) end
+  local code, reason = command_level(work)
+  reclaim_for_shortage(work)
+  if work.limit_reached and account.held > 0 then reauthorize_holders(work, 'threshold') end
+  journal_request(work, code, whole)
+  close_or_keep(work, code)
+  notify_reclaimed(work)
+  local outcome = pack(outcome_of(work, code, reason))
+  schedule_earlier(work, request.deadline)
+  local live_s = request.type ~= 'E' and request.type ~= 'T' and not work.closed and code == 2001
+    and prolong_answers(work)
+  save(work)
+  local flags = journal_all(work) and JOURNALLED or 0
+  remember(work, outcome, debited, code)
   if live_s then
-    redis.call('EXPIRE', w.keys.own, live_s)
+    redis.call('EXPIRE', work.keys.own, live_s)
     flags = flags + PROLONGED
   end
-  if w.reused and code == 2001 then flags = flags + REUSED end
+  if work.reused and code == 2001 then flags = flags + REUSED end
   return {flags, outcome}
 end
 
--- A balance check: what a debit would get, with nothing kept but its answer (RFC 8506 §6.2).
-local function look(w)
-  local request, account = w.request, w.account
-  run_agenda(w, nil)
+-- Balance check: the outcome that a debit would have. Only the answer is kept (RFC 8506 §6.2).
+local function check_balance(work)
+  local request, account = work.request, work.account
+  run_agenda(work, nil)
   local credit, held = account.credit, account.held
-  take_up(w)
-  add_counters(w)
-  release(w)
-  settle(w)
-  reserve(w)
-  debit_event(w)
-  local outcome = outcome_of(w, command_level(w))
+  begin_or_resume(work)
+  add_counters(work)
+  release(work)
+  settle(work)
+  reserve(work)
+  debit_event(work)
+  local outcome = outcome_of(work, command_level(work))
   outcome.credit_micro_eur, outcome.held_micro_eur = credit, held
   local packed = pack(outcome)
-  redis.call('HSET', w.keys.own, w.field, packed, 'f' .. w.field, mark_of(w))
-  redis.call('EXPIRE', w.keys.own, request.remember_s)
+  redis.call('HSET', work.keys.own, work.answer_field, packed, 'f' .. work.answer_field, fingerprint_of(work))
+  redis.call('EXPIRE', work.keys.own, request.remember_s)
   return {0, packed}
 end

@@ -1,20 +1,20 @@
--- Step 5: counters move by what was paid; thresholds that are passed become events. w.full: a limit has been reached.
+-- Step 5: add what was paid to the counters, and journal the thresholds passed. Out: work.limit_reached.
 
-local function count(w)
-  local account = w.account
-  for n = 1, #w.items do
-    local item = w.items[n]
-    local moved = item.moved
-    for m = 1, #moved do
-      local leg, money, credit_units, units = unpack(moved[m])
+local function count(work)
+  local account = work.account
+  for n = 1, #work.items do
+    local item = work.items[n]
+    local moves = item.counter_moves
+    for m = 1, #moves do
+      local leg, money, credit_units, units = unpack(moves[m])
       local rate = rate_of(leg)
       local ids = rate.counters
       for k = 1, #ids do
         local counter = find_counter(account, ids[k])
-        if counter then add_to(counter, moved_by(counter, money, credit_units, units), w.now) end
+        if counter then add_to_counter(counter, counter_amount(counter, money, credit_units, units), work.now) end
       end
     end
-    item.moved = {}
+    item.counter_moves = {}
   end
-  if tell_thresholds(w) then w.full = true end
+  if journal_thresholds(work) then work.limit_reached = true end
 end

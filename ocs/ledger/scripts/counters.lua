@@ -1,4 +1,4 @@
--- Counters: how much was used in a window, how much is held, how much room there is. The spending limit is one of them (HOT-CC-1).
+-- Counters: the amount used in a window, what is held, and the room to the limit. The spending limit is one (HOT-CC-1).
 
 local SLOTS = 16 -- parts of a rolling window
 
@@ -10,32 +10,34 @@ local function find_counter(account, id)
   end
 end
 
--- A counter that the account lacks is made from its terms.
-local function add_counter(w, counter_terms, key)
-  local account = w.account
+-- The counter of these terms; it is added if the account lacks it.
+local function add_counter(work, counter_terms, key)
+  local account = work.account
   local counter = find_counter(account, counter_terms.id)
   if counter then return counter end
   counter = new_counter()
   counter.id, counter.window, counter.measure = counter_terms.id, counter_terms.window, counter_terms.measure
-  counter.limit, counter.thresholds, counter.window_s = counter_terms.limit, counter_terms.thresholds, counter_terms.window_s
+  counter.limit = counter_terms.limit
+  counter.thresholds = counter_terms.thresholds
+  counter.window_s = counter_terms.window_s
   counter.window_key = key
   table.insert(account.counters, counter)
   return counter
 end
 
-local function window_key_now(w, window)
-  if window == 'month' then return w.month end
-  if window == 'day' then return w.day end
+local function window_key_now(work, window)
+  if window == 'month' then return work.month end
+  if window == 'day' then return work.day end
   return 0
 end
 
--- Counters that a request's services move and the account lacks.
-local function add_counters(w)
-  local request = w.request
+-- Add the counters that the request's services move and the account lacks.
+local function add_counters(work)
+  local request = work.request
   local list = request.counters
   for n = 1, #list do
     local counter_terms = list[n]
-    add_counter(w, counter_terms, window_key_now(w, counter_terms.window))
+    add_counter(work, counter_terms, window_key_now(work, counter_terms.window))
   end
 end
 
@@ -45,9 +47,11 @@ end
 
 local function slot_now(counter, now) return idiv(now * SLOTS, counter.window_s) end
 
-local function reaches(counter, percent) return counter.limit >= 0 and counter.value * 100 >= counter.limit * percent end
+local function reaches(counter, percent)
+  return counter.limit >= 0 and counter.value * 100 >= counter.limit * percent
+end
 
--- What is older than the window leaves a rolling counter; a threshold that it falls below is told again when it is reached again.
+-- Drop the slots of a rolling counter that have left its window. A threshold above the new value may be notified again.
 local function roll_slots(counter, now)
   local slots, oldest, gone, count = counter.slots, slot_now(counter, now) - SLOTS, 0, #counter.slots
   for n = #slots - 1, 1, -2 do
@@ -66,34 +70,34 @@ local function roll_slots(counter, now)
   counter.told = told
 end
 
--- Windows that are over begin anew. A clock that is a little behind does not take one back.
-local function roll_counters(w)
-  local account = w.account
+-- Begin the windows that are over anew. A clock that is slightly behind does not bring an old window back.
+local function roll_counters(work)
+  local account = work.account
   local counters = account.counters
   for n = 1, #counters do
     local counter = counters[n]
     local window = counter.window
     if window == 'rolling' then
-      roll_slots(counter, w.now)
+      roll_slots(counter, work.now)
     elseif window ~= 'period' then
-      local key = window_key_now(w, window)
+      local key = window_key_now(work, window)
       if key > counter.window_key then begin_window(counter, key) end
     end
   end
 end
 
--- The period of a subscription begins: its counters are there, and those of a period begin anew.
-local function begin_period_counters(w, terms, starts)
+-- A subscription period begins: add its counters, and begin those with the window "period" anew.
+local function begin_period_counters(work, terms, starts)
   local list = terms.counters
   for n = 1, #list do
     local counter_terms = list[n]
-    local counter = add_counter(w, counter_terms, window_key_now(w, counter_terms.window))
+    local counter = add_counter(work, counter_terms, window_key_now(work, counter_terms.window))
     if counter_terms.window == 'period' then begin_window(counter, starts) end
   end
 end
 
-local function end_period_counters(w, terms)
-  local account, list = w.account, terms.counters
+local function end_period_counters(work, terms)
+  local account, list = work.account, terms.counters
   for n = 1, #list do
     local counter_terms = list[n]
     local counter = find_counter(account, counter_terms.id)
@@ -101,7 +105,7 @@ local function end_period_counters(w, terms)
   end
 end
 
-local function add_to(counter, amount, now)
+local function add_to_counter(counter, amount, now)
   if amount == 0 then return end
   counter.value = counter.value + amount
   if counter.window ~= 'rolling' then return end
@@ -116,13 +120,13 @@ local function add_to(counter, amount, now)
   slots[at + 1], slots[at + 2] = slot, amount
 end
 
--- The window that a counter counts in now, so that a refund leaves others alone.
+-- Identifies the current window, so that a refund changes no other.
 local function window_of(counter, now)
   if counter.window == 'rolling' then return slot_now(counter, now) end
   return counter.window_key
 end
 
-local function take_back(counter, amount, window)
+local function uncount(counter, amount, window)
   if counter.window ~= 'rolling' then
     if counter.window_key == window then counter.value = max(counter.value - amount, 0) end
     return
@@ -136,8 +140,8 @@ local function take_back(counter, amount, window)
   end
 end
 
--- What a use moves a counter by.
-local function moved_by(counter, money, credit_units, units)
+-- Amount by which a use moves a counter, by its measure.
+local function counter_amount(counter, money, credit_units, units)
   if counter.measure == 'money' then return money end
   if counter.measure == 'units' then return units end
   return credit_units
@@ -148,13 +152,13 @@ local function room_of(counter)
   return max(counter.limit - counter.value - counter.held, 0)
 end
 
-local function hold_counters(w, leg, money, credit_units, units)
-  local account, rate, holds = w.account, rate_of(leg), {}
+local function hold_counters(work, leg, money, credit_units, units)
+  local account, rate, holds = work.account, rate_of(leg), {}
   local ids = rate.counters
   for n = 1, #ids do
     local counter, amount = find_counter(account, ids[n]), 0
     if counter then
-      amount = moved_by(counter, money, credit_units, units)
+      amount = counter_amount(counter, money, credit_units, units)
       counter.held = counter.held + amount
     end
     holds[n] = amount
@@ -162,8 +166,8 @@ local function hold_counters(w, leg, money, credit_units, units)
   leg.counter_holds = holds
 end
 
-local function release_counters(w, leg)
-  local account, holds = w.account, leg.counter_holds
+local function release_counters(work, leg)
+  local account, holds = work.account, leg.counter_holds
   if #holds == 0 then return end
   local rate = rate_of(leg)
   local ids = rate.counters
@@ -176,9 +180,9 @@ local function release_counters(w, leg)
   leg.counter_holds = {}
 end
 
--- Part of what a leg holds is another's now: its counters of that measure hold as much less.
-local function release_measure(w, leg, measure, amount)
-  local account, rate, holds = w.account, rate_of(leg), leg.counter_holds
+-- Part of a leg's hold was used or taken: its counters of that measure hold less by the same amount.
+local function release_measure(work, leg, measure, amount)
+  local account, rate, holds = work.account, rate_of(leg), leg.counter_holds
   local ids = rate.counters
   for n = 1, #holds do
     local counter = find_counter(account, ids[n])
@@ -189,9 +193,10 @@ local function release_measure(w, leg, measure, amount)
   end
 end
 
--- Events of the thresholds that a counter has now passed, each once a window and limit (HOT-CC-4, HOT-ROA-5). Returns whether one reached 100 %.
-local function tell_thresholds(w)
-  local account, full = w.account, false
+-- Journal the thresholds that a counter has passed, each once per window and limit (HOT-CC-4, HOT-ROA-5). Returns
+-- whether a counter reached 100 %.
+local function journal_thresholds(work)
+  local account, full = work.account, false
   local counters = account.counters
   for n = 1, #counters do
     local counter = counters[n]
@@ -200,7 +205,8 @@ local function tell_thresholds(w)
       for m = 1, #thresholds do
         local percent = thresholds[m]
         if percent > counter.told and reaches(counter, percent) then
-          journal(w, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value, limit = counter.limit})
+          journal(work, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value,
+            limit = counter.limit})
           counter.told = percent
           if percent >= 100 then full = true end
         end

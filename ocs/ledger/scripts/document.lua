@@ -1,26 +1,25 @@
--- The account's document, read once and written once by a script; ocs/ledger/layout.py says what it is made of.
+-- The account's document (records: ocs/ledger/layout.py). A script reads it once and writes it once.
 --
--- A script works on one table `w`: id, now, month, day of the account and the operation; account; pool (false = none loaded); events to be
--- journalled; asked (sessions to be asked by RAR); keys.
+-- A script works on one table `work`: account_id; now, month, day of the operation; account; pool (false = none);
+-- keys; events to be journalled; reauthorize (Session-Ids that get a RAR).
 
-local DUPLICATE, JOURNALLED, PROLONGED, REUSED = 1, 2, 4, 8 -- flags of what charge.lua gives
+local DUPLICATE, JOURNALLED, PROLONGED, REUSED = 1, 2, 4, 8 -- flags of the result of charge.lua
 
--- KEYS of every script on an account.
 local function named_keys(KEYS)
   return {account = KEYS[1], outbox = KEYS[2], sequence = KEYS[3], due = KEYS[4], own = KEYS[5], pool = KEYS[6]}
 end
 
--- Why a script does nothing: "clock", "unreadable", "version"; nil = go on.
-local function wrong_clock(now, max_skew_s)
+-- "clock" if `now` is further off Redis's clock than allowed, else nil.
+local function clock_error(now, max_skew_s)
   if max_skew_s <= 0 then return nil end
   local redis_now = tonumber(redis.call('TIME')[1])
   if now > redis_now + max_skew_s or now < redis_now - max_skew_s then return 'clock' end
 end
 
-local MAX_RATES_KEPT = 1024 -- a catalogue's rates; functions keep them from call to call, scripts by SHA1 for one call
+local MAX_RATES_KEPT = 1024 -- functions keep them from call to call, scripts by SHA1 for one call
 local rates, rates_kept = {}, 0
 
--- The rate of a leg, which nobody changes; the same octets are unpacked once.
+-- Rate of a leg, unpacked once. It is shared: never change it.
 local function rate_of(leg)
   local packed = leg.rate
   local rate = rates[packed]
@@ -32,9 +31,10 @@ local function rate_of(leg)
   return rate
 end
 
-local function unpacked(kind, document)
+local function read_document(kind, document)
   local ok, header = pcall(unpack_value, document)
-  if not ok or type(header) ~= 'table' or type(header.version) ~= 'number' or type(header[kind == 'pool' and POOL_END or ACCOUNT_END]) ~= 'table' then
+  local last = kind == 'pool' and POOL_END or ACCOUNT_END
+  if not ok or type(header) ~= 'table' or type(header.version) ~= 'number' or type(header[last]) ~= 'table' then
     return nil, 'unreadable'
   end
   if header.readable_from > VERSION then return nil, 'version' end
@@ -43,34 +43,35 @@ local function unpacked(kind, document)
   return header
 end
 
--- Loads the account's pool. Returns why not: "pool" (the caller has named another, or it is gone).
-local function load_pool(w, named)
-  local account = w.account
-  w.pool = false
+-- Load the account's pool. Returns nil, or why not: "pool" (the caller named another, or it does not exist),
+-- "unreadable", "version".
+local function load_pool(work, named)
+  local account = work.account
+  work.pool = false
   if account.pool == '' then return named ~= '' and 'pool' or nil end
   if account.pool ~= named then return 'pool' end
-  local document = redis.call('GET', w.keys.pool)
+  local document = redis.call('GET', work.keys.pool)
   if not document then return 'pool' end
-  local row, why = unpacked('pool', document)
+  local row, why = read_document('pool', document)
   if not row then return why end
-  w.pool, w.pool_changed = row, false
+  work.pool, work.pool_changed = row, false
 end
 
--- Journal an event: {k = kind, t = time, a = account, …}. Sequence numbers are without gaps, as they are counted in the same step.
-local function journal(w, event)
-  event.t, event.a = w.now, w.id
-  w.events[#w.events + 1] = event
+-- Journal an event {k = kind, t = time, a = account, …}. Sequence numbers have no gaps: they rise in the same script.
+local function journal(work, event)
+  event.t, event.a = work.now, work.account_id
+  work.events[#work.events + 1] = event
 end
 
-local function journal_all(w)
-  for n = 1, #w.events do
-    local sequence = redis.call('INCR', w.keys.sequence)
-    redis.call('XADD', w.keys.outbox, string.format('%.0f-0', sequence), 'e', pack(w.events[n]))
+local function journal_all(work)
+  for n = 1, #work.events do
+    local sequence = redis.call('INCR', work.keys.sequence)
+    redis.call('XADD', work.keys.outbox, string.format('%.0f-0', sequence), 'e', pack(work.events[n]))
   end
-  return #w.events > 0
+  return #work.events > 0
 end
 
--- What of an account's id stays when it moves to another partition.
+-- The part of the account id that stays when the account moves to another partition.
 local function uid_of(id) return string.match(id, '-(.*)$') end
 
 local function state_at(account, now)
@@ -78,16 +79,16 @@ local function state_at(account, now)
   return account.state
 end
 
--- "{tag}:" of this partition's keys, for indexes beside the keys that are declared.
-local function key_prefix(w) return string.match(w.keys.account, '^{[^}]*}:') end
+-- "{tag}:" of this partition, for index keys that are not in KEYS.
+local function key_prefix(work) return string.match(work.keys.account, '^{[^}]*}:') end
 
--- What is kept beside an answer, to tell a repetition from a request that only has the same numbers.
-local function mark_of(w)
-  local request = w.request
-  return request.content .. ' ' .. string.format('%.0f %.0f', request.end_to_end, w.now)
+-- Stored beside an answer: tells a repetition from a new request with the same numbers.
+local function fingerprint_of(work)
+  local request = work.request
+  return request.content .. ' ' .. string.format('%.0f %.0f', request.end_to_end, work.now)
 end
 
-local function read_mark(mark)
-  local content, end_to_end, at = string.match(mark, '^(%S*) (%d+) (%d+)$')
+local function read_fingerprint(fingerprint)
+  local content, end_to_end, at = string.match(fingerprint, '^(%S*) (%d+) (%d+)$')
   return content, tonumber(end_to_end), tonumber(at)
 end

@@ -1,11 +1,12 @@
--- Open a pool in the account's partition, let the account use its buckets, or take that back (HOT-PKG-14).
+-- Open a pool in the account's partition, let the account join it, or leave it (HOT-PKG-14).
 --
--- KEYS  1 to 4 as charge.lua  5 the pool that is meant  6 pool of the account
--- ARGV  1 account id  2 msgpack map: what ("open", "join", "leave"), wanted (pool id), now, month, day, max_skew_s, pool
--- Result  "ok", "unknown", "sessions" (it holds units of its pool), "pool_unknown", …
+-- KEYS  1 to 4 as charge.lua  5 the pool to open or join  6 pool of the account
+-- ARGV  1 account id  2 msgpack map: what ("open", "join", "leave"), wanted (pool id), now, month, day, max_skew_s,
+--         pool
+-- Result  "ok", "unknown", "sessions" (the account holds units of its pool), "pool_unknown", …
 
-local id, q = ARGV[1], unpack_value(ARGV[2])
-if q.what == 'open' then
+local id, args = ARGV[1], unpack_value(ARGV[2])
+if args.what == 'open' then
   if redis.call('EXISTS', KEYS[5]) == 0 then
     local pool = new_pool()
     pool.version, pool.readable_from = VERSION, READABLE_FROM
@@ -13,11 +14,11 @@ if q.what == 'open' then
   end
   return 'ok'
 end
-local w, why = begin_work(id, q, named_keys(KEYS))
-if not w then return why end
-local account, pool = w.account, w.pool
-if q.what == 'join' and redis.call('EXISTS', KEYS[5]) == 0 then return 'pool_unknown' end
-if account.pool == q.wanted then return 'ok' end
+local work, why = begin_work(id, args, named_keys(KEYS))
+if not work then return why end
+local account, pool = work.account, work.pool
+if args.what == 'join' and redis.call('EXISTS', KEYS[5]) == 0 then return 'pool_unknown' end
+if account.pool == args.wanted then return 'ok' end
 if pool then
   local shares = pool.shares
   for n = 1, #shares do
@@ -38,9 +39,9 @@ if pool then
     end
   end
 end
-journal(w, {k = 'pool', pool = q.wanted})
-end_work(w)
-account.pool = q.wanted
+journal(work, {k = 'pool', pool = args.wanted})
+end_work(work)
+account.pool = args.wanted
 redis.call('SET', KEYS[1], pack(account))
-notify(w, 'reauthorize', 'pool', q.now, any_session)
+notify(work, 'reauthorize', 'pool', args.now, any_session)
 return 'ok'

@@ -1,8 +1,9 @@
--- Step 3: what the request's services hold returns, so that what one returns another can use (credit pools).
--- In: w.request, w.session. Out: w.items, one for each service asked: asked, service, line (its outcome), own (priced as the request says),
--- behind (a later update of it came first), granted (before), paid_back (what had granted it, by leg), room (false: too many services).
+-- Step 3: release what the request's services hold, so that one service can use what another returns (credit pools).
+-- In: work.request, work.session. Out: work.items, one for each requested service: requested, service, result (its
+-- outcome), at_request_price (its use is priced as the request says), out_of_order (a later update of it came first),
+-- granted (before), granted_by (buckets that had granted it, by leg), accepted (false: too many services).
 
-local UNRATED = 'unrated' -- label of use for which the request does not say enough to be priced
+local UNRATED = 'unrated' -- label of a request that says too little to be priced
 
 local function count_services(session)
   local count = 0
@@ -10,7 +11,7 @@ local function count_services(session)
   return count
 end
 
--- Legs of these rates as they stand in the document, with nothing held. `before`: those in force, which hold nothing now.
+-- Legs with these rates and no holds. `before`: the legs in force, which hold nothing any more.
 local function fresh_legs(rates, before)
   if #rates == 1 and #before == 1 then
     local leg = before[1]
@@ -24,44 +25,48 @@ local function fresh_legs(rates, before)
   return legs
 end
 
-local function service_for(w, asked)
-  local request, session, service = w.request, w.session, new_service()
-  service.detail, service.always, service.reported_until, service.deadline = asked.detail, asked.always, session.started, request.deadline
-  service.legs = fresh_legs(asked.legs, {})
+local function new_service_for(work, requested)
+  local request, session, service = work.request, work.session, new_service()
+  service.detail = requested.detail
+  service.always = requested.always
+  service.reported_until = session.started
+  service.deadline = request.deadline
+  service.legs = fresh_legs(requested.legs, {})
   return service
 end
 
-local function release(w)
-  local request, session, items = w.request, w.session, {}
+local function release(work)
+  local request, session, items = work.request, work.session, {}
   local services, list = session.services, request.services
   local count = count_services(session)
   for n = 1, #list do
-    local asked, line = list[n], new_line()
-    local service = services[asked.key]
-    local item = {asked = asked, line = line, room = true, granted = 0, paid_back = {}}
-    line.key = asked.key
+    local requested, result = list[n], new_service_outcome()
+    local service = services[requested.key]
+    local item = {requested = requested, result = result, accepted = true, granted = 0, granted_by = {}}
+    result.key = requested.key
     if service then
-      local legs = fresh_legs(asked.legs, service.legs)
-      local asked_rate, in_force = rate_of(legs[1]), service.legs
+      local legs = fresh_legs(requested.legs, service.legs)
+      local requested_rate, in_force = rate_of(legs[1]), service.legs
       local rate = rate_of(in_force[1])
-      -- Use is priced by the grant in force, but for a report that a later one of the same service has overtaken, and where there was no
-      -- price: those say themselves where that was.
-      item.behind = request.type == 'U' and request.number < service.number
-      item.own = asked_rate.label ~= UNRATED and (rate.label == UNRATED or (item.behind and request.expected_location == ''))
+      -- Use is priced by the grant in force. Two reports are priced as they say themselves: one that a later report of
+      -- the service has overtaken, and one whose grant had no price.
+      item.out_of_order = request.type == 'U' and request.number < service.number
+      local says_location = item.out_of_order and request.expected_location == ''
+      item.at_request_price = requested_rate.label ~= UNRATED and (rate.label == UNRATED or says_location)
       item.granted = service.granted
-      item.paid_back = release_service(w, service, true)
+      item.granted_by = release_service(work, service, true)
     else
-      item.own = true
-      service = service_for(w, asked)
+      item.at_request_price = true
+      service = new_service_for(work, requested)
       if count < MAX_SERVICES then
-        services[asked.key] = service
+        services[requested.key] = service
         count = count + 1
       else
-        line.code, line.reason, item.room = 5006, 'sessions', false -- what was used is settled
+        result.code, result.reason, item.accepted = 5006, 'sessions', false -- its use is settled all the same
       end
     end
     item.service = service
     items[n] = item
   end
-  w.items = items
+  work.items = items
 end

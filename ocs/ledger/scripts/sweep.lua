@@ -1,23 +1,24 @@
--- Look at one account whose time has come: all that is due, its life too (HOT-ACC-4, HOT-ACC-6), and plan the next look.
+-- Run the agenda of one account that is due, end its active period or its life (HOT-ACC-4, HOT-ACC-6), and set the time
+-- at which it is due next.
 --
 -- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 pool
 -- ARGV  1 account id  2 msgpack map: now, month, day, max_skew_s, pool
 -- Result  {"ok" | "terminated", MSISDN, IMSI}, {"unknown", "", ""}, …
 
-local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q, named_keys(KEYS), nil, true)
-if not w then
+local id, args = ARGV[1], unpack_value(ARGV[2])
+local work, why = begin_work(id, args, named_keys(KEYS), nil, true)
+if not work then
   if why == 'unknown' or string.sub(why, 1, 5) == 'moved' then redis.call('ZREM', KEYS[4], id) end
   return {why, '', ''}
 end
-local account, word = w.account, 'ok'
-if account.told_inactive == 0 and state_at(account, w.now) == 'i' then
+local account, word = work.account, 'ok'
+if account.told_inactive == 0 and state_at(account, work.now) == 'i' then
   account.told_inactive = 1
-  journal(w, {k = 'state', state = 'i'})
+  journal(work, {k = 'state', state = 'i'})
 end
-if account.state ~= 't' and w.now >= account.active_until + LIFE_S then
-  terminate(w, w.now)
+if account.state ~= 't' and work.now >= account.active_until + LIFE_S then
+  terminate(work, work.now)
   word = 'terminated'
 end
-end_work(w)
+end_work(work)
 return {word, account.msisdn, account.imsi}

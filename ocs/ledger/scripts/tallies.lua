@@ -1,6 +1,7 @@
--- A session's tallies: what each service has used at each price and who paid. They round use over the session and make its charging record.
+-- A session's tallies: what each service has used at each price, and who paid. Use is rounded over them, and charging
+-- records are made from them.
 
--- Raw units used in the session at a rate, and whether the step begun last was not paid.
+-- Raw units used in the session at a rate, and whether the last step is unpaid.
 local function used_at_rate(session, price)
   local raw, unpaid, tallies = 0, false, session.tallies
   for n = 1, #tallies do
@@ -28,7 +29,7 @@ local function tally_for(session, key, label, price, detail)
   for n = 1, #tallies do
     local tally = tallies[n]
     if tally.key == key and tally.price == price.id then
-      -- Of a record that begins with this use.
+      -- The first use of a new charging record sets its label and detail.
       if tally.used == tally.recorded and tally.dropped == 0 then tally.label, tally.detail = label, detail end
       return tally
     end
@@ -39,8 +40,8 @@ local function tally_for(session, key, label, price, detail)
   return tally
 end
 
--- Whether the step begun last at a rate is paid.
-local function mark_step(session, tally, unpaid)
+-- Mark whether the last step at a rate is unpaid: only its newest tally has the flag.
+local function mark_unpaid_step(session, tally, unpaid)
   local tallies = session.tallies
   local price_id = tally.price
   for n = 1, #tallies do
@@ -62,7 +63,7 @@ local function add_units(tally, bucket_id, units)
   list[at + 1], list[at + 2] = bucket_id, units
 end
 
--- The charging record's services: the tallies since the last record, which now count as recorded.
+-- Services of a charging record: what the tallies have gained since the last one.
 local function recorded_services(session)
   local services, tallies = {}, session.tallies
   table.sort(tallies, function(tally, next_tally)
@@ -75,8 +76,8 @@ local function recorded_services(session)
     for m = 1, #list, 2 do units[#units + 1] = {list[m], list[m + 1]} end
     table.sort(units, function(one, another) return one[1] < another[1] end)
     if used > 0 or tally.debit > 0 or #units > 0 or tally.overrun > 0 or tally.dropped > 0 then
-      services[#services + 1] = {key = tally.key, label = tally.label, price = tally.price, detail = tally.detail, used = used,
-        debit = tally.debit, units = units, overrun = tally.overrun, dropped = tally.dropped}
+      services[#services + 1] = {key = tally.key, label = tally.label, price = tally.price, detail = tally.detail,
+        used = used, debit = tally.debit, units = units, overrun = tally.overrun, dropped = tally.dropped}
     end
     tally.recorded, tally.debit, tally.units, tally.overrun, tally.dropped = tally.used, 0, {}, 0, 0
   end

@@ -1,14 +1,14 @@
--- End an account for ever: its credit and units are lost, its number is free again (HOT-ACC-6).
+-- Terminate an account: its credit and units expire, its number is free again (HOT-ACC-6).
 --
 -- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 pool
 -- ARGV  1 account id  2 msgpack map: asked_at, now, month, day, max_skew_s, pool
--- Result  {"ok", MSISDN, IMSI}, {"again", …} (it had ended), {"unknown", "", ""}, …
+-- Result  {"ok", MSISDN, IMSI}, {"again", …} (it is terminated already), {"unknown", "", ""}, …
 
-local id, q = ARGV[1], unpack_value(ARGV[2])
-local w, why = begin_work(id, q, named_keys(KEYS), nil, true)
-if not w then return {why, '', ''} end
-local account = w.account
+local id, args = ARGV[1], unpack_value(ARGV[2])
+local work, why = begin_work(id, args, named_keys(KEYS), nil, true)
+if not work then return {why, '', ''} end
+local account = work.account
 if account.state == 't' then return {'again', account.msisdn, account.imsi} end
-terminate(w, q.asked_at)
-end_work(w)
+terminate(work, args.asked_at)
+end_work(work)
 return {'ok', account.msisdn, account.imsi}

@@ -1,11 +1,12 @@
--- Arithmetic of prices and units (ocs/values/use.py PriceTerms). All numbers are integers < 2^53; `fmod` is exact where `%` and `/` are not.
+-- Arithmetic of prices and units (PriceTerms in ocs/values/use.py). Numbers are integers below 2^53; `fmod` is exact
+-- where `%` and `/` are not.
 
 local fmod, min, max = math.fmod, math.min, math.max
 local pack, unpack_value = cmsgpack.pack, cmsgpack.unpack
 
 local function idiv(a, b) return (a - fmod(a, b)) / b end
 
--- R(T): billable units for T raw units of a session (HOT-PKG-5).
+-- R(raw): billable units for `raw` raw units of a session (HOT-PKG-5).
 local function billable(price, raw)
   if raw <= 0 then return 0 end
   if price.flat == 1 then return 1 end
@@ -17,7 +18,7 @@ local function billable(price, raw)
   return first + over
 end
 
--- M(c) for c < den: what c units paid by credit cost, rounded once.
+-- M(c) for c < den: cost in micro-EUR of c units paid by credit, rounded once.
 local function part_cost(price, c)
   local exact, den = c * price.num, price.den
   local rest = fmod(exact, den)
@@ -26,20 +27,20 @@ local function part_cost(price, c)
   return cost
 end
 
--- M(c), with no product above 2^53.
+-- M(c) for any c; no product exceeds 2^53.
 local function cost(price, c)
   local den = price.den
   local rest = fmod(c, den)
   return (c - rest) / den * price.num + part_cost(price, rest)
 end
 
--- The largest n with M(already + n) - M(already) <= money.
+-- Largest n with M(already + n) - M(already) <= money.
 local function affordable(price, already, money)
   local num, den = price.num, price.den
   if num == 0 then return UNBOUNDED end
   local base = fmod(already, den)
   local target = part_cost(price, base) + money
-  -- A block of den units costs num: one division finds the block, another the place in it.
+  -- den units cost num: one division finds the block of den units, another the place within it.
   local rest = fmod(target, num)
   local c = (target - rest) / num * den
   if price.rounding == 'up' then
@@ -52,7 +53,7 @@ local function affordable(price, already, money)
   return max(c - base, 0)
 end
 
--- The raw units that `units` billable units allow on top of `raw` used ones.
+-- Raw units that `units` billable units allow on top of `raw` used ones.
 local function raw_room(price, raw, units)
   if price.flat == 1 then
     if raw > 0 or units >= 1 then return UNBOUNDED end
@@ -66,7 +67,8 @@ local function raw_room(price, raw, units)
   return billable(price, raw) - raw + units - fmod(units, price.next_step)
 end
 
--- Use is rounded once per session and rate (HOT-PKG-5): the prices of one rate, one for each window, have ids that differ only after the "@".
+-- Name of a price's rate: its id up to the "@". A rate has one price per time window; use is rounded once per session
+-- and rate (HOT-PKG-5).
 local function rate_name(price_id)
   local n = string.find(price_id, '@', 1, true)
   return n and string.sub(price_id, 1, n) or price_id

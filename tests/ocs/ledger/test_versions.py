@@ -279,7 +279,7 @@ def test_no_lua_function_is_longer_than_sixty_lines() -> None:
 def test_outcomes_stand_in_the_order_of_their_classes() -> None:
     from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 
-    for record, kind in (("line", ServiceOutcome), ("outcome", ChargeOutcome)):
+    for record, kind in (("service_outcome", ServiceOutcome), ("outcome", ChargeOutcome)):
         assert [field.name for field in LAYOUT.records[record]] == [field.name for field in dataclasses.fields(kind)]
 
 
