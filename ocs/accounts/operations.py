@@ -193,8 +193,8 @@ class AccountOperations:
         return TopUpResult(applied, view.credit_micro_eur)
 
     async def activate(self, msisdn: Msisdn, *, package: PackageTerms, reference: Reference) -> bool:
-        """Activate a package now. Its price is debited, its units replace those of the previous one (HOT-PKG-2). False =
-        the reference was applied before.
+        """Activate a package now. Its price is debited, its units replace those of the previous one (HOT-PKG-2).
+        False = the reference was applied before.
 
         RefusedError: "credit", "state", "excluded".
         """
