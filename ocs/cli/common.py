@@ -1,6 +1,6 @@
-"""What all commands share: the configuration, the ledger for one command's duration, and how a command ends.
+"""What all commands share: settings, a connection to the ledger, errors and texts.
 
-Exit status: 0 it was done, 1 it could not be done, 2 the call was wrong. Errors go to standard error in one line each.
+Exit status: 0 done, 1 failed, 2 wrong call. Each error is one line on standard error.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
 from ocs.settings.schema import Settings
 
 CONNECT_TIMEOUT_S = 3.0
-"""Somebody waits for the command."""
+"""Short, as a person waits for the command."""
 
 OPTIONS = ("reference", "partition")
-"""Inputs whose errors begin with the name of their option."""
+"""Codes of InputError whose message begins with the name of an option."""
 
 READ_BATCH = 200
-"""Accounts read at once when all are looked at."""
+"""Accounts read together when all accounts are read."""
 
 ConfigOption = Annotated[
     Path,
@@ -51,22 +51,22 @@ DEFAULT = DEFAULT_CONFIG
 
 
 class FailedError(Exception):
-    """It could not be done: exit status 1."""
+    """The command failed: exit status 1."""
 
 
 class WrongCallError(Exception):
-    """The call was wrong: exit status 2."""
+    """The arguments are wrong: exit status 2."""
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
-    """What a command works with."""
+class Backend:
+    """Ledger, catalogue, clock and random source of one command."""
 
     ledger: RedisLedger
     catalogue: Catalogue
     environment: Environment
     unread: list[str] = field(default_factory=list)
-    """Accounts that `views` has passed over, as they could not be read, each with the reason."""
+    """Accounts that `views` could not read, each with the reason."""
 
     @property
     def accounts(self) -> AccountOperations:
@@ -77,11 +77,11 @@ class Office:
         return SessionOperations(self.accounts, self.ledger, self.environment.clock)
 
     def when(self) -> dict[str, int]:
-        """now=, month= and day= of an operation."""
+        """The arguments `now` (Unix seconds), `month` and `day` of the ledger's operations."""
         return self.catalogue.when(self.environment.now())
 
     async def views(self) -> AsyncIterator[AccountView]:
-        """All accounts, in no order; those that cannot be read are in `unread` afterwards."""
+        """All accounts, in any order. Those that cannot be read are added to `unread`."""
         batch: list[str] = []
         async for account_id in self.ledger.account_ids():
             batch.append(account_id)
@@ -106,7 +106,7 @@ class Office:
 
 
 def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue]:
-    """Settings and catalogue of `config`. WrongCallError: there is no such file."""
+    """Settings and catalogue of `config`. WrongCallError: the file does not exist."""
     if config.is_dir():
         raise WrongCallError(f"{config} is a folder: name a settings file in it with --config or OCS_CONFIG")
     if not config.exists():
@@ -117,8 +117,10 @@ def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue
     return load(config, serves=serves)
 
 
-def with_office(config: Path, use: Use, work: Callable[[Office], Coroutine[Any, Any, None]]) -> None:
-    """Load the settings, connect (starting the private Redis if it is not running), work, leave as it was found."""
+def with_backend(config: Path, use: Use, work: Callable[[Backend], Coroutine[Any, Any, None]]) -> None:
+    """Load the settings, connect to the ledger and run `work`. A private Redis that is not running is started, and
+    stopped afterwards.
+    """
     logging.basicConfig(level=logging.ERROR, format="ocs: %(message)s")
     settings, catalogue = load_all(config)
     with _redis_url(settings, use) as url:
@@ -127,8 +129,8 @@ def with_office(config: Path, use: Use, work: Callable[[Office], Coroutine[Any, 
 
 @contextmanager
 def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
-    """Outside the event loop, where Ctrl-C interrupts the waiting, and on the thread with which the kernel ends
-    Redis.
+    """Must run outside the event loop, so that Ctrl-C interrupts the wait, and in the main thread: the kernel ends
+    the private Redis when the thread that started it ends.
     """
     if settings.redis.url:
         yield settings.redis.url
@@ -138,8 +140,8 @@ def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
     embedded = EmbeddedRedis(settings.data_dir, durability=settings.ledger.durability)
     if use is not Use.FOUND and not embedded.has_data:
         raise FailedError(
-            f"there is no ledger in {embedded.folder} (server.data_dir): are these the right settings? "
-            "`ocs serve` and `ocs account create` make a ledger"
+            f"there is no ledger in {embedded.folder} (server.data_dir): check the settings; "
+            "`ocs serve` and `ocs account create` create a ledger"
         )
     try:
         yield embedded.acquire()
@@ -148,29 +150,29 @@ def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
 
 
 async def _run(
-    url: str, settings: Settings, catalogue: Catalogue, use: Use, work: Callable[[Office], Coroutine[Any, Any, None]]
+    url: str, settings: Settings, catalogue: Catalogue, use: Use, work: Callable[[Backend], Coroutine[Any, Any, None]]
 ) -> None:
     try:
         ledger = await RedisLedger.connect(url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S, use=use)
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
     try:
-        await work(Office(ledger, catalogue, Environment()))
+        await work(Backend(ledger, catalogue, Environment()))
     except LedgerUnavailable as error:
         if use is Use.LOOK:
             raise FailedError(f"{error}; nothing was changed: try again") from error
-        raise FailedError(f"{error}; whether it was done is not known: look, then repeat it") from error
+        raise FailedError(f"{error}; it is not known whether it was done: check, then repeat it") from error
     finally:
         await ledger.close()
 
 
 def input_text(error: InputError) -> str:
-    """In the words of the command line: an option has its dashes."""
+    """The message, an option with its dashes."""
     return f"--{error}" if error.code in OPTIONS else str(error)
 
 
 def progress_bar(what: str, total: int) -> Progress:
-    """On standard error, with one task."""
+    """A progress bar of one task, on standard error."""
     progress = Progress(
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
     )
@@ -179,14 +181,14 @@ def progress_bar(what: str, total: int) -> Progress:
 
 
 def counted(number: int, what: str) -> str:
-    """1 account, 2 accounts."""
+    """ "1 account", "2 accounts"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def accounts_text(living: int, terminated: int, unreadable: int) -> str:
-    """How many accounts there are, in the same words wherever all are looked at."""
-    besides = [f"{n} {word}" for n, word in ((terminated, "terminated"), (unreadable, "unreadable")) if n]
-    return counted(living, "account") + (f" (and {', '.join(besides)})" if besides else "")
+    """ "3 accounts (and 1 terminated, 2 unreadable)"."""
+    others = [f"{n} {word}" for n, word in ((terminated, "terminated"), (unreadable, "unreadable")) if n]
+    return counted(living, "account") + (f" (and {', '.join(others)})" if others else "")
 
 
 def print_json(value: object) -> None:

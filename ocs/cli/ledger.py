@@ -1,4 +1,4 @@
-"""`ocs ledger …`: what the ledger as a whole is, and taking its documents over to a new layout."""
+"""`ocs ledger …`: shows the ledger as a whole, and upgrades its documents to the present layout."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ import typer
 
 from ocs.cli.common import (
     DEFAULT,
+    Backend,
     ConfigOption,
     FailedError,
     JsonOption,
-    Office,
     accounts_text,
     counted,
     print_json,
     progress_bar,
-    with_office,
+    with_backend,
 )
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import Use
 
 BATCH = 50
-"""Accounts that are on their way at once: requests of the network come between two batches."""
+"""Accounts upgraded together. Redis handles the network's requests between two batches."""
 DEFAULT_PER_SECOND = 2_000
 MAX_SHOWN_FAILURES = 20
 UNREADABLE = ("unreadable", "version")
 GONE = ("unknown", "moved")
-"""An account that has ended meanwhile, or lives in another partition: moving has rewritten it."""
+"""The account has ended meanwhile, or was moved to another partition, which rewrites it."""
 
-app = typer.Typer(help="Look at the ledger as a whole, upgrade it.", no_args_is_help=True)
+app = typer.Typer(help="Show the ledger as a whole, upgrade it.", no_args_is_help=True)
 
 
 @app.callback()
 def _ledger() -> None:
-    """Look at the ledger as a whole, take it over to the layout of this version."""
+    """Show the ledger as a whole, upgrade it to the layout of this version."""
 
 
 @app.command()
 def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
-    """Layout version, partitions, accounts; how many documents an upgrade would rewrite. Looks at all accounts."""
+    """Show layout version, partitions, accounts, and documents that an upgrade would rewrite. Reads all accounts."""
 
-    async def work(office: Office) -> None:
-        installed = await office.ledger.installed()
+    async def work(backend: Backend) -> None:
+        installed = await backend.ledger.installed()
         facts = {
             "layout": installed["layout"],
             "partitions": installed["partitions"],
@@ -55,10 +55,10 @@ def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
             "terminated": 0,
             "older": 0,
         }
-        async for view in office.views():
+        async for view in backend.views():
             facts["terminated" if view.state == "terminated" else "accounts"] += 1
-            facts["older"] += view.version < office.ledger.layout.version
-        facts["unreadable"] = len(office.unread)
+            facts["older"] += view.version < backend.ledger.layout.version
+        facts["unreadable"] = len(backend.unread)
         if json:
             print_json(facts)
             return
@@ -69,12 +69,12 @@ def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
         if facts["unreadable"]:
             print("`ocs audit` names the unreadable ones")
 
-    with_office(config, Use.LOOK, work)
+    with_backend(config, Use.LOOK, work)
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of the accounts."""
+class UpgradeResult:
+    """How many accounts there are, and how many were upgraded or failed."""
 
     living: int = 0
     terminated: int = 0
@@ -82,7 +82,7 @@ class Tally:
     upgraded: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
-    """Of the first, at most MAX_SHOWN_FAILURES."""
+    """The first MAX_SHOWN_FAILURES."""
 
     def count(self, view: AccountView) -> None:
         if view.state == "terminated":
@@ -100,30 +100,30 @@ class Tally:
 @app.command()
 def upgrade(
     per_second: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Accounts a second at most, as charging goes on.")
+        int, typer.Option(min=1, max=1_000_000, help="Accounts a second at most, so that charging is not slowed down.")
     ] = DEFAULT_PER_SECOND,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Rewrite each account that is of an older layout, while charging goes on; may be broken off and repeated."""
+    """Rewrite the accounts of an older layout while charging goes on. May be interrupted and repeated."""
 
-    async def work(office: Office) -> None:
-        tally = Tally()
+    async def work(backend: Backend) -> None:
+        result = UpgradeResult()
         loop = asyncio.get_running_loop()
-        with progress_bar("upgrading", await office.ledger.count_accounts()) as progress:
+        with progress_bar("upgrading", await backend.ledger.count_accounts()) as progress:
             next_at = loop.time()
-            async for batch in _batches(office):
+            async for batch in _batches(backend):
                 await asyncio.sleep(next_at - loop.time())
                 next_at = max(next_at, loop.time() - 1.0) + len(batch) / per_second
-                await asyncio.gather(*(_upgrade(office, each, tally) for each in batch))
+                await asyncio.gather(*(_upgrade(backend, each, result) for each in batch))
                 progress.advance(progress.task_ids[0], len(batch))
-        _report(tally)
+        _report(result)
 
-    with_office(config, Use.CHANGE, work)
+    with_backend(config, Use.CHANGE, work)
 
 
-async def _batches(office: Office) -> AsyncIterator[list[str]]:
+async def _batches(backend: Backend) -> AsyncIterator[list[str]]:
     batch: list[str] = []
-    async for account_id in office.ledger.account_ids():
+    async for account_id in backend.ledger.account_ids():
         batch.append(account_id)
         if len(batch) == BATCH:
             yield batch
@@ -132,25 +132,25 @@ async def _batches(office: Office) -> AsyncIterator[list[str]]:
         yield batch
 
 
-async def _upgrade(office: Office, account_id: str, tally: Tally) -> None:
+async def _upgrade(backend: Backend, account_id: str, result: UpgradeResult) -> None:
     try:
-        view = await office.ledger.read(account_id, **office.when())
+        view = await backend.ledger.read(account_id, **backend.when())
         if view is None:
             return
-        tally.count(view)
-        if await office.ledger.upgrade_account(account_id, **office.when()):
-            tally.upgraded += 1
+        result.count(view)
+        if await backend.ledger.upgrade_account(account_id, **backend.when()):
+            result.upgraded += 1
     except LedgerError as error:
         if error.code not in GONE:
-            tally.fail(account_id, error)
+            result.fail(account_id, error)
 
 
-def _report(tally: Tally) -> None:
-    for line in tally.failures:
+def _report(result: UpgradeResult) -> None:
+    for line in result.failures:
         print(line, file=sys.stderr)
-    if tally.failed > len(tally.failures):
-        print(f"… and {tally.failed - len(tally.failures)} more", file=sys.stderr)
-    accounts = accounts_text(tally.living, tally.terminated, tally.unreadable)
-    print(f"{counted(tally.upgraded, 'document')} rewritten; {accounts}")
-    if tally.failed:
-        raise FailedError(f"{counted(tally.failed, 'account')} could not be upgraded")
+    if result.failed > len(result.failures):
+        print(f"… and {result.failed - len(result.failures)} more", file=sys.stderr)
+    accounts = accounts_text(result.living, result.terminated, result.unreadable)
+    print(f"{counted(result.upgraded, 'document')} rewritten; {accounts}")
+    if result.failed:
+        raise FailedError(f"{counted(result.failed, 'account')} could not be upgraded")

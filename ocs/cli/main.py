@@ -38,8 +38,8 @@ app.command("decode")(tools.decode)
 app.command("init")(init)
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"ocs {metadata.version('ocs')}")
         raise typer.Exit
 
@@ -47,10 +47,10 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def _ocs(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Exit status: 0 it was done, 1 it could not be done, 2 the call was wrong."""
+    """Exit status: 0 done, 1 failed, 2 wrong call."""
 
 
 @app.command()
@@ -65,9 +65,7 @@ def serve(config: ConfigOption = DEFAULT) -> None:
 
 
 def run() -> None:
-    """Entry of the `ocs` script: what goes wrong is a line on standard error and an exit status, never a stack
-    trace.
-    """
+    """Entry point of the `ocs` script. An error is a line on standard error and an exit status, never a stack trace."""
     sys.exit(_status())
 
 
@@ -77,9 +75,9 @@ def _status() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except WrongCallError as error:
-        return _complain(error, 2)
+        return _print_error(error, 2)
     except InputError as error:
-        return _complain(input_text(error), 2)
+        return _print_error(input_text(error), 2)
     except (
         FailedError,
         AccountError,
@@ -89,22 +87,22 @@ def _status() -> int:
         SettingsError,
         CatalogueError,
     ) as error:
-        return _complain(error, 1)
+        return _print_error(error, 1)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: no error of ours, and nothing more to say to it.
+        # The reader of our output (head, less) has closed it. Nothing can be printed any more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return _complain("interrupted", 1)
+        return _print_error("interrupted", 1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
-        return _complain(f"{place}{error.strerror or reason_of(error)}", 1)
-    except Exception as error:  # noqa: BLE001 - the last line of defence between a mistake of ours and the user
-        return _complain(f"internal error, please report it: {type(error).__name__}: {error}", 1)
+        return _print_error(f"{place}{error.strerror or reason_of(error)}", 1)
+    except Exception as error:  # noqa: BLE001 - no stack trace for the user
+        return _print_error(f"internal error, please report it: {type(error).__name__}: {error}", 1)
     return 0
 
 
-def _complain(error: object, status: int) -> int:
+def _print_error(error: object, status: int) -> int:
     for line in str(error).splitlines():
         print(f"ocs: {line}", file=sys.stderr)
     return status

@@ -1,4 +1,4 @@
-"""An account for programs (JSON, its names are stable) and for people (tables)."""
+"""Prints an account: as JSON for programs, as tables for people."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ocs.values.products import LIMIT_COUNTER
 
 _KILO = 1024
 PIPED_COLUMNS = 10_000
-"""More than any row has."""
+"""Wider than any row."""
 
 
 def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object]:
-    """`account show --json`: other programs rely on these names."""
+    """`account show --json`. The names are stable: programs rely on them."""
     return {
         "msisdn": view.msisdn,
         "imsi": view.imsi,
@@ -97,7 +97,7 @@ def _pool_json(pool: PoolView) -> dict[str, object]:
 
 
 def session_rows(session: SessionView) -> list[dict[str, object]]:
-    """One row a reservation; a session that has nothing reserved has one row too."""
+    """One row for each reservation. A session without reservations has one row."""
     common = {
         "session_id": session.session_id,
         "context": session.context,
@@ -136,12 +136,12 @@ def print_account(view: AccountView, pool: PoolView | None = None) -> None:
 
 
 def _console() -> Console:
-    """On a terminal a table is as wide as that; for a file or another program each row is one line."""
+    """A terminal's width on a terminal. In a pipe or a file each row is one line."""
     return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS, soft_wrap=True)
 
 
 def _subscription_table(subscriptions: tuple[SubscriptionView, ...]) -> Table:
-    """`next` is empty where the same follows."""
+    """`next`: the product of the next period; empty = the same."""
     table = _table("subscriptions", "#", "product", "state", "from", "until", "next")
     for each in subscriptions:
         times = (_time(each.starts_at) or "", _time(each.ends_at) or "")
@@ -159,7 +159,7 @@ def _bucket_table(buckets: tuple[BucketView, ...], title: str) -> Table:
 
 
 def _counter_table(counters: tuple[CounterView, ...]) -> Table:
-    """The spending limit in EUR, others as they count."""
+    """The spending limit in EUR, other counters in their own unit."""
     table = _table("counters", "counter", "window", "value", "held", "limit", "told")
     for each in counters:
         text = _eur_text if each.id == LIMIT_COUNTER else str
@@ -171,7 +171,7 @@ def _counter_table(counters: tuple[CounterView, ...]) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """On a narrow screen a cell has several lines; nothing is cut off."""
+    """On a narrow screen cells are wrapped, not cut off."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -213,7 +213,7 @@ def print_sessions(rows: list[dict[str, object]], console: Console | None = None
 
 
 def units_text(amount: int, unit: str) -> str:
-    """1.5 GB, 25 min, 12 messages: for people; the exact amounts are in the JSON."""
+    """ "1.5 GB", "25 min", "12 messages". Rounded: the JSON has the exact amounts."""
     if unit == "octets":
         size, name = float(amount), "B"
         for name in ("B", "kB", "MB", "GB", "TB"):

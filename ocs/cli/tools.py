@@ -1,4 +1,4 @@
-"""`ocs session list`, `ocs audit`, `ocs decode`."""
+"""`ocs session …`, `ocs audit` and `ocs decode`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ocs.accounts import inputs
 from ocs.accounts.sessions import SessionAction
 from ocs.cli.common import (
     DEFAULT,
+    Backend,
     ConfigOption,
     FailedError,
     JsonOption,
-    Office,
     WrongCallError,
     accounts_text,
     counted,
     print_json,
-    with_office,
+    with_backend,
 )
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
@@ -31,30 +31,30 @@ from ocs.values.money import format_eur
 from protocol.errors import DiameterError
 
 MAX_HEX_CHARACTERS = 4 * 65_536
-"""A message of the largest size the server takes, with separators."""
+"""Enough for a message of the largest size that the server accepts, with separators."""
 MAX_SHOWN_VIOLATIONS = 20
 
-sessions = typer.Typer(help="Look at open sessions.", no_args_is_help=True)
+sessions = typer.Typer(help="List, re-authorize and abort open sessions.", no_args_is_help=True)
 
 
 @sessions.callback()
 def _sessions() -> None:
-    """Look at open credit-control sessions, have the network ask anew or end them."""
+    """List, re-authorize and abort open credit-control sessions."""
 
 
 @sessions.command("list")
 def list_sessions(
     limit: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Rows at most; all accounts may be looked at.")
+        int, typer.Option(min=1, max=1_000_000, help="Rows at most; to find them all accounts may be read.")
     ] = 100,
     json: JsonOption = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Open sessions, one row a reservation."""
+    """List open sessions, one row for each reservation."""
 
-    async def work(office: Office) -> None:
+    async def work(backend: Backend) -> None:
         rows: list[dict[str, object]] = []
-        async for view in office.views():
+        async for view in backend.views():
             rows += [{"msisdn": view.msisdn, **row} for session in view.live_sessions for row in session_rows(session)]
             if len(rows) >= limit:
                 break
@@ -65,30 +65,30 @@ def list_sessions(
         else:
             print_sessions(rows[:limit])
             if len(rows) >= limit:
-                print(f"the first {limit}; more with --limit", file=sys.stderr)
-        for line in office.unread:
+                print(f"these are the first {limit}: --limit shows more", file=sys.stderr)
+        for line in backend.unread:
             print(line, file=sys.stderr)
-        if office.unread:
+        if backend.unread:
             raise FailedError(
-                f"{counted(len(office.unread), 'account')} could not be read: `ocs audit` names what is wrong"
+                f"{counted(len(backend.unread), 'account')} could not be read: `ocs audit` names what is wrong"
             )
 
-    with_office(config, Use.LOOK, work)
+    with_backend(config, Use.LOOK, work)
 
 
 SubscriberArgument = Annotated[str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.", metavar="MSISDN")]
-SessionOption = Annotated[str, typer.Option("--session", help="One Session-Id; without it all of the subscriber's.")]
+SessionOption = Annotated[str, typer.Option("--session", help="A Session-Id; without it, all of the subscriber's.")]
 
 
 @sessions.command()
 def reauthorize(msisdn: SubscriberArgument, session: SessionOption = "", config: ConfigOption = DEFAULT) -> None:
-    """Have the network ask anew for a subscriber's sessions (RAR)."""
+    """Re-authorize a subscriber's sessions: the network reports use and asks for new quota (RAR)."""
     _announce("reauthorize", msisdn, session, config)
 
 
 @sessions.command()
 def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: ConfigOption = DEFAULT) -> None:
-    """Have the network end a subscriber's sessions (ASR); what was used is still settled. Emergency calls go on without
+    """Abort a subscriber's sessions (ASR); their use is still charged. An emergency call is aborted only with
     --session.
     """
     _announce("abort", msisdn, session, config)
@@ -97,31 +97,28 @@ def abort(msisdn: SubscriberArgument, session: SessionOption = "", config: Confi
 def _announce(action: SessionAction, msisdn: str, session_id: str, config: Path) -> None:
     number = inputs.msisdn(msisdn)
 
-    async def work(office: Office) -> None:
-        selection = await office.sessions.select(number, action, session_id)
+    async def work(backend: Backend) -> None:
+        selection = await backend.sessions.select(number, action, session_id)
         _print_exempt(selection.exempt)
         if not selection.sessions:
             raise FailedError(f"{number} has no other open session")
-        await office.sessions.announce(action, selection)
-        print(f"{number}: {counted(len(selection.sessions), 'session')} told; the network answers in its own time")
+        await backend.sessions.announce(action, selection)
+        print(f"{number}: {counted(len(selection.sessions), 'session')} announced; a worker sends the requests")
 
-    with_office(config, Use.CHANGE, work)
+    with_backend(config, Use.CHANGE, work)
 
 
 def _print_exempt(exempt: int) -> None:
-    what = "emergency call or what else is always free"
-    if exempt == 1:
-        print(f"1 session has an {what}, and goes on; --session ID ends it", file=sys.stderr)
-    elif exempt:
-        whats = what.replace("call", "calls")
-        print(f"{exempt} sessions have {whats}, and go on; --session ID ends one", file=sys.stderr)
+    if exempt:
+        text = f"{counted(exempt, 'session')} not aborted: an emergency call, or a service that is always granted"
+        print(f"{text}; --session ID aborts one", file=sys.stderr)
 
 
 def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
-    """Check the invariants over the whole ledger; exit status 1 when an account breaks one."""
+    """Check the invariants of the whole ledger. Exit status 1: an account breaks one."""
 
-    async def work(office: Office) -> None:
-        report = await audit(office.ledger, **office.when())
+    async def work(backend: Backend) -> None:
+        report = await audit(backend.ledger, **backend.when())
         if json:
             print_json(audit_json(report))
         else:
@@ -129,11 +126,11 @@ def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> N
         if not report.ok:
             raise typer.Exit(1)
 
-    with_office(config, Use.LOOK, work)
+    with_backend(config, Use.LOOK, work)
 
 
 def audit_json(report: AuditReport) -> dict[str, object]:
-    """`audit --json`: other programs rely on these names."""
+    """`audit --json`. The names are stable: programs rely on them."""
     return {
         "ok": report.ok,
         "accounts": report.accounts,
@@ -177,7 +174,7 @@ def _print_audit(report: AuditReport) -> None:
 
 def decode(
     hex_text: Annotated[
-        str, typer.Argument(metavar="HEX", help="A Diameter message in hex digits, or - to read them.")
+        str, typer.Argument(metavar="HEX", help="A Diameter message in hex digits; - reads it from standard input.")
     ],
 ) -> None:
     """Show a Diameter message in readable form."""
@@ -190,7 +187,7 @@ def decode(
         frame = bytes.fromhex("".join(text.replace(":", " ").replace("0x", " ").split()))
     except ValueError:
         raise WrongCallError(
-            "HEX must be pairs of the digits 0-9 and a-f; blanks and colons may stand between"
+            "HEX must be pairs of the digits 0-9 and a-f; blanks and colons may separate them"
         ) from None
     try:
         print(render(frame))

@@ -416,7 +416,7 @@ def test_bars_block_and_package(ocs: Call) -> None:
     view = shown(ocs, "38668100005")
     assert (view["bars"], view["state"]) == (["data", "roaming"], "blocked")
     assert ocs("account", "package", "38668100005", "--package", "MINI", "--reference", "cli-p")[0] == 1
-    assert ocs("account", "unblock", "38668100005")[:2] == (0, "38668100005: block taken back\n")
+    assert ocs("account", "unblock", "38668100005")[:2] == (0, "38668100005: unblocked\n")
     assert ocs("account", "bars", "38668100005", "--bars", "none")[0] == 0
     for _ in range(2):
         assert ocs("account", "package", "38668100005", "--package", "MINI", "--reference", "cli-p")[0] == 0
@@ -491,7 +491,7 @@ def test_redis_that_is_away_has_status_1(ocs: Call, monkeypatch: pytest.MonkeyPa
     [
         (("account", "show", "38668100071"), "nothing was changed: try again"),
         (("audit",), "nothing was changed: try again"),
-        (("account", "topup", "38668100071", "--amount", "1", "--reference", "cli-broke"), "look, then repeat it"),
+        (("account", "topup", "38668100071", "--amount", "1", "--reference", "cli-broke"), "check, then repeat it"),
     ],
 )
 def test_a_redis_that_goes_away_meanwhile(
@@ -601,22 +601,19 @@ def test_emergency_calls_are_not_aborted_unless_they_are_meant(
     monkeypatch.setattr(RedisLedger, "announce", announce)
     create(ocs, "38668100032", "--credit", "1")
     asyncio.run(_open_session(url, "38668100032", "e1", always=True))
-    goes_on = "1 session has an emergency call or what else is always free, and goes on; --session ID ends it"
+    exempt = "1 session not aborted: an emergency call, or a service that is always granted; --session ID aborts one"
     status, out, error = ocs("session", "abort", "38668100032")
-    assert (status, out, told) == (1, "", []) and goes_on in error and "no other open session" in error
+    assert (status, out, told) == (1, "", []) and exempt in error and "no other open session" in error
     asyncio.run(_open_session(url, "38668100032", "d"))
     status, out, error = ocs("session", "abort", "38668100032")
-    assert (status, told) == (0, [["abort", "pgw;1;d"]]) and "1 session told" in out and goes_on in error
+    assert (status, told) == (0, [["abort", "pgw;1;d"]]) and "1 session announced" in out and exempt in error
     asyncio.run(_open_session(url, "38668100032", "e2", always=True))
-    assert (
-        "2 sessions have emergency calls or what else is always free, and go on"
-        in ocs("session", "abort", "38668100032")[2]
-    )
+    assert "2 sessions not aborted" in ocs("session", "abort", "38668100032")[2]
     told.clear()
     status, _, error = ocs("session", "abort", "38668100032", "--session", "pgw;1;e1")
     assert (status, error, told) == (0, "", [["abort", "pgw;1;e1"]])
     assert ocs("session", "reauthorize", "38668100032")[0] == 0
-    assert sorted(told[1]) == ["pgw;1;d", "pgw;1;e1", "pgw;1;e2", "reauthorize"], "asking anew harms no call"
+    assert sorted(told[1]) == ["pgw;1;d", "pgw;1;e1", "pgw;1;e2", "reauthorize"], "a RAR harms no call"
 
 
 def test_the_audit_names_what_is_broken(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
