@@ -1,15 +1,18 @@
-"""What is stored and what crosses the border to the scripts, declared once: records of named fields, kept as msgpack
-arrays in this order.
+"""Records of the stored documents and of the scripts' arguments and results: named fields, kept as msgpack arrays in
+this order. Both sides, Python and Lua, are made from this one declaration.
 
-The scripts are written with names (`account.credit`); `scripts.join` puts the positions in, makes the constructors
-(`new_bucket()`) and the step that brings an older document up. Python reads a document by `Layout.read` and packs a
-request by the writers of wire.py, which are made from the same declaration. So nobody keeps an offset by hand.
+- The scripts use names (`account.credit`). `scripts.join` replaces a name by its position, makes the constructors
+  (`new_bucket()`), and makes the function that brings a document of an older layout up to this one.
+- Python reads a document by `Layout.read`. The writers in wire.py pack a request.
 
-Rules of change. A field is added at the end of its record, with the layout's new version and a default; it may be
-renamed, as the name is not stored. A script leaves fields behind the ones that it knows as they are. A change that an
-older script would misread raises `readable_from` too: older scripts then refuse the document (`Retry.VERSION`).
-Documents of every version are kept in tests/ocs/ledger/documents. The first layout (version 1) had no version in the
-document and is refused.
+Rules of change:
+
+- Add a field at the end of its record, with the layout's new version and a default. A field may be renamed: its name is
+  not stored.
+- A script leaves fields that it does not know as they are.
+- If an older script would misread the change, raise `readable_from` too: older scripts then refuse the document
+  (`Retry.VERSION`).
+- Keep a document of every version in tests/ocs/ledger/documents. A document of layout 1 had no version; it is refused.
 
 Amounts are micro-EUR (credit, held, debit …) or billable units; times are Unix seconds; flags are 0 or 1.
 """
@@ -26,7 +29,7 @@ EMPTY: tuple[object, ...] = ()
 
 
 def _unpacked(value: str | bytes) -> list[Any]:
-    """What is packed within a document; text is read with surrogates for what is no UTF-8."""
+    """A value that is packed within a document. Octets that are no UTF-8 come as surrogates."""
     octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     rows: list[Any] = msgpack.unpackb(octets, strict_map_key=False, unicode_errors="surrogateescape")
     return rows
@@ -34,9 +37,16 @@ def _unpacked(value: str | bytes) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One place of a record. `many`: a list of that record; `each`: a map of text to that record; `one`: that record or
-    false; `packed`: a list of that record, packed once more ("" = empty), so that who does not need it does not read
-    it; `packed_one`: one record, likewise.
+    """A field of a record. What else than a plain value it may hold:
+
+    - `many`: a list of records;
+    - `each`: a map of text to records;
+    - `one`: one record, or false;
+    - `packed`: a list of records as msgpack octets ("" = empty), so that a reader who does not need it does not unpack
+      it;
+    - `packed_one`: one record, packed in the same way.
+
+    `since`: the layout that added the field.
     """
 
     name: str
@@ -65,14 +75,14 @@ class Layout:
     records: dict[str, tuple[Field, ...]] = field(default_factory=dict)
 
     def index(self, record: str, name: str) -> int:
-        """Place of a field, from 0; KeyError says what there is."""
+        """Position of a field, from 0. KeyError: the record has no such field."""
         for at, each in enumerate(self.records[record]):
             if each.name == name:
                 return at
         raise KeyError(f"{record} has no field {name!r}; it has {', '.join(f.name for f in self.records[record])}")
 
     def new(self, record: str, **values: object) -> list[Any]:
-        """A row with defaults but for `values`."""
+        """A row of defaults and `values`. KeyError: the record has no such field."""
         row: list[Any] = []
         for each in self.records[record]:
             default = each.default
@@ -82,8 +92,8 @@ class Layout:
         return row
 
     def writer(self, record: str, arguments: str, names: Mapping[str, Any], **values: str) -> Callable[..., list[Any]]:
-        """A function of `arguments` that makes a row; `values` are Python expressions of them by field. KeyError: one
-        is missing or too many."""
+        """A function that makes a row from `arguments`. `values`: a Python expression for each field. KeyError: a field
+        has none, or the record has no such field."""
         wanted = [each.name for each in self.records[record]]
         if missing := set(wanted) ^ values.keys():
             raise KeyError(f"{record}: {', '.join(sorted(missing))}")
@@ -92,7 +102,7 @@ class Layout:
         return made
 
     def read(self, record: str, row: list[Any]) -> dict[str, Any]:
-        """A row by names, records within it too; what an older layout had not is the default."""
+        """A row by field names, nested records too. Fields newer than the row have their defaults."""
         named: dict[str, Any] = {}
         for at, each in enumerate(self.records[record]):
             value: Any = row[at] if at < len(row) else each.default
@@ -118,16 +128,16 @@ _DOCUMENT = {
         *_fields("active_until told_inactive credit held paid_in spent refunded expired"),
         Field("bars", ""),
         Field("pool", ""),
-        # `due`: score in the due set, 0 = not in it. `scarce_until`: a request got nothing while others held what it
-        # lacked.
+        # `due`: score in the due set, 0 = not in it. `scarce_until`: until then grants leave room for others, because a
+        # request got nothing while others held money.
         *_fields("due last_instance scarce_until"),
-        # `moved_to`: the account lives on under that id. `moved_from`, until `look_back_until`: answers may be under
-        # those ids.
+        # `moved_to`: the account's new id. `moved_from`: its old ids; until `look_back_until` answers may be stored
+        # under them.
         Field("moved_to", ""),
         Field("moved_from", ""),
         Field("look_back_until"),
         Field("subscriptions", "", packed="subscription"),
-        # Of the subscriptions: the first end of a running period, when the first is due (0 = never), how many are
+        # Kept from `subscriptions`: earliest end of a running period, when the first is due (0 = never), how many are
         # armed.
         *_fields("period_ends subscriptions_due armed"),
         Field("buckets", EMPTY, many="bucket"),
@@ -156,7 +166,7 @@ _DOCUMENT = {
         Field("instance"),
         Field("terms", False, one="terms"),
         Field("state", ""),
-        *_fields("due starts ends"),  # due: when the fee is, or was, of one that is planned or unpaid
+        *_fields("due starts ends"),  # due: when the fee of a planned or unpaid one is due
         Field("following", False, one="terms"),
         Field("reference", ""),
     ),
@@ -165,28 +175,29 @@ _DOCUMENT = {
         Field("id", ""),
         Field("subscription"),
         Field("unit", ""),
-        # `left` -1 = unlimited. `ended`: its period is over, what is left is for those that hold it or were granted it.
+        # `left` -1 = unlimited. `ended`: its period is over; what is left is for sessions that hold it or were granted
+        # it.
         *_fields("left held starts ends priority ended"),
-        Field("owner", ""),  # in a pool: the account whose subscription it is of
+        Field("owner", ""),  # in a pool: account that has the subscription
     ),
     "counter": (
         *_fields("id window measure", default=""),
-        Field("window_key"),  # the month, the day or when the period began; of a rolling window nothing
+        Field("window_key"),  # month, day, or begin of the period; 0 for a rolling window
         *_fields("value held"),
         Field("limit", -1),
         Field("thresholds", EMPTY),
         *_fields("told window_s"),
-        Field("slots", EMPTY),  # of a rolling window: begin of a sixteenth, amount, …
+        Field("slots", EMPTY),  # of a rolling window: number of a sixteenth, amount, …
     ),
     "entry": (Field("at"), Field("kind", ""), Field("ref", "")),
     "session": (
         *_fields("origin_host origin_realm relay owner context", default=""),
-        # `opening`, `highest`, `mask_low` and `mask_high`, `apart`: numbers applied (of the opening; of updates: the
-        # highest, the 64 before it, those kept apart). `answers_until`: when its remembered answers go.
+        # Numbers applied: `opening`; of updates `highest`, the 64 below it (`mask_low`, `mask_high`), and those far
+        # ahead (`apart`). `answers_until`: end of the TTL of its answers.
         *_fields("started deadline origin_state opening highest mask_low mask_high"),
         Field("apart", EMPTY),
-        # `closing`: number of the termination, -1 = none yet. `refused`: its opening was. `given_up`: it holds nothing
-        # and waits for late use.
+        # `closing`: number of the termination, -1 = none yet. `refused`: its opening was refused. `given_up`: it holds
+        # nothing and is kept for late use.
         Field("closing", -1),
         *_fields("refused given_up cost asked_back_at recorded_at answers_until"),
         Field("place", ""),
@@ -196,17 +207,17 @@ _DOCUMENT = {
     "service": (
         Field("detail", ""),
         Field("always"),
-        # `reported_until`: last report (of time: how far the time reported reaches). `number`: highest update that had
-        # it.
+        # `reported_until`: time of the last report (of seconds: end of the time reported). `number`: highest update
+        # that had the service.
         *_fields("granted phase reported_until switch_at spans deadline number"),
         Field("legs", EMPTY, many="leg"),
     ),
     "leg": (
-        Field("rate", "", packed_one="rate"),  # as the request gave it; scripts unpack one once (`rate_of`)
+        Field("rate", "", packed_one="rate"),  # as in the request; unpacked by `rate_of`
         Field("holds", EMPTY, many="hold"),
         Field("held"),
         Field("counter_holds", EMPTY),  # amounts, beside `counters`
-        Field("granted_by", EMPTY, many="hold"),  # what it held when it was given up
+        Field("granted_by", EMPTY, many="hold"),  # its holds when the session was given up
     ),
     "rate": (
         Field("label", ""),
@@ -219,7 +230,7 @@ _DOCUMENT = {
     "hold": (*_fields("instance units pooled"),),
     "tally": (
         *_fields("key label price detail", default=""),
-        # `unpaid`: the step begun last is not paid. `recorded`: raw units that a charging record has.
+        # `unpaid`: the last step is not paid. `recorded`: raw units that are in a charging record.
         *_fields("used credit_units debit"),
         Field("units", EMPTY),  # bucket id, units, …
         *_fields("overrun dropped unpaid recorded"),
@@ -237,9 +248,8 @@ _MESSAGES = {
     "request": (
         *_fields("identity session_id origin_host origin_realm relay owner context type", default=""),
         *_fields("number now month day deadline remember_s origin_state look max_skew_s"),
-        *_fields(
-            "place expected_location pool looked_back", default=""
-        ),  # looked_back: the account's old id, whose answers were looked at
+        # looked_back: old ids of the account whose answers have been fetched
+        *_fields("place expected_location pool looked_back", default=""),
         Field("counters", EMPTY, many="counter_terms"),
         Field("services", EMPTY, many="requested_service"),
         Field("retransmitted"),
@@ -295,6 +305,6 @@ VARIABLES = {
     "other_service": "service",
     "following": "terms",
 }
-"""Names that the scripts give to what is a record: `bucket.left` is then a place of it. Any other table must have
-another name.
+"""Variable of the scripts → its record: `bucket.left` becomes a position. A table that is no record must have another
+name (`scripts.PLAIN`).
 """

@@ -1,12 +1,12 @@
-"""The ledger's contract: what it is asked, what it answers, what it promises. `ocs.ledger.redis.ledger.RedisLedger`
-holds it; the tests have a model of it in plain Python (`tests/ocs/ledger/model.py`).
+"""The ledger's contract: requests, outcomes, views, events, notices, errors, and the operations with what they promise.
+`ocs.ledger.redis.ledger.RedisLedger` implements it; `tests/ocs/ledger/model.py` is a model of it in plain Python.
 
-Promises (docs/ARCHITECTURE.md, invariants):
+Invariants (docs/ARCHITECTURE.md):
 
 1. paid in = available + held + spent + refunded + expired;
 2. nothing is negative;
 3. held = Σ open reservations;
-4. a request key is applied at most once, and repetitions get the same outcome;
+4. a request is applied at most once, and repetitions get the same outcome;
 5. Σ records = balance movement;
 6. one outcome per request.
 

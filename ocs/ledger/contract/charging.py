@@ -1,6 +1,6 @@
-"""What the ledger is asked on the hot path, and what it answers.
+"""Charge requests and their outcomes.
 
-These values are not frozen: freezing makes an object four times as dear to build, and they are built per request.
+These classes are built for every request, so they are not frozen: that would make them four times as slow to build.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from ocs.values.sessions import session_owner
 from ocs.values.use import PriceTerms, Unit
 
 UNKNOWN_PLACE = "?"
-"""`ChargeRequest.assumed` of who does not know the session; no place reads so."""
+"""`ChargeRequest.expected_location` of a caller that does not know the session. No place has this text."""
 
 
 class NoFunds(IntEnum):
-    """What is done with a service that nothing can pay."""
+    """What to do with a service that nothing can pay."""
 
     REFUSE = 0
-    """4012."""
+    """Result-Code 4012."""
     RESTRICT_ONCE = 1
-    """A restricted phase; still nothing at its end: 4012."""
+    """A restricted phase once (RFC 8506 §5.6.2); if nothing can pay at its end, 4012."""
     RESTRICT_REPEATEDLY = 2
-    """Restricted phases until there is something to pay from."""
+    """Restricted phases until something can pay."""
 
 
 @dataclass(slots=True)
 class Leg:
-    """One of several prices that a use is paid at; a forwarded call has two (HOT-RAT-7)."""
+    """One of several prices at which the same use is paid; a forwarded call has two (HOT-RAT-7)."""
 
     label: str
     price: PriceTerms
@@ -41,53 +41,54 @@ class Leg:
 
 @dataclass(slots=True)
 class ServiceCharge:
-    """One service of a request: settle what was used, then reserve what is wanted next."""
+    """One service of a request: the ledger settles what was used, then reserves what is wanted next."""
 
     key: str
-    """Stable over the session: rating group and service identifiers."""
+    """Rating group and Service-Identifiers; the same throughout the session."""
     label: str
     price: PriceTerms
     buckets: tuple[str, ...]
     used: int
-    """Raw units since the last report; rated at the price the grant in force was made at."""
+    """Raw units since the last report. They are rated at the price of the grant in force."""
     want: int | None
-    """Units to reserve; None = no Requested-Service-Unit, so nothing is reserved and the old reservation returns."""
+    """Raw units to reserve. None = no Requested-Service-Unit: nothing is reserved, the old reservation is released."""
     minimum: int
-    """Below this a grant is not split further."""
+    """Raw units below which a grant is not shared any further."""
     always: bool = False
+    """Granted in any state of the account, and never aborted: emergency calls (HOT-RAT-2)."""
     bars: tuple[str, ...] = ()
+    """Bars of an account that forbid this use (HOT-CC-5)."""
     detail: str = ""
-    """Where and towards whom, for the record (opaque to the ledger)."""
+    """Place and destination for the charging record; opaque to the ledger."""
     used_after: int = 0
-    """Raw units used after the price switch of the grant in force (Tariff-Change-Usage 1); rated at its
-    `price_after`.
-    """
+    """Raw units used after the price switch of the grant in force (Tariff-Change-Usage 1), rated at its
+    `price_after`."""
     used_either: int = 0
-    """Raw units that straddle the switch (Tariff-Change-Usage 2); rated at the cheaper side."""
+    """Raw units that straddle the switch (Tariff-Change-Usage 2), rated at the cheaper price."""
     switch_at: int = 0
-    """Unix seconds of a price switch ahead of the new grant; 0 = none."""
+    """Unix seconds at which the price of the new grant switches; 0 = never."""
     price_after: PriceTerms | None = None
     spans: bool = True
-    """The grant may be used on both sides of the switch, and is reserved at the dearer one; else it ends there, and
-    time that is reported beyond is rated at `price_after`."""
+    """True: the grant may be used on both sides of the switch and is reserved at the dearer price. False: it ends at
+    the switch; seconds reported beyond are rated at `price_after`."""
     unit: Unit = Unit.OCTETS
-    """What the raw units are. A report that cannot be true is dropped (`ServiceOutcome.dropped`): of seconds more than
-    have passed, of messages much more than was granted, of octets more than `max_rate`. Money may be used at once,
-    however much it is."""
+    """Kind of the raw units. Impossible reports are not charged (`ServiceOutcome.dropped`): more seconds than have
+    passed, many more messages than granted, octets faster than `max_rate`. Money is not checked."""
     max_rate: int = 0
-    """Octets a second that are physically possible; 0 = any."""
+    """Octets per second that are possible; 0 = not checked."""
     restrict: NoFunds = NoFunds.REFUSE
     retry_want: int = 0
-    """Units to try for when a restricted phase ends and the client asks for none (RFC 8506 §5.6.2)."""
+    """Raw units to reserve when a restricted phase ends and the client requests none (RFC 8506 §5.6.2)."""
     counters: tuple[CounterTerms, ...] = DEFAULT_COUNTERS
-    """Counters that the first leg (label, price, buckets) moves."""
+    """Counters that the first leg moves. The first leg is label, price and buckets of this class."""
     more_legs: tuple[Leg, ...] = ()
-    """What the same use is paid at besides."""
+    """Further prices of the same use."""
     maximum_micro_eur: int = 0
-    """Most money that one grant may hold, unless `minimum` costs more; 0 = any."""
+    """Most micro-EUR that one grant may hold, unless `minimum` costs more; 0 = no bound."""
 
     @property
     def reported(self) -> int:
+        """All raw units of the report."""
         return self.used + self.used_after + self.used_either
 
 
@@ -95,7 +96,7 @@ class ServiceCharge:
 class ChargeRequest:
     account_id: str
     identity: str
-    """The subscriber id the account was found by ("m386…" or "i293…"); "" when found by session."""
+    """Subscriber id by which the account was found: "m<msisdn>" or "i<imsi>"; "" = found by its session."""
     session_id: str
     origin_host: str
     context: str
@@ -104,43 +105,41 @@ class ChargeRequest:
     now: int
     """Unix seconds."""
     month: int
-    """Calendar month of `now` in the operator's time zone, e.g. 202611 (HOT-CC-1)."""
+    """Calendar month of `now` in the operator's time zone, such as 202611 (HOT-CC-1)."""
     deadline: int
-    """Unix seconds after which the session's reservations count as released (Tcc)."""
+    """Unix seconds at which the session is given up (Tcc)."""
     services: tuple[ServiceCharge, ...]
     origin_realm: str = ""
     relay: str = ""
-    """Origin-Host of the connected peer when it is not `origin_host`: a relay. Where a RAR of this session is sent."""
+    """Origin-Host of the relay through which the request came; "" = the client is connected itself. RARs go there."""
     owner: str = ""
-    """Who may go on with the session: its failover group, else its Origin-Host, in small letters. Others get 5002, and
-    one-off requests of theirs are never taken for repetitions of its own."""
+    """Who may continue the session: the client's failover group, else its Origin-Host, in small letters. Others get
+    5002; their one-off requests are no repetitions of this owner's."""
     origin_state_id: int = 0
-    """The client's; an INITIAL with a higher one ends an open session of the same id first. 0 = says nothing."""
+    """Origin-State-Id of the client; an INITIAL with a higher one replaces an open session. 0 = none was sent."""
     action: Action = Action.DEBIT
     refund_of: tuple[str, int] | None = None
-    """With REFUND: Session-Id and request number of the debit; None = the debit with this request's Session-Id."""
+    """Of a REFUND: Session-Id and request number of the debit. None = those of this request."""
     place: str = ""
-    """Where and how the use takes place, opaque to the ledger: kept with the session."""
+    """Place and manner of the use; kept with the session, opaque to the ledger."""
     expected_location: str = ""
-    """The request leaves out part of `place`, which was filled in from this one. Another is in force: nothing is done,
-    code 0, reason "place". UNKNOWN_PLACE = nothing to fill in from; "" = it leaves out nothing."""
+    """Place of the session that this worker assumed, to complete an incomplete request. If the stored one differs,
+    nothing is applied: code 0, `Retry.PLACE`. UNKNOWN_PLACE = not known; "" = the request was complete."""
     day: int = 0
-    """Calendar day of `now` in the operator's time zone, as days since 1970-01-01: for counters of a day. 0 = that of
-    UTC.
-    """
+    """Days since 1970-01-01 of `now` in the operator's time zone, for daily counters. 0 = the day in UTC."""
     pool: str = ""
-    """The pool that the caller believes the account to be in; another one is answered by code 0, reason "pool"."""
+    """Pool of the account that the caller assumed. If it is another: code 0, `Retry.POOL`."""
     retransmitted: bool = False
-    """The message has the T bit (RFC 6733 §3): it may have come before. An opening without it, of a session that has
-    ended, is of a new one."""
+    """The T bit (RFC 6733 §3): the message may be a repetition. An INITIAL without it, for a session that has ended,
+    opens a new one."""
     end_to_end: int = 0
-    """End-to-End-Id: what is sent again keeps it (RFC 6733 §3). 0 = not known."""
+    """End-to-End Identifier; a repetition has the same (RFC 6733 §3). 0 = not known."""
     content: str = ""
-    """Of a one-off request: a digest of what it asks and towards whom. With other content it is no repetition."""
+    """Of a one-off request: digest of units and recipients. A request with another content is no repetition."""
 
     @property
     def session_owner(self) -> str:
-        """`owner`, or who it is by default."""
+        """`owner`, or its default."""
         return self.owner or session_owner(self.origin_host)
 
 
@@ -151,21 +150,21 @@ class ServiceOutcome:
     """Result-Code of the service: 2001, 4010, 4012 or 5006."""
     granted: int
     final: bool
-    """These are the last affordable units."""
+    """The grant has the final units."""
     reason: str
-    """Why less than wanted or nothing: "", "credit", "limit", "state", "bar", "sessions"."""
+    """Why less than wanted was granted: "", "credit", "limit", "state", "bar", "sessions"."""
     debited_micro_eur: int
-    """Taken from credit; negative = given back (a refund)."""
+    """Taken from credit; negative = refunded."""
     debited_units: int
-    """Billable units paid by buckets; negative = given back."""
+    """Billable units paid by buckets; negative = refunded."""
     overrun_units: int
-    """Billable units that were used and that nothing could pay."""
+    """Billable units used that nothing could pay."""
     dropped: int = 0
-    """Raw units of the report that were impossible and not charged."""
+    """Raw units of an impossible report that were not charged."""
     restricted: bool = False
-    """Nothing is granted, and the service is not refused but in a restricted phase."""
+    """Nothing is granted; the service is in a restricted phase instead of refused."""
     span_switch: bool = False
-    """The grant may be used on both sides of `switch_at` (send Tariff-Time-Change)."""
+    """The grant may be used on both sides of `switch_at`: send Tariff-Time-Change."""
 
 
 @dataclass(slots=True)
@@ -177,46 +176,44 @@ class ChargeOutcome:
     credit_micro_eur: int
     held_micro_eur: int
     reason: str = ""
-    """Why the code is no success: "state", "session", "owner", "open", "late", "no_debit", "nothing_left", …; with 2001
-    "refused": the end of a session whose opening was refused. With code 0 nothing was done, see `retry`."""
+    """Reason of a code that is no success: "state", "session", "owner", "open", "late", "no_debit", "nothing_left" …
+    With 2001: "refused" = the termination of a session whose opening was refused. With 0: see `retry`."""
     session_cost_micro_eur: int = 0
-    """Taken from credit by this session so far, without reservations (Cost-Information)."""
+    """Debited to credit by this session so far, without reservations (Cost-Information)."""
     period_end: int = 0
-    """Unix seconds when the account's package period ends; 0 = none: a grant should not outlive it."""
+    """Unix seconds of the next end of a subscription period; 0 = none. A grant should not outlive it."""
     late: bool = False
-    """The session had been given up (Tcc) and was settled late."""
+    """The session had been given up (Tcc); its use was settled late."""
     place: str = ""
-    """With `Retry.PLACE` where the session is; with POOL the pool; with MOVED the account's new id; else where the
-    request was taken to be, if it did not say."""
+    """With `Retry.PLACE`: place of the session; with POOL: the pool; with MOVED: the account's new id; with LOOK_BACK:
+    its old ids. Else the place of the request, if it was completed."""
     at: int = 0
-    """Unix seconds when it was applied: of a repetition, that of the first."""
+    """Unix seconds at which the request was applied; of a repetition, those of the first."""
     reused: bool = False
-    """It opened a session under the Session-Id of one that had ended."""
+    """A new session was opened under the Session-Id of one that had ended."""
 
     @property
     def retry(self) -> Retry | None:
-        """Why nothing was done and the request can come again."""
+        """Why nothing was done; None = the request was decided."""
         return Retry(self.reason) if self.code == 0 else None
 
 
 class Retry(StrEnum):
-    """Reasons of an outcome with code 0: nothing was done, and the request can come again when the caller has done
-    something.
-    """
+    """Reasons of an outcome with code 0: nothing was done. The caller corrects the request and sends it again."""
 
     IDENTITY = "identity"
-    """The subscriber id is no longer this account's: look it up again."""
+    """The subscriber id does not belong to this account any more: look it up again."""
     PLACE = "place"
-    """The session is elsewhere (`ChargeOutcome.place`): rate the request there."""
+    """The session is at another place (`ChargeOutcome.place`): rate the request there."""
     POOL = "pool"
     """The account is in another pool (`ChargeOutcome.place`)."""
     MOVED = "moved"
-    """The account has another id (`ChargeOutcome.place`), or will have it in a moment."""
+    """The account moves, or has moved, to another id (`ChargeOutcome.place`)."""
     LOOK_BACK = "look_back"
-    """A one-off request of an account that was moved (`ChargeOutcome.place` = its old id): its answer may be there."""
+    """The account was moved lately: the answer may be stored under its old ids (`ChargeOutcome.place`)."""
     CLOCK = "clock"
-    """The caller's clock is off Redis's by more than `LedgerSettings.max_clock_skew_s`."""
+    """The caller's clock differs from that of Redis by more than `LedgerSettings.max_clock_skew_s`."""
     VERSION = "version"
-    """The document was written by a newer version that this one cannot read."""
+    """A newer version wrote the document, and this one cannot read it."""
     UNREADABLE = "unreadable"
-    """The document cannot be read at all."""
+    """The document is damaged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LedgerError(Exception):
-    """The operation was refused; nothing was changed. `code` is a stable word, the message is for people."""
+    """The operation was refused; nothing was changed. `code` is stable, the message is for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -12,4 +12,4 @@ class LedgerError(Exception):
 
 
 class LedgerUnavailable(Exception):
-    """Redis could not be asked in time. Whether the operation was applied is unknown: resend it by its key."""
+    """Redis did not answer in time. The operation may have been applied: repeat it with the same key or reference."""

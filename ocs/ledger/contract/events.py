@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EPOCH_EVENTS = 10**12
-"""Sequence numbers of one epoch of a partition's journal. A new one begins when the ledger went back (failover to a
-replica that was behind)."""
+"""Sequence numbers of one epoch of a partition's journal. A new epoch begins when the ledger has gone back: a failover
+to a replica that was behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
-    """One journalled movement. `sequence` counts without gaps within the partition; `event_id` is unique for ever."""
+    """One journalled movement. `sequence` rises without gaps within the partition; `event_id` is unique for ever."""
 
     partition: int
     sequence: int
@@ -19,6 +19,6 @@ class OutboxEvent:
 
     @property
     def event_id(self) -> str:
-        """ "p47-1234"; after the ledger went back behind what was read (`EPOCH_EVENTS`) "p47.1-1234"."""
+        """ "p47-1234"; in a later epoch (`EPOCH_EVENTS`) "p47.1-1234"."""
         epoch, number = divmod(self.sequence, EPOCH_EVENTS)
         return f"p{self.partition:02d}.{epoch}-{number}" if epoch else f"p{self.partition:02d}-{number}"

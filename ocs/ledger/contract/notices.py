@@ -1,4 +1,4 @@
-"""Notices: what workers are told of changes that concern running sessions."""
+"""Notices: the ledger tells the workers which clients should get a RAR or ASR."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NoticedSession:
-    """A session whose client should hear from us, and how it is reached."""
+    """A session whose client should get a RAR or ASR, and how the client is reached."""
 
     session_id: str
     origin_host: str
     origin_realm: str
     relay: str
-    """The relay its last request came through; "" = the client is connected itself."""
+    """Relay of its last request; "" = the client is connected itself."""
     context: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Published by the script that made the change, heard by all workers; may be lost: Validity-Time leads to the same
-    end.
+    """Published by the script that changes an account; every worker receives it. A notice may be lost: the grants then
+    end by their Validity-Time.
     """
 
     kind: str
@@ -28,6 +28,6 @@ class Notice:
     reason: str
     """"topup", "refund", "package", "limit", "bars", "state", "reclaim", "threshold"."""
     at: float
-    """Unix seconds when the change was asked for (for the time to unblock)."""
+    """Unix seconds at which the change was requested; the delay of RARs is measured from here."""
     account_id: str
     sessions: tuple[NoticedSession, ...]

@@ -15,7 +15,7 @@ ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
 
 class ChargingLedger(Protocol):
-    """The hot side, for workers: callbacks, because a task per request costs more than the request."""
+    """Charging, for workers. It uses callbacks: a task per request would cost more than the request."""
 
     def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
         """Apply `request` atomically in one round trip; `done` is called exactly once, never from within `charge`."""
@@ -24,26 +24,24 @@ class ChargingLedger(Protocol):
         """Account id of "m<msisdn>" or "i<imsi>", or None."""
 
     async def find_session(self, session_id: str, owner: str) -> str | None:
-        """Account id that holds the open or remembered session of `owner` (`ChargeRequest.owner`), or None: asks all
-        partitions in one batch.
-        """
+        """Account id of an open or remembered session of `owner` (`ChargeRequest.owner`), or None."""
 
 
 class NoticeLedger(Protocol):
-    """What workers hear of changes that others made."""
+    """Notices of changes, for workers."""
 
     def notices(self, subscribed: Callable[[], None] = ...) -> AsyncIterator[Notice]:
-        """Notices from when `subscribed` is called on; reconnects by itself, what is published meanwhile is lost."""
+        """Notices from the call of `subscribed` on. Reconnects by itself; notices published meanwhile are lost."""
 
     async def announce(self, notice: Notice) -> None:
-        """Publish a notice of our own (care staff asking for a RAR or ASR)."""
+        """Publish a notice: care staff asks for a RAR or ASR."""
 
 
 class AccountLedger(Protocol):
-    """The rare side, for care staff, provisioning and the housekeeper. `month` and `day` are those of `now`
+    """Accounts, for care staff, provisioning and the housekeeper. `month` and `day` are those of `now`
     (`ChargeRequest`).
 
-    Besides what each says, LedgerError "moved" (the account has another id), "clock", "version", "unreadable"
+    Every operation may also raise LedgerError "moved" (the account has another id), "clock", "version", "unreadable"
     (`Retry`).
     """
 
@@ -59,10 +57,10 @@ class AccountLedger(Protocol):
         day: int = 0,
         entropy: int,
     ) -> str:
-        """New active account; the opening credit is its first top-up, the package's price is debited from it. Returns
-        its id.
+        """Open an active account. The opening credit is its first top-up and pays for the package. Returns the account
+        id.
 
-        `entropy` is a random 64-bit number, the account id's unguessable part.
+        `entropy`: a random 64-bit number, the part of the account id that nobody can guess.
 
         LedgerError: "exists" (number or IMSI taken), "ceiling" (HOT-ACC-7), "range".
         """
@@ -77,9 +75,8 @@ class AccountLedger(Protocol):
         month: int,
         day: int = 0,
     ) -> bool:
-        """Credit once per reference (HOT-TOP-1); renews a pending package that it now pays. False = this reference was
-        applied before.
-        What is refused uses up no reference.
+        """Credit once per reference (HOT-TOP-1); starts an unpaid package if the credit now covers it. False = this
+        reference was applied before. A refused top-up does not use up its reference.
 
         LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated),
         "range", "unknown".
@@ -88,8 +85,8 @@ class AccountLedger(Protocol):
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
     ) -> bool:
-        """`subscribe` now to a product of PACKAGE_GROUP: debit the price, replace the package's buckets by fresh ones.
-        What is held does not stand in the way of the price. False = this reference was applied before.
+        """`subscribe` to a product of PACKAGE_GROUP now: debit its price and replace the buckets of the previous
+        package. Held money can pay the price too. False = this reference was applied before.
 
         LedgerError: "credit", "state", "unknown", "excluded".
         """
@@ -106,24 +103,24 @@ class AccountLedger(Protocol):
         starts_at: int = 0,
         armed: bool = False,
     ) -> bool:
-        """Buy a product once per reference: now (paid at once, or refused whole), at `starts_at`, or `armed` for its
-        first use.
+        """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
+        use. When it begins it replaces a product of the same group. False = this reference was applied before.
 
-        One of the same group is replaced when the new one begins. LedgerError: "credit", "state", "unknown",
-        "excluded".
+        LedgerError: "credit", "state", "unknown", "excluded".
         """
 
     async def unsubscribe(
         self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
     ) -> None:
-        """End a subscription at the end of its period, or at once: its units are gone. LedgerError: "unknown" (account
-        or instance).
+        """End a subscription at the end of its period, or at once with the loss of its units.
+
+        LedgerError: "unknown" (account or instance).
         """
 
     async def set_next(
         self, account_id: str, instance: int, *, product: PackageTerms | None, now: int, month: int, day: int = 0
     ) -> None:
-        """What follows at the end of the period (HOT-PKG-6); None = the same again. LedgerError: "unknown"."""
+        """Set the product of the next period (HOT-PKG-6); None = the same. LedgerError: "unknown"."""
 
     async def set_limit(
         self,
@@ -135,30 +132,33 @@ class AccountLedger(Protocol):
         day: int = 0,
         counter: str = LIMIT_COUNTER,
     ) -> None:
-        """The limit of a counter; its thresholds are told anew (HOT-CC-4). LedgerError: "unknown" (account, or it has
-        no such counter).
+        """Set the limit of a counter, None = no limit; its thresholds are notified anew (HOT-CC-4).
+
+        LedgerError: "unknown" (account or counter).
         """
 
     async def remind(
         self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0
     ) -> None:
-        """An agenda entry of the policy: the event `due` when its time has come; the same `kind` and `ref` again moves
-        it, `at` 0 takes it back.
+        """Put a reminder on the agenda: event `due` at Unix time `at`. The same `kind` and `ref` again moves it, `at` =
+        0 removes it.
         """
 
     async def open_pool(self, account_id: str, pool_id: str, *, now: int) -> None:
-        """An empty pool in the account's partition; nothing if it exists."""
+        """Create an empty pool in the account's partition, if it does not exist."""
 
     async def join_pool(self, account_id: str, pool_id: str, *, now: int, month: int, day: int = 0) -> None:
-        """Let the account use the pool's buckets, "" = no pool any more. LedgerError: "unknown" (account, or there is
-        no such pool in its partition), "sessions" (it has open sessions that hold units of its pool).
+        """Let the account use the pool's buckets; "" = leave the pool.
+
+        LedgerError: "unknown" (account, or no such pool in its partition), "sessions" (open sessions hold units of its
+        pool).
         """
 
     async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
 
     async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
-        """Move it to another partition, with its sessions and their answers; returns its new id. Called again after a
-        crash it goes on.
+        """Move the account to another partition, with its sessions and their answers. Returns its new id. After a
+        crash, call it again: it continues.
 
         LedgerError: "pool" (leave it first), "unknown", "state" (terminated).
         """
@@ -169,30 +169,32 @@ class AccountLedger(Protocol):
         """ "active" or "blocked" (HOT-ACC-11)."""
 
     async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
-        """End the account for ever: sessions are aborted, its credit and units expire (HOT-ACC-6). LedgerError:
-        "unknown".
+        """Terminate the account: its sessions are aborted, its credit and units expire (HOT-ACC-6).
+
+        LedgerError: "unknown".
         """
 
     async def release_session(
         self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
     ) -> bool:
-        """Give a session up as its deadline would: reservations return, late use can still be settled. False = it is
-        not open.
+        """Give a session up before its deadline: its reservations are released, late use can still be settled. False =
+        it is not open.
 
-        `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); a word of the record.
+        `reason`: "lost" (the client does not know it) or "restarted" (the client lost its state); it goes into the
+        record.
         """
 
     async def upgrade_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> bool:
-        """Write its document, and its pool's, in this version's layout. False = they were."""
+        """Write the documents of the account and its pool in this layout. False = they were already."""
 
     async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None: ...
 
     async def due(self, partition: int, *, now: int, count: int) -> list[str]:
-        """Accounts of the partition with a deadline, renewal or expiry at or before now, at most `count`."""
+        """Accounts of the partition whose agenda has something due at `now`, at most `count`."""
 
     async def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
-        """Close sessions past their deadline (their reservations return), renew or end a package whose period is
-        over.
+        """Run the agenda of an account: give up sessions past their deadline, renew or end subscriptions, end the
+        account's life.
         """
 
     async def outbox_lag(self, partition: int) -> int:

@@ -1,4 +1,4 @@
-"""What the ledger shows of an account and of a pool."""
+"""Views of accounts and pools, for people and programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
-"""Of an account, by their letters in documents and journal."""
+"""Letter in documents and journal → state of an account."""
 
 
 class SubscriptionState(StrEnum):
@@ -16,9 +16,9 @@ class SubscriptionState(StrEnum):
     """Begins and is paid at the first use that one of its buckets may pay (HOT-PKG-13)."""
     ACTIVE = "active"
     UNPAID = "unpaid"
-    """The credit did not cover the fee: it begins when it does (HOT-PKG-2)."""
+    """The credit did not cover the fee; begins when it does (HOT-PKG-2)."""
     ENDING = "ending"
-    """Active, and not renewed (HOT-PKG-7)."""
+    """Active, and not renewed at the end of the period (HOT-PKG-7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class SubscriptionView:
     ends_at: int
     """End of the period; 0 = none (planned, armed, unpaid)."""
     next_product: str
-    """What follows at the end of the period; "" = the same."""
+    """Product of the next period; "" = the same."""
     price_micro_eur: int
     group: str
 
@@ -44,7 +44,7 @@ class CounterView:
     held: int
     limit: int | None
     told: int
-    """Highest threshold that was told in this window, percent; 0 = none."""
+    """Highest threshold notified in this window, percent; 0 = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class BucketView:
     id: str
     unit: str
     left: int | None
-    """None = unlimited. Without what is held: left = usable + held."""
+    """Units with what is held: left = usable + held. None = unlimited."""
     held: int
     expires_at: int
     instance: int = 0
-    """Names it within the account, or within the pool."""
+    """Unique within the account, or within the pool."""
     subscription: int = 0
-    """Instance of the subscription that it is of."""
+    """Instance of its subscription."""
     priority: int = 0
     starts_at: int = 0
 
@@ -91,12 +91,12 @@ class ReservationView:
     pool_units: tuple[tuple[int, int], ...] = ()
     """(instance of a bucket of the pool, billable units held on it)."""
     always: bool = False
-    """Emergency and the like: nothing aborts it (HOT-RAT-2)."""
+    """Never aborted: emergency calls (HOT-RAT-2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """`released`: given up at its deadline or by us; kept without reservations for late use."""
+    """`released`: the session was given up and is kept without reservations for late use."""
 
     session_id: str
     origin_host: str
@@ -111,7 +111,7 @@ class SessionView:
 
     @property
     def always(self) -> bool:
-        """It has what nothing aborts, such as an emergency call (HOT-RAT-2)."""
+        """A service of it is never aborted (HOT-RAT-2)."""
         return any(reservation.always for reservation in self.reservations)
 
 
@@ -124,7 +124,7 @@ class AccountView:
     """"active", "inactive", "blocked" or "terminated", as of the time asked for."""
     active_until: int
     credit_micro_eur: int
-    """Credit with what is held: available = credit − held."""
+    """With what is held: available = credit − held."""
     held_micro_eur: int
     paid_in_micro_eur: int
     spent_micro_eur: int
@@ -135,18 +135,18 @@ class AccountView:
     bars: tuple[str, ...]
     package: str
     package_pending: bool
-    """The package could not be paid: its next top-up renews it (HOT-PKG-2)."""
+    """The credit did not cover the package; the next sufficient top-up renews it (HOT-PKG-2)."""
     period_end: int
     buckets: tuple[BucketView, ...] = field(default=())
     sessions: tuple[SessionView, ...] = field(default=())
     subscriptions: tuple[SubscriptionView, ...] = field(default=())
     counters: tuple[CounterView, ...] = field(default=())
     pool: str = ""
-    """Pool whose buckets it may use; "" = none."""
+    """Pool whose buckets the account may use; "" = none."""
     version: int = 0
-    """Layout that its document was last written in."""
+    """Layout in which the document was last written."""
 
     @property
     def live_sessions(self) -> tuple[SessionView, ...]:
-        """Without those that were given up and are only kept for late use."""
+        """Sessions that have not been given up."""
         return tuple(session for session in self.sessions if not session.released)

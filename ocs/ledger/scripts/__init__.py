@@ -1,8 +1,7 @@
-"""The ledger's Lua scripts. Each comes after the parts that it uses, with the positions of layout.py put in for the
-names of fields.
+"""The ledger's Lua scripts, made ready for Redis: each follows the parts that it uses, and field names are replaced by
+their positions (layout.py).
 
-`join` takes comments and indentation out, so that Redis has less to read; the names of a record's fields are checked
-here, at start.
+`join` checks the field names at start, and removes comments and indentation, so that Redis has less to parse.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ STEPS = {
     "reserve": ("reserve",),
     "conclude": ("conclude", "check_balance"),
 }
-"""Of charging: part → the functions of it that others use. The second step, the agenda, is shared by all scripts."""
+"""Parts of charge.lua: part → its functions that other parts use. The agenda, step 2, is in SHARED."""
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "charge": tuple(STEPS),
     "refund": (),
@@ -42,7 +41,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "move_in": (),
     "upgrade": (),
 }
-"""Script → the parts that only it has, in order."""
+"""Script → its own parts beside SHARED, in order."""
 CONSTANTS = {
     "ANSWERS_KEPT": limits.ANSWERS_KEPT_PER_SESSION,
     "MAX_SESSIONS": limits.MAX_SESSIONS_PER_ACCOUNT,
@@ -72,8 +71,8 @@ PLAIN = frozenset(
         "index_changes",
     )
 )
-"""What is no record and yet has named fields: what a script works on, its arguments, one service of a request, an
-event, the libraries.
+"""Variables whose fields are names, not positions: the script's state and arguments, a service of a request, a bucket
+that may pay, an event, the Lua libraries.
 """
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
 _COMMENT = re.compile(r"--.*$")
@@ -84,7 +83,7 @@ class ScriptError(Exception):
 
 
 def load(layout: Layout = LAYOUT) -> tuple[ScriptSource, ...]:
-    """All scripts. ScriptError: one is wrong."""
+    """All scripts. ScriptError: one names a field or function that does not exist."""
     joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
     joined.update((part, _block(part, joined[part], names)) for part, names in STEPS.items())
     head = _head(layout)
@@ -96,7 +95,7 @@ def load(layout: Layout = LAYOUT) -> tuple[ScriptSource, ...]:
 
 
 def _block(part: str, source: str, names: tuple[str, ...]) -> str:
-    """A part in a block of its own, so that only `names` count among the 200 local variables that Lua allows."""
+    """A part as a block, of which only `names` count towards Lua's limit of 200 local variables."""
     for name in names:
         local = f"local function {name}("
         if local not in source:
@@ -106,7 +105,7 @@ def _block(part: str, source: str, names: tuple[str, ...]) -> str:
 
 
 def join(part: str, layout: Layout) -> str:
-    """One part as Redis gets it."""
+    """The text of one part for Redis."""
     lines = []
     for number, line in enumerate(_source(part).splitlines(), 1):
         bare = _COMMENT.sub("", line).strip()
@@ -123,7 +122,7 @@ def _source(part: str) -> str:
 def _positions(line: str, layout: Layout, where: str) -> str:
     for match in _ANY_ACCESS.finditer(line):
         if match.group(1) not in VARIABLES and match.group(1) not in PLAIN:
-            raise ScriptError(f"{where}: {match.group(1)!r} is the name of no record and of no plain table")
+            raise ScriptError(f"{where}: {match.group(1)!r} is neither in VARIABLES nor in PLAIN")
 
     def place(match: re.Match[str]) -> str:
         variable, name = match.groups()
@@ -154,7 +153,7 @@ def _head(layout: Layout) -> str:
         **CONSTANTS,
         "VERSION": layout.version,
         "READABLE_FROM": layout.readable_from,
-        # Where every document of this layout has a table: what has none there is no document.
+        # Position of a field that is a table in every valid document.
         "ACCOUNT_END": layout.index("account", "sessions") + 1,
         "POOL_END": layout.index("pool", "shares") + 1,
     }
@@ -163,7 +162,7 @@ def _head(layout: Layout) -> str:
 
 
 def _bring_up(layout: Layout) -> list[str]:
-    """A Lua function that fills in what an older layout had not, in a record and all within it."""
+    """A Lua function that adds the fields that an older layout lacks, in a record and its nested records."""
     order: list[str] = []
 
     def visit(record: str) -> None:

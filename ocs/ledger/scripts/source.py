@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ScriptSource:
-    """One script. `shared` comes first and holds nothing but functions and constants, as a library runs it only once
-    and keeps its locals from call to call; `body` reads KEYS and ARGV, uses at most 60 of them (Lua's limit of
-    upvalues) and returns the result."""
+    """`shared` comes first. It has functions and constants only: a library runs it once and keeps its locals from call
+    to call. `body` reads KEYS and ARGV and returns the result; it uses at most 60 of the shared functions and constants
+    (Lua's limit of upvalues).
+    """
 
     name: str
     shared: tuple[str, ...]
