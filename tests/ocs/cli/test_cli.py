@@ -20,7 +20,6 @@ import msgpack
 import pytest
 import redis
 
-from ocs.cli import main
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.notices import Notice
@@ -32,6 +31,7 @@ from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.values.products import BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.requests import RequestType
 from ocs.values.use import PriceTerms
+from tests.ocs.cli.conftest import Ocs
 from tests.rules import rule
 
 ROOT = Path(__file__).parents[3]
@@ -48,18 +48,10 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ocs(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command; returns exit status, standard output, standard error."""
+def ocs(url: str, ocs_in: Ocs, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """The command on the Redis of the module; returns exit status, standard output, standard error."""
     monkeypatch.setenv("OCS_REDIS_URL", url)
-    monkeypatch.chdir(ROOT)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ocs", *words])
-        status = main._status()
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return lambda *words: ocs_in(*words, cwd=ROOT)
 
 
 def create(ocs: Call, msisdn: str, *more: str) -> None:

@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +24,7 @@ from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.settings.base import RELATIVE_TO_FILE
 from ocs.settings.loading import load_settings
 from ocs.settings.schema import Settings
+from tests.ocs.cli.conftest import Ocs
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = """
@@ -37,7 +38,8 @@ NUMBER = "38668100000"
 CREATE = ("account", "create", "--msisdn", NUMBER, "--imsi", "293400000000000", "--credit", "5")
 
 
-def ocs(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`ocs` in a process of its own, as it is installed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
     return subprocess.run(
         [sys.executable, "-c", "from ocs.cli.main import run; run()", *words],
@@ -106,30 +108,10 @@ def call_of(name: str) -> list[str]:
     ]
 
 
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """As `ocs`, in this process: there are many commands. Returns exit status, standard output, standard error."""
-    for name in [name for name in os.environ if name.startswith("OCS_")]:
-        monkeypatch.delenv(name)
-
-    def call(*words: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["ocs", *words])
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        status = main._status()
-        return status, *capsys.readouterr()
-
-    return call
-
-
 @pytest.mark.parametrize("name", LOOKING)
-def test_where_no_ledger_is_none_is_made(tmp_path: Path, here: Call, name: str) -> None:
+def test_where_no_ledger_is_none_is_made(tmp_path: Path, ocs_in: Ocs, name: str) -> None:
     folder, other = home(tmp_path), elsewhere(tmp_path)
-    status, out, error = here(*call_of(name), "--config", "../home/ocs.toml", cwd=other)
+    status, out, error = ocs_in(*call_of(name), "--config", "../home/ocs.toml", cwd=other)
     assert (status, out) == (1, "")
     assert f"there is no ledger in {folder}/data/redis (server.data_dir)" in error
     assert "ocs serve" in error and len(error.splitlines()) == 1
@@ -144,9 +126,9 @@ def empty_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", LOOKING)
-def test_an_empty_redis_stays_empty(tmp_path: Path, here: Call, empty_redis: str, name: str) -> None:
+def test_an_empty_redis_stays_empty(tmp_path: Path, ocs_in: Ocs, empty_redis: str, name: str) -> None:
     folder = home(tmp_path)
-    status, out, error = here(*call_of(name), "--config", "ocs.toml", cwd=folder, OCS_REDIS_URL=empty_redis)
+    status, out, error = ocs_in(*call_of(name), "--config", "ocs.toml", cwd=folder, OCS_REDIS_URL=empty_redis)
     assert (status, out) == (1, "")
     assert "Redis holds no ledger" in error and "redis.url" in error
     assert names(folder) == ["ocs.toml"]
@@ -157,14 +139,14 @@ def test_an_empty_redis_stays_empty(tmp_path: Path, here: Call, empty_redis: str
 # -- where paths lead
 
 
-def test_the_data_folder_is_where_the_settings_file_says_from_everywhere(tmp_path: Path) -> None:
+def test_the_data_folder_is_where_the_settings_file_says_from_everywhere(tmp_path: Path, ocs_in: Ocs) -> None:
     folder, here = home(tmp_path), elsewhere(tmp_path)
-    assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
+    assert ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
     assert (folder / "data" / "redis").is_dir()
     for config in ("../home/ocs.toml", str(folder / "ocs.toml")):
-        done = ocs("audit", "--json", "--config", config, cwd=here)
+        done = ocs_in("audit", "--json", "--config", config, cwd=here)
         assert (done.returncode, json.loads(done.stdout)["accounts"]) == (0, 1), done.stderr
-    done = ocs("account", "show", NUMBER, cwd=here, OCS_CONFIG="../home/ocs.toml")
+    done = ocs_in("account", "show", NUMBER, cwd=here, OCS_CONFIG="../home/ocs.toml")
     assert done.returncode == 0 and "5.00 EUR" in done.stdout
     assert names(here) == []
 
@@ -191,36 +173,36 @@ def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() ->
                 assert RELATIVE_TO_FILE not in field.metadata or name not in ("peer", "profile"), "not looked at there"
 
 
-def test_a_data_folder_where_earlier_versions_had_it_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_data_folder_where_earlier_versions_had_it_is_not_passed_over(tmp_path: Path, ocs_in: Ocs) -> None:
     """An upgrade must not go on with an empty ledger beside the full one."""
     folder, here = home(tmp_path), elsewhere(tmp_path)
     (here / "data" / "redis").mkdir(parents=True)
     for words in (("audit",), CREATE, ("serve",)):
-        done = ocs(*words, "--config", "../home/ocs.toml", cwd=here)
+        done = ocs_in(*words, "--config", "../home/ocs.toml", cwd=here)
         assert done.returncode == 1
         assert f"{folder}/data" in done.stderr and f"{here}/data" in done.stderr and "server.data_dir" in done.stderr
         assert names(folder) == ["ocs.toml"]
     (folder / "data").mkdir()
-    assert ocs(*CREATE, "--config", "../home/ocs.toml", cwd=here).returncode == 0
+    assert ocs_in(*CREATE, "--config", "../home/ocs.toml", cwd=here).returncode == 0
 
 
-def test_without_a_catalogue_the_shipped_one_counts(tmp_path: Path) -> None:
+def test_without_a_catalogue_the_shipped_one_counts(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
-    done = ocs(*CREATE[:-1], "20", "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
+    done = ocs_in(*CREATE[:-1], "20", "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
     assert (done.returncode, done.stdout) == (0, f"opened {NUMBER}: credit 10.01 EUR, package MAXI\n"), done.stderr
 
 
-def test_a_catalogue_beside_the_settings_counts_before_the_shipped_one(tmp_path: Path) -> None:
+def test_a_catalogue_beside_the_settings_counts_before_the_shipped_one(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
     text = (ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
     (folder / "catalogue.toml").write_text(text.replace("[package.MAXI]", "[package.OWN]"), encoding="utf-8")
-    done = ocs(*CREATE, "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
+    done = ocs_in(*CREATE, "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
     assert done.returncode == 2 and "OWN" in done.stderr
 
 
-def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path, '[server]\ncatalogue = "prices.toml"\n')
-    done = ocs(*CREATE, "--config", "ocs.toml", cwd=folder)
+    done = ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder)
     assert done.returncode == 1 and "prices.toml" in done.stderr and names(folder) == ["ocs.toml"]
 
 
@@ -228,14 +210,14 @@ def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("words", [("audit",), ("account", "show", NUMBER), ("session", "list"), ("ledger", "show")])
-def test_a_command_that_looks_needs_no_peer(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_command_that_looks_needs_no_peer(tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]) -> None:
     """It asks the ledger only. A server must have somebody to serve."""
     folder = home(tmp_path)
-    assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
+    assert ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
     (folder / "looks.toml").write_text('[server]\ndata_dir = "data"\n', encoding="utf-8")
-    done = ocs(*words, "--config", "looks.toml", cwd=folder)
+    done = ocs_in(*words, "--config", "looks.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
-    done = ocs("serve", "--config", "looks.toml", cwd=folder)
+    done = ocs_in("serve", "--config", "looks.toml", cwd=folder)
     assert done.returncode == 1
     assert done.stderr.startswith("ocs: looks.toml: nobody may connect: add a [[peer]]"), done.stderr
 
@@ -243,37 +225,37 @@ def test_a_command_that_looks_needs_no_peer(tmp_path: Path, words: tuple[str, ..
 # -- an audit of nothing
 
 
-def test_an_audit_of_no_accounts_says_so(tmp_path: Path) -> None:
+def test_an_audit_of_no_accounts_says_so(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
     bad = folder / "bad.csv"
     bad.write_text("msisdn,imsi,package,credit\nx,y,,0\n", encoding="utf-8")
-    assert ocs("account", "import", str(bad), "--config", "ocs.toml", cwd=folder).returncode == 1
-    done = ocs("audit", "--config", "ocs.toml", cwd=folder)
+    assert ocs_in("account", "import", str(bad), "--config", "ocs.toml", cwd=folder).returncode == 1
+    done = ocs_in("audit", "--config", "ocs.toml", cwd=folder)
     assert done.returncode == 0 and "the books are right" not in done.stdout
     assert "there are no accounts in this ledger: nothing was audited" in done.stdout
-    assert ocs("session", "list", "--config", "ocs.toml", cwd=folder).stdout == "there are no open sessions\n"
-    assert ocs(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
-    assert "the books are right" in ocs("audit", "--config", "ocs.toml", cwd=folder).stdout
+    assert ocs_in("session", "list", "--config", "ocs.toml", cwd=folder).stdout == "there are no open sessions\n"
+    assert ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
+    assert "the books are right" in ocs_in("audit", "--config", "ocs.toml", cwd=folder).stdout
 
 
 # -- how to begin
 
 
 @pytest.mark.parametrize("words", [("serve",), ("audit",), CREATE, ("ledger", "show")])
-def test_without_a_settings_file_it_is_said_how_to_get_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_without_a_settings_file_it_is_said_how_to_get_one(tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]) -> None:
     for more, name in (((), "config/ocs.toml"), (("--config", "mine.toml"), "mine.toml")):
-        done = ocs(*words, *more, cwd=tmp_path)
+        done = ocs_in(*words, *more, cwd=tmp_path)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
         for text in (f"there is no settings file {name}", "ocs init", "--config", "OCS_CONFIG"):
             assert text in done.stderr
     (tmp_path / "folder").mkdir()
-    done = ocs(*words, "--config", "folder", cwd=tmp_path)
+    done = ocs_in(*words, "--config", "folder", cwd=tmp_path)
     assert done.returncode == 2 and "folder is a folder" in done.stderr
     assert names(tmp_path) == ["folder"]
 
 
-def test_init_writes_what_serve_and_the_others_find(tmp_path: Path) -> None:
-    done = ocs("init", cwd=tmp_path)
+def test_init_writes_what_serve_and_the_others_find(tmp_path: Path, ocs_in: Ocs) -> None:
+    done = ocs_in("init", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert names(tmp_path) == ["config", "config/catalogue.toml", "config/ocs.toml"]
     for text in ("config/ocs.toml", "config/catalogue.toml", f"{tmp_path}/data", "ocs serve"):
@@ -281,30 +263,30 @@ def test_init_writes_what_serve_and_the_others_find(tmp_path: Path) -> None:
     assert (tmp_path / "config/catalogue.toml").read_bytes() == (ROOT / "config/catalogue.toml").read_bytes()
     settings = load_settings(tmp_path / "config" / "ocs.toml", {})
     assert settings == load_settings(ROOT / "config" / "ocs.toml", {}).model_copy(update={"server": settings.server})
-    assert ocs(*CREATE, cwd=tmp_path).returncode == 0
-    assert ocs("account", "show", NUMBER, cwd=tmp_path).returncode == 0
+    assert ocs_in(*CREATE, cwd=tmp_path).returncode == 0
+    assert ocs_in("account", "show", NUMBER, cwd=tmp_path).returncode == 0
     assert (tmp_path / "data" / "redis").is_dir()
 
 
-def test_init_in_a_folder_of_ones_own_keeps_all_in_it(tmp_path: Path) -> None:
-    done = ocs("init", "etc/charging", cwd=tmp_path)
+def test_init_in_a_folder_of_ones_own_keeps_all_in_it(tmp_path: Path, ocs_in: Ocs) -> None:
+    done = ocs_in("init", "etc/charging", cwd=tmp_path)
     assert done.returncode == 0 and f"{tmp_path}/etc/charging/data" in done.stdout
     assert "ocs serve --config etc/charging/ocs.toml" in done.stdout
     assert load_settings(tmp_path / "etc/charging/ocs.toml", {}).data_dir == tmp_path / "etc/charging/data"
 
 
 @pytest.mark.parametrize("there", ["ocs.toml", "catalogue.toml"])
-def test_init_overwrites_nothing(tmp_path: Path, there: str) -> None:
+def test_init_overwrites_nothing(tmp_path: Path, ocs_in: Ocs, there: str) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / there).write_text("mine", encoding="utf-8")
-    done = ocs("init", cwd=tmp_path)
+    done = ocs_in("init", cwd=tmp_path)
     assert done.returncode == 1 and f"config/{there} exists already: nothing was written" in done.stderr
     assert names(tmp_path) == ["config", f"config/{there}"]
     assert (tmp_path / "config" / there).read_text(encoding="utf-8") == "mine"
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:
-    done = ocs("--version", cwd=tmp_path)
+    done = process("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"ocs {importlib.metadata.version('ocs')}\n")
     command = [sys.executable, "-c", "from simulator.cli import run; run()", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -332,8 +314,8 @@ def test_a_port_that_is_taken_names_its_key_and_what_to_do(tmp_path: Path, key: 
         }
         others.pop(variable)
         folder = home(tmp_path, text.format(address))
-        done = ocs("serve", "--config", "ocs.toml", cwd=folder, **others)
-        by_environment = ocs("serve", "--config", "ocs.toml", cwd=folder, **others, **{variable: address})
+        done = process("serve", "--config", "ocs.toml", cwd=folder, **others)
+        by_environment = process("serve", "--config", "ocs.toml", cwd=folder, **others, **{variable: address})
     for each in (done, by_environment):
         last = each.stderr.splitlines()[-1]
         assert each.returncode == 1 and "Traceback" not in each.stderr

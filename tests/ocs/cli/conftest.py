@@ -1,0 +1,44 @@
+"""The `ocs` command in this process: a new one for each call takes half a second, and there are hundreds of calls."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ocs.cli import main
+
+
+class Done(NamedTuple):
+    """What a call came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Ocs = Callable[..., Done]
+
+
+@pytest.fixture
+def ocs_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ocs:
+    """`ocs_in(*words, cwd=folder, OCS_…=…)`: as called in the folder, with no OCS_ variable but those that the
+    test sets.
+    """
+    for name in [name for name in os.environ if name.startswith("OCS_")]:
+        monkeypatch.delenv(name)
+
+    def call(*words: str, cwd: Path, **environment: str) -> Done:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["ocs", *words])
+            capsys.readouterr()
+            return Done(main._status(), *capsys.readouterr())
+
+    return call
