@@ -145,7 +145,7 @@ def test_limits_are_those_of_the_code() -> None:
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that must stand in it."""
     from ocs.charging import account_lookup, ledger_request, session_cache, session_order
-    from ocs.diameter import abort_cause, client_window, outbound, outstanding, peers, receive, transport
+    from ocs.diameter import abort_cause, client_window, job_table, outstanding, peers, receive, transport
     from ocs.ledger.contract import limits
     from ocs.ledger.redis import accounts, clients
     from ocs.ledger.settings import LedgerSettings
@@ -204,8 +204,8 @@ def limits() -> dict[str, tuple[int, ...]]:
             client_window.FIRST_WINDOW,
             client_window.SILENT_WINDOW,
         ),
-        "sessions of a worker being told": (outbound.MAX_JOBS, outbound.MAX_JOBS_FOR_RAR),
-        "of these, sessions that nobody can reach now": (outbound.MAX_AWAY,),
+        "sessions of a worker being told": (job_table.MAX_JOBS, job_table.MAX_JOBS_FOR_RAR),
+        "of these, sessions that nobody can reach now": (job_table.MAX_UNREACHABLE,),
         "clients whose ASRs carry Abort-Cause": (abort_cause.MAX_CLIENTS,),
         "subscribers, sessions a worker remembers": (
             account_lookup.MAX_SUBSCRIBERS_KEPT,

@@ -1,8 +1,8 @@
-"""Whether a client's ASR carries Abort-Cause.
+"""Whether the ASRs to a client carry Abort-Cause.
 
-Neither RFC 6733 §8.5.1 nor RFC 8506 has it there: ours begin without. Some clients read every ASR by the rules of Rx
-(TS 29.214 §5.6.7), where it is required, and answer 5005; others do not know it. What a client objects to is left out,
-or put in, from then on.
+RFC 6733 §8.5.1 and RFC 8506 do not define it in an ASR, so the first ASR has none. Some clients read every ASR by the
+rules of Rx (TS 29.214 §5.6.7), where it is required, and answer 5005; others do not support it. After such an answer,
+the client's ASRs carry it, or no longer do.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from protocol.dictionary import definition_of
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 10_000
-"""Clients whose objection is remembered; one that is forgotten is asked the usual way, and objects again."""
+"""Clients remembered. One that was evicted gets an ASR without Abort-Cause, and objects again."""
 BEARER_RELEASED = 0
-"""TS 29.214 §5.3.1: the value that fits any end."""
+"""TS 29.214 §5.3.1: the value that suits any end of a session."""
 _DEFINITION = definition_of("abort_cause")
 
 
-def blamed(answer: Answered) -> bool:
-    """Whether an answer says that the Abort-Cause of its request, or the want of it, is what was wrong."""
+def blames_abort_cause(answer: Answered) -> bool:
+    """Whether Error-Message or Failed-AVP names Abort-Cause: it was missing, or not supported."""
     if "abort-cause" in (answer.error_message or "").lower():
         return True
     try:
@@ -35,18 +35,19 @@ def blamed(answer: Answered) -> bool:
 
 
 class AbortCauses:
-    """One per worker."""
+    """Abort-Cause by client; one object per worker."""
 
     def __init__(self) -> None:
-        self._wanted: BoundedCache[str, bool] = BoundedCache(MAX_CLIENTS)
+        self._required: BoundedCache[str, bool] = BoundedCache(MAX_CLIENTS)
 
     def of(self, client: str) -> int | None:
-        return BEARER_RELEASED if self._wanted.get(client.lower()) else None
+        """Abort-Cause of the client's next ASR; None = the ASR carries none."""
+        return BEARER_RELEASED if self._required.get(client.lower()) else None
 
     def objected(self, client: str, sent: int | None) -> None:
-        """It was not content with an ASR that carried this."""
-        wanted = sent is None
-        if self._wanted.get(client.lower(), False) is not wanted:
-            self._wanted.put(client.lower(), wanted)
-            change = "wants Abort-Cause in an ASR" if wanted else "does not take Abort-Cause in an ASR"
-            log.warning("client %s: it %s, as its answer says, and gets it so from now on", client, change)
+        """The client has objected to an ASR with this Abort-Cause; None = to one without."""
+        required = sent is None
+        if self._required.get(client.lower(), False) is not required:
+            self._required.put(client.lower(), required)
+            text = "requires Abort-Cause in an ASR" if required else "does not accept Abort-Cause in an ASR"
+            log.warning("client %s: its answer says that it %s; later ASRs follow that", client, text)

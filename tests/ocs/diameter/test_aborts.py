@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.diameter import outbound
+from ocs.diameter import job_table
 from ocs.diameter.client_window import FIRST_WINDOW
 from ocs.diameter.outbound import RETRY_AFTER_S
 from ocs.diameter.outstanding import MAX_OUTSTANDING
@@ -35,7 +35,7 @@ def told(world: World) -> list[tuple[str, str]]:
 
 
 def quiet(world: World) -> bool:
-    return not (world.requests._jobs or world.requests._windows or world.requests._away)
+    return not (world.requests._jobs or world.requests._queues or world.requests._jobs.unreachable)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def test_a_block_does_not_wait_for_the_pause_before_another_try(world: World) ->
 
 
 def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "MAX_JOBS", 4)
-    monkeypatch.setattr(outbound, "MAX_JOBS_FOR_RAR", 2)
+    monkeypatch.setattr(job_table, "MAX_JOBS", 4)
+    monkeypatch.setattr(job_table, "MAX_JOBS_FOR_RAR", 2)
     for kind in ("reauthorize", "abort"):
         for number in range(3):
             world.hear(kind, "state", f"{kind}{number}")
@@ -230,7 +230,7 @@ def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
     world.hear("abort", "state", "s4", host="other.a1.net", relay=DRA)
     assert world.asked[-1][1].abort_cause is None, "another client"
     (line,) = caplog.records
-    assert line.getMessage().startswith(f"client {PGW}: it wants Abort-Cause in an ASR")
+    assert line.getMessage().startswith(f"client {PGW}: its answer says that it requires Abort-Cause in an ASR")
     for _, _, done in world.asked[2:]:
         done(AbortSessionAnswer("s", 2001))
     assert quiet(world) and not world.timers
@@ -254,9 +254,9 @@ def test_a_client_that_later_blames_the_abort_cause_it_wanted_is_not_asked_for_e
     assert quiet(world)
     said = [record.getMessage() for record in caplog.records]
     assert [line.partition(" ASR")[0] for line in said] == [
-        f"client {PGW}: it wants Abort-Cause in an",
-        f"client {PGW}: it refused",
-        f"client {PGW}: it does not take Abort-Cause in an",
+        f"client {PGW}: its answer says that it requires Abort-Cause in an",
+        f"client {PGW} refused",
+        f"client {PGW}: its answer says that it does not accept Abort-Cause in an",
     ]
 
 
@@ -279,8 +279,8 @@ def test_what_a_client_refuses_for_good_is_not_repeated(
     assert not world.timers and quiet(world)
     assert world.counted["answer", "RAR", "refused"] == 6
     assert [record.getMessage() for record in caplog.records] == [
-        f"client {PGW}: it refused ASR with {code}, which is not repeated",
-        f"client {PGW}: it refused RAR with {code}, which is not repeated",
+        f"client {PGW} refused ASR with {code}; not sent again",
+        f"client {PGW} refused RAR with {code}; not sent again",
     ]
 
 

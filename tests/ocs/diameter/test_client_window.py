@@ -67,4 +67,4 @@ def test_what_waits_too_long_for_a_silent_client_is_left_to_validity_time() -> N
     for _, _, done in list(world.asked):
         done(None)
     assert world.counted["answer", "RAR", "given_up"] == 2_000 - FIRST_WINDOW
-    assert len(world.requests._jobs) == FIRST_WINDOW and not world.requests._windows
+    assert len(world.requests._jobs) == FIRST_WINDOW and not world.requests._queues

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ocs.diameter import outbound
+from ocs.diameter import job_table, outbound
 from ocs.diameter.node_turns import NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, ClientRequests
 from ocs.diameter.outstanding import MAX_OUTSTANDING
@@ -172,7 +172,7 @@ def test_nobody_can_reach_the_client(first: bool) -> None:
     world.hear()
     assert tuple(world.fire() for _ in RETRY_AFTER_S) == RETRY_AFTER_S
     assert world.counted == ({("answer", "RAR", "unreachable"): 1} if first else {})
-    assert not world.requests._jobs and not world.requests._away and not world.timers
+    assert not world.requests._jobs and not world.requests._jobs.unreachable and not world.timers
 
 
 def test_a_notice_in_the_gap_of_a_reconnect_is_not_lost() -> None:
@@ -189,7 +189,7 @@ def test_a_notice_in_the_gap_of_a_reconnect_is_not_lost() -> None:
     assert workers[1].unblock == [pytest.approx(5.004)]
     workers[1].reply(ReAuthAnswer("s1", 2002))
     for worker in workers:
-        assert not worker.requests._jobs and not worker.requests._away and not worker.announced
+        assert not worker.requests._jobs and not worker.requests._jobs.unreachable and not worker.announced
     assert workers[0].counted == {}
 
 
@@ -222,7 +222,7 @@ def test_a_peer_that_goes_to_and_fro_does_not_keep_a_notice_for_ever() -> None:
 
 
 def test_sessions_that_nobody_can_reach_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "MAX_AWAY", 3)
+    monkeypatch.setattr(job_table, "MAX_UNREACHABLE", 3)
     world = World()
     for number in range(5):
         world.hear(sid=f"s{number}")
@@ -231,7 +231,7 @@ def test_sessions_that_nobody_can_reach_are_bounded(monkeypatch: pytest.MonkeyPa
     world.here.add(PGW)
     while world.timers:
         world.fire()
-    assert len(world.asked) == 3 and not world.requests._away
+    assert len(world.asked) == 3 and not world.requests._jobs.unreachable
 
 
 def test_peers_that_want_no_rar_get_none() -> None:
@@ -292,7 +292,7 @@ def test_a_peer_with_all_it_may_have_unanswered_is_told_the_rest_as_it_answers()
         answered += 1
         assert len(world.asked) - answered <= MAX_OUTSTANDING
     assert [request.session_id for _, request, _ in world.asked] == [f"s{number}" for number in range(5_000)]
-    assert not world.requests._jobs and not world.requests._windows and not world.timers
+    assert not world.requests._jobs and not world.requests._queues and not world.timers
 
 
 def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
@@ -311,7 +311,7 @@ def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
         world.asked[answered][2](ReAuthAnswer("s", 2002))
         answered += 1
     assert answered == 1_000 + MAX_OUTSTANDING, "all are told, those that were under way once more"
-    assert not world.requests._jobs and not world.requests._windows
+    assert not world.requests._jobs and not world.requests._queues
 
 
 def test_news_does_not_wait_for_the_pause_before_another_try() -> None:
@@ -379,7 +379,7 @@ def test_a_block_aborts_and_a_client_that_refuses_is_asked_to_ask_again() -> Non
 
 
 def test_sessions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "MAX_JOBS", 3)
+    monkeypatch.setattr(job_table, "MAX_JOBS", 3)
     world = World()
     world.here.add(PGW)
     for number in range(5):
