@@ -1,9 +1,8 @@
-"""From an event of the outbox (short names, ocs/ledger/redis/journal.py) to a charging record (HOT-REC-2): who, what,
-where, when, units, price, and which bucket or credit paid.
+"""The charging record of an outbox event (HOT-REC-2): who, what, where, when, units, price, and what paid.
 
-Every record has event_id, kind, time and account. What is empty, zero or false is left out, but for credit_micro_eur,
-which is a balance.
-The sum of an account's records is its balance: credit = Σ credit_in_micro_eur - Σ debit_micro_eur.
+Every record has event_id, kind, time and account. Fields that are empty, zero or false are left out, except
+credit_micro_eur, which is a balance. The records of an account add up to its balance:
+credit = Σ credit_in_micro_eur - Σ debit_micro_eur. `ocs/ledger/redis/journal.py` has the short names of the event.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _LINE = frozenset({"key", "label", "price", "detail", "used", "debit", "units", 
 
 
 def record(event: OutboxEvent) -> dict[str, object]:
-    """The record of one event, fields by their long names; a field this version does not know keeps its own."""
+    """The record of one event. A field that this version does not know keeps its short name."""
     body: Mapping[str, Any] = event.body
     kind = body["k"]
     if kind == "use" and body.keys() == _USE:
@@ -54,19 +53,19 @@ def record(event: OutboxEvent) -> dict[str, object]:
         "time": utc_text(body["t"]),
         "account": body["a"],
     }
-    special = _SPECIAL.get(kind, {})
+    converters = _CONVERTERS.get(kind, {})
     for name, value in body.items():
         if name in _HEAD:
             continue
-        if name in special:
-            result.update(special[name](value))
+        if name in converters:
+            result.update(converters[name](value))
         elif value or name == "credit":
             result[_NAMES.get(name, name)] = value
     return result
 
 
 def _use(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
-    """The same as above for the kind that there is most of, in a third of the time."""
+    """As `record`, for the most frequent kind, in a third of the time."""
     return {
         "event_id": event_id,
         "kind": "use",
@@ -81,7 +80,7 @@ def _use(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
-    """And for the one that says most."""
+    """As `record`, for the kind with the most fields, and faster."""
     result: dict[str, object] = {
         "event_id": event_id,
         "kind": "charge",
@@ -108,7 +107,7 @@ def _charge(event_id: str, body: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _services(lines: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """The session's services since its last such record, and what they cost together."""
+    """The session's services since its previous charge record, and what they cost together."""
     if not lines:
         return {}
     services = [_service(line) for line in lines]
@@ -134,7 +133,7 @@ def _service(line: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _units(pairs: Iterable[tuple[str, int]], sign: int) -> dict[str, int]:
-    """Bucket id → units; instances of one bucket are added up."""
+    """Units by bucket id. Instances of one bucket are added up."""
     units: dict[str, int] = {}
     for bucket, count in pairs:
         units[bucket] = units.get(bucket, 0) + sign * count
@@ -157,7 +156,7 @@ def _limit(value: int) -> dict[str, object]:
     return {"limit": value if value >= 0 else None}
 
 
-_SPECIAL: dict[str, dict[str, Any]] = {
+_CONVERTERS: dict[str, dict[str, Any]] = {
     "charge": {"svc": _services, "started": lambda at: {"started": utc_text(at)} if at else {}},
     "expired": {"svc": _services, "started": lambda at: {"started": utc_text(at)} if at else {}},
     "refund": {"svc": _refunded},

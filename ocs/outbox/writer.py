@@ -1,8 +1,7 @@
-"""The charging records (HOT-REC-2): one JSON line an event, in rotated files, each event exactly once across crashes.
+"""Writes the charging records (HOT-REC-2): one JSON line for each event, exactly once across crashes, in rotated files.
 
-A batch is written and synced before `store` returns, and the outbox forgets its events only then. After a crash the
-position is read back from the files themselves, so an event whose line is there is not written again, and one whose
-line is not is.
+A batch is written and synced before `store` returns; only then does the outbox delete its events. After a crash the
+positions are read from the files, so an event is written again only if its line is missing.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ log = logging.getLogger(__name__)
 
 
 class RecordWriter:
-    """A consumer of the outbox. `open()` first, `close()` last; the folder has one writer at a time (the data
-    folder's owner).
+    """A consumer of the outbox. `open()` first, `close()` last. A folder has one writer: the process that owns the data
+    folder.
     """
 
     name = "the folder of records"
@@ -59,7 +58,7 @@ class RecordWriter:
         self._opened_at = 0.0
 
     def open(self) -> None:
-        """Find out what is stored already. RecordsError: the folder is damaged."""
+        """Read what is stored already. RecordsError = a file is damaged."""
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
         found = files.recover(self._folder, self._tail_events)
@@ -76,14 +75,14 @@ class RecordWriter:
         at = self._positions.get(partition)
         return at.sequence if at is not None else 0
 
-    def last_mark(self, partition: int) -> int:
+    def last_fingerprint(self, partition: int) -> int:
         at = self._positions.get(partition)
         return at.fingerprint if at is not None else 0
 
     def tail(self, partition: int) -> Tail | None:
         return self._tails.get(partition)
 
-    def mark(self, event: OutboxEvent) -> int:
+    def fingerprint(self, event: OutboxEvent) -> int:
         return fingerprint(record(event))
 
     def store(self, events: Sequence[OutboxEvent]) -> None:
@@ -93,17 +92,17 @@ class RecordWriter:
         lost = 0
         for event in events:
             partition, sequence = event.partition, event.sequence
-            marks = stored.get(partition)
-            before = marks[-1][0] if marks else self.position(partition)
+            pairs = stored.get(partition)
+            before = pairs[-1][0] if pairs else self.position(partition)
             if sequence <= before:
                 continue
             lost += _missing_between(partition, before, sequence)
             line = record(event)
             lines.append(dumps(line, None, OPT_APPEND_NEWLINE))
             kinds[str(event.body["k"])] += 1
-            if marks is None:
-                marks = stored[partition] = []
-            marks.append((sequence, fingerprint(line)))
+            if pairs is None:
+                pairs = stored[partition] = []
+            pairs.append((sequence, fingerprint(line)))
         if lines:
             self._append(b"".join(lines))
             self._advance(stored)
@@ -113,22 +112,22 @@ class RecordWriter:
             self._missing(lost)
 
     def _advance(self, stored: dict[int, list[tuple[int, int]]]) -> None:
-        for partition, marks in stored.items():
+        for partition, pairs in stored.items():
             tail = self._tails.get(partition)
             if tail is None:
                 tail = self._tails[partition] = Tail(self._tail_events)
-            for sequence, mark in marks:
-                tail.add(sequence, mark)
-            self._positions[partition] = Position(*marks[-1])
+            for sequence, event_fingerprint in pairs:
+                tail.add(sequence, event_fingerprint)
+            self._positions[partition] = Position(*pairs[-1])
 
     # -- files
 
     def _append(self, data: bytes) -> None:
-        """All of `data` on disk, or OSError and none of it."""
+        """Append all of `data` durably. OSError = none of it was appended."""
         self._rotate_if_due()
         assert self._file is not None
         if self._file.seek(0, os.SEEK_END) != self._octets:
-            # What an earlier failure could not take back.
+            # A failed append left octets that could not be removed then.
             self._file.truncate(self._octets)
         try:
             view = memoryview(data)
@@ -136,17 +135,18 @@ class RecordWriter:
                 view = view[self._file.write(view) :]
             os.fsync(self._file.fileno())
         except OSError:
-            self._take_back()
+            self._remove_incomplete()
             raise
         self._octets += len(data)
 
-    def _take_back(self) -> None:
+    def _remove_incomplete(self) -> None:
         assert self._file is not None
         try:
             self._file.truncate(self._octets)
         except OSError as error:
             log.warning(
-                "%s: half a batch of records is taken back before the next is written, not yet: %s", self._folder, error
+                "%s: an incomplete batch of records could not be removed, it is removed before the next is written: %s",
+                *(self._folder, error),
             )
 
     def _rotate_if_due(self) -> None:
@@ -165,20 +165,19 @@ class RecordWriter:
 
     def _continue(self, path: Path) -> None:
         self._file = FileIO(path, "ab")
-        os.fsync(self._file.fileno())  # a process that was killed may have written lines and not synced them
+        os.fsync(self._file.fileno())  # a killed process may not have synced its last lines
         self._octets = path.stat().st_size
         self._opened_at = path.stat().st_mtime if self._octets else self._clock()
 
 
 def _missing_between(partition: int, before: int, sequence: int) -> int:
-    """Events that must have been between two that follow each other; each epoch counts from 1."""
+    """How many sequence numbers are missing between two events; each epoch counts from 1."""
     if not before or sequence == before + 1:
         return 0
     lost = sequence - max(before, sequence // EPOCH_EVENTS * EPOCH_EVENTS) - 1
     if lost:
         log.error(
-            "partition %d: %d events before number %d are not in the ledger, so they are missing in the charging "
-            "records",
+            "partition %d: %d events before number %d are missing from the ledger and so from the charging records",
             *(partition, lost, sequence),
         )
     return lost

@@ -116,7 +116,7 @@ class Recording:
     async def _last_rounds(self) -> None:
         try:
             async with asyncio.timeout(LAST_ROUND_S):
-                self._pump.look_at_all()
+                self._pump.read_all()
                 while self._may_write() and await self._pump.round():
                     pass
         except (OSError, TimeoutError, LedgerUnavailable) as error:

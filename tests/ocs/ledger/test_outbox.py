@@ -137,7 +137,7 @@ def references(folder: Path) -> list[str]:
 
 
 async def pump_all(pump: Pump) -> None:
-    pump.look_at_all()
+    pump.read_all()
     while await pump.round():
         pass
 

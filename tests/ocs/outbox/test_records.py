@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ocs.ledger.contract.events import EPOCH_EVENTS, OutboxEvent
 from ocs.outbox import files
 from ocs.outbox.consumer import ForeignOutboxError
-from ocs.outbox.files import RecordsError, sequence_of
+from ocs.outbox.files import RecordsError, parse_event_id
 from ocs.outbox.format import record
 from ocs.outbox.pump import MAX_EVENTS_PER_READ, TRIM_EVENTS, Pump
 from ocs.outbox.tail import EVENTS_IN_ALL, LEAST_EVENTS, Tail, capacity, fingerprint
@@ -227,7 +227,7 @@ def test_other_kinds(body: dict[str, object], expected: dict[str, object]) -> No
 
 def test_event_ids_are_read_back() -> None:
     for sequence in (1, 1234, EPOCH_EVENTS + 1, 2 * EPOCH_EVENTS + 77):
-        assert sequence_of(OutboxEvent(4711, sequence, {}).event_id) == (4711, sequence)
+        assert parse_event_id(OutboxEvent(4711, sequence, {}).event_id) == (4711, sequence)
 
 
 # -- the last events stored

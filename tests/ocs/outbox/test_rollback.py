@@ -81,7 +81,7 @@ async def test_five_events_lost_and_the_next_five_recorded(house: House, caplog:
     assert [each for each in ids(house.folder) if each.startswith("p00")] == first + [f"p00.1-{n}" for n in range(1, 6)]
     assert house.lost == [5]
     (message,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
-    assert "partition 0: the ledger has gone back" in message and "5 recorded events are no longer in it" in message
+    assert "partition 0: the ledger was rolled back" in message and "5 recorded events are no longer in it" in message
     house.outbox.add(0, 2)
     await house.settle()
     assert ids(house.folder)[-2:] == ["p00.2-1", "p00.2-2"]
@@ -320,7 +320,7 @@ class Crashing(FakeOutbox):
 
 
 def test_a_page_is_well_below_the_tail() -> None:
+    from ocs.outbox.rollback import PAGE_EVENTS
     from ocs.outbox.tail import LEAST_EVENTS
-    from ocs.outbox.went_back import PAGE_EVENTS
 
     assert PAGE_EVENTS * 2 <= LEAST_EVENTS and pump_module.MAX_EVENTS_PER_READ * 2 <= LEAST_EVENTS
