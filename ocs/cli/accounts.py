@@ -10,7 +10,7 @@ from ocs.accounts import inputs
 from ocs.accounts.operations import ACTIVE
 from ocs.cli import show as views
 from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, WrongCallError, print_json, with_backend
-from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
 from ocs.values.money import format_eur
 from ocs.values.use import BARS
@@ -39,7 +39,7 @@ def create(
         else:
             print(f"opened {number}: credit {format_eur(view.credit_micro_eur)} EUR, package {view.package or 'none'}")
 
-    with_backend(config, Use.FOUND, work)
+    with_backend(config, OpenMode.CREATE, work)
 
 
 @app.command()
@@ -54,7 +54,7 @@ def show(msisdn: MsisdnArgument, json: JsonOption = False, config: ConfigOption 
         else:
             views.print_account(seen.view, seen.pool)
 
-    with_backend(config, Use.LOOK, work)
+    with_backend(config, OpenMode.READ, work)
 
 
 @app.command()
@@ -72,7 +72,7 @@ def topup(
         done = f"topped up by {format_eur(micro_eur)} EUR" if after.applied else f"{once} was applied before: no change"
         print(f"{number}: {done}; credit {format_eur(after.credit_micro_eur)} EUR")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command()
@@ -88,7 +88,7 @@ def limit(
         await backend.accounts.set_limit(number, micro_eur=micro_eur)
         print(f"{number}: limit {'off' if micro_eur is None else format_eur(micro_eur) + ' EUR a month'}")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command("package")
@@ -106,7 +106,7 @@ def activate(
         done = await backend.accounts.activate(number, package=terms, reference=once)
         print(f"{number}: {package} {'is active' if done else 'was activated before under this reference: no change'}")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def bars(
         await backend.accounts.set_bars(number, bars=wanted)
         print(f"{number}: bars {', '.join(wanted) or 'none'}")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command()
@@ -134,7 +134,7 @@ def block(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
         after = await backend.accounts.block(number)
         print(f"{number}: {'blocked' if after.changed else 'was blocked before: no change'}")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def unblock(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
         now = "" if after.state == ACTIVE else f"; it is {after.state}"
         print(f"{number}: {'unblocked' if after.changed else 'was not blocked: no change'}{now}")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command()
@@ -165,7 +165,7 @@ def terminate(
         await backend.accounts.terminate(number)
         print(f"{number}: terminated")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 @app.command()
@@ -184,4 +184,4 @@ def move(
             + (f"is account {moved.account_id} now" if moved.changed else "was in that partition before: no change")
         )
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)

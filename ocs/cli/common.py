@@ -27,7 +27,7 @@ from ocs.catalogue.catalogue import Catalogue
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.views import AccountView
-from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.installation import OpenMode
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
@@ -117,18 +117,18 @@ def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue
     return load(config, serves=serves)
 
 
-def with_backend(config: Path, use: Use, work: Callable[[Backend], Coroutine[Any, Any, None]]) -> None:
+def with_backend(config: Path, mode: OpenMode, work: Callable[[Backend], Coroutine[Any, Any, None]]) -> None:
     """Load the settings, connect to the ledger and run `work`. A private Redis that is not running is started, and
     stopped afterwards.
     """
     logging.basicConfig(level=logging.ERROR, format="ocs: %(message)s")
     settings, catalogue = load_all(config)
-    with _redis_url(settings, use) as url:
-        uvloop.run(_run(url, settings, catalogue, use, work))
+    with _redis_url(settings, mode) as url:
+        uvloop.run(_run(url, settings, catalogue, mode, work))
 
 
 @contextmanager
-def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
+def _redis_url(settings: Settings, mode: OpenMode) -> Iterator[str]:
     """Must run outside the event loop, so that Ctrl-C interrupts the wait, and in the main thread: the kernel ends
     the private Redis when the thread that started it ends.
     """
@@ -138,7 +138,7 @@ def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
     if settings.ledger.durability == "replicated":
         raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
     embedded = EmbeddedRedis(settings.data_dir, durability=settings.ledger.durability)
-    if use is not Use.FOUND and not embedded.has_data:
+    if mode is not OpenMode.CREATE and not embedded.has_data:
         raise FailedError(
             f"there is no ledger in {embedded.folder} (server.data_dir): check the settings; "
             "`ocs serve` and `ocs account create` create a ledger"
@@ -150,16 +150,22 @@ def _redis_url(settings: Settings, use: Use) -> Iterator[str]:
 
 
 async def _run(
-    url: str, settings: Settings, catalogue: Catalogue, use: Use, work: Callable[[Backend], Coroutine[Any, Any, None]]
+    url: str,
+    settings: Settings,
+    catalogue: Catalogue,
+    mode: OpenMode,
+    work: Callable[[Backend], Coroutine[Any, Any, None]],
 ) -> None:
     try:
-        ledger = await RedisLedger.connect(url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S, use=use)
+        ledger = await RedisLedger.connect(
+            url, ledger_settings(settings), connect_timeout_s=CONNECT_TIMEOUT_S, mode=mode
+        )
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
     try:
         await work(Backend(ledger, catalogue, Environment()))
     except LedgerUnavailable as error:
-        if use is Use.LOOK:
+        if mode is OpenMode.READ:
             raise FailedError(f"{error}; nothing was changed: try again") from error
         raise FailedError(f"{error}; it is not known whether it was done: check, then repeat it") from error
     finally:

@@ -29,7 +29,7 @@ from ocs.cli.common import (
     progress_bar,
     with_backend,
 )
-from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import Imsi, Msisdn, by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 
@@ -86,7 +86,7 @@ def import_accounts(
                     progress.advance(progress.task_ids[0], len(batch))
         _report(result, all_or_nothing)
 
-    with_backend(config, Use.FOUND, work)
+    with_backend(config, OpenMode.CREATE, work)
 
 
 async def _open(backend: Backend, row: Row, result: ImportResult, skip_existing: bool) -> None:

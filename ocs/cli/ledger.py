@@ -24,7 +24,7 @@ from ocs.cli.common import (
 )
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView
-from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.installation import OpenMode
 
 BATCH = 50
 """Accounts upgraded together. Redis handles the network's requests between two batches."""
@@ -69,7 +69,7 @@ def show(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
         if facts["unreadable"]:
             print("`ocs audit` names the unreadable ones")
 
-    with_backend(config, Use.LOOK, work)
+    with_backend(config, OpenMode.READ, work)
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ def upgrade(
                 progress.advance(progress.task_ids[0], len(batch))
         _report(result)
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 async def _batches(backend: Backend) -> AsyncIterator[list[str]]:

@@ -25,7 +25,7 @@ from ocs.cli.common import (
 )
 from ocs.cli.show import print_sessions, session_rows
 from ocs.ledger.audit import AuditReport, audit
-from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import MSISDN_EXAMPLE
 from ocs.values.money import format_eur
 from protocol.errors import DiameterError
@@ -73,7 +73,7 @@ def list_sessions(
                 f"{counted(len(backend.unread), 'account')} could not be read: `ocs audit` names what is wrong"
             )
 
-    with_backend(config, Use.LOOK, work)
+    with_backend(config, OpenMode.READ, work)
 
 
 SubscriberArgument = Annotated[str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.", metavar="MSISDN")]
@@ -105,7 +105,7 @@ def _announce(action: SessionAction, msisdn: str, session_id: str, config: Path)
         await backend.sessions.announce(action, selection)
         print(f"{number}: {counted(len(selection.sessions), 'session')} announced; a worker sends the requests")
 
-    with_backend(config, Use.CHANGE, work)
+    with_backend(config, OpenMode.WRITE, work)
 
 
 def _print_exempt(exempt: int) -> None:
@@ -126,7 +126,7 @@ def audit_command(json: JsonOption = False, config: ConfigOption = DEFAULT) -> N
         if not report.ok:
             raise typer.Exit(1)
 
-    with_backend(config, Use.LOOK, work)
+    with_backend(config, OpenMode.READ, work)
 
 
 def audit_json(report: AuditReport) -> dict[str, object]:

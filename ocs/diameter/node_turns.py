@@ -42,7 +42,7 @@ class TurnLedger(Protocol):
 
     async def holder(self, lease: str) -> tuple[str, int]: ...
 
-    async def let_go(self, lease: str, holder: str) -> None: ...
+    async def release(self, lease: str, holder: str) -> None: ...
 
     async def announce(self, notice: Notice) -> None: ...
 
@@ -85,7 +85,7 @@ class NodeTurns:
 
     async def _give_back(self, session_id: str, at: float) -> None:
         with contextlib.suppress(LedgerUnavailable):
-            await self._ledger.let_go(_lease(session_id, at), self._node)
+            await self._ledger.release(_lease(session_id, at), self._node)
 
     async def is_told(self, session_id: str, at: float) -> bool:
         """Whether another node has sent the request, or is sending it."""

@@ -1,14 +1,13 @@
-"""The invariants over the whole ledger, on a live system (`ocs audit`; docs/ARCHITECTURE.md).
+"""Checks the invariants of the whole ledger on a live system (`ocs audit`; docs/ARCHITECTURE.md).
 
-1. credit paid in = available + held + spent + refunded + expired (here: paid in = credit + spent + refunded + expired,
-with held
-   within credit); 2. no balance, bucket or hold is negative, none holds more than it has; 3. held = Σ open
-   reservations, on credit, on each
-bucket, on each counter and on each bucket of a pool; "document": each account that the index of subscribers names has
-one. An account is one document, read at one instant, so the audit is exact while traffic runs; a pool is compared with
-its members when it was the same before and after they were read.
+1. paid in = credit + spent + refunded + expired; credit includes what is held;
+2. no balance, bucket or hold is negative, and none holds more than it has;
+3. held = Σ open reservations: on credit, on each bucket, on each counter, and on each bucket of a pool;
+4. "document": each account that the index of subscribers names has a document.
 
-It goes in slices of a partition, so that several processes can share the work.
+An account is one document, read at one instant, so the audit is exact while traffic runs. A pool is compared with its
+members if it was the same before and after they were read. The audit goes in slices of a partition, so that several
+processes can share the work.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView, BucketView, PoolView
 
 BATCH = 200
-"""Accounts read at a time."""
+"""Accounts read at once."""
 DOCUMENT = "document"
 POOL_TRIES = 4
-"""A pool and its members are read so often until nothing moved meanwhile; after that it is left to the next pass."""
+"""How often a pool and its members are read until nothing changes meanwhile; then the next pass looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,10 @@ class AuditReport:
     """Totals are micro-EUR over all accounts, terminated ones among them; `violations` is empty when `ok`."""
 
     accounts: int = 0
-    """That live."""
+    """Without the terminated ones."""
     terminated: int = 0
     unreadable: int = 0
-    """Each is a violation besides."""
+    """Each of them is a violation too."""
     open_sessions: int = 0
     paid_in_micro_eur: int = 0
     credit_micro_eur: int = 0
@@ -53,7 +52,7 @@ class AuditReport:
     refunded_micro_eur: int = 0
     expired_micro_eur: int = 0
     drift_micro_eur: int = 0
-    """What invariant 1 does not explain, of all accounts, without sign."""
+    """Sum over all accounts of the absolute difference in invariant 1."""
     violations: list[Violation] = field(default_factory=list)
 
     @property
@@ -112,13 +111,13 @@ def explained(view: AccountView) -> int:
 
 
 def violations(view: AccountView) -> Iterator[Violation]:
-    """What one account breaks."""
+    """Violations of one account."""
     found = (*_money(view), *_buckets(view.buckets), *_held_units(view), *_held_counters(view))
     return (Violation(view.account_id, invariant, detail) for invariant, detail in found)
 
 
 Broken = Iterator[tuple[int, str]]
-"""Invariant, and what is wrong."""
+"""(invariant, detail)."""
 
 
 def _money(view: AccountView) -> Broken:
@@ -150,7 +149,7 @@ def _buckets(buckets: Sequence[BucketView]) -> Broken:
 
 
 def _held_units(view: AccountView) -> Broken:
-    """By bucket id: a reservation does not say the instance."""
+    """Compared by bucket id: a reservation does not name the instance."""
     reserved: Counter[str] = Counter()
     for session in view.sessions:
         for reservation in session.reservations:
@@ -186,7 +185,7 @@ def _compared(held: Mapping[str, int], reserved: Mapping[str, int], what: str) -
 
 
 def pool_violations(pool: PoolView, members: Mapping[str, AccountView | None]) -> Iterator[Violation]:
-    """What a pool breaks, by itself and with the accounts that are known (None = there is no such account)."""
+    """Violations of a pool, alone and against its members (None = there is no such account)."""
     for invariant, detail in _buckets(pool.buckets):
         yield Violation(pool.pool_id, invariant, detail)
     holds: Counter[int] = Counter()
@@ -241,7 +240,7 @@ Unreadable = Callable[[str, LedgerError], None]
 
 
 async def audit(ledger: Auditable, *, now: int, month: int, day: int = 0) -> AuditReport:
-    """Look at every account once; accounts opened meanwhile may be left out. One that cannot be read is a violation."""
+    """Audit every account once. Accounts opened meanwhile may be left out; one that cannot be read is a violation."""
     report = AuditReport()
 
     def unreadable(account_id: str, error: LedgerError) -> None:
@@ -280,10 +279,10 @@ async def audit_slice(
     skips: Callable[[str], bool] = lambda account_id: False,
     seen: set[str] | None = None,
 ) -> tuple[AuditReport, int]:
-    """About `count` accounts of a partition, from `cursor` on, without those that are skipped; the others are added to
-    `seen`.
+    """Audit about `count` accounts of a partition from `cursor` on, without those that `skips` names. The audited ones
+    are added to `seen`.
 
-    The second result is the next slice's cursor; 0 = this was the last one.
+    The second result is the cursor of the next slice; 0 = this was the last one.
     """
     found, following = await ledger.account_slice(partition, cursor, count)
     account_ids = [account_id for account_id in found if not skips(account_id)]
@@ -325,7 +324,7 @@ async def _read(
 
 
 async def _audit_pool(ledger: Auditable, pool_id: str, member: str, when: dict[str, int]) -> list[Violation]:
-    """Of a pool that moves all the time nothing is said."""
+    """Violations of a pool and its members; none if the pool changed at each of POOL_TRIES readings."""
     before, found = await ledger.read_pool(member, pool_id), list[Violation]()
     for attempt in range(POOL_TRIES):
         account_ids = [member, *(hold.account_id for hold in before.holds)] if before is not None else [member]
@@ -335,7 +334,7 @@ async def _audit_pool(ledger: Auditable, pool_id: str, member: str, when: dict[s
             if after is None:
                 return [Violation(member, 3, f"its pool {pool_id} does not exist")]
             again = list(pool_violations(after, dict(zip(dict.fromkeys(account_ids), views, strict=True))))
-            # Twice the same: once may be a hold that came and went between two reads.
+            # Reported only if found twice: a hold may come and go between two reads.
             if not again or (attempt and again == found):
                 return again
             found = again

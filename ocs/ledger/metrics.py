@@ -1,4 +1,4 @@
-"""What the ledger's client tells the metrics."""
+"""Metrics of the ledger's client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LedgerMetrics(Protocol):
 
 
 class NoMetrics:
-    """For tools that nobody scrapes."""
+    """For tools without a metrics endpoint."""
 
     def round_trip(self, operation: str, seconds: float) -> None:
         return

@@ -70,7 +70,7 @@ class HeldLease:
 
     async def give_back(self) -> None:
         try:
-            await self._ledger.let_go(self.name, self._holder)
+            await self._ledger.release(self.name, self._holder)
         except LedgerUnavailable as error:
             log.warning("%s: the lease is not given back, it lapses in %.0f s: %s", self.name, LEASE_S, error)
 

@@ -19,18 +19,17 @@ from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, PackageTerms
 ACTIVE_S = 90 * DAY_S
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""
 REFERENCE_KEEP_S = 400 * DAY_S
-"""How long a month's references are kept after the last of them (keys.REFERENCE_MONTHS)."""
+"""TTL of a month's references after the last of them (keys.REFERENCE_MONTHS)."""
 OPENING_S = 60
-"""An IMSI that is claimed and whose account has not come to be by then is free again."""
+"""An IMSI is claimed for this long while its account is being opened; then others may claim it."""
 ATTEMPT_S = 3_600
-"""How long a top-up under way is noted, far longer than one takes; afterwards its reference is kept as if it had been
-applied.
-"""
+"""TTL of the note that a top-up is in progress, far longer than one takes. After it the reference is kept as if the
+top-up had been applied."""
 MAX_ATTEMPTS = 64
-"""Under one reference at a time; beyond it the reference is kept likewise."""
+"""Top-ups in progress under one reference; with more the reference is kept as if applied."""
 ATTEMPT_OCTETS = 8
 CLAIMED = "?"
-"""Before the account id in the index while the account is being opened."""
+"""Prefix of the account id in the index while the account is being opened."""
 
 
 def when(now: int, month: int, day: int) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def when(now: int, month: int, day: int) -> dict[str, Any]:
 
 
 class Accounts(LedgerClient):
-    """For care staff and provisioning; the sessions of an account belong to it."""
+    """Part of `RedisLedger`."""
 
     async def open_account(
         self,
@@ -53,7 +52,7 @@ class Accounts(LedgerClient):
         day: int = 0,
     ) -> str:
         account_id = self._keys.new_account_id(msisdn, entropy)
-        q = {
+        arguments = {
             "msisdn": msisdn,
             "imsi": imsi,
             "credit": wire.amount("credit", credit_micro_eur),
@@ -64,24 +63,24 @@ class Accounts(LedgerClient):
         }
         claim = await self._claim_imsi(imsi, account_id, now)
         try:
-            await self._open(account_id, msisdn, q)
+            await self._open(account_id, msisdn, arguments)
         except LedgerError:
             await self._release_imsi(imsi, claim)
             raise
         await self._confirm_imsi(imsi, account_id, claim, now, month)
         return account_id
 
-    async def _open(self, account_id: str, msisdn: str, q: dict[str, Any]) -> None:
+    async def _open(self, account_id: str, msisdn: str, arguments: dict[str, Any]) -> None:
         subscribers = self._account_keys(account_id).subscribers
         try:
-            await self._script("open", account_id, q, subscribers)
+            await self._script("open", account_id, arguments, subscribers)
         except LedgerError as error:
             if error.code != "exists" or not await self._is_left_over(by_msisdn(msisdn)):
                 raise
-            await self._script("open", account_id, q, subscribers)
+            await self._script("open", account_id, arguments, subscribers)
 
     async def _is_left_over(self, name: str) -> bool:
-        """The index still names an account that has ended (a crash came between): it does no more."""
+        """Remove an index entry whose account is terminated or missing, which a crash left. True if it was one."""
         partition, subscribers, field = self._index_of(name)
         holder: bytes = await self._ask("open", partition, b"HGET", subscribers, field) or b""
         document = await self._document(holder.decode()) if holder else None
@@ -89,16 +88,16 @@ class Accounts(LedgerClient):
             return await self._replace(partition, subscribers, field, holder, b"")
         return False
 
-    # An IMSI's entry may live in another partition than the account: it is claimed first, and the claim says since
-    # when.
+    # The index entry of an IMSI may be in another partition than the account, so it is claimed first, with the time of
+    # the claim.
 
     def _index_of(self, name: str) -> tuple[int, bytes, bytes]:
-        """Where "m<msisdn>" or "i<imsi>" is looked up."""
+        """Partition, key and field of "m<msisdn>" or "i<imsi>" in the index."""
         partition = self._keys.partition_of_name(name)
         return partition, self._keys.by_partition[partition].subscribers, name.encode()
 
     async def _claim_imsi(self, imsi: str, account_id: str, now: int) -> bytes:
-        """The claim. LedgerError: "exists", or "opening": somebody else's claim is young."""
+        """Claim the IMSI; returns the claim. LedgerError: "exists", or "opening" (another claim is still valid)."""
         partition, subscribers, name = self._index_of(by_imsi(imsi))
         claim = f"{CLAIMED}{account_id} {now}".encode()
         if await self._ask("open", partition, b"HSETNX", subscribers, name, claim, durable=True):
@@ -118,8 +117,8 @@ class Accounts(LedgerClient):
         return claim
 
     async def _replace(self, partition: int, key: bytes, name: bytes, old: bytes, new: bytes) -> bool:
-        """Put `new` in a hash where `old` stands, at once; an empty `new` takes it away. False = something else stands
-        there.
+        """Replace the value `old` of a hash field by `new` in one step; an empty `new` deletes it. False = the field
+        has another value.
         """
         answer = await self._ask("open", partition, b"EVAL", _REPLACE, 1, key, name, old, new, durable=True)
         return bool(answer == 1)
@@ -129,7 +128,7 @@ class Accounts(LedgerClient):
             await self._replace(*self._index_of(by_imsi(imsi)), claim, b"")
 
     async def _confirm_imsi(self, imsi: str, account_id: str, claim: bytes, now: int, month: int) -> None:
-        """The account stands. If it took so long that another has the IMSI now, it must not live beside that one."""
+        """Turn the claim into an entry. If it expired and another account has the IMSI now, terminate ours."""
         if not claim.startswith(CLAIMED.encode()):
             return
         partition, subscribers, name = self._index_of(by_imsi(imsi))
@@ -159,7 +158,7 @@ class Accounts(LedgerClient):
             await self._raise_if_moved(account_id)
             raise
         this_month, *before = keys.reference_months(month)
-        q = {
+        arguments = {
             "amount": amount_micro_eur,
             "reference": reference,
             "uid": uid_of(account_id),
@@ -169,7 +168,7 @@ class Accounts(LedgerClient):
             **when(now, month, day),
         }
         try:
-            applied = await self._script("top_up", account_id, q, this_month, before) == b"ok"
+            applied = await self._script("top_up", account_id, arguments, this_month, before) == b"ok"
         except LedgerError:
             await self._free_reference(reference, month, attempt)
             raise
@@ -182,10 +181,10 @@ class Accounts(LedgerClient):
         if document and (moved_to := views.moved_to(document)):
             raise MovedError(moved_to)
 
-    # A reference credits one account by one amount, once, in the whole system (HOT-TOP-1). It may live in another
-    # partition than the account, so it is claimed first. Each attempt under a claim is noted, and taken off when the
-    # account's script has refused it; with the last one goes the claim. An attempt that was applied, or of which nobody
-    # knows, stays: such a claim is kept as long as references are.
+    # A reference credits one account by one amount, once, in the whole system (HOT-TOP-1). It may be in another
+    # partition than the account, so it is claimed first. Each attempt under a claim is noted. An attempt that the
+    # account's script refuses is deleted; with the last one the claim is deleted too. An attempt that was applied, or
+    # whose result is unknown, stays, so the claim is kept as long as references are.
 
     async def _claim_reference(self, reference: str, purpose: str, month: int, attempt: bytes) -> None:
         answer = await self._at_reference(
@@ -251,8 +250,8 @@ class Accounts(LedgerClient):
 
     async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         keys = self._account_keys(account_id)
-        q = {"asked_at": self._clock(), **when(now, month, day)}
-        word, msisdn, imsi = await self._run_script("terminate", account_id, q, keys.subscribers)
+        arguments = {"asked_at": self._clock(), **when(now, month, day)}
+        word, msisdn, imsi = await self._run_script("terminate", account_id, arguments, keys.subscribers)
         if word.decode() in REFUSALS:
             raise LedgerError(word.decode(), REFUSALS[word.decode()])
         await self._free_names(msisdn.decode(), imsi.decode(), account_id)
@@ -269,8 +268,9 @@ class Accounts(LedgerClient):
         month: int,
         day: int = 0,
     ) -> None:
-        """All that is due on an account. An account that is gone is no error. LedgerError: "unreadable", "version",
-        "clock".
+        """Run the agenda of an account. An account that does not exist or has moved is no error.
+
+        LedgerError: "unreadable", "version", "clock".
         """
         keys = self._account_keys(account_id)
         try:
@@ -288,13 +288,13 @@ class Accounts(LedgerClient):
     async def release_session(
         self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
     ) -> bool:
-        q = {"session_id": session_id, "reason": reason, **when(now, month, day)}
-        return await self._script("give_up", account_id, q) == b"ok"
+        arguments = {"session_id": session_id, "reason": reason, **when(now, month, day)}
+        return await self._script("give_up", account_id, arguments) == b"ok"
 
     # -- looking
 
     async def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None:
-        """None: there is no such account, or it has moved. LedgerError: "unreadable"."""
+        """None = there is no such account, or it has moved. LedgerError: "unreadable", "version"."""
         document = await self._document(account_id)
         return views.account_view(account_id, document, **when(now, month, day)) if document else None
 

@@ -62,7 +62,7 @@ class Charging(Products):
 
     def charge(self, request: ChargeRequest, done: ChargeDone) -> None:
         if request.type is INITIAL:
-            self._hint(request)
+            self._set_hint(request)
         self._charge(request, done, self._loop.time() + self._timeout_s, "")
 
     def _charge(self, request: ChargeRequest, done: ChargeDone, expires: float, looked_back: str) -> None:
@@ -74,21 +74,25 @@ class Charging(Products):
         partition = self._keys.partition_of_account(request.account_id)
         keys = self._keys.by_partition[partition]
         name = account_id + b" " + session_name(request.session_id, request.session_owner)
-        own: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
+        all_keys: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
         if request.action is REFUND:
             script, body = "refund", wire.refund(request, self._settings, looked_back)
-            own += (keys.events + name, keys.pool + (request.pool or NO_POOL).encode(), self._debit_key(request, keys))
+            all_keys += (
+                keys.events + name,
+                keys.pool + (request.pool or NO_POOL).encode(),
+                self._debit_key(request, keys),
+            )
         else:
             script, body = "charge", wire.charge(request, self._settings, looked_back)
-            own.append((keys.events if request.type is EVENT else keys.answers) + name)
+            all_keys.append((keys.events if request.type is EVENT else keys.answers) + name)
             if request.pool:
-                own.append(keys.pool + request.pool.encode())
-        command = pack_command((*self._calls.prefix(script), len(own), *own, account_id, body))
+                all_keys.append(keys.pool + request.pool.encode())
+        command = pack_command((*self._calls.prefix(script), len(all_keys), *all_keys, account_id, body))
         callback = partial(self._charged, request, done, expires)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
 
     def _debit_key(self, request: ChargeRequest, keys: PartitionKeys) -> bytes:
-        """Answers of the one-off request that a refund is of."""
+        """Key of the answers of the debit that a refund names."""
         debit = session_name(wire.refunded_debit(request)[0], request.session_owner)
         return keys.events + request.account_id.encode() + b" " + debit
 
@@ -105,24 +109,24 @@ class Charging(Products):
                 if flags & wire.JOURNALLED:
                     self.mark_dirty(self._keys.partition_of_account(request.account_id))
                 if flags & wire.PROLONGED and request.type is UPDATE:
-                    self._hint(request)
+                    self._set_hint(request)
             if request.type is TERMINATION and outcome.code == 2001:
-                self._hint_ends(request)
+                self._shorten_hint(request)
             if outcome.retry in self.retried_here:
-                self._run(self._charge_again(request, done, expires, outcome))
+                self._start(self._charge_again(request, done, expires, outcome))
             else:
                 done(outcome)
 
     async def _charge_again(
         self, request: ChargeRequest, done: ChargeDone, expires: float, outcome: ChargeOutcome
     ) -> None:
-        """The account is in another pool, or has moved: the request goes where it belongs."""
+        """Send the request again with the right pool or account id, or after fetching older answers."""
         looked_back = ""
         try:
             if self._loop.time() >= expires:
                 raise LedgerUnavailable("the account is being moved")
             if outcome.retry is Retry.POOL:
-                self._keep_pool(request.account_id, outcome.place)
+                self._remember_pool(request.account_id, outcome.place)
                 request.pool = outcome.place
             elif outcome.retry is Retry.MOVED:
                 await self._follow(request, outcome.place)
@@ -135,19 +139,17 @@ class Charging(Products):
             self._charge(request, done, expires, looked_back)
 
     async def _follow(self, request: ChargeRequest, target: str) -> None:
-        """Remember the account's new id; it may have to be written there yet."""
+        """Remember the account's new id, if its document is there already."""
         if await self._document(target) is None:
             await asyncio.sleep(MOVING_PAUSE_S)
             return
         if len(self._moved) >= MAX_MOVED_KEPT:
             self._moved.pop(next(iter(self._moved)))
         self._moved[request.account_id] = target
-        self._moved.pop(target, None)  # it is back where it was before
+        self._moved.pop(target, None)  # it moved back to an id of before
 
     async def _look_back(self, request: ChargeRequest, old_ids: str) -> None:
-        """What a one-off request, or one of a session that had ended, was answered before the account moved comes after
-        it.
-        """
+        """Move the answers that this request may have had under the account's old ids."""
         owner = request.session_owner
         names = {session_name(request.session_id, owner)}
         if request.action is Action.REFUND:
@@ -155,24 +157,24 @@ class Charging(Products):
         for old_id in old_ids.split():
             for name in names:
                 await self._move_hash(
-                    self._own_key(old_id, request, name), self._own_key(request.account_id, request, name)
+                    self._answers_place(old_id, request, name), self._answers_place(request.account_id, request, name)
                 )
 
-    def _own_key(self, account_id: str, request: ChargeRequest, name: bytes) -> tuple[int, bytes]:
-        """Where answers are remembered, by partition and key."""
+    def _answers_place(self, account_id: str, request: ChargeRequest, name: bytes) -> tuple[int, bytes]:
+        """Partition and key of the answers to a request."""
         keys = self._account_keys(account_id)
         prefix = keys.events if request.type is RequestType.EVENT else keys.answers
         return self._keys.partition_of_account(account_id), prefix + account_id.encode() + b" " + name
 
-    # -- sessions whose subscriber a request does not say
+    # -- which account a session belongs to
 
-    def _hint(self, request: ChargeRequest) -> None:
-        """Say whose the session is, for workers that do not know it."""
+    def _set_hint(self, request: ChargeRequest) -> None:
+        """Write the hint (keys.py): the session's account, for workers that do not know it."""
         live_s = (max(request.deadline - request.now, 0) + self._settings.remember_sessions_s) * 5 // 4 + 1
         self._send_hint(request, b"SET", request.account_id, b"EX", live_s)
 
-    def _hint_ends(self, request: ChargeRequest) -> None:
-        """Of a session that has ended, the hint lives no longer than its answers."""
+    def _shorten_hint(self, request: ChargeRequest) -> None:
+        """The session has ended: let the hint expire with its answers."""
         self._send_hint(request, b"EXPIRE", max(self._settings.remember_sessions_s, TOMBSTONE_S))
 
     def _send_hint(self, request: ChargeRequest, word: bytes, *rest: bytes | str | int) -> None:
@@ -199,11 +201,11 @@ class Charging(Products):
             answer = await self._ask("find_session", partition, b"EVAL", _VALUE_AT_MASTER, 1, key)
         return answer.decode() if answer else None
 
-    def _run(self, work: Any) -> None:
+    def _start(self, work: Any) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 def _ignored(_: Answer) -> None:
-    """A hint that is lost costs a look-up."""
+    """Hints may be lost: the next request without a subscriber then costs a look-up."""

@@ -1,4 +1,4 @@
-"""What the ledger's operations share: commands and scripts sent to the node of their partition, answers checked."""
+"""Base of the ledger's operations: sends commands and scripts to the node of their partition, checks answers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ REFUSALS = {
     "version": "the account's document was written by a newer version that this one cannot read: upgrade this one",
 }
 MAX_POOLS_KEPT = 100_000
-"""Accounts whose pool a process remembers; the others' requests are told once and come again."""
-MAX_TOLD = 4
-"""How often a script may say that the account is in another pool before we give up."""
+"""Accounts whose pool a process remembers. A request for another is answered `Retry.POOL` once and sent again."""
+MAX_POOL_CHANGES = 4
+"""How often a script may answer that the account is in another pool, before the operation fails."""
 
 
 class MovedError(LedgerError):
@@ -54,7 +54,7 @@ class MovedError(LedgerError):
 
 
 class LedgerClient:
-    """One process's way to the ledger. `clock` gives Unix seconds, only to time notices."""
+    """`clock` gives Unix seconds for the time of notices only."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class LedgerClient:
         except ValueError:
             raise LedgerError("unknown", REFUSALS["unknown"]) from None
 
-    def _keep_pool(self, account_id: str, pool: str) -> None:
+    def _remember_pool(self, account_id: str, pool: str) -> None:
         self._pools.pop(account_id, None)
         if pool:
             if len(self._pools) >= MAX_POOLS_KEPT:
@@ -90,47 +90,49 @@ class LedgerClient:
             self._pools[account_id] = pool
 
     def mark_dirty(self, partition: int) -> None:
-        """The partition's outbox has something."""
+        """Say that the partition's outbox has events. Does nothing here (outbox.py)."""
 
     async def _script(
-        self, name: str, account_id: str, q: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
+        self, name: str, account_id: str, arguments: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
     ) -> bytes:
-        """Run a script that answers one word on one account; its refusals become LedgerError."""
-        return _word(await self._run_script(name, account_id, q, own, more))
+        """Run a script whose result is one word. LedgerError: the word is in REFUSALS."""
+        return _word(await self._run_script(name, account_id, arguments, own, more))
 
     async def _run_script(
-        self, name: str, account_id: str, q: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
+        self, name: str, account_id: str, arguments: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
     ) -> Any:
-        """The script's answer. KEYS: those of every script on an account, then `own`, the account's pool, `more`; ARGV:
-        `q`.
+        """Run a script on one account; returns its result. KEYS: 1 to 4 as in charge.lua, `own`, the account's pool,
+        `more`. ARGV: the account id and `arguments`.
+
+        MovedError: the account has another id. LedgerUnavailable: no answer in time.
         """
         keys = self._account_keys(account_id)
         partition = self._keys.partition_of_account(account_id)
         account = keys.account + account_id.encode()
-        for _ in range(MAX_TOLD):
+        for _ in range(MAX_POOL_CHANGES):
             pool = self._pools.get(account_id, "")
-            body = wire.pack({**q, "pool": pool, "max_skew_s": self._settings.max_clock_skew_s})
+            body = wire.pack({**arguments, "pool": pool, "max_skew_s": self._settings.max_clock_skew_s})
             pool_key = keys.pool + (pool or NO_POOL).encode()
             all_keys = (account, keys.outbox, keys.sequence, keys.due, own or account, pool_key, *more)
             command = (*self._calls.prefix(name), len(all_keys), *all_keys, account_id.encode(), body)
-            answer = await self._ask(name, partition, *command, lane=hash(account_id), durable=True)
+            answer = await self._ask(name, partition, *command, order_key=hash(account_id), durable=True)
             word = answer[0] if isinstance(answer, list) else answer
             if isinstance(word, bytes) and word.startswith(b"pool "):
-                self._keep_pool(account_id, word[5:].decode())
+                self._remember_pool(account_id, word[5:].decode())
                 continue
             if isinstance(word, bytes) and word.startswith(b"moved "):
                 raise MovedError(word[6:].decode())
             self.mark_dirty(partition)
             return answer
-        raise LedgerUnavailable("the account's pool changes all the time")
+        raise LedgerUnavailable("the account's pool changed several times during the operation")
 
     async def _ask(
-        self, operation: str, partition: int, *command: bytes | str | int, lane: int = 0, durable: bool = False
+        self, operation: str, partition: int, *command: bytes | str | int, order_key: int = 0, durable: bool = False
     ) -> Any:
         future: asyncio.Future[Answer] = self._loop.create_future()
         packed = pack_command(command)
         expires = self._loop.time() + self._timeout_s
-        self._send(packed, partial(resolve, future), operation, partition, lane, expires, durable=durable)
+        self._send(packed, partial(resolve, future), operation, partition, order_key, expires, durable=durable)
         return checked(await future)
 
     def _send(
@@ -139,12 +141,12 @@ class LedgerClient:
         callback: Any,
         operation: str,
         partition: int,
-        lane: int,
+        order_key: int,
         expires: float,
         durable: bool = True,
     ) -> None:
         wait_for = self._replicas if durable else 0
-        self._nodes.route(Request(command, callback, operation, expires, partition, lane, wait_for))
+        self._nodes.route(Request(command, callback, operation, expires, partition, order_key, wait_for))
 
 
 def _word(answer: bytes) -> bytes:

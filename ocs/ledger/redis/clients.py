@@ -1,7 +1,7 @@
-"""Open sessions by the client that has them, one set a partition and Origin-Host, kept by the scripts.
+"""Sessions and Origin-State-Ids of clients, to find the sessions of a client that has lost its state (RFC 6733 §8.6).
 
-So the sessions of a client that has lost its state are found without a look at all accounts (RFC 6733 §8.6). A member
-may be stale: its session has ended meanwhile, or the account was moved.
+The scripts keep one set of sessions per partition and Origin-Host. A member may be stale: its session has ended, or its
+account has moved.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 SCAN_COUNT = 500
 MAX_ORIGIN_STATES = 10_000
-"""Clients whose Origin-State-Id is kept; one more is not."""
+"""Clients whose Origin-State-Id is kept; that of one more is not."""
 MAX_RELAYED_ORIGIN_STATES = 8_000
 """Of these, clients behind relays. A relay may make up names; the rest is left to clients that connect directly."""
 
@@ -23,7 +23,7 @@ class Clients(LedgerClient):
     """Part of `RedisLedger`."""
 
     async def sessions_of_client(self, partition: int, origin_host: str) -> list[tuple[str, str]]:
-        """(account id, Session-Id) of its sessions in the partition; some may have ended."""
+        """(account id, Session-Id) of the client's sessions in the partition; some may have ended."""
         key, cursor, found = self._client_key(partition, origin_host), b"0", set[bytes]()
         while True:
             cursor, members = await self._ask("clients", partition, b"SSCAN", key, cursor, b"COUNT", SCAN_COUNT)
@@ -43,7 +43,7 @@ class Clients(LedgerClient):
     # -- clients that lost their sessions (RFC 6733 §8.6)
 
     async def origin_states(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """(Origin-Host, relay or "") → (Origin-State-Id, Unix seconds when it rose to that)."""
+        """(Origin-Host, relay or "") → (Origin-State-Id, Unix seconds at which it rose)."""
         flat = await self._ask("origin_states", 0, b"HGETALL", self._keys.origin_states)
         states = {}
         for name, value in zip(flat[::2], flat[1::2], strict=True):
@@ -53,8 +53,8 @@ class Clients(LedgerClient):
         return states
 
     async def note_origin_state(self, origin_host: str, state_id: int, *, now: int, relay: str = "") -> None:
-        """Keep it for whoever looks for orphaned sessions; `relay`: the relay that says so, "" = the client itself.
-        Beyond MAX_ORIGIN_STATES clients no new one is kept.
+        """Keep a client's Origin-State-Id; the housekeeper then finds its lost sessions. `relay`: the relay that sent
+        it, "" = the client itself. Beyond MAX_ORIGIN_STATES clients no new one is kept.
         """
         key, name = self._keys.origin_states, f"{relay} {origin_host}".lower().encode()
         known = await self._ask("origin_states", 0, b"HGET", key, name)

@@ -1,13 +1,13 @@
-"""One pipelined connection to a Redis node, for requests that are safe to send again.
+"""One pipelined connection to a Redis node, for commands that are safe to repeat.
 
-A general client library spends more time on a command than Redis does, and retries on its own; here neither is wanted.
-Commands go out in order, answers come back in order (hiredis parses them), a callback takes each. When the connection
-breaks, what was under way is ambiguous: it may or may not have been applied. Every command of the ledger carries its
-own key, so it is simply sent again, in the same order, when the connection is back, until its time is up.
+A general client library spends more time on a command than Redis does. Here commands go out in order, answers come back
+in order (hiredis parses them), and a callback takes each. When the connection breaks, the commands in flight may or may
+not have been applied. The ledger's commands are idempotent, so they are sent again in the same order when the
+connection is back, until their time is up.
 
-Durability "replicated": a flush that holds writes ends with one WAIT, and their answers are kept until the WAIT is
-answered. Redis serves a client nothing while its WAIT is open, so commands that come meanwhile are collected and go out
-together afterwards.
+Durability "replicated": a flush with writes ends with one WAIT, and the answers of the writes are held back until the
+WAIT is answered. Redis executes nothing for a client whose WAIT is open, so commands that come meanwhile are collected
+and sent afterwards.
 """
 
 from __future__ import annotations
@@ -38,33 +38,31 @@ RECONNECT_FIRST_S = 0.02
 RECONNECT_MOST_S = 0.5
 CONNECT_TIMEOUT_S = 2.0
 FLUSH_AT = 16
-"""Commands collected before they are written: fewer cost system calls, more leave Redis idle while we work, and the
-other way round.
-"""
+"""Commands collected before they are written. Fewer cost more system calls, more let Redis idle."""
 COLLECT_MOST = 256
-"""Writes collected for one WAIT before they are written: what Redis works off in about 20 ms."""
+"""Writes collected for one WAIT: about 20 ms of work for Redis."""
 RENEW_PAUSE_S = 0.5
-"""Least time between two connections that are given up because the server has become a replica."""
+"""Least time between two reconnections because the server has become a replica."""
 TICK_S = 0.02
-"""How often waiting requests are checked against their time."""
+"""How often requests are checked for their time limit."""
 _ELSEWHERE_OR_LATER = (
     *("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"),
     *("LOADING", "MASTERDOWN", "READONLY", "BUSY "),
 )
-"""Errors of a node that does not hold the slot, or that will be able to answer soon: ocs/ledger/redis/redirects.py."""
+"""Errors of a node that does not have the slot, or cannot answer yet (redirects.py)."""
 _READONLY = "-READONLY "
-"""Within the error of a script, before Redis 7."""
+"""Stands within the error of a script before Redis 7."""
 _ASKING = command((b"ASKING",))
 
 
-class Refused(Protocol):
-    """Takes a request that this node sent elsewhere or told to come again."""
+class OnRefused(Protocol):
+    """Takes a request that this node has redirected or postponed."""
 
     def __call__(self, request: Request, error: str, connection: RedisConnection) -> None: ...
 
 
 class RedisConnection(asyncio.Protocol):
-    """Keeps itself connected until closed. All methods are called from the event loop."""
+    """Reconnects until closed. All methods are called from the event loop."""
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class RedisConnection(asyncio.Protocol):
         metrics: LedgerMetrics,
         max_waiting: int,
         wait_ms: int,
-        on_refused: Refused,
+        on_refused: OnRefused,
         stopwatch: Callable[[], float],
     ) -> None:
         self.address = address
@@ -94,13 +92,13 @@ class RedisConnection(asyncio.Protocol):
         self._stopwatch = stopwatch
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
-        self._under_way: deque[Request] = deque()
+        self._in_flight: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
         self._outgoing: list[bytes] = []
         self._flush_planned = False
-        self._replicas = 0  # that the writes in _outgoing need
+        self._replicas = 0  # needed by the writes in _outgoing
         self._waits_open = 0
-        self._unconfirmed: deque[tuple[Request, Answer]] = deque()  # answered, but their WAIT is not
+        self._unconfirmed: deque[tuple[Request, Answer]] = deque()  # answered, but their WAIT is still open
         self._loaded_at = 0.0
         self._renewed_at = 0.0
         self.ready = False
@@ -112,21 +110,21 @@ class RedisConnection(asyncio.Protocol):
     # -- requests
 
     def send(self, request: Request) -> None:
-        """Send, or keep until the connection is back. A full queue answers LedgerUnavailable."""
-        if len(self._under_way) + len(self._waiting) >= self._max_waiting:
+        """Send, or queue until the connection is back. If the queue is full, LedgerUnavailable is the answer."""
+        if len(self._in_flight) + len(self._waiting) >= self._max_waiting:
             self._metrics.ledger_error("overflow")
-            self._loop.call_soon(request.give, LedgerUnavailable("too many requests are waiting for Redis"))
+            self._loop.call_soon(request.finish, LedgerUnavailable("too many requests are waiting for Redis"))
         elif self.ready:
-            self._put(request)
+            self._write(request)
         else:
             self._waiting.append(request)
 
-    def _put(self, request: Request) -> None:
+    def _write(self, request: Request) -> None:
         request.sent = self._stopwatch()
         if request.asking:
-            self._under_way.append(self._own("asking", ignore))
+            self._in_flight.append(self._internal("asking", ignore))
             self._outgoing.append(_ASKING)
-        self._under_way.append(request)
+        self._in_flight.append(request)
         outgoing = self._outgoing
         outgoing.append(request.command)
         if request.wait_for:
@@ -137,7 +135,7 @@ class RedisConnection(asyncio.Protocol):
             self._flush_planned = True
             self._loop.call_soon(self._end_of_turn)
 
-    def _own(self, operation: str, callback: Callable[[Answer], None]) -> Request:
+    def _internal(self, operation: str, callback: Callable[[Answer], None]) -> Request:
         return Request(b"", callback, operation, self._loop.time() + CONNECT_TIMEOUT_S, NO_SLOT, 0, 0)
 
     def _end_of_turn(self) -> None:
@@ -146,24 +144,24 @@ class RedisConnection(asyncio.Protocol):
             self._flush()
 
     def _flush(self) -> None:
-        """Commands of one turn of the loop go out together, but a long turn does not keep Redis waiting for its end."""
+        """Write the commands collected in this turn of the event loop, or the first FLUSH_AT of a long turn."""
         outgoing = self._outgoing
         if not outgoing:
             return
         if self._replicas:
             outgoing.append(command((b"WAIT", self._replicas, self._wait_ms)))
-            wait = self._own("wait", partial(self._waited, self._replicas))
-            wait.expires = self._loop.time() + 2 * self._wait_ms / 1000  # as the writes before it
-            self._under_way.append(wait)
+            wait = self._internal("wait", partial(self._wait_answered, self._replicas))
+            wait.expires = self._loop.time() + 2 * self._wait_ms / 1000  # as for the writes before it
+            self._in_flight.append(wait)
             self._replicas = 0
             self._waits_open += 1
         if self._transport is not None:
             self._transport.write(b"".join(outgoing))
         outgoing.clear()
 
-    def _waited(self, needed: int, replicas: Answer) -> None:
-        """The WAIT of a flush is answered: so are the flush's writes, which are all that is unconfirmed."""
-        if not self._waits_open:  # its connection broke: the writes are sent again
+    def _wait_answered(self, needed: int, replicas: Answer) -> None:
+        """The WAIT of a flush is answered: pass on the answers of its writes, which are all unconfirmed ones."""
+        if not self._waits_open:  # the connection broke: the writes are sent again
             return
         self._waits_open -= 1
         unconfirmed, self._unconfirmed = self._unconfirmed, deque()
@@ -172,29 +170,29 @@ class RedisConnection(asyncio.Protocol):
         for request, answer in unconfirmed:
             if enough:
                 self._metrics.round_trip(request.operation, now - request.sent)
-                request.give(answer)
+                request.finish(answer)
             else:
                 self._metrics.ledger_error("replica")
-                request.give(LedgerUnavailable("too few replicas have the write"))
+                request.finish(LedgerUnavailable("too few replicas have the write"))
         if not self._waits_open and not self._flush_planned:
-            self._flush_planned = True  # after this turn, so that those who ask next come along
+            self._flush_planned = True  # after this turn, so that the next commands go out with them
             self._loop.call_soon(self._end_of_turn)
 
     def _tick(self) -> None:
         now = self._loop.time()
         late = 0
         unconfirmed = (request for request, _ in self._unconfirmed)
-        for request in chain(*(_overdue(each, now) for each in (unconfirmed, self._under_way, self._waiting))):
-            if not request.taken:
+        for request in chain(*(_overdue(each, now) for each in (unconfirmed, self._in_flight, self._waiting))):
+            if not request.answered:
                 late += 1
                 self._metrics.ledger_error("timeout")
-                request.give(LedgerUnavailable("Redis did not answer in time"))
-        while self._waiting and self._waiting[0].taken:
+                request.finish(LedgerUnavailable("Redis did not answer in time"))
+        while self._waiting and self._waiting[0].answered:
             self._waiting.popleft()
-        if late and self._under_way and self._transport is not None:
-            first = self._under_way[0]
-            if first.taken or (first.slot == NO_SLOT and first.expires <= now):
-                # Redis is silent: what it still holds of ours is answered on a fresh connection, by key.
+        if late and self._in_flight and self._transport is not None:
+            first = self._in_flight[0]
+            if first.answered or (first.slot == NO_SLOT and first.expires <= now):
+                # Redis does not answer: reconnect and send again.
                 self._transport.abort()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
@@ -213,61 +211,61 @@ class RedisConnection(asyncio.Protocol):
                 self._transport.abort()
 
     def _take_answers(self) -> None:
-        gets, under_way, round_trip = self._reader.gets, self._under_way, self._metrics.round_trip
+        gets, in_flight, round_trip = self._reader.gets, self._in_flight, self._metrics.round_trip
         now = self._stopwatch()
-        while (answer := gets()) is not False:  # False means "not whole yet": RESP2 has no booleans
-            if not under_way:
+        while (answer := gets()) is not False:  # False = incomplete: RESP2 has no booleans
+            if not in_flight:
                 return
-            request = under_way.popleft()
+            request = in_flight.popleft()
             if answer.__class__ is ReplyError:
                 self._take_error(request, answer)
             elif request.wait_for:
                 self._unconfirmed.append((request, answer))
             else:
                 round_trip(request.operation, now - request.sent)
-                if not request.taken:
-                    request.taken = True
+                if not request.answered:
+                    request.answered = True
                     request.callback(answer)
 
     def _take_error(self, request: Request, error: ReplyError) -> None:
         text = str(error)
         if request.slot == NO_SLOT:
-            request.give(error)
+            request.finish(error)
         elif text.startswith(MISSING):
-            # Someone flushed the scripts, or deleted the library: load them again, in order, before the repetition. A
-            # request that was sent before the last loading went out misses nothing now.
+            # The scripts were flushed, or the library was deleted: load them before the request is sent again. If it
+            # was sent before the last load command, they are loaded already.
             if request.sent >= self._loaded_at:
                 self._loaded_at = self._stopwatch()
                 for script in self._scripts:
-                    self._put_own(script, "load", ignore)
-            self._put(request)
+                    self._write_internal(script, "load", ignore)
+            self._write(request)
         elif text.startswith(_ELSEWHERE_OR_LATER) or _READONLY in text:
             self._on_refused(request, text[text.find(_READONLY) + 1 :] if _READONLY in text else text, self)
         else:
             self._metrics.ledger_error("script")
-            request.give(error)
+            request.finish(error)
 
-    def _put_own(self, packed: bytes, operation: str, callback: Callable[[Answer], None]) -> None:
-        own = self._own(operation, callback)
+    def _write_internal(self, packed: bytes, operation: str, callback: Callable[[Answer], None]) -> None:
+        own = self._internal(operation, callback)
         own.command = packed
-        self._put(own)
+        self._write(own)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ready = False
         self._transport = None
         self._metrics.connected(-1)
         self._waits_open = self._replicas = 0
-        # Ambiguous requests go first, in their old order.
-        ambiguous = [*(request for request, _ in self._unconfirmed), *self._under_way]
+        # Requests that may have been applied are sent first, in their old order.
+        ambiguous = [*(request for request, _ in self._unconfirmed), *self._in_flight]
         self._unconfirmed.clear()
-        self._under_way.clear()
+        self._in_flight.clear()
         self._outgoing.clear()
         if ambiguous:
             self._metrics.ledger_error("lost")
         for request in ambiguous:
             if request.slot == NO_SLOT:
-                request.give(LedgerUnavailable("the connection to Redis broke while it was set up"))
-        self._waiting.extendleft(r for r in reversed(ambiguous) if not r.taken and r.slot != NO_SLOT)
+                request.finish(LedgerUnavailable("the connection to Redis broke while it was set up"))
+        self._waiting.extendleft(r for r in reversed(ambiguous) if not r.answered and r.slot != NO_SLOT)
         self._lost.set()
 
     # -- connecting
@@ -284,7 +282,7 @@ class RedisConnection(asyncio.Protocol):
                 pause = min(pause * 2, RECONNECT_MOST_S)
                 continue
             pause = RECONNECT_FIRST_S
-            if not self._lost.is_set():  # else it broke again in between
+            if not self._lost.is_set():  # else it has broken again
                 self._resume()
             await self._lost.wait()
 
@@ -302,7 +300,7 @@ class RedisConnection(asyncio.Protocol):
             commands.append(command((b"SELECT", self._database)))
         for each in (*commands, *self._scripts):
             answered: asyncio.Future[Answer] = self._loop.create_future()
-            self._put_own(each, "load", partial(resolve, answered))
+            self._write_internal(each, "load", partial(resolve, answered))
             answer = await answered
             if not loaded(answer):
                 raise ConnectionError(str(answer))
@@ -312,27 +310,27 @@ class RedisConnection(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         now = self._loop.time()
         for request in waiting:
-            if request.taken:
+            if request.answered:
                 continue
             if request.expires > now:
-                self._put(request)
-            else:  # its client has been told that nothing was done, or will be
+                self._write(request)
+            else:  # its client is answered as if Redis were away
                 self._metrics.ledger_error("timeout")
-                request.give(LedgerUnavailable("Redis did not answer in time"))
+                request.finish(LedgerUnavailable("Redis did not answer in time"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._transport.set_write_buffer_limits(high=0)  # write when told to, not at the end of the loop's turn
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class does not inherit from it
+        self._transport.set_write_buffer_limits(high=0)  # write at once
 
     def renew(self) -> None:
-        """Connect anew: the server is no master any more, and the name may lead to the new one by now."""
+        """Reconnect: the server is no longer a master, and its name may lead to the new one."""
         now = self._loop.time()
         if self.ready and self._transport is not None and now >= self._renewed_at + RENEW_PAUSE_S:
             self._renewed_at = now
             self._transport.abort()
 
     async def wait_ready(self, timeout_s: float) -> bool:
-        """True once the connection can be used, False if it cannot in time."""
+        """True when the connection is usable; False if it is not in time."""
         end = self._loop.time() + timeout_s
         while not self.ready:
             if self._loop.time() >= end:
@@ -341,12 +339,12 @@ class RedisConnection(asyncio.Protocol):
         return True
 
     def _unanswered(self) -> list[Request]:
-        return [*(request for request, _ in self._unconfirmed), *self._under_way, *self._waiting]
+        return [*(request for request, _ in self._unconfirmed), *self._in_flight, *self._waiting]
 
     def take_waiting(self) -> list[Request]:
-        """Give up what is not answered yet, to be sent elsewhere."""
-        left = [r for r in self._unanswered() if not r.taken and r.slot != NO_SLOT]
-        for each in (self._unconfirmed, self._under_way, self._waiting, self._outgoing):
+        """Remove and return the requests that are not answered, to be sent elsewhere."""
+        left = [r for r in self._unanswered() if not r.answered and r.slot != NO_SLOT]
+        for each in (self._unconfirmed, self._in_flight, self._waiting, self._outgoing):
             each.clear()
         return left
 
@@ -355,7 +353,7 @@ class RedisConnection(asyncio.Protocol):
         self._waits_open = 0
         self._ticker.cancel()
         for request in self._unanswered():
-            request.give(LedgerUnavailable("the ledger's client was closed"))
+            request.finish(LedgerUnavailable("the ledger's client was closed"))
         self._keeper.cancel()
         if self._transport is not None:
             self._transport.abort()
@@ -363,7 +361,7 @@ class RedisConnection(asyncio.Protocol):
 
 
 def _overdue(requests: Iterable[Request], now: float) -> Iterator[Request]:
-    """Those at the front whose time is up; what sets the connection up has a time of its own."""
+    """Requests at the front whose time is up, without the connection's own."""
     for request in requests:
         if request.slot != NO_SLOT:
             if request.expires > now:

@@ -1,6 +1,4 @@
-"""What a Redis holds as a whole: layout and number of partitions, written when the ledger is first used and checked at
-every start.
-"""
+"""Layout and number of partitions of a ledger: written when it is created, checked at every start."""
 
 from __future__ import annotations
 
@@ -12,24 +10,24 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.layout import Layout
 
 DESCRIPTION = b"{p*}:ledger"
-"""What a ledger says of itself; its place depends on the number of partitions."""
+"""Pattern of the hash with layout and partitions; its hash tag depends on the number of partitions."""
 FIRST_LAYOUT = b"{p*}:subscribers"
-"""Keys of the first layout, which did not say what it was; the second's are there only beside its own description."""
+"""Pattern of a key that layout 1 has too. Layout 1 wrote no description; later layouts always do."""
 
 
-class Use(Enum):
-    """What a client wants of the ledger, and so what it may write when it connects."""
+class OpenMode(Enum):
+    """What a client will do, and what it may write when it connects."""
 
-    LOOK = "look"
-    """Nothing: what is there must be a ledger that this version can read."""
-    CHANGE = "change"
-    """Documents in our layout go in from now on: other versions are told. There must be a ledger."""
-    FOUND = "found"
-    """Where Redis is empty, a ledger is founded."""
+    READ = "read"
+    """Write nothing. There must be a ledger that this version can read."""
+    WRITE = "write"
+    """Write documents in our layout, and say so to other versions. There must be a ledger."""
+    CREATE = "create"
+    """As WRITE; an empty Redis becomes a ledger."""
 
 
 class Installed(Protocol):
-    """What can be asked of a ledger as a whole."""
+    """The part of the ledger that is needed here."""
 
     @property
     def layout(self) -> Layout: ...
@@ -44,15 +42,15 @@ class Installed(Protocol):
     def hashes(self, pattern: bytes) -> AsyncIterator[tuple[bytes, dict[bytes, Any]]]: ...
 
 
-async def check(ledger: Installed, use: Use = Use.FOUND) -> None:
-    """LedgerError "installation": what Redis holds is of another layout or number of partitions, or nothing and `use`
-    founds nothing.
+async def check(ledger: Installed, mode: OpenMode = OpenMode.CREATE) -> None:
+    """LedgerError "installation": Redis holds a ledger of another layout or number of partitions, or it is empty and
+    `mode` is not CREATE.
     """
     found = await ledger.installed()
     wanted = {"layout": ledger.layout.version, "partitions": ledger.partitions}
     if not found:
         await _check_empty(ledger)
-        if use is not Use.FOUND:
+        if mode is not OpenMode.CREATE:
             raise LedgerError(
                 "installation", "Redis holds no ledger: is redis.url the right one? `ocs serve` makes a ledger"
             )
@@ -63,12 +61,12 @@ async def check(ledger: Installed, use: Use = Use.FOUND) -> None:
             f"the ledger was written by layout {found['layout']}, which this version (layout {wanted['layout']}) "
             "cannot read: upgrade it",
         )
-    if found["layout"] < wanted["layout"] and use is not Use.LOOK:
+    if found["layout"] < wanted["layout"] and mode is not OpenMode.READ:
         await ledger.install({**wanted, "readable_from": ledger.layout.readable_from})
 
 
 async def _check_empty(ledger: Installed) -> None:
-    """Nothing says that it is a ledger of our number of partitions: is it one of another?"""
+    """LedgerError: Redis holds a ledger of another number of partitions, or of layout 1."""
     async for _, other in ledger.hashes(DESCRIPTION):
         partitions = int(other.get(b"partitions", 0))
         raise LedgerError(

@@ -36,5 +36,5 @@ REFUND_FIELDS = ("key", "price", "used", "credit_in", "units")
 
 
 def body(event: dict[str, Any]) -> dict[str, object]:
-    """The event by names, its lists as lists (an empty one and an empty map are packed alike)."""
+    """The event by field names."""
     return event

@@ -1,4 +1,4 @@
-"""Names of the ledger's keys: nothing else in the project knows one.
+"""Names of the ledger's keys. No other module has one.
 
 Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they
 live on one Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the
@@ -11,14 +11,13 @@ live on one Redis Cluster node. The tags are chosen so that partition n's slot l
                                     "p<n>" = what is left
                                     of a debit to give back. <name> is account id, a blank, and the Session-Id, after
                                     its owner if it does not say that itself (`session_name`)
-    {tag}:h:<session name> string   account id that a session was of when its answers were last prolonged: a hint
-                                    for who does not know
+    {tag}:h:<session name> string   hint: account id of a session, as of the last time its answers were prolonged
     {tag}:c:<client>       set      "<account id> <Session-Id>" of the open sessions of an Origin-Host that says
                                     its Origin-State-Id
     {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened);
                                     x<account id> → itself, of accounts that have ended
     {tag}:r:<yyyymm>       hash     top-up and purchase references applied in the month; claims of references
-    {tag}:t:<reference>    set      top-ups under this reference whose end is not known: the last to be refused frees it
+    {tag}:t:<reference>    set      top-ups in progress under this reference; when the last one is refused, it is free
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time of its next look
@@ -46,14 +45,14 @@ from ocs.values.identities import by_msisdn
 SLOTS = 16_384
 MAX_PARTITIONS = SLOTS
 REFERENCE_MONTHS = 13
-"""References are remembered so long: this month and the twelve before."""
+"""Months whose references are remembered: this one and the twelve before."""
 _TAG_TRIES = 2_000_000
 NO_POOL = "-"
 
 
 @lru_cache(maxsize=8)
 def _tags(partitions: int) -> tuple[str, ...]:
-    """A hash tag for each partition: of p0, p1, p2 … the first whose slot lies in its range."""
+    """A hash tag for each partition: the first of p0, p1, p2 … whose slot lies in its range."""
     tags: dict[int, str] = {}
     for n in range(_TAG_TRIES):
         tag = f"p{n:x}"
@@ -122,7 +121,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
 
 
 class Keys:
-    """Key names for an installation with so many partitions."""
+    """Key names for a number of partitions."""
 
     def __init__(self, partitions: int) -> None:
         if not 1 <= partitions <= MAX_PARTITIONS:
@@ -137,7 +136,7 @@ class Keys:
         self.nodes = first + b"nodes"
 
     def partition_of_name(self, name: str) -> int:
-        """Partition of a subscriber id or a reference: by its checksum, so that anybody can find it."""
+        """Partition of a subscriber id, reference or lease, by its checksum."""
         return zlib.crc32(name.encode()) % self.partitions
 
     def partition_of_session(self, name: bytes) -> int:
@@ -145,14 +144,14 @@ class Keys:
         return zlib.crc32(name) % self.partitions
 
     def partition_of_account(self, account_id: str) -> int:
-        """The account id says it: "17-4f2a9c…" lives in partition 17. ValueError if it is no account id."""
+        """Partition in the account id: that of "17-4f2a9c…" is 17. ValueError: this is no account id."""
         partition = int(account_id.partition("-")[0])
         if not 0 <= partition < self.partitions:
             raise ValueError(f"account id {account_id!r} names partition {partition} of {self.partitions}")
         return partition
 
     def new_account_id(self, msisdn: str, entropy: int) -> str:
-        """An id that says nothing of its holder, in the MSISDN's partition; `entropy` is a random 64-bit number."""
+        """An account id in the MSISDN's partition that does not reveal its holder. `entropy`: random, 64 bits."""
         return account_id(self.partition_of_name(by_msisdn(msisdn)), f"{entropy:016x}")
 
     def account_pattern(self) -> bytes:
@@ -165,13 +164,13 @@ def account_id(partition: int, unguessable: str) -> str:
 
 
 def uid_of(account_id: str) -> str:
-    """What of an account's id stays when it moves to another partition."""
+    """The part of an account id that stays when the account moves to another partition."""
     return account_id.partition("-")[2]
 
 
 def session_name(session_id: str, owner: str) -> bytes:
-    """What `owner` (an Origin-Host in small letters, or a failover group) calls `session_id`: nobody else is answered
-    under this name.
+    """Name of a session in keys: the Session-Id, after its owner (an Origin-Host in small letters, or a failover group)
+    unless the Session-Id begins with it. So owners never share a key.
     """
     own = session_id[: len(owner) + 1].lower() == owner + ";"  # RFC 6733 §8.8
     return (session_id if own else f"{owner} {session_id}").encode()

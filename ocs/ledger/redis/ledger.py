@@ -1,4 +1,4 @@
-"""The ledger on Redis: every movement is one Lua script (ocs/ledger/scripts), sent by key and safe to send again.
+"""The ledger on Redis. Every movement is one call of a Lua script (ocs/ledger/scripts) that is safe to repeat.
 
 Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract/operations.py.
 """
@@ -22,7 +22,7 @@ from ocs.ledger.redis.client import checked
 from ocs.ledger.redis.clients import Clients
 from ocs.ledger.redis.connection import Answer, RedisConnection, Request, resolve
 from ocs.ledger.redis.connection import command as pack_command
-from ocs.ledger.redis.installation import Use
+from ocs.ledger.redis.installation import OpenMode
 from ocs.ledger.redis.keys import Keys, account_id_of_key
 from ocs.ledger.redis.leases import Leases
 from ocs.ledger.redis.nodes import Nodes
@@ -60,13 +60,13 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
         stopwatch: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
         layout: Layout = LAYOUT,
-        use: Use = Use.FOUND,
+        mode: OpenMode = OpenMode.CREATE,
     ) -> Self:
-        """Connect to a node or a cluster; `stopwatch` gives seconds that only the metrics see, `clock` the Unix seconds
-        that notices carry. `use` says whether a ledger is founded where there is none.
+        """Connect to a server or a cluster. `stopwatch` gives seconds for metrics, `clock` Unix seconds for notices.
+        `mode` says whether an empty Redis becomes a ledger.
 
-        LedgerUnavailable when Redis cannot be reached in time; LedgerError "installation" when what it holds is no
-        ledger of this layout and number of partitions.
+        LedgerUnavailable: Redis cannot be reached in time. LedgerError "installation": Redis does not hold a ledger of
+        this layout and number of partitions. EvictionError: Redis may evict keys.
         """
         keys = Keys(settings.partitions)
         calls = ScriptCalls(scripts.load(layout), int(clock()))
@@ -75,7 +75,7 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
         ledger = cls(nodes, keys, settings, clock, layout, calls)
         try:
             await check_servers(nodes, settings.durability)
-            await installation.check(ledger, use)
+            await installation.check(ledger, mode)
         except BaseException:
             await ledger.close()
             raise
@@ -96,21 +96,19 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
         """Every connection is usable now."""
         return self._nodes.ready()
 
-    # -- what the whole ledger is (installation.py)
+    # -- installation (installation.py)
 
     @property
     def layout(self) -> Layout:
         return self._layout
 
     async def installed(self) -> dict[str, int]:
-        """What was said of the ledger when it was installed; empty = nothing."""
+        """Layout and partitions of the ledger; empty = Redis holds no ledger."""
         flat = await self._ask("installation", 0, b"HGETALL", self._keys.ledger)
         return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def install(self, facts: dict[str, int]) -> dict[str, int]:
-        """Say what the ledger is: partitions for ever, the layout as the newest that works on it. Returns what holds
-        now.
-        """
+        """Write the facts: the partitions only once, layout and readable_from anew. Returns the facts that hold now."""
         key = self._keys.ledger
         await self._ask("installation", 0, b"HSETNX", key, b"partitions", facts["partitions"], durable=True)
         for name in facts.keys() - {"partitions"}:
@@ -118,7 +116,7 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
         return await self.installed()
 
     async def hashes(self, pattern: bytes) -> AsyncIterator[tuple[bytes, dict[bytes, bytes]]]:
-        """Hashes whose name is of the pattern. Looks at all keys: only where nothing is installed."""
+        """Hashes whose key matches the pattern. Scans all keys, so use it only where no ledger is installed."""
         async for key, connection in self._scan(pattern):
             flat = await self._ask_node(connection, b"HGETALL", key)
             yield key, dict(zip(flat[::2], flat[1::2], strict=True))
@@ -129,7 +127,7 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
         return notices.listen(self._any_client, subscribed)
 
     def _any_client(self) -> Any:
-        """To the nodes in turn: any of them hears all notices."""
+        """A client of the next node in turn: every node gets all notices."""
         addresses = self._nodes.addresses()
         self._listened = (self._listened + 1) % max(len(addresses), 1)
         return self._nodes.client(addresses[self._listened] if addresses else None)
@@ -137,7 +135,7 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
     async def announce(self, notice: Notice) -> None:
         await self._ask("announce", 0, b"PUBLISH", notices.CHANNEL, notices.encode(notice))
 
-    # -- the housekeeper's side
+    # -- due accounts, all accounts
 
     async def due(self, partition: int, *, now: int, count: int) -> list[str]:
         due = self._keys.by_partition[partition].due
@@ -145,12 +143,12 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
         return [each.decode() for each in ids]
 
     async def account_ids(self) -> AsyncIterator[str]:
-        """All accounts, in no order; one opened or closed meanwhile may be missed."""
+        """All accounts in no order. One that is opened or terminated meanwhile may be missed."""
         async for key, _ in self._scan(self._keys.account_pattern()):
             yield account_id_of_key(key)
 
     async def _scan(self, pattern: bytes) -> AsyncIterator[tuple[bytes, RedisConnection]]:
-        """Keys of all nodes, each with the connection to its node."""
+        """Keys of all nodes that match, each with the connection to its node."""
         for connection in self._nodes.masters():
             cursor = b"0"
             while True:
@@ -163,7 +161,7 @@ class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
                     break
 
     async def _ask_node(self, connection: RedisConnection, *words: bytes | int) -> Any:
-        """The answer of one node, of whatever partition."""
+        """Send a command to this node, whatever its partition."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         until = self._loop.time() + self._timeout_s
         connection.send(Request(pack_command(words), partial(resolve, future), "scan", until, 0, 0, 0))

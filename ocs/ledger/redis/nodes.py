@@ -1,4 +1,4 @@
-"""Which Redis node holds which partition: one node, or the masters of a Redis Cluster, and our connections to each."""
+"""Redis nodes and their partitions: one server or the masters of a Redis Cluster, and our connections to each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.redis.connection import RedisConnection, Request
 from ocs.ledger.redis.keys import Keys
-from ocs.ledger.redis.redirects import FOLLOWED_AT_ONCE, Address, Comeback, address_text, target
+from ocs.ledger.redis.redirects import FOLLOWED_AT_ONCE, Address, RetryQueue, address_text, target
 from ocs.ledger.redis.script_call import ScriptCalls, delete_old, knows_functions
 from ocs.ledger.settings import LedgerSettings
 
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 REFRESH_PAUSE_S = 0.2
 """Least time between two looks at the cluster's slot map."""
 IMPORTING_KEPT_S = 60.0
-"""How long the connections to a node that imports its first slot outlive the last request sent there."""
+"""How long connections to a node without slots of ours stay, after the last request sent there by ASK."""
 WATCH_S = 1.0
-"""How often a cluster with an unreachable node is looked at again."""
+"""Pause between two looks at a cluster, for nodes that cannot be reached."""
 _ONCE = Retry(NoBackoff(), 0)
-"""We ask the next node instead: the library's own repetitions take seconds."""
+"""No retries of the library, which take seconds: the next node is asked instead."""
 
 
 class Nodes:
-    """Routes requests to the node of their partition; follows the cluster when slots move or a replica takes over."""
+    """Routes requests to the node of their partition. Follows slot migrations and failovers of a cluster."""
 
     def __init__(
         self,
@@ -46,9 +46,7 @@ class Nodes:
         metrics: LedgerMetrics,
         stopwatch: Callable[[], float],
     ) -> None:
-        """`scripts`: scripts of which the servers' version decides how they are called, or the commands that load
-        them.
-        """
+        """`scripts`: the scripts, called as the servers' version allows; or just commands that load scripts."""
         options: dict[str, Any] = dict(parse_url(url))
         self._first: Address = (
             options["path"] if "path" in options else (options.get("host", "localhost"), options.get("port", 6379))
@@ -69,13 +67,15 @@ class Nodes:
         self._readers: dict[Address, RedisConnection] = {}
         self._read_routes: list[RedisConnection] = []
         self._importing: dict[Address, float] = {}
-        self._comeback = Comeback(loop=self._loop, metrics=metrics, max_waiting=settings.max_waiting, route=self.route)
+        self._retry_queue = RetryQueue(
+            loop=self._loop, metrics=metrics, max_waiting=settings.max_waiting, route=self.route
+        )
         self._refresh: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self.is_cluster = False
 
     async def start(self, timeout_s: float) -> None:
-        """Learn the topology and connect; LedgerUnavailable when Redis cannot be reached in time."""
+        """Learn the topology and connect. LedgerUnavailable: Redis cannot be reached in time."""
         end = self._loop.time() + timeout_s
         while True:
             try:
@@ -127,7 +127,7 @@ class Nodes:
 
     @property
     def calls(self) -> ScriptCalls:
-        """How each script is called; settled when `start` has returned."""
+        """How each script is called; final when `start` has returned."""
         assert isinstance(self._scripts, ScriptCalls), "made with load commands only"
         return self._scripts
 
@@ -142,20 +142,20 @@ class Nodes:
         return all(connection.ready for connection in self.all_connections())
 
     def route(self, request: Request) -> None:
-        """Send to the node of the request's partition; an account's requests always take the same connection."""
-        if self._comeback.lanes and self._comeback.queued(request):
+        """Send to the node of the request's partition. Requests of an account always use the same connection."""
+        if self._retry_queue.queues and self._retry_queue.queued(request):
             return
         if self._read_routes and not request.wait_for:
             self._read_routes[request.slot].send(request)
             return
         group = self._routes[request.slot]
-        group[request.lane % len(group)].send(request)
+        group[request.order_key % len(group)].send(request)
 
     # -- refusals of a cluster's node (redirects.py)
 
     def _refused(self, request: Request, error: str, connection: RedisConnection) -> None:
         if not request.refusals:
-            self._comeback.watch(request)
+            self._retry_queue.watch(request)
         request.refusals += 1
         request.asking = False
         kind = error.partition(" ")[0]
@@ -164,13 +164,13 @@ class Nodes:
         if kind == "MOVED":
             self._learn(request.slot, address)
         elif kind == "READONLY":
-            for each in self.all_connections():  # those for reading too: a replica answers them, with what it has
+            for each in self.all_connections():  # also those for reading: a replica would answer them with old data
                 if each.address == connection.address:
                     each.renew()
-        if self._comeback.lanes and self._comeback.queued(request):
+        if self._retry_queue.queues and self._retry_queue.queued(request):
             return
         if address is None or request.refusals > FOLLOWED_AT_ONCE:
-            self._comeback.wait(request)
+            self._retry_queue.wait(request)
         elif kind == "MOVED":
             self.route(request)
         else:
@@ -180,10 +180,10 @@ class Nodes:
             if self._read_routes and not request.wait_for:
                 self._readers[address].send(request)
             else:
-                group[request.lane % len(group)].send(request)
+                group[request.order_key % len(group)].send(request)
 
     def _learn(self, partition: int, address: Address | None) -> None:
-        """A node said where a slot is: send there from now on, and look at the whole map soon."""
+        """A node named the new place of a slot: send there from now on, and read the slot map soon."""
         if address is not None:
             self._set_route(partition, address)
         if self._refresh is None or self._refresh.done():
@@ -198,14 +198,14 @@ class Nodes:
         if address not in self._connections:
             self._connections[address] = [self._connect(address) for _ in range(self._settings.connections)]
             if self._settings.durability == "replicated":
-                # What waits for no replica has a connection of its own, which no WAIT blocks.
+                # Commands that wait for no replica have a connection of their own, so that no WAIT blocks them.
                 self._readers[address] = self._connect(address)
         return self._connections[address]
 
     # -- topology
 
     def client(self, address: Address | None = None) -> redis.asyncio.Redis:
-        """A general client for one node, for rare questions; the caller closes it."""
+        """A general client of one node, for rare commands; the caller closes it."""
         where = self._first if address is None else address
         if isinstance(where, str):
             return redis.asyncio.Redis.from_url(self._url, socket_timeout=2, retry=_ONCE)
@@ -225,7 +225,7 @@ class Nodes:
         return list(self._connections)
 
     async def _ask_topology(self, address: Address) -> list[tuple[int, int, Address]]:
-        """[(first slot, last slot, master's address)]; one range for a single node."""
+        """[(first slot, last slot, address of the master)]; one range for a single server."""
         async with self.client(address) as client:
             try:
                 ranges: Any = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
@@ -254,7 +254,7 @@ class Nodes:
         self._drop_others({address for _, _, address in slots})
 
     def _drop_others(self, wanted: set[Address]) -> None:
-        """Close what leads to nodes without slots; what waited for them goes where the slots are."""
+        """Close connections to nodes without slots; route the requests that waited for them anew."""
         now = self._loop.time()
         self._importing = {each: at for each, at in self._importing.items() if at + IMPORTING_KEPT_S > now}
         homeless: list[Request] = []
@@ -304,6 +304,6 @@ class Nodes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._comeback.close()
+        self._retry_queue.close()
         for connection in self.all_connections():
             await connection.close()

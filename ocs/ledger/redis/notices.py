@@ -1,8 +1,7 @@
-"""Notices over Redis's publish and subscribe: a script that changes an account says which clients should hear from us.
+"""Notices over Redis Pub/Sub: a script that changes an account publishes which clients should get a RAR or ASR.
 
-They are hints: one that is published while a worker's subscription is down is lost, and Validity-Time leads to the same
-end.
-A channel needs no partition: in a cluster a message reaches the subscribers of every node.
+A notice that is published while a worker's subscription is down is lost; the grants then end by their Validity-Time. A
+channel needs no partition: in a cluster a message reaches the subscribers of every node.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from ocs.telemetry.logs import reason_of
 log = logging.getLogger(__name__)
 
 CHANNEL = "ocs:notices"
-"""As in scripts/lib.lua (`notify`)."""
+"""As in scripts/sessions.lua (`publish`)."""
 RETRY_STEPS_S = (0.05, 0.2, 0.5, 1.0, 2.0)
-"""Pauses before the subscription is tried again; the last one for ever."""
+"""Pauses before the next try to subscribe; the last one repeats."""
 LOOK_S = 1.0
-"""How long one wait for a message lasts."""
+"""Longest wait for one message."""
 
 
 def encode(notice: Notice) -> bytes:
@@ -35,7 +34,7 @@ def encode(notice: Notice) -> bytes:
 
 
 def decode(data: bytes) -> Notice:
-    """ValueError if it is no notice."""
+    """ValueError: the message is no notice."""
     try:
         kind, reason, at, account_id, sessions = msgpack.unpackb(data)
         return Notice(kind, reason, float(at), account_id, tuple(NoticedSession(*each) for each in sessions))
@@ -44,8 +43,8 @@ def decode(data: bytes) -> Notice:
 
 
 async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> AsyncIterator[Notice]:
-    """Notices for ever. `client` makes a redis.asyncio client to a node that can be reached now; `subscribed` is called
-    whenever nothing that is published from then on is missed.
+    """Notices without end. `client` makes a redis.asyncio client of a node that can be reached; `subscribed` is called
+    after each subscription: notices published from then on are received.
     """
     tries = 0
     while True:

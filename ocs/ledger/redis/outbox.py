@@ -1,8 +1,8 @@
-"""The outbox of each partition as its reader needs it, and the hint which partitions have something in it; and what is
-due in many.
+"""Outboxes for their reader, the set of partitions whose outbox has events, and due accounts of several partitions.
 
-The scripts journal (`sequence`, `outbox`); processes whose scripts did so say it with `mark_dirty`, at most four times
-a second, in one set of the ledger. It is a hint and may be lost: the reader looks at all partitions besides.
+The scripts journal to the outbox of their partition. A process whose scripts did so adds the partition to one set of
+the ledger (`mark_dirty`), at most four times a second. The set is a hint and may be lost: the reader also looks at all
+partitions from time to time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if tonumber(redis.call('GET', KEYS[1]) or '0') >= tonumber(ARGV[1]) then return 
 redis.call('SET', KEYS[1], ARGV[1])
 return 1
 """
-"""KEYS 1 sequence of the partition. ARGV 1 what it is to be at least. Result: 1 = it was less."""
+"""KEYS 1 sequence of the partition. ARGV 1 the least value. Result 1 = it was less and has been raised."""
 
 Entry = tuple[int, bytes]
 """Sequence and octets of an event."""
@@ -38,13 +38,13 @@ class Outbox(LedgerClient):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._dirty: set[int] = set()
-        """Not more than there are partitions."""
+        """At most one entry per partition."""
         self._marking: asyncio.TimerHandle | None = None
 
-    # -- which partitions have something
+    # -- partitions with events
 
     def mark_dirty(self, partition: int) -> None:
-        """Something was journalled there: to be said when the script has answered, not before."""
+        """Events were journalled in the partition. Call it when the script has answered, not before."""
         self._dirty.add(partition)
         if self._marking is None:
             self._marking = self._loop.call_later(MARK_EVERY_S, self._mark)
@@ -58,7 +58,7 @@ class Outbox(LedgerClient):
             self._dirty.clear()
 
     async def flush_dirty(self) -> None:
-        """At the end of a process: say now what would be said in a moment."""
+        """Write the pending marks now, at the end of a process."""
         if self._marking is not None:
             self._marking.cancel()
             self._marking = None
@@ -109,14 +109,14 @@ class Outbox(LedgerClient):
         return int(await self._ask("outbox", partition, b"GET", self._keys.by_partition[partition].sequence) or 0)
 
     async def outbox_raise(self, partition: int, to: int) -> None:
-        """Have the next event follow on `to`, if its sequence is not higher anyway."""
+        """Raise the sequence to at least `to`; the next event follows on it."""
         sequence = self._keys.by_partition[partition].sequence
         await self._ask("outbox", partition, b"EVAL", RAISE, 1, sequence, to, durable=True)
 
-    # -- what is due
+    # -- due accounts
 
     async def due_many(self, partitions: Sequence[int], *, now: int, count: int) -> list[list[str]]:
-        """`due` of each of these partitions: accounts with something to see to, at most `count` each."""
+        """`due` of each of these partitions, at most `count` accounts each."""
         asked = [
             self._post(
                 *("due", each, b"ZRANGEBYSCORE", self._keys.by_partition[each].due),
@@ -127,7 +127,7 @@ class Outbox(LedgerClient):
         return [[account_id.decode() for account_id in checked(await future)] for future in asked]
 
     def _post(self, operation: str, partition: int, *command: bytes | str | int) -> asyncio.Future[Answer]:
-        """`_ask` without a task of its own: what many partitions are asked goes out together."""
+        """Send without waiting, so that commands to many partitions go out together."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         expires = self._loop.time() + self._timeout_s
         self._send(pack_command(command), partial(resolve, future), operation, partition, 0, expires, durable=False)

@@ -1,5 +1,5 @@
-"""Subscriptions and pools of an account, and its move to another partition. What each promises:
-contract.operations.AccountLedger.
+"""Subscriptions and pools of accounts, and moves to another partition. `contract.operations.AccountLedger` says what
+each operation does.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 
 MAX_LOOKED_BACK = 4
-"""Ids that an account had before, whose answers are still looked for after it moved."""
+"""Old ids of an account under which answers are looked for."""
 
 
 class Products(Accounts):
-    """What an account has bought, and with whom it shares."""
+    """Part of `RedisLedger`."""
 
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
@@ -41,14 +41,14 @@ class Products(Accounts):
         armed: bool = False,
     ) -> bool:
         terms = wire.package(product)
-        q = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
-        return await self._subscription(account_id, q, now, month, day) == b"ok"
+        arguments = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
+        return await self._subscription(account_id, arguments, now, month, day) == b"ok"
 
     async def unsubscribe(
         self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
     ) -> None:
-        q = {"what": "end", "instance": instance, "at_once": at_once}
-        await self._subscription(account_id, q, now, month, day)
+        arguments = {"what": "end", "instance": instance, "at_once": at_once}
+        await self._subscription(account_id, arguments, now, month, day)
 
     async def set_next(
         self,
@@ -60,20 +60,20 @@ class Products(Accounts):
         month: int,
         day: int = 0,
     ) -> None:
-        q = {"what": "next", "instance": instance, "terms": wire.package(product) if product else False}
-        await self._subscription(account_id, q, now, month, day)
+        arguments = {"what": "next", "instance": instance, "terms": wire.package(product) if product else False}
+        await self._subscription(account_id, arguments, now, month, day)
 
-    async def _subscription(self, account_id: str, q: dict[str, Any], now: int, month: int, day: int) -> bytes:
+    async def _subscription(self, account_id: str, arguments: dict[str, Any], now: int, month: int, day: int) -> bytes:
         this_month, *before = self._account_keys(account_id).reference_months(month)
-        q = {
-            **q,
+        arguments = {
+            **arguments,
             "uid": uid_of(account_id),
             "keep_s": REFERENCE_KEEP_S,
             "asked_at": self._clock(),
             **when(now, month, day),
         }
         try:
-            return await self._script("subscribe", account_id, q, this_month, before)
+            return await self._script("subscribe", account_id, arguments, this_month, before)
         except LedgerError as error:
             if error.code == "instance":
                 raise LedgerError("unknown", REFUSALS["instance"]) from None
@@ -91,7 +91,7 @@ class Products(Accounts):
             if error.code == "pool_unknown":
                 raise LedgerError("unknown", REFUSALS["pool_unknown"]) from None
             raise
-        self._keep_pool(account_id, pool_id)
+        self._remember_pool(account_id, pool_id)
 
     async def _pool(self, account_id: str, what: str, pool_id: str, at: dict[str, Any]) -> None:
         wanted = self._account_keys(account_id).pool + pool_id.encode()
@@ -100,9 +100,6 @@ class Products(Accounts):
     # -- layouts
 
     async def upgrade_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> bool:
-        """Write its document, and its pool's, in this layout. False = they were. LedgerError: "unknown", "unreadable",
-        "version".
-        """
         try:
             return await self._script("upgrade", account_id, when(now, month, day)) == b"ok"
         except MovedError:
@@ -117,9 +114,9 @@ class Products(Accounts):
         if target == account_id:
             return account_id
         at = when(now, month, day)
-        q = {"what": "freeze", "to": target, "keep_s": 0, **at}
+        arguments = {"what": "freeze", "to": target, "keep_s": 0, **at}
         try:
-            word, document = await self._run_script("move_out", account_id, q)
+            word, document = await self._run_script("move_out", account_id, arguments)
         except MovedError as error:
             return error.account_id
         if word != b"ok":
@@ -135,9 +132,9 @@ class Products(Accounts):
         look_back_s = self._settings.remember_events_s
         before = [each for each in frozen["moved_from"].split() if each != target][: MAX_LOOKED_BACK - 1]
         moved_from = " ".join((account_id, *before))
-        q = {"document": document, "of": account_id, "moved_from": moved_from, "look_back_s": look_back_s, **at}
-        await self._script("move_in", target, q)
-        await self._flip(frozen, account_id, target)
+        arguments = {"document": document, "of": account_id, "moved_from": moved_from, "look_back_s": look_back_s, **at}
+        await self._script("move_in", target, arguments)
+        await self._switch_index(frozen, account_id, target)
         keep_s = max(look_back_s, self._settings.remember_sessions_s)
         await self._run_script("move_out", account_id, {"what": "leave", "to": target, "keep_s": keep_s, **at})
         return target
@@ -147,8 +144,8 @@ class Products(Accounts):
         return self._keys.partition_of_account(account_id), self._account_keys(account_id).answers + name
 
     async def _move_hash(self, source: tuple[int, bytes], target: tuple[int, bytes]) -> None:
-        """Answers of a session, or of a one-off request, with their time to live. What stands there already is younger,
-        and stays.
+        """Move the answers of a session or one-off request, with their TTL. Answers at the target are newer and are not
+        overwritten.
         """
         fields = await self._ask("move", source[0], b"HGETALL", source[1])
         if not fields:
@@ -161,7 +158,7 @@ class Products(Accounts):
         await self._ask("move", source[0], b"UNLINK", source[1], durable=True)
 
     async def _copy_references(self, account_id: str, target: str, month: int) -> None:
-        """References that the account has used are used in its new partition too."""
+        """Copy the account's used references to its new partition."""
         uid, source, to = uid_of(account_id).encode(), self._account_keys(account_id), self._account_keys(target)
         partitions = self._keys.partition_of_account(account_id), self._keys.partition_of_account(target)
         for key, new_key in zip(source.reference_months(month), to.reference_months(month), strict=True):
@@ -176,8 +173,8 @@ class Products(Accounts):
                 await self._ask("move", partitions[1], b"HSET", new_key, *found, durable=True)
                 await self._ask("move", partitions[1], b"EXPIRE", new_key, REFERENCE_KEEP_S, durable=True)
 
-    async def _flip(self, frozen: dict[str, Any], account_id: str, target: str) -> None:
-        """The subscriber ids name the account's new id from now on."""
+    async def _switch_index(self, frozen: dict[str, Any], account_id: str, target: str) -> None:
+        """Make the subscriber ids name the account's new id."""
         for name in (by_msisdn(frozen["msisdn"]), by_imsi(frozen["imsi"])):
             partition = self._keys.partition_of_name(name)
             subscribers = self._keys.by_partition[partition].subscribers

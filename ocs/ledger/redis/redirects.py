@@ -1,13 +1,12 @@
-"""What becomes of a request that a node refuses for now: ASK, MOVED, TRYAGAIN of a Redis Cluster, LOADING and its like.
+"""Requests that a node refuses for now: ASK, MOVED, TRYAGAIN of a Redis Cluster; LOADING and the like.
 
-While a slot is moved slowly, a partition's keys are split between two nodes. The source answers what it has whole, and
-`ASK` for what it has none of: the request goes to the importing node once, after ASKING. A script whose keys are on
-both, or that makes a key, gets `TRYAGAIN` from either: it comes again at short intervals until its time is up. `MOVED`
-changes the route at once.
-A request keeps its key wherever it goes, so nothing is applied twice: the remembered answers move with the slot.
+While a slot migrates, a partition's keys are split between two nodes. The source answers requests whose keys it has,
+and `ASK` if it has none of them: the request goes to the importing node once, after ASKING. A script with keys on both
+nodes, or that creates a key, gets `TRYAGAIN` from either: it is sent again at short intervals until its time is up.
+`MOVED` changes the route at once. Nothing is applied twice: the remembered answers migrate with the slot.
 
-Requests of one lane (an account's) stay in order as far as possible: while one waits to come again, the later ones wait
-behind it. (Redis Cluster specification, "ASK redirection", "Multiple keys operations".)
+Requests with one order key (an account's) stay in order: while one waits to be sent again, later ones wait behind it.
+(Redis Cluster specification, "ASK redirection", "Multiple keys operations".)
 """
 
 from __future__ import annotations
@@ -21,13 +20,12 @@ from ocs.ledger.metrics import LedgerMetrics
 from ocs.ledger.redis.request import Request
 
 AGAIN_FIRST_S = 0.005
-"""First pause before a refused request comes again; doubled each time."""
+"""First pause before a refused request is sent again; doubled each time."""
 AGAIN_MOST_S = 0.04
-"""Longest pause: a request waits at most so much longer than the slot's migration."""
+"""Longest pause: a request waits at most this much longer than the slot's migration."""
 FOLLOWED_AT_ONCE = 3
-"""Times a request follows ASK or MOVED without a pause; two nodes may send it to each other until both know whose the
-slot is.
-"""
+"""How often a request follows ASK or MOVED without a pause. Two nodes may send it to each other until both know which
+has the slot."""
 
 Address = str | tuple[str, int]
 """The path of a Unix socket, or host and port."""
@@ -42,9 +40,7 @@ def address_text(address: Address) -> str:
 
 
 def target(error: str, asked: Address) -> Address | None:
-    """The node that "MOVED <slot> <host>:<port>" names; an empty host is that of the node that was `asked`. None = it
-    does not say.
-    """
+    """The node that "MOVED <slot> <host>:<port>" names; an empty host = that of the node `asked`. None = unknown."""
     host, _, port = error.split(" ")[-1].rpartition(":")
     if host == "?" or not port.isdigit():
         return None
@@ -55,8 +51,8 @@ def target(error: str, asked: Address) -> Address | None:
     return host, int(port)
 
 
-class Comeback:
-    """Refused requests that wait to come again, by lane."""
+class RetryQueue:
+    """OnRefused requests that wait to come again, by order_key."""
 
     def __init__(
         self,
@@ -71,56 +67,56 @@ class Comeback:
         self._max_waiting = max_waiting
         self._route = route
         self._waiting = 0
-        self.lanes: dict[tuple[int, int], deque[Request]] = {}
-        """Empty but for seldom moments: the hot path only looks whether it is."""
+        self.queues: dict[tuple[int, int], deque[Request]] = {}
+        """By (slot, order key). Empty most of the time: the hot path only tests that."""
 
     def queued(self, request: Request) -> bool:
-        """True if a request of its lane waits already: it waits behind that one."""
-        lane = self.lanes.get((request.slot, request.lane))
-        if lane is not None:
-            self._append(lane, request)
-        return lane is not None
+        """True if a request of its order_key waits already: it waits behind that one."""
+        order_key = self.queues.get((request.slot, request.order_key))
+        if order_key is not None:
+            self._append(order_key, request)
+        return order_key is not None
 
     def wait(self, request: Request) -> None:
-        """Come again after a pause that grows with the request's refusals."""
+        """Send the request again after a pause that grows with its refusals."""
         if not self.queued(request):
-            lane = self.lanes[request.slot, request.lane] = deque()
-            self._append(lane, request)
+            order_key = self.queues[request.slot, request.order_key] = deque()
+            self._append(order_key, request)
             pause_s = min(AGAIN_FIRST_S * 2 ** min(request.refusals, 8), AGAIN_MOST_S)
-            self._loop.call_later(pause_s, self._release, (request.slot, request.lane))
+            self._loop.call_later(pause_s, self._release, (request.slot, request.order_key))
 
     def watch(self, request: Request) -> None:
-        """See to it that the request is answered in time, wherever it waits."""
+        """Answer the request when its time is up, wherever it waits."""
         self._loop.call_at(request.expires, self._expire, request)
 
-    def _append(self, lane: deque[Request], request: Request) -> None:
+    def _append(self, order_key: deque[Request], request: Request) -> None:
         if self._waiting >= self._max_waiting:
             self._metrics.ledger_error("overflow")
             self._loop.call_soon(
-                request.give, LedgerUnavailable("too many requests are waiting for the cluster to settle")
+                request.finish, LedgerUnavailable("too many requests are waiting for the cluster to settle")
             )
         else:
             self._waiting += 1
-            lane.append(request)
+            order_key.append(request)
             if not request.refusals:
                 request.refusals = 1
                 self.watch(request)
 
     def _release(self, key: tuple[int, int]) -> None:
-        lane = self.lanes.pop(key, None)
-        if lane is not None:
-            self._waiting -= len(lane)
-            for request in lane:
-                if not request.taken:
+        order_key = self.queues.pop(key, None)
+        if order_key is not None:
+            self._waiting -= len(order_key)
+            for request in order_key:
+                if not request.answered:
                     self._route(request)
 
     def _expire(self, request: Request) -> None:
-        if not request.taken:
+        if not request.answered:
             self._metrics.ledger_error("timeout")
-            request.give(LedgerUnavailable("Redis could not take the request in time"))
+            request.finish(LedgerUnavailable("Redis could not take the request in time"))
 
     def close(self) -> None:
-        lanes, self.lanes = self.lanes, {}
-        for lane in lanes.values():
-            for request in lane:
-                request.give(LedgerUnavailable("the ledger's client was closed"))
+        lanes, self.queues = self.queues, {}
+        for order_key in lanes.values():
+            for request in order_key:
+                request.finish(LedgerUnavailable("the ledger's client was closed"))

@@ -1,4 +1,4 @@
-"""One command to Redis while it is under way, and who takes its answer."""
+"""One command to Redis, and the callback that takes its answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = Any
 """bytes, int, list, None, a hiredis.ReplyError, or LedgerUnavailable."""
 
 NO_SLOT = -1
-"""`slot` of what a connection sends for itself: AUTH, scripts, ASKING, WAIT."""
+"""`slot` of the connection's own commands: AUTH, scripts, ASKING, WAIT."""
 
 
 def resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
@@ -24,23 +24,23 @@ def resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
 
 
 def ignore(_: Answer) -> None:
-    """Callback of a command whose answer says nothing."""
+    """Callback of a command whose answer does not matter."""
 
 
 class Request:
-    """One command under way. `taken` once its callback was called."""
+    """One command in flight. `answered`: its callback has been called."""
 
     __slots__ = (
+        "answered",
         "asking",
         "callback",
         "command",
         "expires",
-        "lane",
         "operation",
+        "order_key",
         "refusals",
         "sent",
         "slot",
-        "taken",
         "wait_for",
     )
 
@@ -51,7 +51,7 @@ class Request:
         operation: str,
         expires: float,
         slot: int,
-        lane: int,
+        order_key: int,
         wait_for: int,
     ) -> None:
         self.command = command
@@ -60,18 +60,18 @@ class Request:
         self.expires = expires
         self.slot = slot
         """The partition, or NO_SLOT."""
-        self.lane = lane
-        """Requests of one lane stay in order."""
+        self.order_key = order_key
+        """Requests with the same key stay in order: the hash of an account id."""
         self.sent = 0.0
-        self.taken = False
+        self.answered = False
         self.wait_for = wait_for
-        """Replicas that must have the write before the answer counts, or 0."""
+        """Replicas that must have the write before the answer is passed on; 0 = none."""
         self.asking = False
         """Sent after ASKING: the node imports the slot and does not own it yet."""
         self.refusals = 0
-        """Answers that sent it elsewhere or told it to come again."""
+        """How often a node has redirected or postponed it."""
 
-    def give(self, answer: Answer) -> None:
-        if not self.taken:
-            self.taken = True
+    def finish(self, answer: Answer) -> None:
+        if not self.answered:
+            self.answered = True
             self.callback(answer)

@@ -1,13 +1,13 @@
 """How the ledger's scripts are loaded and called: as a library of functions where Redis is 7 or later, else by SHA1.
 
-`EVALSHA` runs the whole text of a script: what the scripts share is defined anew at each call. A function library
-(`FUNCTION LOAD`, `FCALL`) defines it once, which saves about 5 µs a call. Redis keeps libraries in its AOF and
+`EVALSHA` runs the whole text of a script, so the shared functions are defined anew at each call. A function library
+(`FUNCTION LOAD`, `FCALL`) defines them once, which saves about 5 µs a call. Redis keeps libraries in its AOF and
 replicates them.
 
-A library's name carries the hash of its text: workers of two versions run side by side during a rolling restart, and
-one that is there need not be replaced. Whoever starts deletes the oldest of ours beyond LIBRARIES_KEPT. A worker that
-still needed one is told "Function not found" and loads it again, as it does at NOSCRIPT. In a cluster every connection
-to a master loads what that lacks.
+The name of a library has the hash of its text, so that workers of two versions can run side by side during a rolling
+restart. Each process deletes at start the oldest libraries beyond LIBRARIES_KEPT. A worker whose library was deleted
+gets "Function not found" and loads it again, as after NOSCRIPT. In a cluster every connection to a master loads the
+library.
 """
 
 from __future__ import annotations
@@ -22,41 +22,38 @@ from ocs.ledger.scripts.source import ScriptSource
 FIRST_VERSION_WITH_FUNCTIONS = 7
 LIBRARY_PREFIX = "ocs_"
 LIBRARIES_KEPT = 3
-"""Libraries of ours on a server: the version before, this one, and one to go back to."""
+"""Our libraries on a server: this version's and two older ones."""
 GC_PAUSE = 1000
-"""Percent of what the functions' Lua kept (about 1 MB) at which its collector begins anew. At Lua's own 200 it takes a
-tenth of a call.
-"""
+"""`setpause` of Lua's garbage collector: a cycle begins when memory has grown to ten times what was kept (about 1 MB).
+At the default of 200 the collector takes a tenth of each call."""
 MISSING = ("NOSCRIPT", "ERR Function not found")
-"""What Redis answers to a call whose script it does not have: load, then send again."""
+"""Errors of a call whose script is not loaded: load it, then send the call again."""
 AT_MASTER = "redis.call('PERSIST', KEYS[1])"
-"""Begins a script by SHA1: a command that changes nothing (an account's document has no TTL) and that a replica
-refuses. A function is refused there as a whole; a script would answer that the account is unknown, if it is, before it
-has anything to write.
-"""
+"""First command of a script by SHA1. It changes nothing (an account's document has no TTL), but a replica refuses it.
+Without it a replica would answer that an account is unknown. A function is refused on a replica anyway."""
 
 
 def loaded(answer: object) -> bool:
-    """Whether a load command has done what it should, given its answer or its error."""
+    """Whether a load command succeeded, given its answer or error."""
     return not isinstance(answer, Exception) or "already exists" in str(answer)
 
 
 class ScriptCalls:
-    """The commands that load the scripts, and how each call of one begins. `choose` first; until then it is by SHA1."""
+    """Commands that load the scripts, and the first words of each call. By SHA1 until `choose` is called."""
 
     def __init__(self, sources: Sequence[ScriptSource], loaded_at_s: int) -> None:
-        """`loaded_at_s`: Unix seconds, to know old libraries by."""
+        """`loaded_at_s`: Unix seconds; tells older libraries from newer ones."""
         self._sources = sources
         self._loaded_at_s = loaded_at_s
         self.loads: list[bytes] = []
-        """Packed commands. Each may be sent again at any time."""
+        """Packed load commands. Each may be repeated at any time."""
         self.library = ""
         """Name of the function library, "" = none."""
         self._prefixes: dict[str, tuple[bytes, bytes]] = {}
         self.choose(functions=False)
 
     def choose(self, *, functions: bool) -> None:
-        """`functions`: every server knows them (`knows_functions`)."""
+        """`functions`: every server supports them (`knows_functions`)."""
         if functions:
             digest = hashlib.sha1(repr(self._sources).encode(), usedforsecurity=False).hexdigest()[:16]
             self.library = f"{LIBRARY_PREFIX}{digest}"
@@ -83,9 +80,8 @@ def _function(library: str, name: str) -> str:
 
 
 def _library(library: str, sources: Sequence[ScriptSource], loaded_at_s: int) -> str:
-    """While a library is loaded, Lua has no `math`, `cmsgpack` or `redis.call`: what is shared runs at the first call
-    of a function.
-    """
+    """Text of the library. While it is loaded, Lua has no `math`, `cmsgpack` or `redis.call`, so the shared part runs
+    at the first call of a function."""
     lines = [f"#!lua name={library}"]
     groups = list(dict.fromkeys(each.shared for each in sources))
     for number, shared in enumerate(groups):
@@ -111,23 +107,23 @@ def _library(library: str, sources: Sequence[ScriptSource], loaded_at_s: int) ->
     return "\n".join(lines) + "\n"
 
 
-# -- the servers' side
+# -- libraries on the servers
 
 
 async def knows_functions(client: Any) -> bool:
-    """Whether a server has function libraries and lets us use them."""
+    """Whether a server has function libraries and allows us to use them."""
     try:
         version = str((await client.info("server"))["redis_version"])
         if int(version.partition(".")[0]) < FIRST_VERSION_WITH_FUNCTIONS:
             return False
         await _libraries(client)
-    except Exception:  # noqa: BLE001 - a managed Redis that does not say is called by SHA1, which all of them know
+    except Exception:  # noqa: BLE001 - if the server does not tell, SHA1 works everywhere
         return False
     return True
 
 
 async def delete_old(client: Any, own: str) -> list[str]:
-    """Delete libraries of ours beyond LIBRARIES_KEPT, those that were loaded first; their names."""
+    """Delete our oldest libraries beyond LIBRARIES_KEPT; returns their names."""
     old = superfluous(await _libraries(client), own)
     for name in old:
         await client.execute_command("FUNCTION DELETE", name)
@@ -135,7 +131,7 @@ async def delete_old(client: Any, own: str) -> list[str]:
 
 
 def superfluous(libraries: Iterable[tuple[str, int]], own: str) -> list[str]:
-    """Which of the libraries (name, Unix seconds of its loading) are too many."""
+    """Names of the libraries to delete, out of (name, Unix seconds when it was loaded)."""
     others = sorted((at, name) for name, at in libraries if name.startswith(LIBRARY_PREFIX) and name != own)
     return [name for _, name in others[: max(len(others) - (LIBRARIES_KEPT - 1), 0)]]
 
@@ -152,7 +148,7 @@ async def _libraries(client: Any) -> list[tuple[str, int]]:
 
 
 def _fields(flat: Any) -> dict[str, Any]:
-    """RESP2 tells a map as a list of names and values."""
+    """A map; in RESP2 it comes as a list of names and values."""
     pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
     return {_text(name): value for name, value in pairs}
 

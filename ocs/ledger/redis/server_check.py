@@ -1,8 +1,8 @@
-"""Whether the Redis servers keep what the ledger writes: asked once, at start.
+"""Checks at start that the Redis servers keep what the ledger writes.
 
-No key of the ledger may be evicted: an account would be gone, or a repeated request charged again. A server whose
-policy is to evict is refused, whether its memory has a limit yet or not. One that syncs less than the durability
-promises, or does not say (managed Redis forbids the question), is warned about.
+No key may be evicted: an account would be lost, or a repetition charged again. A server with an eviction policy is
+refused, even if its memory has no limit yet. A warning is logged if a server syncs less often than
+`ledger.durability` requires, or does not tell (managed Redis may forbid CONFIG).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 NO_EVICTION = "noeviction"
 ANSWERS = "answers, hints and references that keep a repetition from being charged again"
-"""What has a TTL (keys.py): all that a volatile-* policy takes."""
+"""Keys with a TTL (keys.py), which a volatile-* policy evicts."""
 
 
 class EvictionError(LedgerError):
-    """A Redis server may throw away what the ledger keeps. Nothing is charged on it until its settings are changed."""
+    """A Redis server may evict keys of the ledger. Nothing is charged until its settings are changed."""
 
     def __init__(self, message: str) -> None:
         super().__init__("eviction", message)
@@ -38,7 +38,7 @@ class Servers(Protocol):
 
 
 async def check_servers(servers: Servers, durability: str) -> None:
-    """EvictionError if one of the masters may evict keys; whatever else is less than promised is logged."""
+    """EvictionError: a master may evict keys. Other shortcomings are logged."""
     for address in servers.addresses():
         async with servers.client(address) as client:
             await _check_eviction(client, address)
@@ -46,10 +46,10 @@ async def check_servers(servers: Servers, durability: str) -> None:
 
 
 async def _check_eviction(client: Any, address: Any) -> None:
-    """INFO says it, too, where CONFIG is forbidden."""
+    """Uses INFO: CONFIG may be forbidden."""
     try:
         policy = (await client.info("memory"))["maxmemory_policy"]
-    except Exception as error:  # noqa: BLE001 - whatever it is, it only means that we cannot know
+    except Exception as error:  # noqa: BLE001 - any error only means that the policy is unknown
         log.warning(
             "Redis at %s: cannot be asked for its maxmemory-policy, which must be noeviction: %s",
             *(address_text(address), reason_of(error)),

@@ -1,7 +1,7 @@
-"""All accounts in slices: one partition at a time, with a cursor, so that many processes can share them.
+"""All accounts in slices: a partition and a cursor, so that several processes can share the work.
 
-The accounts are found by the MSISDNs of the partition's subscribers; an account that was moved is found where its
-MSISDN is. One that was terminated has none: `terminate` leaves it under `ENDED` and its account id.
+Accounts are found by the MSISDNs in the partition's index, also those that have moved elsewhere. A terminated account
+has no MSISDN: `terminate` (agenda.lua) leaves an entry of `ENDED` and its account id.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from ocs.ledger.redis.client import LedgerClient
 
 MSISDN = b"m"
 ENDED = b"x"
-"""Before the account id of a terminated account, among the subscribers of its partition."""
+"""Prefix of the account id of a terminated account in the index."""
 
 
 class Slices(LedgerClient):
     """Part of `RedisLedger`."""
 
     async def account_slice(self, partition: int, cursor: int, count: int) -> tuple[dict[str, bytes], int]:
-        """About `count` accounts of a partition, each with the entry that names it, and the cursor of the next slice; 0
-        begins and ends.
-
-        An account may come twice.
+        """About `count` accounts of a partition, each with its index entry, and the cursor of the next slice. Cursor 0
+        is the begin and the end. An account may come twice.
         """
         subscribers = self._keys.by_partition[partition].subscribers
         # Half of the entries are IMSIs, of accounts of any partition.
@@ -34,7 +32,7 @@ class Slices(LedgerClient):
         return found, int(following)
 
     async def is_lost(self, account_id: str, partition: int, entry: bytes) -> bool:
-        """The entry still names the account, and there is neither a document nor the signpost of one that has moved."""
+        """The entry still names the account, which has neither a document nor a note that it has moved."""
         subscribers = self._keys.by_partition[partition].subscribers
         if await self._ask("slice", partition, b"HGET", subscribers, entry) != account_id.encode():
             return False

@@ -1,4 +1,4 @@
-"""From the stored documents (layout.py) to what people and programs look at."""
+"""From stored documents (layout.py) to the views of contract/views.py."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ocs.values.sessions import session_owner
 
 STATE_CODES = {name: code for code, name in STATES.items()}
 MOVED = "m"
-"""State of what an account leaves behind in its old partition."""
+"""State of the document that a moved account leaves in its old partition."""
 
 
 def unpack(document: bytes) -> Any:
-    """Texts come from peers, so not all of it need be UTF-8."""
+    """Texts come from peers and may be no UTF-8: such octets become surrogates."""
     return msgpack.unpackb(document, strict_map_key=False, unicode_errors="surrogateescape")
 
 
@@ -45,13 +45,13 @@ def _read(record: str, document: bytes) -> dict[str, Any]:
             )
     except LedgerError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the document cannot be read
+    except Exception as error:  # noqa: BLE001 - any error means that the document is damaged
         raise LedgerError("unreadable", f"the document cannot be read: {type(error).__name__}") from None
     return named
 
 
 def account_view(account_id: str, document: bytes, *, now: int, month: int, day: int) -> AccountView | None:
-    """The account as of `now`: its state and its counters follow the clock, all else is as stored. None: it has moved.
+    """The account as of `now`: state and counters follow the clock, all else is as stored. None = it has moved.
 
     LedgerError: "unreadable", "version".
     """
@@ -113,7 +113,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
 
 
 def _package(subscriptions: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The tariff: the running one, else the one that could not be paid."""
+    """Subscription of the tariff: the active one, else the unpaid one."""
     running = (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
     tariffs = [each for each in subscriptions if each["terms"]["group"] == PACKAGE_GROUP]
     found = [each for each in tariffs if each["state"] in running]
@@ -201,7 +201,7 @@ def _reservation_view(key: str, service: dict[str, Any], buckets: dict[int, str]
 
 
 def _added_up(pairs: Iterable[tuple[Any, int]]) -> tuple[tuple[Any, int], ...]:
-    """Amounts by name, those of one name together, nothing left out but nothing."""
+    """Sum per name, without zeros."""
     amounts: dict[Any, int] = {}
     for name, amount in pairs:
         amounts[name] = amounts.get(name, 0) + amount

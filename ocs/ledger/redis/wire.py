@@ -1,7 +1,6 @@
-"""Between Python values and the msgpack arguments and results of the scripts.
+"""Encodes arguments of the scripts as msgpack, and decodes their results.
 
-Rows are made by writers from layout.py's declaration; the rare scripts take maps with names, as each script's header
-says.
+Rows are made by writers from layout.py. Scripts outside the hot path take maps; their headers list the names.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 
 _EVENT, _TERMINATION, _CHECK = RequestType.EVENT, RequestType.TERMINATION, Action.CHECK
-"""An Enum's member costs a look-up of its own each time it is named."""
+"""Members as globals: each access to a member of an Enum costs a look-up."""
 MAX_RATES = 8192
-"""Rates kept packed; a catalogue has one a rate and time window."""
+"""Rates kept packed. A catalogue has one per rate and time window."""
 pack = msgpack.Packer(use_bin_type=False).pack
 unpack = msgpack.unpackb
 NO_LIMIT = -1
@@ -31,7 +30,7 @@ UNLIMITED = -1
 
 
 def amount(name: str, value: int, *, least: int = 0) -> int:
-    """`value` if Redis can compute with it exactly; LedgerError "range" if not."""
+    """Returns `value`. LedgerError "range": it is less than `least`, or Redis cannot compute with it exactly."""
     if not least <= value <= MAX_INTEGER:
         raise LedgerError("range", f"{name} is {value}; it must be from {least} to {MAX_INTEGER}")
     return value
@@ -54,7 +53,7 @@ def counter_terms(terms: CounterTerms) -> list[Any]:
 
 
 def package(terms: PackageTerms) -> list[Any]:
-    """LedgerError "range": it renews and its period is nothing."""
+    """LedgerError "range": an amount, or the period of a product that renews, is out of bounds."""
     amount("price", terms.price_micro_eur)
     amount("period", terms.period_s, least=1 if terms.renews else 0)
     buckets = [
@@ -116,7 +115,7 @@ def _packed_rate(
     counters: tuple[CounterTerms, ...],
     after: PriceTerms | None,
 ) -> bytes:
-    """Made once: a price's id names its terms."""
+    """A packed rate, made once. The price's id stands for its terms."""
     key = (label, price.id, buckets, None if counters is DEFAULT_COUNTERS else counters, after and after.id)
     packed = _rates.get(key)
     if packed is None:
@@ -139,7 +138,7 @@ def _rates_of(s: ServiceCharge) -> list[bytes]:
 
 
 def _switch_of(s: ServiceCharge) -> int:
-    """0 if no price changes then."""
+    """Time of the price switch, 0 = no leg has another price then."""
     changes = s.price_after is not None or any(leg.price_after is not None for leg in s.more_legs)
     return s.switch_at if changes else 0
 
@@ -200,7 +199,7 @@ _request = LAYOUT.writer(
 
 
 def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
-    """charge.lua's argument."""
+    """Argument of charge.lua."""
     if request.type is _EVENT:
         remember_s = settings.remember_events_s
     elif request.type is _TERMINATION:
@@ -209,7 +208,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
     services = [_service(s) for s in request.services]
     for s in request.services:
-        # An amount beyond the doubles' exact range is a programmer's error: charging bounds what a peer reports.
+        # Charging bounds what a peer reports, so a greater amount is a programmer's error.
         assert 0 <= s.reported <= MAX_INTEGER and (s.want or 0) <= MAX_INTEGER
     packed: bytes = pack(
         _request(request, services, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back)
@@ -218,7 +217,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
 
 
 def _more_counters(request: ChargeRequest) -> list[list[Any]]:
-    """Terms of the counters that an account may lack: every account has the monthly limit."""
+    """Terms of the counters that an account may lack. Every account has the monthly limit."""
     found: dict[str, list[Any]] = {}
     for s in request.services:
         if s.counters is DEFAULT_COUNTERS and not s.more_legs:
@@ -229,7 +228,7 @@ def _more_counters(request: ChargeRequest) -> list[list[Any]]:
 
 
 def refund(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
-    """refund.lua's argument."""
+    """Argument of refund.lua."""
     _, number = refunded_debit(request)
     packed: bytes = pack(
         {
@@ -252,7 +251,7 @@ def refund(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
 
 
 def refunded_debit(request: ChargeRequest) -> tuple[str, int]:
-    """Session-Id and number of the debit that a refund is of."""
+    """Session-Id and number of the debit that a refund names."""
     return request.refund_of or (request.session_id, request.number)
 
 
@@ -264,7 +263,7 @@ _DUPLICATE_AT, _SERVICES_AT, _REUSED_AT = (
 
 
 def outcome(answer: list[Any]) -> ChargeOutcome:
-    """From charge.lua's or refund.lua's result: the rows stand in the order of the classes."""
+    """The result of charge.lua or refund.lua. Its rows have the order of the classes."""
     row = unpack(answer[1])
     flags = answer[0]
     row[_DUPLICATE_AT], row[_REUSED_AT] = flags & DUPLICATE != 0, flags & REUSED != 0

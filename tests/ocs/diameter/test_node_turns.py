@@ -41,7 +41,7 @@ class Ledger:
         holder, until = self.leases.get(lease, ("", 0.0))
         return (holder, int(1_000 * (until - self.now))) if until > self.now else ("", 0)
 
-    async def let_go(self, lease: str, holder: str) -> None:
+    async def release(self, lease: str, holder: str) -> None:
         if (await self.holder(lease))[0] == holder:
             del self.leases[lease]
 

@@ -265,7 +265,7 @@ async def test_an_account_that_moves_is_not_lost(
     """
     account_id = await open_account(ledger)
     partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
-    run, flip = ledger._run_script, ledger._flip
+    run, flip = ledger._run_script, ledger._switch_index
 
     async def broken_off(name: str, account: str, q: dict[str, Any], *keys: Any) -> Any:
         if word in (name, q.get("what")):
@@ -276,7 +276,7 @@ async def test_an_account_that_moves_is_not_lost(
         raise ConnectionError("flip")
 
     monkeypatch.setattr(ledger, "_run_script", broken_off)
-    monkeypatch.setattr(ledger, "_flip", no_flip if word == "flip" else flip)
+    monkeypatch.setattr(ledger, "_switch_index", no_flip if word == "flip" else flip)
     with pytest.raises(ConnectionError):
         await ledger.move_account(account_id, partition=partition, **WHEN)
     assert (await audit(ledger, **WHEN)).ok

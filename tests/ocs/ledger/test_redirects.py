@@ -9,7 +9,7 @@ import pytest
 
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.metrics import NoMetrics
-from ocs.ledger.redis.redirects import AGAIN_FIRST_S, AGAIN_MOST_S, Comeback, target
+from ocs.ledger.redis.redirects import AGAIN_FIRST_S, AGAIN_MOST_S, RetryQueue, target
 from ocs.ledger.redis.request import Request
 
 
@@ -34,44 +34,44 @@ def test_a_refusal_without_a_host_says_nothing_to_who_came_through_a_file() -> N
 
 
 class Waiting:
-    """A `Comeback`, what it sent again and when, and what it answered itself."""
+    """A `RetryQueue`, what it sent again and when, and what it answered itself."""
 
     def __init__(self, max_waiting: int = 100) -> None:
         self.loop = asyncio.get_running_loop()
-        self.comeback = Comeback(loop=self.loop, metrics=NoMetrics(), max_waiting=max_waiting, route=self._route)
+        self.retry_queue = RetryQueue(loop=self.loop, metrics=NoMetrics(), max_waiting=max_waiting, route=self._route)
         self.sent: list[tuple[str, float]] = []
         self.answers: dict[str, Any] = {}
 
     def _route(self, request: Request) -> None:
         self.sent.append((request.operation, self.loop.time()))
 
-    def request(self, name: str, lane: int, refusals: int = 1, time_s: float = 5.0) -> Request:
+    def request(self, name: str, order_key: int, refusals: int = 1, time_s: float = 5.0) -> Request:
         def answered(answer: Any) -> None:
             assert name not in self.answers
             self.answers[name] = answer
 
-        made = Request(b"", answered, name, self.loop.time() + time_s, 0, lane, 0)
+        made = Request(b"", answered, name, self.loop.time() + time_s, 0, order_key, 0)
         made.refusals = refusals
         return made
 
 
 async def test_a_lane_comes_again_in_order_and_others_do_not_wait_for_it() -> None:
     waiting = Waiting()
-    waiting.comeback.wait(waiting.request("first", 1))
-    waiting.comeback.wait(waiting.request("second", 1))
-    assert waiting.comeback.queued(waiting.request("third", 1, refusals=0))
-    assert not waiting.comeback.queued(waiting.request("other", 2, refusals=0))
+    waiting.retry_queue.wait(waiting.request("first", 1))
+    waiting.retry_queue.wait(waiting.request("second", 1))
+    assert waiting.retry_queue.queued(waiting.request("third", 1, refusals=0))
+    assert not waiting.retry_queue.queued(waiting.request("other", 2, refusals=0))
     await asyncio.sleep(0.1)
     assert [name for name, _ in waiting.sent] == ["first", "second", "third"]
-    assert not waiting.comeback.lanes
-    assert not waiting.comeback.queued(waiting.request("fourth", 1, refusals=0))
+    assert not waiting.retry_queue.queues
+    assert not waiting.retry_queue.queued(waiting.request("fourth", 1, refusals=0))
 
 
 async def test_pauses_grow_to_a_bound() -> None:
     waiting = Waiting()
     started = waiting.loop.time()
     for refusals in range(1, 12):
-        waiting.comeback.wait(waiting.request(str(refusals), refusals, refusals))
+        waiting.retry_queue.wait(waiting.request(str(refusals), refusals, refusals))
     await asyncio.sleep(0.15)
     pauses = {int(name): at - started for name, at in waiting.sent}
     assert pauses[1] >= AGAIN_FIRST_S and pauses[11] >= AGAIN_MOST_S - 0.002
@@ -81,8 +81,8 @@ async def test_pauses_grow_to_a_bound() -> None:
 async def test_who_waits_too_long_is_answered_once_and_not_sent() -> None:
     waiting = Waiting()
     late = waiting.request("late", 1, refusals=8, time_s=0.01)
-    waiting.comeback.watch(late)
-    waiting.comeback.wait(late)
+    waiting.retry_queue.watch(late)
+    waiting.retry_queue.wait(late)
     await asyncio.sleep(0.1)
     assert isinstance(waiting.answers["late"], LedgerUnavailable)
     assert waiting.sent == []
@@ -90,8 +90,8 @@ async def test_who_waits_too_long_is_answered_once_and_not_sent() -> None:
 
 async def test_who_only_waits_behind_another_is_answered_in_time_too() -> None:
     waiting = Waiting()
-    waiting.comeback.wait(waiting.request("first", 1, refusals=8))
-    assert waiting.comeback.queued(waiting.request("second", 1, refusals=0, time_s=0.01))
+    waiting.retry_queue.wait(waiting.request("first", 1, refusals=8))
+    assert waiting.retry_queue.queued(waiting.request("second", 1, refusals=0, time_s=0.01))
     await asyncio.sleep(0.1)
     assert list(waiting.answers) == ["second"]
     assert [name for name, _ in waiting.sent] == ["first"]
@@ -100,20 +100,20 @@ async def test_who_only_waits_behind_another_is_answered_in_time_too() -> None:
 async def test_no_more_wait_than_may() -> None:
     waiting = Waiting(max_waiting=2)
     for number in range(4):
-        waiting.comeback.wait(waiting.request(str(number), lane=number))
+        waiting.retry_queue.wait(waiting.request(str(number), order_key=number))
     await asyncio.sleep(0.1)
     assert [name for name, _ in waiting.sent] == ["0", "1"]
     assert sorted(waiting.answers) == ["2", "3"]
     assert "too many" in str(waiting.answers["2"])
-    waiting.comeback.wait(waiting.request("again", lane=9))  # there is room once more
+    waiting.retry_queue.wait(waiting.request("again", order_key=9))  # there is room once more
     await asyncio.sleep(0.1)
     assert waiting.sent[-1][0] == "again"
 
 
 async def test_at_the_end_all_are_answered() -> None:
     waiting = Waiting()
-    waiting.comeback.wait(waiting.request("first", 1))
-    waiting.comeback.close()
+    waiting.retry_queue.wait(waiting.request("first", 1))
+    waiting.retry_queue.close()
     assert "closed" in str(waiting.answers["first"])
     await asyncio.sleep(0.05)
     assert waiting.sent == []

@@ -14,7 +14,7 @@ SOURCES = [path.read_text("utf-8") for path in Path(scripts.__file__).parent.glo
 
 
 def test_the_scripts_give_no_other_reason() -> None:
-    given = {reason for source in SOURCES for reason in re.findall(r"refuse\((?:w, )?0, '(\w+)'", source)}
+    given = {reason for source in SOURCES for reason in re.findall(r"refuse\((?:work, )?0, '(\w+)'", source)}
     assert {"moved", "place", "identity"} <= given <= {each.value for each in Retry}
 
 
