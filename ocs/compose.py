@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
+from ocs.catalogue.problems import CatalogueError, Problem
+from ocs.catalogue.versions import Catalogues, load_versions
 from ocs.ledger.settings import LedgerSettings
 from ocs.settings.dialects import contexts_of, tolerance_of
 from ocs.settings.diameter import DiameterConfig, PeerConfig
@@ -72,19 +74,25 @@ class Paths:
         return self.data_dir / "server.json"
 
 
-def load(config: Path, *, serves: bool) -> tuple[Settings, Catalogue]:
-    """Settings and catalogue, both validated. SettingsError and CatalogueError list all mistakes. `serves`: see
-    `load_settings`.
+def load(config: Path, *, serves: bool, environment: Environment | None = None) -> tuple[Settings, Catalogues]:
+    """Settings and all versions of the catalogue, validated. SettingsError and CatalogueError list all mistakes.
+    `serves`: see `load_settings`.
     """
     settings = load_settings(config, serves=serves)
-    catalogue = load_catalogue(Path(settings.server.catalogue))
-    _check_services(config, settings, catalogue)
-    return settings, catalogue
+    catalogues = Catalogues(load_versions(Path(settings.server.catalogue)), (environment or Environment()).now)
+    first = catalogues.versions[0]
+    if serves and first.begins_at > catalogues.now():
+        allowed = f"version {first.version} is the first, and begins in the future: no prices are in force until then"
+        raise CatalogueError([Problem(settings.server.catalogue, "catalogue.valid_from", "", allowed)])
+    for version in catalogues.versions:
+        check_services(config, settings, version)
+    return settings, catalogues
 
 
-def _check_services(config: Path, settings: Settings, catalogue: Catalogue) -> None:
-    """SettingsError: the settings name a service that the catalogue lacks."""
-    allowed = f"there is no such service in the catalogue; there are {', '.join(catalogue.services)}"
+def check_services(config: Path, settings: Settings, catalogue: Catalogue) -> None:
+    """SettingsError: the settings name a service that this version of the catalogue lacks."""
+    known = ", ".join(catalogue.services)
+    allowed = f"there is no such service in version {catalogue.version} of the catalogue; there are {known}"
     mistakes = [
         Mistake(str(config), f"profile.{name}.final_unit_of", service, allowed)
         for name, profile in settings.profile.items()

@@ -25,9 +25,10 @@ from ocs.catalogue.compile_parts import (
 )
 from ocs.catalogue.compile_rates import RateCompiler
 from ocs.catalogue.destination import Destination, Destinations
+from ocs.catalogue.model import General
 from ocs.catalogue.place import Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
-from ocs.catalogue.reading import Tables, read_tables
+from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
 from ocs.values.products import PackageTerms
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
@@ -42,6 +43,9 @@ EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 class Catalogue:
     """A checked catalogue. Immutable, except for bounded caches."""
 
+    version: str
+    begins_at: int
+    """Unix seconds at which this version comes into force; 0 = there is none before it."""
     packages: Mapping[str, PackageTerms]
     options: Mapping[str, OptionTerms]
     vat_percent: int
@@ -55,6 +59,8 @@ class Catalogue:
     """All possible values of `RatedUse.place`."""
     illustrative: tuple[str, ...]
     """Keys of tables marked illustrative: example values, to be replaced before going live."""
+    tables: Tables
+    """What it was compiled from."""
     _services: Services
     _places: Places
     _destinations: Destinations
@@ -147,7 +153,17 @@ class Catalogue:
 def load_catalogue(path: Path | str) -> Catalogue:
     """Reads, checks and compiles a catalogue file. CatalogueError lists every mistake in it."""
     problems = Problems(str(path))
-    tables = read_tables(Path(path), problems)
+    return compile_catalogue(read_tables(Path(path), problems), problems)
+
+
+def parse_catalogue(text: str, name: str) -> Catalogue:
+    """As `load_catalogue`, from the text of a file; `name` stands for the file in messages."""
+    problems = Problems(name)
+    return compile_catalogue(tables_of(parse_toml(text, name), problems), problems)
+
+
+def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
+    """CatalogueError lists every mistake of the tables, with those that are in `problems`."""
     if tables.general is None:
         # Without [catalogue] no table can be checked against another.
         problems.raise_if_any()
@@ -166,6 +182,7 @@ def load_catalogue(path: Path | str) -> Catalogue:
         services=by_id,
         prices=prices,
         packages=packages,
+        version=general.version,
         zone=None if problems.found else ZoneInfo(general.time_zone),
         holidays=holidays,
     ).compile()
@@ -173,6 +190,8 @@ def load_catalogue(path: Path | str) -> Catalogue:
     if places is None:
         raise AssertionError("compile_places or check_general reports a default_plmn without a place")
     return Catalogue(
+        version=general.version,
+        begins_at=begins_at(general, problems),
         packages=MappingProxyType(packages),
         options=MappingProxyType(dict(compile_options(tables))),
         vat_percent=general.vat_percent,
@@ -182,10 +201,22 @@ def load_catalogue(path: Path | str) -> Catalogue:
         labels=tuple(tables.sections["rate"]),
         places=tuple(tables.sections["place"]),
         illustrative=_illustrative(tables),
+        tables=tables,
         _services=services,
         _places=places,
         _destinations=destinations,
     )
+
+
+def begins_at(general: General, problems: Problems) -> int:
+    """Unix seconds of `valid_from`, 0 if there is none. Of a local time that occurs twice, the first."""
+    if not general.valid_from:
+        return 0
+    try:
+        return int(datetime.fromisoformat(general.valid_from).replace(tzinfo=ZoneInfo(general.time_zone)).timestamp())
+    except ValueError:
+        problems.add("catalogue.valid_from", "must be a local time, such as 2026-12-01T00:00", general.valid_from)
+        raise CatalogueError(problems.found) from None
 
 
 def _illustrative(tables: Tables) -> tuple[str, ...]:
@@ -198,6 +229,8 @@ def _illustrative(tables: Tables) -> tuple[str, ...]:
             for name, inner in value.items():
                 look(inner, (*at, name))
 
+    if tables.general is not None:
+        look(tables.general.model_dump(), ("catalogue",))
     for section, entries in tables.sections.items():
         for id_, table in entries.items():
             look(table.model_dump(), (section, id_))

@@ -49,6 +49,7 @@ class RateCompiler:
         services: Mapping[str, Service],
         prices: Mapping[str, PriceParts],
         packages: Mapping[str, PackageTerms],
+        version: str,
         zone: ZoneInfo | None,
         holidays: frozenset[date],
     ) -> None:
@@ -59,6 +60,7 @@ class RateCompiler:
         self._problems = problems
         self._services = services
         self._prices = prices
+        self._version = version
         self._zone, self._holidays = zone, holidays
         self._buckets = [(bucket.id, bucket.unit) for package in packages.values() for bucket in package.buckets]
         self._packages_complete = len(packages) == len(tables.ids["package"])
@@ -140,11 +142,11 @@ class RateCompiler:
 
     def _price(self, id_: str, rate: RateTable, service: Service) -> PriceTerms | None:
         if rate.price == FREE:
-            return free_price(id_, service.unit)
+            return free_price(id_, service.unit, self._version)
         at = key_path("rate", id_, "price")
         if rate.price == FACE_VALUE:
             if service.unit is Unit.MONEY:
-                return compile_price(id_, unit=Unit.MONEY, micro_eur=1, quantity=1)
+                return compile_price(id_, unit=Unit.MONEY, micro_eur=1, quantity=1, version=self._version)
             self._problems.add(at, "is only for services whose unit is money", rate.price)
             return None
         parts = self._prices.get(rate.price)
@@ -183,6 +185,7 @@ class RateCompiler:
                 next_=parts.next,
                 flat=parts.flat,
                 rounding=parts.rounding,
+                version=self._version,
             )
         except PriceError as error:
             self._problems.add(at, f"is not usable: {error}", rate.price)

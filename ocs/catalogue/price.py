@@ -41,6 +41,7 @@ def compile_price(
     next_: int = 1,
     flat: bool = False,
     rounding: str = "half_up",
+    version: str = "",
 ) -> PriceTerms:
     """Terms of a price: `micro_eur` for `quantity` units, charged by one `first` step, then by whole `next_` steps.
 
@@ -64,7 +65,7 @@ def compile_price(
         num, den = micro_eur // divisor, quantity // divisor
     _check_bounds(num, den, 1 if flat else most + first + next_)
     return PriceTerms(
-        id=f"{name}@{_hash(num, den, first, next_, flat, rounding)}",
+        id=f"{name}@{_hash(num, den, first, next_, flat, rounding)}" + (f"/{version}" if version else ""),
         num=num,
         den=den,
         first=first,
@@ -74,9 +75,9 @@ def compile_price(
     )
 
 
-def free_price(name: str, unit: Unit) -> PriceTerms:
+def free_price(name: str, unit: Unit, version: str = "") -> PriceTerms:
     """Price 0: num = 0, den = 1, steps of one unit."""
-    return compile_price(name, unit=unit, micro_eur=0, quantity=1)
+    return compile_price(name, unit=unit, micro_eur=0, quantity=1, version=version)
 
 
 def billable_units(terms: PriceTerms, raw: int) -> int:

@@ -20,6 +20,8 @@ MAX_FILE_OCTETS = 8 * 1024 * 1024
 _PATTERNS = {
     "home_country": "a country code such as SI",
     "countries": "country codes such as SI (001: networks and numbers of no country; *: all other countries)",
+    "version": "a name of at most 24 letters, digits, points, - and _, such as 2026-12",
+    "valid_from": "a local time without seconds, such as 2026-12-01T00:00",
     "plmn": "5 or 6 digits of MCC and MNC, such as 29340",
     "numbers": "an international number with +, a short number of 2 to 6 digits, or a name in lower case",
     "prefixes": "+ and the first digits of a number, such as +38690",
@@ -40,6 +42,8 @@ class Tables:
     """Section → id → table. Tables with mistakes are missing."""
     ids: dict[str, set[str]] = field(default_factory=dict)
     """Section → all ids, including tables with mistakes: a reference to one of those is not a second mistake."""
+    raw: Mapping[str, object] = field(default_factory=dict)
+    """The file as parsed."""
 
     def of(self, section: str, kind: type[_T]) -> dict[str, _T]:
         return {id_: table for id_, table in self.sections.get(section, {}).items() if isinstance(table, kind)}
@@ -47,8 +51,12 @@ class Tables:
 
 def read_tables(path: Path, problems: Problems) -> Tables:
     """All tables of the file. Mistakes go into `problems`; CatalogueError if the file cannot be read or is not TOML."""
-    raw = _read_toml(path, problems.file)
-    tables = Tables()
+    return tables_of(parse_toml(read_text(path, problems.file), problems.file), problems)
+
+
+def tables_of(raw: Mapping[str, object], problems: Problems) -> Tables:
+    """All tables of a parsed file. Mistakes go into `problems`."""
+    tables = Tables(raw=raw)
     for section in raw.keys() - SECTIONS.keys() - {"catalogue"}:
         problems.add(key_path(section), f"unknown; the file has [catalogue] and the tables {', '.join(SECTIONS)}")
     general = _check(General, raw.get("catalogue"), ("catalogue",), problems)
@@ -71,16 +79,25 @@ def read_tables(path: Path, problems: Problems) -> Tables:
     return tables
 
 
-def _read_toml(path: Path, file: str) -> dict[str, object]:
+def read_text(path: Path, file: str) -> str:
+    """The file's text; CatalogueError if it cannot be read."""
     try:
         if path.stat().st_size > MAX_FILE_OCTETS:
             raise CatalogueError(
                 [Problem(file, "", "", f"is larger than {MAX_FILE_OCTETS} octets; is it a catalogue?")]
             )
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise CatalogueError([Problem(file, "", "", f"cannot be read: {error.strerror}")]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise CatalogueError([Problem(file, "", "", f"is not valid TOML: {error}")]) from error
+
+
+def parse_toml(text: str, file: str) -> dict[str, object]:
+    """CatalogueError if it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise CatalogueError([Problem(file, "", "", f"is not valid TOML: {error}")]) from error
 
 

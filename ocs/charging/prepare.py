@@ -225,7 +225,7 @@ class Preparation:
         left = max(rated.switch_at - self.where.at, 1)
         if left >= service.validity_s:
             return
-        charge.spans = rated.unit is not SECONDS and self.terms.profile.tariff_change
+        charge.spans = rated.unit is not SECONDS and rated.price_after is not None and self.terms.profile.tariff_change
         if charge.spans or rated.unit is SECONDS:
             charge.switch_at, charge.price_after = rated.switch_at, rated.price_after
         if not charge.spans:

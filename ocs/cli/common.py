@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ocs.accounts.errors import InputError
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.sessions import SessionOperations
-from ocs.catalogue.catalogue import Catalogue
+from ocs.catalogue.versions import Catalogues
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.views import AccountView
@@ -63,7 +63,7 @@ class Backend:
     """Ledger, catalogue, clock and random source of one command."""
 
     ledger: RedisLedger
-    catalogue: Catalogue
+    catalogue: Catalogues
     environment: Environment
     unread: list[str] = field(default_factory=list)
     """Accounts that `views` could not read, each with the reason."""
@@ -105,7 +105,7 @@ class Backend:
             return None
 
 
-def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue]:
+def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogues]:
     """Settings and catalogue of `config`. WrongCallError: the file does not exist."""
     if config.is_dir():
         raise WrongCallError(f"{config} is a folder: name a settings file in it with --config or OCS_CONFIG")
@@ -152,7 +152,7 @@ def _redis_url(settings: Settings, mode: OpenMode) -> Iterator[str]:
 async def _run(
     url: str,
     settings: Settings,
-    catalogue: Catalogue,
+    catalogue: Catalogues,
     mode: OpenMode,
     work: Callable[[Backend], Coroutine[Any, Any, None]],
 ) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import uvloop
 
-from ocs.catalogue.catalogue import Catalogue, CatalogueError
+from ocs.catalogue.problems import CatalogueError
+from ocs.catalogue.versions import Catalogues
 from ocs.compose import Environment, Paths, StartError, ledger_settings, load
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
@@ -48,7 +49,7 @@ class Child:
 
     role: str
     settings: Settings
-    catalogue: Catalogue
+    catalogue: Catalogues
     environment: Environment
     metrics: Metrics
     stopping: asyncio.Event

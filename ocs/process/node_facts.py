@@ -8,13 +8,13 @@ one after another is warned of.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ocs.catalogue.versions import digest_of
 from ocs.settings.schema import Settings
 
 NAMED_AT_MOST = 5
@@ -38,7 +38,7 @@ class NodeFacts:
     """Somebody is told so, perhaps clients without an entry only."""
     any_client: bool = False
     catalogue: str = ""
-    """Digest of the file."""
+    """Digest of the file, or of the folder of its versions."""
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -72,7 +72,7 @@ def facts_of(settings: Settings) -> NodeFacts:
         moving=moving,
         failover=bool(moving) or anybody,
         any_client=diameter.accept_unknown_peers,
-        catalogue=hashlib.sha256(Path(settings.server.catalogue).read_bytes()).hexdigest(),
+        catalogue=digest_of(Path(settings.server.catalogue)),
     )
 
 

@@ -199,8 +199,8 @@ class ServerSection(Section):
     catalogue: PathText = Field(
         default="",
         description=(
-            'a file, relative to this file\'s folder; "" = catalogue.toml beside this file if there is one, else '
-            "the one that comes with ocs"
+            'a file, or a folder with a file for each version, relative to this file\'s folder; "" = catalogue.toml '
+            "beside this file if there is one, else the one that comes with ocs"
         ),
     )
     """Packages, prices, zones and numbers (docs/RATING.md)."""

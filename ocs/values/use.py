@@ -161,7 +161,7 @@ class RatedUse:
     switch_at: int = 0
     """Unix seconds of the next price change after `UseEvent.at`; 0 = the price does not change."""
     price_after: PriceTerms | None = None
-    """The price from `switch_at` on."""
+    """The price from `switch_at` on; None: more than the price changes then, so a grant ends there."""
     schedule: Schedule | None = None
     """Set inside the catalogue only, for a price that depends on the time of day."""
 

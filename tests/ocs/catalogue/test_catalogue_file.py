@@ -122,7 +122,7 @@ MISTAKES = [
     ("vat_percent = 22", 'vat_percent = "22"', "catalogue.vat_percent = '22'", "valid integer"),
     ("vat_percent = 22", "vat_percent = 101", "catalogue.vat_percent = 101", "less than or equal to 100"),
     ("vat_percent = 22\n", "", "catalogue.vat_percent", "is missing and required"),
-    ("vat_percent = 22", "vat_percent = 22\nvat = 1", "catalogue.vat = 1", "allowed here: illustrative, currency"),
+    ("vat_percent = 22", "vat_percent = 22\nvat = 1", "catalogue.vat = 1", "valid_from, currency"),
     ("Europe/Ljubljana", "Europe/Lubljana", "catalogue.time_zone = 'Europe/Lubljana'", "time zone of the tz database"),
     ("Europe/Ljubljana", "../etc", "catalogue.time_zone = '../etc'", "time zone of the tz database"),
     ("kilo = 1000", "kilo = 1023", "catalogue.kilo = 1023", "1000 or 1024"),
@@ -316,7 +316,7 @@ MISTAKES = [
     ("[package.P]", '[package."P Q"]', 'package."P Q"', "letters, digits, points, - and _"),
     ("[package.P]", "[packages.P]", "packages", "unknown; the file has [catalogue] and the tables place"),
     ("[rate.data]", "[rate]\nx = 1\n[rate.data]", "rate", "[rate.ID]"),
-    (SMALL, "", "catalogue", "is missing; it has illustrative, currency"),
+    (SMALL, "", "catalogue", "is missing; it has illustrative, version, valid_from, currency"),
     (SMALL, "[catalogue", "", "is not valid TOML"),
     ('numbers = ["112"]', f'numbers = ["{LONGEST}+"]', "destination.emergency.numbers[0] = 'xxx", "...:"),
 ]  # fmt: skip

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
+from ocs.catalogue.versions import Catalogues
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
 from ocs.ledger.contract.notices import Notice
@@ -28,7 +29,7 @@ START = int(datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp())
 
 
 class World:
-    def __init__(self, ledger: RedisLedger, catalogue: Catalogue) -> None:
+    def __init__(self, ledger: RedisLedger, catalogue: Catalogue | Catalogues) -> None:
         self.ledger = ledger
         self.catalogue = catalogue
         self.now = START
@@ -50,6 +51,12 @@ class World:
         return {"now": self.now, "month": self.catalogue.month_of(self.now), "day": self.catalogue.day_of(self.now)}
 
     # -- the operator's side
+
+    async def price_lists(self, *texts: str) -> None:
+        """From now on the catalogue has these versions, and the ledger the terms of their products."""
+        versions = Catalogues([parse_catalogue(text, f"list {n}") for n, text in enumerate(texts)], lambda: self.now)
+        self.catalogue = versions
+        self.service = ChargingService(versions, self.ledger, self.metrics, lambda: self.now, self._spawn)
 
     async def subscriber(self, credit: float, package: str | PackageTerms | None = None) -> Subscriber:
         """`package`: one of the catalogue, or one that it does not have."""

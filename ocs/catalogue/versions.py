@@ -1,0 +1,268 @@
+"""Versions of the catalogue: which one is in force when, and what they must have in common.
+
+A version is a whole catalogue with `[catalogue] version` and `valid_from`. `Catalogues` rates a use by the version that
+is in force when the use takes place. The beginning of the next version is a change of the price like a window's
+(`RatedUse.switch_at`): a grant spans it or ends there (RFC 8506 §5.1.1).
+
+Records, running sessions and subscriptions name services, rates, packages and buckets by their ids. So an id means
+the same in all versions: `check_together` finds what does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.compile_parts import OptionTerms
+from ocs.catalogue.model import RateTable, ServiceTable
+from ocs.catalogue.problems import CatalogueError, Problem, key_path
+from ocs.catalogue.reading import MAX_FILE_OCTETS
+from ocs.values.products import PackageTerms
+from ocs.values.use import RatedUse, Unrateable, UseEvent
+
+MAX_VERSIONS = 32
+"""Versions that are known at a time, past ones and coming ones."""
+MAX_SWITCHES_KEPT = 4_096
+"""Rated uses that are remembered with the price of the version to come; a network has some hundred rates."""
+NEVER = 2**62
+"""Unix seconds that no moment reaches."""
+_T = TypeVar("_T")
+SAME_IN_ALL = ("currency", "time_zone", "kilo", "home_country")
+"""Keys of [catalogue] by which months, quantities and numbers are read: the ledger has only their results."""
+
+
+class Catalogues:
+    """All versions that are known. `now`: Unix seconds.
+
+    What is asked without a moment is of the version in force now.
+    """
+
+    def __init__(self, versions: Sequence[Catalogue], now: Callable[[], int]) -> None:
+        self.now = now
+        self.install(versions)
+
+    def install(self, versions: Sequence[Catalogue]) -> None:
+        """Replace all versions. They have been checked (`check_together`)."""
+        assert versions
+        self.versions = tuple(sorted(versions, key=lambda each: each.begins_at))
+        self._beginnings = [each.begins_at for each in self.versions]
+        self._switches: dict[tuple[int, int, int], tuple[RatedUse, RatedUse, RatedUse | None]] = {}
+        self._since, self._until, self._current = 0, 0, self.versions[0]
+
+    def at(self, unix_s: int) -> Catalogue:
+        """The version in force then; the first one also before it begins."""
+        if not self._since <= unix_s < self._until:
+            place = max(bisect_right(self._beginnings, unix_s) - 1, 0)
+            self._since = self._beginnings[place] if place else -NEVER
+            self._until = self._beginnings[place + 1] if place + 1 < len(self.versions) else NEVER
+            self._current = self.versions[place]
+        return self._current
+
+    def in_force(self) -> Catalogue:
+        return self.at(self.now())
+
+    # -- rating
+
+    def rate(self, event: UseEvent) -> RatedUse:
+        """As `Catalogue.rate`, by the version in force at `event.at`."""
+        rated = self.at(event.at).rate(event)
+        until = self._until
+        if until - event.at >= rated.quota.validity_s or 0 < rated.switch_at < until:
+            return rated
+        return self._until_next(rated, event, until)
+
+    def _until_next(self, rated: RatedUse, event: UseEvent, until: int) -> RatedUse:
+        """`rated` with the beginning of the next version as its switch.
+
+        The price from then on is there only if nothing else that the grant depends on changes: else it must end there.
+        """
+        try:
+            after = self.at(until).rate(replace(event, at=until))
+        except Unrateable:
+            after = None
+        key = id(rated), id(after), until
+        known = self._switches.get(key)
+        if known is not None:
+            return known[0]
+        alike = after is not None and _is_same_but_price(rated, after)
+        made = replace(rated, switch_at=until, price_after=after.price if after is not None and alike else None)
+        if len(self._switches) >= MAX_SWITCHES_KEPT:
+            self._switches.clear()
+        self._switches[key] = made, rated, after  # holding the two keeps their ids theirs
+        return made
+
+    def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
+        return self.in_force().canonical_party(party, serving_plmn, visited_number)
+
+    # -- the calendar, which is the same in all versions
+
+    def month_of(self, unix_s: int) -> int:
+        return self.versions[0].month_of(unix_s)
+
+    def day_of(self, unix_s: int) -> int:
+        return self.versions[0].day_of(unix_s)
+
+    def when(self, unix_s: int) -> dict[str, int]:
+        return self.versions[0].when(unix_s)
+
+    # -- what is sold now
+
+    @property
+    def packages(self) -> Mapping[str, PackageTerms]:
+        return self.in_force().packages
+
+    @property
+    def options(self) -> Mapping[str, OptionTerms]:
+        return self.in_force().options
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Of all versions."""
+        return tuple(dict.fromkeys(name for each in self.versions for name in each.services))
+
+    def product_terms(self) -> dict[str, list[tuple[int, PackageTerms]]]:
+        """Product → its terms by the Unix second from which they are in force (0 = always); equal ones once."""
+        found: dict[str, list[tuple[int, PackageTerms]]] = {}
+        for number, version in enumerate(self.versions):
+            for id_, terms in version.packages.items():
+                known = found.setdefault(id_, [])
+                if not known or known[-1][1] != terms:
+                    known.append((version.begins_at if number else 0, terms))
+        return found
+
+
+def _is_same_but_price(one: RatedUse, other: RatedUse) -> bool:
+    return _beside_the_price(one) == _beside_the_price(other)
+
+
+def _beside_the_price(rated: RatedUse) -> tuple[object, ...]:
+    return rated.service, rated.label, rated.unit, rated.buckets, rated.always, rated.bars
+
+
+# -- files
+
+
+def load_versions(path: Path | str) -> tuple[Catalogue, ...]:
+    """The catalogue file, or every *.toml file of a folder of versions, in the order in which they begin.
+
+    CatalogueError: every mistake in them, and what they contradict each other in.
+    """
+    path = Path(path)
+    files = version_files(path)
+    if not files:
+        raise CatalogueError(
+            [Problem(str(path), "", "", "has no *.toml file: a folder holds versions of the catalogue")]
+        )
+    versions: list[tuple[str, Catalogue]] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            versions.append((str(file), load_catalogue(file)))
+        except CatalogueError as error:
+            problems += error.problems
+    problems += check_together(versions)
+    if problems:
+        raise CatalogueError(problems)
+    return tuple(sorted((catalogue for _, catalogue in versions), key=lambda each: each.begins_at))
+
+
+def version_files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.toml")) if path.is_dir() else [path]
+
+
+def digest_of(path: Path) -> str:
+    """Of the file, or of all files of the folder: two that read the same have the same."""
+    found = hashlib.sha256()
+    for file in version_files(path):
+        with file.open("rb") as opened:
+            found.update(hashlib.sha256(opened.read(MAX_FILE_OCTETS)).digest())
+    return found.hexdigest()
+
+
+def content_digest(catalogue: Catalogue) -> str:
+    """Of what the file says, whatever its comments and its `valid_from`."""
+    raw = {name: dict(value) if isinstance(value, Mapping) else value for name, value in catalogue.tables.raw.items()}
+    general = raw.get("catalogue")
+    if isinstance(general, dict):
+        general.pop("valid_from", None)
+    return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()
+
+
+# -- versions among each other
+
+
+def check_together(versions: Sequence[tuple[str, Catalogue]]) -> list[Problem]:
+    """What the versions (file, catalogue) contradict each other in."""
+    ordered = sorted(versions, key=lambda each: each[1].begins_at)
+    found = _names_and_beginnings(ordered)
+    for (_, before), (file, catalogue) in pairwise(ordered):
+        found += _differences(before, catalogue, file)
+    if len(ordered) > MAX_VERSIONS:
+        found.append(Problem(ordered[-1][0], "", "", f"is one too many: at most {MAX_VERSIONS} versions are known"))
+    return found
+
+
+def _names_and_beginnings(ordered: Iterable[tuple[str, Catalogue]]) -> list[Problem]:
+    names: dict[str, str] = {}
+    beginnings: dict[int, str] = {}
+    found = []
+    for file, catalogue in ordered:
+        if catalogue.version in names:
+            allowed = f"{names[catalogue.version]} is this version already: each has a name of its own"
+            found.append(Problem(file, "catalogue.version", repr(catalogue.version), allowed))
+        if catalogue.begins_at in beginnings:
+            allowed = f"{beginnings[catalogue.begins_at]} begins then: each version but the first has its own beginning"
+            general = catalogue.tables.general
+            found.append(Problem(file, "catalogue.valid_from", repr(general.valid_from if general else ""), allowed))
+        names[catalogue.version] = beginnings[catalogue.begins_at] = file
+    return found
+
+
+def _differences(before: Catalogue, after: Catalogue, file: str) -> list[Problem]:
+    found = []
+    for key, old, new in _steady(before, after):
+        if old != new:
+            allowed = f"must be {old!r} as in version {before.version}: records and running sessions name it"
+            found.append(Problem(file, key, "" if new is None else repr(new), allowed))
+    for id_, terms in before.packages.items():
+        if id_ not in after.packages:
+            allowed = f"is missing, version {before.version} has it: subscriptions that run name it and its buckets"
+            found.append(Problem(file, key_path("package", id_), "", allowed))
+            continue
+        buckets = {each.id.rpartition(".")[2] for each in after.packages[id_].buckets}
+        for bucket in terms.buckets:
+            name = bucket.id.rpartition(".")[2]
+            if name not in buckets:
+                allowed = f"is missing, version {before.version} has it: subscriptions that run have such a bucket"
+                found.append(Problem(file, key_path("package", id_, "bucket", name), "", allowed))
+    return found
+
+
+def _steady(before: Catalogue, after: Catalogue) -> Iterable[tuple[str, object, object]]:
+    """(key, value before, value after) of what an id must keep, for ids that both have."""
+    old, new = before.tables, after.tables
+    for name in SAME_IN_ALL:
+        yield f"catalogue.{name}", getattr(old.general, name), getattr(new.general, name)
+    for id_, service, other in _both(old.of("service", ServiceTable), new.of("service", ServiceTable)):
+        yield key_path("service", id_, "unit"), service.unit, other.unit
+    services = {id_: table.unit for id_, table in new.of("service", ServiceTable).items()}
+    for id_, rate, next_rate in _both(old.of("rate", RateTable), new.of("rate", RateTable)):
+        unit = old.of("service", ServiceTable)[rate.service].unit
+        if services.get(next_rate.service) != unit:  # the service's unit, which rounds the use of a session
+            yield key_path("rate", id_, "service"), f"a service in {unit}", next_rate.service
+    for id_ in before.packages.keys() & after.packages.keys():
+        units = {each.id: each.unit for each in before.packages[id_].buckets}
+        for bucket in after.packages[id_].buckets:
+            key = key_path("package", id_, "bucket", bucket.id.rpartition(".")[2], "unit")
+            yield key, units.get(bucket.id, bucket.unit), bucket.unit
+
+
+def _both(old: Mapping[str, _T], new: Mapping[str, _T]) -> Iterable[tuple[str, _T, _T]]:
+    return ((id_, old[id_], new[id_]) for id_ in old if id_ in new)

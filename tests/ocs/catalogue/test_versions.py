@@ -1,0 +1,158 @@
+"""Versions of the catalogue: which is in force, where the next one begins, and what versions must have in common."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ocs.catalogue.catalogue import CatalogueError
+from ocs.catalogue.versions import Catalogues, content_digest, digest_of, load_versions
+from ocs.values.use import Context, UseEvent
+from tests.ocs.catalogue.test_catalogue_file import SMALL, mistakes
+
+DECEMBER = int(datetime(2026, 12, 1, tzinfo=ZoneInfo("Europe/Ljubljana")).timestamp())
+
+
+def version(name: str, valid_from: str = "", *pairs: tuple[str, str], text: str = SMALL) -> str:
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    return text.replace("[catalogue]\n", f'[catalogue]\nversion = "{name}"\nvalid_from = "{valid_from}"\n', 1)
+
+
+FIRST, SECOND = version("1"), version("2", "2026-12-01T00:00", ("micro_eur = 10\n", "micro_eur = 20\n"))
+
+
+def folder(path: Path, *texts: str) -> Path:
+    path = path / "catalogue"
+    path.mkdir(exist_ok=True)
+    for number, text in enumerate(texts):
+        (path / f"{number}.toml").write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(path: Path, *texts: str) -> list[str]:
+    with pytest.raises(CatalogueError) as caught:
+        load_versions(folder(path, *texts))
+    return [str(each).removeprefix(f"{path}/catalogue/") for each in caught.value.problems]
+
+
+def use(at: int) -> UseEvent:
+    return UseEvent(Context.DATA, rating_group=1, serving_plmn="29340", at=at)
+
+
+def test_a_folder_of_versions_in_the_order_in_which_they_begin(tmp_path: Path) -> None:
+    versions = load_versions(folder(tmp_path, SECOND, FIRST))
+    assert [(each.version, each.begins_at) for each in versions] == [("1", 0), ("2", DECEMBER)]
+    catalogues = Catalogues(versions, lambda: DECEMBER - 1)
+    assert catalogues.in_force().version == "1"
+    assert [catalogues.at(DECEMBER + away).version for away in (-1, 0, 1, -1)] == ["1", "2", "2", "1"]
+
+
+def test_the_beginning_of_a_version_is_a_switch_of_the_price(tmp_path: Path) -> None:
+    catalogues = Catalogues(load_versions(folder(tmp_path, FIRST, SECOND)), lambda: 0)
+    before, after = catalogues.rate(use(DECEMBER - 59)), catalogues.rate(use(DECEMBER))
+    assert (before.switch_at, before.price_after) == (DECEMBER, after.price)
+    assert (before.price.id.rpartition("/")[2], after.price.id.rpartition("/")[2]) == ("1", "2")
+    assert after.switch_at == 0
+    assert catalogues.rate(use(DECEMBER - 60)).switch_at == 0, "no grant lives so long (validity_s = 60)"
+    assert catalogues.rate(use(DECEMBER - 59)) is before, "made once"
+
+
+def test_the_switch_that_comes_first_counts(tmp_path: Path) -> None:
+    window = 'micro_eur = 10\nwindow = [{ days = ["mon"], from = "23:59", to = "24:00", micro_eur = 5 }]\n'
+    timed = version("1", "", ("micro_eur = 10\n", window), ("validity_s = 60", "validity_s = 600"))
+    catalogues = Catalogues(load_versions(folder(tmp_path, timed, SECOND)), lambda: 0)
+    early, late = catalogues.rate(use(DECEMBER - 90)), catalogues.rate(use(DECEMBER - 30))  # 30 November is a Monday
+    assert (early.switch_at, late.switch_at) == (DECEMBER - 60, DECEMBER)
+    assert early.price_after == late.price and late.price_after == catalogues.rate(use(DECEMBER)).price
+
+
+def test_a_use_that_the_next_version_does_not_rate_ends_at_its_beginning(tmp_path: Path) -> None:
+    without = version(
+        "2",
+        "2026-12-01T00:00",
+        ('[rate.data]\nservice = "data"\nplaces = ["*"]', '[rate.data]\nservice = "data"\nplaces = ["eu"]'),
+    )
+    catalogues = Catalogues(load_versions(folder(tmp_path, FIRST, without)), lambda: 0)
+    rated = catalogues.rate(use(DECEMBER - 10))
+    assert (rated.switch_at, rated.price_after) == (DECEMBER, None)
+
+
+def test_terms_of_products_by_the_moment_from_which_they_count(tmp_path: Path) -> None:
+    dear = ('price_eur = "12.20"\nnet_eur = "10.00"', 'price_eur = "24.40"\nnet_eur = "20.00"')
+    dearer = version("2", "2026-12-01T00:00", dear)
+    same = version("3", "2027-01-01T00:00", dear, ("micro_eur = 10\n", "micro_eur = 30\n"))
+    terms = Catalogues(load_versions(folder(tmp_path, FIRST, dearer, same)), lambda: 0).product_terms()
+    assert [(at, each.price_micro_eur) for at, each in terms["P"]] == [(0, 12_200_000), (DECEMBER, 24_400_000)]
+
+
+IN_MESSAGES = (
+    ('unit = "seconds"\ndefault', 'unit = "messages"\ndefault'),
+    ('per = "1 min"\nfirst = "60 s"\nnext = "1 s"', 'per = "1 message"'),
+    ('"5 min", minimum = "1 s", maximum = "1 h"', '"1 message", minimum = "1 message", maximum = "9 messages"'),
+    ('bucket.voice = { unit = "seconds"', 'bucket.voice = { unit = "messages"'),
+)  # fmt: skip
+VOICE_BUCKET = 'bucket.voice = { unit = "seconds", quantity = "unlimited" }\n'
+NOW_IN = "service.voice.unit = 'messages'", "must be 'seconds' as in version 1"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "key", "allowed"),
+    [
+        (IN_MESSAGES, *NOW_IN),
+        ((("kilo = 1000", "kilo = 1024"),), "catalogue.kilo = 1024", "must be 1000"),
+        ((('"Europe/Ljubljana"', '"UTC"'),), "catalogue.time_zone", "must be 'Europe/Ljubljana'"),
+        ((("[package.P]", "[package.Q]"),), "package.P", "is missing, version 1 has it"),
+        (((VOICE_BUCKET, ""), ('buckets = ["voice"]\n', "")), "package.P.bucket.voice", "is missing"),
+    ],
+)
+def test_what_an_id_means_is_the_same_in_all_versions(
+    tmp_path: Path, pairs: tuple[tuple[str, str], ...], key: str, allowed: str
+) -> None:
+    found = problems(tmp_path, FIRST, version("2", "2026-12-01T00:00", *pairs))
+    assert any(line.startswith(f"1.toml: {key}") and allowed in line for line in found), found
+
+
+def test_versions_have_names_and_beginnings_of_their_own(tmp_path: Path) -> None:
+    found = problems(tmp_path, FIRST, version("1", "2026-12-01T00:00"), version("3", "2026-12-01T00:00"))
+    assert [line.partition(": ")[2].partition(" = ")[0] for line in found] == [
+        "catalogue.version",
+        "catalogue.valid_from",
+    ]
+
+
+def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path, FIRST.replace("vat_percent = 22", "vat_percent = 220"), SECOND.replace("kilo = 1000", "kilo = 1")
+    )
+    assert [line.partition(" =")[0] for line in found] == ["0.toml: catalogue.vat_percent", "1.toml: catalogue.kilo"]
+
+
+def test_a_folder_without_versions_is_no_catalogue(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path)
+    assert line.endswith("has no *.toml file: a folder holds versions of the catalogue")
+
+
+@pytest.mark.parametrize("value", ["1 2", "a/b", "", "x" * 25])
+def test_the_name_of_a_version_is_short_and_plain(tmp_path: Path, value: str) -> None:
+    (line,) = mistakes(tmp_path, version(value))
+    assert "catalogue.version" in line and "a name of at most 24 letters" in line
+
+
+@pytest.mark.parametrize("value", ["2026-12-01", "2026-13-01T00:00", "2026-12-01T24:00", "tomorrow"])
+def test_the_beginning_is_a_local_time(tmp_path: Path, value: str) -> None:
+    (line,) = mistakes(tmp_path, version("2", value))
+    assert "catalogue.valid_from" in line and "2026-12-01T00:00" in line
+
+
+def test_what_two_files_say_is_compared_and_not_how(tmp_path: Path) -> None:
+    texts = {"a": FIRST, "b": FIRST.replace("\n", "  # said\n", 3), "c": SECOND}
+    for name in texts:
+        (tmp_path / name).mkdir()
+    one, other, third = (load_versions(folder(tmp_path / name, text))[0] for name, text in texts.items())
+    assert content_digest(one) == content_digest(other) != content_digest(third)
+    assert digest_of(tmp_path / "a" / "catalogue") != digest_of(tmp_path / "b" / "catalogue")

@@ -1,0 +1,126 @@
+"""Versions of the price list: each use is charged by the version in force, a change in the middle of a session is a
+change of the price like any other, and the records say which version it was.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from ocs.charging.source import Origin
+from ocs.settings.profile import Profile
+from protocol.credit_control import MultipleServicesCreditControl, UsedServiceUnit
+from tests.ocs.charging.ccr import IMS, MB, SMS, octets, seconds, sms_to, towards
+from tests.ocs.rules.world import CATALOGUE, EUR, World, granted
+from tests.rules import rule
+
+TEXT = CATALOGUE.read_text()
+BEGINS = int(datetime(2026, 12, 1, tzinfo=ZoneInfo("Europe/Ljubljana")).timestamp())
+NATIONAL = "tel:+38631234567"
+
+
+def changed(text: str, *pairs: tuple[str, str]) -> str:
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    return text
+
+
+NEXT = changed(
+    TEXT,
+    ('version = "1"', 'version = "2026-12"\nvalid_from = "2026-12-01T00:00"'),
+    ("micro_eur = 6_900\n", "micro_eur = 9_000\n"),
+    ("[price.sms-national]\nmicro_eur = 69_000", "[price.sms-national]\nmicro_eur = 80_000"),
+)
+"""Dearer data and SMS."""
+
+
+def reported(before: int, after: int) -> MultipleServicesCreditControl:
+    """Use before and after the price changed (Tariff-Change-Usage)."""
+    sides = [UsedServiceUnit(tariff_change_usage=side, cc_total_octets=n) for side, n in enumerate((before, after))]
+    return MultipleServicesCreditControl(rating_group=1, used_service_unit=sides)
+
+
+@rule("HOT-RAT-1")
+async def test_each_use_is_charged_by_the_version_in_force_and_its_record_names_it(world: World) -> None:
+    await world.price_lists(TEXT, NEXT)
+    user = await world.subscriber(10)
+    world.now = BEGINS - 1
+    assert await user.message(SMS, sms_to("+38631234567")) == (2001, 69_000)
+    world.now = BEGINS
+    assert await user.message(SMS, sms_to("+38631234567")) == (2001, 80_000)
+    before, after = [event["svc"][0] for event in await user.events("charge")]
+    assert (before["price"].rpartition("/")[2], after["price"].rpartition("/")[2]) == ("1", "2026-12")
+    assert before["label"] == after["label"] == "sms.home.national"
+
+
+async def test_a_one_off_use_is_priced_when_it_took_place(world: World) -> None:
+    await world.price_lists(TEXT, NEXT)
+    user = await world.subscriber(10)
+    world.now = BEGINS + 20
+    before = await user.credit()
+    await user.charged(
+        SMS, "E", 0, sid=world.new_session(), information=sms_to("+38631234567"), event_timestamp=BEGINS - 5
+    )
+    assert before - await user.credit() == 69_000
+
+
+@rule("HOT-RAT-1")
+async def test_a_grant_of_volume_spans_the_beginning_of_a_version(world: World) -> None:
+    await world.price_lists(TEXT, NEXT)
+    user = await world.subscriber(10)
+    world.now = BEGINS - 600
+    running = user.data()
+    opened = await running.one("I", octets(want=10 * MB))
+    assert opened.granted_service_unit.tariff_time_change == BEGINS
+    assert await running.held() == {"1": 10 * 9_000}, "held at the dearer side"
+    world.now = BEGINS + 60
+    await running.take("T", reported(4 * MB, 6 * MB))
+    assert 10 * EUR - await user.credit() == 4 * 6_900 + 6 * 9_000
+    (record,) = await user.events("charge")
+    used = {line["price"].rpartition("/")[2]: line["used"] for line in record["svc"]}
+    assert used == {"1": 4 * MB, "2026-12": 6 * MB}
+
+
+async def test_a_grant_ends_at_a_version_that_changes_more_than_the_price(world: World) -> None:
+    """No bucket pays any more: what is used from then on must be rated anew."""
+    other = changed(NEXT, ('price = "data-national"\nbuckets = ["data"]', 'price = "data-national"'))
+    await world.price_lists(TEXT, other)
+    user = await world.subscriber(20, "MINI")
+    world.now = BEGINS - 600
+    running = user.data()
+    opened = await running.one("I", octets(want=10 * MB))
+    assert (opened.validity_time, opened.granted_service_unit.tariff_time_change) == (600, None)
+    world.now = BEGINS
+    credit = await user.credit()
+    following = await running.one("U", octets(want=10 * MB, used=10 * MB))
+    assert await user.credit() == credit, "the package paid for what it had granted"
+    assert granted(following) == 10 * MB and await running.held() == {"1": 10 * 9_000}
+    await running.take("T", octets(used=0))
+
+
+async def test_time_is_never_granted_over_the_beginning_of_a_version(world: World) -> None:
+    dear = changed(NEXT, ('micro_eur = 69_000\nper = "1 min"', 'micro_eur = 120_000\nper = "1 min"'))
+    await world.price_lists(TEXT, dear)
+    user = await world.subscriber(10)
+    world.now = BEGINS - 120
+    call = user.running(IMS, towards(NATIONAL))
+    opened = await call.one("I", seconds(want=600))
+    assert opened.validity_time == 120
+    world.now = BEGINS
+    await call.one("U", seconds(want=600, used=120))
+    world.now = BEGINS + 60
+    await call.one("T", seconds(used=60))
+    assert 10 * EUR - await user.credit() == 2 * 69_000 + 120_000
+
+
+async def test_a_client_without_tariff_change_asks_anew_at_the_beginning(world: World) -> None:
+    await world.price_lists(TEXT, NEXT)
+    world.source = Origin(profile=Profile(tariff_change=False))
+    user = await world.subscriber(10)
+    world.now = BEGINS - 4 * 3600
+    early = await user.data().one("I", octets(want=10 * MB))
+    assert early.validity_time == 3600, "the change is too far away to matter"
+    world.now = BEGINS - 600
+    late = await user.data().one("I", octets(want=10 * MB))
+    assert (late.validity_time, late.granted_service_unit.tariff_time_change) == (600, None)
