@@ -1,9 +1,8 @@
-"""Who may come in while nothing is known of a connection but its address (the IP filter stands before TLS).
+"""Limits of incoming connections, checked at accept by address alone, before TLS.
 
-A connection is pending from accept on: first a TLS handshake (`tls_port`), where the port wants one, then a
-`Connection`. It takes one of the places for those that have not sent their CER; when all are taken, the one that has
-been silent longest gives its own up, so that silence shuts nobody out. Connections that we make need no place: there is
-one a peer.
+A connection is pending until its CER is accepted: first as a TLS handshake (`tls_port`) on a TLS port, then as a
+`Connection`. The number of pending connections is limited. A further one displaces the oldest, so that silent
+connections cannot keep a peer out. Outgoing connections do not count: there is one per peer.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from ocs.telemetry.throttled_log import ThrottledLog
 
 logger = logging.getLogger(__name__)
 
-SAY_REFUSED_EVERY_S = 10.0
-"""Refused connections of one reason, and of one peer where it is known, are logged so often."""
+LOG_REFUSED_EVERY_S = 10.0
+"""Interval of the log lines about refused connections, per reason and peer (if it is known)."""
 
 
 class PendingConnection(Protocol):
-    """A connection, before or after TLS."""
+    """A connection, before or after its TLS handshake."""
 
     @property
     def address(self) -> str:
-        """The other end's, without the port."""
+        """IP address of the peer, without the port."""
 
     def turn_away(self, reason: str) -> None:
-        """Close abortively."""
+        """Abort the connection."""
 
 
 class AcceptLimits:
@@ -44,16 +43,16 @@ class AcceptLimits:
         self._metrics = metrics
         self._inside: set[PendingConnection] = set()
         self._pending: dict[PendingConnection, None] = {}
-        """Without their CER, the oldest first."""
+        """Connections before their CER, oldest first."""
         self._pending_from: Counter[str] = Counter()
-        self._throttled_log = ThrottledLog(clock, SAY_REFUSED_EVERY_S)
+        self._throttled_log = ThrottledLog(clock, LOG_REFUSED_EVERY_S)
         known = not config.accept_unknown_peers and all(peer.addresses for peer in config.peers)
         self._ranges = AddressRanges(text for peer in config.peers for text in peer.addresses) if known else None
         self.closed = False
-        """Nobody else comes in."""
+        """True while stopping: all new connections are refused."""
 
     def enter(self, connection: PendingConnection, *, ours: bool = False) -> bool:
-        """A new connection; False if it must go at once. `ours`: we have made it."""
+        """Admit a new connection; False = close it at once. `ours`: it is an outgoing one."""
         reason = self._objection(connection.address, ours)
         if reason:
             self.refused(connection.address, reason)
@@ -88,9 +87,7 @@ class AcceptLimits:
         self._pending_from[connection.address] += 1
 
     def go_on(self, connection: PendingConnection, then: PendingConnection) -> bool:
-        """TLS is up: `then` is the same connection and takes the place over; False if it was turned away in the last
-        moment.
-        """
+        """The TLS handshake is done: `then` takes the place of `connection`. False if it was turned away meanwhile."""
         is_pending = connection in self._pending
         self.leave(connection)
         if is_pending:
@@ -99,7 +96,7 @@ class AcceptLimits:
         return is_pending
 
     def heard(self, connection: PendingConnection) -> None:
-        """Its CER was taken: it is no longer one of the silent ones."""
+        """The CER was accepted: the connection is no longer pending."""
         if connection in self._pending:
             del self._pending[connection]
             self._pending_from[connection.address] -= 1
@@ -111,9 +108,7 @@ class AcceptLimits:
         self.heard(connection)
 
     def refused(self, address: str, reason: str, message: str = "", peer: str = "") -> None:
-        """Count a refused connection, and log it once an interval, reason and peer of ours, so that a storm does not
-        fill the log.
-        """
+        """Count a refused connection. It is logged once per interval, reason and `peer` ("" = unknown)."""
         self._metrics.connection_refused(reason)
         more = self._throttled_log.allow((reason, peer))
         if more is not None:

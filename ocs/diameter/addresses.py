@@ -1,4 +1,4 @@
-"""Ranges of addresses, asked at every accept: the time does not grow with the number of ranges."""
+"""Sets of IP networks. A look-up takes the same time for any number of networks, as it is done at every accept."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
 class AddressRanges:
-    """`networks`: addresses or networks of either kind. An IPv4 address that comes as IPv6 (::ffff:192.0.2.1) is one of
-    IPv4.
-    """
+    """`networks`: IPv4 and IPv6 addresses or networks. An IPv4-mapped address (::ffff:192.0.2.1) counts as IPv4."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._starts: dict[tuple[int, int], set[int]] = {}
-        """(IP version, bits behind the prefix) → prefixes."""
+        """(IP version, number of host bits) → prefixes, shifted right by the host bits."""
         for text in networks:
             network = ip_network(text, strict=False)
             behind = network.max_prefixlen - network.prefixlen

@@ -1,9 +1,7 @@
-"""May this peer send this request? Origin, path, service context, subscriber and refunds against its entry in the
-allow-list.
+"""Authorisation of requests: origin, path, service context, subscriber and refunds, by the peer's [[peer]] entry.
 
-Stage 21 of the receive pipeline (`protocol.pipeline`): 5003 for what it may not do. RFC 6733 §2.9 (path authorisation),
-§8.8 (Session-Id).
-A direct peer's request costs two comparisons of text.
+Stage 21 of the receive pipeline (`protocol.pipeline`); the error is 5003. RFC 6733 §2.9 (path authorisation), §8.8
+(Session-Id). An ordinary request of a client without restrictions costs two string comparisons.
 """
 
 from __future__ import annotations
@@ -18,8 +16,10 @@ Refusal = tuple[Kind, DiameterError]
 
 
 class Admission:
-    """The rights of one peer. `trusted_origin`: its requests may name any origin (peers of the laboratory switch).
-    `carried`: a client behind a relay, whose path is the relay's matter.
+    """The rights of one peer.
+
+    `trusted_origin`: its requests may have any Origin-Host (`accept_unknown_peers`). `carried`: a client behind a
+    relay; the path of its requests is checked by the relay's entry.
     """
 
     def __init__(self, config: PeerConfig, *, trusted_origin: bool = False, carried: bool = False) -> None:
@@ -29,17 +29,16 @@ class Admission:
         self._any_origin = trusted_origin
         self._realms = frozenset((*config.realms, self._realm)) if config.relay and config.realms else frozenset()
         self._any_path = trusted_origin or carried or (config.relay and not self._realms)
-        restricted = config.subscribers or config.contexts or config.strict_session_id
-        self._more = bool(restricted)
+        self._restricted = bool(config.subscribers or config.contexts or config.strict_session_id)
 
     def objection(self, request: CreditControlRequest, context: str) -> Refusal | None:
-        """Why not, None = it may. `context`: the service context as charging reads it (`Context`, or "other")."""
+        """Why the peer may not send the request; None = it may. `context`: a `Context`, or "other"."""
         refusal = None
         if (request.origin_host, request.origin_realm) != self._spelt and not self._any_origin:
             refusal = self._origin(request)
         if refusal is None and request.route_record and not self._any_path:
             refusal = self._path(request)
-        if refusal is None and self._more:
+        if refusal is None and self._restricted:
             refusal = self._rights(request, context)
         refunds = request.cc_request_type == EVENT_REQUEST and request.requested_action == REFUND_ACCOUNT
         if refusal is None and refunds and not self._config.refunds:
@@ -59,8 +58,8 @@ class Admission:
         return None
 
     def _path(self, request: CreditControlRequest) -> Refusal | None:
-        """Agents alone add to it, each the peer it heard the request from (RFC 6733 §6.1.9): a client's own has come
-        through nobody. The origin itself, which was judged, may stand there in any case.
+        """Check Route-Record. Only agents add to it, each the peer that it received the request from (RFC 6733
+        §6.1.9). So a client's own request has none, and the origin, which is already checked, is always allowed.
         """
         origin = request.origin_host.lower()
         for hop in map(str.lower, request.route_record):
@@ -78,10 +77,9 @@ class Admission:
         if config.contexts and context not in config.contexts:
             return _refused(Kind.CONTEXT, "this peer may not use this service context")
         if config.subscribers:
-            # Each identity of a kind that has ranges must lie in one, and one of them must: an IMSI alone is no way
-            # round MSISDN ranges.
-            # Which of them is the account's is known later: charging refuses an account that is found by none of the
-            # ranges.
+            # If there are prefixes for a kind of identity (MSISDN, IMSI), each identity of that kind must match one.
+            # At least one identity must match, so that an IMSI alone does not evade MSISDN prefixes. Whether the
+            # account itself matches is checked in charging, once it is found.
             given = identities(request)
             for identity in given:
                 ranges = tuple(each for each in config.subscribers if each[0] == identity[0])

@@ -1,6 +1,4 @@
-"""The capabilities exchange of one connection, whichever side has made it (RFC 6733 §5.3, §5.6): who is it, and may it
-come in?
-"""
+"""The capabilities exchange of one connection, incoming or outgoing (RFC 6733 §5.3, §5.6)."""
 
 from __future__ import annotations
 
@@ -35,8 +33,9 @@ OBJECTIONS = {
     int(ResultCode.NO_COMMON_SECURITY): "no_common_security",
 }
 OTHER_S = 1.0
-"""How long a connection of ours that the peer has taken waits for another worker to lose the peer's own."""
+"""How long an outgoing connection waits after its CEA for another worker to lose the peer's incoming connection."""
 OTHER_LOOK_S = 0.02
+"""Interval at which it looks."""
 
 
 def _already_connected() -> DiameterError:
@@ -58,14 +57,14 @@ class CapabilitiesServer(Protocol):
 
 
 class OpeningConnection(PeerConnection, PendingConnection, Protocol):
-    """The connection that is to be opened."""
+    """The connection whose capabilities are exchanged."""
 
     def opened(self, peer: Peer) -> None:
-        """Capabilities were exchanged."""
+        """The capabilities exchange has succeeded."""
 
 
 class MessageQueue(Protocol):
-    """Where messages wait for their turn."""
+    """The connection's queue of received messages (`receive.Receiver`)."""
 
     def put_back(self, frame: bytes) -> None: ...
 
@@ -73,9 +72,9 @@ class MessageQueue(Protocol):
 
 
 class Capabilities:
-    """Before it is open, a connection is a CER, a CEA, or nothing we listen to.
+    """Handles the messages of a connection until it is open.
 
-    `calling`: the peer that we call, None if it has called us.
+    `calling`: the peer that we have connected to; None = an incoming connection.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Capabilities:
         self._other_until: float | None = None
 
     def message(self, frame: bytes, header: Header) -> None:
-        """RFC 6733 §5.6.1: before its CER a peer is unknown; anything else is discarded with the connection."""
+        """Only a CER, or the CEA to ours, is accepted; anything else ends the connection (RFC 6733 §5.6.1)."""
         server = self._server
         if self._calling is not None:
             self._called(frame, header, self._calling)
@@ -112,15 +111,15 @@ class Capabilities:
             self._cer(frame, header)
 
     def timed_out(self) -> None:
-        """No CER or CEA in time."""
+        """No CER or CEA has come in time."""
         self._server.accept_limits.refused(self._transport.address, "cer_timeout")
         self._transport.cut("cer_timeout")
 
     def lost(self) -> None:
-        """The connection is gone, and nothing here keeps it."""
+        """The connection is gone: drop the reference cycle."""
         del self._connection
 
-    # --- the peer has called
+    # --- incoming connections
 
     def _cer(self, frame: bytes, header: Header) -> None:
         server = self._server
@@ -147,7 +146,7 @@ class Capabilities:
         self._take(header, request)
 
     def _security(self, config: PeerConfig) -> DiameterError | None:
-        """TLS where the peer's entry says so, and a certificate that is the peer's (RFC 6733 §13)."""
+        """Check that TLS is used as configured, and that the certificate is the peer's (RFC 6733 §13)."""
         certificate = self._transport.certificate
         if certificate is None:
             if config.tls:
@@ -158,12 +157,12 @@ class Capabilities:
         if not certificate.is_of(config.origin_host):
             return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate is not this Origin-Host's", close=True)
         if certificate.expires_at <= self._server.unix_clock():
-            # A handshake of TLS 1.2 that goes on with a session from before does not look at it again.
+            # A resumed session of TLS 1.2 does not check the certificate again.
             return DiameterError(ResultCode.UNKNOWN_PEER, "the certificate has expired", close=True)
         return None
 
     def _take(self, header: Header, request: commands.CapabilitiesExchangeRequest) -> None:
-        """The peer may come in; has it a connection already?"""
+        """The peer is admitted: accept its connection, unless it has one already."""
         server = self._server
         peer = server.peers_table.get(request.origin_host)
         actions = self._step(peer, PeerEvent.R_CONN_CER)
@@ -176,17 +175,17 @@ class Capabilities:
         if PeerAction.R_SND_CEA in actions:
             self.accept(peer, header)
             return
-        # We are calling this peer ourselves: one of the two connections will be the one (§5.6.4).
+        # We are connecting to this peer too: the election keeps one of the two connections (§5.6.4).
         peer.waiting = self._connection, header
         server.accept_limits.heard(self._connection)
         if peer.connecting is not None and not peer.connecting.expired():
-            # The peer's connection is there and ours is not: it would only keep the peer waiting.
+            # Our connection is not established yet: give it up, rather than let the peer wait for the election.
             peer.connecting.reschedule(server.loop.time())
         if PeerAction.ELECT in actions:
             server.peer_connections.elect(peer)
 
     def accept(self, peer: Peer, cer: Header) -> None:
-        """Open with the CEA that the peer waits for."""
+        """Send the CEA; the connection is open."""
         cea = make_cea(self._server.local, self._transport.local_addresses(), ResultCode.SUCCESS)
         self._transport.send(commands.encode_answer(cea, cer))
         self._connection.opened(peer)
@@ -199,7 +198,7 @@ class Capabilities:
         reason: str,
         request: commands.CapabilitiesExchangeRequest | None = None,
     ) -> None:
-        """An error CEA, then the connection ends. The log says more than the peer is told."""
+        """Send an error CEA and close the connection. The log says more than the CEA."""
         server, transport, text, known = self._server, self._transport, error.message, ""
         if request is not None:
             text, known = server.peers_table.refusal(request.origin_host, request.origin_realm, error.message)
@@ -210,24 +209,24 @@ class Capabilities:
         transport.send(refusal(header, server.local, transport.local_addresses(), error))
         transport.end()
 
-    # --- we have called
+    # --- outgoing connections
 
     def call(self, peer: Peer) -> None:
-        """Our connection is up: say who we are."""
+        """The transport connection is established: send the CER, unless the peer has connected to us meanwhile."""
         server = self._server
         peer.calling = self._connection
-        faster = server.locks.taken_elsewhere(peer.origin_host)
-        actions = self._step(peer, PeerEvent.I_RCV_CONN_NACK if faster else PeerEvent.I_RCV_CONN_ACK)
+        taken = server.locks.taken_elsewhere(peer.origin_host)
+        actions = self._step(peer, PeerEvent.I_RCV_CONN_NACK if taken else PeerEvent.I_RCV_CONN_ACK)
         if PeerAction.I_SND_CER not in actions:
-            self._transport.cut("closed_by_peer")  # the peer was faster: its connection is open
+            self._transport.cut("closed_by_peer")
             return
         self._base_requests.ask(make_cer(server.local, self._transport.local_addresses()))
         if PeerAction.ELECT in actions:
             server.peer_connections.elect(peer)
 
     def _called(self, frame: bytes, header: Header, peer: Peer) -> None:
-        """The CEA, or something else that ends it (RFC 6733 §5.6, Wait-I-CEA). An answer to nothing of ours is dropped
-        (§6.2.1).
+        """Handle the CEA. Any other message ends the connection (RFC 6733 §5.6, Wait-I-CEA), except answers that match
+        no request, which are dropped (§6.2.1).
         """
         server = self._server
         if not header.is_request and not self._base_requests.wait_for(frame):
@@ -235,7 +234,7 @@ class Capabilities:
             return
         answer = self._cea(frame, header, peer)
         if isinstance(answer, DiameterError):
-            logger.warning("peer %s: we called it, and it is not taken: %s", peer.origin_host, answer.message)
+            logger.warning("peer %s: our connection to it could not be opened: %s", peer.origin_host, answer.message)
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
             self._transport.cut("bad_stream")
             return
@@ -254,7 +253,7 @@ class Capabilities:
         server.peer_connections.act(peer, actions)
 
     def _cea(self, frame: bytes, header: Header, peer: Peer) -> commands.CapabilitiesExchangeAnswer | DiameterError:
-        """The answer to our CER, or what is wrong with it."""
+        """The CEA, or what is wrong with it."""
         certificate = self._transport.certificate
         try:
             answer = commands.decode_answer(commands.CapabilitiesExchangeAnswer, frame, header)
@@ -268,15 +267,15 @@ class Capabilities:
         return objection or answer
 
     def _wait_for_the_other(self, peer: Peer, cea: bytes) -> None:
-        """The peer has called another worker while we called it, and has taken our connection: it drops its own
-        (§5.6.4), or that one is dead. A peer that keeps both keeps the one that was first.
+        """The peer has accepted our connection, but another worker has a connection from it. Wait until the peer drops
+        that one (§5.6.4), or until it proves dead; after OTHER_S close ours.
         """
         server, now = self._server, self._server.clock()
         if self._other_until is None:
             self._other_until = now + OTHER_S
             server.locks.ask_to_probe(peer.origin_host)
         if now >= self._other_until:
-            logger.info("peer %s: our call is not needed, it has called another worker itself", peer.origin_host)
+            logger.info("peer %s: our connection is not needed, it has connected to another worker", peer.origin_host)
             self._step(peer, PeerEvent.I_RCV_NON_CEA)
             self._transport.cut("closed_by_peer")
             return

@@ -1,9 +1,8 @@
-"""Whose turn is it? Requests of ours (RARs, or ASRs) to one connected peer, shared among the clients behind it.
+"""Windows of unanswered RARs (or ASRs) per client, on the connection of one peer.
 
-A connection has MAX_OUTSTANDING requests of a command without an answer at most. A client behind a relay begins with a
-small window of them, which each answer widens by one, so that a client that answers soon has its share, and a silent
-one holds FIRST_WINDOW requests for one Tx, then one at a time, and leaves the rest to the others. Clients that wait are
-served in turn.
+A connection has at most MAX_OUTSTANDING unanswered requests of a command. A client behind a relay begins with a window
+of FIRST_WINDOW requests; each answer widens it by one. A silent client holds FIRST_WINDOW requests for one Tx, then one
+at a time, so that the others can go on. Clients that wait are served in turn.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Generic, TypeVar
 from ocs.diameter.outstanding import MAX_OUTSTANDING
 
 FIRST_WINDOW = 4
-"""Of a client of which nothing is known: 64 silent ones at once are needed to fill a connection."""
+"""Window of a new client: only 64 silent clients at once can fill a connection."""
 SILENT_WINDOW = 1
-"""Of one that has left a request without an answer: enough to notice that it answers again."""
+"""Window of a client that has not answered a request: enough to notice that it answers again."""
 WIDEST_WINDOW = MAX_OUTSTANDING // 2
-"""However fast a client answers, others find room."""
+"""Limit of the window, so that a fast client leaves room for others."""
 
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ class _Client(Generic[T]):
     under_way: int = 0
     queue: OrderedDict[T, None] = field(default_factory=OrderedDict)
     lined_up: bool = False
-    """It stands among those whose turn comes."""
+    """The client is in `ClientWindows._turns`."""
 
     @property
     def has_room(self) -> bool:
@@ -42,21 +41,21 @@ class _Client(Generic[T]):
 
 
 class ClientWindows(Generic[T]):
-    """The requests to one peer. A client that is the peer itself has nobody beside it, and all of the connection."""
+    """Windows of the clients behind one peer. A client that is the peer itself may use the whole connection."""
 
     def __init__(self, peer: str) -> None:
         self._peer = peer.lower()
         self._under_way = 0
         self._clients: dict[str, _Client[T]] = {}
         self._turns: deque[str] = deque()
-        """Clients that have something waiting, and room for it."""
+        """Clients with a queued item and room in their window."""
 
     @property
     def idle(self) -> bool:
         return not self._clients
 
     def take(self, client: str) -> bool:
-        """One more request to this client; False = it must `wait`."""
+        """Count one more request to this client; False = the window is full, `wait`."""
         name = client.lower()
         found = self._clients.get(name)
         if found is None:
@@ -68,17 +67,17 @@ class ClientWindows(Generic[T]):
         return True
 
     def wait(self, client: str, waiting: T) -> None:
-        """After a `take` that failed."""
+        """Queue an item after `take` has returned False."""
         name = client.lower()
         self._clients[name].queue[waiting] = None
         self._line_up(name)
 
     def leave(self, client: str, waiting: T) -> None:
-        """It waits no longer."""
+        """Remove an item from the queue."""
         self._clients[client.lower()].queue.pop(waiting, None)
 
     def give_back(self, client: str, answered: bool | None) -> None:
-        """One request less under way; None = it was not sent, and says nothing of the client."""
+        """A request has ended; `answered`: None = it was not sent, so the window stays."""
         name = client.lower()
         found = self._clients[name]
         found.under_way -= 1
@@ -88,7 +87,7 @@ class ClientWindows(Generic[T]):
         self._line_up(name)
 
     def next(self) -> tuple[str, T] | None:
-        """The client whose turn it is, and what it has waiting, taken out of its queue; None = nobody's."""
+        """Take the next item that may be sent out of its queue, with its client; None = there is none."""
         while self._turns and self._under_way < MAX_OUTSTANDING:
             name = self._turns.popleft()
             found = self._clients[name]
@@ -101,7 +100,7 @@ class ClientWindows(Generic[T]):
         return None
 
     def tidy(self, client: str) -> None:
-        """Forget a client with nothing to do. One that has been silent begins anew then."""
+        """Forget a client without requests and queue. Its next request begins with FIRST_WINDOW."""
         name = client.lower()
         found = self._clients.get(name)
         if found is not None and found.idle and not found.lined_up:

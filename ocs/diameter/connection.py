@@ -1,8 +1,7 @@
-"""One connection of a peer: what asyncio calls, what an open connection does with a message, and how it ends.
+"""One connection with a peer: the asyncio protocol, the messages of an open connection, and its end.
 
-Its parts, each with what it needs of the others: `transport` (octets out, reading, the end), `watchdog`, `receive`
-(octets in, turns) and `capabilities` (until it is open). The states are those of `protocol.peer` and
-`protocol.watchdog`, of nobody else.
+Its parts are `transport` (writing, reading, closing), `receive` (incoming messages), `watchdog`, and `capabilities`
+(until it is open). Its states are those of the tables in `protocol.peer` and `protocol.watchdog`.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ LABELS = {257: "CER", 280: "DWR", 282: "DPR"}
 
 
 class ConnectionServer(CapabilitiesServer, WatchdogServer, Protocol):
-    """What a connection needs of the server it belongs to."""
+    """What a connection needs of its server."""
 
     dispatcher: Dispatcher
     identifiers: Identifiers
 
     def enter(self, connection: Connection) -> bool:
-        """A new connection; False if it must go at once."""
+        """Admit a new connection; False = close it at once."""
 
     def leave(self, connection: Connection) -> None:
-        """It is gone."""
+        """The connection is gone."""
 
 
 class Connection(asyncio.Protocol):
-    """Open after its capabilities exchange; until then `peer` is None. `calling`: the peer that we call, None if it has
-    called us.
+    """`peer` is None until the capabilities exchange has succeeded. `calling`: the peer that we have connected to;
+    None = an incoming connection.
     """
 
     def __init__(self, server: ConnectionServer, *, calling: Peer | None = None) -> None:
@@ -67,24 +66,24 @@ class Connection(asyncio.Protocol):
         self.watchdog = Watchdog(server, self.transport, self._timer, self._base_requests, self._outstanding)
         self.receiver = Receiver(server, self.transport, self.watchdog, self._base_requests, self._outstanding, self)
         self._capabilities = Capabilities(server, self, self.transport, self.receiver, self._base_requests, calling)
-        self._peer_leaves = False
-        """It has said DPR: it gets the answers to what it has asked, and asks no more."""
+        self._dpr_received = False
+        """The peer has sent DPR: its earlier requests are still answered, new ones are discarded."""
         self._dpa_received = False
-        self._parted = False
+        self._detached = False
         self.before: PendingConnection | None = None
-        """What had its place until the TLS handshake was done."""
+        """The TLS handshake whose place in `accept_limits` this connection takes."""
         self.peer: Peer | None = None
         self.source: Peer
-        """The same for who handles its requests: there are none before it is open."""
+        """`peer`, for the dispatcher; unset until the connection is open, and no request comes before."""
 
     @property
     def address(self) -> str:
-        """The peer's, without the port."""
+        """IP address of the peer, without the port."""
         return self.transport.address
 
     @property
     def called(self) -> bool:
-        """We have made this connection."""
+        """Whether this is an outgoing connection."""
         return self._calling is not None
 
     def _forget(self) -> None:
@@ -115,18 +114,18 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport.lost()
         self._server.leave(self)
-        self._part()
+        self._detach()
         self.receiver.lost()
         self._capabilities.lost()
 
     # --- opening
 
     def accept(self, peer: Peer, cer: Header) -> None:
-        """Open with the CEA that the peer waits for."""
+        """Send the CEA; the connection is open."""
         self._capabilities.accept(peer, cer)
 
     def opened(self, peer: Peer) -> None:
-        """Capabilities were exchanged."""
+        """The capabilities exchange has succeeded."""
         self.peer = self.source = peer
         peer.connection = self
         self._server.accept_limits.heard(self)
@@ -140,14 +139,14 @@ class Connection(asyncio.Protocol):
     # --- messages
 
     def message(self, frame: bytes, header: Header) -> None:
-        """Its turn has come."""
+        """Handle one message."""
         code = header.command_code
         if self.peer is None:
             self._capabilities.message(frame, header)
         elif not header.flags & 0x80:
             self._answer(frame, header, self.peer)
-        elif self._peer_leaves:
-            # Discarded: RFC 6733 §5.6, state Closing.
+        elif self._dpr_received:
+            # Discarded (RFC 6733 §5.6, state Closing).
             self._dispatcher.refusals.note(self.peer.label, Kind.AFTER_DPR)
         elif code == 272:
             self.receiver.in_flight += 1
@@ -162,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._send(self._dispatcher.refuse(frame, header, _objection(frame, header, self.peer)))
 
     def _answer(self, frame: bytes, header: Header, peer: Peer) -> None:
-        """Answers to what we asked; anything else is dropped (RFC 6733 §3, §6.2.1)."""
+        """Handle an answer; one that matches no request is dropped (RFC 6733 §3, §6.2.1)."""
         code = header.command_code
         if code in (commands.RE_AUTH, commands.ABORT_SESSION):
             known = self._outstanding.answer(frame, header)
@@ -194,11 +193,11 @@ class Connection(asyncio.Protocol):
             self._send_error(frame, header, error, label)
             return
         if header.command_code == commands.CAPABILITIES_EXCHANGE:
-            # RFC 6733 §5.6 knows no CER on a connection that is open: an error, answered and ended.
+            # RFC 6733 §5.6 has no CER on an open connection: answer with an error, then close.
             again = DiameterError(ResultCode.UNABLE_TO_COMPLY, "capabilities were already exchanged", close=True)
             self._send_error(frame, header, again, label)
             self.transport.end("error")
-            self._part()
+            self._detach()
             return
         answer: commands.DeviceWatchdogAnswer | commands.DisconnectPeerAnswer
         if header.command_code == commands.DEVICE_WATCHDOG:
@@ -210,11 +209,11 @@ class Connection(asyncio.Protocol):
         self._send(commands.encode_answer(answer, header))
 
     def _dpr(self, request: commands.DisconnectPeerRequest, peer: Peer) -> commands.DisconnectPeerAnswer:
-        """The peer asks to part (RFC 6733 §5.4): it hangs up once it has our answer."""
+        """The peer sends DPR (RFC 6733 §5.4): it closes the connection after our DPA."""
         config = self._config
         if request.disconnect_cause != commands.REBOOTING:
             self._server.shared_peer_state.leave_alone(peer, config.reconnect_s)
-        self._peer_leaves = True
+        self._dpr_received = True
         self._step(peer, PeerEvent.R_RCV_DPR)
         self._timer.start_at(peer.deadline, self._closing_timeout)
         return commands.DisconnectPeerAnswer(int(ResultCode.SUCCESS), config.origin_host, config.realm)
@@ -224,19 +223,19 @@ class Connection(asyncio.Protocol):
         self._send(error_answer(frame, header, error, self._config.origin_host, self._config.realm))
 
     def bad_stream(self, head: bytes, error: DiameterError) -> None:
-        """5011 or 5015, before a CER as well, then the end: the frames are lost (RFC 6733 §2.1, §7.1.5)."""
+        """Message boundaries are lost: answer 5011 or 5015, even before a CER, and close (RFC 6733 §2.1, §7.1.5)."""
         header = parse_header(head)
         if header.is_request:
             self._send(self._dispatcher.refuse(head, header, error))
         if self.peer is None:
             self._server.accept_limits.refused(self.address, "bad_stream")
         self.transport.end_heard("bad_stream")
-        self._part()
+        self._detach()
 
-    # --- for the dispatcher and for requests of ours
+    # --- for the dispatcher, and for RAR and ASR
 
     def answered(self, frame: bytes) -> bool:
-        """A reply of the handler; sent together with the other replies of this turn of the event loop."""
+        """Send the answer to a request, together with others of this event loop iteration. False = connection gone."""
         receiver, transport = self.receiver, self.transport
         receiver.in_flight -= 1
         if transport.underlying is None:
@@ -248,7 +247,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a request of ours; False if too many are unanswered, or the watchdog doubts this connection."""
+        """Send a RAR or ASR. False if too many are unanswered, or the watchdog is not in OKAY."""
         if self.transport.underlying is None or self._outstanding.full(request) or not self.watchdog.trusted:
             return False
         server = self._server
@@ -258,11 +257,11 @@ class Connection(asyncio.Protocol):
         return True
 
     def probe(self) -> None:
-        """The peer has come with another connection: does this one live?"""
+        """Check that this connection is alive: its peer has sent a CER on another one."""
         self.watchdog.probe()
 
     def look(self, now: float, unix_s: float) -> None:
-        """A few times a second: what has taken too long."""
+        """Check timeouts; called a few times a second."""
         self._outstanding.expire(now)
         self.transport.look()
         self.receiver.look(now)
@@ -273,13 +272,13 @@ class Connection(asyncio.Protocol):
     def _certificate_expired(self) -> None:
         peer = self.peer
         if peer is not None and peer.state in OPEN_STATES:
-            logger.warning("peer %s: its certificate has expired: we ask it to part", peer.origin_host)
+            logger.warning("peer %s: its certificate has expired: sending DPR", peer.origin_host)
             self.stop(commands.DO_NOT_WANT_TO_TALK_TO_YOU)
 
     # --- ending
 
     def stop(self, cause: int = commands.REBOOTING) -> None:
-        """Send DPR; the requests in flight still get their answers."""
+        """Send DPR; requests in flight are still answered."""
         peer, transport = self.peer, self.transport
         if transport.underlying is None:
             return
@@ -295,33 +294,27 @@ class Connection(asyncio.Protocol):
         self._base_requests.ask(commands.DisconnectPeerRequest(self._config.origin_host, self._config.realm, cause))
 
     def _finish_stop(self) -> None:
-        """We asked to part, and have the DPA (RFC 6733 §5.4: who receives it closes): once nothing is in flight any
-        more.
-        """
-        if self._dpa_received and self.receiver.in_flight == 0 and not self.receiver.in_line:
+        """Close once the DPA has come and nothing is in flight (RFC 6733 §5.4: the receiver of the DPA closes)."""
+        if self._dpa_received and self.receiver.in_flight == 0 and not self.receiver.queued:
             self.transport.end()
 
     def _closing_timeout(self) -> None:
-        """The peer said DPR, got its DPA and did not hang up; or it does not answer ours, perhaps because it reads
-        nothing.
-        """
+        """The peer has not closed the connection after its DPR, or has not answered ours."""
         self.transport.cut("dpr")
 
     def cut_off(self) -> None:
-        """Close now: what the peer has not taken is lost."""
+        """Close at once; data that the peer has not received is lost."""
         self.transport.cut_off()
 
     def turn_away(self, reason: str) -> None:
-        """There is no room for it any more."""
+        """Abort: its place is needed for another connection."""
         self.transport.cut(reason)
 
-    def _part(self) -> None:
-        """The peer is without this connection from now on, once: it may come again, while we still wait for it to hang
-        up.
-        """
-        if self._parted:
+    def _detach(self) -> None:
+        """Release the peer, once: it may connect again while this connection is still being closed."""
+        if self._detached:
             return
-        self._parted = True
+        self._detached = True
         peer, calling, transport = self.peer, self._calling, self.transport
         self._outstanding.give_up()
         if peer is not None and peer.connection is self:
@@ -342,13 +335,13 @@ class Connection(asyncio.Protocol):
 
 def _log_end(peer: str, reason: str) -> None:
     if reason in IN_ORDER:
-        logger.info("peer %s: connection closed in order: %s", peer, IN_ORDER[reason])
+        logger.info("peer %s: connection closed: %s", peer, IN_ORDER[reason])
     else:
         logger.warning("peer %s: connection lost: %s", peer, LOST.get(reason, reason))
 
 
 def _objection(frame: bytes, header: Header, peer: Peer) -> DiameterError:
-    """To a request that is not served."""
+    """The error for a request whose command or application is not supported."""
     try:
         decode_request(frame, header, limits=peer.limits_of(frame))
     except DiameterError as error:

@@ -1,10 +1,8 @@
-"""From a CCR's frame to its answer: decode, hand to the handler, encode. Callbacks only, no task per request.
+"""Takes a CCR from its frame to its answer: decode, call the handler, encode. There is no task per request.
 
-Before the handler stand the receive pipeline (decode), the peer's rights (admission) and what the worker takes on
-(overload).
-Invariant 6: every request gets exactly one answer, or its connection is closed. A handler that replies twice, late or
-after the connection is gone is not heard; one that raises is answered for with 5012; one that is silent, with 3004 or
-3002.
+Before the handler, a request passes the receive pipeline (decode), `overload` and `admission`. Invariant 6: every
+request gets exactly one answer, or its connection is closed. A second or late reply of the handler is ignored, as is a
+reply after the connection is gone. If the handler raises, the answer is 5012; if it does not reply, 3004 or 3002.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from ocs.charging.subscriber import ForeignSubscriberError
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.origin_state import OriginStates
 from ocs.diameter.overload import Overload
-from ocs.diameter.peers import Carried, Peer
+from ocs.diameter.peers import Peer, RelayedClient
 from ocs.diameter.refusals import Kind, Refusals
 from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.logs import describe
@@ -36,30 +34,32 @@ logger = logging.getLogger(__name__)
 
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 Handler = Callable[[CreditControlRequest, Source, Reply], None]
-"""Called once per CCR with the peer it came from; calls the reply exactly once, now or later."""
+"""Called once per CCR with its source; must call the reply exactly once, now or later."""
 
 TYPE_LABELS = {number: kind.value for number, kind in REQUEST_TYPES.items()}
 CC_REQUEST_TYPE, DESTINATION_HOST = 416, 293
 OVERLOAD_STAGE = 13
-"""Of the receive pipeline (`protocol.pipeline`)."""
+"""The stage of the receive pipeline that checks overload (`protocol.pipeline`)."""
 
 
 def _too_busy(pinned: bool, reason: str) -> DiameterError:
-    """3004 is for requests that must come to this server, 3002 sends the others elsewhere (RFC 6733 §7.1.3)."""
+    """3004 if Destination-Host names this server (`pinned`), else 3002, so that the client tries another node (RFC 6733
+    §7.1.3).
+    """
     return DiameterError(ResultCode.TOO_BUSY if pinned else ResultCode.UNABLE_TO_DELIVER, reason)
 
 
 class Sink(Protocol):
-    """What the dispatcher needs of a connection that is open."""
+    """What the dispatcher needs of an open connection."""
 
     source: Peer
 
     def answered(self, frame: bytes) -> bool:
-        """Takes the answer to one of its requests; False if the connection is gone."""
+        """Send the answer to one of its requests; False = the connection is gone."""
 
 
 class _Pending:
-    """One request on its way through the handler; calling it is the reply."""
+    """One request that waits for the handler's reply. The object is the reply callback."""
 
     __slots__ = ("_dispatcher", "context", "done", "request", "sink", "started", "type")
 
@@ -108,12 +108,13 @@ class Dispatcher:
         self._handler = handler
         self._metrics = metrics
         self._waiting: dict[_Pending, None] = {}
-        """In the handler's hands, the oldest first. An entry goes with its answer: what is kept is what is in flight,
-        so that the collector has nothing to look at."""
+        """Requests without a reply, oldest first. An entry is removed with its answer, which leaves the garbage
+        collector nothing to do.
+        """
         self._throttled_log = ThrottledLog(clock)
 
     def request(self, sink: Sink, frame: bytes, header: Header) -> bytes | None:
-        """A request that is not CER, DWR or DPR. The answer if it can be given at once; else the sink gets it later."""
+        """Handle a CCR. Returns the answer if there is one at once; else the sink gets it later."""
         peer = sink.source
         try:
             limits = peer.limits_of(frame) if peer.limits_differ else peer.limits
@@ -136,18 +137,20 @@ class Dispatcher:
         self._waiting[pending] = None
         try:
             self._handler(request, source, pending)
-        except Exception as error:  # noqa: BLE001 - whatever the handler did, the request is answered
+        except Exception as error:  # noqa: BLE001 - the request must be answered
             self._fault("internal error at a CCR, answered 5012, please report it: " + describe(error))
             pending(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
         return None
 
     def refuse(self, frame: bytes, header: Header, error: DiameterError) -> bytes:
-        """The error answer to a request that did not get as far as the handler."""
+        """The error answer to a request that is refused before the handler."""
         command = "CCR" if header.command_code == 272 else "other"
         self._metrics.answer(command, "", "", error.result_code, 0.0)
         return error_answer(frame, header, error, self._origin_host, self._realm)
 
-    def _refusal(self, pending: _Pending, peer: Peer, source: Peer | Carried) -> tuple[Kind, DiameterError] | None:
+    def _refusal(
+        self, pending: _Pending, peer: Peer, source: Peer | RelayedClient
+    ) -> tuple[Kind, DiameterError] | None:
         request, kind = pending.request, pending.type
         if self.in_flight >= self.overload.near and self.overload.refuses(kind, self.in_flight):
             return Kind.OVERLOAD, self._busy(request, "too many requests are waiting")
@@ -165,10 +168,10 @@ class Dispatcher:
         return None
 
     def _busy_instead(self, sink: Sink, frame: bytes, error: DiameterError) -> DiameterError:
-        """Overload is looked at before the AVPs of a request are (stage 13 before stages 15 to 20)."""
+        """`error`, or the overload error if that comes first (stage 13 before stages 15 to 20, the AVPs)."""
         if error.stage <= OVERLOAD_STAGE or self.in_flight < self.overload.near:
             return error
-        # The lengths of its AVPs are right: they are looked at before.
+        # The AVP lengths were checked in an earlier stage.
         top = {
             avp.code: frame[avp.payload : avp.stop] for avp in walk(frame, HEADER_OCTETS, len(frame)) if not avp.vendor
         }
@@ -219,7 +222,7 @@ class Dispatcher:
                 answer.oc_supported_features, answer.oc_olr = self.overload.told(request)
             try:
                 return answer.result_code or 0, encode_cca(answer, request.header, self._origin_host, self._realm)
-            except Exception as error:  # noqa: BLE001 - an answer that cannot be written is our fault, not the peer's
+            except Exception as error:  # noqa: BLE001 - the request must be answered
                 self._fault(
                     "internal error in the answer to a CCR, answered 5012, please report it: " + describe(error)
                 )
@@ -234,14 +237,14 @@ class Dispatcher:
                 "peer %s: request refused (5001): %s; tolerate_avps can let it pass%s", peer, error.message, more
             )
 
-    def _fault(self, what: str) -> None:
-        """Of ours, not of the peer's."""
-        more = self._throttled_log.allow(what)
+    def _fault(self, text: str) -> None:
+        """Log a fault of this server."""
+        more = self._throttled_log.allow(text)
         if more is not None:
-            logger.error("%s%s", what, more)
+            logger.error("%s%s", text, more)
 
     def expire(self) -> None:
-        """Answer for handlers that have been silent too long."""
+        """Answer requests whose handler has not replied in time."""
         limit = self.clock() - self._timeout_s
         self.overload.look(self.in_flight)
         self._metrics.overload(self.overload.reduction_percent)

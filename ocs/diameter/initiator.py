@@ -1,7 +1,7 @@
-"""Connections that we make, to peers whose entry says where they listen (`connect`); RFC 6733 §2.1, §5.6.
+"""Outgoing connections, to peers that have `connect` (RFC 6733 §2.1, §5.6).
 
-Each worker tries; the peer's locks let one of them through. While a connection is open, or another worker has the peer,
-there is nothing to do. A call keeps nobody out: a peer that comes meanwhile, to this worker or another, is taken.
+Every worker tries; the peer's locks let one of them connect. While the peer is connected to any worker, nothing is
+done. A peer that connects to us meanwhile, to this worker or another, is accepted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.05
 CONNECT_TIMEOUT_S = 10.0
-SAY_EVERY = 10
-"""Tries that fail are logged: the first, and every tenth after it."""
+LOG_EVERY_FAILURES = 10
+"""Of failed attempts, the first and every tenth after it are logged."""
 
 
 class InitiatorServer(Protocol):
@@ -61,7 +61,7 @@ class Initiator:
                 await self._once()
             except Exception as error:  # noqa: BLE001 - the next try may succeed
                 logger.error(
-                    "peer %s: cannot be called, internal error, please report it: %s",
+                    "peer %s: internal error while connecting to it, please report it: %s",
                     *(self._config.origin_host, describe(error)),
                 )
             tc = self._server.config.reconnect_s
@@ -98,7 +98,7 @@ class Initiator:
             peer.connecting = None
 
     def _failed(self, error: OSError) -> None:
-        if self._failures % SAY_EVERY == 0:
+        if self._failures % LOG_EVERY_FAILURES == 0:
             reason = "no answer in time" if isinstance(error, TimeoutError) else reason_of(error)
             how = "TLS" if self._over_tls else "plain TCP"
             logger.warning(
@@ -112,14 +112,13 @@ class Initiator:
         return bool(self._config.tls) or self._config.call_tls
 
     def _tls(self) -> ssl.SSLContext | None:
-        """OSError: the peer must be called over TLS, and we have no certificate. There is no second try without TLS:
-        whoever breaks a handshake must not get the next message in clear.
+        """OSError: TLS is required, and we have no certificate. A failed handshake is not followed by an attempt
+        without TLS, as an attacker could cause the failure.
         """
         if not self._over_tls:
             return None
         if self._server.tls is None:
             raise ssl.SSLError(
-                "the peer must be called over TLS, and there is no certificate of ours: set tls.certificate, "
-                "tls.key, tls.ca"
+                "TLS is required for this peer, and we have no certificate: set tls.certificate, tls.key, tls.ca"
             )
         return self._server.tls.client

@@ -1,15 +1,15 @@
-"""One connection a peer, over all workers of a server (RFC 6733 §2.1: one connection, one state machine).
+"""Locks that give a peer one connection over all workers of a server (RFC 6733 §2.1).
 
-Each peer has a file, and its first octets are locks (open file description locks, Linux): the kernel gives them back
-when the process ends, however it ends, and tells others who ask whether they are held without taking them.
+Each peer has a file whose first octets are locks (open file description locks of Linux). The kernel releases them when
+the process ends, however it ends; other processes can test them without taking them.
 
-- `TAKEN`: who holds it has the peer's connection. It is taken with the peer's CER or CEA, so that a call of ours that
-  gets no answer keeps nobody out, and given back when the connection is gone.
-- `OPEN`: that connection is open, so that requests of ours can go there.
-- `CALLING`: one worker calls the peer at a time.
+- `TAKEN`: the holder has the peer's connection. It is taken at the peer's CER or CEA, so that an unanswered outgoing
+  connection keeps no peer out, and released when the connection is gone.
+- `OPEN`: that connection is open, so RAR and ASR can be sent over it.
+- `CALLING`: the holder is the only worker that connects to the peer.
 
-A worker that must refuse a peer because another one has it tells that one to probe its connection, by a datagram to its
-socket; if that is lost, the watchdog finds a dead connection in its own time.
+A worker that refuses a peer because another worker has it asks that worker, by a datagram, to probe its connection. If
+the datagram is lost, the watchdog still finds a dead connection.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 MAX_DATAGRAM_OCTETS = 300
 """A DiameterIdentity has 255 at most."""
 TAKEN, OPEN, CALLING = range(3)
-"""Octets of a peer's file."""
+"""Offsets of the locks in a peer's file."""
 _FLOCK = struct.Struct("hhqqi")
 """struct flock: type, whence, start, length, process id (fcntl(2))."""
 _NAME = re.compile(r"[a-z0-9._-]{1,255}")
@@ -42,7 +42,7 @@ _BOTH_CALL = frozenset({PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS})
 
 
 def peer_file(folder: str, host: str, kind: str) -> Path | None:
-    """None = there is none: this worker is the only one, or the name is no file's name."""
+    """Path of a peer's file; None if there is only one worker (`folder` ""), or the name cannot be a file name."""
     name = host.lower()
     return Path(folder) / f"{name}.{kind}" if folder and _NAME.fullmatch(name) else None
 
@@ -62,7 +62,7 @@ class _File:
 
 
 class PeerLocks:
-    """`folder` "" = this worker is the only one: every lock is free. `name`: this worker's among the others."""
+    """`folder`: "" = there is only one worker, and every lock is free. `name`: identifies this worker to the others."""
 
     def __init__(self, folder: str, name: str = "") -> None:
         self._folder = folder
@@ -71,7 +71,7 @@ class PeerLocks:
         self._socket: socket.socket | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, probe: Callable[[str], None]) -> None:
-        """`probe` is called with the peer that another worker has just refused."""
+        """`probe` is called with the Origin-Host of a peer that another worker has just refused."""
         if not self._folder:
             return
         Path(self._folder).mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,8 @@ class PeerLocks:
             self._socket.bind(str(path))
         except OSError as error:  # the path may be too long for a socket
             logger.warning(
-                "%s: cannot be made (a shorter server.data_dir helps where the path is too long), so a peer that "
-                "comes back while its"
-                " dead connection is still open waits for the watchdog: %s",
+                "%s: this socket cannot be created (if its path is too long, shorten server.data_dir); a peer that "
+                "reconnects while its dead connection is open must wait for the watchdog: %s",
                 *(path, error),
             )
             self._socket.close()
@@ -114,7 +113,7 @@ class PeerLocks:
     # --- taking
 
     def hold(self, host: str) -> bool:
-        """Take the peer for this worker; False = another one has it."""
+        """Take the peer for this worker; False = another worker has it."""
         if not self._take(host, TAKEN):
             return False
         file = self._files.get(host.lower())
@@ -124,11 +123,11 @@ class PeerLocks:
         return True
 
     def call(self, host: str) -> bool:
-        """Be the worker that calls the peer; False = another one does, or has the peer already."""
+        """Become the worker that connects to the peer; False = another one does, or has the peer already."""
         return not self.taken_elsewhere(host) and self._take(host, CALLING)
 
     def follow(self, host: str, state: PeerState) -> None:
-        """What this worker holds of a peer whose state machine is in this state."""
+        """Take and release this worker's locks according to the state of the peer's state machine."""
         if state in OPEN_STATES:
             self._take(host, OPEN)
             self._give(host, CALLING)
@@ -137,7 +136,7 @@ class PeerLocks:
         elif state is PeerState.CLOSED:
             self._give(host, TAKEN, OPEN, CALLING)
         elif state in _WE_CALL:
-            self._give(host, TAKEN)  # the peer's own connection, which waited for the election, has gone
+            self._give(host, TAKEN)  # the incoming connection, which waited for the election, is gone
         else:
             assert state in _BOTH_CALL
 
@@ -165,7 +164,7 @@ class PeerLocks:
         self._keep(key, file)
 
     def _keep(self, key: str, file: _File) -> None:
-        """The file stays open for as long as something of it is ours."""
+        """Keep the file open while this worker holds a lock of it."""
         if file.ours:
             self._files[key] = file
         else:
@@ -175,11 +174,11 @@ class PeerLocks:
     # --- asking
 
     def taken_elsewhere(self, host: str) -> bool:
-        """Has another worker the peer?"""
+        """Whether another worker has the peer."""
         return not self._ours(host, TAKEN) and self._held(host, TAKEN)
 
     def open_anywhere(self, host: str) -> bool:
-        """Has this worker or another one a connection with the peer that is open?"""
+        """Whether any worker has an open connection with the peer."""
         return self._ours(host, OPEN) or self._held(host, OPEN)
 
     def _ours(self, host: str, octet: int) -> bool:
@@ -193,13 +192,13 @@ class PeerLocks:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, octet, 1, 0)
-            in_the_way: int = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted))[0]
+            conflicting: int = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted))[0]
         finally:
             os.close(descriptor)
-        return in_the_way != fcntl.F_UNLCK
+        return conflicting != fcntl.F_UNLCK
 
     def ask_to_probe(self, host: str) -> None:
-        """Tell the worker that has the peer."""
+        """Ask the worker that has the peer to probe its connection."""
         path = peer_file(self._folder, host, "lock")
         if path is None or self._socket is None:
             return

@@ -1,8 +1,6 @@
-"""What the log says of peers and their connections: in whole sentences, with the name to look for and the key to
-change.
+"""Log texts about peers and connections: each names the peer and the key to change.
 
-A name of a network element is no subscriber's identity: it is shown as it came, but bounded and with nothing that a
-terminal obeys.
+Names of network elements are not subscriber identities, so they are logged: bounded, without control characters.
 """
 
 from __future__ import annotations
@@ -15,33 +13,34 @@ from ocs.values.text import listed
 REFUSED = {
     "address": "no [[peer]] may come from this address (peer.addresses)",
     "address_limit": "too many connections of this address before their CER (diameter.max_connections_per_address)",
-    "connection_limit": "this worker has as many connections as it may (diameter.max_connections)",
-    "pending_limit": "still without a CER, and its place is needed (diameter.max_pending_connections)",
+    "connection_limit": "the worker has too many connections (diameter.max_connections)",
+    "pending_limit": "too many connections without a CER, this is the oldest (diameter.max_pending_connections)",
     "cer_timeout": "no CER in time (diameter.cer_timeout_s)",
-    "not_a_cer": "its first message is no CER",
-    "bad_stream": "what it sends is no Diameter",
-    "stopping": "the server stops",
+    "not_a_cer": "its first message is not a CER",
+    "bad_stream": "it does not send Diameter messages",
+    "stopping": "the server is stopping",
 }
-"""Why a connection is not taken, before its name is known."""
+"""Why a connection is refused before the peer is known, by `reason` of the metric."""
 
-IN_ORDER = {"dpr": "it asked to part (DPR)", "stopped": "we asked to part (DPR)"}
+IN_ORDER = {"dpr": "the peer sent DPR", "stopped": "we sent DPR"}
+"""Why an open connection ended regularly, by `reason` of the metric."""
 LOST = {
     "closed_by_peer": "it closed the connection, or the network lost it, without a DPR",
     "watchdog": "it did not answer the watchdog (DWR)",
-    "bad_stream": "what it sent is no Diameter message, or one longer than diameter.max_message_octets",
+    "bad_stream": "it sent no Diameter message, or one longer than diameter.max_message_octets",
     "write_buffer": "it does not read our answers",
     "partial_message": "the rest of a message did not come in time",
-    "error": "after an error of the protocol or of ours",
+    "error": "a protocol error or an internal error ended it",
 }
-"""Why an open connection ended, by the label of the metrics."""
+"""Why an open connection was lost, by `reason` of the metric."""
 
 
-OURS = "diameter.identity is ours: the peer needs an Origin-Host of its own"
-NODE = "diameter.hosts names it as a node of ours: if it is a peer, take it out there"
+OURS = "it is our diameter.identity: the peer needs an Origin-Host of its own"
+NODE = "diameter.hosts lists it as one of our nodes: remove it there if it is a peer"
 
 
 def where_allowed(entry: PeerConfig | None, listen_tls: Sequence[tuple[str, int]]) -> str:
-    """What the settings say of an Origin-Host: for the log only, a stranger is not told."""
+    """What the settings allow an Origin-Host. For the log only; the peer itself is not told."""
     if entry is None:
         return "no [[peer]] has this origin_host: add one if it may charge"
     port = listed(address_text(*each) for each in listen_tls) or "no address: see diameter.listen_tls"

@@ -1,4 +1,4 @@
-"""Where the Diameter side counts; `ocs.telemetry.metrics` implements the Protocol."""
+"""The metrics of the Diameter side, as a Protocol; `ocs.telemetry.metrics` implements it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class DiameterMetrics(Protocol):
-    """Where the Diameter side counts. Every label is bounded: nothing a peer sends becomes a label as it is.
+    """Every label is bounded: no text that a peer sends becomes a label.
 
     `command`: "CCR", "CER", "DWR", "DPR", "RAR", "ASR", "other". `type`: "I", "U", "T", "E" or "" (not a CCR, or
     undecodable). `context`: "data", "ims", "cs", "sms", "mms", "content", "other" or "". `state`: a name of
@@ -20,21 +20,21 @@ class DiameterMetrics(Protocol):
     def request(self, command: str, type: str, context: str) -> None: ...
 
     def answer(self, command: str, type: str, context: str, result_code: int, seconds: float) -> None:
-        """One answer sent (or, with the connection gone, dropped: `dropped_answer` is then called instead)."""
+        """Count an answer that was sent. If the connection is gone, `dropped_answer` is called instead."""
 
     def dropped_answer(self) -> None: ...
 
     def in_flight(self, delta: int) -> None: ...
 
     def peer_state(self, origin_host: str, state: str) -> None:
-        """A peer's new state; the host is one of the allow-list, or "unknown" for peers of the laboratory switch."""
+        """Set a peer's state. `origin_host`: a configured one, or "unknown" (`accept_unknown_peers`)."""
 
     def connection_refused(self, reason: str) -> None: ...
 
     def request_refused(self, kind: str) -> None:
-        """A request refused before charging; `kind` of `refusals.Kind`."""
+        """Count a request refused before charging; `kind`: a `refusals.Kind`."""
 
     def overload(self, reduction_percent: int) -> None:
-        """What clients are asked to leave away; 0 = no overload."""
+        """Set the traffic reduction that clients are asked for; 0 = no overload."""
 
     def connection_lost(self, reason: str) -> None: ...

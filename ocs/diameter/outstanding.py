@@ -1,4 +1,6 @@
-"""Our own requests on one connection, waiting for their answers (RFC 6733 §6.2.1: matched by Hop-by-Hop)."""
+"""Requests that we have sent on one connection and that wait for their answers, matched by Hop-by-Hop Identifier
+(RFC 6733 §6.2.1).
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,14 @@ from protocol.compiler import Fault
 from protocol.header import Header, parse_header
 
 MAX_OUTSTANDING = 256
-"""Of one connection and command: a peer that does not answer RARs gets no more of them, but it gets ASRs."""
+"""Unanswered requests of one connection and command, so that unanswered RARs do not hold up ASRs."""
 MAX_BASE_REQUESTS = 8
-"""CERs, DWRs and DPRs of ours that wait for their answers: more than the watchdog and the probe leave unanswered before
-they cut.
-"""
+"""Unanswered CERs, DWRs and DPRs of one connection. Watchdog and probe close it before there are so many."""
 
 Asked = ReAuthRequest | AbortSessionRequest
 Answered = ReAuthAnswer | AbortSessionAnswer | ErrorMessage
 Done = Callable[[Answered | None], None]
-"""None = no answer in time, or the connection is gone."""
+"""Called with the answer; None = no answer in time, or the connection is gone."""
 _ANSWERS: dict[type, type[ReAuthAnswer] | type[AbortSessionAnswer]] = {
     ReAuthRequest: ReAuthAnswer,
     AbortSessionRequest: AbortSessionAnswer,
@@ -36,8 +36,8 @@ class _Waiting:
 
 
 class Identifiers:
-    """Hop-by-Hop and End-to-End of a worker's own requests. RFC 6733 §3: a random start keeps them apart across
-    restarts.
+    """Hop-by-Hop and End-to-End Identifiers of a worker's requests. They start at random numbers, so that they differ
+    from those before a restart (RFC 6733 §3).
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -51,7 +51,7 @@ class Identifiers:
 
 
 class BaseRequests:
-    """CER, DWR and DPR."""
+    """Our unanswered CERs, DWRs and DPRs."""
 
     def __init__(self, identifiers: Identifiers, send: Callable[[bytes], None]) -> None:
         self._identifiers = identifiers
@@ -68,7 +68,7 @@ class BaseRequests:
         self._send(frame)
 
     def wait_for(self, frame: bytes) -> bool:
-        """Whether a message is the answer to one of them (RFC 6733 §3: any other is discarded)."""
+        """Whether the message answers one of these requests (RFC 6733 §3: other answers are discarded)."""
         header = parse_header(frame)
         return not header.is_request and self._waiting.get(header.hop_by_hop) == header.command_code
 
@@ -77,7 +77,7 @@ class BaseRequests:
 
 
 class Outstanding:
-    """RAR and ASR."""
+    """Our unanswered RARs and ASRs."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Waiting] = {}
@@ -95,7 +95,7 @@ class Outstanding:
         return header.hop_by_hop in self._waiting
 
     def answer(self, frame: bytes, header: Header) -> bool:
-        """False = nobody waits for it, or it cannot be read: it is dropped."""
+        """Deliver an answer; False = it matches no request, or cannot be decoded, and is dropped."""
         waiting = self._waiting.get(header.hop_by_hop)
         if waiting is None:
             return False

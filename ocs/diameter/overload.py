@@ -1,7 +1,7 @@
-"""What a worker takes on: bounds in flight, rates of a peer, and the overload report of RFC 7683 (DOIC).
+"""Overload control of a worker: requests in flight, rates of a peer, and the overload report of RFC 7683 (DOIC).
 
-New sessions and one-off requests are refused before updates, terminations never: they bring money in order and free
-what is held.
+New sessions and event requests are refused before updates. Terminations are never refused: they settle what was used
+and free what is held.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from protocol.credit_control import CreditControlRequest
 from protocol.units import OcOlr, OcSupportedFeatures
 
 NEW_SESSIONS_SHARE = 0.8
-"""Of the requests in flight that a worker takes: above it no new session and no one-off request."""
+"""Share of the limit of requests in flight above which new sessions and event requests are refused."""
 BEGINS_AT, ENDS_AT = 0.7, 0.4
-"""Load (requests in flight ÷ their bound) at which clients are asked to reduce, and at which they no longer are."""
+"""Load (requests in flight ÷ limit) from which on a reduction is asked for, and below which it ramps down."""
 STEP_PERCENT = 10
-"""The reduction asked for changes in such steps, so that not every answer has a new report."""
+"""Step of the reduction, so that not every answer has a new report."""
 MOST_PERCENT = 90
 VALIDITY_S = 30
 """OC-Validity-Duration: a client forgets a report that is not repeated (RFC 7683 §7.5)."""
 LOSS = 1
-"""OC-Feature-Vector: the loss algorithm, which everybody has."""
+"""OC-Feature-Vector: the loss algorithm, which every DOIC node supports."""
 HOST_REPORT = 0
 BURST_S = 1.0
-"""A peer may be so much ahead of its rate."""
+"""Burst of a peer, in seconds of its rate."""
 
 
 class TokenBucket:
-    """`rate` a second, a second's worth at once; 0 = no bound."""
+    """`rate` tokens a second, and at most BURST_S seconds' worth at once; rate 0 = no limit."""
 
     __slots__ = ("_left", "_rate", "_when")
 
@@ -43,7 +43,7 @@ class TokenBucket:
         self._when = now
 
     def take(self, now: float) -> bool:
-        """One token if there is one."""
+        """Take one token; False = there is none."""
         if not self._rate:
             return True
         self._fill(now)
@@ -53,7 +53,7 @@ class TokenBucket:
         return True
 
     def pause_s(self, now: float) -> float:
-        """Take one token, if need be in advance; how long to wait before the next."""
+        """Take one token, even if there is none; returns how long to wait before the next."""
         if not self._rate:
             return 0.0
         self._fill(now)
@@ -62,21 +62,22 @@ class TokenBucket:
 
 
 class Overload:
-    """One per worker. `look` is called a few times a second; `report` per answer to a client that supports it."""
+    """One per worker. `look` is called a few times a second, `told` for each answer."""
 
     def __init__(self, max_in_flight: int, unix_clock: Callable[[], float]) -> None:
         self._max = max_in_flight
         self.near = max(-int(-max_in_flight * NEW_SESSIONS_SHARE // 1), 1)
-        """Requests in flight from which on some are refused."""
+        """Number of requests in flight from which on new sessions are refused."""
         self._clock = unix_clock
         self._sequence = 0
         self._ended_at = float("-inf")
         self.reduction_percent = 0
-        """What clients are asked to leave away; 0 = no overload."""
+        """Traffic reduction that clients are asked for; 0 = no overload."""
         self._worst = 0.0
+        """Highest load since the last `look`."""
 
     def refuses(self, request_type: str, in_flight: int) -> bool:
-        """`request_type`: "I", "U", "T" or "E"."""
+        """Whether a request must be refused; `request_type`: "I", "U", "T" or "E"."""
         if in_flight < self.near:
             return False
         self._worst = max(self._worst, in_flight / self._max)
@@ -85,6 +86,7 @@ class Overload:
         return in_flight >= self._max or request_type != "U"
 
     def look(self, in_flight: int) -> None:
+        """Adapt the reduction to the load."""
         load = max(in_flight / self._max, self._worst)
         self._worst = 0.0
         wanted = self.reduction_percent
@@ -92,22 +94,22 @@ class Overload:
             steps = int((load - ENDS_AT) / (1 - ENDS_AT) * 100 / STEP_PERCENT)
             wanted = min(max(steps, 1) * STEP_PERCENT, MOST_PERCENT)
         elif load < ENDS_AT:
-            wanted = max(wanted - STEP_PERCENT, 0)  # ramped down
+            wanted = max(wanted - STEP_PERCENT, 0)
         if wanted != self.reduction_percent:
-            # OC-Sequence-Number rises over restarts and from worker to worker (RFC 7683 §7.4).
+            # OC-Sequence-Number must rise, also over restarts and between workers (RFC 7683 §7.4).
             self._sequence = max(self._sequence + 1, int(self._clock()))
             if wanted == 0:
                 self._ended_at = self._clock()
             self.reduction_percent = wanted
 
     def told(self, request: CreditControlRequest) -> tuple[OcSupportedFeatures | None, OcOlr | None]:
-        """What the answer to `request` says of overload: nothing to a client that does not support DOIC."""
+        """OC-Supported-Features and OC-OLR of the answer; both None if the client does not support DOIC."""
         if request.oc_supported_features is None:
             return None, None
         return OcSupportedFeatures(LOSS), self.report()
 
     def report(self) -> OcOlr | None:
-        """While overload lasts; for a while after it, that it is over (OC-Validity-Duration 0)."""
+        """The overload report; after overload, for VALIDITY_S, a report with OC-Validity-Duration 0, which ends it."""
         if self.reduction_percent:
             return OcOlr(self._sequence, HOST_REPORT, self.reduction_percent, VALIDITY_S)
         if self._clock() - self._ended_at < VALIDITY_S:

@@ -1,4 +1,4 @@
-"""The state machine of each peer over its connections, of which two may be under way at once (RFC 6733 §5.6)."""
+"""The state machine of each peer, over an incoming and an outgoing connection at the same time (RFC 6733 §5.6)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ INITIATED = {
     PeerEvent.R_RCV_DPR: PeerEvent.I_RCV_DPR,
     PeerEvent.R_RCV_DPA: PeerEvent.I_RCV_DPA,
 }
-"""The same event on a connection that we have made."""
+"""Event of an incoming connection (R) → the same event of an outgoing one (I)."""
 ENDS = (PeerEvent.R_PEER_DISC, PeerEvent.I_PEER_DISC, PeerEvent.I_RCV_NON_CEA)
 CALLING_STATES = frozenset(
     {PeerState.WAIT_CONN_ACK, PeerState.WAIT_I_CEA, PeerState.WAIT_CONN_ACK_ELECT, PeerState.WAIT_RETURNS}
 )
-"""Those whose deadline is watched here: there is no open connection to do it."""
+"""States whose deadline is checked here, as there is no open connection to check it."""
 
 
 class PeerConnections:
-    """One per worker. The table of `protocol.peer` decides; this closes and opens what it says."""
+    """One per worker. Opens and closes connections as the table of `protocol.peer` says."""
 
     def __init__(self, table: PeerTable, origin_host: str, clock: Callable[[], float]) -> None:
         self._table = table
@@ -29,8 +29,8 @@ class PeerConnections:
         self._clock = clock
 
     def step(self, peer: Peer, event: PeerEvent, *, initiated: bool) -> tuple[PeerAction, ...]:
-        """An event of a connection, named as those of the peer's (R); on one that we have made, `initiated`, they are
-        the I ones. What is left to do is the connection's.
+        """Handle an event of a connection. `event`: named as of an incoming connection (R); `initiated`: it is an
+        outgoing one (I). The caller carries out the returned actions.
         """
         if initiated:
             event = INITIATED.get(event, event)
@@ -40,16 +40,16 @@ class PeerConnections:
         return actions
 
     def advance(self, peer: Peer, event: PeerEvent) -> None:
-        """An event of no connection: all that it asks for is done here."""
+        """Handle an event that belongs to no connection, and carry out its actions."""
         self.act(peer, self._table.step(peer, event, self._clock()))
 
     def elect(self, peer: Peer) -> None:
-        """Both have called: the one with the larger name drops the connection that it has made (§5.6.4)."""
+        """Both sides have connected: the one with the larger Origin-Host closes its outgoing connection (§5.6.4)."""
         if wins_election(self._origin_host, peer.origin_host):
             self.advance(peer, PeerEvent.WIN_ELECTION)
 
     def act(self, peer: Peer, actions: tuple[PeerAction, ...]) -> None:
-        """What a transition asks for, of the two connections that are not yet open."""
+        """Carry out the actions of a transition that concern connections which are not open yet."""
         calling, waiting = peer.calling, peer.waiting
         for action in actions:
             if action in (PeerAction.I_DISC, PeerAction.ERROR) and calling is not None:
@@ -68,18 +68,18 @@ class PeerConnections:
             peer.calling = peer.waiting = None
 
     def waits(self, connection: PeerConnection) -> bool:
-        """Its CER was taken, and the election is still to come."""
+        """Whether the connection waits for the election, after its CER."""
         return any(peer.waiting is not None and peer.waiting[0] is connection for peer in self._table.all())
 
     def gone_before_open(self, connection: PeerConnection) -> None:
-        """A connection ended that was not open: was it one that waited for an election?"""
+        """A connection that was not open has ended; it may have waited for the election."""
         for peer in self._table.all():
             if peer.waiting is not None and peer.waiting[0] is connection:
                 peer.waiting = None
                 self._table.step(peer, PeerEvent.R_PEER_DISC, self._clock())
 
     def expire(self) -> None:
-        """A few times a second: calls that have taken too long."""
+        """Give up outgoing connections that take too long; called a few times a second."""
         now = self._clock()
         for peer in self._table.all():
             if peer.deadline is not None and now >= peer.deadline and peer.state in CALLING_STATES:

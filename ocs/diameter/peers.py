@@ -25,36 +25,36 @@ from protocol.registry import LIMITS, Limits
 from protocol.tolerance import NOTHING
 
 UNKNOWN_LABEL = "unknown"
-"""The metrics' name for every peer that is not on the allow-list."""
+"""Label of all peers that are not configured."""
 ORIGIN_HOST = 264
 TIMERS = PeerTimers()
 BASE_REQUESTS_PER_S = 50
-"""DWR and DPR of one peer, beside its rate. A watchdog asks every 6 s at most, so this bounds nobody who means well."""
+"""Rate limit of a peer's DWRs and DPRs, separate from that of its other requests. Watchdogs send one in 6 s at most."""
 
 
 class PeerConnection(Protocol):
-    """What a peer's record holds of its connections."""
+    """A connection, as its peer's record knows it."""
 
     def accept(self, peer: Peer, cer: Header) -> None:
-        """Open with the CEA that the peer waits for."""
+        """Send the CEA; the connection is open."""
 
     def cut_off(self) -> None:
-        """Close now: what the peer has not taken is lost."""
+        """Close at once; data that the peer has not received is lost."""
 
     def probe(self) -> None:
-        """The peer has come with another connection: does this one live?"""
+        """Check that the connection is alive: its peer has sent a CER on another one."""
 
     def stop(self) -> None:
-        """Send DPR; the requests in flight still get their answers."""
+        """Send DPR; requests in flight are still answered."""
 
     def ask(self, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a RAR or ASR; False if too many are unanswered, or the watchdog doubts this connection."""
+        """Send a RAR or ASR. False if too many are unanswered, or the watchdog is not in OKAY."""
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """A client with an entry of its own whose requests come through a relay: its profile, and its rights as well as the
-    relay's.
+class RelayedClient:
+    """A client that has a [[peer]] entry and whose requests come through a relay. Its own profile applies, and the
+    rights of both.
     """
 
     origin_host: str
@@ -63,19 +63,19 @@ class Carried:
     failover_group: str
     refunds: bool
     subscribers: Ranges
-    """Its own list and the relay's."""
+    """The client's list and the relay's."""
     realm_bound: bool
     admission: Admission
     service_contexts: ServiceContexts
-    """Its own, then the relay's, then everybody's."""
+    """The client's, then the relay's, then the general ones."""
     limits: Limits
-    """Tolerates what its own list says, or without one the relay's, and everybody's."""
+    """Tolerates the AVPs of the client's list, or without one those of the relay's, and the general ones."""
     origin_state_id: int = 0
 
 
 @dataclass(slots=True)
 class Peer:
-    """One Origin-Host and the connection it is open on."""
+    """The record of one peer: its state and its connections."""
 
     origin_host: str
     label: str
@@ -83,28 +83,28 @@ class Peer:
     state: PeerState = PeerState.CLOSED
     deadline: float | None = None
     connection: PeerConnection | None = None
-    """The one that is open (or closing)."""
+    """The connection that is open or closing."""
     calling: PeerConnection | None = None
-    """The one that we have made and that is not yet open (I of RFC 6733 §5.6)."""
+    """The outgoing connection that is not open yet (I of RFC 6733 §5.6)."""
     waiting: tuple[PeerConnection, Header] | None = None
-    """The one that the peer has made while we called it, and its CER (R): it waits for the election."""
-    carries: Mapping[str, Carried] = field(default_factory=dict)
-    """Of a relay: the clients that have entries, by Origin-Host in small letters."""
+    """The incoming connection that waits for the election, and its CER (R of RFC 6733 §5.6)."""
+    carries: Mapping[str, RelayedClient] = field(default_factory=dict)
+    """Of a relay: the configured clients, by Origin-Host in lower case."""
     service_contexts: ServiceContexts = field(default_factory=lambda: STANDARD_CONTEXTS)
     limits: Limits = LIMITS
-    """How its requests are read."""
+    """Decoding limits of its requests."""
     limits_differ: bool = field(init=False)
-    """Clients that it carries are read otherwise."""
+    """Whether a client in `carries` has other limits."""
     connecting: asyncio.Timeout | None = None
-    """Our attempt to reach it, while there is no connection yet."""
+    """Timeout of our attempt to connect, while there is no connection yet."""
     origin_state_id: int = 0
-    """What a client last said in CER, CEA, DWR or DWA; 0 = nothing. A relay's says nothing of its clients' sessions."""
+    """Of a client: the last one in CER, CEA, DWR or DWA; 0 = none. A relay's does not concern its clients' sessions."""
     admission: Admission = field(init=False)
     requests: TokenBucket = field(init=False)
     base_requests: TokenBucket = field(init=False)
     sessions: TokenBucket = field(init=False)
     limited: bool = field(init=False)
-    """Has a rate of its own."""
+    """Whether it has a rate limit."""
     subscribers: Ranges = field(init=False)
     realm_bound: bool = field(init=False)
     profile: Profile = field(init=False)
@@ -122,12 +122,12 @@ class Peer:
         self.profile, self.failover_group, self.refunds = config.profile, config.failover_group, config.refunds
         self.limits_differ = any(client.limits != self.limits for client in self.carries.values())
 
-    def speaking_for(self, origin_host: str) -> Peer | Carried:
-        """Whose profile and rights a request of this Origin-Host has."""
+    def speaking_for(self, origin_host: str) -> Peer | RelayedClient:
+        """The record whose profile and rights apply to a request of this Origin-Host."""
         return self.carries.get(origin_host.lower(), self) if self.carries else self
 
     def limits_of(self, frame: bytes) -> Limits:
-        """How a request that it carries is read, which is asked before the request is."""
+        """Decoding limits of a request that is not decoded yet."""
         return self.speaking_for(origin_host_of(frame)).limits if self.limits_differ else self.limits
 
 
@@ -141,7 +141,7 @@ class _Allowed:
 
 
 class PeerTable:
-    """Names are compared as RFC 6733 §4.3.1 says: without regard to ASCII case."""
+    """Peers by Origin-Host. Letter case of names does not count (RFC 6733 §4.3.1)."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class PeerTable:
         metrics: DiameterMetrics,
         changed: Callable[[str, PeerState], None] = lambda host, state: None,
     ) -> None:
-        """`changed` is told a peer's new state."""
+        """`changed` is called with each new state of a peer."""
         self._changed = changed
         self._accept_unknown = config.accept_unknown_peers
         self._unknown_profile = config.unknown_profile
@@ -165,7 +165,7 @@ class PeerTable:
         self._peers: dict[str, Peer] = {}
 
     def admit(self, origin_host: str, realm: str, address: str) -> DiameterError | None:
-        """Whether a peer of this name may connect from this address; else 3010 (RFC 6733 §5.3)."""
+        """None if the peer may connect from this address, else the error, 3010 (RFC 6733 §5.3)."""
         if not origin_host or not realm:
             return DiameterError(ResultCode.UNKNOWN_PEER, "Origin-Host and Origin-Realm must not be empty", close=True)
         allowed = self._allowed.get(origin_host.lower())
@@ -184,7 +184,7 @@ class PeerTable:
         return None
 
     def refusal(self, origin_host: str, realm: str, message: str) -> tuple[str, str]:
-        """What the log says of a CER that is refused, and the name of the peer's entry ("" = it has none)."""
+        """Log text about a refused CER, and origin_host of the peer's entry ("" = it has none)."""
         allowed = self._allowed.get(origin_host.lower())
         entry = allowed.config if allowed is not None else None
         ours = OURS if origin_host.lower() == self._identity else NODE if origin_host.lower() in self._nodes else ""
@@ -193,16 +193,16 @@ class PeerTable:
         return words, entry.origin_host if entry is not None else ""
 
     def entry(self, origin_host: str) -> PeerConfig:
-        """What the configuration says of a peer; of one of the laboratory switch, its name and profile."""
+        """A peer's configuration; for one that is not configured, a default one."""
         allowed = self._allowed.get(origin_host.lower())
         return PeerConfig(origin_host, profile=self._unknown_profile) if allowed is None else allowed.config
 
     def limits_of(self, frame: bytes) -> Limits:
-        """How a request of somebody who has not been let in yet is read: as its Origin-Host's."""
+        """Decoding limits of a CER: those of its Origin-Host, which is not admitted yet."""
         return _limits_of(self.entry(origin_host_of(frame)), self._limits)
 
     def get(self, origin_host: str) -> Peer:
-        """The record of a peer that was admitted: made here, so not before all checks of a CER."""
+        """The record of an admitted peer. It is created here, so call this only after all checks of a CER."""
         key = origin_host.lower()
         peer = self._peers.get(key)
         if peer is None:
@@ -215,10 +215,10 @@ class PeerTable:
             self._peers[key] = peer
         return peer
 
-    def _carried_by(self, relay: PeerConfig, contexts: ServiceContexts, limits: Limits) -> dict[str, Carried]:
+    def _carried_by(self, relay: PeerConfig, contexts: ServiceContexts, limits: Limits) -> dict[str, RelayedClient]:
         clients = (allowed.config for allowed in self._allowed.values() if not allowed.config.relay)
         return {
-            client.origin_host.lower(): Carried(
+            client.origin_host.lower(): RelayedClient(
                 relay.origin_host,
                 client.profile,
                 client.failover_group,
@@ -233,7 +233,7 @@ class PeerTable:
         }
 
     def step(self, peer: Peer, event: PeerEvent, now: float) -> tuple[PeerAction, ...]:
-        """Advance the peer's state machine; the caller carries the actions out."""
+        """Advance the peer's state machine; the caller carries out the actions."""
         before = peer.state
         peer.state, actions, peer.deadline = step(before, event, now, peer.deadline, TIMERS)
         if peer.state is not before:
@@ -241,26 +241,26 @@ class PeerTable:
             self._changed(peer.origin_host, peer.state)
         if peer.state is PeerState.CLOSED and before is not PeerState.CLOSED:
             peer.connection = None
-            if peer.label == UNKNOWN_LABEL:  # laboratory peers leave nothing behind
+            if peer.label == UNKNOWN_LABEL:  # bounds the table: unknown peers can have any name
                 self._peers.pop(peer.origin_host.lower(), None)
         return actions
 
     def named(self, origin_host: str) -> Peer | None:
-        """The record of a peer that is or was connected."""
+        """The record of a peer that is or was connected, else None."""
         return self._peers.get(origin_host.lower())
 
     def all(self) -> list[Peer]:
         return list(self._peers.values())
 
     def states(self) -> dict[str, str]:
-        """Configured peers that never came are shown as closed."""
+        """Origin-Host → state; configured peers that never connected are closed."""
         shown = {allowed.config.origin_host: PeerState.CLOSED.value for allowed in self._allowed.values()}
         shown.update((peer.origin_host, peer.state.value) for peer in self._peers.values())
         return shown
 
 
 def _contexts_of(config: PeerConfig, general: ServiceContexts) -> ServiceContexts:
-    """Peers without texts of their own share what is kept."""
+    """Peers without `service_contexts` share one object and its cache."""
     return ServiceContexts(config.service_contexts, general) if config.service_contexts else general
 
 
@@ -269,7 +269,7 @@ def _limits_of(config: PeerConfig, general: Limits) -> Limits:
 
 
 def origin_host_of(frame: bytes) -> str:
-    """Of a request that has not been read; "" = it says none that can be found."""
+    """Origin-Host of a request that is not decoded yet; "" = it cannot be found."""
     try:
         for avp in walk(frame, HEADER_OCTETS, len(frame)):
             if avp.code == ORIGIN_HOST and not avp.vendor:

@@ -1,9 +1,9 @@
-"""What comes in: octets become messages, messages wait for their turn, and a peer above its bounds waits longer.
+"""Receives messages on one connection: splits the octets into frames, queues them, and limits the peer's rate.
 
-Nothing a peer sends raises out of `data_received`, touches another peer or holds up the loop for longer than `TURN_S`
-and one message. Every buffer is bounded: the frame reader by the message limit, what waits by `READ_AHEAD_OCTETS` and
-one read, requests in flight by a cap above which the rest waits.
-Watchdogs and answers do not wait in line with the requests: they say that the peer lives, and that we do.
+Whatever a peer sends, `data_received` does not raise, other peers are not affected, and the event loop is not held for
+longer than `TURN_S` and one message. All buffers are bounded: the frame reader by the message limit, the queue by
+`READ_AHEAD_OCTETS` and one read, requests in flight by `max_in_flight_per_peer`. DWRs and answers overtake the queued
+requests, so that a busy connection is not taken for a dead one.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ from protocol.header import Header, parse_header
 logger = logging.getLogger(__name__)
 
 TURN_S = 0.005
-"""A read may hold a thousand requests: after so long the other peers' turn comes, and the rest of it waits. About a
-hundred ordinary requests, or one of the worst there are."""
-READ_AHEAD_OCTETS = 512 * 1024
-"""Requests of one peer that wait for their turn; above it the peer is not read. Enough to find a watchdog behind a
-burst of 2,000.
+"""How long the messages of one read are handled before other connections go on: about a hundred ordinary requests, or
+one of the most expensive.
 """
+READ_AHEAD_OCTETS = 512 * 1024
+"""Queued octets above which the peer is not read. Enough to find a DWR behind 2,000 requests."""
 PARTIAL_MESSAGE_S = 10.0
-"""How long the rest of a message may take: who sends an octet now and then holds a buffer and no more."""
+"""How long the rest of a message may take; then the connection is closed."""
 RATE, IN_FLIGHT, ELSEWHERE, TURN = "rate", "in flight", "another worker has the peer", "turn"
-"""Why requests of a peer wait, besides answers that it does not read."""
+"""Reasons why a peer's requests are held, besides answers that it does not read."""
 WAITING = frozenset({RATE, ELSEWHERE})
-"""While held for one of these nothing in line is worked on."""
+"""Reasons for which no queued message is handled."""
 DISCONNECT = commands.DISCONNECT_PEER.to_bytes(3, "big")
 BASE_REQUESTS = frozenset({commands.DEVICE_WATCHDOG, commands.DISCONNECT_PEER})
-"""They do not count towards a peer's rate, but have a bound of their own (`peers.BASE_REQUESTS_PER_S`)."""
+"""Commands that do not count towards a peer's rate, but have their own limit (`peers.BASE_REQUESTS_PER_S`)."""
 
 
 class ReceiveServer(Protocol):
@@ -52,22 +51,22 @@ class ReceiveServer(Protocol):
 
 
 class Messages(Protocol):
-    """Whom the messages are for."""
+    """Handles the messages; the connection."""
 
     def message(self, frame: bytes, header: Header) -> None: ...
 
     def bad_stream(self, head: bytes, error: DiameterError) -> None:
-        """No frame can be found any more; `head` is that of the last one."""
+        """The frame boundaries are lost; `head`: the header at which they were."""
 
 
 class ReadListener(Protocol):
-    """The watchdog."""
+    """Is told of every read; the watchdog."""
 
     def heard(self, answers: list[bytes]) -> None: ...
 
 
 class Receiver:
-    """One per connection, between its transport and `messages`."""
+    """One per connection, between its `transport` and `messages`."""
 
     def __init__(
         self,
@@ -89,22 +88,22 @@ class Receiver:
         self._message = messages.message
         self._reader = FrameReader(server.config.max_message_octets)
         self._peer: Peer | None = None
-        """Known once the connection is open."""
+        """None until the connection is open."""
         self._backlog: deque[bytes] = deque()
         self.backlog_octets = 0
         self._work_scheduled = False
         self._held: set[str] = set()
         self._partial_since: float | None = None
         self._fault: DiameterError | None = None
-        """The stream is lost; the messages before it are handled first."""
+        """Why the frame boundaries are lost; the messages before are handled first."""
         self.in_flight = 0
-        """Requests in the handler's hands."""
+        """Requests without a reply from the handler."""
         self.when_done: Callable[[], None] | None = None
-        """Called when nothing is in line any more."""
+        """Called when the queue is empty."""
 
     @property
-    def in_line(self) -> int:
-        """Messages that wait for their turn."""
+    def queued(self) -> int:
+        """Number of queued messages."""
         return len(self._backlog)
 
     def opened(self, peer: Peer) -> None:
@@ -130,12 +129,12 @@ class Receiver:
             self._work()
 
     def look(self, now: float) -> None:
-        """A few times a second: does the rest of a message take too long?"""
+        """Close if the rest of a message takes too long; called a few times a second."""
         since, transport = self._partial_since, self._transport
         if since is not None and transport.reading and min(now - since, transport.listened_s()) > PARTIAL_MESSAGE_S:
             transport.cut("partial_message")
 
-    # --- in line
+    # --- queue
 
     def _arrived(self, frames: list[bytes]) -> None:
         peer, backlog, octets = self._peer, self._backlog, 0
@@ -160,8 +159,8 @@ class Receiver:
                 self._handle(frame, parse_header(frame))
 
     def _is_urgent(self, peer: Peer, frame: bytes) -> bool:
-        """An answer to something of ours, or a DWR. A DPA is not: what came before it is handled first; nor is one DWR
-        too many.
+        """Whether the message overtakes the queue: a DWR within its rate limit, or an answer to our request. A DPA does
+        not: the messages before it are handled first.
         """
         if frame[4] & 0x80:
             return peer.base_requests.take(self._clock())
@@ -170,12 +169,12 @@ class Receiver:
         return self._base_requests.wait_for(frame) or self._outstanding.waits_for(parse_header(frame))
 
     def _work(self) -> None:
-        """Handle what is in line, up to the cap of requests in flight and the end of the turn; the rest waits."""
+        """Handle queued messages, until too many requests are in flight or TURN_S is over."""
         self._work_scheduled = False
         clock, backlog, held, transport = self._clock, self._backlog, self._held, self._transport
         most = self._max_in_flight
         ends = clock() + TURN_S if len(backlog) > 1 else 0.0
-        # When the stream has broken off, what is in line is the last, whether or not the peer takes the answers.
+        # If the frame boundaries are lost, the queue is handled to its end, even if the peer does not read the answers.
         last = self._fault is not None
         while (
             backlog
@@ -205,7 +204,7 @@ class Receiver:
     def _done(self) -> None:
         if self._backlog or not self._transport.open:
             return
-        if self._fault is not None and not self.in_flight:  # what came before it is answered first
+        if self._fault is not None and not self.in_flight:  # earlier requests are answered first
             self._messages.bad_stream(self._reader.broken, self._fault)
         elif self.when_done is not None:
             self.when_done()
@@ -216,7 +215,7 @@ class Receiver:
             self._loop.call_soon(self._work)
 
     def answered(self) -> None:
-        """One request in flight less, and its answer is sent."""
+        """The answer to a request in flight was sent."""
         if self._backlog or self._fault is not None:
             self.work_soon()
         elif self._held and self.in_flight < self._max_in_flight:
@@ -225,19 +224,19 @@ class Receiver:
     def _handle(self, frame: bytes, header: Header) -> None:
         try:
             self._message(frame, header)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not spread beyond this connection
+        except Exception as error:  # noqa: BLE001 - an internal error must not affect other connections
             peer, address = self._peer, self._transport.address
             who = f"peer {peer.origin_host}" if peer is not None else f"connection from {address}"
             logger.error("%s: closed after an internal error, please report it: %s", who, describe(error))
             self._transport.cut("error")
 
     def forget(self) -> None:
-        """The connection ends: what is in line is not handled any more."""
+        """The connection ends: discard the queue."""
         self._backlog.clear()
         self.backlog_octets = 0
 
     def lost(self) -> None:
-        """The connection is gone. References in a circle would keep it until the collector comes, which is seldom."""
+        """The connection is gone: drop the reference cycles, as the garbage collector runs rarely."""
         self.forget()
         self.when_done = None
         del self._messages, self._message
@@ -245,7 +244,7 @@ class Receiver:
     # --- pace
 
     def put_back(self, frame: bytes) -> None:
-        """It was taken out too early: until `go_on` nothing is handled."""
+        """Put a message back to the front of the queue; nothing is handled until `go_on`."""
         self._backlog.appendleft(frame)
         self.backlog_octets += len(frame)
         self._hold(ELSEWHERE)
@@ -255,16 +254,16 @@ class Receiver:
         self._work()
 
     def writing_paused(self) -> None:
-        """The peer does not read its answers."""
+        """The peer has stopped reading its answers."""
         self._adjust_reading()
 
     def writing_resumed(self) -> None:
-        """It does again."""
+        """The peer reads its answers again."""
         self._adjust_reading()
         self.work_soon()
 
     def _pace(self, header: Header) -> None:
-        """A peer that is faster than it may be waits: this request is the last for a while, whatever becomes of it."""
+        """Count the request towards the peer's rate; above it the next ones are held."""
         peer, (_, flags, command, _, _, _) = self._peer, header
         if peer is None or not flags & 0x80:
             return
@@ -293,9 +292,7 @@ class Receiver:
             self._adjust_reading()
 
     def _adjust_reading(self) -> None:
-        """While requests wait their turn the peer is read on, up to a bound; while it does not read its answers, not at
-        all.
-        """
+        """Read from the peer unless its queue is too long, or it does not read its answers."""
         transport = self._transport
         reading = not transport.unread and self.backlog_octets < READ_AHEAD_OCTETS
         if reading is not transport.reading:

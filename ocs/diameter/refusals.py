@@ -1,6 +1,4 @@
-"""Requests that are refused before they reach charging: counted by kind, logged once per interval and peer; no
-subscriber is named.
-"""
+"""Requests refused before charging: counted by kind, logged once a minute per peer and kind, without subscribers."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
-    """Why; a bounded label of the metrics."""
+    """Why a request was refused; label of ocs_requests_refused."""
 
     ORIGIN_HOST = "origin_host"
     ORIGIN_REALM = "origin_realm"
@@ -35,27 +33,25 @@ class Kind(StrEnum):
 WORDS = {
     Kind.ORIGIN_HOST: "another Origin-Host than the peer's own; only a peer of kind = \"relay\" may carry others' "
     "requests",
-    Kind.ORIGIN_REALM: "an Origin-Realm that the peer may not speak for (peer.realm, peer.realms)",
-    Kind.ROUTE: "a Route-Record that the peer may not carry (peer.kind, peer.realms)",
+    Kind.ORIGIN_REALM: "an Origin-Realm that the peer may not use (peer.realm, peer.realms)",
+    Kind.ROUTE: "a Route-Record that the peer may not use (peer.kind, peer.realms)",
     Kind.SESSION_ID: "a Session-Id that does not begin with the Origin-Host (peer.strict_session_id)",
     Kind.CONTEXT: "a service context that the peer may not ask for (peer.contexts)",
     Kind.SUBSCRIBER: "a subscriber whom the peer may not charge (peer.subscribers)",
     Kind.REFUND: "a refund, which the peer may not give (peer.refunds)",
     Kind.RATE: "more new sessions a second than the peer may open (peer.max_sessions_per_s)",
-    Kind.OVERLOAD: "this worker has as much to do as it can (diameter.max_in_flight)",
-    Kind.STOPPING: "the server stops",
-    Kind.AFTER_DPR: "it came after the peer had asked to part (DPR)",
+    Kind.OVERLOAD: "the worker is overloaded (diameter.max_in_flight)",
+    Kind.STOPPING: "the server is stopping",
+    Kind.AFTER_DPR: "it came after the peer's DPR",
 }
-"""What was wrong, and the key that says so."""
+"""What was wrong, and the key that decides it."""
 NAMED: dict[Kind, Callable[[CreditControlRequest], str]] = {
     Kind.ORIGIN_HOST: lambda request: request.origin_host,
     Kind.ORIGIN_REALM: lambda request: request.origin_realm,
     Kind.ROUTE: lambda request: ", ".join(request.route_record),
     Kind.CONTEXT: lambda request: request.service_context_id,
 }
-"""What the request says that was refused. Names of network elements and services; nothing that tells of a
-subscriber.
-"""
+"""The refused value, for the log: a network element's or service's name, never a subscriber's identity."""
 
 
 class Refusals:
@@ -66,7 +62,7 @@ class Refusals:
         self._throttled_log = ThrottledLog(clock)
 
     def note(self, peer: str, kind: Kind, request: CreditControlRequest | None = None) -> None:
-        """`peer` is its label: a name of the allow-list, or "unknown". What `request` says of its origin is named."""
+        """Count and log a refusal. `peer`: a configured Origin-Host, or "unknown". `request`: names the refused value."""
         self._metrics.request_refused(kind.value)
         more = self._throttled_log.allow((peer, kind))
         if more is not None:

@@ -1,4 +1,4 @@
-"""To whom a request of ours goes: the connected peer through which the client of a session is reached."""
+"""Routes RARs and ASRs: finds the connected peer through which a session's client is reached."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Routes:
         self._unknown_profile = config.unknown_profile
 
     def owner(self, host: str) -> str:
-        """Who may go on with the sessions of this client."""
+        """Owner of this client's sessions: its failover group, or itself."""
         entry = self._peers.get(host.lower())
         return session_owner(host, failover_group=entry.failover_group if entry is not None else "")
 
     def peer_of(self, session: NoticedSession) -> str | None:
-        """Whom this worker sends to; None = another worker does, "" = nobody can."""
+        """Origin-Host of the peer to send to; None = another worker is connected to it, "" = no worker is."""
         for name in (session.relay, session.origin_host):
             if name and self._server.connected_anywhere(name):
                 return name if self._server.connected_here(name) else None
@@ -33,8 +33,6 @@ class Routes:
         return ""
 
     def wants_rar(self, peer: str, client: str) -> bool:
-        """Some clients take offence at a RAR: their entry, else that of the relay they come through, says so; else the
-        profile of unknown peers.
-        """
+        """`reauthorize` of the client's profile; else of its relay's, else of the profile of unknown peers."""
         entry = self._peers.get(client.lower()) or self._peers.get(peer.lower())
         return (self._unknown_profile if entry is None else entry.profile).reauthorize

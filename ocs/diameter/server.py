@@ -1,4 +1,4 @@
-"""The Diameter side of a worker: listens, holds the peer table and the dispatcher, stops in good order."""
+"""The Diameter side of a worker: listens, owns the peer table and the dispatcher, and stops in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocs.diameter.initiator import Initiator
 from ocs.diameter.locks import PeerLocks
 from ocs.diameter.log_texts import address_text
 from ocs.diameter.metrics import DiameterMetrics
-from ocs.diameter.origin_state import OnJump, OriginStates
+from ocs.diameter.origin_state import OnOriginState, OriginStates
 from ocs.diameter.outstanding import Asked, Done, Identifiers
 from ocs.diameter.peer_connections import PeerConnections
 from ocs.diameter.peers import Peer, PeerTable
@@ -34,7 +34,7 @@ LISTEN_BACKLOG = 128
 
 
 class DiameterServer:
-    """`clock` is monotonic seconds; `rng` jitters the watchdog and starts the identifiers."""
+    """`clock`: monotonic seconds. `rng`: for the watchdog's jitter and the first Hop-by-Hop Identifier."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class DiameterServer:
         metrics: DiameterMetrics,
         clock: Callable[[], float],
         rng: random.Random,
-        on_origin_state: OnJump = lambda host, relay, state_id: None,
+        on_origin_state: OnOriginState = lambda host, relay, state_id: None,
         unix_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
@@ -84,7 +84,7 @@ class DiameterServer:
 
     @property
     def listening(self) -> list[tuple[str, int]]:
-        """The addresses of plain TCP that are bound, with the ports the system chose."""
+        """The addresses for plain TCP, with their actual ports."""
         return [socket.getsockname()[:2] for server in self._servers for socket in server.sockets]
 
     @property
@@ -92,7 +92,7 @@ class DiameterServer:
         return [address for port in self._tls_ports for address in port.listening]
 
     async def start(self) -> None:
-        """OSError if an address cannot be bound; then nothing is left listening."""
+        """Listen and connect. OSError if an address cannot be bound; then none is left open."""
         self.loop = asyncio.get_running_loop()
         try:
             for host, port in self.config.listen:
@@ -121,13 +121,13 @@ class DiameterServer:
         return Connection(self, calling=calling)
 
     def reload_tls(self) -> None:
-        """Read the certificates anew (SIGHUP)."""
+        """Reload the certificates (SIGHUP)."""
         if self.tls is not None:
             self.tls.reload()
 
     async def stop(self, grace_s: float) -> None:
-        """No new connections; DPR to every peer; answers to what is in flight; then, at the latest after `grace_s`, the
-        end.
+        """Accept no more connections, send DPR to all peers, and answer requests in flight. After at most `grace_s`,
+        close all connections.
         """
         self.accept_limits.closed = self.dispatcher.draining = True
         for initiator in self._initiators:
@@ -169,7 +169,7 @@ class DiameterServer:
     # --- for connections
 
     def enter(self, connection: Connection) -> bool:
-        """A new connection; False if it must go at once."""
+        """Admit a new connection; False = close it at once."""
         before, connection.before = connection.before, None
         limits = self.accept_limits
         entered = limits.go_on(before, connection) if before else limits.enter(connection, ours=connection.called)
@@ -184,21 +184,21 @@ class DiameterServer:
             self._empty.set()
 
     def watchdog_interval_s(self) -> float:
-        """Tw: Twinit with its share of the ±2 s of jitter (RFC 3539 §3.4.1)."""
+        """Tw: Twinit with jitter, ±2 s, or less if Twinit is below its standard value (RFC 3539 §3.4.1)."""
         twinit_s = self.config.watchdog_s
         return twinit_s + self._rng.uniform(-1, 1) * JITTER_S * min(1.0, twinit_s / TWINIT_S)
 
-    # --- requests of ours
+    # --- RAR and ASR
 
     def _probe(self, origin_host: str) -> None:
-        """Another worker has refused this peer because we have it: does our connection live?"""
+        """Another worker has refused this peer because we have it: check that our connection is alive."""
         peer = self.peers_table.named(origin_host)
         if peer is not None and peer.connection is not None:
             peer.connection.probe()
 
     def ask(self, peer_host: str, request: Asked, done: Done, timeout_s: float) -> bool:
-        """Send a RAR or ASR to a peer that is connected to this worker; False if it is not, or has too many unanswered,
-        or the watchdog doubts its connection.
+        """Send a RAR or ASR to a peer of this worker. False if it is not connected, too many requests are unanswered,
+        or the watchdog is not in OKAY.
 
         `done` is called exactly once: with the answer, with an ErrorMessage, or with None (no answer in time,
         connection lost).
@@ -213,5 +213,5 @@ class DiameterServer:
         return peer is not None and peer.state in OPEN_STATES
 
     def connected_anywhere(self, peer_host: str) -> bool:
-        """To this worker or to another one of this server: its connection is open, not coming and not going."""
+        """Whether the peer has an open connection with any worker of this server."""
         return self.connected_here(peer_host) or self.locks.open_anywhere(peer_host)

@@ -1,8 +1,8 @@
-"""What the workers of a server must know of a peer whichever of them had it last; kept beside the peers' locks.
+"""State of a peer that all workers of a server share, in a file beside the peer's lock file.
 
-That it does not want to be called (RFC 6733 §5.4.3), that its last connection was cut for its silence (RFC 3539 §3.4.1,
-DOWN), and when we called it last. Only the worker that has the peer, or calls it, writes, so a note has one writer at a
-time. A note that cannot be read says nothing.
+It says that the peer must not be connected to for a while (RFC 6733 §5.4.3), that the watchdog closed its last
+connection (RFC 3539 §3.4.1, DOWN), and when we last tried to connect. Only the worker that has the peer, or connects to
+it, writes the file, so it has one writer at a time. A file that cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from ocs.diameter.peers import UNKNOWN_LABEL, Peer
 logger = logging.getLogger(__name__)
 
 AWAY_FACTOR = 10
-"""A peer that has said BUSY or DO_NOT_WANT_TO_TALK_TO_YOU is left alone for so many Tc (§5.4.3)."""
+"""How many Tc we do not connect to a peer after its DPR with BUSY or DO_NOT_WANT_TO_TALK_TO_YOU (§5.4.3)."""
 
 CALL_FACTOR = 0.75
-"""Calls are at least so many Tc apart: less than the jitter makes of it."""
+"""Least interval between two attempts to connect, in Tc; less than the shortest interval with jitter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
+    """Content of the file."""
+
     away_until: float = 0.0
-    """Unix seconds."""
+    """Unix seconds until which we do not connect to the peer."""
     down: bool = False
+    """The watchdog closed the last connection."""
     called_at: float = 0.0
-    """Unix seconds of our last call."""
+    """Unix seconds of our last attempt to connect."""
 
 
 NOTHING = Note()
 
 
 class SharedPeerStates:
-    """`folder` "" = this worker is the only one. Peers of the laboratory switch leave no notes."""
+    """`folder`: "" = there is only one worker. Nothing is stored about peers that are not configured."""
 
     def __init__(self, folder: str, unix_clock: Callable[[], float]) -> None:
         self._folder = folder
@@ -46,15 +49,17 @@ class SharedPeerStates:
         self._kept: dict[str, Note] = {}
 
     def leave_alone(self, peer: Peer, reconnect_s: float) -> None:
-        """Call it no more for a while."""
+        """Do not connect to the peer for AWAY_FACTOR Tc."""
         self._write(peer, replace(self._read(peer), away_until=self._clock() + AWAY_FACTOR * reconnect_s))
 
     def is_away(self, peer: Peer, reconnect_s: float) -> bool:
-        """A time further off than we ever write was written before the clock was set back."""
+        """Whether we must not connect to the peer now. A time too far in the future is ignored: the clock was set back
+        after it was written.
+        """
         return 0.0 < self._read(peer).away_until - self._clock() <= AWAY_FACTOR * reconnect_s
 
     def call(self, peer: Peer, reconnect_s: float) -> bool:
-        """Whether to call it now: it is called once a Tc, by whichever worker (RFC 6733 §2.1)."""
+        """Whether to connect to the peer now: once a Tc over all workers (RFC 6733 §2.1). True is recorded."""
         note, now = self._read(peer), self._clock()
         if 0.0 <= now - note.called_at < CALL_FACTOR * reconnect_s:
             return False
@@ -77,9 +82,7 @@ class SharedPeerStates:
         except FileNotFoundError:
             return NOTHING
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning(
-                "peer %s: %s cannot be read, so it counts as one that never came: %s", peer.label, path, error
-            )
+            logger.warning("peer %s: %s cannot be read, so its saved state is ignored: %s", peer.label, path, error)
             return NOTHING
 
     def _write(self, peer: Peer, note: Note) -> None:
@@ -95,6 +98,6 @@ class SharedPeerStates:
             fresh.replace(path)
         except OSError as error:
             logger.warning(
-                "peer %s: %s cannot be written, so other workers do not know what it asked for: %s",
+                "peer %s: %s cannot be written, so other workers do not know its state: %s",
                 *(peer.label, path, error),
             )

@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 
 class Timer:
-    """What a connection waits for next: its CER or CEA, the watchdog's Tw, the end after a DPR, the end. Only one at a
-    time runs.
-    """
+    """One timeout at a time: for the CER or CEA, then Tw of the watchdog, then the end after DPR, then lingering."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
@@ -21,12 +19,12 @@ class Timer:
         return self._handle is not None
 
     def start(self, delay_s: float, callback: Callable[[], None]) -> None:
-        """In place of what ran before."""
+        """Start the timer; an earlier one is cancelled."""
         self.stop()
         self._handle = self._loop.call_later(max(0.0, delay_s), self._fire, callback)
 
     def start_at(self, deadline: float | None, callback: Callable[[], None]) -> None:
-        """`deadline` in the clock's seconds; None = leave the timer as it is."""
+        """As `start`, with a deadline in the clock's seconds; None = leave the timer as it is."""
         if deadline is not None:
             self.start(deadline - self._clock(), callback)
 

@@ -1,8 +1,8 @@
-"""TLS before the capabilities exchange (RFC 6733 §2.2, §13): both sides have a certificate, and its DNS name is the
-Origin-Host.
+"""TLS before the capabilities exchange (RFC 6733 §2.2, §13), with certificates on both sides. A certificate's DNS name
+must be the Origin-Host.
 
-TLS 1.3, or 1.2 with forward secrecy and AEAD. Files are read again when they change, so that certificates may be
-short-lived: connections made from then on use the new ones. A file that cannot be used changes nothing.
+TLS 1.3, or 1.2 with forward secrecy and AEAD. Changed files are reloaded and used for new connections, so certificates
+may be short-lived. If new files cannot be used, the old certificates stay.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from ocs.values.text import MAX_LISTED
 logger = logging.getLogger(__name__)
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2; those of 1.3 are all good (RFC 9325)."""
+"""Ciphers of TLS 1.2; all of TLS 1.3 are acceptable (RFC 9325)."""
 LOOK_EVERY_S = 10.0
-"""How often the files are looked at."""
+"""How often the files are checked for changes."""
 
 
 class TlsMaterial:
-    """The contexts of both directions. OSError (ssl.SSLError is one) when the first files cannot be used."""
+    """TLS contexts for incoming and outgoing connections. OSError (ssl.SSLError is one): the files cannot be used."""
 
     def __init__(self, config: TlsConfig) -> None:
         self._config = config
         self._seen = self._times()
         self.server, self.client = self._load()
-        """Each handshake takes the context of that moment. Sessions that a client could resume live in the context they
-        were made in and go with it: who is no longer trusted does not come back by an old session."""
+        """Each handshake uses the current context. TLS sessions belong to their context and cannot be resumed after a
+        reload, so a peer that is no longer trusted cannot connect by an old session.
+        """
 
     def reload(self) -> bool:
-        """Read the files anew; False (and the old ones stay) if they cannot be used."""
+        """Read the files again. False if they cannot be used; the old certificates stay."""
         self._seen = self._times()
         try:
             self.server, self.client = self._load()
@@ -44,11 +45,11 @@ class TlsMaterial:
                 "%s: the new TLS certificates cannot be used, the old ones stay: %s", self._config.certificate, error
             )
             return False
-        logger.info("TLS certificates read anew")
+        logger.info("TLS certificates reloaded")
         return True
 
     def look(self) -> None:
-        """Reload when a file has changed."""
+        """Reload if a file has changed."""
         if self._times() != self._seen:
             self.reload()
 
@@ -88,7 +89,7 @@ class TlsMaterial:
 
 
 class PeerCertificate:
-    """Who is at the other end of a TLS connection."""
+    """The certificate of the peer at the other end of a TLS connection."""
 
     def __init__(self, transport: asyncio.BaseTransport) -> None:
         certificate: dict[str, Any] = transport.get_extra_info("peercert") or {}

@@ -1,9 +1,8 @@
-"""A TLS port: a connection has a place in `accept_limits` from accept on, and is a `Connection` once its TLS handshake
-is done.
+"""A TLS port. A connection is checked by `accept_limits` at accept, and becomes a `Connection` after its TLS handshake.
 
-asyncio's own TLS servers tell of a connection only after its handshake; until then nobody could bound, count or log it.
-Here it is held against the limits and the addresses of our peers before it has cost any TLS, bounded in time, and
-counted and logged when it fails.
+asyncio's own TLS server reports a connection only after the handshake, too late to limit, count or log it. Here the
+limits and the addresses of the peers are checked before any TLS; the handshake has a timeout, and its failure is
+counted and logged.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from ocs.telemetry.logs import reason_of
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_S = 5.0
-"""How long a peer may take to answer TLS's good-bye before the connection is closed without."""
+"""How long the peer may take to answer close_notify before the connection is closed."""
 ACCEPT_PAUSE_S = 1.0
-"""When nothing can be accepted, as with no file descriptor left: connections wait in the backlog meanwhile."""
+"""Pause if accept fails, as when no file descriptor is left. Connections wait in the backlog meanwhile."""
 
 
 class TlsServer(Protocol):
@@ -49,7 +48,7 @@ class TlsPort:
         self._handshakes: set[Handshake] = set()
 
     async def open(self, host: str, port: int, backlog: int) -> None:
-        """OSError if an address cannot be bound; then nothing is left listening."""
+        """Listen. OSError if an address cannot be bound; then none is left open."""
         loop, reuse = self._server.loop, self._server.config.reuse_port
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
@@ -78,7 +77,7 @@ class TlsPort:
             try:
                 accepted, address = await self._server.loop.sock_accept(listener)
             except ConnectionError:
-                continue  # gone before it was accepted
+                continue  # the peer has closed it already
             except OSError as error:
                 logger.error(
                     "no connection can be accepted on %s (TLS), trying again: %s", *(self._where(listener), error)
@@ -93,14 +92,14 @@ class TlsPort:
                 accepted.close()
 
     def close(self) -> None:
-        """No more connections: each task closes its listener, when the loop looks at it no more."""
+        """Accept no more connections. Each task closes its listener once the event loop no longer uses it."""
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
         self._listeners.clear()
 
     def give_up(self) -> None:
-        """The handshakes under way."""
+        """Abort the handshakes under way."""
         for handshake in list(self._handshakes):
             handshake.turn_away("stopping")
 
@@ -110,7 +109,7 @@ def _close(listener: socket.socket, task: asyncio.Task[None]) -> None:
 
 
 class Handshake:
-    """One connection until TLS is up: from then on `Connection` has its place."""
+    """One connection during its TLS handshake; afterwards a `Connection` takes its place."""
 
     def __init__(self, server: TlsServer, accepted: socket.socket, address: str) -> None:
         self._server = server
@@ -129,14 +128,14 @@ class Handshake:
         self._task.add_done_callback(lambda task: ended(self))
 
     def turn_away(self, reason: str) -> None:
-        """Who calls has counted it."""
+        """Abort the handshake; the caller has counted it."""
         self._turned_away = True
         self._task.cancel()
 
     async def _run(self) -> None:
-        """The connection's `connection_made` is called when TLS is up."""
+        """Do the handshake; then asyncio calls the connection's `connection_made`."""
         server = self._server
-        assert server.tls is not None, "the settings see to it"
+        assert server.tls is not None, "the settings require [tls] for listen_tls"
         self._begun = True
         try:
             await server.loop.connect_accepted_socket(
@@ -150,9 +149,9 @@ class Handshake:
             self._failure = reason_of(error)
 
     def _done(self) -> None:
-        if not self._begun:  # else the loop closes it
+        if not self._begun:  # otherwise asyncio closes the socket
             self._accepted.close()
-        if self._connection.before is self:  # it has not come about
+        if self._connection.before is self:  # the handshake has failed
             self._server.accept_limits.leave(self)
             if not self._turned_away:
                 self._server.accept_limits.refused(self.address, "tls", f"TLS: {self._failure}")

@@ -1,7 +1,6 @@
-"""The transport side of a connection: answers are collected and written, reading pauses, the end comes politely or at
-once.
+"""The transport of a connection: collects and writes frames, pauses reading, and closes in order or at once.
 
-The buffer of unread answers is bounded: a peer above it is cut off.
+The buffer of answers that the peer has not read is bounded; above the limit the connection is aborted.
 """
 
 from __future__ import annotations
@@ -16,15 +15,11 @@ from ocs.settings.diameter import DiameterConfig
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 
 FLUSH_AT = 32
-"""Answers collected before they are written: fewer cost system calls, more let the peer wait for the end of a long
-turn.
-"""
+"""Frames collected before they are written. Fewer cost more system calls, more delay the first answers."""
 HANG_UP_S = 1.0
-"""How long a peer may take to notice that we have hung up."""
+"""How long a peer may take to close the connection after we have."""
 LINGER_S = 5.0
-"""How long a closed connection may take to deliver what has been said: a peer that does not read must not keep it for
-ever.
-"""
+"""How long a closed connection may take to send its buffer, in case the peer does not read."""
 
 
 class TransportServer(Protocol):
@@ -34,7 +29,11 @@ class TransportServer(Protocol):
 
 
 class Transport:
-    """`on_end` is called when the connection ends: of what has come in, nothing more is handled."""
+    """`on_end` is called when the connection ends; no received message is handled afterwards.
+
+    Ends: `end` sends the buffer first, `end_heard` also reads on for a while, `cut_off` closes at once, `cut` and
+    `abort` reset the connection.
+    """
 
     def __init__(self, server: TransportServer, timer: Timer, on_end: Callable[[], None]) -> None:
         self._clock = server.clock
@@ -43,25 +42,26 @@ class Transport:
         self._timer = timer
         self._on_end = on_end
         self.underlying: asyncio.Transport | None = None
-        """asyncio's; None = nothing can be said: not yet, or not any more."""
+        """asyncio's transport; None = nothing can be written, not yet or no longer."""
         self._ending: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._flush_scheduled = False
         self.unread = False
-        """The peer does not read: answers wait in the buffer."""
+        """The peer does not read; answers wait in the buffer."""
         self._taken = 0, 0.0
-        """Octets that waited after the last write, or when some were last taken, and when that was. (How many were
-        written says nothing: with TLS more wait than were.)"""
+        """Size of the write buffer when last looked at, and when it last shrank: the peer's last sign of reading.
+        (Written octets cannot be used, as TLS buffers more than was written.)
+        """
         self.reading = True
         self._reading_since = server.clock()
         self.over = False
-        """It ends: what comes in is not read any more."""
+        """The connection is being closed; received octets are ignored."""
         self.reason = "closed_by_peer"
-        """Why it ends, by the label of the metrics."""
+        """Why the connection ends, by `reason` of the metric."""
         self.certificate: PeerCertificate | None = None
-        """Of a peer that has come with TLS."""
+        """The peer's; None = plain TCP."""
         self.address = ""
-        """The peer's, without the port."""
+        """IP address of the peer, without the port."""
 
     def connected(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)
@@ -71,17 +71,17 @@ class Transport:
         if transport.get_extra_info("sslcontext") is not None:
             self.certificate = PeerCertificate(transport)
         else:
-            # uvloop writes at once only above this mark; else at the end of its turn, when the peer has long been idle.
+            # uvloop writes at once only above this mark, otherwise at the end of its iteration, which delays answers.
             # (With TLS a mark of 0 would count as always exceeded.)
             transport.set_write_buffer_limits(high=0)
 
     @property
     def open(self) -> bool:
-        """It can be written, and does not end."""
+        """Whether frames can be sent: connected, and not being closed."""
         return self.underlying is not None and not self.over
 
     def lost(self) -> None:
-        """asyncio has closed it."""
+        """asyncio has closed the connection."""
         self.underlying = None
         self._timer.stop()
         self._out.clear()
@@ -97,7 +97,7 @@ class Transport:
     # --- writing
 
     def send(self, frame: bytes) -> None:
-        """Together with the other frames of this turn of the event loop."""
+        """Write a frame, together with the other frames of this event loop iteration."""
         self._out.append(frame)
         if len(self._out) >= FLUSH_AT:
             self._flush()
@@ -120,7 +120,7 @@ class Transport:
             self.cut("write_buffer")
 
     def pause_writing(self) -> None:
-        """From now on the peer does not take all at once."""
+        """The peer has stopped reading: the write buffer fills."""
         if self.underlying is not None:
             self._taken = self.underlying.get_write_buffer_size(), self._clock()
         self.unread = True
@@ -129,12 +129,12 @@ class Transport:
         self.unread = False
 
     def look(self) -> None:
-        """A few times a second: does the peer take what waits for it?"""
+        """Note whether the peer reads; called a few times a second."""
         if self.unread and self.underlying is not None:
             self._taken_at()
 
     def _taken_at(self) -> float:
-        """When the peer was last seen to take octets of ours. Asked often while it has not taken all."""
+        """When the peer was last seen to read. Must be called often while the write buffer is not empty."""
         if self.underlying is not None:
             waits = self.underlying.get_write_buffer_size()
             if waits < self._taken[0]:
@@ -144,7 +144,7 @@ class Transport:
     # --- reading
 
     def read(self, reading: bool) -> None:
-        """Read the peer from now on, or do not."""
+        """Resume or pause reading."""
         if reading is self.reading or self.underlying is None or self.over:
             return
         self.reading = reading
@@ -155,8 +155,9 @@ class Transport:
             self.underlying.pause_reading()
 
     def listened_s(self) -> float:
-        """How long the peer's silence is its own. What we do not read we cannot hear; but a peer that is not read
-        because it does not read either is silent from when it last took something.
+        """How long the peer has had the chance to be heard, in seconds; its silence may count for no longer.
+
+        While we pause reading it is 0. If we pause because the peer does not read either, it counts from its last read.
         """
         if self.reading:
             return self._clock() - self._reading_since
@@ -165,7 +166,7 @@ class Transport:
     # --- ending
 
     def end(self, reason: str = "") -> None:
-        """Close politely: what has been said is still sent, if the peer takes it in time."""
+        """Close after the buffer is sent, or after LINGER_S."""
         if reason:
             self.reason = reason
         self._flush()
@@ -180,16 +181,16 @@ class Transport:
             self.underlying.abort()
 
     def end_heard(self, reason: str) -> None:
-        """Close so that the last word is heard. The peer may be in the middle of a message, and to close with octets
-        unread resets the connection and loses what was said: they are read and thrown away until it hangs up too, or
-        for `HANG_UP_S`.
+        """Close such that the peer receives our last message, though it may still be sending. Closing a socket with
+        unread octets would reset the connection, so they are read and discarded until the peer closes, at most for
+        `HANG_UP_S`.
         """
         self.reason = reason
         self._flush()
         self.over = True
         self._on_end()
         self._timer.stop()
-        transport, self.underlying = self.underlying, None  # nobody says anything more
+        transport, self.underlying = self.underlying, None  # nothing more is sent
         if transport is None:
             return
         self._ending = transport
@@ -201,7 +202,7 @@ class Transport:
         self._loop.call_later(HANG_UP_S + LINGER_S, transport.abort)
 
     def cut_off(self) -> None:
-        """Close now: what the peer has not taken is lost."""
+        """Close at once; data that the peer has not received is lost."""
         if self._ending is not None:
             self._ending.close()
         self.end()
@@ -209,7 +210,7 @@ class Transport:
             self.underlying.abort()
 
     def cut(self, reason: str) -> None:
-        """Close abortively. The first reason is the one that counts."""
+        """Abort the connection. Only the first reason is kept."""
         if self.reason == "closed_by_peer":
             self.reason = reason
         self._on_end()
@@ -223,4 +224,4 @@ class Transport:
 
 
 def _nothing() -> None:
-    """In place of a callback that would keep a connection that is gone."""
+    """Replaces a callback, so that it does not keep a connection alive that is gone."""

@@ -1,12 +1,10 @@
-"""Does the peer live? The watchdog of RFC 3539 §3.4.1 on one connection, and the probe when its peer has come again.
+"""The watchdog of one connection (RFC 3539 §3.4.1), and a probe when its peer sends a CER on another connection.
 
-Silence is the peer's only while we listen: a connection that we do not read, because its peer is over a bound, is not
-judged meanwhile.
+While we do not read a connection, as when its peer exceeds a limit, silence does not count.
 
-A peer whose connection the watchdog has cut comes back in REOPEN: requests of ours (RAR, ASR) wait for three DWAs, as
-they wait in SUSPECT for any message. Its own requests are served all the same, where the table throws them away. That
-row is for nodes that choose between connections: the peer has chosen this one by its own watchdog, and a CCR that
-nobody answers has no other way.
+If the watchdog closed the peer's last connection, the next one begins in REOPEN: RAR and ASR wait for three DWAs, as in
+SUSPECT they wait for any message. Deviation: CCRs are served in REOPEN, where the table discards messages. The table is
+for nodes that choose between connections; here the peer has chosen this one, and its CCR has no other way.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from protocol.watchdog import Watch, WatchAction, WatchEvent, WatchState
 from protocol.watchdog import step as watch_step
 
 PROBE_S = 2.0
-"""How long an old connection may take to show that it lives when its peer asks for a new one."""
+"""How long a connection may be silent after its peer has sent a CER on another one."""
 
 WATCHDOG = commands.DEVICE_WATCHDOG.to_bytes(3, "big")
 
@@ -39,7 +37,7 @@ class WatchdogServer(Protocol):
     shared_peer_state: SharedPeerStates
 
     def watchdog_interval_s(self) -> float:
-        """Tw, with its jitter."""
+        """Tw with jitter."""
 
 
 class WatchedTransport(Protocol):
@@ -52,13 +50,13 @@ class WatchedTransport(Protocol):
 
 
 class Failover(Protocol):
-    """Requests of ours that are not answered yet."""
+    """Our unanswered RARs and ASRs."""
 
     def give_up(self) -> None: ...
 
 
 class Watchdog:
-    """The table decides (`protocol.watchdog`); this sends, closes and keeps the timer."""
+    """Carries out the table of `protocol.watchdog`: sends DWRs, closes the connection and runs the timer."""
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class Watchdog:
 
     @property
     def trusted(self) -> bool:
-        """May requests of ours go here?"""
+        """Whether RAR and ASR may be sent: the state is OKAY, or the watchdog is off."""
         return not self._on or self.watch.state is WatchState.OKAY
 
     def start(self, peer: Peer) -> None:
@@ -96,13 +94,12 @@ class Watchdog:
         self._step(WatchEvent.CONNECTION_UP)
 
     def heard(self, answers: list[bytes]) -> None:
-        """A read counts once; it counts as DWA if one is among its answers that we have asked for."""
+        """Octets were read. `answers`: the answers among them; a DWA to our DWR counts as such."""
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
         if not answers and self.watch.state is WatchState.OKAY:
-            # RFC 3539 §3.4.1, OKAY and no DWA: Tw starts again and nothing else happens, so the table is not asked at
-            # every read.
+            # RFC 3539 §3.4.1, OKAY without DWA: only Tw starts again. Done here, as it happens at every read.
             self._deadline = self._clock() + self._tw_s
             return
         answered = any(frame[5:8] == WATCHDOG and self._base_requests.wait_for(frame) for frame in answers)
@@ -130,7 +127,7 @@ class Watchdog:
             self._timer.start_at(self._deadline, self._tw_over)
 
     def _tw_over(self) -> None:
-        """The timer is not moved at every message: when it fires early, it is set again."""
+        """Tw may be over. The timer is not moved at every message, so it may fire early and is then set again."""
         if self._deadline is None or not self._transport.open:
             return
         wait_s = max(self._deadline - self._clock(), self._tw_s - self._transport.listened_s())
@@ -147,7 +144,7 @@ class Watchdog:
             self._shared_peer_state.set_down(self._peer, down)
 
     def probe(self) -> None:
-        """The peer has come with another connection: is this one dead? Silence for PROBE_S says so."""
+        """The peer has sent a CER on another connection: send a DWR, and close this one after PROBE_S of silence."""
         if self._probe_timer is not None or not self._transport.open:
             return
         if not self.watch.pending:  # one DWR at most is unanswered
@@ -163,4 +160,4 @@ class Watchdog:
         if wait_s > 0:
             self._probe_timer = self._loop.call_later(wait_s, self._probe_over)
         else:
-            self._transport.cut("watchdog")  # no probation: the peer has shown that it lives, elsewhere
+            self._transport.cut("watchdog")  # not DOWN: the peer is alive, on another connection

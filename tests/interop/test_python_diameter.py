@@ -151,4 +151,4 @@ async def test_the_server_says_goodbye(server: Serving, element: Element) -> Non
     await asyncio.to_thread(server.end)
     assert server.process.returncode == 0 and time.monotonic() - began < STOP_GRACE_S
     assert element.server.counters.dpr == 1 and element.server.disconnect_reason == DISCONNECT_REASON_DPR
-    assert "connection closed in order: we asked to part" in (server.folder / "log").read_text(encoding="utf-8")
+    assert "connection closed: we sent DPR" in (server.folder / "log").read_text(encoding="utf-8")

@@ -371,7 +371,7 @@ def test_a_jump_of_the_origin_state_is_told_once() -> None:
 async def test_requests_tell_the_origin_state_of_their_client(site: Site) -> None:
     told: list[tuple[str, str, int]] = []
     server = await site.server(peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
-    server.origin_states._on_jump = lambda *restart: told.append(restart)
+    server.origin_states._on_change = lambda *restart: told.append(restart)
     client = await site.opened()
     await code(client, ccr(1, origin_state_id=41))
     await code(client, ccr(2, origin_state_id=42))

@@ -362,7 +362,7 @@ async def test_a_peer_that_needs_tls_is_never_called_in_clear(
 ) -> None:
     peer = PeerConfig(PGW, connect=await listener.start(), tls=True)
     server = await site.server(peers=(peer,), reconnect_s=0.1)
-    await until(lambda: "must be called over TLS" in caplog.text)
+    await until(lambda: "TLS is required for this peer" in caplog.text)
     await asyncio.sleep(0.3)
     assert listener.clients == [] and server.peers == {PGW: "closed"}
 

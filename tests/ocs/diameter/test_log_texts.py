@@ -57,9 +57,9 @@ async def test_our_own_identity_and_another_nodes_are_no_peers(
     """To add a [[peer]] would be the wrong advice: it would not be taken."""
     server = await site.server(hosts=("ocs2.example.net",), accept_unknown_peers=anybody)
     line = await refused(site, caplog, server.config.origin_host.upper())
-    assert "this Origin-Host is our own; diameter.identity is ours" in line and "add one" not in line
+    assert "this Origin-Host is our own; it is our diameter.identity" in line and "add one" not in line
     assert server.peers_table.refusal("OCS2.example.net", REALM, "no")[0].endswith(
-        "diameter.hosts names it as a node of ours: if it is a peer, take it out there"
+        "diameter.hosts lists it as one of our nodes: remove it there if it is a peer"
     )
 
 
@@ -150,7 +150,7 @@ async def test_an_end_in_order_is_not_a_loss(site: Site, caplog: pytest.LogCaptu
     await client.read()
     client.writer.close()
     await until(lambda: site.metrics.lost == ["dpr"])
-    assert f"peer {PGW}: connection closed in order: it asked to part (DPR)" in lines(caplog)
+    assert f"peer {PGW}: connection closed: the peer sent DPR" in lines(caplog)
     assert not any("lost" in text for text in lines(caplog))
     assert (await site.opened()) and server.connected_here(PGW)
 

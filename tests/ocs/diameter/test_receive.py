@@ -144,7 +144,7 @@ async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
     connection = connection_of(server)
     connection.data_received(b"".join(ccr(number) for number in range(300)))
     assert len(order) < 10, "the rest waits for the next turns"
-    assert connection.receiver.in_line > 290
+    assert connection.receiver.queued > 290
     other.send(ccr(host="b.example.org"))
     assert code_of((await other.read())[1]) == 2001
     assert order.index("b.example.org") < 50

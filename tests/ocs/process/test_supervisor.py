@@ -327,7 +327,7 @@ def test_a_server_of_tls_only_shares_one_port_and_reads_its_certificates_anew(tm
         new = certificates.client("pgw.example.net")
         old.load_verify_locations(str(tmp_path / "ca.pem"))
         server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: server.text().count("TLS certificates read anew") == 2)
+        wait_for(lambda: server.text().count("TLS certificates reloaded") == 2)
         for _ in range(8):
             assert capabilities((host, int(port)), new) == 2001
             with pytest.raises((OSError, EOFError)):

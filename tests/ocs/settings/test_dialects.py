@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ocs.compose import diameter_config
-from ocs.diameter.peers import Carried, Peer, PeerTable
+from ocs.diameter.peers import Peer, PeerTable, RelayedClient
 from ocs.settings.dialects import MAX_AVPS, MAX_CONTEXTS, MAX_TOLERANCES
 from ocs.settings.loading import load_settings
 from ocs.values.use import Context
@@ -24,7 +24,7 @@ def table(folder: Path, text: str, environment: dict[str, str] | None = None) ->
     return PeerTable(diameter_config(load_settings(write(folder, text), environment or {})), NullMetrics())
 
 
-def tolerates(peer: Peer | Carried, *avps: tuple[int, int]) -> list[bool]:
+def tolerates(peer: Peer | RelayedClient, *avps: tuple[int, int]) -> list[bool]:
     return [vendor << 32 | code in peer.limits.tolerated for vendor, code in avps]
 
 
