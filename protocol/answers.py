@@ -1,7 +1,7 @@
 """The error answer to any request, even to one that cannot be decoded (RFC 6733 §6.2, §7.1–7.2).
 
-Same command, application, identifiers and P bit as the request; R and T clear; our Origin-*, no Destination-*;
-Session-Id and every Proxy-Info echoed, in order. An answer is never answered, however malformed.
+Command, application, identifiers and P bit are those of the request; R and T are clear. Origin-* is ours, there is no
+Destination-*. Session-Id and every Proxy-Info are echoed, in order. An answer is never answered, however malformed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocol import failed_avp
-from protocol.avp import FLAG_MANDATORY, AvpLengthLie, RawAvp, encode_avp, walk
+from protocol.avp import FLAG_MANDATORY, AvpLengthError, RawAvp, encode_avp, walk
 from protocol.credit_control import APPLICATION_CREDIT_CONTROL, COMMAND_CREDIT_CONTROL
 from protocol.errors import DiameterError
-from protocol.examination import first_lie
+from protocol.examination import first_length_error
 from protocol.header import FLAG_ERROR, FLAG_PROXIABLE, HEADER_OCTETS, Header, build
 
 SESSION_ID, ORIGIN_HOST, ORIGIN_REALM, RESULT_CODE = 263, 264, 296, 268
@@ -21,11 +21,11 @@ AUTH_APPLICATION_ID, CC_REQUEST_TYPE, CC_REQUEST_NUMBER = 258, 416, 415
 ERROR_MESSAGE, FAILED_AVP, PROXY_INFO = 281, 279, 284
 COMMAND_CAPABILITIES_EXCHANGE = 257
 MAX_ERROR_MESSAGE_OCTETS = 256
-"""Error-Message is for people; what is longer is cut."""
+"""Most octets of Error-Message; longer text is cut."""
 
 
 def shortened(message: str) -> str:
-    """As much of an error's text as goes into Error-Message."""
+    """The error's text, cut to MAX_ERROR_MESSAGE_OCTETS."""
     return message.encode()[:MAX_ERROR_MESSAGE_OCTETS].decode(errors="ignore")
 
 
@@ -37,11 +37,10 @@ def error_answer(
     origin_realm: str,
     more: Sequence[tuple[str, Any]] = (),
 ) -> bytes:
-    """One whole message. Without the E bit it has the command's own grammar, else that of `answer-message`.
+    """A whole message. Without the E bit it has the command's own grammar, else that of `answer-message`.
 
-    A CCA needs the request's Session-Id, type and number; a CEA what is in `capabilities.refusal`. Where they are
-    missing an error of any class goes out with the E bit (§7.1.5, §7.2). `more`: AVPs to add, by attribute name, with
-    their values.
+    A CCA needs the request's Session-Id, type and number; a CEA has the AVPs of `capabilities.refusal`. If they are
+    missing, the answer has the E bit whatever the error's class (§7.1.5, §7.2). `more`: AVPs to add, by attribute name.
     """
     assert header.is_request, "an answer is never answered (RFC 6733 §6.2)"
     found, proxies = _echoes(frame)
@@ -50,9 +49,9 @@ def error_answer(
         header.command_code == COMMAND_CREDIT_CONTROL and header.application_id == APPLICATION_CREDIT_CONTROL
     )
     if credit_control and not all(code in found for code in (SESSION_ID, CC_REQUEST_TYPE, CC_REQUEST_NUMBER)):
-        generic = True  # RFC 6733 §7.2: a CCA could not be filled
+        generic = True  # RFC 6733 §7.2: the AVPs of a CCA are missing
     if header.command_code == COMMAND_CAPABILITIES_EXCHANGE:
-        generic = True  # nor can a CEA
+        generic = True  # so are those of a CEA
     parts = []
     if SESSION_ID in found:
         parts.append(_copied(frame, found[SESSION_ID]))
@@ -89,7 +88,7 @@ def _copied(frame: bytes, avp: RawAvp) -> bytes:
 
 
 def _echoes(frame: bytes) -> tuple[dict[int, RawAvp], list[RawAvp]]:
-    """What of the request is echoed, as far as the AVPs can be walked: first instances that are well-formed."""
+    """AVPs of the request to echo: the well-formed ones up to the first length error."""
     found: dict[int, RawAvp] = {}
     proxies: list[RawAvp] = []
     try:
@@ -97,14 +96,16 @@ def _echoes(frame: bytes) -> tuple[dict[int, RawAvp], list[RawAvp]]:
             if avp.vendor:
                 continue
             if avp.code == PROXY_INFO:
-                if first_lie(frame, avp.payload, avp.stop) is None:  # a broken one would break the answer too
+                if (
+                    first_length_error(frame, avp.payload, avp.stop) is None
+                ):  # a malformed one would make the answer malformed
                     proxies.append(avp)
             elif avp.code in (CC_REQUEST_TYPE, CC_REQUEST_NUMBER):
                 if avp.stop - avp.payload == 4:
                     found.setdefault(avp.code, avp)
             elif avp.code == SESSION_ID and avp.stop > avp.payload and _is_utf8(frame[avp.payload : avp.stop]):
                 found.setdefault(avp.code, avp)
-    except AvpLengthLie:
+    except AvpLengthError:
         pass
     return found, proxies
 

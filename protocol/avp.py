@@ -1,6 +1,6 @@
 """The AVP header and the data types of RFC 6733 §4.1–4.3, one AVP at a time. The hot path is in `compiler`.
 
-Invariant: what `encode_value` makes, `decode_value` reads back to an equal value.
+Invariant: `decode_value` of what `encode_value` returns is the same value.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ FLAG_VENDOR = 0x80
 FLAG_MANDATORY = 0x40
 FLAG_PRIVATE = 0x20
 MAX_NESTING = 16
-"""Grouped AVPs inside each other where no class says what may be in them (RFC 6733 leaves the limit to the receiver):
-deeper ones are refused with 5004. Real messages have five levels; what classes declare is bounded by them, and by this
-too."""
+"""Most levels of undeclared Grouped AVPs (RFC 6733 leaves the limit to the receiver); deeper ones get 5004. Real
+messages have five levels; declared groups are limited by their declarations.
+"""
 
 TIME_OFFSET_S = 2_208_988_800
-"""From 1900-01-01 to 1970-01-01; the 32-bit count wraps on 2036-02-07 (RFC 6733 §4.3.1, RFC 5905 §6)."""
+"""Seconds from 1900-01-01 to 1970-01-01. The 32-bit count wraps on 2036-02-07 (RFC 6733 §4.3.1, RFC 5905 §6)."""
 PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 _U32 = struct.Struct(">I")
@@ -35,7 +35,7 @@ _THREE = struct.Struct(">III")
 
 
 class Kind(IntEnum):
-    """The data types; numbers are only an order for the decoder's branches."""
+    """The data types. The values order the branches of the decoder."""
 
     UNSIGNED32 = 0
     UTF8 = 1
@@ -51,7 +51,7 @@ class Kind(IntEnum):
     FLOAT32 = 11
     FLOAT64 = 12
     RAW = 13
-    """Not a type of the standard: the whole AVP with header and padding, kept to be sent on as it is (Proxy-Info)."""
+    """Not a type of the standard: the whole AVP with header and padding, kept to be echoed (Proxy-Info)."""
 
 
 FIXED_OCTETS = {
@@ -66,8 +66,8 @@ FIXED_OCTETS = {
 }
 
 
-REMEMBERED_ADDRESSES = 4_096
-"""Read addresses that are kept: gateways and serving nodes are few and come with every request."""
+MAX_CACHED_ADDRESSES = 4_096
+"""Size of the cache of decoded addresses: gateways and serving nodes are few and occur in every request."""
 FAMILY_IPV4 = 1
 FAMILY_IPV6 = 2
 FAMILY_E164 = 8
@@ -85,15 +85,15 @@ Value = int | str | bytes | float | Address
 
 
 class BadLength(ValueError):
-    """The octets cannot be of this type because of how many there are (5014)."""
+    """The type does not allow this number of octets (5014)."""
 
 
 class BadValue(ValueError):
-    """The octets are no value of this type (5004)."""
+    """The octets are not a value of this type (5004)."""
 
 
 class RawAvp(NamedTuple):
-    """Where one AVP lies in a buffer: from `start` (its header) over `payload` to `stop`, padding excluded."""
+    """Offsets of an AVP in a buffer: header from `start`, data from `payload` to `stop`, padding excluded."""
 
     code: int
     vendor: int
@@ -103,8 +103,8 @@ class RawAvp(NamedTuple):
     stop: int
 
 
-class AvpLengthLie(ValueError):
-    """An AVP Length that is shorter than its header or runs past the end of what holds it (5014)."""
+class AvpLengthError(ValueError):
+    """An AVP Length shorter than the header, or beyond the end of the message or group (5014)."""
 
     def __init__(self, avp: RawAvp) -> None:
         super().__init__("AVP length")
@@ -112,28 +112,28 @@ class AvpLengthLie(ValueError):
 
 
 def walk(data: bytes, start: int, end: int) -> Iterator[RawAvp]:
-    """The AVPs in data[start:end], one level. Raises AvpLengthLie at the first header that lies."""
+    """The AVPs in data[start:end], one level. Raises AvpLengthError at the first wrong length."""
     while start < end:
         if end - start < 8:
-            raise AvpLengthLie(_truncated(data, start, end))
+            raise AvpLengthError(_truncated(data, start, end))
         code, flags_length = _TWO.unpack_from(data, start)
         flags, length = flags_length >> 24, flags_length & 0xFFFFFF
         vendor, payload = 0, start + 8
         if flags & FLAG_VENDOR:
             payload = start + 12
             if payload > end:
-                raise AvpLengthLie(RawAvp(code, 0, flags, start, end, end))
+                raise AvpLengthError(RawAvp(code, 0, flags, start, end, end))
             vendor = _U32.unpack_from(data, start + 8)[0]
         stop = start + length
         avp = RawAvp(code, vendor, flags, start, payload, stop)
         if stop < payload or stop > end:
-            raise AvpLengthLie(avp)
+            raise AvpLengthError(avp)
         yield avp
         start = (stop + 3) & ~3
 
 
 def _truncated(data: bytes, start: int, end: int) -> RawAvp:
-    """What can be told of an AVP whose header is cut off: the code if it is there (RFC 6733 §7.5: pad with zeros)."""
+    """An AVP whose header is truncated: the code if it is there, the rest zero (RFC 6733 §7.5)."""
     code, flags_length = _TWO.unpack_from(data[start:end] + bytes(8))
     return RawAvp(code, 0, flags_length >> 24 & ~FLAG_VENDOR, start, end, end)
 
@@ -160,7 +160,7 @@ def decode_address(data: bytes, start: int, stop: int) -> Address:
     return address_of(data[start:stop])
 
 
-@lru_cache(REMEMBERED_ADDRESSES)
+@lru_cache(MAX_CACHED_ADDRESSES)
 def address_of(payload: bytes) -> Address:
     if len(payload) < 2:
         raise BadLength
@@ -169,7 +169,7 @@ def address_of(payload: bytes) -> Address:
         if len(octets) != 4:
             raise BadLength
         first, second, third, fourth = octets
-        return Address(family, f"{first}.{second}.{third}.{fourth}")  # handsets are many, and IPv4Address is slow
+        return Address(family, f"{first}.{second}.{third}.{fourth}")  # IPv4Address is slow, and there are many handsets
     if family == FAMILY_IPV6:
         if len(octets) != 16:
             raise BadLength
@@ -183,19 +183,17 @@ def address_of(payload: bytes) -> Address:
 
 
 def encode_time(unix_s: int) -> bytes:
-    """1968-01-20 03:14:08 to 2104-02-26 09:42:23 UTC: what one era and its neighbour can say."""
+    """Payload of Time, from 1968-01-20 03:14:08 to 2104-02-26 09:42:23 UTC (the era of 1900 and that of 2036)."""
     return _U32.pack((unix_s + TIME_OFFSET_S) & 0xFFFFFFFF)
 
 
 def decode_time(count: int) -> int:
-    """Counts with the top bit clear are of the era that begins in 2036."""
+    """Unix seconds. A count with the top bit clear belongs to the era that begins in 2036."""
     return (count if count & 0x80000000 else count + 0x100000000) - TIME_OFFSET_S
 
 
 def encode_value(kind: Kind, value: Value) -> bytes:
-    """The payload of one AVP that is not Grouped. A value of the wrong type is a programmer's error (TypeError,
-    struct.error).
-    """
+    """The payload of one AVP that is not Grouped. TypeError or struct.error if the value has the wrong type."""
     return _ENCODERS[kind](value)
 
 

@@ -1,9 +1,9 @@
-"""Makes one Python function for one shape of message: unpacked values in, the typed object out.
+"""Generates a Python function for one shape of message: unpacked values in, the typed object out.
 
-A shape is which declared AVPs come in which order at which depth; lengths and offsets are not part of it, so messages
-that differ only in the length of a text share a function. The function is straight code: no loop over AVPs, no table,
-no call of `__init__`. It applies the same conversions and value checks as the reading loop of `compiler`. Nothing of a
-message gets into the source text: it is made of attribute names and constants of our own definitions.
+A shape says which declared AVPs occur, in which order and at which depth. Lengths and offsets are not part of it, so
+messages that differ only in the length of a text share a function. The function has no loop over AVPs, no table look-up
+and no call of `__init__`. It applies the same conversions and checks as the decode loop of `compiler`. Its source
+consists of attribute names and constants of our own definitions; it contains no data of a message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from protocol.coders import FORMATS
 from protocol.compiler import Codec, Field
 
 Shape = tuple[tuple[int, "Shape"], ...]
-"""The declared AVPs of one group in the order they came: slot and, for a group, its own shape (else empty)."""
+"""The declared AVPs of one group in the order of the message: slot and, for a group, its own shape (else empty)."""
 Builder = Callable[[tuple[Any, ...]], Any]
 REFUSALS = (KeyError, UnicodeDecodeError, BadLength, BadValue)
 """What a builder raises for a value that its definition does not allow."""
@@ -28,18 +28,18 @@ _EXPRESSIONS = {
     Kind.ADDRESS: "address_of({})",
     Kind.RAW: "{0} + PADDING[len({0}) & 3]",
 }
-"""From the unpacked value to the attribute's; kinds not named here are the value itself."""
+"""Conversion of the unpacked value; kinds not listed need none."""
 
 
 def unpack_format(kind: Kind, octets: int) -> str:
-    """How the payload of one AVP is unpacked (`struct` notation)."""
+    """`struct` format of the payload of one AVP."""
     if kind is Kind.TIME:
         return "I"
     return FORMATS[kind][1:] if kind in FORMATS else f"{octets}s"
 
 
 def statements_of(codec: Codec[Any], shape: Shape) -> int:
-    """How long the function for a shape is: a statement for each attribute of each object, and what each AVP needs."""
+    """Statements in the function for a shape: one for each attribute of each object, and one for each AVP."""
     groups = {field.slot: field.group for field in codec.fields.values() if field.group is not None}
     inside = sum(statements_of(groups[slot], inner) for slot, inner in shape if slot in groups)
     return len(codec.attributes) + len(shape) + inside
@@ -56,7 +56,7 @@ def builder_of(codec: Codec[Any], shape: Shape) -> Builder:
 
 
 class _Source:
-    """The text being made. Objects are o0, o1, …, unpacked values v0, v1, … in the order of the wire."""
+    """The source being generated. Objects are o0, o1, …, unpacked values v0, v1, … in the order of the message."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -82,10 +82,12 @@ class _Source:
             elif not expressions:
                 value = "None" if default is None else self._name(default)
             elif fields[slot].kind is Kind.GROUPED and fields[slot].group is None:
-                value = expressions[-1]  # the earlier ones are empty, or the loop would have refused
+                value = expressions[
+                    -1
+                ]  # the earlier ones are empty, else the decode loop would have refused the message
             else:
                 value = expressions[0]
-                self.lines += expressions[1:]  # of no effect, but their values have to be right
+                self.lines += expressions[1:]  # unused, but their values must be valid
             self.lines.append(f"{name}.{attribute} = {value}")
         return name
 
@@ -98,7 +100,7 @@ class _Source:
         return f"{self._name({number: number for number in field.allowed})}[{expression}]"
 
     def _name(self, value: Any) -> str:
-        """A global name for something that has no literal."""
+        """A global name for a constant without a literal."""
         name = f"c{len(self.names)}"
         self.names[name] = value
         return name

@@ -1,6 +1,6 @@
-"""Capabilities exchange (RFC 6733 §5.3): is there anything to talk about with this peer? As responder and as initiator.
+"""Capabilities exchange (RFC 6733 §5.3), as responder and as initiator.
 
-Whether a peer is on the allow-list (3010) is the peer table's question; `refusal` makes the CEA for that too.
+The peer table decides whether a peer is known (3010); `refusal` builds the CEA for that too.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ from protocol.header import Header
 from protocol.units import VendorSpecificApplicationId
 
 RELAY = 0xFFFFFFFF
-"""A relay agent's application id: it matches everything (RFC 6733 §2.4)."""
+"""Application-Id of a relay agent: it matches every application (RFC 6733 §2.4)."""
 NO_INBAND_SECURITY = 0
-"""Inband-Security-Id (§6.10). TLS starts before the CER or not at all, so 1 (TLS after the CEA) is nothing we could
-do.
-"""
+"""Inband-Security-Id (§6.10). 1 (TLS after the CEA) is not supported: TLS starts before the CER or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """What we say of ourselves."""
+    """The local node, as advertised in CER and CEA."""
 
     origin_host: str
     origin_realm: str
@@ -42,13 +40,14 @@ class LocalNode:
     acct_applications: tuple[int, ...] = ()
     supported_vendors: tuple[int, ...] = (VENDOR_3GPP,)
     vendor_auth_applications: tuple[tuple[int, int], ...] = ((VENDOR_3GPP, 4),)
-    """(Vendor-Id, Auth-Application-Id) offered as Vendor-Specific-Application-Id too: some clients look only there."""
+    """(Vendor-Id, Auth-Application-Id) also advertised as Vendor-Specific-Application-Id: some clients read only that.
+    """
     origin_state_id: int | None = None
     """Rises at each start that has lost state (§8.16); None = not sent."""
 
 
 def applications(message: CapabilitiesExchangeRequest | CapabilitiesExchangeAnswer) -> set[int]:
-    """All application ids a peer advertises; the vendor in a vendor-specific id must not influence matching."""
+    """All application ids that a peer advertises. The vendor in Vendor-Specific-Application-Id is ignored."""
     found = {*message.auth_application_id, *message.acct_application_id}
     for group in message.vendor_specific_application_id:
         found.update(x for x in (group.auth_application_id, group.acct_application_id) if x is not None)
@@ -59,7 +58,7 @@ Offer = CapabilitiesExchangeRequest | CapabilitiesExchangeAnswer
 
 
 def _own_identity(offer: Offer, local: LocalNode) -> DiameterError | None:
-    """A peer with our own name is no peer, whatever the allow-list says."""
+    """Refuses a peer with our own Origin-Host."""
     if offer.origin_host.lower() == local.origin_host.lower():
         return DiameterError(ResultCode.UNKNOWN_PEER, "this Origin-Host is our own", close=True)
     return None
@@ -74,7 +73,9 @@ def _common_application(offer: Offer, local: LocalNode) -> DiameterError | None:
 
 
 def _common_security(offer: Offer, _: LocalNode) -> DiameterError | None:
-    """§5.3, §6.10: none named means no security; named ones must include it."""
+    """§5.3, §6.10: without Inband-Security-Id there is no security; if it is present, NO_INBAND_SECURITY must be
+    offered.
+    """
     if not offer.inband_security_id or NO_INBAND_SECURITY in offer.inband_security_id:
         return None
     reason = "no inband security in common; offer 0 (TLS is begun before the CER)"
@@ -82,7 +83,7 @@ def _common_security(offer: Offer, _: LocalNode) -> DiameterError | None:
 
 
 def _application_groups(offer: Offer, _: LocalNode) -> DiameterError | None:
-    """RFC 6733 §6.11: exactly one of the two ids; none is 5005, both are 5009."""
+    """RFC 6733 §6.11: exactly one of the two application ids; none is 5005, both are 5009."""
     for group in offer.vendor_specific_application_id:
         if group.auth_application_id is None and group.acct_application_id is None:
             inner = encode_avp(258, 0, FLAG_MANDATORY, bytes(4))
@@ -109,20 +110,18 @@ CHECKS: tuple[Callable[[Offer, LocalNode], DiameterError | None], ...] = (
     _common_application,
     _common_security,
 )
-"""In order; the first objection is the answer."""
+"""In order; the first error found is answered."""
 
 
 def check_cer(request: CapabilitiesExchangeRequest, local: LocalNode) -> DiameterError | None:
-    """Why this peer's offer cannot be accepted, or None. Whether it is on the allow-list is the peer table's
-    question.
-    """
+    """Error of a CER, or None. Whether the peer is known is checked by the peer table."""
     return _objection(request, local)
 
 
 def check_cea(answer: CapabilitiesExchangeAnswer, local: LocalNode, expected_host: str = "") -> DiameterError | None:
-    """Why the connection that we opened cannot be used, or None. There is nobody to tell: it is closed (§5.3, §5.6).
+    """Error of the CEA to our CER, or None. The connection is then closed: a CEA is not answered (§5.3, §5.6).
 
-    `expected_host`: whom we meant to reach; another identity at that address is nobody we know.
+    `expected_host`: the Origin-Host that we meant to reach; any other is refused.
     """
     if answer.result_code != ResultCode.SUCCESS:
         reason = f"the peer refused our CER with {answer.result_code}"
@@ -158,9 +157,7 @@ def make_cea(local: LocalNode, addresses: Iterable[Address], result_code: int) -
 
 
 def refusal(request: Header, local: LocalNode, addresses: Iterable[Address], error: DiameterError) -> bytes:
-    """A whole CEA that says why not: everything a CEA has, so that it is well-formed; with the E bit for 3xxx
-    (§7.1.3).
-    """
+    """A whole CEA with the error and all AVPs that a CEA requires; with the E bit for 3xxx (§7.1.3)."""
     answer = make_cea(local, addresses, error.result_code)
     answer.error_message = shortened(error.message) or None
     answer.failed_avp = error.failed_avp

@@ -1,6 +1,6 @@
-"""The closures that read one AVP of a declared kind: what `compiler` fills its tables with (writing: `writers`).
+"""Closures that decode one AVP of a declared kind, for the tables of `compiler` (encoding: `writers`).
 
-They are made once at import; what is constant about an AVP (header, vendor, allowed values) is bound in them.
+They are created once at import; the constants of an AVP (header, vendor, allowed values) are bound in them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FORMATS = {
 
 
 def reader_of(kind: Kind, allowed: frozenset[int] | None) -> ReadOne:
-    """For the kinds that the reading loop does not handle itself."""
+    """The decoder for kinds that the decode loop does not handle itself."""
     if kind is Kind.RAW:
         return _read_raw
     if kind is Kind.ADDRESS:
@@ -60,7 +60,7 @@ def _read_raw(data: bytes, position: int, start: int, stop: int) -> bytes:
 
 def _read_identity(data: bytes, position: int, start: int, stop: int) -> str:
     if start == stop:
-        raise BadValue  # a name is never empty (RFC 6733 §4.3.1)
+        raise BadValue  # a DiameterIdentity is never empty (RFC 6733 §4.3.1)
     return data[start:stop].decode("ascii")
 
 
@@ -71,7 +71,7 @@ def _read_time(data: bytes, position: int, start: int, stop: int) -> int:
 
 
 def _enumeration_reader(allowed: frozenset[int]) -> ReadOne:
-    """Few values, so their octets are looked up instead of unpacked."""
+    """Enumerations have few values, so their octets are looked up instead of unpacked."""
     known = {value.to_bytes(4, "big"): value for value in allowed}
 
     def read(data: bytes, position: int, start: int, stop: int) -> int:
@@ -84,10 +84,10 @@ def _enumeration_reader(allowed: frozenset[int]) -> ReadOne:
 
 
 def read_payload(data: bytes, position: int, start: int, stop: int) -> bytes:
-    """A Grouped AVP of which only the bytes inside are kept (Failed-AVP)."""
+    """The octets inside a Grouped AVP (Failed-AVP)."""
     return data[start:stop]
 
 
 def read_forbidden(data: bytes, position: int, start: int, stop: int) -> Any:
-    """An AVP that must not come here."""
+    """An AVP that is not allowed here."""
     raise BadValue

@@ -1,8 +1,8 @@
-"""The base protocol's commands as typed messages (RFC 6733 §5.3–5.5, §8.3, §8.5; RFC 8506 §8.3), through the same
+"""The commands of the base protocol as typed messages (RFC 6733 §5.3–5.5, §8.3, §8.5; RFC 8506 §8.3), through the same
 compiler.
 
-A server receives CER, DWR and DPR (registered here as served) and sends RAR and ASR; the answers to its own requests
-are read leniently, as nobody could be told what is wrong with them.
+A server receives CER, DWR and DPR (registered here as served) and sends RAR and ASR. Answers to its own requests are
+decoded leniently, because an answer cannot be refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DISCONNECT_PEER = 282
 REBOOTING, BUSY, DO_NOT_WANT_TO_TALK_TO_YOU = 0, 1, 2
 """Disconnect-Cause (RFC 6733 §5.4.3)."""
 MIN_ERROR_CODE = 3000
-"""Result-Codes below say that something was done (§7.1)."""
+"""Result-Codes below it mean success (§7.1)."""
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class DisconnectPeerAnswer:
 
 @dataclass(slots=True)
 class ReAuthRequest:
-    """RAR: "come and ask again" for the session, or for one rating group of it."""
+    """RAR: asks the client to report and request again, for the session or for one rating group of it."""
 
     session_id: str = ""
     origin_host: str = ""
@@ -140,7 +140,7 @@ class ReAuthAnswer:
 
 @dataclass(slots=True)
 class AbortSessionRequest:
-    """ASR: "end the session". `abort_cause` is 3GPP's, for clients that insist (TS 29.214 §5.3.1)."""
+    """ASR: asks the client to end the session. `abort_cause` is 3GPP's, if clients require it (TS 29.214 §5.3.1)."""
 
     session_id: str = ""
     origin_host: str = ""
@@ -170,9 +170,7 @@ class AbortSessionAnswer:
 
 @dataclass(slots=True)
 class ErrorMessage:
-    """An answer with the E bit, or one that says no more than this (`answer-message`, RFC 6733 §7.2): nothing was
-    done.
-    """
+    """An answer with the E bit, or one with no more AVPs than `answer-message` (RFC 6733 §7.2): nothing was done."""
 
     session_id: str | None = None
     origin_host: str | None = None
@@ -190,7 +188,7 @@ class ErrorMessage:
 
     @property
     def code(self) -> int:
-        """Result-Code, or what a vendor says instead of it."""
+        """Result-Code, else the code in Experimental-Result."""
         if self.result_code is not None:
             return self.result_code
         assert self.experimental_result is not None, "one of them is there (`decode_answer`)"
@@ -207,7 +205,7 @@ ANSWER_RULES = Rules(raw=BASE_RULES.raw, payload=BASE_RULES.payload, lenient=Tru
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How a message class travels."""
+    """Command, application and flags of a message class."""
 
     codec: Codec[Any]
     command_code: int
@@ -238,7 +236,7 @@ def encode(message: object, *, hop_by_hop: int, end_to_end: int, application_id:
 
 
 def encode_answer(message: object, request: Header, *, error: bool = False) -> bytes:
-    """An answer with the identifiers and the P bit of its request. `error`: with the E bit (a Result-Code of 3xxx)."""
+    """An answer with the identifiers and the P bit of its request. `error`: sets the E bit (Result-Code 3xxx)."""
     form = _FORMS[type(message)]
     assert not form.flags & FLAG_REQUEST, "an answer's class is expected"
     return build(
@@ -252,7 +250,7 @@ def encode_answer(message: object, request: Header, *, error: bool = False) -> b
 
 
 def decode(cls: type[M], frame: bytes, header: Header) -> M:
-    """A message known to be of this class. Raises Fault if it is not; for requests see `pipeline.decode_request`."""
+    """Decodes a message of this class. Raises Fault if it does not match. For requests see `pipeline`."""
     form = _FORMS[cls]
     if header.command_code != form.command_code or header.is_request != bool(form.flags & FLAG_REQUEST):
         raise Fault
@@ -261,10 +259,9 @@ def decode(cls: type[M], frame: bytes, header: Header) -> M:
 
 
 def decode_answer(cls: type[M], frame: bytes, header: Header) -> M | ErrorMessage:
-    """The answer to a request of ours: of this class, or an ErrorMessage if it has the E bit or says only a
-    Result-Code.
+    """The answer to one of our requests: of this class, or an ErrorMessage if it has the E bit or only a Result-Code.
 
-    Unknown AVPs are skipped. Raises Fault for what is no such answer: it is dropped and counted, never answered (RFC
+    Unknown AVPs are skipped. Raises Fault if it is not a valid answer: it is dropped and counted, never answered (RFC
     6733 §6.2).
     """
     form = _FORMS[cls]
@@ -274,10 +271,10 @@ def decode_answer(cls: type[M], frame: bytes, header: Header) -> M | ErrorMessag
         try:
             return decode(cls, frame, header)
         except Fault:
-            pass  # a refusal often leaves out what its command requires
+            pass  # error answers often lack AVPs that their command requires
     message: ErrorMessage = _ERROR_MESSAGE.read(frame, HEADER_OCTETS, len(frame))
     if message.result_code is None and message.experimental_result is None:
         raise Fault
     if message.result_code is not None and message.result_code < MIN_ERROR_CODE:
-        raise Fault  # a success that lacks what a success has
+        raise Fault  # a success without required AVPs
     return message

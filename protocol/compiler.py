@@ -1,11 +1,11 @@
-"""Turns a message class into tables, once at import, and walks them: the hot path of the protocol.
+"""Compiles a message class into decode tables, once at import, and decodes by them: the hot path of the protocol.
 
-The class is the definition (see `units`). Compiling it gives a flat table from AVP key to (kind, slot, …) for reading
-and a function for writing (`writers`). Reading fills a list of slots and makes the object from it: no object per AVP.
-Messages whose layout is known are read without the walk (`layout`); what the walk gives is what is right.
-The reader stops at the first thing that is not as it should be with `Fault` and no detail; `pipeline` then finds out,
-stage by stage and at leisure, what to answer. Invariant, held by tests: `read` faults exactly when `pipeline` finds an
-error.
+The class is the definition (see `units`). Compiling it gives a flat table from AVP key to (kind, slot, …) for decoding,
+and a function for encoding (`writers`). Decoding fills a list of slots and makes the object from it: there is no object
+per AVP. Messages with a known layout are decoded by `layout` instead; its results must equal those of the tables.
+
+Decoding stops at the first error with `Fault`, without details. `pipeline` then determines the error to answer, stage
+by stage. Invariant, checked by tests: `read` raises Fault exactly when `pipeline` finds an error.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from protocol.avp import Address, BadLength, BadValue, Kind
 from protocol.coders import FORMATS, read_forbidden, read_payload, reader_of
 from protocol.dictionary import Definition, definition_of
 from protocol.tolerance import NOTHING, Tolerance
-from protocol.undeclared import is_passed
+from protocol.undeclared import is_acceptable
 from protocol.writers import WRITTEN, writer_of
 
 T = TypeVar("T")
 
 NO_AVP: Mapping[str, bool] = MappingProxyType({"avp": False})
-"""Metadata of a field of a message class that is no AVP."""
+"""Metadata of a dataclass field that is not an AVP."""
 _HEADER = struct.Struct(">IBBHI").unpack_from
 """Code, flags, length (high octet, low octets), Vendor-Id or data."""
 _MARGIN = bytes(12)
-"""A header at the end of the data may be shorter than what is unpacked."""
-MAX_REMEMBERED_HEADS = 2_048
-"""AVP headers remembered per class. A class has some tens of AVPs, and their lengths vary little; a peer that makes
-them vary gets no more than this out of it."""
+"""Padding for the last header, which may be shorter than `_HEADER`."""
+MAX_CACHED_HEADS = 2_048
+"""Size of the cache of AVP headers per class. A class has some tens of AVPs whose lengths vary little; the limit is for
+peers that make them vary.
+"""
 
 _TYPES: dict[type, frozenset[Kind]] = {
     int: frozenset(
@@ -48,31 +49,29 @@ _TYPES: dict[type, frozenset[Kind]] = {
 
 
 class Fault(Exception):
-    """The message is not as its definition says; `pipeline.diagnose` knows how to find out why."""
+    """The message does not match its definition; `pipeline.diagnose` determines why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a message allows beyond what its classes' annotations say."""
+    """What a message allows besides its classes' annotations."""
 
     forbidden: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    """Class name → attributes that must not come there (5008)."""
+    """Class name → attributes that are not allowed there (5008)."""
     optional: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    """Class name → attributes that its standard grammar does not name there: sent without M (RFC 6733 §2.3)."""
+    """Class name → attributes that the standard's grammar does not list: sent without M (RFC 6733 §2.3)."""
     doubled: frozenset[str] = frozenset()
-    """Attributes that real clients send twice: the first counts (no 5009)."""
+    """Attributes that some clients send twice: the first is used (no 5009)."""
     raw: Mapping[str, type] = dataclasses.field(default_factory=dict)
-    """Attributes kept as whole AVPs, header included → the class that says what must be in them."""
+    """Attributes kept as whole AVPs, header included → class of their contents."""
     payload: frozenset[str] = frozenset()
-    """Grouped AVPs kept as the bytes inside; b"" = absent."""
+    """Grouped AVPs kept as the octets inside; b"" = absent."""
     values: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
-    """Attribute → the values it may have (5004). Enumerations not named here are open: newer releases add values."""
+    """Attribute → allowed values (5004). Other enumerations are open: newer releases add values."""
     lenient: bool = False
-    """For answers, which are never answered: unknown AVPs are skipped whatever their flags, of doubled ones the first
-    counts.
-    """
+    """For answers: unknown AVPs are skipped whatever their flags; of a repeated AVP the first is used."""
     tolerated: Tolerance = NOTHING
-    """AVPs with M that are skipped though they are not understood (no 5001)."""
+    """Unsupported AVPs with the M flag that are skipped (no 5001)."""
 
 
 NO_RULES = Rules()
@@ -92,15 +91,13 @@ class Field:
     allowed: frozenset[int] | None
     group: Codec[Any] | None
     inside: Codec[Any] | None
-    """Of an AVP that is kept whole: what must be in it. The pipeline looks, the reader does not."""
+    """Contents of an AVP that is kept whole. The pipeline checks them, the decode loop does not."""
 
 
 Reader = tuple[int, int, Any]
-"""Branch of the reading loop, slot, and what the branch needs. The slot of an AVP that may repeat holds a list."""
+"""(branch of the decode loop, slot, argument of the branch). The slot of a repeatable AVP holds a list."""
 Head = tuple[int, int, Any, bytes | None, int, int, int]
-"""A Reader with the Vendor-Id expected (None = none), where the payload begins, the AVP's size, and that with
-padding.
-"""
+"""A Reader, then: expected Vendor-Id (None = none), offset of the payload, size of the AVP, and size with padding."""
 BRANCH_NUMBER, BRANCH_UTF8, BRANCH_OCTETS, BRANCH_GROUPED, BRANCH_CLOSURE, BRANCH_SKIP = range(6)
 
 
@@ -197,7 +194,7 @@ class Codec(Generic[T]):
         return self.make(*slots)
 
     def _head(self, data: bytes, position: int, end: int) -> Head:
-        """What follows from the header of an AVP: worked out once, as the same eight octets come again and again."""
+        """Parses an AVP header. The result is cached: the same eight octets occur again and again."""
         code, flags, high, low, vendor = _HEADER(data[position : position + 12] + _MARGIN)
         if not flags & 0x80:
             vendor = 0
@@ -220,17 +217,17 @@ class Codec(Generic[T]):
                 raise Fault  # 5014
             extra = extra.unpack_from
         head = (branch, slot, extra, vendor_octets, offset, size, step)
-        if len(self._heads) < MAX_REMEMBERED_HEADS:
+        if len(self._heads) < MAX_CACHED_HEADS:
             self._heads.setdefault(data[position : position + 8], head)
         return head
 
     def _undeclared(self, data: bytes, key: int, start: int, stop: int) -> None:
-        """An AVP with M that this class does not declare."""
-        if not is_passed(data, key, start, stop, self.rules.tolerated):
+        """Checks an AVP with M that this class does not declare."""
+        if not is_acceptable(data, key, start, stop, self.rules.tolerated):
             raise Fault  # 5001, or 5014 and others
 
     def _again(self, slot: int, slots: list[Any], value: Any) -> None:
-        """A single AVP came again: a fault, unless real clients are known to do it (the first one counts)."""
+        """A non-repeatable AVP was repeated: a Fault, unless `Rules.doubled` allows it (the first is used)."""
         field = next(field for field in self.fields.values() if field.slot == slot)
         if field.kind is Kind.GROUPED and field.group is None and slots[slot] == b"":
             slots[slot] = value
@@ -239,7 +236,7 @@ class Codec(Generic[T]):
 
 
 def _field(cls: type, name: str, hint: Any, slot: int, rules: Rules) -> Field:
-    """What the annotation of one attribute says."""
+    """The Field that the annotation of one attribute declares."""
     definition = definition_of(name)
     if name in rules.optional.get(cls.__name__, ()):
         definition = definition._replace(mandatory=False)
@@ -280,11 +277,11 @@ class _Nothing:
 
 
 UNDECLARED = Codec(_Nothing)
-"""Of a request that is not served, and of what stands inside an AVP that is not declared."""
+"""For requests that are not served, and for the contents of undeclared AVPs."""
 
 
 def compile_group(cls: type, rules: Rules) -> Codec[Any]:
-    """The codec of a group, made once per set of rules."""
+    """The codec of a group, cached per set of rules."""
     known = _groups.get((cls, id(rules)))
     if known is None:
         known = _groups[cls, id(rules)] = (rules, Codec(cls, rules))

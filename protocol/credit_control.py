@@ -1,7 +1,6 @@
-"""Credit-Control-Request and -Answer (RFC 8506 §3, TS 32.299 §6.4.2–6.4.3): the messages of the hot path, declared
-once.
+"""Credit-Control-Request and -Answer (RFC 8506 §3, TS 32.299 §6.4.2–6.4.3): the messages of the hot path.
 
-`decode_ccr` and `encode_cca` are what a server needs; `encode_ccr` and `decode_cca` are the other side's.
+A server needs `decode_ccr` and `encode_cca`; `encode_ccr` and `decode_cca` are for clients.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ NO_HEADER = Header(0, 0, 0, 0, 0, 0)
 
 @dataclass(slots=True)
 class CreditControlAnswer:
-    """CCA; Session-Id, type and number are the request's (`CreditControlRequest.answer` fills them in)."""
+    """CCA. `CreditControlRequest.answer` copies Session-Id, type and number from the request."""
 
     session_id: str = ""
     result_code: int | None = None
@@ -93,10 +92,10 @@ class CreditControlAnswer:
     validity_time: int | None = None
     qos_final_unit_indication: QosFinalUnitIndication | None = None
     refund_information: bytes | None = None
-    """3GPP puts it into the MSCC; here only for requests without MSCC."""
+    """3GPP has it in the MSCC; here only for requests without MSCC."""
     error_message: str | None = None
     failed_avp: bytes = b""
-    """Encoded AVPs that go inside one Failed-AVP."""
+    """Encoded AVPs inside one Failed-AVP."""
     service_information: ServiceInformation | None = None
     origin_state_id: int | None = None
     event_timestamp: int | None = None
@@ -139,19 +138,19 @@ class CreditControlRequest:
     called_station_id: str | None = None
     tgpp_sgsn_mcc_mnc: str | None = None
     tgpp_user_location_info: bytes | None = None
-    """These three belong into PS-Information; some clients put them here."""
+    """Some clients send this and the next two here instead of in PS-Information."""
     acct_application_id: int | None = None
     accounting_record_type: int | None = None
     accounting_record_number: int | None = None
     route_record: list[str] = field(default_factory=list)
     service_information: ServiceInformation | None = None
     proxy_info: list[bytes] = field(default_factory=list)
-    """Whole AVPs, to be echoed in this order (RFC 6733 §6.2)."""
+    """Whole AVPs, echoed in this order (RFC 6733 §6.2)."""
     header: Header = field(default=NO_HEADER, metadata=NO_AVP)
     raw: bytes = field(default=b"", metadata=NO_AVP)
 
     def answer(self, result_code: int) -> CreditControlAnswer:
-        """The answer to this request, with what must be echoed."""
+        """The answer to this request, with the AVPs that must be echoed."""
         answer = CreditControlAnswer(self.session_id, result_code)
         answer.cc_request_type = self.cc_request_type
         answer.cc_request_number = self.cc_request_number
@@ -184,7 +183,7 @@ ONLY_IN_CCA = frozenset(
         "validity_time",
     }
 )
-"""RFC 8506 §10.1, TS 32.299 §6.4.2: what a CCR must not hold. No recorded client sends any of them."""
+"""AVPs not allowed in a CCR (RFC 8506 §10.1, TS 32.299 §6.4.2). No recorded client sends any of them."""
 ONLY_IN_CCA_SERVICES = frozenset(
     {
         "announcement_information",
@@ -204,17 +203,17 @@ ONLY_IN_CCA_SERVICES = frozenset(
         "volume_quota_threshold",
     }
 )
-"""In a Multiple-Services-Credit-Control of a CCR (RFC 8506 §8.16, TS 32.299 §7.2): what the server says of a grant."""
+"""AVPs not allowed in an MSCC of a CCR (RFC 8506 §8.16, TS 32.299 §7.2): the server's description of a grant."""
 CCR_RULES = Rules(
     forbidden={
         "CreditControlRequest": ONLY_IN_CCA,
         "MultipleServicesCreditControl": ONLY_IN_CCA_SERVICES,
     },
-    # An IMS charging client in wide use writes its identity twice.
+    # An IMS charging client in wide use sends its identity twice.
     doubled=frozenset({"origin_host", "origin_realm"}),
     raw={"proxy_info": ProxyInfo},
     values={
-        # RFC 6733 §3: any application id in a message is that of its header.
+        # RFC 6733 §3: an application id in a message must be that of its header.
         "auth_application_id": frozenset({APPLICATION_CREDIT_CONTROL}),
         "acct_application_id": frozenset({APPLICATION_CREDIT_CONTROL}),
         "cc_request_type": frozenset({INITIAL_REQUEST, UPDATE_REQUEST, TERMINATION_REQUEST, EVENT_REQUEST}),
@@ -225,7 +224,7 @@ CCR_RULES = Rules(
     },
 )
 CCA_RULES = Rules(
-    # TS 32.299 has it in the MSCC only; a debit in the style of RFC 8506 must be refundable too.
+    # TS 32.299 has it in the MSCC only; debits without MSCC (RFC 8506) must be refundable too.
     optional={"CreditControlAnswer": frozenset({"refund_information"})},
     raw={"proxy_info": ProxyInfo},
     payload=frozenset({"failed_avp"}),
@@ -237,23 +236,22 @@ _CCA_LAYOUTS = Layouts(_CCA)
 
 
 def _missing(get: Lookup) -> str | None:
-    """What must be there depending on other AVPs; and a Session-Id that names no session is as good as none."""
+    """The first AVP that is missing because of other AVPs; an empty Session-Id counts as missing."""
     if get("session_id") == "":
         return "session_id"
     if get("auth_application_id") is None and not any(
         group.auth_application_id is not None for group in get("vendor_specific_application_id") or ()
     ):
-        return "auth_application_id"  # an IMS client sends it only within Vendor-Specific-Application-Id
+        return "auth_application_id"  # an IMS client sends it only in Vendor-Specific-Application-Id
     if get("cc_request_type") == EVENT_REQUEST and get("requested_action") is None:
         return "requested_action"  # RFC 8506 §8.41
     return None
 
 
 def _contradicting(get: Lookup) -> tuple[Path, ...]:
-    """RFC 8506 §8.41: an action other than direct debiting is for one-off requests, and none of these reports use.
+    """RFC 8506 §8.41: actions other than direct debiting are for one-off requests that report no use.
 
-    Requested-Action 0 within a session says nothing new (a P-GW sends it), and so does use that a one-off debit reports
-    instead of asking for it: both are let pass.
+    Requested-Action 0 within a session is ignored (a P-GW sends it), and so is use reported by a one-off debit.
     """
     action = get("requested_action")
     if not action:
@@ -268,7 +266,7 @@ def _contradicting(get: Lookup) -> tuple[Path, ...]:
 
 
 def _ordinary(request: CreditControlRequest) -> bool:
-    """Nothing of what the functions and choices around here are about."""
+    """Whether `_missing`, `_contradicting` and the choices below cannot find an error: the common kind of request."""
     return bool(
         request.session_id
         and request.auth_application_id is not None
@@ -286,14 +284,14 @@ _ONE_APPLICATION = Choice(
     ("auth_application_id", "acct_application_id"),
     several=ResultCode.AVP_OCCURS_TOO_MANY_TIMES,
 )
-"""RFC 6733 §6.11 names both codes."""
+"""RFC 6733 §6.11: none is 5005, both are 5009."""
 _ONE_SUBSCRIPTION = Choice(
     "subscription_id_extension",
     tuple(item.name for item in fields(SubscriptionIdExtension)),
     several=ResultCode.CONTRADICTING_AVPS,
     open=True,
 )
-"""RFC 8506 §8.58: exactly one, which may be of a type defined later."""
+"""RFC 8506 §8.58: exactly one, possibly of a type defined later."""
 
 register(
     APPLICATION_CREDIT_CONTROL,
@@ -315,7 +313,7 @@ register(
 def decode_ccr(
     frame: bytes, header: Header, routing: Routing | None = None, limits: Limits = LIMITS
 ) -> CreditControlRequest:
-    """Raises DiameterError with the first thing that is wrong."""
+    """Decodes a CCR. Raises DiameterError with the first error."""
     request = decode_request(frame, header, routing, limits)
     if not isinstance(request, CreditControlRequest):
         raise DiameterError(ResultCode.COMMAND_UNSUPPORTED, "this command is not a Credit-Control-Request")
@@ -325,7 +323,7 @@ def decode_ccr(
 
 
 def encode_cca(answer: CreditControlAnswer, request: Header, origin_host: str, origin_realm: str) -> bytes:
-    """The whole message: command, application, identifiers and P bit of the request, R, E and T cleared."""
+    """The whole message, with command, application, identifiers and P bit of the request; R, E and T are clear."""
     answer.origin_host = origin_host
     answer.origin_realm = origin_realm
     return build(
@@ -346,7 +344,7 @@ def encode_ccr(
 
 
 def decode_cca(frame: bytes, header: Header) -> CreditControlAnswer:
-    """An answer is never answered: one that is wrong raises Fault, and whoever asked treats it as no answer."""
+    """Decodes a CCA. Raises Fault if it is malformed: the caller then treats the request as unanswered."""
     if header.is_request or header.command_code != COMMAND_CREDIT_CONTROL:
         raise Fault
     return _CCA_LAYOUTS.read(frame)

@@ -1,8 +1,8 @@
-"""What an AVP is: code, vendor, name, type, M flag. Taken from python-diameter's dictionary (`avp_table`), with our
+"""Definitions of AVPs: code, vendor, name, type, M flag, from python-diameter's dictionary (`avp_table`) with the
 corrections below.
 
-A definition is found by its key (vendor, code) or by its attribute name: the AVP's name in lower case, "-" as "_", a
-leading "3gpp" as "tgpp". Names are looked up among the IETF's (vendor 0) and 3GPP's (vendor 10415).
+A definition is found by its key (vendor, code) or by its attribute name: the AVP's name in lower case with "_" for "-",
+and "tgpp" for a leading "3gpp". Names are those of the IETF (vendor 0) and 3GPP (vendor 10415).
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from protocol.avp_table import ROWS
 
 VENDOR_3GPP = 10415
 UNDERSTOOD_VENDORS = (0, VENDOR_3GPP)
-"""AVPs of these vendors that the dictionary knows are recognised even where a command does not declare them
-(`*[AVP]`).
-"""
+"""AVPs of these vendors in the dictionary are understood even where a command does not declare them (`*[AVP]`)."""
 
 
 class Definition(NamedTuple):
@@ -25,7 +23,7 @@ class Definition(NamedTuple):
     vendor: int
     kind: Kind
     mandatory: bool
-    """Whether we set the M flag when we send it; on receipt either is accepted."""
+    """Whether we set the M flag when sending; both are accepted on receipt."""
 
     @property
     def key(self) -> int:
@@ -33,7 +31,7 @@ class Definition(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """Differences from python-diameter's row; None leaves its value."""
+    """Differences from python-diameter's row; None keeps its value."""
 
     name: str | None = None
     kind: Kind | None = None
@@ -46,17 +44,17 @@ _NO_M = Correction(mandatory=False)
 CORRECTIONS: dict[tuple[int, int], Correction] = {
     # DiameterIdentity (RFC 6733 §4.3.1), which python-diameter treats as OctetString.
     **dict.fromkeys([(0, 264), (0, 296), (0, 293), (0, 283), (0, 280), (0, 282), (0, 294)], _ID),
-    # RFC 6733 §4.5 and RFC 8506 §8: these must not, or need not, carry the M flag.
+    # RFC 6733 §4.5 and RFC 8506 §8: these need not, or must not, carry the M flag.
     (0, 294): Correction(kind=Kind.IDENTITY, mandatory=False),
     **dict.fromkeys([(0, 269), (0, 267), (0, 281), (0, 458), (0, 459), (0, 460), (0, 411), (0, 440)], _NO_M),
     **dict.fromkeys([(0, 441), (0, 442)], _NO_M),
     # RFC 7683 §7: no M on any of them.
     **dict.fromkeys([(0, code) for code in range(621, 628)], _NO_M),
-    # RFC 8506 §8.58: user equipment and its extension need not be understood.
+    # RFC 8506 §8.58: User-Equipment-Info and its extension carry no M.
     **dict.fromkeys([(0, code) for code in range(653, 659)], _NO_M),
-    # RFC 8506 §8 names that python-diameter spells otherwise.
+    # Names of RFC 8506 §8 that python-diameter spells differently.
     (0, 50): Correction(name="Acct-Multi-Session-Id"),
-    # 3GPP rows (TS 32.299 §7.2): names of the current release, and types that are commonly mistaken.
+    # 3GPP (TS 32.299 §7.2): names of the current release, and corrected types.
     (VENDOR_3GPP, 824): Correction(name="SIP-Method"),
     (VENDOR_3GPP, 830): Correction(name="User-Session-Id"),
     (VENDOR_3GPP, 872): Correction(name="Reporting-Reason"),
@@ -72,10 +70,10 @@ CORRECTIONS: dict[tuple[int, int], Correction] = {
 CHARGING_AVPS = frozenset(
     code for first, last in ((1101, 1282), (2000, 2330), (2602, 2602), (2704, 2707)) for code in range(first, last + 1)
 )
-"""AVPs of TS 32.299 §7.2, which all carry V and M; python-diameter leaves M out of many."""
+"""AVPs of TS 32.299 §7.2. All carry V and M; python-diameter omits M for many."""
 
 ADDITIONS: tuple[Definition, ...] = (
-    # RFC 8506 §8.58–8.63: newer than python-diameter's dictionary.
+    # RFC 8506 §8.58–8.63: not in python-diameter's dictionary.
     Definition("Subscription-Id-Extension", 659, 0, Kind.GROUPED, mandatory=False),
     Definition("Subscription-Id-E164", 660, 0, Kind.UTF8, mandatory=False),
     Definition("Subscription-Id-IMSI", 661, 0, Kind.UTF8, mandatory=False),
@@ -86,7 +84,7 @@ ADDITIONS: tuple[Definition, ...] = (
 
 
 def attribute_name(avp_name: str) -> str:
-    """How an AVP is called as an attribute of a message."""
+    """The attribute name of an AVP."""
     name = avp_name.lower().replace("-", "_")
     return "t" + name[1:] if name.startswith("3gpp") else name
 
@@ -116,10 +114,10 @@ UNDERSTOOD: frozenset[int] = frozenset(
 )
 
 
-# Two AVPs share this name and no IETF credit-control message has the other one (RFC 4740).
+# Two AVPs have this name; the other one (RFC 4740) does not occur in credit control.
 BY_ATTRIBUTE["sip_method"] = BY_KEY[VENDOR_3GPP << 32 | 824]
 
 
 def definition_of(attribute: str) -> Definition:
-    """The definition behind an attribute name, e.g. "cc_time"; KeyError with the name if there is none."""
+    """The definition of an attribute name, e.g. "cc_time"; KeyError with the name if there is none."""
     return BY_ATTRIBUTE[attribute]

@@ -1,4 +1,4 @@
-"""Result codes and the one exception that carries everything an error answer needs (RFC 6733 §7, RFC 8506 §9)."""
+"""Result codes, and the exception that carries everything an error answer needs (RFC 6733 §7, RFC 8506 §9)."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class ResultCode(IntEnum):
 
 
 class DiameterError(Exception):
-    """A request that gets an error answer. Nothing in `message` names a subscriber: it may go into Error-Message.
+    """A request that gets an error answer. `message` goes into Error-Message: it must not identify a subscriber.
 
-    `failed_avp`: encoded AVPs to put inside one Failed-AVP, b"" = none. `protocol_error`: E bit and answer-message
-    grammar (RFC 6733 §7.2). `close`: the connection must be closed after the answer. `stage`: the number of the stage
-    of the receive pipeline that found it, 0 = none did.
+    `failed_avp`: encoded AVPs inside one Failed-AVP, b"" = none. `protocol_error`: E bit and answer-message grammar
+    (RFC 6733 §7.2). `close`: the connection is closed after the answer. `stage`: number of the stage of the receive
+    pipeline that found the error, 0 = none.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""A request taken apart at leisure, for the stages that find out what is wrong with it, and what they copy into
-Failed-AVP.
-"""
+"""A request decoded AVP by AVP, for the stages that determine its error and copy AVPs into Failed-AVP."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from protocol.avp import (
     FIXED_OCTETS,
     MAX_NESTING,
     PADDING,
-    AvpLengthLie,
+    AvpLengthError,
     BadLength,
     BadValue,
     Kind,
@@ -26,23 +24,23 @@ from protocol.errors import DiameterError, ResultCode
 from protocol.failed_avp import minimum_payload
 from protocol.header import HEADER_OCTETS, Header
 from protocol.registry import LIMITS, Command, Limits, Path, Routing
-from protocol.undeclared import is_minded
+from protocol.undeclared import must_be_understood
 
 
 class Node(NamedTuple):
-    """One AVP of the request, with the class it was met in and the groups around it, outermost first."""
+    """One AVP of the request, with the codec of its group and the enclosing groups, outermost first."""
 
     avp: RawAvp
     field: Field | None
     codec: Codec[Any]
     parents: tuple[RawAvp, ...]
     path: Path
-    """() if the AVP is not declared."""
+    """() if the AVP is undeclared."""
 
 
 @dataclass(slots=True)
 class Examined:
-    """A request taken apart as far as its lengths and our limits allow."""
+    """A request, decoded up to its first length error and our limits."""
 
     frame: bytes
     header: Header
@@ -51,14 +49,14 @@ class Examined:
     limits: Limits = LIMITS
     nodes: list[Node] = field(default_factory=list)
     groups: list[tuple[Codec[Any], tuple[RawAvp, ...]]] = field(default_factory=list)
-    """Every group met (the message itself first), for what must be in it."""
+    """All groups (the message itself first) with their codecs, for the check of required AVPs."""
     children: dict[int, list[Node]] = field(default_factory=dict)
-    """What is in the group that starts there: looking for it among all nodes would take the square of their number."""
+    """Offset of a group → its AVPs. (A search among all nodes would take quadratic time.)"""
     walk_error: DiameterError | None = None
-    """Why the walk ended early: a length that lies (5014), more AVPs (5009) or deeper ones (5004) than are taken."""
+    """Why decoding ended early: a wrong length (5014), too many AVPs (5009) or too deep groups (5004)."""
 
     def top(self, attribute: str) -> Any:
-        """The value of a top-level AVP (a list if it may repeat), None if it is absent or wrong."""
+        """The value of a top-level AVP (a list if it is repeatable); None if it is absent or invalid."""
         values = []
         repeated = False
         for node in self.nodes:
@@ -97,26 +95,28 @@ def _collect(
     path: Path,
     undeclared: int = 0,
 ) -> None:
-    """Depth is bounded by the definitions, and where there are none (`undeclared` levels so far) by MAX_NESTING."""
+    """Adds the AVPs in frame[start:end]. Depth is limited by the declarations, and by MAX_NESTING for undeclared groups
+    (`undeclared` levels so far).
+    """
     request.groups.append((codec, parents))
     avps = walk(request.frame, start, end)
     while True:
         try:
             avp = next(avps, None)
-        except AvpLengthLie as lie:
-            raise _Stop(_length_error(lie.avp, codec.fields.get(key_of(lie.avp)), parents)) from None
+        except AvpLengthError as error:
+            raise _Stop(_length_error(error.avp, codec.fields.get(key_of(error.avp)), parents)) from None
         if avp is None:
             return
         declared = codec.fields.get(key_of(avp))
         inner = (*path, declared.attribute) if declared is not None else ()
         node = Node(avp, declared, codec, parents, inner)
         if len(request.nodes) >= request.limits.max_avps:
-            raise _Stop(_beyond_the_limit(request, node))
+            raise _Stop(_too_many_avps(request, node))
         request.nodes.append(node)
         if parents:
             request.children.setdefault(parents[-1].start, []).append(node)
         if declared is None or key_of(avp) in codec.forbidden:
-            _look_into(request, node, undeclared)
+            _examine_undeclared(request, node, undeclared)
             continue
         group = declared.group or declared.inside
         if group is not None:
@@ -127,13 +127,13 @@ def _collect(
             except BadLength:
                 raise _Stop(_length_error(avp, declared, parents)) from None
             except BadValue:
-                pass  # stage "values" reports it, after the stages that come first
+                pass  # reported by stage "values", after the stages before it
 
 
-def _look_into(request: Examined, node: Node, undeclared: int) -> None:
-    """An AVP that is not declared, if it is minded (`undeclared`). Of a request that is not served nothing is."""
+def _examine_undeclared(request: Examined, node: Node, undeclared: int) -> None:
+    """Examines an undeclared AVP that must be understood. Those of a request that is not served are ignored."""
     avp = node.avp
-    if request.command is None or not is_minded(key_of(avp), avp.flags):
+    if request.command is None or not must_be_understood(key_of(avp), avp.flags):
         return
     kind = BY_KEY[key_of(avp)].kind
     if avp.stop - avp.payload != FIXED_OCTETS.get(kind, avp.stop - avp.payload):
@@ -146,18 +146,18 @@ def _look_into(request: Examined, node: Node, undeclared: int) -> None:
     _collect(request, UNDECLARED, avp.payload, avp.stop, (*node.parents, avp), (), undeclared + 1)
 
 
-def first_lie(data: bytes, start: int, end: int) -> RawAvp | None:
-    """The first AVP of a group (one level) whose length cannot be."""
+def first_length_error(data: bytes, start: int, end: int) -> RawAvp | None:
+    """The first AVP of a group (one level) with a wrong length."""
     try:
         for _ in walk(data, start, end):
             pass
-    except AvpLengthLie as lie:
-        return lie.avp
+    except AvpLengthError as error:
+        return error.avp
     return None
 
 
 def count_avps(frame: bytes, codec: Codec[Any], start: int, end: int, most: int) -> int:
-    """How many AVPs `examine` would meet, or some number above `most`. The frame must be one that `codec` has read."""
+    """AVPs that `examine` would find, or some number above `most`. `codec` must have decoded the frame."""
     count = 0
     for avp in walk(frame, start, end):
         count += 1
@@ -173,20 +173,20 @@ def _group_in(codec: Codec[Any], avp: RawAvp) -> Codec[Any] | None:
     declared = codec.fields.get(key_of(avp))
     if declared is not None:
         return declared.group or declared.inside
-    minded = is_minded(key_of(avp), avp.flags)
+    minded = must_be_understood(key_of(avp), avp.flags)
     return UNDECLARED if minded and BY_KEY[key_of(avp)].kind is Kind.GROUPED else None
 
 
 def _length_error(avp: RawAvp, declared: Field | None, parents: tuple[RawAvp, ...]) -> DiameterError:
-    """RFC 6733 §7.1.5: the header with a corrected length and zero data of the type's least length."""
+    """RFC 6733 §7.1.5: Failed-AVP has the header with a corrected length and zero data of the type's least length."""
     known = declared.definition if declared is not None else BY_KEY.get(key_of(avp))
     payload = minimum_payload(known.kind) if known is not None else b""
     failed = wrap_in(encode_avp(avp.code, avp.vendor, avp.flags, payload), parents)
     return DiameterError(ResultCode.INVALID_AVP_LENGTH, f"{name_of(avp)} has a wrong length", failed_avp=failed)
 
 
-def _beyond_the_limit(request: Examined, node: Node) -> DiameterError:
-    """No Result-Code is made for it; 5009 says what it is: too many, and this is the first beyond (RFC 6733 §7.1.5)."""
+def _too_many_avps(request: Examined, node: Node) -> DiameterError:
+    """RFC 6733 has no Result-Code for it; 5009 is the closest, with the first AVP beyond the limit (§7.1.5)."""
     return DiameterError(
         ResultCode.AVP_OCCURS_TOO_MANY_TIMES,
         f"more than {request.limits.max_avps} AVPs in one request",
@@ -210,13 +210,13 @@ def wrap_in(avps: bytes, parents: tuple[RawAvp, ...]) -> bytes:
 
 
 def bare_copy(request: Examined, node: Node) -> bytes:
-    """The AVP as it came, bit for bit."""
+    """The AVP as received, octet by octet."""
     octets = request.frame[node.avp.start : node.avp.stop]
     return octets + PADDING[len(octets) & 3]
 
 
 def copy_of(request: Examined, node: Node) -> bytes:
-    """RFC 6733 §7.5: the offender within its parents, and nothing else of them."""
+    """RFC 6733 §7.5: the AVP within its parents, without their other AVPs."""
     return wrap_in(bare_copy(request, node), node.parents)
 
 
@@ -234,7 +234,7 @@ def value_of(request: Examined, node: Node) -> Any:
 
 
 def _group_of(request: Examined, node: Node, codec: Codec[Any]) -> Any:
-    """The group's object; one with a fault in it as far as it goes, as the fault may be another stage's."""
+    """The group's object. An invalid group is filled as far as possible: another stage reports the fault."""
     try:
         return codec.read(request.frame, node.avp.payload, node.avp.stop)
     except Fault:

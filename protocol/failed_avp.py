@@ -1,8 +1,7 @@
-"""What goes into a Failed-AVP (RFC 6733 §7.5): a copy of the offender or an example of what is missing, wrapped in its
-parents.
+"""Contents of Failed-AVP (RFC 6733 §7.5): a copy of the wrong AVP or an example of a missing one, within its parents.
 
-AVPs are named by attribute name ("service_context_id"); parents are named from the outermost inwards. All functions
-give the encoded AVPs that go *inside* one Failed-AVP.
+AVPs are named by attribute name ("service_context_id"), parents from the outermost inwards. All functions return the
+encoded AVPs *inside* one Failed-AVP.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from protocol.compiler import NO_RULES, compile_group
 from protocol.dictionary import Definition, definition_of
 
 _EMPTY_ADDRESS = b"\0\x01\0\0\0\0"
-"""The shortest address there is: IPv4, zero-filled."""
+"""The shortest address: IPv4, zero-filled."""
 
 
 def minimum_payload(kind: Kind) -> bytes:
-    """Zero-filled data of the least length the type allows; a Grouped AVP is empty."""
+    """Zero-filled data of the type's least length; b"" for a Grouped AVP."""
     return _EMPTY_ADDRESS if kind == Kind.ADDRESS else bytes(FIXED_OCTETS.get(kind, 0))
 
 
 def example(name: str, *parents: str) -> bytes:
-    """For 5005 (and 5031 when an input is missing)."""
+    """An example of a missing AVP: for 5005 (and 5031 if an input is missing)."""
     definition = definition_of(name)
     return wrap(_encode(definition, minimum_payload(definition.kind)), *parents)
 
 
 def copy(name: str, value: Any, *parents: str) -> bytes:
-    """The AVP with this value: text, number, bytes, Address, or an object of a group's class."""
+    """The AVP with this value: str, int, bytes, Address, or an object of a group's class."""
     definition = definition_of(name)
     return wrap(_encode(definition, _payload(definition, value)), *parents)
 
@@ -42,7 +41,7 @@ def _payload(definition: Definition, value: Any) -> bytes:
 
 
 def wrap(avps: bytes, *parents: str) -> bytes:
-    """`avps` inside a chain of groups that hold nothing else: so the answer points at the one bad child."""
+    """`avps` inside a chain of groups that contain nothing else, so that the answer points at the one wrong child."""
     for name in reversed(parents):
         avps = _encode(definition_of(name), avps)
     return avps

@@ -1,4 +1,4 @@
-"""Cuts a byte stream into Diameter messages (RFC 6733 §3; header first, memory after the length check)."""
+"""Splits a byte stream into Diameter messages (RFC 6733 §3). The length is checked before memory is used."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, VERSION
 
 _WORD = struct.Struct(">I").unpack_from
-"""Version and length."""
+"""Version and length of a header."""
 MAX_MESSAGE_OCTETS = 65_536
-"""Far above any charging message; below it a peer cannot make us hold more than one buffer of this size."""
+"""Far above any charging message. A peer cannot make us buffer more than this per connection."""
 
 
 class FrameReader:
-    """Feed it what the transport gives, in any pieces; it never holds more than one incomplete message.
+    """Takes octets in any pieces; buffers at most one incomplete message.
 
-    After it has raised, the stream has lost its frame and the connection must be closed: it takes nothing more.
-    Messages that were complete before the fault are kept in `rescued`, and `broken` holds the header of the one that is
-    wrong, so that it can be answered: nothing is said of a message before its header has come.
+    After an exception the stream is out of step: the connection must be closed, and no more octets are accepted.
+    `rescued` has the messages that were complete before the fault, and `broken` the header of the wrong one, so that it
+    can be answered.
     """
 
     def __init__(self, max_message_octets: int = MAX_MESSAGE_OCTETS) -> None:
@@ -34,9 +34,7 @@ class FrameReader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages completed by `data`. Raises DiameterError (5011, 5015; close) on a stream that cannot be
-        parsed.
-        """
+        """The messages completed by `data`. Raises DiameterError (5011, 5015; close) if the stream cannot be parsed."""
         if self._dead:
             return []
         buffer = self._buffer + data if self._buffer else bytes(data)

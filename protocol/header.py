@@ -17,7 +17,7 @@ _HEADER = struct.Struct(">IIIII")
 
 
 class Header(NamedTuple):
-    """The fields of a header; Version is always 1 here, `frame.FrameReader` refuses any other."""
+    """The fields of a header. Version is always 1: `frame.FrameReader` refuses any other."""
 
     length: int
     flags: int
@@ -44,7 +44,7 @@ class Header(NamedTuple):
 
 
 def parse_header(frame: bytes) -> Header:
-    """The header of a whole frame; the frame must have at least 20 octets."""
+    """The header of a whole frame of at least 20 octets."""
     length, flags_command, application_id, hop_by_hop, end_to_end = _HEADER.unpack_from(frame)
     return _new(
         Header,
@@ -53,7 +53,7 @@ def parse_header(frame: bytes) -> Header:
 
 
 def build(body: bytes, flags: int, command_code: int, application_id: int, hop_by_hop: int, end_to_end: int) -> bytes:
-    """A whole message: header and body. `body` is padded AVPs, so its length is a multiple of 4."""
+    """A whole message. `body` is padded AVPs, so its length is a multiple of 4."""
     length = HEADER_OCTETS + len(body)
     assert length <= 0xFFFFFC, "a Diameter message is at most 2^24 - 4 octets"
     head = _HEADER.pack(VERSION << 24 | length, flags << 24 | command_code, application_id, hop_by_hop, end_to_end)

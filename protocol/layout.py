@@ -1,18 +1,18 @@
-"""Reads messages whose layout was seen before without walking them: what a client sends is nearly always of a few
+"""Decodes messages whose layout was seen before, without walking their AVPs. Nearly all messages of a client have a few
 layouts.
 
-A layout is where every AVP header of a message stands and what its octets are (code, flags, length, vendor, at every
-depth that is declared). Two messages of one length have the same layout if these octets are equal, which one masked
-comparison of the whole message as a number shows. Then all values are at known places: one `struct` unpacks them and a
-function made for the shape (`builders`) turns them into the object.
+A layout is the positions and octets of all AVP headers of a message (code, flags, length, vendor, at every declared
+depth). Two messages of one length have the same layout if these octets are equal; one masked comparison of the whole
+message as a number shows it. All values are then at known offsets: one `struct` unpacks them, and a function generated
+for the shape (`builders`) makes the object.
 
-Invariant, held by tests: `Layouts.read` gives what `Codec.read` gives, object or Fault. Whatever is not as expected is
-read by the walk, which stays the only place where the rules are.
+Invariant, checked by tests: `Layouts.read` gives the same result as `Codec.read`, object or Fault. Messages that do not
+match are decoded by `Codec.read`, the only place with the rules.
 
-Learning costs more than walking, so it is paid from allowances that only walking fills: a peer that never sends the
-same layout twice is served about a tenth slower than by the walk alone, once the initial allowances are used up. Noting
-layouts and making functions have an allowance each, so that a flood of layouts does not keep others' functions from
-being made.
+Learning a layout costs more than decoding once. It is therefore paid from budgets that grow with the octets decoded by
+`Codec.read`: a peer that never repeats a layout is served about a tenth slower than without layouts, once the initial
+budgets are used up. Layouts and builders have separate budgets, so that a flood of layouts does not prevent other
+peers' builders.
 """
 
 from __future__ import annotations
@@ -26,50 +26,48 @@ from protocol.builders import REFUSALS, Builder, Shape, builder_of, statements_o
 from protocol.compiler import UNDECLARED, Codec
 from protocol.dictionary import BY_KEY
 from protocol.header import HEADER_OCTETS
-from protocol.undeclared import is_minded
+from protocol.undeclared import must_be_understood
 
 T = TypeVar("T")
 
 MAX_LAYOUTS = 512
-"""Layouts kept: some tens of shapes times some tens of lengths of Session-Id and addresses. At most 5 MB with the next
-bound.
-"""
+"""Some tens of shapes times some tens of lengths of Session-Id and addresses. With MAX_LAYOUT_OCTETS at most 5 MB."""
 MAX_LAYOUT_OCTETS = 4_096
-"""Longer messages are walked: they are rare, and what is kept of a layout is twice as long as the message."""
+"""Longer messages are decoded by the codec: they are rare, and a layout takes twice the octets of its message."""
 MAX_LAYOUTS_PER_LENGTH = 8
-"""Compared one after the other (a fifth of a microsecond each), so that a miss stays cheap against a walk."""
+"""They are compared one after the other (0.2 µs each): a miss must be cheap compared with decoding."""
 CHANCES = 4
-"""How often a layout is passed over, after its last use, when another has to make room."""
+"""Second-chance eviction: how often a used layout is spared when another needs its place."""
 MAX_BUILDERS = 128
-"""Functions kept: a client has some ten kinds of request, and layouts of one shape share a function."""
+"""A client has about ten kinds of request, and layouts of one shape share a builder."""
 MAX_STATEMENTS = 1_280
-"""In one function; a request with twenty services has about as many, and making it holds up the caller for some 10
+"""Most statements of one builder. A request with twenty services has about as many; generating it blocks for some 10
 ms.
 """
 
-PAYBACK = 64
-"""Each of noting layouts and making functions may take this part of the time that walking takes."""
-SURVEY_PRICE = 3 * PAYBACK
-"""Octets walked that pay for noting the layout of one octet: it takes two to three times as long as walking it."""
-STATEMENT_PRICE = 256 * PAYBACK
-"""Octets walked that pay for one statement of a function: making it takes as long as walking some 250 octets."""
-SURVEY_ALLOWANCE = 2 * MAX_LAYOUTS * 780 * SURVEY_PRICE
-FUNCTION_ALLOWANCE = MAX_BUILDERS * 200 * STATEMENT_PRICE
-"""The most that can be saved up, and what is there at the start: for ordinary requests of 780 octets and 200
-statements, so that a network's clients are learned at once (about four tenths of a second, spread over their first
-requests)."""
+LEARNING_SHARE = 64
+"""Learning layouts and generating builders may each take 1/64 of the decoding time."""
+SURVEY_COST = 3 * LEARNING_SHARE
+"""Octets to decode for one octet of a learned layout: learning takes two to three times as long as decoding."""
+STATEMENT_COST = 256 * LEARNING_SHARE
+"""Octets to decode for one statement of a builder: generating it takes as long as decoding some 250 octets."""
+SURVEY_BUDGET = 2 * MAX_LAYOUTS * 780 * SURVEY_COST
+BUILDER_BUDGET = MAX_BUILDERS * 200 * STATEMENT_COST
+"""Both budgets: initial value and maximum. For ordinary requests of 780 octets and 200 statements, so that a network's
+clients are learned at once (about 0.4 s of CPU, spread over their first requests).
+"""
 
 _TWO = struct.Struct(">II").unpack_from
 _ONE = struct.Struct(">I").unpack_from
 
 
 class Layout:
-    """Where things are in messages of one layout. Noted at first sight, made ready to build at the second."""
+    """Offsets in messages of one layout. Recorded when first seen; a builder is assigned when seen again."""
 
     __slots__ = ("build", "chances", "format", "length", "mask", "pattern", "shape", "statements", "unpack")
 
     def __init__(self, codec: Codec[Any], frame: bytes, start: int) -> None:
-        """`frame` was read by `codec` without Fault."""
+        """`codec` must have decoded `frame` without Fault."""
         self.length = len(frame)
         headers = bytearray(self.length)
         parts = [">"]
@@ -90,8 +88,8 @@ class Layout:
 def _survey(
     codec: Codec[Any], frame: bytes, span: tuple[int, int], headers: bytearray, parts: list[str], taken: int
 ) -> tuple[Shape, int]:
-    """Marks the headers in `span`, adds to the unpacking format. `taken`: up to where the format reaches; returned
-    anew.
+    """Marks the headers in `span` and extends the unpacking format. `taken`: end of the format so far; the new end is
+    returned.
     """
     rows: list[tuple[int, Shape]] = []
     position, end = span
@@ -109,10 +107,9 @@ def _survey(
             rows.append((field.slot, inner))
         elif field is None:
             key = vendor << 32 | code
-            if is_minded(key, word >> 24) and BY_KEY[key].kind is Kind.GROUPED:
-                _survey(
-                    UNDECLARED, frame, (payload, stop), headers, parts, taken
-                )  # what was found right of its inside stays so
+            if must_be_understood(key, word >> 24) and BY_KEY[key].kind is Kind.GROUPED:
+                # Its values are not unpacked: the new end of the format is ignored.
+                _survey(UNDECLARED, frame, (payload, stop), headers, parts, taken)
         else:
             begin = position if field.kind is Kind.RAW else payload
             parts.append(f"{begin - taken}x{unpack_format(field.kind, stop - begin)}")
@@ -123,9 +120,9 @@ def _survey(
 
 
 class Layouts(Generic[T]):
-    """The layouts known of one kind of message. Used by one thread."""
+    """The known layouts of one kind of message. Not thread-safe."""
 
-    __slots__ = ("_builders", "_by_length", "_codec", "_for_functions", "_for_surveys", "_layouts", "_start")
+    __slots__ = ("_builder_budget", "_builders", "_by_length", "_codec", "_layouts", "_start", "_survey_budget")
 
     def __init__(self, codec: Codec[T], start: int = HEADER_OCTETS) -> None:
         self._codec = codec
@@ -133,11 +130,11 @@ class Layouts(Generic[T]):
         self._by_length: dict[int, tuple[Layout, ...]] = {}
         self._layouts: dict[Layout, None] = {}
         self._builders: dict[Shape, Builder] = {}
-        self._for_surveys = SURVEY_ALLOWANCE
-        self._for_functions = FUNCTION_ALLOWANCE
+        self._survey_budget = SURVEY_BUDGET
+        self._builder_budget = BUILDER_BUDGET
 
     def read(self, frame: bytes) -> T:
-        """The object in the message. Raises Fault."""
+        """Decodes the message. Raises Fault."""
         known = self._by_length.get(len(frame))
         if known is None:
             return self._walk(frame, None)
@@ -157,17 +154,17 @@ class Layouts(Generic[T]):
         return self._codec.read(frame, self._start, len(frame))
 
     def _walk(self, frame: bytes, layout: Layout | None) -> T:
-        """Reads the ordinary way, and learns if that may be afforded."""
+        """Decodes by the codec, and learns if the budgets allow it."""
         octets = len(frame)
         message = self._codec.read(frame, self._start, octets)
         if octets > MAX_LAYOUT_OCTETS:
             return message
-        self._for_surveys = min(self._for_surveys + octets, SURVEY_ALLOWANCE)
-        self._for_functions = min(self._for_functions + octets, FUNCTION_ALLOWANCE)
+        self._survey_budget = min(self._survey_budget + octets, SURVEY_BUDGET)
+        self._builder_budget = min(self._builder_budget + octets, BUILDER_BUDGET)
         if layout is not None:
             self._make_ready(layout)
-        elif self._for_surveys >= SURVEY_PRICE * octets:
-            self._for_surveys -= SURVEY_PRICE * octets
+        elif self._survey_budget >= SURVEY_COST * octets:
+            self._survey_budget -= SURVEY_COST * octets
             layout = Layout(self._codec, frame, self._start)
             self._make_room(octets)
             self._layouts[layout] = None
@@ -175,20 +172,20 @@ class Layouts(Generic[T]):
         return message
 
     def _make_ready(self, layout: Layout) -> None:
-        """Seen for the second time at least."""
-        price = STATEMENT_PRICE * layout.statements
-        if layout.statements > MAX_STATEMENTS or price > self._for_functions:
+        """Assigns a builder, if the budget allows it."""
+        cost = STATEMENT_COST * layout.statements
+        if layout.statements > MAX_STATEMENTS or cost > self._builder_budget:
             return
         build = self._builders.get(layout.shape)
         if build is None:
-            self._for_functions -= price
+            self._builder_budget -= cost
             if len(self._builders) >= MAX_BUILDERS:
                 self._forget_builder()
             build = self._builders[layout.shape] = builder_of(self._codec, layout.shape)
         layout.make_ready(build)
 
     def _forget_builder(self) -> None:
-        """The oldest that no layout in use needs; with it go the layouts that have it."""
+        """Drops the oldest builder that no recently used layout needs, with all its layouts."""
         needed = {layout.build for layout in self._layouts if layout.chances}
         oldest = next(iter(self._builders))
         shape = next((shape for shape, build in self._builders.items() if build not in needed), oldest)
@@ -213,7 +210,7 @@ class Layouts(Generic[T]):
 
 
 def _least_used(layouts: Iterable[Layout]) -> Layout:
-    """The oldest one that has no chance left; if all have, the oldest."""
+    """The oldest layout without chances; if all have some, the oldest. Takes one chance from those it passes."""
     oldest: Layout | None = None
     for layout in layouts:
         if not layout.chances:

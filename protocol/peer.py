@@ -1,8 +1,8 @@
 """The peer state machine of RFC 6733 §5.6 as a table: (state, event, now) → (state, actions, deadline).
 
-`step` decides; whoever holds the connections carries the actions out and comes back with EVENT.TIMEOUT when the
-deadline has passed. I is the connection we initiated, R the one the peer did. An event that a state does not list
-changes nothing: its action is UNEXPECTED, so that the caller can answer or drop what came (§5.6: "MUST be considered an
+`step` decides. The owner of the connections carries out the actions, and calls `step` with TIMEOUT when the deadline
+has passed. I is the connection that we initiated, R the one that the peer initiated. An event that a state does not
+list changes nothing; its action is UNEXPECTED, so that the caller can answer or drop it (§5.6: "MUST be considered an
 error condition").
 """
 
@@ -82,14 +82,12 @@ class Transition(NamedTuple):
     state: PeerState
     actions: tuple[PeerAction, ...]
     deadline: float | None
-    """When to come back with TIMEOUT; None = never. It counts from the moment the state was entered."""
+    """When to call `step` with TIMEOUT; None = never. Counted from entering the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerTimers:
-    """How long a state may last; the standard leaves the values open (§5.6, "Timeout: an application-defined
-    timer").
-    """
+    """Most seconds in a state; the standard leaves them open (§5.6, "Timeout: an application-defined timer")."""
 
     connect_s: float = 10.0
     exchange_s: float = 10.0
@@ -153,7 +151,7 @@ ROWS: tuple[Row, ...] = (
     (_S.CLOSING, _E.I_PEER_DISC, (_A.I_DISC,), _S.CLOSED),
     (_S.CLOSING, _E.R_PEER_DISC, (_A.R_DISC,), _S.CLOSED),
     (_S.CLOSING, _E.TIMEOUT, (_A.ERROR,), _S.CLOSED),
-    # A peer that comes back while we still wait for its old connection to end: refused until that one is gone.
+    # A peer that reconnects before its old connection has closed is refused until it has.
     (_S.CLOSING, _E.R_CONN_CER, (_A.R_REJECT,), _S.CLOSING),
 )
 
@@ -176,7 +174,7 @@ def step(
     deadline: float | None = None,
     timers: PeerTimers = DEFAULT_TIMERS,
 ) -> Transition:
-    """`deadline` is the one in force; it stays as long as the state does."""
+    """`deadline` is the one in force; it stays while the state does not change."""
     row = TABLE.get((state, event))
     if row is None:
         return Transition(state, (PeerAction.UNEXPECTED,), deadline)
@@ -188,8 +186,8 @@ def step(
 
 
 def wins_election(local_host: str, remote_host: str) -> bool:
-    """RFC 6733 §5.6.4: the responder compares the identities as octets, ASCII upper case as lower; the larger one
-    wins.
+    """RFC 6733 §5.6.4: whether the local identity wins. Identities are compared as octets, ignoring ASCII case; the
+    larger one wins.
     """
     return local_host.lower().encode("ascii", "replace") > remote_host.lower().encode("ascii", "replace")
 

@@ -1,14 +1,11 @@
-"""What is wrong with a request: the receive pipeline as a table of stages, in the order of the standards' checks (RFC
-6733 §3 to §7).
+"""The receive pipeline: a table of checks in the order of the standards (RFC 6733 §3 to §7).
 
-Decoding takes the fast way (`layout`, `compiler`) and comes here only when that faults, or when what was read looks
-suspicious.
-Each stage is a function of the examined request that returns the error it finds or None; the first error found is the
-one reported (RFC 6733 §7). A further check is one more row of STAGES. Which requests are served is the registry
-`COMMANDS`, filled by the modules that define them.
+Requests are decoded by the fast path (`layout`, `compiler`). They come here only if that raises Fault, or if the result
+looks suspicious. Each stage is a function of the examined request that returns its error or None; the first error is
+answered (RFC 6733 §7). A new check is a row of STAGES. The modules that define commands register them in `COMMANDS`.
 
-Stages 1 and 2 are the frame reader's, 3 and 4 the connection's; 13 (overload) and 21 (who may charge whom) need to know
-the peer and are the gateway's; 14 (duplicates) is the ledger's, 22 charging's.
+Other stages are elsewhere: 1 and 2 in the frame reader, 3 and 4 in the connection, 13 (overload) and 21 (rights of the
+peer) in `ocs.diameter`, 14 (duplicates) in the ledger, 22 in charging.
 """
 
 from __future__ import annotations
@@ -43,19 +40,19 @@ STAGES: tuple[tuple[str, Stage], ...] = (
     ("19 bad value: 5004", stages.values),
     ("20 contradicting AVPs: 5007", stages.contradictions),
 )
-"""The number goes with the error (`DiameterError.stage`)."""
+"""The number becomes `DiameterError.stage`."""
 
 AVP_HEADER_OCTETS = 8
-"""Of Proxy-Info, which has no vendor."""
+"""Size of the header of Proxy-Info, which has no Vendor-Id."""
 _PROXY_INFO = definition_of("proxy_info").key
 _FIXED_BITS = FLAG_REQUEST | FLAG_ERROR
 _FIXED_BITS_LOCAL = FLAG_REQUEST | FLAG_ERROR | FLAG_PROXIABLE
 
 
 def decode_request(frame: bytes, header: Header, routing: Routing | None = None, limits: Limits = LIMITS) -> Any:
-    """The typed message of any request that is served. Raises DiameterError. Answers are not for this function.
+    """Decodes a request that is served. Raises DiameterError. Not for answers.
 
-    Without `routing` it does not matter where the request wants to go.
+    Without `routing`, Destination-Host, Destination-Realm and Route-Record are not checked.
     """
     command = limits.commands.get((header.application_id, header.command_code))
     if command is None:
@@ -75,7 +72,7 @@ def decode_request(frame: bytes, header: Header, routing: Routing | None = None,
 
 
 def _suspicious(command: Command, message: Any, frame: bytes, routing: Routing | None, limits: Limits) -> bool:
-    """Whether a stage may object to what was read without a fault. Runs for every request, so it only looks."""
+    """Whether a stage may find an error in a decoded request. Runs for every request, so it must be fast."""
     if routing is not None and command.routed:
         host, realm = message.destination_host, message.destination_realm
         if host is not None and host != routing.host and not routing.answers_for(host):
@@ -109,7 +106,7 @@ def _is_wrong(command: Command, get: Lookup, routing: Routing | None) -> bool:
 
 
 def _is_read_by(codec: Codec[Any] | None, raw: bytes) -> bool:
-    """Whether an AVP that is kept whole holds what it must."""
+    """Whether the contents of an AVP kept whole match their codec."""
     assert codec is not None
     try:
         codec.read(raw, AVP_HEADER_OCTETS, int.from_bytes(raw[5:AVP_HEADER_OCTETS], "big"))

@@ -1,4 +1,4 @@
-"""A Diameter message for people: header and AVP tree, even of a message that is broken (then as far as it goes)."""
+"""A Diameter message as readable text: header and AVP tree; a malformed message as far as possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from protocol.avp import (
     FLAG_VENDOR,
     MAX_NESTING,
     Address,
-    AvpLengthLie,
+    AvpLengthError,
     BadLength,
     BadValue,
     Kind,
@@ -46,7 +46,7 @@ INDENT = "  "
 
 
 def render(frame: bytes) -> str:
-    """Raises ValueError if there is not even a header."""
+    """The text. Raises ValueError if the header is incomplete."""
     if len(frame) < HEADER_OCTETS:
         raise ValueError(f"a Diameter message has at least {HEADER_OCTETS} octets, this has {len(frame)}")
     header = parse_header(frame)
@@ -75,8 +75,8 @@ def _render_avps(frame: bytes, start: int, end: int, depth: int, lines: list[str
     try:
         for avp in walk(frame, start, end):
             _render_avp(frame, avp, depth, lines)
-    except AvpLengthLie as lie:
-        lines.append(f"{INDENT * depth}! AVP {lie.avp.code} at octet {lie.avp.start} lies about its length")
+    except AvpLengthError as error:
+        lines.append(f"{INDENT * depth}! AVP {error.avp.code} at octet {error.avp.start} lies about its length")
 
 
 def _render_avp(frame: bytes, avp: RawAvp, depth: int, lines: list[str]) -> None:

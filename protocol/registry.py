@@ -1,6 +1,4 @@
-"""Which requests are served, how each is read, and the bounds a receiver sets: what the pipeline's stages look things
-up in.
-"""
+"""The requests that are served, how each is decoded, and a receiver's limits: data for the pipeline's stages."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ from protocol.layout import Layouts
 from protocol.tolerance import NOTHING, Tolerance
 
 Lookup = Callable[[str], Any]
-"""Gives the value of a top-level attribute of the request."""
+"""Attribute name → value of the top-level AVP."""
 Path = tuple[str, ...]
-"""Attribute names from the message inwards: ("multiple_services_credit_control", "used_service_unit")."""
+"""Attribute names, outermost first: ("multiple_services_credit_control", "used_service_unit")."""
 
 SHORTEST_AVP_OCTETS = 8
-MAX_TOLERANCES_KEPT = 32
-"""Sets of commands kept, one for each tolerance in use."""
+MAX_CACHED_TOLERANCES = 32
+"""Size of the cache of `commands_tolerating`."""
 
 
 def _nothing_missing(_: Lookup) -> str | None:
@@ -39,14 +37,14 @@ def _never(_: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A top-level group of which exactly one member must be there; none is 5005."""
+    """A top-level group with exactly one of several members; none is 5005."""
 
     attribute: str
     members: tuple[str, ...]
     several: ResultCode
-    """What more than one is."""
+    """Result-Code for more than one member."""
     open: bool = False
-    """A member that we do not know may stand for one that we do (`[AVP]`)."""
+    """Members that we do not know are allowed (`[AVP]`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +53,27 @@ class Command:
 
     codec: Codec[Any]
     proxiable: bool
-    """May be proxied, so the P bit is expected; real clients leave it out, so it may be clear. Else it must be
-    clear.
-    """
+    """The P bit is allowed; it may be missing, since some clients omit it. If False it must be clear."""
     missing: Callable[[Lookup], str | None] = _nothing_missing
-    """The attribute that is missing although its AVP is optional by itself: what must be there depends on other
-    AVPs.
-    """
+    """The attribute that is missing because of other AVPs, or None."""
     contradicting: Callable[[Lookup], tuple[Path, ...]] = _nothing_contradicts
-    """Which attributes contradict each other."""
+    """Attributes that contradict each other, or ()."""
     choices: tuple[Choice, ...] = ()
     services: str = ""
-    """The repeated attribute that `Limits.max_services` bounds."""
+    """The repeatable attribute that `Limits.max_services` limits."""
     routed: bool = False
-    """Carries Destination-Realm, Destination-Host, Route-Record and Proxy-Info."""
+    """May carry Destination-Realm, Destination-Host, Route-Record and Proxy-Info."""
     ordinary: Callable[[Any], bool] = _never
-    """Whether a message is of the common kind that `missing`, `contradicting`, `choices` and the stages about
-    Route-Record and Proxy-Info cannot object to: one look instead of all of them."""
+    """Whether `missing`, `contradicting`, `choices` and the stages for Route-Record and Proxy-Info cannot find an error
+    in the message: one call instead of all of them.
+    """
     layouts: Layouts[Any] | None = None
-    """For a command that comes often."""
+    """For frequent commands."""
 
 
 Commands = Mapping[tuple[int, int], Command]
 COMMANDS: dict[tuple[int, int], Command] = {}
-"""(Application-Id, Command-Code) → how the request is read."""
+"""(Application-Id, Command-Code) → command."""
 
 
 def register(application_id: int, command_code: int, command: Command) -> None:
@@ -86,15 +81,13 @@ def register(application_id: int, command_code: int, command: Command) -> None:
 
 
 def commands_tolerating(tolerated: Tolerance) -> Commands:
-    """The commands, read with that tolerance. Ask when all are registered."""
+    """All registered commands, decoded with that tolerance. Call it after all are registered."""
     return _tolerating(tolerated) if tolerated != NOTHING else COMMANDS
 
 
-@lru_cache(MAX_TOLERANCES_KEPT)
+@lru_cache(MAX_CACHED_TOLERANCES)
 def _tolerating(tolerated: Tolerance) -> Commands:
-    """With layouts of their own: one that was learned from a peer that may send an AVP must not let it pass from
-    others.
-    """
+    """The command with layouts of its own: a layout learned from a tolerated peer must not apply to others."""
     return {key: _with(command, tolerated) for key, command in COMMANDS.items()}
 
 
@@ -105,17 +98,17 @@ def _with(command: Command, tolerated: Tolerance) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a receiver takes of one request; its length is the frame reader's limit, its depth the definitions'."""
+    """Limits of one request. Its length is limited by the frame reader, its depth by the declarations."""
 
     max_avps: int = 2_000
-    """Over all levels that are entered; a gateway's request has some fifty."""
+    """On all levels that are decoded. A P-GW's request has some fifty."""
     max_services: int = 256
-    """Multiple-Services-Credit-Control AVPs: ten times what a gateway sends, and a bound on our work."""
+    """Multiple-Services-Credit-Control AVPs. Ten times what a P-GW sends."""
     tolerated: Tolerance = NOTHING
     commands: Commands = field(init=False, repr=False, compare=False)
-    """What is served, read with that tolerance."""
+    """The commands, decoded with `tolerated`."""
     uncounted_octets: int = field(init=False, repr=False)
-    """A message up to this length cannot hold more than `max_avps`."""
+    """A message up to this length cannot have more than `max_avps`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "commands", commands_tolerating(self.tolerated))
@@ -127,15 +120,14 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who we are, for requests that say where they want to go (RFC 6733 §6.1). Identities are compared without regard
-    to case.
-    """
+    """Our names, for requests with a destination (RFC 6733 §6.1). Identities are compared ignoring case."""
 
     host: str
     realms: frozenset[str]
     hosts: frozenset[str] = frozenset()
-    """Hosts that we answer for besides: nodes that share our sessions. A client that fails over from one of them still
-    names it in Destination-Host (RFC 8506 §5.7)."""
+    """Other nodes for which we answer, because they share our sessions. A client that fails over from one of them still
+    sends its name in Destination-Host (RFC 8506 §5.7).
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", self.host.lower())

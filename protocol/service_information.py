@@ -1,8 +1,7 @@
-"""Service-Information (873) and what rating needs of PS-, IMS-, MMTel-, SMS-, MMS- and VCS-Information (TS 32.299
-§7.2).
+"""Service-Information (873) and the AVPs of PS-, IMS-, MMTel-, SMS-, MMS- and VCS-Information that rating needs (TS
+32.299 §7.2).
 
-AVPs of these groups that are not declared here are recognised by the dictionary and left aside. See `units` for the
-form.
+Other AVPs of these groups are recognised by the dictionary and ignored. `units` explains the declarations.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from protocol.units import PsFurnishChargingInformation, QosInformation, Subscri
 
 @dataclass(slots=True)
 class PsInformation:
-    """874: the packet-switched bearer (context 32251), and the access under an IMS session."""
+    """874: the packet-switched bearer (context 32251), and the access network of an IMS session."""
 
     tgpp_charging_id: bytes | None = None
     pdn_connection_charging_id: int | None = None
@@ -145,7 +144,7 @@ class SupplementaryService:
 
 @dataclass(slots=True)
 class MmtelInformation:
-    """2030: diversion (service type 6) and the like, TS 32.275."""
+    """2030: supplementary services, such as diversion (service type 6), TS 32.275."""
 
     supplementary_service: list[SupplementaryService] = field(default_factory=list)
     subscriber_role: int | None = None
@@ -281,9 +280,7 @@ class BasicServiceCode:
 
 @dataclass(slots=True)
 class VcsInformation:
-    """3410: calls of the circuit-switched core (context 32276). MSC and VLR addresses are TBCD digits, low nibble
-    first.
-    """
+    """3410: circuit-switched calls (context 32276). MSC and VLR addresses are TBCD digits, low nibble first."""
 
     bearer_capability: bytes | None = None
     network_call_reference_number: bytes | None = None

@@ -15,7 +15,7 @@ from protocol.registry import Choice
 
 
 def header_bits(request: Examined) -> DiameterError | None:
-    """§3: E never in a request; P never in a command that is not proxiable. P missing where it belongs is let pass."""
+    """§3: no E bit in a request; no P bit in a command that is not proxiable. A missing P bit is accepted."""
     flags, command = request.header.flags, request.command
     if flags & FLAG_ERROR:
         return DiameterError(ResultCode.INVALID_HDR_BITS, "the E bit must not be set in a request")
@@ -25,14 +25,14 @@ def header_bits(request: Examined) -> DiameterError | None:
 
 
 def avp_lengths(request: Examined) -> DiameterError | None:
-    """§4.1: the first length that lies; and where the walk ends at our limit."""
+    """§4.1: the first wrong length, or the first AVP beyond a limit."""
     return request.walk_error
 
 
 def avp_bits(request: Examined) -> DiameterError | None:
-    """§4.1: an AVP with the V bit names its vendor, and 0 is none: such an AVP is the IETF's and must not carry V.
+    """§4.1: the V bit with Vendor-Id 0 is wrong: AVPs of the IETF do not carry V.
 
-    M and P are taken as they come: clients differ, and RFC 6733 §4.5 is about who sends.
+    M and P are accepted as received: clients differ, and RFC 6733 §4.5 is for senders.
     """
     for node in request.nodes:
         if node.avp.flags & FLAG_VENDOR and not node.avp.vendor:
@@ -58,7 +58,7 @@ def command(request: Examined) -> DiameterError | None:
 
 
 def loop(request: Examined) -> DiameterError | None:
-    """§6.1.3: our own identity in a Route-Record."""
+    """§6.1.3: our own identity in a Route-Record is a loop."""
     routing = request.routing
     if routing is None or request.command is None or not request.command.routed:
         return None
@@ -68,8 +68,8 @@ def loop(request: Examined) -> DiameterError | None:
 
 
 def destination_host(request: Examined) -> DiameterError | None:
-    """§6.1.4, §6.1.6: we pass nothing on, and a request for a host names its realm too. Nodes that share our sessions
-    are as good as us.
+    """§6.1.4, §6.1.6: Destination-Host must be this node or one that shares its sessions (we do not forward), and needs
+    Destination-Realm.
     """
     routing = request.routing
     if routing is None or request.command is None or not request.command.routed:
@@ -85,7 +85,7 @@ def destination_host(request: Examined) -> DiameterError | None:
 
 
 def destination_realm(request: Examined) -> DiameterError | None:
-    """§6.1.4."""
+    """§6.1.4: Destination-Realm must be one of ours."""
     routing = request.routing
     if routing is None or request.command is None or not request.command.routed:
         return None
@@ -96,7 +96,7 @@ def destination_realm(request: Examined) -> DiameterError | None:
 
 
 def unknown_avps(request: Examined) -> DiameterError | None:
-    """§4.1: an AVP with M that is not understood, nor tolerated."""
+    """§4.1: an unsupported AVP with the M flag that is not tolerated."""
     tolerated = request.limits.tolerated
     for node in request.nodes:
         key = key_of(node.avp)
@@ -112,13 +112,13 @@ def unknown_avps(request: Examined) -> DiameterError | None:
 
 
 def _numbered(avp: RawAvp) -> str:
-    """As settings name it, with the dictionary's name if it has one."""
+    """VENDOR:CODE as in the settings, with the dictionary's name if there is one."""
     known = BY_KEY.get(key_of(avp))
     return f"AVP {avp.vendor}:{avp.code}{f' ({known.name})' if known else ''}"
 
 
 def missing_avps(request: Examined) -> DiameterError | None:
-    """5005; with the answer-message grammar when a CCA could not be filled (§7.2)."""
+    """5005. If a CCA could not be filled, the answer has the answer-message grammar (§7.2)."""
     for codec, parents in request.groups:
         start, end = (parents[-1].payload, parents[-1].stop) if parents else (HEADER_OCTETS, len(request.frame))
         present = {key_of(avp) for avp in walk(request.frame, start, end)}
@@ -149,7 +149,7 @@ def _missing(attribute: str, parents: tuple[RawAvp, ...]) -> DiameterError:
 
 
 def _chosen(request: Examined, choice: Choice) -> list[tuple[RawAvp, list[Node]]]:
-    """Every group of the choice, with its members in the order of the wire."""
+    """Every group of the choice, with its members in the order of the message."""
     groups: dict[int, tuple[RawAvp, list[Node]]] = {}
     for node in request.nodes:
         if node.path == (choice.attribute,):
@@ -188,7 +188,7 @@ def _too_many(request: Examined, node: Node) -> DiameterError:
 
 
 def _several(request: Examined, code: ResultCode) -> list[tuple[RawAvp, list[Node]]]:
-    """Groups of which one member is allowed and more have come, where that is this error."""
+    """Groups with more than one member of a choice for which this is the error."""
     choices = request.command.choices if request.command is not None else ()
     found = [group for choice in choices if choice.several is code for group in _chosen(request, choice)]
     return [(group, members) for group, members in found if len(members) > 1]
@@ -206,7 +206,7 @@ def forbidden(request: Examined) -> DiameterError | None:
 
 
 def values(request: Examined) -> DiameterError | None:
-    """5004: text that is not UTF-8, a name that is empty, an enumeration or application id out of range."""
+    """5004: invalid UTF-8, an empty identity, or an enumeration or application id out of range."""
     for node in request.nodes:
         declared = node.field
         if declared is None or declared.group is not None or declared.kind in (Kind.RAW, Kind.GROUPED):
@@ -222,7 +222,7 @@ def values(request: Examined) -> DiameterError | None:
 
 
 def contradictions(request: Examined) -> DiameterError | None:
-    """5007 with all that contradict each other (§7.1.5)."""
+    """5007 with all AVPs that contradict each other (§7.1.5)."""
     for group, members in _several(request, ResultCode.CONTRADICTING_AVPS):
         copies = b"".join(bare_copy(request, node) for node in members)
         return _contradiction(wrap_in(copies, (group,)), members)

@@ -1,9 +1,8 @@
-"""AVPs with the M flag that are let pass though nobody here understands them.
+"""Unsupported AVPs with the M flag that are accepted and ignored.
 
-RFC 6733 §4.1 wants 5001 for them: their sender says that the request is not to be understood without. Some makers set M
-on AVPs of their own that change nothing for anybody else. Whoever runs the server may know so, and says it AVP by AVP
-or vendor by vendor; they are then skipped, whatever they hold, as AVPs without M are. AVPs that are understood are no
-matter of this.
+RFC 6733 §4.1 requires 5001 for them: the request may mean something else without. Some vendors set M on AVPs that
+matter to nobody else. The operator lists such AVPs or vendors in the settings; they are skipped, whatever they contain,
+as AVPs without M are. Supported AVPs are not affected.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class Tolerance:
     avps: frozenset[int] = frozenset()
     """Keys."""
     vendors: frozenset[int] = frozenset()
-    """Vendors, with every code."""
+    """Vendors whose AVPs are all tolerated."""
 
     def __contains__(self, key: int) -> bool:
         return key in self.avps or key >> 32 in self.vendors
@@ -33,7 +32,9 @@ NOTHING = Tolerance()
 
 @cache
 def of_dictionary() -> Tolerance:
-    """What the dictionary knows of other vendors. Loads it, so that processes that read no messages need not."""
+    """All AVPs in the dictionary of vendors other than the IETF and 3GPP. Loads the dictionary on first use: processes
+    that decode no messages do not need it.
+    """
     from protocol.dictionary import BY_KEY, UNDERSTOOD
 
     return Tolerance(frozenset(BY_KEY) - UNDERSTOOD)

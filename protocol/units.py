@@ -1,7 +1,7 @@
-"""The groups of credit control: units, services, final units, subscription (RFC 8506 §8, TS 32.299 §7.1.9).
+"""Grouped AVPs of credit control: units, services, final units, subscription (RFC 8506 §8, TS 32.299 §7.1.9).
 
-Each class is the definition of its group: the annotation says how often an AVP may come (`X` once and required,
-`X | None` at most once, `list[X]` any number), its name says which AVP it is. `compiler` turns it into tables at
+Each class defines its group. An attribute's name says which AVP it is, its annotation how often it may occur: `X`
+exactly once, `X | None` at most once, `list[X]` any number of times. `compiler` turns the classes into tables at
 import.
 """
 
@@ -60,7 +60,7 @@ class RequestedServiceUnit:
 
 @dataclass(slots=True)
 class UsedServiceUnit:
-    """446: what was used since the last report."""
+    """446: use since the last report."""
 
     reporting_reason: int | None = None
     tariff_change_usage: int | None = None
@@ -113,7 +113,7 @@ class RedirectServerExtension:
 
 @dataclass(slots=True)
 class QosFinalUnitIndication:
-    """669 (RFC 8506 §8.68): what a capable client obeys instead of Final-Unit-Indication."""
+    """669 (RFC 8506 §8.68): replaces Final-Unit-Indication for clients that support it."""
 
     final_unit_action: int = 0
     filter_id: list[str] = field(default_factory=list)
@@ -129,7 +129,7 @@ class VariablePart:
 
 @dataclass(slots=True)
 class AnnouncementInformation:
-    """3904: what the network plays, so many seconds before the quota ends (TS 32.281)."""
+    """3904: an announcement that the network plays some seconds before the quota ends (TS 32.281)."""
 
     announcement_identifier: int = 0
     variable_part: list[VariablePart] = field(default_factory=list)
@@ -143,7 +143,7 @@ class AnnouncementInformation:
 
 @dataclass(slots=True)
 class Envelope:
-    """1266: a stretch of use within a report; without an end it is still open."""
+    """1266: a period of use within a report; without an end it is still open."""
 
     envelope_start_time: int = 0
     envelope_end_time: int | None = None
@@ -255,8 +255,8 @@ class MultipleServicesCreditControl:
     tgpp_rat_type: bytes | None = None
     qos_final_unit_indication: QosFinalUnitIndication | None = None
     written: bytes | None = field(default=b"", repr=False, compare=False, metadata=NO_AVP)
-    """Its octets. None = keep them when it is first written, since it is sent many times and does not change any more;
-    b"" = never.
+    """Cached octets. None = cache them when first encoded, because the object is sent often and does not change; b"" =
+    never.
     """
 
 
@@ -291,7 +291,7 @@ class RemainingBalance:
 
 @dataclass(slots=True)
 class VendorSpecificApplicationId:
-    """260: exactly one of the two application ids (RFC 6733 §6.11); the vendor does not influence matching."""
+    """260: exactly one of the two application ids (RFC 6733 §6.11). The vendor is ignored."""
 
     vendor_id: int | None = None
     auth_application_id: int | None = None
@@ -300,7 +300,7 @@ class VendorSpecificApplicationId:
 
 @dataclass(slots=True)
 class ProxyInfo:
-    """284 (RFC 6733 §6.7.2): an agent's note to itself, to be echoed as it came."""
+    """284 (RFC 6733 §6.7.2): state of an agent, echoed as received."""
 
     proxy_host: str = ""
     proxy_state: bytes = b""

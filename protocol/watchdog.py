@@ -1,7 +1,7 @@
 """The watchdog of RFC 3539 §3.4.1 as a table: (watch, event, now) → (watch, actions, deadline).
 
-Tw is Twinit with a random part of at most ±2 s, given in by the caller for every step (no randomness here). Any message
-counts as life; at most one DWR is unanswered at a time, and none is ever sent again.
+Tw is Twinit with a random part of at most ±2 s, which the caller passes to every step (no randomness here). Any message
+counts as a sign of life. At most one DWR is unanswered at a time; none is repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 TWINIT_S = 30.0
 JITTER_S = 2.0
 DWAS_TO_TRUST = 3
-"""Answers a connection that came back must give before it counts as good."""
+"""DWAs that a reopened connection must give before it is OK."""
 
 
 class WatchState(Enum):
@@ -41,7 +41,7 @@ class WatchAction(Enum):
 
 
 class Watch(NamedTuple):
-    """State with the variables of §3.4.1: Pending, and NumDWA (-1 = one more silence ends it)."""
+    """State with the variables of §3.4.1: Pending, and NumDWA (-1 = one more silence ends the connection)."""
 
     state: WatchState = WatchState.INITIAL
     pending: bool = False
@@ -52,17 +52,17 @@ class WatchStep(NamedTuple):
     watch: Watch
     actions: tuple[WatchAction, ...]
     deadline: float | None
-    """When to come back with TIMER; None = as before."""
+    """When to call `step` with TIMER; None = unchanged."""
 
 
 class Rule(NamedTuple):
-    """A row: actions, the next state, how Pending and NumDWA change, and whether Tw starts again (SetWatchdog)."""
+    """A row: actions, next state, changes of Pending and NumDWA, and whether Tw restarts (SetWatchdog)."""
 
     actions: tuple[WatchAction, ...]
     state: WatchState
     pending: bool | None = None
     answers: int | None = None
-    """New NumDWA; None leaves it."""
+    """New NumDWA; None = unchanged."""
     counts: bool = False
     """NumDWA + 1."""
     rearm: bool = True
@@ -103,7 +103,7 @@ TABLE: dict[tuple[WatchState, WatchEvent, str], Rule] = {
 
 
 def _condition(watch: Watch, event: WatchEvent) -> str:
-    """Which of a state's rows for the event is meant."""
+    """The condition that selects among a state's rows for the event."""
     if event is WatchEvent.TIMER:
         if not watch.pending:
             return "idle"
@@ -113,7 +113,7 @@ def _condition(watch: Watch, event: WatchEvent) -> str:
 
 def step(watch: Watch, event: WatchEvent, now: float, tw_s: float) -> WatchStep:
     rule = TABLE.get((watch.state, event, _ANY)) or TABLE.get((watch.state, event, _condition(watch, event)))
-    if rule is None:  # a connection event that says what is already so: nothing changes
+    if rule is None:  # a connection event that repeats the state: no change
         return WatchStep(watch, (), None)
     answers = watch.answers if rule.answers is None else rule.answers
     following = Watch(

@@ -1,8 +1,7 @@
-"""Makes one Python function for each class that writes the AVPs of an object: straight code, one `if` per attribute.
+"""Generates one Python function per class that encodes the AVPs of an object, with one `if` per attribute.
 
-What is constant about an AVP (code, flags, vendor) is made once; whole AVPs of small numbers and of identities, and
-headers, are remembered, as answers carry the same ones again and again. AVPs stand in the order the class declares
-them.
+The constants of an AVP (code, flags, vendor) are computed once. Whole AVPs of small numbers and identities, and
+headers, are cached, because answers repeat them. AVPs are written in the order of the class's attributes.
 """
 
 from __future__ import annotations
@@ -21,18 +20,20 @@ if TYPE_CHECKING:
 Writer = Callable[[Any], bytes]
 """Object → its AVPs."""
 
-MAX_REMEMBERED_NUMBERS = 512
-"""AVPs with a number kept per attribute: types, result codes, rating groups and times of validity are some tens."""
-MAX_REMEMBERED_IDENTITIES = 256
-"""Hosts and realms are few, and ours is in every answer."""
-MAX_REMEMBERED_HEADERS = 512
-"""AVP headers kept per attribute, one per length: texts and groups are rarely longer."""
+MAX_CACHED_NUMBERS = 512
+"""Cached AVPs with a number, per attribute: there are some tens of types, result codes, rating groups and validity
+times.
+"""
+MAX_CACHED_IDENTITIES = 256
+"""Cached AVPs with an identity, per attribute: hosts and realms are few, and ours is in every answer."""
+MAX_CACHED_HEADERS = 512
+"""Cached AVP headers per attribute, one per length: texts and groups are rarely longer."""
 
 _TWO = struct.Struct(">II").pack
 
 
-class _Remembered(dict[Any, bytes]):
-    """value → octets; what is not known yet is made, and kept while there is room."""
+class _Cache(dict[Any, bytes]):
+    """Value → octets. Missing values are computed, and stored while there is room."""
 
     __slots__ = ("_limit", "_make")
 
@@ -48,11 +49,11 @@ class _Remembered(dict[Any, bytes]):
 
 
 WRITTEN = "written"
-"""Attribute in which an object may keep its AVPs (see `units.MultipleServicesCreditControl`)."""
+"""Attribute in which an object may cache its AVPs (see `units.MultipleServicesCreditControl`)."""
 
 
 def writer_of(fields: Iterable[Field], *, keeps: bool = False) -> Writer:
-    """The function for a class with these fields. `keeps`: its objects may keep what was written."""
+    """The encoder of a class with these fields. `keeps`: its objects may cache their AVPs."""
     source = _Source()
     for field in fields:
         source.field(field)
@@ -74,7 +75,7 @@ def writer_of(fields: Iterable[Field], *, keeps: bool = False) -> Writer:
 
 
 class _Source:
-    """The text being made. It is made of attribute names and of names for constants, nothing else."""
+    """The source being generated: attribute names and names of constants, nothing else."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -91,7 +92,7 @@ class _Source:
         self.lines += [f" {line}" for line in self._one(field)]
 
     def _one(self, field: Field) -> list[str]:
-        """Adds the AVP of `value`."""
+        """Lines that add the AVP of `value`."""
         definition, kind = field.definition, field.kind
         if kind is Kind.RAW:
             return ["add(value)"]
@@ -101,7 +102,7 @@ class _Source:
             pack = struct.Struct(layout).pack
             fixed = head(struct.calcsize(layout))
             if layout.lower() == ">i":
-                known = _Remembered(lambda value: fixed + pack(value), MAX_REMEMBERED_NUMBERS)
+                known = _Cache(lambda value: fixed + pack(value), MAX_CACHED_NUMBERS)
                 return [f"add({self._name(known)}[value])"]
             return [f"add({self._name(fixed)} + {self._name(pack)}(value))"]
         if kind is Kind.TIME:
@@ -113,8 +114,8 @@ class _Source:
                 octets = value.encode("ascii")
                 return head(len(octets)) + octets + PADDING[len(octets) & 3]
 
-            return [f"add({self._name(_Remembered(whole, MAX_REMEMBERED_IDENTITIES))}[value])"]
-        heads = self._name(_Remembered(head, MAX_REMEMBERED_HEADERS))
+            return [f"add({self._name(_Cache(whole, MAX_CACHED_IDENTITIES))}[value])"]
+        heads = self._name(_Cache(head, MAX_CACHED_HEADERS))
         if kind is Kind.GROUPED:
             inside = "value" if field.group is None else f"{self._name(field.group.write)}(value)"
             return [f"octets = {inside}", f"add({heads}[len(octets)] + octets)"]
@@ -129,7 +130,7 @@ class _Source:
 
 
 def _header(definition: Definition) -> Callable[[int], bytes]:
-    """Octets of payload → the AVP's header."""
+    """Number of payload octets → the AVP's header."""
     flags = (FLAG_MANDATORY if definition.mandatory else 0) | (FLAG_VENDOR if definition.vendor else 0)
     vendor = definition.vendor.to_bytes(4, "big") if definition.vendor else b""
     code, first = definition.code, flags << 24 | 8 + len(vendor)

@@ -11,7 +11,7 @@ import logging
 
 from ocs.diameter.outstanding import Answered
 from ocs.values.bounded_cache import BoundedCache
-from protocol.avp import AvpLengthLie, walk
+from protocol.avp import AvpLengthError, walk
 from protocol.dictionary import definition_of
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def blames_abort_cause(answer: Answered) -> bool:
         return True
     try:
         found = list(walk(answer.failed_avp, 0, len(answer.failed_avp)))
-    except AvpLengthLie:
+    except AvpLengthError:
         return False
     return any(each.code == _DEFINITION.code and each.vendor in (0, _DEFINITION.vendor) for each in found)
 

@@ -17,7 +17,7 @@ from ocs.settings.diameter import DiameterConfig, PeerConfig
 from ocs.settings.profile import Profile, Ranges
 from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 from ocs.values.text import quoted
-from protocol.avp import AvpLengthLie, walk
+from protocol.avp import AvpLengthError, walk
 from protocol.errors import DiameterError, ResultCode
 from protocol.header import HEADER_OCTETS, Header
 from protocol.peer import PeerAction, PeerEvent, PeerState, PeerTimers, step
@@ -274,6 +274,6 @@ def origin_host_of(frame: bytes) -> str:
         for avp in walk(frame, HEADER_OCTETS, len(frame)):
             if avp.code == ORIGIN_HOST and not avp.vendor:
                 return frame[avp.payload : avp.stop].decode("ascii", errors="replace")
-    except AvpLengthLie:
+    except AvpLengthError:
         pass
     return ""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from protocol.avp import AvpLengthLie, encode_avp, walk
+from protocol.avp import AvpLengthError, encode_avp, walk
 from protocol.dictionary import BY_KEY, UNDERSTOOD_VENDORS, Definition
 from protocol.header import HEADER_OCTETS
 from tests.fuzz.target import FIXED
@@ -48,7 +48,7 @@ def mutate(data: bytes, max_size: int, seed: int, plain: Callable[[bytes, int], 
 def _in_group(body: bytes, rng: random.Random, plain: Callable[[bytes, int], bytes], depth: int) -> bytes:
     try:
         avps = list(walk(body, 0, len(body)))
-    except AvpLengthLie:
+    except AvpLengthError:
         return plain(body, len(body) + 64)
     if not avps:
         return body + _drawn(rng)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 
-from protocol.avp import AvpLengthLie, walk
+from protocol.avp import AvpLengthError, walk
 from protocol.header import HEADER_OCTETS, Header
 
 SESSION_ID, CC_REQUEST_NUMBER, CC_REQUEST_TYPE, PROXY_INFO = 263, 415, 416, 284
@@ -16,7 +16,7 @@ def echoed(frame: bytes) -> tuple[dict[int, bytes], list[bytes]]:
     """What an answer repeats of its request (RFC 6733 §6.2, RFC 8506 §3.2), as far as the request can be walked."""
     found: dict[int, bytes] = {}
     proxies: list[bytes] = []
-    with contextlib.suppress(AvpLengthLie):
+    with contextlib.suppress(AvpLengthError):
         for avp in walk(frame, HEADER_OCTETS, len(frame)):
             payload = frame[avp.payload : avp.stop]
             if avp.vendor:
@@ -37,7 +37,7 @@ def is_text(payload: bytes) -> bool:
 def is_walkable(payload: bytes) -> bool:
     try:
         list(walk(payload, 0, len(payload)))
-    except AvpLengthLie:
+    except AvpLengthError:
         return False
     return True
 

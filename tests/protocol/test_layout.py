@@ -283,8 +283,8 @@ def within_bounds(layouts: Layouts[Any]) -> bool:
     assert all(known.length == length for length, same in layouts._by_length.items() for known in same)
     builders = set(layouts._builders.values())
     assert all(known.build is None or known.build in builders for known in layouts._layouts)
-    assert 0 <= layouts._for_surveys <= layout.SURVEY_ALLOWANCE
-    assert 0 <= layouts._for_functions <= layout.FUNCTION_ALLOWANCE
+    assert 0 <= layouts._survey_budget <= layout.SURVEY_BUDGET
+    assert 0 <= layouts._builder_budget <= layout.BUILDER_BUDGET
     return len(layouts._layouts) <= layout.MAX_LAYOUTS and len(layouts._builders) <= layout.MAX_BUILDERS
 
 
@@ -322,7 +322,7 @@ def test_a_layout_in_use_outlives_a_flood_of_others(flood: str, monkeypatch: pyt
 def poor() -> Layouts[Any]:
     """The initial allowances are used up."""
     layouts = Layouts(_CCR)
-    layouts._for_surveys = layouts._for_functions = 0
+    layouts._survey_budget = layouts._builder_budget = 0
     return layouts
 
 
@@ -333,7 +333,7 @@ def test_a_peer_that_never_sends_the_same_layout_twice_makes_us_learn_little(mon
     layouts = poor()
     for frame in orders(ccr(), 2_000):
         layouts.read(frame)
-    assert 0 < surveys[0] <= 2_000 / layout.SURVEY_PRICE
+    assert 0 < surveys[0] <= 2_000 / layout.SURVEY_COST
     assert functions[0] == 0
 
 
@@ -341,7 +341,7 @@ def test_a_peer_that_sends_every_layout_twice_makes_us_learn_little(monkeypatch:
     functions = [0]
     _count(monkeypatch, "builder_of", functions)
     layouts = poor()
-    layouts._for_surveys = layout.SURVEY_ALLOWANCE
+    layouts._survey_budget = layout.SURVEY_BUDGET
     for frame in orders(ccr(), 200):
         layouts.read(frame)
         layouts.read(frame)
@@ -368,7 +368,7 @@ def test_the_allowance_is_filled_by_walking_and_learning_goes_on() -> None:
         layouts.read(frame)
         layouts.read(next(others))
         reads += 1
-    assert reads > layout.SURVEY_PRICE / 2
+    assert reads > layout.SURVEY_COST / 2
 
 
 def test_long_messages_and_long_functions_are_left_to_the_walk() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol import failed_avp, pipeline
 from protocol.answers import error_answer
-from protocol.avp import Address, AvpLengthLie, encode_avp, walk
+from protocol.avp import Address, AvpLengthError, encode_avp, walk
 from protocol.credit_control import (
     CreditControlRequest,
     MultipleServicesCreditControl,
@@ -346,7 +346,7 @@ def test_truncation_at_every_octet_is_an_error() -> None:
 
 
 def test_the_walk_stops_at_a_lie() -> None:
-    with pytest.raises(AvpLengthLie):
+    with pytest.raises(AvpLengthError):
         list(walk(bytes(8), 0, 8))
-    with pytest.raises(AvpLengthLie):
+    with pytest.raises(AvpLengthError):
         list(walk(bytes(3), 0, 3))
