@@ -95,7 +95,7 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
     )
     hears = asyncio.Event()
     hearing = asyncio.create_task(hear(ledger, requests, hears.set))
-    with contextlib.suppress(TimeoutError):  # peers come after the news of their sessions can be heard
+    with contextlib.suppress(TimeoutError):  # notices are received before the first peer connects
         await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
     if server.config.accept_unknown_peers and child.number == 0:
         log.warning(ANYBODY)
@@ -123,7 +123,7 @@ async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callab
         try:
             requests.hear(notice)
         except Exception as error:  # noqa: BLE001 - a notice must not end the hearing of all others
-            log.error("internal error at news of the ledger, please report it: %s", describe(error))
+            log.error("internal error at a notice of the ledger, please report it: %s", describe(error))
 
 
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, relay: str, state_id: int) -> None:

@@ -35,9 +35,9 @@ REFUSALS = {
     "pooled": "the account is in a pool: take it out first",
     "unknown": "there is no such account",
     "reference": "this reference was used for another account or amount",
-    "clock": "this machine's clock is off that of Redis: set both by NTP",
+    "clock": "this machine's clock differs from that of Redis: synchronise both by NTP",
     "unreadable": "the account's document cannot be read (`ocs audit` names all such accounts)",
-    "version": "the account's document was written by a newer version that this one cannot read: upgrade this one",
+    "version": "a newer version wrote the account's document, and this one cannot read it: upgrade",
 }
 MAX_POOLS_KEPT = 100_000
 """Accounts whose pool a process remembers. A request for another is answered `Retry.POOL` once and sent again."""

@@ -204,7 +204,7 @@ class RedisConnection(asyncio.Protocol):
             self._take_answers()
         except hiredis.ProtocolError:
             log.error(
-                "Redis at %s: what it sends is not the protocol of Redis (is redis.url right?); connecting again",
+                "Redis at %s: the answer is not in the Redis protocol (is redis.url right?); connecting again",
                 address_text(self.address),
             )
             if self._transport is not None:

@@ -115,7 +115,7 @@ class Nodes:
                         deleted = await delete_old(client, self._scripts.library)
                 except (RedisError, OSError) as error:
                     log.warning(
-                        "Redis at %s keeps function libraries of older versions, which does no harm: %s",
+                        "Redis at %s: function libraries of older versions are not deleted, which does no harm: %s",
                         *(address_text(address), error),
                     )
                 else:

@@ -52,7 +52,7 @@ async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> A
             async with client() as connection, connection.pubsub() as subscription:
                 await subscription.subscribe(CHANNEL)
                 if tries:
-                    log.info("news of the ledger (top-ups, blocks) comes in again")
+                    log.info("notices of the ledger (top-ups, blocks) are received again")
                 tries = 0
                 while True:
                     message = await subscription.get_message(timeout=LOOK_S)
@@ -64,11 +64,11 @@ async def listen(client: Callable[[], Any], subscribed: Callable[[], None]) -> A
                     try:
                         yield decode(message["data"])
                     except ValueError as error:
-                        log.warning("news of the ledger that this version cannot read is passed over: %s", error)
+                        log.warning("a notice of the ledger that this version cannot read is ignored: %s", error)
         except (RedisError, OSError) as error:
             if tries == 0:
                 log.warning(
-                    "news of the ledger (top-ups, blocks) does not come in, RAR and ASR are late until then; "
+                    "notices of the ledger (top-ups, blocks) are not received, so RAR and ASR are not sent; "
                     "trying again: %s",
                     reason_of(error),
                 )

@@ -51,7 +51,7 @@ async def _check_eviction(client: Any, address: Any) -> None:
         policy = (await client.info("memory"))["maxmemory_policy"]
     except Exception as error:  # noqa: BLE001 - any error only means that the policy is unknown
         log.warning(
-            "Redis at %s: cannot be asked for its maxmemory-policy, which must be noeviction: %s",
+            "Redis at %s: maxmemory-policy cannot be read, it must be noeviction: %s",
             *(address_text(address), reason_of(error)),
         )
         return
@@ -59,9 +59,8 @@ async def _check_eviction(client: Any, address: Any) -> None:
         return
     at_stake = ANSWERS if policy.startswith("volatile-") else f"accounts, and {ANSWERS}"
     raise EvictionError(
-        f"Redis at {address_text(address)} has maxmemory-policy {policy}: once it is short of memory, {at_stake} "
-        "would be evicted. "
-        f"Run CONFIG SET maxmemory-policy {NO_EVICTION} there, and set it in redis.conf too"
+        f"Redis at {address_text(address)} has maxmemory-policy {policy}: when memory is short, it would evict "
+        f"{at_stake}. Run CONFIG SET maxmemory-policy {NO_EVICTION} there, and set it in redis.conf too"
     )
 
 
@@ -71,14 +70,13 @@ async def _check_durability(client: Any, address: Any, durability: str) -> None:
         found = await client.config_get("append*")
     except Exception as error:  # noqa: BLE001 - as above
         log.warning(
-            "Redis at %s: cannot be asked how it stores, which must be appendonly yes, appendfsync %s: %s",
+            "Redis at %s: appendonly and appendfsync cannot be read, they must be yes and %s: %s",
             *(address_text(address), wanted, reason_of(error)),
         )
         return
     if found.get("appendonly") != "yes" or found.get("appendfsync") not in (wanted, "always"):
         log.warning(
-            "Redis at %s: has appendonly %s, appendfsync %s, and ledger.durability = %r needs appendonly yes, "
-            "appendfsync %s:"
-            " a power cut may lose what was answered",
+            "Redis at %s: has appendonly %s, appendfsync %s, but ledger.durability = %r needs appendonly yes, "
+            "appendfsync %s: a power cut may lose answered requests",
             *(address_text(address), found.get("appendonly"), found.get("appendfsync"), durability, wanted),
         )

@@ -43,6 +43,6 @@ async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture
     await hear(Ledger(), Requests(), lambda: ready.append(True))
     assert ready and Requests.heard == [MSISDN, "the next one"]
     assert (
-        "internal error at news of the ledger, please report it: ValueError at" in caplog.text
+        "internal error at a notice of the ledger, please report it: ValueError at" in caplog.text
         and MSISDN not in caplog.text
     )
