@@ -63,7 +63,7 @@ class Clients(LedgerClient):
         limit = MAX_RELAYED_ORIGIN_STATES if relay else MAX_ORIGIN_STATES
         if not known and await self._ask("origin_states", 0, b"HLEN", key) >= limit:
             log.warning(
-                "more than %d clients have an Origin-State-Id: sessions that another one loses stay until their deadlines",
+                "more than %d clients have an Origin-State-Id: sessions that others lose stay until their deadlines",
                 limit,
             )
             return

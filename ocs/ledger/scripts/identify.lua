@@ -25,8 +25,8 @@ local function remembered_event(work)
   work.reused = true
 end
 
--- The account was moved lately, and the answers under its old ids have not been fetched yet. For one-off requests, and
--- sessions that are not in the document.
+-- Asks the caller to fetch the answers under the old ids of an account that was moved lately. Needed for one-off
+-- requests, and for sessions that are not in the document.
 local function look_back(work)
   local request, account = work.request, work.account
   if account.moved_from ~= '' and work.now < account.look_back_until and request.looked_back ~= account.moved_from then
@@ -73,16 +73,17 @@ local function find_session(work)
     end
     session = closed
   end
-  local mine = session.owner == request.owner and session.origin_host == request.origin_host
-  if not mine then
+  local is_owner = session.owner == request.owner and session.origin_host == request.origin_host
+  if not is_owner then
     local owner = session.owner ~= '' and session.owner or string.lower(session.origin_host)
-    mine = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
+    is_owner = owner == (request.owner ~= '' and request.owner or string.lower(request.origin_host))
   end
-  local anew = mine and request.type == 'I' and session.origin_state > 0 and request.origin_state > session.origin_state
-  if not mine then return refuse(work, 5002, 'owner') end
-  work.session, work.closed, work.reopened = session, closed ~= nil, anew
+  if not is_owner then return refuse(work, 5002, 'owner') end
+  work.session, work.closed = session, closed ~= nil
+  work.reopened = request.type == 'I' and session.origin_state > 0 and request.origin_state > session.origin_state
 end
 
+-- Answer to a repetition; nil = the request is new.
 local function repetition(work)
   local request, session = work.request, work.session
   local number, kind = request.number, request.type
@@ -91,25 +92,25 @@ local function repetition(work)
     work.retried_refusal = number == session.opening
     return nil
   end
-  local gone_on = number == session.opening and has_updates(session)
-  if (work.closed or session.given_up == 1 or gone_on) and opens_new_session(work) then
+  local has_gone_on = number == session.opening and has_updates(session)
+  if (work.closed or session.given_up == 1 or has_gone_on) and opens_new_session(work) then
     work.reused, work.reopened = true, true
     return nil
   end
   -- The answers of a closed session are stored beside its tombstone.
   if work.remembered_answer and kind ~= 'I' then return {DUPLICATE, work.remembered_answer} end
-  local seen
+  local status
   if kind == 'I' then
-    seen = number == session.opening and 'yes' or 'no'
+    status = number == session.opening and 'yes' or 'no'
   elseif kind == 'T' then
-    seen = 'no'
+    status = 'no'
   else
-    seen = update_status(session, number)
+    status = update_status(session, number)
     -- A number far ahead that is no longer known is still answered while its answer is stored.
-    if seen == 'no' and number ~= session.highest + 1 then return remembered(work) end
+    if status == 'no' and number ~= session.highest + 1 then return remembered(work) end
   end
-  if seen == 'no' then return nil end
-  return (seen == 'yes' and remembered(work)) or refuse(work, 5012, 'late')
+  if status == 'no' then return nil end
+  return (status == 'yes' and remembered(work)) or refuse(work, 5012, 'late')
 end
 
 -- Whether a place (ocs/charging/usage_context.py) says emergency. A session stays one, even if a later request does not

@@ -5,44 +5,44 @@ local SLACK_S = 60 -- a client's clock may be ahead of ours by this
 local OCTETS_SLACK_S = 5 -- tolerance for reports that follow each other at once, at the fastest rate
 local MESSAGES_SLACK = 255 -- parts of one long message beyond the grant
 
--- Raw units reported that are possible: before a price switch, after it, on either side. Of an impossible report only
--- what of the grant can have been used since the last report is charged; the rest is `dropped`. Seconds: no more than
--- have passed; octets: no faster than `max_rate`; messages: no more than granted; money: not checked.
+-- Raw units of the report that are possible: before a price switch, after it, straddling it. Of an impossible report
+-- only what of the grant can have been used since the last report is charged; the rest is `dropped`. Seconds: no more
+-- than have passed; octets: no faster than `max_rate`; messages: no more than granted; money: not checked.
 local function possible_use(work, item)
   local requested, service, result = item.requested, item.service, item.result
-  local before, after, either = requested.used, requested.used_after, requested.used_either
-  local reported, rate, could = before + after + either, requested.max_rate, nil
+  local before, after, straddling = requested.used, requested.used_after, requested.used_either
+  local reported, rate, possible = before + after + straddling, requested.max_rate, nil
   if requested.unit == 'messages' then
-    if reported <= item.granted + MESSAGES_SLACK then return before, after, either end
-    could = item.granted
+    if reported <= item.granted + MESSAGES_SLACK then return before, after, straddling end
+    possible = item.granted
   else
     local slack = OCTETS_SLACK_S
     if requested.unit == 'seconds' then rate, slack = 1, SLACK_S end
-    if rate == 0 then return before, after, either end
+    if rate == 0 then return before, after, straddling end
     local since = max(work.now - service.reported_until, 0)
-    if reported <= item.granted + (since + slack) * rate then return before, after, either end
-    could = min(item.granted, since * rate)
+    if reported <= item.granted + (since + slack) * rate then return before, after, straddling end
+    possible = min(item.granted, since * rate)
   end
-  local excess = reported - could
+  local excess = reported - possible
   result.dropped = excess
   local cut = min(excess, before)
   before, excess = before - cut, excess - cut
-  cut = min(excess, either)
-  either, excess = either - cut, excess - cut
-  return before, after - min(excess, after), either
+  cut = min(excess, straddling)
+  straddling, excess = straddling - cut, excess - cut
+  return before, after - min(excess, after), straddling
 end
 
 -- Use before and after the price switch of the grant in force. The client says which; what straddles the switch has the
 -- cheaper price. Seconds that the client did not split are split by the clock (RFC 8506 §5.1.1).
-local function by_switch(work, item, price, next_price, before, after, either)
+local function by_switch(work, item, price, next_price, before, after, straddling)
   local requested, service = item.requested, item.service
-  if service.switch_at > 0 and service.spans == 0 and requested.unit == 'seconds' and after + either == 0 then
+  if service.switch_at > 0 and service.spans == 0 and requested.unit == 'seconds' and after + straddling == 0 then
     after = min(before, max(min(service.reported_until + before, work.now) - service.switch_at, 0))
     before = before - after
   end
-  if next_price.id == price.id then return before + either + after, 0 end
-  if next_price.num * price.den < price.num * next_price.den then return before, either + after end
-  return before + either, after
+  if next_price.id == price.id then return before + straddling + after, 0 end
+  if next_price.num * price.den < price.num * next_price.den then return before, straddling + after end
+  return before + straddling, after
 end
 
 local function debit_credit(work, session, tally, price, units)
@@ -56,17 +56,17 @@ end
 
 -- Pay by the bucket instances that had granted the use, even if their period is over. Returns the units still to be
 -- paid.
-local function pay_by_grant(work, paid_back, pay, units)
-  for n = 1, #paid_back do
+local function pay_by_grant(work, granted_by, pay, units)
+  for n = 1, #granted_by do
     if units == 0 then break end
-    local id, instance, pooled, had = unpack(paid_back[n])
+    local id, instance, pooled, had = unpack(granted_by[n])
     local account, pool = work.account, work.pool
     local bucket = find_instance(pooled == 1 and pool.buckets or account.buckets, instance)
     local take = min(units, had)
     if bucket.left >= 0 then take = min(take, bucket.left - bucket.held) end
     if take > 0 then
       take_units(work, bucket, pooled, take)
-      units, paid_back[n][4] = units - pay(id, take, instance, pooled), had - take
+      units, granted_by[n][4] = units - pay(id, take, instance, pooled), had - take
     end
   end
   return units
@@ -142,7 +142,7 @@ local function pay_by_other_money(work, legs, tally, price, units)
 end
 
 -- Pay `used` raw units of a leg at `price`. Adds to item.counter_moves by what its counters move (step 5).
-local function settle_leg(work, item, leg, price, used, paid_back)
+local function settle_leg(work, item, leg, price, used, granted_by)
   local requested, account, session, result = item.requested, work.account, work.session, item.result
   local rate = rate_of(leg)
   local detail = item.at_request_price and requested.detail or item.detail
@@ -156,8 +156,8 @@ local function settle_leg(work, item, leg, price, used, paid_back)
     if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled} end
     return take
   end
-  if units > 0 and (rate.buckets ~= '' or #paid_back > 0) then
-    units = pay_by_grant(work, paid_back, pay, units)
+  if units > 0 and (rate.buckets ~= '' or #granted_by > 0) then
+    units = pay_by_grant(work, granted_by, pay, units)
     if units > 0 and work.several_services then
       units = pay_by_other_units(work, other_grants(work, item.service, rate.buckets, price), pay, units)
     end
@@ -183,7 +183,7 @@ end
 
 local function settle_item(work, item)
   local requested, service, result = item.requested, item.service, item.result
-  local before, after, either = possible_use(work, item)
+  local before, after, straddling = possible_use(work, item)
   local legs = item.at_request_price and fresh_legs(requested.legs, service.legs) or service.legs
   item.detail = service.detail
   for n = 1, #legs do
@@ -191,7 +191,7 @@ local function settle_item(work, item)
     local rate = rate_of(leg)
     local price, after_switch = rate.price, not item.at_request_price and service.switch_at > 0 and rate.price_after
     local next_price = after_switch or price
-    local first, rest = by_switch(work, item, price, next_price, before, after, either)
+    local first, rest = by_switch(work, item, price, next_price, before, after, straddling)
     if first > 0 then settle_leg(work, item, leg, price, first, item.granted_by[n] or {}) end
     if rest > 0 then settle_leg(work, item, leg, next_price, rest, item.granted_by[n] or {}) end
   end
@@ -201,7 +201,8 @@ local function settle_item(work, item)
     local tally = tally_for(session, requested.key, rate.label, rate.price, detail)
     tally.dropped = tally.dropped + result.dropped
   end
-  service.reported_until = requested.unit == 'seconds' and service.reported_until + before + after + either or work.now
+  local charged = before + after + straddling
+  service.reported_until = requested.unit == 'seconds' and service.reported_until + charged or work.now
 end
 
 local function settle(work)
