@@ -62,7 +62,7 @@ class Refusals:
         self._throttled_log = ThrottledLog(clock)
 
     def note(self, peer: str, kind: Kind, request: CreditControlRequest | None = None) -> None:
-        """Count and log a refusal. `peer`: a configured Origin-Host, or "unknown". `request`: names the refused value."""
+        """Count and log a refusal. `peer`: a configured Origin-Host, or "unknown". `request` names the value."""
         self._metrics.request_refused(kind.value)
         more = self._throttled_log.allow((peer, kind))
         if more is not None:
