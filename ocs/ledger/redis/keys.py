@@ -1,35 +1,37 @@
 """Names of the ledger's keys. No other module has one.
 
-Every account belongs to one of P partitions; all keys that one script touches carry the partition's hash tag, so they
-live on one Redis Cluster node. The tags are chosen so that partition n's slot lies in the n-th of P equal ranges of the
-16,384 slots.
+Every account belongs to one of P partitions. All keys that one script touches have the partition's hash tag, so they
+are on one node of a Redis Cluster. The slot of partition n's tag lies in the n-th of P equal ranges of the 16,384
+slots.
 
-    {tag}:a:<account id>   string   account, one msgpack document (fields: layout.py)
-    {tag}:p:<pool id>      string   pool, likewise
+    {tag}:a:<account id>   string   account, one msgpack document (layout.py)
+    {tag}:p:<pool id>      string   pool, one msgpack document
     {tag}:q:<name>         hash     answers to a session's requests, by type and number
-    {tag}:e:<name>         hash     answers to one-off requests (E<n> debit, C<n> balance check, R<n> refund),
-                                    "p<n>" = what is left
-                                    of a debit to give back. <name> is account id, a blank, and the Session-Id, after
-                                    its owner if it does not say that itself (`session_name`)
+    {tag}:e:<name>         hash     answers to one-off requests: E<n> debit, C<n> balance check, R<n> refund; p<n> =
+    what
+                                    is left of a debit for refunds
     {tag}:h:<session name> string   hint: account id of a session, as of the last time its answers were prolonged
-    {tag}:c:<client>       set      "<account id> <Session-Id>" of the open sessions of an Origin-Host that says
-                                    its Origin-State-Id
+    {tag}:c:<client>       set      "<account id> <Session-Id>": open sessions of an Origin-Host that sends
+                                    Origin-State-Id
     {tag}:subscribers      hash     m<msisdn> / i<imsi> → account id ("?<account id> <Unix time>": it is being opened);
-                                    x<account id> → itself, of accounts that have ended
+                                    x<account id> → account id, of terminated accounts
     {tag}:r:<yyyymm>       hash     top-up and purchase references applied in the month; claims of references
     {tag}:t:<reference>    set      top-ups in progress under this reference; when the last one is refused, it is free
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
-    {tag}:due              zset     account id → Unix time of its next look
-    {tag}:dirty            set      of partition 0 only: partitions whose outbox may have something
-    {tag}:origin_states    hash     of partition 0 only: "<relay or nothing> <Origin-Host>" → "Origin-State-Id, Unix
-                                    time when it rose"
-    {tag}:ledger           hash     of partition 0 only: layout, partitions: what the whole ledger is
-    {tag}:l:<lease>        string   who has the lease (leases.py): "node <identity>", "housekeeper", "told …" for
-                                    a RAR or ASR
-    {tag}:nodes            hash     of partition 0 only: identity → what the node said of itself at its start (JSON)
+    {tag}:due              zset     account id → Unix time at which its agenda has something due
+    {tag}:l:<lease>        string   holder of the lease (leases.py): "node <identity>", "housekeeper", "told …" of a RAR
+                                    or ASR
 
-Answers, hints, references, top-ups under way and leases have a TTL; nothing that holds money has one.
+In partition 0 only:
+
+    {tag}:dirty            set      partitions whose outbox may have events
+    {tag}:origin_states    hash     "<relay or nothing> <Origin-Host>" → "<Origin-State-Id> <Unix time when it rose>"
+    {tag}:ledger           hash     layout and number of partitions of the ledger
+    {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
+
+<name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
+top-ups in progress and leases have a TTL. Keys that hold money have none.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 REFRESH_PAUSE_S = 0.2
 """Least time between two looks at the cluster's slot map."""
 IMPORTING_KEPT_S = 60.0
-"""How long connections to a node without slots of ours stay, after the last request sent there by ASK."""
+"""How long connections to a node that has none of our slots are kept, after the last ASK sent a request there."""
 WATCH_S = 1.0
 """Pause between two looks at a cluster, for nodes that cannot be reached."""
 _ONCE = Retry(NoBackoff(), 0)

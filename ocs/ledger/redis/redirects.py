@@ -52,7 +52,7 @@ def target(error: str, asked: Address) -> Address | None:
 
 
 class RetryQueue:
-    """OnRefused requests that wait to come again, by order_key."""
+    """Refused requests that wait to be sent again, one queue per order key."""
 
     def __init__(
         self,
@@ -71,17 +71,17 @@ class RetryQueue:
         """By (slot, order key). Empty most of the time: the hot path only tests that."""
 
     def queued(self, request: Request) -> bool:
-        """True if a request of its order_key waits already: it waits behind that one."""
-        order_key = self.queues.get((request.slot, request.order_key))
-        if order_key is not None:
-            self._append(order_key, request)
-        return order_key is not None
+        """Queue the request if an earlier one with its order key waits. True = it was queued."""
+        queue = self.queues.get((request.slot, request.order_key))
+        if queue is not None:
+            self._append(queue, request)
+        return queue is not None
 
     def wait(self, request: Request) -> None:
         """Send the request again after a pause that grows with its refusals."""
         if not self.queued(request):
-            order_key = self.queues[request.slot, request.order_key] = deque()
-            self._append(order_key, request)
+            queue = self.queues[request.slot, request.order_key] = deque()
+            self._append(queue, request)
             pause_s = min(AGAIN_FIRST_S * 2 ** min(request.refusals, 8), AGAIN_MOST_S)
             self._loop.call_later(pause_s, self._release, (request.slot, request.order_key))
 
@@ -89,7 +89,7 @@ class RetryQueue:
         """Answer the request when its time is up, wherever it waits."""
         self._loop.call_at(request.expires, self._expire, request)
 
-    def _append(self, order_key: deque[Request], request: Request) -> None:
+    def _append(self, queue: deque[Request], request: Request) -> None:
         if self._waiting >= self._max_waiting:
             self._metrics.ledger_error("overflow")
             self._loop.call_soon(
@@ -97,16 +97,16 @@ class RetryQueue:
             )
         else:
             self._waiting += 1
-            order_key.append(request)
+            queue.append(request)
             if not request.refusals:
                 request.refusals = 1
                 self.watch(request)
 
     def _release(self, key: tuple[int, int]) -> None:
-        order_key = self.queues.pop(key, None)
-        if order_key is not None:
-            self._waiting -= len(order_key)
-            for request in order_key:
+        queue = self.queues.pop(key, None)
+        if queue is not None:
+            self._waiting -= len(queue)
+            for request in queue:
                 if not request.answered:
                     self._route(request)
 
@@ -116,7 +116,7 @@ class RetryQueue:
             request.finish(LedgerUnavailable("Redis could not take the request in time"))
 
     def close(self) -> None:
-        lanes, self.queues = self.queues, {}
-        for order_key in lanes.values():
-            for request in order_key:
+        queues, self.queues = self.queues, {}
+        for queue in queues.values():
+            for request in queue:
                 request.finish(LedgerUnavailable("the ledger's client was closed"))

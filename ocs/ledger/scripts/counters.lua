@@ -70,7 +70,7 @@ local function roll_slots(counter, now)
   counter.told = told
 end
 
--- Begin the windows that are over anew. A clock that is slightly behind does not bring an old window back.
+-- Begin a new window where the old one is over. A clock that is slightly behind does not bring an old window back.
 local function roll_counters(work)
   local account = work.account
   local counters = account.counters

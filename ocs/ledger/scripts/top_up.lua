@@ -1,4 +1,4 @@
--- Credit an account once per reference (HOT-TOP-1, HOT-ACC-7). The active period starts anew (HOT-ACC-3); unpaid
+-- Credit an account once per reference (HOT-TOP-1, HOT-ACC-7). The active period restarts (HOT-ACC-3); unpaid
 -- subscriptions start if the credit now covers them (HOT-PKG-2). A blocked account takes money; its package waits.
 --
 -- KEYS  1 to 4 as charge.lua  5 references of this month  6 pool  7 … references of the months before
