@@ -19,7 +19,7 @@ from ocs.compose import Environment, diameter_config, load
 from ocs.diameter.server import DiameterServer
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceOutcome
 from ocs.ledger.contract.operations import ChargeDone
-from ocs.process.child_main import calm_collector
+from ocs.process.child_main import tune_garbage_collector
 from ocs.process.worker import Background
 from ocs.telemetry.metrics import Metrics
 
@@ -58,7 +58,7 @@ async def serve(config: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await server.start()
-    calm_collector()
+    tune_garbage_collector()
     print(f"granting from memory on {', '.join(f'{host}:{port}' for host, port in server.listening)}", flush=True)
     await stopping.wait()
     await server.stop(1.0)

@@ -1,7 +1,6 @@
-"""What a worker and the housekeeper have in common: arguments, signals, snapshots of metrics, and the end of their
-supervisor.
+"""Common part of the worker and housekeeper processes: arguments, signals, metrics snapshots, loss of the supervisor.
 
-Each can also be run alone: `python -m ocs.process.worker --config FILE`, with a Redis URL.
+Each can run alone if redis.url is set: `python -m ocs.process.worker --config FILE`.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ from ocs.telemetry.metrics import SNAPSHOT_EVERY_S, Metrics, snapshot_path
 log = logging.getLogger(__name__)
 
 PARENT_LOOK_S = 1.0
-"""How often a child looks whether its supervisor still lives; on Linux the kernel also tells it at once."""
+"""How often a child checks that its supervisor is alive; on Linux the kernel also signals its end at once."""
 GC_THRESHOLDS = (50_000, 50, 100)
-"""Requests and events make hardly any reference cycles, so the collector may look seldom: each look stops all
+"""Thresholds of the garbage collector. It runs rarely: requests make hardly any reference cycles, and each run delays
 answers.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What the body of a child process works with."""
+    """What a child process works with."""
 
     role: str
     settings: Settings
@@ -54,26 +53,26 @@ class Child:
     metrics: Metrics
     stopping: asyncio.Event
     number: int = 0
-    """Of several of its role in a server; the first counts what each of them sees."""
+    """Number of the worker in its server, from 0. Number 0 counts and logs for all what each of them sees."""
 
     def when(self) -> dict[str, int]:
         """now=, month= and day= of a ledger operation."""
         return self.catalogue.when(self.environment.now())
 
-    def tell_ready(self, **facts: object) -> None:
-        """One line to the supervisor: this process does its work now. All that it needs is loaded."""
-        calm_collector()
+    def report_ready(self, **facts: object) -> None:
+        """Tell the supervisor, by a line on standard output, that the process is ready. Call it when all is loaded."""
+        tune_garbage_collector()
         print(json.dumps({"ready": True, **facts}), flush=True)
 
     async def wait_stopping(self, seconds: float) -> bool:
-        """Sleep, but no longer than until the end is asked for; True then."""
+        """Sleep until `stopping` is set, at most `seconds`. True if it is set."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
         return self.stopping.is_set()
 
 
-def calm_collector() -> None:
-    """What is loaded now stays: the collector, which stays on, need never look at it again."""
+def tune_garbage_collector() -> None:
+    """Exempt all objects that exist now from garbage collection, and let it run rarely."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -83,7 +82,7 @@ Body = Callable[[Child], Awaitable[None]]
 
 
 def main(role: str, body: Body) -> None:
-    """Run a child process until it is asked to end. Exit status 1: its settings, or the ledger, cannot be used."""
+    """Run a child process until it is asked to end. Exit status 1: the settings or the ledger cannot be used."""
     parser = argparse.ArgumentParser(prog=f"python -m ocs.process.{role}")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--supervisor-pid", type=int, default=0, help="end when this process, the parent, ends")
@@ -98,7 +97,7 @@ def main(role: str, body: Body) -> None:
         raise SystemExit(1) from None
     if not settings.redis.url:
         print(
-            "redis.url (OCS_REDIS_URL) is needed by a process that is run alone; `ocs serve` needs none",
+            "redis.url (OCS_REDIS_URL) must be set for a process that runs alone; `ocs serve` needs none",
             file=sys.stderr,
         )
         raise SystemExit(1)
@@ -154,8 +153,8 @@ def _snapshot(child: Child) -> None:
 
 @contextlib.asynccontextmanager
 async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
-    """The ledger, once Redis can be reached; None when the end is asked for before. StartError: what Redis holds, or
-    how it is set, is not for us, and waiting would not mend it.
+    """The ledger, once Redis can be reached; None if the process is asked to end before. StartError: the content or the
+    settings of Redis do not fit, so waiting is useless.
     """
     settings, ledger = ledger_settings(child.settings), None
     while ledger is None and not child.stopping.is_set():

@@ -1,4 +1,4 @@
-"""Child processes of the supervisor: started, watched, replaced when they end unasked, ended when asked."""
+"""Child processes of the supervisor: starts them, restarts them if they end unexpectedly, and ends them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from collections.abc import Callable, Mapping, Sequence
 log = logging.getLogger(__name__)
 
 STABLE_S = 10.0
-"""A process that lived so long was well: the next one in its place is started at once."""
+"""A process that has run for so long is restarted at once if it ends."""
 FIRST_PAUSE_S = 0.0
-"""A killed process is replaced at once …"""
+"""Pause before the first restart."""
 PAUSE_STEP_S = 0.25
-"""… one that ends again soon after, a little later, doubling …"""
+"""Pause before the second restart; it doubles with each further one …"""
 LONGEST_PAUSE_S = 5.0
-"""… up to this: a cause that lasts must not eat the machine."""
+"""… up to this, so that a lasting fault does not load the machine."""
 STOP_TIMEOUT_S = 15.0
-"""More than a worker needs to drain (ocs.process.worker.STOP_GRACE_S) and the housekeeper to store; then it is
-killed.
+"""How long a process may take to end, then it is killed. Longer than a worker drains (ocs.process.worker.STOP_GRACE_S)
+and the housekeeper stores records.
 """
 
 Ended = Callable[[str, int], None]
+"""Called with role and process id when a process has ended."""
 Refused = Callable[[str], bool]
-"""Told why a process cannot do its work; True: none is to take its place."""
+"""Called with the reason why a process cannot work. True = do not restart it."""
 
 
 class ChildProcess:
-    """One place for a process: `python -m ocs.process.<role>`. There is at most one process in it at a time."""
+    """Keeps one process `python -m ocs.process.<role>` running."""
 
     def __init__(
         self,
@@ -73,13 +74,13 @@ class ChildProcess:
             pause = min(max(pause * 2, PAUSE_STEP_S), LONGEST_PAUSE_S)
 
     async def _run(self) -> None:
-        """One process's life."""
+        """Run the process once, to its end."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            process_group=0,  # Ctrl-C is for the supervisor, which then ends its children in order
+            process_group=0,  # Ctrl-C reaches only the supervisor, which ends its children in order
         )
         self._process = process
         if self._stopping:
@@ -92,7 +93,7 @@ class ChildProcess:
         self._process = None
         self._ended(self.role, process.pid)
         if not self._stopping:
-            log.error("%s (process %d) ended unasked (%s): replacing it", self.role, process.pid, _reason(status))
+            log.error("%s (process %d) ended unexpectedly (%s): restarting it", self.role, process.pid, _reason(status))
 
     def _hear(self, line: bytes) -> None:
         with contextlib.suppress(ValueError):
@@ -103,7 +104,7 @@ class ChildProcess:
                 self._stopping = self._refused(why) or self._stopping
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Ask the process to end, then insist."""
+        """Ask the process to end; kill it after `timeout_s`."""
         self._stopping = True
         if self._process is not None:
             self._signal(signal.SIGTERM)

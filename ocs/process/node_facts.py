@@ -1,9 +1,9 @@
-"""What a node says of itself to the others on its ledger, and whether sessions can go on at another node (RFC 8506
+"""The settings that the nodes on a ledger publish to each other, and whether sessions can move between them (RFC 8506
 §5.7).
 
-A session goes on elsewhere only if the other node serves requests that name this one, knows its clients and serves its
-realms. What the two lists of hosts say is held against each other at start; what may differ while nodes are restarted
-one after another is warned of.
+A session can move only if the other node serves requests with this node's Destination-Host, knows its clients and
+serves its realms. Contradicting diameter.hosts stop the start. Differences that occur while nodes are restarted one
+after another only lead to warnings.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ocs.catalogue.versions import digest_of
 from ocs.settings.schema import Settings
 
 NAMED_AT_MOST = 5
-"""Peers that one warning names."""
+"""How many peers one warning names."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """Names in small letters."""
+    """Settings of a node; names are in lower case."""
 
     identity: str
     where: str
-    """Host and data folder: which installation it is."""
+    """Host name and data folder: identifies the installation."""
     realms: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     clients: Mapping[str, str] = field(default_factory=dict)
-    """Origin-Host → what the owner of its sessions depends on: two nodes must agree on it."""
+    """Origin-Host → kind and failover_group. Session ownership depends on them, so the nodes must agree."""
     moving: tuple[str, ...] = ()
-    """Clients that are told CC-Session-Failover = 1."""
+    """Clients whose answers have CC-Session-Failover = 1."""
     failover: bool = False
-    """Somebody is told so, perhaps clients without an entry only."""
+    """Whether any client's answers have it, configured or not."""
     any_client: bool = False
     catalogue: str = ""
     """Digest of the file, or of the folder of its versions."""
@@ -45,7 +45,7 @@ class NodeFacts:
 
     @staticmethod
     def decode(data: bytes) -> NodeFacts | None:
-        """None = written by a release that says it otherwise."""
+        """None if another release has written it in another form."""
         try:
             said = json.loads(data)
             lists = {name: tuple(said[name]) for name in ("realms", "hosts", "moving")}
@@ -76,10 +76,8 @@ def facts_of(settings: Settings) -> NodeFacts:
     )
 
 
-def objections(ours: NodeFacts, others: Iterable[NodeFacts]) -> list[str]:
-    """Why this node must not start beside the others, which run: sessions that clients were told to move would be
-    refused with 3002.
-    """
+def conflicts(ours: NodeFacts, others: Iterable[NodeFacts]) -> list[str]:
+    """Why this node must not start beside the others, which run: moved sessions would be refused with 3002."""
     found = []
     for other in others:
         for first, second in ((ours, other), (other, ours)):
@@ -96,7 +94,7 @@ def objections(ours: NodeFacts, others: Iterable[NodeFacts]) -> list[str]:
 
 def _not_named(lacks: NodeFacts, named: NodeFacts, what_it_does: str) -> str:
     return (
-        f"session_failover = true cannot hold between {_both(lacks, named)}: {lacks.identity} ({lacks.where}) "
+        f"session_failover = true is not possible between {_both(lacks, named)}: {lacks.identity} ({lacks.where}) "
         f"{what_it_does};"
         f" its diameter.hosts must name {named.identity}. Let all nodes name each other first, then set "
         "session_failover"
@@ -107,15 +105,13 @@ def _both(one: NodeFacts, other: NodeFacts) -> str:
     return " and ".join(sorted((one.identity, other.identity)))
 
 
-def doubts(ours: NodeFacts, known: Mapping[str, NodeFacts | None]) -> list[str]:
-    """What keeps sessions from going on, or prices them otherwise, until more nodes are there or have the same
-    settings.
-    """
+def failover_warnings(ours: NodeFacts, known: Mapping[str, NodeFacts | None]) -> list[str]:
+    """Differences between the nodes' settings by which moved sessions are refused, or priced otherwise."""
     found = []
     for name in ours.hosts:
         other = known.get(name)
         if other is None:
-            found.append(f"no node {name} (diameter.hosts) has been on this Redis yet: no session can go on there")
+            found.append(f"no node {name} (diameter.hosts) has been on this Redis yet: no session can move there")
             continue
         for first, second in ((ours, other), (other, ours)):
             found += _cannot_move(first, second)

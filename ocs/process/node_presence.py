@@ -1,5 +1,5 @@
-"""A node among the others on its ledger: it has its identity alone, says what it is, and does not start where sessions
-would be lost.
+"""A node's presence on a shared ledger: it holds a lease on its identity, publishes its settings, and does not start if
+sessions would be lost.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.leases import Leases
 from ocs.process.child_main import Child
-from ocs.process.node_facts import NodeFacts, doubts, facts_of, objections
+from ocs.process.node_facts import NodeFacts, conflicts, facts_of, failover_warnings
 from ocs.telemetry.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 10.0
-"""A node that is silent so long is gone; its identity may be another's."""
+"""Duration of a lease. A node that has not renewed its lease for so long counts as gone."""
 RENEW_S = 2.0
 LOOK_S = 0.5
-DOUBTS_LOOK_S = 5.0
+WARNINGS_LOOK_S = 5.0
 MAX_NODES = 64
-"""As many as diameter.hosts takes; beyond it those that do not run are forgotten."""
+"""Limit of diameter.hosts; above it the published settings of nodes that do not run are deleted."""
 
 
 class HeldLease:
-    """A lease that this process keeps; several processes of one installation (`holder`) may keep it together."""
+    """A lease in Redis that this process keeps; all processes of an installation (`holder`) may share it."""
 
     def __init__(self, child: Child, ledger: Leases, name: str, holder: str) -> None:
         self._child = child
@@ -37,15 +37,15 @@ class HeldLease:
         self._holder = holder
         self._held_at = float("-inf")
         self.lost_to = ""
-        """Who had it when we last wanted to prolong it."""
+        """The holder found at the last renewal, if it was another."""
 
     @property
     def held(self) -> bool:
-        """Nobody else can have it now."""
+        """Whether it is certain that nobody else holds the lease."""
         return self._child.environment.monotonic() - self._held_at < LEASE_S - RENEW_S
 
     async def take(self) -> str:
-        """Wait until it is ours ("") or seen to be kept by another, who is returned."""
+        """Wait until we hold the lease; returns "", or the holder if another one keeps renewing it."""
         while not self._child.stopping.is_set():
             try:
                 if not await self._hold():
@@ -58,7 +58,7 @@ class HeldLease:
         return ""
 
     async def keep(self, lost: Callable[[str], object]) -> None:
-        """Prolong it for ever. `lost` is told each time that another has it."""
+        """Renew the lease until cancelled. `lost` is called with the holder whenever it is another."""
         while True:
             await asyncio.sleep(RENEW_S)
             try:
@@ -72,7 +72,7 @@ class HeldLease:
         try:
             await self._ledger.release(self.name, self._holder)
         except LedgerUnavailable as error:
-            log.warning("%s: the lease is not given back, it lapses in %.0f s: %s", self.name, LEASE_S, error)
+            log.warning("%s: the lease could not be released, it expires in %.0f s: %s", self.name, LEASE_S, error)
 
     async def _hold(self) -> str:
         asked_at = self._child.environment.monotonic()
@@ -84,9 +84,7 @@ class HeldLease:
 
 
 async def keeper(child: Child, ledger: Leases, lease: str) -> str:
-    """Who keeps the lease, seen by its being prolonged; "" = it has lapsed, or we are asked to end.
-    LedgerUnavailable.
-    """
+    """The holder that keeps renewing the lease; "" = it has expired, or we are asked to end. LedgerUnavailable."""
     before_ms = None
     while True:
         holder, left_ms = await ledger.holder(lease)
@@ -99,8 +97,8 @@ async def keeper(child: Child, ledger: Leases, lease: str) -> str:
 
 @contextlib.asynccontextmanager
 async def present(child: Child, ledger: Leases) -> AsyncIterator[None]:
-    """Each worker looks around before it takes a peer; the node's first one keeps its lease. StartError as of
-    `Presence.join`.
+    """Every worker checks the other nodes before it accepts peers; the first worker also keeps the node's lease.
+    StartError: see `Presence.join`.
     """
     presence = Presence(child, ledger)
     await presence.join()
@@ -118,7 +116,7 @@ async def present(child: Child, ledger: Leases) -> AsyncIterator[None]:
 
 
 class Presence:
-    """A node's word to the others, and theirs to it."""
+    """Publishes this node's settings, and compares them with those of the other nodes."""
 
     def __init__(self, child: Child, ledger: Leases) -> None:
         self._child = child
@@ -126,11 +124,11 @@ class Presence:
         self._facts = facts_of(child.settings)
         self._lease = HeldLease(child, ledger, _lease_of(self._facts.identity), self._facts.where)
         self._throttled_log = ThrottledLog(child.environment.monotonic)
-        self._doubts: list[str] = []
-        """What was said of the other nodes, and is still so."""
+        self._warnings: list[str] = []
+        """Warnings that were logged and still apply."""
 
     async def join(self) -> None:
-        """StartError: another node has our identity, or sessions that clients were told to move would be refused."""
+        """StartError: another node has our identity, or moved sessions would be refused (`conflicts`)."""
         while not self._child.stopping.is_set():
             try:
                 await self._join()
@@ -147,16 +145,16 @@ class Presence:
                 f"diameter.identity = {ours.identity!r}: the node at {other} has it on this Redis;"
                 " each node needs an identity of its own"
             )
-        # Said before it looks: of two that start at once, one sees the other.
+        # Publish first, then look: of two nodes that start at once, one sees the other.
         await self._ledger.say_node(ours.identity, ours.encode())
         known = await self._others()
         for name, facts in known.items():
-            found = objections(ours, [facts] if facts is not None else [])
+            found = conflicts(ours, [facts] if facts is not None else [])
             if found and await keeper(self._child, self._ledger, _lease_of(name)):
                 await self.leave()
                 raise StartError("; ".join(found))
         if self._child.number == 0:
-            self._tell_doubts(doubts(ours, known))
+            self._log_warnings(failover_warnings(ours, known))
         await self._forget_some(known)
 
     async def _others(self) -> dict[str, NodeFacts | None]:
@@ -164,24 +162,24 @@ class Presence:
         known.pop(self._facts.identity, None)
         return known
 
-    def _tell_doubts(self, found: list[str]) -> None:
-        """Each once, and when it is gone."""
-        for gone in self._doubts:
+    def _log_warnings(self, found: list[str]) -> None:
+        """Log each warning once, and once more when it no longer applies."""
+        for gone in self._warnings:
             if gone not in found:
-                log.info("no longer so (diameter.hosts): %s", gone)
-        for doubt in found:
-            if doubt not in self._doubts:
-                log.warning("sessions may not move between nodes (diameter.hosts): %s", doubt)
-        if self._doubts and not found:
+                log.info("no longer the case (diameter.hosts): %s", gone)
+        for warning in found:
+            if warning not in self._warnings:
+                log.warning("sessions may not move between nodes (diameter.hosts): %s", warning)
+        if self._warnings and not found:
             log.info("sessions may move between all nodes of diameter.hosts")
-        self._doubts = found
+        self._warnings = found
 
     async def look_again(self) -> None:
-        """While there are doubts: the other node starts later, or is restarted with other settings."""
-        while self._doubts:
-            await asyncio.sleep(DOUBTS_LOOK_S)
+        """Compare again while there are warnings, as other nodes may start or get other settings."""
+        while self._warnings:
+            await asyncio.sleep(WARNINGS_LOOK_S)
             with contextlib.suppress(LedgerUnavailable):
-                self._tell_doubts(doubts(self._facts, await self._others()))
+                self._log_warnings(failover_warnings(self._facts, await self._others()))
 
     async def _forget_some(self, known: Mapping[str, NodeFacts | None]) -> None:
         if len(known) < MAX_NODES:

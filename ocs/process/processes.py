@@ -1,4 +1,4 @@
-"""Small truths about processes that the supervisor, its children and the embedded Redis share (Linux)."""
+"""Functions about operating system processes (Linux)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
-    """Have the kernel send `signal_number` to this process when the one that started it ends, however it ends.
+    """Let the kernel send `signal_number` to this process when its parent ends.
 
-    Without prctl (not Linux) nothing happens: workers also look at their parent themselves (`ocs.process.worker`).
+    Without prctl (not Linux) it does nothing; child processes also check their parent (`ocs.process.child_main`).
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
 
 
 def is_alive(pid: int) -> bool:
-    """Is there a process of that id that has not ended? (An ended one that nobody has waited for counts as ended.)"""
+    """Whether the process runs; a zombie counts as ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -36,7 +36,7 @@ def is_alive(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Of the process's first thread; empty when they cannot be known."""
+    """Child processes of the process's main thread; [] if they cannot be read."""
     try:
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     except OSError:
@@ -44,7 +44,7 @@ def children(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> list[str]:
-    """The words the process was started with; empty when it cannot be known."""
+    """Arguments of the process; [] if they cannot be read."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,10 +1,9 @@
-"""`ocs serve`: starts Redis if it is to be ours, workers and housekeeper, serves /health and /metrics, and ends them
-in order.
+"""`ocs serve`: starts and ends the private Redis, the workers and the housekeeper, and serves /health and /metrics.
 
-Order of starting: settings and catalogue checked, data folder locked, ports taken, Redis, workers, housekeeper. Nothing
-starts half: a mistake or a port that is taken ends it before the first process. The first worker sees whether this node
-may be on the ledger at all, so the housekeeper waits for it. Order of ending: workers (they say good-bye to their peers
-and drain), housekeeper (it stores the last records), Redis.
+Order of starting: check settings and catalogue, lock the data folder, bind the ports, Redis, workers, housekeeper. A
+mistake, or a port in use, stops the start before any process exists. The first worker checks whether this node may use
+the ledger, so the housekeeper waits for it. Order of ending: workers (DPR, pending answers), housekeeper (the last
+records), Redis.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ from ocs.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 REDIS_LOOK_S = 0.5
-"""How often the supervisor looks whether Redis answers (and, when it is ours, whether it lives)."""
+"""How often the supervisor checks that the private Redis runs."""
 REDIS_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The Diameter addresses with their ports."""
+    """The Diameter addresses with their actual ports."""
 
     plain: list[str]
     tls: list[str]
@@ -70,10 +69,10 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._was_ready = False
         self._refusal = ""
-        """Why the processes cannot do their work: it is no use to replace them."""
+        """Why the processes cannot work, so that the start has failed; "" = no such reason."""
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. StartError: it cannot start, and nothing runs."""
+        """Serve until SIGTERM or SIGINT. StartError: the server cannot start; no process is left running."""
         with (
             self._locked_folder(),
             _reserved_ports("listen", self._settings.diameter.listen) as plain,
@@ -101,7 +100,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _locked_folder(self) -> Iterator[None]:
-        """One server a data folder: two would write the same records."""
+        """Lock the data folder: two servers on it would write the same records."""
         folder = self._paths.data_dir
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +118,7 @@ class Supervisor:
             yield
 
     def _clear_peer_locks(self) -> None:
-        """Files that workers of an earlier run have left: nobody holds them."""
+        """Delete the lock files and sockets of an earlier run; no process uses them."""
         for pattern in ("*.lock", "*.sock"):
             for path in self._paths.peers.glob(pattern):
                 path.unlink(missing_ok=True)
@@ -140,8 +139,8 @@ class Supervisor:
                 raise StartError(EMBEDDED_TAKES_NO_REPLICAS)
             self._embedded = EmbeddedRedis(self._paths.data_dir, durability=self._settings.ledger.durability)
             try:
-                # On this thread, since the kernel ends the server with the thread that started it. Nothing else happens
-                # meanwhile (the AOF may take minutes to load), but a signal must be heard.
+                # In this thread, as the kernel ends the server with the thread that started it. It blocks, perhaps for
+                # minutes while the AOF is loaded, so signals must interrupt it.
                 with _interruptible():
                     url = self._embedded.acquire(must_own=True)
             except EmbeddedRedisError as error:
@@ -177,8 +176,8 @@ class Supervisor:
             self._metrics.count("ocs_process_restarts", role)
 
     def _child_refused(self, why: str) -> bool:
-        """A start that fails ends all. Once the server was ready, those that still serve go on, and the others try
-        again.
+        """While starting, end everything. Once the server was ready, the other processes go on, and this one is
+        restarted.
         """
         if self._was_ready:
             return False
@@ -187,7 +186,7 @@ class Supervisor:
         return True
 
     def _describe(self, diameter: Listening, api: str, metrics: str) -> None:
-        """For programs that started us with port 0, or look for us."""
+        """Write server.json, by which other programs find the addresses, also with port 0."""
         listening = {"diameter": diameter.plain, "diameter_tls": diameter.tls}
         facts = {"pid": os.getpid(), **listening, "api": api, "metrics": metrics}
         temporary = self._paths.description.with_suffix(".new")
@@ -208,7 +207,7 @@ class Supervisor:
 
     async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
         await self._workers[0].ready.wait()
-        if self._housekeeper is not None:  # the identity is ours now: a start that is refused writes no records
+        if self._housekeeper is not None:  # after the worker's checks: a node that may not start writes no records
             self._housekeeper.start()
         for child in self._children():
             await child.ready.wait()
@@ -219,14 +218,14 @@ class Supervisor:
         )
 
     async def _watch_redis(self) -> None:
-        """Our own Redis is started again when it ends; its AOF has every answered debit."""
+        """Restart the private Redis when it ends; its AOF has every acknowledged debit."""
         while True:
             await asyncio.sleep(REDIS_LOOK_S)
             if self._embedded is None:
                 continue
             self._embedded.yield_rewrites()
             if self._embedded.has_ended():
-                log.error("the private Redis ended unasked: starting it again")
+                log.error("the private Redis ended unexpectedly: restarting it")
                 self._metrics.count("ocs_process_restarts", "redis")
                 try:
                     self._embedded.restart()
@@ -242,7 +241,7 @@ class Supervisor:
         )
 
     def _housekeeper_is_ready(self) -> bool | None:
-        """None = it is another node's."""
+        """None = another node runs the housekeeper."""
         if not self._settings.server.housekeeper:
             return None
         return self._housekeeper is not None and self._housekeeper.ready.is_set()
@@ -266,15 +265,15 @@ class Supervisor:
 
     def _asked_to_end(self) -> None:
         if self._stopping.is_set():
-            log.warning("asked to end again: not waiting for the answers under way")
+            log.warning("second signal: ending without the pending answers")
             for child in self._children():
                 child.kill()
         else:
-            log.info("ending: no new requests, answers under way are finished")
+            log.info("ending: no new requests, pending answers are still sent")
             self._stopping.set()
 
     def _asked_to_reload(self) -> None:
-        """SIGHUP: workers read the certificates anew."""
+        """SIGHUP: the workers reload the certificates."""
         for worker in self._workers:
             worker.reload()
 
@@ -297,7 +296,7 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM interrupt what blocks here."""
+    """SIGINT and SIGTERM raise KeyboardInterrupt in the block."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -312,8 +311,8 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
-    """The addresses of `diameter.<key>` with their ports. Each is bound here, without listening, so that workers, which
-    share it (SO_REUSEPORT), come and go while nobody else can take it. StartError names the address that is taken.
+    """The addresses of `diameter.<key>`, with their actual ports. Each stays bound here, without listening, so that no
+    other program can take it while workers, which share it (SO_REUSEPORT), are restarted. StartError: one is in use.
     """
     with contextlib.ExitStack() as held:
         addresses: list[str] = []
@@ -324,7 +323,7 @@ def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
                 if port:
                     with socket.socket(family) as probe:
                         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        probe.bind(address)  # without SO_REUSEPORT: fails when anybody has it
+                        probe.bind(address)  # without SO_REUSEPORT, so it fails if any process has the port
                 keeper = held.enter_context(socket.socket(family))
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -336,16 +335,16 @@ def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
 
 
 def _cannot_listen(section: str, key: str, address: str, error: OSError) -> str:
-    """What is wrong with an address of ours, by the key that names it, and what to do."""
+    """Message: why we cannot listen on `address`, the key that names it, and what to do."""
     reason = reason_of(error)
     if error.errno is not None and error.errno in errno.errorcode:
-        reason = os.strerror(error.errno)  # asyncio words it at length
+        reason = os.strerror(error.errno)  # shorter than asyncio's text
     elif isinstance(error, socket.gaierror):
         reason = f"no such host: {error.strerror}"
     if error.errno == errno.EADDRINUSE:
         reason += "; another process uses it: end that one, or name another address"
     elif error.errno == errno.EACCES:
-        reason += "; ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE): give it, or name another port"
+        reason += "; ports below 1024 need the capability CAP_NET_BIND_SERVICE: grant it, or name another port"
     elif error.errno == errno.EADDRNOTAVAIL:
         reason += "; this machine has no such address"
     variable = f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()

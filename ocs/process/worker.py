@@ -1,5 +1,5 @@
-"""A worker process: Diameter in, ledger, Diameter out. Stateless but for its connections; it may be killed at any
-instant.
+"""A worker process: answers Diameter requests with the ledger. It has no state but its connections, so it may be killed
+at any time.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ocs.telemetry.logs import describe
 log = logging.getLogger(__name__)
 
 HEARS_WITHIN_S = 2.0
-"""If Redis goes away at this very moment, peers are taken all the same: their Validity-Time leads to the same end."""
+"""How long to wait for the subscription to the ledger's notices before peers are accepted."""
 CANCEL_AGAIN_S = 0.2
-ANYBODY = (
+UNKNOWN_PEERS_WARNING = (
     "diameter.accept_unknown_peers = true: whoever can connect may charge any subscriber;"
     " for a laboratory only, not beside accounts of real subscribers"
 )
 STOP_GRACE_S = 5.0
-"""For answers under way when the worker is asked to end; the supervisor waits longer than this."""
+"""Time for pending answers when the worker is asked to end; the supervisor waits longer."""
 
 
 class Background:
-    """Tasks nobody waits for: kept from being collected, and heard when they fail."""
+    """Background tasks: holds references to them, and logs their exceptions."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Future[None]] = set()
@@ -48,7 +48,7 @@ class Background:
     def _done(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("internal error in the background, please report it: %s", describe(error))
+            log.error("internal error in a background task, please report it: %s", describe(error))
 
 
 async def work(child: Child) -> None:
@@ -95,44 +95,42 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
     )
     hears = asyncio.Event()
     hearing = asyncio.create_task(hear(ledger, requests, hears.set))
-    with contextlib.suppress(TimeoutError):  # notices are received before the first peer connects
+    with contextlib.suppress(TimeoutError):  # subscribe first, so that no notice about a peer's session is missed
         await asyncio.wait_for(hears.wait(), HEARS_WITHIN_S)
     if server.config.accept_unknown_peers and child.number == 0:
-        log.warning(ANYBODY)
+        log.warning(UNKNOWN_PEERS_WARNING)
     await server.start()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_tls)
-    child.tell_ready()
+    child.report_ready()
     await child.stopping.wait()
     hearing.cancel()
     await server.stop(STOP_GRACE_S)
-    await _ended(hearing)
+    await _cancelled(hearing)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    """A Redis client whose connection breaks at this moment may swallow the cancellation: it is asked until it has
-    heard.
-    """
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel the task until it ends: a Redis client whose connection is breaking may swallow a cancellation."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
 async def hear(ledger: RedisLedger, requests: ClientRequests, subscribed: Callable[[], None]) -> None:
-    """What scripts of any process say of sessions whose clients should hear from us."""
+    """Pass the ledger's notices to `requests`; `subscribed` is called once they can come."""
     async for notice in ledger.notices(subscribed):
         try:
             requests.hear(notice)
-        except Exception as error:  # noqa: BLE001 - a notice must not end the hearing of all others
-            log.error("internal error at a notice of the ledger, please report it: %s", describe(error))
+        except Exception as error:  # noqa: BLE001 - later notices must still be handled
+            log.error("internal error while handling a notice of the ledger, please report it: %s", describe(error))
 
 
 async def note_origin_state(child: Child, ledger: RedisLedger, origin_host: str, relay: str, state_id: int) -> None:
-    """A client has lost its sessions, perhaps: the housekeeper looks for them after a grace period."""
+    """Store a client's new Origin-State-Id: it may have lost sessions, which the housekeeper releases later."""
     try:
         await ledger.note_origin_state(origin_host, state_id, relay=relay, now=child.environment.now())
     except LedgerUnavailable as error:
         log.warning(
-            "peer %s: its restart could not be noted, sessions it has lost stay until their deadlines: %s",
+            "peer %s: its restart could not be stored, the sessions that it lost stay until their deadlines: %s",
             *(origin_host, error),
         )
 

@@ -74,12 +74,12 @@ def test_of_two_that_start_together_the_first_says_when_the_other_has_come(
     tmp_path: Path, own_redis: RedisServer, first: Node
 ) -> None:
     log = tmp_path / "node1" / "log"
-    missing = f"no node {SECOND} (diameter.hosts) has been on this Redis yet: no session can go on there"
+    missing = f"no node {SECOND} (diameter.hosts) has been on this Redis yet: no session can move there"
     wait_for(lambda: f"sessions may not move between nodes (diameter.hosts): {missing}" in log.read_text("utf-8"))
     second = Node(tmp_path, 1, own_redis.port, None)
     try:
         wait_for(lambda: "sessions may move between all nodes of diameter.hosts" in log.read_text("utf-8"))
-        assert f"no longer so (diameter.hosts): {missing}" in log.read_text("utf-8")
+        assert f"no longer the case (diameter.hosts): {missing}" in log.read_text("utf-8")
         assert "sessions may not move" not in (tmp_path / "node2" / "log").read_text("utf-8")
     finally:
         second.close()

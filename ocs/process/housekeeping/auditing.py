@@ -1,6 +1,4 @@
-"""Audit: all accounts slowly, over and over, so that drift is seen on a graph before anybody asks (`ocs audit` looks at
-once).
-"""
+"""Audit: checks the invariants of all accounts, slowly and continuously, for the metrics (`ocs audit`: at once)."""
 
 from __future__ import annotations
 
@@ -10,37 +8,37 @@ from ocs.ledger.audit import AuditReport, audit_slice
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
-from ocs.process.housekeeping.patience import SetAside, patiently
+from ocs.process.housekeeping.retrying import PostponedAccounts, run_loop
 
 log = logging.getLogger(__name__)
 
 AUDIT_ACCOUNTS_PER_S = 200
-"""About 2 % of a core: 100,000 accounts in eight minutes. An empty partition counts as one account."""
+"""Rate of the audit: 100,000 accounts in eight minutes, with 2 % of a core. An empty partition counts as an account."""
 AUDIT_SLICE = 50
-"""Accounts of one slice."""
+"""Accounts that are read together."""
 AUDIT_REST_S = 0.25
-"""It rests when it has earned so much."""
+"""Least pause to keep the rate; shorter ones are added up."""
 AUDIT_PAUSE_S = 30.0
-"""At least this from the start of one pass to that of the next."""
+"""Least time between the starts of two passes."""
 
 
 class Auditing:
-    """`share` = (which, of how many): processes that share the ledger's partitions."""
+    """`share`: (index, number of processes), if several processes share the ledger's partitions."""
 
-    def __init__(self, child: Child, ledger: RedisLedger, aside: SetAside, share: tuple[int, int] = (0, 1)) -> None:
+    def __init__(
+        self, child: Child, ledger: RedisLedger, postponed: PostponedAccounts, share: tuple[int, int] = (0, 1)
+    ) -> None:
         self._child = child
         self._ledger = ledger
-        self._aside = aside
+        self._postponed = postponed
         self._partitions = range(share[0], ledger.partitions, share[1])
 
     async def run(self) -> None:
-        await patiently(self._child, AUDIT_PAUSE_S / 10, self.audit_pass)
+        await run_loop(self._child, AUDIT_PAUSE_S / 10, self.audit_pass)
 
     async def audit_pass(self) -> AuditReport:
-        """All accounts once, at AUDIT_ACCOUNTS_PER_S; what is broken shows in the metrics at once, totals at the
-        end.
-        """
-        started, report, earned_s = self._child.environment.clock(), AuditReport(), 0.0
+        """Audit all accounts once, at AUDIT_ACCOUNTS_PER_S. Violations are counted at once, totals at the end."""
+        started, report, owed_s = self._child.environment.clock(), AuditReport(), 0.0
         for partition in self._partitions:
             cursor, seen = 0, set[str]()
             while True:
@@ -48,11 +46,11 @@ class Auditing:
                 found, cursor = await self._slice(partition, cursor, seen)
                 report.merge(found)
                 self._tell(found, report)
-                earned_s += max(report.looked_at - before, 1) / AUDIT_ACCOUNTS_PER_S
-                if earned_s >= AUDIT_REST_S:
-                    if await self._child.wait_stopping(earned_s):
+                owed_s += max(report.looked_at - before, 1) / AUDIT_ACCOUNTS_PER_S
+                if owed_s >= AUDIT_REST_S:
+                    if await self._child.wait_stopping(owed_s):
                         return report
-                    earned_s = 0.0
+                    owed_s = 0.0
                 if not cursor:
                     break
         self._measure(report)
@@ -64,7 +62,7 @@ class Auditing:
 
         def unreadable(account_id: str, error: LedgerError) -> None:
             failed.add(account_id)
-            self._aside.failed(account_id, "cannot be audited", error)
+            self._postponed.failed(account_id, "cannot be audited", error)
 
         when = self._child.when()
         found, following = await audit_slice(
@@ -76,18 +74,18 @@ class Auditing:
             day=when["day"],
             count=AUDIT_SLICE,
             unreadable=unreadable,
-            skips=lambda account_id: account_id in seen or self._aside.skips(account_id),
+            skips=lambda account_id: account_id in seen or self._postponed.skips(account_id),
             seen=looked_at,
         )
         seen |= looked_at
         for account_id in looked_at - failed:
-            self._aside.worked(account_id)
+            self._postponed.worked(account_id)
         return found, following
 
     def _tell(self, found: AuditReport, report: AuditReport) -> None:
         for violation in found.violations:
             log.error(
-                "account %s: its books are wrong, invariant %s: %s",
+                "account %s: invariant %s is violated: %s",
                 *(violation.account, violation.invariant, violation.detail),
             )
         if found.violations:

@@ -1,5 +1,5 @@
-"""Orphans: sessions whose client has come back with a higher Origin-State-Id, given up after a grace period (RFC 6733
-§8.6).
+"""Orphans: releases the sessions that a client has lost, as its higher Origin-State-Id says, after a grace period
+(RFC 6733 §8.6).
 """
 
 from __future__ import annotations
@@ -13,53 +13,53 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.child_main import Child
-from ocs.process.housekeeping.patience import SetAside, of_all, patiently
+from ocs.process.housekeeping.retrying import PostponedAccounts, concerns_all, run_loop
 from ocs.values.moment import DAY_S
 from ocs.values.partition_rotation import batches
 
 log = logging.getLogger(__name__)
 
 ORIGIN_LOOK_S = 5.0
-"""How often clients that may have lost their sessions are looked for."""
+"""How often the ledger is asked for restarted clients."""
 ORIGIN_GRACE_S = 60
-"""A client that has come back with a higher Origin-State-Id may still settle what it knows of."""
+"""Time for a restarted client to report what it still knows of its sessions."""
 ORIGIN_MEMORY_S = DAY_S
-"""A restart longer ago has been dealt with, by an earlier housekeeper or by the sessions' deadlines."""
+"""Earlier restarts are ignored: their sessions were released before, or at their deadlines."""
 SETS_PER_S = 1_000
-"""Sets of sessions read, one a client and partition: 16,384 partitions in 16 seconds a client."""
+"""Rate of reading the sets of sessions, one per client and partition: 16 s per client with 16,384 partitions."""
 SETS_TOGETHER = 50
 SESSIONS_PER_S = 2_000
-"""Accounts read and sessions given up: 100,000 in 50 seconds."""
+"""Rate of releasing sessions: 100,000 in 50 s."""
 
 Client = tuple[str, str]
-"""(Origin-Host, the relay that said so or ""), in small letters."""
+"""(Origin-Host, relay or ""), in lower case."""
 
 
 class Orphans:
-    def __init__(self, child: Child, ledger: RedisLedger, aside: SetAside) -> None:
+    def __init__(self, child: Child, ledger: RedisLedger, postponed: PostponedAccounts) -> None:
         self._child = child
         self._ledger = ledger
-        self._aside = aside
-        self._seen_to: dict[Client, int] = {}
-        """Client → Origin-State-Id."""
+        self._postponed = postponed
+        self._handled: dict[Client, int] = {}
+        """Client → Origin-State-Id up to which its sessions were released."""
 
     async def run(self) -> None:
-        await patiently(self._child, ORIGIN_LOOK_S, self.step)
+        await run_loop(self._child, ORIGIN_LOOK_S, self.step)
 
     async def step(self) -> None:
         now, states = self._child.environment.now(), await self._ledger.origin_states()
-        self._seen_to = {client: state for client, state in self._seen_to.items() if client in states}
+        self._handled = {client: state for client, state in self._handled.items() if client in states}
         restarted = {
             client: state_id
             for client, (state_id, at) in states.items()
-            if ORIGIN_GRACE_S <= now - at < ORIGIN_MEMORY_S and self._seen_to.get(client) != state_id
+            if ORIGIN_GRACE_S <= now - at < ORIGIN_MEMORY_S and self._handled.get(client) != state_id
         }
         if restarted and await self.release(restarted):
-            self._seen_to.update(restarted)
+            self._handled.update(restarted)
 
     async def release(self, restarted: Mapping[Client, int]) -> bool:
-        """Give up the sessions that these clients (→ Origin-State-Id) had before they lost their state, each those that
-        came last the way on which it said so. False = the end was asked for in between.
+        """Release the sessions that these clients (→ Origin-State-Id) began with a lower Origin-State-Id and that last
+        came through the same relay. False = not finished, as the process is asked to end.
         """
         hosts = sorted({host for host, _ in restarted})
         released = 0
@@ -80,13 +80,13 @@ class Orphans:
     async def _release_of(
         self, host: str, partition: int, pairs: list[tuple[str, str]], newest: Mapping[str, int]
     ) -> int:
-        """Those of one partition; members of the set that are stale leave it."""
+        """Release sessions of one partition, and remove members of the set that are out of date."""
         sessions: defaultdict[str, list[str]] = defaultdict(list)
         for account_id, session_id in pairs:
             sessions[account_id].append(session_id)
         released = 0
         for account_id, session_ids in sessions.items():
-            if self._aside.skips(account_id):
+            if self._postponed.skips(account_id):
                 continue
             try:
                 view = await self._ledger.read(account_id, **self._child.when())
@@ -95,12 +95,12 @@ class Orphans:
                         await self._ledger.forget_client_session(partition, host, account_id, session_id)
                     elif _is_orphan(view, session_id, newest):
                         released += await self._give_up(account_id, session_id)
-            except LedgerError as error:  # one account must not keep the others' money held
-                if of_all(error):
+            except LedgerError as error:  # go on: the other accounts' sessions hold money
+                if concerns_all(error):
                     raise
-                self._aside.failed(account_id, "keeps a session of a restarted client open", error)
+                self._postponed.failed(account_id, "keeps a session of a restarted client open", error)
             else:
-                self._aside.worked(account_id)
+                self._postponed.worked(account_id)
         return released
 
     async def _give_up(self, account_id: str, session_id: str) -> bool:
@@ -111,7 +111,7 @@ class Orphans:
 
 
 def _has(view: AccountView | None, session_id: str, host: str) -> bool:
-    """Is it an open session of the client?"""
+    """Whether the account has the open session, and the client owns it."""
     sessions = view.sessions if view is not None else ()
     return any(
         each.session_id == session_id and not each.released and each.origin_host.lower() == host for each in sessions

@@ -1,4 +1,4 @@
-"""Records: outbox → charging records, synced, then forgotten by the outbox (HOT-REC-2)."""
+"""Writes the outbox's events as charging records, syncs them, and then deletes them from the outbox (HOT-REC-2)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ocs.outbox.pump import Pump
 from ocs.outbox.tail import capacity
 from ocs.outbox.writer import RecordWriter
 from ocs.process.child_main import Child
-from ocs.process.housekeeping.patience import RETRY_S, patiently
+from ocs.process.housekeeping.retrying import RETRY_S, run_loop
 from ocs.telemetry.logs import reason_of
 from ocs.values.partition_rotation import PartitionRotation, batches
 
 log = logging.getLogger(__name__)
 
 RECORDS_EVERY_S = 1.0
-"""Fewer and larger batches cost the disk, Redis and the processor less than many small ones. What waits for more than
-one batch does not wait for this.
+"""Pause between batches: few large batches cost less than many small ones. While more than one batch waits, there is no
+pause.
 """
-COMPLAIN_EVERY_S = 60.0
-"""A fault that lasts (full disk, another ledger's folder) is logged so often."""
+LOG_EVERY_S = 60.0
+"""Interval of the log line about a lasting fault (full disk, another ledger's folder)."""
 BEGIN_AGAIN_S = 10.0
-"""The folder is read anew so often until it fits the ledger: that may take a second each time."""
+"""Interval of reading the folder again until it fits the ledger; each time may take a second."""
 LAST_ROUND_S = 10.0
-"""When asked to end, for the records of the last requests."""
+"""How long the last records may take when the process is asked to end."""
 MEASURE_ALL_S = 60.0
 MEASURE_LEAST_PER_S = 64
 MEASURED_TOGETHER = 64
@@ -55,10 +55,10 @@ def record_writer(child: Child, partitions: int) -> RecordWriter:
 
 
 class Recording:
-    """Begins (again and again, until folder and ledger fit), then pumps; at the end pumps what is left."""
+    """Opens the folder, again until it fits the ledger; then writes records, and the last ones when asked to end."""
 
     def __init__(self, child: Child, ledger: RedisLedger, may_write: Callable[[], bool] = lambda: True) -> None:
-        """`may_write`: whether no other node can be writing the records now."""
+        """`may_write`: False while another node may be writing the records."""
         self._child = child
         self._may_write = may_write
         self._writer = record_writer(child, ledger.partitions)
@@ -66,10 +66,10 @@ class Recording:
         self._lag = _Lag(child, ledger)
         self._opened = self._begun = False
         self._next_try_at = 0.0
-        self._complained = -COMPLAIN_EVERY_S
+        self._logged_at = -LOG_EVERY_S
 
     async def run(self) -> None:
-        await patiently(self._child, RECORDS_EVERY_S, self.step)
+        await run_loop(self._child, RECORDS_EVERY_S, self.step)
         if self._begun:
             await self._last_rounds()
         self._writer.close()
@@ -99,15 +99,15 @@ class Recording:
             try:
                 await self._pump.begin()
             except ForeignOutboxError:
-                self._opened = False  # another folder may be put there
+                self._opened = False  # the operator may restore the right folder
                 raise
             self._begun = True
 
     async def _stopped(self, error: Exception) -> None:
         self._child.metrics.set("ocs_records_stopped", 1)
         now = self._child.environment.clock()
-        if now - self._complained >= COMPLAIN_EVERY_S:
-            self._complained = now
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
             log.error("charging records are not written and the ledger grows, trying again: %s", reason_of(error))
         self._next_try_at = self._child.environment.monotonic() + BEGIN_AGAIN_S
         await self._lag.measure()
@@ -127,7 +127,7 @@ class Recording:
 
 
 class _Lag:
-    """How far the outbox has grown while no records can be written: a slice of the partitions each time."""
+    """Measures the outbox while no records can be written, a few partitions at a time."""
 
     def __init__(self, child: Child, ledger: RedisLedger) -> None:
         self._child = child

@@ -27,11 +27,11 @@ from ocs.ledger.settings import LedgerSettings
 from ocs.outbox.files import record_files
 from ocs.process.child_main import Child
 from ocs.process.embedded_redis import EmbeddedRedis
-from ocs.process.housekeeping import auditing, orphans, patience, sweeper
+from ocs.process.housekeeping import auditing, orphans, retrying, sweeper
 from ocs.process.housekeeping.auditing import Auditing
 from ocs.process.housekeeping.orphans import Orphans
-from ocs.process.housekeeping.patience import SetAside
 from ocs.process.housekeeping.recording import Recording
+from ocs.process.housekeeping.retrying import PostponedAccounts
 from ocs.process.housekeeping.sweeper import Sweeper
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
@@ -118,7 +118,7 @@ async def until(condition: object, seconds: float = 10) -> None:
 
 
 def sweeper_of(child: Child, ledger: Any) -> Sweeper:
-    return Sweeper(child, ledger, SetAside(child))
+    return Sweeper(child, ledger, PostponedAccounts(child))
 
 
 @rule("HOT-PKG-2")
@@ -208,7 +208,7 @@ def test_partitions_in_turn() -> None:
 async def test_the_audit_measures(child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
     await open_accounts(child, ledger, 5, 10_000_000)
-    report = await Auditing(child, ledger, SetAside(child)).audit_pass()
+    report = await Auditing(child, ledger, PostponedAccounts(child)).audit_pass()
     assert report.ok and report.accounts == 5
     gauges = child.metrics.store.gauges
     assert gauges["ocs_accounts",] == 5
@@ -226,16 +226,16 @@ async def test_an_account_without_its_document_is_a_violation(
     account_id = (await open_accounts(child, ledger, 5, 10_000_000))[2]
     key = ledger._account_keys(account_id).account + account_id.encode()
     await ledger._ask("test", ledger._keys.partition_of_account(account_id), b"DEL", key)
-    report = await Auditing(child, ledger, SetAside(child)).audit_pass()
+    report = await Auditing(child, ledger, PostponedAccounts(child)).audit_pass()
     assert (report.ok, report.accounts) == (False, 4)
     assert child.metrics.store.gauges["ocs_audit_violations",] == 1
-    assert f"account {account_id}: its books are wrong, invariant document: the index names it" in caplog.text
+    assert f"account {account_id}: invariant document is violated: the index names it" in caplog.text
 
 
 async def test_several_can_share_an_audit(child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
     await open_accounts(child, ledger, 30, 10_000_000)
-    reports = [await Auditing(child, ledger, SetAside(child), (n, 3)).audit_pass() for n in range(3)]
+    reports = [await Auditing(child, ledger, PostponedAccounts(child), (n, 3)).audit_pass() for n in range(3)]
     assert sum(report.accounts for report in reports) == 30 and all(report.accounts for report in reports)
 
 
@@ -287,7 +287,7 @@ async def test_one_damaged_document_does_not_stop_the_sweeper(
     assert damaged.tries == 1, "it is left alone for a while"
     assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 1
     assert f"account {accounts[0]} cannot be swept" in caplog.text
-    clock_of(child).now += patience.FIRST_PAUSE_S
+    clock_of(child).now += retrying.FIRST_PAUSE_S
     damaged.account_id = "healed"
     assert await sweeping.sweep(range(8)) == 1
     assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 0
@@ -299,13 +299,13 @@ async def test_one_damaged_document_does_not_stop_the_audit(
     monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
     accounts = await open_accounts(child, ledger, 6, 10_000_000)
     damaged: Any = Damaged(ledger, accounts[3])
-    audit = Auditing(child, damaged, SetAside(child))
+    audit = Auditing(child, damaged, PostponedAccounts(child))
     assert [(await audit.audit_pass()).accounts for _ in range(2)] == [5, 5]
     assert damaged.tries == 1
     gauges = child.metrics.store.gauges
     assert gauges["ocs_unreadable_accounts",] == 1 and gauges["ocs_audit_violations",] == 0
     damaged.account_id = "healed"
-    clock_of(child).now += patience.FIRST_PAUSE_S
+    clock_of(child).now += retrying.FIRST_PAUSE_S
     assert (await audit.audit_pass()).accounts == 6
     assert gauges["ocs_unreadable_accounts",] == 0
 
@@ -324,16 +324,16 @@ async def test_documents_that_cannot_be_read_in_redis(
     )
     await index_session(ledger, accounts[0], "of the damaged one", "pgw.a1.net")
     for loop in ("orphans", "audit", "sweeper"):
-        aside = SetAside(child)
+        postponed = PostponedAccounts(child)
         if loop == "orphans":
-            assert await Orphans(child, ledger, aside).release({("pgw.a1.net", ""): 8})
+            assert await Orphans(child, ledger, postponed).release({("pgw.a1.net", ""): 8})
             assert child.metrics.store.counters[("ocs_orphans_released",)] == 1
         elif loop == "audit":
-            assert (await Auditing(child, ledger, aside).audit_pass()).accounts == 7
+            assert (await Auditing(child, ledger, postponed).audit_pass()).accounts == 7
         else:
             clock_of(child).now += 30 * DAY_S
-            assert await Sweeper(child, ledger, aside).sweep(range(8)) == 7
-        assert aside.skips(accounts[0]) and len(aside) == 1, loop
+            assert await Sweeper(child, ledger, postponed).sweep(range(8)) == 7
+        assert postponed.skips(accounts[0]) and len(postponed) == 1, loop
         assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 1, loop
 
 
@@ -341,36 +341,36 @@ async def test_a_clock_that_is_off_is_no_accounts_fault(
     child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 0.01)
-    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.01)
     accounts = await open_accounts(child, ledger, 1, 20_000_000)
     damaged: Any = Damaged(ledger, accounts[0], LedgerError("clock", "this machine's clock is off"))
     clock_of(child).now += 30 * DAY_S
-    aside = SetAside(child)
-    loop = asyncio.create_task(Sweeper(child, damaged, aside).run())
+    postponed = PostponedAccounts(child)
+    loop = asyncio.create_task(Sweeper(child, damaged, postponed).run())
     await until(lambda: damaged.tries > 3)
     assert (
-        len(aside) == 0
-        and "no deadlines, records and audits until this is mended: this machine's clock is off" in caplog.text
+        len(postponed) == 0
+        and "no sweeps, records and audits until this is repaired: this machine's clock is off" in caplog.text
     )
     child.stopping.set()
     await loop
 
 
 def test_what_is_set_aside_is_bounded_and_said_seldom(child: Child, caplog: pytest.LogCaptureFixture) -> None:
-    aside, error = SetAside(child), LedgerError("unreadable", "damaged")
-    for n in range(patience.MAX_SET_ASIDE + 50):
-        aside.failed(f"00-{n}", "cannot be swept", error)
-    assert len(aside) == patience.MAX_SET_ASIDE
-    assert not aside.skips("00-0") and aside.skips("00-10000")
+    postponed, error = PostponedAccounts(child), LedgerError("unreadable", "damaged")
+    for n in range(retrying.MAX_POSTPONED + 50):
+        postponed.failed(f"00-{n}", "cannot be swept", error)
+    assert len(postponed) == retrying.MAX_POSTPONED
+    assert not postponed.skips("00-0") and postponed.skips("00-10000")
     assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
     pauses = []
     for _ in range(12):
-        aside.failed("00-7", "cannot be swept", error)
+        postponed.failed("00-7", "cannot be swept", error)
         start = clock_of(child).now
-        while aside.skips("00-7"):
+        while postponed.skips("00-7"):
             clock_of(child).now += 5
         pauses.append(clock_of(child).now - start)
-    assert pauses[:3] == [10, 20, 40] and pauses[-1] == patience.LONGEST_PAUSE_S
+    assert pauses[:3] == [10, 20, 40] and pauses[-1] == retrying.LONGEST_PAUSE_S
 
 
 # -- records
@@ -506,7 +506,7 @@ async def test_sessions_of_a_restarted_client_are_given_up(
         assert view is not None
         return {session.session_id for session in view.sessions if session.released}
 
-    loop = asyncio.create_task(Orphans(child, ledger, SetAside(child)).run())
+    loop = asyncio.create_task(Orphans(child, ledger, PostponedAccounts(child)).run())
     await asyncio.sleep(0.1)
     assert await given_up() == set(), "the grace period is not over"
     clock_of(child).now += orphans.ORIGIN_GRACE_S
@@ -529,11 +529,11 @@ async def test_what_is_no_session_any_more_leaves_the_index(child: Child, ledger
     await index_session(ledger, "00-00000000000000ff", "of nobody", "pgw.a1.net")
     damaged: Any = Damaged(ledger, other)
     await index_session(ledger, other, "not to be read", "pgw.a1.net")
-    aside = SetAside(child)
-    assert await Orphans(child, damaged, aside).release({("pgw.a1.net", ""): 8})
+    postponed = PostponedAccounts(child)
+    assert await Orphans(child, damaged, postponed).release({("pgw.a1.net", ""): 8})
     found = [pair for partition in range(8) for pair in await ledger.sessions_of_client(partition, "pgw.a1.net")]
     assert {sid for _, sid in found} - {"old"} == {"new", "not to be read"}
-    assert aside.skips(other) and not aside.skips(account_id)
+    assert postponed.skips(other) and not postponed.skips(account_id)
     view = await ledger.read(account_id, **child.when())
     assert view is not None and [each.session_id for each in view.sessions if each.released] == ["old"]
 
@@ -556,8 +556,8 @@ async def test_the_partitions_are_asked_in_slices(child: Child, monkeypatch: pyt
     monkeypatch.setattr(orphans, "SETS_PER_S", 100_000)
     ledger: Any = ManySets()
     start = time.monotonic()
-    assert await Orphans(child, ledger, SetAside(child)).release({("a", ""): 1, ("a", "dra"): 2, ("b", ""): 1})
+    assert await Orphans(child, ledger, PostponedAccounts(child)).release({("a", ""): 1, ("a", "dra"): 2, ("b", ""): 1})
     assert ledger.asked == 2 * 16_384 and time.monotonic() - start >= 0.3
     child.stopping.set()
-    assert not await Orphans(child, ledger, SetAside(child)).release({("a", ""): 1})
+    assert not await Orphans(child, ledger, PostponedAccounts(child)).release({("a", ""): 1})
     assert ledger.asked == 2 * 16_384 + orphans.SETS_TOGETHER

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.process.node_facts import NodeFacts, doubts, facts_of, objections
+from ocs.process.node_facts import NodeFacts, conflicts, facts_of, failover_warnings
 from ocs.settings.loading import load_settings
 
 PGW = "pgw.example.net"
@@ -80,7 +80,7 @@ def test_where_failover_is_promised_both_name_each_other(
     """Two nodes with nothing to do with each other may share a Redis; a half-made pair may not promise failover."""
     ours = facts(tmp_path, "a.net", *(["b.net"] if we_name else ["c.net"]), failover=we_promise)
     other = facts(tmp_path, "b.net", *(["a.net"] if named else ["c.net"]), failover=it_promises)
-    found = objections(ours, [other])
+    found = conflicts(ours, [other])
     assert bool(found) == (we_name != named and (we_promise or it_promises))
     for each in found:
         lacks = other if we_name else ours
@@ -92,8 +92,8 @@ def test_where_failover_is_promised_both_name_each_other(
 def test_what_is_warned_of(tmp_path: Path) -> None:
     """Nodes are restarted one after another: what must be the same on both may differ for a while."""
     ours, other = facts(tmp_path, "a.net", "b.net"), facts(tmp_path, "b.net", "a.net")
-    assert doubts(ours, {"b.net": other, "stranger.net": None}) == []
-    assert objections(ours, [other]) == []
+    assert failover_warnings(ours, {"b.net": other, "stranger.net": None}) == []
+    assert conflicts(ours, [other]) == []
     for known, words in (
         ({}, "no node b.net (diameter.hosts) has been on this Redis yet"),
         ({"b.net": None}, "no node b.net"),
@@ -104,9 +104,9 @@ def test_what_is_warned_of(tmp_path: Path) -> None:
         ({"b.net": replace(other, moving=())}, f"b.net does not tell {PGW} that sessions may move"),
         ({"b.net": replace(other, catalogue="another")}, "b.net has another catalogue"),
     ):
-        found = doubts(ours, known)
+        found = failover_warnings(ours, known)
         assert any(words in each for each in found), (words, found)
-        assert known == {} or known["b.net"] is None or objections(ours, [known["b.net"]]) == []
-    assert doubts(ours, {"b.net": replace(other, clients={}, moving=(), any_client=True)}) == []
+        assert known == {} or known["b.net"] is None or conflicts(ours, [known["b.net"]]) == []
+    assert failover_warnings(ours, {"b.net": replace(other, clients={}, moving=(), any_client=True)}) == []
     many = replace(ours, moving=tuple(f"p{n}.net" for n in range(8)), clients={})
-    assert any("p4.net and 3 more" in each for each in doubts(many, {"b.net": other}))
+    assert any("p4.net and 3 more" in each for each in failover_warnings(many, {"b.net": other}))

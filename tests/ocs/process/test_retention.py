@@ -99,7 +99,7 @@ def test_what_a_process_has_loaded_is_never_collected(role: str, capsys: pytest.
     catalogue = load_catalogue(ROOT / "config" / "catalogue.toml")
     settings = Settings.model_validate({"diameter": {"accept_unknown_peers": True}})
     try:
-        Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event()).tell_ready()
+        Child(role, settings, catalogue, Environment(), Metrics(), asyncio.Event()).report_ready()
         assert gc.get_freeze_count() > before and gc.isenabled() and gc.get_threshold() == GC_THRESHOLDS
         assert not any(each is catalogue for each in gc.get_objects())
     finally:

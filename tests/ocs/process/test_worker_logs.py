@@ -20,7 +20,7 @@ async def test_background_work_that_fails(caplog: pytest.LogCaptureFixture) -> N
     Background().spawn(fail())
     await asyncio.sleep(0.01)
     assert (
-        "internal error in the background, please report it: RuntimeError at" in caplog.text
+        "internal error in a background task, please report it: RuntimeError at" in caplog.text
         and MSISDN not in caplog.text
     )
 
@@ -43,6 +43,6 @@ async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture
     await hear(Ledger(), Requests(), lambda: ready.append(True))
     assert ready and Requests.heard == [MSISDN, "the next one"]
     assert (
-        "internal error at a notice of the ledger, please report it: ValueError at" in caplog.text
+        "internal error while handling a notice of the ledger, please report it: ValueError at" in caplog.text
         and MSISDN not in caplog.text
     )
