@@ -1,14 +1,13 @@
-"""The serving network in Access-Network-Information (1263), which is the text of SIP's P-Access-Network-Info. Pure.
+"""The serving network in Access-Network-Information (1263), which holds SIP's P-Access-Network-Info.
 
     3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2934000010000001,
     3GPP-E-UTRAN-FDD;network-provided;utran-cell-id-3gpp=2280100010000001
 
-One text may describe several accesses, and a request may have several texts. A handset writes what it likes, quotes
-that nothing closes among them; what the network has written is marked `network-provided` and stands behind it (RFC 7315
-§4.4, RFC 7913, TS 24.229 §7.2A.4).
-So a quote begins a string only as a parameter's value, and only if the next quote ends that value: what a handset
-leaves open does not swallow the network's words. Of accesses without a cell of a mobile network (WLAN, fixed lines,
-3GPP2, satellite) the place is not known. Reading takes time in proportion to the text's length, whatever is in it.
+A text may describe several accesses, and a request may have several texts. The network marks its own access as
+`network-provided` and appends it to what the handset sent (RFC 7315 §4.4, RFC 7913, TS 24.229 §7.2A.4). A handset may
+send anything, such as a quote that is never closed. So a quote begins a quoted string only where a value begins, and
+only if the next quote ends that value: an open quote of the handset cannot hide the network's access. An access without
+a cell of a mobile network (WLAN, fixed line, 3GPP2, satellite) gives no location. Parsing takes linear time.
 """
 
 from __future__ import annotations
@@ -22,43 +21,43 @@ Cell = tuple[str, bytes]
 
 _MARK = b"network-provided"
 _BLANKS = b" \t\r\n\v\f\0"
-"""Some clients send a text with the NUL that ends it in their memory."""
+"""Some clients send the text with a terminating NUL."""
 _BREAK = re.compile(rb'=[ \t\r\n\0]*+"(?:[^"\\]|\\.)*+"[ \t\r\n\0]*+(?=[,;]|\Z)|([,;])', re.DOTALL)
-"""A quoted value, to be passed over, or what separates accesses (,) and their parts (;)."""
+"""A quoted value, which is skipped, or a separator of accesses (,) or parts (;)."""
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _IDENTITY = re.compile(rb"([0-9]{3})([0-9]{2,3})[0-9a-fA-F]{4,}")
 
 
 def _lengths(*cell_digits: int) -> dict[int, int]:
-    """By number of digits after the MCC, how many of them are the MNC, where so many follow it."""
+    """Number of digits after the MCC → how many of them are the MNC. `cell_digits`: how many may follow the MNC."""
     return {mnc + digits: mnc for digits in cell_digits for mnc in (2, 3)}
 
 
 _MNC_DIGITS = {
     b"cgi-3gpp": _lengths(8),  # LAC 4, CI 4
     b"utran-sai-3gpp": _lengths(8),  # LAC 4, SAC 4
-    # LAC 4 and UTRAN cell 7, or TAC 4 and ECI 7; TAC 6 and ECI 7 at a 5G core; TAC 6 and NCI 9, or 12 as an open-source
-    # P-CSCF writes it;
-    # TAC 6, NCI 9 and NID 11 of a network of its own (SNPN)
+    # 11: LAC 4 + UTRAN cell 7, or TAC 4 + ECI 7. 13: TAC 6 + ECI 7, at a 5G core. 15: TAC 6 + NCI 9.
+    # 18: TAC 6 + NCI 12, from an open-source P-CSCF. 26: TAC 6 + NCI 9 + NID 11, of an SNPN.
     b"utran-cell-id-3gpp": _lengths(11, 13, 15, 18, 26),
-    b"tai-3gpp": _lengths(4, 6),  # TAC: the same P-CSCF, when no cell is known
+    b"tai-3gpp": _lengths(4, 6),  # TAC, from the same P-CSCF when it knows no cell
 }
-"""By name of the part. Where the length is none of these, two digits are taken for the MNC: the country, by which most
-places go, is right all the same."""
+"""Name of the parameter → `_lengths` of its value. With any other length two digits are taken for the MNC: the country,
+which decides most prices, is right even so.
+"""
 _NO_COUNTRY = "000"
-"""MCC of placeholders: a cell of zeros says nothing."""
+"""MCC of a placeholder: such a cell is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What the texts of a request name."""
+    """The cells that the texts of a request name."""
 
     of_network: Cell | None
-    """The last one that is marked: the network writes behind the handset."""
+    """The last one marked `network-provided`: the network appends its access to the handset's."""
     of_handset: Cell | None
-    """The first."""
+    """The first one without the mark."""
     unreadable: bytes | None
-    """Where no cell is the network's: what is marked, perhaps only within quotes, and cannot be read."""
+    """A cell that is marked, perhaps only within quotes, and cannot be parsed; None if `of_network` is set."""
 
 
 def cells(texts: Sequence[bytes]) -> Cells:
@@ -83,11 +82,9 @@ class _Access:
 
     marked: bool
     marked_in_quotes: bool
-    """Of a text that somebody has put into quotes as a whole. Elements that take marks from handsets may not see this
-    one.
-    """
+    """The mark stands in quotes. It does not count: an element that removes the marks of handsets may miss it."""
     plmn: str | None
-    """None = the cell cannot be read."""
+    """None = the cell cannot be parsed."""
     cell: bytes
 
     @staticmethod
@@ -106,7 +103,7 @@ class _Access:
 
 
 def _split(text: bytes) -> list[list[bytes]]:
-    """The accesses of a text, each in its parts."""
+    """The accesses of a text, each as its parts."""
     if b'"' not in text:
         return [access.split(b";") for access in text.split(b",")]
     accesses: list[list[bytes]] = [[]]
@@ -123,7 +120,7 @@ def _split(text: bytes) -> list[list[bytes]]:
 
 
 def _plmn(mnc_digits: dict[int, int], value: bytes) -> str | None:
-    """MCC and MNC of a cell, an area or a service area; None if it is none."""
+    """MCC and MNC of a cell, tracking area or service area; None = it cannot be parsed."""
     if value[:1] == b'"':
         value = _PAIR.sub(rb"\1", value).strip(_BLANKS + b'"')
     found = _IDENTITY.fullmatch(value)

@@ -1,7 +1,7 @@
-"""From the ledger's outcome to the Credit-Control-Answer (TS 32.299 §6.4.3; RFC 8506 §5.1.2 for what goes where).
+"""Makes the Credit-Control-Answer from the ledger's outcome (TS 32.299 §6.4.3, RFC 8506 §5.1.2).
 
-A command-level code that is no success overrides every service, so then no MSCC is sent. Otherwise each service of the
-request has its own Result-Code, and quota, thresholds, Validity-Time and the final unit indication stand beside it.
+If the Result-Code at command level is no success, no MSCC is sent. Otherwise each service of the request has an MSCC
+with its own Result-Code, quota, thresholds, Validity-Time and Final-Unit-Indication.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import zlib
 
 from ocs.charging import event_requests, final_units, money, several, units
-from ocs.charging.blame import blamed_service
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepared import Prepared, Service, results
+from ocs.charging.unrateable import unrateable_service_avp
 from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import Profile
 from ocs.values.use import RatedUse, Unit
@@ -28,32 +28,26 @@ from protocol.errors import DiameterError, ResultCode
 from protocol.units import AnnouncementInformation, GsuPoolReference, TimeQuotaMechanism
 
 MIN_VALIDITY_S = 30
-"""A grant lives at least so long, however near the end of the package's period is."""
+"""Shortest Validity-Time, even if the package's period ends earlier."""
 UNIT_TYPES = {Unit.SECONDS: 0, Unit.MONEY: 1, Unit.OCTETS: 2, Unit.MESSAGES: 5}
 """CC-Unit-Type (RFC 8506 §8.32)."""
 LOW, NOT_LOW = 1, 0
 """Low-Balance-Indication (TS 32.299 §7.2.84)."""
-GRANTS_KEPT = 2_048
-"""Answers for one service kept with their octets (about 2 kB each): grants and policies are nearly always of some
-tens.
-"""
-MOST_IDENTIFIERS = 4
-"""Of a service whose answer is kept."""
+MSCC_CACHE_SIZE = 2_048
+"""MSCCs cached with their encoding (about 2 kB each). Traffic needs a few tens: grants repeat."""
+MAX_CACHED_IDENTIFIERS = 4
+"""Service-Identifiers of a service whose MSCC is cached, at most."""
 REFUSED = "refused"
-"""Reason of an outcome with success: the end of a session whose opening was refused. Nothing is known of cost and
-balance.
-"""
-_Kept = tuple[MultipleServicesCreditControl, RatedUse, Profile]
-"""And what its key names by identity, which so stays what it is."""
-_kept: dict[tuple[object, ...], _Kept] = {}
+"""Reason of a successful outcome: the end of a session whose opening was refused. Cost and balance are unknown."""
+_CachedMscc = tuple[MultipleServicesCreditControl, RatedUse, Profile]
+"""With the objects whose `id` is in the key: as long as they are referenced, their ids are not reused."""
+_mscc_cache: dict[tuple[object, ...], _CachedMscc] = {}
 _SUCCESS = int(ResultCode.SUCCESS)
 _RATING_FAILED = int(ResultCode.RATING_FAILED)
 
 
 def unrateable(prepared: Prepared) -> CreditControlAnswer:
-    """No service of the request can be rated, or not all of an enquiry's: 5031 at command level, with the first culprit
-    (RFC 8506 §9.2).
-    """
+    """5031 at command level, with the Failed-AVP of the first service that cannot be rated (RFC 8506 §9.2)."""
     answer = prepared.request.answer(_RATING_FAILED)
     answer.failed_avp = next(service.failed_avp for service in prepared.services if service.rated is None)
     return answer
@@ -78,15 +72,15 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
             mscc = _mscc(prepared, service, found, outcome.period_end)
             answer.multiple_services_credit_control.append(mscc)
             if mscc.result_code == _RATING_FAILED and not answer.failed_avp:
-                answer.failed_avp = service.failed_avp or blamed_service("rating_group", service, in_mscc=True)
+                answer.failed_avp = service.failed_avp or unrateable_service_avp("rating_group", service, in_mscc=True)
     if outcome.reason != REFUSED:
         _account(answer, prepared, outcome)
     return answer
 
 
 def _code(prepared: Prepared, outcome: ChargeOutcome) -> int:
-    """At command level. A one-off debit is paid whole or not at all (RFC 8506 §6.3): one service that is refused
-    refuses all of them.
+    """Result-Code at command level. An event is debited in full or not at all (RFC 8506 §6.3): if one service is
+    refused, all are.
     """
     if prepared.type is EVENT and outcome.code == _SUCCESS:
         return next((line.code for line in outcome.services if line.code != _SUCCESS), _SUCCESS)
@@ -94,7 +88,7 @@ def _code(prepared: Prepared, outcome: ChargeOutcome) -> int:
 
 
 def _account(answer: CreditControlAnswer, prepared: Prepared, outcome: ChargeOutcome) -> None:
-    """What the profile says of cost, balance and failures, at command level (TS 32.299 §6.4.3)."""
+    """Add what the profile wants at command level: cost, balance, failure handling (TS 32.299 §6.4.3)."""
     profile, policy, kind = prepared.terms.profile, prepared.terms.policy, prepared.type
     if profile.cost_information and kind is not INITIAL:
         answer.cost_information = money.cost(outcome.session_cost_micro_eur, policy.currency_code)
@@ -110,10 +104,8 @@ def _account(answer: CreditControlAnswer, prepared: Prepared, outcome: ChargeOut
         answer.credit_control_failure_handling = profile.failure_handling
 
 
-def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
-    """Emergency and the like for whom we do not know: what is asked for is granted and nothing is booked
-    (HOT-RAT-2).
-    """
+def granted_unbooked(prepared: Prepared) -> CreditControlAnswer:
+    """Grant everything requested, without any reservation: an emergency call without an account (HOT-RAT-2)."""
     services = tuple(
         ServiceOutcome(s.key, _SUCCESS, s.charge.want or 0, False, "", 0, 0, 0) for s in prepared.services if s.charge
     )
@@ -132,10 +124,10 @@ def granted_to_anybody(prepared: Prepared) -> CreditControlAnswer:
 def _mscc(
     prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
 ) -> MultipleServicesCreditControl:
-    """What is the same for many requests is made and written once. All that `_made` looks at is in the key."""
+    """The MSCC of one service, from the cache if possible. The key has all that `_make_mscc` depends on."""
     rated, identifiers = service.rated, service.service_identifiers
-    if outcome is None or rated is None or prepared.type is EVENT or len(identifiers) > MOST_IDENTIFIERS:
-        return _made(prepared, service, outcome, period_end)
+    if outcome is None or rated is None or prepared.type is EVENT or len(identifiers) > MAX_CACHED_IDENTIFIERS:
+        return _make_mscc(prepared, service, outcome, period_end)
     profile = prepared.terms.profile
     key = (
         id(rated),
@@ -151,40 +143,39 @@ def _mscc(
         outcome.span_switch,
         prepared.type is INITIAL,
     )
-    kept = _kept.get(key)
-    if kept is not None:
-        return kept[0]
-    made = _made(prepared, service, outcome, period_end)
-    made.written = None
-    if len(_kept) >= GRANTS_KEPT:
-        _kept.clear()
-    _kept[key] = made, rated, profile
-    return made
+    cached = _mscc_cache.get(key)
+    if cached is not None:
+        return cached[0]
+    mscc = _make_mscc(prepared, service, outcome, period_end)
+    mscc.written = None
+    if len(_mscc_cache) >= MSCC_CACHE_SIZE:
+        _mscc_cache.clear()
+    _mscc_cache[key] = mscc, rated, profile
+    return mscc
 
 
-def _made(
+def _make_mscc(
     prepared: Prepared, service: Service, outcome: ServiceOutcome | None, period_end: int
 ) -> MultipleServicesCreditControl:
     mscc = MultipleServicesCreditControl(
         rating_group=service.rating_group, service_identifier=list(service.service_identifiers)
     )
     if outcome is None or service.rated is None:
-        # Not rated, or (a repetition under another catalogue) not known to the remembered outcome. At the end of a
-        # session its use is settled all the same, at the price in force; at the end of one whose opening was refused
-        # there is none.
+        # The service is not rated, or a repetition is rated by another catalogue than the stored outcome. A termination
+        # succeeds: reported use is charged at the price in force, and a refused session has no use.
         mscc.result_code = _SUCCESS if prepared.type is TERMINATION else _RATING_FAILED
         return mscc
     mscc.result_code = outcome.code
     profile = prepared.terms.profile
     if outcome.restricted:
-        # No units, but how long the restricted phase may last (RFC 8506 §5.6.2).
+        # No units, only the time that the restricted phase may last (RFC 8506 §5.6.2).
         mscc.validity_time = profile.restricted_validity_s
         final_units.indicate(mscc, profile, service.rated.service)
     if outcome.granted > 0:
         mscc.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if prepared.type is EVENT:
             if prepared.request.requested_action == DIRECT_DEBITING:
-                mscc.refund_information = event_requests.information(prepared, service)
+                mscc.refund_information = event_requests.refund_information(prepared, service)
         else:
             mscc.validity_time = _validity(service, prepared.terms.now, period_end)
             _policy(mscc, service, service.rated, outcome, profile)
@@ -194,7 +185,9 @@ def _made(
 
 
 def _validity(service: Service, now: int, period_end: int) -> int:
-    """The client asks again before the included units of another period count (HOT-PKG-2)."""
+    """Validity-Time in seconds. It ends with the package's period, so that the next grant uses the units of the next
+    period (HOT-PKG-2).
+    """
     if period_end and period_end - now < service.validity_s:
         return max(period_end - now, MIN_VALIDITY_S)
     return service.validity_s
@@ -203,7 +196,7 @@ def _validity(service: Service, now: int, period_end: int) -> int:
 def _policy(
     mscc: MultipleServicesCreditControl, service: Service, rated: RatedUse, outcome: ServiceOutcome, profile: Profile
 ) -> None:
-    """Quota policy beside the grant, in each MSCC (TS 32.299 §7.1.9)."""
+    """Add thresholds, times, triggers and final-unit action to a grant (TS 32.299 §7.1.9)."""
     quota, grant = rated.quota, mscc.granted_service_unit
     assert grant is not None
     if outcome.span_switch and rated.switch_at:
@@ -239,8 +232,8 @@ def _policy(
 
 
 def _pool(rated: RatedUse) -> GsuPoolReference:
-    """Services of one price and the same buckets may use each other's grants (RFC 8506 §5.1.2): then a unit is a unit.
-    The pool is named by what its members have in common, so that a service which is granted anew by itself stays in it.
+    """The credit pool of the service (RFC 8506 §5.1.2). Its members have the same price and buckets, so their units are
+    worth the same. The id depends on these only, so a service that is granted again alone stays in its pool.
     """
     name = f"{rated.quota.pool} {rated.price.id} {rated.buckets}"
     return GsuPoolReference(zlib.crc32(name.encode()), UNIT_TYPES[rated.unit], UnitValue(1))
@@ -253,11 +246,11 @@ def _command_level(
     outcome: ServiceOutcome | None,
     period_end: int,
 ) -> None:
-    """The style of RFC 8506: one service, its units beside the Result-Code."""
+    """Answer a request without MSCC: the units of its one service stand at command level."""
     if outcome is None or service.rated is None:
         if answer.cc_request_type != TERMINATION_REQUEST:
             answer.result_code = _RATING_FAILED
-            answer.failed_avp = service.failed_avp or blamed_service("rating_group", service, in_mscc=False)
+            answer.failed_avp = service.failed_avp or unrateable_service_avp("rating_group", service, in_mscc=False)
         return
     profile, name = prepared.terms.profile, service.rated.service
     answer.result_code = outcome.code
@@ -266,7 +259,7 @@ def _command_level(
     if outcome.granted > 0:
         answer.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if answer.cc_request_type == EVENT_REQUEST:
-            answer.refund_information = event_requests.information(prepared, service)
+            answer.refund_information = event_requests.refund_information(prepared, service)
             return
         answer.validity_time = _validity(service, prepared.terms.now, period_end)
         if outcome.span_switch and service.rated.switch_at:

@@ -1,4 +1,4 @@
-"""One-off requests that are no debit: refund, balance check, price enquiry (RFC 8506 §6)."""
+"""EVENT_REQUESTs other than debits: refund, balance check and price enquiry (RFC 8506 §6)."""
 
 from __future__ import annotations
 
@@ -21,40 +21,41 @@ ENOUGH_CREDIT, NO_CREDIT = 0, 1
 _REFUND_REFUSALS = {"nothing_left": ResultCode.END_USER_SERVICE_DENIED}
 
 
-def content_of(where: UsageContext, charges: Sequence[ServiceCharge]) -> str:
-    """Digest of what a one-off request asks, and towards whom: another one under the same Session-Id and number is no
+def content_digest(where: UsageContext, charges: Sequence[ServiceCharge]) -> str:
+    """Digest of an event's units and recipients. A request of the same Session-Id and number with another digest is no
     repetition.
     """
-    asked = tuple((each.key, each.want, each.reported) for each in charges)
-    return f"{zlib.crc32(repr((where.other_party, where.recipients, asked)).encode()):x}"
+    wanted = tuple((each.key, each.want, each.reported) for each in charges)
+    return f"{zlib.crc32(repr((where.other_party, where.recipients, wanted)).encode()):x}"
 
 
-def information(prepared: Prepared, service: Service) -> bytes:
-    """Refund-Information of a debit's answer."""
+def refund_information(prepared: Prepared, service: Service) -> bytes:
+    """The Refund-Information that the answer to a debit carries."""
     request = prepared.request
     debit = Debit(request.session_id, request.cc_request_number)
     if service.divided:
-        marks = tuple(refund_token.mark(recipient) for recipient in prepared.recipients)
-        debit = Debit(request.session_id, request.cc_request_number, marks, service.of_each)
-    return refund_token.written(debit)
+        checksums = tuple(refund_token.checksum(recipient) for recipient in prepared.recipients)
+        debit = Debit(request.session_id, request.cc_request_number, checksums, service.of_each)
+    return refund_token.encode(debit)
 
 
 def refunded_debit(request: CreditControlRequest) -> tuple[str, int]:
-    """(Session-Id, number) of the debit that a refund names. DiameterError: it names none, or nothing we gave out."""
-    debit = refund_token.read(refund_token.given(request) or b"")
+    """(Session-Id, CC-Request-Number) of the debit that a refund names. DiameterError = no valid Refund-Information."""
+    debit = refund_token.decode(refund_token.from_request(request) or b"")
     if debit is None:
         raise _unknown_debit(request)
     return debit.session_id, debit.number
 
 
-def stranger(culprit: bytes) -> DiameterError:
+def wrong_recipient(failed: bytes) -> DiameterError:
+    """A refund names a recipient that its debit did not have. `failed`: Failed-AVP."""
     return DiameterError(
-        ResultCode.INVALID_AVP_VALUE, "the debit was not for a recipient that its refund names", failed_avp=culprit
+        ResultCode.INVALID_AVP_VALUE, "the refund names a recipient that its debit did not have", failed_avp=failed
     )
 
 
 def _unknown_debit(request: CreditControlRequest) -> DiameterError:
-    token = refund_token.given(request)
+    token = refund_token.from_request(request)
     parents = ("multiple_services_credit_control",) if request.multiple_services_credit_control else ()
     if token is None:
         return DiameterError(
@@ -64,13 +65,13 @@ def _unknown_debit(request: CreditControlRequest) -> DiameterError:
         )
     return DiameterError(
         ResultCode.INVALID_AVP_VALUE,
-        "there is no such debit, or it was too long ago",
+        "there is no such debit, or it is too old",
         failed_avp=failed_avp.copy("refund_information", token, *parents),
     )
 
 
 def refunded(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | DiameterError:
-    """Granted-Service-Unit says what was given back (§6.4)."""
+    """The answer to a refund; Granted-Service-Unit has the units refunded (§6.4)."""
     if outcome.code == ResultCode.UNABLE_TO_COMPLY and outcome.reason == "no_debit":
         return _unknown_debit(prepared.request)
     if outcome.code != ResultCode.SUCCESS:
@@ -99,7 +100,7 @@ def refunded(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer 
 
 
 def checked(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer:
-    """Check-Balance-Result: would this be paid now? Nothing is reserved (§6.2)."""
+    """The answer to a balance check: whether the units could be paid now (§6.2)."""
     answer = prepared.request.answer(outcome.code)
     if outcome.code == ResultCode.SUCCESS:
         enough = all(service.code == ResultCode.SUCCESS for service in outcome.services)
@@ -108,7 +109,7 @@ def checked(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer:
 
 
 def priced(prepared: Prepared, policy: ChargingPolicy) -> CreditControlAnswer:
-    """Cost-Information: what the units asked for cost by the price list; no account is looked at (§6.1)."""
+    """The answer to a price enquiry: cost of the requested units by the price list, without any account (§6.1)."""
     answer = prepared.request.answer(ResultCode.SUCCESS)
     total = 0
     for service in prepared.services:

@@ -1,4 +1,4 @@
-"""When there is nothing left to pay from: what the client is told to do (RFC 8506 §5.6, §8.34–8.39, §8.68)."""
+"""Final-unit actions: what the client does when the credit is exhausted (RFC 8506 §5.6, §8.34–8.39, §8.68)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def action_of(profile: Profile, service: str) -> FinalUnit:
     return profile.final_unit_of.get(service, profile.final_unit)
 
 
-def restrict_of(profile: Profile, service: str) -> NoFunds:
-    """What the ledger does with a service that nothing can pay."""
+def no_funds_policy(profile: Profile, service: str) -> NoFunds:
+    """What the ledger does with a service that cannot be paid."""
     if action_of(profile, service) is FinalUnit.TERMINATE:
         return NoFunds.REFUSE
     return NoFunds.RESTRICT_REPEATEDLY if profile.restricted_again else NoFunds.RESTRICT_ONCE
 
 
 def indicate(mscc: MultipleServicesCreditControl, profile: Profile, service: str) -> None:
-    """Final-Unit-Indication and, for peers that obey it, QoS-Final-Unit-Indication."""
+    """Add Final-Unit-Indication and, for peers that support it, QoS-Final-Unit-Indication."""
     mscc.final_unit_indication = indication(profile, service)
     if profile.qos_final_unit:
         mscc.qos_final_unit_indication = qos_indication(profile, service)
 
 
 def indication(profile: Profile, service: str) -> FinalUnitIndication:
-    """TERMINATE has nothing beside the action; filters say what a restricted service may still reach."""
+    """Final-Unit-Indication. Its filters say what the subscriber may still reach; TERMINATE has none."""
     action = action_of(profile, service)
     found = FinalUnitIndication(final_unit_action=CODES[action])
     if action is FinalUnit.TERMINATE:
@@ -52,8 +52,8 @@ def indication(profile: Profile, service: str) -> FinalUnitIndication:
 
 
 def qos_indication(profile: Profile, service: str) -> QosFinalUnitIndication | None:
-    """None where it would say less than the Final-Unit-Indication, which a peer that knows both ignores (§5.6.3): the
-    rules of the configuration are IPFilterRules, not the Filter-Rules with classifiers of RFC 5777.
+    """QoS-Final-Unit-Indication; None if the profile has filter rules. These are IPFilterRules, and this AVP takes only
+    Filter-Rules of RFC 5777. A peer that supports both AVPs ignores the other one (§5.6.3), and with it the rules.
     """
     action = action_of(profile, service)
     if action is not FinalUnit.TERMINATE and profile.filters is Filters.RULES:

@@ -26,7 +26,7 @@ class Job:
     where: UsageContext
     expected_location: str
     """Location that this worker assumed for `where`. If the stored one differs, the ledger applies nothing. "" = the
-    request said all itself.
+    request gave everything itself.
     """
     source: Source
     session: SessionKey

@@ -1,4 +1,4 @@
-"""What the ledger is asked for a request that is made ready."""
+"""Makes the ledger's request from a prepared CCR."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ocs.ledger.contract.charging import ChargeRequest, ServiceCharge
 from ocs.values.use import Context
 
 TCC_FACTOR = 2
-"""Session supervision: reservations live for twice the longest Validity-Time granted (RFC 8506 §13)."""
+"""Tcc: a session is supervised for twice its longest Validity-Time (RFC 8506 §13)."""
 DEFAULT_VALIDITY_S = 3600
-"""For requests that get no quota, and so no Validity-Time."""
+"""Stands for the Validity-Time of requests that get no quota."""
 OWN_NUMBERS = 2**33
-"""Numbers of our own requests begin beyond those of clients (32 bits)."""
+"""Our own requests have numbers from here on; those of clients have 32 bits."""
 CONTEXT_NAMES = {context: context.value for context in Context}
 
 
@@ -65,16 +65,16 @@ def charge_request(
     charge.day = rater.day_of(now)
     charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
     if prepared.type is EVENT:
-        charge.content = event_requests.content_of(where, charges)
+        charge.content = event_requests.content_digest(where, charges)
     if prepared.action is REFUND:
         charge.refund_of = event_requests.refunded_debit(request)
     return charge
 
 
 def following(before: ChargeRequest, charges: Sequence[ServiceCharge]) -> ChargeRequest:
-    """An update of our own behind the client's request, under a number that no client's update has: that of the
-    opening, or one beyond OWN_NUMBERS. No two of those follow each other, so the ledger keeps them apart from the
-    numbers that it counts.
+    """An update of our own that follows the client's request. No client's update has its number: it is that of the
+    opening, or one beyond OWN_NUMBERS. These are not consecutive, so the ledger does not take them for the next number
+    of the client.
     """
     number = before.number if before.type is INITIAL else OWN_NUMBERS + 2 * before.number
     return replace(before, type=UPDATE, number=number, services=tuple(charges), expected_location="")

@@ -66,8 +66,8 @@ class LocalAnswers:
 
     def opening(self, prepared: Prepared, session: SessionKey) -> CreditControlAnswer | DiameterError | None:
         """The answer to a CCR-I or CCR-E, if the ledger is not needed for it; else None."""
-        if prepared.stranger:
-            return event_requests.stranger(prepared.stranger)
+        if prepared.wrong_recipient:
+            return event_requests.wrong_recipient(prepared.wrong_recipient)
         action = prepared.request.requested_action if prepared.type is EVENT else None
         enquiry = action in (PRICE_ENQUIRY, CHECK_BALANCE)
         if prepared.unrateable or (enquiry and any(service.rated is None for service in prepared.services)):

@@ -1,10 +1,9 @@
-"""Where a request says that the subscriber is, and which of its AVPs says so.
+"""The location of the subscriber in a request, and the AVP that it was read from.
 
-The network's word decides, whatever the handset's is: the cell that it provided, the visited network, the serving PLMN
-and the location of the bearer (in PS-Information, or at command level, where some clients put them), then the number of
-the serving MSC or VLR. A cell that only the handset names counts when the network says nothing: a handset must not
-choose its price (HOT-RAT-1). What the network says and cannot be read is nothing, but never silently: it is told with
-the place.
+The network's AVPs decide, in this order: the network-provided cell, IMS-Visited-Network-Identifier, 3GPP-SGSN-MCC-MNC
+and 3GPP-User-Location-Info (in PS-Information, or at command level, where some clients put them), and the number of the
+serving MSC or VLR. A cell that only the handset names is used if the network gives no location: a handset must not
+choose its price (HOT-RAT-1). An AVP of the network that cannot be read is ignored, but reported with the location.
 """
 
 from __future__ import annotations
@@ -29,14 +28,12 @@ FAMILY_E164 = 8
 """Address family of SCCP addresses: E.164 (IANA Address Family Numbers)."""
 SM_SUBMISSION = 0
 
-_Said = tuple[str, object, tuple[str, ...]]
-"""PLMN or number, the value of the AVP that it was read from, and the AVP's name behind those of the groups that it
-stands in.
-"""
+_Source = tuple[str, object, tuple[str, ...]]
+"""PLMN or number; value and path of the AVP that it was read from. The path begins with the outermost group."""
 Unreadable = tuple[str, str]
-"""The AVP's name, and what it has, as far as it helps to find out who writes it so."""
+"""Name of the AVP, and the beginning of its value."""
 UNREADABLE_SHOWN = 40
-"""Characters of it."""
+"""Characters of the value that are shown."""
 _SERVICE = "service_information"
 _IMS = (_SERVICE, "ims_information")
 _PS = (_SERVICE, "ps_information")
@@ -52,34 +49,35 @@ _RECIPIENT = (*_MESSAGE, "recipient_info", "recipient_sccp_address")
 
 
 class Located(NamedTuple):
-    """Where a request says that the subscriber is."""
+    """The location that a request gives."""
 
-    plmn: _Said | None = None
-    """It decides."""
-    number: _Said | None = None
-    """Of the serving node, which does without a PLMN."""
+    plmn: _Source | None = None
+    """The serving PLMN."""
+    number: _Source | None = None
+    """Number of the serving node; used if there is no PLMN."""
     by_handset: bool = False
-    """The PLMN is the handset's."""
+    """Only the handset gave the PLMN."""
     unreadable: Unreadable | None = None
-    """The network says something, and nothing that can be read."""
+    """The network gave a location, and no AVP of it can be read."""
 
 
 def location_avp(context: Context, request: CreditControlRequest, rated: tuple[str | None, str | None]) -> bytes:
-    """For a Failed-AVP: a copy of the AVP that decided; empty if it was none of this request's. `rated`: PLMN and
-    number that were.
+    """Copy of the AVP that the rated location was read from, for a Failed-AVP; b"" = it was not in this request.
+
+    `rated`: PLMN and number that were rated.
     """
     found = locate(context, request)
-    said = found.plmn or found.number
-    if said is None or said[0] not in rated:
+    source = found.plmn or found.number
+    if source is None or source[0] not in rated:
         return b""
-    return failed_avp.copy(said[2][-1], said[1], *said[2][:-1])
+    return failed_avp.copy(source[2][-1], source[1], *source[2][:-1])
 
 
 def locate(context: Context, request: CreditControlRequest) -> Located:
     information = request.service_information
     if information is None:
-        said = _of_command(request)
-        return Located(said) if said is not None else Located(unreadable=_unreadable(context, request))
+        source = _of_command(request)
+        return Located(source) if source is not None else Located(unreadable=_unreadable(context, request))
     plmn, ims, ps = None, information.ims_information, information.ps_information
     cells = None
     if ims is not None:
@@ -99,7 +97,7 @@ def locate(context: Context, request: CreditControlRequest) -> Located:
 
 
 def _unreadable(context: Context, request: CreditControlRequest, cell: bytes | None = None) -> Unreadable | None:
-    """What the network says, where none of it can be read. `cell`: in Access-Network-Information."""
+    """The first AVP of the network that should give a location. `cell`: from Access-Network-Information."""
     if cell is not None:
         return "Access-Network-Information", ascii(cell[:UNREADABLE_SHOWN].decode("latin-1"))
     information = request.service_information
@@ -134,13 +132,13 @@ def _hex(octets: bytes) -> str:
     return octets[: UNREADABLE_SHOWN // 2].hex()
 
 
-def _of_command(request: CreditControlRequest) -> _Said | None:
+def _of_command(request: CreditControlRequest) -> _Source | None:
     return _of_bearer(request.tgpp_sgsn_mcc_mnc, _PLMN, request.tgpp_user_location_info, _LOCATION)
 
 
 def _of_bearer(
     plmn: str | None, plmn_path: tuple[str, ...], location: bytes | None, location_path: tuple[str, ...]
-) -> _Said | None:
+) -> _Source | None:
     """3GPP-SGSN-MCC-MNC, else the PLMN in 3GPP-User-Location-Info."""
     if plmn:
         return plmn, plmn, plmn_path
@@ -149,21 +147,21 @@ def _of_bearer(
     return None
 
 
-def _of_visited(ims: ImsInformation) -> _Said | None:
+def _of_visited(ims: ImsInformation) -> _Source | None:
     visited = ims.ims_visited_network_identifier
     if visited and (plmns := plmns_of_domain(visited)):
         return plmns[0], visited, _VISITED
     return None
 
 
-def _of_node(context: Context, information: ServiceInformation) -> _Said | None:
-    """The serving MSC or VLR, or for a message the node that serves who pays."""
+def _of_node(context: Context, information: ServiceInformation) -> _Source | None:
+    """Number of the serving MSC or VLR; for an SMS, of the node that serves the paying party."""
     if context is SMS:
         return _of_message(information.sms_information) if information.sms_information is not None else None
     return _of_circuit(information.vcs_information) if information.vcs_information is not None else None
 
 
-def _of_circuit(vcs: VcsInformation) -> _Said | None:
+def _of_circuit(vcs: VcsInformation) -> _Source | None:
     if vcs.vlr_number and (number := tbcd(vcs.vlr_number)):
         return number, vcs.vlr_number, _VLR
     if vcs.msc_address and (number := tbcd(vcs.msc_address)):
@@ -171,23 +169,23 @@ def _of_circuit(vcs: VcsInformation) -> _Said | None:
     return None
 
 
-def _of_message(sms: SmsInformation) -> _Said | None:
+def _of_message(sms: SmsInformation) -> _Source | None:
     if sms.sm_message_type in (None, SM_SUBMISSION):
         return _of_sccp(sms.originator_sccp_address, _ORIGINATOR)
     for recipient in sms.recipient_info:
-        if said := _of_sccp(recipient.recipient_sccp_address, _RECIPIENT):
-            return said
+        if source := _of_sccp(recipient.recipient_sccp_address, _RECIPIENT):
+            return source
     return None
 
 
-def _of_sccp(address: Address | None, path: tuple[str, ...]) -> _Said | None:
+def _of_sccp(address: Address | None, path: tuple[str, ...]) -> _Source | None:
     if address is None or address.family != FAMILY_E164 or not (number := address.value.lstrip("+")):
         return None
     return number, address, path
 
 
 def tbcd(octets: bytes) -> str | None:
-    """Digits of a TBCD number, low nibble first, F fills (TS 29.002 §17.7.8)."""
+    """Digits of a TBCD number: low nibble first, padded with F (TS 29.002 §17.7.8). None = no digits."""
     nibbles = octets.hex()
     swapped = "".join(nibbles[n + 1] + nibbles[n] for n in range(0, len(nibbles), 2)).rstrip("f")
     return swapped if swapped.isdigit() else None

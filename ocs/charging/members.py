@@ -1,5 +1,5 @@
-"""Members of enumerations that every request asks for, by themselves: in Python 3.11 each look for one in its class
-costs 70 ns, and a request asks some thirty times.
+"""Enum members as module constants, for speed: in Python 3.11 `Unit.OCTETS` costs 70 ns, and a request needs about
+thirty of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Micro-EUR as Diameter's money AVPs: exact digits and an exponent, never a float (RFC 8506 §8.7–8.11; HOT-RAT-8)."""
+"""Micro-EUR and Diameter's money AVPs: digits and an exponent, never a float (RFC 8506 §8.7–8.11, HOT-RAT-8)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from protocol.credit_control import CcMoney, CostInformation, RemainingBalance, 
 
 MICRO = -6
 MAX_SHIFT = 18
-"""Digits that a factor or divisor of an amount may have: a Value-Digits has 19."""
+"""Largest power of ten that an amount is multiplied or divided by: Value-Digits has 19 digits."""
 
 
 def value(micro_eur: int) -> UnitValue:
@@ -27,9 +27,9 @@ def amount(micro_eur: int) -> CcMoney:
 
 
 def micro_eur_of(money: CcMoney | None) -> int | None:
-    """What CC-Money says in whole micro-EUR; without Currency-Code it is of EUR.
+    """CC-Money in whole micro-EUR. Without Currency-Code it is EUR.
 
-    None = nothing, another currency, less than 0, or a part of a micro-EUR.
+    None = no CC-Money, another currency, a negative amount, or a fraction of a micro-EUR.
     """
     if money is None or money.currency_code not in (None, EUR):
         return None
@@ -42,10 +42,8 @@ def micro_eur_of(money: CcMoney | None) -> int | None:
     return None if rest else whole
 
 
-def about(money: CcMoney | None) -> int:
-    """Millionths of the currency that CC-Money says, whatever it is, for what is only counted: at least 1 where it says
-    anything.
-    """
+def rounded_millionths(money: CcMoney | None) -> int:
+    """The amount in millionths of its currency, rounded down but at least 1; 0 = no amount. For metrics and logs."""
     if money is None or not money.unit_value.value_digits:
         return 0
     digits, shift = abs(money.unit_value.value_digits), (money.unit_value.exponent or 0) - MICRO

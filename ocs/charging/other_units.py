@@ -1,5 +1,6 @@
-"""Amounts in units that a service is not charged by (RFC 8506 §8.17–8.26): a one-off request with nothing else is
-refused, since a guess would be debited; what a session reports of them is counted.
+"""Amounts in another unit than the one the service is charged by (RFC 8506 §8.17–8.26).
+
+An event with such amounts only is refused: a guess would be debited. If a session reports them, they are counted.
 """
 
 from __future__ import annotations
@@ -25,17 +26,16 @@ UNIT_AVPS = (
 AVP_OF = {unit: name for name, unit in UNIT_AVPS if name not in ("cc_input_octets", "cc_output_octets")}
 
 
-def refusal(
+def wrong_unit_avp(
     requested: RequestedServiceUnit | None,
     used: Sequence[UsedServiceUnit],
     unit: Unit,
     *parents: str,
     needed: bool,
 ) -> bytes:
-    """Failed-AVP of a one-off request whose amount is of other units, or that is `needed` and missing; b"" = nothing is
-    wrong.
+    """Failed-AVP of an event whose amount is in another unit, or missing although `needed`; b"" = the amount is valid.
 
-    Money of another currency, or in parts of a micro-EUR, is of other units too. A 0 of other units says nothing.
+    Money of another currency, or with a fraction of a micro-EUR, counts as another unit. A zero is ignored.
     """
     groups: list[tuple[str, RequestedServiceUnit | UsedServiceUnit]]
     groups = [(REQUESTED, requested)] if requested is not None else []
@@ -52,15 +52,15 @@ def refusal(
 def reported(
     reports: Sequence[UsedServiceUnit], unit: Unit, *, with_time: bool = False
 ) -> tuple[tuple[Unit, int], ...]:
-    """What reports say in other units, when none of them says anything in the service's own. Absurd times are left out,
-    and all times `with_time`: time is granted beside.
+    """Amounts in other units, if no report has the service's own unit. Impossible times are left out; with `with_time`
+    all times are, as time was granted together with volume.
     """
     if any(amount_of(report, unit) is not None for report in reports):
         return ()
     found: dict[Unit, int] = {}
     for report in reports:
         for other in Unit:
-            amount = money.about(report.cc_money) if other is MONEY else amount_of(report, other) or 0
+            amount = money.rounded_millionths(report.cc_money) if other is MONEY else amount_of(report, other) or 0
             if amount and not (other is SECONDS and (with_time or amount > LONGEST_TIME_S)):
                 found[other] = found.get(other, 0) + amount
     return tuple(found.items())

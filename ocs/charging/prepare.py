@@ -1,8 +1,6 @@
-"""From a Credit-Control-Request to what the ledger is asked: each service rated, its units read, its wishes bounded.
-Pure.
+"""Prepares a CCR for the ledger: rates each service, reads its units and limits what it requests. Pure functions.
 
-Several MSCC of one key are one service. A service that cannot be rated keeps its place with a 5031 of its own (RFC 8506
-§9.2).
+MSCCs of the same key are one service. A service that cannot be rated gets a 5031 in its MSCC (RFC 8506 §9.2).
 """
 
 from __future__ import annotations
@@ -12,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from ocs.catalogue.price import free_price
 from ocs.charging import other_units, several, units
-from ocs.charging.blame import MSCC, blame
-from ocs.charging.final_units import restrict_of
+from ocs.charging.final_units import no_funds_policy
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
 from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
+from ocs.charging.unrateable import MSCC, unrateable_avp
 from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract.charging import ServiceCharge
 from ocs.values.requests import REQUEST_TYPES, Action, RequestType
@@ -37,18 +35,18 @@ UNIT_OF_CONTEXT = {
     Context.CONTENT: Unit.MONEY,
 }
 UNRATED = "unrated"
-"""Label and price of use that no rate was ever in force for: it is free, and its record says so."""
+"""Label and price id of use that no rate applies to: it is free, and its record says so."""
 UNRATED_PRICES = {unit: free_price(UNRATED, unit) for unit in Unit}
 ACTIONS = {REFUND_ACCOUNT: Action.REFUND, CHECK_BALANCE: Action.CHECK}
-"""Requested-Actions that are not debited but need the account."""
+"""Requested-Actions other than debits that need the account."""
 OFFERS_KEPT = 4_096
-"""Of one second and profile: data needs some tens, a call has one of its own."""
+"""Cached offers of one second and profile. Data needs a few tens, each call has its own."""
 QHT, FINAL = 1, 2
 ENDS = frozenset((QHT, FINAL))
 """Reporting-Reasons with which a client closes a service (TS 32.299 §7.2.175)."""
 
 
-def prepare(request: CreditControlRequest, circumstances: UsageContext, rater: Rater, terms: Terms) -> Prepared:
+def prepare(request: CreditControlRequest, where: UsageContext, rater: Rater, terms: Terms) -> Prepared:
     kind = REQUEST_TYPES[request.cc_request_type]
     given = request.multiple_services_credit_control
     if given:
@@ -60,12 +58,12 @@ def prepare(request: CreditControlRequest, circumstances: UsageContext, rater: R
         }
     else:
         services = {}
-    job = Preparation(kind, request, circumstances, rater, terms)
+    job = Preparation(kind, request, where, rater, terms)
     if kind is EVENT:
         job.action = ACTIONS.get(request.requested_action or 0, Action.DEBIT)
         job.debits = request.requested_action == DIRECT_DEBITING
-    prepared = Prepared(request, kind, bool(given), [], terms, UNIT_OF_CONTEXT[circumstances.context], job.action)
-    if circumstances.recipients or job.action is REFUND:
+    prepared = Prepared(request, kind, bool(given), [], terms, UNIT_OF_CONTEXT[where.context], job.action)
+    if where.recipients or job.action is REFUND:
         several.prepare(prepared, job, services)
     else:
         prepared.services = [job.service(key, asked) for key, asked in services.items()]
@@ -95,7 +93,7 @@ def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, Asked]:
 
 
 def _key(mscc: MultipleServicesCreditControl) -> str:
-    """Rating group and service identifiers name a service within its session (RFC 8506 §8.16)."""
+    """Key of a service in its session: rating group and service identifiers (RFC 8506 §8.16)."""
     group = "" if mscc.rating_group is None else str(mscc.rating_group)
     if mscc.service_identifier:
         return f"{group}:{','.join(map(str, sorted(mscc.service_identifier)))}"
@@ -104,7 +102,7 @@ def _key(mscc: MultipleServicesCreditControl) -> str:
 
 @dataclass(slots=True)
 class Preparation:
-    """One request's services are prepared alike."""
+    """What the preparation of all services of a request has in common."""
 
     kind: RequestType
     request: CreditControlRequest
@@ -113,7 +111,7 @@ class Preparation:
     terms: Terms
     action: Action = Action.DEBIT
     debits: bool = False
-    """It is a one-off debit: no refund, check or enquiry."""
+    """The request is a direct debit."""
 
     def towards(self, recipient: str) -> Preparation:
         return replace(self, where=self.where.towards(recipient))
@@ -131,17 +129,17 @@ class Preparation:
         except Unrateable as error:
             if self.action is REFUND:  # its price is that of its debit
                 return self._refund(key, asked)
-            return self._unrated(key, asked, blame(error.field, self.request, self.where, asked))
+            return self._unrated(key, asked, unrateable_avp(error.field, self.request, self.where, asked))
         rated = offer.rated
         judged = self.kind is EVENT and (self.action is REFUND or not rated.always)
-        if judged and (culprit := self._wrong_amount(asked, rated.unit, rated.price)):
-            return Service(key, asked.rating_group, identifiers, None, None, culprit)
+        if judged and (failed := self._wrong_amount(asked, rated.unit, rated.price)):
+            return Service(key, asked.rating_group, identifiers, None, None, failed)
         charge = self._charge(key, asked, offer)
         service = Service(key, asked.rating_group, identifiers, rated, charge, b"", rated.quota.validity_s)
         if asked.used:
-            self._beside_what_is_charged(service, asked, rated.unit)
+            self._note_uncharged(service, asked, rated.unit)
         if self.kind is INITIAL or self.kind is UPDATE:
-            self._for_a_grant(service, offer, charge, asked)
+            self._prepare_grant(service, offer, charge, asked)
         return service
 
     def _charge(self, key: str, asked: Asked, offer: Offer) -> ServiceCharge:
@@ -172,15 +170,15 @@ class Preparation:
         return charge
 
     def _wrong_amount(self, asked: Asked, unit: Unit, price: PriceTerms) -> bytes:
-        """Failed-AVP of a one-off request whose amount is of other units. A debit must state one, unless of messages or
-        per call.
+        """Failed-AVP of an event whose amount is in the wrong unit; b"" = valid. A debit must state an amount, unless
+        it is of messages, has a flat price or is free.
         """
         needed = self.debits and unit is not MESSAGES and not price.flat and price.num > 0
         parents = (MSCC,) if self.request.multiple_services_credit_control else ()
-        return other_units.refusal(asked.requested, asked.used, unit, *parents, needed=needed)
+        return other_units.wrong_unit_avp(asked.requested, asked.used, unit, *parents, needed=needed)
 
-    def _beside_what_is_charged(self, service: Service, asked: Asked, unit: Unit) -> None:
-        """What is reported and not charged is counted: other units, where there is nothing else, and absurd times."""
+    def _note_uncharged(self, service: Service, asked: Asked, unit: Unit) -> None:
+        """Note reported amounts that are not charged, for the metrics: other units, and impossible times."""
         if self.kind is not EVENT and service.charge is not None and not service.charge.reported:
             with_time = unit is OCTETS and service.rated is not None and service.rated.quota.time_s > 0
             service.other_units = other_units.reported(asked.used, unit, with_time=with_time)
@@ -188,7 +186,7 @@ class Preparation:
             service.absurd_time_s = units.absurd_time_s(asked.used)
 
     def _offer(self, rating_group: int | None, identifier: int | None) -> Offer:
-        """Raises Unrateable."""
+        """Rating of the service, cached if it is used now. Raises Unrateable."""
         where, terms = self.where, self.terms
         key, place = None, where.texts()
         if where.at == terms.now:
@@ -197,31 +195,33 @@ class Preparation:
             if known is not None:
                 return known
         rated = self.rater.rate(where.event(rating_group, identifier))
-        restrict = REFUSE if rated.always else restrict_of(terms.profile, rated.service)
+        restrict = REFUSE if rated.always else no_funds_policy(terms.profile, rated.service)
         offer = Offer(rated, self._max_rate(rated.unit), restrict, place)
         if key is not None and len(terms.offers) < OFFERS_KEPT:
             terms.offers[key] = offer
         return offer
 
     def _same_price(self, asked: Asked, first: RatedUse) -> None:
-        """Of one grant for several services (RFC 8506 §8.16), whichever comes first; what is used is charged in any
-        case. Raises Unrateable."""
+        """Check that all services of one grant have the same price (RFC 8506 §8.16). Raises Unrateable."""
         for identifier in asked.service_identifiers:
             rated = self._offer(asked.rating_group, identifier).rated
             if (rated.service, rated.price, rated.buckets) != (first.service, first.price, first.buckets):
                 raise Unrateable("service_identifier", "the service identifiers differ in service or price")
 
-    def _for_a_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: Asked) -> None:
+    def _prepare_grant(self, service: Service, offer: Offer, charge: ServiceCharge, asked: Asked) -> None:
+        """Set what matters only if units may be granted: final-unit action, time beside volume, price change."""
         rated, quota = offer.rated, offer.rated.quota
         if offer.restrict is not REFUSE and not asked.ends:
             charge.restrict, charge.retry_want = offer.restrict, quota.default
         if quota.time_s and units.may_have_both(asked.requested):
             service.wants_time = True
         if rated.switch_at:
-            self._before_a_switch(service, rated, charge)
+            self._limit_to_price_change(service, rated, charge)
 
-    def _before_a_switch(self, service: Service, rated: RatedUse, charge: ServiceCharge) -> None:
-        """A grant spans one switch of the price at most, and none of time: time passes by itself (RFC 8506 §8.20)."""
+    def _limit_to_price_change(self, service: Service, rated: RatedUse, charge: ServiceCharge) -> None:
+        """Limit the grant's validity: it may span one price change, with Tariff-Time-Change (RFC 8506 §8.20). It spans
+        none if it is of seconds, or if the profile has no Tariff-Time-Change.
+        """
         left = max(rated.switch_at - self.where.at, 1)
         if left >= service.validity_s:
             return
@@ -238,30 +238,32 @@ class Preparation:
             service.validity_s = min(service.validity_s, following - self.where.at)
 
     def _one_off(self, asked: Asked, rated: RatedUse, used: int) -> int | None:
-        """What a one-off request asks for, whole: it is no quota. Some clients report it as used (RFC 8506 §6.3).
-        A refund without a number is of all."""
+        """The units of an event, not limited by the quota. Some clients send them as used units (RFC 8506 §6.3).
+
+        None = a refund of everything.
+        """
         amount = units.amount_asked(asked.requested, rated.unit)
         if self.action is REFUND or (rated.unit is MONEY and amount is not None):
             return amount
         return amount or used or rated.quota.default
 
     def _max_rate(self, unit: Unit) -> int:
-        """Octets a second that can be used at most; 0 = any: of what is no octets the ledger knows by the unit."""
+        """Highest plausible rate in octets a second; 0 for other units, whose limit the ledger knows."""
         return self.terms.policy.max_octets_per_s if unit is OCTETS else 0
 
     def _refund(self, key: str, asked: Asked) -> Service:
         unit = UNIT_OF_CONTEXT[self.where.context]
-        if culprit := self._wrong_amount(asked, unit, UNRATED_PRICES[unit]):
-            return Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
+        if failed := self._wrong_amount(asked, unit, UNRATED_PRICES[unit]):
+            return Service(key, asked.rating_group, asked.service_identifiers, None, None, failed)
         want = units.amount_asked(asked.requested, unit)
         charge = ServiceCharge(key, UNRATED, UNRATED_PRICES[unit], (), 0, want, 1)
         return Service(key, asked.rating_group, asked.service_identifiers, None, charge)
 
-    def _unrated(self, key: str, asked: Asked, culprit: bytes) -> Service:
-        """What an update or termination reports without saying enough for a price of its own is settled at the price in
-        force.
+    def _unrated(self, key: str, asked: Asked, failed: bytes) -> Service:
+        """A service that cannot be rated. Use that an update or termination reports is charged at the price that the
+        session has for the service.
         """
-        service = Service(key, asked.rating_group, asked.service_identifiers, None, None, culprit)
+        service = Service(key, asked.rating_group, asked.service_identifiers, None, None, failed)
         if self.kind not in (UPDATE, TERMINATION):
             return service
         unit = UNIT_OF_CONTEXT[self.where.context]
@@ -271,5 +273,5 @@ class Preparation:
         )
         charge.unit, charge.max_rate = unit, self._max_rate(unit)
         if asked.used:
-            self._beside_what_is_charged(service, asked, unit)
+            self._note_uncharged(service, asked, unit)
         return service

@@ -1,4 +1,4 @@
-"""What a request is made ready to: its services, each rated or not, and what the ledger is asked for each."""
+"""A prepared request: its services, their rating, and what the ledger is asked for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from protocol.credit_control import (
 )
 
 COMMAND_LEVEL = "-"
-"""Key of the service whose units stand at command level (the style of RFC 8506), and of an MSCC that names nothing."""
+"""Key of the service whose units stand at command level, and of an MSCC without rating group and service identifier."""
 
 
 class Rater(Protocol):
@@ -35,9 +35,7 @@ class Rater(Protocol):
 
 @dataclass(slots=True)
 class Service:
-    """One service of a request: how it is answered, what the ledger is asked, and either its rating or why there is
-    none.
-    """
+    """One service of a request. Without a rating it has a Failed-AVP."""
 
     key: str
     rating_group: int | None
@@ -46,47 +44,47 @@ class Service:
     charge: ServiceCharge | None
     failed_avp: bytes = b""
     validity_s: int = 0
-    """How long a grant lives: the policy's, or up to a price switch that it must not span."""
+    """Validity-Time of a grant: the quota policy's, or the time to a price change that the grant must not span."""
     wants_time: bool = False
-    """Time is counted beside volume."""
+    """The grant has seconds beside octets."""
     absurd_time_s: int = 0
-    """Reported beside what is charged, and impossible."""
+    """Reported CC-Time that is impossible."""
     other_units: tuple[tuple[Unit, int], ...] = ()
-    """Reported in units that it is not charged by, with nothing in those that it is."""
+    """Amounts reported in other units, if nothing is reported in the service's own."""
     whole: str = ""
-    """Key of the service that the request asked for, of which this is what one recipient is charged for."""
+    """Key of the requested service, if this one is its part for one recipient; "" = it is no part."""
     of_each: bool = False
-    """The units asked for are of each recipient, and not of all together."""
+    """The requested units are for each recipient, not for all together."""
     divided: bool = False
-    """Its recipients are charged one by one."""
+    """The service has one part for each recipient."""
 
     @property
     def name(self) -> str:
-        """The catalogue's, for metrics."""
+        """Name in the catalogue, for metrics."""
         return self.rated.service if self.rated is not None else "unknown"
 
 
 @dataclass(slots=True)
 class Offer:
-    """What is the same for all requests of one second that use one service at one place."""
+    """The rating of a service, shared by all requests of one second and usage context."""
 
     rated: RatedUse
     max_rate: int
-    """Octets a second; 0 = any."""
+    """Octets a second; 0 = no limit."""
     restrict: NoFunds
     place: tuple[str, str]
-    """Its key names it by identity."""
+    """Referenced because its `id` is in the cache key: so the id is not reused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What of the surroundings a request is prepared under."""
+    """Time, profile and policy that a request is prepared with."""
 
     now: int
     profile: Profile = STANDARD
     policy: ChargingPolicy = DEFAULT_POLICY
     offers: dict[tuple[int, int | None, int | None], Offer] = field(default_factory=dict, repr=False, compare=False)
-    """By place, rating group and service identifier, of use that takes place now."""
+    """Cache, by id of the usage context's texts, rating group and service identifier, of use at `now`."""
 
 
 class TermsCache:
@@ -111,22 +109,22 @@ class Prepared:
     request: CreditControlRequest
     type: RequestType
     in_mscc: bool
-    """Units came in MSCC, so the answer's go there too; else at command level."""
+    """The request has MSCCs, so the answer has them; else units stand at command level."""
     services: list[Service]
     terms: Terms
     unit: Unit
-    """Of the context: what a service that cannot be rated is counted in."""
+    """The context's unit, for services that cannot be rated."""
     action: Action = Action.DEBIT
     recipients: tuple[str, ...] = ()
-    """Of a message to several that a one-off request or an opening is for, in one form; else ()."""
+    """Recipients of a CCR-I or CCR-E in canonical form, if the message has several; else ()."""
     several: bool = False
-    """Some of the services are of one recipient each."""
-    stranger: bytes = b""
-    """Failed-AVP of a refund that names somebody whom its debit was not for."""
+    """Some services are parts for one recipient."""
+    wrong_recipient: bytes = b""
+    """Failed-AVP of a refund that names a recipient its debit did not have; b"" = none."""
 
     @property
     def unrateable(self) -> bool:
-        """There are services, and the ledger cannot be asked about any of them."""
+        """The request has services, and none can be charged."""
         for service in self.services:
             if service.charge is not None:
                 return False
@@ -134,7 +132,7 @@ class Prepared:
 
     @property
     def always(self) -> bool:
-        """Every service must be granted to anybody (HOT-RAT-2)."""
+        """Every service is always granted (HOT-RAT-2)."""
         for service in self.services:
             if service.rated is None or not service.rated.always:
                 return False
@@ -142,7 +140,7 @@ class Prepared:
 
 
 def results(prepared: Prepared, outcome: ChargeOutcome) -> list[ServiceOutcome | None]:
-    """Of each service of the request, in its order; None = the ledger says nothing of it."""
+    """The outcome of each service of the request, in its order; None = the ledger has none."""
     services, found = prepared.services, outcome.services
     if len(services) == len(found) == 1:
         return [found[0] if found[0].key == services[0].key else None]
@@ -152,6 +150,8 @@ def results(prepared: Prepared, outcome: ChargeOutcome) -> list[ServiceOutcome |
 
 @dataclass(slots=True)
 class Asked:
+    """A service as the request names it: all MSCCs of one key together."""
+
     rating_group: int | None
     service_identifiers: Sequence[int]
     requested: RequestedServiceUnit | None
@@ -159,4 +159,4 @@ class Asked:
     token: bytes | None = None
     """Refund-Information."""
     ends: bool = False
-    """The client says that it is done with the service (Reporting-Reason QHT or FINAL)."""
+    """The client ends the service (Reporting-Reason QHT or FINAL)."""

@@ -1,4 +1,4 @@
-"""Whom a message is for: one recipient or several (TS 32.299 §7.2.170A Recipient-Info, §7.2.170 Recipient-Address)."""
+"""The recipients of a message (TS 32.299 §7.2.170A Recipient-Info, §7.2.170 Recipient-Address)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MSISDN, NUMERIC, ALPHANUMERIC, IMSI = 1, 4, 5, 7
 _PREFERRED = {MSISDN: 0, NUMERIC: 1, ALPHANUMERIC: 2, IMSI: 9}
 _ANY_OTHER = 3
 MAX_RECIPIENTS = 64
-"""Of one message, each with a price of its own: as many services as a session may have."""
+"""Recipients of one message. Each is a service, and a session has as many at most."""
 
 
 def of_sms(sms: SmsInformation) -> tuple[str, ...]:
-    """A Recipient-Info is one recipient, in one form or several; addresses of one type are several recipients."""
+    """Each Recipient-Info is one recipient, in one form or several; addresses of one type are several recipients."""
     return _distinct(address for info in sms.recipient_info for address in _of_best_type(info.recipient_address))
 
 
@@ -25,7 +25,7 @@ def of_mms(mms: MmsInformation) -> tuple[str, ...]:
 
 
 def _of_best_type(addresses: Sequence[RecipientAddress]) -> list[str]:
-    """A number goes before a name, and anything before an IMSI, which no price is known for."""
+    """The addresses of the preferred type: numbers first, then names, and last the IMSI, which has no price."""
     if len(addresses) == 1:
         return [addresses[0].address_data] if addresses[0].address_data else []
     ranked = [(_rank(address), address.address_data) for address in addresses if address.address_data]
@@ -38,5 +38,5 @@ def _rank(address: RecipientAddress) -> int:
 
 
 def _distinct(addresses: Iterable[str]) -> tuple[str, ...]:
-    """In their order, at most one more than are charged."""
+    """In order, at most one more than MAX_RECIPIENTS: enough to refuse the request."""
     return tuple(dict.fromkeys(addresses))[: MAX_RECIPIENTS + 1]

@@ -6,7 +6,7 @@ from ocs.charging.job import Job
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Prepared, Rater, Terms
 from ocs.charging.session_cache import SessionCache
-from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.ledger.contract.charging import ChargeOutcome
 
 
@@ -17,7 +17,7 @@ def prepared_as_first(job: Job, outcome: ChargeOutcome, sessions: SessionCache, 
         return job.prepared
     terms = Terms(outcome.at, terms.profile, terms.policy)
     if outcome.place:
-        where = circumstances(job.context, request, terms.profile.forwarding_role)
+        where = usage_context_of(job.context, request, terms.profile.forwarding_role)
         where.completed(UsageContext.decode(job.context, outcome.place))
         where.at = terms.now
     else:

@@ -221,7 +221,7 @@ class ChargingService:
         if outcome.duplicate:
             job.prepared = prepared_as_first(job, outcome, self._sessions, self._rater)
         if job.prepared.several and outcome.code == SUCCESS and job.prepared.type in GRANTING:
-            unusable, outcome = several.in_vain(job.prepared, outcome)
+            unusable, outcome = several.unusable_grants(job.prepared, outcome)
             if unusable:
                 self._ledger.charge(following(charge, unusable), partial(self._released, job, outcome))
                 return
@@ -305,4 +305,4 @@ class ChargingService:
             self._sessions.remove(job.session)
         elif job.prepared.type is not EVENT:
             self._sessions.store(job.session, NO_ACCOUNT, job.where)
-        job.reply(answers.granted_to_anybody(job.prepared))
+        job.reply(answers.granted_unbooked(job.prepared))

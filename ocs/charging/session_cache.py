@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ocs.charging.prepared import Terms
 from ocs.charging.session_order import SessionKey
-from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.ledger.contract.charging import UNKNOWN_PLACE
 from ocs.values.bounded_cache import BoundedCache
 from ocs.values.use import Context
@@ -75,7 +75,7 @@ class SessionCache:
         Later requests of a session may leave out what has not changed: the cached location fills it in. An event
         takes place at its Event-Timestamp, if that is near our clock; a grant is used from now on.
         """
-        where = circumstances(context, request, terms.profile.forwarding_role)
+        where = usage_context_of(context, request, terms.profile.forwarding_role)
         where.at = now = terms.now
         if request.cc_request_type == EVENT_REQUEST:
             event_at = request.event_timestamp

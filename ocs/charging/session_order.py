@@ -1,13 +1,12 @@
-"""Requests of one session are worked on one after another, in the order in which they came.
+"""Handles the requests of a session one after another, in the order of their arrival.
 
-A client may send the next request of a session before the last one is answered: after a pause of the network, or an
-opening and an end in one segment. What the first still has to ask the ledger (whose account, which place) must not let
-the second overtake it: an end that is refused as unknown before its session is opened leaves units held until Tcc.
+A client may send a request before the previous one of the session is answered: after a pause of the network, or a CCR-I
+and a CCR-T in one segment. The second must not overtake the first while that looks up its account or location. A CCR-T
+that is refused as unknown before its session is opened would leave units reserved until Tcc.
 
-Each request under way is known by its session; one that comes meanwhile waits for its answer. A session with one
-request at a time is looked up, put in and taken out of one dictionary, and nothing else. One-off requests are under way
-for this only while an account is looked for: an element may use one Session-Id for all of them.
-What waits is part of what is in flight, and bounded with it; of one session by MAX_WAITING.
+`under_way` has the request of each session that is being handled; later ones wait for its answer. Events are in it only
+while their account is looked up, as an element may use one Session-Id for all its events. Waiting requests count as in
+flight, and are limited with them; those of one session by MAX_WAITING.
 """
 
 from __future__ import annotations
@@ -26,23 +25,25 @@ from protocol.errors import DiameterError, ResultCode
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 256
-"""Requests of one session that wait for an answer to an earlier one; one more is answered 3004 or 3002."""
+"""Waiting requests of one session; one more is answered 3004 or 3002."""
 
 Reply = Callable[[CreditControlAnswer | DiameterError], None]
 SessionKey = tuple[str, str]
-"""Whose session it is (others may not go on with it), and its Session-Id."""
+"""Owner of the session (`session_owner`) and Session-Id."""
 Waiting = tuple[CreditControlRequest, Source, Reply, float]
-"""As it came, and when (Unix seconds)."""
+"""A waiting request; the last item is its time of arrival in Unix seconds."""
 
 
 def busy(request: CreditControlRequest, reason: str) -> DiameterError:
-    """3004 for a request pinned to this server, else 3002: both send the client to another (RFC 6733 §7.1.3)."""
+    """3004 if the request names this server in Destination-Host, else 3002. The client tries another server (RFC 6733
+    §7.1.3).
+    """
     code = ResultCode.UNABLE_TO_DELIVER if request.destination_host is None else ResultCode.TOO_BUSY
     return DiameterError(code, reason)
 
 
 class UnderWay(Protocol):
-    """A request that is being worked on."""
+    """A request that is being handled."""
 
     session: SessionKey
     waiting: deque[Waiting] | None
@@ -57,33 +58,31 @@ T = TypeVar("T", bound=UnderWay)
 
 
 class SessionOrder(Generic[T]):
-    """One per worker. `handle` works on a request; `patience_s`: after it the gateway has answered for one that was not
-    handled.
-    """
+    """One per worker. `timeout_s`: after it the Diameter server has answered a request by itself."""
 
     def __init__(
         self,
         handle: Callable[[CreditControlRequest, Source, Reply], None],
         clock: Callable[[], float],
-        patience_s: float,
+        timeout_s: float,
     ) -> None:
         self._handle = handle
         self._clock = clock
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._throttled_log = ThrottledLog(clock)
         self.under_way: dict[SessionKey, T] = {}
-        """The request of each session that the others wait for."""
+        """The request of each session that is being handled."""
 
     def begin(self, job: T) -> None:
-        """It is worked on. If another one of its session is already, nobody waits for this one."""
+        """Mark a request as under way, unless another one of its session is."""
         self.under_way.setdefault(job.session, job)
 
     def wait(self, session: SessionKey, request: CreditControlRequest, source: Source, reply: Reply) -> bool:
-        """Take a request whose session has one under way; False = go on with it, that one is lost."""
+        """Queue a request behind the one under way. False = that one was lost: handle the request now."""
         ahead, now = self.under_way[session], self._clock()
-        if now - ahead.since > self._patience_s + 1:  # `since` is in whole seconds
+        if now - ahead.since > self._timeout_s + 1:  # `since` is in whole seconds
             self._fault(
-                "internal error, please report it: a request of a session was not answered, the next ones go on "
+                "internal error, please report it: a request of a session was not answered, the next ones are handled "
                 "without it"
             )
             self.end(ahead)
@@ -91,13 +90,13 @@ class SessionOrder(Generic[T]):
         if ahead.waiting is None:
             ahead.waiting = deque()
         if len(ahead.waiting) >= MAX_WAITING:
-            reply(busy(request, "too many requests of the session wait for their answers"))
+            reply(busy(request, "too many requests of the session are waiting"))
         else:
             ahead.waiting.append((request, source, reply, now))
         return True
 
     def end(self, job: T) -> None:
-        """It is answered: the turn of the next."""
+        """A request is answered: handle the next one of its session."""
         session = job.session
         if self.under_way.get(session) is not job:
             return
@@ -106,15 +105,15 @@ class SessionOrder(Generic[T]):
             self._go_on(session, job.waiting)
 
     def _go_on(self, session: SessionKey, waiting: deque[Waiting]) -> None:
-        """Until one has to wait for the ledger: the others wait for it."""
+        """Handle waiting requests until one has to wait for the ledger; the others wait for that one."""
         while waiting:
             request, source, reply, since = waiting.popleft()
-            if self._clock() - since > self._patience_s:  # its client has been told that nothing was done
+            if self._clock() - since > self._timeout_s:  # the Diameter server has answered it
                 reply(busy(request, "the request could not be handled in time"))
                 continue
             try:
                 self._handle(request, source, reply)
-            except Exception as error:  # noqa: BLE001 - as in the dispatcher: whatever went wrong, the request is answered
+            except Exception as error:  # noqa: BLE001 - every request is answered
                 self._fault("internal error at a CCR, answered 5012, please report it: " + describe(error))
                 reply(DiameterError(ResultCode.UNABLE_TO_COMPLY, ""))
             ahead = self.under_way.get(session)

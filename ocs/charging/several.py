@@ -1,14 +1,13 @@
-"""A message to several recipients: each is a service of its own for the ledger, with its price and its buckets; the
-client has one answer.
+"""Messages to several recipients. For the ledger each recipient is a service, with its price and buckets; the client
+gets one answer for the message.
 
-The service of the request has the key K, those of its recipients K#1, K#2, …, in the order of the event, or of the
-request that opened the session. Units are divided among them; what cannot be divided evenly is divided in that order. A
-client whose units are fewer than the recipients counts the message once: they are units of each, and so are units
-reported later, up to what it last asked for.
+The requested service has key K; its parts have K#1, K#2, … in the order of the recipients in the CCR-I or CCR-E. Units
+are divided among the parts; a remainder goes to the first ones. If a client requests fewer units than there are
+recipients, it counts the message once: the units are for each recipient. So are units that it reports later, up to the
+number it last requested.
 
-A one-off debit is paid for all recipients or for none (RFC 8506 §6.3). In a session, too, the client gets nothing for
-the message when nothing is granted for one of them, since it could not know for which; then nothing is held for the
-others either.
+An event is debited for all recipients or for none (RFC 8506 §6.3). In a session, too, a message gets no grant if one
+part gets none: the client could not tell which. Then the reservations of the other parts are released.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from itertools import groupby
 from typing import Protocol
 
 from ocs.charging import units
-from ocs.charging.blame import blame
 from ocs.charging.members import EVENT, INITIAL, MESSAGES, ORIGINATING, REFUND, REFUSE
 from ocs.charging.prepared import Asked, Prepared, Service, results
-from ocs.charging.refund_token import Debit, given, mark, read
+from ocs.charging.refund_token import Debit, checksum, decode, from_request
+from ocs.charging.unrateable import unrateable_avp
 from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract.charging import ChargeOutcome, ServiceCharge, ServiceOutcome
 from ocs.values.requests import Action, RequestType
@@ -31,15 +30,15 @@ from protocol.errors import ResultCode
 
 SUCCESS = int(ResultCode.SUCCESS)
 ALL = "-"
-"""Key of a refund of whatever is left of a debit, in its order."""
+"""Key of a refund that the ledger divides among all services of the debit, in their order."""
 
 
-def recipients_key(key: str, number: int) -> str:
+def part_key(key: str, number: int) -> str:
     return f"{key}#{number}"
 
 
 class Preparation(Protocol):
-    """A request that is being made ready (`ocs.charging.prepare`)."""
+    """`ocs.charging.prepare.Preparation`."""
 
     request: CreditControlRequest
     where: UsageContext
@@ -54,7 +53,7 @@ class Preparation(Protocol):
 
 
 def prepare(prepared: Prepared, job: Preparation, asked: Mapping[str, Asked]) -> None:
-    """The services of a message to several recipients, or of a refund, which may be of one."""
+    """Add the services of a message to several recipients, or of any refund."""
     if job.action is REFUND:
         _prepare_refund(prepared, job, asked)
     else:
@@ -66,7 +65,7 @@ def _prepare_message(prepared: Prepared, job: Preparation, asked: Mapping[str, A
     where, found = job.where, prepared.services
     opens = job.kind is INITIAL or job.kind is EVENT
     if opens:
-        prepared.recipients = _take_out_spellings(job)
+        prepared.recipients = _merge_spellings(job)
     among = len(where.recipients)
     if not among:
         found += [job.service(key, each) for key, each in asked.items()]
@@ -81,8 +80,8 @@ def _prepare_message(prepared: Prepared, job: Preparation, asked: Mapping[str, A
         found += _services(job, key, each, granted_before)
 
 
-def _take_out_spellings(job: Preparation) -> tuple[str, ...]:
-    """Somebody named in several spellings is one recipient, in the first of them. Returns all in one form."""
+def _merge_spellings(job: Preparation) -> tuple[str, ...]:
+    """Merge several spellings of one recipient into the first one. Returns the recipients in canonical form."""
     found: dict[str, str] = {}
     for recipient in job.where.recipients:
         found.setdefault(job.canonical_party(recipient), recipient)
@@ -95,8 +94,8 @@ def _wish(asked: Asked) -> int:
 
 
 def _counted_once(asked: Asked, among: int) -> int:
-    """Units of each recipient, if it asks for fewer than there are recipients, or a one-off debit reports a single one;
-    else 0.
+    """Units for each recipient if the client counts the message once, else 0. It counts once if it requests fewer units
+    than recipients, or if an event reports a single unit.
     """
     wish = _wish(asked)
     if wish:
@@ -105,7 +104,7 @@ def _counted_once(asked: Asked, among: int) -> int:
 
 
 def _services(job: Preparation, key: str, asked: Asked, granted_before: int) -> list[Service]:
-    """One for each recipient; one for all when it cannot be charged, or is not charged by the message."""
+    """One service for each recipient; a single one if it cannot be charged, or is not charged in messages."""
     recipients = job.where.recipients
     whole = job.towards(recipients[0]).service(key, asked)
     if whole.charge is None or (whole.rated is not None and whole.rated.unit is not MESSAGES):
@@ -115,7 +114,7 @@ def _services(job: Preparation, key: str, asked: Asked, granted_before: int) -> 
     for number, share in enumerate(shares.parts):
         if share is None:
             continue
-        service = job.towards(recipients[number]).service(recipients_key(key, number + 1), share)
+        service = job.towards(recipients[number]).service(part_key(key, number + 1), share)
         if service.charge is None:
             service.key = key
             return [service]
@@ -129,9 +128,9 @@ def _services(job: Preparation, key: str, asked: Asked, granted_before: int) -> 
 @dataclass(slots=True)
 class _Shares:
     parts: Sequence[Asked | None]
-    """By recipient; None = a one-off debit reports nothing of it."""
+    """By recipient; None = an event reports nothing for it."""
     of_each: bool
-    """The units asked for (of a one-off debit, or reported) are of each."""
+    """The units are for each recipient."""
 
 
 def _shares(job: Preparation, asked: Asked, granted_before: int) -> _Shares:
@@ -139,7 +138,7 @@ def _shares(job: Preparation, asked: Asked, granted_before: int) -> _Shares:
     wish, reports = _wish(asked), units.used_by_tariff(asked.used, MESSAGES)
     used = sum(reports)
     wish_of_each = once and wish < among
-    if not wish and not used:  # units of other kinds stay, to be refused
+    if not wish and not used:  # amounts in other units are kept: they are refused later
         return _Shares([asked] * among, wish_of_each)
     used_of_each = used < among and used <= granted_before
     wishes = [wish] * among if wish_of_each else divided(wish, among)
@@ -161,7 +160,7 @@ def _shares(job: Preparation, asked: Asked, granted_before: int) -> _Shares:
 
 
 def _reports(reports: Sequence[int], among: int, of_each: bool) -> list[list[int]]:
-    """Use before a price switch, after it and on either side, of each recipient."""
+    """Use of each recipient: before the price change, after it, indeterminate."""
     if of_each:
         return [list(reports)] * among
     found, left = [], list(reports)
@@ -184,20 +183,22 @@ def divided(amount: int, among: int) -> list[int]:
 
 def _prepare_refund(prepared: Prepared, job: Preparation, asked: Mapping[str, Asked]) -> None:
     for key, each in asked.items():
-        debit = read(each.token or given(prepared.request) or b"")
+        debit = decode(each.token or from_request(prepared.request) or b"")
         if debit is None or not debit.recipients:
             prepared.services.append(job.service(key, each))
             continue
-        named, stranger = _named(job, debit)
-        if stranger:
-            prepared.stranger = blame("other_party", prepared.request, job.where.towards(stranger), each)
+        named, unknown = _refunded_recipients(job, debit)
+        if unknown:
+            prepared.wrong_recipient = unrateable_avp("other_party", prepared.request, job.where.towards(unknown), each)
         prepared.services += _refunds(job, key, each, debit, named, alone=len(asked) == 1)
 
 
 def _refunds(
     job: Preparation, key: str, asked: Asked, debit: Debit, named: Sequence[int], *, alone: bool
 ) -> list[Service]:
-    """What goes back of a debit that had several recipients, to those who are `named`. `alone`: no other service."""
+    """Services that refund a debit of several recipients. `named`: indexes of the recipients to refund; `alone`: the
+    request has no other service.
+    """
     whole = job.service(key, asked)
     charge = whole.charge
     if charge is None or charge.want == 0:
@@ -215,25 +216,25 @@ def _refunds(
     found = []
     for number, want in zip(named, wants, strict=True):
         if want != 0:
-            its_key = recipients_key(key, number + 1)
-            of_one = replace(charge, key=its_key, want=want)
-            found.append(replace(whole, key=its_key, whole=key, of_each=of_each, charge=of_one))
+            key_of_part = part_key(key, number + 1)
+            part = replace(charge, key=key_of_part, want=want)
+            found.append(replace(whole, key=key_of_part, whole=key, of_each=of_each, charge=part))
     return found
 
 
-def _named(job: Preparation, debit: Debit) -> tuple[list[int], str]:
-    """Whom of the debit the refund names, by their numbers from 0: all of them if it names nobody. And who is not of
-    the debit, or "".
+def _refunded_recipients(job: Preparation, debit: Debit) -> tuple[list[int], str]:
+    """Indexes of the debit's recipients that the refund names; all if it names nobody. And a recipient that the debit
+    does not have, or "".
     """
-    where, found, stranger = job.where, set[int](), ""
+    where, found, unknown = job.where, set[int](), ""
     parties = where.recipients or ((where.other_party,) if where.other_party else ())
     for party in parties if where.direction is ORIGINATING else ():
-        marks = mark(job.canonical_party(party)), mark(party)
-        numbers = {number for number, each in enumerate(debit.recipients) if each in marks}
+        checksums = checksum(job.canonical_party(party)), checksum(party)
+        numbers = {number for number, each in enumerate(debit.recipients) if each in checksums}
         found |= numbers
         if not numbers:
-            stranger = stranger or party
-    return sorted(found) or list(range(len(debit.recipients))), stranger
+            unknown = unknown or party
+    return sorted(found) or list(range(len(debit.recipients))), unknown
 
 
 # -- the answer
@@ -242,7 +243,7 @@ def _named(job: Preparation, debit: Debit) -> tuple[list[int], str]:
 def together(
     prepared: Prepared, outcomes: Sequence[ServiceOutcome | None], outcome: ChargeOutcome
 ) -> tuple[Prepared, ChargeOutcome]:
-    """The services and their outcomes as the client asked for them."""
+    """Services and outcomes as the client requested them: the parts of each service put together."""
     shown: list[Service] = []
     lines: list[ServiceOutcome | None] = []
     pairs = zip(prepared.services, outcomes, strict=True)
@@ -290,13 +291,12 @@ def _line(
     )
 
 
-# -- what is held in vain
+# -- reservations of refused messages
 
 
-def in_vain(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCharge, ...], ChargeOutcome]:
-    """What the ledger is to be asked so that nothing is held for recipients of a message of which the client gets
-    nothing; () = nothing is.
-    And the outcome without those grants.
+def unusable_grants(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCharge, ...], ChargeOutcome]:
+    """Charges that release the reservations of messages that the client gets no grant for, () = there are none; and the
+    outcome without these grants.
     """
     charges: list[ServiceCharge] = []
     lines = {line.key: line for line in outcome.services}
@@ -308,7 +308,7 @@ def in_vain(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCh
             continue
         for service, line in members:
             if line is not None and line.granted and service.charge is not None:
-                charges.append(_nothing_more(service.charge))
+                charges.append(_release(service.charge))
                 code, reason, restricted = refused.code, refused.reason, refused.restricted
                 lines[line.key] = replace(
                     line, code=code, reason=reason, restricted=restricted, granted=0, final=False, span_switch=False
@@ -316,5 +316,5 @@ def in_vain(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCh
     return tuple(charges), replace(outcome, services=tuple(lines.values())) if charges else outcome
 
 
-def _nothing_more(charge: ServiceCharge) -> ServiceCharge:
+def _release(charge: ServiceCharge) -> ServiceCharge:
     return replace(charge, used=0, used_after=0, used_either=0, want=None, restrict=REFUSE)

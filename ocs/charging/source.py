@@ -1,4 +1,4 @@
-"""Where a request came from, as far as charging must know."""
+"""The peer that a request came from."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
 
 
 class Source(Protocol):
-    """Where a request came from, as far as charging must know."""
+    """The properties of a peer that charging needs."""
 
     @property
     def origin_host(self) -> str:
-        """The connected peer's identity: the client's own, or a relay's."""
+        """Origin-Host of the connected peer: the client, or a relay."""
 
     @property
     def profile(self) -> Profile: ...
 
     @property
     def service_contexts(self) -> ServiceContexts:
-        """Which context it means by which Service-Context-Id."""
+        """The context of each Service-Context-Id of the peer."""
 
     @property
     def failover_group(self) -> str:
-        """Clients of one group may take over each other's sessions; "" = nobody may."""
+        """Clients of one group may continue each other's sessions; "" = no group."""
 
     @property
     def origin_state_id(self) -> int:
-        """Of the connected peer, for its requests that do not say theirs; 0 = it says none, or is a relay."""
+        """Origin-State-Id of the connection, for requests without one; 0 = none, or the peer is a relay."""
 
     @property
     def refunds(self) -> bool:
-        """Whether the peer may give money back (REFUND_ACCOUNT)."""
+        """The peer may refund (REFUND_ACCOUNT)."""
 
     @property
     def realm_bound(self) -> bool:
-        """What it carries for clients that nobody has listed: such a client is known by its Origin-Realm too, which is
-        what a relay may be limited to."""
+        """The peer is a relay for clients without a `[[peer]]`. A relay may be limited to realms, so these clients are
+        identified by Origin-Host and Origin-Realm.
+        """
 
     @property
     def subscribers(self) -> Ranges:
-        """Whom it may charge."""
+        """The subscribers that the peer may charge; () = all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A plain Source, for tests and tools."""
+    """A Source for tests and tools."""
 
     origin_host: str = "peer.example.net"
     profile: Profile = STANDARD

@@ -1,8 +1,7 @@
-"""Who pays: the subscriber ids of a request as the ledger knows them (RFC 8506 §8.46–8.47).
+"""The subscriber ids of a request: "m" + MSISDN or "i" + IMSI (RFC 8506 §8.46–8.47).
 
-"m" + MSISDN digits or "i" + IMSI digits. A SIP or tel URI or NAI counts when its user part is a number. In a domain
-that names a network, what begins with the network's MCC and MNC is an IMSI, and any other number is an MSISDN (TS
-23.003 §13.4B, §14.3, §19.3).
+SIP URI, tel URI and NAI are accepted if their user part is a number. In a domain that names a network, a number that
+begins with the network's MCC and MNC is an IMSI, any other an MSISDN (TS 23.003 §13.4B, §14.3, §19.3).
 """
 
 from __future__ import annotations
@@ -19,29 +18,28 @@ E164, IMSI, SIP_URI, NAI, PRIVATE = range(5)
 _IMSI_DIGITS = 15
 _SCHEMES = ("sips:", "sip:", "tel:")
 _PADDING = " \t\0"
-"""What some clients fill a field up with."""
+"""Characters that some clients pad a field with."""
 _INTERNATIONAL = "00"
-"""No E.164 number begins with 0: it is a dialled prefix."""
+"""International dialling prefix; no E.164 number begins with 0."""
 _WITHOUT_SEPARATORS = str.maketrans("", "", "-.()")
 """Visual separators of a telephone number (RFC 3966 §5.1.1)."""
 _IMS_DOMAIN = ".3gppnetwork.org"
 
 
 class ForeignSubscriberError(DiameterError):
-    """The account is of nobody that this peer may charge."""
+    """The peer may not charge this subscriber."""
 
     def __init__(self) -> None:
         super().__init__(ResultCode.AUTHORIZATION_REJECTED, "this peer may not charge this subscriber")
 
 
 def within(identity: str, ranges: Ranges) -> bool:
+    """Whether the subscriber id begins with a prefix of each range."""
     return all(identity.startswith(each) for each in ranges)
 
 
 def identities(request: CreditControlRequest) -> list[str]:
-    """Subscriber ids of the request, the most telling first: MSISDN, then IMSI; empty when it carries none that we can
-    read.
-    """
+    """The subscriber ids of the request, MSISDNs first; [] = it has none that can be read."""
     given = request.subscription_id
     if not given and request.service_information is not None:
         given = request.service_information.subscription_id
@@ -62,7 +60,7 @@ def _is_imsi(identity: str) -> bool:
 
 
 def has_subscriber(request: CreditControlRequest) -> bool:
-    """Whether the request names a subscriber at all, readable or not."""
+    """Whether the request names a subscriber, readable or not."""
     information = request.service_information
     return bool(
         request.subscription_id
@@ -95,7 +93,7 @@ def _identity(kind: int, data: str) -> str | None:
 
 
 def _of_nai(data: str) -> str | None:
-    """An IMSI, bare or behind the digit that tells the method of authentication (TS 23.003 §14.3, §19.3); or an MSISDN
+    """An IMSI, with or without the leading digit for the authentication method (TS 23.003 §14.3, §19.3), or an MSISDN
     in an IMS domain.
     """
     user, _, domain = data.partition("@")

@@ -1,4 +1,4 @@
-"""Between Diameter's unit AVPs and amounts in a service's unit (RFC 8506 §8.16–8.25; TS 32.299 §7.1.9)."""
+"""Converts between Diameter's unit AVPs and amounts in a service's unit (RFC 8506 §8.16–8.25, TS 32.299 §7.1.9)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from protocol.credit_control import GrantedServiceUnit, RequestedServiceUnit, Us
 
 
 def amount_of(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int | None:
-    """The AVP of the service's unit; input and output count as the total when the total is not given, or 0.
+    """The amount in the service's unit. If CC-Total-Octets is missing or 0, input and output octets are added.
 
-    None = it says nothing in this unit; money of another currency says nothing.
+    None = there is no amount in this unit, or it is money of another currency.
     """
     if unit is OCTETS:
         return units.cc_total_octets or _directions(units, units.cc_total_octets)
@@ -25,23 +25,24 @@ def amount_of(units: RequestedServiceUnit | UsedServiceUnit, unit: Unit) -> int 
 
 
 def _directions(units: RequestedServiceUnit | UsedServiceUnit, neither: int | None = 0) -> int | None:
-    """Input and output together; `neither` when both are missing."""
+    """Sum of input and output octets; `neither` if both are missing."""
     if units.cc_input_octets is None and units.cc_output_octets is None:
         return neither
     return (units.cc_input_octets or 0) + (units.cc_output_octets or 0)
 
 
 LONGEST_TIME_S = 366 * DAY_S
+"""A longer CC-Time is impossible."""
 BEFORE, AFTER, INDETERMINATE = range(3)
 """Tariff-Change-Usage (RFC 8506 §8.27)."""
 
 
 def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int, int, int]:
-    """Used before the price switch (or without saying), after it, and on either side of it; each at most what a session
-    can hold: beyond it the ledger's arithmetic would not be exact.
+    """Units used before the price change (or without Tariff-Change-Usage), after it, and indeterminate. Each is at most
+    MAX_SESSION_UNITS, up to which the ledger computes exactly.
 
-    Several reports of one side may be of the same traffic, a total by the one reason and its directions by another:
-    there the totals count, and the directions only where there is no total.
+    Reports of the same side may describe the same traffic twice, as a total and as directions. Then only the totals
+    count.
     """
     most = MAX_SESSION_UNITS[unit]
     if not reports:
@@ -61,7 +62,7 @@ def used_by_tariff(reports: Sequence[UsedServiceUnit], unit: Unit) -> tuple[int,
 
 
 def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
-    """CC-Time that no session can have, beside what is charged: the first of some clients is the time of day."""
+    """Sum of impossible CC-Times. Some clients send the time of day in their first report."""
     absurd = 0
     for report in reports:
         if report.cc_time is not None and report.cc_time > LONGEST_TIME_S:
@@ -70,19 +71,19 @@ def absurd_time_s(reports: Sequence[UsedServiceUnit]) -> int:
 
 
 def may_have_both(request: RequestedServiceUnit | None) -> bool:
-    """The client counts time beside volume, or leaves it to us (an empty Requested-Service-Unit)."""
+    """Whether time may be granted beside volume: the client requests both, or leaves the unit to the server."""
     return request is not None and (request.cc_time is None) == (amount_of(request, OCTETS) is None)
 
 
 def amount_asked(request: RequestedServiceUnit | None, unit: Unit) -> int | None:
-    """The number in the request, at most what a session can hold; None if there is none."""
+    """The requested amount, at most MAX_SESSION_UNITS; None = none is stated."""
     amount = None if request is None else amount_of(request, unit)
     return None if amount is None else min(amount, MAX_SESSION_UNITS[unit])
 
 
 def wanted(request: RequestedServiceUnit | None, unit: Unit, quota: QuotaPolicy) -> int | None:
-    """Units to reserve: what was asked for up to the policy's maximum, its default when the server is to choose; None =
-    nothing.
+    """Units to reserve: the requested amount, or the policy's default if none is stated; at most its maximum. None =
+    nothing is requested.
     """
     if request is None:
         return None

@@ -1,4 +1,4 @@
-"""What is used, where, and towards whom: the rating input that a request carries, per service context.
+"""The rating input of a request: what is used, where and towards whom, by service context.
 
 TS 32.251 (data), 32.260 and 32.276 (calls), 32.274 (SMS), 32.270 (MMS); their AVPs: TS 32.299 §7.2.
 """
@@ -21,25 +21,21 @@ MMTEL_DIVERSION = 6
 MM_RETRIEVAL = 5
 _MESSAGES = (SMS, MMS)
 _SEPARATOR = "\x1f"
-"""Between the parts of a place as text."""
+"""Separates the parts of an encoded usage context."""
 _PLACE_PARTS = 6
 _NEXT_RECIPIENT = "\x1e"
-"""Between several recipients in a place's last part; before the first one, as many as `UsageContext.counted_once`
-says.
-"""
+"""Separates several recipients in the last part. `UsageContext.counted_once` of them come before the first one."""
 MAX_RECIPIENT_TEXT = 64
-"""Characters of each of several recipients that are kept with a session."""
+"""Characters of a recipient that are encoded, if there are several."""
 PLACES_KEPT = 8_192
-"""Places remembered with their texts (about 0.5 kB each): those of data are some tens, a call has one of its own while
-it lasts.
-"""
+"""Encoded usage contexts cached (about 0.5 kB each). Data needs a few tens, each call has its own."""
 MAX_TEXT = 255
-"""Characters of an APN or address that are kept: more than any real one has."""
+"""Characters of an APN or address that are encoded; real ones are shorter."""
 
 
 @dataclass(slots=True)
 class UsageContext:
-    """What is common to all services of a request."""
+    """Where, how and when the services of a request are used."""
 
     context: Context
     direction: Direction = Direction.ORIGINATING
@@ -50,20 +46,21 @@ class UsageContext:
     """The first of several recipients."""
     emergency: bool = False
     at: int = 0
-    """Unix seconds: when the use takes place."""
+    """When the use takes place, in Unix seconds."""
     says_direction: bool = True
+    """The request itself tells the direction."""
     by_handset: bool = field(default=False, compare=False)
-    """Only the handset says where: that moves no session whose place is known."""
+    """Only the handset gave the location. It does not change a known location of the session."""
     unreadable_location: Unreadable | None = field(default=None, compare=False)
-    """What the network said of the place, where none of it can be read."""
+    """The network gave a location that cannot be read."""
     recipients: tuple[str, ...] = ()
-    """Of a message to several, all of them."""
+    """All recipients, if the message has several; else ()."""
     counted_once: int = 0
-    """Units that the client last asked for, if it counts a message to several as one (ocs/charging/several.py); 0 = it
-    does not.
+    """Units last requested by a client that counts a message to several recipients once (`several`); 0 = it counts each
+    recipient.
     """
-    _said: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
-    """`detail` and `place`, once they were asked for."""
+    _texts: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    """Cached result of `texts`."""
 
     @property
     def located(self) -> bool:
@@ -71,8 +68,8 @@ class UsageContext:
 
     @property
     def complete(self) -> bool:
-        """It says where, which way and towards whom: updates may leave out what has not changed. How a message to
-        several is counted only the opening says.
+        """Nothing has to be filled in from the session. Updates may leave out what has not changed; how a message to
+        several recipients is counted is known from the CCR-I only.
         """
         if self.by_handset or not self.located or self.context in _MESSAGES:
             return False
@@ -81,8 +78,8 @@ class UsageContext:
         return self.says_direction and self.other_party is not None
 
     def completed(self, known: UsageContext) -> UsageContext:
-        """With what an earlier request of the session said, where this one says nothing."""
-        self._said = None
+        """Fill in what the request leaves out from `known`, an earlier request's context. Changes and returns self."""
+        self._texts = None
         if not self.located or (self.by_handset and known.located):
             self.serving_plmn, self.visited_number = known.serving_plmn, known.visited_number
         if self.apn is None:
@@ -111,19 +108,19 @@ class UsageContext:
 
     def detail(self) -> str:
         """For the record: where, which way, towards whom (HOT-REC-2)."""
-        return (self._said or self.texts())[0]
+        return (self._texts or self.texts())[0]
 
     def encode(self) -> str:
-        """All but the time, as one text: what the ledger keeps with the session for requests that leave it out. The
-        ledger looks into the second part: an emergency stays one, though later requests need not say so.
+        """Everything but the time, as the text that the ledger stores with the session. The ledger reads its second
+        part: an emergency stays one, though later requests need not say so.
         """
-        return (self._said or self.texts())[1]
+        return (self._texts or self.texts())[1]
 
     def texts(self) -> tuple[str, str]:
-        """`detail` and `place`. The same object is of the same use, apart from its time."""
-        if self._said is not None:
-            return self._said
-        self._said = said = _texts(
+        """`detail` and `encode`. Equal contexts share one tuple, so its `id` may be a cache key."""
+        if self._texts is not None:
+            return self._texts
+        self._texts = texts = _texts(
             self.context,
             self.direction,
             self.emergency,
@@ -132,7 +129,7 @@ class UsageContext:
             self.apn or "",
             self._parties(),
         )
-        return said
+        return texts
 
     def _parties(self) -> str:
         if self.recipients:
@@ -142,12 +139,12 @@ class UsageContext:
         return party.replace(_NEXT_RECIPIENT, "") if _NEXT_RECIPIENT in party else party
 
     def towards(self, recipient: str) -> UsageContext:
-        """The same use, for one of its recipients."""
+        """The same context with a single recipient."""
         return replace(self, other_party=recipient, recipients=())
 
     @classmethod
     def decode(cls, context: Context, place: str) -> UsageContext:
-        """What `place` said; nothing if it says nothing."""
+        """The context that `encode` wrote; an empty one if `place` has another form."""
         parts = place.split(_SEPARATOR)
         if len(parts) != _PLACE_PARTS:
             return cls(context)
@@ -165,7 +162,7 @@ class UsageContext:
 def _texts(
     context: Context, direction: Direction, emergency: bool, plmn: str, number: str, apn: str, party: str
 ) -> tuple[str, str]:
-    """`UsageContext.detail` and `.place`."""
+    """`UsageContext.detail` and `UsageContext.encode`."""
     apn, party = apn[:MAX_TEXT], party if _NEXT_RECIPIENT in party else party[:MAX_TEXT]
     towards = apn if context is DATA else party
     parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
@@ -175,8 +172,10 @@ def _texts(
     return f"{plmn or number} {direction.value} {towards}".rstrip(), place
 
 
-def circumstances(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> UsageContext:
-    """`forwarding_role`: Role-Of-Node 2 means a forwarded leg for this peer (TS 32.299 §7.2.168)."""
+def usage_context_of(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> UsageContext:
+    """The usage context of a request. `forwarding_role`: this peer sends Role-Of-Node 2 for a forwarded leg (TS 32.299
+    §7.2.168).
+    """
     where = _use(context, request, forwarding_role)
     found = locate(context, request)
     if found.plmn is not None:
@@ -188,7 +187,7 @@ def circumstances(context: Context, request: CreditControlRequest, forwarding_ro
 
 
 def _use(context: Context, request: CreditControlRequest, forwarding_role: bool) -> UsageContext:
-    """All but the place."""
+    """The usage context without its location."""
     if context is DATA:
         return _data(request)
     if context is CONTENT:
@@ -232,7 +231,7 @@ def _call(context: Context, information: ServiceInformation, forwarding_role: bo
 
 
 def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | None]:
-    """Which way the call goes for the one who pays, and who is at the other end."""
+    """Direction of the call for the paying party, and the other party."""
     if ims.role_of_node == ROLE_TERMINATING:
         return Direction.TERMINATING, ims.calling_party_address[0] if ims.calling_party_address else None
     forwarded = forwarding_role and ims.role_of_node == ROLE_FORWARDING
@@ -240,7 +239,7 @@ def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | N
 
 
 def _diverted(information: ServiceInformation) -> bool:
-    """MMTel says that the leg is one of a diversion (TS 32.275)."""
+    """Whether MMTel-Information marks the leg as diverted (TS 32.275)."""
     mmtel = information.mmtel_information
     return mmtel is not None and any(
         service.mmtel_service_type == MMTEL_DIVERSION and (service.number_of_diversions or 0) > 0

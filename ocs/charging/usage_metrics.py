@@ -1,4 +1,4 @@
-"""What is counted of a charged request, and what is said of use that nobody is charged for."""
+"""Counts charged requests, and counts and logs use that nobody is charged for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SUCCESS, UNKNOWN_SESSION_ID = int(ResultCode.SUCCESS), int(ResultCode.UNKNOWN_SESSION_ID)
 SHOWN = 64
-"""Characters of a Service-Context-Id in the log."""
+"""Characters of a Service-Context-Id that are logged."""
 IMPOSSIBLE, NO_SESSION = "more than can have been used", "in a session that is not open, or not this peer's"
 
 
@@ -80,7 +80,7 @@ class UsageMetrics:
             metrics.blocked(name, result.reason or "credit")
 
     def unbooked(self, prepared: Prepared, peer: str) -> None:
-        """Use of a session that is long over, another's, or never opened: for whoever reconciles."""
+        """Use was reported for a session that is not open, or not this peer's. Counted for reconciliation."""
         self._in_other_units(prepared, peer)
         for service in prepared.services:
             if service.charge is not None and service.charge.reported:
@@ -89,23 +89,23 @@ class UsageMetrics:
 
     def unknown_context(self, peer: str, service_context_id: str) -> None:
         if (more := self._throttled_log.allow((peer, "context"))) is not None:
-            said = ascii(service_context_id[:SHOWN])
+            shown = ascii(service_context_id[:SHOWN])
             log.warning(
                 "peer %s: service context %s is refused (5031): no setting service_contexts names it%s",
                 peer,
-                said,
+                shown,
                 more,
             )
 
     def unreadable_location(self, peer: str, where: UsageContext) -> None:
-        """`where`: with what is known of the session."""
+        """`where`: completed from the session's."""
         assert where.unreadable_location is not None
-        avp, said = where.unreadable_location
+        avp, shown = where.unreadable_location
         self._metrics.location_unreadable(avp)
         if (more := self._throttled_log.allow((peer, avp))) is not None:
             log.warning(
-                "peer %s: no place can be read in the network's %s (%s): %s decides the price%s",
-                *(peer, avp, said, _what_decides(where), more),
+                "peer %s: no location can be read in the network's %s (%s): %s decides the price%s",
+                *(peer, avp, shown, _what_decides(where), more),
             )
 
     def _in_other_units(self, prepared: Prepared, peer: str) -> None:
@@ -131,12 +131,12 @@ class UsageMetrics:
 
 
 def _amount(amount: int, unit: str, currency: str = "EUR") -> str:
-    """1.00 EUR, 60 seconds."""
+    """ "1.00 EUR", "60 seconds"."""
     return f"{format_eur(amount)} {currency}" if unit == MONEY else f"{amount} {unit}"
 
 
 def _currency(request: CreditControlRequest) -> str:
-    """Of the money that a request reports: EUR where it says none (RFC 8506 §8.11)."""
+    """Currency of the money that a request reports; EUR if it names none (RFC 8506 §8.11)."""
     reports = list(request.used_service_unit)
     for mscc in request.multiple_services_credit_control:
         reports += mscc.used_service_unit
@@ -146,11 +146,11 @@ def _currency(request: CreditControlRequest) -> str:
 
 def _what_decides(where: UsageContext) -> str:
     if where.by_handset:
-        return "the cell that the handset names, or the session's place,"
-    return "the session's place" if where.located else "default_plmn"
+        return "the cell that the handset names, or the session's location,"
+    return "the session's location" if where.located else "default_plmn"
 
 
 def _unpaid(prepared: Prepared, service: Service, result: ServiceOutcome) -> bool:
-    """Nothing is said against it, but a one-off debit is paid whole or not at all, and another part was refused."""
+    """Whether a part of an event is unpaid only because another part was refused: all are paid, or none."""
     wanted = service.charge is not None and service.charge.want
     return prepared.type is EVENT and result.code == SUCCESS and bool(wanted) and not result.granted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging.answer import answer, granted_to_anybody, unrateable
+from ocs.charging.answer import answer, granted_unbooked, unrateable
 from ocs.charging.prepared import Prepared
 from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from protocol import failed_avp
@@ -131,10 +131,10 @@ def test_no_service_can_be_rated(catalogue: Catalogue) -> None:
 
 def test_emergency_for_somebody_unknown(catalogue: Catalogue) -> None:
     call = prepared(ccr("I", 0, seconds(want=120), context=IMS, information=towards("tel:112")), catalogue)
-    found = granted_to_anybody(call)
+    found = granted_unbooked(call)
     (mscc,) = found.multiple_services_credit_control
     assert (found.result_code, mscc.result_code) == (2001, 2001)
     assert mscc.granted_service_unit is not None and mscc.granted_service_unit.cc_time == 120
     end = prepared(ccr("T", 1, seconds(used=60), context=IMS, information=towards("tel:112")), catalogue)
-    (mscc,) = granted_to_anybody(end).multiple_services_credit_control
+    (mscc,) = granted_unbooked(end).multiple_services_credit_control
     assert (mscc.result_code, mscc.granted_service_unit) == (2001, None)

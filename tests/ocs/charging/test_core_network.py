@@ -172,11 +172,11 @@ def test_tokens_are_read_back() -> None:
         Debit("smsc.example.net;é;1", 2**32 - 1, (1, 2**32 - 1), counted_once=True),
         Debit("s", 0, tuple(range(64))),
     ):
-        request.refund_information = refund_token.written(debit)
-        assert refund_token.read(request.refund_information) == debit
+        request.refund_information = refund_token.encode(debit)
+        assert refund_token.decode(request.refund_information) == debit
         assert event_requests.refunded_debit(request) == (debit.session_id, debit.number)
         for length in range(len(request.refund_information) - len(debit.session_id.encode()) + 1):
-            assert refund_token.read(request.refund_information[:length]) is None
+            assert refund_token.decode(request.refund_information[:length]) is None
 
 
 # -- whose sessions are lost (RFC 6733 §8.6)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.charging.blame import blame
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Terms
-from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.charging.unrateable import unrateable_avp
+from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.values.use import Context
 from protocol import failed_avp
 from protocol.avp import Address, walk
@@ -214,9 +214,9 @@ def test_a_cell_that_did_not_count_is_not_blamed() -> None:
     """The update has the handset's cell only, which moves no session: what is blamed is the place of the session."""
     update = asking(IMS, use(IMS), "mscc", "U")
     cell = put(update, *LOCATIONS["the handset's cell"])
-    where = circumstances(Context.IMS, update)
+    where = usage_context_of(Context.IMS, update)
     (asked,) = prepare(update, where, _CATALOGUE, Terms(NOW)).services
     assert asked.failed_avp == cell
     where.completed(UsageContext(Context.IMS, serving_plmn="22801"))
     remembered = failed_avp.copy("tgpp_sgsn_mcc_mnc", "22801", SERVICE, "ps_information")
-    assert blame("serving_plmn", update, where, asked) == remembered
+    assert unrateable_avp("serving_plmn", update, where, asked) == remembered

@@ -12,7 +12,7 @@ from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Prepared, Terms
-from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import FinalUnit, Profile
 from ocs.values.service_context import context_of
@@ -34,7 +34,7 @@ def catalogue() -> Catalogue:
 def prepared(request: CreditControlRequest, catalogue: Catalogue, terms: Terms) -> Prepared:
     context = context_of(request.service_context_id)
     assert context is not None
-    where = circumstances(context, request)
+    where = usage_context_of(context, request)
     where.at = terms.now
     return prepare(request, where, catalogue, terms)
 
@@ -50,7 +50,7 @@ def outcomes() -> list[ServiceOutcome]:
 
 def test_an_answer_that_was_kept_is_the_one_that_would_be_made(catalogue: Catalogue) -> None:
     profiles = Profile(), Profile(final_unit=FinalUnit.REDIRECT, redirect_address="http://top.up", qos_final_unit=True)
-    answers._kept.clear()
+    answers._mscc_cache.clear()
     seen = set()
     for _ in range(2):  # the second time all of them are kept
         for profile, kind, group, found in product(profiles, "IUT", (1, 10), outcomes()):
@@ -61,30 +61,30 @@ def test_an_answer_that_was_kept_is_the_one_that_would_be_made(catalogue: Catalo
                 whole = answers.answer(ready, outcome)
                 octets_ = encode_cca(whole, HEADER, "ocs", "realm")
                 (kept,) = whole.multiple_services_credit_control
-                made = answers._made(ready, ready.services[0], outcome.services[0], period_end)
+                made = answers._make_mscc(ready, ready.services[0], outcome.services[0], period_end)
                 assert kept == made
                 whole.multiple_services_credit_control = [made]
                 assert encode_cca(whole, HEADER, "ocs", "realm") == octets_
                 seen.add(octets_)
     assert len(seen) > 60
-    assert all(kept.written for kept, _, _ in answers._kept.values())
+    assert all(kept.written for kept, _, _ in answers._mscc_cache.values())
 
 
 def test_what_is_kept_of_answers_is_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "GRANTS_KEPT", 8)
-    answers._kept.clear()
+    monkeypatch.setattr(answers, "MSCC_CACHE_SIZE", 8)
+    answers._mscc_cache.clear()
     ready = prepared(ccr("U", 1, octets(used=5, want=0), information=at()), catalogue, Terms(NOW))
     for granted in range(1, 50):
         outcome = ChargeOutcome(2001, False, (ServiceOutcome("1", 2001, granted, False, "", 0, 0, 0),), 0, 0)
         answers.answer(ready, outcome)
-        assert len(answers._kept) <= 8
+        assert len(answers._mscc_cache) <= 8
     many = ccr("U", 1, octets(used=5, want=0), information=at())
     many.multiple_services_credit_control[0].service_identifier = list(range(500))
     ready = prepared(many, catalogue, Terms(NOW))
-    before = dict(answers._kept)
+    before = dict(answers._mscc_cache)
     service = ready.services[0]
     answers.answer(ready, ChargeOutcome(2001, False, (ServiceOutcome(service.key, 2001, 5, False, "", 0, 0, 0),), 0, 0))
-    assert answers._kept == before, "a long key is not kept"
+    assert answers._mscc_cache == before, "a long key is not kept"
 
 
 class Asked:
@@ -110,7 +110,7 @@ def test_one_use_is_rated_once_a_second(catalogue: Catalogue, monkeypatch: pytes
     def rated(request: CreditControlRequest, at_: int = NOW) -> RatedUse | None:
         context = context_of(request.service_context_id)
         assert context is not None
-        where = circumstances(context, request)
+        where = usage_context_of(context, request)
         where.at = at_
         return prepare(request, where, rater, terms).services[0].rated
 

@@ -8,7 +8,7 @@ from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.charging import units
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import COMMAND_LEVEL, Prepared, Terms
-from ocs.charging.usage_context import circumstances
+from ocs.charging.usage_context import usage_context_of
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.requests import RequestType
 from ocs.values.service_context import context_of
@@ -29,7 +29,7 @@ def catalogue() -> Catalogue:
 def prepared(request: CreditControlRequest, catalogue: Catalogue) -> Prepared:
     context = context_of(request.service_context_id)
     assert context is not None
-    return prepare(request, circumstances(context, request), catalogue, Terms(1_795_000_000))
+    return prepare(request, usage_context_of(context, request), catalogue, Terms(1_795_000_000))
 
 
 # -- units

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocs.charging.subscriber import identities
-from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.avp import Address
@@ -30,7 +30,7 @@ MO, MT, FW = Direction.ORIGINATING, Direction.TERMINATING, Direction.FORWARDED
 
 
 def seen(context: Context, information: ServiceInformation | None) -> UsageContext:
-    return circumstances(context, CreditControlRequest(service_information=information))
+    return usage_context_of(context, CreditControlRequest(service_information=information))
 
 
 @pytest.mark.parametrize("context", list(Context))
@@ -199,7 +199,7 @@ def test_open5gs() -> None:
     for request in found:
         context = context_of(request.service_context_id)
         assert context is Context.DATA
-        assert circumstances(context, request) == UsageContext(context, apn="internet", serving_plmn="00101")
+        assert usage_context_of(context, request) == UsageContext(context, apn="internet", serving_plmn="00101")
         assert identities(request) == ["m447700900001", "i001010000000001"]
 
 
@@ -210,7 +210,7 @@ def test_kamailio() -> None:
     for request in found:
         context = context_of(request.service_context_id)
         assert context is Context.IMS
-        assert circumstances(context, request) == UsageContext(
+        assert usage_context_of(context, request) == UsageContext(
             context, MO, serving_plmn="00101", other_party="sip:447700900002@localdomain"
         )
         assert identities(request) == ["m447700900001"]

@@ -251,7 +251,7 @@ def test_money_is_read_exactly(price: CcMoney) -> None:
         assert found == (None if whole % below else whole // below)
     else:
         assert found is None or found >= 0
-    assert (money.about(price) > 0) == (digits != 0)
+    assert (money.rounded_millionths(price) > 0) == (digits != 0)
 
 
 async def test_content_under_a_service_context_of_a_maker(world: World) -> None:

@@ -16,7 +16,7 @@ from ocs.charging.prepared import Prepared, Terms
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
-from ocs.charging.usage_context import UsageContext, circumstances
+from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction
 from protocol import failed_avp
@@ -300,7 +300,7 @@ async def test_what_is_charged_as_money_is_charged_once(world: World, tmp_path: 
 
 
 def seen(context: Context, information: ServiceInformation) -> UsageContext:
-    return circumstances(context, CreditControlRequest(service_information=information))
+    return usage_context_of(context, CreditControlRequest(service_information=information))
 
 
 def address(data: str | None, kind: int | None = 1) -> RecipientAddress:
@@ -373,7 +373,7 @@ def test_each_share_is_rated_as_a_message_to_its_recipient_alone(
         request = ccr(kind, 0, messages(want=want or 0), context=SMS, information=to(*parties, plmn=plmn))
         context = context_of(SMS)
         assert context is not None
-        return prepare(request, circumstances(context, request), CATALOGUE_SHIPPED, Terms(START))
+        return prepare(request, usage_context_of(context, request), CATALOGUE_SHIPPED, Terms(START))
 
     found = asked(*recipients, want=units)
     wants = [service.charge.want for service in found.services if service.charge is not None]

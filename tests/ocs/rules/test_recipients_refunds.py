@@ -143,7 +143,7 @@ async def test_a_debit_of_the_version_before_is_refunded_as_it_was_written(world
     recipients = (SI_NUMBER, UA_NUMBER, US_NUMBER)
     await send(user, *recipients, units=3, sid="before;1")
     paid = await user.credit()
-    token = refund_token.written(Debit("before;1", 0, tuple(map(refund_token.mark, recipients))))
+    token = refund_token.encode(Debit("before;1", 0, tuple(map(refund_token.checksum, recipients))))
     assert (await send(user, UA_NUMBER, units=1, requested_action=REFUND, token=token, sid="r")).result_code == 2001
     assert await user.credit() - paid == 150_000
 

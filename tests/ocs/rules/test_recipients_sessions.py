@@ -15,7 +15,7 @@ from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Terms
 from ocs.charging.service import ChargingService
 from ocs.charging.source import Origin
-from ocs.charging.usage_context import circumstances
+from ocs.charging.usage_context import usage_context_of
 from ocs.ledger.contract.charging import ChargeRequest
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.operations import ChargeDone
@@ -239,7 +239,7 @@ def test_reports_are_divided_and_never_multiplied_beyond_the_grant(
         for side, amount in enumerate(reports)
     ]
     request = ccr("T" if ends else "U", 1, service, context=SMS, information=to(*recipients))
-    where = circumstances(Context.SMS, request)
+    where = usage_context_of(Context.SMS, request)
     where.counted_once = counted_once
     found = [service.charge for service in prepare(request, where, CATALOGUE_SHIPPED, Terms(START)).services]
     shares = [charge.reported for charge in found if charge is not None]

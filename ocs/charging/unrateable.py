@@ -1,5 +1,5 @@
-"""Failed-AVP of a 5031 (RFC 8506 §9.2, RFC 6733 §7.5): a copy of what the rating was read from, else an example of what
-is missing.
+"""The Failed-AVP of a 5031 (RFC 8506 §9.2, RFC 6733 §7.5): a copy of the AVP that could not be rated, or an example of
+a missing one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _RECIPIENTS = {
     SMS: ("service_information", "sms_information", "recipient_info", "recipient_address", "address_data"),
     MMS: ("service_information", "mms_information", "recipient_address", "address_data"),
 }
-"""By context, where the other party stands; in calls it is the called one."""
+"""Context → path of the AVP that names the other party. In calls it is `_CALLED`."""
 _SERVING_NETWORK = ("service_information", "ps_information", "tgpp_sgsn_mcc_mnc")
 _APN = ("service_information", "ps_information", "called_station_id")
 
 
 class Named(Protocol):
-    """A service as the request names it."""
+    """The rating group and service identifiers of a service."""
 
     @property
     def rating_group(self) -> int | None: ...
@@ -34,9 +34,9 @@ class Named(Protocol):
     def service_identifiers(self) -> Sequence[int]: ...
 
 
-def blame(field: str, request: CreditControlRequest, where: UsageContext, asked: Named) -> bytes:
-    """`field`: of the UseEvent, as `Unrateable` names it. `where`: what was rated, with what is remembered of the
-    session.
+def unrateable_avp(field: str, request: CreditControlRequest, where: UsageContext, asked: Named) -> bytes:
+    """`field`: the field of UseEvent that `Unrateable` names. `where`: the context that was rated, completed from the
+    session's.
     """
     if field == "context":
         return failed_avp.copy("service_context_id", request.service_context_id)
@@ -45,13 +45,13 @@ def blame(field: str, request: CreditControlRequest, where: UsageContext, asked:
     if field == "apn":
         return _copy(_APN, where.apn)
     if field in ("serving_plmn", "visited_number"):
-        said = location_avp(where.context, request, (where.serving_plmn, where.visited_number))
-        return said or _copy(_SERVING_NETWORK, where.serving_plmn)
-    return blamed_service(field, asked, bool(request.multiple_services_credit_control))
+        located = location_avp(where.context, request, (where.serving_plmn, where.visited_number))
+        return located or _copy(_SERVING_NETWORK, where.serving_plmn)
+    return unrateable_service_avp(field, asked, bool(request.multiple_services_credit_control))
 
 
-def blamed_service(field: str, asked: Named, in_mscc: bool) -> bytes:
-    """The rating group or service identifier."""
+def unrateable_service_avp(field: str, asked: Named, in_mscc: bool) -> bytes:
+    """The Service-Identifier if `field` is "service_identifier", else the Rating-Group."""
     parents = (MSCC,) if in_mscc else ()
     if field == "service_identifier":
         return _copy((*parents, field), next(iter(asked.service_identifiers), None))
@@ -59,6 +59,6 @@ def blamed_service(field: str, asked: Named, in_mscc: bool) -> bytes:
 
 
 def _copy(path: tuple[str, ...], value: int | str | None) -> bytes:
-    """The AVP at the end of the path, in its groups; an example if it has no value."""
+    """The AVP at the end of the path, in its grouped AVPs; an example if `value` is None."""
     *parents, name = path
     return failed_avp.example(name, *parents) if value is None else failed_avp.copy(name, value, *parents)
