@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ocs.ledger.contract.charging import NoFunds
+from ocs.ledger.contract.charging import NoFunds, ServiceOutcome
 from ocs.settings.profile import Filters, FinalUnit, Profile
+from ocs.values.requests import RequestType
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 from protocol.credit_control import (
     FinalUnitIndication,
@@ -27,6 +28,11 @@ def no_funds_policy(profile: Profile, service: str) -> NoFunds:
     if action_of(profile, service) is FinalUnit.TERMINATE:
         return NoFunds.REFUSE
     return NoFunds.RESTRICT_REPEATEDLY if profile.restricted_again else NoFunds.RESTRICT_ONCE
+
+
+def is_indicated(kind: RequestType, outcome: ServiceOutcome) -> bool:
+    """The answer for the service carries a Final-Unit-Indication. A one-off debit ends no session: it needs none."""
+    return outcome.restricted or (outcome.final and kind is not RequestType.EVENT)
 
 
 def indicate(mscc: MultipleServicesCreditControl, profile: Profile, service: str) -> None:

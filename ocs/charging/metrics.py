@@ -39,6 +39,9 @@ class ChargingMetrics(Protocol):
     def restricted(self, service: str) -> None:
         """A service was restricted instead of refused."""
 
+    def final_unit(self, service: str, action: str) -> None:
+        """A service answered with a Final-Unit-Indication: "terminate", "redirect" or "restrict"."""
+
     def refunded(self, service: str, micro_eur: int) -> None:
         """Credit was refunded."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ocs.charging.final_units import action_of, is_indicated
 from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepared import Prepared, Service, results
@@ -54,9 +55,9 @@ class UsageMetrics:
                 metrics.blocked("unknown", "unrateable")
                 metrics.mscc_result("unknown", int(ResultCode.RATING_FAILED))
             elif result is not None and not _unpaid(prepared, service, result):
-                self._service(service, result, peer)
+                self._service(prepared, service, result, peer)
 
-    def _service(self, service: Service, result: ServiceOutcome, peer: str) -> None:
+    def _service(self, prepared: Prepared, service: Service, result: ServiceOutcome, peer: str) -> None:
         assert service.rated is not None and service.charge is not None
         metrics, name, unit = self._metrics, service.rated.service, service.rated.unit
         metrics.charged(
@@ -74,6 +75,8 @@ class UsageMetrics:
             self._dropped(peer, name, unit, result.dropped, IMPOSSIBLE)
         if service.absurd_time_s:
             self._dropped(peer, name, SECONDS, service.absurd_time_s, IMPOSSIBLE)
+        if is_indicated(prepared.type, result):
+            metrics.final_unit(name, action_of(prepared.terms.profile, name).value)
         if result.restricted:
             metrics.restricted(name)
         elif result.code != SUCCESS:

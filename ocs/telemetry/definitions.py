@@ -75,6 +75,12 @@ _TABLE = (
         ("avp",),
     ),
     Definition("ocs_restricted_phases", COUNTER, "Restricted phases begun instead of a grant", ("service",)),
+    Definition(
+        "ocs_final_unit_indications",
+        COUNTER,
+        "Services answered with a Final-Unit-Indication, by its action",
+        ("service", "action"),
+    ),
     Definition("ocs_refunded_eur", COUNTER, "Money given back by refunds", ("service",), MICRO),
     Definition("ocs_late_settlements", COUNTER, "Reports for sessions that had already been given up", ("type",)),
     Definition("ocs_overrun_units", COUNTER, "Units used beyond the grant that nothing could pay", ("service", "unit")),

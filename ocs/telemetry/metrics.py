@@ -236,6 +236,9 @@ class Metrics:
     def restricted(self, service: str) -> None:
         self._counters["ocs_restricted_phases", self._services[service]] += 1
 
+    def final_unit(self, service: str, action: str) -> None:
+        self._counters["ocs_final_unit_indications", self._services[service], self._words[action]] += 1
+
     def refunded(self, service: str, micro_eur: int) -> None:
         self._counters["ocs_refunded_eur", self._services[service]] += micro_eur
 

@@ -194,6 +194,9 @@ class Counted:
     def restricted(self, service: str) -> None:
         self.calls.append(("restricted", service))
 
+    def final_unit(self, service: str, action: str) -> None:
+        self.calls.append(("final_unit", service, action))
+
     def refunded(self, service: str, micro_eur: int) -> None:
         self.calls.append(("refunded", service, micro_eur))
 

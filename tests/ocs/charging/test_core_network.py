@@ -220,6 +220,7 @@ async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger
     freed = one(await worker.answer(ccr("U", 3, octets(), information=at())))
     assert freed.granted_service_unit is not None and freed.final_unit_indication is None
     assert worker.metrics.of("restricted") == [["data"], ["data"]]
+    assert worker.metrics.of("final_unit") == 3 * [["data", "redirect"]]
 
 
 async def test_an_empty_account_is_redirected_at_once(worker: Worker, ledger: FakeLedger) -> None:
@@ -247,6 +248,7 @@ async def test_restrict_by_rules_by_name_and_for_peers_that_know_more(worker: Wo
     assert [i.final_unit_action for i in indications if i] == [2, 2, 2]
     assert [i.restriction_filter_rule for i in indications if i] == [[rule.encode()], [], []]
     assert [i.filter_id for i in indications if i] == [[], ["walled-garden"], []]
+    assert worker.metrics.of("final_unit") == 3 * [["data", "restrict"]]
     qos = found[1].qos_final_unit_indication
     assert qos is not None and (qos.final_unit_action, qos.filter_id) == (2, ["walled-garden"])
     assert found[0].qos_final_unit_indication is None
@@ -284,6 +286,20 @@ async def test_the_action_may_differ_by_service(worker: Worker, ledger: FakeLedg
     assert call.result_code == 4012
     asked = ledger.charged[-1].services[0]
     assert asked.restrict is NoFunds.REFUSE
+
+
+async def test_final_units_of_a_termination_are_counted_and_of_a_one_off_debit_not(
+    worker: Worker, ledger: FakeLedger
+) -> None:
+    ledger.spend(ACCOUNT, left=6_900)
+    last = one(await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at())))
+    assert last.final_unit_indication is not None and last.final_unit_indication.final_unit_action == 0
+    assert worker.metrics.of("final_unit") == [["data", "terminate"]]
+    await worker.answer(ccr("T", 1, octets(used=MB), information=at()))
+    ledger.spend(ACCOUNT, left=69_000)
+    debited = one(await worker.answer(sms(0)))
+    assert (debited.result_code, debited.final_unit_indication) == (2001, None)
+    assert worker.metrics.of("final_unit") == [["data", "terminate"]]
 
 
 # -- what changes in the middle of a session

@@ -53,6 +53,7 @@ def play(metrics: Metrics) -> None:
     charging.other_units("data", "seconds", 7)
     charging.location_unreadable("3GPP-User-Location-Info")
     charging.restricted("data")
+    charging.final_unit("data", "redirect")
     charging.refunded("sms", 2_000_000)
     charging.late("T")
     requests.client_request("RAR", "topup")
