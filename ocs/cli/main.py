@@ -13,13 +13,13 @@ import typer
 from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
 from ocs.cli import accounts, importing, ledger, tools
-from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, input_text, load_all
+from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
 from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerError
 from ocs.process.embedded_redis import EmbeddedRedisError
 from ocs.settings.loading import SettingsError
-from ocs.settings.start_warnings import log_start_warnings
+from ocs.settings.start_warnings import log_start_warnings, start_warnings
 from ocs.telemetry.logs import reason_of, set_up_logging
 
 app = typer.Typer(
@@ -62,6 +62,17 @@ def serve(config: ConfigOption = DEFAULT) -> None:
     set_up_logging(level=settings.log.level, form=settings.log.format, role="serve")
     log_start_warnings(config, settings)
     asyncio.run(Supervisor(config, settings).run())
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT) -> None:
+    """Check settings and catalogue as `serve` does, without starting anything."""
+    settings, catalogue = load_all(config, serves=True)
+    for warning in start_warnings(settings, os.environ):
+        print(f"ocs: warning: {warning}", file=sys.stderr)
+    print(f"{config}: no mistakes; {counted(len(settings.peer), 'peer')}")
+    packages, services = counted(len(catalogue.packages), "package"), counted(len(catalogue.services), "service")
+    print(f"{settings.server.catalogue}: no mistakes; {packages}, {services}")
 
 
 def run() -> None:

@@ -74,7 +74,7 @@ def names(folder: Path) -> list[str]:
 
 OPENING = {"account create", "account import", "serve"}
 """They make a ledger where there is none."""
-WITHOUT_LEDGER = {"decode", "init"}
+WITHOUT_LEDGER = {"check", "decode", "init"}
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -273,6 +273,29 @@ def test_init_in_a_folder_of_ones_own_keeps_all_in_it(tmp_path: Path, ocs_in: Oc
     assert done.returncode == 0 and f"{tmp_path}/etc/charging/data" in done.stdout
     assert "ocs serve --config etc/charging/ocs.toml" in done.stdout
     assert load_settings(tmp_path / "etc/charging/ocs.toml", {}).data_dir == tmp_path / "etc/charging/data"
+
+
+def test_check_reports_what_serve_would_and_starts_nothing(tmp_path: Path, ocs_in: Ocs) -> None:
+    ocs_in("init", cwd=tmp_path)
+    before = names(tmp_path)
+    done = ocs_in("check", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(
+        r"config/ocs\.toml: no mistakes; 5 peers\n.*/catalogue\.toml: no mistakes; \d+ packages, ", done.stdout
+    )
+    catalogue = tmp_path / "config/catalogue.toml"
+    text = catalogue.read_text(encoding="utf-8")
+    catalogue.write_text(text.replace("micro_eur = 2_900_000", "amount = 2_900_000"), encoding="utf-8")
+    done = ocs_in("check", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "price.data-world-1.amount = 2900000: unknown; allowed here: illustrative, micro_eur" in done.stderr
+    catalogue.write_text(text, encoding="utf-8")
+    done = ocs_in("check", cwd=tmp_path, OCS_REDDIS_URL="redis://x")
+    assert done.returncode == 0 and done.stderr.startswith("ocs: warning: ") and "OCS_REDDIS_URL" in done.stderr
+    (tmp_path / "config/ocs.toml").write_text("[diameter]\n", encoding="utf-8")
+    done = ocs_in("check", cwd=tmp_path)
+    assert done.returncode == 1 and "peer" in done.stderr
+    assert names(tmp_path) == before
 
 
 @pytest.mark.parametrize("there", ["ocs.toml", "catalogue.toml"])
