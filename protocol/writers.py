@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from protocol.avp import FLAG_MANDATORY, FLAG_VENDOR, PADDING, TIME_OFFSET_S, Kind, encode_address
 from protocol.coders import FORMATS
 from protocol.dictionary import Definition
-
-if TYPE_CHECKING:
-    from protocol.compiler import Field
 
 Writer = Callable[[Any], bytes]
 """Object → its AVPs."""
@@ -46,6 +43,28 @@ class _Cache(dict[Any, bytes]):
         if len(self) < self._limit:
             self[value] = octets
         return octets
+
+
+class Group(Protocol):
+    """The compiled class of a grouped AVP."""
+
+    @property
+    def write(self) -> Writer: ...
+
+
+class Field(Protocol):
+    """What a writer needs to know of a declared AVP (`compiler.Field`)."""
+
+    @property
+    def attribute(self) -> str: ...
+    @property
+    def definition(self) -> Definition: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def repeated(self) -> bool: ...
+    @property
+    def group(self) -> Group | None: ...
 
 
 WRITTEN = "written"
