@@ -7,9 +7,8 @@ slots.
     {tag}:a:<account id>   string   account, one msgpack document (layout.py)
     {tag}:p:<pool id>      string   pool, one msgpack document
     {tag}:q:<name>         hash     answers to a session's requests, by type and number
-    {tag}:e:<name>         hash     answers to one-off requests: E<n> debit, C<n> balance check, R<n> refund; p<n> =
-    what
-                                    is left of a debit for refunds
+    {tag}:e:<name>         hash     answers to one-off requests: E<n> debit, C<n> balance check, R<n> refund;
+                                    p<n> = what is left of a debit for refunds
     {tag}:h:<session name> string   hint: account id of a session, as of the last time its answers were prolonged
     {tag}:c:<client>       set      "<account id> <Session-Id>": open sessions of an Origin-Host that sends
                                     Origin-State-Id
