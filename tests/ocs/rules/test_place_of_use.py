@@ -274,7 +274,7 @@ async def test_what_the_network_says_is_never_passed_over_in_silence(
     after = home if what != "a cell in quotes" else swiss
     assert await cost(world, context, information, **more) == after
     assert world.metrics.of("location_unreadable") == [[avp], [avp]]
-    said = [each.message for each in caplog.records if "no place can be read" in each.message]
+    said = [each.message for each in caplog.records if "no location can be read" in each.message]
     assert said and f"the network's {avp} (" in said[0]
     for better in ("the bearer's network", "the visited network"):
         information, more = call(part(), PLACES[better](SWISS))
