@@ -1,1 +1,1 @@
-"""What `make bench` runs. Not shipped: the wheel has no benchmarks in it."""
+"""The programs of `make bench`. Not shipped: the wheel does not contain them."""

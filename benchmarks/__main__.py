@@ -1,8 +1,7 @@
-"""`make bench`: every figure of docs/PERFORMANCE.md in one run, on this machine; with --against, this checkout beside
+"""`make bench`: every figure of docs/PERFORMANCE.md in one run on this machine; with --against, this checkout and
 another.
 
-Exit status 0: it was measured (whether targets were met is printed, not judged), 1: it could not be, 2: the call was
-wrong.
+Exit status 0: measured (targets are printed, not judged), 1: failure, 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ from simulator.server_process import ServerError
 
 OUT = HERE.root / "out"
 INTERRUPTED = 130
-"""What the command-line library makes of Ctrl-C; ours are 0, 1 and 2 only."""
+"""Exit status of the command-line library for Ctrl-C; it is mapped to 1."""
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="One second a run, once: shows that it works.")] = False,
-    seconds: Annotated[float | None, typer.Option(min=0.5, max=60, help="Of each load run (6).")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, max=20, help="Runs of which the median counts (3).")] = None,
+    quick: Annotated[bool, typer.Option(help="One second a run, once: only shows that it works.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.5, max=60, help="Seconds of each load run (6).")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, max=20, help="Runs per figure, of which the median is taken (3).")
+    ] = None,
     accounts: Annotated[
         int | None, typer.Option(min=100, help="Idle accounts for the memory figure (100,000).")
     ] = None,
-    arrivals: Annotated[Arrivals, typer.Option(help="Of the open loop.")] = Arrivals.POISSON,
+    arrivals: Annotated[Arrivals, typer.Option(help="Arrivals of the open loop.")] = Arrivals.POISSON,
     against: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="A checkout of another commit: both, by turns.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Compare with this checkout of another commit.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The figures as JSON (out/bench.json, out/against.json).")
     ] = None,
-    write_docs: Annotated[bool, typer.Option(help="Put the tables into docs/PERFORMANCE.md.")] = False,
+    write_docs: Annotated[bool, typer.Option(help="Write the tables to docs/PERFORMANCE.md.")] = False,
 ) -> None:
-    """Measure codec, server, protocol without ledger, python-diameter, and memory; or two checkouts against each
-    other.
-    """
+    """Measure codec, server, protocol without ledger, python-diameter and memory; or compare two checkouts."""
     if against and write_docs:
         raise typer.BadParameter("--write-docs is for a measurement of this checkout alone")
     effort = QUICK if quick else Effort()
@@ -97,13 +96,13 @@ def _compare(console: Console, other: Tree, effort: Effort, out: Path) -> None:
 
 
 def wide_console() -> Console:
-    """In a file or a pipe the tables are not cut to 80 columns."""
+    """Tables are not cut to 80 columns in a file or a pipe."""
     return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 @contextmanager
 def progress_bar(console: Console, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal; what is called before each step with its name."""
+    """A progress bar on a terminal; the result is called with the name of each step before it."""
     columns = TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=total)
@@ -123,7 +122,7 @@ def _write(out: Path, figures: dict[str, Any]) -> None:
 
 
 def exit_status(program: str, command: Callable[..., Any]) -> None:
-    """Run the command; what goes wrong is one line and exit status 1."""
+    """Runs the command; an error becomes one line and exit status 1."""
     try:
         typer.run(command)
     except (ServerError, OSError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Two checkouts side by side: this one and another, each its own server, the same load by turns.
+"""Compares two checkouts: this one and another, each with its own server, under the same load in turn.
 
-Both servers run all the time, each on its own data; the rounds alternate which goes first, so that a slow minute of the
-machine, or a warm one, hits both. The open loop sends both the same rates: parts of the other's closed-loop maximum.
+Both servers run all the time, each on its own data. The order alternates from round to round, so that a slow minute of
+the machine affects both. The open loop sends both the same rates: shares of the other checkout's closed-loop maximum.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Comparison:
     effort: Effort
     commits: dict[str, str]
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
-    """Load → before, after."""
+    """Load → (before, after)."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,7 +85,7 @@ def _rounds(systems: dict[str, System], effort: Effort, advance: Advance) -> dic
 
 
 Figure = tuple[str, Callable[[Sample], float | None], str]
-"""Name, where it is, format."""
+"""(name, accessor, format)."""
 
 
 def comparison_table(comparison: Comparison) -> TableText:

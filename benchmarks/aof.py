@@ -1,7 +1,6 @@
-"""How much a private Redis has written to its append-only file, from the files alone: the ledger's layout plays no
-part.
+"""Octets that a private Redis has written to its append-only file, from the files' sizes alone.
 
-A rewrite replaces files, and then the difference of sizes says nothing: there is no figure.
+If Redis has rewritten the file meanwhile, sizes cannot be compared and there is no figure.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ def aof_files(data_dir: Path) -> dict[tuple[str, int], int]:
     for path in sorted(data_dir.rglob("*.aof")):
         try:
             stat = path.stat()
-        except FileNotFoundError:  # a rewrite has just removed it
+        except FileNotFoundError:  # removed by a rewrite
             continue
         found[str(path), stat.st_ino] = stat.st_size
     return found
 
 
 def octets_written(before: AofFiles, after: AofFiles) -> int | None:
-    """None when the file was rewritten in between, or there is none."""
+    """None if the file was rewritten in between, or there is none."""
     if not before or before.keys() != after.keys():
         return None
     grown = sum(after.values()) - sum(before.values())

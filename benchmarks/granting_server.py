@@ -1,7 +1,7 @@
-"""A worker whose ledger grants whatever is asked for, at once and from memory: the protocol's limit.
+"""A worker whose ledger grants every request at once from memory: the limit of the protocol side.
 
-Diameter, charging and rating are the product's own; only Redis and what it costs are left out. `python -m
-benchmarks.granting_server --config FILE` says on its first line where it listens.
+Diameter, charging and rating are the product's; only Redis is missing. `python -m benchmarks.granting_server --config
+FILE` prints its address on the first line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ACCOUNT = "00-0000000000000000"
 
 
 class GrantingLedger:
-    """A ChargingLedger with no accounts: everybody has credit, nothing is remembered."""
+    """A ChargingLedger without accounts: everybody has credit, nothing is remembered."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -38,7 +38,7 @@ class GrantingLedger:
         services = tuple(
             [ServiceOutcome(each.key, SUCCESS, each.want or 0, False, "", 0, each.used, 0) for each in request.services]
         )
-        # The contract: never from within `charge`.
+        # The contract forbids calling back from within `charge`.
         self._loop.call_soon(done, ChargeOutcome(SUCCESS, False, services, CREDIT_MICRO_EUR, 0))
 
     async def find_subscriber(self, identity: str) -> str | None:

@@ -1,7 +1,7 @@
-"""One run of the load on a running server, and what it cost: latency, processor time by process, octets on disk.
+"""One load run on a running server, and its cost: latency, CPU time by process, octets on disk.
 
-Closed loop: so many requests always in the air. Open loop: requests leave at given times, and latency counts from
-there; a server that stalls delays none of them, so nothing is left out of the figures (no coordinated omission).
+Closed loop: a fixed number of requests is always outstanding. Open loop: requests are sent at intended times, and
+latency counts from these. A server that stalls does not delay them, so no latency is missed (no coordinated omission).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from simulator.pacing import Arrivals
 from simulator.server_process import ServerError
 
 MAXIMUM_AT = 64
-"""In the air when the closed loop's maximum is taken."""
+"""Outstanding requests of the closed loop's maximum."""
 OPEN_PERCENT = (25, 50, 75)
-"""Rates of the open loop, of that maximum."""
+"""Rates of the open loop, in per cent of that maximum."""
 LOAD_TIMEOUT_S = 120.0
-"""Beyond the seconds that the load runs: connecting and the last answers."""
+"""Added to the seconds of the load: for connecting and the last answers."""
 CPU_LOOK_S = 0.05
-"""While the generator starts, so that what the server uses at rest is not put upon the load."""
+"""How often CPU time is sampled while the generator starts, so that idle use of the server is not counted as load."""
 GENERATOR_SHARE = 0.8
-"""Of a core. A generator that uses more is the limit itself."""
+"""Share of a core. A generator that uses more may be the limit itself."""
 GENERATOR_LATE = 0.25
-"""Of the p99. A generator whose own p99 of lateness is more than this of it measures itself …"""
+"""Share of the p99 latency. A generator whose p99 delay is more may measure itself …"""
 GENERATOR_LATE_MS = 1.0
-"""… unless it is less than this."""
+"""… unless the delay is less than this."""
 OTHERS_CORES = 0.2
-"""More than that by other programs: the machine is not idle enough to measure on."""
+"""Cores used by other programs above which the machine is too busy to measure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent: `outstanding` in the air, or `rate` a second."""
+    """The load: `outstanding` requests, or `rate` a second."""
 
     seconds: float
     outstanding: int = 0
@@ -57,7 +57,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Of one run, or the medians of several."""
+    """Figures of one run, or medians of several."""
 
     offered_per_s: float
     """0 = closed loop."""
@@ -72,18 +72,18 @@ class Sample:
     """Per CCR; None: no AOF, or it was rewritten meanwhile."""
     generator_us: float
     generator_share: float
-    """Of a core."""
+    """Share of a core."""
     generator_late_ms: float
-    """Open loop: p99 of how late requests left by the generator's own doing."""
+    """Open loop: p99 delay of requests caused by the generator."""
     unsent: float = 0
-    """Open loop: due, but never sent, since all that may be in the air was."""
+    """Open loop: requests that were due but not sent, because all slots were taken."""
     others_cores: float = 0.0
-    """Cores that other programs (and interrupts) took meanwhile."""
+    """Cores used by other programs (and interrupts) meanwhile."""
     runs: int = 1
 
     @property
     def server_us(self) -> float:
-        """Over all processes of the server, its Redis too."""
+        """Sum over all processes of the server, including its Redis."""
         return sum(self.cpu_us.values())
 
 
@@ -95,14 +95,12 @@ def run_load(system: System, load: Load, more: Sequence[str] = ()) -> dict[str, 
     for codes in (result["result_codes"], result["service_result_codes"]):
         wrong = {code: count for code, count in codes.items() if code != "2001"}
         if result["unanswered"] or wrong:
-            raise ServerError(f"the load was not served whole: {result['unanswered']} unanswered, results {wrong}")
+            raise ServerError(f"some requests were not served: {result['unanswered']} unanswered, results {wrong}")
     return result
 
 
 def measure_load(system: System, load: Load) -> Sample:
-    """Costs are counted from the first request until the server has done what the load left to do (records,
-    trimming).
-    """
+    """Costs count from the first request until the server has finished the load's work (records, trimming)."""
     roles = system.roles()
     wait_quiet(roles)
     aof_before = aof_files(system.data_dir) if system.data_dir else {}
@@ -133,7 +131,7 @@ def measure_load(system: System, load: Load) -> Sample:
 
 
 def medians(samples: Sequence[Sample]) -> Sample:
-    """Each figure's median by itself; of what others took, the most."""
+    """The median of each figure by itself; of the use by other programs, the maximum."""
 
     def median(name: str) -> float:
         return float(statistics.median(getattr(sample, name) for sample in samples))
@@ -160,7 +158,7 @@ def medians(samples: Sequence[Sample]) -> Sample:
 
 
 def warnings_of(samples: Sequence[tuple[str, Sample]]) -> list[str]:
-    """Why figures are not what they seem; `samples` by name."""
+    """Reasons to distrust the figures; `samples` by name."""
     found = [check(name, sample) for name, sample in samples for check in (generator_warning, server_warning)]
     busy = [(sample.others_cores, name) for name, sample in samples if sample.others_cores > OTHERS_CORES]
     if busy:
@@ -173,7 +171,7 @@ def warnings_of(samples: Sequence[tuple[str, Sample]]) -> list[str]:
 
 
 def generator_warning(name: str, sample: Sample) -> str | None:
-    """Why the figures may be the generator's rather than the server's."""
+    """Reason to believe that the generator limited the figures."""
     if sample.generator_share > GENERATOR_SHARE:
         return f"{name}: the generator is the limit, it used {sample.generator_share:.0%} of a core"
     if sample.generator_late_ms > max(GENERATOR_LATE * sample.p99_ms, GENERATOR_LATE_MS):

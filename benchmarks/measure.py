@@ -1,4 +1,4 @@
-"""Takes the figures: every one from repeated runs, of which the medians count."""
+"""Measures the figures: each is the median of repeated runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SYSTEMS = ("server", "protocol", "python_diameter")
 WARM_UP_S = 1.0
 SETTLE_TIMEOUT_S = 120.0
 SETTLED_LOOKS = 4
-"""Quiet so many times in a row: what was imported or charged has become records."""
+"""The system is settled after so many quiet samples in a row: all imports or charges have become records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure."""
+    """Duration and repeats of a measurement."""
 
     seconds: float = 6.0
     repeats: int = 3
@@ -44,7 +44,7 @@ class Effort:
 
 
 QUICK = Effort(seconds=1.0, repeats=1, idle_accounts=2_000)
-"""Shows that the benchmark works; its figures mean nothing."""
+"""Only shows that the benchmark works; its figures mean nothing."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class MemoryFigures:
 
 @dataclass(slots=True)
 class Figures:
-    """Everything `make bench` prints, as out/bench.json has it."""
+    """All figures of `make bench`, as in out/bench.json."""
 
     made_at: str
     machine: Machine
@@ -65,7 +65,7 @@ class Figures:
     codec: dict[str, float] = field(default_factory=dict)
     load: dict[str, dict[int, Sample]] = field(default_factory=dict)
     open: dict[int, Sample] = field(default_factory=dict)
-    """Of the charging server, by per cent of its closed-loop maximum."""
+    """Open-loop figures of the charging server, by per cent of its closed-loop maximum."""
     memory: MemoryFigures | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _codec(effort: Effort, advance: Advance) -> dict[str, float]:
 
 
 def closed_loops(name: str, system: System, effort: Effort, advance: Advance) -> dict[int, Sample]:
-    """The repeats go round all levels, so that a slow minute of the machine hits every level."""
+    """Each repeat covers all levels, so that a slow minute of the machine affects every level."""
     run_load(system, Load(WARM_UP_S, outstanding=effort.outstanding[-1]))
     runs: dict[int, list[Sample]] = {outstanding: [] for outstanding in effort.outstanding}
     for _ in range(effort.repeats):
@@ -125,7 +125,7 @@ def closed_loops(name: str, system: System, effort: Effort, advance: Advance) ->
 
 
 def open_loops(system: System, maximum: float, effort: Effort, advance: Advance) -> dict[int, Sample]:
-    """At parts of the closed loop's maximum."""
+    """Runs at shares of the closed loop's maximum."""
     runs: dict[int, list[Sample]] = {percent: [] for percent in OPEN_PERCENT}
     for _ in range(effort.repeats):
         for percent in OPEN_PERCENT:
@@ -136,7 +136,7 @@ def open_loops(system: System, maximum: float, effort: Effort, advance: Advance)
     return {percent: medians(found) for percent, found in runs.items()}
 
 
-# -- memory: what Redis says of itself; what is in it plays no part
+# -- memory, as reported by Redis
 
 
 def _memory(folder: Path, effort: Effort, session_octets: float) -> MemoryFigures:
@@ -149,7 +149,7 @@ def _memory(folder: Path, effort: Effort, session_octets: float) -> MemoryFigure
 
 
 def _session_octets(system: System, effort: Effort) -> float:
-    """What Redis keeps of a finished session of five requests, on accounts that have had many already."""
+    """Octets in Redis of a finished session of five requests, on accounts that have had many sessions."""
     before = _settled_memory(system)
     sessions = run_load(system, Load(effort.seconds, outstanding=MAXIMUM_AT))["sessions"]
     return float((_settled_memory(system) - before) / max(int(sessions), 1))

@@ -1,4 +1,4 @@
-"""Processor time and memory of processes, and what machine this is, from /proc (Linux)."""
+"""CPU time and memory of processes, and a description of the machine, from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
 Roles = Mapping[str, list[int]]
-"""Process ids of a server by what they do: worker, redis, housekeeper, supervisor."""
+"""Process ids of a server by role: worker, redis, housekeeper, supervisor."""
 
 QUIET_LOOK_S = 0.25
 QUIET_SHARE = 0.1
-"""Of a core: a server that uses less has nothing left to do."""
+"""Share of a core: a server that uses less is idle."""
 QUIET_TIMEOUT_S = 60.0
 
 
@@ -31,13 +31,13 @@ def _stat(pid: int) -> list[str]:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time the process has used since its start, in steps of 10 ms."""
+    """User and system time of the process since its start, in steps of 10 ms."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def memory_octets(pid: int) -> int:
-    """Resident memory. 0 when the process has ended."""
+    """Resident memory; 0 if the process has ended."""
     try:
         pages = (_PROC / str(pid) / "statm").read_text("ascii").split()[1]
     except (OSError, IndexError):
@@ -46,7 +46,7 @@ def memory_octets(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The process's direct children, running now."""
+    """The process's direct children."""
     found = []
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
@@ -54,12 +54,12 @@ def children(pid: int) -> list[int]:
                 if int(_stat(int(folder.name))[1]) == pid:
                     found.append(int(folder.name))
             except (OSError, IndexError):
-                continue  # it ended while we looked
+                continue  # it has ended meanwhile
     return sorted(found)
 
 
 def roles_under(supervisor: int) -> dict[str, list[int]]:
-    """A running server's processes: the supervisor, and each child by the module or program on its command line."""
+    """Processes of a running server: the supervisor, and each child by the module or program on its command line."""
     found = {"supervisor": [supervisor]}
     for pid in children(supervisor):
         found.setdefault(role_of(_command_line(pid)), []).append(pid)
@@ -89,7 +89,7 @@ def cpu_by_role(roles: Roles) -> dict[str, float]:
 
 
 def machine_cpu_s() -> float:
-    """What all cores have worked since the machine's start, for anybody: stolen time and interrupts too (proc(5))."""
+    """CPU time of all cores since the start of the machine, including stolen time and interrupts (proc(5))."""
     user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(
         int, (_PROC / "stat").read_text("ascii").split("\n", 1)[0].split()[1:]
     )
@@ -97,9 +97,7 @@ def machine_cpu_s() -> float:
 
 
 def wait_quiet(roles: Roles, looks: int = 1) -> None:
-    """Until the processes have done what the last load left to do, `looks` times in a row. Gives up after
-    QUIET_TIMEOUT_S.
-    """
+    """Waits until the processes are idle `looks` times in a row. Gives up after QUIET_TIMEOUT_S."""
     end, quiet = time.monotonic() + QUIET_TIMEOUT_S, 0
     before = sum(cpu_by_role(roles).values())
     while quiet < looks and time.monotonic() < end:
@@ -132,7 +130,7 @@ def this_machine() -> Machine:
 
 
 def _redis_version() -> str:
-    """Of the redis-server on PATH, which a private Redis prefers; else "bundled"."""
+    """Version of the redis-server on PATH, which a private Redis prefers; else "bundled"."""
     program = shutil.which("redis-server")
     if program is None:
         return "bundled"

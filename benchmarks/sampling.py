@@ -1,4 +1,4 @@
-"""Looks at something again and again while something else goes on, in a thread of its own."""
+"""Samples a value periodically in a thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Sampler(Generic[T]):
-    """(wall clock, what `look` returned) from the start on, every `every_s`. A context manager."""
+    """(wall clock, result of `look`) every `every_s` from the start. A context manager."""
 
     def __init__(self, every_s: float, look: Callable[[], T]) -> None:
         self.samples: list[tuple[float, T]] = []
@@ -29,7 +29,7 @@ class Sampler(Generic[T]):
         self._thread.join()
 
     def last_before(self, at: float) -> T:
-        """The latest sample taken by then, else the first."""
+        """The latest sample before `at`, else the first."""
         found = [value for when, value in self.samples if when <= at]
         return found[-1] if found else self.samples[0][1]
 

@@ -1,7 +1,6 @@
-"""`make soak`: the server under half of its maximum, judged over ten minutes; memory stays flat and nothing pauses
-(`soak_rules`).
+"""`make soak`: the server under half of its maximum; memory must stay flat and nothing may pause (`soak_rules`).
 
-Exit status 0: it held, 1: a rule is broken or it could not be measured, 2: the call was wrong.
+Exit status 0: passed, 1: a rule is broken or measuring failed, 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -39,24 +38,24 @@ from simulator.timeline import Pause, Second
 MAXIMUM_RUNS, MAXIMUM_S = 3, 6.0
 QUICK_S = 15.0
 ANSWERS_S = 60
-"""Answers of ended sessions are kept so long: no longer than their tombstones."""
+"""Setting for remembered answers of ended sessions; the ledger keeps them at least as long as tombstones."""
 SAMPLES_PER_RUN = 60
-"""At least so many of memory, …"""
+"""Least memory samples of a run …"""
 SAMPLE_S = 1.0
-"""… and one every second of a long run."""
+"""… and their distance in a long run."""
 REDIS_EVENT_MS = 10
-"""Redis notes what keeps it from serving for longer."""
+"""latency-monitor-threshold of Redis."""
 PAUSES_SHOWN = 10
 GENERATOR = "generator"
-"""Drawn, not judged: it keeps what it has measured, 32 octets a request."""
+"""Plotted, not judged: it keeps its samples, 32 octets a request."""
 
 Memory = dict[str, list[tuple[float, int]]]
-"""By process: (seconds after the start, octets)."""
+"""Process → (seconds after the start, octets)."""
 
 
 @dataclass(slots=True)
 class Soak:
-    """What was measured, as out/soak.json has it."""
+    """The measurements, as in out/soak.json."""
 
     commit: str
     seconds: float
@@ -70,7 +69,7 @@ class Soak:
     unsent: int = 0
     generator_share: float = 0.0
     others_cores: float = 0.0
-    """Cores that other programs took meanwhile; the generator's start and sums are among them."""
+    """Cores used by other programs, including the start and the final sums of the generator."""
     growth: dict[str, Growth] = field(default_factory=dict)
     pauses: list[Pause] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
@@ -86,13 +85,14 @@ class Soak:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long, the warm-up of a third with it.")] = 16.0,
-    quick: Annotated[bool, typer.Option(help="A quarter of a minute: shows that it works.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Duration, including the warm-up of a third.")] = 16.0,
+    quick: Annotated[bool, typer.Option(help="15 seconds: only shows that it works.")] = False,
     share: Annotated[int, typer.Option(min=1, max=100, help="Of the closed loop's maximum, in per cent.")] = 50,
-    rate: Annotated[float | None, typer.Option(min=1, help="Instead: so many requests a second.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1, help="Requests per second, instead of the share.")] = None,
     arrivals: Annotated[Arrivals, typer.Option(help="How requests follow each other.")] = Arrivals.POISSON,
     slow_ms: Annotated[float, typer.Option(min=1, help="An answer later than this is a pause.")] = 50.0,
-    out: Annotated[Path, typer.Option(dir_okay=False, help="The figures; the picture beside it.")] = OUT / "soak.json",
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The figures; the plot is written beside it.")] = OUT
+    / "soak.json",
 ) -> None:
     """Half load: flat memory and no pause, for ten minutes after the warm-up."""
     console, seconds = wide_console(), QUICK_S if quick else minutes * 60
@@ -103,7 +103,7 @@ def main(
             provision(system, LOAD_ACCOUNTS)
             if rate is None:
                 runs, each_s = (1, 1.0) if quick else (MAXIMUM_RUNS, MAXIMUM_S)
-                console.print(f"finding the maximum: {runs} runs of {each_s:g} s with {MAXIMUM_AT} in the air")
+                console.print(f"finding the maximum: {runs} runs of {each_s:g} s with {MAXIMUM_AT} outstanding")
                 maximum = find_maximum(system, runs, each_s)
                 rate = maximum * share / 100
                 console.print(f"maximum {maximum:,.0f} CCR/s; soaking at {share} % of it, {rate:,.0f} a second")
@@ -126,7 +126,7 @@ def find_maximum(system: System, runs: int, seconds: float) -> float:
 
 
 def run_soak(console: Console, system: System, soak: Soak) -> Soak:
-    """Fills it in."""
+    """Runs the load and fills in `soak`."""
     roles = system.roles()
     processes = {f"{role} {n}" if n else role: pid for role, pids in roles.items() for n, pid in enumerate(pids)}
 
@@ -167,7 +167,7 @@ def _fill(
 
 
 def redis_events(client: redis.Redis) -> list[RedisEvent]:
-    """What Redis's latency monitor has seen: fsync, fork, slow commands …"""
+    """Events of Redis's latency monitor: fsync, fork, slow commands …"""
     found = []
     ask: Any = client.execute_command
     for latest in ask("LATENCY", "LATEST"):
@@ -180,7 +180,7 @@ def redis_events(client: redis.Redis) -> list[RedisEvent]:
 def _with_progress(
     console: Console, seconds: float, sampler: Sampler[dict[str, int]], work: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """`work` in a thread, with a bar that shows the memory of each process meanwhile."""
+    """Runs `work` in a thread, with a progress bar that shows the memory of each process."""
     columns = TextColumn("soaking"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     shown = TextColumn("{task.description}")
     with ThreadPoolExecutor(1) as pool, Progress(*columns, shown, console=console, transient=True) as progress:
@@ -191,7 +191,7 @@ def _with_progress(
                 memory = "  ".join(f"{name} {octets / 1e6:.0f} MB" for name, octets in sampler.samples[-1][1].items())
                 progress.update(task, completed=min(time.monotonic() - started, seconds), description=memory)
                 time.sleep(0.5)
-        except BaseException:  # interrupted: the thread waits for the generator
+        except BaseException:  # interrupted: the thread is still waiting for the generator
             for pid in generator_pids():
                 os.kill(pid, signal.SIGTERM)
             raise
@@ -199,7 +199,7 @@ def _with_progress(
 
 
 def generator_pids() -> list[int]:
-    """`python -m simulator.cli load`, our child."""
+    """Our child process `python -m simulator.cli load`."""
     return roles_under(os.getpid()).get("cli", [])
 
 
@@ -212,7 +212,9 @@ def _draw(soak: Soak, path: Path) -> None:
 
 
 def _print(console: Console, soak: Soak, broken: list[str]) -> None:
-    between = soak.rate * soak.seconds * (1 - WARM_UP_SHARE) * 2 / 3  # CCR from the first third's middle to the last's
+    between = (
+        soak.rate * soak.seconds * (1 - WARM_UP_SHARE) * 2 / 3
+    )  # CCR between the middles of the first and last third
     rows: list[tuple[str, ...]] = [
         (
             name, f"{each.first_octets / 1e6:.1f}", f"{each.last_octets / 1e6:.1f}", f"{each.octets / 1e6:+.1f}",

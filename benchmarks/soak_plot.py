@@ -1,4 +1,4 @@
-"""A soak as a picture: memory of each process, and each second's latency, over time."""
+"""Plot of a soak: memory of each process, and latency of each second, over time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulator.timeline import Pause, Second
 
 COLOURS = ("#2f6fde", "#d6455d", "#12a594", "#f2a33a", "#a35bd6", "#7d8794")
 ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 9}
-"""Where legends stand."""
+"""Position of the legends."""
 
 
 def draw(

@@ -1,13 +1,13 @@
-"""What a soak is judged by.
+"""The rules of a soak.
 
 - Memory is flat: after the warm-up, the median of a process's resident memory over the last third of the time exceeds
-  that over the first third by at most 3 % or 4 MiB, whichever is more. (Ten minutes at 4,000 CCR/s: 4 MiB is about 3
-  octets a CCR.)
-- No pause: after the warm-up, no answer comes later than the limit after the time its request was meant to leave.
-- Nothing is left out: every request that was due was sent, and no process was replaced.
+that over the first third by at most 3 % or 4 MiB, whichever is more. (Ten minutes at 4,000 CCR/s: 4 MiB is about 3
+octets per CCR.)
+- No pause: after the warm-up, no answer comes later than the limit after its request's intended time.
+- Nothing is missing: every due request was sent, and no process was replaced.
 
-The warm-up is the first 35 %: caches of bounded size fill, and what is remembered of ended sessions (docs/LEDGER.md)
-begins to go as fast as it comes. Of sixteen minutes ten are judged.
+The warm-up is the first 35 %: caches fill, and remembered answers of ended sessions (docs/LEDGER.md) reach their steady
+number. Of sixteen minutes ten are judged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WARM_UP_SHARE = 0.35
 GROWTH_SHARE = 0.03
 GROWTH_OCTETS = 4 * 1024 * 1024
 GENERATOR_SHARE = 0.5
-"""A pause whose requests left late by this much of its worst answer is the generator's, or the machine's."""
+"""A pause is caused by the generator (or the machine) if its requests were late by this share of its worst answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Growth:
 
     @property
     def octets(self) -> float:
-        """From the middle of the first third to the middle of the last: two thirds of the time after the warm-up."""
+        """Growth between the middles of the first and the last third: two thirds of the time after the warm-up."""
         return self.last_octets - self.first_octets
 
     @property
@@ -47,7 +47,7 @@ class Growth:
 
 
 def growth(samples: Sequence[tuple[float, int]], start: float, end: float) -> Growth:
-    """Of (time, octets); those before the warm-up's end and after `end` do not count. Raises ValueError: too few."""
+    """Growth of (time, octets) between the warm-up and `end`. Raises ValueError if there are too few."""
     begin = start + (end - start) * WARM_UP_SHARE
     kept = [octets for at, octets in samples if begin <= at <= end]
     third = len(kept) // 3
@@ -58,16 +58,16 @@ def growth(samples: Sequence[tuple[float, int]], start: float, end: float) -> Gr
 
 @dataclass(frozen=True, slots=True)
 class RedisEvent:
-    """Of Redis's latency monitor: something that kept it from serving."""
+    """An event of Redis's latency monitor: Redis was blocked."""
 
     name: str
     at: float
-    """Wall clock in whole seconds, as Redis says it."""
+    """Wall clock in whole seconds, from Redis."""
     ms: float
 
 
 def cause(pause: Pause, started_at: float, events: Sequence[RedisEvent]) -> str:
-    """What is known of why; "unknown" otherwise."""
+    """The known cause, or "unknown"."""
     start = started_at + pause.at_s
     end = start + pause.lasted_ms / 1000
     worst: dict[str, float] = {}
@@ -87,7 +87,7 @@ def after_warm_up(found: Sequence[Pause], seconds: float) -> list[Pause]:
 def findings(
     *, memory: Mapping[str, Growth], pauses: Sequence[Pause], slow_ms: float, unsent: int, replaced: Sequence[str]
 ) -> list[str]:
-    """What is broken; empty: the soak is passed. `pauses` are those after the warm-up."""
+    """Broken rules; empty: the soak is passed. `pauses` are those after the warm-up."""
     found = [
         f"memory of {role} grew by {each.octets / 1e6:.1f} MB, {each.allowed_octets / 1e6:.1f} MB are allowed"
         for role, each in memory.items()

@@ -1,12 +1,11 @@
-"""The servers that are measured with the same load, each started and ended here:
+"""The servers that are measured with the same load; they are started and stopped here:
 
-- the charging server as it is shipped, of this tree or another: `ocs serve`, one worker, a private Redis that syncs
-  every write;
-- its worker with a ledger that grants from memory (`benchmarks.granting_server`): the protocol's limit;
-- a node of the python-diameter library that grants blindly (`simulator.grantor`).
+- the charging server as shipped, of this tree or another: `ocs serve`, one worker, a private Redis that syncs every
+write;
+- its worker with a ledger that grants from memory (`benchmarks.granting_server`): the limit of the protocol side;
+- a node of the python-diameter library that grants every request (`simulator.grantor`).
 
-A charging server is known by its command line, its processes and the files of its Redis; the ledger's layout is its own
-affair.
+A charging server is known only by its command line, its processes and the files of its Redis.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ IMPORT_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running server: where it listens, and its processes by what they do."""
+    """A running server: its address, and its processes by role."""
 
     port: int
     roles: Callable[[], dict[str, list[int]]]
@@ -48,14 +47,14 @@ class System:
     config: Path | None = None
 
     def redis_url(self) -> str:
-        """Of the private Redis; for what any Redis says of itself, not for what is in it."""
+        """URL of the private Redis, for server information only."""
         assert self.data_dir is not None
         return str(json.loads((self.data_dir / "redis" / "server.json").read_text("utf-8"))["url"])
 
 
 @contextmanager
 def charging_server(folder: Path, tree: Tree = HERE, ledger: Sequence[str] = ()) -> Iterator[System]:
-    """The tree's `ocs serve` in an empty folder."""
+    """Starts the tree's `ocs serve` in an empty folder."""
     folder.mkdir(parents=True)
     ports = free_port(), free_port(), free_port()
     config = write_config(folder, tree.catalogue, ports, ledger)
@@ -84,7 +83,7 @@ def blind_grantor(folder: Path) -> Iterator[System]:
 
 
 def provision(system: System, accounts: int) -> float:
-    """`accounts` equal accounts on the package MAXI; the seconds that the tree's `ocs account import` took."""
+    """Opens `accounts` equal accounts with the package MAXI; returns the seconds of `ocs account import`."""
     assert system.config is not None
     path = system.config.with_name(f"subscribers-{accounts}.csv")
     write_subscribers(path, default_subscribers(accounts))
@@ -95,7 +94,7 @@ def provision(system: System, accounts: int) -> float:
 
 
 def run_command(command: list[str], tree: Tree, timeout_s: float) -> str:
-    """The command's standard output. Raises ServerError when it fails."""
+    """Runs the command and returns its standard output. Raises ServerError if it fails."""
     words = " ".join(command[3:] if command[1] == "-c" else command[2:])
     try:
         done = subprocess.run(
@@ -110,7 +109,7 @@ def run_command(command: list[str], tree: Tree, timeout_s: float) -> str:
 
 
 def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], ledger: Sequence[str] = ()) -> Path:
-    """The shipped settings, but for one worker, ports, folder, and what `ledger` sets."""
+    """The shipped settings, except one worker, ports, folder, and the settings in `ledger`."""
     lines = [
         "[diameter]",
         f'identity = "ocs.{SERVER_REALM}"',
@@ -136,9 +135,9 @@ def write_config(folder: Path, catalogue: Path, ports: tuple[int, int, int], led
 
 @contextmanager
 def _running(command: list[str], tree: Tree, log: Path, is_ready: Callable[[], bool]) -> Iterator[int]:
-    """The process, once it is ready; ended by its own process id."""
+    """The process, once it is ready; stopped by its process id."""
     with log.open("wb") as out:
-        # A session of its own: Ctrl-C at the terminal reaches us alone, and we end it in order.
+        # Its own session: Ctrl-C at the terminal reaches only us, and we stop it in order.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             cwd=tree.root, env=tree.environment,
@@ -162,7 +161,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOP_TIMEOUT_S)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)  # the group is the process's own; its children end with it
+        os.killpg(process.pid, signal.SIGKILL)  # its own group: its children end with it
         process.wait()
         raise
 

@@ -76,7 +76,7 @@ def markdown(figures: Figures) -> str:
 
 
 def write_into(path: Path, figures: Figures) -> None:
-    """Replace what stands between the markers of the page."""
+    """Replaces the text between the markers of the page."""
     text = path.read_text("utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -132,7 +132,7 @@ def _memory_tables(figures: Figures) -> list[TableText]:
 
 
 def targets(figures: Figures) -> list[tuple[str, bool]]:
-    """What was promised or is aimed at, and whether it was met in this run."""
+    """Targets, and whether this run met them."""
     found = [("codec at least 15 times faster than python-diameter", figures.codec["ratio"] >= 15)]
     server = figures.load.get("server", {})
     if (at_64 := server.get(64)) is not None:
@@ -156,7 +156,7 @@ def targets(figures: Figures) -> list[tuple[str, bool]]:
 
 
 def warnings(figures: Figures) -> list[str]:
-    """Where a figure is not what it seems."""
+    """Reasons to distrust a figure."""
     samples = [
         (f"{NAMES[name]}, {n} in the air", row) for name, rows in figures.load.items() for n, row in rows.items()
     ]
@@ -169,7 +169,7 @@ def latency(row: Sample) -> tuple[str, str, str]:
 
 
 def costs(row: Sample) -> tuple[str, ...]:
-    """As the columns of COSTS after the second."""
+    """The columns of COSTS after the second."""
     other = sum(value for role, value in row.cpu_us.items() if role not in ROLES)
     by_role = [f"{row.cpu_us[role]:.0f}" if role in row.cpu_us else "–" for role in ROLES]
     written = "–" if row.aof_octets is None else f"{row.aof_octets:,.0f}"

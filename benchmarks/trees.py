@@ -1,8 +1,7 @@
-"""A checkout whose server is measured: how its programs are started, so that its packages are imported and no others.
+"""A checkout whose server is measured: how its programs are started so that only its own packages are imported.
 
-The interpreter is ours in any case. What is installed in its environment may be another checkout (an editable install),
-so nothing is started by an installed script: the folder comes first on the path, and the entry point is read from its
-pyproject.toml.
+The interpreter is ours. What is installed in its environment may be another checkout (an editable install), so no
+installed script is used: the folder comes first on the path, and the entry point is read from its pyproject.toml.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Tree:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For child processes, which hand it on to theirs. No setting of ours (OCS_…) is the server's."""
+        """Environment for child processes and their children. Our own settings (OCS_…) are removed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
         return {**kept, "PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1"}
 
@@ -43,15 +42,15 @@ class Tree:
         try:
             return str(tomllib.loads(path.read_text("utf-8"))["project"]["scripts"]["ocs"])
         except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-            raise ValueError(f"{path}: names no command ocs, so {self.root} is no checkout of it ({error})") from error
+            raise ValueError(f"{path}: has no command ocs, so {self.root} is not a checkout ({error})") from error
 
     @property
     def commit(self) -> str:
-        """Short name of what is checked out, "+" when files differ from it; the folder's name when git cannot say."""
+        """Short name of the commit, with "+" if files differ from it; the folder's name if git fails."""
         command = ["git", "-C", str(self.root), "describe", "--always", "--abbrev=7", "--dirty=+"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else self.root.name
 
 
 HERE = Tree(Path(__file__).resolve().parents[1])
-"""The tree that measures; the load generator is always its."""
+"""The tree that measures: the load generator is always that of this tree."""

@@ -1,10 +1,9 @@
-"""How a network element behaves in one session: grants, thresholds, validity, final units, result codes, repeats (TS
-32.299 §6.3, §6.5; RFC 8506 §5, §5.6, §5.7).
+"""Behaviour of a network element in one session: grants, thresholds, validity, final units, result codes, repetitions
+(TS 32.299 §6.3, §6.5; RFC 8506 §5, §5.6, §5.7).
 
-A session's services are meters that run at a constant rate through what is granted. The next event is the first of: a
-meter reaches its threshold or the end of its grant, a grant's validity runs out, the session ends. Times are simulated
-seconds on the session's own time line, so that the same answers give the same use whatever the machine's speed; the
-clock that is handed in only makes it wait.
+Each service of a session is a meter that consumes its grant at a constant rate. The next event is the first of: a meter
+reaches its threshold or the end of its grant, a grant's validity ends, the session ends. Times are simulated seconds of
+the session, so the same answers give the same use whatever the machine's speed. The clock only makes the session wait.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ RAR, ASR = "RAR", "ASR"
 UPDATE_FOLLOWS, DONE, UNABLE = 2002, 2001, 5012
 """Result-Codes of RAA and ASA (RFC 8506 §5.5, RFC 6733 §8.5)."""
 MAX_UPDATES = 10_000
-"""Of one session; more means that the server grants crumbs for ever."""
+"""Most updates of one session; more means that the server grants too little each time."""
 DATA = "data"
-"""The traffic whose sessions outlive their grants."""
+"""Traffic whose sessions stay open without a grant."""
 DELIVERY_S = 3.0
-"""From a message's acceptance to the report that it was delivered (simulated)."""
+"""Simulated seconds from a message's acceptance to its delivery report."""
 MIN_STEP_S = 0.5
-"""A meter never asks more often than this (simulated)."""
+"""Least simulated seconds between two requests of a meter."""
 
 
 ROUNDING = 1e-6
-"""Of a unit: what the last of many small steps may lack by floating point."""
+"""Units that floating point may lose over many small steps."""
 
 
 class Clock(Protocol):
@@ -56,13 +55,13 @@ class Clock(Protocol):
     def now_s(self) -> float: ...
 
     async def sleep_until(self, when_s: float, interrupted: asyncio.Event | None = None) -> None:
-        """Returns earlier when `interrupted` is set."""
+        """Returns early when `interrupted` is set."""
 
 
 Dry = Callable[[str], None]
-"""Told the MSISDN of a session that has nothing more to run on and waits."""
+"""Called with the MSISDN of a session that has no units and waits."""
 Ask = Callable[[Request, frozenset[int]], Awaitable[Answer | None]]
-"""Sends a request (repeating it when its number is among those whose answer gets lost); None = never answered."""
+"""Sends a request (and repeats it if its number is among those whose answer is lost); None = never answered."""
 
 
 @dataclass(slots=True)
@@ -81,10 +80,10 @@ class Meter:
     valid_until_s: float = math.inf
     final: bool = False
     open: bool = False
-    """It has a grant to run on."""
+    """It has a grant."""
 
     def take(self, answer: ServiceAnswer, code: int, now_s: float) -> None:
-        """A fresh answer replaces the grant."""
+        """Replaces the grant by that of a new answer."""
         self.record.refused = 0 if code == SUCCESS else code
         self.granted = answer.granted or 0
         self.final = answer.final_action is not None
@@ -94,11 +93,11 @@ class Meter:
         self.open = code == SUCCESS and self.granted > 0
 
     def consumed(self, now_s: float) -> int:
-        """Units used of the grant in force."""
+        """Units used of the current grant."""
         return min(int(self.rate * max(now_s - self.granted_at_s, 0.0) + ROUNDING), self.granted, self.left)
 
     def next_event_s(self) -> float:
-        """When it must report, or has all that it wants."""
+        """When it must report, or has used all that it wants."""
         stop = self.granted if self.final else self.granted - self.threshold
         wanted = min(stop, self.left)
         return min(self.granted_at_s + max(wanted / self.rate, MIN_STEP_S), self.valid_until_s)
@@ -129,13 +128,13 @@ class SessionRun:
         self._planned, self._session_id, self._clock, self._ask, self._tally = planned, session_id, clock, ask, tally
         self._dry = dry
         self._asked = asyncio.Event()
-        """By the server."""
+        """Set when the server has sent RAR or ASR."""
         self._aborted = False
         self._number = 0
         self._at_s = planned.start_s
-        """Where the session is on its own time line."""
+        """Simulated time of the session."""
         self._unreported: dict[int, int] = {}
-        """Use that ended by itself (all that was wanted, or the final units) and goes out with the termination."""
+        """Use of meters that ended (all wanted units or the final units used), reported by the termination."""
         self.report = SessionReport(
             session_id=session_id,
             traffic=planned.traffic,
@@ -154,7 +153,7 @@ class SessionRun:
             self._meters.append(Meter(use, use.units / duration_s, record, use.units))
 
     async def run(self) -> None:
-        """From the first request to the last answer."""
+        """Plays the session from its first request to its last answer."""
         self._tally.sessions.append(self.report)
         if self._planned.duration_s:
             await self._session()
@@ -165,9 +164,7 @@ class SessionRun:
         self.report.ended_s = self._at_s
 
     def asked(self, command: str) -> int | None:
-        """The server's RAR or ASR: the answer's Result-Code, None = no answer. What follows is done where the session
-        next waits.
-        """
+        """Result-Code of the answer to RAR or ASR, None = no answer. The session acts when it next waits."""
         reaction = self._planned.reaction
         if reaction is Reaction.ASKS and self._planned.duration_s:
             self._tally.asked[command, "asked again" if command == RAR else "ended"] += 1
@@ -215,11 +212,11 @@ class SessionRun:
 
     @property
     def _waits(self) -> bool:
-        """A data connection stays when nothing more may be used on it; a call is cut."""
+        """Whether the session stays open without units: data does, a call is ended."""
         return self._planned.traffic == DATA and any(meter.left > 0 for meter in self._meters)
 
     async def _ask_again(self) -> bool:
-        """The update that a RAR asks for: all services that still want something. False = the session is over."""
+        """The update after a RAR, for all services that want more. False = the session is over."""
         wanting = [meter for meter in self._meters if meter.left > 0]
         starved = all(not meter.open for meter in wanting)
         parts = []
@@ -241,7 +238,7 @@ class SessionRun:
         return True
 
     async def _report(self, meter: Meter) -> bool:
-        """A meter's event: all used, final units used, or time to ask for more. False = the session is over."""
+        """Handles a meter's event: all used, final units used, or more needed. False = the session is over."""
         used = self._due(meter)
         if used >= meter.left or (meter.final and used >= meter.granted):
             meter.settle(used)
@@ -256,7 +253,7 @@ class SessionRun:
         return True
 
     def _due(self, meter: Meter) -> int:
-        """What has been used when the meter's event comes: exactly to the threshold or the end."""
+        """Units used at the meter's event: exactly up to the threshold or the end."""
         if meter.valid_until_s <= meter.next_event_s():
             return meter.consumed(meter.valid_until_s)
         return min(meter.granted if meter.final else meter.granted - meter.threshold, meter.left)
@@ -333,7 +330,7 @@ class SessionRun:
         return answer
 
     def _granted(self, answer: Answer | None) -> bool:
-        """Whether the session goes on; a command-level refusal ends every service (RFC 8506 §5.1.2, §7)."""
+        """Whether the session continues. A refusal at command level ends every service (RFC 8506 §5.1.2, §7)."""
         if answer is not None and answer.result_code == SUCCESS:
             return True
         code = answer.result_code if answer is not None else 0
@@ -345,7 +342,7 @@ class SessionRun:
         return False
 
     def _apply(self, answer: Answer | None, meters: list[Meter]) -> None:
-        """Hand each meter its part of the answer: by rating group, or the only one."""
+        """Gives each meter its part of the answer, by rating group or to the only meter."""
         assert answer is not None
         for meter in meters:
             service = _service_for(answer, meter.use.rating_group)
@@ -356,7 +353,7 @@ class SessionRun:
                 self._blocked(code)
 
     def _blocked(self, code: int) -> None:
-        """Counts a refusal; an account with a low limit that still has credit is blocked by the limit."""
+        """Counts a refusal. An account with a low limit and credit left is blocked by the limit."""
         if not code or code // 1000 == 3:
             return
         subscriber = self._planned.subscriber

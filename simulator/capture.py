@@ -1,5 +1,5 @@
-"""Credit-control requests out of a packet capture: TCP reassembled by scapy, SCTP by its chunks; everything else is
-left aside.
+"""Reads credit-control requests from a packet capture. scapy reassembles TCP, SCTP is read by chunks; other packets are
+ignored.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ DIAMETER_PORT = 3868
 
 
 class CaptureError(SimulatorError):
-    """The file is no capture, or has nothing in it to replay."""
+    """The file is not a capture, or has no request to replay."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedRequest:
-    """A CCR as it was on the wire, and the connection it came over."""
+    """A CCR as captured, and its connection."""
 
     frame: bytes
     time_s: float
     stream: str
-    """"source → destination", for people."""
+    """"source → destination", for messages."""
 
 
 class _Stream(Packet):  # type: ignore[misc, unused-ignore]
-    """The payload of a TCP stream, handed on as soon as it ends with a whole Diameter message."""
+    """The payload of a TCP stream, emitted whenever it ends with a whole Diameter message."""
 
     name = "Diameter stream"
     fields_desc = [StrField("octets", b"")]  # noqa: RUF012 - scapy's way of declaring a layer
@@ -51,7 +51,7 @@ class _Stream(Packet):  # type: ignore[misc, unused-ignore]
         while at + 4 <= len(data):
             length = int.from_bytes(data[at + 1 : at + 4], "big")
             if data[at] != 1 or length < 20:
-                return cls(data)  # not Diameter: let it go rather than collect it for ever
+                return cls(data)  # not Diameter: drop it instead of buffering it
             at += length
         return cls(data) if at == len(data) else None
 
@@ -81,7 +81,7 @@ def _payloads(path: Path, port: int) -> Iterator[tuple[bytes, float, str]]:
         with (
             path.open("rb") as file,
             PcapReader(cast(Any, file)) as reader,
-        ):  # a file of ours is closed when it is no capture, too
+        ):  # also closes a file that is not a capture
             for packet in reader:
                 if TCP in packet and packet[TCP].dport == port:
                     whole = session.process(packet)

@@ -1,6 +1,6 @@
-"""The `ocs-sim` command: the other side of the charging interface.
+"""The `ocs-sim` command: simulates the network.
 
-Exit status: 0 it was done and everything was answered and right, 1 not so, 2 the call was wrong.
+Exit status: 0 success (everything was answered and right), 1 failure, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
-"""What the command-line library makes of Ctrl-C; ours are 0, 1 and 2 only."""
+"""Exit status of the command-line library for Ctrl-C; it is mapped to 1."""
 DEFAULT_CATALOGUE = Path("config/catalogue.toml")
 
 HostOption = Annotated[str, typer.Option(help="The server's address.")]
@@ -47,9 +47,9 @@ ServerRealmOption = Annotated[str, typer.Option(help="Destination-Realm: the ser
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output instead of a summary.")]
 RecordsOption = Annotated[
     Path | None,
-    typer.Option(file_okay=False, exists=True, help="The server's records folder: audit against it at the end."),
+    typer.Option(file_okay=False, exists=True, help="The server's records folder, for an audit at the end."),
 ]
-CatalogueOption = Annotated[Path, typer.Option(help="The price list that the audit prices again by.")]
+CatalogueOption = Annotated[Path, typer.Option(help="The price list for the audit.")]
 SubscribersOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="Provisioned subscribers: CSV with msisdn, imsi, package, credit."),
@@ -65,10 +65,10 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def _ocs_sim(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and end.")
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Exit status: 0 it was done and everything was answered and right, 1 not so, 2 the call was wrong."""
+    """Exit status: 0 success (everything was answered and right), 1 failure, 2 wrong usage."""
 
 
 @app.command("run")
@@ -86,7 +86,7 @@ def run_scenario(
     records: RecordsOption = None,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     ocs_config: Annotated[
-        Path | None, typer.Option(exists=True, help="The server's settings: ask `ocs audit` too.")
+        Path | None, typer.Option(exists=True, help="The server's settings, to run `ocs audit` too.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
     json: JsonOption = False,
@@ -132,7 +132,7 @@ def replay_capture(
     host: HostOption = "127.0.0.1",
     port: PortOption = 3868,
     server_realm: ServerRealmOption = SERVER_REALM,
-    msisdn: Annotated[str, typer.Option(help="Provisioned number that takes the captured subscriber's place.")] = str(
+    msisdn: Annotated[str, typer.Option(help="Provisioned number that replaces the captured subscriber.")] = str(
         FIRST_MSISDN
     ),
     imsi: Annotated[str, typer.Option(help="Its IMSI.")] = str(FIRST_IMSI),
@@ -178,17 +178,19 @@ def replay_capture(
 def generate_load(
     rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second, whatever the server does.")] = None,
     outstanding: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Always so many in the air (default 64).")
+        int | None, typer.Option(min=1, max=100_000, help="Outstanding requests (default 64).")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration.")] = 10.0,
     peers: Annotated[int, typer.Option(min=1, max=64, help="Connections, each a peer of its own.")] = 1,
     host: HostOption = "127.0.0.1",
     port: PortOption = 3868,
     realm: RealmOption = SIMULATED_REALM,
     server_realm: ServerRealmOption = SERVER_REALM,
     subscribers: SubscribersOption = None,
-    rating_group: Annotated[int, typer.Option(help="Of the data service.")] = 100,
-    octets: Annotated[int, typer.Option(min=1, help="Asked for, and at most used, per request.")] = 1_048_576,
+    rating_group: Annotated[int, typer.Option(help="Rating group of the data service.")] = 100,
+    octets: Annotated[
+        int, typer.Option(min=1, help="Octets requested, and most octets used, per request.")
+    ] = 1_048_576,
     arrivals: Annotated[Arrivals, typer.Option(help="With --rate: how requests follow each other.")] = Arrivals.EVEN,
     slow_ms: Annotated[
         float | None,
@@ -198,7 +200,7 @@ def generate_load(
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
     json: JsonOption = False,
 ) -> None:
-    """Load: data sessions INITIAL + 3 UPDATE + TERMINATION over 500 subscribers (or those of a file)."""
+    """Generate load: data sessions INITIAL + 3 UPDATE + TERMINATION over 500 subscribers (or those of a file)."""
     if rate is not None and outstanding is not None:
         raise typer.BadParameter("give --rate or --outstanding, not both")
     options = LoadOptions(
@@ -225,19 +227,17 @@ def generate_load(
 
 @app.command("demo")
 def demo(
-    folder: Annotated[Path, typer.Option(help="Everything the demo makes goes here; emptied first.")] = Path(
-        "out/demo"
-    ),
+    folder: Annotated[Path, typer.Option(help="Folder of the demo; emptied first.")] = Path("out/demo"),
     report: Annotated[Path, typer.Option(help="The HTML report.")] = Path("out/report.html"),
     scenario: Annotated[str, typer.Option()] = "busy_hour",
     seed: Annotated[int, typer.Option()] = 1,
     speed: Annotated[float | None, typer.Option(min=0.01)] = None,
     catalogue: CatalogueOption = DEFAULT_CATALOGUE,
-    capture: Annotated[Path, typer.Option(help="A captured session to replay at the end.")] = Path(
+    capture: Annotated[Path, typer.Option(help="Capture to replay at the end.")] = Path(
         "tests/data/pgw-open5gs-gy.pcap"
     ),
 ) -> None:
-    """The whole system at work: server, 2,000 accounts, a busy hour in half a minute, audit and report."""
+    """Run the whole system: server, 2,000 accounts, a busy hour in half a minute, audit and report."""
     from simulator.demo import DemoOptions, run_demo
 
     options = DemoOptions(folder, report, scenario, seed, speed, catalogue, capture)

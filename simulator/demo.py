@@ -1,7 +1,7 @@
-"""`make demo`: the whole system at work, from nothing to a report, in about a minute.
+"""`make demo`: the whole system, from nothing to a report, in about a minute.
 
-A server of its own (embedded Redis, fsync always) in a folder of its own, 2,000 accounts, a busy hour played in half a
-minute, a real P-GW's captured session, both audits, a report. Whatever happens, the server is stopped.
+It starts a server (embedded Redis, fsync always) in its own folder, opens 2,000 accounts, plays a busy hour in half a
+minute, replays a captured P-GW session, runs both audits and writes a report. The server is stopped in any case.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from simulator.tally import SessionReport
 
 DIAMETER_PORT = 3868
 COMMANDS_AT_ONCE = 2
-"""`ocs account limit` calls side by side; each is a process of its own."""
+"""Parallel `ocs account limit` calls; each is a process."""
 CAPTURED_REALM = "localdomain"
 CAPTURED_HOSTS = ("smf.localdomain", "scscf.localdomain")
-"""Who speaks in the shipped captures."""
+"""Origin-Hosts of the shipped captures."""
 TOP_UP_EUR = "5.00"
 MARK = ".ocs-demo"
-"""Says that a folder was made by the demo and may be emptied by it."""
+"""File that marks a folder of the demo, which the next demo may empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
-    """True when every request was answered, the books are right and no balance went negative."""
+    """True if every request was answered, the books are right and no balance went negative."""
     signal.signal(signal.SIGTERM, _interrupt)
     scenario = load_scenario(options.scenario)
     prices = PriceList.read(options.catalogue)
@@ -97,22 +97,22 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the demo as Ctrl-C does: in order, the server stopped."""
+    """SIGTERM ends the demo like Ctrl-C: the server is stopped in order."""
     raise KeyboardInterrupt
 
 
 def _clear(folder: Path) -> None:
-    """An empty folder; only one that an earlier demo made is emptied."""
+    """Makes the folder empty. Only a folder of an earlier demo is emptied."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).exists():
-            raise ServerError(f"{folder} is not empty and not of an earlier demo: name another folder")
+            raise ServerError(f"{folder} is not empty and was not made by an earlier demo: choose another folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
 
 
 def _write_config(options: DemoOptions, ports: tuple[int, int, int]) -> Path:
-    """The settings of the demo's server: as shipped, but for ports, folder and who may connect."""
+    """The settings of the demo's server: as shipped, except ports, folder and peers."""
     peers = [(host, SIMULATED_REALM) for host in element_hosts()] + [(host, CAPTURED_REALM) for host in CAPTURED_HOSTS]
     lines = [
         "# Written by ocs-sim demo.",
@@ -154,12 +154,12 @@ def _provision(plan: Plan, config: Path, folder: Path, console: Console) -> None
 
 
 def _top_up(msisdn: str, config: Path) -> None:
-    """Somebody whose data session waits at zero buys credit: the server asks the session to go on (RAR)."""
+    """Tops up the account of a waiting data session: the server then sends a RAR."""
     ocs(["account", "topup", msisdn, "--amount", TOP_UP_EUR, "--reference", f"demo-{msisdn}"], config)
 
 
 def _replay(options: DemoOptions, plan: Plan, port: int, console: Console) -> ReplayResult | None:
-    """The captured session, for the account with the most credit."""
+    """Replays the captured session for the account with the most credit."""
     if not options.capture.exists():
         console.print(f"no capture at {options.capture}: not replayed")
         return None

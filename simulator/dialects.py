@@ -1,12 +1,12 @@
-"""How each network element words its requests: one encoder a dialect, on python-diameter (TS 32.299 §6.4, §7.2).
+"""Requests of each network element: one encoder per dialect, on python-diameter (TS 32.299 §6.4, §7.2).
 
     P-GW   32251  several MSCC with rating groups, PS-Information (serving PLMN, location, APN)
     IMS    32260  calling and called party, role of the node, CC-Time
-    MSC    32276  the same in the circuit-switched core, VCS-Information with the switch's number
+    MSC    32276  the same for circuit-switched calls, VCS-Information with the switch's number
     SMSC   32274  immediate event charging, or INITIAL and TERMINATION around the delivery
     MMSC   32270  immediate event charging
 
-`render(request)` patches a template; `encode(request)` builds the whole message anew. Both give the same octets.
+`render(request)` patches a template; `encode(request)` encodes the whole message. Both give the same octets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ RELEASE_CONTEXT = {
 }
 """Service-Context-Id, with and without a release prefix (TS 32.299 §7.1.12)."""
 TEMPLATES_KEPT = 4096
-"""Shapes are few (element × kind × place × width of a number); the bound is against a scenario gone wrong."""
+"""Size of the template cache. Shapes are few (element × kind × place × width of a number); the limit is for faulty
+scenarios.
+"""
 SUBSCRIPTION_E164, SUBSCRIPTION_IMSI = 0, 1
 DIRECT_DEBITING = 0
 APP_CREDIT_CONTROL = 4
@@ -57,7 +59,7 @@ APN = "internet"
 
 
 class PartShape(NamedTuple):
-    """What of an MSCC cannot be patched: which AVPs are in it."""
+    """The parts of an MSCC that cannot be patched: which AVPs it has."""
 
     rated: bool
     used: bool
@@ -67,7 +69,7 @@ class PartShape(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What of a request cannot be patched: the key of the template cache."""
+    """The parts of a request that cannot be patched: the key of the template cache."""
 
     element: Element
     kind: Kind
@@ -94,7 +96,7 @@ def render(request: Request, *, realm: str, destination_realm: str, hop_by_hop: 
 
 
 def encode(request: Request, *, realm: str, destination_realm: str, hop_by_hop: int, end_to_end: int) -> bytes:
-    """The request's octets, built anew by python-diameter."""
+    """The request's octets, encoded by python-diameter."""
     message = _build(shape_of(request, realm, destination_realm), values_of(request))
     message.header.hop_by_hop_identifier = hop_by_hop
     message.header.end_to_end_identifier = end_to_end
@@ -156,7 +158,7 @@ def _encode_shape(shape: Shape, values: Values) -> bytes:
 
 
 def _fields(shape: Shape) -> tuple[Field, ...]:
-    """The patchable fields, with their kinds; which of them occur depends on the shape."""
+    """The patchable fields and their kinds; the shape determines which occur."""
     fields = [
         Field("session_id", "text", shape.session_id_width),
         Field("number", "u32"),
@@ -242,11 +244,10 @@ def _set_units(element: Element, units: RequestedServiceUnit | UsedServiceUnit, 
 
 
 # -- Service-Information, by element
-# ------------------------------------------------------------------------------------
 
 
 def _serving(shape: Shape) -> PsInformation:
-    """The serving network, which IMS and MMS nodes may give in a PS-Information of their own."""
+    """The serving network. IMS and MMS nodes may give it in PS-Information."""
     return PsInformation(tgpp_sgsn_mcc_mnc=shape.plmn, tgpp_user_location_info=ecgi(shape.plmn))
 
 
@@ -266,8 +267,8 @@ def _pgw(shape: Shape, values: Values) -> ServiceInformation:
 
 
 def _call(shape: Shape, values: Values) -> ImsInformation:
-    """Who calls whom. Without Event-Type: the library would write the IETF's SIP-Method (393) into it instead of 3GPP's
-    (824).
+    """Calling and called party. Event-Type is omitted: the library would encode the IETF's SIP-Method (393) instead of
+    3GPP's (824).
     """
     own, other = f"tel:+{values['msisdn']}", _tel(str(values["other"]))
     calling, called = (other, own) if shape.incoming else (own, other)
@@ -328,7 +329,7 @@ _INFORMATION = {Element.PGW: _pgw, Element.IMS: _ims, Element.MSC: _msc, Element
 
 
 def _tel(number: str) -> str:
-    """A tel URI: global numbers with a plus; short ones (112, 1918) as they are dialled."""
+    """A tel URI: global numbers with a plus, short ones (112, 1918) as dialled."""
     return f"tel:{number}" if len(number) < 7 else f"tel:+{number}"
 
 

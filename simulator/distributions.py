@@ -1,6 +1,4 @@
-"""Random quantities of a scenario, drawn from a seeded source: the same seed gives the same numbers in the same
-order.
-"""
+"""Random quantities of a scenario from a seeded generator: the same seed gives the same numbers in the same order."""
 
 from __future__ import annotations
 

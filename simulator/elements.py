@@ -1,4 +1,4 @@
-"""The network elements of the simulation and how they are named."""
+"""Names of the simulated network elements."""
 
 from __future__ import annotations
 

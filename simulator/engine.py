@@ -1,8 +1,7 @@
-"""Plays a plan in compressed time: five network elements, each a Diameter peer of its own, and thousands of sessions on
-them.
+"""Plays a plan in compressed time: five network elements, each a Diameter peer, and thousands of sessions.
 
-Every request is answered or repeated; answers that the plan wants lost are thrown away here, once, and the request goes
-out again with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier (RFC 6733 §3, RFC 8506 §5.7).
+Every request is answered or repeated. Answers that the plan loses are dropped here, once; the request is then repeated
+with the T flag, the same End-to-End Identifier and a new Hop-by-Hop Identifier (RFC 6733 §3, RFC 8506 §5.7).
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from simulator.tally import Tally
 from simulator.wire import FLAG_REPEAT, Answer, read_answer
 
 TX_S = 10.0
-"""Tx, the wait for an answer before a repetition (RFC 8506 §13 recommends 10 s)."""
+"""Tx: seconds to wait for an answer before a repetition (RFC 8506 §13 recommends 10 s)."""
 REPEAT_AFTER_LOSS_S = 0.05
-"""An answer lost on purpose is missed after this; waiting Tx for it would only make the run longer."""
+"""Seconds before a request whose answer is lost on purpose is repeated; Tx would only lengthen the run."""
 MAX_REPEATS = 2
-"""Repetitions of one request before it counts as unanswered."""
+"""Most repetitions of a request; then it counts as unanswered."""
 RECONNECTS, RECONNECT_PAUSE_S = 50, 0.2
-"""A server that restarts has ten seconds. (Tc, RFC 6733 §2.1, is 30 s: too long for compressed time.)"""
+"""A restarting server has ten seconds. (Tc of RFC 6733 §2.1 is 30 s: too long for compressed time.)"""
 FLAGS_AT = 4
 UNKNOWN_SESSION_ID = 5002
 MAX_TOP_UPS = 8
-"""Of a run."""
+"""Most top-ups of a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The server under test and how the elements present themselves."""
+    """The server under test, and the realm of the elements."""
 
     host: str
     port: int
@@ -80,7 +79,7 @@ class Engine:
     def __init__(
         self, plan: Plan, target: Target, *, speed: float, seed: int, top_up: Callable[[str], None] | None = None
     ) -> None:
-        """`top_up`: credits an MSISDN, and may take its time; called for a few whose sessions have nothing more."""
+        """`top_up`: credits an MSISDN (may block); called for a few subscribers whose sessions wait without units."""
         self.tally = Tally()
         self.clock = SimulatedClock(speed)
         self._plan, self._target, self._speed = plan, target, speed
@@ -98,7 +97,7 @@ class Engine:
         """Connect, play every session to its end, disconnect. Raises PeerError when a connection can't be made or is
         lost.
         """
-        gc.freeze()  # the plan is thousands of objects that stay: looking at them again would be seen as latency
+        gc.freeze()  # the plan is thousands of permanent objects: collecting them would count as latency
         try:
             for element in sorted({session.element for session in self._plan.sessions}):
                 self._peers[element] = await self._connect(element)
@@ -116,7 +115,7 @@ class Engine:
         )
 
     def _asked(self, command: int, session_id: str) -> int | None:
-        """A RAR or ASR of the server."""
+        """Handles a RAR or ASR of the server."""
         name = RAR if command == CMD_RAR else ASR
         run = self._runs.get(session_id)
         if run is None:
@@ -125,7 +124,7 @@ class Engine:
         return run.asked(name)
 
     def _dry(self, msisdn: str) -> None:
-        """A session waits at zero: somebody tops up, one at a time and a few in all."""
+        """Tops up the account of a waiting session, one at a time and MAX_TOP_UPS in all."""
         tally = self.tally
         busy = self._topping_up is not None and not self._topping_up.done()
         if self._top_up is None or busy or len(tally.topped_up) >= MAX_TOP_UPS or msisdn in tally.topped_up:
@@ -134,7 +133,7 @@ class Engine:
         self._topping_up = asyncio.get_running_loop().run_in_executor(None, self._top_up, msisdn)
 
     async def _peer(self, element: Element) -> DiameterPeer:
-        """The element's connection, made again when it was lost (RFC 3539 §3.4: reopen); closed when that fails for
+        """The element's connection, reconnected after a loss (RFC 3539 §3.4: reopen); closed if that fails for too
         long.
         """
         if self._peers[element].is_open:
@@ -153,7 +152,7 @@ class Engine:
 
     @property
     def progress(self) -> float:
-        """How much of the plan's time has been played, 0 to 1."""
+        """Share of the plan's time that was played, 0 to 1."""
         last = self._plan.sessions[-1].start_s if self._plan.sessions else 1.0
         return min(self.clock.now_s() / max(last, 1.0), 1.0)
 
@@ -207,7 +206,7 @@ class Engine:
     # -- one request --------------------------------------------------------------------------------------------------
 
     async def _ask(self, request: Request, lost_answers: frozenset[int]) -> Answer | None:
-        """Send, wait, repeat with T when no answer came (or it is to be lost). None = it was never answered."""
+        """Sends, waits, and repeats with T if no answer came (or it is to be lost). None = never answered."""
         tally, peer = self.tally, await self._peer(request.element)
         traffic = _traffic(request)
         tally.requests[traffic, request.kind.value] += 1
@@ -236,7 +235,7 @@ class Engine:
         return answer
 
     def _mark_repeat(self, peer: DiameterPeer, frame: bytearray) -> int:
-        """Make the request a possible retransmission; returns its new Hop-by-Hop Identifier."""
+        """Sets the T flag and returns the new Hop-by-Hop Identifier."""
         hop_by_hop = peer.next_hop_by_hop()
         frame[FLAGS_AT] |= FLAG_REPEAT
         frame[12:16] = hop_by_hop.to_bytes(4, "big")
@@ -281,7 +280,7 @@ class Engine:
 
 
 def _equal(first: Answer, second: Answer) -> bool:
-    """Whether a repetition was answered as the request was (invariant 4), but for the Hop-by-Hop Identifier."""
+    """Whether both answers are equal (invariant 4), except for the Hop-by-Hop Identifier."""
     return (
         first.result_code == second.result_code
         and first.services == second.services

@@ -1,4 +1,4 @@
-"""What can go wrong that a person should read in one line."""
+"""Errors that the command line prints in one line."""
 
 from __future__ import annotations
 

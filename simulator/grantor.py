@@ -1,7 +1,7 @@
-"""A server that grants blindly, on python-diameter's Node and Application: no account, no price, no memory.
+"""A server that grants every request, on python-diameter's Node and Application: no account, no price, no memory.
 
-`make bench` compares the charging server with it (the same load, how fast can the general library answer at all), and
-the simulator's own tests run against it. A policy may be given to make it refuse or end grants.
+`make bench` compares the charging server with it (how fast can the general library answer the same load?), and tests of
+the simulator use it. A policy may refuse or end grants.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ APP_CREDIT_CONTROL = 4
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one MSCC gets. units None = no Granted-Service-Unit."""
+    """The grant of one MSCC. units None = no Granted-Service-Unit."""
 
     units: int | None
     result_code: int = 2001
@@ -46,7 +46,7 @@ Policy = Callable[[CreditControlRequest, MultipleServicesCreditControl], Grant]
 
 
 def blind(request: CreditControlRequest, mscc: MultipleServicesCreditControl) -> Grant:
-    """As much as is asked for, or a round amount."""
+    """Grants what is requested, or a fixed amount."""
     asked = mscc.requested_service_unit
     if asked is None:
         return Grant(None)
@@ -54,7 +54,7 @@ def blind(request: CreditControlRequest, mscc: MultipleServicesCreditControl) ->
 
 
 class _GrantingApplication(Application):  # type: ignore[misc, unused-ignore]
-    """Answers every CCR at once, in the node's own thread: the fastest that the library can be used."""
+    """Answers every CCR at once in the node's thread: the fastest way to use the library."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(APP_CREDIT_CONTROL, is_auth_application=True)
@@ -118,7 +118,7 @@ class Grantor:
             self.application.requests = []
         self._node = Node(f"grantor.{realm}", realm, ip_addresses=[host], tcp_port=self.port)
         self._node.wakeup_interval = 1
-        self._node.retransmit_queue_size = 0  # it would refuse the repeats that a blind grantor should just grant
+        self._node.retransmit_queue_size = 0  # it would refuse repetitions
         known = [
             self._node.add_peer(f"aaa://{name}:1", realm, is_persistent=False) for name in (*element_hosts(), *peers)
         ]
@@ -126,7 +126,7 @@ class Grantor:
 
     @property
     def requests(self) -> list[CreditControlRequest]:
-        """The requests received so far, when it was told to keep them."""
+        """The requests received so far, if they are kept."""
         return self.application.requests or []
 
     def __enter__(self) -> Grantor:

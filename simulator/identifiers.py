@@ -1,4 +1,4 @@
-"""Session-Ids: unique per run (RFC 6733 §8.8), of one width, so that templates can be patched."""
+"""Session-Ids: unique per run (RFC 6733 §8.8), all of one length, so that templates can be patched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SESSION_DIGITS = 10
 
 
 def new_run() -> int:
-    """Names a run: microseconds, so that a second run never repeats the Session-Ids of the first."""
+    """A name for the run, from microseconds: a second run never repeats Session-Ids of the first."""
     return time.time_ns() // 1000 % int(10**RUN_DIGITS)
 
 

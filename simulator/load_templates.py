@@ -1,7 +1,6 @@
 """The load generator's three requests, encoded by python-diameter and patched in place (see `templates.py`).
 
-Only what changes is written: session, subscriber, number, units and the two identifiers. Event-Timestamp is that of the
-start.
+Only session, subscriber, number, units and the two identifiers are patched. Event-Timestamp is that of the start.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ class _Patch:
 
 
 class LoadTemplates:
-    """Requests of a P-GW for one rating group: I asks, U reports and asks, T reports."""
+    """Requests of a P-GW for one rating group: I requests, U reports and requests, T reports."""
 
     def __init__(
         self, *, rating_group: int, octets: int, realm: str, destination_realm: str, run: int | None = None
     ) -> None:
         self.octets = octets
-        """What each U and T reports at most, and what I and U ask for."""
+        """Most octets that a U or T reports, and the octets that I and U request."""
         host = f"{Element.PGW.value}.{realm}"
         self._run = new_run() if run is None else run
         self._patches: list[_Patch] = []

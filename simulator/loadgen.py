@@ -1,9 +1,9 @@
-"""The load generator's hot path: many sessions I + 3 U + T at once, at little cost per request.
+"""The load generator's hot path: many parallel sessions I + 3 U + T, at low cost per request.
 
-A slot plays one session after the other. Its next request is the template of its step with five numbers packed in; the
-Hop-by-Hop Identifier carries the slot, so that an answer finds it without a look-up. An answer is read at the offsets
-where the last answer of the same length had its Result-Codes and its grant, after checking that the same AVP headers
-stand there, and scanned whole otherwise. Requests made in one turn of the loop leave in one write.
+A slot plays one session after another. Its next request is the template of its step, patched with five numbers. The
+Hop-by-Hop Identifier contains the slot, so an answer needs no look-up. An answer is read at the offsets of the last
+answer of the same length, after a check that the same AVP headers are there; otherwise it is scanned. Requests made in
+one turn of the event loop are written at once.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _U64 = struct.Struct("!Q")
 SLOT_BITS = 20
 MAX_SLOTS = 1 << SLOT_BITS
 MAX_SHAPES = 256
-"""Answer layouts remembered; a server has a handful."""
+"""Size of the cache of answer layouts; a server has a handful."""
 
 
 @dataclass(slots=True)
 class LoadResult:
-    """What a load run counted."""
+    """Counts of a load run."""
 
     latencies_us: array[int] = field(default_factory=lambda: array("Q"))
     codes: dict[int, int] = field(default_factory=dict)
@@ -49,20 +49,20 @@ class LoadResult:
     sent: int = 0
     answered: int = 0
     measured: int = 0
-    """Answers of the measured time; those of the clearing up after it are not among them."""
+    """Answers within the measured time, not in the drain after it."""
     sessions_started: int = 0
     sessions_finished: int = 0
     octets_reported: int = 0
-    """Σ of what was reported as used, to be compared with the records."""
+    """Σ of reported use, to be compared with the records."""
     used_by_session: dict[str, int] = field(default_factory=dict)
     unended: set[str] = field(default_factory=set)
-    """Those of them that a refusal cut short: their end was never reported."""
+    """Those that a refusal ended: their end was never reported."""
     started_at: float = 0.0
     """Wall clock at the start of the run."""
     late_us: array[int] = field(default_factory=lambda: array("Q"))
-    """Open loop: how long after its intended time each request left, unless it waited for a free slot."""
+    """Open loop: delay of each request after its intended time, unless it waited for a free slot."""
     unsent: int = 0
-    """Open loop: requests that were due and had not left when the time was over, for want of a slot."""
+    """Open loop: due requests that were not sent within the time, for lack of a slot."""
     due_us: array[int] = field(default_factory=lambda: array("Q"))
     """With keep_times: intended time of each latency, from the start …"""
     sent_late_us: array[int] = field(default_factory=lambda: array("Q"))
@@ -71,25 +71,25 @@ class LoadResult:
 
 @dataclass(slots=True)
 class Slot:
-    """One session in the air."""
+    """One running session."""
 
     index: int
     step: int = 0
     subscriber: Subscriber | None = None
     session_id: bytes = b""
     used: int = 0
-    """Octets to report next: what the last grant covered."""
+    """Octets to report next: the last grant."""
     session_used: int = 0
     due: float = 0.0
-    """When its request was meant to leave: latency counts from there, so a stalled server is not flattered. 0 = not
+    """Intended time of its request. Latency counts from it, so that a stalled server is not flattered. 0 = not
     measured.
     """
     late_us: int = 0
-    """How long after that it left, by the generator's own doing."""
+    """Delay after that time caused by the generator."""
 
 
 class LoadPeer(DiameterPeer):
-    """A peer whose answers go straight to the generator: no table of callbacks."""
+    """A peer that passes answers directly to the generator: no table of callbacks."""
 
     on_frames: Callable[[list[bytes]], None]
 
@@ -103,7 +103,7 @@ class LoadPeer(DiameterPeer):
     ready = False
 
     def _is_charging_answer(self, frame: bytes) -> bool:
-        if not frame[4] & 0x80 and frame[6] == 1 and frame[7] == 16:  # no request, command 272
+        if not frame[4] & 0x80 and frame[6] == 1 and frame[7] == 16:  # an answer, command 272
             return True
         if frame[4] & 0x80:
             self._answer_request(frame, int.from_bytes(frame[5:8], "big"))
@@ -117,13 +117,13 @@ class LoadPeer(DiameterPeer):
 
 @dataclass(frozen=True, slots=True)
 class AnswerLayout:
-    """Where an answer of one length has what the generator reads, and the AVP headers that must stand before it."""
+    """Offsets in answers of one length, and the AVP headers that must precede them."""
 
     result_at: int
     service_at: int
-    """Of the Result-Code in the MSCC; 0 = none."""
+    """Offset of the Result-Code in the MSCC; 0 = none."""
     granted_at: int
-    """Of CC-Total-Octets in the grant; 0 = none."""
+    """Offset of CC-Total-Octets in the grant; 0 = none."""
 
 
 RESULT_HEAD = bytes.fromhex("0000010c4000000c")
@@ -131,7 +131,7 @@ OCTETS_HEAD = bytes.fromhex("000001a540000010")
 
 
 class AnswerReader:
-    """Reads (command result, service result, granted octets) of an answer at remembered offsets."""
+    """Reads (command result, service result, granted octets) of an answer at cached offsets."""
 
     __slots__ = ("_layouts",)
 
@@ -176,7 +176,7 @@ def _scan(frame: bytes) -> AnswerLayout:
 
 
 class LoadGenerator:
-    """Keeps `outstanding` sessions in the air, or starts requests at a rate, over the given subscribers."""
+    """Keeps `outstanding` requests pending, or starts requests at a rate, over the given subscribers."""
 
     def __init__(
         self,
@@ -228,10 +228,9 @@ class LoadGenerator:
         return all(peer.is_open for peer in self._peers)
 
     # -- closed loop: a fixed number outstanding
-    # ------------------------------------------------------------------------
 
     async def run_outstanding(self, seconds: float, drain_s: float) -> float:
-        """Every slot always has one request in the air. Returns the seconds it ran."""
+        """Every slot always has one pending request. Returns the seconds of the run."""
         self._running, self._closed_loop = True, True
         started = self._mark_start()
         for slot in self._slots:
@@ -240,13 +239,12 @@ class LoadGenerator:
         return await self._drain(started, drain_s)
 
     # -- open loop: a fixed rate
-    # ----------------------------------------------------------------------------------------
 
     async def run_rate(
         self, rate: float, seconds: float, drain_s: float, arrivals: Arrivals = Arrivals.EVEN, seed: int = 1
     ) -> float:
-        """Requests leave at their intended times, whatever the server does. What the slots cannot hold waits, and the
-        wait counts.
+        """Sends requests at their intended times, whatever the server does. Requests without a slot wait, and the wait
+        counts as latency.
         """
         self._running, self._closed_loop = True, False
         started = self._mark_start()
@@ -259,7 +257,7 @@ class LoadGenerator:
             now = time.perf_counter()
             while due <= now:
                 if not self._idle:
-                    waiting = True  # for the server: no lateness of ours
+                    waiting = True  # for the server: not the generator's delay
                     break
                 slot = self._idle.pop()
                 slot.late_us = 0 if waiting else int((now - due) * 1e6)
@@ -291,7 +289,7 @@ class LoadGenerator:
             await asyncio.sleep(min(0.05, max(0.0, deadline - time.perf_counter())))
 
     async def _drain(self, started: float, drain_s: float) -> float:
-        """Measuring ends; every session that is still open is ended with a TERMINATION, in at most `drain_s`."""
+        """Stops measuring and ends every open session with a TERMINATION, in at most `drain_s`."""
         elapsed = time.perf_counter() - started
         self._running = False
         self.result.measured = self.result.answered
@@ -306,10 +304,9 @@ class LoadGenerator:
         return elapsed
 
     # -- the hot path
-    # ---------------------------------------------------------------------------------------------------
 
     def _begin(self, slot: Slot, now: float) -> None:
-        """A new session in this slot, for the next subscriber in turn."""
+        """Starts a session in this slot, for the next subscriber in turn."""
         number = self._next_session
         self._next_session = number + 1
         slot.subscriber = self._subscribers[number % len(self._subscribers)]
@@ -319,7 +316,7 @@ class LoadGenerator:
         self._send(slot, now)
 
     def _next(self, slot: Slot, now: float) -> None:
-        """The slot's next request in an open loop: of its session, or of a new one."""
+        """The slot's next request in an open loop, of its session or of a new one."""
         if slot.subscriber is None or slot.step > self._last_step:
             self._begin(slot, now)
         else:
@@ -358,7 +355,7 @@ class LoadGenerator:
                 if self._running and self._closed_loop:
                     self._begin(slot, now)
             else:
-                # honour the grant; a service that was refused has nothing to report and ends
+                # use the grant; a refused service has nothing to report and ends
                 slot.used = min(granted, self._templates.octets)
                 slot.step = slot.step + 1 if granted and self._running else last_step
                 if not self._running:

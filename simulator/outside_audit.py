@@ -1,14 +1,16 @@
-"""The audit from outside: what the network reported as used, against what the server's records say was charged.
+"""The audit from outside: compares the use that the network reported with the server's records.
 
-1. every record once; 2. per session and service, used as reported = used as recorded; 3. per session, service and
-price, billable units = included units + overrun + paid units, and the paid units' cost is the debit, priced again by
-`prices.py` from the plan's own knowledge of place and destination; 4. included units went before credit, and no more of
-them than the package has; 5. per account, Σ credited − Σ debited = the credit last recorded, never negative; 6. per
-session, what its records took from the credit one by one = the debits of its services; 7. in `ocs audit`, paid in =
-left + held + spent.
+1. Every record occurs once.
+2. Per session and service, reported use = recorded use.
+3. Per session, service and price: billable units = included units + overrun + paid units, and the cost of the paid
+units is the debit. `prices.py` prices it again from the plan's place and destination.
+4. Included units were used before credit, and not more than the package has.
+5. Per account, Σ credited − Σ debited = the last recorded credit, never negative.
+6. Per session, Σ movements of credit in its records = Σ debits of its services.
+7. In `ocs audit`, paid in = left + held + spent.
 
-A session's use is recorded at its end, or when it is given up. One that is open when the audit looks is told apart: of
-it, 5 holds, and of what is recorded of it, 3.
+A session's use is recorded when it ends or is given up. For a session that is still open, only 5 is checked, and 3 for
+what is recorded.
 """
 
 from __future__ import annotations
@@ -24,23 +26,23 @@ from simulator.records import ChargedUse, RecordBook, RecordedAccount, RecordedS
 from simulator.tally import SessionReport
 
 MAX_FINDINGS = 50
-"""Findings kept in words; the rest are only counted."""
+"""Most findings with text; further ones are only counted."""
 CATCH_UP_TIMEOUT_S = 30.0
 CATCH_UP_POLL_S = 0.25
 MOST_SESSIONS_AT_ONCE = 32
-"""Of one account, as far as grants held by other sessions excuse that credit paid before the last included unit."""
+"""Most parallel sessions of an account whose grants may explain credit paid before the last included unit."""
 
 
 @dataclass(slots=True)
 class OutsideAudit:
-    """What was compared and what was found wrong."""
+    """What was compared, and the findings."""
 
     sessions: int = 0
     sessions_with_use: int = 0
     uncertain: int = 0
-    """Sessions left out of the comparison of use: a request with use in it never got a clear answer."""
+    """Sessions whose use was not compared, because a request that reported use got no clear answer."""
     still_open: int = 0
-    """Sessions left out of it because neither side has seen their end: what they used is recorded later."""
+    """Sessions whose use was not compared, because they have not ended: it is recorded later."""
     services_compared: int = 0
     prices_compared: int = 0
     accounts: int = 0
@@ -71,7 +73,7 @@ def audit(
     timeout_s: float = CATCH_UP_TIMEOUT_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> OutsideAudit:
-    """Wait for the records to catch up, then compare."""
+    """Waits for the records to catch up, then compares."""
     result, book = OutsideAudit(), RecordBook(records_folder)
     started = time.monotonic()
     book.read_on()
@@ -93,7 +95,7 @@ def audit(
 
 
 def _caught_up(reports: Sequence[SessionReport], book: RecordBook) -> bool:
-    """Is everything recorded of the sessions whose end was reported?"""
+    """Whether all sessions with a reported end are fully recorded."""
     for report in reports:
         expected = sum(service.used for service in report.services)
         if report.closed and expected and not report.uncertain:
@@ -109,7 +111,7 @@ def _is_open(report: SessionReport, book: RecordBook) -> bool:
 
 
 def _accounts_with_open_sessions(reports: Sequence[SessionReport], book: RecordBook) -> set[str]:
-    """What they have used of their included units is not all recorded."""
+    """Accounts whose use of included units is not yet fully recorded."""
     numbers = {report.msisdn for report in reports if report.msisdn and _is_open(report, book)}
     return {
         book.sessions[report.session_id].account
@@ -143,7 +145,7 @@ def _compare_session(result: OutsideAudit, report: SessionReport, book: RecordBo
 
 
 def _compare_movement(result: OutsideAudit, session_id: str, session: RecordedSession) -> None:
-    """Money leaves the credit as it is used, and is explained at the end."""
+    """Compares the movements of credit, recorded during the session, with the debits recorded at its end."""
     explained = sum(charged.debit_micro_eur for charged in session.charged.values())
     if session.moved_micro_eur != explained:
         result.wrong(
@@ -168,7 +170,7 @@ def _compare_prices(result: OutsideAudit, report: SessionReport, session: Record
 
 
 def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceList) -> dict[str, Rate]:
-    """Rate id → rate of the session's services; empty when the plan does not know (a replayed capture)."""
+    """Rate id → rate of the session's services; empty if the plan does not know it (a replayed capture)."""
     rates = {}
     for service in report.services:
         if not service.service or not report.place:
@@ -189,7 +191,7 @@ def _expected_rates(result: OutsideAudit, report: SessionReport, prices: PriceLi
 
 
 def _reprice(result: OutsideAudit, report: SessionReport, name: str, charged: ChargedUse, prices: PriceList) -> None:
-    """The session's use by one rate, computed anew."""
+    """Prices the session's use at one rate again."""
     try:
         rate = prices.rate_named(name)
     except PriceListError as error:
@@ -240,7 +242,7 @@ def _compare_accounts(
 
 
 def _compare_most(result: OutsideAudit, account_id: str, account: RecordedAccount, package: Package) -> None:
-    """No more included units than there are, in this period and in all."""
+    """Not more included units than the package has, in this period and in all."""
     for name, quantity in package.buckets.items():
         if quantity is None:
             continue
@@ -260,7 +262,7 @@ def _compare_order(
     prices: PriceList,
     debits: Mapping[tuple[str, str], int],
 ) -> None:
-    """Credit paid for what included units cover only when they were (nearly) gone."""
+    """Credit paid for use that included units cover only when these were (nearly) used up."""
     for name, quantity in package.buckets.items():
         if quantity is None:
             continue
@@ -278,7 +280,9 @@ def _of_bucket(units: Counter[str], name: str) -> int:
 
 
 def check_totals(report: Mapping[str, object]) -> list[str]:
-    """Findings about `ocs audit --json`: it must be content, and paid in = left + held + spent + refunded + expired."""
+    """Findings in `ocs audit --json`: it must report no violation, and paid in = left + held + spent + refunded +
+    expired.
+    """
     wrong = []
     if report.get("ok") is not True:
         wrong.append(f"ocs audit is not content: {report.get('violations')}")
@@ -289,8 +293,8 @@ def check_totals(report: Mapping[str, object]) -> list[str]:
 
 
 def money_totals(report: Mapping[str, object]) -> dict[str, int]:
-    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired. `ocs audit` says credit with what
-    is held in it.
+    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired. The credit of `ocs audit` includes
+    what is held.
     """
     nested = report.get("totals")
     table: Mapping[str, object] = nested if isinstance(nested, Mapping) else report

@@ -1,8 +1,8 @@
-"""When the requests of an open loop are meant to leave, and the timer that wakes the generator for them.
+"""Intended times of the requests of an open loop, and the timer that wakes the generator.
 
-asyncio's timers count whole milliseconds: at thousands of requests a second each would bunch several requests, which
-flatters a server that works in batches. A timerfd (Linux) is exact to some microseconds; elsewhere asyncio's timer has
-to do.
+asyncio's timers have a resolution of a millisecond. At thousands of requests a second each would send several requests
+at once, which favours a server that works in batches. A timerfd (Linux) is accurate to some microseconds; other systems
+use asyncio's timer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 MIN_GAP_S = 0.000_2
-"""Between two wake-ups: requests due within it leave together, late by at most this. Bounds what waking costs."""
+"""Least time between two wake-ups; limits their cost. Requests due within it are sent together, late by at most this.
+"""
 
 _CLOCK_MONOTONIC = 1
 """The clock of time.perf_counter on Linux."""
@@ -26,16 +27,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class Arrivals(StrEnum):
-    """How the requests of an open loop follow each other."""
+    """Distribution of the times between requests."""
 
     EVEN = "even"
-    """All gaps alike."""
+    """Equal gaps."""
     POISSON = "poisson"
-    """Independent of each other, as subscribers are: gaps are distributed exponentially."""
+    """Independent of each other, as subscribers are: exponentially distributed gaps."""
 
 
 def intended_times(arrivals: Arrivals, rate: float, seed: int) -> Iterator[float]:
-    """Seconds after the start at which request after request is meant to leave, without end."""
+    """Intended time of each request, in seconds after the start, without end."""
     if arrivals is Arrivals.EVEN:
         number = 0
         while True:
@@ -48,7 +49,7 @@ def intended_times(arrivals: Arrivals, rate: float, seed: int) -> Iterator[float
 
 
 class WakeUp:
-    """Calls `wake` at times of time.perf_counter. A context manager, within a running loop."""
+    """Calls `wake` at times of time.perf_counter. A context manager; needs a running event loop."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -72,7 +73,7 @@ class WakeUp:
             self._timer.cancel()
 
     def set(self, at: float, now: float) -> None:
-        """The next call, in place of any before: at `at`, but not sooner than MIN_GAP_S from `now`."""
+        """Sets the next call (replacing an earlier one) to `at`, but at least MIN_GAP_S after `now`."""
         at = max(at, now + MIN_GAP_S)
         if self._fd < 0:
             self._timer = self._loop.call_later(at - now, self._wake)

@@ -39,7 +39,7 @@ from simulator.wire import (
 VENDOR_3GPP = 10415
 APP_CREDIT_CONTROL = 4
 CEA_TIMEOUT_S = 10.0
-"""RFC 6733 leaves the wait for a CEA open; a server that takes longer is not serving."""
+"""RFC 6733 does not limit the wait for a CEA; a server that takes longer is not working."""
 DPA_TIMEOUT_S = 2.0
 RESULT_SUCCESS = 2001
 
@@ -59,7 +59,7 @@ class PeerError(SimulatorError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a network element is."""
+    """Identity of a network element."""
 
     host: str
     realm: str
@@ -70,13 +70,13 @@ class DiameterPeer(asyncio.Protocol):
     """One connection as a client. `send` queues a request; its callback gets the answer."""
 
     def __init__(self, identity: Identity, *, rng: random.Random | None = None, asked: Asked | None = None) -> None:
-        chance = rng or random.Random()  # identifiers only: they change nothing in what is simulated
+        chance = rng or random.Random()  # for identifiers only: it does not change the simulation
         self.identity = identity
         self.server_host = ""
         """Origin-Host of the CEA."""
         self._asked = asked or _does_nothing
         self.unsolicited = 0
-        """Answers nobody waited for (a second answer to one request counts here)."""
+        """Answers without a pending request (such as a second answer)."""
         self.closed = asyncio.get_running_loop().create_future()
         self._hop_by_hop = chance.getrandbits(32)
         # RFC 6733 §3: high 12 bits from the clock, low 20 bits random, then counting up.
@@ -94,7 +94,7 @@ class DiameterPeer(asyncio.Protocol):
     async def connect(
         cls, identity: Identity, host: str, port: int, *, rng: random.Random | None = None, asked: Asked | None = None
     ) -> DiameterPeer:
-        """Connect and exchange capabilities. Raises PeerError."""
+        """Connects and exchanges capabilities. Raises PeerError."""
         loop = asyncio.get_running_loop()
         try:
             _, peer = await loop.create_connection(lambda: cls(identity, rng=rng, asked=asked), host, port)
@@ -112,7 +112,7 @@ class DiameterPeer(asyncio.Protocol):
         return peer
 
     async def disconnect(self) -> None:
-        """DPR, wait for the DPA a little, close (RFC 6733 §5.4)."""
+        """Sends DPR, waits briefly for the DPA, closes (RFC 6733 §5.4)."""
         if self._transport is None or self._transport.is_closing():
             return
         with contextlib.suppress(PeerError):
@@ -140,16 +140,16 @@ class DiameterPeer(asyncio.Protocol):
         return self._hop_by_hop, self._end_to_end
 
     def next_hop_by_hop(self) -> int:
-        """For a repetition: a new Hop-by-Hop, the End-to-End stays (RFC 6733 §3)."""
+        """For a repetition: a new Hop-by-Hop Identifier; the End-to-End Identifier stays (RFC 6733 §3)."""
         return self.next_ids()[0]
 
     def send(self, frame: bytes | bytearray, hop_by_hop: int, done: AnswerCallback) -> None:
-        """Queue an encoded request; requests of one loop turn leave in one write."""
+        """Queues an encoded request. Requests of one turn of the event loop are written at once."""
         self._waiting[hop_by_hop] = (done, time.perf_counter())
         self._write(frame)
 
     def forget(self, hop_by_hop: int) -> bool:
-        """Stop waiting for an answer; False when it has come."""
+        """Stops waiting for an answer; False if it has come."""
         return self._waiting.pop(hop_by_hop, None) is not None
 
     def _write(self, frame: bytes | bytearray) -> None:
@@ -185,7 +185,7 @@ class DiameterPeer(asyncio.Protocol):
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance, but is one
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -219,7 +219,7 @@ class DiameterPeer(asyncio.Protocol):
             self.closed.set_result(error)
 
     def _answer_request(self, frame: bytes, command: int) -> None:
-        """DWR and DPR get their answers, RAR and ASR what the session does with them; anything else is 3001."""
+        """Answers DWR, DPR, RAR and ASR; 3001 for anything else."""
         request: Any = Message.from_bytes(frame)
         session_id = getattr(request, "session_id", None)
         code: int | None = RESULT_SUCCESS
@@ -240,7 +240,7 @@ class DiameterPeer(asyncio.Protocol):
 
 
 def _does_nothing(command: int, session_id: str) -> int:
-    """As some real clients: Validity-Time must lead to the same end."""
+    """Ignores the request, as some real clients do: Validity-Time must have the same effect."""
     return RESULT_SUCCESS if command == CMD_RAR else UNABLE_TO_COMPLY
 
 

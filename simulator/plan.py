@@ -1,7 +1,6 @@
-"""The plan of a run: subscribers and sessions, made of nothing but the scenario and the seed.
+"""The plan of a run: subscribers and sessions, determined by the scenario and the seed alone.
 
-Two plans of one seed are equal; how the server answers changes what happens in a session, never which sessions there
-are.
+The server's answers change what happens in a session, but not which sessions there are.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from simulator.requests import Element, Place, Reaction, Subscriber
 from simulator.scenario import Faults, Scenario, ServiceTraffic
 
 LONGEST_PLAN_OF_REQUESTS = 64
-"""Request numbers that may be drawn to lose their answer; later ones never do."""
+"""Only requests with a lower number may lose their answer."""
 MIN_SESSION_S = 5.0
 ENDS_WITHIN = (0.2, 1.0)
-"""Of the time that is left, where a session that would outlast the run ends."""
+"""A session that would outlast the run ends at a random point in this part of the time left."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedUse:
-    """What a session wants to use of one service (one MSCC)."""
+    """Wanted use of one service (one MSCC)."""
 
     rating_group: int | None
     service: str
@@ -49,7 +48,7 @@ class PlannedSession:
     two_step: bool = False
     size_octets: int = 0
     lost_answers: frozenset[int] = frozenset()
-    """Request numbers whose first answer gets lost."""
+    """Numbers of requests whose first answer is lost."""
     dies: bool = False
     """It ends without CCR-T."""
     reaction: Reaction = Reaction.ASKS
@@ -59,14 +58,14 @@ class PlannedSession:
 class Plan:
     subscribers: tuple[Subscriber, ...]
     sessions: tuple[PlannedSession, ...]
-    """By start."""
+    """Ordered by start time."""
 
 
 def make_subscribers(
     scenario: Scenario, seed: int, package_prices: Mapping[str, int]
 ) -> tuple[tuple[Subscriber, Place], ...]:
-    """Who they are and where. `package_prices` in micro-EUR: the opening credit pays the package and leaves the drawn
-    amount.
+    """Subscribers with packages, credit and places. `package_prices` in micro-EUR: the opening credit pays for the
+    package and leaves the drawn amount.
     """
     rng = random.Random(f"{seed}/subscribers")
     made = []
@@ -88,7 +87,7 @@ def make_subscribers(
 
 
 def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) -> Plan:
-    """Everything that will be tried, by start time."""
+    """All sessions, ordered by start time."""
     located = make_subscribers(scenario, seed, package_prices)
     rng = random.Random(f"{seed}/sessions")
     drawn = []
@@ -106,7 +105,7 @@ def make_plan(scenario: Scenario, seed: int, package_prices: Mapping[str, int]) 
 
 
 def with_subscribers(plan: Plan, subscribers: tuple[Subscriber, ...]) -> Plan:
-    """The same sessions by other (provisioned) subscribers, in turn."""
+    """The same sessions for other (provisioned) subscribers, in turn."""
     others = {old: subscribers[index % len(subscribers)] for index, old in enumerate(plan.subscribers)}
     return Plan(
         subscribers, tuple(replace(session, subscriber=others[session.subscriber]) for session in plan.sessions)
@@ -120,7 +119,7 @@ def _draw(
     element = choose(rng, traffic.elements)
     room_s = max(scenario.duration_s - start_s, MIN_SESSION_S)
     wanted_s = max(traffic.duration_s.draw(rng), 1.0) if traffic.duration_s else 0.0
-    # What would outlast the run ends somewhere before its end: all ending at once would be an artefact.
+    # Sessions that would outlast the run end at random times before its end, not all at once.
     duration_s = wanted_s if wanted_s <= room_s else room_s * rng.uniform(*ENDS_WITHIN)
     uses = _uses(rng, traffic, duration_s, duration_s / wanted_s if wanted_s else 1.0)
     incoming = rng.random() < traffic.incoming_share
@@ -149,8 +148,8 @@ def _draw(
 
 
 def _uses(rng: random.Random, traffic: ServiceTraffic, duration_s: float, part: float) -> tuple[PlannedUse, ...]:
-    """Data: one or two rating groups; calls: their seconds; messages: their number. `part` of the volume fits the
-    hour.
+    """The services of a session. Data: one or two rating groups; calls: seconds; messages: their number. `part` of the
+    volume fits into the hour.
     """
     if traffic.rating_groups:
         first = choose(rng, traffic.rating_groups)

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG to be put into the page: matplotlib, drawn without a display."""
+"""The report's plots, as SVG for the page (matplotlib without a display)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def latency(latencies: Latencies, percentiles: Mapping[str, float]) -> str:
 
 
 def results(tally: Tally) -> str:
-    """Result codes of commands and of their services, on a logarithmic scale so that the rare ones show."""
+    """Result codes of commands and services, on a logarithmic scale so that rare ones are visible."""
     with matplotlib.rc_context(RC):
         codes: dict[int, int] = {}
         for code, count in tally.results.items():
@@ -95,7 +95,7 @@ def results(tally: Tally) -> str:
 
 
 def blocked(tally: Tally) -> str:
-    """Refusals so far, by why: credit at zero, spending limit reached."""
+    """Cumulative refusals by reason: no credit, spending limit."""
     with matplotlib.rc_context(RC):
         figure, axes = _axes(7.6, 3.1)
         last = max((minute for minute, _ in tally.timeline), default=0)
@@ -123,7 +123,7 @@ def blocked(tally: Tally) -> str:
 
 
 def money(totals: Mapping[str, int]) -> str:
-    """Paid in, above what became of it; the two bars are of one length when the books are right."""
+    """Money paid in, and below it where it went; the two bars are equal if the books are right."""
     with matplotlib.rc_context(RC):
         figure, axes = _axes(7.6, 2.1)
         paid_in = totals.get("paid_in", 0)
@@ -151,7 +151,7 @@ def money(totals: Mapping[str, int]) -> str:
 
 
 def _whole_minutes(tally: Tally) -> list[int]:
-    """Minutes with traffic, without a last one that is hardly begun (its few requests would look like a fall)."""
+    """Minutes with traffic, without an incomplete last one (its few requests would look like a drop)."""
     last = max((minute for minute, _ in tally.timeline), default=0)
     totals = [sum(count for (at, _), count in tally.timeline.items() if at == minute) for minute in (last - 1, last)]
     return list(range(last if last and totals[1] * 5 < totals[0] else last + 1))
@@ -168,7 +168,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> str:
-    """The SVG element alone; ids are made unique to the plot by matplotlib's salt and its content."""
+    """The SVG element alone; matplotlib's salt makes its ids unique to the plot."""
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()

@@ -1,8 +1,8 @@
-"""The price list read a second time: the simulator's own few lines over config/catalogue.toml, in exact fractions.
+"""A second implementation of the price list: reads config/catalogue.toml and computes in exact fractions.
 
-Nothing here comes from the server's code. What a use costs is found from what the plan knows (service, place,
-direction, destination class) and computed anew: rounded up to the billing interval per session and price (HOT-PKG-5),
-included units first (HOT-PKG-3), the rest in money, rounded once (HOT-RAT-8).
+It shares no code with the server. From what the plan knows (service, place, direction, destination class) it computes
+the charge again: rounded up to the charging interval per session and price (HOT-PKG-5), included units first
+(HOT-PKG-3), the rest in money, rounded once (HOT-RAT-8).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ UNLIMITED = None
 
 
 class PriceListError(SimulatorError):
-    """The catalogue has no price for a use, or is not as the simulator knows it."""
+    """The catalogue has no price for a use, or has an unknown form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """`micro_eur` for `per` units, charged in a `first` step and whole `next` ones; per_call: once per session."""
+    """`micro_eur` for `per` units, charged by a `first` step, then whole `next` steps; per_call: once per session."""
 
     name: str
     micro_eur: Fraction
@@ -40,7 +40,7 @@ class Price:
     rounding: str
 
     def billable(self, used: int) -> int:
-        """Units charged for `used` units of one session."""
+        """Billable units for `used` units of one session."""
         if used <= 0:
             return 0
         if self.per_call:
@@ -49,7 +49,7 @@ class Price:
         return self.first + math.ceil(Fraction(more, self.next)) * self.next
 
     def cost_micro_eur(self, units: int) -> int:
-        """Whole micro-EUR for billable units that nothing included paid."""
+        """Whole micro-EUR for billable units that no included units paid."""
         exact = self.micro_eur * units / (1 if self.per_call else self.per)
         if self.rounding == "up":
             return math.ceil(exact)
@@ -73,7 +73,7 @@ class Package:
 
 
 class PriceList:
-    """config/catalogue.toml, as far as charging a use goes."""
+    """The parts of config/catalogue.toml that charging needs."""
 
     def __init__(self, table: Mapping[str, Any]) -> None:
         self._kilo = int(table["catalogue"]["kilo"])
@@ -88,7 +88,7 @@ class PriceList:
             for name, row in table["service"].items()
             if "quota" in row
         }
-        """Service → the largest grant there is."""
+        """Service → the largest possible grant."""
 
     @classmethod
     def read(cls, path: Path) -> PriceList:
@@ -110,7 +110,7 @@ class PriceList:
         return self._prices[name]
 
     def rate(self, service: str, place: str, *, direction: str = "mo", destination: str = "") -> Rate:
-        """The rate for a use: of those that fit, the one that names the destination, then the place."""
+        """The rate of a use: of the matching ones, the one that names the destination, then the place."""
         best: tuple[tuple[bool, bool], str] | None = None
         for name, row in self._rates.items():
             places, directions, destinations = row["places"], row.get("directions"), row.get("destinations")
@@ -132,14 +132,14 @@ class PriceList:
         return self.rate_named(best[1])
 
     def rate_named(self, name: str) -> Rate:
-        """By its id, which also begins the price ids of the records."""
+        """A rate by its id, which is also the first part of price ids in the records."""
         if name not in self._rates:
             raise PriceListError(f"the catalogue has no rate {name!r}")
         row = self._rates[name]
         return Rate(name, self._price_named(row["price"]), tuple(row.get("buckets", ())), bool(row.get("always")))
 
     def paid_by_bucket(self, bucket: str) -> set[str]:
-        """Rates that this bucket may pay, so that a debit by them means it had run out."""
+        """Rates that this bucket may pay: a debit at one of them means that the bucket was used up."""
         return {name for name, row in self._rates.items() if bucket in row.get("buckets", ())}
 
     def quantity(self, text: str) -> int | None:
@@ -153,7 +153,7 @@ class PriceList:
         factor = FACTORS.get(unit) or self._kilo**power
         value = Fraction(amount) * factor
         if value.denominator != 1:
-            raise ValueError(f"{text!r} is no whole number of units")
+            raise ValueError(f"{text!r} is not a whole number of units")
         return value.numerator
 
     def _read_price(self, name: str, row: Mapping[str, Any]) -> Price:

@@ -1,6 +1,6 @@
-"""The charging records as a reader from outside finds them: JSON lines in the server's records folder (HOT-REC-2).
+"""Reads the charging records from outside: JSON lines in the server's records folder (HOT-REC-2).
 
-Files are read on as they grow: the records lag behind the answers, so an audit looks again until they have caught up.
+Files are read as they grow. Records are written after the answers, so an audit reads again until they have caught up.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ class ChargedUse:
 
 @dataclass(slots=True)
 class RecordedSession:
-    """What was charged is in the records of its end, of its being given up, and of every hour of a long one; `use`
-    records only say which money moved in between.
+    """One session. Charges are in the records of its end, of its being given up, and of each hour of a long session;
+    `use` records only have movements of money in between.
     """
 
     account: str = ""
     used: Counter[str] = field(default_factory=Counter)
     """Service key (rating group, or "" without one) → units."""
     charged: dict[str, ChargedUse] = field(default_factory=dict)
-    """Price id → what was charged: use is rounded once per session and price, whichever of its services it was."""
+    """Price id → charges: use is rounded once per session and price, across the session's services."""
     closed: bool = False
-    """It ended, was given up or was refused: all its use is recorded."""
+    """It has ended, was given up or was refused: all its use is recorded."""
     moved_micro_eur: int = 0
-    """Σ of what its records took from the credit, one by one."""
+    """Σ movements of credit in its records."""
     records: int = 0
 
 
 @dataclass(slots=True)
 class RecordedAccount:
-    """What an account's records add up to."""
+    """Sums of an account's records."""
 
     credit_in_micro_eur: int = 0
     debit_micro_eur: int = 0
     credit_micro_eur: int | None = None
-    """As the last record that states it says."""
+    """Credit in the last record that states it."""
     lowest_micro_eur: int = 0
     bucket_units: Counter[str] = field(default_factory=Counter)
     """Bucket → units recorded since the package began."""
     earlier_units: Counter[str] = field(default_factory=Counter)
-    """Those of them that sessions recorded which had begun before it: some may have been of the period before."""
+    """Those recorded by sessions that began before the package: some may belong to the period before."""
     began: str = ""
     """When the package's period began."""
     periods: int = 0
@@ -63,19 +63,19 @@ class RecordedAccount:
 
 
 class RecordBook:
-    """Everything read so far; `read_on` reads what has been written since."""
+    """All records read so far; `read_on` reads new ones."""
 
     def __init__(self, folder: Path) -> None:
         self.sessions: defaultdict[str, RecordedSession] = defaultdict(RecordedSession)
         self.accounts: defaultdict[str, RecordedAccount] = defaultdict(RecordedAccount)
         self.event_ids: set[str] = set()
         self.duplicates = 0
-        """Event ids that were recorded twice: must stay 0."""
+        """Event ids recorded twice: must stay 0."""
         self._folder = folder
         self._read: dict[Path, int] = {}
 
     def read_on(self) -> int:
-        """Read new whole lines of all files; returns how many."""
+        """Reads new complete lines of all files; returns their number."""
         count = 0
         for path in sorted(self._folder.glob("**/*.jsonl")):
             at = self._read.get(path, 0)
@@ -105,7 +105,7 @@ class RecordBook:
             account.credit_micro_eur = int(credit)
             account.lowest_micro_eur = min(account.lowest_micro_eur, int(credit))
         if record["kind"] == "package" and record.get("paid", True):
-            account.bucket_units.clear()  # fresh buckets
+            account.bucket_units.clear()  # new buckets
             account.earlier_units.clear()
             account.began = str(record["time"])
             account.periods += 1
@@ -118,7 +118,7 @@ class RecordBook:
         session.records += 1
         session.moved_micro_eur += int(record.get("debit_micro_eur") or 0) - int(record.get("credit_in_micro_eur") or 0)
         if record["kind"] == "use":
-            session.closed = False  # use that came late, of a session that had been given up: it is explained later
+            session.closed = False  # late use of a session that was given up: a later record charges it
         session.closed = session.closed or _ends(record)
         before = str(record.get("started") or record["time"]) < account.began
         for service in record.get("services") or ():
@@ -129,7 +129,7 @@ class RecordBook:
     ) -> None:
         used = int(service.get("used") or 0)
         debit = int(service.get("debit_micro_eur") or 0) - int(service.get("credit_in_micro_eur") or 0)
-        key = str(service.get("key") or "").partition("#")[0]  # recipients of a message are of its service
+        key = str(service.get("key") or "").partition("#")[0]  # recipients of a message belong to its service
         key = key if key[:1].isdigit() else ""
         session.used[key] += used
         charged = session.charged.setdefault(str(service.get("price") or ""), ChargedUse())
@@ -147,7 +147,7 @@ class RecordBook:
 
 
 def _ends(record: dict[str, Any]) -> bool:
-    """Is this the last record of its session, as far as is known now?"""
+    """Whether this is the last record of its session so far."""
     kind = record["kind"]
     one_off = record.get("request_type") == "E"
     refused = not record.get("services") and record.get("result_code", 2001) != 2001

@@ -1,7 +1,7 @@
-"""Replays the credit-control requests of a capture: a real client's words, another subscriber, new identifiers.
+"""Replays the credit-control requests of a capture for another subscriber, with new identifiers.
 
-Only what must differ is changed, by python-diameter: Session-Id (so that a second run works), Subscription-Ids
-(provisioned ones), Destination-Realm and -Host, and the header's identifiers. All else goes out as the client said it.
+Only these are changed, by python-diameter: Session-Id (so that a second run works), Subscription-Ids (to provisioned
+ones), Destination-Realm and -Host, and the identifiers in the header. All else is sent as captured.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Numbers:
 
 
 class SubscriberMap:
-    """Which provisioned subscriber takes the place of a captured one."""
+    """Captured subscriber → provisioned subscriber."""
 
     def __init__(self, default: Numbers | None, by_captured: dict[str, Numbers] | None = None) -> None:
         self._default, self._by_captured = default, by_captured or {}
@@ -72,7 +72,7 @@ class SubscriberMap:
         return cls(default, rows)
 
     def numbers(self, captured: list[str]) -> Numbers | None:
-        """For the ids one request names; None = leave them as they are."""
+        """The subscriber for the ids of a request; None = leave them unchanged."""
         for text in captured:
             found = self._by_captured.get(text) or self._by_captured.get(user_part(text))
             if found is not None:
@@ -82,7 +82,7 @@ class SubscriberMap:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedRequest:
-    """One request's fate."""
+    """A replayed request and its answer."""
 
     session_id: str
     kind: str
@@ -92,9 +92,7 @@ class ReplayedRequest:
 
     @property
     def is_error(self) -> bool:
-        """It was answered, but not with success: as a whole, or a service for another reason than that its credit has
-        ended (4xxx).
-        """
+        """Answered with an error, at command level or for a service (exhausted credit, 4xxx, is none)."""
         if self.answer is None:
             return False
         services = (service.result_code // 1000 for service in self.answer.services)
@@ -130,9 +128,7 @@ def rewrite(
     hop_by_hop: int,
     end_to_end: int,
 ) -> bytes:
-    """The captured request with new identifiers, our client and server in place of the captured ones, and a provisioned
-    subscriber.
-    """
+    """The captured request with new identifiers, our client and server, and a provisioned subscriber."""
     message: Any = Message.from_bytes(frame, plain_msg=True)
     message.header.hop_by_hop_identifier = hop_by_hop
     message.header.end_to_end_identifier = end_to_end
@@ -165,7 +161,7 @@ def _subscription_ids(avps_: Sequence[Avp]) -> Iterator[AvpGrouped]:
 
 
 def _give_numbers(avp: Avp, numbers: Numbers) -> None:
-    """Put a provisioned subscriber's ids into a Subscription-Id, on either level."""
+    """Puts a provisioned subscriber's ids into a Subscription-Id, at either level."""
     if not isinstance(avp, AvpGrouped):
         return
     children: Any = avp.value
@@ -207,7 +203,7 @@ async def replay(
     origin_realm: str | None = None,
     on_request: Callable[[ReplayedRequest], None] | None = None,
 ) -> ReplayResult:
-    """Send them in order, each after the answer to the one before. Raises PeerError."""
+    """Sends them in order, each after the answer to the one before. Raises PeerError."""
     captured_host, captured_realm = (
         _text(requests[0].frame, AVP_ORIGIN_HOST),
         _text(requests[0].frame, AVP_ORIGIN_REALM),
@@ -268,7 +264,7 @@ async def _send(
 
 
 def _note_use(report: SessionReport, frame: bytes, answer: Answer | None, kind: str) -> None:
-    """What the request reported as used counts when its answer says that it was taken."""
+    """Counts the request's reported use if its answer accepts it."""
     for rating_group, used in reported_use(frame):
         service = next((one for one in report.services if one.rating_group == rating_group), None)
         if service is None:
@@ -322,7 +318,7 @@ def _number(frame: bytes, wanted: int) -> int:
 
 
 def replay_json(result: ReplayResult) -> dict[str, object]:
-    """What `replay --json` says of the requests."""
+    """The output of `replay --json`."""
     return {
         "requests": [
             {

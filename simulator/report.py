@@ -1,4 +1,4 @@
-"""out/report.html: one page, nothing to load from elsewhere, that shows what a run did and that the books are right."""
+"""out/report.html: one self-contained page that shows what a run did and that the books are right."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def write_report(outcome: RunOutcome, path: Path, *, made_at: datetime.datetime)
 
 
 def _markup(svg: str) -> Markup:
-    return Markup(svg)  # made by us, from numbers
+    return Markup(svg)  # generated from numbers only
 
 
 def _checks(outcome: RunOutcome) -> list[tuple[bool, str, str]]:
-    """(right?, what, how much) of everything that decides whether the run was good."""
+    """(right?, what, how much) of each check that decides about the run."""
     summary, audit = outcome.summary, outcome.audit
     checks = [
         (not summary.unanswered, "every request was answered", f"{summary.answered:,} of {summary.requests:,}"),

@@ -1,4 +1,4 @@
-"""What a network element asks, as plain values; `dialects.py` turns it into octets."""
+"""Requests of network elements as plain values; `dialects.py` encodes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 REASON_THRESHOLD, REASON_QHT, REASON_FINAL, REASON_EXHAUSTED, REASON_VALIDITY, REASON_FORCED = 0, 1, 2, 3, 4, 7
 """Reporting-Reason (TS 32.299 §7.2.175)."""
 REASONS_OF_THE_UNITS = frozenset((REASON_THRESHOLD, REASON_EXHAUSTED))
-"""These stand in Used-Service-Unit, the others in the MSCC."""
+"""These are in Used-Service-Unit, the others in the MSCC."""
 
 
 class Element(StrEnum):
@@ -22,12 +22,12 @@ class Element(StrEnum):
 
 
 class Reaction(StrEnum):
-    """What a session does when the server asks it to (RAR, ASR)."""
+    """What a session does after a RAR or ASR."""
 
     ASKS = "asks"
     """2002 and a CCR-U (RFC 8506 §5.5), or 2001 and a CCR-T (RFC 6733 §8.5)."""
     IGNORES = "ignores"
-    """RAR is answered 2001 and nothing follows, ASR is refused with 5012: such clients exist."""
+    """RAR is answered 2001 and nothing follows, ASR is refused with 5012, as some real clients do."""
     SILENT = "silent"
     """No answer."""
 
@@ -52,14 +52,14 @@ class Subscriber:
     imsi: str
     package: str = "MAXI"
     credit: str = "20.00"
-    """EUR, as text: what the provisioning file says."""
+    """EUR, as text in the provisioning file."""
     limit: str = ""
     """EUR; "" = the system's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the subscriber is: the serving network, and the number of its switch."""
+    """Place of a subscriber: the serving network, and the number of its switch."""
 
     id: str
     """"home", "eu" or "world"."""
@@ -76,9 +76,9 @@ class ServicePart:
     used: int | None = None
     """None = no Used-Service-Unit."""
     wanted: int | None = None
-    """None = no Requested-Service-Unit; 0 = an empty one, the server decides how much."""
+    """None = no Requested-Service-Unit; 0 = an empty one: the server chooses the amount."""
     reason: int | None = None
-    """Reporting-Reason, put where the standard has it."""
+    """Reporting-Reason, at the level of the standard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,4 @@
-"""The commands' work, apart from their options: run a scenario, replay a capture, generate load; each with its
-audit.
-"""
+"""The commands without their options: run a scenario, replay a capture, generate load; each with its audit."""
 
 from __future__ import annotations
 
@@ -30,9 +28,9 @@ from simulator.tally import SessionReport, UsedService
 from simulator.timeline import by_second, pauses, percentile
 
 DRAIN_S = 10.0
-"""The load generator waits so long for its last answers."""
+"""Seconds that the load generator waits for its last answers."""
 LOAD_UPDATES = 3
-"""Sessions are I + 3 U + T, as the benchmark has them."""
+"""Sessions are I + 3 U + T, as in the benchmark."""
 
 
 def run_plan(
@@ -45,7 +43,7 @@ def run_plan(
     console: Console | None = None,
     top_up: Callable[[str], None] | None = None,
 ) -> RunOutcome:
-    """Play it; no audit yet. `top_up` credits an MSISDN (see `Engine`). Raises PeerError."""
+    """Plays the plan without an audit. `top_up` credits an MSISDN (see `Engine`). Raises PeerError."""
 
     async def work() -> tuple[Engine, float]:
         engine = Engine(plan, target, speed=speed, seed=seed, top_up=top_up)
@@ -66,7 +64,7 @@ def add_audits(
     outcome: RunOutcome, *, records: Path | None, prices: PriceList | None, ocs_config: Path | None,
     more_sessions: Sequence[SessionReport] = (),
 ) -> None:  # fmt: skip
-    """The audit from outside (records) and the server's own (its command line), as far as their places are known."""
+    """The audit from outside (records) and `ocs audit`, as far as their paths are given."""
     if ocs_config is not None:
         outcome.books = audit_books(ocs_config)
         outcome.money = money_totals(outcome.books)
@@ -77,7 +75,7 @@ def add_audits(
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What a load run is to do. rate None = closed loop with `outstanding` in the air."""
+    """Options of a load run. rate None = closed loop with `outstanding` pending requests."""
 
     target: Target
     subscribers: tuple[Subscriber, ...]
@@ -90,7 +88,7 @@ class LoadOptions:
     keep_usage: bool = False
     arrivals: Arrivals = Arrivals.EVEN
     slow_ms: float | None = None
-    """Keep each request's time: the outcome has every second and the pauses made of answers slower than this."""
+    """Keep each request's times: the outcome then has each second, and the pauses of answers slower than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ class LoadOutcome:
     seconds: float
     cpu_us_per_request: float
     cpu_share: float = 0.0
-    """Of one core, used by the generator itself."""
+    """Share of one core that the generator used."""
     slow_ms: float | None = None
 
     @property
@@ -113,9 +111,7 @@ class LoadOutcome:
 
     @property
     def ok(self) -> bool:
-        """Everything was answered, and not with errors only: some are what a server that is pushed too hard should
-        answer.
-        """
+        """Everything was answered, and not with errors only: an overloaded server should answer some."""
         return not self.unanswered and any(code // 1000 == 2 for code in self.result.codes)
 
     def as_json(self) -> dict[str, object]:
@@ -178,7 +174,7 @@ def run_load(options: LoadOptions) -> LoadOutcome:
         )
         await generator.connect(target.host, target.port, load_hosts(options.peers, target.realm), target.realm)
         gc.collect()
-        gc.freeze()  # a pause of ours would be counted as the server's
+        gc.freeze()  # a pause of the generator would count as the server's
         cpu_s, wall_s = time.process_time(), time.perf_counter()
         if options.rate is None:
             seconds = await generator.run_outstanding(options.seconds, DRAIN_S)
@@ -196,7 +192,7 @@ def run_load(options: LoadOptions) -> LoadOutcome:
 
 
 def audit_load(outcome: LoadOutcome, options: LoadOptions, records: Path, prices: PriceList) -> OutsideAudit:
-    """Each of the load's sessions against the records."""
+    """Compares each session of the load with the records."""
     reports = [
         SessionReport(
             session_id, "data", "", "", "home", "", False, 0.0,

@@ -1,6 +1,4 @@
-"""A scenario file: who the subscribers are, what they do, where they are, and what goes wrong. Read whole, checked
-whole.
-"""
+"""A scenario file: subscribers, traffic, places and faults. It is read and checked as a whole."""
 
 from __future__ import annotations
 
@@ -19,13 +17,13 @@ SHIPPED = files("simulator") / "scenarios"
 
 @dataclass(frozen=True, slots=True)
 class CreditGroup:
-    """A share of the accounts, what is left on them after the package is paid, and their spending limit."""
+    """A share of the accounts: their credit after the package is paid, and their spending limit."""
 
     share: float
     eur: Distribution
     limit_eur: str = ""
     package: str = ""
-    """Their package; "" = drawn as everybody's."""
+    """Their package; "" = drawn like everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class RatingGroupUse:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTraffic:
-    """One service: how often, for how long, how much, and through which elements."""
+    """Traffic of one service: frequency, duration, volume and network elements."""
 
     name: str
     elements: tuple[tuple[float, Element], ...]
@@ -67,13 +65,13 @@ class ServiceTraffic:
 @dataclass(frozen=True, slots=True)
 class Faults:
     lost_answers: float
-    """Share of answers that get lost, so that the request is repeated with the T flag."""
+    """Share of answers that are lost; the request is repeated with the T flag."""
     dead_sessions: float
     """Share of sessions that end without CCR-T."""
     ignored_requests: float = 0.0
-    """Share of sessions that answer the server's requests and do nothing."""
+    """Share of sessions that answer RAR and ASR and do nothing."""
     unanswered_requests: float = 0.0
-    """Share of sessions that do not answer them."""
+    """Share of sessions that do not answer RAR and ASR."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The server as the simulator may know it from outside: its command line, its health page, its process."""
+"""The server as seen from outside: its command line, its health page, its process."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ COMMAND_TIMEOUT_S = 120.0
 
 
 class ServerError(SimulatorError):
-    """The server, or its command line, did not do what it was asked."""
+    """The server, or an `ocs` command, failed."""
 
 
 def ocs_command() -> list[str]:
-    """How to call `ocs`: the script beside this Python, else the one on PATH."""
+    """Path of `ocs`: the script beside this Python, else the one on PATH."""
     beside = Path(sys.executable).with_name("ocs")
     return [str(beside)] if beside.exists() else ["ocs"]
 
 
 def ocs(arguments: Sequence[str], config: Path) -> str:
-    """Run one `ocs` command to its end; its standard output. Raises ServerError."""
+    """Runs one `ocs` command and returns its standard output. Raises ServerError."""
     done = _run(arguments, config)
     if done.returncode:
         raise ServerError(f"{_words(done)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
@@ -41,7 +41,7 @@ def ocs(arguments: Sequence[str], config: Path) -> str:
 
 
 def audit_books(config: Path) -> Mapping[str, Any]:
-    """`ocs audit --json`; a broken invariant is in the answer, not an error here."""
+    """The output of `ocs audit --json`; a broken invariant is not an error here."""
     done = _run(["audit", "--json"], config)
     try:
         report = json.loads(done.stdout)
@@ -65,7 +65,7 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` when it is free on the loopback, else one that the system chooses."""
+    """`preferred` if it is free on loopback, else a port chosen by the system."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             try:
@@ -78,7 +78,7 @@ def free_port(preferred: int = 0) -> int:
 
 
 class ServerProcess:
-    """`ocs serve` as a child: started, waited for, and stopped by its own process id. A context manager."""
+    """`ocs serve` as a child process, stopped by its process id. A context manager."""
 
     def __init__(self, config: Path, health_port: int, log: Path) -> None:
         self._config, self._health_port, self._log = config, health_port, log
@@ -86,7 +86,7 @@ class ServerProcess:
 
     def __enter__(self) -> ServerProcess:
         with self._log.open("wb") as log:
-            # A session of its own: Ctrl-C at the terminal reaches us alone, and we stop it in order.
+            # Its own session: Ctrl-C at the terminal reaches only us, and we stop it in order.
             self._process = subprocess.Popen(
                 [*ocs_command(), "serve", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL,
@@ -111,7 +111,7 @@ class ServerProcess:
         return self._process.pid
 
     def stop(self) -> None:
-        """SIGTERM and wait; SIGKILL to it and its children when it does not end."""
+        """Sends SIGTERM and waits; SIGKILL to it and its children if it does not end."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -121,7 +121,7 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        except KeyboardInterrupt:  # a second Ctrl-C: no patience, but nothing stays behind
+        except KeyboardInterrupt:  # a second Ctrl-C: kill it, leave nothing behind
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise

@@ -1,4 +1,4 @@
-"""What the terminal shows: live progress of a run, and the summaries."""
+"""Terminal output: live progress of a run, and the summaries."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from simulator.outside_audit import OutsideAudit
 from simulator.summary import RESULT_NAMES, RunOutcome, eur, human_units
 
 if TYPE_CHECKING:
-    from simulator.replay import ReplayedRequest  # it brings scapy with it, which other commands need not load
+    from simulator.replay import ReplayedRequest  # imports scapy, which other commands do not need
 
 RECENT = 8
 """Progress calls (a quarter of a second each) over which the shown rate is measured."""
 SLOWEST_OF = 2000
 PIPED_COLUMNS = 10_000
-"""More than any line has."""
+"""Wider than any line."""
 """Latest answers whose latency is shown."""
 
 
 class Progress:
-    """A live table of a running engine; on a terminal only, silent elsewhere but for a line now and then."""
+    """A live table of a running engine on a terminal; elsewhere a line now and then."""
 
     def __init__(self, console: Console, engine: Engine, title: str) -> None:
         self._console, self._engine, self._title = console, engine, title
@@ -80,7 +80,7 @@ class Progress:
 
 
 def output() -> Console:
-    """Standard output: on a terminal as wide as that; for a file or another program no line is broken."""
+    """Standard output: as wide as the terminal; for a file or another program no line is wrapped."""
     return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 
 
@@ -128,7 +128,7 @@ def print_outcome(console: Console, outcome: RunOutcome) -> None:
 
 
 def print_audit(console: Console, audit: OutsideAudit) -> None:
-    """One line when all is well, and every finding when not."""
+    """One line if all is right, else every finding."""
     mark = "[green]✓[/]" if audit.ok else "[red]✗[/]"
     console.print(
         f"{mark} audit from outside: {audit.sessions:,} sessions, {audit.services_compared:,} services' use,"
@@ -142,7 +142,7 @@ def print_audit(console: Console, audit: OutsideAudit) -> None:
 
 
 def print_replayed(console: Console, request: ReplayedRequest) -> None:
-    """One request of a capture and its fate."""
+    """One request of a capture and its answer."""
     answer = request.answer
     if answer is None:
         console.print(f"CCR-{request.kind} #{request.number}: [red]no answer[/]")

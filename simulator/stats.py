@@ -1,4 +1,4 @@
-"""Latency by HDR histogram, result codes, and the numbers printed of them."""
+"""Latency by HDR histogram, result codes, and their formatting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from hdrh.histogram import HdrHistogram
 
 LOWEST_US, HIGHEST_US, DIGITS = 1, 60_000_000, 3
-"""1 µs to a minute, three significant digits: what the histogram can tell apart."""
+"""Range and resolution of the histogram: 1 µs to a minute, three significant digits."""
 
 
 _histogram: Any = HdrHistogram  # the library is untyped
@@ -18,7 +18,7 @@ _histogram: Any = HdrHistogram  # the library is untyped
 
 @dataclass(slots=True)
 class Latencies:
-    """Samples collected as plain integers while it matters, put into the histogram afterwards."""
+    """Samples are collected as plain integers during the run, and put into the histogram afterwards."""
 
     samples_us: array[int] = field(default_factory=lambda: array("Q"))
 

@@ -22,7 +22,7 @@ def write_subscribers(path: Path, subscribers: Iterable[Subscriber]) -> None:
 
 
 def read_subscribers(path: Path) -> tuple[Subscriber, ...]:
-    """Raises ScenarioError when it is no such file."""
+    """Raises ScenarioError if it is not such a file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             rows = tuple(
@@ -37,7 +37,7 @@ def read_subscribers(path: Path) -> tuple[Subscriber, ...]:
 
 
 def default_subscribers(count: int, package: str = "MAXI", credit: str = "20.00") -> tuple[Subscriber, ...]:
-    """`count` numbers in a row, as the shipped scenarios number them."""
+    """`count` consecutive numbers, as in the shipped scenarios."""
     return tuple(
         Subscriber(str(FIRST_MSISDN + index), str(FIRST_IMSI + index), package, credit) for index in range(count)
     )

@@ -1,4 +1,4 @@
-"""A run in a few numbers: for the terminal, for --json and for the report."""
+"""A run in a few numbers, for the terminal, --json and the report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What `ocs-sim run` says at its end."""
+    """The summary that `ocs-sim run` prints."""
 
     scenario: str
     seed: int
@@ -52,10 +52,10 @@ class RunSummary:
     accounts_blocked_limit: int
     accounts_blocked_other: int
     server_requests: Mapping[str, int]
-    """RAR and ASR by what the session did with them."""
+    """RAR and ASR by the session's reaction."""
     topped_up: int
     went_on: int
-    """Sessions that had nothing more and went on when the server asked them to."""
+    """Sessions without units that continued after a RAR."""
     latency: LatencySummary
 
     def as_json(self) -> dict[str, object]:
@@ -64,7 +64,7 @@ class RunSummary:
 
 @dataclass(slots=True)
 class RunOutcome:
-    """Everything the end of a run rests on."""
+    """Everything that decides about a run."""
 
     summary: RunSummary
     tally: Tally
@@ -79,7 +79,9 @@ class RunOutcome:
 
     @property
     def ok(self) -> bool:
-        """Every request answered, not all with errors, repeats answered alike, books and records right."""
+        """Whether every request was answered, not only with errors, repetitions got the same answer, and books and
+        records are right.
+        """
         return (
             not self.summary.unanswered
             and any(code.startswith("2") for code in self.summary.result_codes)
@@ -134,7 +136,7 @@ def summarise_run(tally: Tally, *, scenario: str, seed: int, speed: float, wall_
 
 
 def audit_json(audit: OutsideAudit) -> dict[str, object]:
-    """Every field by its name; counters become plain tables (`asdict` would count their items)."""
+    """All fields by name; counters become plain tables (`asdict` would count their items)."""
     values = {one.name: getattr(audit, one.name) for one in fields(audit)}
     return {"ok": audit.ok} | {
         name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()
@@ -156,6 +158,6 @@ def human_units(service: str, units: int) -> str:
 
 
 def eur(micro_eur: int) -> str:
-    """ "1,234.56": rounded to the cent for people; sums are made of micro-EUR."""
+    """ "1,234.56": rounded to the cent for display; sums use micro-EUR."""
     cents = (abs(micro_eur) + 5_000) // 10_000
     return f"{'-' if micro_eur < 0 else ''}{cents // 100:,}.{cents % 100:02d}"

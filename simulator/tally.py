@@ -1,6 +1,4 @@
-"""What a run saw: counts, latencies, and what each session reported as used. The audit and the report read nothing
-else.
-"""
+"""Observations of a run: counts, latencies, and each session's reported use. Audit and report read nothing else."""
 
 from __future__ import annotations
 
@@ -12,12 +10,12 @@ from simulator.stats import Latencies
 SUCCESS = 2001
 CREDIT_LIMIT_REACHED, END_USER_SERVICE_DENIED = 4012, 4010
 REFUSALS = frozenset((4010, 4012, 5003, 5030, 5031))
-"""Results by which a service is refused for a business reason."""
+"""Result-Codes that refuse a service for a business reason."""
 
 
 @dataclass(slots=True)
 class UsedService:
-    """What one session reported of one service."""
+    """Use of one service that one session reported."""
 
     service: str
     rating_group: int | None
@@ -28,7 +26,7 @@ class UsedService:
 
 @dataclass(slots=True)
 class SessionReport:
-    """One session as its network element saw it."""
+    """One session as seen by its network element."""
 
     session_id: str
     traffic: str
@@ -44,24 +42,24 @@ class SessionReport:
     closed: bool = False
     """Its end was reported (T or E answered)."""
     uncertain: bool = False
-    """A request that reported use went unanswered or was answered with a protocol error: it may or may not have
-    counted.
+    """A request that reported use was not answered, or was answered with a protocol error: the use may or may not have
+    been charged.
     """
 
 
 @dataclass(slots=True)
 class Tally:
-    """Everything counted in a run. Times are seconds of simulated time where it says so."""
+    """Counts of a run. Times are simulated seconds where stated."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(traffic, CC-Request-Type) → requests, repeats not counted."""
+    """(traffic, CC-Request-Type) → requests, without repetitions."""
     results: Counter[int] = field(default_factory=Counter)
     """Result-Code of the command."""
     service_results: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(service, Result-Code in its MSCC)."""
     repeats: int = 0
     unequal_repeats: int = 0
-    """Repeats that got another answer than the first time: must stay 0."""
+    """Repetitions with another answer than the first: must stay 0."""
     unanswered: int = 0
     lost_on_purpose: int = 0
     answered: int = 0
@@ -73,16 +71,14 @@ class Tally:
     blocked: Counter[tuple[int, str]] = field(default_factory=Counter)
     """(simulated minute, "zero", "limit" or "other") → refusals."""
     blocked_accounts: dict[str, str] = field(default_factory=dict)
-    """msisdn → why, of accounts that were refused."""
+    """MSISDN → reason, for accounts that were refused."""
     died: int = 0
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """("RAR" or "ASR", what the session did: "asked again", "ended", "ignored", "silent", "unknown") → the server's
-    requests.
-    """
+    """("RAR" or "ASR", reaction of the session: "asked again", "ended", "ignored", "silent", "unknown") → requests."""
     topped_up: set[str] = field(default_factory=set)
-    """MSISDNs that were topped up when a session of theirs had nothing more."""
+    """MSISDNs that were topped up while a session had no units."""
     went_on: set[str] = field(default_factory=set)
-    """Those whose session got units again, asked by the server."""
+    """Those whose session then got units after a RAR."""
     reconnects: int = 0
     sessions: list[SessionReport] = field(default_factory=list)
     live_sessions: int = 0

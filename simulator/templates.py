@@ -1,9 +1,9 @@
 """Requests at high rates: encoded once by python-diameter, then patched at known offsets.
 
-A template is compiled by encoding a request whose variable fields hold marker values of the final width and finding the
-markers in the octets. What comes out of `Template.render` is octet for octet what python-diameter would have encoded (a
-test proves it), at a hundredth of the cost. Fields have a fixed width; a text of another length needs another template,
-so widths belong to the cache key.
+A template is compiled by encoding a request whose variable fields have marker values of the final width, and finding
+the markers in the octets. `Template.render` gives exactly the octets of python-diameter (a test checks it), at a
+hundredth of the cost. Fields have a fixed width; a text of another length needs another template, so widths are part of
+the cache key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _U64 = struct.Struct("!Q")
 _U32_MARK = 0x5AA50000
 _U64_MARK = 0x5AA5_C33C_0000_0000
 _TIME_MARK = 1_577_836_800
-"""2020-01-01T00:00:00Z; markers count up from it."""
+"""2020-01-01T00:00:00Z; each marker is one second later."""
 HOP_BY_HOP_OFFSET, END_TO_END_OFFSET, FLAGS_OFFSET = 12, 16, 4
 
 
@@ -47,13 +47,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """An encoded request and where its fields are."""
+    """An encoded request and the offsets of its fields."""
 
     octets: bytes
     slots: tuple[Slot, ...]
 
     def render(self, values: Values, *, hop_by_hop: int, end_to_end: int) -> bytearray:
-        """A request with these values; every field must be given, at its exact width."""
+        """The request with these values; every field must be given, in its exact width."""
         frame = bytearray(self.octets)
         _U32.pack_into(frame, HOP_BY_HOP_OFFSET, hop_by_hop)
         _U32.pack_into(frame, END_TO_END_OFFSET, end_to_end)
@@ -64,14 +64,14 @@ class Template:
         return frame
 
     def offset(self, name: str) -> int:
-        """Where a field that occurs once begins."""
+        """Offset of a field that occurs once."""
         (slot,) = (slot for slot in self.slots if slot.field.name == name)
         (offset,) = slot.offsets
         return offset
 
 
 def compile_template(encode: Encode, fields: tuple[Field, ...]) -> Template:
-    """Encode markers and find them. Raises ValueError when a field is not in the encoded request."""
+    """Encodes markers and finds them. Raises ValueError if a field is not in the encoded request."""
     markers: dict[str, Value] = {field.name: _marker(index, field) for index, field in enumerate(fields)}
     octets = encode(markers)
     slots = []
@@ -84,7 +84,7 @@ def compile_template(encode: Encode, fields: tuple[Field, ...]) -> Template:
 
 
 def to_datetime(unix_s: int) -> datetime.datetime:
-    """The form that python-diameter takes for a Time AVP."""
+    """The type that python-diameter expects for a Time AVP."""
     return datetime.datetime.fromtimestamp(unix_s, datetime.UTC)
 
 

@@ -1,7 +1,6 @@
-"""A load run over time: each second's latency, and the pauses, from what was counted of each request.
+"""A load run over time: latency of each second, and pauses, from the times of each request.
 
-A request is (intended time, latency from it, how late the generator itself sent it), all in µs, the first from the
-start of the run.
+A request is (intended time from the start of the run, latency, delay of the generator), all in µs.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ US_PER_S = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """The requests that were meant to leave in one second of the run."""
+    """The requests whose intended time is in one second of the run."""
 
     at_s: int
     answers: int
@@ -25,18 +24,18 @@ class Second:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A time in which slow answers overlapped: from the first intended time to the last answer."""
+    """A time with overlapping slow answers: from the first intended time to the last answer."""
 
     at_s: float
     lasted_ms: float
     answers: int
     worst_ms: float
     generator_late_ms: float
-    """The most by which one of these requests left late, of the generator's own doing (or the machine's)."""
+    """The greatest delay of these requests caused by the generator (or the machine)."""
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Nearest rank: the smallest value with at least `percent` of all at or below it. 0 of nothing."""
+    """Nearest rank: the smallest value with at least `percent` of all values at or below it; 0 without values."""
     if not ordered:
         return 0.0
     rank = -(-len(ordered) * percent // 100)
@@ -56,7 +55,7 @@ def by_second(due_us: Sequence[int], latencies_us: Sequence[int]) -> list[Second
 
 
 def pauses(due_us: Sequence[int], latencies_us: Sequence[int], late_us: Sequence[int], *, slow_us: int) -> list[Pause]:
-    """What took longer than `slow_us`, joined where it overlaps."""
+    """Answers slower than `slow_us`, joined if they overlap."""
     slow = sorted(
         (due, due + latency, late)
         for due, latency, late in zip(due_us, latencies_us, late_us, strict=True)

@@ -1,8 +1,7 @@
-"""The simulator's own reading of answers: frames out of a stream, and a minimal AVP scan.
+"""The simulator's own decoder of answers: frames of a stream, and a minimal AVP scan.
 
-It shares nothing with the server's codec on purpose: two codecs must meet on the wire. Requests are encoded by
-python-diameter (see `templates.py`); answers are only scanned for what a network element acts on (RFC 6733 §3, §4.1;
-RFC 8506 §3.2, §8).
+It shares no code with the server's codec, so that two codecs meet. python-diameter encodes the requests (see
+`templates.py`). Answers are only scanned for what a network element needs (RFC 6733 §3, §4.1; RFC 8506 §3.2, §8).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 
 HEADER_OCTETS = 20
 MAX_MESSAGE_OCTETS = 1 << 20
-"""An answer longer than this is a broken stream, not an answer."""
+"""Longer answers mean a broken stream."""
 SECONDS_1900_TO_1970 = 2_208_988_800
 """Diameter Time counts from 1900 (RFC 6733 §4.3.1)."""
 
@@ -41,7 +40,7 @@ _U64 = struct.Struct("!Q")
 
 
 class WireError(Exception):
-    """The peer sent something that is no Diameter message."""
+    """The peer sent something that is not a Diameter message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +69,7 @@ def read_head(frame: bytes | memoryview) -> Head:
 def avps(
     data: bytes | memoryview, start: int = HEADER_OCTETS, end: int | None = None
 ) -> Iterator[tuple[int, int, int, int]]:
-    """(code, vendor, first octet of the data, end of the data) of every AVP in data[start:end]; children are not
-    entered.
-    """
+    """(code, vendor, start of the data, end of the data) of every AVP in data[start:end], without children."""
     stop = len(data) if end is None else end
     at = start
     while at + 8 <= stop:
@@ -84,7 +81,7 @@ def avps(
                 raise WireError(f"AVP {code} is cut off in its header")
             head, vendor = 12, _U32.unpack_from(data, at + 8)[0]
         if length < head or at + length > stop:
-            raise WireError(f"AVP {code} says it is {length} octets long, which does not fit")
+            raise WireError(f"AVP {code} has the wrong length {length}")
         yield code, vendor, at + head, at + length
         at += (length + 3) & ~3
 
@@ -99,12 +96,12 @@ def u64(data: bytes | memoryview, at: int) -> int:
 
 @dataclass(slots=True)
 class ServiceAnswer:
-    """What one MSCC of an answer (or the command level, RFC style) lets the element do."""
+    """The contents of one MSCC of an answer (or of the command level without MSCC)."""
 
     rating_group: int | None = None
     service_identifier: int | None = None
     result_code: int = 0
-    """0 = the answer's own Result-Code counts."""
+    """0 = the Result-Code at command level applies."""
     granted: int | None = None
     """Octets, seconds or messages; None = no Granted-Service-Unit."""
     granted_kind: str = ""
@@ -116,7 +113,7 @@ class ServiceAnswer:
 
 @dataclass(slots=True)
 class Answer:
-    """An answer as far as a network element needs it."""
+    """The parts of an answer that a network element needs."""
 
     head: Head
     result_code: int = 0
@@ -128,7 +125,7 @@ class Answer:
 
 
 def read_answer(frame: bytes) -> Answer:
-    """Scan a credit-control answer (RFC 8506 §3.2)."""
+    """Scans a credit-control answer (RFC 8506 §3.2)."""
     answer = Answer(head=read_head(frame))
     for code, vendor, at, end in avps(frame):
         if vendor:
@@ -152,7 +149,7 @@ def read_answer(frame: bytes) -> Answer:
 
 
 def _read_service_avp(frame: bytes, service: ServiceAnswer, code: int, vendor: int, at: int, end: int) -> None:
-    """One AVP that may stand in an MSCC or, in RFC style, at command level."""
+    """One AVP of an MSCC, or of the command level without MSCC."""
     if code == AVP_GRANTED_SERVICE_UNIT:
         service.granted_kind, service.granted = _read_units(frame, at, end)
     elif code == AVP_RATING_GROUP:
@@ -184,7 +181,7 @@ def _read_units(frame: bytes, at: int, end: int) -> tuple[str, int]:
 
 
 class FrameSplitter:
-    """Whole messages out of a TCP stream."""
+    """Splits a TCP stream into whole messages."""
 
     __slots__ = ("_rest",)
 
