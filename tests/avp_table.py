@@ -1,4 +1,4 @@
-"""protocol/avp_table.py, from python-diameter's dictionary: `python -m tests.avp_table` (`make docs`) writes it."""
+"""Generates protocol/avp_table.py from python-diameter's dictionary: `python -m tests.avp_table` (`make docs`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What of the standards is done (docs/conformance.toml), and the page docs/CONFORMANCE.md that is made from it.
+"""Conformance to the standards (docs/conformance.toml), and the page docs/CONFORMANCE.md that is generated from it.
 
-`python -m tests.conformance` (`make docs`) writes the page; `python -m tests.conformance "RFC 6733" 5.3` lists the
-tests of a section and of the sections below it.
+`python -m tests.conformance` (`make docs`) writes the page. `python -m tests.conformance "RFC 6733" 5.3` lists the
+tests of a section and of its subsections.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ SOURCE = ROOT / "docs" / "conformance.toml"
 PAGE = ROOT / "docs" / "CONFORMANCE.md"
 STATUSES = ("done", "partly", "not", "no rule")
 LONGEST_ROW = 150
-"""Characters of a line of the page's tables: what a screen shows without turning it."""
+"""Most characters of a line in the page's tables: what fits on a screen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     section: str
-    """Number and title, as the standard has them."""
+    """Number and title, as in the standard."""
     status: str
     """One of STATUSES."""
     remark: str = ""
     note: str = ""
-    """What the remark has no room for; below the table."""
+    """Text below the table, for longer remarks."""
     tests: tuple[str, ...] = ()
     """Node ids, or whole files."""
 
@@ -52,7 +52,7 @@ class Chapter:
 
 @cache
 def chapters() -> dict[str, Chapter]:
-    """By standard. KeyError, TypeError: an entry lacks a key or has one that nobody reads."""
+    """Chapters by standard. KeyError, TypeError: an entry lacks a key or has an unknown one."""
     made = {}
     for entry in tomllib.loads(SOURCE.read_text("utf-8"))["chapter"]:
         rows = tuple(Row(**{**row, "tests": tuple(row.get("tests", ()))}) for row in entry.pop("row"))
@@ -61,7 +61,7 @@ def chapters() -> dict[str, Chapter]:
 
 
 def shown_by(standard: str, number: str) -> list[str]:
-    """Of the section and those below it, each test once. KeyError: no such standard."""
+    """Tests of the section and its subsections, each once. KeyError: unknown standard."""
     rows = [row for row in chapters()[standard].rows if f"{row.number}.".startswith(f"{number}.")]
     return list(dict.fromkeys(test for row in rows for test in row.tests))
 

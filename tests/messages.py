@@ -1,6 +1,4 @@
-"""Every text of the source that an operator can see, logged or of an exception: read from the syntax tree, so that none
-is left out.
-"""
+"""Every text in the source that an operator can see, in the log or of an exception, found in the syntax tree."""
 
 from __future__ import annotations
 
@@ -14,24 +12,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ocs", "protocol", "simulator")
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 PROGRAMMERS = {"KeyError", "AssertionError", "TypeError", "NotImplementedError", "ScriptError", "RuntimeError"}
-"""Exceptions that tell of a mistake in the source: nobody meets them in service."""
+"""Exceptions for mistakes in the source: they do not occur in service."""
 TABLES = ("REFUSALS", "REFUSED", "WORDS", "LOST", "IN_ORDER")
-"""Tables of reasons, which others' texts are filled with."""
+"""Tables of reasons that are inserted into other texts."""
 GAP = "…"
-"""Stands for what is filled in."""
+"""Placeholder for an inserted value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """`kind`: the level of a log line, else the exception's name; `template`: the text, with `…` for what is filled
-    in.
-    """
+    """`kind`: level of a log line, else the exception's name; `template`: the text, with `…` for inserted values."""
 
     place: str
     kind: str
     template: str
     arguments: tuple[str, ...] = ()
-    """Source of what a log line is filled with."""
+    """Source code of the arguments of a log line."""
 
     @property
     def logged(self) -> bool:
@@ -75,7 +71,7 @@ def _texts_of(path: Path) -> Iterator[Text]:
 
 
 def _kind(call: ast.Call) -> str:
-    """Of a call that logs or makes an exception; "" = of another."""
+    """Kind of a call that logs or makes an exception; "" for other calls."""
     function = call.func
     if isinstance(function, ast.Attribute):
         owner = ast.unparse(function.value)
@@ -91,7 +87,7 @@ def _kind(call: ast.Call) -> str:
 
 
 def _templates(node: ast.expr) -> list[str]:
-    """Both of a choice; [] = nothing is said here, as of a variable."""
+    """Templates of an expression, both of a conditional one; [] if it has no text, as a variable."""
     if isinstance(node, ast.IfExp):
         return [*_templates(node.body), *_templates(node.orelse)]
     text = _written(node)

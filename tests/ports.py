@@ -1,8 +1,7 @@
-"""Ports for servers that must be told one.
+"""Ports for servers that need a fixed one.
 
-They lie below those that the system chooses itself (ip_local_port_range), so that no connection takes one before its
-server does.
-Each process of a parallel run has a range of its own and hands out no port twice.
+They are below the range from which the system assigns ports (ip_local_port_range), so that no connection takes one
+before its server does. Each process of a parallel run has its own range and never assigns a port twice.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _numbers = itertools.count(os.getpid())
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has. Raises OSError when none of the range is free."""
+    """A free port of loopback. Raises OSError if the range has none."""
     for number in itertools.islice(_numbers, RANGE):
         port = FIRST + _process * RANGE + number % RANGE
         with socket.socket() as probe:

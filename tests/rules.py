@@ -1,4 +1,5 @@
-"""The operator's rules (docs/rules.toml): which tests show them, and the page docs/RULES.md that is made from them.
+"""The operator's rules (docs/rules.toml), the tests that show them, and the page docs/RULES.md that is generated from
+them.
 
 `@rule("HOT-CC-3")` marks a test, or all tests of a class; `pytest -m 'rule(id="HOT-CC-3")'` runs those of a rule.
 `python -m tests.rules` (`make docs`) writes the page.
@@ -27,21 +28,21 @@ Test = TypeVar("Test", bound=Callable[..., object])
 class Rule:
     id: str
     about: str
-    """The chapter it stands in."""
+    """Its chapter."""
     text: str
     source: str
-    """Where the operator says it."""
+    """The operator's text that states it."""
     status: str
     """One of STATUSES."""
     where: tuple[str, ...] = ()
-    """What makes it true: "file" or "file:name"."""
+    """What implements it: "file" or "file:name"."""
     missing: str = ""
-    """What is not true yet."""
+    """What is not implemented yet."""
 
 
 @cache
 def rules() -> dict[str, Rule]:
-    """By id, in the order of the file. KeyError, TypeError: an entry lacks a key or has one that nobody reads."""
+    """Rules by id, in the order of the file. KeyError, TypeError: an entry lacks a key or has an unknown one."""
     found = tomllib.loads(SOURCE.read_text("utf-8"))["rule"]
     made = [Rule(**{**entry, "where": tuple(entry.get("where", ()))}) for entry in found]
     assert len({each.id for each in made}) == len(made), "two rules have one id"
@@ -49,7 +50,7 @@ def rules() -> dict[str, Rule]:
 
 
 def rule(*ids: str) -> Callable[[Test], Test]:
-    """The decorated tests show these rules. ValueError: there is no such rule."""
+    """Marks tests that show these rules. ValueError: unknown rule."""
     for each in ids:
         if each not in rules():
             raise ValueError(f"{each} is not in docs/rules.toml")
@@ -64,9 +65,7 @@ def rule(*ids: str) -> Callable[[Test], Test]:
 
 @cache
 def shown_by() -> dict[str, tuple[str, ...]]:
-    """Rule id → node ids of the tests that name it in their decorator, read from the sources: no test is run or
-    imported.
-    """
+    """Rule id → node ids of the tests with its decorator, read from the sources without importing them."""
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         if "node_modules" not in path.parts:

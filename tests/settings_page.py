@@ -1,7 +1,7 @@
-"""docs/SETTINGS.md, made from the settings' schema: `python -m tests.settings_page` (`make docs`) writes it.
+"""docs/SETTINGS.md, generated from the settings' schema by `python -m tests.settings_page` (`make docs`).
 
-A field gives its key, default and what is allowed (its description); the text below it says what it does. A document
-that such a text names, as in "docs/OPERATIONS.md, Dialects", becomes a link.
+A field gives key, default and what is allowed (its description); the docstring below it says what it does. A document
+named in such a text, as in "docs/OPERATIONS.md, Dialects", becomes a link.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ key, value and what is allowed; an unknown key is a mistake.
   next grant.
 """
 HEADINGS = {"peer": "[[peer]]", "profile": "[profile.NAME]"}
-"""Of sections that are several tables."""
+"""Headings of sections with several tables."""
 _PAGE_NAMED = re.compile(r"docs/(\w+)\.md(?:, ([A-Z][\w ]*\w))?")
 
 
@@ -49,7 +49,7 @@ def sections() -> dict[str, type[BaseModel]]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Key → the text below its field, in one line. Keys without a text are left out."""
+    """Key → docstring of its field, in one line. Keys without one are omitted."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
     assert isinstance(tree, ast.ClassDef)
     found = {}
@@ -61,7 +61,7 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def default(field: FieldInfo) -> str:
-    """As TOML has it; a key that must be given or may be absent has none."""
+    """The default in TOML; a required or optional key has none."""
     value = field.get_default(call_default_factory=True)
     if field.is_required() or value is None:
         return "must be given" if field.is_required() else "–"

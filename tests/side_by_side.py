@@ -1,5 +1,4 @@
-"""Which tests one process of a parallel run takes: those of a file whose fixtures are made once for it, else each test
-for itself.
+"""Distribution of a parallel run: tests of a file with module fixtures go to one process, all others one by one.
 
 (pytest-xdist's own `--dist loadgroup` finds no groups with pytest 9.2.)
 """

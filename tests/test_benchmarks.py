@@ -1,6 +1,4 @@
-"""The benchmark's own parts: its tables, its place in the page, what it reads of processes, and one short run of a
-whole server.
-"""
+"""The benchmark: its tables, its page, what it reads of processes, and a short run with a real server."""
 
 from __future__ import annotations
 
@@ -169,7 +167,7 @@ def test_a_tree_runs_its_own_packages_whatever_is_installed(tmp_path: Path) -> N
     (tmp_path / "ocs").mkdir()
     (tmp_path / "ocs" / "__init__.py").write_text("", "utf-8")
     (tmp_path / "ocs" / "entry.py").write_text("import sys\ndef go():\n    print(__file__, sys.argv[1:])\n", "utf-8")
-    with pytest.raises(ValueError, match="names no command ocs"):
+    with pytest.raises(ValueError, match="has no command ocs"):
         Tree(tmp_path).ocs("account")
     (tmp_path / "pyproject.toml").write_text('[project]\nscripts.ocs = "ocs.entry:go"\n', "utf-8")
     said = run_command(Tree(tmp_path).ocs("account", "import"), Tree(tmp_path), 30)

@@ -1,6 +1,4 @@
-"""docs/conformance.toml keeps its promise: one row for each section of the two RFCs and each AVP table, each with its
-proof.
-"""
+"""docs/conformance.toml has one row for each section of the two RFCs and each AVP table, each with its tests."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ AVP_TABLES = (
     "RFC 7683, 7944, 8583 Overload, priority, load",
     "TS 29.061 §16.4.7.2 Roaming and location",
 )
-"""What 3GPP adds to the AVPs of RFC 8506, and where it is specified."""
+"""Tables of AVPs that 3GPP adds to RFC 8506, and where they are specified."""
 
 
 def sections(rfc: str) -> list[str]:

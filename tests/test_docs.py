@@ -1,4 +1,4 @@
-"""The documents keep up with the project: links resolve, every setting is explained, and what they name exists."""
+"""The documents match the project: links resolve, every setting is explained, and named files exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 
 
 def anchors(page: Path) -> set[str]:
-    """What `page#…` may name: its headings, as GitHub writes them into the address."""
+    """Anchors of the page: its headings in GitHub's form."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -81,7 +81,7 @@ def test_every_setting_says_what_is_allowed_and_what_it_does() -> None:
 
 
 def allowed(field: FieldInfo) -> list[str]:
-    """What must stand in the field's description: bounds, most items of a list or table, words to choose from."""
+    """What the field's description must state: bounds, most items of a list or table, allowed words."""
     kinds = [field.annotation, *typing.get_args(field.annotation)]
     of_several = typing.get_origin(field.annotation) in (list, dict)
     bounds = [getattr(each, name, None) for each in field.metadata for name in ("ge", "le")]
@@ -143,7 +143,7 @@ def test_limits_are_those_of_the_code() -> None:
 
 
 def limits() -> dict[str, tuple[int, ...]]:
-    """Row of docs/LIMITS.md → the numbers that must stand in it."""
+    """Row of docs/LIMITS.md → the numbers that it must state."""
     from ocs.charging import account_lookup, ledger_request, session_cache, session_order
     from ocs.diameter import abort_cause, client_window, job_table, outstanding, peers, receive, transport
     from ocs.ledger.contract import limits
@@ -217,7 +217,7 @@ def limits() -> dict[str, tuple[int, ...]]:
 
 
 def lua(script: str, name: str) -> int:
-    """A constant of a script of the ledger."""
+    """A constant in a Lua script of the ledger."""
     text = (ROOT / "ocs" / "ledger" / "scripts" / f"{script}.lua").read_text("utf-8")
     found = re.search(rf"^local {name} = (\d+)", text, re.MULTILINE)
     assert found, f"{script}.lua has no {name}"

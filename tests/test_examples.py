@@ -1,4 +1,4 @@
-"""examples/ does what it says: each file is read by the program it is for, and the clients get what they ask for."""
+"""examples/ works: each file is read by its program, and the clients get their answers."""
 
 from __future__ import annotations
 

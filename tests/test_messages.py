@@ -1,6 +1,4 @@
-"""What an operator reads: each line of the log is in docs/MESSAGES.md with what to do, and every text keeps the rules
-of a line that somebody woken at night can act on.
-"""
+"""Texts for operators: each log line has a row in docs/MESSAGES.md, and every text follows the rules below."""
 
 from __future__ import annotations
 
@@ -22,14 +20,14 @@ LIST = ROOT / "docs" / "MESSAGES.md"
 
 
 def rows(cells: int) -> list[list[str]]:
-    """Rows of the tables with so many columns: message, meaning, and of warnings what to do."""
+    """Rows of the tables with this number of columns: message, meaning, and for warnings what to do."""
     lines = [line for line in LIST.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     found = [re.split(r"(?<!\\)\| ", line.strip("| ")) for line in lines]
     return [[cell.strip() for cell in row] for row in found if len(row) == cells]
 
 
 def test_nothing_is_left_out() -> None:
-    """The collection sees the places it must see."""
+    """The collection finds texts in all places."""
     kinds = {text.kind for text in TEXTS}
     assert {"warning", "error", "info", "StartError", "LedgerError", "DiameterError", "FailedError"} <= kinds
     assert len(TEXTS) > 250
@@ -39,7 +37,7 @@ def test_nothing_is_left_out() -> None:
     ("kinds", "cells"), [(("warning", "error", "critical", "exception"), 3), (("info", "debug"), 2)]
 )
 def test_every_line_of_the_log_is_listed_with_what_to_do(kinds: tuple[str, ...], cells: int) -> None:
-    """Whoever writes a new one says there what it means; whoever takes one away takes its row too."""
+    """A new log line needs a row; a removed one must lose its row."""
     logged = {text.template for text in TEXTS if text.kind in kinds}
     listed = [row[0].strip("`") for row in rows(cells)]
     assert len(listed) == len(set(listed)), "a message is listed twice"
@@ -65,15 +63,15 @@ ORDINARY = {
     "Unable",
     "Unknown",
 }
-"""First words of a sentence; names of AVPs, commands and products keep their capital."""
+"""First words of a sentence; names of AVPs, commands and products are capitalised too."""
 BARE = re.compile(r"^(failed|error|invalid|wrong|bad|not found|unknown)\b[^:…]*$|\b(failed|error)$", re.IGNORECASE)
-"""Says that something is wrong, and not what."""
+"""Texts that say that something is wrong, but not what."""
 JARGON = re.compile(
     r"(?<![\w-])(so-manieth|no address,|of no use|that it has "
     r"not|\(dpr\)|guest|blob|payload|handler|callback|coroutine|future"
     r"|traceback|exception|None)(?![\w-])"
 )
-"""Words of ours or of programmers."""
+"""Home-made words and programmers' words."""
 
 
 def test_a_text_says_what_is_the_matter_in_the_fields_words() -> None:
@@ -95,7 +93,7 @@ def test_a_text_says_what_is_the_matter_in_the_fields_words() -> None:
 def test_a_warning_says_whom_or_what_it_is_about_and_why() -> None:
     said = [each for each in TEXTS if each.kind in ("warning", "error")]
     assert [each for each in said if len(each.template.split()) < 4] == []
-    # The kind of an exception alone is no reason: reason_of(error), or describe(error) for a fault of ours.
+    # The type of an exception is not a reason: use reason_of(error), or describe(error) for a fault of ours.
     assert [each for each in said if any("__name__" in argument for argument in each.arguments)] == []
 
 

@@ -1,5 +1,5 @@
-"""The image's parts, without an engine to build it: the wheel in a clean environment, the folder as the image lays it
-out, the health check's own command, and that compose.yaml, the Dockerfile and config/ agree.
+"""The container image, tested without a container engine: the wheel in a clean environment, the folder layout, the
+health check's command, and that compose.yaml, Dockerfile and config/ agree.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ HEALTH_ADDRESS = "127.0.0.1:8080"
 
 
 def dockerfile() -> list[list[str]]:
-    """Instructions, each as its words."""
+    """Instructions of the Dockerfile, split into words."""
     text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text("utf-8"))
     return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def copied_sources() -> list[str]:
-    """What COPY takes from the project (not from another stage), once each."""
+    """Sources of COPY in the project (not in another stage), each once."""
     copies = [words[1:] for words in dockerfile() if words[0] == "COPY" and not words[1].startswith("--from")]
     return list(dict.fromkeys(source for words in copies for source in words[:-1]))
 
@@ -71,10 +71,10 @@ def compose() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """bin/ of a clean environment with the wheel in it, built from exactly what the Dockerfile copies.
+    """bin/ of a clean environment with the wheel, built from exactly the files that the Dockerfile copies.
 
-    The dependencies are lent by this environment (a .pth line brings them in, but not this environment's own editable
-    installation), so that the test does not install them again.
+    A .pth line makes this environment's dependencies available (but not its editable installation), so that the test
+    does not install them again.
     """
     folder = tmp_path_factory.mktemp("image")
     source = folder / "src"
@@ -103,7 +103,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def work_folder(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image's WORKDIR: config/ copied, nothing else of the project."""
+    """The image's WORKDIR: a copy of config/, nothing else of the project."""
     folder = tmp_path_factory.mktemp("workdir")
     shutil.copytree(ROOT / "config", folder / "config")
     return folder
@@ -165,7 +165,7 @@ def version_in(folder: Path, **environment: str) -> str:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Of what is committed, without tags; the pyproject.toml is the one here."""
+    """A clone of the commit without tags, with this pyproject.toml."""
     subprocess.run(["git", "clone", "-q", "--no-tags", str(ROOT), str(tmp_path / "clone")], check=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "clone")
     return tmp_path / "clone"
@@ -208,7 +208,7 @@ def test_an_archive_and_an_image_have_a_version_too(clone: Path, tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def server(image: Path, work_folder: Path) -> Iterator[int]:
-    """`ocs serve` with the image's environment but for addresses and folder; the port of /health."""
+    """`ocs serve` with the image's environment, except addresses and folder; returns the port of /health."""
     health = free_port()
     environment = {
         **os.environ,
@@ -235,7 +235,7 @@ def server(image: Path, work_folder: Path) -> Iterator[int]:
 
 
 def health_status(image: Path, port: int) -> int:
-    """Exit status of the Dockerfile's own command."""
+    """Exit status of the Dockerfile's health check."""
     command = [word.replace(HEALTH_ADDRESS, f"127.0.0.1:{port}") for word in health_command()]
     return subprocess.run([str(image / command[0]), *command[1:]], capture_output=True, check=False).returncode
 

@@ -1,6 +1,4 @@
-"""docs/rules.toml against the code: what is done has a test, no text names a rule that there is not, the page is up to
-date.
-"""
+"""docs/rules.toml matches the code: done rules have tests, texts cite existing rules only, the page is up to date."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ every_rule = pytest.mark.parametrize("each", rules().values(), ids=lambda each: 
 
 @cache
 def files() -> tuple[Path, ...]:
-    """What is in the repository, or would be with the next `git add`; without git what is in its folders."""
+    """Files in the repository, including untracked ones; without git, files in its folders."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
     names = [ROOT / line for line in done.stdout.splitlines()]
@@ -78,9 +76,7 @@ def test_no_file_cites_sections_of_a_document_that_is_not_here() -> None:
 
 
 def test_a_test_that_cites_a_rule_shows_it() -> None:
-    """A test whose name or docstring has the id of a rule that is not open has the decorator, too: readers find it from
-    the rule.
-    """
+    """A test whose name or docstring cites a rule that is not open must have the decorator."""
     bare = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         if "node_modules" in path.parts or path == Path(__file__):

@@ -1,4 +1,4 @@
-"""A small Diameter client that waits: one connection, one request at a time, as a test reads best."""
+"""A small blocking Diameter client: one connection, one request at a time."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Answer:
 
 
 class Client:
-    """A P-GW connected to `address`; CER and CEA are exchanged when this returns. `tls`: context, and whose certificate
-    it must be.
+    """A P-GW connected to `address`, with CER and CEA exchanged. `tls`: context, and the expected name in the
+    certificate.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Client:
 
 
 def connect(address: tuple[str, int], seconds: float = 30) -> Client:
-    """Try again until the server takes us: its worker may be starting."""
+    """Retries until the server accepts the connection: its worker may be starting."""
     end = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Servers of this folder's tests: each test has a Redis of its own, since it kills it."""
+"""Servers of these tests: each test has its own Redis, because it kills it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def serving(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
 
 @pytest.fixture
 async def ledger(own_redis: RedisServer) -> AsyncIterator[RedisLedger]:
-    """The server's books, changed from beside it."""
+    """The server's ledger, changed from outside."""
     ledger = await RedisLedger.connect(own_redis.url, LedgerSettings(partitions=PARTITIONS))
     yield ledger
     await ledger.close()

@@ -1,9 +1,8 @@
-"""Five hundred Diameter peers for test_hostile_peers.py, in two processes: the honest ones, who measure, and the
-hostile ones.
+"""Five hundred Diameter peers for test_hostile_peers.py, in two processes: honest peers, which measure, and hostile
+ones.
 
-Each process is told what to do on its standard input, one order a line, and says what came of it as a line of JSON.
-They are apart from each other and from the test so that what one of them costs itself is not taken for what the server
-costs the others.
+Each process reads orders from standard input, one a line, and prints results as lines of JSON. They are separate
+processes so that their own CPU time is not counted as the server's.
 
     python -m tests.faults.crowd honest|hostile HOST:PORT
 """
@@ -33,17 +32,17 @@ KINDS = ("silent", "dripping", "babbling", "flooding", "deaf")
 ACCOUNTS = 20
 FIRST_MSISDN = 38668300000
 PAUSE_S = 1.0
-"""An honest peer asks so often: 400 requests a second in all, a fraction of what the server can do."""
+"""Time between two requests of an honest peer: 400 requests a second in all, a fraction of the server's capacity."""
 TOGETHER = 20
-"""Honest peers that connect at once; a worker has 64 places for connections that are not yet open."""
+"""Honest peers that connect at once; a worker accepts 64 connections before their CER."""
 WANDERERS = 20
-"""Honest peers that leave and come back in the middle of a round, when they are asked to."""
+"""Honest peers that reconnect in the middle of a round, when ordered to."""
 FLOOD_PER_S = 60
-"""Of each flooding peer, whose entry allows ALLOWED_PER_S."""
+"""Requests per second of each flooding peer, whose entry allows ALLOWED_PER_S."""
 ALLOWED_PER_S = 10
 DEAF_PER_S = 20
 DEAF_OCTETS = 8_000
-"""Of a deaf peer's request and of the answer that it does not read: 160 kB a second each."""
+"""Octets of a deaf peer's request and of the answer that it does not read: 160 kB a second each."""
 DEAF_BUFFER_OCTETS = 4_096
 TICK_S = 0.1
 
@@ -51,12 +50,12 @@ Address = tuple[str, int]
 
 
 def source(network: int, number: int) -> Address:
-    """Every peer has an address of its own, as far as loopback goes: an address has few of a worker's places."""
+    """Each peer has its own address, as far as loopback allows: connections per address are limited."""
     return f"127.{network}.{number // 250}.{1 + number % 250}", 0
 
 
 def request(name: str, kind: int, number: int, msisdn: str = "", padding: int = 0) -> bytes:
-    """A CCR of the peer's one session; `padding` octets come back in the answer (Proxy-State)."""
+    """A CCR of the peer's one session; `padding` octets are echoed in the answer (Proxy-State)."""
     made = ccr(kind, number)
     made.session_id, made.origin_host = f"{name};1;1", name
     made.multiple_services_credit_control[0].requested_service_unit.cc_total_octets = 1024
@@ -97,7 +96,7 @@ class Honest:
         self.away = False
 
     async def connect(self) -> None:
-        """As long as it takes: too many may come at once, or the old connection may not be seen to have ended."""
+        """Retries: too many may connect at once, or the old connection may not have ended."""
         while True:
             with contextlib.suppress(EOFError, ConnectionError):
                 self.client = Client(*await asyncio.open_connection(*self.address, local_addr=self.source))
@@ -128,9 +127,9 @@ class Honest:
                 await self.ask()
 
     async def wander(self, after: float) -> float:
-        """Leave and come back; how long it took to be open again."""
+        """Reconnects; returns the seconds until the connection is open."""
         self.away = True
-        await asyncio.sleep(max(after, PAUSE_S))  # what it has asked is answered
+        await asyncio.sleep(max(after, PAUSE_S))  # its requests are answered
         self.client.writer.close()
         began = time.perf_counter()
         await self.connect()
@@ -161,12 +160,12 @@ async def be_honest(address: Address) -> None:
 
 
 class Effects:
-    """What the hostile peers have seen of the server's defence."""
+    """Effects of the server's defence on the hostile peers."""
 
     def __init__(self) -> None:
         self.cut: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        """Seconds from connecting to the end that the server made. A worker has places for 64 that are not open: when
-        they are taken, the one that has been silent longest is turned away.
+        """Seconds from connecting until the server closed the connection. A worker accepts 64 connections before their
+        CER; beyond that, the oldest is closed.
         """
         self.count: Counter[str] = Counter()
 
@@ -193,7 +192,7 @@ class Bad:
         return name
 
     async def send_at(self, per_s: float, frame: bytes) -> AsyncIterator[int]:
-        """Send so many a second, by the clock, whoever reads them; gives how many just now."""
+        """Sends at a rate by the clock; returns the number sent now."""
         began, sent = time.perf_counter(), 0
         while (now := time.perf_counter()) < self.until:
             due = int((now - began) * per_s) - sent
@@ -227,7 +226,7 @@ async def babbling(bad: Bad) -> None:
 
 
 async def flooding(bad: Bad) -> None:
-    """Six times as many requests as its entry allows, and reads every answer."""
+    """Six times as many requests as its entry allows; reads every answer."""
     frame = request(await bad.open("flooding"), 2, 1)
 
     async def count() -> None:
@@ -245,7 +244,7 @@ async def flooding(bad: Bad) -> None:
 
 
 async def deaf(bad: Bad) -> None:
-    """Asks for more than it reads, which is nothing."""
+    """Sends requests and reads nothing."""
     frame = request(await bad.open("deaf"), 2, 1, padding=DEAF_OCTETS)
     bad.client.writer.transport.pause_reading()  # type: ignore[attr-defined]
     async for sent in bad.send_at(DEAF_PER_S, frame):
@@ -262,7 +261,7 @@ WAYS: dict[str, Way] = {
 
 
 async def misbehave(kind: str, number: int, address: Address, effects: Effects, until: float) -> None:
-    """Again and again, until the time is over."""
+    """Repeats until the time is over."""
     while (left := until - time.perf_counter()) > 0:
         began = time.perf_counter()
         own = source(2 + KINDS.index(kind), number)
@@ -280,7 +279,7 @@ async def misbehave(kind: str, number: int, address: Address, effects: Effects, 
 
 
 async def deaf_client(address: Address, own: Address) -> Client:
-    """With so little room in its own buffers that the answers pile up at the server."""
+    """With small buffers, so that the answers pile up at the server."""
     connected = socket.socket()
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DEAF_BUFFER_OCTETS)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)

@@ -1,4 +1,4 @@
-"""`ocs serve` on a Redis of its own, and the ledger's books read beside it."""
+"""`ocs serve` on its own Redis, and the ledger read from outside."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
 
 
 def environment(redis_url: str) -> dict[str, str]:
-    """Of `ocs`: the shipped catalogue and this Redis."""
+    """Environment of `ocs`: the shipped catalogue and this Redis."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
     return {**kept, "OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}
 
 
 class Serving:
-    """`ocs serve` in a folder of its own, healthy when this returns."""
+    """`ocs serve` in its own folder, healthy on return."""
 
     def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ class Serving:
         return connect((host, int(port)))
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`ocs …` as an engineer beside the server runs it."""
+        """Runs an `ocs` command beside the server."""
         return subprocess.run(
             [*COMMAND, *words, "--config", "ocs.toml"],
             cwd=self.folder,
@@ -120,7 +120,7 @@ class Serving:
             return str(answer.read().decode())
 
     def holders(self) -> dict[str, int]:
-        """Which worker has which peer, by process id."""
+        """Peer → process id of the worker that has it."""
         paths = (self.folder / "data" / "peers").glob("*.lock")
         return {path.stem: int(path.read_text(encoding="ascii") or 0) for path in paths}
 
@@ -142,7 +142,7 @@ class Serving:
 
 
 class Books:
-    """The ledger, looked at from beside the server."""
+    """The ledger, read from outside."""
 
     def __init__(self, url: str, partitions: int = PARTITIONS) -> None:
         self.url = url
@@ -183,7 +183,7 @@ async def open_account(ledger: RedisLedger, msisdn: str, credit_micro_eur: int) 
 
 
 async def journal(ledger: RedisLedger) -> list[OutboxEvent]:
-    """Everything in the outbox; its sequence numbers must have no gaps."""
+    """All events in the outbox; sequence numbers must have no gaps."""
     found: list[OutboxEvent] = []
     for partition in range(ledger.partitions):
         last = 0
@@ -197,6 +197,6 @@ async def journal(ledger: RedisLedger) -> list[OutboxEvent]:
 
 
 def balance(events: Sequence[OutboxEvent], account_id: str) -> int:
-    """The credit that the journal explains (invariant 5)."""
+    """The credit according to the journal (invariant 5)."""
     own = [event.body for event in events if event.body["a"] == account_id]
     return sum(int(str(body.get("credit_in", 0))) - int(str(body.get("debit", 0))) for body in own)

@@ -89,7 +89,7 @@ def settings(
 
 
 def refusal(folder: Path, redis_url: str, config: str) -> str:
-    """What the log of a server that does not start says."""
+    """The log of a server that refuses to start."""
     folder.mkdir(exist_ok=True)
     (folder / "ocs.toml").write_text(config, encoding="utf-8")
     found = subprocess.run(
@@ -106,7 +106,7 @@ def refusal(folder: Path, redis_url: str, config: str) -> str:
 
 
 def kill_whole(serving: Serving) -> None:
-    """All of its processes at once."""
+    """Kills all of its processes at once."""
     supervisor = serving.process.pid
     listed = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="ascii")
     for pid in (supervisor, *map(int, listed.split())):
@@ -138,7 +138,7 @@ class Node:
         return MovingClient(("127.0.0.1", self.to_node.port), timeout_s, tls)
 
     def stop(self) -> None:
-        """Asked to end; it says good-bye."""
+        """Stops in order, with DPR."""
         self.serving.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -149,7 +149,7 @@ class Node:
         self.to_redis.cut()
 
     def back(self) -> None:
-        """Started again if it has ended; the network is whole."""
+        """Starts again if it has ended; the network works."""
         self.to_redis.let_pass()
         self.to_redis.heal()
         if self.serving.process.poll() is not None or self.serving.health() != 200:
@@ -167,11 +167,11 @@ class Node:
 
 
 class LeftError(ConnectionError):
-    """The node has said good-bye."""
+    """The node has sent a DPR."""
 
 
 class MovingClient(Client):
-    """A connection that answers what a node asks on it, and ends with the node's DPR."""
+    """A connection that answers a node's requests, and ends with the node's DPR."""
 
     def __init__(
         self, address: tuple[str, int], timeout_s: float = 15.0, tls: tuple[ssl.SSLContext, str] | None = None
@@ -192,7 +192,7 @@ class MovingClient(Client):
                 raise LeftError
 
     def hear(self, seconds: float) -> None:
-        """What the node asks for in that time."""
+        """Requests of the node in that time."""
         before = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
@@ -225,12 +225,12 @@ class MovingClient(Client):
 @dataclass(slots=True)
 class _Session:
     server: str = ""
-    """Whom its requests name in Destination-Host."""
+    """Destination-Host of its requests."""
     may_move: bool = False
 
 
 class SessionLostError(Exception):
-    """The client has ended the session: what it had to report is charged by nobody."""
+    """The client has lost the session: its unreported use is not charged."""
 
 
 class Pgw:
@@ -260,7 +260,7 @@ class Pgw:
         return request
 
     def send(self, request: CreditControlRequest) -> int:
-        """To be received by `receive`, or lost."""
+        """Sends a request, to be received by `receive` or lost."""
         return self.client().send(self.named(request))
 
     def ask(self, request: CreditControlRequest, *, retransmitted: bool = False) -> Answer:
@@ -286,7 +286,7 @@ class Pgw:
         raise SessionLostError
 
     def lose(self) -> None:
-        """The current connection is of no use any more."""
+        """Gives up the current connection."""
         client = self.clients[self.current]
         if client is not None:
             client.close()

@@ -1,4 +1,4 @@
-"""A P-GW on a socket, with its sessions: it asks, and is asked (RAR, ASR)."""
+"""A P-GW on a socket with its sessions: sends requests and receives RAR and ASR."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.ocs.diameter.site import Client, cer, code_of
 HOST, REALM = "pgw.example.net", "example.net"
 STARTING_S = 30
 ALL_THERE_IS = 10_000_000
-"""Octets that no account of these tests can pay: what is granted are the last units."""
+"""More octets than any account of these tests can pay: a grant has the last units."""
 
 
 def when() -> dict[str, int]:
@@ -35,7 +35,7 @@ def when() -> dict[str, int]:
 
 
 async def _taken(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Tries again until the server takes us: its worker may be starting."""
+    """Retries until the server accepts the connection: its worker may be starting."""
     async with asyncio.timeout(STARTING_S):
         while True:
             try:
@@ -51,7 +51,7 @@ class Pgw:
         self.client, self.host, self.peer = client, host, peer
         self.number = 0
         self.set_aside: list[tuple[Header, bytes]] = []
-        """Requests to us that came before an answer."""
+        """Requests from the server that came before an answer."""
 
     @classmethod
     async def connect(cls, serving: Serving, host: str = HOST, peer: str = "") -> Pgw:
@@ -89,7 +89,7 @@ class Pgw:
         return decode_cca(frame, header)
 
     async def open(self, msisdn: str, want: int = ALL_THERE_IS) -> str:
-        """A session; returns its id."""
+        """Opens a session; returns its id."""
         sid = f"{self.host};1;{msisdn}"
         answer = await self.charge(sid, 1, 0, msisdn, want=want)
         (mscc,) = answer.multiple_services_credit_control
@@ -115,7 +115,7 @@ class Pgw:
         self.client.send(commands.encode_answer(message, header))
 
     async def agree(self, kind: type[ReAuthRequest] | type[AbortSessionRequest], sid: str, code: int) -> None:
-        """It is asked this, and says so."""
+        """Expects this request, and answers it."""
         header, request = await self.asked()
         assert isinstance(request, kind) and (request.session_id, request.destination_host) == (sid, self.host)
         answer = ReAuthAnswer if kind is ReAuthRequest else AbortSessionAnswer

@@ -1,4 +1,4 @@
-"""A TCP proxy that can hold back what a server answers (Redis has done the work and nobody hears of it), or cut the
+"""A TCP proxy that can hold back a server's answers (Redis has done the work, the client does not know), or cut the
 network.
 """
 
@@ -10,7 +10,7 @@ import threading
 
 
 class Proxy:
-    """Listens on a port of its own; threads pass the octets on."""
+    """Listens on its own port; threads forward the octets."""
 
     def __init__(self, upstream_port: int) -> None:
         self.upstream_port = upstream_port
@@ -18,7 +18,7 @@ class Proxy:
         self.port: int = self.listener.getsockname()[1]
         self.marker = b""
         self.held = threading.Event()
-        """Redis answered a request that carries the marker; the answer was swallowed."""
+        """Set when the answer to a request with the marker was swallowed."""
         self.dark = threading.Event()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -28,7 +28,7 @@ class Proxy:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def hold_answers_to(self, marker: bytes) -> None:
-        """From now on: after a request with these octets nothing more comes back on its connection."""
+        """After a request with these octets, nothing more is forwarded back on its connection."""
         self.held.clear()
         self.marker = marker
 
@@ -36,11 +36,11 @@ class Proxy:
         self.marker = b""
 
     def cut(self) -> None:
-        """From now on nothing passes either way, and nobody is told: connections stay as they are."""
+        """Forwards nothing in either direction; connections stay open."""
         self.dark.set()
 
     def heal(self) -> None:
-        """The network is back; connections from before are not."""
+        """Restores the network; earlier connections stay dead."""
         for each in self._sockets:
             _end(each)
         self.dark.clear()

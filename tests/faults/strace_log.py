@@ -1,7 +1,6 @@
-"""What of a file was certainly on disk: read from `strace -f -y -e trace=write,writev,pwrite64,fdatasync,fsync`.
+"""How much of a file was certainly on disk, from `strace -f -y -e trace=write,writev,pwrite64,fdatasync,fsync`.
 
-A write only counts once a sync that began after it has come back without an error; whatever came later a power cut may
-take.
+A write counts once a sync that began after it has returned without an error. A power cut may lose everything later.
 """
 
 from __future__ import annotations

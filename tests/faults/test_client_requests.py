@@ -26,7 +26,7 @@ MSISDN = "38668200001"
 MB = 1024 * 1024
 PRICE_PER_MB = 6_900
 MAX_PEERS = 16
-"""So many connections all land on one of two workers once in 30,000 runs."""
+"""With so many connections, all are at one of two workers once in 30,000 runs."""
 RELAY = f"dra.{REALM}"
 PEER = """
 [[peer]]
@@ -60,7 +60,7 @@ async def pgw(serving: Serving) -> AsyncIterator[Pgw]:
 
 
 def answers(serving: Serving, command: str, result: str) -> int:
-    """How many the server has counted."""
+    """The server's count of answers."""
     name = f'ocs_client_answers_total{{command="{command}",result="{result}"}} '
     return int(sum(float(line[len(name) :]) for line in serving.metrics().splitlines() if line.startswith(name)))
 
@@ -102,7 +102,7 @@ async def test_of_two_workers_the_one_that_has_the_client_asks_it_once(
 
 @pytest.mark.long
 async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledger: RedisLedger) -> None:
-    """Validity-Time makes it ask by itself; the request to it is sent again, and ends with its answer."""
+    """Validity-Time makes the client send an update; the RAR is repeated, and ends with its answer."""
     account_id = await open_account(ledger, MSISDN, 5_000)
     sid = await pgw.open(MSISDN)
     await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
@@ -126,7 +126,7 @@ async def test_a_client_that_never_answers_comes_to_the_same_end(pgw: Pgw, ledge
 
 @pytest.mark.long
 async def test_a_block_waits_for_no_rar_and_comes_not_after_the_end(pgw: Pgw, ledger: RedisLedger) -> None:
-    """The client answers neither; its termination ends what would be sent again."""
+    """The client answers neither; its termination cancels the repetitions."""
     account_id = await open_account(ledger, MSISDN, 5_000)
     sid = await pgw.open(MSISDN)
     await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
@@ -140,7 +140,7 @@ async def test_a_block_waits_for_no_rar_and_comes_not_after_the_end(pgw: Pgw, le
 
 
 async def test_an_asr_goes_as_its_client_wants_it(serving: Serving, pgw: Pgw, ledger: RedisLedger) -> None:
-    """Some read it by the rules of Rx, and answer 5005 with Abort-Cause in Failed-AVP."""
+    """Some clients follow Rx, and answer 5005 with Abort-Cause in Failed-AVP."""
     account_id = await open_account(ledger, MSISDN, 5_000_000)
     sid, other = await pgw.open(MSISDN, MB), f"{HOST};1;other"
     assert (await pgw.charge(other, 1, 0, MSISDN, want=MB)).result_code == 2001
@@ -196,7 +196,7 @@ async def test_a_top_up_while_the_client_is_away_reaches_it_when_it_comes_back(
 async def test_a_limit_that_is_reached_asks_the_other_sessions_for_what_they_hold(
     pgw: Pgw, ledger: RedisLedger
 ) -> None:
-    """HOT-CC-1: what one session has overrun, another may not spend once more."""
+    """HOT-CC-1: what one session has overrun, another must not spend again."""
     account_id = await open_account(ledger, MSISDN, 5_000_000)
     await ledger.set_limit(account_id, limit_micro_eur=2 * PRICE_PER_MB, **when())
     one = f"{HOST};1;one"
@@ -232,7 +232,7 @@ async def test_what_an_engineer_types_reaches_the_client(serving: Serving, pgw: 
     await pgw.agree(ReAuthRequest, sid, 2002)
     assert "1 session told" in await ocs("session", "abort", MSISDN, "--session", sid)
     await pgw.agree(AbortSessionRequest, sid, 5012)
-    await pgw.agree(ReAuthRequest, sid, 2002)  # it will not abort, so it shall ask again
+    await pgw.agree(ReAuthRequest, sid, 2002)  # the ASR was refused, so a RAR follows
     done = await asyncio.to_thread(serving.command, "session", "abort", MSISDN, "--session", "another")
     assert (done.returncode, done.stdout) == (1, "") and "has no open session of this id" in done.stderr
     done = await asyncio.to_thread(serving.command, "account", "terminate", MSISDN)

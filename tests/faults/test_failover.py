@@ -1,5 +1,5 @@
-"""A node is stopped, killed or cut off in mid-session: the client goes on at another node, and what it carried is what
-is charged.
+"""A node is stopped, killed or cut off in mid-session: the client continues at another node, and its use is charged
+once.
 
 RFC 8506 §5.7, §6.5; RFC 6733 §5.5.4.
 """
@@ -29,7 +29,7 @@ PRICE_PER_MB = 6_900
 CREDIT = 10_000_000
 _numbers = itertools.count(1)
 TX_S = 3.0
-"""How long the client waits for an answer (10 s in a network); longer than the ledger's timeout of these nodes."""
+"""Seconds that the client waits for an answer (10 s in a network); longer than the ledger's timeout of these nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Site:
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two nodes on a Redis. Each test leaves both of them running."""
+    """Two nodes on one Redis. Each test leaves both running."""
     assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
     folder = tmp_path_factory.mktemp("site")
     redis = RedisServer(SYSTEM_REDIS, folder)
@@ -59,7 +59,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One subscriber's session, which uses 20 MB at a time at most."""
+    """A subscriber's session that uses at most 20 MB at a time."""
 
     msisdn: str
 
@@ -72,7 +72,7 @@ class Traffic:
 
 
 def end_in_mid_request(node: Node, pgw: Pgw, traffic: Traffic, how: str) -> None:
-    """The node ends while it works on the session's second update: `how` says how, and whether the ledger has applied
+    """The node ends while it handles the session's second update: `how` says how, and whether the ledger has applied
     it.
     """
     update = traffic.request(2, 2, 5)
@@ -140,14 +140,14 @@ def test_what_was_carried_is_charged_whatever_becomes_of_a_node(site: Site, how:
 
 
 def test_one_node_asks_the_client_the_one_that_it_knows(site: Site) -> None:
-    """The client is connected to both nodes, and both hear of each change (RFC 6733 §8.3, §8.5)."""
+    """The client is connected to both nodes, and both receive each notice (RFC 6733 §8.3, §8.5)."""
     traffic = Traffic(f"386681{next(_numbers):05d}")
     account = site.books.open_account(traffic.msisdn, 10 * PRICE_PER_MB)
     pgw = Pgw([lambda: site.nodes[0].connect(TX_S), lambda: site.nodes[1].connect(TX_S)])
     assert pgw.ask(traffic.request(1, 0)).granted_octets < 20 * MB, "the last units"
 
     def asked(change: Callable[[RedisLedger], Awaitable[object]]) -> list[list[str]]:
-        """By whom, on each of the connections, since the change was made."""
+        """Senders of RAR and ASR on each connection since the change."""
         site.books.ask(change)
         heard = []
         for client, seconds in zip(pgw.clients, (3.0, 0.3), strict=True):

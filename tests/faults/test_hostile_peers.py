@@ -1,5 +1,5 @@
-"""Five hundred connections, a hundred of them hostile: slow, silent, babbling, flooding, deaf. The honest ones hardly
-notice, and each defence is seen to work: a server without one of them fails here.
+"""Five hundred connections, a hundred of them hostile: slow, silent, sending garbage, flooding, not reading. Honest
+peers are hardly affected, and each defence takes effect: a server without one of them fails here.
 """
 
 from __future__ import annotations
@@ -42,20 +42,19 @@ from tests.ocs.diameter.site import Client, cer, code_of
 ROUNDS = 3
 MEASURED_S = 4.0
 NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 10.0, 50.0
-"""A p99 below it says nothing of the server: what the scheduler of two shared cores adds. The second where the server,
-Redis and the honest peers must wait for whatever else the machine does."""
+"""Noise of the scheduler on two shared cores: a p99 below it is accepted. The second applies if server, Redis and
+honest peers cannot run with real-time priority.
+"""
 CER_TIMEOUT_S = 1
 BACK_S = 2.0
-"""An honest peer that comes back among a hundred hostile ones is open by then."""
+"""Seconds within which a reconnecting honest peer is open."""
 SLACK_S = 2.0
-"""How late a loaded machine may be in cutting somebody off, and in telling it."""
+"""Tolerance for a loaded machine."""
 REAL_TIME = os.sched_param(1)
-"""Of those who are measured, where we may: what else runs on this machine is no hostile peer."""
+"""Scheduling of the measured processes, if permitted: other programs are not hostile peers."""
 DEAF, LARGE_OCTETS = 5, 60_000
 SMALL_OCTETS, OFFERED = 1_000, 12_000
-"""So small that the answers to what may be in flight (2,048) stay below the bound; so many that the answers to all go
-far beyond it.
-"""
+"""Small requests, whose answers in flight (2,048) stay below the limit; so many that all answers exceed it."""
 CONFIG = """
 [diameter]
 identity = "ocs.hot.example.net"
@@ -76,7 +75,7 @@ data_dir = "data"
 
 
 def entries() -> str:
-    """Everybody has an entry; only the flooding ones a rate."""
+    """All peers have an entry; only flooding ones a rate limit."""
     names = [f"pgw{n}" for n in range(HONEST)] + [f"deaf{n}" for n in range(OF_EACH_KIND)]
     peers = "".join(f'[[peer]]\norigin_host = "{name}.{REALM}"\nrealm = "{REALM}"\n' for name in names)
     return peers + "".join(
@@ -96,7 +95,7 @@ def prefer(*pids: int) -> bool:
 
 @pytest.fixture
 def crowded(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
-    """Without the disk's syncs, which would be most of what is measured."""
+    """A server without disk syncs, which would dominate the measurement."""
     with redis.Redis(port=own_redis.port) as client:
         client.config_set("appendfsync", "no")
     config = CONFIG.replace("{peers}", entries()).replace("{cer_timeout_s}", str(CER_TIMEOUT_S))
@@ -239,7 +238,7 @@ async def serves_others(serving: Serving, ledger: RedisLedger) -> None:
 async def test_what_a_peer_does_not_read_is_bounded_and_then_the_peer_is_cut_off(
     crowded: Serving, ledger: RedisLedger, own_redis: RedisServer
 ) -> None:
-    """Redis stands still while they ask, so that the answers to all they have asked come at once."""
+    """Redis is stopped while they send, so that all answers come at once."""
     peers = await deaf_peers(crowded)
     frames = [request(f"deaf{n}.{REALM}", 2, 1, padding=LARGE_OCTETS) for n in range(DEAF)]
     times = 2 * MAX_WRITE_BUFFER_OCTETS // LARGE_OCTETS
@@ -262,7 +261,7 @@ async def test_what_a_peer_does_not_read_is_bounded_and_then_the_peer_is_cut_off
 
 
 async def test_a_peer_that_does_not_read_is_not_read(crowded: Serving, ledger: RedisLedger) -> None:
-    """Its answers fill the buffers between us, and then nothing more is taken from it: no need to cut it off."""
+    """Its answers fill the buffers; then nothing more is read from it. It need not be disconnected."""
     peers = await deaf_peers(crowded)
     for number, peer in enumerate(peers):
         peer.send(*[request(f"deaf{number}.{REALM}", 2, 1, padding=SMALL_OCTETS)] * OFFERED)

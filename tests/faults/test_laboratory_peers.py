@@ -1,6 +1,4 @@
-"""`accept_unknown_peers`: who comes without an entry is answered by [profile.standard], and the start says what that
-means.
-"""
+"""`accept_unknown_peers`: a peer without an entry is answered by [profile.standard], and a warning at start says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node does not start where it would do harm beside another that runs on the same Redis."""
+"""A node does not start if it would harm another one on the same Redis."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def test_what_another_node_says_is_looked_at_before_the_start(
 
 
 def test_a_start_that_is_refused_does_no_work_first(tmp_path: Path, own_redis: RedisServer, first: Node) -> None:
-    """The node with the housekeeper is gone and records wait: one whose identity is taken writes none of them into its
-    own folder.
-    """
+    """The node with the housekeeper is gone and records wait: a node whose identity is taken writes none of them."""
     second = Node(tmp_path, 1, own_redis.port, None)
     try:
         first.kill()
@@ -86,9 +84,7 @@ def test_of_two_that_start_together_the_first_says_when_the_other_has_come(
 
 
 def test_a_node_that_was_killed_keeps_nobody_out_for_long(tmp_path: Path, own_redis: RedisServer, first: Node) -> None:
-    """Its identity, and the work of its housekeeper, may be another's: its machine is gone, and a new one takes its
-    place.
-    """
+    """Another node may take its identity and its housekeeper's work: its machine is gone, and a new one replaces it."""
     first.kill()
     server = Serving(tmp_path / "elsewhere", own_redis.url, settings(FIRST))
     try:

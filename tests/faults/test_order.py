@@ -1,4 +1,4 @@
-"""A session that opens, goes on and ends in one TCP write, at a server that has never heard of its subscriber."""
+"""A complete session in one TCP write, for a subscriber that the server has not cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MSISDN = "38668300001"
 MB = 1024 * 1024
 PRICE_PER_MB = 6_900
 LATER = {"imsi": [1], "msisdn": [0], "both": [1, 0], "neither": []}
-"""Types of the Subscription-Ids in what follows the opening, which has both."""
+"""Subscription-Id-Types in later requests; the opening has both."""
 
 
 @pytest.mark.parametrize("later", LATER)

@@ -1,8 +1,7 @@
-"""A power cut takes what was not synced: with fsync always, every answered debit is there afterwards.
+"""A power cut loses what was not synced: with fsync always, every answered debit survives.
 
-SIGKILL alone loses nothing that was written, so the disk's view is worked out: Redis runs under strace, and its
-append-only file is cut where the last completed fsync ended. That the test can fail is shown by the same load without
-fsync.
+SIGKILL alone loses nothing that was written. So Redis runs under strace, and its append-only file is truncated at the
+last completed fsync. The same load without fsync shows that the test can fail.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ PRICE = compile_price("data", unit=Unit.OCTETS, micro_eur=6_900, quantity=MB, fi
 
 
 class TracedRedis(RedisServer):
-    """A redis-server under strace; `cut_power` leaves of its file what was synced."""
+    """A redis-server under strace; `cut_power` truncates its file to what was synced."""
 
     def __init__(self, folder: Path) -> None:
         assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
@@ -65,7 +64,7 @@ class TracedRedis(RedisServer):
             self.pid = int(client.info("server")["process_id"])
 
     def cut_power(self) -> tuple[int, int]:
-        """SIGKILL and cut; (octets of the file that were synced, octets it had)."""
+        """Kills and truncates; returns (synced octets, octets of the file)."""
         self.stop()
         path = self.folder / "appendonlydir" / INCREMENT
         written, synced = path.stat().st_size, synced_octets(self.log, INCREMENT)
@@ -73,7 +72,7 @@ class TracedRedis(RedisServer):
         return synced, written
 
     def kill_now(self) -> None:
-        """By its own process id: the one that was started is strace's."""
+        """Kills it by its own process id; the started process is strace."""
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             self.pid = 0
@@ -95,7 +94,7 @@ def traced(tmp_path: Path) -> Iterator[TracedRedis]:
 
 @dataclass(slots=True)
 class Load:
-    """Charges many sessions at once and notes each answer until Redis dies."""
+    """Charges many sessions at once and stores each answer until Redis dies."""
 
     ledger: RedisLedger
     account_ids: list[str]
@@ -142,9 +141,7 @@ async def charge(ledger: RedisLedger, request: ChargeRequest) -> ChargeOutcome |
 
 
 async def load_until_killed(server: TracedRedis, *, appendfsync: str) -> Load:
-    """Accounts are opened with fsync always; then the load runs with `appendfsync`, and Redis is killed in the midst of
-    it.
-    """
+    """Opens accounts with fsync always, then runs the load with `appendfsync` and kills Redis."""
     ledger = await RedisLedger.connect(server.url, SETTINGS)
     account_ids = [await open_account(ledger, f"3866810{n:04d}", CREDIT) for n in range(ACCOUNTS)]
     with redis.Redis(port=server.port) as client:
@@ -156,7 +153,7 @@ async def load_until_killed(server: TracedRedis, *, appendfsync: str) -> Load:
 
 
 async def lost_answers(ledger: RedisLedger, load: Load) -> list[ChargeRequest]:
-    """Requests that were answered and that the ledger does not remember so: a repetition must give the same outcome."""
+    """Answered requests that the ledger does not remember: a repetition must give the same outcome."""
     lost = []
     for request, outcome in load.answered:
         again = await charge(ledger, replace(request, retransmitted=True))
@@ -203,7 +200,7 @@ async def test_every_answered_debit_survives_a_power_cut(traced: TracedRedis) ->
 
 
 async def test_without_fsync_the_same_cut_loses_answered_debits(traced: TracedRedis) -> None:
-    """The check is able to fail: appendfsync no syncs nothing, so all that was answered since is lost."""
+    """The test can fail: appendfsync no syncs nothing, so all answers are lost."""
     load = await load_until_killed(traced, appendfsync="no")
     synced, written = traced.cut_power()
     assert 0 < synced < written, "the accounts were synced, the charges were not"
@@ -224,7 +221,7 @@ async def test_without_fsync_the_same_cut_loses_answered_debits(traced: TracedRe
 
 
 def test_the_log_is_read_right(tmp_path: Path) -> None:
-    """Only a sync that came back counts, and only for what was written before it began."""
+    """Only a completed sync counts, and only for what was written before it began."""
     log = tmp_path / "log"
     name = f"</data/{INCREMENT}>"
     lines = [

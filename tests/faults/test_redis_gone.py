@@ -1,6 +1,4 @@
-"""Redis is gone, hangs, or has forgotten its scripts: nothing is granted meanwhile, and the server goes on by itself
-afterwards.
-"""
+"""Redis is down, hangs, or has lost its scripts: nothing is granted meanwhile, and the server recovers by itself."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def test_redis_dead_then_back(own_redis: RedisServer, serving: Serving) -> None:
 
 
 def test_redis_hangs_and_the_ambiguous_request_is_repeated(own_redis: RedisServer, serving: Serving) -> None:
-    """A hanging Redis has the request in its socket: it may be applied when Redis wakes. Its key makes that
-    harmless.
-    """
+    """A hanging Redis has the request in its socket, and may apply it later. Its key makes that harmless."""
     books = Books(own_redis.url)
     account_id = books.open_account(MSISDN, CREDIT)
     client = serving.connect()
@@ -113,7 +109,7 @@ async def charge(ledger: RedisLedger, request: ChargeRequest) -> ChargeOutcome |
 
 
 async def test_scripts_flushed_while_serving(own_redis: RedisServer) -> None:
-    """FUNCTION FLUSH by whoever: the scripts are loaded again in order before the requests that missed them."""
+    """FUNCTION FLUSH by anybody: the scripts are loaded before the requests that missed them are sent again."""
     ledger = await RedisLedger.connect(own_redis.url, LedgerSettings(partitions=4, connections=2))
     account_ids = [await open_account(ledger, f"3866820{n:04d}", CREDIT) for n in range(20)]
     flushing = redis.asyncio.Redis(port=own_redis.port)
@@ -140,7 +136,7 @@ async def test_scripts_flushed_while_serving(own_redis: RedisServer) -> None:
 
 
 async def test_one_load_of_the_scripts_serves_all_that_missed_them(own_redis: RedisServer) -> None:
-    """Hundreds of requests under way at a FUNCTION FLUSH do not send the library hundreds of times."""
+    """Hundreds of pending requests at a FUNCTION FLUSH do not load the library hundreds of times."""
     ledger = await RedisLedger.connect(own_redis.url, LedgerSettings(partitions=4, connections=1))
     account_ids = [await open_account(ledger, f"3866821{n:04d}", CREDIT) for n in range(300)]
     with redis.Redis(port=own_redis.port) as client:
@@ -154,7 +150,7 @@ async def test_one_load_of_the_scripts_serves_all_that_missed_them(own_redis: Re
 
 
 async def test_one_master_of_a_cluster_dies_and_comes_back(tmp_path: Path) -> None:
-    """Accounts on the other masters are charged all the time; those on the dead one again as soon as it is back."""
+    """Accounts on the other masters are charged all the time, those on the failed one as soon as it is back."""
     servers = start_cluster(SYSTEM_REDIS or "redis-server", tmp_path)
     try:
         for server in servers:
@@ -254,7 +250,7 @@ async def test_a_slot_moves_to_another_master_while_its_accounts_are_charged(tmp
 
 
 async def _accepted(ledger: RedisLedger, request: ChargeRequest) -> None:
-    """Repeated by its key until it is answered, as a client would."""
+    """Repeats the request until it is answered, as a client would."""
     end = time.monotonic() + 10
     while isinstance(outcome := await charge(ledger, request), LedgerUnavailable):
         assert time.monotonic() < end, "the moved slot is not found"

@@ -1,5 +1,5 @@
-"""The simulator and the server over RAR: a data session waits at zero, somebody tops up, the server asks, the session
-goes on.
+"""Simulator and server with RAR: a data session waits without units, a top-up follows, the server sends a RAR, the
+session continues.
 """
 
 from __future__ import annotations

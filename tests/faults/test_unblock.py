@@ -1,4 +1,6 @@
-"""From a change to the RAR or ASR on the wire, over one worker: how long it takes, and what the client's answers do."""
+"""From a change to the RAR or ASR on the wire, with one worker: the time it takes, and the effect of the client's
+answers.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ from tests.faults.pgw import HOST, REALM, Pgw, when
 
 TOP_UPS = 250
 TARGET_S = 0.1
-"""The 99th of a hundred top-ups has its RAR on the wire by then."""
+"""The 99th percentile of a hundred top-ups must have its RAR on the wire within this time."""
 
 
 SILENT_SESSIONS = 600
-"""Of a client that answers no RAR; more than a connection may have under way (256)."""
+"""Sessions of a client that answers no RAR; more than a connection may have pending (256)."""
 BEHIND_TOP_UPS = 100
 RELAY = "dra.example.net"
 

@@ -92,7 +92,7 @@ def test_a_request_whose_answer_died_with_its_worker_is_charged_once(
 def test_a_request_that_never_reached_redis_is_charged_by_its_repetition(
     own_redis: RedisServer, serving: Serving
 ) -> None:
-    """The other side of the ambiguity: the worker dies before its script runs."""
+    """The worker dies before its script runs."""
     books = Books(own_redis.url)
     account_id = books.open_account(MSISDN, CREDIT)
     client = serving.connect()
@@ -115,7 +115,7 @@ def test_a_request_that_never_reached_redis_is_charged_by_its_repetition(
 
 @pytest.mark.long
 def test_the_journal_explains_the_balance_whatever_the_worker_did(own_redis: RedisServer, tmp_path: Path) -> None:
-    """Several sessions, the worker killed at any point, each request repeated until it is answered."""
+    """Several sessions; the worker is killed at any point, and each request is repeated until it is answered."""
     server = Serving(tmp_path / "ocs", own_redis.url)
     books = Books(own_redis.url)
     account_id = books.open_account(MSISDN, CREDIT)

@@ -1,7 +1,7 @@
-"""Coverage-guided fuzzing of frame → decode → charge: `make fuzz`. The invariant is in the head of `target`.
+"""Coverage-guided fuzzing of frame → decode → charge: `make fuzz`. The invariant is stated in `target`.
 
-The corpus grows in out/fuzz/corpus from run to run, beginning with the captures, the vectors and a request of every
-kind. An input that breaks the invariant is kept as out/fuzz/crash-*; `python -m tests.fuzz out/fuzz/crash-…` plays it
+The corpus in out/fuzz/corpus grows from run to run; it begins with the captures, the vectors and a request of every
+kind. An input that breaks the invariant is stored as out/fuzz/crash-*; `python -m tests.fuzz out/fuzz/crash-…` runs it
 again.
 """
 
@@ -25,13 +25,13 @@ RUNS = 1_000_000
 MAX_OCTETS = 4_096
 """Four times the longest request of the captures."""
 WATCHDOG = (280).to_bytes(3, "big")
-"""Half of what is in the captures; there is one in `base`."""
+"""Half of the captured messages are DWRs; one in `base` is enough."""
 SLOW_S = 5
 MEMORY_MB = 1_024
 
 
 def seeds() -> list[bytes]:
-    """Every message we have of real peers, our own requests, and streams of several."""
+    """All messages of real peers, our own requests, and streams of several."""
     frames = [*ccrs().values(), *base().values(), *captures.vectors().values()]
     for path in captures.BY_CLIENT.values():
         frames += dict.fromkeys(frame for frame in captures.frames(path) if frame[5:8] != WATCHDOG)

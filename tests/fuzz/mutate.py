@@ -1,4 +1,4 @@
-"""Mutations that know what an AVP is: octets changed at random rarely get past the lengths."""
+"""Mutations that respect AVPs: random octets rarely pass the length checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _known() -> list[Definition]:
 
 
 def mutate(data: bytes, max_size: int, seed: int, plain: Callable[[bytes, int], bytes]) -> bytes:
-    """`plain` changes octets; it works on one value in three cases of four."""
+    """Mutates an AVP; in three cases of four, `plain` changes octets of one value."""
     rng = random.Random(seed)
     if len(data) <= 1 + HEADER_OCTETS or rng.random() < 0.25:
         return plain(data, max_size)

@@ -48,14 +48,12 @@ ROUTINGS = (None, Routing(HOST, frozenset({REALM, "localdomain", "example.net"})
 SUBSCRIBERS = ((MSISDN, IMSI), ("38668100001", "293400000000001"), ("447700900000", "001010000000001"))
 NOW, MONTH, EUR = 1_795_000_000, 202611, 1_000_000
 INPUTS_PER_LEDGER = 2_000
-"""Then it is made anew, so that a run of millions does not grow."""
+"""Inputs after which the ledger is replaced, so that memory stays bounded."""
 THEIRS_EVERY = 64
 MOST_CPU_S = 0.5
-"""Of this thread, so that a busy machine does not matter. The dearest inputs of 4 kB take a twentieth of it, with
-coverage counted.
-"""
+"""CPU time of this thread. The most expensive inputs of 4 kB take a twentieth of it, including coverage."""
 PROXY_INFO = 284
-"""Echoed as it came, and python-diameter wants padding where we let it be left out."""
+"""Echoed as received; python-diameter requires padding where we accept none."""
 ANSWERS = {
     257: commands.CapabilitiesExchangeAnswer,
     258: commands.ReAuthAnswer,
@@ -65,13 +63,13 @@ ANSWERS = {
 }
 PIECE_OCTETS = (0, 0, 0, 0, 3, 7, 20, 61)
 MAX_PIECES = 32
-"""The rest follows at once."""
+"""Most pieces; the rest of the input is fed at once."""
 WHOLE, FIXED = 0, 1
-"""How the first octet of an input wants the rest: as it is, or as one message with a right header."""
+"""Meaning of an input's first octet: use the rest as it is, or as one message with a valid header."""
 
 
 class _Ledger:
-    """The model of the tests, answering at once."""
+    """The model ledger, answering at once."""
 
     def __init__(self) -> None:
         self.model = ModelLedger()
@@ -104,7 +102,7 @@ class _Ledger:
 
 
 def _run(work: Awaitable[None]) -> None:
-    """Nothing here waits, so a coroutine ends at its first step."""
+    """Runs a coroutine that never waits: it ends at its first step."""
     try:
         work.send(None)  # type: ignore[attr-defined]
     except StopIteration:
@@ -113,7 +111,7 @@ def _run(work: Awaitable[None]) -> None:
 
 
 class _Nothing(Counted):
-    """Metrics that are not kept."""
+    """Metrics that are ignored."""
 
     def __init__(self) -> None:
         self.calls = _Forgotten()
@@ -240,7 +238,7 @@ def _fed(reader: FrameReader, pieces: list[bytes]) -> tuple[list[bytes], int]:
 
 
 def with_right_header(data: bytes) -> bytes:
-    """One message of the octets: version and length as they should be, so that what follows is looked at."""
+    """One message with these octets, and a valid version and length."""
     data = data.ljust(HEADER_OCTETS, b"\0")[:0xFFFC]
     data += bytes(-len(data) % 4)
     return b"\1" + len(data).to_bytes(3, "big") + data[4:]

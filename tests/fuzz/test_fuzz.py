@@ -1,4 +1,4 @@
-"""A short run of the fuzzer in every `make test`, and the inputs that once broke the invariant."""
+"""A short run of the fuzzer, and inputs that once broke the invariant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 )
 @pytest.mark.long
 def test_a_short_run(tmp_path: Path) -> None:
-    """Some seconds, the same inputs each time; `make fuzz` is the long one."""
+    """Some seconds with the same inputs each time; `make fuzz` runs longer."""
     command = [sys.executable, "-m", "tests.fuzz", "--runs", str(RUNS), "--seed", str(SEED), "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]

@@ -1,4 +1,4 @@
-"""The real clients' messages: Diameter frames out of the captures, TCP put back in order, SCTP chunks as they are."""
+"""Messages of real clients: Diameter frames from the captures, with TCP reassembled and SCTP read by chunks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPEN5GS = HERE / "pgw-open5gs-gy.pcap"
 KAMAILIO = HERE / "scscf-kamailio-ro.pcap"
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 TERAVM = SHARED / "data" / "captures" / "pgw-teravm-gy.pcapng"
-"""Of another licence, so it is not in the repository: used where the folder is there."""
+"""Not in the repository because of its licence; used if the folder exists."""
 BY_CLIENT = {"open5gs": OPEN5GS, "kamailio": KAMAILIO} | ({"teravm": TERAVM} if SHARED.exists() else {})
 needs_teravm = pytest.mark.skipif(not SHARED.exists(), reason="the capture of another licence is not here")
 GX = (16777238).to_bytes(4, "big")
@@ -27,7 +27,7 @@ GX = (16777238).to_bytes(4, "big")
 
 @cache
 def frames(path: Path) -> tuple[bytes, ...]:
-    """Every Diameter message of a capture but those of Gx, which is not ours."""
+    """Every Diameter message of a capture, except Gx."""
     found: list[bytes] = []
     streams: dict[tuple[str, int, str, int], tuple[FrameReader, dict[int, bytes], int]] = {}
     for packet in rdpcap(str(path)):

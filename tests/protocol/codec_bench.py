@@ -1,9 +1,9 @@
-"""How fast the codec is against python-diameter, in one process: `run()` gives medians in µs, `make bench` prints them.
+"""Speed of the codec compared with python-diameter, in one process. `run()` returns medians in µs; `make bench` prints
+them.
 
-The requests are a real P-GW's: 780 octets, an update with one service, or a few octets more or less. No two are alike:
-they differ in session, subscriber, number, time, charging id, bearer address, cell and octets, as a network's requests
-do. The answer grants the service a volume with validity time. Both sides read the same requests and send answers of
-equal content.
+The requests are those of a real P-GW: 780 octets (some a few more or less), an update with one service. All differ in
+session, subscriber, number, time, charging id, bearer address, cell and octets, like a network's requests. The answer
+grants volume with a validity time. Both codecs read the same requests and write answers of equal content.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tests.protocol.captures import OPEN5GS, requests
 
 ROUNDS = 61
 REQUESTS = 6_000
-"""More than any memory in the codec holds, so that what comes anew with every subscriber is new to it."""
+"""More than any cache of the codec holds, so that each subscriber's values are new to it."""
 SEED = 8506
 GRANT_OCTETS = 10_485_760
 
 
 def update_frame() -> bytes:
-    """The captured request as it is, but for its type."""
+    """The captured request with another type."""
     frame = requests(OPEN5GS)[0]
     assert len(frame) == 780
     initial, update = (bytes.fromhex("000001a04000000c") + number.to_bytes(4, "big") for number in (1, 2))
@@ -55,7 +55,7 @@ def update_frames(count: int = REQUESTS) -> list[bytes]:
 
 
 def _varied(whole: bytes, number: int, rng: random.Random) -> bytes:
-    """The subscriber of this number: other values in the same places (found by the octets before them)."""
+    """The request with other values for this subscriber (found by the octets before them)."""
     session = f"smf.localdomain;{1_700_000_000 + number};2;app_gy" + "1" * rng.choice((0, 0, 0, 0, 0, 0, 4, 8))
     avps = [whole[avp.start : (avp.stop + 3) & ~3] for avp in walk(whole, HEADER_OCTETS, len(whole))]
     body = b"".join([encode_avp(263, 0, FLAG_MANDATORY, session.encode()), *avps[1:]])
@@ -115,7 +115,7 @@ def decode(frame: bytes) -> CreditControlRequest:
 
 
 def _check(frame: bytes) -> None:
-    """Both sides do the same work."""
+    """Checks that both codecs do the same work."""
     ours, theirs = answer(decode(frame)), their_answer(Message.from_bytes(frame))
     assert decode_cca(ours, parse_header(ours)) == decode_cca(theirs, parse_header(theirs))
 

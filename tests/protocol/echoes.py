@@ -1,6 +1,4 @@
-"""What an answer repeats of its request, and when it has the E bit: written once more, from RFC 6733 §6.2, §7.1 and
-§7.2.
-"""
+"""AVPs that an answer echoes, and when it has the E bit: a second implementation of RFC 6733 §6.2, §7.1 and §7.2."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ SESSION_ID, CC_REQUEST_NUMBER, CC_REQUEST_TYPE, PROXY_INFO = 263, 415, 416, 284
 
 
 def echoed(frame: bytes) -> tuple[dict[int, bytes], list[bytes]]:
-    """What an answer repeats of its request (RFC 6733 §6.2, RFC 8506 §3.2), as far as the request can be walked."""
+    """AVPs that an answer must echo (RFC 6733 §6.2, RFC 8506 §3.2), up to the request's first length error."""
     found: dict[int, bytes] = {}
     proxies: list[bytes] = []
     with contextlib.suppress(AvpLengthError):
@@ -47,8 +45,8 @@ def is_ccr(header: Header) -> bool:
 
 
 def has_e_bit(header: Header, result_code: int, found: dict[int, bytes]) -> bool:
-    """3xxx always; others where the command's own grammar could not be filled: a CCA needs what its request says, a CEA
-    is never made.
+    """Always for 3xxx; else if the command's grammar could not be filled: a CCA needs AVPs of its request, a CEA is not
+    made.
     """
     if 3000 <= result_code < 4000 or header.command_code == 257:
         return True

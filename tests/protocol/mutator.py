@@ -1,9 +1,8 @@
-"""Every AVP of a request in turn absent, doubled, truncated, over-long or of wrong flags, at every level, and what must
-come of it.
+"""Corrupts each AVP of a request in turn, at every level: absent, doubled, truncated, too long, wrong flags.
 
-What is expected follows from the kind of mutation and from what the message's class says of the AVP (how often, which
-type, which values; `test_ccr_table` holds the classes to the standard), by RFC 6733 §4.1, §7.1 and §7.5; not from the
-pipeline, which these mutations test. `mutations` wants a request without fault.
+The expected result follows from RFC 6733 §4.1, §7.1 and §7.5, the kind of mutation and the message's class (how often,
+which type, which values; `test_ccr_table` compares the classes with the standard). It does not follow from the
+pipeline, which these mutations test. `mutations` needs a valid request.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ EMPTY_ADDRESS = bytes.fromhex("000100000000")
 
 UNDERSTOOD = frozenset({0})
 ANYTHING = frozenset({0, 3009, 5001, 5004, 5005, 5007, 5008, 5009, 5014})
-"""What comes of an AVP that has become another, or part of one: any answer that says what is wrong, or none."""
+"""Results for an AVP that has become another one, or a part of one: any error, or none."""
 
 
 class Mutation(NamedTuple):
     name: str
     frame: bytes
     expected: frozenset[int]
-    """Result-Codes, one of which must be the answer's; 0 = the request is understood."""
+    """Allowed Result-Codes; 0 = the request is understood."""
     failed: bytes | None = None
-    """What the Failed-AVP must hold, octet by octet; None = not told."""
+    """Required contents of Failed-AVP, octet by octet; None = not checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +49,13 @@ class Node:
     children: tuple[Node, ...] | None
     declared: Field | None
     codec: Codec[Any]
-    """Of the group (or message) it stands in."""
+    """Codec of the group (or message) that contains it."""
     seen: bool = field(default=True)
-    """False: it is inside a group that may be skipped whatever it holds (not declared, and without M)."""
+    """False: it is inside a group that may be skipped (undeclared, and without M)."""
     length: int | None = None
-    """What the header says, if it lies."""
+    """A wrong AVP Length for the header, or None."""
     bare_vendor: bool = field(default=False)
-    """The V bit is set, but no Vendor-Id is put in."""
+    """The V bit is set without a Vendor-Id."""
 
     def octets(self) -> bytes:
         inside = self.payload if self.children is None else b"".join(child.octets() for child in self.children)
@@ -77,7 +76,7 @@ class Node:
 
     @property
     def kind(self) -> Kind | None:
-        """None: its contents do not matter (it is not known, or not declared and without M)."""
+        """None: its contents are not checked (unknown, or undeclared and without M)."""
         if self.declared is not None:
             return self.declared.definition.kind
         return BY_KEY[self.key].kind if self.known and self.flags & FLAG_MANDATORY else None
@@ -101,7 +100,7 @@ Place = tuple[int, ...]
 
 
 def parse(data: bytes, codec: Codec[Any], seen: bool = True) -> tuple[Node, ...]:
-    """Its own walk: RFC 6733 §4.1 once more."""
+    """A second implementation of RFC 6733 §4.1."""
     nodes, position = [], 0
     while position < len(data):
         code, word = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
@@ -124,7 +123,7 @@ def parse(data: bytes, codec: Codec[Any], seen: bool = True) -> tuple[Node, ...]
 
 
 def mutations(frame: bytes) -> Iterator[Mutation]:
-    """All mutations of a sound request; each is a request, so each gets an answer."""
+    """All mutations of a valid request. Each is a request, so each must be answered."""
     header = parse_header(frame)
     command = COMMANDS[header.application_id, header.command_code]
     roots = parse(frame[HEADER_OCTETS:], command.codec)
@@ -145,7 +144,7 @@ def mutations(frame: bytes) -> Iterator[Mutation]:
 
 
 def _of_header(frame: bytes, *, proxiable: bool) -> Iterator[Mutation]:
-    """RFC 6733 §3: E only in answers, P only where it may be proxied; T and the reserved bits say nothing here."""
+    """RFC 6733 §3: E only in answers, P only if proxiable; T and the reserved bits have no effect."""
     flags = frame[4]
 
     def with_flags(name: str, changed: int, *expected: int) -> Mutation:
@@ -186,7 +185,7 @@ class Change(NamedTuple):
     nodes: tuple[Node, ...]
     expected: frozenset[int]
     failed: bytes | None = None
-    """Without its parents."""
+    """The AVP without its parents."""
 
 
 def _of_node(roots: tuple[Node, ...], place: Place, node: Node) -> Iterator[Change]:
@@ -224,7 +223,9 @@ def _without(
 
 
 def _is_short_of_something(roots: tuple[Node, ...], rest: tuple[Node, ...]) -> bool:
-    """RFC 8506 §3.1 and §8.41; the application may also stand in the vendor-specific group (§6.11 of RFC 6733)."""
+    """Whether required AVPs are missing (RFC 8506 §3.1, §8.41); the application may also be in the vendor-specific
+    group (RFC 6733 §6.11).
+    """
     if roots[0].codec is not COMMANDS[4, 272].codec:
         return False
     groups = [one for one in rest if one.code == VENDOR_SPECIFIC_APPLICATION_ID]
@@ -249,9 +250,7 @@ def _neighbour(roots: tuple[Node, ...], place: Place) -> Node | None:
 
 
 def _another(node: Node) -> Node:
-    """Of the same kind, and with another value where there is another one, so that it can be told which one is
-    blamed.
-    """
+    """An AVP of the same kind with another value, if possible, so that the blamed one can be identified."""
     if node.children is not None or not node.payload:
         return node
     kind = BY_KEY[node.key].kind if node.known else None
@@ -313,7 +312,7 @@ def _lengths(node: Node, neighbour: Node | None) -> Iterator[Instead]:
 
 
 def _is_bad_text(node: Node, payload: bytes) -> bool:
-    """A character cut in two, or a name that has become empty."""
+    """Whether the text ends within a character, or is an empty identity."""
     if node.declared is None or node.declared.kind not in (Kind.UTF8, Kind.IDENTITY):
         return False
     try:
@@ -323,7 +322,7 @@ def _is_bad_text(node: Node, payload: bytes) -> bool:
 
 
 def _minds(node: Node, octets: int) -> bool:
-    """Whether the type is one that an octet more or less makes impossible."""
+    """Whether the type does not allow one octet more or less."""
     kind = node.kind
     if kind in FIXED_OCTETS:
         return True
@@ -359,12 +358,12 @@ def _values(node: Node) -> Iterator[Instead]:
 
 
 def _is_refused(node: Node) -> bool:
-    """RFC 6733 §4.1: M, and not understood."""
+    """RFC 6733 §4.1: M and unsupported."""
     return node.declared is None and bool(node.flags & FLAG_MANDATORY) and not node.known
 
 
 def _other_vendors(node: Node) -> Iterator[tuple[str, Node]]:
-    """The V bit and Vendor-Id wrong in every way."""
+    """All wrong combinations of V bit and Vendor-Id."""
     if node.flags & FLAG_VENDOR:
         yield "without V:", replace(node, flags=node.flags & ~FLAG_VENDOR, vendor=0)
         yield "of vendor 0:", replace(node, vendor=0)
@@ -379,7 +378,7 @@ def _other_vendors(node: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _as_another(roots: tuple[Node, ...], place: Place, node: Node, kind: str, other: Node) -> Change:
-    """A code of one vendor is another AVP than the same code of another."""
+    """The same code of another vendor is another AVP."""
     changed = _put(roots, place, other)
     other = replace(other, declared=node.codec.fields.get(other.key))
     left = len(node.payload) - 4 if other.bare_vendor else len(node.payload)

@@ -1,5 +1,5 @@
-"""Sound requests of every kind: I, U, T and E of data, calls, SMS and MMS, from real clients where there is a capture
-of one.
+"""Valid requests of every kind: I, U, T and E of data, calls, SMS and MMS; from captures of real clients if there are
+any.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _frame(request: CreditControlRequest) -> bytes:
 
 @cache
 def ccrs() -> dict[str, bytes]:
-    """Name → frame. Every one is decoded without objection."""
+    """Name → frame. All are decoded without error."""
     initial, update, termination = captures.requests(captures.OPEN5GS)
     call = towards("tel:+38668100001")
     event_sms = ccr("E", 0, context=SMS, information=sms_to("38668100001"))
@@ -67,11 +67,11 @@ def _with(frame: bytes, avps: bytes) -> bytes:
 
 
 UNDECLARED = encode_avp(12, 0, 0x40, (1_500).to_bytes(4, "big")) + b"".join(
-    # PoC-Information with M, and without: then nobody looks into it.
+    # PoC-Information with M, and without: then its contents are ignored.
     encode_avp(879, 10415, flags, encode_avp(883, 10415, 0x40, bytes(4)) + encode_avp(857, 10415, 0x40, b"party"))
     for flags in (0x40, 0)
 )
-"""AVPs that we know and that no class declares at the top of a request."""
+"""AVPs of the dictionary that no class declares at the top level of a request."""
 
 
 def _proxy_info(host: str) -> bytes:

@@ -1,6 +1,4 @@
-"""Hypothesis strategies made from the message classes themselves: whatever a class declares, with every type's edge
-values.
-"""
+"""Hypothesis strategies generated from the message classes: every declared AVP, with the edge values of its type."""
 
 from __future__ import annotations
 
@@ -55,7 +53,7 @@ def of_field(field: Field, depth: int) -> st.SearchStrategy[Any]:
 
 
 def of_codec(codec: Codec[Any], depth: int = 0) -> st.SearchStrategy[Any]:
-    """Some of the attributes are drawn, the others left absent: a message with everything is too large to be quick."""
+    """Messages with a random part of the attributes: a message with all of them would be slow."""
     required = {field.attribute: of_field(field, depth) for field in codec.fields.values() if field.required}
     optional = [
         field for field in codec.fields.values() if not field.required and field.definition.key not in codec.forbidden

@@ -1,4 +1,4 @@
-"""The base protocol's answers as we read them, and the capabilities exchange on both sides."""
+"""Decoding answers of the base protocol, and the capabilities exchange in both roles."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def read(cls: type, body: bytes, flags: int = 0x40) -> Any:
 
 @pytest.mark.parametrize("cls", KINDS)
 def test_an_answer_is_read_leniently(cls: type) -> None:
-    """Unknown AVPs whatever their flags, an identity twice, the order mixed up."""
+    """Unknown AVPs with any flags, a repeated identity, any order."""
     unknown = (
         encode_avp(999_999, 0, M, b"x") + encode_avp(999_999, 9, M, b"x") + bytes.fromhex("0000019fc000000c00000000")
     )
@@ -75,7 +75,7 @@ def test_an_answer_is_read_leniently(cls: type) -> None:
 @pytest.mark.parametrize("cls", KINDS)
 @pytest.mark.parametrize("result_code", [3002, 5002, 5012])
 def test_an_error_message_gives_its_result_code(cls: type, result_code: int) -> None:
-    """RFC 6733 §7.2: the E bit and the generic grammar; or a refusal that leaves out what its command requires."""
+    """RFC 6733 §7.2: with the E bit and the generic grammar, or an error without AVPs that its command requires."""
     whole = read(cls, KINDS[cls][1] + NAMES + code(result_code) + encode_avp(281, 0, 0, b"no"), 0x60)
     assert isinstance(whole, ErrorMessage)
     assert (whole.code, whole.origin_host, whole.error_message) == (result_code, "pgw.example.net", "no")
@@ -144,7 +144,7 @@ OFFERS: list[tuple[dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), OFFERS)
 def test_offers_and_their_answers(changes: dict[str, Any], expected: int) -> None:
-    """As responder; whatever is refused gets a CEA that has all a CEA has."""
+    """As responder; a refusal is a CEA with all required AVPs."""
     frame = encode(offer(**changes), hop_by_hop=1, end_to_end=2)
     header = parse_header(frame)
     error = check_cer(decode_request(frame, header), LOCAL)
@@ -180,7 +180,7 @@ def test_a_cea_that_refuses_or_is_somebody_elses() -> None:
 
 
 def test_what_we_advertise() -> None:
-    """4 by itself and as 3GPP's, as some clients look only there; Origin-State-Id where it is configured (§8.16)."""
+    """Application 4, alone and as 3GPP's (some clients read only that); Origin-State-Id if configured (§8.16)."""
     cer = make_cer(LOCAL, HERE)
     for message in (cer, make_cea(LOCAL, HERE, 2001)):
         assert message.auth_application_id == [4] and message.supported_vendor_id == [10415]

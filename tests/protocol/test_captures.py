@@ -1,4 +1,4 @@
-"""Real clients and the vectors: decoded whole (nothing skipped), and re-encoded to equal values."""
+"""Messages of real clients and the vectors: decoded completely (nothing skipped), and re-encoded to equal values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOUBLED = {264, 296}
 
 
 def rows(frame: bytes, start: int, end: int, codec: Codec[object] | None) -> list[tuple[int, int, object]]:
-    """(code, vendor, payload or subtree) of what is on the wire; the groups are told by the definitions."""
+    """(code, vendor, payload or subtree) of the AVPs in the octets; the definitions say which are groups."""
     found: list[tuple[int, int, object]] = []
     for avp in walk(frame, start, end):
         assert codec is not None

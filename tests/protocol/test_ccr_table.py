@@ -1,7 +1,6 @@
-"""RFC 8506 §10.1, TS 32.299 §6.4 and §7.1.9 by hand: how often each AVP may come in a CCR, with which flags and which
-values.
+"""RFC 8506 §10.1, TS 32.299 §6.4 and §7.1.9 by hand: how often each AVP may occur in a CCR, its flags and values.
 
-The mutator asks the message classes what to expect; here the classes are asked whether they are right.
+The mutator derives its expectations from the message classes; this test checks the classes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Row(NamedTuple):
     code: int
     vendor: int
     in_ccr: str
-    """"0", "1", "0-1" or "0+"; "1*" = once, but real clients send it twice."""
+    """"0", "1", "0-1" or "0+"; "1*" = once, but some clients send it twice."""
     in_cca: str
     flag: str
     """"M" must be set when we send it, "m" may, "-" must not."""
@@ -159,7 +158,7 @@ CLOSED = {
 }
 OUTSIDE = (-1, 0, 1, 2, 3, 4, 5, 6, 99, 0x7FFFFFFF)
 NOT_IN_OUR_ANSWERS = {"Acct-Multi-Session-Id", "Error-Reporting-Host", "Route-Record"}
-"""We send CCAs without them."""
+"""AVPs that our CCAs do not have."""
 
 
 def request(kind: int = 1) -> CreditControlRequest:
@@ -179,7 +178,7 @@ def code_of(frame: bytes) -> tuple[int, bytes]:
 
 
 def sample(row: Row) -> bytes:
-    """One well-formed instance."""
+    """One well-formed AVP."""
     key = row.vendor << 32 | row.code
     field = _CCR.fields.get(key)
     if row.code == 284:
@@ -215,7 +214,7 @@ def code_at(avp: bytes) -> int:
 
 
 def wrapped(place: str, avps: bytes) -> bytes:
-    """A request whose group of that place holds exactly these AVPs."""
+    """A request whose group at that place contains exactly these AVPs."""
     others = [avp for avp in split(body_of(request())) if code_at(avp) not in (443, 456)]
     if place == "command":
         return frame_of(avps)
@@ -293,7 +292,7 @@ def test_what_belongs_into_answers_is_copied_into_the_refusal(place: str, name: 
 
 
 def test_every_avp_of_the_classes_is_in_the_table() -> None:
-    """What is declared beyond the tables is named here, with where it comes from."""
+    """AVPs that are declared but not in the tables are listed here with their source."""
     more = {
         260: "RFC 6733 §6.11, an S-CSCF names the application in it",
         259: "RFC 6733 §6.9, to look at its value",

@@ -1,6 +1,4 @@
-"""The frame reader: any split gives the same messages; a stream that lies ends, and never takes more memory than its
-limit.
-"""
+"""The frame reader: any split gives the same messages; an invalid stream ends; memory is limited."""
 
 from __future__ import annotations
 
@@ -55,7 +53,7 @@ def test_any_pieces(cuts: list[int]) -> None:
 )
 @pytest.mark.parametrize("first", [0, 1, 4, 8, 19, 20])
 def test_a_stream_that_cannot_be_parsed(start: bytes, code: int, first: int) -> None:
-    """However the header comes, it has come before the fault is told, so that it can be answered (RFC 6733 §7.1.5)."""
+    """The header is complete before the error is raised, so that it can be answered (RFC 6733 §7.1.5)."""
     header = start + WHOLE[1][len(start) : 20]
     reader = FrameReader()
     rescued = reader.feed(WHOLE[0] + header[:first]) if first < 20 else []

@@ -1,4 +1,4 @@
-"""Reading by a known layout gives what the walk gives, whatever comes; and what is learned stays within its bounds."""
+"""Decoding by a known layout gives the codec's result, for any message; learning stays within its limits."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def frame_of(parts: list[bytes]) -> bytes:
 
 
 def orders(frame: bytes, count: int) -> list[bytes]:
-    """The same message in so many orders of its AVPs: equal lengths, other layouts."""
+    """The same message with its AVPs in different orders: equal lengths, different layouts."""
     return [frame_of(list(order)) for order in islice(permutations(avps(frame)), count)]
 
 
@@ -103,7 +103,7 @@ def is_ready(layouts: Layouts[Any], frame: bytes) -> bool:
 
 
 class Counted:
-    """A codec that counts how often it is walked."""
+    """A codec that counts its calls."""
 
     def __init__(self, codec: Codec[Any]) -> None:
         self._codec = codec
@@ -153,7 +153,7 @@ def test_drawn_answers(message: Any) -> None:
 @given(CCRS, st.data())
 @few
 def test_drawn_requests_with_octets_changed(message: CreditControlRequest, data: st.DataObject) -> None:
-    """Whether the octet is of a header, a value or padding."""
+    """The octet may be of a header, a value or padding."""
     frame = encode_ccr(message, hop_by_hop=1, end_to_end=2)
     layouts = learned(_CCR, frame)
     for _ in range(20):
@@ -320,7 +320,7 @@ def test_a_layout_in_use_outlives_a_flood_of_others(flood: str, monkeypatch: pyt
 
 
 def poor() -> Layouts[Any]:
-    """The initial allowances are used up."""
+    """Layouts whose initial budgets are used up."""
     layouts = Layouts(_CCR)
     layouts._survey_budget = layouts._builder_budget = 0
     return layouts
@@ -359,7 +359,7 @@ def _count(monkeypatch: pytest.MonkeyPatch, name: str, count: list[int]) -> None
 
 
 def test_the_allowance_is_filled_by_walking_and_learning_goes_on() -> None:
-    """Also while another peer sends a new layout each time."""
+    """Even while another peer sends a new layout each time."""
     frame = ccr()
     layouts = poor()
     others = iter(orders(ccr("pgw.example.org;longer;1"), 20_000))

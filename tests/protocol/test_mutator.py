@@ -1,4 +1,4 @@
-"""One AVP at a time made wrong: the request is understood, or gets exactly the answer that the standard has for it."""
+"""One AVP at a time is corrupted: the request is understood, or gets exactly the answer of the standard."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_mutations_reach_every_kind_of_place() -> None:
 
 
 def test_what_is_no_request_is_never_answered() -> None:
-    """The R bit makes the difference: with it clear the frame is an answer, to nothing of ours."""
+    """With the R bit clear, the frame is an answer to none of our requests."""
     for frame in REQUESTS.values():
         bare = frame[:4] + bytes([frame[4] & 0x7F]) + frame[5:]
         with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""Every error the pipeline knows, with its Failed-AVP; and that reader and pipeline agree on what is an error."""
+"""Every error of the pipeline, with its Failed-AVP; codec and pipeline agree on what is an error."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_only_the_first_error_in_the_order_of_the_stages_is_reported() -> None:
     ],
 )
 def test_what_is_tolerated(extra: bytes) -> None:
-    """Unknown without M, known 3GPP ones that are not declared, the P bit, an identity written twice."""
+    """Unknown AVPs without M, undeclared AVPs of 3GPP, the P bit, a repeated identity."""
     frame = put(extra)
     assert decode_ccr(frame, parse_header(frame)).origin_host == "pgw.example.org"
 
@@ -294,7 +294,7 @@ def test_failed_avp_helpers() -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A real request with some octets changed, cut out or put in; the header's length is made to fit."""
+    """A real request with some octets changed, removed or inserted; the header's length is adjusted."""
     body = bytearray(draw(st.sampled_from(ALL))[HEADER_OCTETS:])
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(0, len(body) - 1)))

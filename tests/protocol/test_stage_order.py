@@ -1,4 +1,4 @@
-"""Two things wrong in one request: the one whose stage comes first is reported, wherever they stand (RFC 6733 §7)."""
+"""Two errors in one request: the one whose stage is first is reported, wherever they are (RFC 6733 §7)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUND = encode_avp(436, 0, M, b"\0\0\0\1")
 
 @dataclass(frozen=True)
 class Wrong:
-    """What is to be done to a sound request so that this stage objects."""
+    """The change to a valid request that makes this stage fail."""
 
     code: int
     flags: int = 0xC0
@@ -85,7 +85,7 @@ def test_each_alone(stage: int) -> None:
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_of_two_the_first_stage_is_reported(first: int, second: int) -> None:
-    # A length that lies is the last thing that can be read, so it stands behind the other.
+    # Nothing after a wrong length can be read, so it is behind the other error.
     orders = (
         [(first, second)] if second == 6 else [(second, first)] if first == 6 else [(first, second), (second, first)]
     )

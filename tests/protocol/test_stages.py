@@ -1,4 +1,4 @@
-"""The stages that look at more than one AVP: where a request wants to go, what contradicts, how much it may hold."""
+"""The stages that concern more than one AVP: destinations, contradictions, limits."""
 
 from __future__ import annotations
 
@@ -92,8 +92,7 @@ def test_3009_comes_before_the_application_and_after_lengths() -> None:
         ({"destination_host": "ocs.example.org"}, 0),
         ({"destination_host": "OCS.EXAMPLE.ORG"}, 0),
         ({"destination_host": "other.example.org"}, 3002),
-        # A node that shares our sessions: a client that fails over from it names it. A route over it is no loop of
-        # ours.
+        # A node that shares our sessions: a client that fails over from it names it. A route through it is not a loop.
         ({"destination_host": "ocs2.example.org"}, 0),
         ({"destination_host": "oCs2.eXample.ORG"}, 0),
         ({"destination_host": "ocs2.example.org", "destination_realm": "elsewhere.org"}, 3003),
@@ -137,7 +136,7 @@ def test_base_requests_have_no_destination() -> None:
 
 
 def test_an_empty_session_id_is_none() -> None:
-    """Two sessions without a name must not be one; the answer is the generic one, without it (RFC 6733 §7.2, §8.8)."""
+    """Two sessions without a Session-Id must not be one; the answer is generic, without it (RFC 6733 §7.2, §8.8)."""
     message = request(session_id="")
     error = error_of(message)
     assert error is not None and error.result_code == 5005
@@ -152,7 +151,7 @@ def test_an_empty_session_id_is_none() -> None:
 
 @pytest.mark.parametrize("name", ccrs())
 def test_a_ccr_without_the_p_bit_is_served_and_its_answer_has_none(name: str) -> None:
-    """What real clients send (issue 3 §4); the answer copies the bit (RFC 6733 §6.2)."""
+    """Some real clients omit the P bit; the answer copies it (RFC 6733 §6.2)."""
     frame = ccrs()[name]
     bare = frame[:4] + bytes([frame[4] & ~0x40]) + frame[5:]
     assert decode_ccr(bare, parse_header(bare)).session_id
@@ -177,7 +176,7 @@ def test_an_action_within_a_session(kind: int, action: int) -> None:
 
 @pytest.mark.parametrize("kind", [1, 2, 3])
 def test_direct_debiting_within_a_session_is_let_pass(kind: int) -> None:
-    """A P-GW sends it (issue 3 §4)."""
+    """A real P-GW sends it."""
     assert code_of(request(cc_request_type=kind, requested_action=0)) == 0
 
 
@@ -201,7 +200,7 @@ def split(avps: bytes) -> list[bytes]:
 
 
 def test_a_direct_debit_that_reports_use_is_let_pass() -> None:
-    """Some clients report instead of asking (`ocs.charging.prepare`)."""
+    """Some clients report instead of requesting (`ocs.charging.prepare`)."""
     event = {"cc_request_type": 4, "requested_action": 0}
     assert code_of(request(**event, used_service_unit=USED)) == 0
     assert code_of(request(**event, multiple_services_credit_control=[SERVICE])) == 0
@@ -265,7 +264,7 @@ def depth(codec: Codec[Any]) -> int:
 
 
 def test_no_request_can_nest_deeper_than_the_limit() -> None:
-    """Only declared groups are entered, so the definitions bound the depth."""
+    """Only declared groups are entered, so the declarations limit the depth."""
     assert max(depth(command.codec) for command in pipeline.COMMANDS.values()) <= MAX_NESTING
 
 

@@ -1,4 +1,4 @@
-"""Every (state, event) pair of both machines: the rows of the standards as they are, and nothing for all the others."""
+"""Every (state, event) pair of both machines: the rows of the standards, and no change for all other pairs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ Closing              | I-Rcv-DPA       | I-Disc                           | Clos
 """
 """The table as it is printed on pages 70 and 71."""
 OURS = "Closing | R-Conn-CER | R-Reject | Closing"
-"""Not in the standard: a peer that comes back while its old connection ends is refused until that one is gone."""
+"""Not in the standard: a peer that reconnects while its old connection closes is refused until it has closed."""
 
 
 def named(enumeration: type[Enum], text: str) -> Enum:
@@ -97,11 +97,11 @@ STANDARD = transcription()
 
 
 COLUMNS = (slice(6, 23), slice(23, 40), slice(40, 57), slice(57, None))
-"""Where the four columns of the printed table stand."""
+"""Columns of the printed table."""
 
 
 def printed() -> list[tuple[str, str, str, str]]:
-    """The rows in the text of RFC 6733 itself; a cell that is folded goes on in the lines below."""
+    """The rows in the text of RFC 6733; a wrapped cell continues in the lines below."""
     table = TABLE_5_6.read_text(encoding="utf-8").split(
         "state            event              action         next state"
     )[1]
@@ -190,7 +190,7 @@ def test_the_responder_path() -> None:
 
 
 def test_election() -> None:
-    """RFC 6733 §5.6.4: octets, without regard to ASCII case."""
+    """RFC 6733 §5.6.4: compared as octets, ignoring ASCII case."""
     assert wins_election("ocs-b.example.org", "OCS-A.example.org")
     assert not wins_election("OCS-A.example.org", "ocs-b.example.org")
     assert not wins_election("same.example.org", "SAME.example.org")
@@ -220,7 +220,7 @@ REOPEN  | Timer expires & Pending & NumDWA < 0 | CloseConnection, SetWatchdog   
 REOPEN  | Timer expires & Pending & NumDWA >= 0 | NumDWA = -1, SetWatchdog                              | REOPEN
 REOPEN  | Connection down                      | CloseConnection, SetWatchdog                           | DOWN
 """
-"""The table of RFC 3539 §3.4.1, with its conditions. Tw is also set anew when a connection has become OKAY again."""
+"""The table of RFC 3539 §3.4.1, with its conditions. Tw also restarts when a connection has become OKAY again."""
 EVENTS = {
     "Connection up": WatchEvent.CONNECTION_UP,
     "Connection down": WatchEvent.CONNECTION_DOWN,
@@ -254,9 +254,7 @@ ACTIONS = {
 
 
 def expected_step(watch: Watch, event: WatchEvent) -> tuple[Watch, set[WatchAction], bool]:
-    """By the printed table: the watch after, what is done, whether Tw is set anew. A pair that is not there changes
-    nothing.
-    """
+    """By the printed table: next watch, actions, whether Tw restarts. A pair that is not in it changes nothing."""
     for line in RFC_3539_3_4_1.strip().splitlines():
         state, when, does, following = (cell.strip() for cell in line.split("|"))
         name, *conditions = (part.strip() for part in when.split("&"))

@@ -1,4 +1,4 @@
-"""AVPs with M that nobody here understands: refused, or skipped where the receiver tolerates them (RFC 6733 §4.1)."""
+"""Unsupported AVPs with M: refused, or skipped if the receiver tolerates them (RFC 6733 §4.1)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def placed(avp: bytes, groups: tuple[tuple[int, int], ...]) -> bytes:
 
 
 def code_of(frame: bytes, tolerated: Tolerance, times: int = 3) -> int:
-    """0 = it is taken. Walked, noted and built: the way of reading must not matter."""
+    """Result-Code of the refusal, 0 = accepted; the same by codec, learned layout and builder."""
     limits, header, found = Limits(tolerated=tolerated), parse_header(frame), set()
     for _ in range(times):
         try:
@@ -79,7 +79,7 @@ def test_what_is_tolerated_where(avp: str, tolerated: str) -> None:
 
 
 def test_what_a_tolerant_reader_has_learned_lets_nothing_pass_from_others() -> None:
-    """A message of the same layout, for both kinds of peer in turn."""
+    """A message of the same layout, for both kinds of peer alternately."""
     frame, all_of = put(encode_avp(256, VODAFONE, M, b"\0\0\0\1")), TOLERANCES["all of Vodafone"]
     for _ in range(4):
         assert code_of(frame, all_of) == 0
@@ -89,7 +89,7 @@ def test_what_a_tolerant_reader_has_learned_lets_nothing_pass_from_others() -> N
 
 @pytest.mark.parametrize("tolerance", TOLERANCES.values(), ids=TOLERANCES)
 def test_nothing_else_is_let_pass(tolerance: Tolerance) -> None:
-    """What is understood is held to its rules, whatever is tolerated."""
+    """Supported AVPs are checked, whatever is tolerated."""
     wrong = {
         "a number of three octets": (placed(encode_avp(432, 0, M, b"abc"), ()), 5014),
         "in a group not declared": (
@@ -150,7 +150,7 @@ def test_a_tolerated_avp_is_as_one_without_m(avps: list[tuple[bytes, str]], name
 
 
 def _with(frame: bytes, other: bytes) -> bytes:
-    """The request with what the other has more than an ordinary one."""
+    """The request with the additional AVPs of the other."""
     header, more = parse_header(frame), other[len(put()) :]
     return build(frame[HEADER_OCTETS:] + more, header.flags, header.command_code, header.application_id, 1, 2)
 
@@ -164,7 +164,7 @@ def _read(frame: bytes, tolerated: Tolerance) -> CreditControlRequest:
 @given(damaged(), st.sampled_from(sorted(TOLERANCES)), st.lists(FOREIGN, max_size=2))
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 def test_reader_and_pipeline_agree(frame: bytes, name: str, avps: list[bytes]) -> None:
-    """Whatever is tolerated, and whatever else is wrong with the request."""
+    """With any tolerance, and any other error in the request."""
     header = parse_header(frame)
     frame = build(
         frame[HEADER_OCTETS:] + b"".join(avps), header.flags, header.command_code, header.application_id, 1, 2

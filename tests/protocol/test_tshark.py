@@ -55,13 +55,13 @@ from tests.protocol.test_pipeline import CASES, error_of
 assert shutil.which("tshark"), "these tests need tshark: apt-get install tshark (make test does it)"
 ERROR_SEVERITY = 0x00800000
 LOOKED_AT = 1_500
-"""Answers to mutations: a sample that tshark reads in a second."""
+"""Answers to mutations that tshark reads: a sample that takes about a second."""
 LOCAL = LocalNode("ocs.example.org", "example.org", origin_state_id=7)
 HERE = Address(FAMILY_IPV4, "10.0.0.1")
 
 
 def notes(frames: list[bytes], folder: Path) -> list[str]:
-    """What tshark objects to; it must also have seen every message."""
+    """tshark's notes; it must have read every message."""
     path = folder / "messages.pcap"
     packets = [
         Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=3868, dport=3868, seq=1, flags="PA") / frame
@@ -195,7 +195,7 @@ def test_every_error_answer(tmp_path: Path) -> None:
         for name, (frame, _, _) in CASES.items()
         if not name.startswith("3007")  # the Gx dissector would expect other AVPs
     ]
-    # What is wrong with a request is copied into Failed-AVP as it was; only the answer around it must be sound.
+    # Failed-AVP has a copy of the wrong AVP; only the answer around it must be valid.
     objections = notes(answers, tmp_path)
     assert [line for line in objections if "alformed" in line] == []
 
@@ -205,7 +205,7 @@ READABLE = {
     **dict.fromkeys(("tgpp_imsi_mcc_mnc", "tgpp_ggsn_mcc_mnc", "tgpp_sgsn_mcc_mnc"), "29340"),
     "tgpp_user_location_info": bytes.fromhex("0062f21012345678"),
 }
-"""What tshark looks into and gives up on where it is no number or no location."""
+"""Values that tshark parses, and rejects if they are not a number or a location."""
 
 
 def make_readable(group: Any) -> None:
@@ -242,7 +242,7 @@ def test_answers_to_every_mutation(tmp_path: Path) -> None:
     step = max(1, len(answers) // LOOKED_AT)
     objections = notes(list(answers)[::step], tmp_path)
     chosen = list(answers)[::step]
-    # Failed-AVP holds what was wrong as it was, and tshark looks into it; the answer around it must be sound.
+    # Failed-AVP has a copy of the wrong AVP, which tshark parses; the answer around it must be valid.
     objected = [chosen[int(line.split("\t")[0]) - 1] for line in objections if "alformed" in line]
     assert len(objected) < len(chosen) / 50
     if objected:

@@ -1,6 +1,4 @@
-"""AVPs that are known and not declared where they stand: with M their contents count, without it they do not (RFC 6733
-§4.1, §4.4).
-"""
+"""Undeclared AVPs of the dictionary: with M their contents are checked, without M not (RFC 6733 §4.1, §4.4)."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ def group(code: int, *inside: bytes, flags: int = M, vendor: int = V) -> bytes:
 
 
 def in_service(*inside: bytes, flags: int = M) -> bytes:
-    """In a group of Service-Information that we know and do not declare."""
+    """In a group of Service-Information that is in the dictionary but undeclared."""
     return put(group(SERVICE_INFORMATION, group(POC_INFORMATION, *inside, flags=flags)))
 
 
@@ -124,7 +122,7 @@ def test_without_m_it_may_be_anything(frame: bytes) -> None:
 
 
 def test_a_layout_that_was_learned_does_not_hide_what_is_inside() -> None:
-    """The headers inside are part of the layout: octets that look the same by length are not read by it."""
+    """The headers inside are part of the layout: octets of equal length only are not decoded by it."""
     good = in_service(encode_avp(432, 0, M, b"\0\0\0\1"))
     for _ in range(4):
         assert error_of(good) is None

@@ -1,4 +1,4 @@
-"""What a wrong request may cost: the work grows with its length and no faster, wherever the fault is."""
+"""The cost of an invalid request grows linearly with its length, wherever the error is."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from tests.protocol.test_undeclared import POC_INFORMATION, PROXY, UNKNOWN, M, g
 
 
 def faulty_applications(groups: int) -> bytes:
-    """No Auth-Application-Id, and groups of which each has a fault: they were looked for among all AVPs, one after the
-    other.
-    """
+    """No Auth-Application-Id, and many groups with an error each: formerly each was searched among all AVPs."""
     return frame_of(without(258) + encode_avp(260, 0, M, encode_avp(258, 0, M, b"\0\0\0\5")) * groups)
 
 
@@ -53,7 +51,7 @@ SHAPES: dict[Callable[[int], bytes], int] = {
 
 
 def took_s(frame: bytes, code: int) -> float:
-    """Of this thread, at best."""
+    """Least CPU time of this thread."""
     best = float("inf")
     for _ in range(5):
         began = thread_time()
@@ -67,6 +65,6 @@ def took_s(frame: bytes, code: int) -> float:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 @pytest.mark.alone
 def test_the_work_grows_with_the_request_and_no_faster(shape: Callable[[int], bytes]) -> None:
-    """Four times the groups took sixteen times as long; now a good four, and eight is what a busy machine is given."""
+    """Four times the groups took sixteen times as long; now about four, and eight is allowed on a busy machine."""
     few, many, code = shape(250), shape(1_000), SHAPES[shape]
     assert min(took_s(many, code) / took_s(few, code) for _ in range(3)) < 8

@@ -1,4 +1,4 @@
-"""A server that grants, for tests of the network elements: python-diameter's Node, on a free port."""
+"""A server that grants everything, for tests of the network elements: python-diameter's Node on a free port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network element in one session, against answers made up by the test: no server, no waiting."""
+"""A network element in one session, with answers made by the test: no server, no waiting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reply = Callable[[Request], Answer | None]
 
 
 class Clock:
-    """Simulated time that passes at once; remembers where it was sent."""
+    """Simulated time that passes at once; records the waits."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -49,7 +49,7 @@ def session(*uses: PlannedUse, duration_s: float = 100.0, **changes: object) -> 
 
 
 def granting(units: int, **more: object) -> Reply:
-    """Every MSCC that asks gets this much."""
+    """Grants this much to every MSCC that requests units."""
 
     def reply(request: Request) -> Answer:
         services = [
@@ -95,7 +95,7 @@ async def test_a_threshold_makes_it_ask_before_the_grant_ends() -> None:
 
 
 async def test_final_units_are_used_to_the_end_and_then_the_service_ends() -> None:
-    """RFC 8506 §5.6.1: TERMINATE. The call is cut; the data connection stays until its subscriber leaves."""
+    """RFC 8506 §5.6.1: TERMINATE. The call is ended; the data connection stays until its subscriber leaves."""
     for traffic, ended_s in (("voice", 50.0), ("data", 110.0)):
         planned = session(PlannedUse(100, "data", 2500), traffic=traffic)
         asked, run, *_ = await play(planned, granting(1000, threshold=200, final_action=0))
@@ -147,7 +147,7 @@ async def test_a_command_level_refusal_ends_the_session_without_a_termination() 
 
 
 async def test_use_reported_in_a_refused_update_counts() -> None:
-    """RFC 8506 §9.1: 4012, and what was used is still debited."""
+    """RFC 8506 §9.1: 4012; the reported use is still debited."""
     asked, run, *_ = await play(
         session(PlannedUse(100, "data", 2500)),
         lambda request: granting(1000)(request) if request.number == 0 else Answer(HEAD, 4012),
@@ -195,7 +195,7 @@ async def test_limited_accounts_count_as_blocked_by_their_limit() -> None:
 
 
 class Asking(Clock):
-    """The server asks in one of the session's waits."""
+    """The server sends RAR or ASR in one of the session's waits."""
 
     def __init__(self, command: str, in_wait: int) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ async def test_a_rar_is_followed_by_an_update_of_what_was_used_so_far() -> None:
 
 
 async def test_a_session_that_waits_at_zero_goes_on_when_asked() -> None:
-    """The last units are used up; a top-up; the server asks."""
+    """The last units are used; a top-up; the server sends a RAR."""
 
     def reply(request: Request) -> Answer | None:
         return granting(1000, final_action=0 if request.number == 0 else None)(request)

@@ -1,6 +1,4 @@
-"""The demo with a small scenario, against the real server: started, provisioned, played, audited, reported, stopped;
-twice.
-"""
+"""The demo with a small scenario and the real server, twice."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def test_the_demo_runs_and_a_second_time_too(tmp_path: Path) -> None:
 
 
 def _takes_interrupts() -> None:
-    """What a shell starts in the background ignores SIGINT, and so would all that it starts."""
+    """A shell starts background processes with SIGINT ignored, and their children inherit it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,4 +1,4 @@
-"""Patched templates give the octets that python-diameter encodes; each dialect says what its element knows."""
+"""Patched templates equal python-diameter's encoding; each dialect has the AVPs of its element."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def test_a_server_that_hangs_up_is_told_plainly() -> None:
 
 
 async def test_a_lost_connection_is_made_again_and_the_request_repeated(grantor: Grantor) -> None:
-    """Every connection is cut in the middle of the run: what was under way is repeated, nothing stays unanswered."""
+    """Every connection is cut in the middle of the run: pending requests are repeated, none stays unanswered."""
     target = Target("127.0.0.1", grantor.port, SIMULATED_REALM, SERVER_REALM)
     engine = Engine(small_plan(), target, speed=SPEED, seed=3)
     running = asyncio.create_task(engine.run())

@@ -1,4 +1,4 @@
-"""The load generator: what it sends, how it reads answers, and the names other programs rely on."""
+"""The load generator: its requests, its decoding of answers, and the names that other programs use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit from outside finds a server wrong: each kind of mistake, in records written by the test."""
+"""The audit from outside finds each kind of mistake, in records written by the test."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def opened(credit: int = 13_010_000, package: str = "MINI", price: int = 6_990_0
 
 
 def charge(session: str, used: int, *, key: str = "100", rate: str = "data.home", **more: Any) -> dict[str, Any]:
-    """The record of a session's end: `debit` is what its services cost, `moved` what this request took of it (all,
-    unless said).
+    """The record of a session's end: `debit` is the cost of its services, `moved` the part debited by this request
+    (default: all).
     """
     debit = more.pop("debit", 0)
     service = {"key": key, "label": rate, "price": f"{rate}@84c132", "used": used}
@@ -111,7 +111,7 @@ def test_right_books_are_right(tmp_path: Path) -> None:
 
 
 def test_recipients_of_a_message_are_of_its_service(tmp_path: Path) -> None:
-    """Each has a line of its own in the record (300#1, 300#2), and its own price."""
+    """Each has its own line in the record (300#1, 300#2), with its own price."""
     record = charge(
         "s", 1, key="300#1", rate="sms.home.national", buckets=[("MINI.sms", 1)], credit_micro_eur=12_860_000
     )
@@ -206,7 +206,7 @@ def test_it_waits_for_the_records_and_reads_on(tmp_path: Path) -> None:
 
 
 def test_it_waits_for_the_record_of_the_end(tmp_path: Path) -> None:
-    """What a `use` says is no end: the session's use comes with its last record."""
+    """A `use` is not an end: the session's use is in its last record."""
     path = tmp_path / "records-000001-20261122T163000Z.jsonl"
     lines = [
         {"event_id": f"p00-{at}", "account": "a1", "time": "2026-11-22T16:30:00Z", **one}
@@ -240,7 +240,7 @@ def test_money_that_moved_before_the_end_is_explained_at_the_end(tmp_path: Path)
 
 
 def test_a_long_sessions_records_add_up(tmp_path: Path) -> None:
-    """One an hour, and one at the end: use, money and units of all of them."""
+    """One per hour and one at the end: use, money and units are the sums of all."""
     hour = charge("s", MB, buckets=[("MINI.data", MB)], closed=False, request_type="U", credit_micro_eur=13_010_000)
     end = charge("s", 2 * MB, buckets=[("MINI.data", 2 * MB)], credit_micro_eur=13_010_000)
     assert run(tmp_path, [*opened(), hour, end], [report("s", 3 * MB)]).findings == []
@@ -249,7 +249,7 @@ def test_a_long_sessions_records_add_up(tmp_path: Path) -> None:
 
 
 def test_a_session_that_was_given_up_is_compared(tmp_path: Path) -> None:
-    """Its element died, so it reported no end; the server's word for it is `expired`."""
+    """Its element died without a termination; the server's record says `expired`."""
     given_up = {
         **charge("s", MB, buckets=[("MINI.data", MB)]),
         "kind": "expired",
@@ -274,9 +274,7 @@ def test_use_that_comes_after_a_session_was_given_up_is_recorded_at_its_end(tmp_
 
 
 def test_a_session_that_is_still_open_is_told_apart(tmp_path: Path) -> None:
-    """Its `use` counts for the balance, and what it has used is not missed; that money moved rightly is seen at its
-    end.
-    """
+    """Its `use` counts for the balance, and its use is not reported missing; movements are checked at its end."""
     result = run(tmp_path, [*opened(), use("s", 6_900, 13_003_100)], [report("s", MB, closed=False)])
     assert (result.findings, result.still_open, result.services_compared) == ([], 1, 0)
     wrong = run(tmp_path, [*opened(), use("s", 6_900, 13_003_101)], [report("s", MB, closed=False)])
@@ -299,7 +297,7 @@ def test_included_units_of_open_sessions_may_be_used_up_and_not_recorded(tmp_pat
 
 
 def test_more_included_units_than_there_are(tmp_path: Path) -> None:
-    """In one period; over two, what a session used that began in the first may be of either."""
+    """In one period. Over two, use of a session that began in the first may belong to either."""
     package = PRICES.packages["MINI"]
     quantity = package.buckets["data"]
     assert quantity is not None

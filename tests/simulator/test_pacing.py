@@ -1,4 +1,4 @@
-"""The open loop: when requests are meant to leave, that they do, and what a run looks like over time."""
+"""The open loop: intended times, actual times, and a run over time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_slow_answers_that_overlap_are_one_pause() -> None:
 
 @pytest.mark.alone
 def test_latency_counts_from_the_intended_time_when_the_server_cannot_follow(grantor: Grantor) -> None:
-    """One slot and a rate far above what it can carry: what waits for the slot is slow, or counted as not sent."""
+    """One slot and a rate far above its capacity: requests that wait for the slot are slow, or count as unsent."""
     target = Target("127.0.0.1", grantor.port, SIMULATED_REALM, SERVER_REALM)
     options = LoadOptions(target, default_subscribers(20), 0.5, outstanding=1, rate=20_000.0, slow_ms=1.0)
     outcome = run_load(options)

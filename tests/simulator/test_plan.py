@@ -1,4 +1,4 @@
-"""The plan: nothing but the seed decides it, and it follows the scenario's shares."""
+"""The plan depends on the seed alone, and follows the scenario's shares."""
 
 from __future__ import annotations
 

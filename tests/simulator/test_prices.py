@@ -1,4 +1,4 @@
-"""Repricing by the simulator's own few lines: worked examples from the shipped price list (HOT-PKG-5, HOT-RAT-8)."""
+"""Pricing by the simulator's own code: worked examples from the shipped price list (HOT-PKG-5, HOT-RAT-8)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_has_no_price_is_said() -> None:
 
 
 def test_it_is_independent_of_the_server() -> None:
-    """What prices again must not share code with what priced."""
+    """The second implementation must not share code with the first."""
     import simulator.outside_audit
     import simulator.prices
     import simulator.records

@@ -1,4 +1,4 @@
-"""The report and the summaries: made from a run's numbers, whole, with nothing to load from elsewhere."""
+"""The report and the summaries are complete and self-contained."""
 
 from __future__ import annotations
 

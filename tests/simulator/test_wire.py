@@ -1,4 +1,4 @@
-"""The simulator's own reading of answers, against messages that python-diameter encodes."""
+"""The simulator's own decoder, with messages that python-diameter encodes."""
 
 from __future__ import annotations
 
