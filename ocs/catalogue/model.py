@@ -54,7 +54,7 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 class Table(BaseModel):
     """Base of all tables: unknown keys are refused, types are not converted."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     illustrative: bool = False
     """The values are examples: replace them before going live."""
@@ -140,7 +140,7 @@ class ServiceTable(Table):
 class WindowTable(Table):
     """One entry of price.ID.window. The key `from` is a Python keyword, hence `since`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, defer_build=True)
 
     days: Annotated[list[DayName], Field(min_length=1)]
     since: Annotated[TimeOfDay, Field(alias="from")]

@@ -65,4 +65,4 @@ class CombinationError(ValueError):
 class Section(BaseModel):
     """A table of the file. Unknown keys and values of another type are errors; it is read-only."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
