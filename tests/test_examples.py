@@ -19,7 +19,7 @@ from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.settings.loading import load_settings
 from ocs.values.use import Context, Direction, UseEvent
 from protocol.credit_control import SubscriptionId
-from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.conftest import RedisServer
 from tests.faults.harness import ROOT, Serving, wait_for
 from tests.interop.conftest import TAIL
 from tests.ocs.diameter.site import Client, ccr, cer, code_of
@@ -29,17 +29,6 @@ EXAMPLES = ROOT / "examples"
 MSISDN, IMSI = "38668100000", "293400000000000"
 NOON, NIGHT = 1_796_040_000, 1_796_085_000
 """2026-11-30 at 13:00 and 2026-12-01 at 01:30, Vienna."""
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RedisServer(SYSTEM_REDIS, folder)
-    server.start()
-    yield server
-    server.stop(kill=True)
 
 
 @pytest.fixture
@@ -66,7 +55,7 @@ def test_settings_are_accepted_as_they_stand(file: Path) -> None:
 
 
 def test_the_peer(tmp_path: Path, own_redis: RedisServer) -> None:
-    text = (ROOT / "config" / "ocs.toml").read_text("utf-8").split("# How the peers")[0]
+    text = (ROOT / "config" / "ocs.toml").read_text("utf-8").split("# Profiles: ")[0]
     server = Serving(tmp_path / "ocs", own_redis.url, text.replace('"127.0.0.1:3868"', '"127.0.0.1:0"') + TAIL)
     try:
         opened = server.command("account", "create", "--msisdn", MSISDN, "--imsi", IMSI, "--credit", "10")

@@ -9,19 +9,8 @@ import pytest
 
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.conftest import RedisServer
 from tests.faults.harness import PARTITIONS, Serving
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RedisServer(SYSTEM_REDIS, folder)
-    server.start()
-    yield server
-    server.stop(kill=True)
 
 
 @pytest.fixture

@@ -28,24 +28,27 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 MONTH = 202611
-CONFIG = """
-[diameter]
-listen = ["127.0.0.1:0"]
-[[peer]]
-origin_host = "pgw.example.net"
-realm = "example.net"
-addresses = ["127.0.0.0/8"]
+ANY_PORTS = """
 [api]
 listen = "127.0.0.1:0"
 [metrics]
 listen = "127.0.0.1:0"
 [ledger]
 partitions = 4
-timeout_ms = 1000
+"""
+ONE_WORKER = """
 [server]
 workers = 1
 data_dir = "data"
 """
+CONFIG = f"""
+[diameter]
+listen = ["127.0.0.1:0"]
+[[peer]]
+origin_host = "pgw.example.net"
+realm = "example.net"
+addresses = ["127.0.0.0/8"]
+{ANY_PORTS}timeout_ms = 1000{ONE_WORKER}"""
 
 
 COMMAND = [sys.executable, "-c", "from ocs.cli.main import run; run()"]

@@ -24,7 +24,7 @@ from protocol.commands import (
 from protocol.credit_control import CreditControlRequest
 from protocol.header import Header, parse_header
 from tests.faults.client import ORIGIN_HOST, REALM, Answer, Client
-from tests.faults.harness import COMMAND, Serving, environment
+from tests.faults.harness import ANY_PORTS, COMMAND, ONE_WORKER, Serving, environment
 from tests.faults.proxy import Proxy
 from tests.ocs.diameter.certificates import Certificates
 
@@ -44,18 +44,8 @@ tls = "{tls}"
 profile = "moving"
 [profile.moving]
 session_failover = {failover}
-[api]
-listen = "127.0.0.1:0"
-[metrics]
-listen = "127.0.0.1:0"
-[ledger]
-partitions = 4
-timeout_ms = 1000
-[server]
-workers = 1
-data_dir = "data"
-housekeeper = {housekeeper}
 """
+CONFIG += ANY_PORTS + "timeout_ms = 1000" + ONE_WORKER + "housekeeper = {housekeeper}\n"
 TLS = """
 [tls]
 certificate = "{certificate}"

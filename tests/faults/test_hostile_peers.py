@@ -36,7 +36,7 @@ from tests.faults.crowd import (
     request,
     source,
 )
-from tests.faults.harness import ROOT, Serving, open_account, wait_for
+from tests.faults.harness import ANY_PORTS, ONE_WORKER, ROOT, Serving, open_account, wait_for
 from tests.ocs.diameter.site import Client, cer, code_of
 
 ROUNDS = 3
@@ -62,16 +62,8 @@ realm = "hot.example.net"
 listen = ["127.0.0.1:0"]
 cer_timeout_s = {cer_timeout_s}
 {peers}
-[api]
-listen = "127.0.0.1:0"
-[metrics]
-listen = "127.0.0.1:0"
-[ledger]
-partitions = 4
-[server]
-workers = 1
-data_dir = "data"
 """
+CONFIG += ANY_PORTS + ONE_WORKER
 
 
 def entries() -> str:

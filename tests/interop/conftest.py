@@ -10,9 +10,9 @@ import pytest
 
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
-from tests.conftest import SYSTEM_REDIS, RedisServer
+from tests.conftest import RedisServer
 from tests.faults import harness
-from tests.faults.harness import PARTITIONS, Serving, open_account
+from tests.faults.harness import ANY_PORTS, ONE_WORKER, PARTITIONS, Serving, open_account
 
 MSISDN = "38668100000"
 REALM = "a1.example.net"
@@ -22,17 +22,7 @@ identity = "ocs.hot.example.net"
 realm = "hot.example.net"
 listen = ["127.0.0.1:0"]
 """
-TAIL = """
-[api]
-listen = "127.0.0.1:0"
-[metrics]
-listen = "127.0.0.1:0"
-[ledger]
-partitions = 4
-[server]
-workers = 1
-data_dir = "data"
-"""
+TAIL = ANY_PORTS + ONE_WORKER
 MB_PRICE_ABROAD = 2_900_000
 """Micro-EUR, config/catalogue.toml."""
 WINDOWS = ", ".join(
@@ -49,17 +39,6 @@ CATALOGUE_CHANGES = {
 """More parts of an answer. The price abroad changes every half hour, to the same: a grant spans a switch at any time of
 the test.
 """
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    assert SYSTEM_REDIS, "the tests need a redis-server on PATH: apt-get install redis-server"
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RedisServer(SYSTEM_REDIS, folder)
-    server.start()
-    yield server
-    server.stop(kill=True)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from protocol.credit_control import (
     ServiceInformation,
     SubscriptionId,
 )
-from tests.faults.harness import MONTH, Books, Serving, wait_for
+from tests.faults.harness import ANY_PORTS, MONTH, ONE_WORKER, Books, Serving, wait_for
 from tests.interop.wire import Answer, Peer, Wire
 from tests.ocs.charging.ccr import KINDS
 
@@ -45,16 +45,7 @@ profile = "scscf"
 [[peer]]
 origin_host = "{TERAVM}"
 realm = "{TERAVM}"
-[api]
-listen = "127.0.0.1:0"
-[metrics]
-listen = "127.0.0.1:0"
-[ledger]
-partitions = 4
-[server]
-workers = 1
-data_dir = "data"
-"""
+{ANY_PORTS}{ONE_WORKER}"""
 PATIENCE_S = 5.0
 """By then a worker's counters are in /metrics, and its events are records."""
 

@@ -25,6 +25,7 @@ from tests.faults import harness
 from tests.faults.harness import Serving, open_account
 from tests.interop.conftest import REALM, when
 from tests.interop.erlang.client import OCS, OCS_REALM, PATIENCE_S, Said, nothing_wrong, run_client
+from tests.interop.everything import WHOLE as WHOLE_PROFILE
 from tests.ports import free_port
 from tests.protocol.test_tshark import HERE
 
@@ -55,20 +56,7 @@ realm = "{REALM}"
 refunds = true
 profile = "whole"
 [profile.whole]
-final_unit = "redirect"
-final_unit_of = {{ voice = "restrict" }}
-redirect_address = "https://top-up.example.net/"
-filters = "rules"
-filter_rules = ["permit out ip from 192.0.2.1 to any"]
-cost_information = true
-remaining_balance = true
-low_balance_indication = true
-session_failover = true
-failure_handling = "retry_and_terminate"
-direct_debiting_failure_handling = "continue"
-announcement = 17
-pools = true
-"""
+{WHOLE_PROFILE}"""
 NEWER = f"""
 [[peer]]
 origin_host = "{{peer}}"

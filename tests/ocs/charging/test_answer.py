@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging.answer import answer, granted_unbooked, unrateable
 from ocs.charging.prepared import Prepared
 from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
@@ -12,12 +12,6 @@ from protocol import failed_avp
 from protocol.credit_control import CreditControlRequest, RequestedServiceUnit
 from tests.ocs.charging.ccr import IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.charging.test_prepare import prepared
-from tests.ocs.rules.world import CATALOGUE
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 def outcome(*services: ServiceOutcome, code: int = 2001, reason: str = "") -> ChargeOutcome:

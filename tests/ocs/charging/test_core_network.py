@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.price import compile_price
 from ocs.charging import event_requests, refund_token
 from ocs.charging.refund_token import Debit
@@ -38,7 +38,6 @@ from tests.ocs.charging.ccr import (
     CS,
     HOME,
     IMS,
-    IMSI,
     MB,
     MSISDN,
     SERBIA,
@@ -52,30 +51,12 @@ from tests.ocs.charging.ccr import (
     towards,
 )
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
-from tests.ocs.charging.test_service import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
+from tests.ocs.charging.worker import ACCOUNT, Worker
 from tests.protocol.captures import KAMAILIO, OPEN5GS, requests
 from tests.rules import rule
 
 GW = "pgw.example.net"
 PARTY = "+38631234567"
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
-
-
-@pytest.fixture
-def ledger() -> FakeLedger:
-    ledger = FakeLedger()
-    ledger.open(ACCOUNT, MSISDN, IMSI)
-    return ledger
-
-
-@pytest.fixture
-def worker(ledger: FakeLedger, catalogue: Catalogue) -> Worker:
-    return Worker(ledger, catalogue)
 
 
 def one(answer: CreditControlAnswer) -> MultipleServicesCreditControl:

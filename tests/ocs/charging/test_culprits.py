@@ -38,7 +38,7 @@ from protocol.dictionary import BY_KEY
 from protocol.header import parse_header
 from tests.ocs.charging.ccr import CS, DATA, IMS, IMSI, MMS, MSISDN, SMS, ccr, messages, octets, seconds
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
-from tests.ocs.charging.test_service import ACCOUNT, Worker
+from tests.ocs.charging.worker import ACCOUNT, Worker
 from tests.ocs.rules.world import CATALOGUE
 
 PARTY, NO_ACCOUNT = "tel:+38631234567", "tel:+999123456"

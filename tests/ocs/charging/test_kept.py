@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging import answer as answers
 from ocs.charging import prepare as prepare_module
 from ocs.charging.prepare import prepare
@@ -20,15 +20,9 @@ from ocs.values.use import Context, Direction, RatedUse, UseEvent
 from protocol.credit_control import CreditControlRequest, encode_cca
 from protocol.header import Header
 from tests.ocs.charging.ccr import IMS, MB, at, ccr, octets, seconds, towards
-from tests.ocs.rules.world import CATALOGUE
 
 NOW = 1_795_000_000
 HEADER = Header(0, 0xC0, 272, 4, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 def prepared(request: CreditControlRequest, catalogue: Catalogue, terms: Terms) -> Prepared:

@@ -6,29 +6,16 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging.source import Origin
 from protocol.credit_control import ImsInformation, ServiceInformation
-from tests.ocs.charging.ccr import HOME, IMS, IMSI, MB, MSISDN, SERBIA, at, called_by, ccr, octets, seconds, towards
+from tests.ocs.charging.ccr import HOME, IMS, MB, SERBIA, at, called_by, ccr, octets, seconds, towards
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.test_core_network import PARTY
-from tests.ocs.charging.test_service import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
+from tests.ocs.charging.worker import ACCOUNT, Worker
 from tests.rules import rule
 
 STRANGER, THEIRS = "evil.example.net", "38668100002"
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
-
-
-@pytest.fixture
-def ledger() -> FakeLedger:
-    ledger = FakeLedger()
-    ledger.open(ACCOUNT, MSISDN, IMSI)
-    return ledger
 
 
 def spent(ledger: FakeLedger) -> int:

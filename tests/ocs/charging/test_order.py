@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging import session_order
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
 from ocs.charging.source import Origin
@@ -27,7 +27,6 @@ from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import MB, SMS, Counted, at, ccr, messages, octets, sms_to
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
 from tests.ocs.diameter.site import Site, code_of
-from tests.ocs.rules.world import CATALOGUE
 
 HOST = "pgw.example.net"
 ACCOUNTS = [f"00-000000000000000{number}" for number in range(3)]
@@ -183,11 +182,6 @@ async def answers(site: Site, frames: list[bytes], *, together: bool) -> dict[in
             header, frame = await client.read()
             found[header.hop_by_hop] = frame
     return found
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 @given(traffic=TRAFFIC | SESSIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging import units
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import COMMAND_LEVEL, Prepared, Terms
@@ -16,14 +16,8 @@ from ocs.values.use import QuotaPolicy, Unit
 from protocol import failed_avp
 from protocol.credit_control import CreditControlRequest, RequestedServiceUnit, UsedServiceUnit
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
-from tests.ocs.rules.world import CATALOGUE
 
 QUOTA = QuotaPolicy(default=300, minimum=10, maximum=1800, validity_s=3600, threshold_percent=0, holding_s=0)
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 def prepared(request: CreditControlRequest, catalogue: Catalogue) -> Prepared:

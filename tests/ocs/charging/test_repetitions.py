@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging.source import Origin
 from ocs.settings.profile import Profile
 from ocs.values.use import Unit
@@ -14,9 +14,7 @@ from protocol.credit_control import CreditControlAnswer, CreditControlRequest, S
 from protocol.header import Header
 from tests.ocs.charging.ccr import (
     IMS,
-    IMSI,
     MB,
-    MSISDN,
     SERBIA,
     SMS,
     at,
@@ -29,22 +27,9 @@ from tests.ocs.charging.ccr import (
 )
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.test_core_network import GW, PARTY, Timed
-from tests.ocs.charging.test_service import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
+from tests.ocs.charging.worker import ACCOUNT, Worker
 
 TELLING = Profile(cost_information=True, remaining_balance=True, low_balance_indication=True, pools=True)
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
-
-
-@pytest.fixture
-def ledger() -> FakeLedger:
-    ledger = FakeLedger()
-    ledger.open(ACCOUNT, MSISDN, IMSI)
-    return ledger
 
 
 def octets_of(answer: CreditControlAnswer) -> bytes:

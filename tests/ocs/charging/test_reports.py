@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging.source import Origin
 from ocs.settings.profile import FinalUnit, Profile
 from protocol.credit_control import MultipleServicesCreditControl, RequestedServiceUnit, UsedServiceUnit
@@ -14,16 +14,10 @@ from protocol.units import TimeQuotaMechanism
 from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.charging.fake_ledger import EUR, FakeLedger
 from tests.ocs.charging.test_core_network import GW, PARTY, Quota, Timed, one
-from tests.ocs.charging.test_service import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
+from tests.ocs.charging.worker import ACCOUNT, Worker
 
 REDIRECT = Profile(final_unit=FinalUnit.REDIRECT, redirect_address="https://hot.example.net/top-up")
 QHT, FINAL, VALIDITY = 1, 2, 4
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 @pytest.fixture
@@ -31,11 +25,6 @@ def ledger() -> FakeLedger:
     ledger = FakeLedger()
     ledger.open(ACCOUNT, MSISDN, IMSI, credit=69_000)
     return ledger
-
-
-@pytest.fixture
-def worker(ledger: FakeLedger, catalogue: Catalogue) -> Worker:
-    return Worker(ledger, catalogue)
 
 
 # -- Reporting-Reason (TS 32.299 §7.2.175)

@@ -4,33 +4,26 @@ time.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging import account_lookup, session_cache
-from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from ocs.values.bounded_cache import BoundedCache
 from protocol import failed_avp
 from protocol.credit_control import (
-    CreditControlAnswer,
     CreditControlRequest,
     RequestedServiceUnit,
     SubscriptionId,
     UsedServiceUnit,
 )
-from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import (
     IMS,
     IMSI,
     MB,
     MSISDN,
     SMS,
-    Counted,
     at,
     ccr,
     messages,
@@ -40,65 +33,7 @@ from tests.ocs.charging.ccr import (
     towards,
 )
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
-from tests.ocs.rules.world import CATALOGUE
-
-ACCOUNT = "00-0000000000000001"
-
-
-class Worker:
-    """One worker's charging service; several may share a ledger."""
-
-    def __init__(self, ledger: FakeLedger, catalogue: Catalogue) -> None:
-        self.ledger = ledger
-        self.metrics = Counted()
-        self.tasks: set[asyncio.Future[None]] = set()
-        self.now = NOW + 0.5
-        self.source = Origin("pgw.example.net")
-        """The peer that everything comes from."""
-        self.service = ChargingService(catalogue, ledger, self.metrics, lambda: self.now, self._spawn)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def handle(
-        self, request: CreditControlRequest, source: Origin | None = None
-    ) -> CreditControlAnswer | DiameterError:
-        """The reply; there must be exactly one."""
-        replies: list[CreditControlAnswer | DiameterError] = []
-        self.service.handle(request, source or self.source, replies.append)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert len(replies) == 1
-        return replies[0]
-
-    async def answer(self, request: CreditControlRequest) -> CreditControlAnswer:
-        reply = await self.handle(request)
-        assert isinstance(reply, CreditControlAnswer), reply
-        return reply
-
-    async def error(self, request: CreditControlRequest) -> DiameterError:
-        reply = await self.handle(request)
-        assert isinstance(reply, DiameterError), reply
-        return reply
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
-
-
-@pytest.fixture
-def ledger() -> FakeLedger:
-    ledger = FakeLedger()
-    ledger.open(ACCOUNT, MSISDN, IMSI)
-    return ledger
-
-
-@pytest.fixture
-def worker(ledger: FakeLedger, catalogue: Catalogue) -> Worker:
-    return Worker(ledger, catalogue)
+from tests.ocs.charging.worker import ACCOUNT, Worker
 
 
 @pytest.fixture

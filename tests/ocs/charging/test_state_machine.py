@@ -29,14 +29,13 @@ from typing import NamedTuple
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from protocol.credit_control import CreditControlAnswer
 from protocol.errors import DiameterError
 from protocol.header import Header
 from tests.ocs.charging.ccr import IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, sms_to
 from tests.ocs.charging.fake_ledger import MONTH, FakeLedger
-from tests.ocs.charging.test_service import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
+from tests.ocs.charging.worker import ACCOUNT, Worker
 
 PRINTED = Path(__file__).parents[2] / "data" / "standards" / "rfc8506-table-6.txt"
 SID = "pgw.example.net;1"
@@ -260,11 +259,6 @@ class Session:
         reply = await self.worker.handle(request)
         self.account.state = "active"
         return reply
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 def test_the_table_is_complete() -> None:

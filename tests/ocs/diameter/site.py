@@ -6,8 +6,10 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+import uvloop
 
 from ocs.charging.source import Source
 from ocs.diameter.connection import Connection
@@ -263,3 +265,16 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
     await asyncio.wait_for(poll(), PATIENCE_S)
+
+
+def on_uvloop(scenario: Callable[..., Coroutine[Any, Any, None]], *needs: object) -> None:
+    """A test of a site, on the loop that the workers run: its transports differ from asyncio's in small things."""
+
+    async def main() -> None:
+        site = Site()
+        try:
+            await scenario(site, *needs)
+        finally:
+            await site.close()
+
+    uvloop.run(main())

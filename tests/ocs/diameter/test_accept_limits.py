@@ -16,13 +16,12 @@ from typing import Any
 
 import pytest
 import trustme
-import uvloop
 
 from ocs.diameter.addresses import AddressRanges
 from ocs.settings.diameter import DiameterConfig, PeerConfig
 from protocol.frame import FrameReader
 from tests.ocs.diameter.certificates import OTHER, PGW, Certificates, tls_client, tls_site
-from tests.ocs.diameter.site import HOST, Client, Site, ccr, cer, code_of, until
+from tests.ocs.diameter.site import HOST, Client, Site, ccr, cer, code_of, on_uvloop, until
 
 ELSEWHERE = ("192.0.2.0/24",)
 
@@ -309,11 +308,4 @@ SCENARIOS: list[Callable[..., Any]] = [
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__[5:])
 def test_the_same_on_uvloop(scenario: Callable[..., Any], tmp_path: Path) -> None:
-    async def main() -> None:
-        site = Site()
-        try:
-            await scenario(site, Certificates(tmp_path))
-        finally:
-            await site.close()
-
-    uvloop.run(main())
+    on_uvloop(scenario, Certificates(tmp_path))

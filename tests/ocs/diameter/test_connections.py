@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import trustme
-import uvloop
 
 from ocs.compose import diameter_config
 from ocs.diameter import receive
@@ -28,7 +27,7 @@ from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import parse_header
 from tests.ocs.diameter.certificates import PGW, Certificates, tls_client, tls_site
-from tests.ocs.diameter.site import HOST, REALM, Listener, Site, ccr, cer, code_of, until
+from tests.ocs.diameter.site import HOST, REALM, Listener, Site, ccr, cer, code_of, on_uvloop, until
 
 BIG = "zzz.example.org"
 """A name that wins an election against ours."""
@@ -470,14 +469,7 @@ SCENARIOS: list[Callable[..., Any]] = [
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__[5:])
 def test_the_same_on_uvloop(scenario: Callable[..., Any], tmp_path: Path) -> None:
-    async def main() -> None:
-        site = Site()
-        try:
-            await scenario(site, Certificates(tmp_path))
-        finally:
-            await site.close()
-
-    uvloop.run(main())
+    on_uvloop(scenario, Certificates(tmp_path))
 
 
 def test_the_reader_tells_of_half_messages() -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
-import uvloop
 
 from ocs.charging.source import Source
 from ocs.diameter.dispatch import Reply
@@ -18,7 +17,7 @@ from protocol import commands
 from protocol.avp import encode_avp
 from protocol.credit_control import CreditControlRequest, MultipleServicesCreditControl
 from protocol.header import HEADER_OCTETS, Header, build
-from tests.ocs.diameter.site import REALM, Site, ccr, cer, code_of, connection_of, until
+from tests.ocs.diameter.site import REALM, Site, ccr, cer, code_of, connection_of, on_uvloop, until
 
 
 @pytest.fixture
@@ -252,13 +251,4 @@ SCENARIOS = (
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__[5:])
 def test_the_same_on_uvloop(scenario: Callable[[Site], Coroutine[None, None, None]]) -> None:
-    """The loop that the workers run."""
-
-    async def main() -> None:
-        site = Site()
-        try:
-            await scenario(site)
-        finally:
-            await site.close()
-
-    uvloop.run(main())
+    on_uvloop(scenario)

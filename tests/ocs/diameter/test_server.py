@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
-import uvloop
 from diameter.message import Message
 
 from ocs.charging.source import Source
@@ -29,7 +28,7 @@ from protocol.credit_control import (
 from protocol.errors import DiameterError
 from protocol.header import HEADER_OCTETS, build
 from protocol.units import VendorSpecificApplicationId
-from tests.ocs.diameter.site import HOST, PATIENCE_S, REALM, Site, at_once, ccr, cer, code_of, until
+from tests.ocs.diameter.site import HOST, PATIENCE_S, REALM, Site, at_once, ccr, cer, code_of, on_uvloop, until
 from tests.protocol.echoes import echoed
 
 
@@ -534,13 +533,4 @@ SCENARIOS = (
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__[5:])
 def test_the_same_on_uvloop(scenario: Callable[[Site], Coroutine[None, None, None]]) -> None:
-    """The loop that the workers run; its transports differ from asyncio's in small things."""
-
-    async def main() -> None:
-        site = Site()
-        try:
-            await scenario(site)
-        finally:
-            await site.close()
-
-    uvloop.run(main())
+    on_uvloop(scenario)

@@ -1,0 +1,28 @@
+"""The shipped catalogue, and a worker with one account on a ledger in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from tests.ocs.charging.ccr import IMSI, MSISDN
+from tests.ocs.charging.fake_ledger import FakeLedger
+from tests.ocs.charging.worker import ACCOUNT, Worker
+from tests.ocs.rules.world import CATALOGUE
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    return load_catalogue(CATALOGUE)
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    ledger = FakeLedger()
+    ledger.open(ACCOUNT, MSISDN, IMSI)
+    return ledger
+
+
+@pytest.fixture
+def worker(ledger: FakeLedger, catalogue: Catalogue) -> Worker:
+    return Worker(ledger, catalogue)
