@@ -1,4 +1,4 @@
-"""A real server on a Redis of its own, for peers that we did not write."""
+"""A real server on its own Redis, for peers of other projects."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ CATALOGUE_CHANGES = {
     "service.voice.quota": "consumption_s = 20",
     "price.data-world-1": f"window = [{WINDOWS}]",
 }
-"""More parts of an answer. The price abroad changes every half hour, to the same: a grant spans a switch at any time of
-the test.
+"""Settings that add AVPs to answers. The price abroad changes every half hour, to the same: a grant spans a switch at
+any time of the test.
 """
 
 

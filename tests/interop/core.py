@@ -1,4 +1,4 @@
-"""A server with its books, a P-GW and an S-CSCF on sockets of their own: what dialect tests share."""
+"""A server with its ledger, a P-GW and an S-CSCF on their own sockets: shared by the tests of dialects."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ origin_host = "{TERAVM}"
 realm = "{TERAVM}"
 {ANY_PORTS}{ONE_WORKER}"""
 PATIENCE_S = 5.0
-"""By then a worker's counters are in /metrics, and its events are records."""
+"""Seconds until a worker's counters are in /metrics, and its events are records."""
 
 
 def data_cost(octets: int) -> int:
-    """Of a data session at home: whole kB, rounded half up."""
+    """Cost of a data session at home: whole kB, rounded half up."""
     return (MB_PRICE * -(-octets // KB) + KB // 2) // KB
 
 
@@ -63,7 +63,7 @@ class Account:
 
 
 class Core:
-    """One for many tests; each has accounts and sessions of its own."""
+    """One server for many tests; each test has its own accounts and sessions."""
 
     def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
         self.serving = Serving(folder, redis_url, config)
@@ -105,7 +105,7 @@ class Core:
         return self.books.view(account.id).spent_micro_eur
 
     def settled(self, account: Account, spent_micro_eur: int) -> None:
-        """What it has cost; nothing is held and no session is open, and the books are right."""
+        """Checks the session's cost, that nothing is held and no session is open, and that the books are right."""
         view = self.books.view(account.id)
         assert (view.spent_micro_eur, view.held_micro_eur, view.sessions) == (spent_micro_eur, 0, ())
         assert self.books.audit().ok

@@ -1,4 +1,4 @@
-"""A server with every option on, and clients that make it say everything it can say."""
+"""A server with all options on, and clients that make it send every kind of message."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ RESTRICTIONS = {
 }
 BURST = 40
 REPORT_S = 1.0
-"""The server looks at its load more often."""
+"""Seconds between overload reports; the server checks its load more often."""
 SETTINGS = f'max_in_flight = 1\nrealms = ["{CASES_REALM}"]\nhosts = ["ocs2.example.net"]\n'
 WHOLE = """
 final_unit = "redirect"
@@ -212,7 +212,7 @@ class Everything:
         peer.close()
 
     def final_units(self) -> None:
-        """Last units, and nothing to begin with, for each way of restricting."""
+        """Final units, and a refused opening, for each way of restricting."""
         poor, talker = self.account("38668100011", 0), self.account("38668100012", 150_000)
         for name in (*REDIRECTS, *RESTRICTIONS):
             peer = self.wire.connect(f"{name}.{REALM}", REALM)
@@ -293,7 +293,7 @@ class Everything:
             assert (answer.code, answer.header.is_error) == (code, is_error)
 
     def cases(self) -> None:
-        """What tests/protocol expects of the pipeline, from a server."""
+        """The cases of tests/protocol for the pipeline, sent to a server."""
         peer = self.wire.connect(CASES_HOST, CASES_REALM)
         for name, (frame, code, failed_avp) in CASES.items():
             answer = peer.ask(frame)
@@ -311,7 +311,7 @@ class Everything:
         assert self.data(account).ask("I", 0, octets(1024)).codes == (5006,)
 
     def overload(self) -> None:
-        """More than the server takes at once, from a client that reads RFC 7683: 3002, and 3004 when the server was
+        """More requests than the server handles at once, from a client with RFC 7683: 3002, and 3004 if the server was
         named.
         """
         sms = self.session(self.pgw, self.rich, SMS, sms_to("+38631234567"))
@@ -347,7 +347,7 @@ class Everything:
 
 
 def proxiable(frame: bytes) -> bytes:
-    """With the P bit, where it must not be."""
+    """Requests with the P bit where it is not allowed."""
     return frame[:4] + bytes([frame[4] | FLAG_PROXIABLE]) + frame[5:]
 
 

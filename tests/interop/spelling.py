@@ -1,6 +1,4 @@
-"""Credit-Control-Requests spelt as real peers spell them: by our encoder, and by surgery on its octets where it would
-not.
-"""
+"""Credit-Control-Requests as real peers send them: by our encoder, and by editing its octets where it cannot."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ ACCOUNTING = (
     + encode_avp(485, 0, FLAG_MANDATORY, b"\0\0\0\0")  # Accounting-Record-Number
 )
 RADIUS_DERIVED = range(1, 31)
-"""Codes of vendor 10415 that TS 29.061 has from RADIUS."""
+"""Codes of vendor 10415 that TS 29.061 takes from RADIUS."""
 TGPP = 10415
 
 Spell = Callable[[CreditControlRequest], CreditControlRequest | bytes]

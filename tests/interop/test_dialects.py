@@ -1,8 +1,8 @@
-"""What real peers send, from the octets on the socket through gateway and Redis to the octets of the answer, and what
-it has cost.
+"""Requests of real peers, from the octets on the socket through the server and Redis to the octets of the answer, and
+their cost.
 
-One server, one connection of a P-GW and one of an S-CSCF for all tests; each test has a subscriber and sessions of its
-own. When the module is over, tshark reads all that the server has said.
+One server, one connection of a P-GW and one of an S-CSCF for all tests; each test has its own subscriber and sessions.
+At the end of the module, tshark reads everything that the server has sent.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def ro(core: Core) -> Session:
 
 
 def whole(session: Session, spell: Spell, unit: Callable[..., Any], step: int) -> list[Answer]:
-    """A session of one service: `step` granted, used and granted again, used, each request as `spell` has it."""
+    """A session of one service: `step` granted, used and granted again, used; each request as changed by `spell`."""
     return [
         session.peer.ask(spell(session.request(kind, number, unit(want, used))))
         for kind, number, want, used in (("I", 0, step, None), ("U", 1, step, step), ("T", 2, None, step))
@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
 @pytest.mark.parametrize("spell", [lambda request: request, as_kamailio], ids=["plain", "all of it"])
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_termination_after_a_refused_opening(core: Core, ro: Session, why: str, spell: Spell) -> None:
-    """Whatever the reason: there is nothing to complain of."""
+    """Whatever the reason, it is answered 2001."""
     code, more = REFUSED[why]
     if why == "no credit":
         ro.account = core.account(0)

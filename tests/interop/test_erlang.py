@@ -1,7 +1,7 @@
-"""The diameter application of Erlang/OTP as client: a strict decoder, and a dictionary of its own, over all that we
-answer and ask.
+"""The diameter application of Erlang/OTP as client: a strict decoder with its own dictionary, for all our answers and
+requests.
 
-The client (erlang/client.erl) prints each of our messages with what is wrong with it: nothing may be.
+The client (erlang/client.erl) prints each of our messages with its errors: there must be none.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def check_refusals(told: Mapping[str, Said]) -> None:
 
 
 def check_overload(said: list[Said]) -> None:
-    """RFC 7683: the burst is refused in part, and an answer soon after has the report."""
+    """RFC 7683: a part of the burst is refused, and an answer soon after has the report."""
     flood = [one for one in said if one.what == "flood"]
     assert {(one.message, one.result) for one in flood} == {("CCA", 2001), ("answer-message", 3002)}
     assert all(one.one("OC-Supported-Features") == [["OC-Feature-Vector", 1]] for one in flood)

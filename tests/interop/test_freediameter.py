@@ -118,13 +118,13 @@ class Relay:
         return [(command[1], text) for text in found if (command := COMMAND.search(text))]
 
     def understood(self) -> None:
-        """It has found nothing unknown or wrong in what the server said."""
+        """It has found nothing unknown or wrong in the server's messages."""
         assert self.printed("RCV", OCS)
         for command, text in self.printed("RCV", OCS):
             assert not [complaint for complaint in COMPLAINTS if complaint in text], (command, text)
 
     async def until(self, direction: str, command: str) -> None:
-        """It has received this of the server, or sent it."""
+        """Waits until it has received this from the server, or sent it."""
         async with asyncio.timeout(PATIENCE_S):
             while command not in [name for name, _ in self.printed(direction, OCS)]:
                 assert self.process.poll() is None, self.log
@@ -306,7 +306,7 @@ async def test_a_rar_an_asr_and_the_servers_goodbye(
 
 
 async def test_the_watchdog_of_either_side_and_the_relays_goodbye(relay: Relay) -> None:
-    """Whoever asks is answered, and the connection goes on."""
+    """Both sides' watchdogs are answered, and the connection stays open."""
     ask, answer = ("SND", "RCV") if relay.watchdog_s < 30 else ("RCV", "SND")
     await relay.until(ask, "Device-Watchdog-Request")
     await relay.until(answer, "Device-Watchdog-Answer")

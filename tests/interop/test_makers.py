@@ -1,5 +1,5 @@
-"""Contexts of makers and operators, and AVPs with M that only they know: through a server with settings for them, down
-to the money.
+"""Service contexts of vendors and operators, and their AVPs with M: through a server with settings for them, down to
+the money.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_a_context_that_is_none_of_ours_is_said_once(core: Core) -> None:
 @pytest.mark.parametrize(("text", "code"), [("content@maker.example", 2001), ("gprs@cmcc.com", 5031)])
 @pytest.mark.parametrize("host", [PGW, SCSCF, PLAIN])
 def test_what_a_maker_charges_as_money(core: Core, host: str, text: str, code: int) -> None:
-    """CC-Money is debited where the service is charged by it, and nothing is where it is not."""
+    """CC-Money is debited if the service is charged in money, and not otherwise."""
     session = Session(peer_of(core, host), core.account(), text, at())
     price = RequestedServiceUnit(cc_money=CcMoney(UnitValue(99, -2), 978))
     service = MultipleServicesCreditControl(requested_service_unit=price)

@@ -1,8 +1,8 @@
-"""Every mutation of every kind of request, sent to a running server: each gets the answer of the pipeline, and others
-are served.
+"""Every mutation of every kind of request, sent to a running server: each gets the pipeline's answer, and others are
+served.
 
-What is expected is what tests/protocol/mutator.py says; where a mutation is still understood, charging decides, and
-what it may say follows from what was mutated (CHARGED). Every answer must be a whole one of its request.
+tests/protocol/mutator.py says what is expected. If a mutation is still understood, charging decides, and its possible
+answers follow from what was mutated (CHARGED). Every answer must be complete and belong to its request.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ AT_ONCE = 10
 """Messages that a connection sends before it waits for their answers; so many sessions may be open at a time."""
 INITIAL, UPDATE, TERMINATION, EVENT = range(1, 5)
 TAG = b"#0000000"
-"""In the Session-Id of what is mutated: a number of its own comes here."""
+"""Placeholder in the Session-Id of a mutated request, replaced by a number of its own."""
 NUMBER = b"####"
 """The same of CC-Request-Number."""
 _identifiers = itertools.count(1)
@@ -127,7 +127,7 @@ class Kind:
 
 
 class Exchange(NamedTuple):
-    """One mutation, with what opens its session and what ends it where it may be understood; b"" = nothing."""
+    """One mutation, with requests that open and end its session if it may be understood; b"" = none."""
 
     before: bytes
     mutation: Mutation
@@ -135,7 +135,7 @@ class Exchange(NamedTuple):
 
 
 def exchanges(kind: Kind, numbers: Iterator[int]) -> Iterator[Exchange]:
-    """Updates are all of one session; everything else has a session of its own."""
+    """All updates belong to one session; other requests have a session each."""
     for mutation in mutations(kind.frame):
         number = next(numbers)
         alone = kind.request.cc_request_type != UPDATE
@@ -162,15 +162,15 @@ def named(octets: bytes, session: int, number: int) -> bytes:
 LABEL = re.compile(r"\[\d+\]")
 ROUTED = {"Destination-Host", "Destination-Realm", "Route-Record"}
 ROUTING = {3002, 3003, 3005}
-"""Routing is looked at before values are."""
+"""Routing is checked before values."""
 SERVED = {2001}
 NO_SUCH_DEBIT = {5004, 5005}
-"""A refund that names no debit, or none of ours."""
+"""A refund without a debit, or with an unknown one."""
 ABSENT_AMOUNT = "absent Multiple-Services-Credit-Control"
 NO_AMOUNT = {5031}
-"""A debit of data or of a call must say how much."""
+"""A debit of data or of a call needs an amount."""
 MEANINGLESS = {"with P", "with reserved bits", "with the other M"}
-"""Kinds of mutation that change nothing, where they are understood."""
+"""Kinds of mutation that change nothing if they are understood."""
 CHARGED = {
     "Session-Id": {5002},
     "Origin-Host": {5003},
@@ -185,7 +185,7 @@ client, service, subscriber or use, or none."""
 
 
 def objections(mutation: Mutation, answer: bytes, served: set[int]) -> list[str]:
-    """What is wrong with an answer."""
+    """Errors of an answer."""
     found = []
     head, asked, code = parse_header(answer), parse_header(mutation.frame), result_code(answer)
     avps = list(walk(answer, HEADER_OCTETS, len(answer)))
@@ -227,7 +227,7 @@ def expectation(mutation: Mutation, charged: Mapping[str, set[int]], served: set
 
 
 class Hostile:
-    """One connection, and what was wrong with the answers it got."""
+    """One connection, and the errors of its answers."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -291,7 +291,7 @@ async def server(tmp_path: Path, own_redis: RedisServer, ledger: RedisLedger) ->
 
 
 async def served(server: Serving, over: asyncio.Event) -> tuple[int, float]:
-    """An honest client's session: how many updates, and how long the slowest took."""
+    """An honest client's session: number of updates, and the slowest one's time."""
     client, number, slowest = await connected(server, HONEST, REALM), 0, 0.0
     while not over.is_set():
         began = time.monotonic()
@@ -377,7 +377,7 @@ async def offered(server: Serving, frame: bytes) -> tuple[Client, Header, bytes]
 
 
 async def test_every_mutation_of_what_peers_say_of_themselves(server: Serving) -> None:
-    """CER, DWR and DPR; each on a connection of its own, since most end it."""
+    """CER, DWR and DPR, each on its own connection, since most end it."""
     codes: Counter[int] = Counter()
     for name, frame in base().items():
         for mutation in mutations(frame):

@@ -1,4 +1,4 @@
-"""The npm package `diameter` (0.7.0) as client: its codec and dictionary must understand what we say."""
+"""The npm package `diameter` (0.7.0) as client: its codec and dictionary must understand our messages."""
 
 from __future__ import annotations
 

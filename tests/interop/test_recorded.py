@@ -1,8 +1,7 @@
-"""Recorded clients, octet for octet, at a server with the settings that are shipped and what a network has to add: who
-they are.
+"""Recorded clients, octet by octet, at a server with the shipped settings and their `[[peer]]` entries.
 
-Beside the requests of credit control they send their own CER, DWR and DPR where the capture has them; one that speaks
-to two Destination-Hosts is taken as it is. What is listed for makers takes nothing from them.
+Besides their credit-control requests they send their own CER, DWR and DPR if the capture has them. A client that uses
+two Destination-Hosts is replayed as it is. Settings for vendors do not affect them.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def test_the_s_cscf_and_its_watchdogs(core: Core) -> None:
 
 @captures.needs_teravm
 def test_the_tester_and_its_two_destination_hosts(core: Core) -> None:
-    """TeraVM: the session begins at one node and goes on at another."""
+    """TeraVM: the session begins at one node and continues at another."""
     account = core.account(200 * EUR, msisdn="1234567810", imsi="999991234567810")
     requests = captures.requests(captures.TERAVM)
     peer = core.wire.connect(TERAVM, TERAVM)

@@ -1,4 +1,4 @@
-"""tshark over a capture of every kind of message that a server sends: none malformed, nothing it would warn of."""
+"""tshark reads a capture of every kind of message that a server sends: no malformed message, no warning."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ PARTS = {
     2022: "Refund-Information",
     3904: "Announcement-Information",
 }
-"""AVPs that make an answer a kind of its own."""
+"""AVPs whose presence makes an answer a kind of its own."""
 REFUSED = ["Failed-AVP", "Error-Message"]
 IN_SERVICES = [f"service {code}" for code in (2001, 4012, 5031)]
 CCA = (2001, 4010, 4012, *range(5001, 5010), 5012, 5014, 5030, 5031)

@@ -1,4 +1,6 @@
-"""Peers on raw sockets, and all that a server says to them: kept as it came, written to a pcap, and read by tshark."""
+"""Peers on raw sockets, and everything that a server sends to them: stored as received, written to a pcap, and read by
+tshark.
+"""
 
 from __future__ import annotations
 
@@ -93,9 +95,7 @@ def cer(host: str, realm: str, **changes: object) -> bytes:
 
 
 class Peer:
-    """One connection, read when it is waited for. What the server asks is answered (DWR, DPR) or set aside (RAR,
-    ASR).
-    """
+    """One connection, read only while waiting. Answers DWR and DPR; sets RAR and ASR aside."""
 
     def __init__(self, heard: list[bytes], connection: socket.socket, host: str, realm: str) -> None:
         self.heard = heard
@@ -133,7 +133,7 @@ class Peer:
                 self.asked.append(frame)
 
     def ask(self, request: CreditControlRequest | bytes) -> Answer:
-        """What is given is sent; a request as an object gets identifiers of its own."""
+        """Sends octets as they are; a request object gets new identifiers."""
         frame = encoded(request) if isinstance(request, CreditControlRequest) else request
         self.send(frame)
         answer = Answer.of(self._answer())
@@ -168,7 +168,7 @@ class Peer:
 
 @dataclass
 class Wire:
-    """All connections to a server, and what it said over each."""
+    """All connections to a server, and what it has sent on each."""
 
     serving: Serving
     heard: list[list[bytes]] = field(default_factory=list)
@@ -222,8 +222,9 @@ Change = Callable[[Node], Iterable[Node]]
 
 
 def changed(request: CreditControlRequest | bytes, change: Change, *, flags: int = FLAG_PROXIABLE) -> bytes:
-    """The request with every AVP, at every level and the inner ones first, replaced by what `change` makes of it.
-    `flags`: the header's, beside R."""
+    """The request with every AVP, at every level and inner ones first, replaced by the result of `change`. `flags`: of
+    the header, besides R.
+    """
     frame = encoded(request) if isinstance(request, CreditControlRequest) else request
     header = parse_header(frame)
     nodes = _changed(parse(frame[HEADER_OCTETS:], COMMANDS[4, CREDIT_CONTROL].codec), change)

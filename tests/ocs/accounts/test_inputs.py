@@ -1,6 +1,4 @@
-"""Inputs of the operations on accounts: what is taken, and what is refused with a code and words before the ledger is
-asked.
-"""
+"""Inputs of the operations on accounts: accepted values, and refusals with code and text before the ledger is asked."""
 
 from __future__ import annotations
 

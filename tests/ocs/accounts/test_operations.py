@@ -1,4 +1,4 @@
-"""Operations on accounts as any door calls them: what they return, and their typed refusals (on a real Redis)."""
+"""Operations on accounts: results and typed refusals, on a real Redis."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_an_account_that_there_is_not(accounts: AccountOperations, operati
 
 
 class Told:
-    """Hears the notices."""
+    """Receives the notices."""
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []

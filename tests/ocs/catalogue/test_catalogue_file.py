@@ -1,4 +1,4 @@
-"""A wrong catalogue is refused whole: every mistake at once, each with file, key, value and what is allowed."""
+"""A wrong catalogue is refused: all mistakes at once, each with file, key, value and what is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Towards whom: HOT-RAT-1, HOT-RAT-2, HOT-RAT-3, HOT-RAT-4."""
+"""Destination classes: HOT-RAT-1, HOT-RAT-2, HOT-RAT-3, HOT-RAT-4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the subscriber is: HOT-RAT-1, HOT-ROA-1; 3GPP-User-Location-Info (TS 29.061 §16.4.7.2)."""
+"""Places: HOT-RAT-1, HOT-ROA-1; 3GPP-User-Location-Info (TS 29.061 §16.4.7.2)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Time-of-day prices (HOT-RAT-1): which is in force, when it changes next, the nights of the clock change, and what may
-be written.
-"""
+"""Time-of-day prices (HOT-RAT-1): the price in force, its next change, clock changes, and mistakes in windows."""
 
 from __future__ import annotations
 
@@ -72,8 +70,8 @@ def test_the_price_in_force_and_its_next_change(catalogue: Catalogue, when: str,
 
 
 def test_the_nights_of_the_clock_change(catalogue: Catalogue) -> None:
-    """Windows are wall time: the night of the spring change is an hour shorter, that of autumn an hour longer."""
-    # 29 March 2026 and 25 October 2026 are Sundays: Friday's night is the last one before, so look at Thursday's too.
+    """Windows are local time: the night of the spring change is an hour shorter, that of autumn an hour longer."""
+    # 29 March 2026 and 25 October 2026 are Sundays. Friday's night is the last before, so Thursday's is tested too.
     spring = TIMED.replace('"fri"]', '"fri", "sat"]').replace('["sat", "sun", "holiday"]', '["sun", "holiday"]')
     assert spring != TIMED
     for start, hours in (("2026-03-28T22:00:00", 7), ("2026-10-24T22:00:00", 9), ("2026-11-24T22:00:00", 8)):
@@ -177,7 +175,7 @@ def test_mistakes_are_named(tmp_path: Path, line: str, words: str) -> None:
 
 
 def test_a_change_weeks_ahead_is_known_in_time_to_a_worker_that_has_run_for_long(tmp_path: Path) -> None:
-    """The schedule remembers what it has found: not for longer than that holds."""
+    """The schedule's cached result expires in time."""
     windows = (
         WINDOWS[: WINDOWS.index("  {")]
         + """  { days = ["holiday"], from = "00:00", to = "24:00", micro_eur = 2 },

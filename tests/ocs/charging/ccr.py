@@ -1,4 +1,4 @@
-"""Credit-Control-Requests as network elements send them, in few words."""
+"""Builders of Credit-Control-Requests as network elements send them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _mscc(
 
 
 def at(plmn: str | None = HOME, apn: str = "internet") -> ServiceInformation:
-    """Where a data session is."""
+    """Service-Information with the place of a data session."""
     return ServiceInformation(ps_information=PsInformation(called_station_id=apn, tgpp_sgsn_mcc_mnc=plmn))
 
 
@@ -152,7 +152,7 @@ def mms_from(number: str, plmn: str = HOME) -> ServiceInformation:
 
 
 class Counted:
-    """Charging's metrics, kept as a list of calls."""
+    """Charging's metrics, recorded as a list of calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

@@ -52,7 +52,7 @@ class FakeLedger:
         self.model.top_up(account_id, amount_micro_eur=amount, reference=reference, now=int(now), month=MONTH)
 
     def spend(self, account_id: str, left: int) -> None:
-        """What the account was opened with is gone, but for so much."""
+        """Spends the account's credit, except this amount."""
         account = self.model.accounts[account_id]
         account.credit = account.paid_in = left
 

@@ -1,6 +1,4 @@
-"""Access-Network-Information: every form that RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4 allow, at every kind of
-place.
-"""
+"""Access-Network-Information: every form of RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4, for every kind of place."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ CELLS = {
         "0012340123456780123456789a",
     ],
 }
-"""By name of the part: what follows MCC and MNC."""
+"""Name of the part → what follows MCC and MNC."""
 NO_CELLS = [
     "IEEE-802.11",
     "IEEE-802.11n;i-wlan-node-id=ac3744ff01ba",
@@ -207,7 +205,7 @@ OPEN_ENDS = [
 @pytest.mark.parametrize("given", BY_THE_NETWORK)
 @pytest.mark.parametrize("end", OPEN_ENDS)
 def test_a_handset_that_leaves_something_open_swallows_nothing(given: str, end: str) -> None:
-    """Its cell does not take over the mark of the network either."""
+    """A malformed part of the handset does not hide the network's part or take its mark."""
     for before in (f"{OWN}{end}", f"IEEE-802.11{end}", end):
         for texts in ([f"{before}, {given}"], [f"{before},{given}"], [before, given]):
             assert of_network(*texts) == "22801", texts
@@ -222,7 +220,7 @@ FRAGMENT = st.one_of(
 
 @given(before=st.lists(FRAGMENT), given=st.sampled_from(BY_THE_NETWORK), apart=st.booleans())
 def test_whatever_a_handset_writes_the_network_decides(before: list[str], given: str, apart: bool) -> None:
-    """It may mark its own cell, too, where no element takes that away."""
+    """A handset may mark its own cell too, if no network element removes the mark."""
     own = "".join(before)
     texts = [own, given] if apart else [f"{own}, {given}"]
     assert of_network(*texts) == "22801"

@@ -1,4 +1,4 @@
-"""From the ledger's outcome to the answer: what stands at which level (RFC 8506 §5.1.2, TS 32.299 §6.4.3)."""
+"""From the ledger's outcome to the answer: codes and units at each level (RFC 8506 §5.1.2, TS 32.299 §6.4.3)."""
 
 from __future__ import annotations
 

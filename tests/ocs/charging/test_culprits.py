@@ -1,6 +1,4 @@
-"""Failed-AVP of a 5031: a copy of the AVP that the rating was read from, whichever of a request's AVPs that was (RFC
-6733 §7.5).
-"""
+"""Failed-AVP of a 5031: a copy of the AVP from which the rating was read, for each such AVP (RFC 6733 §7.5)."""
 
 from __future__ import annotations
 
@@ -63,7 +61,7 @@ _CATALOGUE: Catalogue = load_catalogue(CATALOGUE)
 
 
 def use(context: str, party: str | None = PARTY) -> ServiceInformation:
-    """It says all but where; no party at all if there is none."""
+    """A use without a place, and without a party if there is none."""
     address = [RecipientAddress(address_type=1, address_data=party)] if party else []
     return ServiceInformation(
         ps_information=PsInformation(called_station_id="internet"),
@@ -90,7 +88,7 @@ LOCATIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     "SCCP": ((SERVICE, "sms_information", "originator_sccp_address"), Address(8, "999123456")),
     "the handset's cell": ((SERVICE, "ims_information", "access_network_information"), CELL),
 }
-"""By what says where, in the order in which they count: where it stands, and a value that is nowhere."""
+"""Sources of the place in their order: path of the AVP, and a value of no place."""
 GROUPS = {
     "ims_information": (IMS, CS),
     "vcs_information": (CS,),
@@ -211,7 +209,7 @@ async def test_an_update_from_a_place_that_is_none(worker: Worker, context: str)
 
 
 def test_a_cell_that_did_not_count_is_not_blamed() -> None:
-    """The update has the handset's cell only, which moves no session: what is blamed is the place of the session."""
+    """The update has the handset's cell only, which moves no session: the session's place is blamed."""
     update = asking(IMS, use(IMS), "mscc", "U")
     cell = put(update, *LOCATIONS["the handset's cell"])
     where = usage_context_of(Context.IMS, update)

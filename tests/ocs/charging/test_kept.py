@@ -1,4 +1,4 @@
-"""What charging keeps from one request for the next: bounded, and never another's."""
+"""Caches of charging: bounded, and never another subscriber's value."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_what_is_kept_of_answers_is_bounded(catalogue: Catalogue, monkeypatch: p
 
 
 class Asked:
-    """A catalogue that says how often it is asked."""
+    """A catalogue that counts its calls."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue

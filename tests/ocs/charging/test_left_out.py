@@ -1,6 +1,4 @@
-"""What later requests of a session leave out is filled in from the session: its own, at whichever worker; and services
-go side by side.
-"""
+"""Values that later requests of a session omit are taken from the session, at any worker; services are independent."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def spent(ledger: FakeLedger) -> int:
 async def test_updates_of_two_groups_overtake_each_other_and_each_pays_where_it_was(
     ledger: FakeLedger, catalogue: Catalogue, order: tuple[int, int]
 ) -> None:
-    """Parallel updates are legal (RFC 8506 §5.1.2): only a later one of the same service overtakes."""
+    """Parallel updates are allowed (RFC 8506 §5.1.2): only a later one of the same service overtakes."""
     worker = Worker(ledger, catalogue)
     await worker.answer(ccr("I", 0, octets(want=MB, group=1), octets(want=MB, group=2), information=at()))
     for number in order:
@@ -96,7 +94,7 @@ def by_cell(plmn: str | None, *, network: bool = False) -> ServiceInformation:
 async def test_a_handset_does_not_move_a_session_whose_place_the_network_told(
     ledger: FakeLedger, catalogue: Catalogue, same_worker: bool, opened: str | None, handset: str, charged: str
 ) -> None:
-    """The end of a session is of the place of its last grant, and that one of where the network saw the handset."""
+    """The end of a session is at the place of its last grant, which the network gave."""
     places = []
     for sid, first, later in (
         ("s;1", by_cell(opened, network=True), by_cell(handset)),

@@ -1,6 +1,4 @@
-"""Requests of one session are worked on in the order in which they came, whatever has to be asked of the ledger
-first.
-"""
+"""Requests of one session are handled in the order of arrival, whatever look-ups they need."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ from tests.ocs.diameter.site import Site, code_of
 HOST = "pgw.example.net"
 ACCOUNTS = [f"00-000000000000000{number}" for number in range(3)]
 MSISDNS = [str(38668100000 + number) for number in range(4)]
-"""The last one is nobody's."""
+"""The last one has no account."""
 IMSIS = [str(293400000000000 + number) for number in range(4)]
 SUBSCRIBER_IDS = [(), ("m",), ("i",), ("m", "i")]
 
@@ -55,7 +53,7 @@ class Distant(FakeLedger):
         return await super().find_session(session_id, owner)
 
     def books(self) -> list[Any]:
-        """What was charged, and what is held."""
+        """Charged and held amounts."""
         return [
             (account.credit, account.held, sorted(account.sessions))
             for account in (self.model.accounts[each] for each in ACCOUNTS)
@@ -75,7 +73,7 @@ class Said:
     kind: str
     ids: tuple[str, ...]
     at_home: bool
-    """It says where it is."""
+    """Whether it states its place."""
 
     def request(self, number: int) -> CreditControlRequest:
         wanted = {"want": MB} if self.kind in "IU" else {}
@@ -200,7 +198,7 @@ def test_what_comes_in_one_write_is_answered_and_charged_as_if_one_after_another
 
 @pytest.mark.parametrize("later", SUBSCRIBER_IDS)
 async def test_an_end_does_not_overtake_its_opening(catalogue: Catalogue, later: tuple[str, ...]) -> None:
-    """The account is not known to the worker yet, and the end names the subscriber in another way, or not at all."""
+    """The worker has not cached the account, and the end names the subscriber in another way, or not at all."""
     traffic = Traffic((Said(0, "I", ("m", "i"), True), Said(0, "T", later, True)), frozenset())
     async with serving(catalogue, traffic) as (ledger, site):
         found = await answers(site, requests(traffic), together=True)
@@ -260,7 +258,7 @@ async def test_a_session_that_comes_through_two_relays_is_one(catalogue: Catalog
 
 
 async def test_a_number_that_has_moved_does_not_let_the_end_overtake(catalogue: Catalogue) -> None:
-    """What the worker remembers is stale: the ledger says so to the opening, which asks again."""
+    """The worker's cache is stale: the ledger tells the opening, which looks the account up again."""
     ledger = Distant()
     worker = Worker(catalogue, ledger)
     worker.hear(Said(6, "I", ("m", "i"), True), 0)
@@ -275,7 +273,7 @@ async def test_a_number_that_has_moved_does_not_let_the_end_overtake(catalogue: 
 
 
 async def test_what_waits_too_long_is_not_charged_any_more(catalogue: Catalogue) -> None:
-    """The gateway has said meanwhile that it was not handled."""
+    """The Diameter side has answered meanwhile that it was not handled."""
     ledger = Distant()
     worker = Worker(catalogue, ledger)
     worker.hear(OPENED, 0)

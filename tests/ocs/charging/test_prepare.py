@@ -1,4 +1,4 @@
-"""From a request to what the ledger is asked: services merged and named, units read and bounded, culprits of a 5031."""
+"""From a request to the ledger request: services merged and named, units read and bounded, AVPs to blame for a 5031."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_an_unknown_network_and_a_missing_party(catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize("kind", ["U", "T"])
 def test_use_that_cannot_be_rated_anew_is_settled_all_the_same(catalogue: Catalogue, kind: str) -> None:
-    """The report must not be lost because the request says too little for a price of its own."""
+    """The report must not be lost because the request lacks the data for a price of its own."""
     (service,) = prepared(ccr(kind, 1, octets(want=0, used=5, group=777), information=at()), catalogue).services
     assert service.rated is None and service.charge is not None
     assert (service.charge.used, service.charge.want) == (5, None)

@@ -1,6 +1,4 @@
-"""A repetition is answered as the request was, to the octet: whenever it comes and whichever worker it meets (RFC 8506
-§8.2).
-"""
+"""A repetition gets the same answer, octet by octet, at any time and at any worker (RFC 8506 §8.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client's reports mean: why it reports, what it counts, and use that nobody can be charged for."""
+"""A client's reports: their reasons, their units, and use that nobody can be charged for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The charging service: whose account it is, what it remembers, what it says when something is missing; one reply each
-time.
-"""
+"""The charging service: account look-up, caches, missing values; one reply each time."""
 
 from __future__ import annotations
 
@@ -115,7 +113,7 @@ async def test_the_imsi_when_the_msisdn_is_not_known(worker: Worker) -> None:
 
 @pytest.mark.parametrize("msisdn", ["38699999999", None])
 async def test_an_emergency_call_of_somebody_unknown(worker: Worker, ledger: FakeLedger, msisdn: str | None) -> None:
-    """From its opening to its end, though there is no account and so no session."""
+    """From its opening to its end, without an account and so without a session."""
     rest: dict[str, Any] = {"context": IMS, "information": towards("urn:service:sos"), "msisdn": msisdn}
     for number, kind in enumerate("IU"):
         used = None if kind == "I" else 100
@@ -129,7 +127,7 @@ async def test_an_emergency_call_of_somebody_unknown(worker: Worker, ledger: Fak
 
 
 async def test_a_number_that_moved_to_another_account(worker: Worker, ledger: FakeLedger) -> None:
-    """What a worker remembers may be stale: the ledger says so and is asked again."""
+    """A worker's cache may be stale: the ledger says so, and the account is looked up again."""
     await worker.answer(data("I"))
     await worker.answer(data("T", 1))
     ledger.model.accounts[ACCOUNT].msisdn = "38668100009"

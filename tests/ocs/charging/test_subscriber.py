@@ -1,4 +1,4 @@
-"""Who is asked for, and by which document: Service-Context-Id and Subscription-Id as networks write them."""
+"""Subscriber and service context: Service-Context-Id and Subscription-Id as networks send them."""
 
 from __future__ import annotations
 

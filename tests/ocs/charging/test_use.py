@@ -1,4 +1,4 @@
-"""What a request says about its use, in each of the five contexts, and in what real clients sent."""
+"""The use in a request, in each of the five contexts, and in requests of real clients."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_sms_sent_and_received() -> None:
 
 
 def test_where_a_received_sms_is_received() -> None:
-    """The sender's node is not where who pays is."""
+    """The sender's node is not the place of the paying subscriber."""
     to = [RecipientInfo(), RecipientInfo(recipient_sccp_address=Address(8, "+41790000000"))]
     sms = SmsInformation(sm_message_type=1, originator_sccp_address=Address(8, "38640441000"), recipient_info=to)
     assert seen(Context.SMS, ServiceInformation(sms_information=sms)).visited_number == "41790000000"

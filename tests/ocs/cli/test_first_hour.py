@@ -73,7 +73,7 @@ def names(folder: Path) -> list[str]:
 # -- commands by what they do to a ledger
 
 OPENING = {"account create", "account import", "serve"}
-"""They make a ledger where there is none."""
+"""Commands that create a ledger if there is none."""
 WITHOUT_LEDGER = {"check", "decode", "init"}
 
 
@@ -163,7 +163,7 @@ def test_every_path_of_the_file_is_relative_to_it(tmp_path: Path, monkeypatch: p
 
 
 def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() -> None:
-    """Whoever adds such a key says PathText, and nobody reads it another way."""
+    """Such keys have the type PathText, and nothing reads them otherwise."""
     for name, section in Settings.model_fields.items():
         for model in {kind for kind in (section.annotation, *get_args(section.annotation)) if isinstance(kind, type)}:
             for key, field in getattr(model, "model_fields", {}).items():
@@ -211,7 +211,7 @@ def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path, oc
 
 @pytest.mark.parametrize("words", [("audit",), ("account", "show", NUMBER), ("session", "list"), ("ledger", "show")])
 def test_a_command_that_looks_needs_no_peer(tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]) -> None:
-    """It asks the ledger only. A server must have somebody to serve."""
+    """It only reads the ledger. A server needs peers."""
     folder = home(tmp_path)
     assert ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
     (folder / "looks.toml").write_text('[server]\ndata_dir = "data"\n', encoding="utf-8")

@@ -26,7 +26,7 @@ MAX_GIVEN_UP = 8
 
 
 class Books:
-    """All that there is."""
+    """All accounts, pools and what belongs to them."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
@@ -60,7 +60,7 @@ class Operation:
     # -- all or nothing
 
     def begin(self) -> None:
-        """From here on everything can be taken back."""
+        """Starts recording, so that everything can be undone."""
         self._before = pickle.dumps((self.account, self.pool))
 
     def take_back(self) -> None:
@@ -131,7 +131,7 @@ class Operation:
             bucket.left -= units
 
     def end(self, bucket: Bucket) -> None:
-        """Its period is over: what was granted stays for those who have it."""
+        """Ends a bucket's period: what was granted stays for the sessions that have it."""
         if not bucket.ended:
             bucket.ended, bucket.expires = True, min(bucket.expires, self.now)
 

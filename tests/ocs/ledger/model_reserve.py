@@ -31,7 +31,7 @@ Plan = list[LegPlan]
 
 @dataclass(slots=True)
 class Means:
-    """What there is to reserve from."""
+    """Buckets and credit that can be reserved."""
 
     money: int
     free: dict[tuple[str, int], int | None]

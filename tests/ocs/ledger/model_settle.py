@@ -43,7 +43,7 @@ class Opened:
 
 @dataclass(slots=True)
 class Paid:
-    """What one leg's use came to."""
+    """Result of paying one leg's use."""
 
     debit: int = 0
     credit_units: int = 0
@@ -117,7 +117,7 @@ class Settlement:
             tally.units[bucket_id] = tally.units.get(bucket_id, 0) + hold.units
 
     def _impossible(self, opened: Opened) -> int:
-        """How much of the report is not believed."""
+        """How much of the report is impossible."""
         asked, granted = opened.asked, opened.granted
         if asked.unit is Unit.MESSAGES:
             return 0 if asked.reported <= granted + MESSAGES_SLACK else asked.reported - granted

@@ -57,7 +57,7 @@ def same(what: str, real: Any, expected: Any) -> None:
 
 
 class Sides:
-    """Does the same to both: `walk_asking.Ledgers`. `other` None: the model alone, with its invariants."""
+    """Applies each operation to both sides (`walk_asking.Ledgers`). `other` None: only the model, with invariants."""
 
     def __init__(self, other: Other | None, occurred: Occurred, note: Callable[[str], None] | None = None) -> None:
         self.other, self.occurred, self.note = other, occurred, note

@@ -1,4 +1,6 @@
-"""Durability "replicated": an answer means that a replica has the write too (WAIT); without one nothing is promised."""
+"""Durability "replicated": an answer means that a replica has the write too (WAIT); without a replica nothing is
+promised.
+"""
 
 from __future__ import annotations
 

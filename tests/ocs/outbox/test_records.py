@@ -44,7 +44,7 @@ def make_writer(
 
 @pytest.fixture(autouse=True)
 def close_writers() -> Iterator[None]:
-    """A writer a test leaves open stands for a process that was killed; its file is closed in the end."""
+    """A writer that a test leaves open stands for a killed process; its file is closed at the end."""
     yield
     while OPENED:
         OPENED.pop().close()

@@ -1,4 +1,4 @@
-"""A place for a child process: replaced at once, not for ever at once, and ended when asked."""
+"""Supervision of a child process: replaced at once, then ever later, and ended when asked."""
 
 from __future__ import annotations
 

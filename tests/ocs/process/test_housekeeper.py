@@ -1,6 +1,4 @@
-"""The housekeeper against a real Redis: deadlines and renewals are seen to, records follow, drift is measured, Redis
-may go.
-"""
+"""The housekeeper with a real Redis: deadlines and renewals, records, drift, and loss of Redis."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ DAY_S = 86_400
 
 
 class Clock:
-    """Time as the test wants it."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = float(T0)
@@ -153,7 +151,7 @@ async def test_a_batch_is_bounded(child: Child, ledger: RedisLedger, monkeypatch
 
 
 class ManyPartitions:
-    """A ledger of which it is only asked what is due."""
+    """A ledger that only answers what is due."""
 
     partitions = 16_384
 
@@ -539,7 +537,7 @@ async def test_what_is_no_session_any_more_leaves_the_index(child: Child, ledger
 
 
 class ManySets:
-    """A ledger of which it is only asked who has sessions."""
+    """A ledger that only answers who has sessions."""
 
     partitions = 16_384
 

@@ -1,6 +1,4 @@
-"""What nodes say of themselves, held against each other: which must not start beside which, and what is only warned
-of.
-"""
+"""Comparison of nodes' settings: which must not start together, and which only cause a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world of its own for each test, and afterwards the books must balance."""
+"""Each test has its own world; afterwards the books must balance."""
 
 from __future__ import annotations
 

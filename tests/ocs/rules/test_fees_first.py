@@ -1,4 +1,4 @@
-"""A package's fee that is due goes before what sessions hold (HOT-PKG-2)."""
+"""A package's due fee has priority over what sessions hold (HOT-PKG-2)."""
 
 from __future__ import annotations
 

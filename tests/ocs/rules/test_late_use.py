@@ -1,4 +1,4 @@
-"""Use that is reported late is paid by what granted it, else by what there is, else on record as overrun (HOT-ACC-1,
+"""Late use is paid by what granted it, else by what is available; the rest is recorded as overrun (HOT-ACC-1,
 HOT-PKG-3).
 """
 

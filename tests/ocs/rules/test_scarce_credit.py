@@ -1,4 +1,4 @@
-"""Several services that want what is not enough for all: none takes everything (HOT-ACC-1, HOT-CC-1, HOT-CC-3)."""
+"""Several services compete for too little credit: none takes everything (HOT-ACC-1, HOT-CC-1, HOT-CC-3)."""
 
 from __future__ import annotations
 

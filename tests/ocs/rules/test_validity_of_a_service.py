@@ -1,4 +1,4 @@
-"""A service that is not heard of gives back what it holds when its own time is over (RFC 8506 §8.33, §5.7)."""
+"""A silent service returns what it holds at its own deadline (RFC 8506 §8.33, §5.7)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The account that a request means, by every way in which networks write an MSISDN or an IMSI (TS 23.003, RFC 8506
-§8.46).
-"""
+"""The account of a request, for every form in which networks send an MSISDN or an IMSI (TS 23.003, RFC 8506 §8.46)."""
 
 from __future__ import annotations
 

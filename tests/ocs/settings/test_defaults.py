@@ -1,4 +1,4 @@
-"""A setting that nobody sets has one default, wherever it is read: the schema's is what each part has by itself."""
+"""Each setting has one default: the schema's equals that of the class that uses it."""
 
 from __future__ import annotations
 

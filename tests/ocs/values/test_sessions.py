@@ -1,4 +1,4 @@
-"""Whose a session is."""
+"""The owner of a session."""
 
 from __future__ import annotations
 
