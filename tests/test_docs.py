@@ -144,16 +144,18 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that it must state."""
-    from ocs.charging import account_lookup, ledger_request, session_cache, session_order
-    from ocs.diameter import abort_cause, client_window, job_table, outstanding, peers, receive, transport
-    from ocs.ledger.contract import limits
-    from ocs.ledger.redis import accounts, clients
+    return limits_of_messages() | limits_of_sessions() | limits_of_our_requests()
+
+
+def limits_of_messages() -> dict[str, tuple[int, ...]]:
+    """Connections, messages and requests."""
+    from ocs.charging import session_order
+    from ocs.diameter import peers, receive, transport
     from ocs.ledger.settings import LedgerSettings
     from ocs.settings import dialects
     from ocs.settings.diameter import MAX_WRITE_BUFFER_OCTETS
     from ocs.settings.schema import DiameterSection
-    from ocs.telemetry import metrics
-    from ocs.values import money, service_context
+    from ocs.values import service_context
     from protocol import avp, peer
 
     settings = DiameterSection()
@@ -182,6 +184,17 @@ def limits() -> dict[str, tuple[int, ...]]:
         "Service-Context-Id of a context of ours": (service_context.MAX_TEXT,),
         "Service-Context-Ids that a peer's list remembers": (service_context._MAX_KEPT,),
         "different `tolerate_avps`": (dialects.MAX_TOLERANCES,),
+    }
+
+
+def limits_of_sessions() -> dict[str, tuple[int, ...]]:
+    """Sessions and accounts."""
+    from ocs.charging import ledger_request
+    from ocs.ledger.contract import limits
+    from ocs.ledger.redis import accounts
+    from ocs.values import money
+
+    return {
         "open sessions of an account": (limits.MAX_SESSIONS_PER_ACCOUNT,),
         "services of a session": (limits.MAX_SERVICES_PER_SESSION,),
         "supervision (Tcc)": (ledger_request.TCC_FACTOR,),
@@ -198,6 +211,17 @@ def limits() -> dict[str, tuple[int, ...]]:
         ),
         "a top-up's or purchase's reference is known": (accounts.REFERENCE_KEEP_S // 86_400,),
         "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
+    }
+
+
+def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
+    """RAR, ASR and caches."""
+    from ocs.charging import account_lookup, session_cache
+    from ocs.diameter import abort_cause, client_window, job_table, outstanding
+    from ocs.ledger.redis import clients
+    from ocs.telemetry import metrics
+
+    return {
         "RARs, and ASRs, without an answer": (outstanding.MAX_OUTSTANDING,),
         "of one client behind a relay": (
             client_window.WIDEST_WINDOW,

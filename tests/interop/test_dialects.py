@@ -92,8 +92,7 @@ def whole(session: Session, spell: Spell, unit: Callable[..., Any], step: int) -
     ]
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# P-GW
+# -- P-GW
 
 
 @pytest.mark.parametrize("spell", PGW_DIALECTS.values(), ids=PGW_DIALECTS)
@@ -166,8 +165,7 @@ def test_a_grant_is_overrun_by_a_packet(core: Core, gy: Session, credit: int) ->
     core.is_counted("ocs_overrun_units", before + unpaid, service="data", unit="octets")
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# S-CSCF
+# -- S-CSCF
 
 
 @pytest.mark.parametrize("spell", SCSCF_DIALECTS.values(), ids=SCSCF_DIALECTS)
@@ -205,8 +203,7 @@ def test_a_termination_after_a_refused_opening(core: Core, ro: Session, why: str
     core.settled(ro.account, 0)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# anybody
+# -- anybody
 
 
 def located() -> ServiceInformation:
@@ -271,8 +268,7 @@ def test_more_than_64_updates(core: Core, gy: Session) -> None:
     core.settled(gy.account, data_cost(updates * 16 * KB))
 
 
-# --------------------------------------------------------------------------------------------------------------
-# recorded clients
+# -- recorded clients
 
 
 def test_the_p_gw_as_recorded(core: Core) -> None:

@@ -52,7 +52,7 @@ def cost(rated: RatedUse, used: int) -> int:
     return cost_micro_eur(rated.price, billable_units(rated.price, used))
 
 
-# ------------------------------------------------------------------------------------------------------------- packages
+# -- packages
 
 
 @rule("HOT-PKG-1")
@@ -128,8 +128,7 @@ def test_hot_pkg_5_a_price_per_call(catalogue: Catalogue) -> None:
     assert cost(rated, 1) == cost(rated, 3600) == 2_000_000
 
 
-# ----------------------------------------------------------------------------------------------------------------
-# rating
+# -- rating
 
 
 @rule("HOT-RAT-1")
@@ -295,8 +294,7 @@ def test_hot_rat_8_every_price_is_exact_and_its_id_is_its_own(catalogue: Catalog
     assert len({price for _, price in ids}) == len({label for label, _ in ids}) == len(catalogue.labels)
 
 
-# --------------------------------------------------------------------------------------------------------- roaming,
-# state
+# -- roaming, state
 
 
 @rule("HOT-ROA-1")
@@ -357,8 +355,7 @@ def test_hot_cc_5_bars_that_forbid_a_use(catalogue: Catalogue, event: UseEvent, 
     assert catalogue.rate(event).bars == bars
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# services
+# -- services
 
 
 @pytest.mark.parametrize(
@@ -469,8 +466,7 @@ def test_any_event_is_rated_or_unrateable_and_labels_are_bounded(event: UseEvent
 SHIPPED = load_catalogue(CATALOGUE)
 
 
-# --------------------------------------------------------------------------------------------------------------- the
-# month
+# -- the month
 
 
 @rule("HOT-CC-1")
