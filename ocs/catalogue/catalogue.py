@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from ocs.catalogue.compile_counters import compile_counters
 from ocs.catalogue.compile_parts import (
     OptionTerms,
     check_general,
@@ -25,12 +26,12 @@ from ocs.catalogue.compile_parts import (
 )
 from ocs.catalogue.compile_rates import RateCompiler
 from ocs.catalogue.destination import Destination, Destinations
-from ocs.catalogue.model import General
+from ocs.catalogue.model import General, PackageTable, RateTable
 from ocs.catalogue.place import Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
-from ocs.values.products import PackageTerms
+from ocs.values.products import CounterTerms, PackageTerms
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]
@@ -57,6 +58,10 @@ class Catalogue:
     """All possible values of `RatedUse.label`."""
     places: tuple[str, ...]
     """All possible values of `RatedUse.place`."""
+    counters: Mapping[str, CounterTerms]
+    """Beside the monthly limit."""
+    facts: frozenset[str]
+    """Words that some rate asks for; no others need be in the facts of an account."""
     illustrative: tuple[str, ...]
     """Keys of tables marked illustrative: example values, to be replaced before going live."""
     tables: Tables
@@ -70,6 +75,8 @@ class Catalogue:
     def rate(self, event: UseEvent) -> RatedUse:
         """Price of this use and the buckets that may pay; Unrateable when the catalogue has no rate for it (5031)."""
         rated = self._rate(event)
+        if rated.variants is not None:
+            rated = rated.variants.at(rated, event.facts, event.at)
         return rated if rated.schedule is None else rated.schedule.at(rated, event.at)
 
     def _rate(self, event: UseEvent) -> RatedUse:
@@ -174,7 +181,8 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
     destinations = compile_destinations(general, tables, problems)
     services, by_id = compile_services(general, tables, problems)
     prices = compile_prices(general, tables, problems)
-    packages = compile_packages(general, tables, problems)
+    counters = compile_counters(general, tables, problems)
+    packages = compile_packages(general, tables, counters, problems)
     holidays = compile_holidays(general, problems)
     RateCompiler(
         tables,
@@ -183,9 +191,11 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
         prices=prices,
         packages=packages,
         version=general.version,
+        counters=counters,
         zone=None if problems.found else ZoneInfo(general.time_zone),
         holidays=holidays,
     ).compile()
+    facts = _facts(tables, problems)
     problems.raise_if_any()
     if places is None:
         raise AssertionError("compile_places or check_general reports a default_plmn without a place")
@@ -200,6 +210,8 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
         services=tuple(by_id),
         labels=tuple(tables.sections["rate"]),
         places=tuple(tables.sections["place"]),
+        counters=MappingProxyType({id_: each.terms for id_, each in counters.items()}),
+        facts=facts,
         illustrative=_illustrative(tables),
         tables=tables,
         _services=services,
@@ -217,6 +229,17 @@ def begins_at(general: General, problems: Problems) -> int:
     except ValueError:
         problems.add("catalogue.valid_from", "must be a local time, such as 2026-12-01T00:00", general.valid_from)
         raise CatalogueError(problems.found) from None
+
+
+def _facts(tables: Tables, problems: Problems) -> frozenset[str]:
+    """Words of the rates. A product's word that no rate asks for is a mistake."""
+    rates = tables.of("rate", RateTable).values()
+    words = frozenset(word for rate in rates for word in (*rate.when, *rate.unless))
+    for id_, package in tables.of("package", PackageTable).items():
+        if unknown := sorted(set(package.facts) - words):
+            allowed = f"has words that no rate asks for; there are {', '.join(sorted(words)) or 'none'}"
+            problems.add(key_path("package", id_, "facts"), allowed, unknown)
+    return words
 
 
 def _illustrative(tables: Tables) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 
+from ocs.catalogue.compile_counters import CompiledCounter, counters_of_product
 from ocs.catalogue.countries import MCC_COUNTRY, NO_COUNTRY
 from ocs.catalogue.destination import DestinationClass, Destinations
 from ocs.catalogue.model import (
@@ -288,7 +289,9 @@ def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
     return units[1], units[2], units[3]
 
 
-def compile_packages(general: General, tables: Tables, problems: Problems) -> dict[str, PackageTerms]:
+def compile_packages(
+    general: General, tables: Tables, counters: Mapping[str, CompiledCounter], problems: Problems
+) -> dict[str, PackageTerms]:
     """Packages in the ledger's terms (HOT-PKG-1). The net price must be the gross price less VAT (HOT-RAT-8)."""
     packages = {}
     units: dict[str, tuple[str, str]] = {}
@@ -308,9 +311,16 @@ def compile_packages(general: General, tables: Tables, problems: Problems) -> di
             price_micro_eur=price,
             period_s=table.period_days * DAY_S,
             buckets=tuple(
-                BucketTerms(f"{id_}.{name}", bucket.unit, _bucket_quantity(bucket, general, (id_, name), problems))
+                BucketTerms(
+                    f"{id_}.{name}",
+                    bucket.unit,
+                    _bucket_quantity(bucket, general, (id_, name), problems),
+                    thresholds=tuple(sorted(set(bucket.thresholds))),
+                )
                 for name, bucket in table.bucket.items()
             ),
+            counters=counters_of_product(("package", id_, "counter"), table.counter, counters, general.kilo, problems),
+            facts=tuple(sorted(set(table.facts))),
         )
     return packages
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from ocs.catalogue.compile_counters import CompiledCounter
 from ocs.catalogue.compile_parts import PriceParts
 from ocs.catalogue.model import DestinationTable, PlaceTable, RateTable
 from ocs.catalogue.price import PriceError, compile_price, free_price
 from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import Schedule
-from ocs.catalogue.services import Service
-from ocs.values.products import PackageTerms
-from ocs.values.use import Direction, PriceTerms, RatedUse, Unit
+from ocs.catalogue.services import RateKey, Service
+from ocs.catalogue.variants import NEVER, Variant, VariantRates
+from ocs.values.moment import parse_date
+from ocs.values.products import DEFAULT_COUNTERS, AtLimit, CounterTerms, PackageTerms
+from ocs.values.use import Direction, PriceTerms, RatedUse, Slow, Unit
 
 ANY = "*"
 FREE = "free"
 """Built-in price 0."""
 FACE_VALUE = "face-value"
 """Built-in price of services whose unit is money: the amount that the client states is debited."""
-BARS = ("roaming", "international", "international-sms", "premium", "data")
+BARS = ("roaming", "international", "international-sms", "premium", "data", "mms", "content", "forwarding")
 """HOT-CC-5, in the order of `RatedUse.bars`."""
 _INTERNATIONAL_BARS = {"international", "international-sms"}
 
@@ -38,6 +41,23 @@ class _Use:
     """The rate names the destination; False if it is covered by "*"."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What of a rate is the same for all uses that it covers."""
+
+    id: str
+    rate: RateTable
+    service: Service
+    price: PriceTerms
+    buckets: tuple[str, ...]
+    schedule: Schedule | None
+    counters: tuple[CounterTerms, ...]
+    beyond: PriceTerms | None
+    slow: Slow | None
+    since: int
+    until: int
+
+
 class RateCompiler:
     """Fills `Service.by_place` and `Service.by_use`."""
 
@@ -50,6 +70,7 @@ class RateCompiler:
         prices: Mapping[str, PriceParts],
         packages: Mapping[str, PackageTerms],
         version: str,
+        counters: Mapping[str, CompiledCounter],
         zone: ZoneInfo | None,
         holidays: frozenset[date],
     ) -> None:
@@ -61,16 +82,18 @@ class RateCompiler:
         self._services = services
         self._prices = prices
         self._version = version
+        self._counters = counters
         self._zone, self._holidays = zone, holidays
         self._buckets = [(bucket.id, bucket.unit) for package in packages.values() for bucket in package.buckets]
         self._packages_complete = len(packages) == len(tables.ids["package"])
         self._emergency = {id_ for id_, table in self._destinations.items() if table.emergency}
         self._may_be_emergency = self._emergency | (tables.ids["destination"] - self._destinations.keys())
-        self._owners: dict[tuple[str, str, Direction, str], tuple[str, bool]] = {}
+        self._owners: dict[tuple[str, str, Direction, str, str], tuple[str, bool]] = {}
+        self._variants: dict[tuple[str, RateKey], dict[str, Variant]] = {}
         self._overlaps: set[tuple[str, str]] = set()
 
     def compile(self) -> None:
-        before = len(self._problems.found)
+        before, compiled = len(self._problems.found), []
         for id_, rate in self._rates.items():
             references_ok = self._check_references(id_, rate)
             service = self._services.get(rate.service)
@@ -80,7 +103,10 @@ class RateCompiler:
             buckets = self._bucket_ids(id_, rate, service)
             price = self._price(id_, rate, service)
             if references_ok and parties_ok and price is not None:
-                self._fill(id_, rate, service, price, buckets)
+                compiled.append(self._compiled(id_, rate, service, price, buckets))
+        for each in sorted(compiled, key=lambda each: each.rate.conditional):  # a variant takes another one's place
+            self._fill(each)
+        self._attach_variants()
         if len(self._problems.found) == before and len(self._rates) == len(self._ids["rate"]):
             self._check_emergency_calls()
 
@@ -96,6 +122,10 @@ class RateCompiler:
                 self._check_reference(("rate", id_, "destinations", index), "destination", destination)
         if rate.price not in (FREE, FACE_VALUE):
             self._check_reference(("rate", id_, "price"), "price", rate.price, more=f", {FACE_VALUE} or {FREE}")
+        for index, counter in enumerate(rate.counters):
+            self._check_reference(("rate", id_, "counters", index), "counter", counter)
+        if rate.beyond is not None:
+            self._check_reference(("rate", id_, "beyond"), "price", rate.beyond)
         return len(self._problems.found) == before
 
     def _check_reference(self, at: tuple[str | int, ...], section: str, id_: str, more: str = "") -> None:
@@ -191,28 +221,104 @@ class RateCompiler:
             self._problems.add(at, f"is not usable: {error}", rate.price)
             return None
 
-    def _fill(self, id_: str, rate: RateTable, service: Service, price: PriceTerms, buckets: tuple[str, ...]) -> None:
-        schedule = self._schedule(id_, rate)
+    def _compiled(
+        self, id_: str, rate: RateTable, service: Service, price: PriceTerms, buckets: tuple[str, ...]
+    ) -> _Compiled:
+        named = [self._counters[each] for each in rate.counters if each in self._counters]
+        for counter in named:
+            if counter.unit not in (None, service.unit):
+                allowed = f"has counter {counter.terms.id}, whose limit is in {counter.unit}, not in {service.unit}"
+                self._problems.add(key_path("rate", id_, "counters"), allowed)
+        priced = any(counter.terms.at_limit is AtLimit.PRICE for counter in named)
+        if rate.beyond is not None and not priced:
+            self._problems.add(key_path("rate", id_, "beyond"), 'needs a counter with at_limit = "price"', rate.beyond)
+        return _Compiled(
+            id=id_,
+            rate=rate,
+            service=service,
+            price=price,
+            buckets=buckets,
+            schedule=self._schedule(id_, rate),
+            counters=(*DEFAULT_COUNTERS, *(counter.terms for counter in named)) if named else DEFAULT_COUNTERS,
+            beyond=self._beyond(id_, rate, service, price),
+            slow=next((counter.slow for counter in named if counter.slow is not None), None),
+            since=self._midnight((id_, "from"), rate.since, 0),
+            until=self._midnight((id_, "until"), rate.until, 1) or NEVER,
+        )
+
+    def _beyond(self, id_: str, rate: RateTable, service: Service, price: PriceTerms) -> PriceTerms | None:
+        """The price of credit when a volume is used up: use is rounded in the steps of the rate's own price."""
+        parts = self._prices.get(rate.beyond or "")
+        if parts is None:
+            return None
+        if parts.unit is not service.unit or parts.flat or price.flat or parts.windows:
+            allowed = f"must be a price in {service.unit}, not per call and without windows"
+            self._problems.add(key_path("rate", id_, "beyond"), allowed, rate.beyond)
+            return None
+        return self._terms(id_, rate, parts._replace(first=price.first, next=price.next), parts.micro_eur)
+
+    def _midnight(self, key: tuple[str, str], text: str | None, days_later: int) -> int:
+        """Unix seconds of the beginning of a day in the operator's time zone; 0 = none is stated."""
+        if text is None or self._zone is None:
+            return 0
+        try:
+            day = parse_date(text) + timedelta(days=days_later)
+        except ValueError:
+            self._problems.add(key_path("rate", *key), "must be a date such as 2026-12-25", text)
+            return 0
+        return int(datetime(day.year, day.month, day.day, tzinfo=self._zone).timestamp())
+
+    def _fill(self, compiled: _Compiled) -> None:
+        rate, service = compiled.rate, compiled.service
         for use in self._uses(rate, service):
-            if not self._claim(id_, service, use):
+            if not self._claim(compiled, use):
                 continue
             for local in (False, True):
                 rated = RatedUse(
                     service=service.id,
-                    label=id_,
+                    label=compiled.id,
                     place=use.place,
                     destination=use.destination,
                     unit=service.unit,
                     quota=service.quota,
-                    price=price,
-                    buckets=buckets,
+                    price=compiled.price,
+                    buckets=compiled.buckets,
                     always=rate.always,
                     bars=() if rate.always else self._bars(rate, service, use, local=local),
-                    schedule=schedule,
+                    schedule=compiled.schedule,
+                    counters=DEFAULT_COUNTERS if rate.always else compiled.counters,
+                    beyond=compiled.beyond,
+                    slow=compiled.slow,
                 )
-                service.by_use[use.place, use.direction, use.destination, local] = rated
+                key = use.place, use.direction, use.destination, local
+                if rate.conditional:
+                    self._add_variant(compiled, key, use, rated)
+                    continue
+                service.by_use[key] = rated
+                if not service.has_parties:
+                    service.by_place[use.place] = rated
+
+    def _add_variant(self, compiled: _Compiled, key: RateKey, use: _Use, rated: RatedUse) -> None:
+        """A rate with conditions takes the place of one without, which there must be and which is no free one of
+        `always` (HOT-RAT-2).
+        """
+        rate, base = compiled.rate, compiled.service.by_use.get(key)
+        if base is None or base.always:
+            if use.explicit:
+                what = f"{use.direction} {compiled.service.id} at {use.place} {use.destination}".rstrip()
+                why = "always free" if base is not None else "without a rate that has no conditions"
+                self._problems.add(key_path("rate", compiled.id), f"{what} is {why}: it cannot depend on anything")
+            return
+        variant = Variant(rated, frozenset(rate.when), frozenset(rate.unless), compiled.since, compiled.until)
+        self._variants.setdefault((compiled.service.id, key), {})[_condition(rate)] = variant
+
+    def _attach_variants(self) -> None:
+        for (service_id, key), variants in self._variants.items():
+            service = self._services[service_id]
+            rated = replace(service.by_use[key], variants=VariantRates(tuple(variants.values())))
+            service.by_use[key] = rated
             if not service.has_parties:
-                service.by_place[use.place] = rated
+                service.by_place[key[0]] = rated
 
     def _uses(self, rate: RateTable, service: Service) -> Iterator[_Use]:
         places: Sequence[str] = tuple(self._places) if ANY in rate.places else rate.places
@@ -227,9 +333,10 @@ class RateCompiler:
                 for destination in others:
                     yield _Use(place, direction, destination, False)
 
-    def _claim(self, id_: str, service: Service, use: _Use) -> bool:
+    def _claim(self, compiled: _Compiled, use: _Use) -> bool:
         """Whether the rate applies to the use. A named destination beats "*"; two equal claims are a mistake."""
-        key = (service.id, use.place, use.direction, use.destination)
+        id_, service = compiled.id, compiled.service
+        key = (service.id, use.place, use.direction, use.destination, _condition(compiled.rate))
         owner, explicit = self._owners.get(key, ("", False))
         if owner and explicit == use.explicit:
             towards = f" to {use.destination}" if use.destination else ""
@@ -246,6 +353,8 @@ class RateCompiler:
     def _bars(self, rate: RateTable, service: Service, use: _Use, *, local: bool) -> tuple[str, ...]:
         """HOT-CC-5: bars that forbid the use. A number of the visited country is not international (TS 22.088 §2)."""
         bars = {*rate.bars, *service.bars, *self._places[use.place].bars}
+        if use.direction is Direction.FORWARDED:
+            bars.add("forwarding")
         if use.destination:
             table = self._destinations[use.destination]
             towards = set(table.message_bars if service.unit is Unit.MESSAGES else table.call_bars)
@@ -263,3 +372,8 @@ class RateCompiler:
                     if rated is None or not rated.always:
                         allowed = f"outgoing {service.id} at {place} to {destination} needs a rate with always = true"
                         self._problems.add("rate", f"{allowed} (HOT-RAT-2)")
+
+
+def _condition(rate: RateTable) -> str:
+    """Under what it holds, as text; "" = always."""
+    return f"{sorted(rate.when)} {sorted(rate.unless)} {rate.since} {rate.until}" if rate.conditional else ""

@@ -17,6 +17,8 @@ from ocs.values.use import BarName, BucketUnitName, ContextName, DirectionName, 
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
 """Identifiers are labels in records and metrics: short, and without characters that need escaping."""
+WORD_PATTERN = r"^[a-z0-9][a-z0-9-]{0,23}$"
+"""Of the facts of an account: short, as each document and request carries them."""
 MAX_PERIOD_DAYS = 366
 MAX_VALIDITY_S = 604_800
 """One week."""
@@ -48,6 +50,8 @@ LocalTime = Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]
 VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,23}$")]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
 TriggerName = Literal["qos", "location", "rat", "timezone", "mcc", "mnc", "serving-node"]
+Word = Annotated[str, StringConstraints(pattern=WORD_PATTERN)]
+FilterId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$")]
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
@@ -159,8 +163,22 @@ class PriceTable(Table):
     window: list[WindowTable] = []
 
 
+class CounterTable(Table):
+    """[counter.ID]"""
+
+    window: Literal["day", "month", "period", "rolling"]
+    days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)] | None = None
+    measure: Literal["money", "credit-units", "units", "bucket-units"]
+    limit: str | None = None
+    thresholds: list[Annotated[int, Field(ge=1, le=1000)]] = []
+    at_limit: Literal["refuse", "restrict", "price"] = "refuse"
+    filter_ids: list[FilterId] = []
+
+
 class RateTable(Table):
-    """[rate.ID]"""
+    """[rate.ID]; `from` is a word of the language, so it is `since` here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
     service: str
     places: Annotated[list[str], Field(min_length=1)]
@@ -170,6 +188,17 @@ class RateTable(Table):
     buckets: list[str] = []
     always: bool = False
     bars: list[BarName] = []
+    counters: list[str] = []
+    beyond: str | None = None
+    when: list[Word] = []
+    unless: list[Word] = []
+    since: Annotated[Date | None, Field(alias="from")] = None
+    until: Date | None = None
+
+    @property
+    def conditional(self) -> bool:
+        """It takes another one's place, for some accounts or some time."""
+        return bool(self.when or self.unless or self.since or self.until)
 
 
 class BucketTable(Table):
@@ -177,6 +206,13 @@ class BucketTable(Table):
 
     unit: BucketUnitName
     quantity: str
+    thresholds: list[Annotated[int, Field(ge=1, le=100)]] = []
+
+
+class IncludedCounterTable(Table):
+    """[package.ID.counter.NAME]: the limit that a counter of the catalogue has while a period runs."""
+
+    limit: str
 
 
 class PackageTable(Table):
@@ -186,6 +222,8 @@ class PackageTable(Table):
     net_eur: Amount
     period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)]
     bucket: Annotated[dict[BucketName, BucketTable], Field(min_length=1)]
+    counter: dict[str, IncludedCounterTable] = {}
+    facts: list[Word] = []
 
 
 class OptionTable(Table):
@@ -200,6 +238,7 @@ SECTIONS: dict[str, type[Table]] = {
     "destination": DestinationTable,
     "service": ServiceTable,
     "price": PriceTable,
+    "counter": CounterTable,
     "rate": RateTable,
     "package": PackageTable,
     "option": OptionTable,

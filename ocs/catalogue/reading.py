@@ -27,6 +27,11 @@ _PATTERNS = {
     "prefixes": "+ and the first digits of a number, such as +38690",
     "bucket": "named with at most 24 letters, digits, - and _",
     "eur": "EUR with a point and at most 6 decimals, in quotes, such as 9.99",
+    "when": "words of small letters, digits and -, at most 24 characters",
+    "unless": "words of small letters, digits and -, at most 24 characters",
+    "facts": "words of small letters, digits and -, at most 24 characters",
+    "until": "a date such as 2026-12-25",
+    "from": "a date such as 2026-12-25",
     "apn": "an APN in lower case, without the operator identifier (.mnc….mcc….gprs)",
 }
 """Word in the key → what its pattern allows."""
@@ -131,7 +136,13 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: tuple[str, ...], 
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
     """The model of the nested table at `location`."""
-    nested = {"quota": "QuotaTable", "match": "MatchTable", "bucket": "BucketTable", "window": "WindowTable"}
+    nested = {
+        "quota": "QuotaTable",
+        "match": "MatchTable",
+        "bucket": "BucketTable",
+        "window": "WindowTable",
+        "counter": "IncludedCounterTable",
+    }
     for part in location:
         name = nested.get(str(part))
         found = next((sub for sub in Table.__subclasses__() if sub.__name__ == name), None)

@@ -56,6 +56,10 @@ def overlap(windows: Sequence[Window]) -> tuple[int, int] | None:
     return None
 
 
+MAX_CACHED = 4_096
+"""Rated uses cached with the price of their time."""
+
+
 class Schedule:
     """When each price is in force: `prices[0]` outside the windows, `prices[n + 1]` in window n."""
 
@@ -88,6 +92,8 @@ class Schedule:
             price_after=self._prices[following] if changes else None,
             schedule=None,
         )
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
         self._cache[id(rated)] = end, result, rated  # holds a reference, so that the id is not reused
         return result
 

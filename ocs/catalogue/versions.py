@@ -24,7 +24,7 @@ from ocs.catalogue.compile_parts import OptionTerms
 from ocs.catalogue.model import RateTable, ServiceTable
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
-from ocs.values.products import PackageTerms
+from ocs.values.products import CounterTerms, PackageTerms
 from ocs.values.use import RatedUse, Unrateable, UseEvent
 
 MAX_VERSIONS = 32
@@ -123,6 +123,15 @@ class Catalogues:
         return self.in_force().options
 
     @property
+    def counters(self) -> Mapping[str, CounterTerms]:
+        return self.in_force().counters
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """Of all versions: an account has them before the version begins that asks for them."""
+        return frozenset[str]().union(*(each.facts for each in self.versions))
+
+    @property
     def services(self) -> tuple[str, ...]:
         """Of all versions."""
         return tuple(dict.fromkeys(name for each in self.versions for name in each.services))
@@ -143,7 +152,9 @@ def _is_same_but_price(one: RatedUse, other: RatedUse) -> bool:
 
 
 def _beside_the_price(rated: RatedUse) -> tuple[object, ...]:
-    return rated.service, rated.label, rated.unit, rated.buckets, rated.always, rated.bars
+    beyond = rated.beyond and (rated.beyond.num, rated.beyond.den)
+    payers = rated.buckets, rated.counters, beyond, rated.slow
+    return rated.service, rated.label, rated.unit, payers, rated.always, rated.bars
 
 
 # -- files

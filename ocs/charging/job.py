@@ -36,6 +36,8 @@ class Job:
     """How often the ledger was asked for the account."""
     relocations: int = 0
     """How often the ledger corrected the assumed location."""
+    corrections: int = 0
+    """How often the ledger corrected the facts."""
     waiting: deque[Waiting] | None = None
     """Later requests of the session."""
 

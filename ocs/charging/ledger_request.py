@@ -62,7 +62,7 @@ def charge_request(
         where.encode(),
         expected_location,
     )
-    charge.day = rater.day_of(now)
+    charge.day, charge.facts = rater.day_of(now), where.facts
     charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
     if prepared.type is EVENT:
         charge.content = event_requests.content_digest(where, charges)

@@ -167,6 +167,7 @@ class Preparation:
         )
         charge.unit, charge.max_rate = rated.unit, offer.max_rate
         charge.maximum_micro_eur = quota.maximum_micro_eur
+        charge.counters, charge.beyond = rated.counters, rated.beyond
         return charge
 
     def _wrong_amount(self, asked: Asked, unit: Unit, price: PriceTerms) -> bytes:
@@ -190,7 +191,7 @@ class Preparation:
         where, terms = self.where, self.terms
         key, place = None, where.texts()
         if where.at == terms.now:
-            key = id(place), rating_group, identifier
+            key = id(place), rating_group, identifier, where.facts
             known = terms.offers.get(key)
             if known is not None:
                 return known
@@ -213,8 +214,12 @@ class Preparation:
         rated, quota = offer.rated, offer.rated.quota
         if offer.restrict is not REFUSE and not asked.ends:
             charge.restrict, charge.retry_want = offer.restrict, quota.default
+        if rated.slow is not None and not asked.ends:
+            charge.slows, charge.retry_want = True, quota.default
         if quota.time_s and units.may_have_both(asked.requested):
             service.wants_time = True
+        if rated.ends_at:
+            service.validity_s = min(service.validity_s, max(rated.ends_at - self.where.at, 1))
         if rated.switch_at:
             self._limit_to_price_change(service, rated, charge)
 

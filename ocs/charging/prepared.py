@@ -83,8 +83,10 @@ class Terms:
     now: int
     profile: Profile = STANDARD
     policy: ChargingPolicy = DEFAULT_POLICY
-    offers: dict[tuple[int, int | None, int | None], Offer] = field(default_factory=dict, repr=False, compare=False)
-    """Cache, by id of the usage context's texts, rating group and service identifier, of use at `now`."""
+    offers: dict[tuple[int, int | None, int | None, str], Offer] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """Cache, by id of the usage context's texts, rating group, service identifier and facts, of use at `now`."""
 
 
 class TermsCache:

@@ -22,4 +22,5 @@ def prepared_as_first(job: Job, outcome: ChargeOutcome, sessions: SessionCache, 
         where.at = terms.now
     else:
         where, _ = sessions.usage_context(job.context, request, job.session, terms)
+    where.facts = job.where.facts
     return prepare(request, where, rater, terms)

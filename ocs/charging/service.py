@@ -14,6 +14,7 @@ from functools import partial
 from ocs.charging import answer as answers
 from ocs.charging import several
 from ocs.charging.account_lookup import AccountLookup, SubscriberConflictError
+from ocs.charging.facts_cache import FactsCache
 from ocs.charging.job import Job, session_key
 from ocs.charging.ledger_request import charge_request, following
 from ocs.charging.local_answers import LocalAnswers
@@ -40,6 +41,8 @@ NO_ACCOUNT = ""
 """In place of an account id, for an emergency call without an account."""
 MAX_RELOCATIONS = 2
 """The cached location of a session may be stale once; more often only if others change the session at the same time."""
+MAX_CORRECTIONS = 2
+"""Cached facts of an account may be stale once, and change once more meanwhile."""
 MAX_LOOKUPS = 2
 """A cached account may be stale once; after a second look-up the ledger's answer is final."""
 SUCCESS = int(ResultCode.SUCCESS)
@@ -83,6 +86,7 @@ class ChargingService:
         self._ended = ended
         self._accounts = AccountLookup(ledger, clock)
         self._sessions = SessionCache()
+        self._facts = FactsCache()
         self._usage_metrics = UsageMetrics(metrics, clock)
         self._terms = TermsCache(policy)
         self._local = LocalAnswers(metrics, self._usage_metrics, self._sessions, policy)
@@ -199,6 +203,10 @@ class ChargingService:
         if job.source.subscribers and identity and not within(identity, job.source.subscribers):
             job.reply(ForeignSubscriberError())
             return
+        facts = self._facts.of(account_id)
+        if facts != job.where.facts:
+            job.where.facts = facts
+            job.prepared = prepare(job.prepared.request, job.where, self._rater, job.prepared.terms)
         charge = charge_request(
             job.prepared, job.where, job.expected_location, job.source, job.owner, account_id, identity, self._rater
         )
@@ -262,6 +270,8 @@ class ChargingService:
             job.reply(busy(job.prepared.request, f"the ledger does nothing: {outcome.reason}"))
         elif retry is Retry.PLACE:
             self._relocate(job, charge, outcome.place)
+        elif retry is Retry.FACTS:
+            self._rate_by_facts(job, charge, outcome.place)
         elif retry is not None or (outcome.code == ResultCode.USER_UNKNOWN and job.lookups == 0):
             # The number has moved to another account, or the account is gone: the cached one is stale.
             self._accounts.remove(charge.identity)
@@ -286,6 +296,15 @@ class ChargingService:
         self._sessions.correct(job.session, charge.account_id, job.context, location)
         job.where, job.expected_location = self._sessions.usage_context(job.context, request, job.session, terms)
         job.prepared = prepare(request, job.where, self._rater, terms)
+        self._charge(job, charge.account_id, charge.identity)
+
+    def _rate_by_facts(self, job: Job, charge: ChargeRequest, facts: str) -> None:
+        """The account has other facts than the cached ones: rate and charge the request again by these."""
+        job.corrections += 1
+        if job.corrections > MAX_CORRECTIONS:
+            job.reply(busy(job.prepared.request, "the account is being changed by others"))
+            return
+        self._facts.correct(charge.account_id, facts)
         self._charge(job, charge.account_id, charge.identity)
 
     def _end_refused(self, job: Job) -> bool:

@@ -59,6 +59,8 @@ class UsageContext:
     """Units last requested by a client that counts a message to several recipients once (`several`); 0 = it counts each
     recipient.
     """
+    facts: str = field(default="", compare=False)
+    """Words of the account that pays (`UseEvent.facts`)."""
     _texts: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     """Cached result of `texts`."""
 
@@ -104,6 +106,7 @@ class UsageContext:
             self.other_party,
             self.at,
             self.emergency,
+            self.facts,
         )
 
     def detail(self) -> str:

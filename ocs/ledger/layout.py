@@ -144,6 +144,18 @@ _DOCUMENT = {
         Field("counters", EMPTY, many="counter"),
         Field("agenda", EMPTY, many="entry"),
         Field("sessions", EMPTY, each="session"),
+        # Words by which rates differ, with commas: of running subscriptions and of measures in force.
+        Field("facts", "", since=3),
+        Field("measures", EMPTY, many="measure", since=3),
+        # Of the serving network, "" = home; `seen`: country, when it was left, …
+        Field("country", "", since=3),
+        Field("seen", EMPTY, since=3),
+    ),
+    "measure": (
+        Field("kind", "", since=3),
+        Field("name", "", since=3),
+        Field("reason", "", since=3),
+        *(Field(name, 0, since=3) for name in ("since", "until", "begun")),
     ),
     "terms": (
         Field("id", ""),
@@ -154,13 +166,21 @@ _DOCUMENT = {
         Field("excludes", EMPTY),
         Field("counters", EMPTY, many="counter_terms"),
         *_fields("shared order"),
+        Field("facts", EMPTY, since=3),
     ),
-    "included": (Field("id", ""), Field("unit", ""), Field("quantity"), Field("priority")),
+    "included": (
+        Field("id", ""),
+        Field("unit", ""),
+        Field("quantity"),
+        Field("priority"),
+        Field("thresholds", EMPTY, since=3),
+    ),
     "counter_terms": (
         *_fields("id window measure", default=""),
         Field("limit", -1),
         Field("thresholds", EMPTY),
         Field("window_s"),
+        Field("at_limit", "refuse", since=3),
     ),
     "subscription": (
         Field("instance"),
@@ -179,6 +199,9 @@ _DOCUMENT = {
         # it.
         *_fields("left held starts ends priority ended"),
         Field("owner", ""),  # in a pool: account that has the subscription
+        Field("quantity", -1, since=3),
+        Field("thresholds", EMPTY, since=3),  # percent of `quantity`; `told`: the highest that was notified
+        Field("told", 0, since=3),
     ),
     "counter": (
         *_fields("id window measure", default=""),
@@ -188,6 +211,8 @@ _DOCUMENT = {
         Field("thresholds", EMPTY),
         *_fields("told window_s"),
         Field("slots", EMPTY),  # of a rolling window: number of a sixteenth, amount, …
+        Field("at_limit", "refuse", since=3),
+        Field("lasting", -2, since=3),  # the limit after this window, if the present one is of this window only
     ),
     "entry": (Field("at"), Field("kind", ""), Field("ref", "")),
     "session": (
@@ -225,6 +250,8 @@ _DOCUMENT = {
         Field("buckets", ""),  # ids in order, each between commas
         Field("counters", EMPTY),  # ids
         Field("price_after", False, one="price"),  # from the service's switch on
+        Field("beyond", False, one="price", since=3),  # of credit, when a volume is used up
+        Field("volume", 0, since=3),  # one of the counters changes the price at its limit
     ),
     "price": (Field("id", ""), *_fields("num den first_step next_step flat"), Field("rounding", "")),
     "hold": (*_fields("instance units pooled"),),
@@ -255,6 +282,7 @@ _MESSAGES = {
         Field("retransmitted"),
         Field("end_to_end"),
         Field("content", ""),
+        *_fields("facts country plmn", default=""),
     ),
     "requested_service": (
         *_fields("key detail unit", default=""),
@@ -263,6 +291,7 @@ _MESSAGES = {
         ),
         Field("bars", ""),
         Field("legs", EMPTY),  # a packed `rate` each
+        Field("slows"),
     ),
     # In the order of ServiceOutcome and ChargeOutcome.
     "service_outcome": (
@@ -289,7 +318,7 @@ _MESSAGES = {
     ),
 }
 
-LAYOUT = Layout(version=2, readable_from=2, records={**_DOCUMENT, **_MESSAGES})
+LAYOUT = Layout(version=3, readable_from=2, records={**_DOCUMENT, **_MESSAGES})
 
 VARIABLES = {
     **{record: record for record in LAYOUT.records},
@@ -301,6 +330,7 @@ VARIABLES = {
     "next_price": "price",
     "next_tally": "tally",
     "next_entry": "entry",
+    "next_measure": "measure",
     "next_bucket": "bucket",
     "other_service": "service",
     "following": "terms",

@@ -174,5 +174,7 @@ _CONVERTERS: dict[str, dict[str, Any]] = {
     "pool": {"pool": lambda value: {"pool": value}},
     "limit": {"limit": _limit},
     "threshold": {"limit": _limit},
+    "bucket": {"id": lambda value: {"bucket": value}, "left": lambda value: {"left": value}},
+    "measure": {"until": lambda at: {"until": utc_text(at)} if at else {}},
 }
 """By kind and field, what differs from a plain name for a plain value."""

@@ -39,6 +39,19 @@ class Measure(StrEnum):
     """Billable units paid from credit."""
     UNITS = "units"
     """Billable units paid from buckets or from credit."""
+    BUCKET_UNITS = "bucket_units"
+    """Billable units paid from buckets: a fair-use volume (HOT-ROA-2)."""
+
+
+class AtLimit(StrEnum):
+    """What happens to a use when a counter has reached its limit."""
+
+    REFUSE = "refuse"
+    """4012."""
+    RESTRICT = "restrict"
+    """Nothing is granted, and the service goes on restricted or slowed down (RFC 8506 §5.6.2)."""
+    PRICE = "price"
+    """Of BUCKET_UNITS: buckets pay up to the limit; credit pays the rest at the rate's `beyond` price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class CounterTerms:
     """Percentages of the limit, ascending; reaching one is an event, once a window."""
     window_s: int = 0
     """Length of a rolling window."""
+    at_limit: AtLimit = AtLimit.REFUSE
 
 
 MONTHLY_LIMIT = CounterTerms(LIMIT_COUNTER, Window.MONTH, Measure.MONEY, DEFAULT_LIMIT_MICRO_EUR, (80, 100))
@@ -75,6 +89,8 @@ class BucketTerms:
     """None = unlimited."""
     priority: int = 0
     """The bucket with the lower number is used first (HOT-PKG-10)."""
+    thresholds: tuple[int, ...] = ()
+    """Percentages of the quantity, ascending; using up one is an event, once a period (HOT-NOT-1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +110,10 @@ class PackageTerms:
     excludes: tuple[str, ...] = ()
     """Ids of products; an account that has one of them cannot buy this one (HOT-PKG-9)."""
     counters: tuple[CounterTerms, ...] = ()
-    """Counters that last as long as a period of the subscription."""
+    """Counters of a running period. Those with the window PERIOD have the limit of these terms as long as it runs."""
     shared: bool = False
     """Its buckets are put into the account's pool, if the account is in one (HOT-PKG-14)."""
     order: int = 0
     """Of subscriptions due at the same time, the one with the lower number is debited first."""
+    facts: tuple[str, ...] = ()
+    """Facts that the account has while a period runs; a rate may depend on them (`UseEvent.facts`)."""

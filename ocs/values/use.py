@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol, get_args
 
+from ocs.values.products import DEFAULT_COUNTERS, CounterTerms
+
 
 class Context(StrEnum):
     """The service context; the number is that of the 3GPP document (TS 32.299 §7.1.12)."""
@@ -47,7 +49,7 @@ class Unit(StrEnum):
 UnitName = Literal["octets", "seconds", "messages", "money"]
 BucketUnitName = Literal["octets", "seconds", "messages"]
 """Units of a bucket."""
-BarName = Literal["roaming", "international", "international-sms", "premium", "data"]
+BarName = Literal["roaming", "international", "international-sms", "premium", "data", "mms", "content", "forwarding"]
 BARS = tuple(sorted(get_args(BarName)))
 """The bars that a subscriber can set (HOT-CC-5)."""
 
@@ -71,6 +73,8 @@ class UseEvent:
     """When the use takes place, in Unix seconds."""
     emergency: bool = False
     """The network marked it as an emergency, for example by IMS-Emergency-Indicator."""
+    facts: str = ""
+    """Facts of the account that pays: words, sorted, joined by commas. Some rates depend on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,21 @@ class Schedule(Protocol):
         """`rated` with the price of that moment, the next change and the price after it."""
 
 
+class Variants(Protocol):
+    """Rates that replace another one, for accounts with certain facts or between dates."""
+
+    def at(self, rated: RatedUse, facts: str, unix_s: int) -> RatedUse:
+        """The rate that applies at that moment to an account with these facts; `rated` if none of them does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """How a service goes on when a counter with `AtLimit.RESTRICT` has reached its limit."""
+
+    filter_ids: tuple[str, ...] = ()
+    """Filter-Ids of Final-Unit-Indication and QoS-Final-Unit-Indication; () = those of the peer's profile."""
+
+
 @dataclass(frozen=True, slots=True)
 class RatedUse:
     """The result of rating one UseEvent."""
@@ -164,6 +183,18 @@ class RatedUse:
     """The price from `switch_at` on; None: more than the price changes then, so a grant ends there."""
     schedule: Schedule | None = None
     """Set inside the catalogue only, for a price that depends on the time of day."""
+    counters: tuple[CounterTerms, ...] = DEFAULT_COUNTERS
+    """Counters that the use moves and that limit it."""
+    beyond: PriceTerms | None = None
+    """Price of credit when a counter with `AtLimit.PRICE` has reached its limit; None = `price`. It has the steps of
+    `price`.
+    """
+    slow: Slow | None = None
+    """Set if one of the counters restricts the service at its limit."""
+    ends_at: int = 0
+    """Unix seconds when another rate replaces this one; no grant is valid beyond. 0 = no end."""
+    variants: Variants | None = None
+    """Set inside the catalogue only, if the rate depends on facts or dates."""
 
 
 class Unrateable(Exception):

@@ -37,6 +37,7 @@ class Leg:
     buckets: tuple[str, ...] = ()
     counters: tuple[CounterTerms, ...] = DEFAULT_COUNTERS
     price_after: PriceTerms | None = None
+    beyond: PriceTerms | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +86,12 @@ class ServiceCharge:
     """Further prices of the same use."""
     maximum_micro_eur: int = 0
     """Most micro-EUR that one grant may hold, unless `minimum` costs more; 0 = no bound."""
+    beyond: PriceTerms | None = None
+    """Price of credit on the first leg, when one of its counters with `AtLimit.PRICE` has reached its limit; of the
+    same rate and in the steps of `price`. None = `price`."""
+    slows: bool = False
+    """A counter with `AtLimit.RESTRICT` restricts it at its limit instead of refusing it; `retry_want` is then for the
+    end of each restricted phase."""
 
     @property
     def reported(self) -> int:
@@ -136,6 +143,13 @@ class ChargeRequest:
     """End-to-End Identifier; a repetition has the same (RFC 6733 §3). 0 = not known."""
     content: str = ""
     """Of a one-off request: digest of units and recipients. A request with another content is no repetition."""
+    facts: str = ""
+    """Facts of the account by which the request was rated; with others it is answered by code 0, reason "facts"."""
+    country: str = ""
+    """Country of the serving network, "home" at home; "" = the request does not say. Another one than before is an
+    event `arrived` (docs/LEDGER.md)."""
+    plmn: str = ""
+    """MCC and MNC of the serving network, for that event."""
 
     @property
     def session_owner(self) -> str:
@@ -152,7 +166,8 @@ class ServiceOutcome:
     final: bool
     """The grant has the final units."""
     reason: str
-    """Why less than wanted was granted: "", "credit", "limit", "state", "bar", "sessions"."""
+    """Why less than wanted was granted: "", "credit", "limit", "volume" (a counter that restricts), "state", "bar",
+    "sessions"."""
     debited_micro_eur: int
     """Taken from credit; negative = refunded."""
     debited_units: int
@@ -185,8 +200,8 @@ class ChargeOutcome:
     late: bool = False
     """The session had been given up (Tcc); its use was settled late."""
     place: str = ""
-    """With `Retry.PLACE`: place of the session; with POOL: the pool; with MOVED: the account's new id; with LOOK_BACK:
-    its old ids. Else the place of the request, if it was completed."""
+    """With `Retry.PLACE`: place of the session; with FACTS: the facts; with POOL: the pool; with MOVED: the account's
+    new id; with LOOK_BACK: its old ids. Else the place of the request, if it was completed."""
     at: int = 0
     """Unix seconds at which the request was applied; of a repetition, those of the first."""
     reused: bool = False
@@ -205,6 +220,8 @@ class Retry(StrEnum):
     """The subscriber id does not belong to this account any more: look it up again."""
     PLACE = "place"
     """The session is at another place (`ChargeOutcome.place`): rate the request there."""
+    FACTS = "facts"
+    """The account has other facts (`ChargeOutcome.place`): rate the request by these."""
     POOL = "pool"
     """The account is in another pool (`ChargeOutcome.place`)."""
     MOVED = "moved"

@@ -9,7 +9,8 @@ from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView, PoolView
-from ocs.values.products import LIMIT_COUNTER, PackageTerms
+from ocs.values.measures import AccountMeasure, MeasureKind
+from ocs.values.products import LIMIT_COUNTER, CounterTerms, PackageTerms
 
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
@@ -131,11 +132,27 @@ class AccountLedger(Protocol):
         month: int,
         day: int = 0,
         counter: str = LIMIT_COUNTER,
+        terms: CounterTerms | None = None,
+        once: bool = False,
     ) -> None:
-        """Set the limit of a counter, None = no limit; its thresholds are notified anew (HOT-CC-4).
+        """Set the limit of a counter, None = no limit; its thresholds are notified anew (HOT-CC-4). `terms`: an account
+        that lacks the counter gets it. `once`: the limit before comes back with the counter's next window.
 
         LedgerError: "unknown" (account or counter).
         """
+
+    async def set_measure(
+        self, account_id: str, *, measure: AccountMeasure, now: int, month: int, day: int = 0
+    ) -> None:
+        """Put a measure on the account, in place of one of its kind and name. It begins and ends by the agenda; running
+        sessions are asked (RAR) when it changes their rates or bars. LedgerError: "unknown", "state" (terminated),
+        "measures" (too many), "range" (its end is past).
+        """
+
+    async def lift_measure(
+        self, account_id: str, *, kind: MeasureKind, name: str, now: int, month: int, day: int = 0
+    ) -> bool:
+        """End a measure now. False = there is none. LedgerError: "unknown", "state" (terminated)."""
 
     async def remind(
         self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0

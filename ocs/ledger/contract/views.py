@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ocs.values.measures import AccountMeasure
+
 STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 """Letter in documents and journal → state of an account."""
 
@@ -61,6 +63,13 @@ class BucketView:
     """Instance of its subscription."""
     priority: int = 0
     starts_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureView:
+    terms: AccountMeasure
+    begun: bool
+    """False = it is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,11 @@ class AccountView:
     counters: tuple[CounterView, ...] = field(default=())
     pool: str = ""
     """Pool whose buckets the account may use; "" = none."""
+    facts: str = ""
+    """Words by which some rates differ, sorted, joined by commas (`UseEvent.facts`)."""
+    measures: tuple[MeasureView, ...] = ()
+    country: str = "home"
+    """Of the network that served it last; "home" at home."""
     version: int = 0
     """Layout in which the document was last written."""
 

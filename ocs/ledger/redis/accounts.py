@@ -13,8 +13,9 @@ from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.identities import by_imsi, by_msisdn
+from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import DAY_S, utc_day
-from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, PackageTerms
+from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, CounterTerms, PackageTerms
 
 ACTIVE_S = 90 * DAY_S
 """HOT-ACC-3: an account is active for 90 days from its last top-up."""
@@ -219,10 +220,13 @@ class Accounts(LedgerClient):
         month: int,
         day: int = 0,
         counter: str = LIMIT_COUNTER,
+        terms: CounterTerms | None = None,
+        once: bool = False,
     ) -> None:
         value = wire.NO_LIMIT if limit_micro_eur is None else wire.amount("limit", limit_micro_eur)
+        more = {"terms": wire.counter_terms(terms) if terms is not None else False, "once": int(once)}
         try:
-            await self._change(account_id, "limit", value, when(now, month, day), counter=counter)
+            await self._change(account_id, "limit", value, when(now, month, day), counter=counter, **more)
         except LedgerError as error:
             if error.code == "counter":
                 raise LedgerError("unknown", REFUSALS["counter"]) from None
@@ -230,6 +234,19 @@ class Accounts(LedgerClient):
 
     async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None:
         await self._change(account_id, "bars", ",".join(sorted(set(bars))), when(now, month, day))
+
+    async def set_measure(
+        self, account_id: str, *, measure: AccountMeasure, now: int, month: int, day: int = 0
+    ) -> None:
+        if measure.until and measure.until <= now:
+            raise LedgerError("range", f"the measure ends at {measure.until}, which is past")
+        await self._change(account_id, "measure", wire.measure(measure), when(now, month, day))
+
+    async def lift_measure(
+        self, account_id: str, *, kind: MeasureKind, name: str, now: int, month: int, day: int = 0
+    ) -> bool:
+        answer = await self._change(account_id, "lift", 0, when(now, month, day), kind=kind.value, ref=name)
+        return answer == b"ok"
 
     async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
         if state not in ("active", "blocked"):
@@ -241,8 +258,8 @@ class Accounts(LedgerClient):
     ) -> None:
         await self._change(account_id, "remind", wire.amount("at", at), when(now, month, day), kind=kind, ref=ref)
 
-    async def _change(self, account_id: str, what: str, value: int | str, at: dict[str, Any], **more: str) -> None:
-        await self._script(
+    async def _change(self, account_id: str, what: str, value: object, at: dict[str, Any], **more: object) -> bytes:
+        return await self._script(
             "change", account_id, {"what": what, "value": value, "asked_at": self._clock(), **more, **at}
         )
 

@@ -20,6 +20,7 @@ from ocs.ledger.redis.keys import NO_POOL, Keys, PartitionKeys
 from ocs.ledger.redis.nodes import Nodes
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 
 REFUSALS = {
     "exists": "the number or the IMSI belongs to an account already",
@@ -30,6 +31,7 @@ REFUSALS = {
     "excluded": "a subscription of the account and the product exclude each other (HOT-PKG-9)",
     "instance": "the account has no such subscription",
     "counter": "the account has no such counter",
+    "measures": f"the account has {MAX_MEASURES_PER_ACCOUNT} measures already: lift one first",
     "sessions": "the account holds units of its pool: end its sessions first",
     "pool_unknown": "there is no such pool in the account's partition",
     "pooled": "the account is in a pool: take it out first",

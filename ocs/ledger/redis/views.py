@@ -13,6 +13,7 @@ from ocs.ledger.contract.views import (
     AccountView,
     BucketView,
     CounterView,
+    MeasureView,
     PoolHoldView,
     PoolView,
     ReservationView,
@@ -21,10 +22,13 @@ from ocs.ledger.contract.views import (
     SubscriptionView,
 )
 from ocs.ledger.layout import LAYOUT
+from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, Window
 from ocs.values.sessions import session_owner
 
 STATE_CODES = {name: code for code, name in STATES.items()}
+NO_LIMIT = -1
+"""Of a counter; below it, in `lasting`: its limit is not of this window only."""
 MOVED = "m"
 """State of the document that a moved account leaves in its old partition."""
 
@@ -108,6 +112,9 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         subscriptions=tuple(_subscription_view(each) for each in sorted(account["subscriptions"], key=_instance)),
         counters=counters,
         pool=account["pool"],
+        facts=account["facts"],
+        measures=tuple(map(_measure_view, sorted(account["measures"], key=_kind_and_name))),
+        country=account["country"] or "home",
         version=account["version"],
     )
 
@@ -136,14 +143,30 @@ def _subscription_view(each: dict[str, Any]) -> SubscriptionView:
 
 def _counter_view(each: dict[str, Any], keys: dict[str, int]) -> CounterView:
     over = keys.get(each["window"], 0) > each["window_key"]  # its next movement begins a new window
+    limit = each["lasting"] if over and each["lasting"] >= NO_LIMIT else each["limit"]
     return CounterView(
         id=each["id"],
         window=each["window"],
         value=0 if over else each["value"],
         held=each["held"],
-        limit=each["limit"] if each["limit"] >= 0 else None,
+        limit=limit if limit >= 0 else None,
         told=0 if over else each["told"],
     )
+
+
+def _kind_and_name(each: dict[str, Any]) -> tuple[str, str]:
+    return each["kind"], each["name"]
+
+
+def _measure_view(each: dict[str, Any]) -> MeasureView:
+    terms = AccountMeasure(
+        kind=MeasureKind(each["kind"]),
+        name=each["name"],
+        reason=each["reason"],
+        since=each["since"],
+        until=each["until"],
+    )
+    return MeasureView(terms, each["begun"] == 1)
 
 
 def _instance(each: dict[str, Any]) -> int:

@@ -14,8 +14,9 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.exact import MAX_INTEGER
+from ocs.values.measures import AccountMeasure
 from ocs.values.moment import utc_day
-from ocs.values.products import DEFAULT_COUNTERS, MONTHLY_LIMIT, CounterTerms, PackageTerms
+from ocs.values.products import DEFAULT_COUNTERS, MONTHLY_LIMIT, AtLimit, CounterTerms, PackageTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 
@@ -49,6 +50,7 @@ def counter_terms(terms: CounterTerms) -> list[Any]:
         limit=limit,
         thresholds=list(terms.thresholds),
         window_s=terms.window_s,
+        at_limit=terms.at_limit.value,
     )
 
 
@@ -63,6 +65,7 @@ def package(terms: PackageTerms) -> list[Any]:
             unit=each.unit,
             quantity=UNLIMITED if each.quantity is None else amount(each.id, each.quantity),
             priority=each.priority,
+            thresholds=list(each.thresholds),
         )
         for each in terms.buckets
     ]
@@ -78,6 +81,18 @@ def package(terms: PackageTerms) -> list[Any]:
         counters=[counter_terms(each) for each in terms.counters],
         shared=int(terms.shared),
         order=terms.order,
+        facts=list(terms.facts),
+    )
+
+
+def measure(terms: AccountMeasure) -> list[Any]:
+    return LAYOUT.new(
+        "measure",
+        kind=terms.kind.value,
+        name=terms.name,
+        reason=terms.reason,
+        since=amount("since", terms.since),
+        until=amount("until", terms.until),
     )
 
 
@@ -97,13 +112,15 @@ _price = LAYOUT.writer(
 )
 _rate = LAYOUT.writer(
     "rate",
-    "label, price, buckets, counters, after",
-    {"row": _price},
+    "label, price, buckets, counters, after, beyond",
+    {"row": _price, "at_price": AtLimit.PRICE},
     label="label",
     price="row(price)",
     buckets="','.join(['', *buckets, '']) if buckets else ''",
     counters="[each.id for each in counters]",
     price_after="row(after) if after is not None else False",
+    beyond="row(beyond) if beyond is not None and beyond.id != price.id else False",
+    volume="1 if any(each.at_limit is at_price for each in counters) else 0",
 )
 _rates: dict[tuple[object, ...], bytes] = {}
 
@@ -114,24 +131,28 @@ def _packed_rate(
     buckets: tuple[str, ...],
     counters: tuple[CounterTerms, ...],
     after: PriceTerms | None,
+    beyond: PriceTerms | None,
 ) -> bytes:
     """A packed rate, made once. The price's id stands for its terms."""
-    key = (label, price.id, buckets, None if counters is DEFAULT_COUNTERS else counters, after and after.id)
+    more = None if counters is DEFAULT_COUNTERS else (counters, beyond and beyond.id)
+    key = (label, price.id, buckets, more, after and after.id)
     packed = _rates.get(key)
     if packed is None:
         if len(_rates) >= MAX_RATES:
             _rates.clear()
-        packed = _rates[key] = pack(_rate(label, price, buckets, counters, after))
+        packed = _rates[key] = pack(_rate(label, price, buckets, counters, after, beyond))
     return packed
 
 
 def _rates_of(s: ServiceCharge) -> list[bytes]:
     after = s.price_after if s.switch_at else None
-    first = _packed_rate(s.label, s.price, s.buckets, s.counters, after)
+    first = _packed_rate(s.label, s.price, s.buckets, s.counters, after, s.beyond)
     if not s.more_legs:
         return [first]
     more = [
-        _packed_rate(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if s.switch_at else None)
+        _packed_rate(
+            leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if s.switch_at else None, leg.beyond
+        )
         for leg in s.more_legs
     ]
     return [first, *more]
@@ -164,6 +185,7 @@ _service = LAYOUT.writer(
     maximum="s.maximum_micro_eur",
     bars="','.join(s.bars) if s.bars else ''",
     legs="rates_of(s)",
+    slows="1 if s.slows else 0",
 )
 _request = LAYOUT.writer(
     "request",
@@ -195,6 +217,9 @@ _request = LAYOUT.writer(
     retransmitted="1 if r.retransmitted else 0",
     end_to_end="r.end_to_end",
     content="r.content",
+    facts="r.facts",
+    country="r.country",
+    plmn="r.plmn",
 )
 
 

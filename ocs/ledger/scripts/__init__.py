@@ -14,11 +14,12 @@ from ocs.ledger.contract import limits
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
 from ocs.ledger.scripts.source import ScriptSource
 from ocs.values.exact import MAX_INTEGER
+from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
-SHARED = ("values", "document", "counters", "buckets", "tallies", "sessions", "agenda")
+SHARED = ("values", "document", "measures", "counters", "buckets", "tallies", "sessions", "agenda")
 STEPS = {
-    "identify": ("identify", "begin_or_resume"),
+    "identify": ("identify", "begin_or_resume", "other_facts"),
     "release": ("release", "count_services", "fresh_legs"),
     "settle": ("settle", "settle_leg"),
     "count": ("count",),
@@ -46,6 +47,7 @@ CONSTANTS = {
     "ANSWERS_KEPT": limits.ANSWERS_KEPT_PER_SESSION,
     "MAX_SESSIONS": limits.MAX_SESSIONS_PER_ACCOUNT,
     "MAX_SERVICES": limits.MAX_SERVICES_PER_SESSION,
+    "MAX_MEASURES": MAX_MEASURES_PER_ACCOUNT,
     "TOMBSTONE_S": limits.TOMBSTONE_S,
     "CEILING": CREDIT_CEILING_MICRO_EUR,
     "UNBOUNDED": MAX_INTEGER,

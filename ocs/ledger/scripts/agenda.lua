@@ -220,6 +220,36 @@ local function run_agenda_entries(work)
   end
 end
 
+-- Begin and end measures whose time has come.
+local function run_measures(work)
+  local account = work.account
+  local measures = account.measures
+  if #measures == 0 then return end
+  table.sort(measures, function(measure, next_measure)
+    if measure.kind ~= next_measure.kind then return measure.kind < next_measure.kind end
+    return measure.name < next_measure.name
+  end)
+  local n = 1
+  while measures[n] do
+    local measure = measures[n]
+    local over = measure.until > 0 and measure.until <= work.now
+    if over then
+      table.remove(measures, n)
+      journal_measure(work, measure, 'ended')
+    else
+      n = n + 1
+    end
+    if over or (measure.begun == 0 and measure.since <= work.now) then
+      if not over then
+        measure.begun = 1
+        journal_measure(work, measure, 'begun')
+      end
+      subscriptions_of(work) -- so that the facts are put together again
+      if measure.kind ~= 'mute' then work.measures_changed = true end
+    end
+  end
+end
+
 -- Whether anything but counters and the pool is due. The account's score in the due set is the earliest time of all.
 local function anything_due(work)
   local account = work.account
@@ -235,6 +265,7 @@ local function run_agenda(work, keep)
   reclaim_excess(work, keep)
   run_sessions(work, keep)
   run_agenda_entries(work)
+  run_measures(work)
   trim_ended(work)
 end
 
@@ -247,6 +278,12 @@ local function next_due(work)
   for n = 1, #agenda do
     local entry = agenda[n]
     due = min(due, entry.at)
+  end
+  local measures = account.measures
+  for n = 1, #measures do
+    local measure = measures[n]
+    if measure.until > 0 then due = min(due, measure.until) end
+    if measure.begun == 0 then due = min(due, measure.since) end
   end
   for _, session in pairs(account.sessions) do
     due = min(due, session.deadline)
@@ -285,12 +322,19 @@ local function reschedule(work)
   account.due = due
 end
 
--- RAR to sessions that lost a hold to a fee; after a period has begun, to sessions that lack money or units.
+-- RAR to sessions that lost a hold to a fee; after a period has begun, to sessions that lack money or units; when the
+-- rates or bars of the account have changed, to all.
 local function notify_reclaimed(work)
   if work.reauthorize then
     notify(work, 'reauthorize', 'reclaim', work.now, function(_, session_id) return work.reauthorize[session_id] end)
   end
   if work.period_began then notify(work, 'reauthorize', 'package', work.now, lacks_funds) end
+  local account, request = work.account, work.request
+  if work.measures_changed or account.facts ~= work.facts_before then
+    local own = request and request.session_id
+    local reason = work.measures_changed and 'measure' or 'facts'
+    notify(work, 'reauthorize', reason, work.now, function(_, session_id) return session_id ~= own end)
+  end
 end
 
 -- Load the account and run its agenda: the beginning of every script on an account but charge.lua. `keep`: a session
@@ -305,7 +349,7 @@ local function begin_work(id, args, keys, keep, ended_too)
   if not account then return nil, reason end
   if account.moved_to ~= '' then return nil, 'moved ' .. account.moved_to end
   local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, events = {},
-    keys = keys}
+    keys = keys, facts_before = account.facts}
   reason = load_pool(work, args.pool)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
   if account.state == 't' and not ended_too then return nil, 'state' end
@@ -340,6 +384,7 @@ local function terminate(work, asked_at)
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
   work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
+  account.measures = {}
   journal(work, {k = 'terminated', debit = lost, credit = 0})
   -- The audit finds a terminated account by this entry.
   redis.call('HSET', work.keys.own, 'x' .. work.account_id, work.account_id)

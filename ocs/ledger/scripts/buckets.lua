@@ -75,6 +75,34 @@ end
 local function take_units(work, bucket, pooled, units)
   if bucket.left >= 0 then bucket.left = bucket.left - units end
   if pooled == 1 then work.pool_changed = true end
+  if #bucket.thresholds > 0 then work.units_taken = true end
+end
+
+local function journal_thresholds_of(work, buckets)
+  local account = work.account
+  for n = 1, #buckets do
+    local bucket = buckets[n]
+    local thresholds, used = bucket.thresholds, bucket.quantity - bucket.left
+    if #thresholds > 0 and bucket.ended == 0 and bucket.quantity >= 0 then
+      for m = 1, #thresholds do
+        local percent = thresholds[m]
+        if percent > bucket.told and used * 100 >= bucket.quantity * percent then
+          local muted = has_measure(account, 'mute', bucket.id, bucket.id .. ':' .. percent)
+          journal(work, {k = 'bucket', id = bucket.id, pct = percent, quantity = bucket.quantity,
+            left = bucket.left, subscription = bucket.subscription, muted = muted or nil})
+          bucket.told = percent
+        end
+      end
+    end
+  end
+end
+
+-- Journal the thresholds that a bucket has passed, each once per period (HOT-NOT-1).
+local function journal_bucket_thresholds(work)
+  local account, pool = work.account, work.pool
+  journal_thresholds_of(work, account.buckets)
+  if pool then journal_thresholds_of(work, pool.buckets) end
+  work.units_taken = nil
 end
 
 -- Release the holds of a service. With `keep` returns, for each leg, what had granted it: {{bucket id, instance,
@@ -182,7 +210,7 @@ end
 -- End the buckets and counters of a subscription's period.
 local function end_buckets(work, subscription)
   local account, pool, terms = work.account, work.pool, subscription.terms
-  end_period_counters(work, terms)
+  if subscription.state == 'active' or subscription.state == 'ending' then end_period_counters(work, terms) end
   end_buckets_in(work, account.buckets, subscription, 0)
   if pool then end_buckets_in(work, pool.buckets, subscription, 1) end
 end
@@ -214,6 +242,7 @@ local function sum_up_subscriptions(work)
   account.period_ends = period_ends == UNBOUNDED and 0 or period_ends
   account.subscriptions_due = due == UNBOUNDED and 0 or due
   account.armed, account.subscriptions = armed, #list > 0 and pack(list) or ''
+  derive_facts(work)
 end
 
 -- Write everything that has changed.
@@ -240,7 +269,7 @@ local function create_buckets(work, subscription)
     local included, bucket = list[n], new_bucket()
     bucket.id = included.id
     bucket.unit = included.unit
-    bucket.left = included.quantity
+    bucket.left, bucket.quantity, bucket.thresholds = included.quantity, included.quantity, included.thresholds
     bucket.priority = included.priority
     bucket.subscription, bucket.starts, bucket.ends = subscription.instance, subscription.starts, subscription.ends
     if shared then

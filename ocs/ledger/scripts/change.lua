@@ -1,10 +1,12 @@
--- Change one setting of an account: a counter's limit (HOT-CC-1), the bars (HOT-CC-5), the state (HOT-ACC-11), or a
--- reminder on its agenda.
+-- Change one setting of an account: a counter's limit (HOT-CC-1, HOT-ROA-5), the bars (HOT-CC-5), a measure (HOT-ROA-8),
+-- the state (HOT-ACC-11), or a reminder on its agenda.
 --
 -- KEYS  1 to 4 as charge.lua  5 any  6 pool
--- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "state", "remind"), value (limit or -1; bars with commas;
---         "a" or "b"; Unix time), counter, kind, ref, asked_at, now, month, day, max_skew_s, pool
--- Result  "ok", "state" (terminated), "counter" (the account does not have it), "unknown", …
+-- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "measure", "lift", "state", "remind"), value (limit or -1;
+--         bars with commas; a `measure`; "a" or "b"; Unix time), counter, terms (of the counter, or false), once (0 or
+--         1), kind, ref, asked_at, now, month, day, max_skew_s, pool
+-- Result  "ok", "again" (there is no such measure), "state" (terminated), "counter" (the account does not have it),
+--         "measures" (too many), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local work, why = begin_work(id, args, named_keys(KEYS))
@@ -24,12 +26,53 @@ local function remind()
   end
 end
 
-if args.what == 'limit' then
+-- Thresholds are notified again after a change (HOT-CC-4). `once`: the limit before comes back with the next window.
+local function set_limit()
   local counter = find_counter(account, args.counter)
+  if not counter and args.terms then
+    local counter_terms = args.terms
+    counter = add_counter(work, counter_terms, window_key_now(work, counter_terms.window))
+  end
   if not counter then return 'counter' end
-  -- Thresholds are notified again after a change (HOT-CC-4).
+  if args.once == 0 or counter.window == 'rolling' then
+    counter.lasting = NOT_ONCE
+  elseif counter.lasting == NOT_ONCE then
+    counter.lasting = counter.limit
+  end
   counter.limit, counter.told = args.value, 0
-  journal(work, {k = 'limit', counter = args.counter, limit = args.value})
+  journal(work, {k = 'limit', counter = args.counter, limit = args.value, once = counter.lasting ~= NOT_ONCE})
+end
+
+local function changed_measure(measure)
+  subscriptions_of(work) -- so that the facts are put together again
+  if measure.kind ~= 'mute' then work.measures_changed = true end
+end
+
+local function set_measure()
+  local measure, measures = args.value, account.measures
+  local _, position = find_measure(account, measure.kind, measure.name)
+  if not position and #measures >= MAX_MEASURES then return 'measures' end
+  measure.begun = measure.since <= work.now and 1 or 0
+  measures[position or #measures + 1] = measure
+  journal_measure(work, measure, measure.begun == 1 and 'begun' or 'planned')
+  changed_measure(measure)
+end
+
+local function lift_measure()
+  local measure, position = find_measure(account, args.kind, args.ref)
+  if not position then return 'again' end
+  table.remove(account.measures, position)
+  journal_measure(work, measure, 'lifted')
+  changed_measure(measure)
+end
+
+local refused
+if args.what == 'limit' then
+  refused = set_limit()
+elseif args.what == 'measure' then
+  refused = set_measure()
+elseif args.what == 'lift' then
+  refused = lift_measure()
 elseif args.what == 'bars' then
   account.bars = args.value
   journal(work, {k = 'bars', bars = args.value})
@@ -39,10 +82,11 @@ elseif args.what == 'state' then
 else
   remind()
 end
+if refused then return refused end
 end_work(work)
 if args.what == 'state' and args.value == 'b' then
   notify(work, 'abort', args.what, args.asked_at, any_session)
-elseif args.what ~= 'remind' then
+elseif args.what ~= 'remind' and args.what ~= 'measure' and args.what ~= 'lift' then
   notify(work, 'reauthorize', args.what, args.asked_at, any_session)
 end
 return 'ok'

@@ -21,6 +21,8 @@ else
   roll_counters(work)
   end_pool_buckets(work)
 end
+answer = other_facts(work)
+if answer then return answer end
 begin_or_resume(work)
 add_counters(work)
 release(work)

@@ -15,20 +15,20 @@ local function counter_windows(work, ids)
 end
 
 -- Debit one service. Returns what a refund may give back: {key, {for each leg {raw units, price, units paid by credit
--- before, units paid by credit now, {{bucket id, units, instance, pooled}}, {{counter id, measure, window}}}}}.
+-- before, units paid by credit now, {{bucket id, units, instance, pooled}}, {{counter id, measure, window}}, price of
+-- credit}}}.
 local function debit_service(work, item)
-  local result, service, session = item.result, item.service, work.session
+  local result, service = item.result, item.service
   local legs, parts = service.legs, {}
   item.at_request_price, item.detail = true, service.detail
   for m = 1, #legs do
     local leg = legs[m]
     local rate = rate_of(leg)
     local price = rate.price
-    local before = paid_at(session, price)
     item.paid_by = {}
-    settle_leg(work, item, leg, price, result.granted, {})
-    local by_credit = paid_at(session, price) - before
-    parts[m] = {result.granted, price, before, by_credit, item.paid_by, counter_windows(work, rate.counters)}
+    local for_credit, before, by_credit = settle_leg(work, item, leg, price, result.granted, {})
+    local counters = counter_windows(work, rate.counters)
+    parts[m] = {result.granted, price, before, by_credit, item.paid_by, counters, for_credit}
   end
   return {result.key, parts}
 end
@@ -133,7 +133,7 @@ local function set_deadline(work)
   local request, session = work.request, work.session
   session.deadline = request.deadline
   for _, service in pairs(session.services) do
-    if (service.granted > 0 or service.phase == RESTRICTED) and service.deadline > session.deadline then
+    if (service.granted > 0 or service.phase == RESTRICTED or service.phase == SLOWED) and service.deadline > session.deadline then
       session.deadline = service.deadline
     end
   end
@@ -295,6 +295,8 @@ end
 local function check_balance(work)
   local request, account = work.request, work.account
   run_agenda(work, nil)
+  local answer = other_facts(work)
+  if answer then return answer end
   local credit, held = account.credit, account.held
   begin_or_resume(work)
   add_counters(work)

@@ -16,5 +16,7 @@ local function count(work)
     end
     item.counter_moves = {}
   end
+  work.volume_moved = nil
   if journal_thresholds(work) then work.limit_reached = true end
+  if work.units_taken then journal_bucket_thresholds(work) end
 end

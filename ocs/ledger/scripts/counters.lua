@@ -1,6 +1,7 @@
 -- Counters: the amount used in a window, what is held, and the room to the limit. The spending limit is one (HOT-CC-1).
 
 local SLOTS = 16 -- parts of a rolling window
+local NO_LIMIT, NOT_ONCE = -1, -2 -- `limit` of a counter that has none; `lasting` of one whose limit lasts
 
 local function find_counter(account, id)
   local counters = account.counters
@@ -20,6 +21,7 @@ local function add_counter(work, counter_terms, key)
   counter.limit = counter_terms.limit
   counter.thresholds = counter_terms.thresholds
   counter.window_s = counter_terms.window_s
+  counter.at_limit = counter_terms.at_limit
   counter.window_key = key
   table.insert(account.counters, counter)
   return counter
@@ -43,6 +45,7 @@ end
 
 local function begin_window(counter, key)
   counter.window_key, counter.value, counter.told, counter.slots = key, 0, 0, {}
+  if counter.lasting ~= NOT_ONCE then counter.limit, counter.lasting = counter.lasting, NOT_ONCE end
 end
 
 local function slot_now(counter, now) return idiv(now * SLOTS, counter.window_s) end
@@ -86,13 +89,17 @@ local function roll_counters(work)
   end
 end
 
--- A subscription period begins: add its counters, and begin those with the window "period" anew.
+-- A subscription period begins: add its counters; those with the window "period" begin anew, with its limit.
 local function begin_period_counters(work, terms, starts)
   local list = terms.counters
   for n = 1, #list do
     local counter_terms = list[n]
     local counter = add_counter(work, counter_terms, window_key_now(work, counter_terms.window))
-    if counter_terms.window == 'period' then begin_window(counter, starts) end
+    if counter_terms.window == 'period' then
+      begin_window(counter, starts)
+      counter.limit, counter.thresholds = counter_terms.limit, counter_terms.thresholds
+      counter.at_limit = counter_terms.at_limit
+    end
   end
 end
 
@@ -101,7 +108,10 @@ local function end_period_counters(work, terms)
   for n = 1, #list do
     local counter_terms = list[n]
     local counter = find_counter(account, counter_terms.id)
-    if counter and counter.window == 'period' then begin_window(counter, 0) end
+    if counter and counter.window == 'period' then
+      begin_window(counter, 0)
+      counter.limit = NO_LIMIT
+    end
   end
 end
 
@@ -144,8 +154,38 @@ end
 local function counter_amount(counter, money, credit_units, units)
   if counter.measure == 'money' then return money end
   if counter.measure == 'units' then return units end
+  if counter.measure == 'bucket_units' then return units - credit_units end
   return credit_units
 end
+
+-- Units that buckets may still pay on a leg, by its counters that change the price at their limit. `left`: what earlier
+-- legs of the same grant leave of each, nil = there are none.
+local function volume_room(work, leg, ignore_holds, left)
+  local account, rate, room = work.account, rate_of(leg), UNBOUNDED
+  if rate.volume == 0 then return room end
+  local ids, moved = rate.counters, work.volume_moved or {}
+  for n = 1, #ids do
+    local id = ids[n]
+    local counter = find_counter(account, id)
+    if counter and counter.at_limit == 'price' and counter.limit >= 0 then
+      local held = ignore_holds and 0 or counter.held
+      room = min(room, left and left[id] or max(counter.limit - counter.value - held - (moved[id] or 0), 0))
+    end
+  end
+  return room
+end
+
+-- Buckets pay units on a leg before its counters move: note them.
+local function note_volume(work, leg, units)
+  local rate = rate_of(leg)
+  if rate.volume == 0 then return end
+  local ids, moved = rate.counters, work.volume_moved or {}
+  for n = 1, #ids do moved[ids[n]] = (moved[ids[n]] or 0) + units end
+  work.volume_moved = moved
+end
+
+-- Price of what credit pays, when buckets may pay `room` units more.
+local function credit_price(rate, price, room) return room <= 0 and rate.beyond or price end
 
 local function room_of(counter)
   if counter.limit < 0 then return UNBOUNDED end
@@ -205,8 +245,9 @@ local function journal_thresholds(work)
       for m = 1, #thresholds do
         local percent = thresholds[m]
         if percent > counter.told and reaches(counter, percent) then
+          local muted = has_measure(account, 'mute', counter.id, counter.id .. ':' .. percent)
           journal(work, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value,
-            limit = counter.limit})
+            limit = counter.limit, window = counter.window, muted = muted or nil})
           counter.told = percent
           if percent >= 100 then full = true end
         end

@@ -40,7 +40,7 @@ local function open_account(work)
   local account, why = read_document('account', document)
   if not account then return refuse(work, 0, why) end
   if account.moved_to ~= '' then return refuse(work, 0, 'moved', account.moved_to) end
-  work.account = account
+  work.account, work.facts_before = account, account.facts
 end
 
 -- Whether an opening begins a new session under an old Session-Id: its client has restarted its counter. A repetition
@@ -193,6 +193,27 @@ local function identify(work)
   if kind ~= 'E' and not work.session then return refuse(work, 5002, 'session') end
 end
 
+local FLAP_S = 86400 -- a country that was left for less than this is no new arrival
+local MAX_SEEN = 16 -- countries remembered
+
+-- The serving network is in another country: an event `arrived`, unless the subscriber has just been there.
+local function note_country(work)
+  local request, account = work.request, work.account
+  local country, before = request.country, account.country ~= '' and account.country or 'home'
+  if country == '' or country == before then return end
+  local seen, kept, flaps = account.seen, {before, work.now}, false
+  for n = 1, #seen, 2 do
+    local lately = work.now < seen[n + 1] + FLAP_S
+    if seen[n] == country then
+      flaps = lately
+    elseif lately and seen[n] ~= before and #kept < 2 * MAX_SEEN then
+      kept[#kept + 1], kept[#kept + 2] = seen[n], seen[n + 1]
+    end
+  end
+  account.country, account.seen = country, kept
+  if not flaps then journal(work, {k = 'arrived', country = country, plmn = request.plmn}) end
+end
+
 -- Create, replace or continue the session. Runs after the agenda.
 local function begin_or_resume(work)
   local request, account, session = work.request, work.account, work.session
@@ -206,6 +227,7 @@ local function begin_or_resume(work)
     work.closed = false
     work.session = new_session_for(request, work.now)
     work.open_sessions = work.open_sessions + 1
+    note_country(work)
     return
   end
   work.highest_before = session.highest
@@ -217,6 +239,7 @@ local function begin_or_resume(work)
   -- An update that comes after a later one does not change place and relay.
   work.out_of_order = kind == 'U' and request.number < session.highest
   if not work.out_of_order then
+    note_country(work)
     session.origin_host = request.origin_host
     session.origin_realm = request.origin_realm
     session.relay = request.relay
@@ -230,4 +253,11 @@ local function begin_or_resume(work)
     if kind == 'U' then index_session(work, session_id, session, 'SADD') end
   end
   if kind == 'U' then work.kept_apart = record_number(session, request.number) end
+end
+
+-- The facts of the account, after its agenda, must be those by which the request was rated.
+local function other_facts(work)
+  local request, account = work.request, work.account
+  if work.subscriptions then sum_up_subscriptions(work) end
+  if account.facts ~= request.facts then return refuse(work, 0, 'facts', account.facts) end
 end

@@ -22,7 +22,7 @@ account.imsi = args.imsi
 account.state = 'a'
 account.active_until, account.credit, account.paid_in = args.active_until, args.credit, args.credit
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
-  events = {}, keys = named_keys(KEYS)}
+  events = {}, keys = named_keys(KEYS), facts_before = ''}
 for n = 1, #args.counters do
   local counter_terms = args.counters[n]
   add_counter(work, counter_terms, window_key_now(work, counter_terms.window))

@@ -84,10 +84,11 @@ end
 -- Refund one leg. Returns the event and the units returned; nil = nothing returns, because the period of its units is
 -- over.
 local function refund_leg(key, part, back)
-  local raw, price, before, credit, paid_by, counters = unpack(part)
+  local raw, price, before, credit, paid_by, counters, for_credit = unpack(part)
+  for_credit = for_credit or price
   local units = billable(price, raw) - billable(price, raw - back)
   local by_credit = min(units, credit)
-  local money = cost(price, before + credit) - cost(price, before + credit - by_credit)
+  local money = cost(for_credit, before + credit) - cost(for_credit, before + credit - by_credit)
   part[1], part[4] = raw - back, credit - by_credit
   local given, units_given = return_units(paid_by, units - by_credit), 0
   if units > 0 and by_credit == 0 and #given == 0 then return nil end

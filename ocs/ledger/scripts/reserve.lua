@@ -7,10 +7,10 @@ local SCARCE_S = 60 -- how long grants leave room for others, after a request go
 
 local function barred(work, bars)
   local account = work.account
-  if account.bars == '' or bars == '' then return false end
+  if bars == '' or (account.bars == '' and #account.measures == 0) then return false end
   local set = ',' .. account.bars .. ','
   for bar in string.gmatch(bars, '[^,]+') do
-    if string.find(set, ',' .. bar .. ',', 1, true) then return true end
+    if string.find(set, ',' .. bar .. ',', 1, true) or has_measure(account, 'bar', bar) then return true end
   end
   return false
 end
@@ -84,7 +84,7 @@ local function price_after_switch(service, rate)
 end
 
 -- What a grant can be reserved from. `ignore_holds`: as if the account held nothing; `ignore_limits`: as if counters
--- had no limits; `maximum`: most money, nil = all that is free.
+-- had no limits ("all"), or those that restrict a service ("restrict"); `maximum`: most money, nil = all that is free.
 local function funds_of(work, ignore_holds, ignore_limits, maximum)
   local account = work.account
   local money = ignore_holds and account.credit or money_free(account)
@@ -99,15 +99,18 @@ local function free_units(funds, source)
 end
 
 local function counter_room(funds, counter)
-  if funds.ignore_limits or counter.limit < 0 then return UNBOUNDED end
+  if counter.limit < 0 or (funds.ignore_limits and counter.at_limit ~= 'price'
+    and (funds.ignore_limits == 'all' or counter.at_limit == 'restrict')) then
+    return UNBOUNDED
+  end
   return max(counter.limit - counter.value - (funds.ignore_holds and 0 or counter.held), 0)
 end
 
--- Least room of the counters that a leg moves, by measure: money, units paid by credit, units.
+-- Least room of the counters that a leg moves, by measure: money, units paid by credit, units, units paid by buckets.
 local function counter_rooms(work, leg, funds)
   local account, rate = work.account, rate_of(leg)
   local ids = rate.counters
-  local money, credit_units, units = UNBOUNDED, UNBOUNDED, UNBOUNDED
+  local money, credit_units, units, bucket_units = UNBOUNDED, UNBOUNDED, UNBOUNDED, UNBOUNDED
   for n = 1, #ids do
     local counter = find_counter(account, ids[n])
     if counter and counter.limit >= 0 then
@@ -116,35 +119,41 @@ local function counter_rooms(work, leg, funds)
         money = min(money, room)
       elseif counter.measure == 'units' then
         units = min(units, room)
+      elseif counter.measure == 'bucket_units' then
+        if counter.at_limit ~= 'price' then bucket_units = min(bucket_units, room) end
       else
         credit_units = min(credit_units, room)
       end
     end
   end
-  return money, credit_units, units
+  return money, credit_units, units, bucket_units
 end
 
--- Raw units that can be granted at a price.
-local function room_at(work, item, price, in_buckets, money, credit_units, most_units)
+-- Raw units that can be granted at a price; `for_credit`: the price of what credit pays.
+local function room_at(work, item, price, for_credit, in_buckets, money, credit_units, most_units)
   local raw, units = used_for_grant(work, item, price), in_buckets
   if raw == UNBOUNDED then return 0 end
   if units < UNBOUNDED then
-    units = min(units + min(affordable(price, paid_at(work.session, price), money), credit_units), UNBOUNDED)
+    local by_credit = affordable(for_credit, paid_at(work.session, for_credit), money)
+    units = min(units + min(by_credit, credit_units), UNBOUNDED)
   end
   return raw_room(price, raw, min(units, most_units))
 end
 
 -- Raw units that can be granted on a leg.
 local function room_of_leg(work, item, leg, sources, funds)
-  local in_buckets = 0
+  local rate, in_buckets, volume = rate_of(leg), 0, volume_room(work, leg, funds.ignore_holds)
   for n = 1, #sources do in_buckets = min(in_buckets + free_units(funds, sources[n]), UNBOUNDED) end
-  local money, credit_units, most_units = counter_rooms(work, leg, funds)
+  if volume < UNBOUNDED then in_buckets, volume = min(in_buckets, volume), max(volume - in_buckets, 0) end
+  local money, credit_units, most_units, bucket_units = counter_rooms(work, leg, funds)
   money = min(money, funds.money)
-  local rate = rate_of(leg)
-  local room = room_at(work, item, rate.price, in_buckets, money, credit_units, most_units)
+  if in_buckets > bucket_units then most_units = min(most_units, bucket_units) end
+  local for_credit = credit_price(rate, rate.price, volume)
+  local room = room_at(work, item, rate.price, for_credit, in_buckets, money, credit_units, most_units)
   local after_switch = price_after_switch(item.service, rate)
   if after_switch then
-    room = min(room, room_at(work, item, after_switch, in_buckets, money, credit_units, most_units))
+    for_credit = credit_price(rate, after_switch, volume)
+    room = min(room, room_at(work, item, after_switch, for_credit, in_buckets, money, credit_units, most_units))
   end
   return room
 end
@@ -162,22 +171,34 @@ local function cost_of(session, price, units)
   return cost(price, paid + units) - cost(price, paid)
 end
 
+-- Note in `free` what a leg's buckets leave to the counters that change the price.
+local function leave_volume(work, leg, funds, free, units)
+  local account, rate = work.account, rate_of(leg)
+  local ids = rate.counters
+  for n = 1, #ids do
+    local counter = find_counter(account, ids[n])
+    if counter and counter.at_limit == 'price' and counter.limit >= 0 then
+      free[ids[n]] = (free[ids[n]] or counter_room(funds, counter)) - units
+    end
+  end
+end
+
 -- What a leg must hold for a grant, at the dearer side of a price switch: holds {source, units, …}, money, units paid
--- by credit, units. nil = nothing can be granted. `free`: units that earlier legs leave in each bucket, nil = not
--- needed.
+-- by credit, units. nil = nothing can be granted. `free`: units that earlier legs leave in each bucket, and to each
+-- counter that changes the price, by its id; nil = not needed.
 local function plan_leg(work, item, leg, sources, grant, free, funds)
   local rate, session = rate_of(leg), work.session
   local after_switch = price_after_switch(item.service, rate)
   local need, need_after = units_needed(work, item, rate.price, grant), 0
   if after_switch then need_after = units_needed(work, item, after_switch, grant) end
   if not need or not need_after then return nil end
-  local most, holds = max(need, need_after), {}
+  local most, holds, room = max(need, need_after), {}, volume_room(work, leg, funds.ignore_holds, free)
   local units, by_buckets = most, 0
   for n = 1, #sources do
     if most <= 0 then break end
     local source = sources[n]
     local there = free and free[source.bucket] or free_units(funds, source)
-    local take = min(most, there)
+    local take = min(most, there, room - by_buckets)
     if take > 0 then
       local at = #holds
       holds[at + 1], holds[at + 2] = source, take
@@ -185,8 +206,12 @@ local function plan_leg(work, item, leg, sources, grant, free, funds)
       most, by_buckets = most - take, by_buckets + take
     end
   end
-  local money = cost_of(session, rate.price, need - by_buckets)
-  if after_switch then money = max(money, cost_of(session, after_switch, need_after - by_buckets)) end
+  if free and rate.volume == 1 then leave_volume(work, leg, funds, free, by_buckets) end
+  room = room - by_buckets
+  local money = cost_of(session, credit_price(rate, rate.price, room), need - by_buckets)
+  if after_switch then
+    money = max(money, cost_of(session, credit_price(rate, after_switch, room), need_after - by_buckets))
+  end
   return holds, money, most, units
 end
 
@@ -256,6 +281,14 @@ local function note_scarcity(work, item, sources, wanted)
   end
 end
 
+-- Why a grant is no larger than `room`: "volume" (a counter that restricts), "limit" (another counter) or "credit".
+local function why_no_more(work, item, sources, room)
+  local requested = item.requested
+  if largest_grant(work, item, sources, room + 1, funds_of(work, false, 'all')) <= room then return 'credit' end
+  if requested.slows == 0 then return 'limit' end
+  return largest_grant(work, item, sources, room + 1, funds_of(work, false, 'restrict')) > room and 'volume' or 'limit'
+end
+
 -- Reserve `want` raw units. Returns the units granted, whether they are the final ones, and the reason for less.
 local function reserve_item(work, item, want)
   local requested, service, one_off = item.requested, item.service, work.is_one_off
@@ -278,7 +311,7 @@ local function reserve_item(work, item, want)
   end
   local final, reason = grant == room and room < want, ''
   if (final or grant <= 0) and room < want then
-    reason = largest_grant(work, item, sources, room + 1, funds_of(work, false, true)) > room and 'limit' or 'credit'
+    reason = why_no_more(work, item, sources, room)
   end
   if grant < min(want, one_off and want or 1) then note_scarcity(work, item, sources, one_off and want or 1) end
   if grant <= 0 then return 0, false, reason end
@@ -287,10 +320,12 @@ local function reserve_item(work, item, want)
   return grant, final, reason
 end
 
--- A service got nothing for lack of money: a restricted phase (RFC 8506 §5.6.2), or 4012.
+-- A service got nothing: a restricted phase (RFC 8506 §5.6.2), or 4012.
 local function refuse_or_restrict(item)
   local requested, service, result = item.requested, item.service, item.result
-  if requested.restrict == 0 or (requested.restrict == 1 and service.phase == RESTRICTED) then
+  if result.reason == 'volume' then
+    result.restricted, service.phase = true, SLOWED
+  elseif requested.restrict == 0 or (requested.restrict == 1 and service.phase == RESTRICTED) then
     result.code, service.phase = 4012, REFUSED
   else
     result.restricted, service.phase = true, RESTRICTED
@@ -300,10 +335,13 @@ end
 -- Raw units to reserve; -1 = none.
 local function units_wanted(item)
   local requested, service, result = item.requested, item.service, item.result
-  if requested.want < 0 and requested.restrict > 0 and (service.phase == FINAL or service.phase == RESTRICTED) then
+  local phase = service.phase
+  local restricted = requested.restrict > 0 and (phase == FINAL or phase == RESTRICTED)
+  if requested.want < 0 and (restricted or phase == SLOWED) then
     -- A restricted phase may be over: try again.
     if item.reported == 0 and requested.retry_want > 0 then return requested.retry_want end
-    result.restricted, service.phase = true, RESTRICTED
+    result.restricted = true
+    if phase == SLOWED then result.reason = 'volume' else service.phase = RESTRICTED end
   end
   return requested.want
 end
@@ -348,7 +386,7 @@ local function reserve(work)
     if item.want >= 0 then
       result.granted, result.final, result.reason = reserve_item(work, item, item.want)
       if not work.is_one_off and not (result.granted == 0 and item.want > 0) then
-        service.phase = result.final and FINAL or NORMAL
+        service.phase = result.final and (result.reason == 'volume' and SLOWED or FINAL) or NORMAL
         -- The time of a new grant runs from now.
         if requested.unit == 'seconds' and item.reported == 0 and item.granted == 0 and not work.out_of_order then
           service.reported_until = max(service.reported_until, work.now)

@@ -4,7 +4,7 @@ local LATE_S = 3600 -- how long a session that was given up is kept, for use rep
 local MAX_GIVEN_UP = 8 -- sessions given up that an account keeps; the one with the earliest deadline goes first
 local FAR_AHEAD = 1024 -- an update further ahead of the highest does not become the highest
 local MAX_APART = 8 -- numbers of such updates that are kept
-local NORMAL, FINAL, RESTRICTED, REFUSED = 0, 1, 2, 3 -- phases of a service
+local NORMAL, FINAL, RESTRICTED, REFUSED, SLOWED = 0, 1, 2, 3, 4 -- phases of a service
 local WORD = 32 -- bits of mask_low and mask_high each
 
 -- Bit n of the mask (64 bits in two halves): the update `highest` - n has been applied.

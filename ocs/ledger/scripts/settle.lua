@@ -104,6 +104,7 @@ local function pay_by_other_units(work, legs, pay, units)
         take_units(work, bucket, hold.pooled, take)
         hold.units, units = hold.units - take, units - pay(bucket.id, take, bucket.instance, hold.pooled)
         release_measure(work, leg, 'units', take)
+        release_measure(work, leg, 'bucket_units', take)
       end
     end
   end
@@ -141,44 +142,73 @@ local function pay_by_other_money(work, legs, tally, price, units)
   return units
 end
 
--- Pay `used` raw units of a leg at `price`. Adds to item.counter_moves by what its counters move (step 5).
+-- Pay by buckets: those that granted it, those of other grants, any other. Returns the units still to be paid, and how
+-- many units buckets may still pay (volume_room).
+local function pay_units(work, item, leg, price, units, granted_by, pay)
+  local rate, room = rate_of(leg), volume_room(work, leg)
+  if units == 0 or (rate.buckets == '' and #granted_by == 0) then return units, room end
+  local owed, beyond = units, max(units - room, 0)
+  units = pay_by_grant(work, granted_by, pay, units - beyond) + beyond
+  room = room - (owed - units)
+  if units > 0 and work.several_services then
+    units = pay_by_other_units(work, other_grants(work, item.service, rate.buckets, price), pay, units)
+  end
+  if units > 0 then
+    local before
+    before, beyond = units, max(units - room, 0)
+    units = pay_by_buckets(work, leg, pay, units - beyond) + beyond
+    room = room - (before - units)
+  end
+  return units, room
+end
+
+-- Pay by credit that is free, then by money that other grants hold. Returns the units paid.
+local function pay_money(work, item, leg, tally, price, rate_price, units)
+  local account, session, rate = work.account, work.session, rate_of(leg)
+  local by_credit = min(units, affordable(price, paid_at(session, price), money_free(account)))
+  if by_credit > 0 then debit_credit(work, session, tally, price, by_credit) end
+  local left = units - by_credit
+  if left > 0 and work.several_services then
+    left = pay_by_other_money(work, other_grants(work, item.service, rate.buckets, rate_price), tally, price, left)
+  end
+  return units - left
+end
+
+-- Pay `used` raw units of a leg at `price`. Adds to item.counter_moves by what its counters move (step 5). Returns the
+-- price for credit, the units that it had paid at this price in the session (of a one-off debit), and those paid now.
 local function settle_leg(work, item, leg, price, used, granted_by)
-  local requested, account, session, result = item.requested, work.account, work.session, item.result
+  local requested, session, result = item.requested, work.session, item.result
   local rate = rate_of(leg)
   local detail = item.at_request_price and requested.detail or item.detail
   local tally = tally_for(session, requested.key, rate.label, price, detail)
   local raw = used_at_rate(session, price)
-  local owed = billable(price, raw + used) - billable(price, raw)
-  local units, before = owed, work.debit
+  local owed, before = billable(price, raw + used) - billable(price, raw), work.debit
   tally.used = tally.used + used
   local function pay(bucket_id, take, instance, pooled)
     add_units(tally, bucket_id, take)
     if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled} end
     return take
   end
-  if units > 0 and (rate.buckets ~= '' or #granted_by > 0) then
-    units = pay_by_grant(work, granted_by, pay, units)
-    if units > 0 and work.several_services then
-      units = pay_by_other_units(work, other_grants(work, item.service, rate.buckets, price), pay, units)
-    end
-    if units > 0 then units = pay_by_buckets(work, leg, pay, units) end
-  end
-  local by_buckets, by_credit = owed - units, 0
+  local units, room = pay_units(work, item, leg, price, owed, granted_by, pay)
+  local by_buckets, by_credit, for_credit = owed - units, 0, credit_price(rate, price, room)
+  local paid_before = item.paid_by and paid_at(session, for_credit)
+  note_volume(work, leg, by_buckets)
   if units > 0 then
-    by_credit = min(units, affordable(price, paid_at(session, price), money_free(account)))
-    if by_credit > 0 then debit_credit(work, session, tally, price, by_credit) end
-    local left = units - by_credit
-    if left > 0 and work.several_services then
-      left = pay_by_other_money(work, other_grants(work, item.service, rate.buckets, price), tally, price, left)
-      by_credit = units - left
+    if for_credit ~= price then -- what is beyond a volume has a tally of its own
+      local beyond = min(used, units)
+      tally.used = tally.used - beyond
+      tally = tally_for(session, requested.key, rate.label, for_credit, detail)
+      tally.used = tally.used + beyond
     end
-    units = left
+    by_credit = pay_money(work, item, leg, tally, for_credit, price, units)
+    units = units - by_credit
   end
   tally.overrun = tally.overrun + units
   if owed > 0 then mark_unpaid_step(session, tally, units > 0 and 1 or 0) end
   result.debited_micro_eur = result.debited_micro_eur + work.debit - before
   result.debited_units, result.overrun_units = result.debited_units + by_buckets, result.overrun_units + units
   item.counter_moves[#item.counter_moves + 1] = {leg, work.debit - before, by_credit, by_buckets + by_credit}
+  return for_credit, paid_before, by_credit
 end
 
 local function settle_item(work, item)

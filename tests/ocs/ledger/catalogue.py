@@ -8,7 +8,7 @@ from typing import Any
 from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.contract.charging import Leg
 from ocs.ledger.redis.keys import Keys
-from ocs.values.products import MONTHLY_LIMIT, BucketTerms, CounterTerms, Measure, PackageTerms, Window
+from ocs.values.products import MONTHLY_LIMIT, AtLimit, BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import PriceTerms, Unit
 
 START = 20_776 * 86_400 - 1_500
@@ -20,6 +20,9 @@ FAIR = CounterTerms("fair", Window.PERIOD, Measure.UNITS, 3_000_000, (50, 80, 10
 CAP = CounterTerms("cap", Window.MONTH, Measure.MONEY, 2_500_000, (80, 100))
 TEXTS = CounterTerms("texts", Window.DAY, Measure.CREDIT_UNITS, 12, (100,))
 TALK = CounterTerms("talk", Window.ROLLING, Measure.UNITS, 2_000, (80,), 1_600)
+ABROAD = CounterTerms("abroad", Window.PERIOD, Measure.BUCKET_UNITS, None, (80, 100), at_limit=AtLimit.PRICE)
+"""A fair-use volume: the products give it its limit."""
+SPEED = CounterTerms("speed", Window.PERIOD, Measure.BUCKET_UNITS, None, (100,), at_limit=AtLimit.RESTRICT)
 COUNTED = CounterTerms("counted", Window.ROLLING, Measure.MONEY, None, (), 640)
 
 
@@ -32,17 +35,31 @@ SMALL = PackageTerms(
     3_000_000,
     5_000,
     (
-        _bucket("SMALL.data", "octets", 4_000_000),
+        BucketTerms("SMALL.data", "octets", 4_000_000, thresholds=(80, 100)),
         _bucket("SMALL.sms", "messages", 3),
         _bucket("SMALL.first", "octets", 1_500_000),
     ),
-    counters=(FAIR,),
+    counters=(FAIR, replace(ABROAD, limit=900_000)),
+    facts=("fair-use",),
 )
 BIG = PackageTerms(
-    "BIG", 9_990_000, 9_000, (_bucket("BIG.data", "octets", None), _bucket("BIG.voice", "seconds", 600)), order=2
+    "BIG",
+    9_990_000,
+    9_000,
+    (_bucket("BIG.data", "octets", None), _bucket("BIG.voice", "seconds", 600)),
+    order=2,
+    counters=(replace(ABROAD, limit=2_500_000), replace(SPEED, limit=3_000_000)),
 )
 TINY = PackageTerms("TINY", 150_000, 900, (_bucket("SMALL.data", "octets", 500_000),), counters=(FAIR,), order=1)
-PACK = PackageTerms("PACK", 400_000, 2_000, (_bucket("PACK.sms", "messages", 4, -1),), "pack", excludes=("PACK",))
+PACK = PackageTerms(
+    "PACK",
+    400_000,
+    2_000,
+    (BucketTerms("PACK.sms", "messages", 4, -1, (50, 100)),),
+    "pack",
+    excludes=("PACK",),
+    facts=("pack",),
+)
 EXTRA = PackageTerms("EXTRA", 250_000, 1_500, (_bucket("EXTRA.data", "octets", 900_000, -1),), "", renews=False)
 ZONE = PackageTerms(
     "ZONE",
@@ -53,7 +70,13 @@ ZONE = PackageTerms(
     renews=False,
 )
 SHARED = PackageTerms(
-    "SHARED", 1_000_000, 3_000, (_bucket("SHARED.data", "octets", 6_000_000, 1),), "shared", shared=True, order=3
+    "SHARED",
+    1_000_000,
+    3_000,
+    (BucketTerms("SHARED.data", "octets", 6_000_000, 1, (80,)),),
+    "shared",
+    shared=True,
+    order=3,
 )
 FEE = PackageTerms("FEE", 99_000, 1_200, (), "", order=-1)
 TARIFFS = (SMALL, BIG, TINY)
@@ -71,6 +94,8 @@ class Kind:
     unit: Unit
     counters: tuple[CounterTerms, ...] = (MONTHLY_LIMIT,)
     legs: tuple[Leg, ...] = ()
+    beyond: PriceTerms | None = None
+    slows: bool = False
 
 
 def _kind(
@@ -88,9 +113,28 @@ DATA: dict[str, Any] = {
 }
 DEAR: dict[str, Any] = {"quantity": 2**20, "first": 102_400, "next_": 10_240, "rounding": "up"}
 VOICE: dict[str, Any] = {"quantity": 60, "first": 60, "next_": 7, "rounding": "down", "buckets": ("BIG.voice",)}
+_DATA_BUCKETS: tuple[str, ...] = DATA["buckets"]
+BEYOND = {
+    name: compile_price(name, unit=Unit.OCTETS, micro_eur=830_003, quantity=2**20, first=1024, next_=1024)
+    for name in ("abroad", "both")
+}
+"""Of the rate and in its steps, at another price."""
+_SURCHARGE = compile_price("surcharge", unit=Unit.OCTETS, micro_eur=50_001, quantity=2**20, first=1, next_=1)
 _INCOMING = compile_price("received", unit=Unit.SECONDS, micro_eur=70_000, quantity=60, first=1, next_=1)
 KINDS = {
     "data": replace(_kind("data", Unit.OCTETS, 4_000_000, 690_000, 69_001, **DATA), counters=(MONTHLY_LIMIT, FAIR)),
+    "abroad": replace(
+        _kind("abroad", Unit.OCTETS, 500_000, 690_000, 400_001, **DATA),
+        counters=(MONTHLY_LIMIT, ABROAD),
+        beyond=BEYOND["abroad"],
+    ),
+    "both": replace(
+        _kind("both", Unit.OCTETS, 300_000, 690_000, **DATA),
+        counters=(MONTHLY_LIMIT, CAP, ABROAD),
+        legs=(Leg("surcharge", _SURCHARGE, _DATA_BUCKETS[:3], (MONTHLY_LIMIT, ABROAD)),),
+        beyond=BEYOND["both"],
+    ),
+    "fast": replace(_kind("fast", Unit.OCTETS, 600_000, 690_000, **DATA), counters=(MONTHLY_LIMIT, SPEED), slows=True),
     "zone": replace(
         _kind("zone", Unit.OCTETS, 500_000, 5_120_007, 7_300_001, **DEAR, buckets=("ZONE.data",)),
         counters=(MONTHLY_LIMIT, CAP),

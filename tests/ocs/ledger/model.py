@@ -75,7 +75,9 @@ class ModelLedger(Accounts):
             return replace(outcome, reused=reused and outcome.code == 2001 and request.action is Action.DEBIT)
         opening = request.type is RequestType.INITIAL
         reused = identifying.is_reused(self, request, known)
-        op = self._due(request.account_id, request.now, request.month, request.day, keep=request.session_id)
+        op = Operation(self, request.account_id, request.now, request.month, request.day, keep=request.session_id)
+        if other := self._other_facts(op, request):
+            return other
         session = known.session
         refused = session is not None and known.closed and session.closed_by is None
         tried_again = refused and session is not None and request.number == session.opening
@@ -117,7 +119,8 @@ class ModelLedger(Accounts):
         look = request.action is Action.CHECK
         if look:
             op.begin()
-        agenda.run(op)
+        if other := self._other_facts(op, request):
+            return other
         charging = Charging(op, request, None, False)
         outcome = charging.run()
         if look:
@@ -130,6 +133,21 @@ class ModelLedger(Accounts):
         if charging.debit:
             self.debits[op.account.uid, owner_of(request), request.session_id, request.number] = charging.debit
         return outcome
+
+    @staticmethod
+    def _other_facts(op: Operation, request: ChargeRequest) -> ChargeOutcome | None:
+        """The agenda; then the facts must be those that the request was rated by, else nothing was done."""
+        account = op.account
+        terms = [terms for each in account.subscriptions for terms in (each.terms, each.next) if terms]
+        varies = account.measures or any(each.facts for each in terms)
+        if varies or request.facts:
+            op.begin()
+        agenda.run(op)
+        facts = op.account.facts
+        if facts == request.facts:
+            return None
+        op.take_back()
+        return identifying.refusal(request, 0, "facts", facts)
 
     def _refund(self, request: ChargeRequest) -> ChargeOutcome:
         account = self.accounts[request.account_id]

@@ -9,11 +9,12 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
+from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
-from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, PackageTerms
+from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, CounterTerms, PackageTerms, Window
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Books, Operation
-from tests.ocs.ledger.model_state import Account, Pool, Subscription, partition_of
+from tests.ocs.ledger.model_state import Account, MeasureState, Pool, Subscription, partition_of
 from tests.ocs.ledger.model_views import account_view, pool_view
 
 ACTIVE_S = 90 * 86_400
@@ -169,13 +170,50 @@ class Accounts(Books):
         month: int,
         day: int = 0,
         counter: str = LIMIT_COUNTER,
+        terms: CounterTerms | None = None,
+        once: bool = False,
     ) -> None:
         with self._changing(account_id, now, month, day) as op:
             found = op.account.counter(counter)
+            if found is None and terms is not None:
+                found = op.account.counter_of(terms, month, op.day)
             if found is None:
                 raise LedgerError("unknown", "")
+            if once and found.terms.window is not Window.ROLLING:
+                found.lasting = found.lasting or (found.limit,)
+            else:
+                found.lasting = None
             found.limit, found.told = limit_micro_eur, 0
-            op.journal("limit", counter=counter, limit=-1 if limit_micro_eur is None else limit_micro_eur)
+            limit = -1 if limit_micro_eur is None else limit_micro_eur
+            op.journal("limit", counter=counter, limit=limit, once=found.lasting is not None)
+
+    def set_measure(self, account_id: str, *, measure: AccountMeasure, now: int, month: int, day: int = 0) -> None:
+        if measure.until and measure.until <= now:
+            raise LedgerError("range", "")
+        with self._changing(account_id, now, month, day) as op:
+            others = [each for each in op.account.measures if not _same(each.terms, measure)]
+            if len(others) >= MAX_MEASURES_PER_ACCOUNT:
+                raise LedgerError("measures", "")
+            new = MeasureState(measure, measure.since <= now)
+            op.account.measures = [*others, new]
+            agenda.tell_measure(op, new, "begun" if new.begun else "planned")
+
+    def lift_measure(
+        self, account_id: str, *, kind: MeasureKind, name: str, now: int, month: int, day: int = 0
+    ) -> bool:
+        try:
+            with self._changing(account_id, now, month, day) as op:
+                wanted = (kind, name)
+                found = [each for each in op.account.measures if (each.terms.kind, each.terms.name) == wanted]
+                if not found:
+                    raise LedgerError("again", "")
+                op.account.measures.remove(found[0])
+                agenda.tell_measure(op, found[0], "lifted")
+        except LedgerError as error:
+            if error.code != "again":
+                raise
+            return False
+        return True
 
     def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None:
         with self._changing(account_id, now, month, day) as op:
@@ -310,3 +348,7 @@ class Accounts(Books):
         view = self.read(account_id, now=now, month=month, day=day)
         assert view is not None
         return view
+
+
+def _same(one: AccountMeasure, other: AccountMeasure) -> bool:
+    return (one.kind, one.name) == (other.kind, other.name)

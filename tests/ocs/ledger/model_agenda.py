@@ -5,7 +5,7 @@ from __future__ import annotations
 from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.products import PACKAGE_GROUP, PackageTerms, Window
 from tests.ocs.ledger.model_operation import Operation
-from tests.ocs.ledger.model_state import Account, Bucket, Entry, Pool, Subscription
+from tests.ocs.ledger.model_state import Account, Bucket, Entry, MeasureState, Pool, Subscription
 
 TOMBSTONE_S = 300
 INACTIVE_S = 270 * 86_400
@@ -24,6 +24,7 @@ def run(op: Operation) -> None:
         if entry.at <= op.now:
             op.account.entries.remove(entry)
             op.journal("due", kind=entry.kind, ref=entry.ref)
+    measures(op)
     op.trim()
 
 
@@ -33,10 +34,34 @@ def earliest(account: Account) -> int | None:
     for session in account.live().values():
         times += [each.deadline for each in session.services.values() if each.granted or each.held_money]
     times += [entry.at for entry in account.entries]
+    for measure in account.measures:
+        times += [measure.terms.until] * bool(measure.terms.until) + [measure.terms.since] * (not measure.begun)
     times += [_time(each) for each in account.subscriptions if each.state in ("planned", "active", "ending")]
     if account.state != "terminated":
         times.append(account.active_until + (INACTIVE_S if account.told_inactive or account.state == "blocked" else 0))
     return min(times, default=None)
+
+
+def measures(op: Operation) -> None:
+    """What begins and what ends by now."""
+    for each in sorted(op.account.measures, key=lambda each: (each.terms.kind, each.terms.name)):
+        terms = each.terms
+        over = bool(terms.until) and terms.until <= op.now
+        if not each.begun and terms.since <= op.now and not over:
+            each.begun = True
+            op.ledger.met["a measure begins by its time"] += 1
+            tell_measure(op, each, "begun")
+        elif over:
+            op.ledger.met["a measure ends by its time"] += 1
+            op.account.measures.remove(each)
+            tell_measure(op, each, "ended")
+
+
+def tell_measure(op: Operation, measure: MeasureState, state: str) -> None:
+    terms = measure.terms
+    op.journal(
+        "measure", measure=terms.kind.value, name=terms.name, state=state, reason=terms.reason, until=terms.until
+    )
 
 
 # -- subscriptions
@@ -112,6 +137,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
         if counter_terms.window is Window.PERIOD:
             op.ledger.met["a counter of a period begins anew"] += 1
             counter.anew(starts)
+            counter.terms, counter.limit = counter_terms, counter_terms.limit
     _fee(op, subscription, True)
 
 
@@ -154,8 +180,9 @@ def _end_units(op: Operation, subscription: Subscription) -> None:
     op.trim()
     for terms in subscription.terms.counters:
         counter = op.account.counter(terms.id)
-        if counter is not None and counter.terms.window is Window.PERIOD:
+        if counter is not None and counter.terms.window is Window.PERIOD and subscription.state in RUNNING:
             counter.anew(0)
+            counter.limit = None
 
 
 def _lay_out(op: Operation, subscription: Subscription) -> None:
@@ -168,6 +195,8 @@ def _lay_out(op: Operation, subscription: Subscription) -> None:
                 *(place.last_instance, terms.id, terms.unit, terms.quantity, subscription.starts, subscription.until),
                 *(terms.priority, subscription.instance),
                 owner=op.account_id if shared else "",
+                quantity=terms.quantity,
+                thresholds=terms.thresholds,
             )
         )
 
@@ -263,7 +292,7 @@ def terminate(op: Operation) -> None:
     lost = account.credit
     account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
     account.buckets, account.subscriptions, account.sessions = [], [], {}
-    account.entries, account.pool = [], ""
+    account.entries, account.measures, account.pool = [], [], ""
     op.trim()
     op.journal("terminated", debit=lost, credit=0)
 

@@ -43,6 +43,8 @@ class Charging:
             )
             session.origin_state_id = request.origin_state_id or session.origin_state_id
             session.place = request.place
+        if not self.overtaken and not closed:
+            self._arrive()
         self.far = self.kind is RequestType.UPDATE and session.numbers.far(request.number)
         self.session = session
         self.settlement = Settlement(op, session)
@@ -80,6 +82,18 @@ class Charging:
                 self.op.now,
             ),
         )
+
+    def _arrive(self) -> None:
+        """The serving network is in another country; one that was left within a day is not told again."""
+        account, country, now = self.account, self.request.country, self.op.now
+        if not country or country == account.country:
+            return
+        account.seen[account.country], account.country = now, country
+        account.seen = {each: left for each, left in account.seen.items() if now < left + 86_400}
+        if account.seen.pop(country, None) is None:
+            self.op.journal("arrived", country=country, plmn=self.request.plmn)
+        else:
+            self.op.ledger.met["back in a country left within a day"] += 1
 
     # -- 3. release
 
@@ -129,10 +143,15 @@ class Charging:
         if result.code != 2001:
             return None
         service.deadline = self.request.deadline
-        if asked.want is None and asked.restrict and service.phase in ("final", "restricted"):
+        slowed = service.phase == "slowed"
+        if asked.want is None and (slowed or (asked.restrict and service.phase in ("final", "restricted"))):
             if not asked.reported and asked.retry_want:
                 return asked.retry_want
-            result.restricted, service.phase = True, "restricted"
+            result.restricted = True
+            if slowed:
+                result.reason = "volume"
+            else:
+                service.phase = "restricted"
         return asked.want
 
     def _refusal(self, asked: ServiceCharge) -> tuple[int, str] | None:
@@ -140,7 +159,7 @@ class Charging:
             return None
         if self.account.state_at(self.op.now) != "active":
             return 4010, "state"
-        return (4010, "bar") if set(asked.bars) & set(self.account.bars) else None
+        return (4010, "bar") if set(asked.bars) & self.account.all_bars else None
 
     @staticmethod
     def _take_terms(opened: Opened) -> None:
@@ -175,10 +194,14 @@ class Charging:
                 result.code, result.reason = 4012, result.reason or "credit"
             return
         if result.granted or not want:
-            service.phase = "final" if result.final else "normal"
+            last = "slowed" if result.reason == "volume" else "final"
+            service.phase = last if result.final else "normal"
             if asked.unit is Unit.SECONDS and not asked.reported and not opened.granted and not self.overtaken:
                 service.reported = max(service.reported, self.op.now)
             result.span_switch = service.spans and service.switch_at > self.op.now
+        elif result.reason == "volume":
+            self.op.ledger.met["restricted at its volume"] += 1
+            result.restricted, service.phase = True, "slowed"
         elif not asked.restrict or (asked.restrict == NoFunds.RESTRICT_ONCE and service.phase == "restricted"):
             result.code, service.phase = 4012, "refused"
         else:
@@ -196,15 +219,18 @@ class Charging:
         for each, reserved in zip(opened, results, strict=True):
             result = ServiceOutcome(reserved.key, 2001, reserved.granted, reserved.final, reserved.reason, 0, 0, 0)
             for leg in each.service.legs if reserved.granted else ():
-                before = self.session.credit_units.get(leg.price.id, 0)
+                units = dict(self.session.credit_units)
                 came_to = self.settlement.pay(leg, leg.price, reserved.granted, [])
-                self.settlement.add(self.settlement._tally(each, leg, leg.price), reserved.granted, came_to)
+                credit_price = came_to.credit_price or leg.price
+                before = units.get(credit_price.id, 0)
+                self.settlement.record(each, leg, leg.price, reserved.granted, came_to)
                 counted = [
                     (terms.id, terms.measure, self._window(terms.id)) for terms in leg.counters
                 ]  # fmt: skip
                 self.debit.append(
                     DebitLine(
-                        *(reserved.key, leg.price, reserved.granted, before, came_to.credit_units, came_to.by, counted)
+                        *(reserved.key, leg.price, reserved.granted, before, came_to.credit_units, came_to.by, counted),
+                        credit_price,
                     )
                 )
                 result.debited_micro_eur += came_to.debit
@@ -255,7 +281,7 @@ class Charging:
             session.closed_at = self.op.now
             session.closed_by = self.request.number if kind is RequestType.TERMINATION else None
         elif kind is not RequestType.EVENT and not self.closed:
-            held = [s.deadline for s in session.services.values() if s.granted or s.phase == "restricted"]
+            held = [s.deadline for s in session.services.values() if s.granted or s.phase in ("restricted", "slowed")]
             session.deadline = max([self.request.deadline, *held])
             account.sessions[sid] = session
         self._journal(code, debit, over)

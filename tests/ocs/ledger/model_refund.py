@@ -96,7 +96,8 @@ def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
     owed = prices.billable_units(line.price, line.raw) - prices.billable_units(line.price, line.raw - raw)
     by_credit = min(owed, line.credit)
     paid = line.before + line.credit
-    money = prices.cost_micro_eur(line.price, paid) - prices.cost_micro_eur(line.price, paid - by_credit)
+    for_credit = line.credit_price
+    money = prices.cost_micro_eur(for_credit, paid) - prices.cost_micro_eur(for_credit, paid - by_credit)
     line.raw, line.credit = line.raw - raw, line.credit - by_credit
     given = _units(op, line, owed - by_credit)
     if owed and not by_credit and not given:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ocs.catalogue import price as prices
 from ocs.ledger.contract.charging import ServiceCharge
+from ocs.values.products import AtLimit
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import MAX_UNITS
@@ -72,7 +73,7 @@ class Reservation:
                 grant, self._most(grant, lambda g: self._cheap(g, means, asked.maximum_micro_eur)) or asked.minimum
             )
         final = grant == room and room < want
-        reason = self._reason(room, means) if (final or grant <= 0) and room < want else ""
+        reason = self._reason(room, means, asked.slows) if (final or grant <= 0) and room < want else ""
         if grant > 0:
             plan = self._plan(grant, means)
             assert plan is not None
@@ -105,10 +106,18 @@ class Reservation:
             {counter.id: counter.room() for counter in account.counters},
         )
 
-    def _reason(self, room: int, means: Means) -> str:
-        """ "limit" if without the counters there would be more."""
-        unlimited = Means(means.money, means.free, dict.fromkeys(means.counters))
-        return "limit" if self._plan(room + 1, unlimited) is not None else "credit"
+    def _reason(self, room: int, means: Means, slows: bool) -> str:
+        """ "limit" if without the counters there would be more, "volume" if without those that restrict."""
+        if self._plan(room + 1, self._without(means, AtLimit.RESTRICT, AtLimit.REFUSE)) is None:
+            return "credit"
+        slowed = slows and self._plan(room + 1, self._without(means, AtLimit.RESTRICT)) is not None
+        return "volume" if slowed else "limit"
+
+    def _without(self, means: Means, *at_limit: AtLimit) -> Means:
+        """As if counters of these kinds had no limit."""
+        kinds = {each.id: each.terms.at_limit for each in self.op.account.counters}
+        counters = {name: None if kinds[name] in at_limit else room for name, room in means.counters.items()}
+        return Means(means.money, means.free, counters)
 
     @staticmethod
     def _most(upto: int, possible: Callable[[int], bool]) -> int:
@@ -147,7 +156,7 @@ class Reservation:
             needs = [self._need(terms, grant) for terms in sides]
             if any(need is None for need in needs):
                 return None
-            planned = self._plan_leg(leg, sides, [need or 0 for need in needs], free)
+            planned = self._plan_leg(leg, sides, [need or 0 for need in needs], free, counters)
             money -= planned.money
             for counter_id, amount in planned.counters.items():
                 room = counters.get(counter_id)
@@ -164,17 +173,24 @@ class Reservation:
         sides: list[PriceTerms],
         needs: list[int],
         free: dict[tuple[str, int], int | None],
+        counters: dict[str, int | None],
     ) -> LegPlan:
         planned, by_buckets = LegPlan(), 0
+        rooms = [counters.get(each) for each in leg.volumes()]
+        volume = min((room for room in rooms if room is not None), default=None)
         for pool, bucket in self.op.usable(leg.buckets):
             there = free[pool, bucket.instance]
             take = max(*needs, 0) if there is None else min(max(*needs, 0), max(there, 0))
+            if volume is not None:
+                take = min(take, volume)
+                volume -= take
             if take:
                 planned.units.append((pool, bucket, take))
                 free[pool, bucket.instance] = None if there is None else there - take
                 by_buckets += take
                 needs = [need - take for need in needs]
-        for terms, need in zip(sides, needs, strict=True):
+        for side, need in zip(sides, needs, strict=True):
+            terms = leg.for_credit(side, volume)
             already = self.session.credit_units.get(terms.id, 0)
             cost = prices.cost_micro_eur(terms, already + max(need, 0)) - prices.cost_micro_eur(terms, already)
             planned.money = max(planned.money, cost)

@@ -47,6 +47,8 @@ class Paid:
 
     debit: int = 0
     credit_units: int = 0
+    credit_price: PriceTerms | None = None
+    """At which credit paid."""
     by: list[tuple[str, Hold]] = field(default_factory=list)
     overrun: int = 0
 
@@ -98,8 +100,7 @@ class Settlement:
         result: ServiceOutcome,
     ) -> None:
         paid = self.pay(leg, price, used, claims)
-        tally = self._tally(opened, leg, price)
-        self.add(tally, used, paid)
+        self.record(opened, leg, price, used, paid)
         result.debited_micro_eur += paid.debit
         result.debited_units += paid.units
         result.overrun_units += paid.overrun
@@ -108,13 +109,18 @@ class Settlement:
         detail = opened.asked.detail if opened.own else opened.service.detail
         return self.session.tallies.setdefault((opened.asked.key, price.id), Tally(leg.label, detail))
 
-    @staticmethod
-    def add(tally: Tally, used: int, paid: Paid) -> None:
-        tally.used += used
-        tally.debit += paid.debit
-        tally.overrun += paid.overrun
+    def record(self, opened: Opened, leg: LegState, price: PriceTerms, used: int, paid: Paid) -> None:
+        """In the tallies: what is beyond a volume in one of its own."""
+        tally = self._tally(opened, leg, price)
+        beyond = min(used, paid.credit_units + paid.overrun) if paid.credit_price not in (None, price) else 0
+        tally.used += used - beyond
         for bucket_id, hold in paid.by:
             tally.units[bucket_id] = tally.units.get(bucket_id, 0) + hold.units
+        if beyond and paid.credit_price is not None:
+            tally = self._tally(opened, leg, paid.credit_price)
+            tally.used += beyond
+        tally.debit += paid.debit
+        tally.overrun += paid.overrun
 
     def _impossible(self, opened: Opened) -> int:
         """How much of the report is impossible."""
@@ -136,7 +142,11 @@ class Settlement:
         before = session.raw(price)
         session.raw_used[price.id] = session.raw_used.get(price.id, 0) + used
         owed = begun = prices.billable_units(price, before + used) - prices.billable_units(price, before)
-        owed = self._by_what_granted_it(claims, owed, paid)
+        volume = self._volume(leg)
+        beyond = 0 if volume is None else max(owed - volume, 0)
+        owed = self._by_what_granted_it(claims, owed - beyond, paid) + beyond
+        if volume is not None:
+            volume -= paid.units
         neighbours = [
             other
             for _, service in sorted(session.services.items())
@@ -149,18 +159,30 @@ class Settlement:
         for pool, bucket in self.op.usable(leg.buckets):
             free = bucket.free()
             take = owed if free is None else min(owed, free)
+            if volume is not None:
+                take = min(take, volume)
+                volume -= take
             if take:
                 self.op.pay(bucket, take)
                 paid.by.append((bucket.id, Hold(pool, bucket.instance, take)))
                 owed -= take
-        owed -= self._by_credit(price, owed, self.account.credit - self.account.held, paid)[0]
+        for_credit = paid.credit_price = leg.for_credit(price, volume)
+        if owed and for_credit.id != price.id:
+            self.met["use beyond a volume"] += 1
+            self.met["use on both sides of a volume"] += bool(paid.by)
+        owed -= self._by_credit(for_credit, owed, self.account.credit - self.account.held, paid)[0]
         for neighbour in neighbours:
-            owed = self._by_neighbours_money(neighbour, price, owed, paid)
+            owed = self._by_neighbours_money(neighbour, for_credit, owed, paid)
         paid.overrun = owed
         if begun:
             (session.unpaid.add if owed else session.unpaid.discard)(rate_of(price.id))
         self._count(leg, paid)
         return paid
+
+    def _volume(self, leg: LegState) -> int | None:
+        """What buckets may pay of a fair-use volume; None = all."""
+        rooms = [self.account.counter_of_id(each).room() for each in leg.volumes()]
+        return min((room for room in rooms if room is not None), default=None)
 
     def _by_what_granted_it(self, claims: list[Hold], owed: int, paid: Paid) -> int:
         """a."""
@@ -192,7 +214,7 @@ class Settlement:
             self.op.pay(bucket, take)
             paid.by.append((bucket.id, Hold(hold.pool, hold.instance, take)))
             for terms in neighbour.counters:
-                if terms.measure == "units":
+                if terms.measure in ("units", "bucket_units"):
                     self.op.unhold_counter(neighbour, terms.id, take)
             owed -= take
         neighbour.held_units = [hold for hold in neighbour.held_units if hold.units]
@@ -218,7 +240,7 @@ class Settlement:
         self.met["paid by money that a neighbour holds"] += debit > 0
         self.op.take_money(neighbour, debit)
         for terms in neighbour.counters:
-            if terms.measure != "money":
+            if terms.measure in ("units", "credit_units"):
                 self.op.unhold_counter(neighbour, terms.id, pays)
         return owed - pays
 
@@ -235,4 +257,17 @@ def thresholds(op: Operation) -> None:
         for percent in counter.terms.thresholds:
             if counter.told < percent and counter.reaches(percent):
                 counter.told = percent
-                op.journal("threshold", counter=counter.id, pct=percent, value=counter.value, limit=counter.limit)
+                mute = op.account.is_mute(counter.id, f"{counter.id}:{percent}")
+                more = {"muted": True} if mute else {}
+                facts = {"value": counter.value, "limit": counter.limit, "window": counter.terms.window.value}
+                op.journal("threshold", counter=counter.id, pct=percent, **facts, **more)
+    for _, bucket in op.buckets():
+        if bucket.quantity is None or bucket.left is None or bucket.ended:
+            continue
+        for percent in bucket.thresholds:
+            if bucket.told < percent and (bucket.quantity - bucket.left) * 100 >= bucket.quantity * percent:
+                bucket.told = percent
+                mute = op.account.is_mute(bucket.id, f"{bucket.id}:{percent}")
+                more = {"muted": True} if mute else {}
+                facts = {"quantity": bucket.quantity, "left": bucket.left, "subscription": bucket.subscription}
+                op.journal("bucket", id=bucket.id, pct=percent, **facts, **more)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from ocs.ledger.contract.charging import ChargeRequest, Leg, ServiceCharge
 from ocs.ledger.contract.limits import ANSWERS_KEPT_PER_SESSION
-from ocs.values.products import CounterTerms, Measure, PackageTerms, Window
+from ocs.values.measures import AccountMeasure
+from ocs.values.products import AtLimit, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import PriceTerms
 
 Event = dict[str, object]
@@ -39,6 +40,10 @@ class Bucket:
     """In a pool: the account whose subscription laid it out."""
     by: dict[str, int] = field(default_factory=dict)
     """In a pool: what each account holds."""
+    quantity: int | None = None
+    thresholds: tuple[int, ...] = ()
+    told: int = 0
+    """Highest threshold that was told, percent."""
 
     def free(self) -> int | None:
         return None if self.left is None else self.left - self.held
@@ -69,6 +74,8 @@ class Counter:
     amount: int = 0
     held: int = 0
     told: int = 0
+    lasting: tuple[int | None] | None = None
+    """The limit that it has again when its window is over, if the present one is of this window only."""
     slots: dict[int, int] = field(default_factory=dict)
     """Of a rolling window: amounts by sixteenth."""
 
@@ -89,6 +96,8 @@ class Counter:
     def anew(self, since: int) -> None:
         self.since, self.amount, self.told = since, 0, 0
         self.slots = {}
+        if self.lasting is not None:
+            (self.limit,), self.lasting = self.lasting, None
 
     def roll(self, now: int, month: int, day: int) -> None:
         """A window that is over begins anew."""
@@ -152,6 +161,15 @@ class LegState:
     held_counters: dict[str, int] = field(default_factory=dict)
     granted_by: list[Hold] = field(default_factory=list)
     """What it held when it was given up."""
+    beyond: PriceTerms | None = None
+
+    def volumes(self) -> list[str]:
+        """Counters up to whose limit buckets pay."""
+        return [terms.id for terms in self.counters if terms.at_limit is AtLimit.PRICE]
+
+    def for_credit(self, price: PriceTerms, volume: int | None) -> PriceTerms:
+        """What credit pays when buckets may pay so many units more."""
+        return self.beyond if self.beyond is not None and volume == 0 else price
 
 
 @dataclass(slots=True)
@@ -162,7 +180,7 @@ class Service:
     always: bool
     granted: int = 0
     phase: str = "normal"
-    """"normal", "final", "restricted" or "refused"."""
+    """"normal", "final", "restricted", "refused" or "slowed" (its volume is used up, or the last of it granted)."""
     reported: int = 0
     """Last report; of time, how far the time reported reaches."""
     switch_at: int = 0
@@ -281,6 +299,12 @@ class Entry:
 
 
 @dataclass(slots=True)
+class MeasureState:
+    terms: AccountMeasure
+    begun: bool = False
+
+
+@dataclass(slots=True)
 class Account:
     msisdn: str
     imsi: str
@@ -298,6 +322,10 @@ class Account:
     last_instance: int = 0
     starved_at: int = 0
     told_inactive: bool = False
+    country: str = "home"
+    seen: dict[str, int] = field(default_factory=dict)
+    """Countries that it has left, and when."""
+    measures: list[MeasureState] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
     buckets: list[Bucket] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
@@ -308,6 +336,20 @@ class Account:
     former: list[str] = field(default_factory=list)
     """Ids that it had before it was moved, the newest first."""
 
+    @property
+    def facts(self) -> str:
+        """Of what runs and what is in force."""
+        words = {word for each in self.subscriptions if each.state in ("active", "ending") for word in each.terms.facts}
+        words |= {each.terms.name for each in self.measures if each.begun and each.terms.kind == "fact"}
+        return ",".join(sorted(words))
+
+    @property
+    def all_bars(self) -> set[str]:
+        return {*self.bars, *(each.terms.name for each in self.measures if each.begun and each.terms.kind == "bar")}
+
+    def is_mute(self, *notices: str) -> bool:
+        return any(each.begun and each.terms.kind == "mute" and each.terms.name in notices for each in self.measures)
+
     def state_at(self, now: int) -> str:
         return "inactive" if self.state == "active" and now >= self.active_until else self.state
 
@@ -316,6 +358,11 @@ class Account:
 
     def counter(self, counter_id: str) -> Counter | None:
         return next((each for each in self.counters if each.id == counter_id), None)
+
+    def counter_of_id(self, counter_id: str) -> Counter:
+        found = self.counter(counter_id)
+        assert found is not None
+        return found
 
     def counter_of(self, terms: CounterTerms, month: int, day: int) -> Counter:
         """An account that lacks it gets it."""
@@ -341,6 +388,7 @@ class DebitLine:
     """Bucket id, and which."""
     counted: list[tuple[str, Measure, int]]
     """Counter, by what it was moved, in which window."""
+    credit_price: PriceTerms
 
 
 def owner_of(request: ChargeRequest) -> str:
@@ -367,12 +415,21 @@ def partition_of(account_id: str) -> str:
 
 def legs_of(asked: ServiceCharge) -> list[LegState]:
     """As the request says it."""
-    first = Leg(asked.label, asked.price, asked.buckets, asked.counters, asked.price_after)
+    first = Leg(asked.label, asked.price, asked.buckets, asked.counters, asked.price_after, asked.beyond)
     return [
-        LegState(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if asked.switch_at else None)
+        LegState(
+            *(leg.label, leg.price, leg.buckets, leg.counters, leg.price_after if asked.switch_at else None),
+            beyond=leg.beyond,
+        )
         for leg in (first, *asked.more_legs)
     ]
 
 
 def measured(measure: Measure, money: int, credit_units: int, units: int) -> int:
-    return {Measure.MONEY: money, Measure.CREDIT_UNITS: credit_units, Measure.UNITS: units}[measure]
+    """`units`: by buckets and by credit together."""
+    return {
+        Measure.MONEY: money,
+        Measure.CREDIT_UNITS: credit_units,
+        Measure.UNITS: units,
+        Measure.BUCKET_UNITS: units - credit_units,
+    }[measure]

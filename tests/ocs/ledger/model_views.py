@@ -6,6 +6,7 @@ from ocs.ledger.contract.views import (
     AccountView,
     BucketView,
     CounterView,
+    MeasureView,
     PoolHoldView,
     PoolView,
     ReservationView,
@@ -13,19 +14,20 @@ from ocs.ledger.contract.views import (
     SubscriptionState,
     SubscriptionView,
 )
-from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR, LIMIT_COUNTER, Window
+from ocs.values.products import LIMIT_COUNTER, Window
 from tests.ocs.ledger.model_agenda import package_of
 from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service, Session, Subscription
 
-LAYOUT = 2
+LAYOUT = 3
 
 
 def account_view(account_id: str, a: Account, *, now: int, month: int, day: int = 0) -> AccountView:
-    package, limit = package_of(a), a.counter(LIMIT_COUNTER)
+    package = package_of(a)
     counters = tuple(
         _counter(each, {Window.MONTH: month, Window.DAY: day or now // 86_400})
         for each in sorted(a.counters, key=lambda each: each.id)
     )
+    limit = next((each for each in counters if each.id == LIMIT_COUNTER), None)
     return AccountView(
         account_id=account_id,
         msisdn=a.msisdn,
@@ -39,7 +41,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         refunded_micro_eur=0,
         expired_micro_eur=a.expired,
         spent_month_micro_eur=next((each.value for each in counters if each.id == LIMIT_COUNTER), 0),
-        limit_micro_eur=limit.limit if limit is not None else DEFAULT_LIMIT_MICRO_EUR,
+        limit_micro_eur=limit.limit if limit is not None else None,
         bars=a.bars,
         package=package.terms.id if package is not None else "",
         package_pending=package is not None and package.state == SubscriptionState.UNPAID,
@@ -49,6 +51,12 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         subscriptions=tuple(_subscription(each) for each in a.subscriptions),
         counters=counters,
         pool=a.pool,
+        facts=a.facts,
+        measures=tuple(
+            MeasureView(each.terms, each.begun)
+            for each in sorted(a.measures, key=lambda each: (each.terms.kind, each.terms.name))
+        ),
+        country=a.country,
         version=LAYOUT,
     )
 
@@ -76,8 +84,9 @@ def _subscription(s: Subscription) -> SubscriptionView:
 
 def _counter(c: Counter, begun: dict[Window, int]) -> CounterView:
     over = begun.get(c.terms.window, 0) > c.since
+    limit = c.lasting[0] if over and c.lasting is not None else c.limit
     return CounterView(
-        c.id, c.terms.window.value, 0 if over else c.value, c.held, c.limit, 0 if over else c.told
+        c.id, c.terms.window.value, 0 if over else c.value, c.held, limit, 0 if over else c.told
     )  # fmt: skip
 
 

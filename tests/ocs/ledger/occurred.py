@@ -198,6 +198,8 @@ class Occurred(Counter[str]):
             "subscription": "state",
             "threshold": "counter",
             "due": "kind",
+            "measure": "state",
+            "arrived": "country",
             "state": "state",
             "package": "ok",
         }

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocs.ledger.contract.views import SubscriptionState
+from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.requests import RequestType
 from tests.ocs.ledger import catalogue
 from tests.ocs.ledger.catalogue import KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
@@ -30,6 +31,8 @@ WEIGHTS = {
     "subscriptions": 4,
     "limits": 3,
     "change": 4,
+    "measures": 4,
+    "volumes": 6,
     "release": 3,
     "sweep": 4,
     "pools": 4,
@@ -145,7 +148,57 @@ class Walk(WalkCharging):
         near = counter.value + max(counter.held, 1) * choose.pick((1, 0, 2, 4)) // 2
         limit = choose.pick((near, None, near, counter.terms.limit, near))
         name = counter.id if not choose.chance(4) else "nothing"
-        self._do(place, "set_limit", limit_micro_eur=limit, counter=name)
+        more: dict[str, Any] = {"once": True} if choose.chance(30) else {}
+        if choose.chance(10):
+            name, more["terms"] = catalogue.CAP.id, catalogue.CAP
+        self._do(place, "set_limit", limit_micro_eur=limit, counter=name, **more)
+
+    def _measures(self, choose: Choices, place: int) -> None:
+        kind, names = choose.pick(
+            (
+                (MeasureKind.FACT, ("seen", "fair-use")),
+                (MeasureKind.BAR, ("data", "roaming")),
+                (MeasureKind.MUTE, ("limit:80", "SMALL.data", "abroad")),
+            )
+        )
+        name = choose.pick(names)
+        if choose.chance(35):
+            known = [(each.terms.kind, each.terms.name) for each in self._account(place).measures]
+            kind, name = choose.pick([*known, (kind, name)])
+            self._do(place, "lift_measure", kind=kind, name=name)
+            return
+        if choose.chance(3):
+            for n in range(33):
+                measure = AccountMeasure(kind, f"{name}{n}", "many", self.now, self.now + 30)
+                self._do(place, "set_measure", measure=measure)
+            return
+        since = self.now + choose.pick((0, 0, 0, -50, 40, 300))
+        until = choose.pick((self.now + 60, 0, self.now + 500, self.now))
+        measure = AccountMeasure(kind, name, "by care", since, until)
+        self._do(place, "set_measure", measure=measure)
+
+    def _volumes(self, choose: Choices, place: int) -> None:
+        """Use up to a volume and beyond it, in steps."""
+        account = self._account(place)
+        running = [each for each in account.subscriptions if each.state == SubscriptionState.ACTIVE]
+        if not any(each.terms.counters for each in running):
+            tariff = choose.pick((catalogue.SMALL, catalogue.BIG))
+            self._credit(place, tariff.price_micro_eur + 500_000)
+            self._do(place, "activate_package", package=tariff, reference=self._fresh("p"))
+        name = choose.pick(("abroad", "abroad", "fast", "both"))
+        if choose.chance(20):
+            self._open_one(choose, place, name, want=1)
+        sid, of = self._fresh(f"pgw.example.org;{place};"), KINDS[name]
+        more: dict[str, Any] = {"plainly": True, "deadline": self.now + 600}
+        asked = asking(name, name, of.windows[0], choose.pick((of.usual * 2, of.usual, of.usual * 6)))
+        self._ask(choose, place, sid, None, RequestType.INITIAL, 0, (asked,), **more)
+        for number in range(1, choose.pick((2, 3, 5))):
+            if (session := self._account(place).sessions.get(sid)) is None or name not in session.services:
+                return
+            granted = session.services[name].granted
+            asked = asking(name, name, of.windows[0], choose.pick((of.usual * 2, None, of.usual)))
+            asked.used = choose.pick((granted, granted + 70_001, granted // 2, granted + 900_000, 0))
+            self._ask(choose, place, sid, session, RequestType.UPDATE, number, (asked,), **more)
 
     def _change(self, choose: Choices, place: int) -> None:
         if choose.chance(50):

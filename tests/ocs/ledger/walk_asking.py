@@ -116,7 +116,10 @@ class Asking:
         plainly: bool = False,
         **more: Any,
     ) -> None:
+        account = self._account(place)
         rest = {
+            "facts": account.facts,
+            "country": account.country,
             "deadline": self.now,
             "day": utc_day(self.now),
             "pool": self._account(place).pool,
@@ -156,6 +159,11 @@ class Asking:
             request.origin_host, request.owner = choose.pick(
                 (("other", ""), (request.origin_host, "others"), ("pgws", ""), (request.origin_host,) * 2)
             )
+        if choose.chance(4):
+            request.facts = choose.pick(("", "fair-use", "pack,seen"))
+        if choose.chance(8):
+            request.country = choose.pick(("home", "HR", "AT", "", "HR"))
+            request.plmn = "21901"
         if choose.chance(4):
             request.pool = choose.pick(("family", "", "firm"))
         known = session.origin_state_id if session is not None else 7
@@ -200,5 +208,7 @@ def asking(key: str, name: str, price: PriceTerms, want: int | None) -> ServiceC
     of, bars = KINDS[name], ("data",) if name == "data" else ()
     minimum = max(1, of.usual // 10)
     asked = ServiceCharge(key, name, price, of.buckets, 0, want, minimum, name == "incoming", bars, "29340")
-    asked.counters, asked.more_legs = of.counters, of.legs
+    asked.counters, asked.more_legs, asked.beyond, asked.slows = of.counters, of.legs, of.beyond, of.slows
+    if of.slows:
+        asked.retry_want = of.usual // 3
     return asked

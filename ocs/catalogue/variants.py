@@ -1,0 +1,63 @@
+"""Rates that take the place of another one: for accounts with certain facts, or between dates (HOT-ROA-3, -4, -7).
+
+A use without such rates is not looked at here. Otherwise the rate with most conditions holds, of equals the one that
+stands first in the file; without any that holds the rate without conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ocs.values.use import RatedUse
+
+FACTS_KEPT = 256
+"""Combinations of words whose rate is remembered, for each use that has variants."""
+NEVER = 2**53
+"""Unix seconds that nobody will see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    rated: RatedUse
+    when: frozenset[str]
+    """Words that the account must have."""
+    unless: frozenset[str]
+    """Words of which it must have none."""
+    since: int = 0
+    """Unix seconds."""
+    until: int = NEVER
+
+    @property
+    def conditions(self) -> int:
+        return len(self.when) + len(self.unless) + (self.since > 0) + (self.until < NEVER)
+
+    def concerns(self, words: frozenset[str]) -> bool:
+        return self.when <= words and not self.unless & words
+
+
+class VariantRates:
+    """The variants of one use; `ocs.values.use.Variants`."""
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        self._variants = sorted(variants, key=lambda each: -each.conditions)
+        self._found: dict[str, tuple[int, int, RatedUse]] = {}
+
+    def at(self, rated: RatedUse, facts: str, unix_s: int) -> RatedUse:
+        """The rate that holds then for these facts (words between commas), and until when (`RatedUse.ends_at`)."""
+        found = self._found.get(facts)
+        if found is None or not found[0] <= unix_s < found[1]:
+            found = self._find(rated, frozenset(facts.split(",")), unix_s)
+            if len(self._found) >= FACTS_KEPT:
+                self._found.clear()
+            self._found[facts] = found
+        return found[2]
+
+    def _find(self, rated: RatedUse, words: frozenset[str], unix_s: int) -> tuple[int, int, RatedUse]:
+        """(from, to, rate)."""
+        concerned = [each for each in self._variants if each.concerns(words)]
+        moments = sorted({0, NEVER, *(moment for each in concerned for moment in (each.since, each.until))})
+        since = max(moment for moment in moments if moment <= unix_s)
+        until = min(moment for moment in moments if moment > unix_s)
+        holding = (each.rated for each in concerned if each.since <= unix_s < each.until)
+        return since, until, replace(next(holding, rated), ends_at=0 if until == NEVER else until, variants=None)

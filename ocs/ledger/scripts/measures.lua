@@ -1,0 +1,46 @@
+-- Measures on an account (bars, facts, muted notices; HOT-ROA-4, -5, -8), and its facts: words by which rates differ.
+
+-- Whether a measure in force is of this kind and has one of these names.
+local function has_measure(account, kind, name, other_name)
+  local measures = account.measures
+  for n = 1, #measures do
+    local measure = measures[n]
+    if measure.begun == 1 and measure.kind == kind and (measure.name == name or measure.name == other_name) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Put the facts together: of the running subscriptions, which are unpacked, and of measures in force.
+local function derive_facts(work)
+  local account, list, words = work.account, work.subscriptions, {}
+  for n = 1, #list do
+    local subscription = list[n]
+    local terms = subscription.terms
+    if #terms.facts > 0 and (subscription.state == 'active' or subscription.state == 'ending') then
+      for m = 1, #terms.facts do words[terms.facts[m]] = true end
+    end
+  end
+  local measures, sorted = account.measures, {}
+  for n = 1, #measures do
+    local measure = measures[n]
+    if measure.begun == 1 and measure.kind == 'fact' then words[measure.name] = true end
+  end
+  for word in pairs(words) do sorted[#sorted + 1] = word end
+  table.sort(sorted)
+  account.facts = table.concat(sorted, ',')
+end
+
+local function journal_measure(work, measure, state)
+  journal(work, {k = 'measure', measure = measure.kind, name = measure.name, state = state, reason = measure.reason,
+    ['until'] = measure.until})
+end
+
+local function find_measure(account, kind, name)
+  local measures = account.measures
+  for n = 1, #measures do
+    local measure = measures[n]
+    if measure.kind == kind and measure.name == name then return measure, n end
+  end
+end
