@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
             self._send(self._dispatcher.refuse(head, header, error))
         if self.peer is None:
             self._server.accept_limits.refused(self.address, "bad_stream")
-        self.transport.end_heard("bad_stream")
+        self.transport.half_close("bad_stream")
         self._detach()
 
     # --- for the dispatcher, and for RAR and ASR
@@ -302,9 +302,9 @@ class Connection(asyncio.Protocol):
         """The peer has not closed the connection after its DPR, or has not answered ours."""
         self.transport.cut("dpr")
 
-    def cut_off(self) -> None:
+    def close_now(self) -> None:
         """Close at once; data that the peer has not received is lost."""
-        self.transport.cut_off()
+        self.transport.close_now()
 
     def turn_away(self, reason: str) -> None:
         """Abort: its place is needed for another connection."""

@@ -54,17 +54,17 @@ class PeerConnections:
         for action in actions:
             if action in (PeerAction.I_DISC, PeerAction.ERROR) and calling is not None:
                 peer.calling = None
-                calling.cut_off()
+                calling.close_now()
             if action in (PeerAction.R_DISC, PeerAction.ERROR) and waiting is not None:
                 peer.waiting = None
-                waiting[0].cut_off()
+                waiting[0].close_now()
             if action is PeerAction.R_SND_CEA and waiting is not None:
                 peer.waiting = None
                 waiting[0].accept(peer, waiting[1])
         if peer.state is PeerState.CLOSED:
             for left in (peer.calling, peer.waiting[0] if peer.waiting else None):
                 if left is not None:
-                    left.cut_off()
+                    left.close_now()
             peer.calling = peer.waiting = None
 
     def waits(self, connection: PeerConnection) -> bool:

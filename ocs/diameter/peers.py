@@ -38,7 +38,7 @@ class PeerConnection(Protocol):
     def accept(self, peer: Peer, cer: Header) -> None:
         """Send the CEA; the connection is open."""
 
-    def cut_off(self) -> None:
+    def close_now(self) -> None:
         """Close at once; data that the peer has not received is lost."""
 
     def probe(self) -> None:

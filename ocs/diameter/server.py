@@ -142,7 +142,7 @@ class DiameterServer:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), grace_s)
         for connection in list(self._connections):
-            connection.cut_off()
+            connection.close_now()
         await asyncio.sleep(0)
         if self._sweeper is not None:
             self._sweeper.cancel()

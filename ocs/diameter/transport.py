@@ -31,7 +31,7 @@ class TransportServer(Protocol):
 class Transport:
     """`on_end` is called when the connection ends; no received message is handled afterwards.
 
-    Ends: `end` sends the buffer first, `end_heard` also reads on for a while, `cut_off` closes at once, `cut` and
+    Ends: `end` sends the buffer first, `half_close` also reads on for a while, `close_now` closes at once, `cut` and
     `abort` reset the connection.
     """
 
@@ -180,7 +180,7 @@ class Transport:
         if self.underlying is not None:
             self.underlying.abort()
 
-    def end_heard(self, reason: str) -> None:
+    def half_close(self, reason: str) -> None:
         """Close such that the peer receives our last message, though it may still be sending. Closing a socket with
         unread octets would reset the connection, so they are read and discarded until the peer closes, at most for
         `HANG_UP_S`.
@@ -201,7 +201,7 @@ class Transport:
         self._loop.call_later(HANG_UP_S, transport.close)
         self._loop.call_later(HANG_UP_S + LINGER_S, transport.abort)
 
-    def cut_off(self) -> None:
+    def close_now(self) -> None:
         """Close at once; data that the peer has not received is lost."""
         if self._ending is not None:
             self._ending.close()

@@ -169,7 +169,7 @@ def test_every_end_and_every_refusal_has_words() -> None:
     given = set[str]()
     for path in Path(Connection.__module__.replace(".", "/") + ".py").resolve().parent.glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        for before in ('.cut("', '.end("', '.end_heard("', '.reason = "'):
+        for before in ('.cut("', '.end("', '.half_close("', '.reason = "'):
             given |= {part.partition('"')[0] for part in text.split(before)[1:]}
     assert given - {"cer_timeout"} == IN_ORDER.keys() | LOST.keys(), "an end before the CER has its words in REFUSED"
     assert WORDS.keys() == set(Kind)
