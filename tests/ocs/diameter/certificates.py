@@ -1,6 +1,4 @@
-"""A certification authority for Diameter, what it has signed, and a Diameter server that takes TLS, for the tests of
-TLS.
-"""
+"""A certification authority for Diameter, its certificates, and a Diameter server with TLS, for the tests of TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ PGW, OTHER = "pgw.example.org", "b.example.org"
 
 
 class Certificates:
-    """Files of PEM in a folder."""
+    """PEM files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +36,7 @@ class Certificates:
         return TlsConfig(*self.server, str(self.folder / "ca.pem"))
 
     def renew(self) -> None:
-        """Another authority, and a certificate of ours that it has signed."""
+        """Replaces the authority, and our certificate by one that it has signed."""
         self.ca = trustme.CA()
         self.ca.cert_pem.write_to_path(str(self.folder / "ca.pem"))
         self.server = self.issue(HOST)

@@ -1,4 +1,4 @@
-"""A Diameter server on loopback and raw-socket peers, for the tests of everything that stands before charging."""
+"""A Diameter server on loopback and raw-socket peers, for the tests of everything before charging."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def at_once(request: CreditControlRequest, source: Source, reply: Reply) -> None
 
 
 class Listener:
-    """A peer that waits for our call."""
+    """A peer to which the server connects."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -176,7 +176,7 @@ class Listener:
         return await asyncio.wait_for(self.calls.get(), 5)
 
     async def welcome(self, code: int = 2001, name: str = "") -> Client:
-        """Take a call and answer its CER."""
+        """Accepts a connection and answers its CER."""
         client = await self.call()
         header, frame = await client.read()
         commands.decode(commands.CapabilitiesExchangeRequest, frame, header)
@@ -233,7 +233,7 @@ class Site:
         return server
 
     async def client(self, server: DiameterServer | None = None) -> Client:
-        """By default of the server that was made last."""
+        """A client, by default of the newest server."""
         client = Client(*await asyncio.open_connection(*(server or self.servers[-1]).listening[0]))
         self.clients.append(client)
         return client
@@ -253,7 +253,7 @@ class Site:
 
 
 def connection_of(server: DiameterServer, peer: str = "pgw.example.org") -> Connection:
-    """The one that is open."""
+    """The open connection."""
     found = server.peers_table.get(peer).connection
     assert isinstance(found, Connection)
     return found

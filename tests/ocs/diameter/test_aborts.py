@@ -1,4 +1,4 @@
-"""ASR: it waits for no RAR, is not sent when the session has ended, and is not repeated to who refuses it for good."""
+"""ASR: it waits for no RAR, is not sent after the session's end, and is not repeated after a permanent error."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_rar_that_was_overtaken_may_find_the_session_unknown(world: World) -> 
 
 
 def test_a_block_does_not_wait_in_line_behind_rars(world: World) -> None:
-    """Behind a relay a silent client has few requests under way; the RAR that waited is not sent any more."""
+    """Behind a relay a silent client has few pending requests; the waiting RAR is dropped."""
     sids = [f"s{number}" for number in range(FIRST_WINDOW + 2)]
     for sid in sids:
         world.hear(sid=sid, relay=DRA)
@@ -154,7 +154,7 @@ def test_nothing_is_asked_of_a_session_that_its_client_has_ended(world: World, k
 
 
 def test_a_session_that_ended_elsewhere_is_not_aborted(world: World) -> None:
-    """At another worker, or between the block and its notice: the ledger says so."""
+    """It ended at another worker, or between the block and its notice: the ledger is asked."""
     world.open_sessions = {"other"}
     world.hear("abort", "state")
     assert not world.asked and world.counted == {("answer", "ASR", "ended"): 1} and quiet(world)
@@ -240,7 +240,7 @@ def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
 def test_a_client_that_later_blames_the_abort_cause_it_wanted_is_not_asked_for_ever(
     world: World, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once each way; then it shall ask again. The next ASR goes as it was content with last, or without."""
+    """Both forms are tried once; then a RAR follows. The next ASR has the form that was last accepted, or none."""
     world.hear("abort", "state")
     world.reply(missing(ABORT_CAUSE))
     world.reply(missing(ABORT_CAUSE, code))
@@ -326,7 +326,7 @@ STEPS = st.lists(
 
 
 class SlowLedger(World):
-    """What is asked of it is answered when the test says."""
+    """A ledger that answers when the test says."""
 
     def __init__(self, *peers: PeerConfig) -> None:
         super().__init__(*peers)
@@ -352,7 +352,7 @@ class SlowLedger(World):
 def test_whatever_happens_a_block_is_sent_at_once_and_nothing_after_the_end(
     steps: list[tuple[str, int]], direct: bool, slow: bool
 ) -> None:
-    """At once: whatever RARs are unanswered or waiting, if no ASR is."""
+    """At once: whatever RARs are pending or waiting, if no ASR is."""
     world, peer = SlowLedger(PeerConfig(DRA, relay=True)), PGW if direct else DRA
     world.slow = slow
     world.here.add(peer)

@@ -1,6 +1,4 @@
-"""Who comes in before anything is known but the address: limits, addresses, TLS handshakes; whom TLS takes, and whom no
-longer.
-"""
+"""New connections before the CER: limits, addresses, TLS handshakes, certificates."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 
 async def silent(site: Site, address: tuple[str, int]) -> Client:
-    """A TCP connection that says nothing."""
+    """A TCP connection that sends nothing."""
     client = Client(*await asyncio.open_connection(*address))
     site.clients.append(client)
     return client
@@ -258,7 +256,7 @@ async def test_a_session_is_not_resumed_when_its_certificate_is_no_longer_truste
 
 
 async def test_no_session_outlives_its_certificate(site: Site, certificates: Certificates) -> None:
-    """A session of TLS 1.2 is resumed without another look at the certificate."""
+    """A TLS 1.2 session is resumed without another check of the certificate."""
     await tls_site(site, certificates)
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))

@@ -1,6 +1,4 @@
-"""What stands between a decoded request and charging: routing, rights of the peer, rates, overload. Through sockets, as
-peers see it.
-"""
+"""Between a decoded request and charging: routing, rights of the peer, rates, overload; tested through sockets."""
 
 from __future__ import annotations
 
@@ -266,7 +264,7 @@ async def test_new_sessions_are_refused_first_and_terminations_never(site: Site)
 
 
 async def test_overload_comes_before_rights_and_before_faults(site: Site) -> None:
-    """Stage 13 stands after the destination and before the AVPs and the peer's rights (15 to 21)."""
+    """Stage 13 follows the destination, and precedes the AVPs and the peer's rights (15 to 21)."""
     held: list[Any] = []
     await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight=4)
     client = await site.opened()

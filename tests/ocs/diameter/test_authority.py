@@ -1,7 +1,6 @@
-"""Whom and whose sessions a peer may charge: the server and charging together, through sockets.
+"""Subscribers and sessions that a peer may charge: server and charging together, through sockets.
 
-What the Diameter side refuses by the request alone is in test_admission.py; here it takes the account or the session to
-know.
+What the Diameter side refuses by the request alone is in test_admission.py; these tests need the account or session.
 """
 
 from __future__ import annotations
@@ -142,9 +141,7 @@ async def test_through_a_relay_both_lists_hold(site: Whole) -> None:
 async def test_what_opens_or_happens_once_is_not_charged_to_the_account_of_a_session(
     site: Whole, kind: int, who: tuple[tuple[int, str], ...]
 ) -> None:
-    """Only later requests of a session may leave out the subscriber: else its id alone would give a stranger's
-    account.
-    """
+    """Only later requests of a session may omit the subscriber: else its id alone would open a stranger's account."""
     other = "other.example.org"
     await site.peers(PeerConfig(PGW, REALM), PeerConfig(other, REALM, subscribers=("i29341",)))
     victim, thief = await site.peer(PGW), await site.peer(other)

@@ -1,4 +1,4 @@
-"""RAR to clients behind one relay: a silent one takes nothing from the others."""
+"""RAR to clients behind one relay: a silent client delays no other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def behind(world: World, host: str, count: int) -> None:
 
 
 def told(world: World, host: str) -> list[int]:
-    """Which of the requests so far were to this client."""
+    """Requests so far to this client."""
     return [number for number, (_, request, _) in enumerate(world.asked) if request.destination_host == host]
 
 

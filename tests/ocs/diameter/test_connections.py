@@ -1,4 +1,4 @@
-"""Connections: TLS and whose certificate it is, ours to peers, elections, our own requests, hostile peers."""
+"""Connections: TLS and certificates, connections to peers, elections, our own requests, hostile peers."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ async def test_a_peer_on_loopback_is_called_in_clear_though_we_have_certificates
 async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
     site: Site, listener: Listener, certificates: Certificates, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It speaks plain TCP only here, and hangs up: the log says what went wrong, and nothing is sent in clear."""
+    """The peer accepts plain TCP only, and closes: the log has the reason, and nothing is sent in clear."""
     config = settings_of_a_call(tmp_path, certificates, await listener.start(), 'tls = "either"')
     server = await site.server(peers=config.peers, tls=config.tls, reconnect_s=0.1)
     for _ in range(2):
@@ -394,7 +394,7 @@ async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
 
 
 def settings_of_a_call(folder: Path, certificates: Certificates, address: str, tls: str) -> DiameterConfig:
-    """What a settings file makes of a peer that we call."""
+    """The settings of a peer to which we connect."""
     certificate, key = certificates.server
     text = f"""
         [[peer]]
@@ -441,9 +441,7 @@ async def test_connections_are_bounded(site: Site) -> None:
 
 @pytest.mark.parametrize("opened", [True, False])
 async def test_a_connection_that_is_gone_needs_no_collector(site: Site, opened: bool) -> None:
-    """The collector looks seldom, and what it has to look through stops all answers: the parts of a connection let go
-    of each other.
-    """
+    """Garbage collection delays all answers: the parts of a closed connection must not reference each other."""
     server = await site.server()
     client = await site.client()
     if opened:

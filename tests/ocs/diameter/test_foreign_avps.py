@@ -1,6 +1,4 @@
-"""AVPs with M of other vendors, and contexts of makers, at the server: by peer, behind a relay, in requests of the base
-protocol.
-"""
+"""Other vendors' AVPs with M and service contexts at the server: by peer, behind a relay, in base commands."""
 
 from __future__ import annotations
 
@@ -96,7 +94,7 @@ async def test_everybodys_tolerance_and_ones_own(site: Site) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [(PGW, 2001), (STRICT, 5001), ("stranger.example.org", 5001)])
 async def test_capabilities(site: Site, name: str, expected: int) -> None:
-    """A CER is read as its Origin-Host's."""
+    """A CER is decoded with the settings of its Origin-Host."""
     await site.server(peers=peers(tolerated=VODAFONE))
     client = await site.client()
     client.send(foreign(cer(name)))

@@ -1,4 +1,4 @@
-"""What the log says of peers: who was refused and where it would be taken, how a connection ended, where we listen."""
+"""Log lines about peers: refusals with the setting that would allow it, ends of connections, addresses."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture)
 async def test_our_own_identity_and_another_nodes_are_no_peers(
     site: Site, caplog: pytest.LogCaptureFixture, anybody: bool
 ) -> None:
-    """To add a [[peer]] would be the wrong advice: it would not be taken."""
+    """The log must not advise to add a [[peer]]: it would not be accepted."""
     server = await site.server(hosts=("ocs2.example.net",), accept_unknown_peers=anybody)
     line = await refused(site, caplog, server.config.origin_host.upper())
     assert "this Origin-Host is our own; it is our diameter.identity" in line and "add one" not in line

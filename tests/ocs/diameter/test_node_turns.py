@@ -1,4 +1,4 @@
-"""Several nodes hear of a change: one of them tells the client, the one that it knows if that can."""
+"""Several nodes receive a notice: one sends the RAR or ASR, if possible the one that last served the session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SID = "pgw;1;1"
 
 
 class Ledger:
-    """Leases that lapse, and a channel that all nodes hear."""
+    """Leases that expire, and a channel that all nodes receive."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -56,7 +56,7 @@ class Ledger:
             node.world.requests.hear(Notice(kind, "topup", self.now, ACCOUNT, (session,)))
 
     def pass_time(self, seconds: float) -> None:
-        """Timers of all nodes run when they are due."""
+        """Advances time and runs the due timers of all nodes."""
         end = self.now + seconds
         while due := [(at, node, callback) for node in self.nodes for at, callback in node.due() if at <= end]:
             at, node, callback = min(due, key=lambda each: each[0])
@@ -95,7 +95,7 @@ class Node:
         assert seen == [request]
 
     def ends(self) -> None:
-        """Killed: it does nothing any more."""
+        """Kills the node."""
         self.ledger.nodes.remove(self)
 
     @property
@@ -184,7 +184,7 @@ def test_silence_gives_the_turn_to_another(ledger: Ledger, nodes: tuple[Node, No
 
 
 def test_news_while_it_waits_for_its_turn(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
-    """A block overtakes; both changes are told once."""
+    """A block overtakes; both notices are sent once."""
     ledger.top_up()
     ledger.now += 0.1
     ledger.top_up("abort")

@@ -23,7 +23,7 @@ ACCOUNT = "00-01"
 
 
 class World:
-    """A server, a ledger and a clock that do what the test says."""
+    """A server, a ledger and a clock controlled by the test."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ def test_without_the_client_the_first_relay_of_its_realm_carries_it() -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_nobody_can_reach_the_client(first: bool) -> None:
-    """Of the workers, who all see it, one counts it."""
+    """Of all workers that see it, one counts it."""
     world = World(first=first)
     world.hear()
     assert tuple(world.fire() for _ in RETRY_AFTER_S) == RETRY_AFTER_S

@@ -1,5 +1,5 @@
-"""What a connection reads: broken streams and the last word on them, long reads, answers to nothing, limits, requests
-after a DPR.
+"""Reading a connection: invalid streams and their last answer, long reads, unexpected answers, limits, requests after a
+DPR.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ async def test_the_messages_before_a_broken_one_are_answered_even_if_they_must_w
 
 
 async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
-    """Who sends a thousand requests at once does not keep the others waiting for all of them."""
+    """A peer that sends a thousand requests at once does not delay the others until all are handled."""
     order: list[str] = []
 
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:

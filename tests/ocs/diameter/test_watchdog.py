@@ -1,6 +1,4 @@
-"""Who is alive: watchdog and probe against peers that answer, that are paced, that read nothing, and that are dead (RFC
-3539 §3.4.1).
-"""
+"""Watchdog and probe with peers that answer, are rate-limited, do not read, or are dead (RFC 3539 §3.4.1)."""
 
 from __future__ import annotations
 
@@ -90,7 +88,7 @@ def verbose(request: CreditControlRequest, source: Source, reply: Reply) -> None
 
 
 async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket.socket:
-    """A peer that asks so often and reads nothing, with small buffers in between."""
+    """A peer that sends requests at a rate and reads nothing, with small buffers."""
     sock = socket.socket()
     site.sockets.append(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -124,7 +122,7 @@ async def test_each_probe_is_over_with_the_first_sign_of_life(site: Site, monkey
 async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(
     site: Site, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """By the probe or by the watchdog, however long it lasts."""
+    """Neither by the probe nor by the watchdog, however long it lasts."""
     monkeypatch.setattr(watchdog, "PROBE_S", 0.1)
     monkeypatch.setattr(receive, "READ_AHEAD_OCTETS", 1_000)
     bounds: dict[str, Any] = (

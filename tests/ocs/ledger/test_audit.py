@@ -1,6 +1,4 @@
-"""The audit finds each way in which an account or a pool can be wrong, slice by slice, and one that cannot be read
-stops nothing.
-"""
+"""The audit finds each kind of wrong account or pool, slice by slice; an unreadable account does not stop it."""
 
 from __future__ import annotations
 
@@ -289,7 +287,7 @@ async def test_an_account_that_moves_is_not_lost(
 async def test_an_account_whose_entry_changes_while_it_is_looked_at_is_not_lost(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its move is over, its old document's signpost gone, when the account that the slice named is read."""
+    """Its move has ended and its old document has expired when the account named by the slice is read."""
     account_id = await open_account(ledger)
     partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
     read = ledger.read

@@ -1,5 +1,5 @@
-"""The ledger's connection to Redis: what is late, too much, or cut off is answered as unavailable, once, and nothing is
-applied twice.
+"""The ledger's connection to Redis: late, excess or interrupted requests are answered as unavailable, once, and nothing
+is applied twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where things lie: hash tags evenly over the cluster's slots, and account ids that say where they live."""
+"""Keys: hash tags are spread evenly over the cluster's slots, and account ids contain their partition."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The outbox on a real Redis: what the pump asks, the hints which partitions have something, and a ledger that goes
-back.
-"""
+"""The outbox on a real Redis: the pump's reads, hints which partitions have new events, and a ledger that goes back."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Sessions and one-off requests belong to whoever made them: nobody else goes on with them, is answered for them, or
-takes them back.
+"""Sessions and one-off requests belong to the client that made them: no other client continues, repeats or refunds
+them.
 """
 
 from __future__ import annotations

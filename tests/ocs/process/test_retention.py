@@ -1,6 +1,4 @@
-"""What a worker keeps of requests is bounded by what is in flight, whatever came before: the collector has nothing to
-look at.
-"""
+"""A worker keeps no objects of handled requests: there is nothing for the garbage collector."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`ocs serve` as a whole: it starts whole or not at all, replaces what is killed, ends in good order, leaves nothing
-running.
+"""`ocs serve` as a whole: it starts completely or not at all, replaces killed processes, stops in order, leaves none
+behind.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def test_without_redis_it_is_not_healthy_and_gets_well_by_itself(tmp_path: Path)
 
 
 def first_layout(folder: Path) -> None:
-    """A data folder that a server of the first layout has left."""
+    """A data folder of a server with the first layout."""
     server = EmbeddedRedis(folder, durability="everysec")
     with redis.Redis.from_url(server.acquire()) as client:
         client.hset("{p00}:subscribers", "m38668100000", "00-0000000000000001")

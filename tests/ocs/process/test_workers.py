@@ -1,6 +1,4 @@
-"""Several workers and one peer: it has one connection, whoever called whom, and what one worker has learnt of it the
-others know.
-"""
+"""Several workers and one peer: it has one connection, whichever side connects; workers share its state."""
 
 from __future__ import annotations
 
@@ -169,7 +167,7 @@ async def test_our_connection_waits_until_the_other_worker_has_lost_the_peers(
 
 @pytest.fixture
 def swallowing() -> Any:
-    """An address that takes no connection and refuses none: its queue is full."""
+    """An address that neither accepts nor refuses connections: its queue is full."""
     sockets = [socket.socket()]
     sockets[0].bind(("127.0.0.1", 0))
     sockets[0].listen(0)
@@ -276,7 +274,7 @@ def test_notes_that_cannot_be_read_or_are_from_the_future_say_nothing(tmp_path: 
 
 
 def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
-    """A worker that asks must not make another one's connection look like a second one."""
+    """A worker's query must not make another worker's connection look like a second one."""
     one, other, curious = (PeerLocks(str(tmp_path)) for _ in range(3))
     assert one.hold(PGW)
     one.follow(PGW, PeerState.CLOSED)

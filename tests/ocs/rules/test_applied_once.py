@@ -1,6 +1,4 @@
-"""A request is applied once, whatever of its answers is still there, and no number stands in the way of another (RFC
-8506 §8.2).
-"""
+"""A request is applied once, whichever answers are still remembered, and no number blocks another (RFC 8506 §8.2)."""
 
 from __future__ import annotations
 

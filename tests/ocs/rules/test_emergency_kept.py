@@ -1,6 +1,4 @@
-"""Nothing that an operator does to an account ends an emergency call (HOT-RAT-2), and nothing else that is always
-allowed.
-"""
+"""Operations on an account never end an emergency call (HOT-RAT-2) or other use that is always allowed."""
 
 from __future__ import annotations
 

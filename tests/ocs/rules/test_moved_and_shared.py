@@ -1,4 +1,4 @@
-"""Accounts that move to another partition while they are used, and accounts that share units (HOT-PKG-14)."""
+"""Accounts that move to another partition during use, and accounts that share units (HOT-PKG-14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A number and a SIM are of one account at a time (HOT-ACC-6: they are free again when it has ended)."""
+"""A number and a SIM belong to one account at a time (HOT-ACC-6: they are free again when it has ended)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_one_that_stands_still_in_the_middle_is_not_overtaken(world: World
 
 
 async def test_one_that_died_in_the_middle_does_not_keep_the_sim(world: World, slow: Slow) -> None:
-    """Nobody waits for ever for who does not come back; if he does, it is too late for him."""
+    """A claim by a dead process expires; if the process returns, it is too late."""
     first = asyncio.ensure_future(_opening(slow, world, MSISDN, IMSI, 1))
     await slow.claimed.wait()
     world.now += 3600

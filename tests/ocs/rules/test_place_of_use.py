@@ -1,4 +1,4 @@
-"""What a use costs by what says where it is: the network's word, wherever a client puts it, before the handset's
+"""Price by the source of the place: the network's location has priority over the handset's, wherever a client puts it
 (HOT-RAT-1, HOT-ROA-1).
 """
 
@@ -59,7 +59,7 @@ def sms(**more: Any) -> SmsInformation:
 
 
 def use(context: str) -> ServiceInformation:
-    """It says all but where."""
+    """A use without a place."""
     if context in (IMS, CS):
         return ServiceInformation(ims_information=ims())
     if context == SMS:

@@ -1,4 +1,4 @@
-"""A remembered answer is given to whom it was given before, and to nobody else (RFC 8506 §8.2, §6.3): every account
+"""A remembered answer is given only to the client and account that it belongs to (RFC 8506 §8.2, §6.3): every account
 pays.
 """
 

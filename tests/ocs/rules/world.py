@@ -1,4 +1,4 @@
-"""The charging service as it runs: the shipped catalogue, a real Redis, and a clock that the test turns."""
+"""The charging service with the shipped catalogue, a real Redis, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class World:
         return Subscriber(self, account_id, msisdn)
 
     async def sweep(self) -> None:
-        """What the housekeeper does every second."""
+        """Sweeps like the housekeeper."""
         for partition in range(self.ledger.partitions):
             for account_id in await self.ledger.due(partition, now=self.now, count=1000):
                 await self.ledger.sweep(account_id, **self.when)
@@ -125,7 +125,7 @@ class World:
 
 
 class Subscriber:
-    """An account, and what its user does."""
+    """An account and its user's actions."""
 
     def __init__(self, world: World, account_id: str, msisdn: str) -> None:
         self.world = world
@@ -155,7 +155,7 @@ class Subscriber:
         return [event for event in await self.journal() if event["k"] == kind]
 
     async def journal(self) -> list[dict[str, Any]]:
-        """What became of the account's money and sessions, in order."""
+        """Events of the account's money and sessions, in order."""
         found = await journal(self.world.ledger)
         return [event for event in found if event["a"] == self.account_id]
 
@@ -194,7 +194,7 @@ class Subscriber:
         return found
 
     async def call(self, used_s: int, information: Any, context: str = IMS) -> int:
-        """A call of so long; what it cost. Opened, and ended with what was used."""
+        """Makes a call of this length; returns its cost. Opened, and ended with its use."""
         before = await self.credit()
         opened, ended = await self.session(context, information, seconds(want=used_s), seconds(used=used_s))
         assert (opened[0], ended[0]) == (2001, 2001), (opened, ended)
@@ -217,7 +217,7 @@ class Subscriber:
         return answer.result_code or 0, before - await self.credit()
 
     async def use_data(self, *reports: int, plmn: str = HOME, apn: str = "internet") -> int:
-        """A data session with these reports; what it cost."""
+        """A data session with these reports; returns its cost."""
         before = await self.credit()
         steps = [octets(want=0), *(octets(want=0, used=report) for report in reports[:-1]), octets(used=reports[-1])]
         for code, _ in await self.session(DATA, at(plmn, apn), *steps):

@@ -1,4 +1,4 @@
-"""Metrics: bounded labels, all processes together, and dashboards that ask only for what there is."""
+"""Metrics: bounded labels, sums over all processes, and dashboards that use existing metrics only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of subscribers and networks: what is one, and what an account is found by."""
+"""Numbers of subscribers and networks: valid ones, and the ids that lead to an account."""
 
 from __future__ import annotations
 
