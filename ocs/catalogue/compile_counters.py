@@ -22,12 +22,12 @@ AMOUNT = "an amount in EUR with a point and at most 6 decimals, such as 60.00"
 class CompiledCounter:
     terms: CounterTerms
     unit: Unit | None
-    """Of the limit; None = the limit is money, or there is none."""
+    """Unit of the limit; None = the limit is money, or there is none."""
     slow: Slow | None
 
 
 def compile_counters(general: General, tables: Tables, problems: Problems) -> dict[str, CompiledCounter]:
-    """By id."""
+    """Counters by id."""
     return {
         id_: _counter(id_, table, general.kilo, problems) for id_, table in tables.of("counter", CounterTable).items()
     }
@@ -87,7 +87,7 @@ def counters_of_product(
     kilo: int,
     problems: Problems,
 ) -> tuple[CounterTerms, ...]:
-    """Counters of the period with the limits that a product gives them."""
+    """Counters of the product's period, with the limits that the product sets."""
     found = []
     for name, table in wanted.items():
         counter = counters.get(name)

@@ -1,7 +1,7 @@
-"""Rates that take the place of another one: for accounts with certain facts, or between dates (HOT-ROA-3, -4, -7).
+"""Rates that replace another one, for accounts with certain facts or between dates (HOT-ROA-3, -4, -7).
 
-A use without such rates is not looked at here. Otherwise the rate with most conditions holds, of equals the one that
-stands first in the file; without any that holds the rate without conditions.
+The rate with most conditions applies; of several, the first in the file. If none applies, the rate without conditions
+does. Uses without such rates do not come here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from ocs.values.use import RatedUse
 
 FACTS_KEPT = 256
-"""Combinations of words whose rate is remembered, for each use that has variants."""
+"""Size of the cache of rates by facts, for each use that has variants."""
 NEVER = 2**53
-"""Unix seconds that nobody will see."""
+"""Unix seconds: no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Variant:
     when: frozenset[str]
     """Words that the account must have."""
     unless: frozenset[str]
-    """Words of which it must have none."""
+    """Words that the account must not have."""
     since: int = 0
     """Unix seconds."""
     until: int = NEVER
@@ -44,7 +44,7 @@ class VariantRates:
         self._found: dict[str, tuple[int, int, RatedUse]] = {}
 
     def at(self, rated: RatedUse, facts: str, unix_s: int) -> RatedUse:
-        """The rate that holds then for these facts (words between commas), and until when (`RatedUse.ends_at`)."""
+        """The rate for these facts (words between commas) at that moment, and its end (`RatedUse.ends_at`)."""
         found = self._found.get(facts)
         if found is None or not found[0] <= unix_s < found[1]:
             found = self._find(rated, frozenset(facts.split(",")), unix_s)

@@ -1,11 +1,11 @@
-"""Versions of the catalogue: which one is in force when, and what they must have in common.
+"""Versions of the catalogue: which one is in force at a moment, and what they must have in common.
 
-A version is a whole catalogue with `[catalogue] version` and `valid_from`. `Catalogues` rates a use by the version that
-is in force when the use takes place. The beginning of the next version is a change of the price like a window's
+A version is a complete catalogue with `[catalogue] version` and `valid_from`. `Catalogues` rates a use by the version
+in force when the use takes place. The start of the next version is a change of the price, like that of a window
 (`RatedUse.switch_at`): a grant spans it or ends there (RFC 8506 §5.1.1).
 
-Records, running sessions and subscriptions name services, rates, packages and buckets by their ids. So an id means
-the same in all versions: `check_together` finds what does not.
+Records, running sessions and subscriptions refer to services, rates, packages and buckets by id. So an id must mean the
+same in all versions; `check_together` finds contradictions.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from ocs.values.products import CounterTerms, PackageTerms
 from ocs.values.use import RatedUse, Unrateable, UseEvent
 
 MAX_VERSIONS = 32
-"""Versions that are known at a time, past ones and coming ones."""
+"""Most versions at a time, past and future."""
 MAX_SWITCHES_KEPT = 4_096
-"""Rated uses that are remembered with the price of the version to come; a network has some hundred rates."""
+"""Size of the cache of rated uses with the next version's price; a network has some hundred rates."""
 NEVER = 2**62
-"""Unix seconds that no moment reaches."""
+"""Unix seconds: no end."""
 _T = TypeVar("_T")
 SAME_IN_ALL = ("currency", "time_zone", "kilo", "home_country")
-"""Keys of [catalogue] by which months, quantities and numbers are read: the ledger has only their results."""
+"""Keys of [catalogue] that determine months, quantities and numbers: the ledger stores only the results."""
 
 
 class Catalogues:
-    """All versions that are known. `now`: Unix seconds.
+    """All known versions. `now`: Unix seconds.
 
-    What is asked without a moment is of the version in force now.
+    Queries without a moment concern the version in force now.
     """
 
     def __init__(self, versions: Sequence[Catalogue], now: Callable[[], int]) -> None:
@@ -49,7 +49,7 @@ class Catalogues:
         self.install(versions)
 
     def install(self, versions: Sequence[Catalogue]) -> None:
-        """Replace all versions. They have been checked (`check_together`)."""
+        """Replaces all versions; they must have passed `check_together`."""
         assert versions
         self.versions = tuple(sorted(versions, key=lambda each: each.begins_at))
         self._beginnings = [each.begins_at for each in self.versions]
@@ -57,7 +57,7 @@ class Catalogues:
         self._since, self._until, self._current = 0, 0, self.versions[0]
 
     def at(self, unix_s: int) -> Catalogue:
-        """The version in force then; the first one also before it begins."""
+        """The version in force at that moment; before the first one begins, the first."""
         if not self._since <= unix_s < self._until:
             place = max(bisect_right(self._beginnings, unix_s) - 1, 0)
             self._since = self._beginnings[place] if place else -NEVER
@@ -71,7 +71,7 @@ class Catalogues:
     # -- rating
 
     def rate(self, event: UseEvent) -> RatedUse:
-        """As `Catalogue.rate`, by the version in force at `event.at`."""
+        """Like `Catalogue.rate`, by the version in force at `event.at`."""
         rated = self.at(event.at).rate(event)
         until = self._until
         if until - event.at >= rated.quota.validity_s or 0 < rated.switch_at < until:
@@ -79,9 +79,9 @@ class Catalogues:
         return self._until_next(rated, event, until)
 
     def _until_next(self, rated: RatedUse, event: UseEvent, until: int) -> RatedUse:
-        """`rated` with the beginning of the next version as its switch.
+        """`rated` with the start of the next version as its switch.
 
-        The price from then on is there only if nothing else that the grant depends on changes: else it must end there.
+        The price after it is stated only if nothing else in the grant changes; otherwise the grant must end there.
         """
         try:
             after = self.at(until).rate(replace(event, at=until))
@@ -95,7 +95,7 @@ class Catalogues:
         made = replace(rated, switch_at=until, price_after=after.price if after is not None and alike else None)
         if len(self._switches) >= MAX_SWITCHES_KEPT:
             self._switches.clear()
-        self._switches[key] = made, rated, after  # holding the two keeps their ids theirs
+        self._switches[key] = made, rated, after  # holds references, so that the ids are not reused
         return made
 
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
@@ -128,16 +128,16 @@ class Catalogues:
 
     @property
     def facts(self) -> frozenset[str]:
-        """Of all versions: an account has them before the version begins that asks for them."""
+        """Facts in all versions: an account has them before the version begins that uses them."""
         return frozenset[str]().union(*(each.facts for each in self.versions))
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Of all versions."""
+        """Services in all versions."""
         return tuple(dict.fromkeys(name for each in self.versions for name in each.services))
 
     def product_terms(self) -> dict[str, list[tuple[int, PackageTerms]]]:
-        """Product → its terms by the Unix second from which they are in force (0 = always); equal ones once."""
+        """Product → its terms by the Unix second from which they are in force (0 = always), without repetitions."""
         found: dict[str, list[tuple[int, PackageTerms]]] = {}
         for number, version in enumerate(self.versions):
             for id_, terms in version.packages.items():
@@ -161,9 +161,9 @@ def _beside_the_price(rated: RatedUse) -> tuple[object, ...]:
 
 
 def load_versions(path: Path | str) -> tuple[Catalogue, ...]:
-    """The catalogue file, or every *.toml file of a folder of versions, in the order in which they begin.
+    """Loads the catalogue file, or every *.toml file of a folder of versions, in the order of their start.
 
-    CatalogueError: every mistake in them, and what they contradict each other in.
+    CatalogueError lists every mistake in them, and every contradiction between them.
     """
     path = Path(path)
     files = version_files(path)
@@ -189,7 +189,7 @@ def version_files(path: Path) -> list[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """Of the file, or of all files of the folder: two that read the same have the same."""
+    """Digest of the file, or of all files of the folder: equal for equal contents."""
     found = hashlib.sha256()
     for file in version_files(path):
         with file.open("rb") as opened:
@@ -198,7 +198,7 @@ def digest_of(path: Path) -> str:
 
 
 def content_digest(catalogue: Catalogue) -> str:
-    """Of what the file says, whatever its comments and its `valid_from`."""
+    """Digest of the file's values, without comments and `valid_from`."""
     raw = {name: dict(value) if isinstance(value, Mapping) else value for name, value in catalogue.tables.raw.items()}
     general = raw.get("catalogue")
     if isinstance(general, dict):
@@ -210,7 +210,7 @@ def content_digest(catalogue: Catalogue) -> str:
 
 
 def check_together(versions: Sequence[tuple[str, Catalogue]]) -> list[Problem]:
-    """What the versions (file, catalogue) contradict each other in."""
+    """Contradictions between the versions (file, catalogue)."""
     ordered = sorted(versions, key=lambda each: each[1].begins_at)
     found = _names_and_beginnings(ordered)
     for (_, before), (file, catalogue) in pairwise(ordered):
@@ -257,7 +257,7 @@ def _differences(before: Catalogue, after: Catalogue, file: str) -> list[Problem
 
 
 def _steady(before: Catalogue, after: Catalogue) -> Iterable[tuple[str, object, object]]:
-    """(key, value before, value after) of what an id must keep, for ids that both have."""
+    """(key, value before, value after) of values that an id must keep, for ids in both versions."""
     old, new = before.tables, after.tables
     for name in SAME_IN_ALL:
         yield f"catalogue.{name}", getattr(old.general, name), getattr(new.general, name)
