@@ -12,7 +12,7 @@ from diameter.message.avp.grouped import MultipleServicesCreditControl as Servic
 from diameter.message.avp.grouped import RequestedServiceUnit, SubscriptionId, UsedServiceUnit
 from diameter.message.commands import CreditControlRequest
 from diameter.node import Node
-from diameter.node.application import SimpleThreadingApplication
+from diameter.node.application import ApplicationError, SimpleThreadingApplication
 
 (address, port), msisdn = sys.argv[1].split(":"), sys.argv[2]
 node = Node("pgw.sim.example.net", "sim.example.net", vendor_ids=[10415])
@@ -20,7 +20,11 @@ peer = node.add_peer(f"aaa://ocs.example.net:{port}", "example.net", ip_addresse
 gy = SimpleThreadingApplication(4, is_auth_application=True)
 node.add_application(gy, [peer], ["example.net"])
 node.start()
-gy.wait_for_ready(10)
+try:
+    gy.wait_for_ready(10)
+except ApplicationError as error:
+    node.stop(1)
+    sys.exit(f"{sys.argv[1]}: {error}")
 session_id = f"{node.origin_host};{int(time.time())};1"
 for number, (kind, used) in enumerate(((1, 0), (2, 1_000_000), (3, 500_000))):  # initial, update, termination
     request = CreditControlRequest()
