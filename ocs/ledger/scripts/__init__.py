@@ -7,7 +7,7 @@ their positions (layout.py).
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from ocs.ledger.contract import limits
@@ -85,7 +85,18 @@ class ScriptError(Exception):
 
 
 def load(layout: Layout = LAYOUT) -> tuple[ScriptSource, ...]:
-    """All scripts. ScriptError: one names a field or function that does not exist."""
+    """All scripts. ScriptError: one names a field or function that does not exist. Those of the shipped layout are made
+    once a process.
+    """
+    return _shipped() if layout is LAYOUT else _made(layout)
+
+
+@cache
+def _shipped() -> tuple[ScriptSource, ...]:
+    return _made(LAYOUT)
+
+
+def _made(layout: Layout) -> tuple[ScriptSource, ...]:
     joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
     joined.update((part, _block(part, joined[part], names)) for part, names in STEPS.items())
     head = _head(layout)

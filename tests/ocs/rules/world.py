@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -262,13 +263,18 @@ def granted(mscc: MultipleServicesCreditControl) -> int:
     return unit.cc_total_octets or unit.cc_time or unit.cc_service_specific_units or 0
 
 
+@cache
+def shipped_catalogue() -> Catalogue:
+    return load_catalogue(CATALOGUE)
+
+
 @asynccontextmanager
 async def world_on(url: str, **settings: Any) -> AsyncIterator[World]:
     """`settings` of the ledger. Time is the test's own, so the ledger does not compare it with Redis's unless it is
     told to.
     """
     async with empty_ledger(url, **{"connections": 1, **settings}) as ledger:
-        yield World(ledger, load_catalogue(CATALOGUE))
+        yield World(ledger, shipped_catalogue())
 
 
 __all__ = ["CS", "DATA", "IMS", "MMS", "Running", "Subscriber", "World", "granted", "world_on"]
