@@ -1,4 +1,4 @@
-"""What the ledger's tests share: a ledger on an empty Redis, prices and packages, and requests in few words."""
+"""Shared by the ledger's tests: a ledger on an empty Redis, prices, packages, and short ways to write requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def empty_ledger(url: str, **settings: Any) -> AsyncIterator[RedisLedger]:
 
 
 def flush(url: str) -> None:
-    """Empty a Redis, or every master of a cluster."""
+    """Empties a Redis, or every master of a cluster."""
     with redis.Redis.from_url(url) as client:
         try:
             ports = [int(master[1]) for _, _, master, *_ in client.execute_command("CLUSTER SLOTS")]
@@ -56,7 +56,7 @@ def flush(url: str) -> None:
 
 
 def nodes(ledger: RedisLedger) -> list[redis.Redis]:
-    """A plain client of each node, to look at the keys."""
+    """A plain client of each node, to inspect the keys."""
     addresses = [address for address in ledger._nodes.addresses() if not isinstance(address, str)]
     return [redis.Redis(host=host, port=port) for host, port in addresses]
 
@@ -111,7 +111,7 @@ async def charge(ledger: RedisLedger, asked: ChargeRequest) -> ChargeOutcome:
 
 
 async def outbox_read(ledger: RedisLedger, partition: int, *, after: int, count: int) -> list[OutboxEvent]:
-    """Events of a partition with sequence > `after`. Each has what `ocs.ledger.redis.journal` says that it has."""
+    """Events of a partition with sequence > `after`, with the fields that `ocs.ledger.redis.journal` describes."""
     (entries,) = await ledger.outbox_entries([(partition, after + 1)], count=count)
     events = [ledger.outbox_event(partition, entry) for entry in entries]
     for event in events:

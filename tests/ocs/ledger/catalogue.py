@@ -1,4 +1,4 @@
-"""What the walk's accounts use: prices, products, counters, numbers (walk.py says how)."""
+"""Prices, products, counters and numbers of the walk's accounts (walk.py)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ PRODUCTS = (PACK, EXTRA, SHARED, ZONE, FEE, *TARIFFS)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of service. `windows` are one rate at different times of the day: one name and steps, other prices."""
+    """A kind of service. `windows` are the prices of one rate at different times of day: same name and steps."""
 
     windows: tuple[PriceTerms, ...]
     buckets: tuple[str, ...]

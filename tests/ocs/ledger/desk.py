@@ -1,4 +1,4 @@
-"""One account of a model, in few words, for the tests of the model itself."""
+"""A short notation for tests of the model: one account and its operations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FREE = free_price("emergency", Unit.SECONDS)
 
 
 class Desk:
-    """One account of a model, in few words."""
+    """One account of a model."""
 
     def __init__(self, credit: int = 20 * EUR, package: PackageTerms | None = None, **more: Any) -> None:
         self.model = ModelLedger(**more)

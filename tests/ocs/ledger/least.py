@@ -1,4 +1,4 @@
-"""How often at least a walk must meet what it is for: see `Occurred.missing`."""
+"""Minimum numbers of special cases in a random walk: see `Occurred.missing`."""
 
 STEPS = 50_000
 LEAST = {
@@ -270,4 +270,4 @@ LEAST = {
     "use of a grant over a switch": 227,
     "use on both sides of a volume": 100,
 }
-"""In so many steps: a third of what the poorest of four runs met, by what the operation was or by what came of it."""
+"""Minimum in `STEPS` steps by operation or outcome: a third of the lowest number in four runs."""

@@ -1,16 +1,18 @@
-"""The ledger as plain Python: one process, no Redis, nothing kept. The tests' oracle for the scripts (model-based
-testing).
+"""The ledger in plain Python: one process, in memory, without Redis.
 
-Written from docs/LEDGER.md and the contract, with the price arithmetic of `ocs.catalogue.price`,
-not from the scripts: where the two disagree,
-one is wrong.
+The tests compare the scripts with it (model-based testing). It is written from docs/LEDGER.md and the contract, not
+from the scripts; prices are computed by `ocs.catalogue.price`. If the two disagree, one of them is wrong.
 
-    model_accounts.py    accounts' operations            model_state.py       what an account is made of
-    model_identify.py    step 1 of a request             model_operation.py   one operation: holds, buckets, events
-    model_agenda.py      step 2, subscriptions           model_views.py       what it looks like
-    model_settle.py      steps 3 to 5                    model_refund.py      refunds
-    model_reserve.py     step 6
-    model_charging.py    steps 3 to 7 together
+    model_accounts.py   operations on accounts
+    model_state.py      the parts of an account
+    model_identify.py   step 1 of a request
+    model_operation.py  one operation: holds, buckets, events
+    model_agenda.py     step 2, subscriptions
+    model_views.py      views of accounts and pools
+    model_settle.py     steps 3 to 5
+    model_refund.py     refunds
+    model_reserve.py    step 6
+    model_charging.py   steps 3 to 7 together
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ SessionKey = tuple[str, str, str]
 
 @dataclass(slots=True)
 class OneOff:
-    """What is remembered of a one-off request."""
+    """A one-off request and its remembered outcome."""
 
     outcome: ChargeOutcome
     request: ChargeRequest
 
 
 class ModelLedger(Accounts):
-    """Same operations as the Redis ledger, at once instead of asynchronously. `events` is the outbox, in order."""
+    """The operations of the Redis ledger, synchronous. `events` is the outbox, in order."""
 
     def __init__(self, *, max_clock_skew_s: int = 0, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
@@ -53,12 +55,12 @@ class ModelLedger(Accounts):
         self._openings: dict[SessionKey, dict[int, int]] = {}
 
     def answers(self, request: ChargeRequest) -> dict[tuple[str, int], ChargeOutcome]:
-        """Of a session, by type and number; they move with the account."""
+        """Outcomes of a session by request type and number; they move with the account."""
         key = (self.accounts[request.account_id].uid, owner_of(request), request.session_id)
         return self._answers.setdefault(key, {})
 
     def openings(self, request: ChargeRequest) -> dict[int, int]:
-        """End-to-End-Ids of a session's openings, by number; as long as their answers."""
+        """End-to-End-Ids of a session's initial requests by number; kept as long as their answers."""
         key = (self.accounts[request.account_id].uid, owner_of(request), request.session_id)
         return self._openings.setdefault(key, {})
 
@@ -136,7 +138,9 @@ class ModelLedger(Accounts):
 
     @staticmethod
     def _other_facts(op: Operation, request: ChargeRequest) -> ChargeOutcome | None:
-        """The agenda; then the facts must be those that the request was rated by, else nothing was done."""
+        """Runs the agenda; then checks that the account's facts are those by which the request was rated. If not: an
+        outcome with code 0, and nothing else is done.
+        """
         account = op.account
         terms = [terms for each in account.subscriptions for terms in (each.terms, each.next) if terms]
         varies = account.measures or any(each.facts for each in terms)

@@ -1,4 +1,4 @@
-"""The accounts' operations of the model ledger (contract.operations.AccountLedger)."""
+"""Operations on accounts in the model ledger (contract.operations.AccountLedger)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACTIVE_S = 90 * 86_400
 
 
 class Accounts(Books):
-    """The rare side, at once instead of asynchronously."""
+    """All operations except charging, synchronous."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Accounts(Books):
         entropy: int = 0,
         account_id: str = "",
     ) -> str:
-        """`account_id`: what Redis made of number and entropy."""
+        """`account_id`: the id that Redis made from number and entropy."""
         if not 0 <= credit_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
         if any((a.msisdn == msisdn or a.imsi == imsi) and a.state != "terminated" for a in self.accounts.values()):
@@ -280,7 +280,7 @@ class Accounts(Books):
     def move_account(
         self, account_id: str, *, partition: int, now: int, month: int, day: int = 0, new_id: str = ""
     ) -> str:
-        """`new_id`: what Redis has called it."""
+        """`new_id`: the id that Redis gave it."""
         if account_id in self.moved:
             return self.moved[account_id]
         account = self._account(account_id)
@@ -294,14 +294,14 @@ class Accounts(Books):
         Operation(self, account_id, now, month).journal("moved_out", to=new_id, debit=account.credit, credit=0)
         self.accounts[new_id] = self.accounts.pop(account_id)
         self.moved[account_id] = new_id
-        self.moved.pop(new_id, None)  # it is back where it was before
+        self.moved.pop(new_id, None)  # it has returned to an earlier partition
         account.former.insert(0, account_id)
         Operation(self, new_id, now, month).journal(
             "moved_in", of=account_id, credit_in=account.credit, credit=account.credit
         )
         return new_id
 
-    # -- what operations share
+    # -- shared by the operations
 
     def _account(self, account_id: str) -> Account:
         if account_id in self.moved:
@@ -311,14 +311,14 @@ class Accounts(Books):
         return self.accounts[account_id]
 
     def _due(self, account_id: str, now: int, month: int, day: int = 0, keep: str = "") -> Operation:
-        """An operation that begins with the agenda."""
+        """Begins an operation that first runs the agenda."""
         op = Operation(self, account_id, now, month, day, keep)
         agenda.run(op)
         return op
 
     @contextmanager
     def _changing(self, account_id: str, now: int, month: int, day: int = 0) -> Iterator[Operation]:
-        """The agenda, then the change: both or, with a LedgerError, neither."""
+        """Runs the agenda, then the change; a LedgerError undoes both."""
         if self._account(account_id).state == "terminated":
             raise LedgerError("state", "")
         op = Operation(self, account_id, now, month, day)
@@ -333,12 +333,12 @@ class Accounts(Books):
 
     @staticmethod
     def _after(op: Operation) -> None:
-        """What the change has made possible, or due."""
+        """Does what the change has made due or possible."""
         agenda.subscriptions(op)
         agenda.claim(op)
         op.trim()
 
-    # -- looking
+    # -- views
 
     def read(self, account_id: str, *, now: int, month: int, day: int = 0) -> AccountView | None:
         account = self.accounts.get(account_id)

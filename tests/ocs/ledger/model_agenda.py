@@ -1,4 +1,4 @@
-"""What is due in the model ledger, and subscriptions (docs/LEDGER.md, "Agenda")."""
+"""Due entries and subscriptions in the model ledger (docs/LEDGER.md, "Agenda")."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNNING = (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
 
 
 def run(op: Operation) -> None:
-    """Everything that is due by now, in the order of the page's table."""
+    """Does all that is due, in the order of the table in docs/LEDGER.md."""
     for counter in op.account.counters:
         counter.roll(op.now, op.month, op.day)
     _end_of_pool_periods(op)
@@ -29,7 +29,7 @@ def run(op: Operation) -> None:
 
 
 def earliest(account: Account) -> int | None:
-    """When the sweeper must look at it next."""
+    """Time at which the sweeper must next handle the account."""
     times = [session.deadline for session in account.sessions.values()]
     for session in account.live().values():
         times += [each.deadline for each in session.services.values() if each.granted or each.held_money]
@@ -43,7 +43,7 @@ def earliest(account: Account) -> int | None:
 
 
 def measures(op: Operation) -> None:
-    """What begins and what ends by now."""
+    """Begins and ends measures by their times."""
     for each in sorted(op.account.measures, key=lambda each: (each.terms.kind, each.terms.name)):
         terms = each.terms
         over = bool(terms.until) and terms.until <= op.now
@@ -68,7 +68,7 @@ def tell_measure(op: Operation, measure: MeasureState, state: str) -> None:
 
 
 def subscriptions(op: Operation) -> None:
-    """Fees that are due, by time, order and instance, and what ends."""
+    """Handles due fees and ends, by time, order and instance."""
     looked_at: set[int] = set()
     while True:
         waiting = [each for each in op.account.subscriptions if _is_due(op, each) and each.instance not in looked_at]
@@ -101,7 +101,7 @@ def _due(op: Operation, subscription: Subscription) -> None:
         op.ledger.met["the next terms follow"] += 1
     terms = subscription.terms
     if can_pay(op, terms):
-        # A whole period that was missed is not paid for.
+        # A period that was missed entirely is not charged.
         missed_one = state == SubscriptionState.UNPAID or op.now >= at + terms.period_s
         start(op, subscription, op.now if missed_one else at)
     elif state != SubscriptionState.UNPAID:
@@ -110,12 +110,12 @@ def _due(op: Operation, subscription: Subscription) -> None:
 
 
 def can_pay(op: Operation, terms: PackageTerms) -> bool:
-    """What is held does not stand in the way of a fee."""
+    """Held money may pay a fee: only state and credit count."""
     return op.account.state_at(op.now) == "active" and op.account.credit >= terms.price_micro_eur
 
 
 def start(op: Operation, subscription: Subscription, starts: int) -> None:
-    """The fee is paid and a period begins."""
+    """Pays the fee and begins a period."""
     account, terms = op.account, subscription.terms
     for other in list(account.subscriptions):
         waits = other.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED)
@@ -142,7 +142,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
 
 
 def unpaid(op: Operation, subscription: Subscription, at: int) -> None:
-    """The fee is refused: its units are gone, and it starts when there is enough credit."""
+    """Refuses the fee: the units end, and the subscription starts once there is enough credit."""
     _end_units(op, subscription)
     subscription.state, subscription.due = SubscriptionState.UNPAID.value, at
     subscription.starts = subscription.until = 0
@@ -209,7 +209,7 @@ def new(op: Operation, terms: PackageTerms, reference: str) -> Subscription:
 
 
 def package_of(account: Account) -> Subscription | None:
-    """The tariff: the one that runs, else the one that waits for its fee."""
+    """The running tariff, else the one that waits for its fee."""
     of_group = [each for each in account.subscriptions if each.terms.group == PACKAGE_GROUP]
     running = [each for each in of_group if each.state in RUNNING]
     waiting = [each for each in of_group if each.state == SubscriptionState.UNPAID]
@@ -222,7 +222,7 @@ def period_end(account: Account) -> int:
 
 
 def _end_of_pool_periods(op: Operation) -> None:
-    """Of buckets that no subscription of this account ends."""
+    """Ends the pool's buckets that have expired; they may belong to another account's subscription."""
     for pool, bucket in op.buckets():
         if pool and bucket.expires <= op.now:
             op.end(bucket)
@@ -232,7 +232,7 @@ def _end_of_pool_periods(op: Operation) -> None:
 
 
 def claim(op: Operation) -> None:
-    """More is held than there is: a fee ranks before reservations."""
+    """Takes held money if more is held than there is credit: a fee ranks before reservations."""
     account, asked = op.account, []
     for sid, session in sorted(account.sessions.items(), key=lambda each: (each[0] != op.keep, each[0])):
         for _, service in sorted(session.services.items()):
@@ -269,7 +269,7 @@ def _sessions(op: Operation) -> None:
 
 
 def life(op: Operation) -> None:
-    """HOT-ACC-3, -4, -6."""
+    """Inactivity and end of an account (HOT-ACC-3, -4, -6)."""
     account = op.account
     if account.state == "terminated":
         return

@@ -23,8 +23,8 @@ RECORD_S = 3600
 
 
 class Charging:
-    """Return everything, settle everything, then reserve. `session`: open or a tombstone (`closed`); None = unknown, or
-    one-off.
+    """Releases all services, settles all, then reserves. `session` is open, or a tombstone if `closed`; None = unknown,
+    or a one-off request.
     """
 
     def __init__(self, op: Operation, request: ChargeRequest, session: Session | None, closed: bool) -> None:
@@ -84,7 +84,7 @@ class Charging:
         )
 
     def _arrive(self) -> None:
-        """The serving network is in another country; one that was left within a day is not told again."""
+        """Journals the arrival in another country, unless it was left less than a day ago."""
         account, country, now = self.account, self.request.country, self.op.now
         if not country or country == account.country:
             return
@@ -170,7 +170,7 @@ class Charging:
         service.spans = asked.spans
 
     def _start_armed(self, service: Service) -> None:
-        """HOT-PKG-13: its first use in its area."""
+        """Starts an armed subscription at its first use in its area (HOT-PKG-13)."""
         wanted = {bucket_id for leg in service.legs for bucket_id in leg.buckets}
         for each in list(self.account.subscriptions):
             may_pay = wanted & {bucket.id for bucket in each.terms.buckets}
@@ -210,7 +210,7 @@ class Charging:
     # -- one-off requests
 
     def _pay_one_off(self, opened: Sequence[Opened], results: list[ServiceOutcome]) -> list[ServiceOutcome]:
-        """All of it or none of it."""
+        """Pays all services, or none."""
         for each in opened:
             self.op.release(each.service, remember=False)
         if any(result.code != 2001 for result in results):

@@ -1,4 +1,4 @@
-"""Step 1 of a charging request in the model ledger: whose it is, whether it was applied before, whether it may be."""
+"""Step 1 of a charging request in the model ledger: find its account and session, its earlier answer, or a refusal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = {Action.CHECK: "C", Action.REFUND: "R"}
 
 @dataclass(slots=True)
 class Known:
-    """What a request is of. `session` is open, or a tombstone if `closed`."""
+    """Account and session of a request. `session` is open, or a tombstone if `closed`."""
 
     account: Account
     session: Session | None
@@ -68,7 +68,7 @@ def identify(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | Kno
 
 
 def one_off_before(ledger: ModelLedger, request: ChargeRequest) -> OneOff | None:
-    """Under the account's own id, or one that it had before it was moved."""
+    """The remembered request under the account's id, or under an id that it had before a move."""
     account = ledger.accounts.get(request.account_id)
     ids = [request.account_id, *(account.former if account else ())]
     rest = (owner_of(request), request.session_id, one_off_name(request))
@@ -76,8 +76,8 @@ def one_off_before(ledger: ModelLedger, request: ChargeRequest) -> OneOff | None
 
 
 def _one_off_answer(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcome | None:
-    """It is the one before if it asks the same, and says that it comes again, kept its End-to-End-Id or follows
-    soon.
+    """The remembered outcome, if the contents are equal and the request has the T bit, the same End-to-End-Id, or comes
+    within TOMBSTONE_S.
     """
     known = one_off_before(ledger, request)
     if known is None:
@@ -90,12 +90,12 @@ def _one_off_answer(ledger: ModelLedger, request: ChargeRequest) -> ChargeOutcom
 
 
 def replaces(request: ChargeRequest, session: Session) -> bool:
-    """The client has lost its sessions since it opened this one."""
+    """The client has lost its sessions since it opened this one: its Origin-State-Id is higher."""
     return request.type is RequestType.INITIAL and request.origin_state_id > session.origin_state_id > 0
 
 
 def _opens_anew(ledger: ModelLedger, request: ChargeRequest) -> bool:
-    """Its client has begun to count again; what is sent again has the T bit, and the End-to-End-Id that it had."""
+    """The initial request is a new one: it lacks the T bit, or its End-to-End-Id is not that of the remembered one."""
     if request.type is not RequestType.INITIAL:
         return False
     before = ledger.openings(request).get(request.number, 0)
@@ -103,14 +103,14 @@ def _opens_anew(ledger: ModelLedger, request: ChargeRequest) -> bool:
 
 
 def _begins_again(ledger: ModelLedger, request: ChargeRequest, session: Session, closed: bool) -> bool:
-    """Of a session that has ended, was given up, or whose client must have had the opening's answer."""
+    """A new initial request for a session that has ended, was given up, or had an update since its opening."""
     if not _opens_anew(ledger, request) or (closed and session.closed_by is None):
         return False
     return closed or session.released or (request.number == session.opening and session.has_gone_on)
 
 
 def is_reused(ledger: ModelLedger, request: ChargeRequest, known: Known) -> bool:
-    """Its Session-Id is that of a session which has ended, or of which only the opening's answer is left."""
+    """A new session takes the Session-Id of an ended one, or of one of which only the opening's answer is left."""
     if known.session is not None:
         return _begins_again(ledger, request, known.session, known.closed) and not replaces(request, known.session)
     return _opens_anew(ledger, request) and (request.type.value, request.number) in ledger.answers(request)

@@ -1,6 +1,4 @@
-"""One operation on one account of the model: its account and pool, what is held and returned, the events that it
-journals.
-"""
+"""One operation on one account of the model: its account and pool, holds and returns, journalled events."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ MAX_GIVEN_UP = 8
 
 
 class Books:
-    """All accounts, pools and what belongs to them."""
+    """All accounts and pools, and their events."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
@@ -45,7 +43,7 @@ class Books:
 
 
 class Operation:
-    """`keep` names the request's own session: the agenda neither gives it up nor forgets it."""
+    """`keep` is the Session-Id of the request: the agenda neither gives this session up nor forgets it."""
 
     def __init__(self, ledger: Books, account_id: str, now: int, month: int, day: int = 0, keep: str = "") -> None:
         self.ledger = ledger
@@ -60,7 +58,7 @@ class Operation:
     # -- all or nothing
 
     def begin(self) -> None:
-        """Starts recording, so that everything can be undone."""
+        """Saves the account and its pool, so that `take_back` can restore them."""
         self._before = pickle.dumps((self.account, self.pool))
 
     def take_back(self) -> None:
@@ -81,7 +79,7 @@ class Operation:
             self.ledger.notices.append((kind, reason, self.account_id, tuple(sids)))
 
     def abort(self, reason: str) -> None:
-        """HOT-RAT-2: nothing ever aborts what is `always`."""
+        """Notices to end sessions. A session with a service that is always allowed is not aborted (HOT-RAT-2)."""
         live = sorted(self.account.live().items())
         kept = {sid for sid, session in live if any(s.always for s in session.services.values())}
         others = {sid for sid, session in live if not all(s.always for s in session.services.values())}
@@ -91,7 +89,7 @@ class Operation:
     # -- buckets
 
     def buckets(self) -> Iterator[tuple[str, Bucket]]:
-        """With the pool that each is of."""
+        """Each bucket with the id of its pool; "" = the account's own."""
         yield from (("", bucket) for bucket in self.account.buckets)
         if self.pool is not None:
             yield from ((self.pool.id, bucket) for bucket in self.pool.buckets)
@@ -106,9 +104,7 @@ class Operation:
         return not bucket.ended and self.now < bucket.expires
 
     def usable(self, ids: tuple[str, ...]) -> list[tuple[str, Bucket]]:
-        """In the order in which they pay: priority, what expires first, place in the list, own before the pool's,
-        instance.
-        """
+        """Buckets in the order in which they pay: priority, expiry, place in `ids`, own before the pool's, instance."""
         if not ids:
             return []
         found = [(pool, bucket) for pool, bucket in self.buckets() if bucket.id in ids and self.is_current(bucket)]
@@ -118,7 +114,7 @@ class Operation:
         )
 
     def hold(self, pool: str, bucket: Bucket, units: int) -> None:
-        """Negative: return."""
+        """Adds to what a bucket holds; negative units return."""
         bucket.held += units
         if pool:
             bucket.by[self.account_id] = bucket.by.get(self.account_id, 0) + units
@@ -131,13 +127,13 @@ class Operation:
             bucket.left -= units
 
     def end(self, bucket: Bucket) -> None:
-        """Ends a bucket's period: what was granted stays for the sessions that have it."""
+        """Ends a bucket's period. Granted units stay for the sessions that hold them."""
         if not bucket.ended:
             bucket.ended, bucket.expires = True, min(bucket.expires, self.now)
 
     def trim(self) -> None:
-        """Ended buckets have what is held or, of the account's own, was granted before it was given up; empty ones
-        go.
+        """Reduces ended buckets to what is held, or was granted to sessions that were given up since; removes empty
+        ones.
         """
         granted: dict[int, int] = {}
         sessions = [*self.account.sessions.values(), *self.account.closed.values()]
@@ -156,7 +152,7 @@ class Operation:
     # -- what services hold
 
     def release_leg(self, leg: LegState) -> list[Hold]:
-        """Everything returns; what units were granted by is the result."""
+        """Returns all that the leg holds. The result: units by bucket that its grant held."""
         granted_by = [*leg.granted_by, *leg.held_units]
         for hold in leg.held_units:
             bucket = self.bucket(hold)
@@ -179,7 +175,7 @@ class Operation:
         return granted_by
 
     def take_money(self, leg: LegState, money: int) -> None:
-        """Money that a leg holds is another's now; its counters of money hold so much less."""
+        """Takes money that a leg holds, and reduces what its money counters hold."""
         leg.held_money -= money
         self.account.held -= money
         for terms in leg.counters:
@@ -213,7 +209,7 @@ class Operation:
             self.forget(forgettable[0])
 
     def forget(self, sid: str) -> None:
-        """A session that was given up goes; what was reported since its last record is in one more."""
+        """Removes a session that was given up. Use since its last record is written as one more record."""
         session = self.account.sessions.pop(sid)
         for service in session.services.values():
             self.release(service, remember=False)
@@ -222,7 +218,7 @@ class Operation:
             self.journal("charge", sid=sid, ctx=session.context, typ="U", n=session.highest, svc=svc, code=2001, **rest)
 
     def record(self, session: Session) -> list[dict[str, Any]]:
-        """The session's tallies, which begin anew."""
+        """The session's tallies as lines of a record; the tallies begin anew."""
         session.recorded = self.now
         lines = []
         for (key, price), tally in sorted(session.tallies.items()):

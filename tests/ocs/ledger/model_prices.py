@@ -1,5 +1,6 @@
-"""The inverse of `ocs.catalogue.price.cost_micro_eur`, which the scripts have in Lua: the largest c' with M(c + c') −
-M(c) ≤ money.
+"""The inverse of `ocs.catalogue.price.cost_micro_eur`; the scripts have it in Lua.
+
+It gives the largest c' with M(c + c') − M(c) ≤ money.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ MAX_UNITS = 2**44
 
 
 def affordable_units(terms: PriceTerms, already_units: int, micro_eur: int) -> int:
-    """The most billable units that `micro_eur` still pays after `already_units` of the same session.
+    """The most billable units that `micro_eur` pays after `already_units` of the same session; 0 = none.
 
-    Within a block of den units costs run from 0 to num, so the block is found by one division and the place in it by
-    another. 0 when it pays none.
+    Costs within a block of den units run from 0 to num. One division finds the block, a second the place in it.
     """
     if micro_eur < 0:
         return 0

@@ -1,4 +1,4 @@
-"""A refund in the model ledger: what is left of a one-off debit goes back, what credit paid first (decision 7)."""
+"""Refunds in the model ledger: what is left of a one-off debit is returned, money first (decision 7)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Returned:
 
 
 def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> ChargeOutcome | None:
-    """None: nothing is left, or of a period that is over."""
+    """None if nothing is left, or if what is left belongs to an ended period."""
     before = copy.deepcopy(lines)
     results: list[ServiceOutcome] = []
     event: list[dict[str, Any]] = []
@@ -59,7 +59,7 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
 
 
 def _meant(asked: ServiceCharge, lines: list[DebitLine]) -> list[tuple[str, int | None]]:
-    """The debit's services that are meant, and how much of each; None = all."""
+    """The debit's services that the refund names, and the amount of each; None = all."""
     left: dict[str, int] = {}
     for line in lines:
         if line.raw:
@@ -78,7 +78,7 @@ def _meant(asked: ServiceCharge, lines: list[DebitLine]) -> list[tuple[str, int 
 
 
 def _service(op: Operation, lines: list[DebitLine], want: int | None, back: _Returned) -> None:
-    """The same units go back on each leg."""
+    """Returns the same units on each leg."""
     returned = 0
     for line in lines:
         raw = line.raw if want is None else min(want, line.raw)
@@ -101,7 +101,7 @@ def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
     line.raw, line.credit = line.raw - raw, line.credit - by_credit
     given = _units(op, line, owed - by_credit)
     if owed and not by_credit and not given:
-        return None  # of a period that is over
+        return None  # its period has ended
     units = sum(amount for _, amount in given)
     for counter_id, measure, window in line.counted:
         counter = op.account.counter(counter_id)
@@ -111,7 +111,7 @@ def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
 
 
 def _units(op: Operation, line: DebitLine, rest: int) -> list[list[Any]]:
-    """To the same buckets of the same period, the last that paid first."""
+    """Returns units to the same buckets of the same period; the bucket that paid last comes first."""
     given: list[list[Any]] = []
     for bucket_id, hold in reversed(line.paid_by):
         take = min(rest, hold.units)

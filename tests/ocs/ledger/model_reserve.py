@@ -1,6 +1,6 @@
 """Step 6 of a charging request in the model ledger: how much is granted, and what holds it.
 
-A grant is found by trying: `_plan` lays out what it would hold, or says that nothing pays it.
+The largest grant is found by search: `_plan` says what a grant would hold, or that nothing can pay it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Means:
 
 
 class Reservation:
-    """Of one service, which holds nothing now."""
+    """Reserves for one service that holds nothing at this moment."""
 
     def __init__(self, op: Operation, session: Session, service: Service) -> None:
         self.op, self.session, self.service = op, session, service
@@ -58,8 +58,9 @@ class Reservation:
         }
 
     def reserve(self, want: int, asked: ServiceCharge, parties: int, one_off: bool) -> tuple[int, bool, str]:
-        """Units granted, whether they are the last, and why no more. `parties`: among how many a scarce rest is
-        shared.
+        """Returns the granted units, whether they are the last, and the reason why there are no more.
+
+        `parties` is the number of services that share what is left.
         """
         means, met = self._means(), self.op.ledger.met
         room = self._most(want if one_off else want * parties, lambda g: self._plan(g, means) is not None)
@@ -88,7 +89,7 @@ class Reservation:
         return max(grant, 0), final and grant > 0, reason
 
     def others_hold_it(self, want: int) -> bool:
-        """Nothing is granted, and if nobody held anything there would be something."""
+        """Nothing can be granted because other services hold it."""
         account = self.op.account
         means = self._means()
         means.money = account.credit
@@ -107,21 +108,21 @@ class Reservation:
         )
 
     def _reason(self, room: int, means: Means, slows: bool) -> str:
-        """ "limit" if without the counters there would be more, "volume" if without those that restrict."""
+        """Counters that stop the grant: "limit", or "volume" if only a restricting counter does; else "credit"."""
         if self._plan(room + 1, self._without(means, AtLimit.RESTRICT, AtLimit.REFUSE)) is None:
             return "credit"
         slowed = slows and self._plan(room + 1, self._without(means, AtLimit.RESTRICT)) is not None
         return "volume" if slowed else "limit"
 
     def _without(self, means: Means, *at_limit: AtLimit) -> Means:
-        """As if counters of these kinds had no limit."""
+        """The same means, but counters of these kinds have no limit."""
         kinds = {each.id: each.terms.at_limit for each in self.op.account.counters}
         counters = {name: None if kinds[name] in at_limit else room for name, room in means.counters.items()}
         return Means(means.money, means.free, counters)
 
     @staticmethod
     def _most(upto: int, possible: Callable[[int], bool]) -> int:
-        """The largest number up to `upto` that is possible, 0 if none is."""
+        """The largest possible number up to `upto`, 0 if none is possible."""
         low, high = 0, min(upto, MAX_UNITS)
         if high <= 0 or possible(high):
             return max(high, 0)
@@ -135,21 +136,21 @@ class Reservation:
         return plan is not None and sum(leg.money for leg in plan) <= micro_eur
 
     def _counted_raw(self, terms: PriceTerms) -> int:
-        """Raw units that count as used: the rest of a step is granted only if the step was paid, and not to two."""
+        """Raw units that count as used. The rest of a paid step is granted to one service only."""
         raw, rate = self.session.raw(terms), rate_of(terms.id)
         if not terms.flat and (rate in self.session.unpaid or rate in self.rates_of_neighbours):
             return prices.billable_units(terms, raw)
         return raw
 
     def _need(self, terms: PriceTerms, grant: int) -> int | None:
-        """Billable units, None = it grants nothing at all."""
+        """Billable units of a grant; None if it would grant nothing."""
         if terms.flat and rate_of(terms.id) in self.session.unpaid:
             return None
         raw = self._counted_raw(terms)
         return prices.billable_units(terms, raw + grant) - prices.billable_units(terms, raw)
 
     def _plan(self, grant: int, means: Means) -> Plan | None:
-        """What is to be held for so many units, at the dearer side of a switch; None if something lacks."""
+        """What a grant of so many units holds, at the dearer side of a price switch; None if something lacks."""
         free, counters, money = dict(means.free), dict(means.counters), means.money
         plan: Plan = []
         for leg, sides in zip(self.service.legs, self.sides, strict=True):

@@ -26,7 +26,7 @@ SLACK_S, OCTETS_SLACK_S, MESSAGES_SLACK = 60, 5, 255
 
 @dataclass(slots=True)
 class Opened:
-    """A service of a request."""
+    """A service of a request, ready to be settled."""
 
     asked: ServiceCharge
     service: Service
@@ -35,10 +35,10 @@ class Opened:
     behind: bool
     """A later update of the service came first."""
     own: bool
-    """Its use is rated as the request itself says."""
+    """Its use is rated by the terms in the request, not by those of the last grant."""
     granted: int
     granted_by: list[list[Hold]]
-    """What had granted it, by leg."""
+    """Buckets that the last grant held, by leg."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Paid:
     debit: int = 0
     credit_units: int = 0
     credit_price: PriceTerms | None = None
-    """At which credit paid."""
+    """Price at which credit paid."""
     by: list[tuple[str, Hold]] = field(default_factory=list)
     overrun: int = 0
 
@@ -110,7 +110,7 @@ class Settlement:
         return self.session.tallies.setdefault((opened.asked.key, price.id), Tally(leg.label, detail))
 
     def record(self, opened: Opened, leg: LegState, price: PriceTerms, used: int, paid: Paid) -> None:
-        """In the tallies: what is beyond a volume in one of its own."""
+        """Adds to the tallies. Use beyond a volume has a tally of its own."""
         tally = self._tally(opened, leg, price)
         beyond = min(used, paid.credit_units + paid.overrun) if paid.credit_price not in (None, price) else 0
         tally.used += used - beyond
@@ -137,7 +137,7 @@ class Settlement:
     # -- who pays
 
     def pay(self, leg: LegState, price: PriceTerms, used: int, claims: list[Hold]) -> Paid:
-        """Steps a to f, and what it moves its counters by."""
+        """Pays in the order of steps a to f of docs/LEDGER.md, and adds to the leg's counters."""
         session, paid = self.session, Paid()
         before = session.raw(price)
         session.raw_used[price.id] = session.raw_used.get(price.id, 0) + used
@@ -180,12 +180,12 @@ class Settlement:
         return paid
 
     def _volume(self, leg: LegState) -> int | None:
-        """What buckets may pay of a fair-use volume; None = all."""
+        """Units that buckets may still pay of a fair-use volume; None = no bound."""
         rooms = [self.account.counter_of_id(each).room() for each in leg.volumes()]
         return min((room for room in rooms if room is not None), default=None)
 
     def _by_what_granted_it(self, claims: list[Hold], owed: int, paid: Paid) -> int:
-        """a."""
+        """Step a: the buckets that the grant held."""
         for claim in claims:
             bucket = self.op.bucket(claim)
             if bucket is None:
@@ -202,7 +202,7 @@ class Settlement:
         return owed
 
     def _by_neighbour(self, neighbour: LegState, owed: int, paid: Paid) -> int:
-        """b."""
+        """Step b: units held by another service of the session, at the same price."""
         for hold in neighbour.held_units:
             bucket = self.op.bucket(hold)
             take = min(owed, hold.units)
@@ -221,7 +221,7 @@ class Settlement:
         return owed
 
     def _by_credit(self, price: PriceTerms, owed: int, money: int, paid: Paid) -> tuple[int, int]:
-        """d: units that this much money pays, and what they cost."""
+        """Step d: credit. Returns the units that the money pays, and their cost."""
         account, session = self.account, self.session
         already = session.credit_units.get(price.id, 0)
         pays = min(owed, affordable_units(price, already, money))
@@ -235,7 +235,7 @@ class Settlement:
         return pays, debit
 
     def _by_neighbours_money(self, neighbour: LegState, price: PriceTerms, owed: int, paid: Paid) -> int:
-        """e."""
+        """Step e: money held by another service of the session."""
         pays, debit = self._by_credit(price, owed, neighbour.held_money, paid)
         self.met["paid by money that a neighbour holds"] += debit > 0
         self.op.take_money(neighbour, debit)
@@ -252,7 +252,7 @@ class Settlement:
 
 
 def thresholds(op: Operation) -> None:
-    """HOT-CC-4: each is told once a window and limit."""
+    """Reports each threshold once per window and limit (HOT-CC-4)."""
     for counter in op.account.counters:
         for percent in counter.terms.thresholds:
             if counter.told < percent and counter.reaches(percent):

@@ -1,6 +1,6 @@
-"""What the model ledger is made of: the parts of an account's document and of a pool's (docs/LEDGER.md, "The account").
+"""The parts of an account's document and of a pool's, in the model ledger (docs/LEDGER.md, "The account").
 
-Nothing points at a bucket or a counter but by its name (instance, id), so an account is copied without its pool.
+Buckets and counters are referred to by name only (instance, id), so an account can be copied without its pool.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Pool:
 
 @dataclass(slots=True)
 class Hold:
-    """Units of one bucket, held or once granted. `pool` = "": of the account's own."""
+    """Units of one bucket, held or once granted. `pool` "" = the account's own bucket."""
 
     pool: str
     instance: int
@@ -70,14 +70,14 @@ class Counter:
     terms: CounterTerms
     limit: int | None
     since: int = 0
-    """Month, day, or start of the period that the value is of."""
+    """Month, day, or start of the period in which the value was counted."""
     amount: int = 0
     held: int = 0
     told: int = 0
     lasting: tuple[int | None] | None = None
-    """The limit that it has again when its window is over, if the present one is of this window only."""
+    """The lasting limit, if the present one holds for this window only."""
     slots: dict[int, int] = field(default_factory=dict)
-    """Of a rolling window: amounts by sixteenth."""
+    """Amounts by sixteenth of a rolling window."""
 
     @property
     def id(self) -> str:
@@ -100,7 +100,7 @@ class Counter:
             (self.limit,), self.lasting = self.lasting, None
 
     def roll(self, now: int, month: int, day: int) -> None:
-        """A window that is over begins anew."""
+        """Begins a new window if the last one is over."""
         window = self.terms.window
         if (window is Window.MONTH and month > self.since) or (window is Window.DAY and day > self.since):
             self.anew(month if window is Window.MONTH else day)
@@ -116,7 +116,7 @@ class Counter:
         return self.limit is not None and self.value * 100 >= self.limit * percent
 
     def add(self, amount: int, now: int) -> int:
-        """Returns the window that it was counted in, for `take_back`."""
+        """Adds to the current window and returns it, for `take_back`."""
         if self.terms.window is not Window.ROLLING:
             self.amount += amount
             return self.since
@@ -149,7 +149,7 @@ class Subscription:
 
 @dataclass(slots=True)
 class LegState:
-    """A leg of a service as its last grant was made."""
+    """A leg of a service as of its last grant."""
 
     label: str
     price: PriceTerms
@@ -164,11 +164,11 @@ class LegState:
     beyond: PriceTerms | None = None
 
     def volumes(self) -> list[str]:
-        """Counters up to whose limit buckets pay."""
+        """Counters that bound what buckets pay."""
         return [terms.id for terms in self.counters if terms.at_limit is AtLimit.PRICE]
 
     def for_credit(self, price: PriceTerms, volume: int | None) -> PriceTerms:
-        """What credit pays when buckets may pay so many units more."""
+        """The price for credit, when buckets may still pay `volume` units."""
         return self.beyond if self.beyond is not None and volume == 0 else price
 
 
@@ -215,7 +215,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Numbers:
-    """Numbers of a session's updates that have been applied."""
+    """CC-Request-Numbers of a session's applied updates."""
 
     highest: int
     applied: set[int] = field(default_factory=set)
@@ -266,7 +266,7 @@ class Session:
     services: dict[str, Service] = field(default_factory=dict)
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     """By service and price, since the last charging record."""
-    # Of a tombstone:
+    # Set in a tombstone:
     closed_at: int = 0
     closed_by: int | None = None
     """Number of the termination; None = its opening was refused."""
@@ -278,12 +278,12 @@ class Session:
 
     @property
     def has_gone_on(self) -> bool:
-        """An update came after the opening, so that its client has had the answer."""
+        """An update followed the opening, so the client has received its answer."""
         first = self.opening if self.opening <= FAR_AHEAD else -1
         return self.numbers.highest != first or bool(self.numbers.apart)
 
     def raw(self, terms: PriceTerms) -> int:
-        """Used so far at all prices of this rate."""
+        """Raw units used so far, over all prices of this rate."""
         return sum(used for price, used in self.raw_used.items() if rate_of(price) == rate_of(terms.id))
 
     def legs(self) -> Iterator[LegState]:
@@ -334,11 +334,11 @@ class Account:
     """By Session-Id and owner."""
     entries: list[Entry] = field(default_factory=list)
     former: list[str] = field(default_factory=list)
-    """Ids that it had before it was moved, the newest first."""
+    """Its ids before moves, the newest first."""
 
     @property
     def facts(self) -> str:
-        """Of what runs and what is in force."""
+        """Facts of running products and of measures in force."""
         words = {word for each in self.subscriptions if each.state in ("active", "ending") for word in each.terms.facts}
         words |= {each.terms.name for each in self.measures if each.begun and each.terms.kind == "fact"}
         return ",".join(sorted(words))
@@ -365,7 +365,7 @@ class Account:
         return found
 
     def counter_of(self, terms: CounterTerms, month: int, day: int) -> Counter:
-        """An account that lacks it gets it."""
+        """The counter of these terms; added if the account lacks it."""
         found = self.counter(terms.id)
         if found is None:
             since = {Window.MONTH: month, Window.DAY: day}.get(terms.window, 0)
@@ -376,18 +376,18 @@ class Account:
 
 @dataclass(slots=True)
 class DebitLine:
-    """One leg of one service of a one-off debit: what is left of it to give back."""
+    """One leg of one service of a one-off debit, and what is left of it to refund."""
 
     key: str
     price: PriceTerms
     raw: int
     before: int
-    """Credit units that had been paid before it, of the same session and price."""
+    """Credit units of the same session and price that were paid before it."""
     credit: int
     paid_by: list[tuple[str, Hold]]
-    """Bucket id, and which."""
+    """Bucket id, and its instance with the units."""
     counted: list[tuple[str, Measure, int]]
-    """Counter, by what it was moved, in which window."""
+    """Counter, what it measures, and the window."""
     credit_price: PriceTerms
 
 
@@ -396,12 +396,12 @@ def owner_of(request: ChargeRequest) -> str:
 
 
 def in_need(place: str) -> bool:
-    """An emergency (`UsageContext.place`)."""
+    """The location says that it is an emergency (`UsageContext.place`)."""
     return place.split("\x1f")[1:2] == ["1"]
 
 
 def utc_day(now: int) -> int:
-    """The day that an operation is in that says none."""
+    """The day of an operation that does not state one."""
     return now // 86_400
 
 
@@ -414,7 +414,7 @@ def partition_of(account_id: str) -> str:
 
 
 def legs_of(asked: ServiceCharge) -> list[LegState]:
-    """As the request says it."""
+    """Legs by the terms of the request."""
     first = Leg(asked.label, asked.price, asked.buckets, asked.counters, asked.price_after, asked.beyond)
     return [
         LegState(
@@ -426,7 +426,7 @@ def legs_of(asked: ServiceCharge) -> list[LegState]:
 
 
 def measured(measure: Measure, money: int, credit_units: int, units: int) -> int:
-    """`units`: by buckets and by credit together."""
+    """The amount that a counter of this measure counts. `units`: paid by buckets and by credit together."""
     return {
         Measure.MONEY: money,
         Measure.CREDIT_UNITS: credit_units,

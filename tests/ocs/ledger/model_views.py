@@ -1,4 +1,4 @@
-"""What the model's accounts look like from outside: equal to what `RedisLedger.read` and `read_pool` give."""
+"""Views of the model's accounts and pools, as `RedisLedger.read` and `read_pool` return them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _session(account: Account, session_id: str, session: Session) -> SessionView
 
 
 def _reservation(account: Account, key: str, service: Service) -> ReservationView:
-    """Amounts on the same bucket or counter together, by name."""
+    """Amounts on the same bucket or counter are added up, and sorted by name."""
     units: dict[str, int] = {}
     counters: dict[str, int] = {}
     pool_units: dict[int, int] = {}

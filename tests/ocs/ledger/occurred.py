@@ -1,4 +1,4 @@
-"""What a random walk met, counted, so that the model test cannot become empty unseen."""
+"""Counts the special cases that a random walk met, so that the model test cannot lose one unnoticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.ocs.ledger.model_state import Account, Event, Service, Session
 
 @dataclass(slots=True)
 class Before:
-    """What mattered before an operation."""
+    """State before an operation."""
 
     session: str
     """"unknown", "open", "given up", "closed" or "refused"."""
@@ -69,7 +69,7 @@ def _tombstone(account: Account, sid: str) -> Session | None:
 
 
 class Occurred(Counter[str]):
-    """By name: "U 2001", "E debit 4012 credit", "given up: lost", …"""
+    """Numbers of special cases by name: "U 2001", "E debit 4012 credit", "given up: lost", …"""
 
     def did(self, operation: str, result: Any, more: dict[str, Any]) -> None:
         what = result if isinstance(result, str | bool) or result is None else "done"
@@ -174,7 +174,7 @@ class Occurred(Counter[str]):
                 self["flat beside a switch"] += any(s.price.flat for s in request.services if s is not each)
 
     def journalled(self, model: ModelLedger, account_id: str, was: Before | None, events: Sequence[Event]) -> None:
-        """After one operation on an account."""
+        """Counts after one operation on an account."""
         account = model.accounts.get(account_id)
         for event in events:
             name = self._name(event)
@@ -209,6 +209,6 @@ class Occurred(Counter[str]):
         return f"event {kind} {event[detail[kind]]}" if kind in detail else f"event {kind}"
 
     def missing(self) -> dict[str, tuple[int, int]]:
-        """What was met less often than it should be: how often, and how often at least."""
+        """Cases that were met too seldom: the number, and the minimum."""
         least = {name: often * self["steps"] // STEPS for name, often in LEAST.items()}
         return {name: (self[name], at_least) for name, at_least in least.items() if self[name] < at_least}

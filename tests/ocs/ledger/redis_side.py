@@ -1,4 +1,4 @@
-"""The Redis ledger as the other side of a walk (sides.Other): asked synchronously, on real servers."""
+"""The Redis ledger as the second ledger of a walk (sides.Other), on real servers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ T = TypeVar("T")
 
 
 class RedisSide:
-    """`begin` empties it; the event loop lives as long as the tests of one Redis."""
+    """`begin` empties Redis. One event loop serves all tests of one Redis."""
 
     follows = True
 
     def __init__(self, servers: list[RedisServer]) -> None:
         self.clients = [redis.Redis(port=server.port) for server in servers]
         self.loop = asyncio.new_event_loop()
-        self.begin()  # what a walk leaves says no more what it is
+        self.begin()  # the last walk may have left keys without the ledger's version
         wanted = {"partitions": PARTITIONS, "connections": 1, "max_clock_skew_s": 0, "remember_events_s": 10**9}
         known = {each.name for each in fields(LedgerSettings)}
         settings = LedgerSettings(**{name: value for name, value in wanted.items() if name in known})
         self.ledger: Any = self._run(RedisLedger.connect(servers[0].url, settings))
-        for client in self.clients:  # nothing here is to outlive a crash
+        for client in self.clients:  # nothing here must survive a crash
             client.config_set("appendfsync", "no")
         self.read_upto = [0] * PARTITIONS
         self._news: list[list[OutboxEvent]] = []
@@ -105,7 +105,7 @@ class RedisSide:
         return accounts, of_pools
 
     def news(self, partitions: Iterable[int]) -> list[Event]:
-        """Of the partitions that were just looked at: asked for together, since each turn of the loop costs."""
+        """Events of the partitions in the last `look`, which reads both at once to save turns of the event loop."""
         found: list[Event] = []
         for events in self._news:
             for event in events:

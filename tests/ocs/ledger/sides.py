@@ -1,5 +1,5 @@
-"""The two sides of a walk: the model, and whatever is to do the same. After each step they are compared, and the
-invariants hold.
+"""Compares the model with a second ledger: the same operations on both; after each step the same result, and the
+invariants.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.ocs.ledger.occurred import Before, Occurred, before
 from tests.ocs.ledger.walk import Walk
 
 _entropies = itertools.count(78)
-"""No two walks have the same account: the client remembers what it has heard of them."""
+"""Every walk has accounts of its own, because the client caches what it knows of an account."""
 
 
 class Other(Protocol):
-    """The other side, e.g. Redis, asked synchronously. A refusal is a LedgerError."""
+    """The second ledger, such as Redis, called synchronously. A refusal is a LedgerError."""
 
     follows: bool
-    """It deals itself with `Retry.POOL` and `Retry.MOVED`."""
+    """It handles `Retry.POOL` and `Retry.MOVED` itself."""
 
     def open(self, **terms: Any) -> str: ...
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any: ...
@@ -41,14 +41,14 @@ class Other(Protocol):
     def look(
         self, ids: list[str], pools: list[tuple[str, str]], now: int, month: int
     ) -> tuple[list[AccountView | None], list[PoolView | None]]:
-        """Accounts, and pools by an account of their partition and their id."""
+        """Views of accounts and of pools. A pool is named by an account of its partition and its id."""
 
     def news(self, partitions: Iterable[int]) -> list[Event]:
-        """Events that were journalled since the last time, of the partitions."""
+        """Events of these partitions that were journalled since the last call."""
 
 
 class Difference(AssertionError):
-    """The sides disagree, or an invariant is broken."""
+    """The two ledgers differ, or an invariant is broken."""
 
 
 def same(what: str, real: Any, expected: Any) -> None:
@@ -57,7 +57,7 @@ def same(what: str, real: Any, expected: Any) -> None:
 
 
 class Sides:
-    """Applies each operation to both sides (`walk_asking.Ledgers`). `other` None: only the model, with invariants."""
+    """Applies each operation to both ledgers (`walk_asking.Ledgers`). Without `other`: to the model alone."""
 
     def __init__(self, other: Other | None, occurred: Occurred, note: Callable[[str], None] | None = None) -> None:
         self.other, self.occurred, self.note = other, occurred, note
@@ -147,9 +147,7 @@ class Sides:
         return outcome.code == 2001 and not outcome.duplicate
 
     def repeat(self, request: ChargeRequest) -> None:
-        """A repetition gets the same outcome and changes nothing (invariant 4); one that was refused is tried as
-        new.
-        """
+        """A repetition has the same outcome and changes nothing (invariant 4). A refused request is evaluated anew."""
         journalled, views = len(self.model.events), self._views(self.model.accounts)
         outcome = self._charge(request)
         if outcome.duplicate:
@@ -174,7 +172,7 @@ class Sides:
         return expected
 
     def _followed(self, request: ChargeRequest, outcome: ChargeOutcome, was: Before | None) -> ChargeOutcome:
-        """As the ledger's client does: another pool, another id."""
+        """Retries with another pool or account id, as the ledger's client does."""
         while outcome.retry in (Retry.POOL, Retry.MOVED):
             self.occurred.charged(request, outcome, was, ())
             moved = outcome.retry is Retry.MOVED
@@ -194,8 +192,8 @@ class Sides:
         return [self.model.read(account_id, **self.when) for account_id in ids]
 
     def compare(self) -> None:
-        """The same accounts and pools (those that something was done with), no violation, and a journal that explains
-        every balance.
+        """Checks all accounts and pools that were used: equal views, no violation, and a journal that explains every
+        balance.
         """
         ids, self._touched = sorted(self._touched), set()
         news = self.model.events[self._compared :]
@@ -242,7 +240,7 @@ def _result(ask: Callable[[], Any]) -> Any:
 
 
 def violations(model: ModelLedger, account_id: str, a: Account) -> Iterator[str]:
-    """Promises 1 to 3 of the contract on one account of the model, and bounds."""
+    """Broken promises (1 to 3 of the contract) and exceeded bounds on one account of the model."""
     if a.paid_in != a.credit + a.spent + a.expired:
         yield f"paid in {a.paid_in}, explained {a.credit} + {a.spent} + {a.expired}"
     if min(a.credit, a.held, a.credit - a.held, a.spent, a.expired) < 0:
@@ -285,7 +283,7 @@ def violations(model: ModelLedger, account_id: str, a: Account) -> Iterator[str]
 
 
 def _comparable(outcome: ChargeOutcome, request: ChargeRequest) -> ChargeOutcome:
-    """Without the reason why of nothing that was wanted nothing is granted."""
+    """The outcome without the reasons of services that asked for nothing."""
     wanted = {each.key: each.want for each in request.services}
     services = tuple(
         replace(each, reason="" if wanted.get(each.key) == 0 and each.code == 2001 else each.reason)
@@ -295,7 +293,7 @@ def _comparable(outcome: ChargeOutcome, request: ChargeRequest) -> ChargeOutcome
 
 
 def canonical(view: AccountView | None) -> AccountView | None:
-    """Without what the contract leaves open: order of counters, of what a service holds, and the layout's number."""
+    """The view without what the contract leaves open: the order of counters and holds, and the layout's version."""
     if view is None:
         return None
     sessions = tuple(
@@ -329,7 +327,7 @@ def _added_up(amounts: Iterable[tuple[Any, int]]) -> Any:
 
 
 def tidy(event: Event) -> Event:
-    """Units of a line added up by bucket."""
+    """An event whose units are added up by bucket."""
     lines = event.get("svc")
     if not isinstance(lines, list):
         return event
@@ -337,7 +335,7 @@ def tidy(event: Event) -> Event:
 
 
 def differing(value: Any, other: Any) -> str:
-    """A value, or of what has parts those that the other has otherwise."""
+    """Text of a value; of a composite, only the parts that differ from the other value."""
     if is_dataclass(value) and type(value) is type(other):
         parts = [
             f"{f.name}={differing(getattr(value, f.name), getattr(other, f.name))}"
@@ -358,7 +356,7 @@ def differing(value: Any, other: Any) -> str:
 
 
 def plainly(value: Any) -> str:
-    """A request without what it leaves at the default."""
+    """Text of a request, without fields that have their default."""
     if isinstance(value, tuple):
         return f"({', '.join(plainly(each) for each in value)})"
     if isinstance(value, PriceTerms):

@@ -142,7 +142,9 @@ def test_a_pool_and_its_members_disagree(pool: PoolView, member: AccountView | N
 
 
 class Books:
-    """A ledger of views. What is an error is raised; `busy` moves the pool while it is looked at."""
+    """A ledger that consists of views; an exception in place of a view is raised. `busy` moves the pool during the
+    audit.
+    """
 
     partitions = 2
 
@@ -171,7 +173,7 @@ class Books:
         return self.pool
 
 
-async def test_all_slices_are_looked_at_once() -> None:
+async def test_all_slices_are_audited_once() -> None:
     report = await audit(Books(SOUND, OTHER), **WHEN)
     assert report.ok and (report.accounts, report.open_sessions) == (2, 2)
     assert report.totals["paid_in_micro_eur"] == 42 * EUR == sum(report.totals.values()) / 2
@@ -186,7 +188,7 @@ async def test_pools_are_audited_with_their_members() -> None:
     assert moving.ok, "nothing is said of a pool that moves while it is looked at"
 
 
-async def test_an_account_that_cannot_be_read_is_named_and_the_others_are_looked_at() -> None:
+async def test_an_unreadable_account_is_named_and_the_others_are_audited() -> None:
     error = LedgerError("unreadable", "the document is damaged")
     report = await audit(Books(replace(SOUND, pool=""), error, replace(OTHER, pool="")), **WHEN)
     assert report.accounts == 2
@@ -203,7 +205,7 @@ async def ledger(redis_7: RedisServer) -> AsyncIterator[RedisLedger]:
 
 
 async def test_a_sound_ledger(ledger: RedisLedger) -> None:
-    """5 MB reserved on the package, 60 s on credit."""
+    """5 MB are reserved from the package, 60 s from credit."""
     account_id = await open_account(ledger, package=PACKAGE)
     await charge(
         ledger,
@@ -227,7 +229,9 @@ async def test_a_sound_ledger(ledger: RedisLedger) -> None:
 
 @pytest.mark.parametrize("left", [None, ""])
 @pytest.mark.parametrize("ended", [False, True])
-async def test_an_account_whose_document_is_lost(ledger: RedisLedger, left: str | None, ended: bool) -> None:
+async def test_an_account_without_its_document_is_a_violation_of_the_audit(
+    ledger: RedisLedger, left: str | None, ended: bool
+) -> None:
     account_id = await open_account(ledger)
     await open_account(ledger, 1)
     if ended:
@@ -244,7 +248,7 @@ async def test_an_account_whose_document_is_lost(ledger: RedisLedger, left: str 
     assert report.violations == [Violation(account_id, "document", "the index names it, but it has no document")]
 
 
-async def test_an_account_that_is_being_opened_is_not_lost(ledger: RedisLedger) -> None:
+async def test_an_account_in_the_middle_of_its_opening_is_no_violation(ledger: RedisLedger) -> None:
     (client,) = nodes(ledger)
     with client:
         for partition, keys in enumerate(ledger._keys.by_partition):
@@ -255,11 +259,11 @@ async def test_an_account_that_is_being_opened_is_not_lost(ledger: RedisLedger) 
 
 
 @pytest.mark.parametrize("word", ["move_in", "flip", "leave"])
-async def test_an_account_that_moves_is_not_lost(
+async def test_an_account_in_the_middle_of_a_move_is_no_violation(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    """Broken off before each step: the old id has its document or a signpost, the new one its document before the index
-    names it.
+    """The move is interrupted before each step. The old id has its document, or a pointer to the new id. The index
+    names the new id only after its document is written.
     """
     account_id = await open_account(ledger)
     partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
@@ -284,10 +288,10 @@ async def test_an_account_that_moves_is_not_lost(
     assert report.ok and report.accounts == 1
 
 
-async def test_an_account_whose_entry_changes_while_it_is_looked_at_is_not_lost(
+async def test_an_account_whose_index_entry_changes_during_the_audit_is_no_violation(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its move has ended and its old document has expired when the account named by the slice is read."""
+    """The slice names the old id. When it is read, the move has ended and the old document has expired."""
     account_id = await open_account(ledger)
     partition = (int(account_id.partition("-")[0]) + 1) % ledger.partitions
     read = ledger.read
@@ -305,7 +309,7 @@ async def test_an_account_whose_entry_changes_while_it_is_looked_at_is_not_lost(
 
 
 async def test_more_accounts_than_one_slice(ledger: RedisLedger) -> None:
-    """Enough for a hash that Redis gives in pieces."""
+    """Enough accounts for a hash that HSCAN returns in several parts."""
     opened = {await open_account(ledger, n) for n in range(1_100)}
     seen, slices = set[str](), 0
     for partition in range(ledger.partitions):

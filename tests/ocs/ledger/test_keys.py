@@ -17,7 +17,7 @@ def test_the_partitions_lie_evenly_over_the_slots(partitions: int) -> None:
     for partition, slot in enumerate(slots):
         assert partition * SLOTS // partitions <= slot < (partition + 1) * SLOTS // partitions
     assert all(first < second for first, second in pairwise(slots))
-    # So masters with equal ranges of slots have equal numbers of partitions, but for one at each border.
+    # So masters with equal slot ranges have equal numbers of partitions, except for one at each border.
     for masters in (3, 6):
         shares = [sum(1 for slot in slots if slot * masters // SLOTS == master) for master in range(masters)]
         assert max(shares) - min(shares) <= 2
@@ -48,7 +48,7 @@ def test_an_account_id_names_its_partition_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "no account", "64-0000000000000001", "99-1", "-1-0000000000000001"])
-def test_what_is_no_account_id(wrong: str) -> None:
+def test_invalid_account_ids(wrong: str) -> None:
     with pytest.raises(ValueError):
         Keys(64).partition_of_account(wrong)
 

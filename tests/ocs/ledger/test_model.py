@@ -1,11 +1,11 @@
-"""Model-based: whatever happens, the scripts in Redis do what the plain Python model does, and the invariants hold.
+"""Model-based test: the scripts in Redis do what the Python model does, and the invariants hold.
 
-Both get the same operations of a random walk (walk.py). After each step: the same outcome, the same accounts and pools,
-the same journal, no violation. In the end, the walks must have met everything they are for (occurred.py).
+Both execute the operations of a random walk (walk.py). After each step the outcome, the accounts and pools and the
+journal must be equal, and no invariant may be broken. All walks together must meet every special case (occurred.py).
 
 The walks are the same in every run: 24,000 steps on redis_7, in two parts that can run side by side, and 3,000 on each
-of the others. MODEL_STEPS=1000000 takes so many on redis_7 and tells how far it is (`make sim`); MODEL_SEED=7000 begins
-with another walk.
+of the others. MODEL_STEPS=1000000 takes so many steps on redis_7 and reports progress (`make sim`). MODEL_SEED=7000
+begins with another walk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SEED = int(os.environ.get("MODEL_SEED", "0"))
 
 
 def seeds(steps: int, part: int = 0) -> range:
-    """Of so many steps; each part has others."""
+    """Seeds of walks with so many steps in total; each part has its own seeds."""
     walks = -(-steps // STEPS_A_WALK)
     return range(SEED + part * walks, SEED + (part + 1) * walks)
 
@@ -67,7 +67,7 @@ opening, units that a later price does not grant, a rolling window after a refun
 
 
 @pytest.mark.long
-def test_walks_that_found_a_difference_find_none(redis_7: RedisServer) -> None:
+def test_walks_that_once_found_a_difference_find_none(redis_7: RedisServer) -> None:
     with redis_side([redis_7]) as side:
         for seed in FOUND:
             walking.run(range(seed, seed + 1), on(side))
@@ -89,12 +89,12 @@ def test_scripts_do_what_the_model_does_on_a_cluster(redis_cluster: list[RedisSe
 
 
 @pytest.mark.long
-def test_the_model_keeps_the_promises_and_the_walk_meets_everything() -> None:
+def test_the_model_keeps_the_invariants_and_the_walk_meets_every_case() -> None:
     assert walking.run(seeds(10_000), lambda: None).missing() == {}
 
 
 class Twin:
-    """A second model as the other side; `at` the given operation it does something else."""
+    """A second model as the other ledger. At one given operation it deviates."""
 
     follows = False
 
@@ -147,12 +147,12 @@ class Twin:
         return [event for event in news if int(partition_of(str(event["a"]))) in partitions]
 
 
-def test_two_that_do_the_same_never_differ() -> None:
+def test_two_equal_ledgers_never_differ() -> None:
     walking.run(seeds(500), Twin)
 
 
 @pytest.mark.parametrize("wrong", ["outcome", "view", "journal"])
-def test_a_difference_is_found_and_made_small(wrong: str) -> None:
+def test_a_difference_is_found_and_its_walk_is_shortened(wrong: str) -> None:
     with pytest.raises(AssertionError) as found:
         walking.run(seeds(1_000), lambda: Twin(wrong, at=12))
     told = str(found.value)

@@ -1,6 +1,4 @@
-"""The oracle itself: the right value of each fault of the ledger that was found (issue 10, its number stands
-behind).
-"""
+"""The model itself: the right result for each fault that the ledger once had."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from tests.ocs.ledger.books import DATA, EUR, MB, MONTH, NOW, SMS, WHEN, service
 from tests.ocs.ledger.desk import FREE, MINI, MINUTE, Desk, one
 
 
-def test_who_starved_gets_a_share_at_the_next_reserve() -> None:  # 1
+def test_a_service_refused_for_credit_gets_a_share_at_the_next_reservation() -> None:
     desk = Desk()
     assert one(desk.charge("I", 0, service(want=10_000 * MB))).final
     assert desk.account.credit - desk.account.held < SMS.num
@@ -23,7 +21,7 @@ def test_who_starved_gets_a_share_at_the_next_reserve() -> None:  # 1
     assert desk.charge("E", 0, texting, sid="smsc;2").code == 2001
 
 
-def test_who_starved_at_the_limit_gets_a_share() -> None:  # 1
+def test_a_service_refused_for_the_limit_gets_a_share() -> None:
     desk = Desk(150 * EUR)
     assert one(desk.charge("I", 0, service(want=100_000 * MB))).reason == "limit"
     texting = service(want=1, key="sms", price=SMS)
@@ -33,7 +31,7 @@ def test_who_starved_at_the_limit_gets_a_share() -> None:  # 1
     assert desk.charge("E", 0, texting, sid="smsc;2", now=NOW + 30).code == 2001
 
 
-def test_a_grant_holds_no_more_money_than_the_policy_allows() -> None:  # 1
+def test_a_grant_holds_no_more_money_than_the_policy_allows() -> None:
     desk = Desk()
     assert one(desk.charge("I", 0, service(want=10_000 * MB, maximum_micro_eur=EUR))).granted == 151_966_720
     assert desk.account.held <= EUR
@@ -43,7 +41,7 @@ def test_a_grant_holds_no_more_money_than_the_policy_allows() -> None:  # 1
     )
 
 
-def test_nothing_aborts_what_is_always() -> None:  # 2
+def test_a_service_that_is_always_allowed_is_not_aborted() -> None:
     desk = Desk()
     desk.charge("I", 0, service(want=60, key="112", price=FREE, always=True), sid="ims;1")
     desk.charge("I", 0, service(want=MB), sid="pgw;1")
@@ -52,7 +50,7 @@ def test_nothing_aborts_what_is_always() -> None:  # 2
     assert desk.model.notices == [("abort", "state", desk.id, ("pgw;1",))] * 2
 
 
-def test_a_due_fee_ranks_before_holds() -> None:  # 3
+def test_a_due_fee_ranks_before_holds() -> None:
     desk = Desk(14_190_000, MINI)  # 7.20 after the first fee
     desk.charge("I", 0, service(want=100 * MB, buckets=("MINI.data",)), deadline=NOW + 99 * 86_400)
     end = NOW + MINI.period_s
@@ -65,7 +63,7 @@ def test_a_due_fee_ranks_before_holds() -> None:  # 3
     assert view.period_end == end + MINI.period_s
 
 
-def test_a_fee_comes_before_the_holds_of_a_roamer_too() -> None:  # 3
+def test_a_fee_comes_before_the_holds_of_a_roamer_too() -> None:
     desk = Desk(14 * EUR, MINI)
     desk.charge("I", 0, service(want=10_000 * MB, price=DATA), deadline=NOW + 99 * 86_400)
     assert desk.account.held > 7_000_000
@@ -75,7 +73,7 @@ def test_a_fee_comes_before_the_holds_of_a_roamer_too() -> None:  # 3
     assert outcome.credit_micro_eur == 14 * EUR - 2 * MINI.price_micro_eur - 6_900
 
 
-def test_every_account_pays_under_the_same_session_id() -> None:  # 5
+def test_every_account_pays_under_the_same_session_id() -> None:
     desk = Desk()
     other = desk.open("38668100001", EUR)
     texting = service(want=1, key="sms", price=SMS)
@@ -86,7 +84,7 @@ def test_every_account_pays_under_the_same_session_id() -> None:  # 5
     assert [each.credit for each in desk.model.accounts.values()] == [19_930_000, 930_000]
 
 
-def test_an_update_that_its_termination_overtook_is_paid() -> None:  # 6
+def test_an_update_that_its_termination_overtook_is_paid() -> None:
     desk = Desk()
     desk.charge("I", 0, service(want=50 * MB))
     desk.charge("T", 2, service(used=10 * MB))
@@ -98,7 +96,7 @@ def test_an_update_that_its_termination_overtook_is_paid() -> None:  # 6
     assert (after.code, one(after).debited_micro_eur) == (5002, 6_900)
 
 
-def test_use_after_a_refused_opening_is_paid_or_counted() -> None:  # 6
+def test_use_after_a_refused_opening_is_paid_or_counted() -> None:
     desk = Desk(0)
     assert desk.charge("I", 0, service(want=MB)).code == 4012
     desk.model.top_up(desk.id, amount_micro_eur=100_000, reference="r", **WHEN)
@@ -111,7 +109,7 @@ def test_use_after_a_refused_opening_is_paid_or_counted() -> None:  # 6
     assert desk.charge("T", 1, service(used=50 * MB)).duplicate
 
 
-def test_what_a_period_granted_is_paid_by_it_after_its_end() -> None:  # 6
+def test_units_granted_in_a_period_pay_after_its_end() -> None:
     desk = Desk(20 * EUR, MINI)
     end = NOW + MINI.period_s
     asked = service(want=10 * MB, buckets=("MINI.data",))
@@ -126,7 +124,7 @@ def test_what_a_period_granted_is_paid_by_it_after_its_end() -> None:  # 6
     assert [each.left for each in desk.model.view(desk.id, end, MONTH).buckets] == [100 * MB]
 
 
-def test_units_granted_before_the_end_are_gone_when_their_session_is_forgotten() -> None:  # 6
+def test_units_of_an_ended_period_go_with_their_session() -> None:
     desk = Desk(20 * EUR, MINI)
     end = NOW + MINI.period_s
     desk.charge("I", 0, service(want=10 * MB, buckets=("MINI.data",)), now=end - 1000, deadline=end - 50)
@@ -135,7 +133,7 @@ def test_units_granted_before_the_end_are_gone_when_their_session_is_forgotten()
     assert [each.instance for each in desk.account.buckets] == [3]
 
 
-def test_the_rest_of_a_step_that_was_not_paid_is_not_granted() -> None:  # 7
+def test_the_rest_of_a_step_that_was_not_paid_is_not_granted() -> None:
     desk = Desk(69_000)
     first = one(desk.charge("I", 0, service(want=100 * MB)))
     assert (first.granted, first.final) == (10_485_760, True)
@@ -147,7 +145,7 @@ def test_the_rest_of_a_step_that_was_not_paid_is_not_granted() -> None:  # 7
     assert one(desk.charge("U", 3, service(want=100 * MB))).granted == 10_485_760
 
 
-def test_a_paid_step_is_granted_to_its_end() -> None:  # 7
+def test_a_paid_step_is_granted_to_its_end() -> None:
     desk = Desk(500_000)
     call = service(want=60, key="call", price=MINUTE)
     assert one(desk.charge("I", 0, call)).granted == 60
@@ -158,7 +156,7 @@ def test_a_paid_step_is_granted_to_its_end() -> None:  # 7
     assert one(desk.charge("U", 3, replace(call, used=1))).code == 4012
 
 
-def test_units_held_by_a_neighbour_are_used_before_credit() -> None:  # 8
+def test_units_held_by_a_neighbour_are_used_before_credit() -> None:
     desk = Desk(20 * EUR, MINI)
     asked = [service(want=50 * MB, key=key, buckets=("MINI.data",)) for key in "12"]
     desk.charge("I", 0, *asked)
@@ -166,7 +164,7 @@ def test_units_held_by_a_neighbour_are_used_before_credit() -> None:  # 8
     assert (used.debited_units, used.debited_micro_eur) == (100 * MB, 0)
 
 
-def test_a_top_up_of_a_blocked_account_starts_no_package() -> None:  # 9
+def test_a_top_up_of_a_blocked_account_starts_no_package() -> None:
     desk = Desk(0, MINI)
     desk.model.set_state(desk.id, state="blocked", **WHEN)
     desk.model.top_up(desk.id, amount_micro_eur=10 * EUR, reference="r", **WHEN)
@@ -177,7 +175,7 @@ def test_a_top_up_of_a_blocked_account_starts_no_package() -> None:  # 9
     assert desk.account.credit == 3_010_000
 
 
-def test_a_clock_years_ahead_is_refused() -> None:  # 10
+def test_a_clock_years_ahead_is_refused() -> None:
     desk = Desk(max_clock_skew_s=5, clock=lambda: NOW)
     outcome = desk.charge("I", 0, service(want=MB), now=NOW + 4 * 365 * 86_400)
     assert (outcome.code, outcome.reason) == (0, "clock")
@@ -185,7 +183,7 @@ def test_a_clock_years_ahead_is_refused() -> None:  # 10
     assert desk.charge("I", 0, service(want=MB), now=NOW + 5).code == 2001
 
 
-def test_a_service_past_its_own_deadline_returns_its_hold() -> None:  # 11
+def test_a_service_past_its_own_deadline_returns_its_hold() -> None:
     desk = Desk()
     desk.charge("I", 0, service(want=MB, key="1"), service(want=MB, key="2"), deadline=NOW + 100)
     desk.charge("U", 1, service(used=MB, want=MB, key="1"), now=NOW + 90, deadline=NOW + 190)
@@ -194,7 +192,7 @@ def test_a_service_past_its_own_deadline_returns_its_hold() -> None:  # 11
     assert desk.account.held == 6_900
 
 
-def test_a_number_at_the_end_of_its_range_does_not_refuse_all_others() -> None:  # 15
+def test_a_number_at_the_end_of_its_range_does_not_refuse_all_others() -> None:
     desk = Desk()
     desk.charge("I", 0, service(want=MB))
     assert desk.charge("U", 2**32 - 1, service(used=MB, want=MB)).code == 2001
@@ -202,12 +200,12 @@ def test_a_number_at_the_end_of_its_range_does_not_refuse_all_others() -> None: 
     assert desk.charge("U", 2**32 - 1, service(used=MB, want=MB)).duplicate
     assert desk.account.credit == 20 * EUR - 2 * 6_900
     assert desk.charge("U", 10**6, service(used=MB, want=MB)).code == 2001
-    assert desk.charge("U", 10**6 + 1, service(used=MB, want=MB)).code == 2001  # it has gone on from there
+    assert desk.charge("U", 10**6 + 1, service(used=MB, want=MB)).code == 2001  # the numbers go on from there
     assert desk.charge("U", 2, service(used=MB)).code == 5012
     assert desk.charge("U", 10**6, service(used=MB)).duplicate
 
 
-def test_an_update_whose_answer_is_forgotten_is_refused() -> None:  # 15
+def test_an_update_whose_answer_is_forgotten_is_refused() -> None:
     desk = Desk()
     desk.charge("I", 0, service(want=MB))
     desk.charge("U", 1, service(used=MB, want=MB))
@@ -215,7 +213,7 @@ def test_an_update_whose_answer_is_forgotten_is_refused() -> None:  # 15
     assert (desk.charge("U", 1, service(used=MB)).code, desk.account.credit) == (5012, 20 * EUR - 6_900)
 
 
-def test_a_refused_opening_is_evaluated_anew() -> None:  # 15
+def test_a_refused_opening_is_evaluated_anew() -> None:
     desk = Desk(0)
     assert desk.charge("I", 0, service(want=MB)).code == 4012
     desk.model.top_up(desk.id, amount_micro_eur=EUR, reference="r", **WHEN)
@@ -223,7 +221,7 @@ def test_a_refused_opening_is_evaluated_anew() -> None:  # 15
     assert (opened.code, opened.duplicate, opened.late) == (2001, False, False)
 
 
-def test_a_refund_that_names_no_service_gives_back_all() -> None:  # 15
+def test_a_refund_that_names_no_service_gives_back_all() -> None:
     desk = Desk()
     paid = [service(want=1, key=key, price=SMS) for key in ("sms", "mms")]
     desk.charge("E", 0, *paid, sid="smsc;1")

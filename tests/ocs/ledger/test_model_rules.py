@@ -1,4 +1,4 @@
-"""The oracle itself: the rules of docs/LEDGER.md on the model alone."""
+"""The model itself: the rules of docs/LEDGER.md."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_several_subscriptions_and_the_order_of_their_buckets() -> None:
     assert [event["state"] for event in desk.events("subscription")] == ["ended", "ended"]
 
 
-def test_planned_armed_next_and_ending() -> None:
+def test_planned_armed_following_and_ending_subscriptions() -> None:
     desk = Desk(50 * EUR, MINI)
     zone = PackageTerms("ZONE", 5 * EUR, 1000, (BucketTerms("ZONE.data", "octets", MB),), "zone", False)
     maxi = replace(MINI, id="MAXI", price_micro_eur=9_990_000, order=1)
@@ -60,7 +60,7 @@ def test_planned_armed_next_and_ending() -> None:
     assert desk.model.view(desk.id, NOW, MONTH).subscriptions == ()
 
 
-def test_what_excludes_and_what_is_not_covered() -> None:
+def test_excluded_products_and_too_little_credit() -> None:
     desk = Desk(5 * EUR)
     pack = PackageTerms("PACK", EUR, 86_400, (), "", excludes=("PACK",))
     assert desk.subscribe(pack, "a")
@@ -72,7 +72,7 @@ def test_what_excludes_and_what_is_not_covered() -> None:
         assert desk.model.view(desk.id, NOW, MONTH) == before
 
 
-def test_two_legs_are_paid_both_and_move_their_own_counters() -> None:
+def test_both_legs_are_paid_and_move_their_own_counters() -> None:
     desk = Desk()
     cap = CounterTerms("roaming", Window.MONTH, Measure.MONEY, 4_000_000, (80, 100))
     abroad = compile_price("abroad", unit=Unit.SECONDS, micro_eur=600_000, quantity=60)
@@ -106,7 +106,7 @@ def test_counters_of_each_window_begin_anew() -> None:
     assert [desk.account.counter(each.id).value for each in counters] == [0, 10 * MB, 0]
 
 
-def test_a_pool_is_shared_and_its_wrong_name_is_told() -> None:
+def test_a_pool_is_shared_and_a_wrong_pool_is_reported() -> None:
     desk = Desk(20 * EUR)
     other = desk.open("38668100001", EUR)
     desk.model.open_pool(desk.id, "family", now=NOW)
@@ -162,7 +162,7 @@ def test_a_long_session_is_recorded_every_hour() -> None:
     ]
 
 
-def test_a_life_without_top_ups_ends() -> None:
+def test_an_account_without_top_ups_ends() -> None:
     desk = Desk()
     desk.model.remind(desk.id, at=NOW + 5, kind="confirm", ref="SMS 200", **WHEN)
     desk.model.sweep(desk.id, now=NOW + 90 * 86_400, month=MONTH)

@@ -48,7 +48,7 @@ async def test_entries_of_many_partitions(ledger: RedisLedger) -> None:
     assert read.sequence == lasts[0]
 
 
-async def test_what_is_due_in_many_partitions(ledger: RedisLedger) -> None:
+async def test_due_accounts_of_many_partitions(ledger: RedisLedger) -> None:
     for n in range(12):
         await open_account(ledger, n, package=PACKAGE)
     later = WHEN["now"] + 91 * 86_400
@@ -72,9 +72,7 @@ async def test_the_counter_only_rises(ledger: RedisLedger) -> None:
     assert newest.event_id == f"p{partition:02d}.98-1"
 
 
-async def test_partitions_in_which_something_was_journalled(
-    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hints_name_partitions_with_new_events(ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     account_id = await open_account(ledger)
     partition = int(account_id.split("-")[0])
     assert await ledger.dirty_take(10) == [], "not at once"
@@ -88,7 +86,7 @@ async def test_partitions_in_which_something_was_journalled(
     assert len(first) == 3 and sorted(first + await ledger.dirty_take(3)) == [0, 1, 2, 3]
 
 
-async def test_a_process_that_ends_says_what_it_has(redis_7: RedisServer) -> None:
+async def test_a_closing_ledger_sends_its_last_hints(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url) as ledger:
         other = await RedisLedger.connect(redis_7.url, LedgerSettings(max_clock_skew_s=0, partitions=4))
         other.mark_dirty(2)
@@ -96,7 +94,7 @@ async def test_a_process_that_ends_says_what_it_has(redis_7: RedisServer) -> Non
         assert await ledger.dirty_take(9) == [2]
 
 
-async def test_no_hints_while_redis_is_away_is_no_error(tmp_path: Path) -> None:
+async def test_an_unavailable_redis_gives_no_hints_and_no_error(tmp_path: Path) -> None:
     assert SYSTEM_REDIS
     server = RedisServer(SYSTEM_REDIS, tmp_path)
     server.start()
@@ -109,7 +107,7 @@ async def test_no_hints_while_redis_is_away_is_no_error(tmp_path: Path) -> None:
 
 
 async def test_sessions_of_a_client(ledger: RedisLedger) -> None:
-    """The scripts keep the set; here the test does."""
+    """The scripts keep this set; here the test writes it."""
     key = ledger._keys.by_partition[1].clients + b"pgw.a1.net"
     members = [f"01-{n} pgw;{n}; with a blank".encode() for n in range(1_200)]
     await ledger._ask("test", 1, b"SADD", key, *members)
@@ -120,7 +118,7 @@ async def test_sessions_of_a_client(ledger: RedisLedger) -> None:
     assert ("01-7", "pgw;7; with a blank") not in await ledger.sessions_of_client(1, "pgw.a1.net")
 
 
-# -- fault 4
+# -- rollback of the ledger
 
 
 def ids(folder: Path) -> list[str]:
@@ -140,7 +138,7 @@ async def pump_all(pump: Pump) -> None:
         pass
 
 
-async def test_a_replica_that_lagged_takes_over(tmp_path: Path) -> None:
+async def test_after_promotion_of_a_lagging_replica_new_events_become_records(tmp_path: Path) -> None:
     """A real one: it is cut off from its primary, five events follow, and it is made the primary."""
     assert SYSTEM_REDIS
     (tmp_path / "primary").mkdir()
@@ -198,8 +196,8 @@ async def test_a_replica_that_lagged_takes_over(tmp_path: Path) -> None:
         primary.stop(kill=True)
 
 
-async def test_a_partition_that_is_rewound_by_hand(redis_7: RedisServer, tmp_path: Path) -> None:
-    """Its stream and its counter, as they were five events ago."""
+async def test_a_partition_restored_from_an_older_copy(redis_7: RedisServer, tmp_path: Path) -> None:
+    """Stream and counter are restored as they were five events before."""
     lost: list[int] = []
     writer = RecordWriter(tmp_path, rotate_octets=1 << 20, rotate_s=3600, clock=time.time)
     writer.open()

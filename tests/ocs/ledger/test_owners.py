@@ -38,7 +38,7 @@ def sms(want: int | None = 1, **more: Any) -> Any:
     return service(want=want, price=SMS, **more)
 
 
-def test_names_say_whose_they_are() -> None:
+def test_owners_by_client_and_failover_group() -> None:
     assert session_name("PGW.example.net;1;2", "pgw.example.net") == b"PGW.example.net;1;2"
     assert session_name("pgw.example.net", "pgw.example.net") == b"pgw.example.net pgw.example.net"
     assert session_name("pgw.example.net.evil;1", "pgw.example.net") == b"pgw.example.net pgw.example.net.evil;1"
@@ -71,7 +71,7 @@ async def test_clients_of_a_group_go_on_with_each_others_sessions(ledger: RedisL
     assert ended.code == 2001
 
 
-async def test_a_group_may_have_its_first_members_name(ledger: RedisLedger) -> None:
+async def test_a_group_may_have_the_name_of_a_member(ledger: RedisLedger) -> None:
     account_id, first = await open_account(ledger), "pgw.example.net"
     await ask(ledger, account_id, "I", 0, service(want=MB), owner=first)
     for number, host in enumerate(("pgw2.example.net", "pgw3.example.net", first, "pgw2.example.net"), 1):
@@ -94,8 +94,8 @@ async def test_a_client_that_lost_its_state_begins_with_the_same_number(ledger: 
     assert again.duplicate
 
 
-async def test_each_action_of_a_one_off_request_has_numbers_of_its_own(ledger: RedisLedger) -> None:
-    """0 is the usual number of every event (RFC 8506 §8.2)."""
+async def test_each_requested_action_has_its_own_numbers(ledger: RedisLedger) -> None:
+    """Most clients number every event 0 (RFC 8506 §8.2)."""
     account_id = await open_account(ledger, credit=EUR)
     of = {"sid": "sms;1", "refund_of": ("sms;1", 0)}
     checked = await ask(ledger, account_id, "E", 0, sms(1_000), sid="sms;1", action=Action.CHECK)
@@ -110,7 +110,7 @@ async def test_each_action_of_a_one_off_request_has_numbers_of_its_own(ledger: R
     assert view is not None and view.credit_micro_eur == EUR
 
 
-async def test_one_clients_event_is_no_repetition_of_anothers(ledger: RedisLedger) -> None:
+async def test_events_of_two_clients_are_no_repetitions_of_each_other(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=EUR)
     for host in ("smsc1.example.net", "smsc2.example.net"):
         paid = await ask(ledger, account_id, "E", 0, sms(), sid="x;1", host=host)
@@ -120,7 +120,7 @@ async def test_one_clients_event_is_no_repetition_of_anothers(ledger: RedisLedge
     assert (await ask(ledger, account_id, "E", 1, sms(), host="smsc1.example.net", **stolen)).code == 2001
 
 
-async def test_a_session_does_not_shorten_the_memory_of_an_event(ledger: RedisLedger) -> None:
+async def test_a_session_does_not_shorten_how_long_an_event_is_remembered(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "E", 0, sms(), sid="pgw.example.net;1")
     await ask(ledger, account_id, "I", 0, service(want=MB))
@@ -130,7 +130,7 @@ async def test_a_session_does_not_shorten_the_memory_of_an_event(ledger: RedisLe
     assert (await ask(ledger, account_id, "E", 0, sms(), sid="pgw.example.net;1")).duplicate
 
 
-async def test_a_refund_gives_back_the_service_that_it_names(ledger: RedisLedger) -> None:
+async def test_a_refund_returns_only_the_service_that_it_names(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=EUR)
     dear = service(want=2, price=SMS, key="dear")
     cheap = service(want=1, price=SMS, key="cheap")

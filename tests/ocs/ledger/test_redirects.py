@@ -1,4 +1,4 @@
-"""Requests that a node refused for now: where a refusal points, and how they wait to come again."""
+"""Redirections (MOVED, ASK): the address that an error names, and the queue of requests that are sent again."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ocs.ledger.redis.request import Request
         ("MOVED", None),
     ],
 )
-def test_where_a_refusal_points(error: str, address: tuple[str, int] | None) -> None:
+def test_the_address_in_a_redirection(error: str, address: tuple[str, int] | None) -> None:
     assert target(error, ("10.0.0.7", 6379)) == address
 
 
-def test_a_refusal_without_a_host_says_nothing_to_who_came_through_a_file() -> None:
+def test_a_redirection_without_a_host_has_no_target_on_a_unix_socket() -> None:
     assert target("MOVED 1 :6381", "/run/redis.sock") is None
 
 
 class Waiting:
-    """A `RetryQueue`, what it sent again and when, and what it answered itself."""
+    """A `RetryQueue`: what it sent again and when, and the requests that it answered itself."""
 
     def __init__(self, max_waiting: int = 100) -> None:
         self.loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Waiting:
         return made
 
 
-async def test_a_lane_comes_again_in_order_and_others_do_not_wait_for_it() -> None:
+async def test_requests_of_one_key_are_sent_again_in_order_and_delay_no_other_key() -> None:
     waiting = Waiting()
     waiting.retry_queue.wait(waiting.request("first", 1))
     waiting.retry_queue.wait(waiting.request("second", 1))
@@ -67,7 +67,7 @@ async def test_a_lane_comes_again_in_order_and_others_do_not_wait_for_it() -> No
     assert not waiting.retry_queue.queued(waiting.request("fourth", 1, refusals=0))
 
 
-async def test_pauses_grow_to_a_bound() -> None:
+async def test_pauses_between_tries_grow_up_to_a_bound() -> None:
     waiting = Waiting()
     started = waiting.loop.time()
     for refusals in range(1, 12):
@@ -78,7 +78,7 @@ async def test_pauses_grow_to_a_bound() -> None:
     assert max(pauses.values()) < AGAIN_MOST_S + 0.1
 
 
-async def test_who_waits_too_long_is_answered_once_and_not_sent() -> None:
+async def test_a_request_that_waits_too_long_is_answered_once_and_not_sent() -> None:
     waiting = Waiting()
     late = waiting.request("late", 1, refusals=8, time_s=0.01)
     waiting.retry_queue.watch(late)
@@ -88,7 +88,7 @@ async def test_who_waits_too_long_is_answered_once_and_not_sent() -> None:
     assert waiting.sent == []
 
 
-async def test_who_only_waits_behind_another_is_answered_in_time_too() -> None:
+async def test_a_request_queued_behind_another_is_answered_in_time() -> None:
     waiting = Waiting()
     waiting.retry_queue.wait(waiting.request("first", 1, refusals=8))
     assert waiting.retry_queue.queued(waiting.request("second", 1, refusals=0, time_s=0.01))
@@ -97,7 +97,7 @@ async def test_who_only_waits_behind_another_is_answered_in_time_too() -> None:
     assert [name for name, _ in waiting.sent] == ["first"]
 
 
-async def test_no_more_wait_than_may() -> None:
+async def test_the_number_of_waiting_requests_is_bounded() -> None:
     waiting = Waiting(max_waiting=2)
     for number in range(4):
         waiting.retry_queue.wait(waiting.request(str(number), order_key=number))
@@ -105,12 +105,12 @@ async def test_no_more_wait_than_may() -> None:
     assert [name for name, _ in waiting.sent] == ["0", "1"]
     assert sorted(waiting.answers) == ["2", "3"]
     assert "too many" in str(waiting.answers["2"])
-    waiting.retry_queue.wait(waiting.request("again", order_key=9))  # there is room once more
+    waiting.retry_queue.wait(waiting.request("again", order_key=9))  # there is room again
     await asyncio.sleep(0.1)
     assert waiting.sent[-1][0] == "again"
 
 
-async def test_at_the_end_all_are_answered() -> None:
+async def test_closing_answers_all_waiting_requests() -> None:
     waiting = Waiting()
     waiting.retry_queue.wait(waiting.request("first", 1))
     waiting.retry_queue.close()

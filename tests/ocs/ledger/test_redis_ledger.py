@@ -74,7 +74,7 @@ def top_up(ledger: RedisLedger, account_id: str, amount: int, reference: str, **
 
 
 async def spend(ledger: RedisLedger, account_id: str) -> None:
-    """More than 5 EUR."""
+    """Spends more than 5 EUR."""
     paid = await charge(ledger, request(account_id, "E", 0, service(want=100, price=SMS), sid="spent"))
     assert paid.code == 2001
 
@@ -98,11 +98,11 @@ async def test_open_account(ledger: RedisLedger) -> None:
     assert await ledger.count_accounts() == 1
 
 
-async def test_open_is_refused_whole(ledger: RedisLedger) -> None:
+async def test_a_refused_opening_changes_nothing(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     assert await open_account(ledger) == account_id, "the same opening again is no second account"
     await refused("exists", open_account(ledger, entropy=99))
-    # The number is taken: the IMSI that came with it stays free.
+    # The MSISDN is taken; the IMSI of the refused opening stays free.
     fresh = {"imsi": "293409999999999", "credit_micro_eur": 0, "package": None, "entropy": 7, **WHEN}
     await refused("exists", ledger.open_account(msisdn=MSISDN, **fresh))
     assert await ledger.find_subscriber("i293409999999999") is None
@@ -110,7 +110,7 @@ async def test_open_is_refused_whole(ledger: RedisLedger) -> None:
     await refused("exists", ledger.open_account(msisdn="38668199999", **{**fresh, "imsi": IMSI}))
     assert await ledger.find_subscriber("m38668199999") is None
     assert await ledger.find_subscriber("i" + IMSI) == account_id
-    # HOT-ACC-7 holds for the opening credit too; amounts must be exact in Redis.
+    # HOT-ACC-7 bounds the opening credit too; amounts must be exact in Redis.
     await refused("ceiling", open_account(ledger, 1, credit=200 * EUR + 1))
     await refused("range", open_account(ledger, 1, credit=-1))
     await refused("range", open_account(ledger, 1, credit=MAX_INTEGER + 1))
@@ -119,8 +119,8 @@ async def test_open_is_refused_whole(ledger: RedisLedger) -> None:
     await open_account(ledger, 1, credit=200 * EUR)
 
 
-async def test_an_imsi_claimed_by_an_account_that_never_came_to_be_is_free(ledger: RedisLedger) -> None:
-    """A crash between the claim and the opening: the next opening takes the IMSI over."""
+async def test_an_imsi_claimed_by_an_unfinished_opening_is_free(ledger: RedisLedger) -> None:
+    """After a crash between claim and opening, the next opening takes over the IMSI."""
     await ledger._claim_imsi(IMSI, UNKNOWN, NOW - 61)
     assert await ledger.find_subscriber("i" + IMSI) == UNKNOWN
     account_id = await open_account(ledger)
@@ -141,7 +141,7 @@ async def test_top_up_once_per_reference(ledger: RedisLedger) -> None:
     assert [e["ref"] for e in await journal(ledger) if e["k"] == "topup"] == ["voucher-1"]
 
 
-async def test_a_refused_top_up_uses_up_no_reference(ledger: RedisLedger) -> None:
+async def test_a_refused_top_up_leaves_its_reference_free(ledger: RedisLedger) -> None:
     account_id, other = await open_account(ledger), await open_account(ledger, 1)
     await refused("ceiling", top_up(ledger, account_id, 500 * EUR, "y1"))
     assert await top_up(ledger, account_id, 5 * EUR, "y1") is True
@@ -158,7 +158,7 @@ async def test_a_refused_top_up_uses_up_no_reference(ledger: RedisLedger) -> Non
 
 
 class Held:
-    """A ledger whose next top-up waits between its reference and its account."""
+    """A ledger whose next top-up waits between claiming its reference and changing the account."""
 
     def __init__(self, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waits, self.may_go_on = asyncio.Event(), asyncio.Event()
@@ -174,10 +174,10 @@ class Held:
 
 
 @pytest.mark.parametrize("first", ["applied", "refused"])
-async def test_a_reference_is_free_when_the_last_of_several_at_once_is_refused(
+async def test_a_reference_is_free_only_after_all_concurrent_top_ups_were_refused(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """Whoever is refused first does not take it from one that may still be applied."""
+    """The first refusal does not free the reference, since another top-up may still be applied."""
     account_id, other = await open_account(ledger, credit=200 * EUR), await open_account(ledger, 1)
     held = Held(ledger, monkeypatch)
     slow = asyncio.create_task(top_up(ledger, account_id, 5 * EUR, "y"))
@@ -199,7 +199,7 @@ async def test_a_reference_is_free_when_the_last_of_several_at_once_is_refused(
     assert credited == [5 * EUR]
 
 
-async def test_top_ups_at_once_under_one_reference_credit_once(ledger: RedisLedger) -> None:
+async def test_concurrent_top_ups_with_one_reference_credit_once(ledger: RedisLedger) -> None:
     full, other = await open_account(ledger, credit=200 * EUR), await open_account(ledger, 1)
     for n in range(30):
         calls = [top_up(ledger, account_id, EUR, f"r{n}") for account_id in (full, full, other, full, other)]
@@ -210,7 +210,7 @@ async def test_top_ups_at_once_under_one_reference_credit_once(ledger: RedisLedg
     assert sorted(applied) == sorted(f"r{n}" for n in range(30))
 
 
-async def test_nobody_knows_whether_it_was_applied_so_its_reference_stays(
+async def test_the_reference_stays_if_the_result_is_unknown(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account_id, other = await open_account(ledger, credit=200 * EUR), await open_account(ledger, 1)
@@ -266,7 +266,7 @@ async def test_activate_package(ledger: RedisLedger) -> None:
     await refused("state", ledger.activate_package(account_id, reference="three", **rest))
 
 
-async def test_what_the_old_package_granted_is_paid_by_the_old_package(ledger: RedisLedger) -> None:
+async def test_units_granted_by_the_old_package_are_paid_by_it(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, package=PACKAGE)
     await charge(ledger, request(account_id, "I", 0, service(want=5 * MB, buckets=("SMALL.data",))))
     assert (await view(ledger, account_id)).buckets[0].held == 5 * MB
@@ -276,7 +276,7 @@ async def test_what_the_old_package_granted_is_paid_by_the_old_package(ledger: R
     assert (old.left, old.held, old.expires_at) == (5 * MB, 5 * MB, NOW)
     assert (new.left, new.held) == (20 * MB, 0)
     assert (await audit(ledger, **WHEN)).ok
-    # Beyond the old grant the new units pay; what was not used of it does not carry over (HOT-PKG-2).
+    # Use beyond the old grant is paid by the new units; unused old units do not carry over (HOT-PKG-2).
     await charge(ledger, request(account_id, "T", 1, service(used=6 * MB, buckets=("SMALL.data",))))
     left = [bucket.left for bucket in (await view(ledger, account_id)).buckets if bucket.id == "SMALL.data"]
     assert left == [19 * MB]
@@ -308,11 +308,11 @@ async def test_sweep_renews_or_ends_a_package(ledger: RedisLedger) -> None:
     await top_up(ledger, poor, EUR, "enough", now=end)
     found = await view(ledger, poor)
     assert (found.credit_micro_eur, found.package_pending, found.buckets[0].left) == (0, False, 20 * MB)
-    await ledger.sweep(UNKNOWN, **WHEN)  # an account that is gone is no error
+    await ledger.sweep(UNKNOWN, **WHEN)  # an unknown account is no error
 
 
 async def test_a_charge_after_the_period_renews_first(ledger: RedisLedger) -> None:
-    """The sweeper is late: no use may fall between two periods."""
+    """The sweeper is late, yet no use falls between two periods."""
     account_id = await open_account(ledger, package=PACKAGE)
     late = NOW + 5_001
     outcome = await charge(
@@ -373,7 +373,7 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
     assert (await view(ledger, account_id)).sessions == ()
     opened_event, moved, record = await journal(ledger)
     assert opened_event["k"] == "opened"
-    # What moved money is a small event, the end is the charging record of the whole session.
+    # Each movement of money is a small event; the end is the charging record of the whole session.
     assert moved == {
         "k": "use",
         "t": NOW,
@@ -407,8 +407,8 @@ async def test_a_session_from_start_to_end(ledger: RedisLedger) -> None:
 
 
 @pytest.mark.parametrize("ended", ["just now", "long ago", "given up", "by a restart"])
-async def test_a_session_id_that_begins_again_is_a_new_session(ledger: RedisLedger, ended: str) -> None:
-    """A client that was restarted with its counter: nothing of the second session is answered from memory (RFC 6733
+async def test_a_reused_session_id_is_a_new_session(ledger: RedisLedger, ended: str) -> None:
+    """A client was restarted with its counter. No request of the second session gets a remembered answer (RFC 6733
     §8.8).
     """
     account_id = await open_account(ledger)
@@ -432,7 +432,7 @@ async def test_a_session_id_that_begins_again_is_a_new_session(ledger: RedisLedg
     for one, other in zip(first, second, strict=True):
         assert not other.duplicate
         assert [each.debited_micro_eur for each in other.services] == [each.debited_micro_eur for each in one.services]
-    # What is sent again says so.
+    # A repetition has the T bit.
     opening = request(account_id, "I", 0, service(want=10 * MB), retransmitted=True, **when)
     assert (await charge(ledger, opening)).duplicate
 
@@ -455,7 +455,7 @@ async def test_a_repetition_gets_the_same_outcome_and_changes_nothing(ledger: Re
     assert await journal(ledger) == events
 
 
-async def test_what_is_refused_at_command_level(ledger: RedisLedger) -> None:
+async def test_refusals_at_command_level(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
 
     async def code(kind: str, number: int, **more: Any) -> tuple[int, str]:
@@ -473,8 +473,8 @@ async def test_what_is_refused_at_command_level(ledger: RedisLedger) -> None:
     assert await code("U", 3, identity="m38699") == (0, "identity")
 
 
-async def test_numbers_far_behind_are_refused(ledger: RedisLedger) -> None:
-    """The outcome of a request so old is no longer kept, so whether it was applied cannot be told."""
+async def test_a_number_far_below_the_highest_is_refused(ledger: RedisLedger) -> None:
+    """The outcome of so old a request is forgotten, so it is unknown whether it was applied."""
     account_id = await open_account(ledger)
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
     highest = ANSWERS_KEPT_PER_SESSION + 10
@@ -485,14 +485,14 @@ async def test_numbers_far_behind_are_refused(ledger: RedisLedger) -> None:
     assert (taken.code, taken.duplicate) == (2001, False)
 
 
-async def test_only_so_many_answers_of_a_session_are_kept(ledger: RedisLedger) -> None:
+async def test_the_number_of_answers_kept_per_session_is_bounded(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
     for number in range(1, ANSWERS_KEPT_PER_SESSION + 20):
         await charge(ledger, request(account_id, "U", number, service(used=1, want=MB)))
     partition, key = ledger._answers_key(account_id, "pgw.example.net;1", "pgw.example.net")
     kept = await ledger._ask("test", partition, b"HLEN", key)
-    assert kept == ANSWERS_KEPT_PER_SESSION + 2  # and the opening's, with its mark
+    assert kept == ANSWERS_KEPT_PER_SESSION + 2  # and the opening's answer and End-to-End-Id
 
 
 async def test_sessions_and_services_are_bounded(ledger: RedisLedger) -> None:
@@ -504,15 +504,15 @@ async def test_sessions_and_services_are_bounded(ledger: RedisLedger) -> None:
     many = [service(want=1024, key=str(n)) for n in range(MAX_SERVICES_PER_SESSION + 1)]
     outcome = await charge(ledger, request(account_id, "U", 1, *many, sid="s;0"))
     codes = [s.code for s in outcome.services]
-    # The session has service "1" from its opening, so all but the last find a place.
+    # The session has service "1" since its opening, so there is room for all but the last.
     assert codes == [2001] * MAX_SERVICES_PER_SESSION + [5006]
     assert outcome.services[-1].granted == 0
-    # Events need no place among the sessions.
+    # Events do not count as sessions.
     sms = await charge(ledger, request(account_id, "E", 0, service(want=1, price=SMS), sid="sms"))
     assert sms.code == 2001
 
 
-async def test_the_last_units_are_final_and_then_there_is_nothing(ledger: RedisLedger) -> None:
+async def test_the_last_units_are_final_and_the_next_request_is_refused(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=34_500)  # 5 MB
     first = (await charge(ledger, request(account_id, "I", 0, service(want=10 * MB)))).services[0]
     assert (first.granted, first.final, first.reason) == (5 * MB, True, "credit")
@@ -521,12 +521,12 @@ async def test_the_last_units_are_final_and_then_there_is_nothing(ledger: RedisL
     assert second.credit_micro_eur == 0
     refused_opening = await charge(ledger, request(account_id, "I", 0, service(want=MB), sid="another"))
     assert (refused_opening.code, refused_opening.reason) == (4012, "credit")
-    # A client ends what was refused to it: that is no error.
+    # A client may terminate a refused session.
     ended = await charge(ledger, request(account_id, "T", 1, sid="another"))
     assert ended.code == 2001
-    # Use beyond the grant that nothing can pay is recorded, never a negative credit.
+    # Use beyond the grant that nothing can pay is recorded; credit never becomes negative.
     over = await charge(ledger, request(account_id, "T", 2, service(used=MB)))
-    # (75 octets cost less than half a micro-EUR, so nothing pays for them in full.)
+    # (75 octets cost less than half a micro-EUR: they are free.)
     assert (over.credit_micro_eur, over.services[0].overrun_units) == (0, MB - 75)
 
 
@@ -549,14 +549,14 @@ async def test_the_limit_of_the_month_is_kept_with_reservations(ledger: RedisLed
     await charge(ledger, request(account_id, "T", 1, service(used=10 * MB)))
     refused_now = await charge(ledger, request(account_id, "I", 0, service(want=MB), sid="b"))
     assert (refused_now.code, refused_now.reason) == (4012, "limit")
-    # Next month starts anew.
+    # A new month begins.
     next_month = await charge(ledger, request(account_id, "I", 0, service(want=MB), sid="c", month=MONTH + 1))
     assert next_month.services[0].granted == MB
     told = [(e["counter"], e["pct"], e["value"], e["limit"]) for e in await journal(ledger) if e["k"] == "threshold"]
     assert told == [("limit", 80, 69_000, 69_000), ("limit", 100, 69_000, 69_000)]
 
 
-async def test_an_event_is_paid_whole_or_not_at_all(ledger: RedisLedger) -> None:
+async def test_an_event_is_paid_in_full_or_refused(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=140_000)
     three = await charge(ledger, request(account_id, "E", 0, service(want=3, price=SMS), sid="three"))
     assert (three.code, three.credit_micro_eur, three.services[0].granted) == (4012, 140_000, 0)
@@ -566,7 +566,7 @@ async def test_an_event_is_paid_whole_or_not_at_all(ledger: RedisLedger) -> None
 
 
 async def test_find_session_without_a_cache(ledger: RedisLedger) -> None:
-    """On any worker: by its answers, open or remembered."""
+    """Any worker finds a session by its answers, whether it is open or remembered."""
     account_id = await open_account(ledger)
     assert await ledger.find_session("pgw.example.net;1", "pgw.example.net") is None
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
@@ -611,7 +611,7 @@ async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisL
     assert [e.sequence for e in await outbox_read(ledger, partition, after=8, count=100)] == [9, 10]
     await ledger.outbox_trim_many({partition: 10})
     assert await ledger.outbox_lag(partition) == 0
-    # Numbers go on after everything was trimmed.
+    # Numbers continue after everything was trimmed.
     await ledger.set_bars(account_id, bars=["data"], **WHEN)
     assert [e.sequence for e in await outbox_read(ledger, partition, after=10, count=10)] == [11]
     other = (partition + 1) % ledger.partitions
@@ -619,13 +619,9 @@ async def test_the_journal_has_no_gaps_and_is_trimmed_by_sequence(ledger: RedisL
 
 
 @rule("HOT-PKG-2")
-async def test_a_due_fee_goes_before_what_a_session_holds(ledger: RedisLedger) -> None:
-    """HOT-PKG-2: the fee is paid, what is held beyond the credit is claimed, and late use is paid as far as there is
-    credit.
-    """
-    account_id = await open_account(
-        ledger, credit=6 * EUR + 50_000, package=PACKAGE
-    )  # 3.05 left: enough for one more period
+async def test_a_due_fee_ranks_before_the_holds_of_a_session(ledger: RedisLedger) -> None:
+    """HOT-PKG-2: the fee is paid, holds beyond the credit are taken, and late use is paid as far as the credit goes."""
+    account_id = await open_account(ledger, credit=6 * EUR + 50_000, package=PACKAGE)  # 3.05 left: one more period
     price = compile_price("dear", unit=Unit.OCTETS, micro_eur=1_000_000, quantity=MB)
     await charge(ledger, request(account_id, "I", 0, service(want=MB, price=price)))
     held = await ledger.read(account_id, **WHEN)
@@ -656,13 +652,13 @@ async def test_money_never_has_a_time_to_live(ledger: RedisLedger) -> None:
     months = {name for name in ttls if name.startswith(b"r:")}
     session, event = b"q:" + own + b" pgw.example.net;1", b"e:" + own + b" pgw.example.net sms"
     assert ttls.keys() - months == {b"h:pgw.example.net;1", b"t:voucher", session, event} and months == {b"r:202611"}
-    # At least as long as promised (deadline and remember_sessions_s; remember_events_s), at most half as long again.
+    # At least as long as promised (deadline and remember_sessions_s; remember_events_s), at most 1.5 times as long.
     assert 7200 + 600 <= ttls[session] <= ttls[b"h:pgw.example.net;1"] <= 1.5 * (7200 + 600)
     assert 86_400 <= ttls[event] <= 1.5 * 86_400
     assert all(ttls[name] > 396 * 86_400 for name in months)
 
 
-async def test_an_update_long_after_prolongs_what_is_remembered(ledger: RedisLedger) -> None:
+async def test_a_much_later_update_prolongs_the_remembered_answers(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
     for number, later in ((1, 60), (2, 5_000), (3, 12_000)):
@@ -670,7 +666,7 @@ async def test_an_update_long_after_prolongs_what_is_remembered(ledger: RedisLed
         asked = request(account_id, "U", number, service(used=1024, want=MB), now=now, deadline=now + 7200)
         await charge(ledger, asked)
         (ttl,) = [ttl for key, ttl in keys_of(ledger).items() if b":q:" in key]
-        # Redis counts from its own clock, so what was set at an earlier `now` is that much nearer to its end.
+        # Redis uses its own clock, so a key that was set at an earlier `now` expires that much sooner.
         assert ttl >= 7200 + 600
 
 
@@ -685,7 +681,7 @@ async def test_audit_and_listing_see_every_account(ledger: RedisLedger) -> None:
 
 
 async def test_requests_of_an_account_stay_in_order(ledger: RedisLedger) -> None:
-    """Pipelined and over several connections, yet one account's requests are applied as they were sent."""
+    """Pipelined over several connections, requests of one account are applied in the order of sending."""
     account_ids = [await open_account(ledger, n) for n in range(8)]
     answered: dict[str, list[int]] = {each: [] for each in account_ids}
     done = asyncio.Event()
@@ -708,8 +704,8 @@ async def test_requests_of_an_account_stay_in_order(ledger: RedisLedger) -> None
     assert all(numbers == list(range(40)) for numbers in answered.values())
 
 
-async def test_an_account_is_ended_whatever_was_given_up_before(ledger: RedisLedger) -> None:
-    """One session too many given up drops one that the end of the account was yet to look at."""
+async def test_an_account_with_many_sessions_given_up_can_be_terminated(ledger: RedisLedger) -> None:
+    """The termination gives up one session too many, and so forgets one that it has not handled yet."""
     account_id = await open_account(ledger)
     for number in range(8):
         await charge(ledger, request(account_id, "I", 0, service(want=1024), sid=f"pgw.example.net;z{number}"))
@@ -720,9 +716,9 @@ async def test_an_account_is_ended_whatever_was_given_up_before(ledger: RedisLed
     assert view is not None and (view.state, view.sessions, view.held_micro_eur) == ("terminated", (), 0)
 
 
-async def test_an_opening_that_was_refused_is_forgotten_with_one_that_was_not(ledger: RedisLedger) -> None:
-    """A termination of an opened session that was given up and forgotten is one of an unknown session, not of a refused
-    one.
+async def test_an_opened_session_makes_its_earlier_refusal_forgotten(ledger: RedisLedger) -> None:
+    """A session is refused, then opened, given up and forgotten. Its termination belongs to an unknown session, not to
+    a refused one.
     """
     account_id = await open_account(ledger, credit=0)
     assert (await charge(ledger, request(account_id, "I", 0, service(want=MB)))).code == 4012
@@ -736,8 +732,8 @@ async def test_an_opening_that_was_refused_is_forgotten_with_one_that_was_not(le
 
 @rule("HOT-PKG-2")
 @pytest.mark.parametrize("how", ["refunded", "unblocked"])
-async def test_a_package_that_can_be_paid_again_begins(ledger: RedisLedger, how: str) -> None:
-    """HOT-PKG-2: only too little credit, or the account's state, keeps a package from being renewed."""
+async def test_a_package_starts_once_its_fee_can_be_paid(ledger: RedisLedger, how: str) -> None:
+    """HOT-PKG-2: only too little credit, or the account's state, prevents the renewal of a package."""
     account_id = await open_account(ledger, credit=2 * PACKAGE.price_micro_eur, package=PACKAGE)
     over = {"now": NOW + PACKAGE.period_s, "month": MONTH}
     if how == "refunded":
@@ -755,7 +751,7 @@ async def test_a_package_that_can_be_paid_again_begins(ledger: RedisLedger, how:
     assert not (await view(ledger, account_id)).package_pending
 
 
-async def test_whose_a_session_was_is_not_remembered_longer_than_the_session(ledger: RedisLedger) -> None:
+async def test_the_owner_of_a_session_is_remembered_as_long_as_the_session(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await charge(ledger, request(account_id, "I", 0, service(want=MB)))
     await charge(ledger, request(account_id, "T", 1, service(used=1024)))

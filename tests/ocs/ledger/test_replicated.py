@@ -1,5 +1,5 @@
-"""Durability "replicated": an answer means that a replica has the write too (WAIT); without a replica nothing is
-promised.
+"""Durability "replicated": an answer means that a replica has the write too (WAIT). Without a replica no answer is
+confirmed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def primary_and_replica(folder: Path) -> Iterator[tuple[RedisServer, RedisServer
         yield primary, replica
     finally:
         replica.stop(kill=True)
-        primary.stop(kill=True)  # asked to end, it would wait for its replica
+        primary.stop(kill=True)  # at SHUTDOWN it would wait for its replica
 
 
 async def open_account(ledger: RedisLedger, number: int = 0) -> str:
@@ -71,7 +71,7 @@ async def open_account(ledger: RedisLedger, number: int = 0) -> str:
 
 
 async def eventually_open(ledger: RedisLedger) -> str:
-    """With a short time a busy machine's replica may miss the first attempts."""
+    """Tries again: on a busy machine the replica may miss the first attempts."""
     end = time.monotonic() + 10
     while True:
         try:
@@ -94,7 +94,7 @@ async def test_one_wait_confirms_all_writes_of_a_flush(tmp_path: Path) -> None:
         await ledger.close()
 
 
-async def test_what_comes_while_a_wait_is_open_goes_out_together(tmp_path: Path) -> None:
+async def test_requests_during_a_wait_are_sent_together(tmp_path: Path) -> None:
     settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
@@ -135,7 +135,7 @@ async def test_reads_do_not_wait_for_replicas(tmp_path: Path) -> None:
 
 
 @pytest.mark.alone
-async def test_a_redis_that_is_silent_during_a_wait_is_left(tmp_path: Path) -> None:
+async def test_a_redis_silent_during_a_wait_is_disconnected(tmp_path: Path) -> None:
     settings = LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=400, partitions=4)
     with primary_and_replica(tmp_path) as (primary, replica):
         ledger = await RedisLedger.connect(primary.url, settings)
@@ -143,7 +143,7 @@ async def test_a_redis_that_is_silent_during_a_wait_is_left(tmp_path: Path) -> N
         assert replica.process is not None and primary.process is not None
         replica.process.send_signal(signal.SIGSTOP)
         first = asyncio.create_task(charge(ledger, account_id, 0))
-        await asyncio.sleep(0.1)  # it is applied, and its WAIT is open
+        await asyncio.sleep(0.1)  # applied; its WAIT is pending
         primary.process.send_signal(signal.SIGSTOP)
         assert isinstance(await first, LedgerUnavailable)
         assert isinstance(await charge(ledger, account_id, 0), LedgerUnavailable)
@@ -184,7 +184,7 @@ async def test_a_write_without_its_replica_is_not_confirmed(tmp_path: Path) -> N
 
 async def test_no_replica_at_all(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url):
-        pass  # what a ledger is has to be said once, and that is a write as well
+        pass  # the first connection writes the ledger's version
     ledger = await RedisLedger.connect(
         redis_7.url,
         LedgerSettings(max_clock_skew_s=0, durability="replicated", replicas=1, timeout_ms=300, partitions=4),

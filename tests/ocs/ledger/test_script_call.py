@@ -1,5 +1,5 @@
-"""Scripts are called as functions of a library where Redis has them, else by SHA1; what is missing is loaded again, old
-ones go.
+"""Scripts are called as functions of a library if Redis has functions, else by SHA1. Missing ones are loaded again, old
+ones deleted.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ async def test_functions_from_redis_7_on(redis_7: RedisServer, redis_6: RedisSer
         assert not calls.library and calls.prefix("double")[0] == b"EVALSHA"
 
 
-async def test_a_user_who_may_not_use_functions_calls_by_sha(redis_7: RedisServer) -> None:
+async def test_a_user_without_function_permission_calls_by_sha1(redis_7: RedisServer) -> None:
     with redis.Redis(port=redis_7.port) as client:
         client.execute_command("ACL", "SETUSER", "guest", "on", ">guest", "~*", "&*", "+@all", "-function")
         try:
@@ -91,7 +91,7 @@ async def test_a_user_who_may_not_use_functions_calls_by_sha(redis_7: RedisServe
 
 
 @pytest.mark.parametrize("forget", [("FUNCTION", "FLUSH"), ("SCRIPT", "FLUSH")])
-async def test_what_redis_forgot_is_loaded_again_once(
+async def test_scripts_that_redis_lost_are_loaded_again_once(
     redis_7: RedisServer, redis_6: RedisServer, forget: tuple[str, str]
 ) -> None:
     server = redis_7 if forget[0] == "FUNCTION" else redis_6
@@ -108,12 +108,12 @@ async def test_what_redis_forgot_is_loaded_again_once(
         loads = sum(
             each["calls"] for name, each in statistics.items() if name.startswith(f"cmdstat_{forget[0].lower()}")
         )
-        loads -= 1  # the second FLUSH
+        loads -= 1  # the second flush
         assert loads <= 2 * len(calls.loads) * 2
 
 
-async def test_a_library_that_is_there_is_not_loaded_again(redis_7: RedisServer) -> None:
-    """Compiling it keeps Redis busy for milliseconds; each `ocs` command that is run would do it."""
+async def test_an_existing_library_is_not_loaded_again(redis_7: RedisServer) -> None:
+    """Compiling it blocks Redis for milliseconds, and every `ocs` command would cause it."""
     async with connected(redis_7.url):
         async with connected(redis_7.url) as (nodes, calls):
             assert await run(nodes, calls, "plain", [key()]) == b"none"
@@ -130,7 +130,7 @@ async def test_two_versions_side_by_side(redis_7: RedisServer) -> None:
         assert await run(new_nodes, new, "plain", [key()]) == b"newer"
 
 
-async def test_old_libraries_go_and_come_back_when_needed(redis_7: RedisServer) -> None:
+async def test_old_libraries_are_deleted_and_loaded_again_when_needed(redis_7: RedisServer) -> None:
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(redis.asyncio.Redis(port=redis_7.port))
         await client.execute_command("FUNCTION FLUSH")
@@ -159,7 +159,7 @@ def hiredis_parts(packed: bytes) -> list[bytes]:
     return parts
 
 
-def test_which_libraries_are_too_many() -> None:
+def test_the_libraries_to_delete() -> None:
     found = [("ocs_c", 3), ("ocs_a", 1), ("mine", 0), ("ocs_d", 4), ("ocs_b", 2)]
     assert superfluous(found, "ocs_d") == ["ocs_a"]
     assert superfluous(found, "ocs_a") == ["ocs_b"]

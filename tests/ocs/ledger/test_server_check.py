@@ -17,7 +17,7 @@ from tests.conftest import RedisServer
 
 
 class OneServer:
-    """What `Nodes` offers of one server; `forbidden` = a user who may not use these commands."""
+    """`Nodes` with one server; `forbidden` = commands that its user may not use."""
 
     def __init__(self, server: RedisServer, forbidden: str = "") -> None:
         self._port, self._forbidden = server.port, forbidden
@@ -73,7 +73,9 @@ async def test_a_server_that_evicts_is_refused(server: RedisServer, policy: str,
     assert ("accounts" in said) == policy.startswith("allkeys")
 
 
-async def test_a_limit_without_eviction_is_right(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_memory_limit_without_eviction_is_accepted(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING), configured(server, maxmemory_policy="noeviction", maxmemory="100mb"):
         await check_servers(OneServer(server), "fsync")
     assert caplog.text == ""
@@ -90,7 +92,7 @@ async def test_a_limit_without_eviction_is_right(server: RedisServer, caplog: py
         ("everysec", "no", True),
     ],
 )
-async def test_what_is_stored_later_than_promised(
+async def test_a_late_fsync_is_warned_of(
     server: RedisServer, caplog: pytest.LogCaptureFixture, durability: str, appendfsync: str, warned: bool
 ) -> None:
     with configured(server, appendfsync=appendfsync):

@@ -1,4 +1,4 @@
-"""A slot of a Redis Cluster is moved slowly, key by key: requests wait or are served where their keys are; each is
+"""A slot of a Redis Cluster is moved slowly, key by key: requests wait, or are served where their keys are. Each is
 applied once.
 """
 
@@ -35,13 +35,13 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three masters, and a fourth that has no slot yet."""
+    """Three masters, and a fourth without slots."""
     assert SYSTEM_REDIS
     folder = tmp_path_factory.mktemp("migration")
     servers = start_cluster(SYSTEM_REDIS, folder)
     (folder / "new").mkdir()
     options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port())]
-    options += ["--cluster-allow-replica-migration", "no"]  # stay a master when its only slot goes back
+    options += ["--cluster-allow-replica-migration", "no"]  # it stays a master when its only slot is moved back
     new = RedisServer(SYSTEM_REDIS, folder / "new", *options)
     new.start()
     try:
@@ -58,7 +58,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 class Migration:
-    """One slot on its way from one node to another, step by step as `redis-cli --cluster reshard` does it."""
+    """Moves one slot from node to node in the steps of `redis-cli --cluster reshard`."""
 
     def __init__(self, source: RedisServer, destination: RedisServer, others: list[RedisServer], slot: int) -> None:
         self._old, self._new = redis.Redis(port=source.port), redis.Redis(port=destination.port)
@@ -91,7 +91,7 @@ class Migration:
 
 @contextmanager
 def migration(cluster: Cluster, slot: int) -> Iterator[Migration]:
-    """From its master to the node without slots; back again at the end, so that the next test finds it as it was."""
+    """Moves a slot from its master to the node without slots. It is moved back at the end, for the next test."""
     source, new = cluster.node_of(slot), cluster.servers[-1]
     rest = [each for each in cluster.servers if each not in (source, new)]
     move = Migration(source, new, rest, slot)
@@ -126,7 +126,7 @@ async def empty_ledger(cluster: Cluster, timeout_ms: int = 2000) -> AsyncIterato
 
 @dataclass
 class Load:
-    """Sessions that open, use and end, one request after the other; what is unavailable is repeated as a client
+    """Sessions that open, use and end, one request after the other. Unavailable requests are repeated, as a client
     would.
     """
 
@@ -158,7 +158,7 @@ class Load:
 
 
 async def run_under_load(cluster: Cluster, pause_s: float, timeout_ms: int) -> tuple[Load, float]:
-    """Charge 24 accounts while a partition is moved key by key; the books are right afterwards."""
+    """Charges 24 accounts while a partition is moved key by key; afterwards the balances must be right."""
     async with empty_ledger(cluster, timeout_ms) as ledger:
         account_ids = [await open_account(ledger, number) for number in range(24)]
         with migration(cluster, ledger._keys.by_partition[0].slot) as move:
@@ -197,7 +197,7 @@ async def test_requests_wait_while_a_slot_is_moved_key_by_key(cluster: Cluster) 
 
 
 @pytest.mark.alone
-async def test_a_migration_longer_than_a_requests_time_makes_it_unavailable(cluster: Cluster) -> None:
+async def test_a_request_times_out_if_the_migration_takes_too_long(cluster: Cluster) -> None:
     load, window_s = await run_under_load(cluster, pause_s=0.06, timeout_ms=400)
     assert window_s > 0.8, "the migration was not slow"
     assert load.unavailable > 0
@@ -206,7 +206,7 @@ async def test_a_migration_longer_than_a_requests_time_makes_it_unavailable(clus
 
 
 async def session_of_the_moved_partition(ledger: RedisLedger) -> tuple[str, str]:
-    """(account id, Identity of its number) of an account that has a session open."""
+    """(account id, Identity of its number) of an account with an open session."""
     number = 0
     while not (account_id := await open_account(ledger, number)).startswith("00"):
         number += 1
@@ -215,14 +215,14 @@ async def session_of_the_moved_partition(ledger: RedisLedger) -> tuple[str, str]
 
 
 @pytest.mark.alone
-async def test_a_request_whose_keys_have_all_moved_is_served_before_the_slot_is(cluster: Cluster) -> None:
-    """ASK is followed with ASKING, also to a node that no map names, as it has no slot yet."""
+async def test_a_request_is_served_once_its_keys_have_moved(cluster: Cluster) -> None:
+    """ASK is followed with ASKING, also to a node that no slot map names because it has no slot yet."""
     async with empty_ledger(cluster) as ledger:
         account_id, identity = await session_of_the_moved_partition(ledger)
         keys = ledger._keys.by_partition[0]
         with migration(cluster, keys.slot) as move:
             move.begin()
-            # Nothing of it has moved yet: the source serves it.
+            # None of its keys has moved yet: the source serves it.
             assert (await charge(ledger, request(account_id, "U", 1, service(used=MB, want=MB)))).code == 2001
             move.move(keys.account + account_id.encode(), keys.outbox, keys.sequence, keys.due)
             move.move(*(key for key in move.remaining() if key.startswith(keys.answers.decode())))
@@ -231,9 +231,9 @@ async def test_a_request_whose_keys_have_all_moved_is_served_before_the_slot_is(
                 started = time.monotonic()
                 outcome = await charge(ledger, request(account_id, "U", number, service(used=MB, want=MB)))
                 assert (outcome.code, outcome.duplicate) == (2001, False)
-                # The first request has the connection to the new node made.
+                # The first request opens the connection to the new node.
                 assert time.monotonic() - started < (0.5 if number == 2 else 0.1)
-            # A repetition finds the answer that moved along.
+            # A repetition finds the answer, which was moved too.
             assert (await charge(ledger, request(account_id, "U", 1, service(used=MB, want=MB)))).duplicate
 
 

@@ -90,8 +90,8 @@ async def test_a_price_per_call_is_paid_once_whatever_the_hour(ledger: RedisLedg
 
 
 async def test_time_reported_over_a_switch_is_split_by_the_clock(ledger: RedisLedger) -> None:
-    """A grant of time ends at the switch; a report that comes late all the same is rated on each side (RFC 8506
-    §5.1.1).
+    """A grant of time ends at the switch. A late report over the switch is split by time and rated on each side (RFC
+    8506 §5.1.1).
     """
     account_id = await open_account(ledger)
     ends = {"price": DAY, "price_after": NIGHT, "switch_at": NOW + 90, "spans": False, **SECONDS}
@@ -105,10 +105,10 @@ async def test_time_reported_over_a_switch_is_split_by_the_clock(ledger: RedisLe
     assert used == {DAY.id: 60 + 30, NIGHT.id: 570}
 
 
-# -- reports that cannot be true
+# -- impossible reports
 
 
-async def test_time_of_a_service_that_joins_later_is_split_from_then_on(ledger: RedisLedger) -> None:
+async def test_time_of_a_service_added_later_counts_from_its_start(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=300, key="1", price=DAY, **SECONDS))
     joins = service(want=600, key="2", price=DAY, switch_at=NOW + 1860, price_after=NIGHT, spans=False, **SECONDS)
@@ -117,7 +117,7 @@ async def test_time_of_a_service_that_joins_later_is_split_from_then_on(ledger: 
     assert await spent(ledger, account_id) == 60 * 1_000 + 540 * 500
 
 
-async def test_use_after_a_report_that_could_not_be_rated_has_its_price(ledger: RedisLedger) -> None:
+async def test_use_after_an_unrateable_report_is_charged(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=MB, key="1", price=HOME))
     unrated = service(used=MB, key="2", price=free_price("unrated", Unit.OCTETS))
@@ -127,8 +127,8 @@ async def test_use_after_a_report_that_could_not_be_rated_has_its_price(ledger: 
     assert await spent(ledger, account_id) == 6_900
 
 
-async def test_two_reports_of_one_outage_are_both_believed(ledger: RedisLedger) -> None:
-    """A client that went on by itself delivers what it kept, one report after the other (RFC 8506 §5.7)."""
+async def test_two_reports_after_an_outage_are_both_charged(ledger: RedisLedger) -> None:
+    """A client that continued by itself sends its stored reports one after the other (RFC 8506 §5.7)."""
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=300, price=VOICE, **SECONDS))
     for number in (1, 2):
@@ -148,7 +148,7 @@ async def test_absurd_octets_and_messages_are_not_charged(ledger: RedisLedger) -
     ended = await ask(ledger, account_id, "T", 1, *used, after=1)
     assert [s.dropped for s in ended.services] == [2**44 - 10 * MB, 2**20 - 1]
     assert await spent(ledger, account_id) == 69_000 + 70_000
-    # A long message has more parts than were asked for.
+    # A long message has more parts than were requested.
     await ask(ledger, account_id, "I", 0, service(want=1, **messages), sid="sms")
     parts = await ask(ledger, account_id, "T", 1, service(used=5, **messages), sid="sms")
     assert (parts.services[0].dropped, parts.services[0].debited_micro_eur) == (0, 350_000)
@@ -157,7 +157,7 @@ async def test_absurd_octets_and_messages_are_not_charged(ledger: RedisLedger) -
 # -- requests that overtake each other
 
 
-async def test_an_update_that_was_overtaken_is_rated_where_it_was(ledger: RedisLedger) -> None:
+async def test_an_overtaken_update_is_rated_at_its_own_location(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=10 * MB, price=HOME), place="home")
     await ask(ledger, account_id, "U", 3, service(used=MB, want=MB, price=ABROAD), place="abroad")
@@ -169,7 +169,7 @@ async def test_an_update_that_was_overtaken_is_rated_where_it_was(ledger: RedisL
     assert ended.services[0].debited_micro_eur == 2_900_000, "and so is the price in force"
 
 
-async def test_an_overtaken_update_that_does_not_say_where_is_rated_at_the_price_in_force(ledger: RedisLedger) -> None:
+async def test_an_overtaken_update_without_a_location_has_the_price_in_force(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=10 * MB, price=HOME), place="home")
     await ask(ledger, account_id, "U", 3, service(want=MB, price=ABROAD), place="abroad")
@@ -179,7 +179,7 @@ async def test_an_overtaken_update_that_does_not_say_where_is_rated_at_the_price
     assert late.services[0].debited_micro_eur == 2_900_000
 
 
-async def test_a_termination_is_never_too_far_behind(ledger: RedisLedger) -> None:
+async def test_a_termination_with_a_low_number_is_applied(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=MB, price=HOME))
     await ask(ledger, account_id, "U", 100, service(want=MB, price=HOME))
@@ -191,8 +191,8 @@ async def test_a_termination_is_never_too_far_behind(ledger: RedisLedger) -> Non
 # -- services that share
 
 
-async def test_what_a_service_reports_for_its_pool_is_paid_by_all_that_the_pool_holds(ledger: RedisLedger) -> None:
-    """RFC 8506 §5.1.2: one service may use the others' grants, and report alone."""
+async def test_use_reported_for_a_pool_is_paid_from_all_its_holds(ledger: RedisLedger) -> None:
+    """RFC 8506 §5.1.2: one service may use the grants of the others, and report alone."""
     account_id = await open_account(ledger, credit=20 * 6_900)
     two = [service(want=10 * MB, key=key, price=HOME) for key in "ab"]
     await ask(ledger, account_id, "I", 0, *two)
@@ -202,7 +202,7 @@ async def test_what_a_service_reports_for_its_pool_is_paid_by_all_that_the_pool_
     assert (rest.services[0].overrun_units, rest.credit_micro_eur, rest.held_micro_eur) == (0, 0, 0)
 
 
-async def test_units_held_by_the_pool_pay_too(ledger: RedisLedger) -> None:
+async def test_included_units_held_by_the_pool_pay(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger, credit=3 * EUR, package=PACKAGE)
     kept = {"price": HOME, "buckets": ("SMALL.data",)}
     await ask(ledger, account_id, "I", 0, *(service(want=10 * MB, key=key, **kept) for key in "ab"))
@@ -211,7 +211,7 @@ async def test_units_held_by_the_pool_pay_too(ledger: RedisLedger) -> None:
     assert 0 <= 20 * MB - alone.services[0].debited_units < 100, "the first octets cost nothing anyway"
 
 
-async def test_a_service_without_room_is_settled_all_the_same(ledger: RedisLedger) -> None:
+async def test_a_service_beyond_the_bound_is_settled(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, *(service(want=1024, key=str(n), price=HOME) for n in range(64)))
     ended = await ask(ledger, account_id, "T", 1, service(used=10 * MB, key="one more", price=HOME))
@@ -221,7 +221,7 @@ async def test_a_service_without_room_is_settled_all_the_same(ledger: RedisLedge
 # -- supervision (Tcc, RFC 8506 §13)
 
 
-async def test_the_longest_validity_that_lives_supervises_the_session(ledger: RedisLedger) -> None:
+async def test_the_longest_running_validity_supervises_the_session(ledger: RedisLedger) -> None:
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=MB, price=HOME), service(want=MB, key="2", price=HOME))
     await ask(ledger, account_id, "U", 1, service(want=MB, key="2", price=HOME), after=10, deadline=NOW + 610)
@@ -232,10 +232,8 @@ async def test_the_longest_validity_that_lives_supervises_the_session(ledger: Re
     assert view is not None and view.sessions[0].deadline == NOW + 620, "it was given back"
 
 
-async def test_an_update_of_a_blocked_account_gives_the_session_up(ledger: RedisLedger) -> None:
-    """RFC 8506 §7: an update that is not answered with success releases all that is reserved; use is debited, late use
-    too.
-    """
+async def test_a_refused_update_of_a_blocked_account_gives_up_the_session(ledger: RedisLedger) -> None:
+    """RFC 8506 §7: an update without success releases all reservations. Use is debited, late use too."""
     account_id = await open_account(ledger)
     await ask(ledger, account_id, "I", 0, service(want=MB, price=HOME), service(want=MB, key="2", price=HOME))
     await ledger.set_state(account_id, state="blocked", **WHEN)
@@ -259,7 +257,7 @@ async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger
     await ledger.top_up(account_id, amount_micro_eur=EUR, reference="r", **WHEN)
     asked = await ask(ledger, account_id, "U", 1, service(**more))
     assert (asked.services[0].granted, asked.services[0].restricted) == (2 * MB, False)
-    # What was used of the last units, without asking for more, is the beginning of the restricted phase.
+    # A report of the last units that requests no more begins the restricted phase.
     begun = await ask(ledger, account_id, "U", 2, service(used=MB, want=200 * MB, **more))
     assert begun.services[0].final
     restricted = await ask(ledger, account_id, "U", 3, service(used=MB, **more))
@@ -267,8 +265,8 @@ async def test_final_units_in_use_are_renewed_after_a_top_up(ledger: RedisLedger
 
 
 @rule("HOT-RAT-2")
-async def test_an_emergency_stays_one(ledger: RedisLedger) -> None:
-    """HOT-RAT-2: who asks without the mark is told the place, and asks again."""
+async def test_an_update_without_the_emergency_mark_stays_an_emergency(ledger: RedisLedger) -> None:
+    """HOT-RAT-2: the outcome names the session's location, and the request is sent again with it."""
     account_id, call = await open_account(ledger), "mo\x1f{}\x1f29340\x1f\x1f\x1f+38631234567"
     await ask(ledger, account_id, "I", 0, service(want=60, price=VOICE), place=call.format("1"))
     for kind in ("U", "T"):

@@ -1,8 +1,8 @@
-"""Layouts of the ledger: documents of every version are read, a newer one is refused or worked on as it says, a rolling
-restart is served.
+"""Versions of the ledger's layout: old documents are read, newer ones refused or accepted as they say, and a rolling
+restart works.
 
-The next layout is made up here: fields added to several records, one renamed. `documents` keeps what each version has
-written (`python -m tests.ocs.ledger.test_versions REDIS_URL` writes today's); no file there is ever changed.
+The next layout is invented here: fields added to several records, one renamed. `documents` has one document per
+version; `python -m tests.ocs.ledger.test_versions REDIS_URL` writes today's. Its files are never changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BUCKETS = ("SMALL.data", "FAMILY.data")
 
 
 def next_layout(*, readable_from: int = LAYOUT.version) -> Layout:
-    """A field more for accounts, sessions, legs and buckets; the session's "cost" has another name."""
+    """One more field for accounts, sessions, legs and buckets; the session's "cost" is renamed."""
     version = LAYOUT.version + 1
     records = dict(LAYOUT.records)
     for record, added in {"account": 7, "session": "new", "leg": (), "bucket": 0, "pool": 9}.items():
@@ -51,7 +51,7 @@ def next_layout(*, readable_from: int = LAYOUT.version) -> Layout:
 
 @pytest.fixture(autouse=True)
 def scripts_that_know_the_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next version's scripts say `session.cost_so_far`."""
+    """The next version's scripts, which say `session.cost_so_far`."""
     real = scripts._source
 
     def source(part: str) -> str:
@@ -71,7 +71,7 @@ def scripts_that_know_the_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def both(url: str, newer: Layout) -> AsyncIterator[tuple[RedisLedger, RedisLedger]]:
-    """A worker of this version, and one of the next, on one ledger."""
+    """Ledgers of this version and of the next one, on one Redis."""
     settings = LedgerSettings(partitions=4, connections=1, max_clock_skew_s=0)
     async with empty_ledger(url) as old:
         new = await RedisLedger.connect(url, settings, layout=newer)
@@ -101,7 +101,7 @@ async def a_session(ledger: RedisLedger, account_id: str, sid: str, *, number: i
 
 
 async def full_ledger(ledger: RedisLedger) -> str:
-    """An account with something in every part, in a pool with another."""
+    """An account with an entry in every part of its document, in a pool with another account."""
     account_id = await open_account(ledger, package=PACKAGE)
     await ledger.open_pool(account_id, "family", now=WHEN["now"])
     await ledger.join_pool(account_id, "family", **WHEN)
@@ -118,12 +118,12 @@ def kept() -> list[int]:
     return sorted(int(path.stem[1:]) for path in DOCUMENTS.glob("v*.msgpack"))
 
 
-def test_this_version_is_kept() -> None:
+def test_the_current_layout_has_its_document() -> None:
     assert kept()[-1] == LAYOUT.version, "write it once: python -m tests.ocs.ledger.test_versions"
 
 
 @pytest.mark.parametrize("version", kept())
-async def test_documents_of_every_version_are_worked_on(redis_url: str, version: int) -> None:
+async def test_documents_of_every_version_are_charged(redis_url: str, version: int) -> None:
     saved = msgpack.unpackb((DOCUMENTS / f"v{version}.msgpack").read_bytes())
     async with empty_ledger(redis_url) as ledger:
         account_id = saved["account_id"]
@@ -143,7 +143,7 @@ async def test_documents_of_every_version_are_worked_on(redis_url: str, version:
 # -- the next version
 
 
-async def test_an_older_document_is_brought_up_and_a_field_may_be_renamed(redis_7: RedisServer) -> None:
+async def test_an_older_document_is_upgraded_and_a_field_may_be_renamed(redis_7: RedisServer) -> None:
     newer = next_layout()
     async with both(redis_7.url, newer) as (old, new):
         account_id = await open_account(old)
@@ -158,7 +158,7 @@ async def test_an_older_document_is_brought_up_and_a_field_may_be_renamed(redis_
 
 
 async def test_workers_of_neighbouring_versions_serve_one_ledger(redis_7: RedisServer) -> None:
-    """A rolling restart: a session goes to and fro, and what the newer one has written survives the older one."""
+    """A rolling restart: both versions serve one session in turn, and the older one keeps the newer one's fields."""
     newer = next_layout()
     async with both(redis_7.url, newer) as (old, new):
         account_id = await open_account(new)
@@ -180,13 +180,13 @@ async def test_workers_of_neighbouring_versions_serve_one_ledger(redis_7: RedisS
             )
             row = stored(old, account_id)
             assert (row[0], row[at]) == (worker.layout.version, 12_345)
-        await a_session(old, account_id, "pgw.example.net;2")  # a session that lacks the new field …
+        await a_session(old, account_id, "pgw.example.net;2")  # a session without the new field …
         done = await charge(new, request(account_id, "T", 1, service(used=MB), sid="pgw.example.net;2"))
         assert done.code == 2001
         assert (await audit(old, **WHEN)).ok
 
 
-async def test_a_document_that_cannot_be_read_any_more_is_refused_with_a_code(redis_7: RedisServer) -> None:
+async def test_a_document_too_new_to_read_is_refused_with_a_code(redis_7: RedisServer) -> None:
     newer = next_layout(readable_from=LAYOUT.version + 1)
     async with both(redis_7.url, newer) as (old, new):
         account_id = await open_account(new)
@@ -196,7 +196,7 @@ async def test_a_document_that_cannot_be_read_any_more_is_refused_with_a_code(re
             with pytest.raises(LedgerError) as error:
                 await work
             assert error.value.code == "version"
-        # Nor does an older process start on such a ledger.
+        # An older process does not start on such a ledger either.
         with pytest.raises(LedgerError, match="upgrade it") as error:
             await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=4))
         assert error.value.code == "installation"
@@ -250,7 +250,7 @@ async def test_the_first_layout_is_refused(redis_7: RedisServer) -> None:
     flush(redis_7.url)
 
 
-async def test_partitions_are_those_of_the_installation(redis_7: RedisServer) -> None:
+async def test_the_number_of_partitions_is_fixed_at_installation(redis_7: RedisServer) -> None:
     async with empty_ledger(redis_7.url):
         with pytest.raises(LedgerError, match=r"the ledger has 4 partitions, and ledger.partitions = 64"):
             await RedisLedger.connect(redis_7.url, LedgerSettings(partitions=64))
@@ -259,7 +259,7 @@ async def test_partitions_are_those_of_the_installation(redis_7: RedisServer) ->
 # -- the scripts and the layout
 
 
-def test_a_field_that_there_is_not_is_found_when_the_scripts_are_joined() -> None:
+def test_an_unknown_field_in_a_script_is_an_error_when_scripts_are_assembled() -> None:
     records = {**LAYOUT.records, "tally": tuple(f for f in LAYOUT.records["tally"] if f.name != "overrun")}
     with pytest.raises(ScriptError, match=r"tallies.lua:\d+: tally has no field 'overrun'; it has key, label"):
         scripts.load(Layout(LAYOUT.version, LAYOUT.readable_from, records))
@@ -276,7 +276,7 @@ def test_no_lua_function_is_longer_than_sixty_lines() -> None:
                 begun = None
 
 
-def test_outcomes_stand_in_the_order_of_their_classes() -> None:
+def test_the_scripts_return_outcomes_in_field_order() -> None:
     from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
 
     for record, kind in (("service_outcome", ServiceOutcome), ("outcome", ChargeOutcome)):
@@ -284,7 +284,7 @@ def test_outcomes_stand_in_the_order_of_their_classes() -> None:
 
 
 async def _write() -> None:
-    """Keep what this version writes."""
+    """Writes the document of the current layout."""
     async with empty_ledger(sys.argv[1]) as ledger:
         account_id = await full_ledger(ledger)
         keys, partition = ledger._account_keys(account_id), ledger._keys.partition_of_account(account_id)

@@ -1,9 +1,9 @@
-"""A random walk over the ledger's operations, dense in what is rare in the field: what `test_model.py` does to both
-ledgers.
+"""A random walk over the ledger's operations; `test_model.py` executes it on both ledgers.
 
-What comes next is chosen by what the model holds, so that most requests are applied and each special case is met often
-(`occurred.py` says how often at least). A step is chosen by a few bytes; zeros are the plainest choice, so that a
-failing walk shrinks to a plain one.
+Cases that are rare in the field are frequent here. The next operation depends on the state of the model, so that most
+requests are applied and each special case is met often (least.py says how often at least).
+
+A few bytes choose a step; zeros choose the simplest option, so a failing walk can be shortened to a simple one.
 Charging: walk_charging.py.
 """
 
@@ -49,7 +49,7 @@ PLAN = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 
 
 class Walk(WalkCharging):
-    """Where the walk has got to, and everything but charging."""
+    """The state of the walk, and all its operations except charging."""
 
     def begin(self, choose: Choices) -> None:
         for number in NUMBERS:
@@ -61,7 +61,7 @@ class Walk(WalkCharging):
                 self._join(place, POOLS[0])
 
     def step(self, choose: Choices) -> None:
-        """One step: time passes, mostly little, and something is done."""
+        """One step: some time passes, usually little, and one operation follows."""
         self.now += choose.pick((0, 0, 1, 5, 20, 20, 40))
         if choose.chance(10):
             self.now += choose.pick((60, 60, 300, 650, 650, 1000, 4000, 4000))
@@ -84,7 +84,7 @@ class Walk(WalkCharging):
         amount = choose.pick((100_000, 3_000_000, 3_000_000, 1, 20_000_000, 190_000_000))
         if not choose.chance(15):
             self._topped_up = (self.ids[place], amount, self._fresh("r"))
-        elif choose.chance(40):  # the reference is another amount's
+        elif choose.chance(40):  # the reference of a top-up with another amount
             self._topped_up = (self.ids[place], amount, self._topped_up[2])
         account_id, amount, reference = self._topped_up
         if account_id in self.gone and not choose.chance(20):
@@ -125,7 +125,7 @@ class Walk(WalkCharging):
             self._do(place, "unsubscribe", instance, at_once=choose.chance(35))
 
     def _claims(self, choose: Choices, place: int) -> None:
-        """A fee becomes due, or a product is bought, while sessions hold all that there is."""
+        """A fee becomes due, or a product is bought, while sessions hold all credit."""
         account = self._account(place)
         for _ in range(choose.pick((1, 2, 2))):
             self._open_one(choose, place, choose.pick(("call", "zone", "voice", "zone")), want=40)
@@ -178,7 +178,7 @@ class Walk(WalkCharging):
         self._do(place, "set_measure", measure=measure)
 
     def _volumes(self, choose: Choices, place: int) -> None:
-        """Use up to a volume and beyond it, in steps."""
+        """Use of a fair-use volume up to its limit and beyond, in steps."""
         account = self._account(place)
         running = [each for each in account.subscriptions if each.state == SubscriptionState.ACTIVE]
         if not any(each.terms.counters for each in running):
@@ -242,7 +242,7 @@ class Walk(WalkCharging):
             if choose.chance(15):
                 self._do(place, "join_pool", "")
             return
-        if pool and choose.chance(80):  # free of holds first, mostly
+        if pool and choose.chance(80):  # usually without holds
             for sid in sorted(self._account(place).live()):
                 self._do(place, "release_session", sid, reason="lost")
         elif pool and choose.chance(50):
@@ -265,14 +265,14 @@ class Walk(WalkCharging):
         if isinstance(new, str) and new in self.ledgers.model.accounts and new != account_id:
             self.ids[place] = self.gone[account_id] = new
             self.debits = [each for each in self.debits if each.account_id != account_id]
-            if choose.chance(40):  # as after a crash
+            if choose.chance(40):  # repeated, as after a crash
                 self.ledgers.do("move_account", account_id, partition=partition)
             self._go_on(choose, place, self._some_sid(choose, place))
 
-    # -- what is rare
+    # -- rare cases
 
     def _many(self, choose: Choices, place: int) -> None:
-        """More sessions than are kept once they are given up or have ended, one by one or all at once."""
+        """More sessions are given up or ended than the account remembers, one by one or all at once."""
         if choose.chance(10):
             self._crowd(choose, place)
             return
@@ -289,7 +289,7 @@ class Walk(WalkCharging):
         self._sids.update({(place, n): sid for n, sid in enumerate(sids[-5:-1])})
 
     def _crowd(self, choose: Choices, place: int) -> None:
-        """More sessions than an account may have, or more services than a session."""
+        """More sessions than an account may have, or more services than a session may have."""
         if choose.chance(50):
             for _ in range(34):
                 self._open_one(choose, place, "incoming")
@@ -303,7 +303,7 @@ class Walk(WalkCharging):
             self._ask(choose, place, sid, session, kind, first, tuple(asked), plainly=True, deadline=deadline)
 
     def _years(self, choose: Choices, place: int) -> None:
-        """Nobody is active any more, or their time is over for good."""
+        """Accounts become inactive, or reach the end of their life."""
         live = sorted(self._account(place).live())
         if choose.chance(12):
             self.now += 32_000_000
@@ -331,7 +331,7 @@ class Walk(WalkCharging):
         self._revive(choose)
 
     def _revive(self, choose: Choices) -> None:
-        """New accounts for those that have ended."""
+        """Replaces terminated accounts by new ones."""
         for place, account_id in enumerate(self.ids):
             if self.ledgers.model.accounts[account_id].state == "terminated":
                 self.ended[place] = account_id

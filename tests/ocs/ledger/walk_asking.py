@@ -1,4 +1,4 @@
-"""What every part of the random walk uses: choices, where it has got to, and how a request is put."""
+"""Shared parts of the random walk: choices, state, and building a request."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.ocs.ledger.model_state import Account, Session, utc_day
 
 T = TypeVar("T")
 STEP_BYTES = 80
-"""Enough for most steps; what is chosen after them is the plainest."""
+"""Enough for most steps; after them every choice is the simplest option."""
 
 
 class Choices:
-    """Decisions by the bytes of one step; the first option is the plainest."""
+    """Decisions by the bytes of one step; the first option is the simplest."""
 
     def __init__(self, data: bytes) -> None:
         self._data = iter(data)
@@ -36,18 +36,18 @@ class Choices:
 
 
 class Ledgers(Protocol):
-    """What a walk does: to the model and to Redis, which must agree (sides.py)."""
+    """What a walk calls: the model and Redis together, which must agree (sides.py)."""
 
     model: ModelLedger
 
     def open(self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None) -> str | None: ...
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
-        """An operation of AccountLedger at the walk's time; a LedgerError's code if it was refused."""
+        """An operation of AccountLedger at the walk's time. Returns the LedgerError's code if it is refused."""
 
     def sweep_due(self) -> None: ...
     def gone_for_good(self, account_id: str) -> None: ...
     def charge(self, request: ChargeRequest) -> bool:
-        """Whether it was applied, now."""
+        """Returns whether the request was applied now."""
 
     def repeat(self, request: ChargeRequest) -> None: ...
 
@@ -58,16 +58,16 @@ class Asking:
     now: int = START
     month: int = MONTH
     ids: list[str] = field(default_factory=list)
-    """The accounts whose turn may come, in the order of NUMBERS."""
+    """Current accounts, in the order of NUMBERS."""
     ended: dict[int, str] = field(default_factory=dict)
-    """Terminated accounts, whose MSISDNs are others' by now."""
+    """Terminated accounts; their MSISDNs belong to others now."""
     gone: dict[str, str] = field(default_factory=dict)
-    """Ids that accounts had before they were moved, and the next."""
+    """Ids of accounts before a move → after it."""
     charged: list[ChargeRequest] = field(default_factory=list)
     debits: list[ChargeRequest] = field(default_factory=list)
     """One-off requests that were paid."""
     _sids: dict[tuple[int, int], str] = field(default_factory=dict)
-    """The Session-Id in use at each of an account's places for one."""
+    """Session-Ids by account (place in `ids`) and number of the session."""
     _opened: set[str] = field(default_factory=set)
     _topped_up: tuple[str, int, str] = ("", 0, "")
     _serial: int = 0
@@ -102,7 +102,7 @@ class Asking:
         session = self._known(place, sid)
         self._ask(choose, place, sid, session, RequestType.TERMINATION, 1, (), plainly=True, deadline=self.now)
 
-    # -- who asks, and what for
+    # -- requests
 
     def _ask(
         self,
@@ -126,7 +126,7 @@ class Asking:
             "place": "home",
             **more,
         }
-        # Sessions of the even places belong to a failover group, the others to one host.
+        # Sessions of even places belong to a failover group, the others to one host.
         host, owner = ("pgw.example.org", "") if sid[-1] in "13579" else ("pgw", "pgws")
         request = ChargeRequest(
             *(self.ids[place], "", sid, host, "data", kind, number, self.now, self.month),
@@ -177,7 +177,7 @@ class Asking:
         if kind in (RequestType.UPDATE, RequestType.TERMINATION) and choose.chance(25):
             was = session.place if session is not None else "home"
             request.expected_location = choose.pick((was, was, was, was, "abroad", UNKNOWN_PLACE))
-        # Another worker's clock is a little slower: it is the day and the month before there.
+        # Another worker's clock is slower: it may still have yesterday's date and last month.
         if choose.chance(4):
             request.now, request.month, request.day = self.now - 3, self.month - 1, utc_day(self.now - 3)
         request.relay = choose.pick(("", "", "dra.example.net"))

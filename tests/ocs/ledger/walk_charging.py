@@ -1,4 +1,4 @@
-"""The charging part of the random walk: sessions, one-off requests, and what many steps would be needed for."""
+"""The charging part of the random walk: sessions, one-off requests, and cases that random steps would seldom reach."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from tests.ocs.ledger.walk_sessions import WalkSessions
 
 class WalkCharging(WalkSessions):
     def _event(self, choose: Choices, place: int) -> None:
-        """A one-off debit or a balance check; ids and numbers are few, so debits, refunds and sessions share them."""
+        """A one-off debit or a balance check. There are few ids and numbers, so debits, refunds and sessions share
+        them.
+        """
         sid = choose.pick((f"smsc;{place};0", self._sid(place, 0), "smsc;shared", self._sid(place, 0)))
         number = choose.pick((0, 1, 2, 3))
         if choose.chance(50):
-            sid = self._fresh("smsc;")  # of the others, most are taken soon
+            sid = self._fresh("smsc;")  # most of the other ids are soon in use
         services: dict[str, ServiceCharge] = {}
         buckets = self._account(place).buckets
         for _ in range(choose.pick((1, 1, 1, 2, 2))):
@@ -33,7 +35,7 @@ class WalkCharging(WalkSessions):
             if choose.chance(4):
                 want = choose.pick((0, None))
             free = [bucket.free() for bucket in buckets if bucket.id in of.buckets]
-            if free and choose.chance(30):  # more than one bucket has
+            if free and choose.chance(30):  # more than one bucket can pay
                 want = min(each or 0 for each in free) + of.usual // 4
             price = twin.price if twin and choose.chance(70) else choose.pick(of.windows)
             services[key] = asking(key, name, price, want)
@@ -65,16 +67,16 @@ class WalkCharging(WalkSessions):
         more = {"action": Action.REFUND, "refund_of": of}
         self._ask(choose, place, sid, session, RequestType.EVENT, number, tuple(services), **more)
 
-    # -- what many steps would be needed for
+    # -- cases that random steps would seldom reach
 
     def _neighbours(self, choose: Choices, place: int) -> None:
-        """Two services at one price; one reports what both were granted, and more."""
+        """Two services have the same price; one reports the units of both, and more."""
         name = choose.pick(("data", "voice", "zone", "data"))
         of, sid = KINDS[name], self._fresh(f"pgw.example.org;{place};")
         asked = [asking(key, name, of.windows[0], of.usual // 4) for key in (name, name + "'")]
         more: dict[str, Any] = {"plainly": True, "deadline": self.now + 600}
         self._ask(choose, place, sid, None, RequestType.INITIAL, 0, tuple(asked), **more)
-        if choose.chance(30):  # all that is left is held by then
+        if choose.chance(30):  # then all that is left is held
             self._open_one(choose, place, name, want=40)
         if (session := self._account(place).sessions.get(sid)) is None:
             return
@@ -86,9 +88,7 @@ class WalkCharging(WalkSessions):
             self._ask(choose, place, sid, session, RequestType.TERMINATION, 2, (report,), **more)
 
     def _late(self, choose: Choices, place: int) -> None:
-        """Units that a period granted are reported after its end, by a session that goes on, was given up, or has been
-        in between.
-        """
+        """Units of an ended period are reported late: by a session that is open, was given up, or was swept."""
         name = choose.pick(("data", "sms", "data", "voice"))
         of, sid = KINDS[name], self._fresh(f"pgw.example.org;{place};")
         ends = [

@@ -1,4 +1,4 @@
-"""The sessions of the random walk: which of their requests comes next."""
+"""The sessions of the random walk: the choice of their next request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.ocs.ledger.walk_asking import Asking, Choices, asking
 
 class WalkSessions(Asking):
     _event: Callable[[Choices, int], None]
-    """Of the walk that this is a part of."""
+    """Defined by `WalkCharging`."""
 
     # -- sessions
 
     def _charge(self, choose: Choices, place: int) -> None:
         if choose.chance(20):
             self._event(choose, place)
-        elif choose.chance(6):  # a Session-Id that another account uses too
+        elif choose.chance(6):  # a Session-Id that another account also uses
             self._go_on(choose, place, "pgw.example.org;shared;1")
         else:
             self._go_on(choose, place, self._sid(place, choose.pick((0, 0, 0, 1, 1, 2, 3))))
@@ -32,7 +32,7 @@ class WalkSessions(Asking):
         kind = choose.pick(_next_kinds(session, sid in self._opened))
         number = self._number(choose, sid, session, kind)
         if kind == "I" and session is None and number is None:
-            # A real client never takes a Session-Id again; one in five does here.
+            # A real client never reuses a Session-Id; here one in five does.
             number = 0 if choose.chance(80) else choose.pick((1, 2, 9))
             at = next((at for at, known in self._sids.items() if known == sid), None)
             if number == 0 and at is not None:
@@ -45,21 +45,21 @@ class WalkSessions(Asking):
             self.ledgers.do("top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r"))
         numbers, given_up = [number or 0], False
         if kind == "U" and session is not None and not session.closed_at and choose.chance(6):
-            # One that overtakes two.
+            # One request overtakes two.
             numbers, given_up = [numbers[0] + 3, numbers[0], numbers[0] + 1], choose.chance(50)
         for n, each in enumerate(numbers):
             if n == 2 and given_up:
                 self.ledgers.do("release_session", self.ids[place], sid, reason="lost")
             services = self._services(choose, session, kind)
             self._ask(choose, place, sid, session, RequestType(kind), each, services, deadline=deadline)
-        if kind == "I" and session is not None and choose.chance(50):  # what was asked before it was replaced
+        if kind == "I" and session is not None and choose.chance(50):  # requests from before the session was replaced
             before = [each for each in self.charged if each.session_id == sid][-8:]
             self._again([each for each in before if each.type is RequestType.EVENT] or before, choose)
         if kind == "T" and session is not None and choose.chance(50):
             self._go_on(choose, place, sid)
 
     def _number(self, choose: Choices, sid: str, session: Session | None, kind: str) -> int | None:
-        """None: a session of this id has been and gone."""
+        """The next CC-Request-Number; None = the session of this id has ended and is no longer known."""
         if kind == "I":
             if choose.chance(15):
                 return choose.pick((1, 2, 3, 5))
@@ -79,7 +79,7 @@ class WalkSessions(Asking):
             return min(session.numbers.apart[-1] + choose.pick((1, 0, 1, 2)), 2**32 - 1)
         if highest >= ANSWERS_KEPT_PER_SESSION and choose.chance(20):
             return highest - ANSWERS_KEPT_PER_SESSION + choose.pick((0, 0, 1, -1))
-        # One straggler seldom comes alone.
+        # Late requests often come in groups.
         straggler = any(each.session_id == sid and each.number < highest for each in self.charged[-3:])
         if choose.chance(55 if straggler or (session is not None and session.released) else 75):
             return min(highest + 1, 2**32 - 1)
@@ -90,7 +90,7 @@ class WalkSessions(Asking):
         asked: dict[str, ServiceCharge] = {}
         for _ in range(choose.pick((1, 1, 1, 2, 2, 3)) if kind == "I" else choose.pick((1, 1, 1, 1, 2, 2, 3, 0))):
             key, name = self._key(choose, known, asked)
-            # What others of the session will cost after a switch, this one costs now.
+            # This service may now have the price that another has after its switch.
             others: list[Service | ServiceCharge] = [*known.values(), *asked.values()]
             ahead = [each.price_after for each in others if each.price_after]
             asked[key] = self._service(choose, key, name, known.get(key), kind)
@@ -104,12 +104,12 @@ class WalkSessions(Asking):
         if asked and choose.chance(30):
             key = next(iter(asked)).rstrip("'") + "'"
         elif known and not choose.chance(12):
-            # Mostly those with a price switch, or for which there is little left.
+            # Usually a service with a price switch, or one that has nothing left.
             special = [key for key, service in known.items() if service.phase != "normal" or service.price_after]
             special = [key for key in special if known[key].phase == "restricted"] or special
             key = choose.pick(special if special and choose.chance(80) else list(known))
         else:
-            # The second service of a kind has the same price and buckets; some keys are used for any kind.
+            # A second service of a kind (') has the same price and buckets; the key "any" has any kind.
             key = choose.pick(list(KINDS)) + choose.pick(("", "", "'"))
             key = choose.pick(("any", key, key, key, key, key, key, key)) if key[-1] != "'" else key
         name = key.rstrip("'")

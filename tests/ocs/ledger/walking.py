@@ -1,7 +1,7 @@
-"""Walks by seed, and the least walk that still fails.
+"""Executes walks by seed, and shortens a walk that fails.
 
-A walk is a list of byte strings, one a step (walk_asking.Choices), so a failing one is made small by leaving out steps
-and by putting zeros, which are the plainest choices, in place of bytes.
+A walk is a list of byte strings, one per step (walk_asking.Choices). It is shortened by leaving out steps and by
+replacing bytes with zeros, which choose the simplest options.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def steps_of(seed: int, count: int = STEPS_A_WALK) -> Steps:
 
 
 def walk(steps: Steps, begin: Begin, occurred: Occurred, note: Callable[[str], None] | None = None) -> None:
-    """The first string of bytes opens the accounts."""
+    """Executes one walk. The first byte string opens the accounts."""
     sides = Sides(begin(), occurred, note)
     sides.walk.begin(Choices(steps[0]))
     sides.compare()
@@ -39,7 +39,7 @@ def walk(steps: Steps, begin: Begin, occurred: Occurred, note: Callable[[str], N
 
 
 def run(seeds: range, begin: Begin, progress: Callable[[str], None] = lambda _: None) -> Occurred:
-    """All walks of these seeds; the first that fails is made small and told."""
+    """Executes the walks of these seeds. The first that fails is shortened and reported."""
     occurred, began, told = Occurred(), time.monotonic(), time.monotonic()
     for seed in seeds:
         steps = steps_of(seed)
