@@ -14,16 +14,14 @@ from zoneinfo import ZoneInfo
 
 from ocs.catalogue.compile_counters import compile_counters
 from ocs.catalogue.compile_parts import (
-    OptionTerms,
     check_general,
     compile_destinations,
     compile_holidays,
-    compile_options,
-    compile_packages,
     compile_places,
     compile_prices,
     compile_services,
 )
+from ocs.catalogue.compile_products import compile_products
 from ocs.catalogue.compile_rates import RateCompiler
 from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.model import General, PackageTable, RateTable
@@ -31,10 +29,10 @@ from ocs.catalogue.place import Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
-from ocs.values.products import CounterTerms, PackageTerms
+from ocs.values.products import PACKAGE_GROUP, CounterTerms, PackageTerms, Product
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
-__all__ = ["Catalogue", "CatalogueError", "OptionTerms", "Problem", "load_catalogue"]
+__all__ = ["Catalogue", "CatalogueError", "Problem", "load_catalogue"]
 
 _NOWHERE = Destination("")
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
@@ -47,8 +45,12 @@ class Catalogue:
     version: str
     begins_at: int
     """Unix seconds at which this version comes into force; 0 = there is none before it."""
+    products: Mapping[str, Product]
+    """All that is sold."""
+    terms: Mapping[str, PackageTerms]
+    """Of all products."""
     packages: Mapping[str, PackageTerms]
-    options: Mapping[str, OptionTerms]
+    """Of the tariffs, with which an account may be opened."""
     vat_percent: int
     currency: str
     time_zone: ZoneInfo
@@ -182,14 +184,15 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
     services, by_id = compile_services(general, tables, problems)
     prices = compile_prices(general, tables, problems)
     counters = compile_counters(general, tables, problems)
-    packages = compile_packages(general, tables, counters, problems)
+    products = compile_products(general, tables, counters, problems)
+    terms = {id_: product.terms for id_, product in products.items()}
     holidays = compile_holidays(general, problems)
     RateCompiler(
         tables,
         problems,
         services=by_id,
         prices=prices,
-        packages=packages,
+        packages=terms,
         version=general.version,
         counters=counters,
         zone=None if problems.found else ZoneInfo(general.time_zone),
@@ -202,8 +205,9 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
     return Catalogue(
         version=general.version,
         begins_at=begins_at(general, problems),
-        packages=MappingProxyType(packages),
-        options=MappingProxyType(dict(compile_options(tables))),
+        products=MappingProxyType(products),
+        terms=MappingProxyType(terms),
+        packages=MappingProxyType({id_: each for id_, each in terms.items() if each.group == PACKAGE_GROUP}),
         vat_percent=general.vat_percent,
         currency=general.currency,
         time_zone=ZoneInfo(general.time_zone),

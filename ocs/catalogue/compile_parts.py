@@ -1,24 +1,19 @@
-"""Compiles places, destinations, services, prices and packages of a catalogue file. Mistakes go into `Problems`."""
+"""Compiles places, destinations, services and prices of a catalogue file. Mistakes go into `Problems`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import phonenumbers
 
-from ocs.catalogue.compile_counters import CompiledCounter, counters_of_product
 from ocs.catalogue.countries import MCC_COUNTRY, NO_COUNTRY
 from ocs.catalogue.destination import DestinationClass, Destinations
 from ocs.catalogue.model import (
-    BucketTable,
     DestinationTable,
     General,
-    OptionTable,
-    PackageTable,
     PlaceTable,
     PriceTable,
     QuotaTable,
@@ -30,10 +25,8 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.catalogue.services import MatchKey, Service, Services
-from ocs.values.exact import MAX_INTEGER
-from ocs.values.moment import DAY_S, parse_date
-from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
-from ocs.values.products import BucketTerms, PackageTerms
+from ocs.values.moment import parse_date
+from ocs.values.money import parse_eur
 from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.values.use import Context, QuotaPolicy, Unit
 
@@ -47,15 +40,6 @@ TRIGGER_TYPES = {"qos": 2, "location": 3, "rat": 4, "timezone": 5, "mcc": 30, "m
 _CONTEXTS_WITHOUT_PARTIES = frozenset({"data", "content"})
 """Contexts whose use has no direction and no destination."""
 _MATCH_KEYS = {"rating_group", "service_identifier", "apn"}
-
-
-@dataclass(frozen=True, slots=True)
-class OptionTerms:
-    """A bookable option with a price of its own (HOT-PKG-1: 5G)."""
-
-    id: str
-    price_micro_eur: int
-    period_s: int
 
 
 class PriceParts(NamedTuple):
@@ -94,14 +78,20 @@ def compile_places(general: General, tables: Tables, problems: Problems) -> Plac
         if needed not in tables.ids["place"]:
             problems.add(key_path("place", needed), "is missing; the places home and eu are required")
     places = tables.of("place", PlaceTable)
-    by_country = _check_unique(
-        (
-            (country, id_, key_path("place", id_, "countries", index))
-            for id_, place in places.items()
-            for index, country in enumerate(place.countries)
-        ),
-        problems,
+    by_country, by_plmn = (
+        _check_unique(
+            (
+                (value, id_, key_path("place", id_, name, index))
+                for id_, place in places.items()
+                for index, value in enumerate(getattr(place, name))
+            ),
+            problems,
+        )
+        for name in ("countries", "plmns")
     )
+    for id_, place in places.items():
+        if not place.countries and not place.plmns:
+            problems.add(key_path("place", id_, "countries"), "is missing; a place has countries, plmns or both")
     _check_countries("place", {id_: place.countries for id_, place in places.items()}, problems)
     if HOME in places and by_country.get(general.home_country) != HOME:
         problems.add(
@@ -119,6 +109,7 @@ def compile_places(general: General, tables: Tables, problems: Problems) -> Plac
         home_country=general.home_country,
         home_plmns=frozenset(general.home_plmns),
         default_plmn=general.default_plmn,
+        by_plmn=by_plmn,
     )
 
 
@@ -198,7 +189,7 @@ def _quota(table: QuotaTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
     values = {}
     for name in ("default", "minimum", "maximum"):
         text = getattr(table, name)
-        values[name] = _quantity(text, unit, kilo, (*at, name), problems, most=MAX_SESSION_UNITS[unit])
+        values[name] = quantity(text, unit, kilo, (*at, name), problems, most=MAX_SESSION_UNITS[unit])
     if all(values.values()) and not values["minimum"] <= values["default"] <= values["maximum"]:
         problems.add(
             key_path(*at, "default"), f"must be from minimum {table.minimum} to maximum {table.maximum}", table.default
@@ -283,64 +274,13 @@ def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], proble
     for name in ("per", "first", "next"):
         text = getattr(table, name)
         if text is not None:
-            units.append(_quantity(text, unit, kilo, (*at, name), problems, most=MAX_SESSION_UNITS[unit]))
+            units.append(quantity(text, unit, kilo, (*at, name), problems, most=MAX_SESSION_UNITS[unit]))
         else:
             units.append(units[-1])
     return units[1], units[2], units[3]
 
 
-def compile_packages(
-    general: General, tables: Tables, counters: Mapping[str, CompiledCounter], problems: Problems
-) -> dict[str, PackageTerms]:
-    """Packages in the ledger's terms (HOT-PKG-1). The net price must be the gross price less VAT (HOT-RAT-8)."""
-    packages = {}
-    units: dict[str, tuple[str, str]] = {}
-    for id_, table in tables.of("package", PackageTable).items():
-        price = parse_eur(table.price_eur)
-        net = round_to_cent(net_micro_eur(price, general.vat_percent))
-        if parse_eur(table.net_eur) != net:
-            allowed = f"must be {format_eur(net)}: {table.price_eur} less {general.vat_percent} % VAT, to the cent"
-            problems.add(key_path("package", id_, "net_eur"), allowed, table.net_eur)
-        for name, bucket in table.bucket.items():
-            unit, owner = units.setdefault(name, (bucket.unit, id_))
-            if unit != bucket.unit:
-                allowed = f"must be {unit}, as in package {owner}"
-                problems.add(key_path("package", id_, "bucket", name, "unit"), allowed, bucket.unit)
-        packages[id_] = PackageTerms(
-            id=id_,
-            price_micro_eur=price,
-            period_s=table.period_days * DAY_S,
-            buckets=tuple(
-                BucketTerms(
-                    f"{id_}.{name}",
-                    bucket.unit,
-                    _bucket_quantity(bucket, general, (id_, name), problems),
-                    thresholds=tuple(sorted(set(bucket.thresholds))),
-                )
-                for name, bucket in table.bucket.items()
-            ),
-            counters=counters_of_product(("package", id_, "counter"), table.counter, counters, general.kilo, problems),
-            facts=tuple(sorted(set(table.facts))),
-        )
-    return packages
-
-
-def _bucket_quantity(bucket: BucketTable, general: General, ids: tuple[str, str], problems: Problems) -> int | None:
-    if bucket.quantity == UNLIMITED:
-        return None
-    at = ("package", ids[0], "bucket", ids[1], "quantity")
-    more = f', or "{UNLIMITED}"'
-    return _quantity(bucket.quantity, Unit(bucket.unit), general.kilo, at, problems, most=MAX_INTEGER // 2, more=more)
-
-
-def compile_options(tables: Tables) -> Mapping[str, OptionTerms]:
-    return {
-        id_: OptionTerms(id_, parse_eur(table.price_eur), table.period_days * DAY_S)
-        for id_, table in tables.of("option", OptionTable).items()
-    }
-
-
-def _quantity(
+def quantity(
     text: str, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems, *, most: int, more: str = ""
 ) -> int:
     """Units of the quantity; 0 after adding a problem."""

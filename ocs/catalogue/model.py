@@ -20,6 +20,7 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
 WORD_PATTERN = r"^[a-z0-9][a-z0-9-]{0,23}$"
 """Of the facts of an account: short, as each document and request carries them."""
 MAX_PERIOD_DAYS = 366
+MAX_COMMITMENT_DAYS = 3_660
 MAX_VALIDITY_S = 604_800
 """One week."""
 
@@ -52,6 +53,8 @@ DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
 TriggerName = Literal["qos", "location", "rat", "timezone", "mcc", "mnc", "serving-node"]
 Word = Annotated[str, StringConstraints(pattern=WORD_PATTERN)]
 FilterId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$")]
+ProductKindName = Literal["tariff", "pack", "option", "zone", "extra", "fee", "recurring-fee"]
+Keyword = Annotated[str, StringConstraints(pattern=r"^([A-Z0-9]+( [A-Z0-9]+)*)?$", max_length=32)]
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
@@ -85,7 +88,8 @@ class General(Table):
 class PlaceTable(Table):
     """[place.ID]"""
 
-    countries: Annotated[list[CountryOrAny], Field(min_length=1)]
+    countries: list[CountryOrAny] = []
+    plmns: list[Plmn] = []
     bars: list[BarName] = []
 
 
@@ -206,6 +210,7 @@ class BucketTable(Table):
 
     unit: BucketUnitName
     quantity: str
+    priority: Annotated[int, Field(ge=-99, le=99)] | None = None
     thresholds: list[Annotated[int, Field(ge=1, le=100)]] = []
 
 
@@ -215,22 +220,38 @@ class IncludedCounterTable(Table):
     limit: str
 
 
-class PackageTable(Table):
-    """[package.ID]"""
+class CommitmentTable(Table):
+    """[package.ID.commitment]"""
 
+    days: Annotated[int, Field(ge=1, le=MAX_COMMITMENT_DAYS)]
+    benefits: Annotated[dict[BucketName, Amount], Field(min_length=1)]
+
+
+class PackageTable(Table):
+    """[package.ID]: everything that is sold."""
+
+    kind: ProductKindName = "tariff"
+    name: str = ""
     price_eur: Amount
     net_eur: Amount
-    period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)]
-    bucket: Annotated[dict[BucketName, BucketTable], Field(min_length=1)]
+    period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)] | None = None
+    recurring: bool | None = None
+    ends_with_tariff: bool | None = None
+    notice_days: Annotated[int, Field(ge=0, le=MAX_PERIOD_DAYS)] = 0
+    order: Annotated[int, Field(ge=-99, le=99)] | None = None
+    shared: bool = False
+    counts: bool | None = None
+    first_use: bool | None = None
+    change: Literal["now", "period-end"] | None = None
+    voided_by_change: bool = False
+    excludes: list[str] = []
+    barred_with: list[str] = []
+    requires: list[str] = []
+    keyword: Keyword = ""
+    bucket: dict[BucketName, BucketTable] = {}
     counter: dict[str, IncludedCounterTable] = {}
     facts: list[Word] = []
-
-
-class OptionTable(Table):
-    """[option.ID]"""
-
-    price_eur: Amount
-    period_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)]
+    commitment: CommitmentTable | None = None
 
 
 SECTIONS: dict[str, type[Table]] = {
@@ -241,7 +262,6 @@ SECTIONS: dict[str, type[Table]] = {
     "counter": CounterTable,
     "rate": RateTable,
     "package": PackageTable,
-    "option": OptionTable,
 }
 """Section name → model of its tables."""
 REQUIRED_SECTIONS = ("place", "service", "rate", "package")

@@ -97,13 +97,22 @@ class Place:
 class Places:
     """Finds the place of a use. Pure, except for a bounded cache of serving networks."""
 
-    __slots__ = ("_by_country", "_by_plmn", "_default", "_home", "_home_plmns", "_rest")
+    __slots__ = ("_by_country", "_by_plmn", "_default", "_home", "_home_plmns", "_named_plmns", "_rest")
 
     def __init__(
-        self, *, by_country: Mapping[str, str], home_country: str, home_plmns: frozenset[str], default_plmn: str
+        self,
+        *,
+        by_country: Mapping[str, str],
+        home_country: str,
+        home_plmns: frozenset[str],
+        default_plmn: str,
+        by_plmn: Mapping[str, str] | None = None,
     ) -> None:
-        """`by_country`: country → place id; "*" for all other countries."""
+        """`by_country`: country → place id; "*" for all other countries. `by_plmn`: serving network → place id, before
+        its country is asked: a partner network (HOT-PKG-13).
+        """
         self._by_country = dict(by_country)
+        self._named_plmns = dict(by_plmn or {})
         self._rest = by_country.get(ANY_OTHER)
         self._home = Place(HOME, home_country)
         self._home_plmns = home_plmns
@@ -137,7 +146,8 @@ class Places:
         country = MCC_COUNTRY.get(plmn[:3])
         if country is None:
             raise Unrateable("serving_plmn", f"serving network {plmn} has an unknown mobile country code")
-        return self._of_country(country, "serving_plmn", plmn)
+        named = self._named_plmns.get(plmn)
+        return Place(named, country) if named is not None else self._of_country(country, "serving_plmn", plmn)
 
     def _of_number(self, number: str) -> Place:
         digits = number.removeprefix("+")

@@ -30,6 +30,7 @@ _PATTERNS = {
     "when": "words of small letters, digits and -, at most 24 characters",
     "unless": "words of small letters, digits and -, at most 24 characters",
     "facts": "words of small letters, digits and -, at most 24 characters",
+    "keyword": "capital letters and digits, words with a space between them",
     "until": "a date such as 2026-12-25",
     "from": "a date such as 2026-12-25",
     "apn": "an APN in lower case, without the operator identifier (.mnc….mcc….gprs)",
@@ -142,6 +143,7 @@ def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[B
         "bucket": "BucketTable",
         "window": "WindowTable",
         "counter": "IncludedCounterTable",
+        "commitment": "CommitmentTable",
     }
     for part in location:
         name = nested.get(str(part))

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
-from ocs.catalogue.compile_parts import OptionTerms
 from ocs.catalogue.model import RateTable, ServiceTable
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
-from ocs.values.products import CounterTerms, PackageTerms
+from ocs.values.products import CounterTerms, PackageTerms, Product
 from ocs.values.use import RatedUse, Unrateable, UseEvent
 
 MAX_VERSIONS = 32
@@ -115,12 +114,13 @@ class Catalogues:
     # -- what is sold now
 
     @property
-    def packages(self) -> Mapping[str, PackageTerms]:
-        return self.in_force().packages
+    def products(self) -> Mapping[str, Product]:
+        return self.in_force().products
 
     @property
-    def options(self) -> Mapping[str, OptionTerms]:
-        return self.in_force().options
+    def packages(self) -> Mapping[str, PackageTerms]:
+        """The tariffs."""
+        return self.in_force().packages
 
     @property
     def counters(self) -> Mapping[str, CounterTerms]:
@@ -140,7 +140,7 @@ class Catalogues:
         """Product → its terms by the Unix second from which they are in force (0 = always), without repetitions."""
         found: dict[str, list[tuple[int, PackageTerms]]] = {}
         for number, version in enumerate(self.versions):
-            for id_, terms in version.packages.items():
+            for id_, terms in version.terms.items():
                 known = found.setdefault(id_, [])
                 if not known or known[-1][1] != terms:
                     known.append((version.begins_at if number else 0, terms))
@@ -242,12 +242,12 @@ def _differences(before: Catalogue, after: Catalogue, file: str) -> list[Problem
         if old != new:
             allowed = f"must be {old!r} as in version {before.version}: records and running sessions name it"
             found.append(Problem(file, key, "" if new is None else repr(new), allowed))
-    for id_, terms in before.packages.items():
-        if id_ not in after.packages:
+    for id_, terms in before.terms.items():
+        if id_ not in after.terms:
             allowed = f"is missing, version {before.version} has it: subscriptions that run name it and its buckets"
             found.append(Problem(file, key_path("package", id_), "", allowed))
             continue
-        buckets = {each.id.rpartition(".")[2] for each in after.packages[id_].buckets}
+        buckets = {each.id.rpartition(".")[2] for each in after.terms[id_].buckets}
         for bucket in terms.buckets:
             name = bucket.id.rpartition(".")[2]
             if name not in buckets:
@@ -268,9 +268,9 @@ def _steady(before: Catalogue, after: Catalogue) -> Iterable[tuple[str, object, 
         unit = old.of("service", ServiceTable)[rate.service].unit
         if services.get(next_rate.service) != unit:  # the service's unit, which rounds the use of a session
             yield key_path("rate", id_, "service"), f"a service in {unit}", next_rate.service
-    for id_ in before.packages.keys() & after.packages.keys():
-        units = {each.id: each.unit for each in before.packages[id_].buckets}
-        for bucket in after.packages[id_].buckets:
+    for id_ in before.terms.keys() & after.terms.keys():
+        units = {each.id: each.unit for each in before.terms[id_].buckets}
+        for bucket in after.terms[id_].buckets:
             key = key_path("package", id_, "bucket", bucket.id.rpartition(".")[2], "unit")
             yield key, units.get(bucket.id, bucket.unit), bucket.unit
 

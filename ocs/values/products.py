@@ -1,4 +1,4 @@
-"""Products as the ledger activates, counts and renews them: terms of packages, buckets and counters."""
+"""What is sold: products, and their terms as the ledger activates, counts and renews them (buckets, counters)."""
 
 from __future__ import annotations
 
@@ -117,3 +117,64 @@ class PackageTerms:
     """Of subscriptions due at the same time, the one with the lower number is debited first."""
     facts: tuple[str, ...] = ()
     """Facts that the account has while a period runs; a rate may depend on them (`UseEvent.facts`)."""
+    counts: bool = False
+    """The price moves the monthly limit, which can refuse the purchase: a bought extra quantity (HOT-CC-2)."""
+    with_tariff: bool = False
+    """A period ends with that of the tariff, if one runs: "for the current period" (HOT-PKG-8)."""
+    voided_by_change: bool = False
+    """A planned activation is void when the tariff changes (HOT-PKG-11)."""
+    notice_s: int = 0
+    """Seconds before the end of a period at which an event says that it ends; 0 = never (HOT-NOT-1)."""
+    commitment_days: int = 0
+    """Days that the subscriber agrees to keep it; 0 = no commitment (HOT-PKG-17)."""
+    benefits: tuple[tuple[str, int], ...] = ()
+    """Name and micro-EUR of each benefit given for the commitment; an early end costs a share (HOT-REC-4)."""
+
+
+class ProductKind(StrEnum):
+    """What a product is to the one who sells it."""
+
+    TARIFF = "tariff"
+    PACK = "pack"
+    OPTION = "option"
+    ZONE = "zone"
+    """Its units pay at some places only (HOT-PKG-13)."""
+    EXTRA = "extra"
+    """A further quantity for the running period of the tariff (HOT-PKG-3)."""
+    FEE = "fee"
+    """Paid once, nothing stays (HOT-PKG-16, HOT-REC-3)."""
+    RECURRING_FEE = "recurring-fee"
+    """Paid each period, without units (HOT-PKG-16)."""
+
+
+class Change(StrEnum):
+    """When a change to a tariff takes effect (HOT-PKG-6)."""
+
+    NOW = "now"
+    PERIOD_END = "period-end"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the operator sells: terms for the ledger, and the rules of the sale (`ocs/policy`)."""
+
+    kind: ProductKind
+    terms: PackageTerms
+    name: str
+    """For people."""
+    net_micro_eur: int
+    """Price less VAT, to the cent (HOT-RAT-8)."""
+    change: Change = Change.NOW
+    """Of a tariff: when a change to it takes effect."""
+    first_use: bool = False
+    """A purchase is armed: it begins, and is paid, at its first use (HOT-PKG-13)."""
+    barred_with: tuple[str, ...] = ()
+    """Tariffs with which it is not sold (HOT-PKG-9)."""
+    requires: tuple[str, ...] = ()
+    """Products of which the account must have one."""
+    keyword: str = ""
+    """Text of the SMS that orders it, in capitals (HOT-PKG-12); "" = it is not ordered by SMS."""
+
+    @property
+    def id(self) -> str:
+        return self.terms.id

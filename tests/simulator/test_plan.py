@@ -48,7 +48,7 @@ def test_the_plan_follows_the_shares() -> None:
         assert by_service[service.name] == pytest.approx(2000 * service.per_subscriber_hour, rel=0.12)
     places = Counter(session.place.id for session in plan.sessions)
     assert places["home"] / len(plan.sessions) == pytest.approx(0.90, abs=0.03)
-    assert {"eu", "world-1", "world-2"} <= set(places)
+    assert {"eu", "balkan", "world-2"} <= set(places)
     packages = Counter(one.package for one in plan.subscribers)
     assert packages["MINI"] / 2000 == pytest.approx(0.34, abs=0.05)
     elements = Counter(session.element.value for session in plan.sessions if session.traffic == "voice")

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import billable_units, cost_micro_eur
+from ocs.values.products import ProductKind
 from ocs.values.use import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
 from tests.rules import rule
 
 CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
-HOME, GERMANY, BOSNIA, USA, AT_SEA = "29340", "26201", "21803", "310410", "90112"
+HOME, GERMANY, BOSNIA, BRITAIN, USA, AT_SEA = "29340", "26201", "21803", "23410", "310410", "90112"
 WORLD = (BOSNIA, USA, AT_SEA)
 EVERYWHERE = (HOME, GERMANY, *WORLD)
 MOBILE, FIXED, GERMAN, BOSNIAN, AMERICAN = (
@@ -29,6 +30,8 @@ MOBILE, FIXED, GERMAN, BOSNIAN, AMERICAN = (
     "+12125551234",
 )
 MINUTE = 60
+DATA_TARIFFS = ("MINI", "MAXI", "EXTRA", "GIGA-MINI", "GIGA-UNLIMITED")
+SMS_PACKS = ("SMS-200", "SMS-1000", "SMS-200-MESEC", "SMS-1000-MESEC")
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +84,17 @@ def test_hot_pkg_1_giga_mini_is_data_only_and_there_is_a_5g_option(catalogue: Ca
     assert sorted(catalogue.packages) == ["EXTRA", "GIGA-MINI", "GIGA-UNLIMITED", "MAXI", "MINI"]
     assert catalogue.packages["GIGA-MINI"].price_micro_eur == 6_990_000
     assert [bucket.unit for bucket in catalogue.packages["GIGA-MINI"].buckets] == ["octets"]
-    assert catalogue.options["5G"].price_micro_eur > 0
+    assert catalogue.products["5G"].kind is ProductKind.OPTION
+    assert catalogue.products["5G"].terms.price_micro_eur > 0
 
 
 @rule("HOT-PKG-3")
 @pytest.mark.parametrize(
     ("event", "buckets"),
     [
-        (data(), ("MINI.data", "MAXI.data", "EXTRA.data", "GIGA-MINI.data", "GIGA-UNLIMITED.data")),
+        (data(), (*(f"{name}.data" for name in DATA_TARIFFS), "EXTRA-DATA-5-GB.extra-data")),
         (call(MOBILE), ("MINI.voice", "MAXI.voice", "EXTRA.voice")),
-        (sms(MOBILE), ("MINI.sms", "MAXI.sms", "EXTRA.sms")),
+        (sms(MOBILE), (*(f"{name}.pack-sms" for name in SMS_PACKS), "MINI.sms", "MAXI.sms", "EXTRA.sms")),
     ],
 )
 def test_hot_pkg_3_included_units_may_pay_before_credit(
@@ -147,7 +151,7 @@ def test_hot_pkg_5_a_price_per_call(catalogue: Catalogue) -> None:
         (call("+881612345678"), "voice.special", "home", "special", 8_000_000),
         (call("090123456"), "voice.premium", "home", "premium", 1_500_000),
         (call(MOBILE, GERMANY), "voice.eu.eu", "eu", "national-mobile", 69_000),
-        (call(MOBILE, BOSNIA), "voice.world-1.out", "world-1", "national-mobile", 990_000),
+        (call(MOBILE, BOSNIA), "voice.world-1.out", "balkan", "national-mobile", 990_000),
         (call(AMERICAN, USA), "voice.world-2.out", "world-2", "zone2", 2_990_000),
         (call(MOBILE, AT_SEA), "voice.world-3.out", "world-3", "national-mobile", 5_990_000),
         (call(MOBILE, HOME, Direction.FORWARDED), "voice.home.national", "home", "national-mobile", 69_000),
@@ -174,8 +178,8 @@ def test_hot_rat_1_calls_by_direction_destination_and_place(
         (Context.SMS, "1919", HOME, "sms.short"),
         (Context.SMS, MOBILE, BOSNIA, "sms.world-1.out"),
         (Context.SMS, AMERICAN, USA, "sms.world-2.out"),
-        (Context.MMS, MOBILE, HOME, "mms.national"),
-        (Context.MMS, "alice@example.com", HOME, "mms.national"),
+        (Context.MMS, MOBILE, HOME, "mms.home.national"),
+        (Context.MMS, "alice@example.com", HOME, "mms.short"),
         (Context.MMS, GERMAN, HOME, "mms.home.zone1"),
         (Context.MMS, BOSNIAN, GERMANY, "mms.international"),
         (Context.MMS, MOBILE, USA, "mms.world.out"),
@@ -256,7 +260,7 @@ def test_hot_rat_4_zone_2_has_23_countries_ba_rs_and_al_among_them() -> None:
 @pytest.mark.parametrize(
     ("plmn", "zone", "out", "in_"),
     [
-        (BOSNIA, "world-1", 990_000, 490_000),
+        (BRITAIN, "world-1", 990_000, 490_000),
         (USA, "world-2", 2_990_000, 1_490_000),
         (AT_SEA, "world-3", 5_990_000, 3_990_000),
     ],
@@ -280,7 +284,7 @@ def test_hot_rat_5_roaming_outside_the_eu_has_zone_prices(
 @rule("HOT-RAT-5")
 def test_hot_rat_5_the_serving_node_tells_the_zone_when_no_network_is_given(catalogue: Catalogue) -> None:
     event = UseEvent(Context.CS, visited_number="38761000000", other_party=MOBILE)
-    assert catalogue.rate(event).place == "world-1"
+    assert catalogue.rate(event).place == "balkan"
     assert catalogue.rate(replace(event, visited_number=None)).place == "home"
 
 
@@ -309,7 +313,8 @@ def test_hot_roa_1_eu_and_eea_roam_like_at_home(catalogue: Catalogue, plmn: str)
     ):
         home, roaming = catalogue.rate(at_home), catalogue.rate(abroad)
         assert roaming.place == "eu"
-        assert roaming.buckets == home.buckets != ()
+        of_tariffs = tuple(each for each in home.buckets if ".pack-" not in each)  # packs do not roam (HOT-PKG-10)
+        assert roaming.buckets == of_tariffs != ()
         for used in (1, 61, 10_000_000):
             assert cost(roaming, used) == cost(home, used)
 
@@ -489,5 +494,5 @@ def test_hot_cc_1_the_month_changes_at_local_midnight(catalogue: Catalogue) -> N
 def test_what_is_illustrative_is_listed_by_key(catalogue: Catalogue) -> None:
     assert "package.GIGA-MINI.bucket.data" in catalogue.illustrative
     assert "price.voice-national" in catalogue.illustrative
-    assert "option.5G" in catalogue.illustrative
-    assert not any(key.startswith("package.M") for key in catalogue.illustrative)
+    assert "package.5G" in catalogue.illustrative
+    assert not any(key.startswith("package.M") and not key.startswith("package.MMS") for key in catalogue.illustrative)

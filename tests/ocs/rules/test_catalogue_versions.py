@@ -84,7 +84,7 @@ async def test_a_grant_of_volume_spans_the_beginning_of_a_version(world: World) 
 
 async def test_a_grant_ends_at_a_version_that_changes_more_than_the_price(world: World) -> None:
     """No bucket pays any more: what is used from then on must be rated anew."""
-    other = changed(NEXT, ('price = "data-national"\nbuckets = ["data"]', 'price = "data-national"'))
+    other = changed(NEXT, ('price = "data-national"\nbuckets = ["data", "extra-data"]', 'price = "data-national"'))
     await world.price_lists(TEXT, other)
     user = await world.subscriber(20, "MINI")
     world.now = BEGINS - 600

@@ -226,7 +226,7 @@ async def test_hot_pkg_1_the_five_packages(
 
 @rule("HOT-PKG-1")
 async def test_hot_pkg_1_the_5g_option_has_a_price_of_its_own(world: World) -> None:
-    assert world.catalogue.options["5G"].price_micro_eur > 0
+    assert world.catalogue.terms["5G"].price_micro_eur == 1_990_000
 
 
 @rule("HOT-PKG-2")
