@@ -89,6 +89,8 @@ class Catalogue:
             if rated is None:
                 raise Unrateable("serving_plmn", f"{service.id} has no rate at {place.id}")
             return rated
+        if event.at_home:
+            return self._rate_with_parties(service, event, self._places.home)
         try:
             place = self._places.find(event.serving_plmn, event.visited_number)
         except Unrateable:

@@ -358,6 +358,7 @@ class RateCompiler:
         if use.destination:
             table = self._destinations[use.destination]
             towards = set(table.message_bars if service.unit is Unit.MESSAGES else table.call_bars)
+            local = local and use.direction is not Direction.FORWARDED  # what goes abroad from home is no local call
             bars |= towards - _INTERNATIONAL_BARS if local else towards
         return tuple(bar for bar in BARS if bar in bars)
 

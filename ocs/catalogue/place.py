@@ -123,6 +123,10 @@ class Places:
     def default(self) -> Place:
         return self._default
 
+    @property
+    def home(self) -> Place:
+        return self._home
+
     def find(self, serving_plmn: str | None, visited_number: str | None) -> Place:
         """Place of use. Unrateable when the country is unknown or no place has it."""
         if serving_plmn:

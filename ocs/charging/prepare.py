@@ -11,11 +11,24 @@ from dataclasses import dataclass, replace
 from ocs.catalogue.price import free_price
 from ocs.charging import other_units, several, units
 from ocs.charging.final_units import no_funds_policy
-from ocs.charging.members import EVENT, INITIAL, MESSAGES, MONEY, OCTETS, REFUND, REFUSE, SECONDS, TERMINATION, UPDATE
+from ocs.charging.members import (
+    EVENT,
+    FORWARDED,
+    INITIAL,
+    MESSAGES,
+    MONEY,
+    OCTETS,
+    REFUND,
+    REFUSE,
+    SECONDS,
+    TERMINATION,
+    UPDATE,
+)
 from ocs.charging.prepared import COMMAND_LEVEL, Asked, Offer, Prepared, Rater, Service, Terms
 from ocs.charging.unrateable import MSCC, unrateable_avp
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract.charging import ServiceCharge
+from ocs.ledger.contract.charging import Leg, ServiceCharge
+from ocs.policy import forwarding
 from ocs.values.requests import REQUEST_TYPES, Action, RequestType
 from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (
@@ -68,6 +81,10 @@ def prepare(request: CreditControlRequest, where: UsageContext, rater: Rater, te
     else:
         prepared.services = [job.service(key, asked) for key, asked in services.items()]
     return prepared
+
+
+def _leg(rated: RatedUse) -> Leg:
+    return Leg(rated.label, rated.price, rated.buckets, rated.counters, rated.price_after, rated.beyond)
 
 
 def _merged(given: Sequence[MultipleServicesCreditControl]) -> dict[str, Asked]:
@@ -168,6 +185,8 @@ class Preparation:
         charge.unit, charge.max_rate = rated.unit, offer.max_rate
         charge.maximum_micro_eur = quota.maximum_micro_eur
         charge.counters, charge.beyond = rated.counters, rated.beyond
+        if offer.more:
+            charge.more_legs = tuple(_leg(each) for each in offer.more)
         return charge
 
     def _wrong_amount(self, asked: Asked, unit: Unit, price: PriceTerms) -> bytes:
@@ -195,9 +214,13 @@ class Preparation:
             known = terms.offers.get(key)
             if known is not None:
                 return known
-        rated = self.rater.rate(where.event(rating_group, identifier))
+        event = where.event(rating_group, identifier)
+        if where.direction is FORWARDED:
+            rated, *more = forwarding.legs(event, self.rater.rate, late=where.late)
+        else:
+            rated, more = self.rater.rate(event), []
         restrict = REFUSE if rated.always else no_funds_policy(terms.profile, rated.service)
-        offer = Offer(rated, self._max_rate(rated.unit), restrict, place)
+        offer = Offer(rated, self._max_rate(rated.unit), restrict, place, tuple(more))
         if key is not None and len(terms.offers) < OFFERS_KEPT:
             terms.offers[key] = offer
         return offer

@@ -74,6 +74,8 @@ class Offer:
     restrict: NoFunds
     place: tuple[str, str]
     """Referenced because its `id` is in the cache key: so the id is not reused."""
+    more: tuple[RatedUse, ...] = ()
+    """Further rates of the same use (HOT-RAT-7)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def prepared_as_first(job: Job, outcome: ChargeOutcome, sessions: SessionCache, 
         return job.prepared
     terms = Terms(outcome.at, terms.profile, terms.policy)
     if outcome.place:
-        where = usage_context_of(job.context, request, terms.profile.forwarding_role)
+        where = usage_context_of(job.context, request, terms.profile)
         where.completed(UsageContext.decode(job.context, outcome.place))
         where.at = terms.now
     else:

@@ -75,7 +75,7 @@ class SessionCache:
         Later requests of a session may leave out what has not changed: the cached location fills it in. An event
         takes place at its Event-Timestamp, if that is near our clock; a grant is used from now on.
         """
-        where = usage_context_of(context, request, terms.profile.forwarding_role)
+        where = usage_context_of(context, request, terms.profile)
         where.at = now = terms.now
         if request.cc_request_type == EVENT_REQUEST:
             event_at = request.event_timestamp

@@ -105,6 +105,11 @@ def _of_nai(data: str) -> str | None:
     return received_subscriber_id("i", user[1:]) if user[1:].startswith(plmns) else received_subscriber_id("m", user)
 
 
+def identity_of_party(party: str) -> str | None:
+    """Subscriber id of a calling or called party: SIP URI, tel URI or number; None = it has none."""
+    return _of_uri(party.strip(_PADDING))
+
+
 def _of_uri(uri: str) -> str | None:
     """`sip:+386…;phone-context=…:password@host;…`, `tel:+386-…` (RFC 3261 §19.1, RFC 3966 §3)."""
     scheme = next((each for each in _SCHEMES if uri[: len(each)].lower() == each), "")

@@ -9,20 +9,22 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ocs.charging import recipients
+from ocs.charging.diversion import is_forwarded, is_late_diversion
 from ocs.charging.location import SM_SUBMISSION, Unreadable, locate
-from ocs.charging.members import CONTENT, DATA, MMS, ORIGINATING, SMS
+from ocs.charging.members import CONTENT, DATA, FORWARDED, MMS, ORIGINATING, SMS
+from ocs.settings.profile import STANDARD, Profile
 from ocs.values.use import Context, Direction, UseEvent
-from protocol.credit_control import CreditControlRequest, ImsInformation, ServiceInformation
+from protocol.credit_control import CreditControlRequest, ServiceInformation
 
-ROLE_TERMINATING, ROLE_FORWARDING = 1, 2
+ROLE_TERMINATING = 1
 """Role-Of-Node (TS 32.299 §7.2.168)."""
-MMTEL_DIVERSION = 6
-"""MMTel-SService-Type of communication diversion (TS 32.275)."""
 MM_RETRIEVAL = 5
 _MESSAGES = (SMS, MMS)
 _SEPARATOR = "\x1f"
 """Separates the parts of an encoded usage context."""
 _PLACE_PARTS = 6
+_LATE = "l"
+"""Stands in the second part of a call that was forwarded late."""
 _NEXT_RECIPIENT = "\x1e"
 """Separates several recipients in the last part. `UsageContext.counted_once` of them come before the first one."""
 MAX_RECIPIENT_TEXT = 64
@@ -59,6 +61,8 @@ class UsageContext:
     """Units last requested by a client that counts a message to several recipients once (`several`); 0 = it counts each
     recipient.
     """
+    late: bool = False
+    """Of a forwarded call: it was routed to the phone first (`ocs.policy.forwarding`)."""
     facts: str = field(default="", compare=False)
     """Words of the account that pays (`UseEvent.facts`)."""
     _texts: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
@@ -71,9 +75,9 @@ class UsageContext:
     @property
     def complete(self) -> bool:
         """Nothing has to be filled in from the session. Updates may leave out what has not changed; how a message to
-        several recipients is counted is known from the CCR-I only.
+        several recipients is counted, and how a call was forwarded, is known from the CCR-I only.
         """
-        if self.by_handset or not self.located or self.context in _MESSAGES:
+        if self.by_handset or not self.located or self.context in _MESSAGES or self.direction is FORWARDED:
             return False
         if self.context is DATA:
             return self.apn is not None
@@ -91,6 +95,8 @@ class UsageContext:
         if known.recipients or (self.recipients and known.other_party):
             self.other_party, self.direction = known.other_party, known.direction
             self.recipients, self.counted_once = known.recipients, known.counted_once
+        if known.direction is FORWARDED:
+            self.direction, self.late = FORWARDED, known.late
         self.emergency = self.emergency or known.emergency
         return self
 
@@ -126,7 +132,7 @@ class UsageContext:
         self._texts = texts = _texts(
             self.context,
             self.direction,
-            self.emergency,
+            "1" if self.emergency else _LATE if self.late else "",
             self.serving_plmn or "",
             self.visited_number or "",
             self.apn or "",
@@ -154,7 +160,7 @@ class UsageContext:
         direction, emergency, plmn, number, apn, party = parts
         several = tuple(each for each in party.split(_NEXT_RECIPIENT) if each) if _NEXT_RECIPIENT in party else ()
         where = cls(context, Direction(direction), apn or None, plmn or None, number or None, party or None)
-        where.emergency = emergency == "1"
+        where.emergency, where.late = emergency == "1", emergency == _LATE
         if several:
             where.other_party, where.recipients = several[0], several
             where.counted_once = len(party) - len(party.lstrip(_NEXT_RECIPIENT))
@@ -163,23 +169,21 @@ class UsageContext:
 
 @lru_cache(PLACES_KEPT)
 def _texts(
-    context: Context, direction: Direction, emergency: bool, plmn: str, number: str, apn: str, party: str
+    context: Context, direction: Direction, manner: str, plmn: str, number: str, apn: str, party: str
 ) -> tuple[str, str]:
-    """`UsageContext.detail` and `UsageContext.encode`."""
+    """`UsageContext.detail` and `UsageContext.encode`. `manner`: "1" of an emergency, _LATE or ""."""
     apn, party = apn[:MAX_TEXT], party if _NEXT_RECIPIENT in party else party[:MAX_TEXT]
     towards = apn if context is DATA else party
-    parts = (direction.value, "1" if emergency else "", plmn, number, apn, party)
+    parts = (direction.value, manner, plmn, number, apn, party)
     place = _SEPARATOR.join(parts)
     if place.count(_SEPARATOR) >= len(parts):
         place = _SEPARATOR.join([part.replace(_SEPARATOR, "") for part in parts])
     return f"{plmn or number} {direction.value} {towards}".rstrip(), place
 
 
-def usage_context_of(context: Context, request: CreditControlRequest, forwarding_role: bool = True) -> UsageContext:
-    """The usage context of a request. `forwarding_role`: this peer sends Role-Of-Node 2 for a forwarded leg (TS 32.299
-    §7.2.168).
-    """
-    where = _use(context, request, forwarding_role)
+def usage_context_of(context: Context, request: CreditControlRequest, profile: Profile = STANDARD) -> UsageContext:
+    """The usage context of a request. `profile` of the peer: how it marks forwarded legs."""
+    where = _use(context, request, profile)
     found = locate(context, request)
     if found.plmn is not None:
         where.serving_plmn = found.plmn[0]
@@ -189,7 +193,7 @@ def usage_context_of(context: Context, request: CreditControlRequest, forwarding
     return where
 
 
-def _use(context: Context, request: CreditControlRequest, forwarding_role: bool) -> UsageContext:
+def _use(context: Context, request: CreditControlRequest, profile: Profile) -> UsageContext:
     """The usage context without its location."""
     if context is DATA:
         return _data(request)
@@ -202,7 +206,7 @@ def _use(context: Context, request: CreditControlRequest, forwarding_role: bool)
         return _sms(information)
     if context is MMS:
         return _mms(information)
-    return _call(context, information, forwarding_role)
+    return _call(context, request, information, profile)
 
 
 def _data(request: CreditControlRequest) -> UsageContext:
@@ -215,39 +219,22 @@ def _data(request: CreditControlRequest) -> UsageContext:
     return where
 
 
-def _call(context: Context, information: ServiceInformation, forwarding_role: bool) -> UsageContext:
+def _call(
+    context: Context, request: CreditControlRequest, information: ServiceInformation, profile: Profile
+) -> UsageContext:
     ims = information.ims_information
-    direction, party, emergency, says_direction = ORIGINATING, None, False, True
-    if ims is not None:
-        direction, party = _leg(ims, forwarding_role)
-        says_direction = ims.role_of_node is not None
-        if direction is ORIGINATING and _diverted(information):
-            direction, says_direction = Direction.FORWARDED, True
-        emergency = ims.ims_emergency_indicator == 1 or (party or "").lower().startswith("urn:service:sos")
-    return UsageContext(
-        context,
-        direction=direction,
-        other_party=party,
-        emergency=emergency,
-        says_direction=says_direction,
-    )
-
-
-def _leg(ims: ImsInformation, forwarding_role: bool) -> tuple[Direction, str | None]:
-    """Direction of the call for the paying party, and the other party."""
+    if ims is None:
+        return UsageContext(context)
+    where = UsageContext(context, other_party=ims.called_party_address, says_direction=ims.role_of_node is not None)
     if ims.role_of_node == ROLE_TERMINATING:
-        return Direction.TERMINATING, ims.calling_party_address[0] if ims.calling_party_address else None
-    forwarded = forwarding_role and ims.role_of_node == ROLE_FORWARDING
-    return Direction.FORWARDED if forwarded else ORIGINATING, ims.called_party_address
-
-
-def _diverted(information: ServiceInformation) -> bool:
-    """Whether MMTel-Information marks the leg as diverted (TS 32.275)."""
-    mmtel = information.mmtel_information
-    return mmtel is not None and any(
-        service.mmtel_service_type == MMTEL_DIVERSION and (service.number_of_diversions or 0) > 0
-        for service in mmtel.supplementary_service
-    )
+        where.direction = Direction.TERMINATING
+        where.other_party = ims.calling_party_address[0] if ims.calling_party_address else None
+    elif is_forwarded(request, information, profile):
+        where.direction, where.says_direction = FORWARDED, True
+        where.late = is_late_diversion(information, profile)
+    sos = (where.other_party or "").lower().startswith("urn:service:sos")
+    where.emergency = sos or ims.ims_emergency_indicator == 1
+    return where
 
 
 def _sms(information: ServiceInformation) -> UsageContext:

@@ -39,6 +39,8 @@ ADDRESS_TYPES = {"ipv4": 0, "ipv6": 1, "url": 2, "sip": 3}
 """Redirect-Address-Type (RFC 8506 §8.38)."""
 FAILURE_HANDLING = {"terminate": 0, "continue": 1, "retry_and_terminate": 2}
 DEBITING_FAILURE_HANDLING = {"terminate_or_buffer": 0, "continue": 1}
+SERVICE_MODES = {"unknown": -1, "cfu": 0, "cfb": 1, "cfnr": 2, "cfnl": 3, "cd": 4, "cfnrc": 5}
+"""Service-Mode of communication diversion (TS 32.299 §7.2.196A)."""
 
 
 def _address(text: str) -> str:
@@ -270,6 +272,11 @@ class ProfileSection(Section):
     """Send RAR and ASR."""
     forwarding_role: bool = Field(default=STANDARD.forwarding_role, description="true or false")
     """Role-Of-Node 2: true = a forwarded leg, false = a proxy, as in old releases."""
+    early_forwarding: list[Literal["cfu", "cfb", "cfnr", "cfnl", "cd", "cfnrc", "unknown"]] = Field(
+        default=["cfu", "cfnl", "unknown"], description='of "cfu", "cfb", "cfnr", "cfnl", "cd", "cfnrc", "unknown"'
+    )
+    """Modes of diversion (Service-Mode) in which the home network forwards without reaching the phone: such a call is
+    one from home, wherever the subscriber is (HOT-RAT-7). `unknown`: the request states none."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -319,6 +326,7 @@ class ProfileSection(Section):
             pools=self.pools,
             reauthorize=self.reauthorize,
             forwarding_role=self.forwarding_role,
+            early_forwarding=frozenset(SERVICE_MODES[each] for each in self.early_forwarding),
         )
 
 

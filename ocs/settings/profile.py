@@ -74,6 +74,10 @@ class Profile:
     """Send RAR and ASR. False for clients that cannot handle them; Validity-Time then ends the grant."""
     forwarding_role: bool = True
     """Role-Of-Node 2: true = a forwarded leg, false = a proxy, as in old releases (TS 32.299 §7.2.168)."""
+    early_forwarding: frozenset[int] = frozenset((-1, 0, 3))
+    """Service-Modes of calls that the home network forwards before it reaches the phone (HOT-RAT-7): -1 = no mode is
+    stated, 0 CFU, 3 CFNL.
+    """
 
 
 STANDARD = Profile()

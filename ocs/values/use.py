@@ -75,6 +75,8 @@ class UseEvent:
     """The network marked it as an emergency, for example by IMS-Emergency-Indicator."""
     facts: str = ""
     """Facts of the account that pays: words, sorted, joined by commas. Some rates depend on them."""
+    at_home: bool = False
+    """The use counts as one at home, wherever the subscriber is: a call that the home network forwarded (HOT-RAT-7)."""
 
 
 @dataclass(frozen=True, slots=True)
