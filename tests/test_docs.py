@@ -192,7 +192,7 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
     from ocs.charging import ledger_request
     from ocs.ledger.contract import limits
     from ocs.ledger.redis import accounts
-    from ocs.values import money
+    from ocs.values import measures, money
 
     return {
         "open sessions of an account": (limits.MAX_SESSIONS_PER_ACCOUNT,),
@@ -210,13 +210,15 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
             lua("settle", "MESSAGES_SLACK"),
         ),
         "a top-up's or purchase's reference is known": (accounts.REFERENCE_KEEP_S // 86_400,),
+        "measures of an account": (measures.MAX_MEASURES_PER_ACCOUNT,),
+        "countries that an account left within a day": (limits.MAX_COUNTRIES_SEEN,),
         "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
     }
 
 
 def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
     """RAR, ASR and caches."""
-    from ocs.charging import account_lookup, session_cache
+    from ocs.charging import account_lookup, facts_cache, session_cache
     from ocs.diameter import abort_cause, client_window, job_table, outstanding
     from ocs.ledger.redis import clients
     from ocs.telemetry import metrics
@@ -231,6 +233,7 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
         "sessions of a worker being told": (job_table.MAX_JOBS, job_table.MAX_JOBS_FOR_RAR),
         "of these, sessions that nobody can reach now": (job_table.MAX_UNREACHABLE,),
         "clients whose ASRs carry Abort-Cause": (abort_cause.MAX_CLIENTS,),
+        "accounts with facts that a worker remembers": (facts_cache.MAX_ACCOUNTS_KEPT,),
         "subscribers, sessions a worker remembers": (
             account_lookup.MAX_SUBSCRIBERS_KEPT,
             session_cache.MAX_SESSIONS_KEPT,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import NewType, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 from ocs.accounts.errors import InputError
 from ocs.values.identities import Imsi, Msisdn, parse_imsi, parse_msisdn
+from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR, format_eur, parse_eur
-from ocs.values.products import PackageTerms
+from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms
 from ocs.values.use import BARS, BarName
 
 Reference = NewType("Reference", str)
@@ -81,6 +84,56 @@ def package(name: str, packages: Mapping[str, PackageTerms]) -> PackageTerms:
     if terms is None:
         raise InputError("package", f"{name!r} is no package; the catalogue has {', '.join(sorted(packages))}")
     return terms
+
+
+def counter(name: str, counters: Mapping[str, CounterTerms]) -> CounterTerms | None:
+    """Terms of a counter whose limit can be set; None = the spending limit. `counters`: those of the catalogue."""
+    if name == LIMIT_COUNTER:
+        return None
+    terms = counters.get(name)
+    if terms is None:
+        names = ", ".join(sorted((LIMIT_COUNTER, *counters)))
+        raise InputError("counter", f"{name!r} is no counter; there are {names}")
+    return terms
+
+
+def counter_limit(text: str, terms: CounterTerms | None) -> int | None:
+    """Limit of a counter in its own unit: EUR of one of money, else a whole number; "off" → None."""
+    if terms is None or terms.measure is Measure.MONEY:
+        return limit(text)
+    if text.strip().lower() == LIMIT_OFF:
+        return None
+    if not text.strip().isascii() or not text.strip().isdigit():
+        raise InputError("limit", f"{text!r} must be a whole number of units, or {LIMIT_OFF}")
+    return int(text)
+
+
+def moment(text: str, time_zone: ZoneInfo) -> int:
+    """Unix seconds of a date or a date and time of the operator's time zone: 2026-12-31, 2026-12-31T18:00."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError("time", f"{text!r} must be a date or a time, such as 2026-12-31 or 2026-12-31T18:00") from None
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=time_zone)).timestamp())
+
+
+def measure_kind(text: str) -> MeasureKind:
+    try:
+        return MeasureKind(text)
+    except ValueError:
+        raise InputError("kind", f"{text!r} is no kind of measure; there are {', '.join(MeasureKind)}") from None
+
+
+def measure(kind: MeasureKind, name: str, reason: str, since: int, until: int, names: Iterable[str]) -> AccountMeasure:
+    """`names`: what a measure of this kind can have as a name. `until` 0 = no end."""
+    known = sorted(names)
+    if name not in known:
+        raise InputError("name", f"{name!r} cannot be the name of a {kind}; there are {', '.join(known) or 'none'}")
+    if not 0 < len(reason) <= MAX_REASON_LENGTH or not reason.isprintable():
+        raise InputError("reason", f"reason must have 1 to {MAX_REASON_LENGTH} printable characters")
+    if until and until <= since:
+        raise InputError("until", "the end must be later than the beginning")
+    return AccountMeasure(kind, name, reason, since, until)
 
 
 def _parsed(code: str, parse: Callable[[str], T], text: str) -> T:

@@ -15,8 +15,9 @@ from ocs.accounts.inputs import Reference
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
-from ocs.values.products import PackageTerms
-from ocs.values.use import BarName
+from ocs.values.measures import AccountMeasure, MeasureKind
+from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, CounterTerms, PackageTerms
+from ocs.values.use import BARS, BarName
 
 BLOCKED, ACTIVE = "blocked", "active"
 """The account states that an operation sets."""
@@ -36,6 +37,12 @@ class Offer(Protocol):
 
     @property
     def packages(self) -> Mapping[str, PackageTerms]: ...
+
+    @property
+    def counters(self) -> Mapping[str, CounterTerms]: ...
+
+    @property
+    def facts(self) -> frozenset[str]: ...
 
     def when(self, unix_s: int) -> dict[str, int]:
         """The arguments `now` (Unix seconds), `month` and `day` of the ledger's operations."""
@@ -204,13 +211,24 @@ class AccountOperations:
 
     # -- the subscriber's settings
 
-    async def set_limit(self, msisdn: Msisdn, *, micro_eur: int | None) -> None:
-        """Set the spending limit of a calendar month (HOT-CC-1); None = no limit."""
+    async def set_limit(
+        self, msisdn: Msisdn, *, micro_eur: int | None, counter: CounterTerms | None = None, once: bool = False
+    ) -> None:
+        """Set the spending limit of a calendar month (HOT-CC-1), or the limit of a counter such as the roaming cap
+        (HOT-ROA-5), in its own unit; None = no limit. `once`: only for the counter's present window.
+        """
         account_id = await self.find(msisdn)
         when = self._when()
         with raising_refused():
             await self._ledger.set_limit(
-                account_id, limit_micro_eur=micro_eur, now=when["now"], month=when["month"], day=when["day"]
+                account_id,
+                limit_micro_eur=micro_eur,
+                counter=LIMIT_COUNTER if counter is None else counter.id,
+                terms=counter,
+                once=once,
+                now=when["now"],
+                month=when["month"],
+                day=when["day"],
             )
 
     async def set_bars(self, msisdn: Msisdn, *, bars: Sequence[BarName]) -> None:
@@ -218,6 +236,39 @@ class AccountOperations:
         account_id = await self.find(msisdn)
         with raising_refused():
             await self._ledger.set_bars(account_id, bars=bars, **self._when())
+
+    # -- measures
+
+    def measure_names(self, kind: MeasureKind) -> tuple[str, ...]:
+        """What a measure of this kind can be named: facts that rates ask for, bars, or notices."""
+        if kind is MeasureKind.FACT:
+            return tuple(self._offer.facts)
+        if kind is MeasureKind.BAR:
+            return BARS
+        told = {terms.id: terms.thresholds for terms in (MONTHLY_LIMIT, *self._offer.counters.values())}
+        for package in self._offer.packages.values():
+            told.update({bucket.id: bucket.thresholds for bucket in package.buckets})
+        return tuple(
+            name
+            for id_, thresholds in told.items()
+            if thresholds
+            for name in (id_, *(f"{id_}:{percent}" for percent in thresholds))
+        )
+
+    async def set_measure(self, msisdn: Msisdn, *, measure: AccountMeasure) -> None:
+        """Put a measure on the account; it replaces one of its kind and name (HOT-ROA-8). Running sessions are asked.
+
+        RefusedError: "measures" (too many), "state", "range" (its end is past).
+        """
+        account_id = await self.find(msisdn)
+        with raising_refused():
+            await self._ledger.set_measure(account_id, measure=measure, **self._when())
+
+    async def lift_measure(self, msisdn: Msisdn, *, kind: MeasureKind, name: str) -> bool:
+        """End a measure now. False = there was none."""
+        account_id = await self.find(msisdn)
+        with raising_refused():
+            return await self._ledger.lift_measure(account_id, kind=kind, name=name, **self._when())
 
 
 def _no_account(msisdn: Msisdn) -> UnknownError:

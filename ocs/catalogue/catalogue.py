@@ -25,7 +25,7 @@ from ocs.catalogue.compile_products import compile_products
 from ocs.catalogue.compile_rates import RateCompiler
 from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.model import General, PackageTable, RateTable
-from ocs.catalogue.place import Place, Places
+from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
@@ -126,6 +126,14 @@ class Catalogue:
         except Unrateable:
             place = self._places.default
         return self._destinations.canonical_party(party, place.country)
+
+    def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str:
+        """Country of a serving network, "home" at home; "" if it is not known."""
+        try:
+            place = self._places.find(serving_plmn, visited_number)
+        except Unrateable:
+            return ""
+        return HOME if place.id == HOME else place.country
 
     def _is_emergency(self, event: UseEvent, place: Place) -> bool:
         """HOT-RAT-2: an emergency call is allowed even if its place is unknown."""

@@ -18,6 +18,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.model import RateTable, ServiceTable
@@ -100,7 +101,14 @@ class Catalogues:
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
         return self.in_force().canonical_party(party, serving_plmn, visited_number)
 
+    def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str:
+        return self.in_force().country_of(serving_plmn, visited_number)
+
     # -- the calendar, which is the same in all versions
+
+    @property
+    def time_zone(self) -> ZoneInfo:
+        return self.versions[0].time_zone
 
     def month_of(self, unix_s: int) -> int:
         return self.versions[0].month_of(unix_s)

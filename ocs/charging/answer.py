@@ -12,7 +12,7 @@ from ocs.charging import event_requests, final_units, money, several, units
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepared import Prepared, Service, results
 from ocs.charging.unrateable import unrateable_service_avp
-from ocs.ledger.contract.charging import ChargeOutcome, ServiceOutcome
+from ocs.ledger.contract.charging import VOLUME, ChargeOutcome, ServiceOutcome
 from ocs.settings.profile import Profile
 from ocs.values.use import RatedUse, Unit
 from protocol.credit_control import (
@@ -140,6 +140,7 @@ def _mscc(
         service.wants_time,
         outcome.final,
         outcome.restricted,
+        outcome.reason == VOLUME,
         outcome.span_switch,
         prepared.type is INITIAL,
     )
@@ -170,7 +171,7 @@ def _make_mscc(
     if outcome.restricted:
         # No units, only the time that the restricted phase may last (RFC 8506 §5.6.2).
         mscc.validity_time = profile.restricted_validity_s
-        final_units.indicate(mscc, profile, service.rated.service)
+        final_units.indicate(mscc, profile, service.rated, outcome)
     if outcome.granted > 0:
         mscc.granted_service_unit = units.granted(outcome.granted, service.rated.unit)
         if prepared.type is EVENT:
@@ -204,7 +205,7 @@ def _policy(
     if service.wants_time:
         grant.cc_time = quota.time_s
     if outcome.final:
-        final_units.indicate(mscc, profile, rated.service)
+        final_units.indicate(mscc, profile, rated, outcome)
         if profile.announcement is not None and rated.unit is SECONDS:
             mscc.announcement_information.append(
                 AnnouncementInformation(
@@ -252,7 +253,7 @@ def _command_level(
             answer.result_code = _RATING_FAILED
             answer.failed_avp = service.failed_avp or unrateable_service_avp("rating_group", service, in_mscc=False)
         return
-    profile, name = prepared.terms.profile, service.rated.service
+    profile = prepared.terms.profile
     answer.result_code = outcome.code
     if outcome.restricted:
         answer.validity_time = profile.restricted_validity_s
@@ -265,6 +266,4 @@ def _command_level(
         if outcome.span_switch and service.rated.switch_at:
             answer.granted_service_unit.tariff_time_change = service.rated.switch_at
     if outcome.restricted or outcome.final:
-        answer.final_unit_indication = final_units.indication(profile, name)
-        if profile.qos_final_unit:
-            answer.qos_final_unit_indication = final_units.qos_indication(profile, name)
+        final_units.indicate(answer, profile, service.rated, outcome)

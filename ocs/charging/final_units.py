@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ocs.ledger.contract.charging import NoFunds, ServiceOutcome
+from ocs.ledger.contract.charging import VOLUME, NoFunds, ServiceOutcome
 from ocs.settings.profile import Filters, FinalUnit, Profile
 from ocs.values.requests import RequestType
+from ocs.values.use import RatedUse, Slow
 from protocol.avp import FAMILY_IPV4, FAMILY_IPV6, Address
 from protocol.credit_control import (
+    CreditControlAnswer,
     FinalUnitIndication,
     MultipleServicesCreditControl,
     RedirectServer,
@@ -35,11 +37,51 @@ def is_indicated(kind: RequestType, outcome: ServiceOutcome) -> bool:
     return outcome.restricted or (outcome.final and kind is not RequestType.EVENT)
 
 
-def indicate(mscc: MultipleServicesCreditControl, profile: Profile, service: str) -> None:
+def indicated_action(profile: Profile, rated: RatedUse, outcome: ServiceOutcome) -> FinalUnit:
+    """The Final-Unit-Action of the answer for a service."""
+    if outcome.reason == VOLUME and rated.slow is not None:
+        return FinalUnit.RESTRICT
+    return action_of(profile, rated.service)
+
+
+def indicate(
+    answer: MultipleServicesCreditControl | CreditControlAnswer,
+    profile: Profile,
+    rated: RatedUse,
+    outcome: ServiceOutcome,
+) -> None:
     """Add Final-Unit-Indication and, for peers that support it, QoS-Final-Unit-Indication."""
-    mscc.final_unit_indication = indication(profile, service)
+    if outcome.reason == VOLUME and rated.slow is not None:
+        answer.final_unit_indication = slow_indication(profile, rated.slow)
+        if profile.qos_final_unit:
+            answer.qos_final_unit_indication = slow_qos_indication(profile, rated.slow)
+        return
+    answer.final_unit_indication = indication(profile, rated.service)
     if profile.qos_final_unit:
-        mscc.qos_final_unit_indication = qos_indication(profile, service)
+        answer.qos_final_unit_indication = qos_indication(profile, rated.service)
+
+
+def slow_indication(profile: Profile, slow: Slow) -> FinalUnitIndication:
+    """RESTRICT_ACCESS at a volume that is used up, whatever the profile does without credit: with the Filter-Ids of the
+    counter, else the profile's filters.
+    """
+    found = FinalUnitIndication(final_unit_action=CODES[FinalUnit.RESTRICT])
+    if slow.filter_ids:
+        found.filter_id = list(slow.filter_ids)
+    elif profile.filters is Filters.RULES:
+        found.restriction_filter_rule = [rule.encode("ascii") for rule in profile.filter_rules]
+    elif profile.filters is Filters.FILTER_ID:
+        found.filter_id = list(profile.filter_ids)
+    return found
+
+
+def slow_qos_indication(profile: Profile, slow: Slow) -> QosFinalUnitIndication | None:
+    """As `slow_indication`; None if the profile has filter rules, as in `qos_indication`."""
+    if not slow.filter_ids and profile.filters is Filters.RULES:
+        return None
+    found = QosFinalUnitIndication(final_unit_action=CODES[FinalUnit.RESTRICT])
+    found.filter_id = list(slow.filter_ids or (profile.filter_ids if profile.filters is Filters.FILTER_ID else ()))
+    return found
 
 
 def indication(profile: Profile, service: str) -> FinalUnitIndication:

@@ -63,6 +63,9 @@ def charge_request(
         expected_location,
     )
     charge.day, charge.facts = rater.day_of(now), where.facts
+    if where.located and not where.by_handset:
+        charge.country = rater.country_of(where.serving_plmn, where.visited_number)
+        charge.plmn = where.serving_plmn or ""
     charge.retransmitted, charge.end_to_end = request.header.is_retransmission, request.header.end_to_end
     if prepared.type is EVENT:
         charge.content = event_requests.content_digest(where, charges)

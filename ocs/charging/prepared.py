@@ -32,6 +32,8 @@ class Rater(Protocol):
 
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str: ...
 
+    def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str: ...
+
 
 @dataclass(slots=True)
 class Service:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ocs.charging.final_units import action_of, is_indicated
+from ocs.charging.final_units import indicated_action, is_indicated
 from ocs.charging.members import CHECK, EVENT, MONEY, REFUND, SECONDS
 from ocs.charging.metrics import ChargingMetrics
 from ocs.charging.prepared import Prepared, Service, results
@@ -76,7 +76,8 @@ class UsageMetrics:
         if service.absurd_time_s:
             self._dropped(peer, name, SECONDS, service.absurd_time_s, IMPOSSIBLE)
         if is_indicated(prepared.type, result):
-            metrics.final_unit(name, action_of(prepared.terms.profile, name).value)
+            action = indicated_action(prepared.terms.profile, service.rated, result)
+            metrics.final_unit(name, action.value)
         if result.restricted:
             metrics.restricted(name)
         elif result.code != SUCCESS:

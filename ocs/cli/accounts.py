@@ -13,6 +13,7 @@ from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, WrongCall
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
 from ocs.values.money import format_eur
+from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure
 from ocs.values.use import BARS
 
 app = typer.Typer(help="Open, show and change accounts.", no_args_is_help=True)
@@ -78,17 +79,31 @@ def topup(
 @app.command()
 def limit(
     msisdn: MsisdnArgument,
-    amount: Annotated[str, typer.Option(help="EUR a calendar month, or off.")],
+    amount: Annotated[str, typer.Option(help="EUR a calendar month (of other counters: their own unit), or off.")],
+    counter: Annotated[str, typer.Option(help="A counter of the catalogue, such as roaming-data.")] = LIMIT_COUNTER,
+    once: Annotated[
+        bool, typer.Option("--once", help="Only for the counter's present window, such as a month.")
+    ] = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Set the monthly spending limit, or switch it off (HOT-CC-1)."""
-    number, micro_eur = inputs.msisdn(msisdn), inputs.limit(amount)
+    """Set the monthly spending limit (HOT-CC-1) or another counter's limit (HOT-ROA-5), or switch it off."""
+    number = inputs.msisdn(msisdn)
 
     async def work(backend: Backend) -> None:
-        await backend.accounts.set_limit(number, micro_eur=micro_eur)
-        print(f"{number}: limit {'off' if micro_eur is None else format_eur(micro_eur) + ' EUR a month'}")
+        terms = inputs.counter(counter, backend.catalogue.counters)
+        limit = inputs.counter_limit(amount, terms)
+        await backend.accounts.set_limit(number, micro_eur=limit, counter=terms, once=once)
+        print(f"{number}: {_limit_text(limit, terms)}{' until its window ends' if once else ''}")
 
     with_backend(config, OpenMode.WRITE, work)
+
+
+def _limit_text(limit: int | None, terms: CounterTerms | None) -> str:
+    name = "limit" if terms is None else f"limit of {terms.id}"
+    if limit is None:
+        return f"{name} off"
+    money = terms is None or terms.measure is Measure.MONEY
+    return f"{name} {format_eur(limit) + ' EUR' if money else limit} a {'month' if terms is None else terms.window}"
 
 
 @app.command("package")

@@ -12,7 +12,7 @@ import typer
 
 from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
-from ocs.cli import accounts, importing, ledger, tools
+from ocs.cli import accounts, importing, ledger, measures, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
 from ocs.compose import StartError
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.add_typer(accounts.app, name="account")
 accounts.app.command("import")(importing.import_accounts)
 app.add_typer(tools.sessions, name="session")
+app.add_typer(measures.app, name="measure")
 app.add_typer(ledger.app, name="ledger")
 app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)

@@ -7,7 +7,15 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from ocs.ledger.contract.views import AccountView, BucketView, CounterView, PoolView, SessionView, SubscriptionView
+from ocs.ledger.contract.views import (
+    AccountView,
+    BucketView,
+    CounterView,
+    MeasureView,
+    PoolView,
+    SessionView,
+    SubscriptionView,
+)
 from ocs.values.moment import utc_text
 from ocs.values.money import format_eur
 from ocs.values.products import LIMIT_COUNTER
@@ -35,6 +43,9 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "spent_month_micro_eur": view.spent_month_micro_eur,
         "limit_micro_eur": view.limit_micro_eur,
         "bars": list(view.bars),
+        "facts": view.facts.split(",") if view.facts else [],
+        "measures": [measure_json(each) for each in view.measures],
+        "country": view.country,
         "package": view.package or None,
         "package_pending": view.package_pending,
         "period_end": _time(view.period_end),
@@ -196,7 +207,30 @@ def _facts(view: AccountView) -> list[tuple[str, str]]:
         ("package", f"{view.package}{until}{pending}" if view.package else "none"),
         ("bars", ", ".join(view.bars) or "none"),
         ("pool", view.pool or "none"),
+        ("country", view.country),
+        *([("facts", view.facts.replace(",", ", "))] if view.facts else []),
+        *([("measures", "; ".join(map(measure_text, view.measures)))] if view.measures else []),
     ]
+
+
+def measure_text(measure: MeasureView) -> str:
+    """ "bar roaming until 2026-12-31T23:00:00Z: resale"."""
+    terms = measure.terms
+    since = "" if measure.begun else f" from {utc_text(terms.since)}"
+    until = f" until {utc_text(terms.until)}" if terms.until else ""
+    return f"{terms.kind} {terms.name}{since}{until}: {terms.reason}"
+
+
+def measure_json(measure: MeasureView) -> dict[str, object]:
+    terms = measure.terms
+    return {
+        "kind": terms.kind.value,
+        "name": terms.name,
+        "reason": terms.reason,
+        "in_force": measure.begun,
+        "from": _time(terms.since),
+        "until": _time(terms.until),
+    }
 
 
 def print_sessions(rows: list[dict[str, object]], console: Console | None = None) -> None:

@@ -17,6 +17,10 @@ UNKNOWN_PLACE = "?"
 """`ChargeRequest.expected_location` of a caller that does not know the session. No place has this text."""
 
 
+VOLUME = "volume"
+"""`ServiceOutcome.reason`: a counter with `AtLimit.RESTRICT` is at its limit."""
+
+
 class NoFunds(IntEnum):
     """What to do with a service that nothing can pay."""
 

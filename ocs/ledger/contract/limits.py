@@ -11,3 +11,6 @@ ANSWERS_KEPT_PER_SESSION = 64
 
 TOMBSTONE_S = 300
 """How long a session that has ended is kept, for reports that its end overtook."""
+
+MAX_COUNTRIES_SEEN = 16
+"""Countries that an account has left within a day; coming back to one of these is no arrival."""

@@ -26,7 +26,8 @@ class Notice:
     kind: str
     """"reauthorize" (RAR) or "abort" (ASR)."""
     reason: str
-    """"topup", "refund", "package", "limit", "bars", "state", "reclaim", "threshold"."""
+    """"topup", "refund", "package", "limit", "bars", "state", "reclaim", "threshold", "measure",
+    "facts"."""
     at: float
     """Unix seconds at which the change was requested; the delay of RARs is measured from here."""
     account_id: str

@@ -194,7 +194,6 @@ local function identify(work)
 end
 
 local FLAP_S = 86400 -- a country that was left for less than this is no new arrival
-local MAX_SEEN = 16 -- countries remembered
 
 -- The serving network is in another country: an event `arrived`, unless the subscriber has just been there.
 local function note_country(work)

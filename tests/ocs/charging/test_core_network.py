@@ -378,6 +378,9 @@ class Timed:
     def day_of(self, unix_s: int) -> int:
         return unix_s // 86_400
 
+    def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str:
+        return ""
+
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
         return self._catalogue.canonical_party(party, serving_plmn, visited_number)
 
@@ -468,6 +471,9 @@ class Quota:
 
     def day_of(self, unix_s: int) -> int:
         return unix_s // 86_400
+
+    def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str:
+        return ""
 
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
         return self._catalogue.canonical_party(party, serving_plmn, visited_number)

@@ -182,7 +182,7 @@ LEAST = {
     "join_pool None": 580,
     "join_pool sessions": 4,
     "join_pool unknown": 8,
-    "lift_measure True": 40,
+    "lift_measure True": 12,
     "month rolled": 264,
     "more given up than are kept": 222,
     "more used than granted": 344,
