@@ -19,7 +19,7 @@ LATER = {"imsi": [1], "msisdn": [0], "both": [1, 0], "neither": []}
 
 
 @pytest.mark.parametrize("later", LATER)
-async def test_a_session_in_one_write(serving: Serving, ledger: RedisLedger, later: str) -> None:
+async def test_a_whole_session_sent_in_one_write(serving: Serving, ledger: RedisLedger, later: str) -> None:
     account_id = await open_account(ledger, MSISDN, 5_000_000)
     opened = await ledger.read(account_id, **when())
     assert opened is not None

@@ -1,4 +1,4 @@
-"""The `ocs` command in this process: a new one for each call takes half a second, and there are hundreds of calls."""
+"""Runs the `ocs` command in this process. A new process for each of hundreds of calls would take half a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ocs.cli import main
 
 
 class Done(NamedTuple):
-    """What a call came to."""
+    """Result of a command."""
 
     returncode: int
     stdout: str
@@ -26,9 +26,7 @@ Ocs = Callable[..., Done]
 
 @pytest.fixture
 def ocs_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ocs:
-    """`ocs_in(*words, cwd=folder, OCS_…=…)`: as called in the folder, with no OCS_ variable but those that the
-    test sets.
-    """
+    """`ocs_in(*words, cwd=folder, OCS_…=…)` runs the command in the folder, with only those OCS_ variables."""
     for name in [name for name in os.environ if name.startswith("OCS_")]:
         monkeypatch.delenv(name)
 

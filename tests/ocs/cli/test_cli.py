@@ -1,5 +1,6 @@
-"""The `ocs` command against a real Redis: what it prints, what other programs rely on, and its exit status (0 done, 1
-could not be done, 2 the call was wrong)."""
+"""The `ocs` command on a real Redis: its output, output for other programs, and its exit status (0 done, 1 failed, 2
+wrong call).
+"""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def ocs(url: str, ocs_in: Ocs, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """The command on the Redis of the module; returns exit status, standard output, standard error."""
+    """Runs the command on the module's Redis; returns exit status, standard output, standard error."""
     monkeypatch.setenv("OCS_REDIS_URL", url)
     return lambda *words: ocs_in(*words, cwd=ROOT)
 
@@ -177,7 +178,7 @@ def test_an_account_is_moved(ocs: Call) -> None:
 # -- the ledger as a whole
 
 
-def test_the_ledger_says_what_it_is(ocs: Call) -> None:
+def test_the_ledger_shows_its_layout_and_partitions(ocs: Call) -> None:
     before = json.loads(ocs("ledger", "show", "--json")[1])
     for n in (3, 4):
         create(ocs, f"3866810004{n}")
@@ -238,8 +239,8 @@ def test_documents_of_an_older_layout_are_upgraded_once(ocs: Call, url: str) -> 
 
 
 def test_charging_goes_on_while_documents_are_upgraded(ocs: Call, url: str, tmp_path: Path) -> None:
-    """Sessions are opened, go on and end all the while; each account ends up in the layout of today with what it has
-    paid.
+    """Sessions open, continue and end during the upgrade. Each account ends up in today's layout with the right
+    balance.
     """
     rows = [f"386682030{n:02d},29340003{n:05d},,1" for n in range(100)]
     assert ocs("account", "import", csv_file(tmp_path, *rows))[0] == 0
@@ -271,7 +272,7 @@ def test_charging_goes_on_while_documents_are_upgraded(ocs: Call, url: str, tmp_
     assert ocs("audit")[0] == 0
 
 
-def test_a_document_that_cannot_be_read_is_named_and_passed_over(ocs: Call, url: str) -> None:
+def test_an_unreadable_document_is_named_and_skipped(ocs: Call, url: str) -> None:
     create(ocs, "38668100060", "--credit", "1")
     create(ocs, "38668100062", "--credit", "1")
     asyncio.run(_open_session(url, "38668100062", "62"))
@@ -295,7 +296,7 @@ def test_a_document_that_cannot_be_read_is_named_and_passed_over(ocs: Call, url:
 
 @pytest.fixture
 def first_layout(tmp_path: Path) -> Iterator[str]:
-    """A Redis that the first layout was installed on."""
+    """A Redis with a ledger of the first layout."""
     server = EmbeddedRedis(tmp_path / "first", durability="everysec")
     found = server.acquire()
     with redis.Redis.from_url(found) as client:
@@ -351,7 +352,7 @@ def test_a_number_or_imsi_that_is_taken_is_refused(ocs: Call) -> None:
     assert status == 1 and "belongs to an account already" in error
 
 
-def test_a_package_that_cannot_be_paid_is_said(ocs: Call) -> None:
+def test_an_unpaid_package_is_reported(ocs: Call) -> None:
     status, out, _ = ocs(
         "account",
         "create",
@@ -370,7 +371,7 @@ def test_a_package_that_cannot_be_paid_is_said(ocs: Call) -> None:
     assert (view["package_pending"], view["credit_micro_eur"]) == (False, 10_000)
 
 
-def test_a_refused_topup_leaves_its_reference(ocs: Call) -> None:
+def test_a_refused_topup_leaves_its_reference_free(ocs: Call) -> None:
     create(ocs, "38668100091")
     words = ("account", "topup", "38668100091", "--reference", "cli-again")
     status, _, error = ocs(*words, "--amount", "500")
@@ -470,7 +471,7 @@ def test_mistakes_in_the_settings_have_status_1(ocs: Call, tmp_path: Path) -> No
     assert error.startswith(f"ocs: {config}: ledger.durability = 'never'")
 
 
-def test_redis_that_is_away_has_status_1(ocs: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unavailable_redis_has_status_1(ocs: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OCS_REDIS_URL", f"unix://{tmp_path}/none.sock")
     for words in (("audit",), ("account", "topup", "38668100000", "--amount", "5", "--reference", "cli-away")):
         status, out, error = ocs(*words)
@@ -486,10 +487,10 @@ def test_redis_that_is_away_has_status_1(ocs: Call, monkeypatch: pytest.MonkeyPa
         (("account", "topup", "38668100071", "--amount", "1", "--reference", "cli-broke"), "check, then repeat it"),
     ],
 )
-def test_a_redis_that_goes_away_meanwhile(
+def test_a_redis_lost_during_the_command(
     ocs: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], end: str
 ) -> None:
-    """Only of what changes something it can be unknown whether it was done."""
+    """Only after a change the result is unknown; a command that reads just fails."""
     ocs("account", "create", "--msisdn", "38668100071", "--imsi", "293438668100071")
 
     async def broken(self: RedisLedger, *arguments: object, **more: object) -> None:
@@ -503,7 +504,7 @@ def test_a_redis_that_goes_away_meanwhile(
     monkeypatch.undo()
 
 
-def test_the_audit_says_that_the_books_are_right(ocs: Call) -> None:
+def test_an_audit_without_errors(ocs: Call) -> None:
     create(ocs, "38668100020", "--package", "MINI", "--credit", "7")
     status, out, _ = ocs("audit", "--json")
     report = json.loads(out)
@@ -518,7 +519,7 @@ def test_the_audit_says_that_the_books_are_right(ocs: Call) -> None:
 
 
 async def _open_session(url: str, msisdn: str, session: str = "2", *, always: bool = False) -> None:
-    """A data session with 1 MiB reserved from credit, as a P-GW's CCR-I opens it; `always`: at the emergency APN."""
+    """A data session with 1 MiB reserved from credit, as by a P-GW's CCR-I; `always`: at the emergency APN."""
     ledger = await RedisLedger.connect(url, LedgerSettings())
     account_id = await ledger.find_subscriber("m" + msisdn)
     assert account_id is not None
@@ -530,7 +531,7 @@ async def _open_session(url: str, msisdn: str, session: str = "2", *, always: bo
 
 
 def _data_request(account_id: str, session_id: str, number: int) -> ChargeRequest:
-    """1 MiB wanted, 1 kB used since the request before."""
+    """A request for 1 MiB that reports 1 kB."""
     price = PriceTerms("data@1", 6_900, 1_048_576, 1024, 1024, False, "up")
     service = ServiceCharge("1", "data.home", price, ("MAXI.data",), 1024 if number else 0, 1_048_576, 1024)
     now = int(time.time())
@@ -581,7 +582,7 @@ def test_open_sessions_are_listed_and_shown(ocs: Call, url: str) -> None:
 
 
 @rule("HOT-RAT-2")
-def test_emergency_calls_are_not_aborted_unless_they_are_meant(
+def test_emergency_calls_are_aborted_only_on_explicit_request(
     ocs: Call, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HOT-RAT-2."""
@@ -608,7 +609,7 @@ def test_emergency_calls_are_not_aborted_unless_they_are_meant(
     assert sorted(told[1]) == ["pgw;1;d", "pgw;1;e1", "pgw;1;e2", "reauthorize"], "a RAR harms no call"
 
 
-def test_the_audit_names_what_is_broken(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_audit_names_violations(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     create(ocs, "38668100031", "--credit", "5")
     account = shown(ocs, "38668100031")["account"]
     read = RedisLedger.read
@@ -647,7 +648,7 @@ def test_the_audit_names_an_account_whose_document_is_lost(ocs: Call, url: str) 
 
 
 def test_tables_for_other_programs_have_one_line_a_row(ocs: Call, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number over two lines is another number to whoever reads it with grep or awk."""
+    """A number split over two lines would be misread by grep or awk."""
     monkeypatch.setenv("COLUMNS", "40")
     create(ocs, "38668100035", "--package", "MAXI", "--credit", "20")
     session = "pgw.epc.mnc040.mcc293.3gppnetwork.org;1876543210;999;38668100035"
@@ -719,7 +720,7 @@ def test_import_all_or_nothing(ocs: Call, tmp_path: Path) -> None:
     assert (status, out) == (0, "0 accounts opened, 2 were there already, 0 bad rows\n")
 
 
-def test_import_of_another_kind_of_file(ocs: Call, tmp_path: Path) -> None:
+def test_import_of_a_file_with_a_wrong_header_or_encoding(ocs: Call, tmp_path: Path) -> None:
     status, _, error = ocs("account", "import", csv_file(tmp_path, "1,2", header="a,b"))
     assert status == 2 and "msisdn,imsi,package,credit" in error
     (tmp_path / "accounts.csv").write_bytes(b"msisdn,imsi,package,credit\n\xff\xfe,1,2,3\n")

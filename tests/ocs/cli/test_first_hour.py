@@ -1,5 +1,5 @@
-"""A newcomer's first hour with `ocs`, each command in a folder of its own: how to get settings, where paths lead,
-and that looking makes nothing.
+"""A newcomer's first commands, each in a folder of its own: creating settings, relative paths, and that reading creates
+nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CREATE = ("account", "create", "--msisdn", NUMBER, "--imsi", "293400000000000", 
 
 
 def process(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`ocs` in a process of its own, as it is installed."""
+    """Runs `ocs` in a process of its own, as installed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
     return subprocess.run(
         [sys.executable, "-c", "from ocs.cli.main import run; run()", *words],
@@ -53,7 +53,7 @@ def process(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
 
 
 def home(tmp_path: Path, more: str = "") -> Path:
-    """A folder with nothing but a settings file."""
+    """A folder with only a settings file."""
     folder = tmp_path / "home"
     folder.mkdir()
     (folder / "ocs.toml").write_text(SETTINGS + more, encoding="utf-8")
@@ -70,7 +70,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-# -- commands by what they do to a ledger
+# -- commands that read a ledger
 
 OPENING = {"account create", "account import", "serve"}
 """Commands that create a ledger if there is none."""
@@ -78,7 +78,7 @@ WITHOUT_LEDGER = {"check", "decode", "init"}
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """(words, command) of everything that can be called."""
+    """(words, command) of all commands."""
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from leaves(inner, (*path, name))
@@ -99,7 +99,7 @@ EXAMPLES = {
 
 
 def call_of(name: str) -> list[str]:
-    """The command with an example of each thing it must be told."""
+    """The command with an example for each required argument."""
     needed = [each.name or "" for each in COMMANDS[name].params if each.required]
     return [
         *name.split(),
@@ -109,7 +109,7 @@ def call_of(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", LOOKING)
-def test_where_no_ledger_is_none_is_made(tmp_path: Path, ocs_in: Ocs, name: str) -> None:
+def test_reading_commands_create_no_ledger(tmp_path: Path, ocs_in: Ocs, name: str) -> None:
     folder, other = home(tmp_path), elsewhere(tmp_path)
     status, out, error = ocs_in(*call_of(name), "--config", "../home/ocs.toml", cwd=other)
     assert (status, out) == (1, "")
@@ -136,10 +136,10 @@ def test_an_empty_redis_stays_empty(tmp_path: Path, ocs_in: Ocs, empty_redis: st
         assert client.dbsize() == 0
 
 
-# -- where paths lead
+# -- relative paths
 
 
-def test_the_data_folder_is_where_the_settings_file_says_from_everywhere(tmp_path: Path, ocs_in: Ocs) -> None:
+def test_the_data_folder_is_relative_to_the_settings_file_from_any_folder(tmp_path: Path, ocs_in: Ocs) -> None:
     folder, here = home(tmp_path), elsewhere(tmp_path)
     assert ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
     assert (folder / "data" / "redis").is_dir()
@@ -163,7 +163,7 @@ def test_every_path_of_the_file_is_relative_to_it(tmp_path: Path, monkeypatch: p
 
 
 def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() -> None:
-    """Such keys have the type PathText, and nothing reads them otherwise."""
+    """Such keys have the type PathText."""
     for name, section in Settings.model_fields.items():
         for model in {kind for kind in (section.annotation, *get_args(section.annotation)) if isinstance(kind, type)}:
             for key, field in getattr(model, "model_fields", {}).items():
@@ -173,8 +173,8 @@ def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() ->
                 assert RELATIVE_TO_FILE not in field.metadata or name not in ("peer", "profile"), "not looked at there"
 
 
-def test_a_data_folder_where_earlier_versions_had_it_is_not_passed_over(tmp_path: Path, ocs_in: Ocs) -> None:
-    """An upgrade must not go on with an empty ledger beside the full one."""
+def test_a_data_folder_at_the_place_of_earlier_versions_is_reported(tmp_path: Path, ocs_in: Ocs) -> None:
+    """After an upgrade, the server must not start with an empty ledger beside the old one."""
     folder, here = home(tmp_path), elsewhere(tmp_path)
     (here / "data" / "redis").mkdir(parents=True)
     for words in (("audit",), CREATE, ("serve",)):
@@ -186,13 +186,13 @@ def test_a_data_folder_where_earlier_versions_had_it_is_not_passed_over(tmp_path
     assert ocs_in(*CREATE, "--config", "../home/ocs.toml", cwd=here).returncode == 0
 
 
-def test_without_a_catalogue_the_shipped_one_counts(tmp_path: Path, ocs_in: Ocs) -> None:
+def test_without_a_catalogue_the_shipped_one_is_used(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
     done = ocs_in(*CREATE[:-1], "20", "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
     assert (done.returncode, done.stdout) == (0, f"opened {NUMBER}: credit 10.01 EUR, package MAXI\n"), done.stderr
 
 
-def test_a_catalogue_beside_the_settings_counts_before_the_shipped_one(tmp_path: Path, ocs_in: Ocs) -> None:
+def test_a_catalogue_beside_the_settings_is_used_before_the_shipped_one(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
     text = (ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
     (folder / "catalogue.toml").write_text(text.replace("[package.MAXI]", "[package.OWN]"), encoding="utf-8")
@@ -200,18 +200,18 @@ def test_a_catalogue_beside_the_settings_counts_before_the_shipped_one(tmp_path:
     assert done.returncode == 2 and "OWN" in done.stderr
 
 
-def test_a_catalogue_that_is_named_and_not_there_is_a_mistake(tmp_path: Path, ocs_in: Ocs) -> None:
+def test_a_missing_catalogue_file_is_an_error(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path, '[server]\ncatalogue = "prices.toml"\n')
     done = ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder)
     assert done.returncode == 1 and "prices.toml" in done.stderr and names(folder) == ["ocs.toml"]
 
 
-# -- what is asked of the settings
+# -- required settings
 
 
 @pytest.mark.parametrize("words", [("audit",), ("account", "show", NUMBER), ("session", "list"), ("ledger", "show")])
-def test_a_command_that_looks_needs_no_peer(tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]) -> None:
-    """It only reads the ledger. A server needs peers."""
+def test_a_reading_command_needs_no_peer(tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]) -> None:
+    """Only the server needs peers."""
     folder = home(tmp_path)
     assert ocs_in(*CREATE, "--config", "ocs.toml", cwd=folder).returncode == 0
     (folder / "looks.toml").write_text('[server]\ndata_dir = "data"\n', encoding="utf-8")
@@ -222,7 +222,7 @@ def test_a_command_that_looks_needs_no_peer(tmp_path: Path, ocs_in: Ocs, words: 
     assert done.stderr.startswith("ocs: looks.toml: nobody may connect: add a [[peer]]"), done.stderr
 
 
-# -- an audit of nothing
+# -- an audit without accounts
 
 
 def test_an_audit_of_no_accounts_says_so(tmp_path: Path, ocs_in: Ocs) -> None:
@@ -238,11 +238,13 @@ def test_an_audit_of_no_accounts_says_so(tmp_path: Path, ocs_in: Ocs) -> None:
     assert "the books are right" in ocs_in("audit", "--config", "ocs.toml", cwd=folder).stdout
 
 
-# -- how to begin
+# -- first steps
 
 
 @pytest.mark.parametrize("words", [("serve",), ("audit",), CREATE, ("ledger", "show")])
-def test_without_a_settings_file_it_is_said_how_to_get_one(tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]) -> None:
+def test_without_a_settings_file_the_error_says_how_to_create_one(
+    tmp_path: Path, ocs_in: Ocs, words: tuple[str, ...]
+) -> None:
     for more, name in (((), "config/ocs.toml"), (("--config", "mine.toml"), "mine.toml")):
         done = ocs_in(*words, *more, cwd=tmp_path)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
@@ -268,7 +270,7 @@ def test_init_writes_what_serve_and_the_others_find(tmp_path: Path, ocs_in: Ocs)
     assert (tmp_path / "data" / "redis").is_dir()
 
 
-def test_init_in_a_folder_of_ones_own_keeps_all_in_it(tmp_path: Path, ocs_in: Ocs) -> None:
+def test_init_in_a_new_folder_keeps_all_files_in_it(tmp_path: Path, ocs_in: Ocs) -> None:
     done = ocs_in("init", "etc/charging", cwd=tmp_path)
     assert done.returncode == 0 and f"{tmp_path}/etc/charging/data" in done.stdout
     assert "ocs serve --config etc/charging/ocs.toml" in done.stdout
@@ -308,7 +310,7 @@ def test_init_overwrites_nothing(tmp_path: Path, ocs_in: Ocs, there: str) -> Non
     assert (tmp_path / "config" / there).read_text(encoding="utf-8") == "mine"
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     done = process("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"ocs {importlib.metadata.version('ocs')}\n")
     command = [sys.executable, "-c", "from simulator.cli import run; run()", "--version"]

@@ -1,4 +1,4 @@
-"""The outbox of a small ledger in memory: what was journalled, how far it was trimmed, and how it goes back."""
+"""A small outbox in memory: journal, trim, and rollback to a replica's state."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class FakeOutbox:
     # -- a replica
 
     def replica(self) -> tuple[list[list[Entry]], list[int]]:
-        """As a replica has it now."""
+        """A copy, as a replica has it now."""
         return copy.deepcopy(self.entries), list(self.last)
 
     def fail_over(self, replica: tuple[list[list[Entry]], list[int]]) -> None:
         self.entries, self.last = copy.deepcopy(replica[0]), list(replica[1])
 
-    # -- what the pump asks
+    # -- calls of the pump
 
     async def dirty_take(self, count: int) -> list[int]:
         taken = sorted(self.dirty)[:count]

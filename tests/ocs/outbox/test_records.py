@@ -1,4 +1,6 @@
-"""HOT-REC-2: every event of the ledger becomes one record, once, whatever crashes between writing and forgetting."""
+"""HOT-REC-2: every event of the ledger becomes one record, exactly once, wherever a crash interrupts writing and
+trimming.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def make_writer(
 
 @pytest.fixture(autouse=True)
 def close_writers() -> Iterator[None]:
-    """A writer that a test leaves open stands for a killed process; its file is closed at the end."""
+    """A writer that a test does not close stands for a killed process; its file is closed at the end."""
     yield
     while OPENED:
         OPENED.pop().close()
@@ -71,7 +73,7 @@ CHARGE: dict[str, object] = {
 }  # fmt: skip
 
 
-def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
+def test_the_fields_of_a_charge() -> None:
     assert record(OutboxEvent(7, 12, CHARGE)) == {
         "event_id": "p07-12",
         "kind": "charge",
@@ -103,7 +105,7 @@ def test_a_charge_says_who_what_where_when_units_price_and_who_paid() -> None:
     }
 
 
-def test_what_is_empty_is_left_out_and_a_credit_of_nothing_is_not() -> None:
+def test_empty_fields_are_omitted_but_not_a_credit_of_zero() -> None:
     line = {**LINE, "debit": 0, "units": [], "overrun": 0, "dropped": 0, "detail": ""}
     body = {**CHARGE, "svc": [line], "debit": 0, "credit": 0, "closed": False, "started": 0}
     found = record(OutboxEvent(0, 1, body))
@@ -114,7 +116,7 @@ def test_what_is_empty_is_left_out_and_a_credit_of_nothing_is_not() -> None:
     assert "services" not in refused and refused["result_code"] == 4012
 
 
-def test_a_use_is_small() -> None:
+def test_the_record_of_a_movement_has_few_fields() -> None:
     body: dict[str, object] = {
         "k": "use", "t": T0, "a": "07-ab", "sid": "pgw;1;2", "typ": "U", "n": 3, "debit": 70, "credit": 930,
     }  # fmt: skip
@@ -135,7 +137,7 @@ def test_a_use_is_small() -> None:
 
 @pytest.mark.parametrize("kind", ["charge", "use"])
 def test_a_field_of_a_later_version_is_kept(kind: str) -> None:
-    """And nothing else changes: the quick way and the general one agree."""
+    """The fast and the general encoder have the same result."""
     body = dict(CHARGE)
     if kind == "use":
         body = {"k": "use", "t": T0, "a": "a", "sid": "s", "typ": "I", "n": 1, "debit": 1, "credit": 1}
@@ -219,13 +221,13 @@ def test_a_field_of_a_later_version_is_kept(kind: str) -> None:
         ({"k": "newer", "strange": 1}, {"strange": 1}),
     ],
 )  # fmt: skip
-def test_other_kinds(body: dict[str, object], expected: dict[str, object]) -> None:
+def test_the_fields_of_other_events(body: dict[str, object], expected: dict[str, object]) -> None:
     found = record(OutboxEvent(0, 1, {"t": T0, "a": "00-aa", **body}))
     head = {"event_id": "p00-1", "kind": body["k"], "time": "2026-11-18T11:06:40Z", "account": "00-aa"}
     assert found == {**head, **expected}
 
 
-def test_event_ids_are_read_back() -> None:
+def test_event_ids_are_parsed() -> None:
     for sequence in (1, 1234, EPOCH_EVENTS + 1, 2 * EPOCH_EVENTS + 77):
         assert parse_event_id(OutboxEvent(4711, sequence, {}).event_id) == (4711, sequence)
 
@@ -243,7 +245,7 @@ def test_a_tail_is_bounded_and_in_order() -> None:
     assert capacity(16_384) == LEAST_EVENTS and capacity(64) * 64 == EVENTS_IN_ALL
 
 
-def test_a_fingerprint_is_of_what_the_record_says_and_survives_its_file() -> None:
+def test_a_fingerprint_depends_on_the_content_and_is_the_same_after_reading() -> None:
     line = record(OutboxEvent(0, 1, CHARGE))
     marks = {fingerprint(line)}
     assert fingerprint(orjson.loads(orjson.dumps({**line, "event_id": "p09.3-7", "later_field": 1}))) in marks
@@ -256,7 +258,7 @@ def test_a_fingerprint_is_of_what_the_record_says_and_survives_its_file() -> Non
 # -- writing
 
 
-async def test_events_are_stored_then_forgotten_but_for_the_last(tmp_path: Path) -> None:
+async def test_events_are_stored_then_trimmed_except_the_last(tmp_path: Path) -> None:
     outbox, counted = FakeOutbox(), dict[str, int]()
     writer = make_writer(tmp_path, written=lambda kind, count: counted.update({kind: counted.get(kind, 0) + count}))
     pump = Pump(outbox, [writer], stopwatch=lambda: 0.0)
@@ -272,7 +274,7 @@ async def test_events_are_stored_then_forgotten_but_for_the_last(tmp_path: Path)
     assert len(set(ids(tmp_path))) == len(ids(tmp_path)) == TRIM_EVENTS + MAX_EVENTS_PER_READ + 1 == counted["topup"]
 
 
-async def test_the_outbox_forgets_only_what_every_consumer_has(tmp_path: Path) -> None:
+async def test_the_outbox_is_trimmed_only_up_to_the_slowest_consumer(tmp_path: Path) -> None:
     outbox = FakeOutbox(1)
     first, second = make_writer(tmp_path / "1"), make_writer(tmp_path / "2")
     outbox.add(0, TRIM_EVENTS)
@@ -285,8 +287,8 @@ async def test_the_outbox_forgets_only_what_every_consumer_has(tmp_path: Path) -
     assert ids(tmp_path / "1") == ids(tmp_path / "2")
 
 
-async def test_what_was_stored_and_not_forgotten_is_not_stored_again(tmp_path: Path) -> None:
-    """A crash between the sync and the trim."""
+async def test_stored_events_that_were_not_trimmed_are_not_stored_again(tmp_path: Path) -> None:
+    """A crash between sync and trim."""
     outbox = FakeOutbox()
     outbox.add(1, 4)
     make_writer(tmp_path).store(outbox.events(1))
@@ -304,9 +306,7 @@ async def test_what_was_stored_and_not_forgotten_is_not_stored_again(tmp_path: P
     batches=st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), max_size=4), min_size=1, max_size=6),
 )
 def test_exactly_once_over_crashes(data: st.DataObject, batches: list[list[tuple[int, int]]]) -> None:
-    """Whatever octet of the unforgotten batch the disk had at the crash, each event ends up in the files once, in
-    order.
-    """
+    """Whatever part of the untrimmed batch was on disk at the crash, each event is in the files once, in order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         outbox = FakeOutbox(3)
@@ -319,8 +319,7 @@ def test_exactly_once_over_crashes(data: st.DataObject, batches: list[list[tuple
             writer.store(events)
             writer.close()
             if data.draw(st.booleans()):
-                # Power cut in the middle of the batch: of its file, any part of what was added since the last sync is
-                # there.
+                # Power cut during the batch: the file may have any part of what was written since the last sync.
                 last = files.record_files(folder)[-1][1] if files.record_files(folder) else None
                 if last is not None:
                     os.truncate(last, data.draw(st.integers(before.get(last, 0), last.stat().st_size)))
@@ -335,7 +334,7 @@ def test_exactly_once_over_crashes(data: st.DataObject, batches: list[list[tuple
             assert mine == [f"p{partition:02d}-{n}" for n in range(1, outbox.last[partition] + 1)]
 
 
-def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_cut_off(tmp_path: Path) -> None:
     outbox = FakeOutbox()
     outbox.add(0, 3)
     make_writer(tmp_path).store(outbox.events(0)[:2])
@@ -349,7 +348,7 @@ def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
         writer.close()
 
 
-def test_damage_in_the_middle_is_reported_not_repaired(tmp_path: Path) -> None:
+def test_damage_within_a_file_is_reported_and_not_repaired(tmp_path: Path) -> None:
     outbox = FakeOutbox()
     outbox.add(0, 3)
     make_writer(tmp_path).store(outbox.events(0))
@@ -360,7 +359,7 @@ def test_damage_in_the_middle_is_reported_not_repaired(tmp_path: Path) -> None:
         make_writer(tmp_path)
 
 
-def test_files_rotate_by_size_and_age_and_old_ones_need_not_be_read(tmp_path: Path) -> None:
+def test_files_rotate_by_size_and_age_and_old_ones_may_be_removed(tmp_path: Path) -> None:
     outbox = FakeOutbox()
     outbox.add(0, 6)
     events = outbox.events(0)
@@ -373,7 +372,7 @@ def test_files_rotate_by_size_and_age_and_old_ones_need_not_be_read(tmp_path: Pa
     assert [number for number, _ in found] == list(range(1, len(found) + 1))
     assert len(found) > 1
     for _, path in found[:-1]:
-        path.unlink()  # archived elsewhere
+        path.unlink()  # moved to an archive
     writer = make_writer(tmp_path)
     assert writer.position(0) == 3
     late = make_writer(tmp_path, clock=[T0 + 100_000])
@@ -388,8 +387,12 @@ def _tail(writer: RecordWriter, partition: int) -> Tail:
     return tail
 
 
-def test_the_tail_reaches_as_far_back_as_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but octets says how much is read of finished files: a line that was begun before is not one."""
+def test_the_tail_has_the_events_within_the_octets_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the number of octets bounds how much of the finished files is read; a line that begins before them is
+    ignored.
+    """
     outbox = FakeOutbox(1)
     outbox.add(0, 50)
     writer = make_writer(tmp_path, rotate_octets=2_000)
@@ -410,7 +413,9 @@ def test_a_lost_checkpoint_only_costs_time(tmp_path: Path) -> None:
     assert make_writer(tmp_path).position(2) == 9
 
 
-def test_a_full_disk_stores_nothing_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stores_nothing_and_recording_resumes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outbox = FakeOutbox()
     outbox.add(0, 4)
     events = outbox.events(0)
@@ -459,7 +464,7 @@ def test_a_gap_is_counted(tmp_path: Path) -> None:
     assert lost == [2, 2]
 
 
-async def test_another_ledgers_folder_is_refused(tmp_path: Path) -> None:
+async def test_a_folder_with_records_of_another_ledger_is_refused(tmp_path: Path) -> None:
     outbox = FakeOutbox()
     outbox.add(0, 5)
     make_writer(tmp_path).store(outbox.events(0))
@@ -489,7 +494,7 @@ async def test_only_partitions_with_a_hint_are_read(tmp_path: Path) -> None:
 
 
 async def test_a_lost_hint_costs_time_and_no_record(tmp_path: Path) -> None:
-    """And the cost a second is bounded."""
+    """The work per second of the search without hints is bounded."""
     outbox, now = FakeOutbox(16_384), [0.0]
     pump = Pump(outbox, [make_writer(tmp_path)], stopwatch=lambda: now[0])
     await pump.begin()

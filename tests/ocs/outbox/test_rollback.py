@@ -1,5 +1,6 @@
-"""Fault 4: a replica that was behind takes over. Its next events have numbers of events that are recorded already: each
-becomes a record, none twice, and somebody is told."""
+"""Rollback of the ledger: a lagging replica was promoted. Its next events reuse numbers of recorded events. Each
+becomes one record, and the loss is reported.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.ocs.outbox.test_records import ids, lines
 
 
 class House:
-    """A housekeeper that can be killed and started again over the same folder."""
+    """A housekeeper that can be killed and restarted on the same folder."""
 
     def __init__(self, outbox: FakeOutbox, folder: Path, tail_events: int = 256) -> None:
         self.outbox, self.folder, self.tail_events = outbox, folder, tail_events
@@ -40,7 +41,7 @@ class House:
         await self.pump.begin()
 
     async def settle(self) -> None:
-        """Until nothing is left to do, without hints: as the slow look does it."""
+        """Runs without hints until there is nothing left to do, as the periodic search does."""
         for _ in range(2):
             self.now += 120.0
             while await self.pump.round():
@@ -59,7 +60,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def credits(folder: Path) -> list[int]:
-    """What tells events of FakeOutbox.add apart."""
+    """The `credit` fields, which tell events of FakeOutbox.add apart."""
     return [int(str(line["credit_micro_eur"])) for line in lines(folder)]
 
 
@@ -89,7 +90,7 @@ async def test_five_events_lost_and_the_next_five_recorded(house: House, caplog:
     assert house.missing == [] and house.lost == [5]
 
 
-async def test_when_nothing_was_journalled_yet_the_numbers_are_made_new_at_once(house: House) -> None:
+async def test_without_new_events_the_next_numbers_are_raised_at_once(house: House) -> None:
     await house.start()
     house.outbox.add(0, 20)
     replica = house.outbox.replica()
@@ -107,7 +108,7 @@ async def test_when_nothing_was_journalled_yet_the_numbers_are_made_new_at_once(
     assert house.lost == [5] and len(ids(house.folder)) == 26, "a new start finds all in order"
 
 
-async def test_a_new_start_before_anything_is_journalled_does_not_tell_again(house: House) -> None:
+async def test_a_restart_before_new_events_does_not_report_again(house: House) -> None:
     await five_lost_five_more(house)
     await house.settle()
     before = ids(house.folder)
@@ -119,7 +120,7 @@ async def test_a_new_start_before_anything_is_journalled_does_not_tell_again(hou
     assert ids(house.folder) == [*before, "p00.2-1"]
 
 
-async def test_it_is_seen_when_the_housekeeper_was_away(house: House) -> None:
+async def test_a_rollback_while_the_housekeeper_was_down_is_detected(house: House) -> None:
     await five_lost_five_more(house)
     await house.start()
     await house.settle()
@@ -127,8 +128,8 @@ async def test_it_is_seen_when_the_housekeeper_was_away(house: House) -> None:
     assert house.lost == [5]
 
 
-async def test_more_events_than_were_lost(house: House) -> None:
-    """The counter is above the position again, and the number of the anchor belongs to another event."""
+async def test_more_new_events_than_were_lost(house: House) -> None:
+    """The counter is above the stored position again, but the position's number belongs to another event."""
     await five_lost_five_more(house)
     house.outbox.add(0, 300)
     await house.settle()
@@ -136,7 +137,7 @@ async def test_more_events_than_were_lost(house: House) -> None:
     assert len(set(credits(house.folder))) == len(credits(house.folder))
 
 
-async def test_a_replica_without_any_event_of_the_partition(house: House) -> None:
+async def test_a_replica_without_events_of_the_partition(house: House) -> None:
     await house.start()
     house.outbox.add(1, 2)
     replica = house.outbox.replica()
@@ -146,15 +147,15 @@ async def test_a_replica_without_any_event_of_the_partition(house: House) -> Non
     await house.settle()
     house.outbox.add(0, 2)
     await house.settle()
-    house.outbox.fail_over(replica)  # and once more, before anything of the new epoch is there
+    house.outbox.fail_over(replica)  # and again before the first event of the new epoch
     house.outbox.add(0, 3)
     await house.settle()
     own = [each for each in ids(house.folder) if each.startswith("p00")]
     assert own == ["p00-1", "p00-2", "p00-3", "p00.2-1", "p00.2-2", "p00.3-1", "p00.3-2", "p00.3-3"]
 
 
-async def test_a_request_that_was_sent_again_is_the_record_that_there_is(house: House) -> None:
-    """Its first application was lost with the events, its second is the same movement; others around it are new."""
+async def test_a_lost_event_that_is_applied_again_has_one_record(house: House) -> None:
+    """The client repeats a request whose event was lost. The new event is equal; events around it are new."""
     await house.start()
     house.outbox.add(0, 20)
     replica = house.outbox.replica()
@@ -171,7 +172,7 @@ async def test_a_request_that_was_sent_again_is_the_record_that_there_is(house: 
     assert house.lost == [4]
 
 
-async def test_a_second_failover_to_before_the_first_one(house: House) -> None:
+async def test_a_second_rollback_beyond_the_first(house: House) -> None:
     await five_lost_five_more(house)
     behind = house.outbox.replica()
     await house.settle()
@@ -187,7 +188,7 @@ async def test_a_second_failover_to_before_the_first_one(house: House) -> None:
 
 
 async def test_the_raised_counter_is_lost_too(house: House) -> None:
-    """The replica has all events that are recorded, and not the new number."""
+    """The replica has all recorded events but not the raised counter."""
     await five_lost_five_more(house)
     behind = house.outbox.replica()
     await house.settle()
@@ -198,14 +199,14 @@ async def test_the_raised_counter_is_lost_too(house: House) -> None:
     assert len(set(credits(house.folder))) == len(credits(house.folder))
 
 
-async def test_another_partition_goes_on_as_ever(house: House) -> None:
+async def test_other_partitions_are_not_affected(house: House) -> None:
     await five_lost_five_more(house)
     house.outbox.add(1, 4)
     await house.settle()
     assert [each for each in ids(house.folder) if each.startswith("p01")] == [f"p01-{n}" for n in range(1, 8)]
 
 
-async def test_an_outbox_that_reaches_further_back_than_the_tail(tmp_path: Path) -> None:
+async def test_an_outbox_longer_than_the_tail(tmp_path: Path) -> None:
     house = House(FakeOutbox(1), tmp_path, tail_events=8)
     await house.start()
     house.outbox.add(0, TRIM_EVENTS - 1)
@@ -219,9 +220,7 @@ async def test_an_outbox_that_reaches_further_back_than_the_tail(tmp_path: Path)
     house.close()
 
 
-async def test_a_replica_that_lags_more_than_the_tail_loses_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_rollback_beyond_the_tail_loses_no_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     house = House(FakeOutbox(1), tmp_path, tail_events=8)
     await house.start()
     house.outbox.add(0, 10)
@@ -242,8 +241,8 @@ class CrashError(Exception):
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_whatever_crashes_each_event_is_recorded_once(data: st.DataObject) -> None:
-    """Failovers, crashes at any call of Redis or of the disk, new events in between."""
+def test_each_event_is_recorded_once_over_random_crashes(data: st.DataObject) -> None:
+    """Failovers, crashes at any call of Redis or of the disk, and new events in between."""
     import asyncio
     import tempfile
 
@@ -285,12 +284,12 @@ def test_whatever_crashes_each_event_is_recorded_once(data: st.DataObject) -> No
         assert house.missing == []
 
     with tempfile.TemporaryDirectory() as name:
-        # Partition 1 has an event that no failover takes away: else the folder would be another ledger's.
+        # An event that no failover loses; without it the folder would seem to be another ledger's.
         asyncio.run(walk(Path(name)))
 
 
 class Crashing(FakeOutbox):
-    """An outbox whose reader dies after so many more calls."""
+    """An outbox that raises after a number of calls."""
 
     calls_left: int | None = None
 
@@ -319,7 +318,7 @@ class Crashing(FakeOutbox):
         self._count()
 
 
-def test_a_page_is_well_below_the_tail() -> None:
+def test_a_page_of_events_is_smaller_than_the_tail() -> None:
     from ocs.outbox.rollback import PAGE_EVENTS
     from ocs.outbox.tail import LEAST_EVENTS
 

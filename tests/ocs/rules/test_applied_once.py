@@ -25,7 +25,7 @@ HIGHEST = 2**32 - 1
 
 
 def _forget_answers(world: World) -> None:
-    """As Redis does under a maxmemory-policy that evicts, and after `remember_sessions_s`."""
+    """As Redis does after `remember_sessions_s`, or with a maxmemory-policy that evicts."""
     for client in nodes(world.ledger):
         with client:
             keys = [key for pattern in (b"*:q:*", b"*:e:*") for key in client.scan_iter(pattern)]
@@ -34,7 +34,7 @@ def _forget_answers(world: World) -> None:
 
 
 async def test_a_repeated_update_whose_answer_is_forgotten_is_refused(world: World) -> None:
-    """RFC 8506 §8.2: it is known that it was applied, so it is not applied again."""
+    """RFC 8506 §8.2: it is known to be applied, so it is not applied again."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10))
@@ -45,7 +45,7 @@ async def test_a_repeated_update_whose_answer_is_forgotten_is_refused(world: Wor
     late = await data.take("U", octets(want=0, used=10 * MB, group=10), number=1)
     assert late.result_code == 5012
     assert await user.credit() == 20 * EUR - 10 * DATA_PER_MB
-    # The session goes on.
+    # The session continues.
     assert granted(await data.one("U", octets(want=0, used=MB, group=10), number=2)) > 0
 
 
@@ -60,7 +60,7 @@ async def test_a_repeated_termination_whose_answer_is_forgotten_is_refused(world
     assert await user.credit() == 20 * EUR - DATA_PER_MB
 
 
-async def test_an_opening_whose_answer_is_forgotten_is_no_second_session(world: World) -> None:
+async def test_a_repeated_opening_whose_answer_is_forgotten_opens_no_second_session(world: World) -> None:
     """RFC 8506 §5.2."""
     user = await world.subscriber(20)
     data = user.data()
@@ -71,8 +71,8 @@ async def test_an_opening_whose_answer_is_forgotten_is_no_second_session(world: 
 
 
 @pytest.mark.parametrize("far", [HIGHEST, HIGHEST - 1, 10**6])
-async def test_a_number_far_ahead_does_not_stop_those_that_come_after_it(world: World, far: int) -> None:
-    """RFC 8506 §8.2: the number of a client that is confused once."""
+async def test_one_number_far_ahead_does_not_block_later_ones(world: World, far: int) -> None:
+    """RFC 8506 §8.2: a client sends one wrong number."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=0)
@@ -89,7 +89,7 @@ async def test_a_number_far_ahead_does_not_stop_those_that_come_after_it(world: 
 
 
 @rule("HOT-ACC-9")
-async def test_a_refused_opening_can_come_again_after_a_top_up(world: World) -> None:
+async def test_a_refused_opening_may_be_repeated_after_a_top_up(world: World) -> None:
     """HOT-ACC-9: the client keeps the Session-Id and the number."""
     user = await world.subscriber(0)
     data = user.data()
@@ -106,8 +106,8 @@ async def test_a_refused_opening_can_come_again_after_a_top_up(world: World) -> 
 
 
 @pytest.mark.parametrize("in_mscc", [False, True], ids=["at command level", "in an MSCC without a name"])
-async def test_a_refund_that_names_no_service_gives_back_both(world: World, in_mscc: bool) -> None:
-    """RFC 8506 §6.4: the debit was of two services."""
+async def test_a_refund_without_a_service_returns_both(world: World, in_mscc: bool) -> None:
+    """RFC 8506 §6.4: the debit had two services."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     both = (messages(want=1, group=100), messages(want=2, group=300))
@@ -136,7 +136,7 @@ async def test_a_refund_that_names_no_service_gives_back_both(world: World, in_m
 
 
 @rule("HOT-ACC-9")
-async def test_a_refused_message_can_come_again_after_a_top_up(world: World) -> None:
+async def test_a_refused_message_may_be_repeated_after_a_top_up(world: World) -> None:
     """HOT-ACC-9: the client keeps the Session-Id and the number."""
     user = await world.subscriber(0)
     for _ in range(2):
@@ -170,8 +170,8 @@ async def test_numbers_far_apart_are_each_applied_once(world: World, apart: int)
 
 
 @pytest.mark.parametrize("opening", [HIGHEST, HIGHEST - 1, 70_000])
-async def test_an_openings_number_says_nothing_of_the_updates(world: World, opening: int) -> None:
-    """RFC 8506 §8.2 asks for ascending numbers; a counter that is wrong, or ends, does not lose use."""
+async def test_the_number_of_an_opening_does_not_bound_those_of_updates(world: World, opening: int) -> None:
+    """RFC 8506 §8.2 requires ascending numbers. Use is charged even if the client's counter is wrong or wraps."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=opening)
@@ -182,7 +182,7 @@ async def test_an_openings_number_says_nothing_of_the_updates(world: World, open
     assert await user.credit() == 20 * EUR - 4 * DATA_PER_MB
 
 
-async def test_an_update_far_ahead_does_not_lose_those_after_it(world: World) -> None:
+async def test_updates_after_a_number_far_ahead_are_charged(world: World) -> None:
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=0)
@@ -205,7 +205,7 @@ INFORMATION = {DATA: at(), IMS: towards("tel:+38640123456"), SMS: sms_to("+38640
 
 @pytest.mark.parametrize("ended", ["by the client", "hours ago", "not at all"])
 @pytest.mark.parametrize("kind", REUSABLE)
-async def test_a_session_id_that_begins_again_is_charged_again(world: World, kind: str, ended: str) -> None:
+async def test_a_reused_session_id_is_charged_again(world: World, kind: str, ended: str) -> None:
     context, units, group, used, price = REUSABLE[kind]
     user = await world.subscriber(20)
     more = {"context": context, "msisdn": user.msisdn, "information": INFORMATION[context]}
@@ -221,11 +221,11 @@ async def test_a_session_id_that_begins_again_is_charged_again(world: World, kin
     spent = 20 * EUR - await user.credit()
     assert spent == price * (1 if ended == "not at all" else 2)
     if ended == "hours ago":
-        world.now += 3_000  # the answers are still remembered, what the session was is not
+        world.now += 3_000  # the answers are still remembered, the session is not
     await session()
     assert 20 * EUR - await user.credit() == 2 * spent
     assert world.metrics.calls.count(("session_id_reused",)) == 1
-    # An opening that comes again with the T bit (RFC 6733 §3) is no new session, whatever has become of its own.
+    # An opening with the T bit (RFC 6733 §3) is no new session, whatever the state of its own.
     again = ccr("I", 0, units(want=0, group=group), **more)
     again.header = RETRANSMITTED
     before = await user.view()
@@ -238,8 +238,8 @@ RESENT_BY_A_NEW_LIFE = Header(0, 0xD0, 272, 4, 9, 9)
 """T bit, and an End-to-End-Id that nothing had before."""
 
 
-async def test_a_second_life_whose_opening_was_resent_is_charged(world: World) -> None:
-    """T says "possible duplicate"; what is sent again keeps its End-to-End-Id (RFC 6733 §3)."""
+async def test_a_reused_session_id_whose_opening_was_resent_is_charged(world: World) -> None:
+    """The T bit says "possible duplicate"; a duplicate also has the same End-to-End-Id (RFC 6733 §3)."""
     user = await world.subscriber(20)
     more = {"msisdn": user.msisdn, "information": at()}
     for header in (Header(0, 0xC0, 272, 4, 1, 1), RESENT_BY_A_NEW_LIFE):
@@ -266,10 +266,10 @@ async def test_a_second_life_whose_opening_was_resent_is_charged(world: World) -
         ({"recipient": "12025550123", "flags": 0xD0}, 150_000),
     ],
 )
-async def test_an_event_that_asks_something_else_is_no_repetition(
+async def test_an_event_with_another_content_is_no_repetition(
     world: World, other: dict[str, Any], debited: int
 ) -> None:
-    """An SMSC whose ids begin again: one Session-Id and CC-Request-Number for two messages (RFC 8506 §8.2)."""
+    """A restarted SMSC uses one Session-Id and CC-Request-Number for two messages (RFC 8506 §8.2)."""
     user = await world.subscriber(20)
 
     def message(

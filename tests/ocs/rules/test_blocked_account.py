@@ -1,4 +1,4 @@
-"""Money that comes to a blocked account (HOT-ACC-11): it is credited, and nothing is bought with it."""
+"""Top-ups of a blocked account (HOT-ACC-11): credited, but no package is bought with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def _blocked_with_a_fee_unpaid(world: World) -> Subscriber:
 
 @rule("HOT-TOP-1", "HOT-PKG-2")
 async def test_a_top_up_is_credited_and_the_package_waits(world: World) -> None:
-    """HOT-TOP-1, HOT-PKG-2: who has lost his phone pays no package that he cannot use."""
+    """HOT-TOP-1, HOT-PKG-2: whoever has lost the phone does not pay for a package that cannot be used."""
     user = await _blocked_with_a_fee_unpaid(world)
     assert await user.top_up(10, "voucher")
     view = await user.view()
@@ -31,7 +31,7 @@ async def test_a_top_up_is_credited_and_the_package_waits(world: World) -> None:
 
 
 @rule("HOT-PKG-2")
-async def test_it_starts_when_the_account_is_free_again(world: World) -> None:
+async def test_the_package_starts_when_the_account_is_unblocked(world: World) -> None:
     """HOT-PKG-2."""
     user = await _blocked_with_a_fee_unpaid(world)
     await user.top_up(10, "voucher")
@@ -44,7 +44,7 @@ async def test_it_starts_when_the_account_is_free_again(world: World) -> None:
 
 
 @rule("HOT-ACC-11", "HOT-PKG-2")
-async def test_a_period_that_ends_meanwhile_is_not_renewed(world: World) -> None:
+async def test_a_period_that_ends_during_the_block_is_not_renewed(world: World) -> None:
     """HOT-ACC-11, HOT-PKG-2."""
     user = await world.subscriber(20, "MINI")
     await world.ledger.set_state(user.account_id, state="blocked", **world.when)

@@ -1,5 +1,5 @@
-"""Versions of the price list: each use is charged by the version in force, a change in the middle of a session is a
-change of the price like any other, and the records say which version it was.
+"""Catalogue versions: each use is charged by the version in force. A new version within a session is handled as a price
+switch, and records name their version.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NEXT = changed(
 
 
 def reported(before: int, after: int) -> MultipleServicesCreditControl:
-    """Use before and after the price changed (Tariff-Change-Usage)."""
+    """Use before and after the price switch (Tariff-Change-Usage)."""
     sides = [UsedServiceUnit(tariff_change_usage=side, cc_total_octets=n) for side, n in enumerate((before, after))]
     return MultipleServicesCreditControl(rating_group=1, used_service_unit=sides)
 
@@ -54,7 +54,7 @@ async def test_each_use_is_charged_by_the_version_in_force_and_its_record_names_
     assert before["label"] == after["label"] == "sms.home.national"
 
 
-async def test_a_one_off_use_is_priced_when_it_took_place(world: World) -> None:
+async def test_a_one_off_request_has_the_price_at_its_time(world: World) -> None:
     await world.price_lists(TEXT, NEXT)
     user = await world.subscriber(10)
     world.now = BEGINS + 20
@@ -66,7 +66,7 @@ async def test_a_one_off_use_is_priced_when_it_took_place(world: World) -> None:
 
 
 @rule("HOT-RAT-1")
-async def test_a_grant_of_volume_spans_the_beginning_of_a_version(world: World) -> None:
+async def test_a_grant_of_volume_may_span_the_start_of_a_version(world: World) -> None:
     await world.price_lists(TEXT, NEXT)
     user = await world.subscriber(10)
     world.now = BEGINS - 600
@@ -83,7 +83,7 @@ async def test_a_grant_of_volume_spans_the_beginning_of_a_version(world: World) 
 
 
 async def test_a_grant_ends_at_a_version_that_changes_more_than_the_price(world: World) -> None:
-    """No bucket pays any more: what is used from then on must be rated anew."""
+    """No bucket pays in the new version, so use must be rated again from its start."""
     other = changed(NEXT, ('price = "data-national"\nbuckets = ["data", "extra-data"]', 'price = "data-national"'))
     await world.price_lists(TEXT, other)
     user = await world.subscriber(20, "MINI")
@@ -99,7 +99,7 @@ async def test_a_grant_ends_at_a_version_that_changes_more_than_the_price(world:
     await running.take("T", octets(used=0))
 
 
-async def test_time_is_never_granted_over_the_beginning_of_a_version(world: World) -> None:
+async def test_time_is_not_granted_beyond_the_start_of_a_version(world: World) -> None:
     dear = changed(NEXT, ('micro_eur = 69_000\nper = "1 min"', 'micro_eur = 120_000\nper = "1 min"'))
     await world.price_lists(TEXT, dear)
     user = await world.subscriber(10)
@@ -114,7 +114,7 @@ async def test_time_is_never_granted_over_the_beginning_of_a_version(world: Worl
     assert 10 * EUR - await user.credit() == 2 * 69_000 + 120_000
 
 
-async def test_a_client_without_tariff_change_asks_anew_at_the_beginning(world: World) -> None:
+async def test_a_client_without_tariff_change_requests_again_at_the_start_of_a_version(world: World) -> None:
     await world.price_lists(TEXT, NEXT)
     world.source = Origin(profile=Profile(tariff_change=False))
     user = await world.subscriber(10)

@@ -1,5 +1,5 @@
-"""A worker whose clock is wrong does nothing to any account: a month, a period or a life would end that has not
-(HOT-ACC-6, HOT-CC-1).
+"""A worker with a wrong clock changes no account, since it would end months, periods or lives too early (HOT-ACC-6,
+HOT-CC-1).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FOUR_YEARS_S = 4 * 365 * DAY_S
 
 @pytest.fixture
 async def timed(redis_7: RedisServer) -> AsyncIterator[World]:
-    """By the real clock, which Redis has too."""
+    """Uses the real clock, which Redis has too."""
     async with world_on(redis_7.url, max_clock_skew_s=5) as world:
         world.now = int(time.time())
         yield world
 
 
 @pytest.mark.parametrize("off_s", [FOUR_YEARS_S, -FOUR_YEARS_S, 60, -60])
-async def test_it_is_refused_and_counted_and_changes_nothing(timed: World, off_s: int) -> None:
+async def test_a_request_at_a_wrong_clock_is_refused_and_counted(timed: World, off_s: int) -> None:
     """RFC 6733 §7.1.3: the client asks another server (3002; 3004 if it wanted this one)."""
     user = await timed.subscriber(20, "MINI")
     session = user.data()
@@ -54,7 +54,7 @@ async def test_it_is_refused_and_counted_and_changes_nothing(timed: World, off_s
 
 
 @rule("HOT-ACC-6")
-async def test_neither_are_accounts_swept_nor_money_taken(timed: World) -> None:
+async def test_a_wrong_clock_sweeps_no_account_and_takes_no_fee(timed: World) -> None:
     """HOT-ACC-6: four years are more than 90 + 270 days."""
     user = await timed.subscriber(20, "MINI")
     before, right = await user.view(), timed.when
@@ -72,8 +72,8 @@ async def test_neither_are_accounts_swept_nor_money_taken(timed: World) -> None:
     assert await timed.ledger.read(user.account_id, **right) == before
 
 
-async def test_some_seconds_are_allowed(timed: World) -> None:
-    """Clocks that are set by NTP never agree to the second."""
+async def test_a_deviation_of_some_seconds_is_allowed(timed: World) -> None:
+    """Clocks set by NTP never agree to the second."""
     user = await timed.subscriber(20)
     timed.now = int(time.time()) + 3
     assert (await user.message(SMS, sms_to("+38631234567")))[0] == 2001

@@ -54,7 +54,7 @@ MSCC, REQUESTED = "multiple_services_credit_control", "requested_service_unit"
 
 @pytest.fixture
 async def shop(world: World, tmp_path: Any) -> World:
-    """With a content service beside messages and data."""
+    """A catalogue with a content service beside messages and data."""
     path = tmp_path / "catalogue.toml"
     path.write_text(CATALOGUE.read_text("utf-8") + SERVICE, "utf-8")
     world.catalogue = load_catalogue(path)
@@ -93,7 +93,7 @@ async def buy(user: Subscriber, price: CcMoney, **more: Any) -> CreditControlAns
         (cc_money(0, 2**31 - 1), 0),
     ],
 )
-async def test_what_it_costs_is_debited(shop: World, price: CcMoney, micro_eur: int) -> None:
+async def test_the_requested_money_is_debited(shop: World, price: CcMoney, micro_eur: int) -> None:
     user = await shop.subscriber(20)
     answer = await buy(user, price)
     (found,) = answer.multiple_services_credit_control
@@ -121,7 +121,7 @@ def money_unit(micro_eur: int) -> Any:
         cc_money(15, -7),
     ],
 )
-async def test_what_is_no_whole_amount_in_eur_is_refused(shop: World, price: CcMoney) -> None:
+async def test_amounts_in_other_currencies_or_below_a_micro_eur_are_refused(shop: World, price: CcMoney) -> None:
     user = await shop.subscriber(20)
     answer = await buy(user, price)
     assert answer.result_code == 5031
@@ -130,13 +130,13 @@ async def test_what_is_no_whole_amount_in_eur_is_refused(shop: World, price: CcM
 
 
 @pytest.mark.parametrize("price", [cc_money(2001, -2), cc_money(2**63 - 1), cc_money(1, 2**31 - 1)])
-async def test_more_than_there_is_is_refused_whole(shop: World, price: CcMoney) -> None:
+async def test_an_amount_above_the_credit_is_refused_entirely(shop: World, price: CcMoney) -> None:
     user = await shop.subscriber(20)
     assert (await buy(user, price)).result_code == 4012
     assert await user.credit() == 20 * EUR
 
 
-async def test_other_units_and_none_are_refused(shop: World) -> None:
+async def test_content_requests_with_other_units_or_none_are_refused(shop: World) -> None:
     user = await shop.subscriber(20)
     for wish, avp in (
         (
@@ -150,7 +150,7 @@ async def test_other_units_and_none_are_refused(shop: World) -> None:
         assert (answer.result_code, answer.failed_avp) == (5031, avp)
 
 
-async def test_it_is_given_back(shop: World) -> None:
+async def test_content_is_refunded(shop: World) -> None:
     shop.source = Origin(refunds=True)
     user = await shop.subscriber(20)
     (paid,) = (await buy(user, cc_money(5))).multiple_services_credit_control
@@ -181,7 +181,7 @@ async def test_bars_limit_and_price_enquiry_hold_for_content_too(shop: World) ->
 
 
 async def test_a_session_of_content(shop: World) -> None:
-    """A balance reserved in money and paid as far as it was used (RFC 8506 §5)."""
+    """Money is reserved, and debited as far as it was used (RFC 8506 §5)."""
     user = await shop.subscriber(20)
     game = user.running(SMS, at())
     opened = await game.one("I", mscc(cc_money(5)))
@@ -211,14 +211,14 @@ ONE_EUR, DOLLARS = cc_money(1), cc_money(2, 0, 840)
         ([(1, None), (None, cc_money(4))], 4),
         ([(5, None), (None, None), (None, cc_money(5))], 5),
         ([(5, None), (1, cc_money(5)), (1, cc_money(3)), (None, cc_money(2))], 10),
-        ([(5, None), (None, cc_money(5)), (None, cc_money(30))], 20),  # as far as there is credit
+        ([(5, None), (None, cc_money(5)), (None, cc_money(30))], 20),  # as far as the credit goes
         ([(5, None), (None, cc_money(0))], 0),
     ],
 )
-async def test_what_a_client_reports_of_money_is_charged(
+async def test_reported_money_is_charged_whatever_was_granted(
     shop: World, steps: list[tuple[int | None, CcMoney | None]], paid: int
 ) -> None:
-    """Whatever was granted last: it says what it has sold."""
+    """The report says what was sold, so it counts and not the grant."""
     user = await shop.subscriber(20)
     game = user.running(SMS, at())
     for number, (wish, used) in enumerate(steps):
@@ -229,7 +229,7 @@ async def test_what_a_client_reports_of_money_is_charged(
     assert shop.metrics.of("dropped") == []
 
 
-async def test_money_that_nobody_is_charged_for_is_told_in_eur(shop: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_uncharged_money_is_logged_in_eur(shop: World, caplog: pytest.LogCaptureFixture) -> None:
     user = await shop.subscriber(20)
     answer = await user.charged(SMS, "T", 1, mscc(None, cc_money(1)), sid="pgw.example.net;never", information=at())
     assert answer.result_code == 5002
@@ -254,8 +254,8 @@ def test_money_is_read_exactly(price: CcMoney) -> None:
     assert (money.rounded_millionths(price) > 0) == (digits != 0)
 
 
-async def test_content_under_a_service_context_of_a_maker(world: World) -> None:
-    """The shipped catalogue has a service for it, the settings say what is of it."""
+async def test_content_under_a_vendors_service_context(world: World) -> None:
+    """The settings map the vendor's context; the shipped catalogue has a service for it."""
     world.source = Origin(service_contexts=ServiceContexts({"Comverse.DCI": Context.CONTENT}))
     user = await world.subscriber(20)
     unit = RequestedServiceUnit(cc_money=cc_money(99, -2))

@@ -1,4 +1,4 @@
-"""Operations on an account never end an emergency call (HOT-RAT-2) or other use that is always allowed."""
+"""No operation on an account ends an emergency call (HOT-RAT-2) or other use that is always allowed."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _aborted(notices: list[Notice]) -> list[str]:
 @rule("HOT-RAT-2", "HOT-ACC-11")
 @pytest.mark.parametrize("what", KEPT)
 @pytest.mark.parametrize("end", [_block, _terminate])
-async def test_a_call_for_help_is_not_aborted(world: World, what: str, end: Any) -> None:
-    """HOT-RAT-2, HOT-ACC-11 ("all but emergency calls"): no ASR, and what is asked for next is granted."""
+async def test_an_emergency_call_is_not_aborted(world: World, what: str, end: Any) -> None:
+    """HOT-RAT-2, HOT-ACC-11 ("all but emergency calls"): there is no ASR, and the next request is granted."""
     context, information, units = KEPT[what]
     user = await world.subscriber(5)
     call = user.running(context, information)
@@ -43,14 +43,14 @@ async def test_a_call_for_help_is_not_aborted(world: World, what: str, end: Any)
     async with world.hearing() as heard:
         await end(world, user)
         assert await heard() == []
-    if what != "the help centre":  # of an account that is gone only emergencies go on
+    if what != "the help centre":  # after the end of the account only emergencies continue
         assert granted(await call.one("U", units(want=0, used=10))) > 0
         assert (await call.take("T", units(used=10))).result_code == 2001
 
 
 @rule("HOT-ACC-11")
 @pytest.mark.parametrize("end", [_block, _terminate])
-async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
+async def test_other_sessions_are_aborted(world: World, end: Any) -> None:
     """HOT-ACC-11."""
     user = await world.subscriber(5)
     help_call, data = user.running(IMS, towards("tel:112")), user.data()
@@ -62,9 +62,9 @@ async def test_what_runs_beside_it_is_aborted(world: World, end: Any) -> None:
 
 
 @rule("HOT-ACC-11")
-async def test_data_beside_the_portal_is_stopped(world: World) -> None:
-    """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed): it is not aborted but asked
-    to ask again, and then only the portal goes on.
+async def test_a_session_with_data_and_the_portal_keeps_the_portal_only(world: World) -> None:
+    """HOT-ACC-11: one Gy session has data (RG 10) and the portal (RG 900, always allowed). It gets a RAR instead of an
+    ASR, and then only the portal is granted.
     """
     user = await world.subscriber(5)
     both = user.data()
@@ -79,8 +79,8 @@ async def test_data_beside_the_portal_is_stopped(world: World) -> None:
 
 
 @rule("HOT-ACC-6")
-async def test_a_call_for_help_is_kept_when_life_ends_by_itself(world: World) -> None:
-    """HOT-ACC-6: 90 and 270 days after the last top-up the account ends, in the middle of a call to 112."""
+async def test_an_emergency_call_outlives_the_account(world: World) -> None:
+    """HOT-ACC-6: 90 + 270 days after the last top-up the account ends during a call to 112."""
     user = await world.subscriber(5)
     world.now += 360 * 86_400 - 10
     await world.sweep()

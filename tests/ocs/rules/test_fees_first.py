@@ -14,7 +14,7 @@ LEFT = 7_200_000
 
 
 async def _mini_used_up(world: World) -> Subscriber:
-    """MINI without a unit of data left, and 7.20 EUR, ten minutes before the end of its period."""
+    """MINI with all its data used, and 7.20 EUR, ten minutes before the end of the period."""
     user = await world.subscriber((MINI_FEE + LEFT) / EUR, "MINI")
     for _ in range(3):
         assert await user.use_data(3 * GB) == 0
@@ -32,8 +32,8 @@ async def _renewed(user: Subscriber) -> None:
 
 
 @pytest.mark.parametrize("swept", [True, False], ids=["by the sweeper", "by the next request"])
-async def test_what_a_session_holds_does_not_stand_in_the_way(world: World, swept: bool) -> None:
-    """Credit 7.20, 0.345 held for 50 MB: 6.855 are not held, and the fee is 6.99."""
+async def test_a_fee_is_paid_while_a_session_holds_credit(world: World, swept: bool) -> None:
+    """0.345 of 7.20 EUR is held for 50 MB. 6.855 EUR would not pay the fee of 6.99 EUR."""
     user = await _mini_used_up(world)
     data = user.data()
     assert granted(await data.one("I", octets(want=50 * MB, group=10))) == 50 * MB
@@ -57,8 +57,8 @@ async def test_what_a_session_holds_does_not_stand_in_the_way(world: World, swep
     assert (await user.credit(), await user.left("MINI.data")) == (LEFT - MINI_FEE, 9 * GB - 50 * MB)
 
 
-async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) -> None:
-    """Two services hold all of the 7.20 EUR in Serbia; what is left to hold after the fee is 0.21."""
+async def test_a_fee_is_paid_while_a_roaming_session_holds_all_credit(world: World) -> None:
+    """Two services hold all 7.20 EUR in Serbia; after the fee 0.21 EUR is left to hold."""
     user = await _mini_used_up(world)
     data: Running = user.data(SERBIA)
     await data.take("I", octets(want=0, group=10), octets(want=0, group=1))
@@ -72,7 +72,7 @@ async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) 
     view = await user.view()
     assert view.credit_micro_eur == LEFT - MINI_FEE
     assert view.held_micro_eur <= view.credit_micro_eur
-    # What was used before the client heard of it is paid as far as there is credit, and the rest is on record.
+    # Use before the client's next request is paid as far as the credit goes; the rest is recorded as overrun.
     await data.take("T", octets(used=MB, group=10), octets(used=0, group=1))
     assert await user.credit() < 29_000, "less than a step of 10 kB"
     (record,) = (await user.events("charge"))[-1:]
@@ -81,10 +81,8 @@ async def test_a_roamer_whose_session_holds_everything_is_renewed(world: World) 
 
 
 @rule("HOT-PKG-2", "HOT-PKG-3")
-async def test_a_message_after_the_periods_end_is_paid_by_the_new_one(world: World) -> None:
-    """HOT-PKG-2, HOT-PKG-3: the fee that is due is paid by whatever request comes first, though a session holds what it
-    needs.
-    """
+async def test_a_message_after_the_periods_end_is_paid_by_the_new_period(world: World) -> None:
+    """HOT-PKG-2, HOT-PKG-3: the next request pays the due fee, although a session holds the money."""
     user = await _mini_used_up(world)
     await user.data().take("I", octets(want=50 * MB, group=10))
     world.now += 600

@@ -264,7 +264,7 @@ async def test_hot_pkg_2_too_little_credit_ends_it_and_a_top_up_that_covers_it_r
 
 @rule("HOT-PKG-2")
 async def test_hot_pkg_2_no_use_falls_between_two_periods(world: World) -> None:
-    """The sweeper comes late: the first request after the end renews the package itself."""
+    """The sweeper is late: the first request after the end renews the package itself."""
     user = await world.subscriber(25, "MAXI")
     world.now += 30 * DAY_S + 7
     assert await user.use_data(5 * MB) == 9_990_000
@@ -300,7 +300,7 @@ async def test_hot_pkg_4_data_without_an_included_quantity(world: World) -> None
 @rule("HOT-PKG-5")
 async def test_hot_pkg_5_the_billing_interval_counts_per_session_not_per_report(world: World) -> None:
     user = await world.subscriber(10)
-    # 1 kB steps: 10 reports of 100 octets are one kB, a session of its own each would be ten.
+    # Steps of 1 kB: 10 reports of 100 octets are 1 kB; in 10 sessions they would be 10 kB.
     kb = round(DATA_PER_MB / 1024)
     assert await user.use_data(*[100] * 10) == kb
     assert await user.use_data(1) + await user.use_data(1) == 2 * kb
@@ -312,7 +312,7 @@ async def test_hot_pkg_5_the_billing_interval_counts_per_session_not_per_report(
     assert before - await user.credit() == VOICE_PER_MIN * 61 // 60
     assert await user.call(1, where) == VOICE_PER_MIN
     assert await user.call(60, where) == VOICE_PER_MIN
-    # 60/60: to Serbia a second minute that was begun is paid whole.
+    # 60/60: to Serbia the second minute is paid in full once it has begun.
     assert await user.call(61, towards(SERBIAN)) == 2 * 500_000
 
 
@@ -347,7 +347,7 @@ async def test_hot_rat_1_price_by_direction_destination_and_place(world: World) 
     assert await user.call(60, called_by(NATIONAL)) == 0
     assert await user.call(60, called_by(NATIONAL, SERBIA)) == 490_000
     assert await user.call(60, called_by(NATIONAL, USA)) == 1_490_000
-    # The circuit-switched core says where by the VLR's number: +381641234567 in TBCD.
+    # The circuit-switched core gives the location by the VLR's number: +381641234567 in TBCD.
     assert await user.call(60, vcs(NATIONAL, bytes.fromhex("836114325476")), CS) == 990_000
     assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, 250_000)
     assert await user.message(SMS, sms_to("+436641234567")) == (2001, 73_200)
@@ -372,7 +372,7 @@ async def test_hot_rat_2_emergency_calls_are_free_and_always_allowed(world: Worl
             assert await user.call(180, each) == 0
     world.now += 91 * DAY_S
     assert await inactive.call(180, where[0]) == 0
-    # Somebody we do not know at all.
+    # An unknown subscriber.
     stranger = await world.ask(ccr("I", 0, seconds(want=0), context=IMS, msisdn="38699999999", information=where[0]))
     assert stranger.result_code == 2001
     granted = stranger.multiple_services_credit_control[0].granted_service_unit
@@ -381,7 +381,7 @@ async def test_hot_rat_2_emergency_calls_are_free_and_always_allowed(world: Worl
 
 @rule("HOT-RAT-2")
 async def test_hot_rat_2_no_bound_of_ours_stops_an_emergency_call(world: World) -> None:
-    """An account with as many sessions as it may have, and a session that the ledger has closed meanwhile."""
+    """The account has its maximum of sessions, and the ledger has closed the session meanwhile."""
     user = await world.subscriber(5)
     for n in range(MAX_SESSIONS_PER_ACCOUNT):
         await user.charged(DATA, "I", 0, octets(want=MB), sid=f"full;{n}", information=at())

@@ -1,5 +1,5 @@
-"""Late use is paid by what granted it, else by what is available; the rest is recorded as overrun (HOT-ACC-1,
-HOT-PKG-3).
+"""Late use is paid by the units that were granted for it, else by available ones. The rest is recorded as overrun
+(HOT-ACC-1, HOT-PKG-3).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FREE = 75
 
 
 async def test_an_update_that_its_termination_has_overtaken_is_paid(world: World) -> None:
-    """RFC 8506 §5.3, §5.4: numbers 1 and 2, and 2 is here first."""
+    """RFC 8506 §5.3, §5.4: request 2 arrives before request 1."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=0)
@@ -38,8 +38,8 @@ async def test_an_update_that_its_termination_has_overtaken_is_paid(world: World
 
 @rule("HOT-RAT-1")
 @pytest.mark.parametrize("identified", [True, False])
-async def test_another_worker_settles_it_too(world: World, identified: bool) -> None:
-    """HOT-RAT-1: it knows neither whose the session was nor where; the report says neither of both."""
+async def test_another_worker_settles_late_use_too(world: World, identified: bool) -> None:
+    """HOT-RAT-1: this worker knows neither the session's account nor its location, and the report lacks both."""
     user = await world.subscriber(20)
     data = user.data(SERBIA)
     await data.take("I", octets(want=MB, group=10), number=0)
@@ -52,7 +52,7 @@ async def test_another_worker_settles_it_too(world: World, identified: bool) -> 
 
 
 async def test_a_second_termination_with_more_use_is_paid_too(world: World) -> None:
-    """RFC 8506 §5.4, §8.2: another number, another report."""
+    """RFC 8506 §5.4, §8.2: it has another number and reports more."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10))
@@ -66,7 +66,7 @@ async def test_a_second_termination_with_more_use_is_paid_too(world: World) -> N
 
 @pytest.mark.parametrize(("number", "code"), [(1, 2001), (3, 5002)])
 async def test_a_late_report_that_is_repeated_is_paid_once(world: World, number: int, code: int) -> None:
-    """RFC 8506 §8.2: whatever it was answered with."""
+    """RFC 8506 §8.2: whatever the first answer was."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=0)
@@ -79,8 +79,8 @@ async def test_a_late_report_that_is_repeated_is_paid_once(world: World, number:
 
 
 @rule("HOT-ACC-1")
-async def test_of_many_sessions_that_ended_each_is_paid(world: World) -> None:
-    """HOT-ACC-1: twenty within five minutes."""
+async def test_late_use_of_many_ended_sessions_is_paid(world: World) -> None:
+    """HOT-ACC-1: twenty sessions within five minutes."""
     user = await world.subscriber(20)
     sessions = [user.data() for _ in range(20)]
     for data in sessions:
@@ -92,7 +92,7 @@ async def test_of_many_sessions_that_ended_each_is_paid(world: World) -> None:
 
 
 @rule("HOT-ACC-1")
-async def test_of_a_service_that_the_session_did_not_have(world: World) -> None:
+async def test_late_use_of_a_service_new_to_the_session_is_paid(world: World) -> None:
     """HOT-ACC-1."""
     user = await world.subscriber(20)
     data = user.data()
@@ -103,8 +103,8 @@ async def test_of_a_service_that_the_session_did_not_have(world: World) -> None:
 
 
 @rule("HOT-PKG-3")
-async def test_it_is_paid_by_the_units_that_are_included(world: World) -> None:
-    """HOT-PKG-3: the same with a package."""
+async def test_late_use_is_paid_by_included_units(world: World) -> None:
+    """HOT-PKG-3: an account with a package."""
     user = await world.subscriber(20, "MINI")
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=0)
@@ -113,7 +113,7 @@ async def test_it_is_paid_by_the_units_that_are_included(world: World) -> None:
     assert (await user.credit(), await user.left("MINI.data")) == (20 * EUR - MINI_FEE, 9 * GB - 50 * MB)
 
 
-async def test_after_more_than_five_minutes_it_is_of_no_session_and_counted(world: World) -> None:
+async def test_use_more_than_five_minutes_late_is_refused_and_counted(world: World) -> None:
     """RFC 8506 §9.1: DIAMETER_UNKNOWN_SESSION_ID."""
     user = await world.subscriber(20)
     data = user.data()
@@ -126,14 +126,14 @@ async def test_after_more_than_five_minutes_it_is_of_no_session_and_counted(worl
 
 
 @rule("HOT-ACC-1")
-async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redis_7: RedisServer) -> None:
+async def test_use_within_five_minutes_is_paid_however_short_answers_are_kept(redis_7: RedisServer) -> None:
     """HOT-ACC-1: `remember_sessions_s` may be as little as 60."""
     async with world_on(redis_7.url, remember_sessions_s=60) as world:
         user = await world.subscriber(20)
         data = user.data()
         await data.take("I", octets(want=0, group=10), number=0)
         await data.take("T", octets(used=10 * MB, group=10), number=2)
-        # As after 60 s of the real clock: all that Redis forgets by then is forgotten.
+        # As after 60 s of the real clock: keys that expire by then are deleted.
         for client in nodes(world.ledger):
             with client:
                 for key in list(client.scan_iter()):
@@ -146,8 +146,8 @@ async def test_within_five_minutes_it_is_paid_however_long_answers_are_kept(redi
 
 @rule("HOT-ACC-1")
 async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) -> None:
-    """RFC 8506 §5.4: the client lets 50 MB through all the same, and ends the session. HOT-ACC-1: every chargeable use
-    is debited.
+    """RFC 8506 §5.4: the client lets 50 MB through nevertheless, and ends the session. HOT-ACC-1: all chargeable use is
+    debited.
     """
     user = await world.subscriber(20)
     await world.ledger.set_state(user.account_id, state="blocked", **world.when)
@@ -161,8 +161,8 @@ async def test_use_of_a_session_whose_opening_was_refused_is_paid(world: World) 
     assert (line["used"], line["debit"]) == (50 * MB, 345_000)
 
 
-async def test_use_after_an_opening_that_had_no_room_is_counted(world: World) -> None:
-    """5006: the account has as many sessions as it may have, and the ledger knows of no more."""
+async def test_use_after_an_opening_refused_for_too_many_sessions_is_counted(world: World) -> None:
+    """5006: the account has its maximum of sessions, and the ledger knows no other."""
     user = await world.subscriber(20)
     for _ in range(32):
         assert (await user.data().take("I", octets(want=0, group=900))).result_code == 2001
@@ -174,7 +174,7 @@ async def test_use_after_an_opening_that_had_no_room_is_counted(world: World) ->
 
 
 @rule("HOT-ACC-1", "HOT-REC-2")
-async def test_use_that_no_credit_can_pay_is_on_record(world: World) -> None:
+async def test_late_use_that_no_credit_can_pay_is_recorded(world: World) -> None:
     """HOT-ACC-1 (credit is never negative), HOT-REC-2."""
     user = await world.subscriber(0)
     data = user.data()
@@ -189,8 +189,8 @@ async def test_use_that_no_credit_can_pay_is_on_record(world: World) -> None:
 @rule("HOT-PKG-2", "HOT-PKG-3")
 @pytest.mark.parametrize("credit", [0.21, 20.0], ids=["not renewed", "renewed"])
 @pytest.mark.parametrize("kind", ["U", "T"])
-async def test_what_a_package_granted_it_pays_after_its_period_too(world: World, credit: float, kind: str) -> None:
-    """HOT-PKG-2, HOT-PKG-3: the session is given up 50 s before the period's end and reports 10 s after it."""
+async def test_units_that_a_package_granted_pay_after_its_period(world: World, credit: float, kind: str) -> None:
+    """HOT-PKG-2, HOT-PKG-3: the session is given up 50 s before the end of the period, and reports 10 s after it."""
     user = await world.subscriber(MINI_FEE / EUR + credit, "MINI")
     world.now += 30 * DAY_S - TCC_S - 50
     data = user.data()
@@ -215,8 +215,8 @@ async def test_what_a_package_granted_it_pays_after_its_period_too(world: World,
 
 
 @rule("HOT-PKG-2")
-async def test_beyond_what_was_granted_it_is_paid_by_what_there_is(world: World) -> None:
-    """HOT-PKG-2: 100 MB were granted in the old period, 130 MB are used, and the package was not renewed."""
+async def test_late_use_beyond_the_grant_is_paid_by_credit(world: World) -> None:
+    """HOT-PKG-2: 100 MB were granted in the old period and 130 MB used; the package was not renewed."""
     user = await world.subscriber(MINI_FEE / EUR + 0.21, "MINI")
     world.now += 30 * DAY_S - TCC_S - 50
     data = user.data()

@@ -18,8 +18,8 @@ async def _move(world: World, user: Subscriber) -> None:
     user.account_id = await world.ledger.move_account(user.account_id, partition=partition, **world.when)
 
 
-async def test_a_session_goes_on_where_its_account_has_gone(world: World) -> None:
-    """RFC 8506 §5.3: the client sees nothing of it, and a repetition gets its answer."""
+async def test_a_session_continues_after_its_account_was_moved(world: World) -> None:
+    """RFC 8506 §5.3: the client notices nothing, and a repetition gets its answer."""
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=0, group=10), number=0)
@@ -36,8 +36,8 @@ async def test_a_session_goes_on_where_its_account_has_gone(world: World) -> Non
     assert await user.credit() == 20 * EUR - 26 * DATA_PER_MB
 
 
-async def test_a_message_is_paid_once_and_given_back_once(world: World) -> None:
-    """RFC 8506 §6.3, §6.4: repeated and refunded after the account has moved."""
+async def test_a_message_is_paid_once_and_refunded_once(world: World) -> None:
+    """RFC 8506 §6.3, §6.4: it is repeated and refunded after a move of the account."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     sms = {"context": SMS, "information": sms_to("+38631234567"), "msisdn": user.msisdn}
@@ -57,7 +57,7 @@ async def test_a_message_is_paid_once_and_given_back_once(world: World) -> None:
 
 
 async def _sharing(world: World) -> tuple[Subscriber, Subscriber]:
-    """A number with MINI, and an additional SIM with a number of its own."""
+    """A number with MINI, and an additional SIM with its own number."""
     primary, additional = await world.subscriber(20), await world.subscriber(5)
     partition = int(primary.account_id.partition("-")[0])
     additional.account_id = await world.ledger.move_account(additional.account_id, partition=partition, **world.when)
@@ -87,9 +87,9 @@ async def test_an_additional_sim_uses_the_units_of_the_primary_number(world: Wor
 
 
 @rule("HOT-PKG-3", "HOT-PKG-14")
-async def test_they_do_not_get_the_same_units_twice(world: World) -> None:
-    """HOT-PKG-3, HOT-PKG-14: what one of them holds the other does not get, and when all is gone each pays by its own
-    credit.
+async def test_shared_units_are_granted_once(world: World) -> None:
+    """HOT-PKG-3, HOT-PKG-14: units held by one account are not granted to the other. When all are used, each pays by
+    its own credit.
     """
     primary, additional = await _sharing(world)
     for _ in range(9):

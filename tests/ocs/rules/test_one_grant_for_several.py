@@ -1,5 +1,5 @@
-"""One MSCC with several Service-Identifiers is one grant (RFC 8506 §8.16): the price must not depend on which comes
-first.
+"""One MSCC with several Service-Identifiers is one grant (RFC 8506 §8.16). The order of the identifiers must not change
+the price.
 """
 
 from __future__ import annotations

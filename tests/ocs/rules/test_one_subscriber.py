@@ -24,8 +24,8 @@ def _opening(ledger: RedisLedger, world: World, msisdn: int, imsi: int, entropy:
 
 
 @pytest.mark.parametrize("twice", ["imsi", "msisdn", "both"])
-async def test_of_two_openings_at_once_one_succeeds(world: World, redis_7: RedisServer, twice: str) -> None:
-    """By two members of staff, each with a process of their own; whichever way the openings run into each other."""
+async def test_one_of_two_concurrent_openings_succeeds(world: World, redis_7: RedisServer, twice: str) -> None:
+    """Two clerks open accounts in two processes. 30 attempts, so that their steps interleave in different ways."""
     settings = LedgerSettings(partitions=world.ledger.partitions, max_clock_skew_s=0)
     other = await RedisLedger.connect(redis_7.url, settings)
     try:
@@ -47,7 +47,7 @@ async def test_of_two_openings_at_once_one_succeeds(world: World, redis_7: Redis
             assert (view.msisdn, view.imsi) == (str(numbers[winner]), str(sims[winner]))
             for identity in (f"m{numbers[winner]}", f"i{sims[winner]}"):
                 assert await world.ledger.find_subscriber(identity) == opened[0]
-            # What only the refused one named is nobody's, and can be given to somebody.
+            # A number or IMSI of the refused opening alone is free.
             for identity, free in (
                 (f"m{numbers[1 - winner]}", twice == "imsi"),
                 (f"i{sims[1 - winner]}", twice == "msisdn"),
@@ -60,7 +60,7 @@ async def test_of_two_openings_at_once_one_succeeds(world: World, redis_7: Redis
 
 
 class Slow(RedisLedger):
-    """A process that stands still after it has claimed the IMSI, until it may go on."""
+    """A process that pauses after it has claimed the IMSI, until the test lets it continue."""
 
     claimed: asyncio.Event
     may_go_on: asyncio.Event
@@ -80,8 +80,8 @@ async def slow(world: World, redis_7: RedisServer) -> AsyncIterator[Slow]:
     await ledger.close()
 
 
-async def test_one_that_stands_still_in_the_middle_is_not_overtaken(world: World, slow: Slow) -> None:
-    """Both would have found the SIM free."""
+async def test_a_paused_opening_keeps_its_claim(world: World, slow: Slow) -> None:
+    """Without the claim, both would have found the SIM free."""
     first = asyncio.ensure_future(_opening(slow, world, MSISDN, IMSI, 1))
     await slow.claimed.wait()
     with pytest.raises(LedgerError) as refused:
@@ -94,8 +94,8 @@ async def test_one_that_stands_still_in_the_middle_is_not_overtaken(world: World
     assert await world.ledger.count_accounts() == 1
 
 
-async def test_one_that_died_in_the_middle_does_not_keep_the_sim(world: World, slow: Slow) -> None:
-    """A claim by a dead process expires; if the process returns, it is too late."""
+async def test_the_claim_of_a_dead_process_expires(world: World, slow: Slow) -> None:
+    """If the process continues after that, its opening is refused."""
     first = asyncio.ensure_future(_opening(slow, world, MSISDN, IMSI, 1))
     await slow.claimed.wait()
     world.now += 3600

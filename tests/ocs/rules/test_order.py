@@ -1,4 +1,4 @@
-"""Requests of one session that come together are charged in the order in which they came, on a real ledger."""
+"""Requests of one session that arrive together are charged in the order of arrival, on a real ledger."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GIVEN = {
 
 
 async def together(world: World, *requests: CreditControlRequest) -> list[int]:
-    """Result-Codes of requests that nobody waited for."""
+    """Sends all requests without waiting for answers; returns their Result-Codes."""
     answers = await asyncio.gather(*(world.reply(request) for request in requests))
     assert all(isinstance(answer, CreditControlAnswer) for answer in answers), answers
     return [answer.result_code or 0 for answer in answers]
 
 
 def session(world: World, user: Subscriber, *later: str, first: str = "both") -> list[CreditControlRequest]:
-    """I, U and T; who is named in the first, and in those after it (one word for both of them, or a word for each)."""
+    """I, U and T; the Subscription-Ids of the first request and of the later ones (one word for both, or one each)."""
     who = {"msisdn": user.msisdn, "imsi": str(293400000000000 + int(user.msisdn) - 38668100000)}
     sid, steps = world.new_session(), (("I", octets(want=MB)), ("U", octets(want=MB, used=MB)), ("T", octets(used=MB)))
     named = first, later[0], later[-1]
@@ -46,8 +46,8 @@ def session(world: World, user: Subscriber, *later: str, first: str = "both") ->
 
 
 @pytest.mark.parametrize("later", GIVEN)
-async def test_a_session_in_one_write(world: World, later: str) -> None:
-    """The account is not known to the worker: two ids are looked up for the opening, one or none for what follows."""
+async def test_a_whole_session_sent_in_one_write(world: World, later: str) -> None:
+    """The account is not cached: the worker looks up two ids for the opening, and one or none for later requests."""
     user = await world.subscriber(20)
     assert await together(world, *session(world, user, later)) == [2001, 2001, 2001]
     view = await user.view()
@@ -56,8 +56,8 @@ async def test_a_session_in_one_write(world: World, later: str) -> None:
 
 
 @pytest.mark.parametrize("later", GIVEN)
-async def test_a_session_of_an_account_that_has_moved(world: World, later: str) -> None:
-    """The worker knows where the account was, and follows it."""
+async def test_a_session_of_a_moved_account(world: World, later: str) -> None:
+    """The worker has cached the old account id and follows the move."""
     user = await world.subscriber(20)
     assert await together(world, *session(world, user, "both")) == [2001, 2001, 2001]
     partition = (int(user.account_id.partition("-")[0]) + 1) % world.ledger.partitions
@@ -67,9 +67,9 @@ async def test_a_session_of_an_account_that_has_moved(world: World, later: str) 
     assert await user.credit() == 20 * EUR - 4 * PRICE_PER_MB
 
 
-async def test_a_session_that_another_worker_has_opened(world: World) -> None:
-    """Where it is, the first request leaves out: it is rated again there, and is applied before the end all the
-    same.
+async def test_a_session_opened_by_another_worker(world: World) -> None:
+    """The first request here lacks the location. It is rated again with the session's, and still applied before the
+    termination.
     """
     user = await world.subscriber(20)
     opened, used, ended = session(world, user, "neither")
@@ -83,8 +83,8 @@ async def test_a_session_that_another_worker_has_opened(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_any_interleaving_of_sessions_is_charged_as_if_one_after_another(world: World, seed: int) -> None:
-    """Of accounts that the worker knows, does not know, or knows where they no longer are."""
+async def test_interleaved_sessions_are_charged_as_in_sequence(world: World, seed: int) -> None:
+    """Accounts whose id the worker has cached, has not cached, or has cached wrongly after a move."""
     rng, words = random.Random(seed), list(GIVEN)
     users = [await world.subscriber(20) for _ in range(4)]
     for user in users[:2]:

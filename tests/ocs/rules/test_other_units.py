@@ -1,7 +1,7 @@
-"""Units that a service is not charged by: every unit × every context × every kind of request, at both levels.
+"""Units by which a service is not charged: every unit, context and kind of request, at both levels.
 
-A one-off request is refused, since nobody knows how much to debit. What a session reports is counted, said in the log,
-and not charged.
+A one-off request is refused, since the amount to debit is unknown. What a session reports is counted and logged, but
+not charged.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ async def ask(
 
 
 def levels(use: Use) -> tuple[bool, ...]:
-    """Whether units come in MSCC: a rating group can come nowhere else."""
+    """True: units in MSCC, False: at command level. A Rating-Group can only be in an MSCC."""
     return (True,) if use.group is not None else (True, False)
 
 
@@ -135,7 +135,7 @@ async def test_one_off_requests(world: World, name: str, unit: str, action: str)
 @pytest.mark.parametrize("unit", list(AMOUNTS))
 @pytest.mark.parametrize("name", [name for name in USES if name != "portal"])
 async def test_one_off_debits_that_report_instead_of_asking(world: World, name: str, unit: str) -> None:
-    """RFC 8506 §6.3 lets a client do so."""
+    """RFC 8506 §6.3 permits it."""
     user, use = await world.subscriber(20), USES[name]
     own = unit in use.units
     for mscc in levels(use):
@@ -150,7 +150,7 @@ async def test_one_off_debits_that_report_instead_of_asking(world: World, name: 
 @pytest.mark.parametrize("name", [name for name in USES if name != "portal"])
 @pytest.mark.parametrize("wish", [None, {}, {"cc_time": 0, "cc_total_octets": 0, "cc_service_specific_units": 0}])
 async def test_one_off_debits_without_an_amount(world: World, name: str, wish: dict[str, Any] | None) -> None:
-    """One message is one message; how long a call was, and how much data, must be said."""
+    """A message counts as one. A call needs its duration, and data its volume."""
     user, use = await world.subscriber(20), USES[name]
     message = use.word == "messages"
     for mscc in levels(use):
@@ -164,7 +164,7 @@ async def test_one_off_debits_without_an_amount(world: World, name: str, wish: d
 
 @rule("HOT-RAT-6")
 async def test_a_price_per_call_needs_no_amount(world: World) -> None:
-    """HOT-RAT-6: a donation at a fixed amount."""
+    """HOT-RAT-6: a donation of a fixed amount."""
     user = await world.subscriber(20)
     for number, wish in (("+386904123", None), ("+386904124", {}), ("+386904125", {"cc_time": 5})):
         use = Use(IMS, None, towards(f"tel:{number}"), "voice", ("cc_time",), "seconds")
@@ -231,7 +231,7 @@ async def test_reports_of_sessions(
 
 @pytest.mark.parametrize("unit", list(AMOUNTS))
 @pytest.mark.parametrize("name", list(USES))
-async def test_wishes_of_sessions_are_granted_in_the_services_unit(world: World, name: str, unit: str) -> None:
+async def test_requests_of_sessions_are_granted_in_the_services_unit(world: World, name: str, unit: str) -> None:
     user, use = await world.subscriber(20), USES[name]
     answer = await ask(user, use, "I", wish={unit: AMOUNTS[unit]})
     (mscc,) = answer.multiple_services_credit_control
@@ -242,7 +242,7 @@ async def test_wishes_of_sessions_are_granted_in_the_services_unit(world: World,
     ]
 
 
-async def test_what_stands_beside_the_services_own_unit_is_no_matter(world: World) -> None:
+async def test_other_units_beside_the_services_own_are_ignored(world: World) -> None:
     user, data = await world.subscriber(20), USES["data"]
     sid = "pgw.example.net;beside"
     await ask(user, data, "I", wish={}, sid=sid)
@@ -256,7 +256,7 @@ async def test_what_stands_beside_the_services_own_unit_is_no_matter(world: Worl
     ).result_code == 2001
 
 
-async def test_a_report_of_a_session_that_is_not_known_is_counted_too(world: World) -> None:
+async def test_a_report_of_an_unknown_session_is_counted(world: World) -> None:
     user = await world.subscriber(20)
     answer = await ask(user, USES["data"], "U", used={"cc_time": 60}, sid="pgw.example.net;never", number=3)
     assert answer.result_code == 5002
@@ -264,7 +264,7 @@ async def test_a_report_of_a_session_that_is_not_known_is_counted_too(world: Wor
 
 
 async def test_one_service_of_several_in_other_units(world: World) -> None:
-    """RFC 8506 §9.2: its own MSCC says so, the others are answered."""
+    """RFC 8506 §9.2: its own MSCC has the error; the others are granted."""
     user, before = await world.subscriber(20), 20 * EUR
     services = [
         MultipleServicesCreditControl(requested_service_unit=RequestedServiceUnit(**wish), rating_group=group)
@@ -279,7 +279,7 @@ async def test_one_service_of_several_in_other_units(world: World) -> None:
 
 @rule("HOT-RAT-2")
 async def test_a_debit_of_several_services_is_paid_whole_or_refused_whole(world: World) -> None:
-    """RFC 8506 §6.3: no service is answered 2001 that was not debited."""
+    """RFC 8506 §6.3: no service that was not debited is answered 2001."""
     user = await world.subscriber(0.15)
     services = [
         MultipleServicesCreditControl(
@@ -303,7 +303,7 @@ async def test_an_emergency_call_is_never_refused_for_its_units(world: World) ->
     assert await user.credit() == 0
 
 
-async def test_money_is_told_in_its_currency(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unexpected_money_is_logged_with_its_currency(world: World, caplog: pytest.LogCaptureFixture) -> None:
     use, user = USES["data"], await world.subscriber(20)
     for number, (money, words) in enumerate(
         (

@@ -1,5 +1,5 @@
-"""Price by the source of the place: the network's location has priority over the handset's, wherever a client puts it
-(HOT-RAT-1, HOT-ROA-1).
+"""Prices by the source of the location: the network's has priority over the handset's, whichever AVP has it (HOT-RAT-1,
+HOT-ROA-1).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def sms(**more: Any) -> SmsInformation:
 
 
 def use(context: str) -> ServiceInformation:
-    """A use without a place."""
+    """A request without a location."""
     if context in (IMS, CS):
         return ServiceInformation(ims_information=ims())
     if context == SMS:
@@ -73,7 +73,7 @@ def use(context: str) -> ServiceInformation:
 async def ask(
     user: Subscriber, context: str, kind: str, number: int, service: Any, information: Any, sid: str, **more: Any
 ) -> CreditControlAnswer:
-    """The request goes through the octets, as a client's does."""
+    """Encodes the request and decodes it again before it is charged."""
     request = ccr(kind, number, service, context=context, sid=sid, msisdn=user.msisdn, information=information, **more)
     frame = encode_ccr(request, hop_by_hop=1, end_to_end=1)
     read = decode_ccr(frame, parse_header(frame))
@@ -82,7 +82,7 @@ async def ask(
 
 
 async def cost(world: World, context: str, information: ServiceInformation | None, **more: Any) -> int:
-    """Of 10 MB, a minute's call or one message, in micro-EUR."""
+    """Cost in micro-EUR of 10 MB, of a call of one minute, or of one message."""
     user, sid = await world.subscriber(100), world.new_session()
     before = await user.credit()
     if context in (SMS, MMS):
@@ -122,7 +122,7 @@ async def price(world: World, context: str, plmn: str) -> int:
         [b'IEEE-802.11;i-wlan-node-id="x, 3GPP-GERAN;cgi-3gpp=293402710ABCD;network-provided"', cell(SWISS)],
     ],
 )
-async def test_a_call_costs_what_it_costs_at_the_cell(world: World, access: list[bytes]) -> None:
+async def test_a_call_has_the_price_of_its_cell(world: World, access: list[bytes]) -> None:
     swiss, home = await price(world, IMS, SWISS), await price(world, IMS, HOME)
     assert swiss > home
     assert await cost(world, IMS, ServiceInformation(ims_information=ims(*access))) == swiss
@@ -143,7 +143,7 @@ PLACES = {
 
 
 def call(*parts: dict[str, Any]) -> tuple[ServiceInformation, dict[str, Any]]:
-    """Service-Information and what else the command has, from the parts together."""
+    """Service-Information and other AVPs of the command, built from these parts."""
     information, more = ServiceInformation(ims_information=ims()), {}
     for part in parts:
         for name, value in part.items():
@@ -167,8 +167,10 @@ def call(*parts: dict[str, Any]) -> tuple[ServiceInformation, dict[str, Any]]:
 
 @pytest.mark.parametrize("context", [IMS, CS])
 @pytest.mark.parametrize("first", PLACES)
-async def test_what_says_where_a_call_is(world: World, context: str, first: str) -> None:
-    """Alone, and against each that counts less: a handset never gets another price than the network's word has."""
+async def test_the_location_of_a_call_by_source(world: World, context: str, first: str) -> None:
+    """Each source alone, and each beside a source of lower priority. The handset's location never overrides the
+    network's.
+    """
     prices = {plmn: await price(world, context, plmn) for plmn in (HOME, SWISS, US)}
     assert len(set(prices.values())) == 3
     order = list(PLACES)
@@ -184,7 +186,7 @@ async def test_what_says_where_a_call_is(world: World, context: str, first: str)
 @pytest.mark.parametrize("context", [DATA, IMS, CS, SMS, MMS])
 @pytest.mark.parametrize("where", ["the command's network", "the command's location"])
 async def test_a_location_at_command_level(world: World, context: str, where: str) -> None:
-    """Without PS-Information, and beside one whose own location cannot be read."""
+    """Without PS-Information, and beside PS-Information with an unreadable location."""
     swiss = await price(world, context, SWISS)
     assert swiss > await price(world, context, HOME)
     said: Any = PLACES[where](SWISS)
@@ -209,7 +211,7 @@ async def test_an_apn_at_command_level(world: World) -> None:
     )
 
 
-async def test_the_node_that_serves_who_pays_for_a_message(world: World) -> None:
+async def test_the_location_of_a_message_is_the_payers_serving_node(world: World) -> None:
     swiss = await price(world, SMS, SWISS)
     sent = sms(originator_sccp_address=Address(8, SCCP[SWISS]))
     assert await cost(world, SMS, ServiceInformation(sms_information=sent)) == swiss
@@ -217,8 +219,8 @@ async def test_the_node_that_serves_who_pays_for_a_message(world: World) -> None
 
 @pytest.mark.parametrize("context", [IMS, CS])
 async def test_a_handset_does_not_move_a_session(world: World, context: str) -> None:
-    """What the network said at the opening counts on, though an update has the handset's cell only; the network's word
-    moves it.
+    """The network's location in the opening stays valid if an update has the handset's cell only. A new location of the
+    network moves the session.
     """
     prices = {plmn: await price(world, context, plmn) for plmn in (HOME, SWISS)}
     for plmn, handset, total in (
@@ -262,10 +264,10 @@ UNREADABLE: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("context", [IMS, CS])
 @pytest.mark.parametrize("what", UNREADABLE)
-async def test_what_the_network_says_is_never_passed_over_in_silence(
+async def test_an_unreadable_location_of_the_network_is_counted_and_logged(
     world: World, context: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next that says where decides, at last default_plmn: calls go on. Counted at each request, and said once a
+    """The next source counts, default_plmn last, so calls are granted. Each request is counted; the log has one line a
     minute.
     """
     avp, part = UNREADABLE[what]
@@ -285,7 +287,7 @@ async def test_what_the_network_says_is_never_passed_over_in_silence(
     assert len(world.metrics.of("location_unreadable")) == 4
 
 
-async def test_an_unreadable_place_moves_no_session(world: World) -> None:
+async def test_an_unreadable_location_moves_no_session(world: World) -> None:
     user, sid = await world.subscriber(100), world.new_session()
     before, swiss = await user.credit(), await price(world, IMS, SWISS)
     opened, _ = call(PLACES["the network's cell"](SWISS))
@@ -298,7 +300,7 @@ async def test_an_unreadable_place_moves_no_session(world: World) -> None:
     assert before - await user.credit() == 2 * swiss
 
 
-async def test_a_serving_node_of_a_message_that_is_no_number(world: World) -> None:
+async def test_a_messages_serving_node_that_is_no_number(world: World) -> None:
     home = await price(world, SMS, HOME)
     for address in (Address(1, "192.0.2.1"), Address(8, "")):
         world.metrics.calls.clear()

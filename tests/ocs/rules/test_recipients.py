@@ -1,4 +1,4 @@
-"""A message to several recipients: each at its own price and from the buckets that may pay it; all of them or none."""
+"""A message to several recipients: each has its own price and buckets; all are paid, or none."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ from tests.rules import rule
 async def test_each_recipient_at_its_own_price(
     world: World, context: str, units: int | None, each: int, mscc: bool
 ) -> None:
-    """As many units as recipients, none, one for the message, its two parts, two parts for each."""
+    """Units: as many as recipients, none, one for the message, its two parts, two parts per recipient."""
     prices = PRICES[context]
     for recipients in permutations((SI, UA, US)):
         user = await world.subscriber(20)
@@ -83,13 +83,13 @@ async def test_each_recipient_at_its_own_price(
         assert sorted(lines) == sorted((f"{HOME} mo {one}", each, each * prices[one]) for one in recipients)
 
 
-async def test_what_cannot_be_divided_evenly_goes_to_the_first(world: World) -> None:
+async def test_the_remainder_of_a_division_goes_to_the_first_recipient(world: World) -> None:
     user = await world.subscriber(20)
     assert granted(await send(user, UA, SI, DE, units=5)) == 5
     assert 20 * EUR - await user.credit() == 2 * OF_SMS[UA] + 2 * OF_SMS[SI] + OF_SMS[DE]
 
 
-async def test_included_messages_pay_for_whom_they_may(world: World) -> None:
+async def test_included_messages_pay_where_they_may(world: World) -> None:
     user = await world.subscriber(20, "MINI")
     before = await user.credit()
     await send(user, UA, SI, US, SI.replace("4567", "4568"), units=4)
@@ -97,7 +97,7 @@ async def test_included_messages_pay_for_whom_they_may(world: World) -> None:
     assert await user.left("MINI.sms") == 1_498
 
 
-async def test_one_used_instead_of_asked_for(world: World) -> None:
+async def test_used_units_instead_of_requested_units(world: World) -> None:
     """RFC 8506 §6.3"""
     user = await world.subscriber(20)
     service = messages(used=3)
@@ -118,7 +118,7 @@ async def test_a_repetition_is_answered_the_same(world: World) -> None:
 @BOTH_CONTEXTS
 @pytest.mark.parametrize("units", [1, None, 2])
 @pytest.mark.parametrize("spellings", SPELLINGS)
-async def test_somebody_in_several_spellings_is_one_recipient(
+async def test_one_recipient_in_several_spellings(
     world: World, spellings: Sequence[str], units: int | None, context: str, mscc: bool
 ) -> None:
     user = await world.subscriber(20)
@@ -131,7 +131,9 @@ async def test_somebody_in_several_spellings_is_one_recipient(
 
 @pytest.mark.parametrize("context", [SMS, MMS])
 @pytest.mark.parametrize("spellings", SPELLINGS)
-async def test_and_is_one_beside_others(world: World, spellings: Sequence[str], context: str) -> None:
+async def test_one_recipient_in_several_spellings_beside_others(
+    world: World, spellings: Sequence[str], context: str
+) -> None:
     user = await world.subscriber(20)
     answer = await send(user, *spellings, US, units=2, context=context)
     assert (answer.result_code, granted(answer)) == (2001, 2)
@@ -141,7 +143,7 @@ async def test_and_is_one_beside_others(world: World, spellings: Sequence[str], 
 @BOTH_LEVELS
 @pytest.mark.parametrize(("reported", "cost"), [(1, 369_000), (2, 219_000), (3, 369_000), (4, 438_000), (6, 738_000)])
 async def test_a_debit_that_reports_its_units(world: World, reported: int, cost: int, mscc: bool) -> None:
-    """One is the message, of which each recipient gets one; more are of all together."""
+    """One unit is the message, and counts for each recipient; more units are the sum over all recipients."""
     user = await world.subscriber(20)
     if mscc:
         more: dict[str, Any] = {}
@@ -198,7 +200,7 @@ async def test_a_recipient_without_a_price_is_named(
     assert await user.credit() == 20 * EUR
 
 
-async def test_other_units_are_refused_for_several_too(world: World) -> None:
+async def test_other_units_are_refused_for_several_recipients(world: World) -> None:
     user = await world.subscriber(20)
     wish = CcMoney(UnitValue(1), 978)
     answer = await user.charged(
@@ -220,10 +222,10 @@ NINE_EUR = CcMoney(UnitValue(9), 978)
 @pytest.mark.parametrize("group", ["requested_service_unit", "used_service_unit"])
 @pytest.mark.parametrize("unit", [{"cc_money": NINE_EUR}, {"cc_time": 60}, {"cc_total_octets": 1000}])
 @pytest.mark.parametrize("free", [FREE, EMERGENCY])
-async def test_other_units_are_refused_in_whatever_order(
+async def test_other_units_are_refused_in_any_order_of_recipients(
     world: World, free: str, unit: dict[str, Any], group: str, action: int, mscc: bool
 ) -> None:
-    """What is always granted to one recipient says nothing of the others."""
+    """That one recipient is always granted does not matter for the others."""
     user = await world.subscriber(20)
     amount = RequestedServiceUnit(**unit) if group == "requested_service_unit" else [UsedServiceUnit(**unit)]
     for order in permutations((free, OF_USA, SI)):
@@ -240,7 +242,7 @@ async def test_other_units_are_refused_in_whatever_order(
 
 
 @rule("HOT-RAT-2")
-async def test_other_units_to_whom_everything_is_granted(world: World) -> None:
+async def test_other_units_to_recipients_that_are_always_granted(world: World) -> None:
     """HOT-RAT-2"""
     user = await world.subscriber(0)
     wish = RequestedServiceUnit(cc_time=60)
@@ -249,7 +251,7 @@ async def test_other_units_to_whom_everything_is_granted(world: World) -> None:
         assert (await user.charged(SMS, "E", 0, **more)).result_code == 2001
 
 
-async def test_a_price_enquiry_and_a_balance_check_are_of_all_of_them(world: World) -> None:
+async def test_a_price_enquiry_and_a_balance_check_cover_all_recipients(world: World) -> None:
     user = await world.subscriber(0.30)
     priced = await send(user, SI, UA, US, units=3, requested_action=ENQUIRY)
     assert priced.cost_information is not None and priced.cost_information.unit_value.value_digits == 369_000
@@ -259,7 +261,7 @@ async def test_a_price_enquiry_and_a_balance_check_are_of_all_of_them(world: Wor
     assert await user.credit() == 300_000
 
 
-async def test_as_many_as_a_session_may_have_services(world: World) -> None:
+async def test_the_number_of_recipients_is_bounded(world: World) -> None:
     user = await world.subscriber(20)
     many = [f"+386312{number:05}" for number in range(MAX_RECIPIENTS)]
     assert (await send(user, *many)).result_code == 2001
@@ -273,14 +275,14 @@ async def test_as_many_as_a_session_may_have_services(world: World) -> None:
 
 
 @rule("HOT-RAT-2")
-async def test_messages_to_emergency_services_are_granted_to_anybody(world: World) -> None:
+async def test_messages_to_emergency_services_are_always_granted(world: World) -> None:
     """HOT-RAT-2"""
     request = ccr("E", 0, messages(want=2), context=SMS, information=to("112", "113"), msisdn="38699999999")
     answer = await world.ask(request)
     assert (answer.result_code, granted(answer)) == (2001, 2)
 
 
-async def test_what_is_charged_as_money_is_charged_once(world: World, tmp_path: Any) -> None:
+async def test_a_money_amount_is_charged_once_for_all_recipients(world: World, tmp_path: Any) -> None:
     path = tmp_path / "catalogue.toml"
     path.write_text(CATALOGUE.read_text("utf-8") + SERVICE, "utf-8")
     world.service = ChargingService(load_catalogue(path), world.ledger, world.metrics, lambda: world.now, world._spawn)
@@ -296,7 +298,7 @@ async def test_what_is_charged_as_money_is_charged_once(world: World, tmp_path: 
     assert await user.credit() == 20 * EUR
 
 
-# -- what a request says of its recipients
+# -- recipients of a request
 
 
 def seen(context: Context, information: ServiceInformation) -> UsageContext:
@@ -332,7 +334,7 @@ def test_recipients_of_an_sms(infos: Sequence[Sequence[Any]], recipients: tuple[
     assert (found.other_party, found.recipients) == (recipients[0], recipients)
 
 
-def test_one_recipient_is_no_list() -> None:
+def test_a_single_recipient_is_a_plain_called_party() -> None:
     for context, information in ((Context.SMS, to(SI, SI)), (Context.MMS, to(SI, context=MMS))):
         found = seen(context, information)
         assert (found.other_party, found.recipients) == (SI, ())
@@ -353,7 +355,7 @@ def test_the_place_of_a_session_keeps_its_recipients(recipients: list[str], once
 
 
 @given(st.text(max_size=300))
-def test_one_party_is_never_read_as_several(party: str) -> None:
+def test_a_single_party_is_never_read_as_several(party: str) -> None:
     where = UsageContext(Context.SMS, other_party=party)
     assert UsageContext.decode(Context.SMS, where.encode()).recipients == ()
 
@@ -366,7 +368,7 @@ def test_one_party_is_never_read_as_several(party: str) -> None:
     st.sampled_from([HOME, SERBIA]),
     st.sampled_from("EI"),
 )
-def test_each_share_is_rated_as_a_message_to_its_recipient_alone(
+def test_each_recipients_share_is_rated_as_a_single_message(
     recipients: list[str], units: int | None, plmn: str, kind: str
 ) -> None:
     def asked(*parties: str, want: int | None) -> Prepared:

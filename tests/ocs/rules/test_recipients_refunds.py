@@ -1,4 +1,4 @@
-"""Refunds of messages to several recipients: to whom, and how much (RFC 8506 §6.4)."""
+"""Refunds of messages to several recipients: recipients and amounts (RFC 8506 §6.4)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from tests.ocs.rules.world import EUR, Subscriber, World
         (6, 1, (US,), 150_000),
     ],
 )
-async def test_a_refund_is_of_whom_it_names_or_of_all(
+async def test_a_refund_is_for_the_named_recipients_or_for_all(
     world: World, asked: int | None, units: int | None, recipients: Sequence[str], back: int, mscc: bool
 ) -> None:
     world.source = Origin(refunds=True)
@@ -76,7 +76,7 @@ async def test_a_refund_is_of_whom_it_names_or_of_all(
 
 
 async def send_refund(user: Subscriber, *recipients: str, mscc: bool, token: bytes, **more: Any) -> CreditControlAnswer:
-    """Without units: of everything."""
+    """Sends a refund; without units: of everything."""
     if not mscc:
         return await user.charged(SMS, "E", 0, refund_information=token, **more)
     service = messages()
@@ -111,10 +111,10 @@ async def test_a_refund_may_write_a_recipient_in_another_way(
 @BOTH_CONTEXTS
 @pytest.mark.parametrize("units", [1, None])
 @pytest.mark.parametrize("named", [("4366412345",), (SI_NUMBER, DE), (DE, US_NUMBER, SI_NUMBER)])
-async def test_a_refund_for_somebody_whom_its_debit_was_not_for(
+async def test_a_refund_for_a_recipient_that_the_debit_lacks_is_refused(
     world: World, context: str, named: Sequence[str], units: int | None, mscc: bool
 ) -> None:
-    """RFC 6733 §7.5: Failed-AVP says who."""
+    """RFC 6733 §7.5: Failed-AVP has the recipient."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     debit = await send(user, SI_NUMBER, UA_NUMBER, US_NUMBER, units=3, context=context, mscc=mscc)
@@ -136,7 +136,7 @@ async def test_a_refund_for_somebody_whom_its_debit_was_not_for(
     assert await user.credit() == paid and not await user.events("refund")
 
 
-async def test_a_debit_of_the_version_before_is_refunded_as_it_was_written(world: World) -> None:
+async def test_a_debit_of_the_previous_version_is_refunded(world: World) -> None:
     """Its token has the recipients as the client wrote them."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
@@ -151,10 +151,8 @@ async def test_a_debit_of_the_version_before_is_refunded_as_it_was_written(world
 @pytest.mark.parametrize(
     ("asked", "units", "back"), [(2, 3, 369_000), (2, 2, 738_000), (2, 6, 738_000), (1, 3, 369_000)]
 )
-async def test_what_is_given_back_of_a_message_that_was_counted_once(
-    world: World, asked: int, units: int, back: int
-) -> None:
-    """As many units as there are recipients, or more, are of all together."""
+async def test_the_refund_of_a_message_counted_once(world: World, asked: int, units: int, back: int) -> None:
+    """If there are at least as many units as recipients, they are the sum over all recipients."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     token = token_of(await send(user, SI, UA, US, units=asked))
@@ -165,7 +163,7 @@ async def test_what_is_given_back_of_a_message_that_was_counted_once(
 
 @pytest.mark.parametrize("order", list(permutations(("38680123456", "112", US_NUMBER))))
 async def test_a_refund_in_other_units(world: World, order: Sequence[str]) -> None:
-    """Whoever is named first: it says no amount, and is not of all."""
+    """It states no usable amount and does not refund everything; whichever recipient comes first."""
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     token = token_of(await send(user, *order, units=3))
@@ -177,7 +175,7 @@ async def test_a_refund_in_other_units(world: World, order: Sequence[str]) -> No
     assert 20 * EUR - await user.credit() == 150_000
 
 
-async def test_refunds_one_after_the_other_until_nothing_is_left(world: World) -> None:
+async def test_several_refunds_until_nothing_is_left(world: World) -> None:
     world.source = Origin(refunds=True)
     user = await world.subscriber(20)
     token = token_of(await send(user, SI, UA, US, units=3))

@@ -1,4 +1,4 @@
-"""Sessions of messages to several recipients: what is held, granted, and charged of what is reported."""
+"""Sessions of messages to several recipients: holds, grants, and charging of reports."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from tests.ocs.rules.world import EUR, START, World
 @pytest.mark.parametrize("others", [(), (US,)])
 @pytest.mark.parametrize("spellings", SPELLINGS)
 @pytest.mark.parametrize("elsewhere", [False, True])
-async def test_spellings_in_sessions(
+async def test_a_recipient_may_be_written_differently_in_a_termination(
     world: World, spellings: Sequence[str], others: tuple[str, ...], elsewhere: bool
 ) -> None:
-    """The end repeats what the opening said."""
+    """The termination repeats the recipients of the opening."""
     user, units = await world.subscriber(20), 1 + len(others)
     opened = await send(user, *spellings, *others, units=units, kind="I", sid="s;1")
     assert (opened.result_code, granted(opened)) == (2001, units)
@@ -85,10 +85,10 @@ async def test_spellings_in_sessions(
     ],
 )
 @pytest.mark.parametrize("said", ["all again", "nothing", "the first", "to another worker"])
-async def test_sessions(
+async def test_a_session_keeps_the_recipients_of_its_opening(
     world: World, context: str, wish: int | None, used: int, shares: tuple[int, ...], mscc: bool, said: str
 ) -> None:
-    """Whom the message is for is what its opening said, whatever the end says and whichever worker hears it."""
+    """The opening's recipients count, whatever the termination says and whichever worker handles it."""
     user = await world.subscriber(20)
     prices = [PRICES[context][recipient] for recipient in (SI, UA, US)]
     rest: dict[str, Any] = {"context": context, "mscc": mscc, "sid": "mmsc;1"}
@@ -114,7 +114,7 @@ async def test_sessions(
     assert lines == {party: share for party, share in zip(parties, shares, strict=True) if share or party in lines}
 
 
-async def test_a_session_whose_message_cannot_be_paid_whole_gets_nothing(world: World) -> None:
+async def test_a_message_that_cannot_be_paid_in_full_is_not_granted(world: World) -> None:
     user = await world.subscriber(0.30)
     opened = await send(user, SI, UA, US, units=3, kind="I", sid="s;1")
     (mscc,) = opened.multiple_services_credit_control
@@ -157,7 +157,7 @@ async def test_nothing_is_held_for_a_message_that_is_refused(
     assert (view.credit_micro_eur, view.held_micro_eur, view.sessions) == (1_100_000 - 219_000, 0, ())
 
 
-async def test_what_the_opening_got_is_paid_though_the_next_message_is_refused(world: World) -> None:
+async def test_the_opening_is_paid_if_the_next_message_is_refused(world: World) -> None:
     user = await world.subscriber(0.30)
     assert granted(await send(user, SI, US, units=2, kind="I", sid="s;1")) == 2
     refused = await send(user, SI, US, units=2, used=2, kind="U", number=1, sid="s;1")
@@ -168,7 +168,7 @@ async def test_what_the_opening_got_is_paid_though_the_next_message_is_refused(w
     assert await user.credit() == 81_000
 
 
-async def test_a_refused_opening_that_comes_again(world: World) -> None:
+async def test_a_refused_opening_is_repeated(world: World) -> None:
     user = await world.subscriber(0.10)
     first = await send(user, SI, US, units=2, kind="I", sid="s;1")
     for _ in range(2):
@@ -180,7 +180,7 @@ async def test_a_refused_opening_that_comes_again(world: World) -> None:
 
 
 class Forgetful:
-    """A ledger that cannot be reached for the requests of the server's own."""
+    """A ledger that is unavailable for requests that the server itself makes."""
 
     def __init__(self, ledger: RedisLedger) -> None:
         self._ledger = ledger
@@ -195,7 +195,7 @@ class Forgetful:
             self._ledger.charge(request, done)
 
 
-async def test_what_the_ledger_could_not_be_told_returns_with_the_next_request(world: World) -> None:
+async def test_holds_that_could_not_be_returned_are_returned_by_the_next_request(world: World) -> None:
     user, ledger = await world.subscriber(0.10), Forgetful(world.ledger)
     world.service = ChargingService(world.catalogue, ledger, world.metrics, lambda: world.now, world._spawn)
     for number, kind in enumerate("IUU"):
@@ -209,7 +209,7 @@ async def test_what_the_ledger_could_not_be_told_returns_with_the_next_request(w
 
 
 async def test_updates_of_a_message_that_is_counted_once(world: World) -> None:
-    """A report is of each up to what was last asked for."""
+    """A report refers to each recipient, up to the amount last requested."""
     user = await world.subscriber(20)
     steps = [
         ("I", 1, None, 0),
@@ -228,7 +228,7 @@ async def test_updates_of_a_message_that_is_counted_once(world: World) -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(2, 9), st.integers(0, 9), st.booleans())
-def test_reports_are_divided_and_never_multiplied_beyond_the_grant(
+def test_reports_are_divided_among_recipients_within_the_grant(
     reports: list[int], among: int, counted_once: int, ends: bool
 ) -> None:
     recipients = [f"+386401112{number:02}" for number in range(among)]

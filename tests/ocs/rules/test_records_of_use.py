@@ -1,4 +1,4 @@
-"""Charging records of what a subscriber does (HOT-REC-2), and what a request costs us."""
+"""Charging records of a subscriber's use (HOT-REC-2), and the round trips of a request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_hot_rec_2_each_charge_is_on_record_and_their_sum_explains_the_bal
     data, call, sms = await user.events("charge")
     assert [charge["ctx"] for charge in (data, call, sms)] == ["data", "ims", "sms"]
     assert all(charge["a"] == user.account_id and charge["closed"] for charge in (data, call, sms))
-    # who, what, where and towards whom, when, units, price, and who paid
+    # subscriber, service, location, called party, time, units, price, payer
     (line,) = call["svc"]
     assert (call["started"], call["t"]) == (world.now - 90, world.now)
     assert (line["label"], line["detail"], line["used"]) == ("voice.zone2", f"{HOME} mo {SERBIAN}", 90)
@@ -36,7 +36,7 @@ async def test_hot_rec_2_each_charge_is_on_record_and_their_sum_explains_the_bal
 
 
 @rule("HOT-REC-2")
-async def test_hot_rec_2_the_end_of_a_session_is_its_record_and_movements_before_are_small(world: World) -> None:
+async def test_hot_rec_2_a_session_has_one_record_at_its_end_and_small_ones_before(world: World) -> None:
     user = await world.subscriber(20)
     await user.use_data(10 * MB, 5 * MB)
     opened, use, charge = await user.journal()
@@ -77,7 +77,7 @@ async def test_hot_rec_2_several_services_of_one_request_are_recorded_apart(worl
 
 
 async def test_one_round_trip_to_redis_for_a_known_subscriber(world: World) -> None:
-    """Not a rule of the operator's but one of ours: one script a request, a look-up only for the first."""
+    """This project's rule, not the operator's: one script per request, and a look-up for the first only."""
     user = await world.subscriber(20)
     (address,) = world.ledger._nodes.addresses()
     async with world.ledger._nodes.client(address) as client:
@@ -88,6 +88,6 @@ async def test_one_round_trip_to_redis_for_a_known_subscriber(world: World) -> N
         stats = await client.info("commandstats")
     called = stats.get("cmdstat_fcall") or stats["cmdstat_evalsha"]
     assert called["calls"] == 6
-    # The subscriber is looked up once. Whether a session's request was applied stands in its document; openings and
-    # one-off requests look for an answer, and what it was an answer to.
+    # The subscriber is looked up once. A session's document says whether a request was applied; openings and
+    # one-off requests look for a remembered answer and its End-to-End-Id.
     assert (stats["cmdstat_hget"]["calls"], stats["cmdstat_hmget"]["calls"]) == (1, 1 + 2)

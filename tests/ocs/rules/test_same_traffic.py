@@ -1,6 +1,4 @@
-"""Several reports of one service in one request: what is reported twice, as a total and by direction, is charged
-once.
-"""
+"""Several reports of one service in one request: use that is reported as a total and by direction is charged once."""
 
 from __future__ import annotations
 
@@ -46,15 +44,13 @@ TABLE = [
     (
         [total(10), directions(4, 6, side=0)],
         (10, 0, 0),
-    ),  # no Tariff-Change-Usage: no change, so before it (RFC 8506 §8.27)
+    ),  # no Tariff-Change-Usage: no switch, so counted before it (RFC 8506 §8.27)
     ([total(10), UsedServiceUnit(cc_time=30)], (10, 0, 0)),
 ]
 
 
 @pytest.mark.parametrize(("reports", "used"), TABLE)
-def test_totals_count_and_directions_where_there_is_no_total(
-    reports: Sequence[UsedServiceUnit], used: tuple[int, int, int]
-) -> None:
+def test_totals_count_else_directions(reports: Sequence[UsedServiceUnit], used: tuple[int, int, int]) -> None:
     for order in permutations(reports):
         assert used_by_tariff(order, Unit.OCTETS) == used
 
@@ -73,7 +69,7 @@ reports_of_octets = st.builds(
 
 
 @given(st.lists(reports_of_octets, max_size=5))
-def test_each_side_of_a_switch_is_counted_by_itself(reports: list[UsedServiceUnit]) -> None:
+def test_each_side_of_a_switch_is_counted_separately(reports: list[UsedServiceUnit]) -> None:
     found = used_by_tariff(reports, Unit.OCTETS)
     for side in range(3):
         there = [report for report in reports if (report.tariff_change_usage or 0) == side]
@@ -101,7 +97,7 @@ async def test_ten_megabytes_in_two_reports_are_ten(world: World) -> None:
     assert [line["used"] for line in record["svc"]] == [10 * MB]
 
 
-async def test_several_multiple_services_of_one_key_are_one_service(world: World) -> None:
+async def test_several_mscc_with_one_key_are_one_service(world: World) -> None:
     user = await world.subscriber(20)
     data = user.data()
     await data.take("I", octets(want=50 * MB, group=10))
@@ -114,7 +110,7 @@ async def test_several_multiple_services_of_one_key_are_one_service(world: World
 
 
 async def test_a_one_off_debit_reports_on_any_side_of_a_switch(world: World) -> None:
-    """Use in place of a request (RFC 8506 §6.3) is counted whatever Tariff-Change-Usage says."""
+    """Used units in place of requested ones (RFC 8506 §6.3) count, whatever Tariff-Change-Usage says."""
     user = await world.subscriber(20)
     before = await user.credit()
     sent = messages()
@@ -124,7 +120,7 @@ async def test_a_one_off_debit_reports_on_any_side_of_a_switch(world: World) -> 
     assert before - await user.credit() == 3 * 69_000
 
 
-async def test_a_wish_by_direction_beside_its_total_is_the_total(world: World) -> None:
+async def test_requested_directions_beside_a_total_are_the_total(world: World) -> None:
     user = await world.subscriber(20)
     wish = octets(group=10)
     wish.requested_service_unit = RequestedServiceUnit(

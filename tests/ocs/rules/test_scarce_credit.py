@@ -1,4 +1,4 @@
-"""Several services compete for too little credit: none takes everything (HOT-ACC-1, HOT-CC-1, HOT-CC-3)."""
+"""Several services compete for too little credit; none of them gets everything (HOT-ACC-1, HOT-CC-1, HOT-CC-3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WITH_LIMIT = pytest.mark.parametrize("limited", [False, True], ids=["credit", "l
 
 
 async def _with(world: World, micro_eur: int, limited: bool) -> Subscriber:
-    """Somebody who can spend so much: all credit, or all that the limit leaves."""
+    """A subscriber who can spend this amount: by credit, or by what is left of the limit."""
     user = await world.subscriber(100 if limited else micro_eur / EUR)
     if limited:
         await world.ledger.set_limit(user.account_id, limit_micro_eur=micro_eur, **world.when)
@@ -24,8 +24,8 @@ async def _with(world: World, micro_eur: int, limited: bool) -> Subscriber:
 
 @rule("HOT-RAT-5")
 @WITH_LIMIT
-async def test_data_where_it_is_dear_leaves_something_for_a_message_and_a_call(world: World, limited: bool) -> None:
-    """HOT-RAT-5: data in Serbia at 2.90 EUR a MB, asked for without an amount."""
+async def test_expensive_data_leaves_credit_for_a_message_and_a_call(world: World, limited: bool) -> None:
+    """HOT-RAT-5: data in Serbia costs 2.90 EUR per MB and is requested without an amount."""
     user = await _with(world, 20 * EUR, limited)
     data, call = user.data(SERBIA), user.running(IMS, towards(NATIONAL, SERBIA))
     first = granted(await data.one("I", octets(want=0, group=10)))
@@ -40,10 +40,8 @@ async def test_data_where_it_is_dear_leaves_something_for_a_message_and_a_call(w
 
 
 @WITH_LIMIT
-async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: World, limited: bool) -> None:
-    """The data holds 5 of 6 EUR, so a minute of a call is not to be had; once the data asks again, all of them get
-    something.
-    """
+async def test_a_refused_call_gets_a_share_after_the_datas_next_request(world: World, limited: bool) -> None:
+    """The data session holds 5 of 6 EUR, too much for a minute of a call. Its next request leaves a share."""
     user = await _with(world, 6 * EUR, limited)
     data, where = user.data(SERBIA), towards(NATIONAL, SERBIA)
     async with world.hearing() as heard:
@@ -63,10 +61,8 @@ async def test_who_got_nothing_gets_something_when_the_others_ask_again(world: W
 
 @rule("HOT-CC-1")
 @WITH_LIMIT
-async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None:
-    """HOT-CC-1: a catalogue that has no `maximum_eur`. The first grant takes all of the 20 EUR, and the next one leaves
-    room.
-    """
+async def test_services_share_without_maximum_eur_too(world: World, limited: bool) -> None:
+    """HOT-CC-1: the catalogue has no `maximum_eur`. The first grant holds all 20 EUR, the next one leaves room."""
     world.service._rater = Quota(world.catalogue, maximum_micro_eur=0)
     user = await _with(world, 20 * EUR, limited)
     data, where = user.data(SERBIA), towards(NATIONAL, SERBIA)
@@ -82,7 +78,7 @@ async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None
     assert await user.message(SMS, sms_to("+38631234567", SERBIA)) == (2001, SMS_ABROAD)
     call = user.running(IMS, where)
     assert granted(await call.one("I", seconds(want=0))) >= 60
-    # Minutes later they still leave something for each other.
+    # Minutes later they still leave credit for each other.
     for used_s in (60, 120, 60):
         world.now += used_s
         assert granted(await data.one("U", octets(want=0, used=1024, group=10))) > 0
@@ -91,8 +87,8 @@ async def test_without_a_bound_in_money_too(world: World, limited: bool) -> None
 
 
 @rule("HOT-ACC-1")
-async def test_a_message_alone_is_not_shared_with_anybody(world: World) -> None:
-    """What is enough for one is given to one: nobody competes (HOT-ACC-1)."""
+async def test_a_single_service_may_use_all_credit(world: World) -> None:
+    """HOT-ACC-1: without competition one service gets all that is left."""
     user = await world.subscriber(0.25)
     text = user.running(SMS, sms_to("+38631234567", SERBIA))
     assert granted(await text.one("I", messages(want=1))) == 1
@@ -107,17 +103,15 @@ async def test_a_message_alone_is_not_shared_with_anybody(world: World) -> None:
     ids=["little", "as much as the policy grants", "a MB costs more than the policy grants"],
 )
 @WITH_LIMIT
-async def test_the_least_grant_does_not_take_what_others_need(
+async def test_the_minimum_grant_leaves_the_share_of_a_message(
     world: World, place: str, micro_eur: int, limited: bool
 ) -> None:
-    """HOT-ACC-1: a MB, the least that data is granted, is dear here; it gives way to the share of a message."""
+    """HOT-ACC-1: one MB, the minimum grant of data, is expensive here. It is reduced to leave a message its share."""
     user = await _with(world, micro_eur, limited)
     data = user.data(place)
     await data.take("I", octets(want=0, group=10))
     assert sum((await data.held()).values()) <= GRANT_MAXIMUM
-    await user.message(
-        SMS, sms_to("+38631234567", place)
-    )  # if there is nothing for it yet, the data is asked to return some
+    await user.message(SMS, sms_to("+38631234567", place))  # if nothing is left yet, the data session gets a RAR
     again = await data.one("U", octets(want=0, used=0, group=10))
     assert (again.result_code, granted(again) > 0) == (2001, True)
     assert (await user.message(SMS, sms_to("+38631234568", place)))[0] == 2001

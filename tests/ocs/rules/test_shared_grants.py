@@ -18,8 +18,8 @@ HUNDRED_MB = PackageTerms("MINI", EUR, 30 * DAY_S, (BucketTerms("MINI.data", "oc
 
 
 @pytest.mark.parametrize("kind", ["U", "T"])
-async def test_what_a_neighbour_of_the_pool_was_granted_pays_before_credit(world: World, kind: str) -> None:
-    """A bucket of 100 MB, two services of 50 MB each in one credit pool, and one of them reports 100 MB."""
+async def test_units_granted_to_the_pool_pay_before_credit(world: World, kind: str) -> None:
+    """A bucket of 100 MB is granted to two services of one credit pool, 50 MB each; one of them reports 100 MB."""
     world.service._rater = Quota(world.catalogue, pool=1)
     world.source = Origin(profile=Profile(pools=True))
     user = await world.subscriber(20, HUNDRED_MB)
@@ -41,7 +41,7 @@ async def test_what_a_neighbour_of_the_pool_was_granted_pays_before_credit(world
 
 @rule("HOT-PKG-3")
 async def test_beyond_the_pool_the_use_is_paid_by_credit(world: World) -> None:
-    """HOT-PKG-3: after the included units are gone."""
+    """HOT-PKG-3: after the included units are used up."""
     user = await world.subscriber(20, HUNDRED_MB)
     data = user.data()
     await data.take("I", octets(want=50 * MB, group=10), octets(want=50 * MB, group=1))
@@ -49,8 +49,8 @@ async def test_beyond_the_pool_the_use_is_paid_by_credit(world: World) -> None:
     assert await user.credit() == 20 * EUR - EUR - 69_000
 
 
-async def test_what_another_session_was_granted_stays_its_own(world: World) -> None:
-    """RFC 8506 §5.1.2: a pool is of one session."""
+async def test_units_granted_to_another_session_are_not_used(world: World) -> None:
+    """RFC 8506 §5.1.2: a credit pool belongs to one session."""
     user = await world.subscriber(20, HUNDRED_MB)
     one, other = user.data(), user.data()
     await one.take("I", octets(want=50 * MB, group=10))

@@ -16,9 +16,9 @@ def _end(mscc: MultipleServicesCreditControl) -> tuple[int | None, int]:
     return mscc.result_code, granted(mscc)
 
 
-async def test_octets_of_a_step_that_nobody_paid_are_not_granted(world: World) -> None:
-    """69,000 pay 10 MB at 6,900 a MB. The network lets 720 octets more through: they begin a step of 1 kB that there is
-    no credit for.
+async def test_octets_of_an_unpaid_step_are_not_granted(world: World) -> None:
+    """69,000 micro-EUR pay 10 MB at 6,900 per MB. The network lets 720 octets more through, which begin a step of 1 kB
+    that no credit pays.
     """
     user = await world.subscriber(0.069)
     data = user.data()
@@ -27,7 +27,7 @@ async def test_octets_of_a_step_that_nobody_paid_are_not_granted(world: World) -
     assert first.final_unit_indication is not None
     assert _end(await data.one("U", octets(want=0, used=10_486_480, group=10))) == (4012, 0)
     assert await user.credit() == 0
-    # Nor if it asks again and again.
+    # Repeated requests get nothing either.
     for _ in range(3):
         assert _end(await data.one("U", octets(want=0, used=304, group=10))) == (4012, 0)
     await data.take("T", octets(used=0, group=10))
@@ -35,8 +35,8 @@ async def test_octets_of_a_step_that_nobody_paid_are_not_granted(world: World) -
     assert 2 * 1024 - FREE <= overrun <= 2 * 1024, "what nobody paid is on record in whole steps"
 
 
-async def test_seconds_of_a_minute_that_nobody_paid_are_not_granted(world: World) -> None:
-    """500,000 pay one minute to the USA, by whole minutes: a second beyond it begins another one."""
+async def test_seconds_of_an_unpaid_minute_are_not_granted(world: World) -> None:
+    """500,000 micro-EUR pay one minute to the USA, billed in whole minutes. One more second begins another minute."""
     user = await world.subscriber(0.5)
     call = user.running(IMS, towards(USA))
     first = await call.one("I", seconds(want=0))
@@ -49,7 +49,7 @@ async def test_seconds_of_a_minute_that_nobody_paid_are_not_granted(world: World
 
 
 @rule("HOT-PKG-5")
-async def test_the_rest_of_a_step_that_was_paid_is_granted(world: World) -> None:
+async def test_the_rest_of_a_paid_step_is_granted(world: World) -> None:
     """HOT-PKG-5: a minute is paid once, however it is reported."""
     user = await world.subscriber(0.5)
     call = user.running(IMS, towards(USA))
@@ -63,8 +63,8 @@ async def test_the_rest_of_a_step_that_was_paid_is_granted(world: World) -> None
 
 
 @rule("HOT-ACC-9")
-async def test_a_top_up_opens_the_session_again(world: World) -> None:
-    """HOT-ACC-9: and the step that was begun is not paid afterwards."""
+async def test_a_top_up_continues_the_session(world: World) -> None:
+    """HOT-ACC-9: the unpaid step is not debited later."""
     user = await world.subscriber(0.069)
     data = user.data()
     await data.take("I", octets(want=0, group=10))

@@ -1,4 +1,4 @@
-"""A silent service returns what it holds at its own deadline (RFC 8506 §8.33, §5.7)."""
+"""A silent service returns its hold at its own deadline (RFC 8506 §8.33, §5.7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HELD = 345_000
 
 
 async def _one_goes_on(world: World, user: Subscriber) -> Running:
-    """Two services, and only one of them is heard of for longer than the session supervision of the other."""
+    """Two services, of which only one sends reports for longer than the supervision of the other."""
     data = user.data()
     await data.take("I", octets(want=50 * MB, group=10), octets(want=50 * MB, group=1))
     assert await data.held() == {"1": HELD, "10": HELD}
@@ -25,8 +25,8 @@ async def _one_goes_on(world: World, user: Subscriber) -> Running:
 
 @rule("HOT-ACC-1")
 @pytest.mark.parametrize("swept", [True, False], ids=["by the sweeper", "by the session's next request"])
-async def test_it_does_not_keep_its_hold_while_another_goes_on(world: World, swept: bool) -> None:
-    """HOT-ACC-1: what is held is not to be had for other uses."""
+async def test_a_silent_service_returns_its_hold_while_another_continues(world: World, swept: bool) -> None:
+    """HOT-ACC-1: held credit is not available for other use."""
     user = await world.subscriber(20)
     data = await _one_goes_on(world, user)
     if swept:
@@ -38,8 +38,8 @@ async def test_it_does_not_keep_its_hold_while_another_goes_on(world: World, swe
 
 
 @rule("HOT-ACC-1", "HOT-PKG-3")
-async def test_what_it_used_is_paid_when_it_reports_after_all(world: World) -> None:
-    """HOT-ACC-1, HOT-PKG-3: by the units that it had been granted."""
+async def test_a_late_report_of_a_silent_service_is_paid(world: World) -> None:
+    """HOT-ACC-1, HOT-PKG-3: by the units that were granted to it."""
     user = await world.subscriber(20, "MINI")
     data = user.data()
     await data.take("I", octets(want=50 * MB, group=10), octets(want=50 * MB, group=1))
@@ -53,8 +53,8 @@ async def test_what_it_used_is_paid_when_it_reports_after_all(world: World) -> N
     assert await user.credit() == 20 * EUR - 6_990_000
 
 
-async def test_it_goes_on_when_it_asks_again(world: World) -> None:
-    """RFC 8506 §5.3: the session is open all the time."""
+async def test_a_silent_service_continues_with_its_next_request(world: World) -> None:
+    """RFC 8506 §5.3: the session stayed open."""
     user = await world.subscriber(20)
     data = await _one_goes_on(world, user)
     await world.sweep()

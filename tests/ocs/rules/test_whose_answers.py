@@ -15,25 +15,23 @@ ACCOUNTS = 96
 
 
 @rule("HOT-ACC-1")
-async def test_messages_of_a_centre_whose_ids_begin_again_are_each_paid(world: World) -> None:
-    """HOT-ACC-1: one Session-Id and number for one-off requests of 96 accounts."""
+async def test_messages_with_reused_session_ids_are_each_paid(world: World) -> None:
+    """HOT-ACC-1: one-off requests of 96 accounts have the same Session-Id and number."""
     users = [await world.subscriber(20) for _ in range(ACCOUNTS)]
     for user in users:
         answer = await user.charged(SMS, "E", 0, messages(want=1), sid="smsc;1", information=sms_to("+38631234567"))
         assert answer.result_code == 2001
     assert [await user.credit() for user in users] == [20 * EUR - SMS_EACH] * ACCOUNTS
     assert world.metrics.of("duplicate") == []
-    # And repeated, each gets its own answer, and pays once.
+    # A repetition of each gets its own answer and is not charged.
     for user in users:
         await user.charged(SMS, "E", 0, messages(want=1), sid="smsc;1", information=sms_to("+38631234567"))
     assert [await user.credit() for user in users] == [20 * EUR - SMS_EACH] * ACCOUNTS
     assert world.metrics.of("duplicate") == [["E"]] * ACCOUNTS
 
 
-async def test_sessions_of_one_id_and_several_accounts_are_each_paid(world: World) -> None:
-    """RFC 6733 §8.8 wants a Session-Id to be unique; a client that lets it begin again gets nothing for nothing by
-    it.
-    """
+async def test_sessions_of_several_accounts_with_one_id_are_each_paid(world: World) -> None:
+    """RFC 6733 §8.8 requires unique Session-Ids. A client that reuses one gets no use free of charge."""
     users = [await world.subscriber(20) for _ in range(ACCOUNTS)]
     for kind, number, used in (("I", 0, None), ("U", 1, 10 * MB), ("T", 2, 5 * MB)):
         for user in users:
@@ -45,8 +43,8 @@ async def test_sessions_of_one_id_and_several_accounts_are_each_paid(world: Worl
 
 
 @rule("HOT-RAT-1")
-async def test_one_id_in_two_places_is_rated_where_each_of_them_is(world: World) -> None:
-    """HOT-RAT-1: later requests that leave out the place are of their own account's session."""
+async def test_sessions_with_one_id_are_each_rated_at_their_own_location(world: World) -> None:
+    """HOT-RAT-1: a later request without a location has that of its own account's session."""
     home, roamer = await world.subscriber(20), await world.subscriber(20)
     for user, plmn in ((home, "29340"), (roamer, SERBIA)):
         where = towards("tel:+38631234567", plmn)
@@ -58,8 +56,8 @@ async def test_one_id_in_two_places_is_rated_where_each_of_them_is(world: World)
     assert (await home.credit(), await roamer.credit()) == (20 * EUR - VOICE_PER_MIN, 20 * EUR - 990_000)
 
 
-async def test_a_debit_is_given_back_to_whom_it_was_taken_from(world: World) -> None:
-    """RFC 8506 §6.4: Refund-Information names a debit of the subscriber's own."""
+async def test_a_refund_goes_to_the_debited_account(world: World) -> None:
+    """RFC 8506 §6.4: Refund-Information refers to a debit of the same subscriber."""
     payer, other = await world.subscriber(20), await world.subscriber(20)
     information = sms_to("+38631234567")
     paid = await payer.charged(SMS, "E", 0, messages(want=1), sid="smsc;1", information=information)

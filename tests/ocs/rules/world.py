@@ -54,13 +54,13 @@ class World:
     # -- the operator's side
 
     async def price_lists(self, *texts: str) -> None:
-        """From now on the catalogue has these versions, and the ledger the terms of their products."""
+        """Puts these catalogue versions in force, and gives the ledger the terms of their products."""
         versions = Catalogues([parse_catalogue(text, f"list {n}") for n, text in enumerate(texts)], lambda: self.now)
         self.catalogue = versions
         self.service = ChargingService(versions, self.ledger, self.metrics, lambda: self.now, self._spawn)
 
     async def subscriber(self, credit: float, package: str | PackageTerms | None = None) -> Subscriber:
-        """`package`: one of the catalogue, or one that it does not have."""
+        """Opens an account. `package`: the id of a catalogue product, or terms that the catalogue lacks."""
         self._accounts += 1
         terms = self.catalogue.packages[package] if isinstance(package, str) else package
         msisdn = str(38668100000 + self._accounts)
@@ -75,7 +75,7 @@ class World:
         return Subscriber(self, account_id, msisdn)
 
     async def sweep(self) -> None:
-        """Sweeps like the housekeeper."""
+        """Sweeps due accounts, as the housekeeper does."""
         for partition in range(self.ledger.partitions):
             for account_id in await self.ledger.due(partition, now=self.now, count=1000):
                 await self.ledger.sweep(account_id, **self.when)
@@ -98,7 +98,7 @@ class World:
 
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[Callable[[], Awaitable[list[Notice]]]]:
-        """Within, a call gives the notices that were published since the last one: what RARs and ASRs are sent for."""
+        """Within the block, a call returns the notices since the last call: the reasons to send RAR and ASR."""
         queue: asyncio.Queue[Notice] = asyncio.Queue()
         subscribed, marks = asyncio.Event(), 0
 
@@ -126,7 +126,7 @@ class World:
 
 
 class Subscriber:
-    """An account and its user's actions."""
+    """An account, and what its user does."""
 
     def __init__(self, world: World, account_id: str, msisdn: str) -> None:
         self.world = world
@@ -182,8 +182,8 @@ class Subscriber:
     async def session(
         self, context: str, information: Any, *steps: MultipleServicesCreditControl
     ) -> list[tuple[int, MultipleServicesCreditControl | None]]:
-        """A session: opened with the first step, updated with the next ones, ended with the last; (code, MSCC) of each
-        answer. Seconds used pass.
+        """A session: the first step opens it, the next ones update it, the last one ends it. Returns (code, MSCC) of
+        each answer. The seconds of use pass on the clock.
         """
         sid, found = self.world.new_session(), []
         for number, step in enumerate(steps):
@@ -195,14 +195,14 @@ class Subscriber:
         return found
 
     async def call(self, used_s: int, information: Any, context: str = IMS) -> int:
-        """Makes a call of this length; returns its cost. Opened, and ended with its use."""
+        """Makes a call of this length and returns its cost: an opening, and a termination with the use."""
         before = await self.credit()
         opened, ended = await self.session(context, information, seconds(want=used_s), seconds(used=used_s))
         assert (opened[0], ended[0]) == (2001, 2001), (opened, ended)
         return before - await self.credit()
 
     async def may_call(self, information: Any, context: str = IMS) -> int:
-        """Result-Code of a call's opening (the call is ended at once)."""
+        """Result-Code of a call's opening; the call is ended at once."""
         sid = self.world.new_session()
         answer = await self.charged(context, "I", 0, seconds(want=60), sid=sid, information=information)
         if answer.result_code == 2001:
@@ -227,7 +227,7 @@ class Subscriber:
 
 
 class Running:
-    """A session taken step by step; requests are numbered as they come."""
+    """A session that a test takes step by step; requests are numbered in order."""
 
     def __init__(self, user: Subscriber, context: str, information: Any, sid: str) -> None:
         self.user, self.context, self.information, self.sid = user, context, information, sid
@@ -249,7 +249,7 @@ class Running:
         return mscc
 
     async def held(self) -> dict[str, int]:
-        """Micro-EUR that the session's services hold, by key; nothing if it is not open."""
+        """Micro-EUR held by the session's services, by key; empty if it is not open."""
         sessions = (await self.user.view()).sessions
         reservations = next((s.reservations for s in sessions if s.session_id == self.sid and not s.released), ())
         return {each.key: each.held_micro_eur for each in reservations}
@@ -270,8 +270,8 @@ def shipped_catalogue() -> Catalogue:
 
 @asynccontextmanager
 async def world_on(url: str, **settings: Any) -> AsyncIterator[World]:
-    """`settings` of the ledger. Time is the test's own, so the ledger does not compare it with Redis's unless it is
-    told to.
+    """`settings` for the ledger. The test sets the time, so by default the ledger does not compare it with Redis's
+    clock.
     """
     async with empty_ledger(url, **{"connections": 1, **settings}) as ledger:
         yield World(ledger, shipped_catalogue())
