@@ -114,7 +114,7 @@ COST = {D: 2 * MB_PRICE, I: 2 * MINUTE_PRICE, S: SMS_PRICE}
 
 @pytest.mark.parametrize("host", [PGW, SCSCF, PLAIN])
 @pytest.mark.parametrize("text", MAKERS)
-def test_every_makers_context_of_every_peer(core: Core, text: str, host: str) -> None:
+def test_each_vendors_context_for_each_peer(core: Core, text: str, host: str) -> None:
     meant = MAKERS[text][host]
     session = Session(peer_of(core, host), core.account(), text, INFORMATION[meant or D])
     answers = played(session, meant) if meant else [session.ask("I", 0, octets(MB))]

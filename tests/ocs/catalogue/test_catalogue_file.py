@@ -1,4 +1,4 @@
-"""A wrong catalogue is refused: all mistakes at once, each with file, key, value and what is allowed."""
+"""A wrong catalogue is refused. All errors are reported at once, each with file, key, value and what is allowed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def mistakes(tmp_path: Path, text: str) -> list[str]:
     return [str(problem).removeprefix(prefix) for problem in caught.value.problems]
 
 
-def test_a_small_catalogue_is_enough(tmp_path: Path) -> None:
+def test_a_minimal_catalogue_is_valid(tmp_path: Path) -> None:
     catalogue = load(tmp_path, SMALL)
     rated = catalogue.rate(UseEvent(Context.DATA, serving_plmn="26201"))
     assert (rated.quota.default, rated.quota.threshold_percent) == (5_000_000, 20)
@@ -116,7 +116,7 @@ def test_a_small_catalogue_is_enough(tmp_path: Path) -> None:
 
 
 MISTAKES = [
-    # (what to replace, by what, the key and value reported, what is allowed)
+    # (old text, new text, reported key and value, what is allowed)
     ('currency = "EUR"', 'currency = "USD"', "catalogue.currency = 'USD'", "must be 'EUR'"),
     ("vat_percent = 22", "vat_percent = 22.0", "catalogue.vat_percent = 22.0", "valid integer"),
     ("vat_percent = 22", 'vat_percent = "22"', "catalogue.vat_percent = '22'", "valid integer"),
@@ -323,7 +323,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "key", "allowed"), MISTAKES, ids=[f"{m[2][:50]}" for m in MISTAKES])
-def test_a_mistake_is_named_by_file_key_value_and_what_is_allowed(
+def test_an_error_names_file_key_value_and_what_is_allowed(
     tmp_path: Path, old: str, new: str, key: str, allowed: str
 ) -> None:
     assert old in SMALL
@@ -331,12 +331,12 @@ def test_a_mistake_is_named_by_file_key_value_and_what_is_allowed(
     assert any(line.startswith(key) and allowed in line for line in found), found
 
 
-def test_a_bucket_name_has_no_point_because_its_id_has_one(tmp_path: Path) -> None:
+def test_a_bucket_name_has_no_dot(tmp_path: Path) -> None:
     found = mistakes(tmp_path, SMALL.replace("bucket.data =", 'bucket."da.ta" ='))
     assert found == ["package.P.bucket.\"da.ta\" = 'da.ta': must be named with at most 24 letters, digits, - and _"]
 
 
-def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     text = SHIPPED
     for old, new in (
         ("vat_percent = 22", "vat_percent = 21"),
@@ -359,12 +359,12 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         "price.sms-zone1.colour",
     ):
         assert any(line.startswith(key) for line in found), (key, found)
-    # A reference to a table with a mistake is not a mistake of its own.
+    # A reference to a table with an error is no further error.
     assert not any(line.startswith('rate."voice.home.national"') for line in found), found
     assert len(found) == SHIPPED.count("net_eur = ") + 5, found
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"none\.toml: cannot be read: No such file"):
         load_catalogue(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b"# \xe8\n")
@@ -375,7 +375,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_catalogue(tmp_path / "large.toml")
 
 
-def test_a_rate_that_names_a_destination_wins_over_one_for_all(tmp_path: Path) -> None:
+def test_a_rate_with_a_destination_has_priority_over_one_without(tmp_path: Path) -> None:
     special = (
         '[rate.own]\nservice = "voice"\nplaces = ["home"]\ndirections = ["mo"]\n'
         'destinations = ["all"]\nprice = "free"\n'
@@ -387,7 +387,7 @@ def test_a_rate_that_names_a_destination_wins_over_one_for_all(tmp_path: Path) -
         assert catalogue.rate(UseEvent(Context.IMS, other_party="+38640123456", serving_plmn="26201")).label == "voice"
 
 
-def test_other_terms_give_the_rate_another_price_id(tmp_path: Path) -> None:
+def test_a_changed_price_has_another_price_id(tmp_path: Path) -> None:
     event = UseEvent(Context.DATA)
     before = load(tmp_path, SMALL).rate(event).price.id
     assert load(tmp_path, SMALL).rate(event).price.id == before

@@ -1,4 +1,4 @@
-"""The shipped catalogue, rule by rule: what a use costs, who may pay, what is always granted, what bars forbid it."""
+"""The shipped catalogue, rule by rule: prices, payers, what is always granted, and bars."""
 
 from __future__ import annotations
 
@@ -396,16 +396,14 @@ def test_services_by_rating_group_service_identifier_and_apn(
         (replace(sms(MOBILE), serving_plmn=None, visited_number="000"), "visited_number"),
     ],
 )
-def test_a_use_without_service_or_price_is_unrateable_with_the_field_to_blame(
-    catalogue: Catalogue, event: UseEvent, field: str
-) -> None:
+def test_an_unrateable_use_names_the_field_that_causes_it(catalogue: Catalogue, event: UseEvent, field: str) -> None:
     with pytest.raises(Unrateable) as caught:
         catalogue.rate(event)
     assert caught.value.field == field
     assert caught.value.reason
 
 
-def test_uses_of_real_clients_captured_in_laboratories_have_a_rate(catalogue: Catalogue) -> None:
+def test_captured_requests_of_real_clients_have_a_rate(catalogue: Catalogue) -> None:
     open5gs = UseEvent(Context.DATA, apn="internet", serving_plmn="00101")
     assert catalogue.rate(open5gs).label == "data.home"
     kamailio = UseEvent(
@@ -471,7 +469,7 @@ def test_any_event_is_rated_or_unrateable_and_labels_are_bounded(event: UseEvent
 SHIPPED = load_catalogue(CATALOGUE)
 
 
-# -- the month
+# -- the calendar month
 
 
 @rule("HOT-CC-1")

@@ -162,7 +162,7 @@ def test_hot_rat_2_numbers_that_only_look_like_emergency_numbers_are_not(
 
 @rule("HOT-RAT-1")
 @pytest.mark.parametrize("party", ["+999123456789", "", "tel:", "+"])
-def test_hot_rat_1_what_is_no_number_has_no_destination(destinations: Destinations, party: str) -> None:
+def test_hot_rat_1_a_party_that_is_no_number_has_no_destination(destinations: Destinations, party: str) -> None:
     assert destinations.find(party, "SI") is None
 
 
@@ -206,10 +206,10 @@ def test_every_spelling_of_a_party_has_one_form(
     assert len({destinations.canonical_party(each, dialled_in) for each in spellings}) == 1
 
 
-def test_others_have_other_forms(destinations: Destinations) -> None:
+def test_different_parties_have_different_forms(destinations: Destinations) -> None:
     parties = ["+38640123456", "+38640123457", "112", "1990", "1918", "alice@example.org", "alice", "", "+", "tel:"]
     assert len({destinations.canonical_party(each, "SI") for each in parties}) == len(parties)
 
 
-def test_the_memory_of_numbers_is_bounded(destinations: Destinations) -> None:
+def test_the_cache_of_numbers_is_bounded(destinations: Destinations) -> None:
     assert destinations.find.cache_info().maxsize == CACHED_DESTINATIONS

@@ -132,14 +132,14 @@ def test_hot_rat_1_a_serving_node_of_no_country_is_unrateable(number: str) -> No
 
 
 @rule("HOT-RAT-1")
-def test_hot_rat_1_a_country_that_no_place_takes_is_unrateable() -> None:
+def test_hot_rat_1_a_country_without_a_place_is_unrateable() -> None:
     few = places(by_country={"SI": "home", "DE": "eu"})
     assert few.find("26201", None).id == "eu"
     with pytest.raises(Unrateable, match="no place for country US"):
         few.find("310410", None)
 
 
-def test_the_memory_of_networks_is_bounded() -> None:
+def test_the_cache_of_networks_is_bounded() -> None:
     found = places()
     for mcc in MCC_COUNTRY:
         for mnc in range(40):

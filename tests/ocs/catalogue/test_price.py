@@ -86,7 +86,7 @@ def test_hot_pkg_5_use_is_rounded_up_to_first_then_next_steps(terms: PriceTerms,
 
 @rule("HOT-PKG-5")
 @given(prices(), st.lists(st.integers(0, 5000), max_size=12))
-def test_hot_pkg_5_reports_do_not_matter_only_the_session_total(terms: PriceTerms, reports: list[int]) -> None:
+def test_hot_pkg_5_only_the_sessions_total_matters(terms: PriceTerms, reports: list[int]) -> None:
     total = debited = 0
     for used in reports:
         before = cost_micro_eur(terms, billable_units(terms, total))
@@ -130,7 +130,7 @@ def test_one_megabyte_by_the_kilobyte_costs_the_listed_price() -> None:
     assert cost_micro_eur(terms, billable_units(terms, 1)) == 7  # 1 kB: 6.738 micro-EUR
 
 
-def test_other_terms_have_another_id_and_the_same_terms_the_same() -> None:
+def test_equal_terms_have_the_same_id_and_others_another() -> None:
     ids = {
         compile_price("v", unit=Unit.SECONDS, micro_eur=m, quantity=q, first=f, next_=n, flat=x, rounding=r).id
         for m in (0, 69, 70)

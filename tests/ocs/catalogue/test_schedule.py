@@ -70,8 +70,8 @@ def test_the_price_in_force_and_its_next_change(catalogue: Catalogue, when: str,
 
 
 def test_the_nights_of_the_clock_change(catalogue: Catalogue) -> None:
-    """Windows are local time: the night of the spring change is an hour shorter, that of autumn an hour longer."""
-    # 29 March 2026 and 25 October 2026 are Sundays. Friday's night is the last before, so Thursday's is tested too.
+    """Windows are in local time: the night of the spring change is an hour shorter, that of autumn an hour longer."""
+    # 29 March and 25 October 2026 are Sundays, so Saturday gets a night window too.
     spring = TIMED.replace('"fri"]', '"fri", "sat"]').replace('["sat", "sun", "holiday"]', '["sun", "holiday"]')
     assert spring != TIMED
     for start, hours in (("2026-03-28T22:00:00", 7), ("2026-10-24T22:00:00", 9), ("2026-11-24T22:00:00", 8)):
@@ -87,7 +87,7 @@ def _of(text: str) -> Catalogue:
         return load(Path(folder), text)
 
 
-def test_a_wall_time_that_comes_twice_changes_the_price_once(tmp_path: Path) -> None:
+def test_a_repeated_local_time_switches_the_price_once(tmp_path: Path) -> None:
     text = SMALL.replace(
         "[price.volume]\n",
         '[price.volume]\nwindow = [{ days = ["sun"], from = "02:30", to = "04:00", micro_eur = 5 }]\n',
@@ -108,7 +108,7 @@ def test_a_wall_time_that_comes_twice_changes_the_price_once(tmp_path: Path) -> 
         ("01:59", "02:01", "2026-03-29T01:59:00", "2026-03-29T03:00:00"),
     ],
 )
-def test_a_wall_time_that_is_skipped_is_the_moment_of_the_change(
+def test_a_skipped_local_time_is_the_moment_of_the_clock_change(
     tmp_path: Path, since: str, until: str, begins: str, ends: str
 ) -> None:
     window = f'window = [{{ days = ["sun"], from = "{since}", to = "{until}", micro_eur = 5 }}]'
@@ -118,7 +118,7 @@ def test_a_wall_time_that_is_skipped_is_the_moment_of_the_change(
     assert at(catalogue, first - 1).switch_at == first and at(catalogue, first).switch_at == last
 
 
-def test_a_window_that_is_all_skipped_never_comes(tmp_path: Path) -> None:
+def test_a_window_within_the_skipped_hour_never_applies(tmp_path: Path) -> None:
     window = 'window = [{ days = ["sun"], from = "02:10", to = "02:50", micro_eur = 5 }]'
     catalogue = load(tmp_path, SMALL.replace("[price.volume]\n", f"[price.volume]\n{window}\n"))
     change = local("2026-03-29T03:00:00")
@@ -126,14 +126,14 @@ def test_a_window_that_is_all_skipped_never_comes(tmp_path: Path) -> None:
     assert at(catalogue, change - 1).switch_at == local("2026-04-05T02:10:00")
 
 
-def test_a_price_without_windows_costs_nothing_more(tmp_path: Path) -> None:
+def test_a_price_without_windows_needs_no_schedule(tmp_path: Path) -> None:
     plain = load(tmp_path, SMALL)
     now = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp())
     assert at(plain, now) is at(plain, now + 86_400)
     assert at(plain, now).switch_at == 0 and at(plain, now).price_after is None
 
 
-def test_between_two_changes_it_is_the_same_object(catalogue: Catalogue) -> None:
+def test_between_two_switches_the_result_is_the_same_object(catalogue: Catalogue) -> None:
     noon = local("2026-11-24T12:00:00")
     assert at(catalogue, noon) is at(catalogue, noon + 3600)
     assert at(catalogue, noon).schedule is None
@@ -169,12 +169,12 @@ def test_a_window_may_end_at_midnight_or_last_all_day(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, line: str, words: str) -> None:
+def test_errors_in_windows_are_named(tmp_path: Path, line: str, words: str) -> None:
     text = SMALL.replace("[price.volume]\n", f"[price.volume]\nwindow = [{line}]\n")
     assert any(words in found for found in mistakes(tmp_path, text)), mistakes(tmp_path, text)
 
 
-def test_a_change_weeks_ahead_is_known_in_time_to_a_worker_that_has_run_for_long(tmp_path: Path) -> None:
+def test_a_long_running_worker_learns_of_a_switch_weeks_ahead(tmp_path: Path) -> None:
     """The schedule's cached result expires in time."""
     windows = (
         WINDOWS[: WINDOWS.index("  {")]

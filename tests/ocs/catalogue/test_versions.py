@@ -1,4 +1,4 @@
-"""Versions of the catalogue: which is in force, where the next one begins, and what versions must have in common."""
+"""Versions of the catalogue: which one is in force, when the next one starts, and what all must have in common."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def use(at: int) -> UseEvent:
     return UseEvent(Context.DATA, rating_group=1, serving_plmn="29340", at=at)
 
 
-def test_a_folder_of_versions_in_the_order_in_which_they_begin(tmp_path: Path) -> None:
+def test_versions_are_ordered_by_their_start(tmp_path: Path) -> None:
     versions = load_versions(folder(tmp_path, SECOND, FIRST))
     assert [(each.version, each.begins_at) for each in versions] == [("1", 0), ("2", DECEMBER)]
     catalogues = Catalogues(versions, lambda: DECEMBER - 1)
@@ -52,7 +52,7 @@ def test_a_folder_of_versions_in_the_order_in_which_they_begin(tmp_path: Path) -
     assert [catalogues.at(DECEMBER + away).version for away in (-1, 0, 1, -1)] == ["1", "2", "2", "1"]
 
 
-def test_the_beginning_of_a_version_is_a_switch_of_the_price(tmp_path: Path) -> None:
+def test_the_start_of_a_version_is_a_price_switch(tmp_path: Path) -> None:
     catalogues = Catalogues(load_versions(folder(tmp_path, FIRST, SECOND)), lambda: 0)
     before, after = catalogues.rate(use(DECEMBER - 59)), catalogues.rate(use(DECEMBER))
     assert (before.switch_at, before.price_after) == (DECEMBER, after.price)
@@ -62,7 +62,7 @@ def test_the_beginning_of_a_version_is_a_switch_of_the_price(tmp_path: Path) -> 
     assert catalogues.rate(use(DECEMBER - 59)) is before, "made once"
 
 
-def test_the_switch_that_comes_first_counts(tmp_path: Path) -> None:
+def test_the_earlier_of_two_switches_counts(tmp_path: Path) -> None:
     window = 'micro_eur = 10\nwindow = [{ days = ["mon"], from = "23:59", to = "24:00", micro_eur = 5 }]\n'
     timed = version("1", "", ("micro_eur = 10\n", window), ("validity_s = 60", "validity_s = 600"))
     catalogues = Catalogues(load_versions(folder(tmp_path, timed, SECOND)), lambda: 0)
@@ -71,7 +71,7 @@ def test_the_switch_that_comes_first_counts(tmp_path: Path) -> None:
     assert early.price_after == late.price and late.price_after == catalogues.rate(use(DECEMBER)).price
 
 
-def test_a_use_that_the_next_version_does_not_rate_ends_at_its_beginning(tmp_path: Path) -> None:
+def test_a_grant_ends_where_the_next_version_has_no_rate(tmp_path: Path) -> None:
     without = version(
         "2",
         "2026-12-01T00:00",
@@ -82,7 +82,7 @@ def test_a_use_that_the_next_version_does_not_rate_ends_at_its_beginning(tmp_pat
     assert (rated.switch_at, rated.price_after) == (DECEMBER, None)
 
 
-def test_terms_of_products_by_the_moment_from_which_they_count(tmp_path: Path) -> None:
+def test_terms_of_products_by_version(tmp_path: Path) -> None:
     dear = ('price_eur = "12.20"\nnet_eur = "10.00"', 'price_eur = "24.40"\nnet_eur = "20.00"')
     dearer = version("2", "2026-12-01T00:00", dear)
     same = version("3", "2027-01-01T00:00", dear, ("micro_eur = 10\n", "micro_eur = 30\n"))
@@ -110,14 +110,14 @@ NOW_IN = "service.voice.unit = 'messages'", "must be 'seconds' as in version 1"
         (((VOICE_BUCKET, ""), ('buckets = ["voice"]\n', "")), "package.P.bucket.voice", "is missing"),
     ],
 )
-def test_what_an_id_means_is_the_same_in_all_versions(
+def test_an_id_has_one_meaning_in_all_versions(
     tmp_path: Path, pairs: tuple[tuple[str, str], ...], key: str, allowed: str
 ) -> None:
     found = problems(tmp_path, FIRST, version("2", "2026-12-01T00:00", *pairs))
     assert any(line.startswith(f"1.toml: {key}") and allowed in line for line in found), found
 
 
-def test_versions_have_names_and_beginnings_of_their_own(tmp_path: Path) -> None:
+def test_versions_have_different_names_and_starts(tmp_path: Path) -> None:
     found = problems(tmp_path, FIRST, version("1", "2026-12-01T00:00"), version("3", "2026-12-01T00:00"))
     assert [line.partition(": ")[2].partition(" = ")[0] for line in found] == [
         "catalogue.version",
@@ -125,7 +125,7 @@ def test_versions_have_names_and_beginnings_of_their_own(tmp_path: Path) -> None
     ]
 
 
-def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
+def test_all_errors_of_all_files_are_reported(tmp_path: Path) -> None:
     found = problems(
         tmp_path, FIRST.replace("vat_percent = 22", "vat_percent = 220"), SECOND.replace("kilo = 1000", "kilo = 1")
     )
@@ -138,18 +138,18 @@ def test_a_folder_without_versions_is_no_catalogue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["1 2", "a/b", "", "x" * 25])
-def test_the_name_of_a_version_is_short_and_plain(tmp_path: Path, value: str) -> None:
+def test_the_format_of_a_versions_name(tmp_path: Path, value: str) -> None:
     (line,) = mistakes(tmp_path, version(value))
     assert "catalogue.version" in line and "a name of at most 24 letters" in line
 
 
 @pytest.mark.parametrize("value", ["2026-12-01", "2026-13-01T00:00", "2026-12-01T24:00", "tomorrow"])
-def test_the_beginning_is_a_local_time(tmp_path: Path, value: str) -> None:
+def test_the_start_of_a_version_is_a_local_time(tmp_path: Path, value: str) -> None:
     (line,) = mistakes(tmp_path, version("2", value))
     assert "catalogue.valid_from" in line and "2026-12-01T00:00" in line
 
 
-def test_what_two_files_say_is_compared_and_not_how(tmp_path: Path) -> None:
+def test_two_files_are_compared_by_content_and_not_by_text(tmp_path: Path) -> None:
     texts = {"a": FIRST, "b": FIRST.replace("\n", "  # said\n", 3), "c": SECOND}
     for name in texts:
         (tmp_path / name).mkdir()

@@ -65,7 +65,7 @@ def ccr(
 
 
 def octets(want: int | None = None, used: int | None = None, group: int | None = 1, **more: Any) -> Any:
-    """One MSCC of a data session; want 0 = the server chooses."""
+    """One MSCC of a data session; want 0 = the server chooses the amount."""
     return _mscc("cc_total_octets", want, used, group, **more)
 
 
@@ -89,18 +89,18 @@ def _mscc(
 
 
 def at(plmn: str | None = HOME, apn: str = "internet") -> ServiceInformation:
-    """Service-Information with the place of a data session."""
+    """Service-Information with the location of a data session."""
     return ServiceInformation(ps_information=PsInformation(called_station_id=apn, tgpp_sgsn_mcc_mnc=plmn))
 
 
 def towards(called: str, plmn: str = HOME, **more: Any) -> ServiceInformation:
-    """An outgoing call."""
+    """An outgoing call to this number."""
     ims = ImsInformation(role_of_node=0, called_party_address=called, **more)
     return ServiceInformation(ims_information=ims, ps_information=PsInformation(tgpp_sgsn_mcc_mnc=plmn))
 
 
 def called_by(calling: str, plmn: str = HOME) -> ServiceInformation:
-    """An incoming call."""
+    """An incoming call from this number."""
     ims = ImsInformation(role_of_node=1, calling_party_address=[calling], called_party_address=f"tel:+{MSISDN}")
     return ServiceInformation(ims_information=ims, ps_information=PsInformation(tgpp_sgsn_mcc_mnc=plmn))
 
@@ -152,7 +152,7 @@ def mms_from(number: str, plmn: str = HOME) -> ServiceInformation:
 
 
 class Counted:
-    """Charging's metrics, recorded as a list of calls."""
+    """Records the calls of charging's metrics."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

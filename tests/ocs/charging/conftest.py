@@ -1,4 +1,4 @@
-"""The shipped catalogue, and a worker with one account on a ledger in memory."""
+"""The shipped catalogue, and a worker with one account on an in-memory ledger."""
 
 from __future__ import annotations
 

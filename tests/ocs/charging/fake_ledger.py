@@ -1,8 +1,7 @@
-"""The model ledger as charging sees `RedisLedger`: callbacks from the loop, look-ups counted, and gone when the test
-says so.
+"""The model ledger with the interface that charging uses of `RedisLedger`.
 
-Like `RedisLedger` it follows moved accounts and pools itself, and an opening leaves a hint whose the session is,
-refused or not.
+Callbacks come from the event loop, look-ups are counted, and the test can make it unavailable. Like `RedisLedger` it
+follows moved accounts and pools, and each opening, refused or not, stores the account of its session.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class FakeLedger:
         self.model.top_up(account_id, amount_micro_eur=amount, reference=reference, now=int(now), month=MONTH)
 
     def spend(self, account_id: str, left: int) -> None:
-        """Spends the account's credit, except this amount."""
+        """Spends all credit except this amount."""
         account = self.model.accounts[account_id]
         account.credit = account.paid_in = left
 

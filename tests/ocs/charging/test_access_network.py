@@ -1,4 +1,6 @@
-"""Access-Network-Information: every form of RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4, for every kind of place."""
+"""P-Access-Network-Info and Access-Network-Information: every form of RFC 7315 §4.4, RFC 7913 and TS 24.229 §7.2A.4,
+and their locations.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +84,8 @@ def of_handset(*texts: str) -> str | None:
 @pytest.mark.parametrize("plmn", PLMNS)
 @pytest.mark.parametrize(("name", "digits"), [(name, each) for name, values in CELLS.items() for each in values])
 def test_every_form_of_a_cell(plmn: str, name: str, digits: str) -> None:
-    """Access types and classes, quoted or not, blanks where SIP allows them, letters large and small, the mark anywhere
-    or nowhere.
+    """Access types and classes, quoted or not, spaces where SIP allows them, upper and lower case, "network-provided"
+    anywhere or missing.
     """
     for access in TYPES:
         for part in (f"{name}={plmn}{digits}", f'{name}="{plmn}{digits}"', f"{name.upper()} =\t {plmn}{digits} "):
@@ -99,7 +101,7 @@ def test_every_form_of_a_cell(plmn: str, name: str, digits: str) -> None:
 
 
 @pytest.mark.parametrize("text", NO_CELLS)
-def test_other_accesses_say_nothing_and_hide_nothing(text: str) -> None:
+def test_other_accesses_have_no_location_and_hide_none(text: str) -> None:
     assert (of_handset(text), of_network(text)) == (None, None)
     for after in (", 3GPP-GERAN;cgi-3gpp=228012710ABCD", ",3GPP-GERAN;cgi-3gpp=228012710ABCD;network-provided"):
         assert (of_network if "provided" in after else of_handset)(text + after) == "22801"
@@ -110,7 +112,7 @@ OWN = "3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=2934000010000001"
 GIVEN = "3GPP-UTRAN-FDD;utran-sai-3gpp=2280175A482D6;network-provided"
 
 
-def test_what_the_network_provided_is_found_wherever_it_stands() -> None:
+def test_the_network_provided_part_is_found_at_any_position() -> None:
     for texts in (
         [f"{OWN}, {GIVEN}"],
         [f"{GIVEN},{OWN}"],
@@ -144,8 +146,8 @@ def test_what_the_network_provided_is_found_wherever_it_stands() -> None:
     ],
 )
 def test_as_real_elements_write_it(text: str, plmn: str) -> None:
-    """GERAN and UTRAN cells, a P-CSCF that leaves out leading zeros, border controllers that add parts of their own, a
-    text cut short.
+    """GERAN and UTRAN cells, a P-CSCF without leading zeros, border controllers with extra parameters, a truncated
+    text.
     """
     assert of_handset(text) == plmn
     assert of_network(f"{text};network-provided") == plmn
@@ -163,9 +165,7 @@ ACCESS = st.one_of(st.sampled_from(NO_CELLS), st.sampled_from([OWN, f"{OWN};a=b"
 
 
 @given(before=st.lists(ACCESS), after=st.lists(ACCESS), apart=st.booleans())
-def test_nothing_that_a_handset_writes_hides_what_the_network_provided(
-    before: list[str], after: list[str], apart: bool
-) -> None:
+def test_no_text_of_a_handset_hides_the_network_provided_part(before: list[str], after: list[str], apart: bool) -> None:
     texts = [*before, GIVEN, *after]
     assert of_network(*(texts if apart else [", ".join(texts)])) == "22801"
 
@@ -204,8 +204,8 @@ OPEN_ENDS = [
 
 @pytest.mark.parametrize("given", BY_THE_NETWORK)
 @pytest.mark.parametrize("end", OPEN_ENDS)
-def test_a_handset_that_leaves_something_open_swallows_nothing(given: str, end: str) -> None:
-    """A malformed part of the handset does not hide the network's part or take its mark."""
+def test_an_unclosed_quote_of_a_handset_hides_nothing(given: str, end: str) -> None:
+    """A malformed part of the handset neither hides the network's part nor takes over its "network-provided"."""
     for before in (f"{OWN}{end}", f"IEEE-802.11{end}", end):
         for texts in ([f"{before}, {given}"], [f"{before},{given}"], [before, given]):
             assert of_network(*texts) == "22801", texts
@@ -219,8 +219,8 @@ FRAGMENT = st.one_of(
 
 
 @given(before=st.lists(FRAGMENT), given=st.sampled_from(BY_THE_NETWORK), apart=st.booleans())
-def test_whatever_a_handset_writes_the_network_decides(before: list[str], given: str, apart: bool) -> None:
-    """A handset may mark its own cell too, if no network element removes the mark."""
+def test_the_network_provided_location_has_priority_over_any_text(before: list[str], given: str, apart: bool) -> None:
+    """A handset can mark its own cell "network-provided" too, unless a network element removes it."""
     own = "".join(before)
     texts = [own, given] if apart else [f"{own}, {given}"]
     assert of_network(*texts) == "22801"
@@ -236,7 +236,7 @@ def test_whatever_a_handset_writes_the_network_decides(before: list[str], given:
         "\0 2280100010000001",
     ],
 )
-def test_nul_is_a_blank(value: str) -> None:
+def test_nul_is_read_as_a_space(value: str) -> None:
     for form in (
         f"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp={value};network-provided",
         f"3GPP;network-provided\0;utran-cell-id-3gpp={value}",
@@ -255,8 +255,8 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
-def test_what_is_marked_and_cannot_be_read_is_told(text: str) -> None:
-    """Unless another access is marked that can be."""
+def test_an_unreadable_network_provided_part_is_reported(text: str) -> None:
+    """Unless another network-provided part can be read."""
     for texts in ([text], [OWN, text], [f"{OWN}, {text}"], [f"IEEE-802.11;network-provided, {text}"]):
         found = cells([each.encode() for each in texts])
         assert (found.of_network, found.unreadable is not None) == (None, True), texts
@@ -266,7 +266,7 @@ def test_what_is_marked_and_cannot_be_read_is_told(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [*NO_CELLS, OWN, "IEEE-802.11;network-provided", "3GPP-GERAN;cgi-3gpp=nowhere"])
-def test_what_the_network_does_not_say_is_not_unreadable(text: str) -> None:
+def test_a_missing_network_provided_part_is_not_reported(text: str) -> None:
     assert cells([text.encode()]).unreadable is None
 
 
@@ -274,7 +274,7 @@ def test_what_the_network_does_not_say_is_not_unreadable(text: str) -> None:
     "piece", ['="', '= "a', '=\\"', '="\\', "= ", '=""', '"', '\\"', '"\\', ";", ",", "cgi-3gpp=;", '"a",', "1", " "]
 )
 def test_reading_takes_time_in_proportion_to_length(piece: str) -> None:
-    """A handset writes it, and everybody on this worker waits."""
+    """The handset writes the text, and a slow parser would delay all clients of the worker."""
     text = (piece * 60_000)[:60_000].encode()
     begin = time.process_time()
     cells([text])

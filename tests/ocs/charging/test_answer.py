@@ -27,24 +27,24 @@ def data(catalogue: Catalogue) -> Prepared:
     return prepared(ccr("I", 3, octets(want=0), octets(want=0, group=10), information=at(), sid="s;1"), catalogue)
 
 
-def test_what_is_echoed(data: Prepared) -> None:
+def test_echoed_avps(data: Prepared) -> None:
     found = answer(data, outcome(granted("1", 5), granted("10", 5)))
     assert (found.session_id, found.cc_request_type, found.cc_request_number) == ("s;1", 1, 3)
     assert found.result_code == 2001 and found.granted_service_unit is None
 
 
-def test_quota_policy_stands_in_each_mscc(data: Prepared) -> None:
+def test_each_mscc_has_the_quota_policy(data: Prepared) -> None:
     found = answer(data, outcome(granted("1", 40 * MB), granted("10", 5)))
     first, second = found.multiple_services_credit_control
     assert (first.rating_group, first.result_code) == (1, 2001)
     assert first.granted_service_unit is not None and first.granted_service_unit.cc_total_octets == 40 * MB
     assert (first.validity_time, first.quota_holding_time, first.volume_quota_threshold) == (3600, 600, 4 * MB)
     assert first.final_unit_indication is None
-    # A tenth of so little is nothing: no threshold of 0, which would mean "ask at once".
+    # A tenth of it is 0, and a threshold of 0 would mean "request at once", so there is none.
     assert (second.rating_group, second.volume_quota_threshold, second.validity_time) == (10, None, 3600)
 
 
-def test_several_services_differ_and_the_command_succeeds(data: Prepared) -> None:
+def test_the_command_succeeds_if_one_service_does(data: Prepared) -> None:
     found = answer(data, outcome(granted("1", 0, code=4012), granted("10", 5)))
     assert found.result_code == 2001
     first, second = found.multiple_services_credit_control
@@ -57,7 +57,7 @@ def test_a_code_at_command_level_overrides_all(data: Prepared) -> None:
     assert (found.result_code, found.multiple_services_credit_control) == (4010, [])
 
 
-def test_last_units_end_the_service_and_have_no_threshold(data: Prepared) -> None:
+def test_final_units_have_no_threshold(data: Prepared) -> None:
     found = answer(data, outcome(granted("1", 40 * MB, final=True), granted("10", 5)))
     first = found.multiple_services_credit_control[0]
     assert first.final_unit_indication is not None and first.final_unit_indication.final_unit_action == 0
@@ -87,7 +87,7 @@ def at_command_level(catalogue: Catalogue, kind: str = "I") -> Prepared:
     return prepared(request, catalogue)
 
 
-def test_command_level_in_command_level_out(catalogue: Catalogue) -> None:
+def test_units_at_command_level_are_answered_there(catalogue: Catalogue) -> None:
     found = answer(at_command_level(catalogue), outcome(granted("-", MB, final=True)))
     assert (found.result_code, found.multiple_services_credit_control) == (2001, [])
     assert found.granted_service_unit is not None and found.granted_service_unit.cc_total_octets == MB
@@ -95,7 +95,7 @@ def test_command_level_in_command_level_out(catalogue: Catalogue) -> None:
     assert found.final_unit_indication is not None
 
 
-def test_command_level_refused_in_an_update(catalogue: Catalogue) -> None:
+def test_a_refused_update_with_units_at_command_level(catalogue: Catalogue) -> None:
     found = answer(at_command_level(catalogue, "U"), outcome(granted("-", 0, code=4012)))
     assert (found.result_code, found.granted_service_unit, found.validity_time) == (4012, None, None)
 
@@ -123,7 +123,7 @@ def test_no_service_can_be_rated(catalogue: Catalogue) -> None:
     assert found.failed_avp == failed_avp.copy("rating_group", 777, "multiple_services_credit_control")
 
 
-def test_emergency_for_somebody_unknown(catalogue: Catalogue) -> None:
+def test_the_answer_to_an_emergency_of_an_unknown_subscriber(catalogue: Catalogue) -> None:
     call = prepared(ccr("I", 0, seconds(want=120), context=IMS, information=towards("tel:112")), catalogue)
     found = granted_unbooked(call)
     (mscc,) = found.multiple_services_credit_control

@@ -1,5 +1,5 @@
-"""Credit control as a core network speaks it: one-off requests of all kinds, final units, price switches, places,
-profiles, dialects.
+"""Credit control with a core network's requests: one-off requests, final units, price switches, locations, profiles,
+dialects.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def sms(action: int, number: int = 0, want: int | None = 1, **more: Any) -> Cred
 # -- one-off requests (RFC 8506 §6)
 
 
-async def test_a_price_enquiry_asks_no_account(worker: Worker, ledger: FakeLedger) -> None:
+async def test_a_price_enquiry_reads_no_account(worker: Worker, ledger: FakeLedger) -> None:
     answer = await worker.answer(sms(3, want=2, msisdn="38699999999"))
     assert answer.result_code == 2001 and not ledger.asked
     cost = answer.cost_information
@@ -84,7 +84,7 @@ async def test_a_price_enquiry_asks_no_account(worker: Worker, ledger: FakeLedge
     assert cost.unit_value.value_digits == 2 * price.unit_value.value_digits > 0
 
 
-async def test_a_price_enquiry_for_what_has_no_price(worker: Worker) -> None:
+async def test_a_price_enquiry_for_a_service_without_a_price(worker: Worker) -> None:
     request = ccr("E", 0, octets(want=0, group=777), information=at(), requested_action=3)
     assert (await worker.answer(request)).result_code == 5031
 
@@ -101,7 +101,7 @@ async def test_a_balance_check_reserves_nothing(worker: Worker, ledger: FakeLedg
     assert (await worker.answer(sms(2, number=3))).result_code == 4010
 
 
-async def test_a_debit_gives_the_token_that_its_refund_needs(worker: Worker, ledger: FakeLedger) -> None:
+async def test_a_debit_returns_the_token_for_its_refund(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(GW, refunds=True)
     paid = one(await worker.answer(sms(0, want=2, sid="sms;1")))
     token = paid.refund_information
@@ -146,7 +146,7 @@ async def test_refunds_that_are_refused(worker: Worker, ledger: FakeLedger) -> N
     assert ledger.credit(ACCOUNT) == 20 * EUR
 
 
-def test_tokens_are_read_back() -> None:
+def test_refund_tokens_are_parsed() -> None:
     request = ccr("E", 7, sid="smsc.example.net;é;1")
     for debit in (
         Debit("smsc.example.net;é;1", 7),
@@ -160,7 +160,7 @@ def test_tokens_are_read_back() -> None:
             assert refund_token.decode(request.refund_information[:length]) is None
 
 
-# -- whose sessions are lost (RFC 6733 §8.6)
+# -- Origin-State-Id (RFC 6733 §8.6)
 
 
 async def test_a_session_has_the_origin_state_of_its_request_or_of_its_connection(
@@ -183,7 +183,7 @@ async def test_a_session_has_the_origin_state_of_its_request_or_of_its_connectio
 REDIRECT = Profile(final_unit=FinalUnit.REDIRECT, redirect_address="https://hot.example.net/top-up")
 
 
-async def test_redirect_from_the_last_units_to_the_top_up(worker: Worker, ledger: FakeLedger) -> None:
+async def test_redirection_from_the_last_units_until_a_top_up(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(GW, profile=REDIRECT)
     ledger.spend(ACCOUNT, left=6_900)
     last = one(await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at())))
@@ -210,12 +210,14 @@ async def test_an_empty_account_is_redirected_at_once(worker: Worker, ledger: Fa
     answer = await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at()))
     assert (answer.result_code, one(answer).result_code, one(answer).validity_time) == (2001, 2001, 300)
     assert one(answer).final_unit_indication is not None and one(answer).granted_service_unit is None
-    # Restricted once only: then refused.
+    # Restricted once; then refused.
     worker.source = Origin(GW, profile=dataclasses.replace(REDIRECT, restricted_again=False))
     assert one(await worker.answer(ccr("U", 1, octets(), information=at()))).result_code == 4012
 
 
-async def test_restrict_by_rules_by_name_and_for_peers_that_know_more(worker: Worker, ledger: FakeLedger) -> None:
+async def test_restriction_by_rules_by_filter_id_and_by_qos_final_unit_indication(
+    worker: Worker, ledger: FakeLedger
+) -> None:
     ledger.spend(ACCOUNT, left=0)
     rule = "permit out ip from 192.0.2.1 to any"
     rules = Profile(final_unit=FinalUnit.RESTRICT, filters=Filters.RULES, filter_rules=(rule,))
@@ -233,7 +235,7 @@ async def test_restrict_by_rules_by_name_and_for_peers_that_know_more(worker: Wo
     qos = found[1].qos_final_unit_indication
     assert qos is not None and (qos.final_unit_action, qos.filter_id) == (2, ["walled-garden"])
     assert found[0].qos_final_unit_indication is None
-    # RFC 8506 §5.6.3: who knows both ignores the Final-Unit-Indication, so its rules must not be lost.
+    # RFC 8506 §5.6.3: a client that supports both ignores Final-Unit-Indication, so the other must have its rules.
     worker.source = Origin(GW, profile=dataclasses.replace(rules, qos_final_unit=True))
     both = one(await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid="both")))
     assert (both.final_unit_indication, both.qos_final_unit_indication) == (indications[0], None)
@@ -283,14 +285,12 @@ async def test_final_units_of_a_termination_are_counted_and_of_a_one_off_debit_n
     assert worker.metrics.of("final_unit") == [["data", "terminate"]]
 
 
-# -- what changes in the middle of a session
+# -- changes within a session
 
 
 @rule("HOT-RAT-5")
-async def test_entering_a_roaming_zone_mid_session(worker: Worker, ledger: FakeLedger) -> None:
-    """The use before is rated where it happened, the new grant where the subscriber is now (HOT-RAT-5, TS 32.299
-    §7.2.175).
-    """
+async def test_entering_a_roaming_zone_within_a_session(worker: Worker, ledger: FakeLedger) -> None:
+    """Earlier use is rated at the old location, the new grant at the current one (HOT-RAT-5, TS 32.299 §7.2.175)."""
     await worker.answer(ccr("I", 0, octets(want=10 * MB), information=at(HOME)))
     crossing = octets(want=MB, used=MB)
     crossing.reporting_reason = [6]
@@ -303,7 +303,7 @@ async def test_entering_a_roaming_zone_mid_session(worker: Worker, ledger: FakeL
     assert 20 * EUR - ledger.credit(ACCOUNT) - home > 6_900, "a hundredth of the use, and dearer"
 
 
-async def test_an_update_that_does_not_say_where_it_is_stays_where_it_was(
+async def test_an_update_without_a_location_keeps_the_sessions(
     worker: Worker, ledger: FakeLedger, catalogue: Catalogue
 ) -> None:
     def label() -> str:
@@ -313,19 +313,19 @@ async def test_an_update_that_does_not_say_where_it_is_stays_where_it_was(
     abroad = label()
     await worker.answer(ccr("U", 1, octets(want=MB, used=1000)))
     assert label() == abroad
-    # Another worker, which has not seen the session: the ledger keeps the price in force.
+    # Another worker, to which the session is new: the ledger keeps the price in force.
     other = Worker(ledger, catalogue)
     await other.answer(ccr("U", 2, octets(want=MB, used=1000)))
     assert label() == abroad and ledger.asked["charge"] == 4, "one question more"
     await other.answer(ccr("U", 3, octets(want=MB, used=1000)))
     assert label() == abroad and ledger.asked["charge"] == 5, "once"
-    # And one that does say it: the first worker's memory is stale by then.
+    # An update with a location, after which the first worker's cache is stale.
     await other.answer(ccr("U", 4, octets(want=MB, used=1000), information=at(AUSTRIA)))
     nearer = label()
     assert nearer != abroad
     await worker.answer(ccr("U", 5, octets(want=MB, used=1000)))
     assert label() == nearer
-    # A new service, and use of one without a grant, on a worker that has not seen the session.
+    # A new service, and use without a grant, on a worker to which the session is new.
     third = Worker(ledger, catalogue)
     both = [octets(want=MB, used=1000), octets(want=MB, group=2)]
     await third.answer(ccr("U", 6, *both))
@@ -336,7 +336,7 @@ async def test_an_update_that_does_not_say_where_it_is_stays_where_it_was(
     assert ledger.charged[-1].services[0].detail.startswith(AUSTRIA)
 
 
-async def test_a_calls_update_without_service_information_goes_on(
+async def test_a_calls_update_without_service_information_is_granted(
     worker: Worker, ledger: FakeLedger, catalogue: Catalogue
 ) -> None:
     await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=towards(f"tel:{PARTY}")))
@@ -345,7 +345,7 @@ async def test_a_calls_update_without_service_information_goes_on(
     assert (updated.result_code, updated.granted_service_unit.cc_time) == (2001, 60)
 
 
-async def test_a_late_request_gets_a_grant_at_the_price_of_now(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_a_late_request_gets_a_grant_at_the_current_price(ledger: FakeLedger, catalogue: Catalogue) -> None:
     rater = Timed(catalogue, NOW - 10)
     worker = Worker(ledger, rater)
     await worker.answer(ccr("I", 0, octets(want=1000), information=at(), event_timestamp=NOW - 200))
@@ -362,7 +362,7 @@ async def test_an_enquiry_with_one_service_that_has_no_price(worker: Worker, led
 
 
 class Timed:
-    """A rater with a price that changes at a given time."""
+    """A rater whose price changes at a given time."""
 
     def __init__(self, catalogue: Catalogue, switch_at: int, unit: Unit = Unit.OCTETS, following: int = 0) -> None:
         self._catalogue, self.switch_at, self._following = catalogue, switch_at, following
@@ -407,14 +407,14 @@ async def test_a_tariff_change_inside_a_grant(ledger: FakeLedger, catalogue: Cat
     assert 20 * EUR - ledger.credit(ACCOUNT) == EUR + 100_000
 
 
-async def test_a_second_switch_ends_the_grant(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_a_grant_ends_at_the_second_switch(ledger: FakeLedger, catalogue: Catalogue) -> None:
     worker = Worker(ledger, catalogue)
     worker.service._rater = Timed(catalogue, NOW + 600, following=NOW + 900)
     opened = one(await worker.answer(ccr("I", 0, octets(want=2_000_000), information=at())))
     assert opened.validity_time == 900
 
 
-async def test_time_and_peers_that_cannot_are_not_granted_over_a_switch(
+async def test_time_and_clients_without_tariff_change_get_no_grant_over_a_switch(
     ledger: FakeLedger, catalogue: Catalogue
 ) -> None:
     worker = Worker(ledger, catalogue)
@@ -427,7 +427,9 @@ async def test_time_and_peers_that_cannot_are_not_granted_over_a_switch(
     assert (data.validity_time, data.granted_service_unit.tariff_time_change) == (600, None)
 
 
-async def test_use_takes_place_when_the_client_says_if_that_is_near(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_the_clients_event_timestamp_counts_if_it_is_near_the_servers(
+    ledger: FakeLedger, catalogue: Catalogue
+) -> None:
     worker = Worker(ledger, catalogue)
     worker.service._rater = Timed(catalogue, NOW)
     for stamp, price in ((NOW - 10, "day"), (NOW - 10_000, "night"), (NOW + 10_000, "night"), (None, "night")):
@@ -519,7 +521,7 @@ async def test_services_of_one_price_share_a_pool(worker: Worker, catalogue: Cat
     assert one(await worker.answer(ccr("I", 0, octets(want=MB), information=at(), sid="b"))).g_s_u_pool_reference == []
 
 
-async def test_what_a_profile_wants_told_of_money_and_failures(worker: Worker, ledger: FakeLedger) -> None:
+async def test_avps_about_money_and_failures_by_profile(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(
         GW,
         profile=Profile(
@@ -557,7 +559,7 @@ async def test_an_announcement_before_the_last_units_of_a_call_end(worker: Worke
     assert (played.announcement_identifier, played.time_indicator) == (17, 20)
 
 
-async def test_where_a_rar_would_go_and_who_may_go_on(worker: Worker, ledger: FakeLedger) -> None:
+async def test_the_target_of_a_rar_and_the_owner_of_a_session(worker: Worker, ledger: FakeLedger) -> None:
     await worker.answer(ccr("I", 0, octets(want=MB), information=at(), origin_state_id=9))
     asked = ledger.charged[-1]
     assert (asked.relay, asked.origin_realm, asked.owner, asked.origin_state_id) == ("", "example.net", GW, 9)
@@ -566,14 +568,14 @@ async def test_where_a_rar_would_go_and_who_may_go_on(worker: Worker, ledger: Fa
     assert (ledger.charged[-1].relay, ledger.charged[-1].owner) == ("dra.example.net", "pgws")
 
 
-async def test_subscription_ids_of_different_subscribers_charge_nobody(worker: Worker, ledger: FakeLedger) -> None:
+async def test_subscription_ids_of_different_subscribers_are_refused(worker: Worker, ledger: FakeLedger) -> None:
     """RFC 8506 §8.46"""
     ledger.open("00-0000000000000002", "38668100001", "293400000000001")
     mixed = ccr("I", 0, octets(want=MB), information=at(), imsi="293400000000001")
     for _ in range(2):
         assert (await worker.error(mixed)).result_code == 5030
     assert ledger.asked["charge"] == 0
-    # An IMSI that nobody has is no contradiction: the card may be new.
+    # An unknown IMSI is no contradiction, since the card may be new.
     fresh = ccr("I", 0, octets(want=MB), information=at(), imsi="293409999999999")
     assert (await worker.answer(fresh)).result_code == 2001
     asked = ledger.asked["find_subscriber"]
@@ -581,11 +583,11 @@ async def test_subscription_ids_of_different_subscribers_charge_nobody(worker: W
     assert ledger.asked["find_subscriber"] == asked, "and is looked up once"
 
 
-# -- dialects (issue: all of these must simply work)
+# -- dialects of clients
 
 
 async def test_impossible_time_is_not_charged(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
-    """A first CC-Time equal to the Unix time."""
+    """A first CC-Time that equals the Unix time."""
     information = towards(f"tel:{PARTY}")
     await worker.answer(ccr("I", 0, seconds(want=60), context=IMS, information=information))
     await worker.answer(ccr("U", 1, seconds(want=60, used=NOW), context=IMS, information=information))
@@ -615,9 +617,9 @@ async def test_a_grant_overrun_by_a_packet(worker: Worker, ledger: FakeLedger) -
     assert 20 * EUR - ledger.credit(ACCOUNT) > 6_900
 
 
-async def test_a_gateway_without_rating_group_and_with_a_requested_action(worker: Worker) -> None:
-    """One MSCC without Rating-Group, Multiple-Services-Indicator 0, Requested-Action 0 within a session, input and
-    output only.
+async def test_a_client_without_rating_group_and_with_a_requested_action(worker: Worker) -> None:
+    """One MSCC without Rating-Group, Multiple-Services-Indicator 0, Requested-Action 0 in a session, only input and
+    output octets.
     """
     for number, kind in enumerate("IUT"):
         service = octets(want=MB if kind != "T" else None, group=None)
@@ -650,12 +652,12 @@ async def test_time_and_volume_in_separate_reports(worker: Worker) -> None:
     assert worker.metrics.of("used") == [["data", "octets", 12_000]]
 
 
-async def test_more_updates_than_answers_are_kept(worker: Worker, ledger: FakeLedger) -> None:
+async def test_more_updates_than_remembered_answers(worker: Worker, ledger: FakeLedger) -> None:
     await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
     for number in range(1, 150):
         answer = await worker.answer(ccr("U", number, octets(want=MB, used=1024), information=at()))
         assert one(answer).result_code == 2001
-    # A termination with the number of the last update is no repetition of it.
+    # A termination with the last update's number is no repetition of it.
     ended = await worker.answer(ccr("T", 149, octets(used=1024), information=at()))
     assert (ended.result_code, one(ended).result_code) == (2001, 2001)
     assert ledger.model.accounts[ACCOUNT].sessions == {}
@@ -707,8 +709,8 @@ async def test_a_subscriber_named_only_inside_service_information(worker: Worker
     assert one(answer).granted_service_unit.cc_time == 60
 
 
-async def test_a_forwarded_leg_by_role_or_by_supplementary_service(worker: Worker, ledger: FakeLedger) -> None:
-    """TS 32.275; what Role-Of-Node 2 means is the peer's profile."""
+async def test_a_forwarded_leg_by_role_of_node_or_supplementary_service(worker: Worker, ledger: FakeLedger) -> None:
+    """TS 32.275; the peer's profile says what Role-Of-Node 2 means."""
     information = towards(f"tel:{PARTY}")
     information.ims_information.role_of_node = 2
 
@@ -723,7 +725,7 @@ async def test_a_forwarded_leg_by_role_or_by_supplementary_service(worker: Worke
 
 @pytest.mark.parametrize("path", [OPEN5GS, KAMAILIO], ids=["open5gs", "kamailio"])
 async def test_recorded_clients_are_served(path: Path, ledger: FakeLedger, catalogue: Catalogue) -> None:
-    """Every request of the recorded clients gets what a client of its kind goes on with."""
+    """Each recorded request gets an answer with which a client of its kind continues."""
     ledger.open("00-00000000000000aa", "447700900001", "001010000000001")
     worker = Worker(ledger, catalogue)
     for frame in requests(path):

@@ -1,4 +1,4 @@
-"""Failed-AVP of a 5031: a copy of the AVP from which the rating was read, for each such AVP (RFC 6733 §7.5)."""
+"""Failed-AVP of a 5031: a copy of each AVP from which the unrateable value was read (RFC 6733 §7.5)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _CATALOGUE: Catalogue = load_catalogue(CATALOGUE)
 
 
 def use(context: str, party: str | None = PARTY) -> ServiceInformation:
-    """A use without a place, and without a party if there is none."""
+    """A request without a location, and without a called party if none is given."""
     address = [RecipientAddress(address_type=1, address_data=party)] if party else []
     return ServiceInformation(
         ps_information=PsInformation(called_station_id="internet"),
@@ -103,7 +103,7 @@ CASES = [
 
 
 def put(request: CreditControlRequest, path: tuple[str, ...], value: Any) -> bytes:
-    """Sets the AVP; its copy, in its groups."""
+    """Sets the AVP; returns its copy within its groups."""
     *parents, name = path
     group: Any = request
     for each in parents:
@@ -117,7 +117,7 @@ def put(request: CreditControlRequest, path: tuple[str, ...], value: Any) -> byt
 
 
 def asking(context: str, information: ServiceInformation | None, level: str, kind: str = "") -> CreditControlRequest:
-    """An opening, or for messages an event; its units in an MSCC or at command level."""
+    """An opening, or an event for messages; the units in an MSCC or at command level."""
     kind = kind or ("E" if context in (SMS, MMS) else "I")
     services = [UNITS[context](want=60)] if level == "mscc" else []
     request = ccr(kind, 0, *services, context=context, information=information)
@@ -127,7 +127,7 @@ def asking(context: str, information: ServiceInformation | None, level: str, kin
 
 
 async def refused(worker: Worker, request: CreditControlRequest) -> bytes:
-    """Failed-AVP of the 5031 that answers the request, as it comes over the wire."""
+    """Failed-AVP of the 5031 answer, after encoding and decoding."""
     frame = encode_ccr(request, hop_by_hop=1, end_to_end=1)
     header = parse_header(frame)
     answer = await worker.answer(decode_ccr(frame, header))
@@ -162,7 +162,9 @@ async def test_the_location_that_was_read(worker: Worker, context: str, name: st
         for first, second in combinations([name for each, name in CASES if each == context and name != "no digits"], 2)
     ],
 )
-async def test_of_two_locations_the_one_that_counts(worker: Worker, context: str, first: str, second: str) -> None:
+async def test_the_location_with_priority_is_in_failed_avp(
+    worker: Worker, context: str, first: str, second: str
+) -> None:
     request = asking(context, use(context), "mscc")
     put(request, *LOCATIONS[second])
     copy = put(request, *LOCATIONS[first])
@@ -179,7 +181,7 @@ PARTIES = {
 
 @pytest.mark.parametrize("level", ["mscc", "command"])
 @pytest.mark.parametrize("context", PARTIES)
-async def test_the_party_that_is_nobody_or_missing(worker: Worker, context: str, level: str) -> None:
+async def test_an_invalid_or_missing_called_party(worker: Worker, context: str, level: str) -> None:
     *parents, name = PARTIES[context]
     found = await refused(worker, asking(context, use(context, NO_ACCOUNT), level))
     assert found == failed_avp.copy(name, NO_ACCOUNT, *parents)
@@ -190,13 +192,13 @@ async def test_the_party_that_is_nobody_or_missing(worker: Worker, context: str,
         assert (answer.result_code, answer.failed_avp) == (5031, missing)
 
 
-async def test_a_service_that_is_unknown(worker: Worker) -> None:
+async def test_an_unknown_service_is_in_failed_avp(worker: Worker) -> None:
     request = ccr("I", 0, octets(want=60, group=777), information=use(DATA))
     assert await refused(worker, request) == failed_avp.copy("rating_group", 777, "multiple_services_credit_control")
 
 
 @pytest.mark.parametrize("context", [DATA, IMS])
-async def test_an_update_from_a_place_that_is_none(worker: Worker, context: str) -> None:
+async def test_an_update_with_an_unknown_network(worker: Worker, context: str) -> None:
     opening = asking(context, use(context), "mscc")
     put(opening, (SERVICE, "ps_information", "tgpp_sgsn_mcc_mnc"), "29340")
     assert (await worker.answer(opening)).result_code == 2001
@@ -208,8 +210,8 @@ async def test_an_update_from_a_place_that_is_none(worker: Worker, context: str)
     assert (answer.result_code, answer.failed_avp) == (2001, copy)
 
 
-def test_a_cell_that_did_not_count_is_not_blamed() -> None:
-    """The update has the handset's cell only, which moves no session: the session's place is blamed."""
+def test_a_cell_without_effect_is_not_in_failed_avp() -> None:
+    """The update has the handset's cell only, which moves no session; Failed-AVP has the session's location."""
     update = asking(IMS, use(IMS), "mscc", "U")
     cell = put(update, *LOCATIONS["the handset's cell"])
     where = usage_context_of(Context.IMS, update)

@@ -1,4 +1,4 @@
-"""Caches of charging: bounded, and never another subscriber's value."""
+"""Caches of charging: bounded, and never with a value of another subscriber."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def outcomes() -> list[ServiceOutcome]:
     return [*found, replace(plain, code=4012, granted=0), replace(plain, granted=0, restricted=True)]
 
 
-def test_an_answer_that_was_kept_is_the_one_that_would_be_made(catalogue: Catalogue) -> None:
+def test_a_cached_answer_equals_a_new_one(catalogue: Catalogue) -> None:
     profiles = Profile(), Profile(final_unit=FinalUnit.REDIRECT, redirect_address="http://top.up", qos_final_unit=True)
     answers._mscc_cache.clear()
     seen = set()
-    for _ in range(2):  # the second time all of them are kept
+    for _ in range(2):  # the second time all are cached
         for profile, kind, group, found in product(profiles, "IUT", (1, 10), outcomes()):
             request = ccr(kind, 3, octets(used=5, want=0, group=group), information=at())
             ready = prepared(request, catalogue, Terms(NOW, profile))
@@ -64,7 +64,7 @@ def test_an_answer_that_was_kept_is_the_one_that_would_be_made(catalogue: Catalo
     assert all(kept.written for kept, _, _ in answers._mscc_cache.values())
 
 
-def test_what_is_kept_of_answers_is_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_answers_is_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MSCC_CACHE_SIZE", 8)
     answers._mscc_cache.clear()
     ready = prepared(ccr("U", 1, octets(used=5, want=0), information=at()), catalogue, Terms(NOW))
@@ -122,7 +122,7 @@ def test_one_use_is_rated_once_a_second(catalogue: Catalogue, monkeypatch: pytes
     assert len(terms.offers) == prepare_module.OFFERS_KEPT
 
 
-def test_what_a_place_says_goes_with_what_it_is() -> None:
+def test_a_cached_location_is_never_anothers() -> None:
     where = UsageContext(Context.DATA)
     assert where.detail() == " mo" and where.texts() is where.texts()
     where.completed(UsageContext(Context.DATA, apn="internet", serving_plmn="29340"))

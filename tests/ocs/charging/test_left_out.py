@@ -1,4 +1,4 @@
-"""Values that later requests of a session omit are taken from the session, at any worker; services are independent."""
+"""Values that later requests omit are taken from the session, at any worker and per service."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def spent(ledger: FakeLedger) -> int:
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-async def test_updates_of_two_groups_overtake_each_other_and_each_pays_where_it_was(
+async def test_overtaking_updates_of_two_rating_groups_are_rated_at_their_own_locations(
     ledger: FakeLedger, catalogue: Catalogue, order: tuple[int, int]
 ) -> None:
-    """Parallel updates are allowed (RFC 8506 §5.1.2): only a later one of the same service overtakes."""
+    """Parallel updates are allowed (RFC 8506 §5.1.2). Only a later update of the same service overtakes."""
     worker = Worker(ledger, catalogue)
     await worker.answer(ccr("I", 0, octets(want=MB, group=1), octets(want=MB, group=2), information=at()))
     for number in order:
@@ -34,10 +34,10 @@ async def test_updates_of_two_groups_overtake_each_other_and_each_pays_where_it_
 
 @rule("HOT-RAT-2")
 @pytest.mark.parametrize("same_worker", [True, False])
-async def test_an_emergency_call_need_not_say_again_that_it_is_one(
+async def test_updates_of_an_emergency_call_may_omit_the_mark(
     ledger: FakeLedger, catalogue: Catalogue, same_worker: bool
 ) -> None:
-    """HOT-RAT-2, whichever worker gets the update."""
+    """HOT-RAT-2, at any worker."""
     first = Worker(ledger, catalogue)
     second = first if same_worker else Worker(ledger, catalogue)
     said = towards(PARTY, ims_emergency_indicator=1)
@@ -49,7 +49,7 @@ async def test_an_emergency_call_need_not_say_again_that_it_is_one(
 
 
 @pytest.mark.parametrize("same_worker", [True, False])
-async def test_an_incoming_call_need_not_say_again_which_way_it_goes(
+async def test_updates_of_an_incoming_call_may_omit_the_direction(
     ledger: FakeLedger, catalogue: Catalogue, same_worker: bool
 ) -> None:
     first = Worker(ledger, catalogue)
@@ -65,7 +65,7 @@ async def test_an_incoming_call_need_not_say_again_which_way_it_goes(
 
 
 async def test_another_clients_session_of_the_same_id_is_another(ledger: FakeLedger, catalogue: Catalogue) -> None:
-    """The owner's requests go on without a Subscription-Id, and are its own account's."""
+    """The owner's requests continue without a Subscription-Id, and are charged to its own account."""
     ledger.open("01-0000000000000002", THEIRS, "293400000000002")
     worker = Worker(ledger, catalogue)
     await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
@@ -91,10 +91,10 @@ def by_cell(plmn: str | None, *, network: bool = False) -> ServiceInformation:
     ("opened", "handset", "charged"),
     [(SERBIA, HOME, SERBIA), (HOME, SERBIA, HOME), (None, SERBIA, SERBIA), (None, HOME, HOME)],
 )
-async def test_a_handset_does_not_move_a_session_whose_place_the_network_told(
+async def test_a_handset_does_not_move_a_session_located_by_the_network(
     ledger: FakeLedger, catalogue: Catalogue, same_worker: bool, opened: str | None, handset: str, charged: str
 ) -> None:
-    """The end of a session is at the place of its last grant, which the network gave."""
+    """The termination is rated at the location of the last grant, which the network had sent."""
     places = []
     for sid, first, later in (
         ("s;1", by_cell(opened, network=True), by_cell(handset)),

@@ -35,9 +35,7 @@ SUBSCRIBER_IDS = [(), ("m",), ("i",), ("m", "i")]
 
 
 class Distant(FakeLedger):
-    """A look-up takes its time, the longer the more subscriber ids there are to ask for; one charge after another is
-    applied.
-    """
+    """A ledger whose look-ups take longer the more subscriber ids are asked for. Charges are applied in sequence."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +65,7 @@ async def _turns(count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One request of a session; its number is its place among the session's."""
+    """One request of a session; its number is its place in the sequence."""
 
     session: int
     kind: str
@@ -170,7 +168,7 @@ async def serving(catalogue: Catalogue, traffic: Traffic) -> AsyncIterator[tuple
 
 
 async def answers(site: Site, frames: list[bytes], *, together: bool) -> dict[int, bytes]:
-    """By Hop-by-Hop. `together`: all in one write, else each waits for the answer to the one before."""
+    """Answers by Hop-by-Hop. `together`: all requests in one write; else each after the answer to the one before."""
     client = await site.client()
     assert await client.open(HOST, origin_realm="example.net") == 2001
     found = {}
@@ -184,9 +182,7 @@ async def answers(site: Site, frames: list[bytes], *, together: bool) -> dict[in
 
 @given(traffic=TRAFFIC | SESSIONS)
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_comes_in_one_write_is_answered_and_charged_as_if_one_after_another(
-    catalogue: Catalogue, traffic: Traffic
-) -> None:
+def test_requests_in_one_write_are_charged_as_in_sequence(catalogue: Catalogue, traffic: Traffic) -> None:
     async def run(together: bool) -> tuple[dict[int, bytes], list[Any]]:
         async with serving(catalogue, traffic) as (ledger, site):
             said = await answers(site, requests(traffic), together=together)
@@ -197,8 +193,8 @@ def test_what_comes_in_one_write_is_answered_and_charged_as_if_one_after_another
 
 
 @pytest.mark.parametrize("later", SUBSCRIBER_IDS)
-async def test_an_end_does_not_overtake_its_opening(catalogue: Catalogue, later: tuple[str, ...]) -> None:
-    """The worker has not cached the account, and the end names the subscriber in another way, or not at all."""
+async def test_a_termination_does_not_overtake_its_opening(catalogue: Catalogue, later: tuple[str, ...]) -> None:
+    """The account is not cached, and the termination has another Subscription-Id, or none."""
     traffic = Traffic((Said(0, "I", ("m", "i"), True), Said(0, "T", later, True)), frozenset())
     async with serving(catalogue, traffic) as (ledger, site):
         found = await answers(site, requests(traffic), together=True)
@@ -208,7 +204,7 @@ async def test_an_end_does_not_overtake_its_opening(catalogue: Catalogue, later:
 
 
 class Worker:
-    """A charging service; replies are kept with the Session-Id and number of their requests."""
+    """A charging service; replies are stored with Session-Id and number of their requests."""
 
     def __init__(self, catalogue: Catalogue, ledger: FakeLedger) -> None:
         self.now = NOW + 0.5
@@ -233,7 +229,7 @@ class Worker:
 OPENED, ENDED = Said(0, "I", ("m",), True), Said(0, "T", (), True)
 
 
-async def test_one_session_waits_for_no_other(catalogue: Catalogue) -> None:
+async def test_sessions_do_not_wait_for_each_other(catalogue: Catalogue) -> None:
     class Silent(Distant):
         async def find_subscriber(self, identity: str) -> str | None:
             if identity == "m" + MSISDNS[0]:
@@ -249,7 +245,7 @@ async def test_one_session_waits_for_no_other(catalogue: Catalogue) -> None:
     worker.tasks[0].cancel()
 
 
-async def test_a_session_that_comes_through_two_relays_is_one(catalogue: Catalogue) -> None:
+async def test_requests_of_a_session_through_two_relays_stay_in_order(catalogue: Catalogue) -> None:
     worker = Worker(catalogue, Distant())
     worker.hear(OPENED, 0, Origin("dra1.example.net", realm_bound=True))
     worker.hear(ENDED, 1, Origin("dra2.example.net", realm_bound=True))
@@ -257,8 +253,8 @@ async def test_a_session_that_comes_through_two_relays_is_one(catalogue: Catalog
     assert worker.replies == [(0, 0, 2001), (0, 1, 2001)] and not worker.under_way
 
 
-async def test_a_number_that_has_moved_does_not_let_the_end_overtake(catalogue: Catalogue) -> None:
-    """The worker's cache is stale: the ledger tells the opening, which looks the account up again."""
+async def test_a_stale_cache_does_not_let_a_termination_overtake(catalogue: Catalogue) -> None:
+    """The ledger reports the wrong account to the opening, which looks it up again."""
     ledger = Distant()
     worker = Worker(catalogue, ledger)
     worker.hear(Said(6, "I", ("m", "i"), True), 0)
@@ -272,7 +268,7 @@ async def test_a_number_that_has_moved_does_not_let_the_end_overtake(catalogue: 
     assert worker.replies[1:] == [(2, 0, 2001), (2, 1, 2001)] and not worker.under_way
 
 
-async def test_what_waits_too_long_is_not_charged_any_more(catalogue: Catalogue) -> None:
+async def test_a_request_that_waits_too_long_is_not_charged(catalogue: Catalogue) -> None:
     """The Diameter side has answered meanwhile that it was not handled."""
     ledger = Distant()
     worker = Worker(catalogue, ledger)
@@ -286,7 +282,7 @@ async def test_what_waits_too_long_is_not_charged_any_more(catalogue: Catalogue)
     assert ledger.credit(ACCOUNTS[0]) == 200 * EUR - 3_450, "of the two reports one"
 
 
-async def test_a_session_has_a_bounded_number_of_requests_waiting(
+async def test_the_number_of_waiting_requests_of_a_session_is_bounded(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_order, "MAX_WAITING", 2)
@@ -300,7 +296,7 @@ async def test_a_session_has_a_bounded_number_of_requests_waiting(
 
 
 @pytest.mark.parametrize("fault", ["look-up", "charge", "answer", "never"])
-async def test_a_fault_of_ours_does_not_stop_the_session(
+async def test_an_internal_error_does_not_block_the_session(
     catalogue: Catalogue, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Faulty(Distant):
@@ -345,8 +341,8 @@ async def test_a_fault_of_ours_does_not_stop_the_session(
     await asyncio.gather(*worker.tasks, return_exceptions=True)
 
 
-async def test_a_one_off_request_waits_only_while_its_account_is_looked_for(catalogue: Catalogue) -> None:
-    """An element may use one Session-Id for all of them."""
+async def test_a_one_off_request_waits_only_during_its_look_up(catalogue: Catalogue) -> None:
+    """A client may use one Session-Id for all its one-off requests."""
     ledger = Distant()
     worker = Worker(catalogue, ledger)
 

@@ -1,4 +1,6 @@
-"""From a request to the ledger request: services merged and named, units read and bounded, AVPs to blame for a 5031."""
+"""From a request to the ledger request: services merged and named, units read and bounded, AVPs for a 5031's
+Failed-AVP.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def test_used_units(unit: Unit, report: UsedServiceUnit, amount: int) -> None:
 
 
 def test_what_a_peer_reports_is_bounded() -> None:
-    """Whatever is reported, the ledger's arithmetic stays exact."""
+    """The ledger's arithmetic stays exact for any report."""
     most = UsedServiceUnit(cc_total_octets=2**64 - 1)
     assert 0 < sum(units.used_by_tariff([most] * 100, Unit.OCTETS)) <= MAX_INTEGER
 
@@ -88,7 +90,7 @@ def test_a_service_is_named_by_group_and_identifiers(catalogue: Catalogue) -> No
 
 
 def test_several_mscc_of_one_service_are_one(catalogue: Catalogue) -> None:
-    """A P-GW reports the use before and after a change of conditions apart."""
+    """A P-GW reports use before and after a change of conditions in separate MSCC."""
     parts = (octets(used=3), octets(want=5 * MB, used=4), octets(used=2))
     (service,) = prepared(ccr("U", 1, *parts, information=at()), catalogue).services
     assert service.charge is not None
@@ -105,7 +107,7 @@ def test_services_are_asked_for_by_request_type(catalogue: Catalogue) -> None:
     assert charge("U", octets(used=5), DATA, at()) == (5, None)
     assert charge("T", octets(want=9, used=5), DATA, at()) == (5, None)
     assert charge("I", seconds(want=60), IMS, towards("tel:+38631234567")) == (0, 60)
-    # A one-off event debits what it asks for, what it reports instead, or one.
+    # A one-off event debits its requested units, else its used units, else one.
     assert charge("E", messages(want=3), SMS, sms_to("+38631234567")) == (0, 3)
     assert charge("E", messages(used=2), SMS, sms_to("+38631234567")) == (0, 2)
     assert charge("E", messages(), SMS, sms_to("+38631234567")) == (0, 1)
@@ -120,19 +122,19 @@ def test_units_at_command_level(catalogue: Catalogue) -> None:
     used = ccr("T", 1, information=at(), used_service_unit=[UsedServiceUnit(cc_total_octets=7)] * 2)
     (service,) = prepared(used, catalogue).services
     assert service.charge is not None and (service.charge.used, service.charge.want) == (14, None)
-    # Nothing at all: a session that asks for no quota yet; an event is one event.
+    # No units: a session that requests no quota yet; an event counts as one.
     assert prepared(ccr("I", information=at()), catalogue).services == []
     (service,) = prepared(ccr("E", context=SMS, information=sms_to("+38631234567")), catalogue).services
     assert service.charge is not None and service.charge.want == 1
 
 
-def test_what_is_always_granted(catalogue: Catalogue) -> None:
+def test_services_that_are_always_granted(catalogue: Catalogue) -> None:
     assert prepared(ccr("I", 0, seconds(want=0), context=IMS, information=towards("tel:112")), catalogue).always
     assert not prepared(ccr("I", 0, octets(want=0), information=at()), catalogue).always
     assert not prepared(ccr("I", information=at()), catalogue).always
 
 
-# -- what cannot be rated
+# -- unrateable services
 
 
 def test_an_unknown_rating_group(catalogue: Catalogue) -> None:
@@ -152,8 +154,8 @@ def test_an_unknown_network_and_a_missing_party(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize("kind", ["U", "T"])
-def test_use_that_cannot_be_rated_anew_is_settled_all_the_same(catalogue: Catalogue, kind: str) -> None:
-    """The report must not be lost because the request lacks the data for a price of its own."""
+def test_reported_use_is_settled_if_its_service_cannot_be_rated_again(catalogue: Catalogue, kind: str) -> None:
+    """The report counts, although the request lacks the data for a price of its own."""
     (service,) = prepared(ccr(kind, 1, octets(want=0, used=5, group=777), information=at()), catalogue).services
     assert service.rated is None and service.charge is not None
     assert (service.charge.used, service.charge.want) == (5, None)

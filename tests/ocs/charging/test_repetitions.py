@@ -1,4 +1,4 @@
-"""A repetition gets the same answer, octet by octet, at any time and at any worker (RFC 8506 §8.2)."""
+"""A repetition gets the same answer octet by octet, at any time and from any worker (RFC 8506 §8.2)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def octets_of(answer: CreditControlAnswer) -> bytes:
 
 
 class Twice:
-    """Each request goes to one worker now and to another one later."""
+    """Sends each request to one worker at once, and to another one later."""
 
     def __init__(self, ledger: FakeLedger, rater: object) -> None:
         self.first, self.second = Worker(ledger, rater), Worker(ledger, rater)
@@ -49,7 +49,7 @@ class Twice:
         return answer
 
 
-async def test_over_a_price_switch(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_repetitions_over_a_price_switch(ledger: FakeLedger, catalogue: Catalogue) -> None:
     twice = Twice(ledger, Timed(catalogue, NOW + 600))
     opened = await twice.same(ccr("I", 0, octets(want=MB), information=at()), later_s=700)
     (mscc,) = opened.multiple_services_credit_control
@@ -58,7 +58,7 @@ async def test_over_a_price_switch(ledger: FakeLedger, catalogue: Catalogue) -> 
     assert used.cost_information is not None
 
 
-async def test_of_a_call_whose_grant_ends_at_a_switch(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_repetitions_of_a_call_whose_grant_ends_at_a_switch(ledger: FakeLedger, catalogue: Catalogue) -> None:
     twice = Twice(ledger, Timed(catalogue, NOW + 600, Unit.SECONDS))
     request = ccr("I", 0, seconds(want=300), context=IMS, information=towards(f"tel:{PARTY}"))
     (mscc,) = (await twice.same(request, later_s=3)).multiple_services_credit_control
@@ -66,10 +66,10 @@ async def test_of_a_call_whose_grant_ends_at_a_switch(ledger: FakeLedger, catalo
 
 
 @pytest.mark.parametrize("nothing_said", [None, ServiceInformation()])
-async def test_after_the_session_without_saying_where(
+async def test_repetitions_after_the_session_without_a_location(
     ledger: FakeLedger, catalogue: Catalogue, nothing_said: ServiceInformation | None
 ) -> None:
-    """The other worker has never seen the session, and the session is over."""
+    """The session has ended, and it is new to the other worker."""
     twice = Twice(ledger, catalogue)
     await twice.first.answer(ccr("I", 0, octets(want=MB), information=at(SERBIA)))
     update = ccr("U", 1, octets(want=MB, used=1024), information=nothing_said)
@@ -81,7 +81,7 @@ async def test_after_the_session_without_saying_where(
     assert again.multiple_services_credit_control[0].granted_service_unit is not None
 
 
-async def test_of_one_off_requests(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_repetitions_of_one_off_requests(ledger: FakeLedger, catalogue: Catalogue) -> None:
     twice = Twice(ledger, catalogue)
     twice.first.source = twice.second.source = Origin(GW, profile=TELLING, refunds=True)
 

@@ -1,4 +1,4 @@
-"""A client's reports: their reasons, their units, and use that nobody can be charged for."""
+"""A client's reports: reasons, units, and use that cannot be charged."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def ledger() -> FakeLedger:
 async def test_a_service_that_the_client_closes_begins_no_restricted_phase(
     worker: Worker, ledger: FakeLedger, reason: int | None, restricted: bool
 ) -> None:
-    """The last units are granted, and a part of them used: that is the end of the money only if the client wants to go
-    on.
-    """
+    """The final units were granted and partly used. The restricted phase begins only if the client requests more."""
     worker.source = Origin(GW, profile=REDIRECT)
     last = one(await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at())))
     assert last.final_unit_indication is not None
@@ -47,8 +45,8 @@ async def test_a_service_that_the_client_closes_begins_no_restricted_phase(
     assert ledger.model.accounts[ACCOUNT].held == 0
 
 
-async def test_a_client_that_was_asked_to_ask_again_gets_what_was_topped_up(worker: Worker, ledger: FakeLedger) -> None:
-    """RFC 8506 §5.6: top-up in the meantime, RAR, an update of the rating group alone."""
+async def test_after_a_top_up_and_a_rar_the_client_gets_units_again(worker: Worker, ledger: FakeLedger) -> None:
+    """RFC 8506 §5.6: a top-up, a RAR, and an update of the Rating-Group without units."""
     worker.source = Origin(GW, profile=REDIRECT)
     await worker.answer(ccr("I", 0, octets(want=20 * MB), information=at()))
     ledger.top_up(ACCOUNT, EUR, worker.now)
@@ -59,7 +57,7 @@ async def test_a_client_that_was_asked_to_ask_again_gets_what_was_topped_up(work
 # -- units
 
 
-async def test_a_total_of_nothing_beside_input_and_output(worker: Worker, ledger: FakeLedger) -> None:
+async def test_a_total_of_zero_beside_input_and_output(worker: Worker, ledger: FakeLedger) -> None:
     await worker.answer(ccr("I", 0, octets(want=5 * MB), information=at()))
     used = UsedServiceUnit(cc_total_octets=0, cc_input_octets=MB, cc_output_octets=MB)
     service = MultipleServicesCreditControl(rating_group=1, used_service_unit=[used])
@@ -67,10 +65,10 @@ async def test_a_total_of_nothing_beside_input_and_output(worker: Worker, ledger
     assert ledger.credit(ACCOUNT) == 69_000 - 2 * 6_900
 
 
-async def test_time_beside_volume_goes_on_in_updates_that_leave_the_units_to_us(
+async def test_time_beside_volume_continues_in_updates_without_requested_units(
     worker: Worker, catalogue: Catalogue
 ) -> None:
-    """RFC 8506 §5.2: unit types are kept stable during a session."""
+    """RFC 8506 §5.2: the unit types stay the same during a session."""
     worker.service._rater = Quota(catalogue, time_s=600, time_mechanism=1, base_interval_s=20)
     for kind, number in (("I", 0), ("U", 1)):
         mscc = one(await worker.answer(ccr(kind, number, octets(want=0), information=at())))
@@ -83,7 +81,7 @@ async def test_time_beside_volume_goes_on_in_updates_that_leave_the_units_to_us(
     assert volume.time_quota_mechanism is None
 
 
-async def test_an_announcement_does_not_come_before_its_call(worker: Worker, ledger: FakeLedger) -> None:
+async def test_no_announcement_before_the_call(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(GW, profile=Profile(announcement=7, announcement_before_s=90))
     call = ccr("I", 0, seconds(want=300), context=IMS, information=towards(f"tel:{PARTY}"))
     last = one(await worker.answer(call))
@@ -99,9 +97,7 @@ async def test_an_announcement_does_not_come_before_its_call(worker: Worker, led
 async def test_use_that_a_termination_has_overtaken_is_paid(
     worker: Worker, ledger: FakeLedger, number: int, code: int
 ) -> None:
-    """Whether the session knew of it is in the Result-Code (RFC 8506 §9.1); what was used is paid, and counts as used
-    once.
-    """
+    """The Result-Code says whether the session was known (RFC 8506 §9.1). The use is paid, and counted once."""
     await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
     await worker.answer(ccr("T", 2, octets(used=MB), information=at()))
     late = await worker.answer(ccr("U", number, octets(used=2 * MB), information=at()))
@@ -111,7 +107,7 @@ async def test_use_that_a_termination_has_overtaken_is_paid(
     assert worker.metrics.of("dropped") == [] and worker.metrics.of("late") == [["U"]]
 
 
-async def test_use_in_a_session_that_is_long_over_is_counted(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
+async def test_use_in_a_session_that_ended_long_ago_is_counted(worker: Worker, ledger: FakeLedger, caplog: Any) -> None:
     await worker.answer(ccr("I", 0, octets(want=MB), information=at()))
     await worker.answer(ccr("T", 2, octets(used=MB), information=at()))
     worker.now += 301
@@ -122,9 +118,7 @@ async def test_use_in_a_session_that_is_long_over_is_counted(worker: Worker, led
 
 
 async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(worker: Worker, caplog: Any) -> None:
-    """Nothing that was used goes without a word: a stranger's opening is refused, and the client reports use all the
-    same.
-    """
+    """The opening of an unknown subscriber is refused, but the client reports use. Unpaid use is always counted."""
     stranger = {"msisdn": "38699999999", "information": at()}
     assert (await worker.answer(ccr("I", 0, octets(want=MB), **stranger))).result_code == 5030
     ended = await worker.answer(ccr("T", 1, octets(used=50 * MB), **stranger))
@@ -137,8 +131,8 @@ async def test_use_after_a_refused_opening_that_no_account_can_pay_is_counted(wo
 async def test_use_after_an_opening_that_could_not_be_rated_is_counted(
     worker: Worker, ledger: FakeLedger, caplog: Any, again: int | None
 ) -> None:
-    """5031 comes before the ledger, which so knows no session: the use is not charged, whether its service can be rated
-    by now or not.
+    """5031 is answered before the ledger is asked, so the session is unknown to it. The use is not charged, even if the
+    service can be rated by now.
     """
     assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
     for number in (1, 2):
@@ -166,10 +160,8 @@ async def test_use_that_leads_to_no_account_is_counted(
     assert caplog.text.count("in a session that is not open") == 1 and "38699999999" not in caplog.text
 
 
-async def test_an_opening_that_succeeds_after_all_is_no_refused_one(worker: Worker) -> None:
-    """The end of a session that is long over is 5002 (RFC 8506 §9.1), also if it was refused once before it was
-    opened.
-    """
+async def test_an_opening_that_succeeds_in_the_end_is_not_refused(worker: Worker) -> None:
+    """Its late termination is answered 5002 (RFC 8506 §9.1), although an earlier opening was refused."""
     assert (await worker.answer(ccr("I", 0, octets(want=MB, group=777), information=at()))).result_code == 5031
     assert (await worker.answer(ccr("I", 0, octets(want=MB), information=at()))).result_code == 2001
     assert (await worker.answer(ccr("T", 1, octets(used=MB), information=at()))).result_code == 2001
@@ -189,7 +181,7 @@ async def test_dropped_use_does_not_count_as_used(worker: Worker) -> None:
 # -- refunds
 
 
-async def test_a_refund_need_not_say_again_what_its_debit_was(worker: Worker, ledger: FakeLedger) -> None:
+async def test_a_refund_may_omit_the_data_of_its_debit(worker: Worker, ledger: FakeLedger) -> None:
     worker.source = Origin(GW, refunds=True)
     debit = ccr("E", 0, messages(want=1), context=SMS, information=sms_to(PARTY), requested_action=0)
     token = one(await worker.answer(debit)).refund_information
@@ -212,10 +204,12 @@ async def test_a_refund_need_not_say_again_what_its_debit_was(worker: Worker, le
     assert bare.result_code == 4010, "nothing is left of it"
 
 
-# -- whom a refusal sends where (RFC 6733 §7.1.3)
+# -- unavailable: 3002 or 3004 (RFC 6733 §7.1.3)
 
 
-async def test_who_is_not_bound_to_us_is_sent_elsewhere(ledger: FakeLedger, catalogue: Catalogue) -> None:
+async def test_a_request_without_destination_host_may_go_to_another_server(
+    ledger: FakeLedger, catalogue: Catalogue
+) -> None:
     worker = Worker(ledger, Timed(catalogue, 0))
     ledger.gone = True
     request = ccr("I", 0, octets(want=MB), information=at())

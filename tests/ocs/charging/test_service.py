@@ -1,4 +1,4 @@
-"""The charging service: account look-up, caches, missing values; one reply each time."""
+"""The charging service: account look-ups, caches, omitted values; exactly one reply per request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data(kind: str, number: int = 0, **more: Any) -> CreditControlRequest:
     return ccr(kind, number, octets(**wanted, **used), information=at(), **more)
 
 
-# -- the way of a request
+# -- requests
 
 
 async def test_a_session(worker: Worker, ledger: FakeLedger) -> None:
@@ -63,7 +63,7 @@ async def test_a_session(worker: Worker, ledger: FakeLedger) -> None:
     )
 
 
-async def test_what_the_metrics_are_told(worker: Worker) -> None:
+async def test_the_metrics_of_a_session(worker: Worker) -> None:
     for number, kind in enumerate("IUT"):
         await worker.answer(data(kind, number))
     await worker.answer(data("U", 1))
@@ -75,7 +75,7 @@ async def test_what_the_metrics_are_told(worker: Worker) -> None:
     assert worker.metrics.of("blocked") == []
 
 
-async def test_a_repetition_is_answered_alike_and_charged_once(
+async def test_a_repetition_gets_the_same_answer_and_is_charged_once(
     worker: Worker, another: Worker, ledger: FakeLedger
 ) -> None:
     await worker.answer(data("I"))
@@ -86,7 +86,7 @@ async def test_a_repetition_is_answered_alike_and_charged_once(
 
 
 async def test_units_at_command_level(worker: Worker, ledger: FakeLedger) -> None:
-    """RFC 8506's style is answered in that style."""
+    """A request with units at command level gets units at command level."""
     asked = RequestedServiceUnit(cc_total_octets=MB)
     opened = await worker.answer(ccr("I", information=at(), requested_service_unit=asked))
     assert opened.granted_service_unit is not None and opened.granted_service_unit.cc_total_octets == MB
@@ -96,7 +96,7 @@ async def test_units_at_command_level(worker: Worker, ledger: FakeLedger) -> Non
     assert ledger.credit(ACCOUNT) == 20 * EUR - 6_900
 
 
-# -- whose account?
+# -- account look-up
 
 
 async def test_an_unknown_subscriber(worker: Worker) -> None:
@@ -112,8 +112,10 @@ async def test_the_imsi_when_the_msisdn_is_not_known(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("msisdn", ["38699999999", None])
-async def test_an_emergency_call_of_somebody_unknown(worker: Worker, ledger: FakeLedger, msisdn: str | None) -> None:
-    """From its opening to its end, without an account and so without a session."""
+async def test_an_emergency_call_of_an_unknown_subscriber(
+    worker: Worker, ledger: FakeLedger, msisdn: str | None
+) -> None:
+    """Granted from opening to end, without an account and so without a session in the ledger."""
     rest: dict[str, Any] = {"context": IMS, "information": towards("urn:service:sos"), "msisdn": msisdn}
     for number, kind in enumerate("IU"):
         used = None if kind == "I" else 100
@@ -127,7 +129,7 @@ async def test_an_emergency_call_of_somebody_unknown(worker: Worker, ledger: Fak
 
 
 async def test_a_number_that_moved_to_another_account(worker: Worker, ledger: FakeLedger) -> None:
-    """A worker's cache may be stale: the ledger says so, and the account is looked up again."""
+    """The worker's cache is stale: the ledger says so, and the account is looked up again."""
     await worker.answer(data("I"))
     await worker.answer(data("T", 1))
     ledger.model.accounts[ACCOUNT].msisdn = "38668100009"
@@ -139,15 +141,15 @@ async def test_a_number_that_moved_to_another_account(worker: Worker, ledger: Fa
     assert ledger.asked["find_subscriber"] == 2
 
 
-async def test_an_account_that_is_gone(worker: Worker, ledger: FakeLedger) -> None:
+async def test_a_removed_account(worker: Worker, ledger: FakeLedger) -> None:
     await worker.answer(data("I"))
     del ledger.model.accounts[ACCOUNT]
     ledger.names.clear()
     assert (await worker.answer(data("U", 1))).result_code == 5030
 
 
-async def test_an_index_that_lies_ends_in_an_answer(worker: Worker, ledger: FakeLedger) -> None:
-    """The look-up leads to an account that denies the number, again and again: that is an unknown subscriber."""
+async def test_a_wrong_index_entry_ends_in_an_unknown_subscriber(worker: Worker, ledger: FakeLedger) -> None:
+    """The look-up names an account that does not have the number, however often it is repeated."""
     ledger.model.accounts[ACCOUNT].msisdn = "38668100009"
     answer = await worker.answer(data("I"))
     assert answer.result_code == 5030
@@ -155,7 +157,7 @@ async def test_an_index_that_lies_ends_in_an_answer(worker: Worker, ledger: Fake
 
 
 async def test_no_subscription_id_in_updates(worker: Worker, another: Worker, ledger: FakeLedger) -> None:
-    """Some clients name the subscriber only in the first request; the next may come to another worker."""
+    """Some clients name the subscriber in the first request only; the next one may reach another worker."""
     await worker.answer(data("I"))
     assert (await worker.answer(data("U", 1, msisdn=None))).result_code == 2001
     assert ledger.asked["find_session"] == 0
@@ -164,7 +166,7 @@ async def test_no_subscription_id_in_updates(worker: Worker, another: Worker, le
     assert ledger.asked["find_session"] == 1, "asked once, then remembered"
     assert ledger.charged[-1].identity == ""
     assert ledger.credit(ACCOUNT) == 20 * EUR - 3 * 6_900
-    # Of a session that nobody knows:
+    # An unknown session:
     assert (await another.answer(data("U", 1, msisdn=None, sid="never"))).result_code == 5002
     assert (await another.answer(data("T", 1, msisdn=None, sid="never"))).result_code == 5002
 
@@ -178,7 +180,7 @@ async def test_a_new_session_needs_a_subscriber(worker: Worker) -> None:
         assert (error.result_code, error.failed_avp) == (5005, failed_avp.example("subscription_id"))
 
 
-async def test_a_subscription_id_that_cannot_be_read_is_nobody_we_know(worker: Worker) -> None:
+async def test_an_unreadable_subscription_id_is_an_unknown_subscriber(worker: Worker) -> None:
     request = data("U", 1, msisdn=None)
     request.subscription_id = [SubscriptionId(2, "sip:alice@ims.example.net")]
     assert (await worker.answer(request)).result_code == 5030
@@ -187,13 +189,13 @@ async def test_a_subscription_id_that_cannot_be_read_is_nobody_we_know(worker: W
 # -- refused before the ledger is asked
 
 
-async def test_a_context_we_do_not_charge_by(worker: Worker, ledger: FakeLedger) -> None:
+async def test_an_unsupported_service_context(worker: Worker, ledger: FakeLedger) -> None:
     answer = await worker.answer(data("I", context="32299@3gpp.org"))
     assert (answer.result_code, answer.failed_avp) == (5031, failed_avp.copy("service_context_id", "32299@3gpp.org"))
     assert not ledger.asked
 
 
-async def test_nothing_can_be_rated(worker: Worker, ledger: FakeLedger) -> None:
+async def test_no_service_of_the_request_can_be_rated(worker: Worker, ledger: FakeLedger) -> None:
     request = ccr("I", 0, octets(want=0, group=777), information=at())
     answer = await worker.answer(request)
     assert answer.result_code == 5031
@@ -201,7 +203,7 @@ async def test_nothing_can_be_rated(worker: Worker, ledger: FakeLedger) -> None:
     assert not ledger.asked
 
 
-async def test_some_services_can_be_rated(worker: Worker) -> None:
+async def test_some_services_of_the_request_can_be_rated(worker: Worker) -> None:
     request = ccr("I", 0, octets(want=0, group=777), octets(want=0), information=at())
     answer = await worker.answer(request)
     assert answer.result_code == 2001
@@ -209,8 +211,8 @@ async def test_some_services_can_be_rated(worker: Worker) -> None:
     assert ["unknown", "unrateable"] in worker.metrics.of("blocked")
 
 
-async def test_use_reported_without_its_circumstances_is_charged(worker: Worker, ledger: FakeLedger) -> None:
-    """The last report of a call says no called party: the price in force holds."""
+async def test_a_report_without_a_called_party_is_charged(worker: Worker, ledger: FakeLedger) -> None:
+    """The last report of a call lacks the called party; the price in force applies."""
     where = towards("tel:+38631234567")
     await worker.answer(ccr("I", 0, seconds(want=300), context=IMS, information=where))
     answer = await worker.answer(ccr("T", 1, seconds(used=60), context=IMS))
@@ -219,10 +221,10 @@ async def test_use_reported_without_its_circumstances_is_charged(worker: Worker,
     assert ledger.credit(ACCOUNT) == 20 * EUR - 69_000
 
 
-# -- the ledger is away
+# -- the ledger is unavailable
 
 
-async def test_the_ledger_is_away(worker: Worker, ledger: FakeLedger) -> None:
+async def test_an_unavailable_ledger(worker: Worker, ledger: FakeLedger) -> None:
     await worker.answer(data("I"))
     ledger.gone = True
     for request in (data("U", 1), data("I", sid="s", msisdn="38668100005"), data("U", 1, msisdn=None, sid="x")):
@@ -235,10 +237,10 @@ async def test_the_ledger_is_away(worker: Worker, ledger: FakeLedger) -> None:
     assert ledger.credit(ACCOUNT) == 20 * EUR - 6_900
 
 
-# -- memory
+# -- caches
 
 
-def test_the_memory_is_bounded() -> None:
+def test_the_caches_of_the_service_are_bounded() -> None:
     kept = BoundedCache(3)
     for n in range(5):
         kept.put(str(n), "x")
@@ -247,7 +249,7 @@ def test_the_memory_is_bounded() -> None:
     assert (len(kept), kept["3"]) == (3, "y")
 
 
-async def test_forgetting_costs_a_look_up_and_nothing_else(
+async def test_a_dropped_cache_entry_costs_one_look_up(
     ledger: FakeLedger, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_lookup, "MAX_SUBSCRIBERS_KEPT", 1)

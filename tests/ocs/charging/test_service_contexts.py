@@ -1,4 +1,4 @@
-"""Service-Context-Id in 3GPP's form and in makers' and operators' own: every form × what is listed, in general and by
+"""Service-Context-Id in 3GPP's form and in forms of vendors and operators: each form with each setting, general and by
 peer.
 """
 
@@ -61,7 +61,7 @@ GENERAL = {"gprs@cmcc.com": D, "*@huawei.com": D, "*@mobistar.be": I, "Comverse.
 PGW = {"*32251@mobistar.be": D, "ocs@iqonline.com": D, "icd3@nokia.com": D}
 SMSC = {"*": S, "Moscow@huawei.com": M}
 PEERS: dict[str, tuple[dict[str, Context], list[Context | None]]] = {
-    # By each of MAKERS.
+    # One per entry of MAKERS.
     "one without a list": ({}, [D, None, None, D, I, I, C]),
     "a P-GW": (PGW, [D, D, D, D, I, D, C]),
     "one whose all is SMS": (SMSC, [D, S, S, M, S, S, C]),
@@ -76,24 +76,24 @@ def test_the_form_of_3gpp(text: str, context: Context) -> None:
 
 
 @pytest.mark.parametrize("text", OF_NO_FORM)
-def test_what_is_of_no_form(text: str) -> None:
+def test_other_texts_are_no_context(text: str) -> None:
     assert context_of(text) is None
     assert STANDARD_CONTEXTS[text] is None
     assert ServiceContexts({"*": M})[text] is M
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_every_makers_context_of_every_peer(peer: str) -> None:
+def test_each_vendors_context_for_each_peer(peer: str) -> None:
     listed, wanted = PEERS[peer]
     contexts = ServiceContexts(listed, ServiceContexts(GENERAL))
-    for _ in range(2):  # found, then remembered
+    for _ in range(2):  # looked up, then cached
         assert [contexts[text] for text in MAKERS] == wanted
         assert [contexts[f" {text.upper()}"] for text in MAKERS] == wanted, "neither case nor blanks around count"
     assert [STANDARD_CONTEXTS[text] for text in MAKERS] == [None] * len(MAKERS), "without a setting none is charged by"
     assert [ServiceContexts(GENERAL)[text] for text in MAKERS] == PEERS["one without a list"][1]
 
 
-def test_a_text_that_is_listed_goes_before_the_form_of_3gpp() -> None:
+def test_a_listed_text_has_priority_over_the_form_of_3gpp() -> None:
     contexts = ServiceContexts({"32274@3gpp.org": M}, ServiceContexts({"32274@3gpp.org": D, "8.32274@3gpp.org": I}))
     assert (contexts["32274@3gpp.org"], contexts["8.32274@3gpp.org"], contexts["9.32274@3gpp.org"]) == (M, I, S)
 
@@ -125,7 +125,7 @@ def test_patterns_that_do_not_fit(pattern: str, text: str) -> None:
 
 
 @given(st.text("ab.*", max_size=6).filter(lambda text: "*" in text), st.text("ab.", max_size=8))
-def test_a_pattern_is_what_fits_between_its_parts(pattern: str, text: str) -> None:
+def test_a_star_matches_any_text_between_its_parts(pattern: str, text: str) -> None:
     def fits(pattern: str, text: str) -> bool:
         if not pattern or not text:
             return not text and not pattern.strip("*")
@@ -136,7 +136,7 @@ def test_a_pattern_is_what_fits_between_its_parts(pattern: str, text: str) -> No
     assert (ServiceContexts({pattern: D})[text] is D) == fits(pattern, text)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_cache_of_contexts_is_bounded() -> None:
     contexts = ServiceContexts({"*@b": D})
     for n in range(4 * module._MAX_KEPT):
         assert contexts[f"{n}@b"] is D
@@ -146,6 +146,6 @@ def test_what_is_remembered_is_bounded() -> None:
     assert contexts[long] is None and long not in contexts
 
 
-def test_no_text_takes_long() -> None:
+def test_matching_time_is_bounded_for_any_text() -> None:
     contexts = ServiceContexts({"*a*a*a*a*a*a*a*b": D})
     assert contexts["a" * MAX_TEXT] is None, "seconds, with a pattern that tries every split"

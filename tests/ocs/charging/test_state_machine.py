@@ -1,22 +1,18 @@
 """The server's credit-control state machine, every (state, event) pair: RFC 8506 §7 Table 6, completed where it is
 silent.
 
-The table is written from the standards, not from the code, and its nine rows of Table 6 are compared with the RFC's
-text. Open is a session that the ledger holds with its reservations. Idle has pasts that the completed table tells
-apart, as repetitions and late reports depend on them:
+The table is written from the standards, not from the code. Its nine rows of Table 6 are compared with the RFC's text.
+Open is a session whose reservations the ledger holds. The RFC's Idle is several states here, since repetitions and late
+reports depend on what happened before:
 
-Idle     never heard of
-Refused its opening was refused, which is not remembered: the same opening is evaluated anew. Use that is reported all
-the same is paid
-Ended    it was opened, updated and terminated less than 300 s ago: its answers are remembered, and a report that
-         the termination has
-         overtaken is paid. 2001 for what comes before the termination by its number, and for another termination; else
-         5002
-Gone     as Ended, and more than 300 s ago: its answers are still remembered, what is new is of no session
-Overdue  it was opened and updated, and Tcc has expired (decision 7: what was used is still paid when it is reported)
-Stopped an update was refused, and the session given up; as after Tcc, what was used is still paid when it is reported,
-and a
-         client that goes on after a top-up may
+    Idle     The session is unknown.
+    Refused  Its opening was refused. The refusal is not remembered: the same opening is evaluated anew. Reported use
+             is paid.
+    Ended    It was opened, updated and terminated less than 300 s ago, and its answers are remembered. Late reports
+             are paid: 2001 if their number is below the termination's, and for another termination; else 5002.
+    Gone     It ended more than 300 s ago. Its answers are remembered; a new request belongs to no session.
+    Overdue  It was opened and updated, and Tcc has expired. Late use is paid (decision 7).
+    Stopped  An update was refused and the session given up. Late use is paid, and an update after a top-up is granted.
 """
 
 from __future__ import annotations
@@ -224,7 +220,7 @@ TABLE = rows()
 
 
 class Session:
-    """One session and the account that pays for it."""
+    """One session and its account."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.ledger = FakeLedger()
@@ -266,7 +262,7 @@ def test_the_table_is_complete() -> None:
 
 
 TABLE_6 = {
-    # The words of Table 6 that tell its rows apart.
+    # Words of Table 6 that identify its rows.
     ("Idle", "initial", True): ("Idle", "I"),
     ("Idle", "initial", False): ("Idle", "I bad"),
     ("Idle", "event", True): ("Idle", "E"),
@@ -279,7 +275,7 @@ TABLE_6 = {
 }
 
 
-def test_the_rows_of_table_6_are_the_standards() -> None:
+def test_the_rows_of_table_6_equal_the_rfcs_text() -> None:
     part = PRINTED.read_text(encoding="utf-8")
     printed: list[list[str]] = []
     for line in part.splitlines():

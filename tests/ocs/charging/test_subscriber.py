@@ -1,4 +1,4 @@
-"""Subscriber and service context: Service-Context-Id and Subscription-Id as networks send them."""
+"""Service-Context-Id and Subscription-Id as networks send them."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_each_kind_of_subscription_id(kind: int, data: str, identity: str | None
 def test_a_domain_that_names_a_network_tells_an_imsi_from_an_msisdn(
     mcc: str, mnc: str, rest: str, msisdn: str, label: str
 ) -> None:
-    """TS 23.003 §13.4B, §14.3, §19.3: what begins with the domain's MCC and MNC is an IMSI. An MNC of two digits has a
-    0 in front there.
+    """TS 23.003 §13.4B, §14.3, §19.3: a number that begins with the domain's MCC and MNC is an IMSI. In the domain an
+    MNC of two digits has a leading 0.
     """
     domain = f"{label}.mnc{mnc.zfill(3)}.mcc{mcc}.3gppnetwork.org"
     imsi = mcc + mnc + rest
@@ -131,7 +131,7 @@ def test_the_msisdn_comes_before_the_imsi() -> None:
     assert ids((4, "x"), (2, "sip:alice@example.net")) == []
 
 
-def test_other_places_where_it_may_stand() -> None:
+def test_other_avps_that_contain_the_subscriber() -> None:
     within = ServiceInformation(subscription_id=[SubscriptionId(0, "38668100000")])
     request = CreditControlRequest(service_information=within)
     assert identities(request) == ["m38668100000"] and has_subscriber(request)

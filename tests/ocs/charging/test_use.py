@@ -1,4 +1,4 @@
-"""The use in a request, in each of the five contexts, and in requests of real clients."""
+"""The use that a request describes, in each of the five contexts and in requests of real clients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def seen(context: Context, information: ServiceInformation | None) -> UsageConte
 
 
 @pytest.mark.parametrize("context", list(Context))
-def test_a_request_that_says_nothing(context: Context) -> None:
+def test_a_request_without_service_information(context: Context) -> None:
     assert seen(context, None) == UsageContext(context)
     assert seen(context, ServiceInformation()) == UsageContext(context)
 
@@ -49,7 +49,7 @@ def test_data() -> None:
 
 
 def test_data_by_user_location_info() -> None:
-    """TAI and ECGI of 293-40 (TS 29.061 §16.4.7.2): used when 3GPP-SGSN-MCC-MNC is missing."""
+    """TAI and ECGI of 293-40 (TS 29.061 §16.4.7.2), read if 3GPP-SGSN-MCC-MNC is missing."""
     location = bytes.fromhex("82 92f304 0001 92f304 00000001")
     ps = PsInformation(called_station_id="internet", tgpp_user_location_info=location)
     assert seen(Context.DATA, ServiceInformation(ps_information=ps)).serving_plmn == "29340"
@@ -145,8 +145,8 @@ def test_sms_sent_and_received() -> None:
     assert received == UsageContext(Context.SMS, MT, serving_plmn="23201", other_party="+38631234567")
 
 
-def test_where_a_received_sms_is_received() -> None:
-    """The sender's node is not the place of the paying subscriber."""
+def test_the_location_of_a_received_sms() -> None:
+    """The sender's node is not the location of the receiver, who pays."""
     to = [RecipientInfo(), RecipientInfo(recipient_sccp_address=Address(8, "+41790000000"))]
     sms = SmsInformation(sm_message_type=1, originator_sccp_address=Address(8, "38640441000"), recipient_info=to)
     assert seen(Context.SMS, ServiceInformation(sms_information=sms)).visited_number == "41790000000"
@@ -155,7 +155,7 @@ def test_where_a_received_sms_is_received() -> None:
 
 
 def test_sms_oddities() -> None:
-    """No recipient, an empty one before the right one, an SCCP address that is no number."""
+    """No recipient, an empty one before the real one, an SCCP address that is no number."""
     assert seen(Context.SMS, ServiceInformation(sms_information=SmsInformation())).other_party is None
     two = [RecipientInfo(), RecipientInfo(recipient_address=[RecipientAddress(address_data="+38631234567")])]
     sms = SmsInformation(recipient_info=two, originator_sccp_address=Address(1, "192.0.2.1"))
@@ -172,7 +172,7 @@ def test_mms_sent_and_received() -> None:
     assert received == UsageContext(Context.MMS, MT, serving_plmn="29340", other_party="+38631234567")
 
 
-# -- what rating and the record get of it
+# -- rating event and record detail
 
 
 def test_event_and_detail() -> None:
@@ -193,7 +193,7 @@ def captured(path: Path) -> list[CreditControlRequest]:
 
 
 def test_open5gs() -> None:
-    """A P-GW's data session: opened, updated, ended."""
+    """A P-GW's data session: opening, update, termination."""
     found = captured(OPEN5GS)
     assert {request.cc_request_type for request in found} == {1, 2, 3}
     for request in found:
@@ -204,7 +204,7 @@ def test_open5gs() -> None:
 
 
 def test_kamailio() -> None:
-    """An S-CSCF's call: the network is found in the cell of P-Access-Network-Info."""
+    """An S-CSCF's call; the cell in P-Access-Network-Info has the network."""
     found = captured(KAMAILIO)
     assert found
     for request in found:

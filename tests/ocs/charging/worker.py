@@ -1,4 +1,4 @@
-"""A worker's charging service on a ledger in memory."""
+"""A worker's charging service on an in-memory ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCOUNT = "00-0000000000000001"
 
 
 class Worker:
-    """One worker's charging service; several may share a ledger."""
+    """One worker's charging service; several workers may share a ledger."""
 
     def __init__(self, ledger: FakeLedger, catalogue: Catalogue) -> None:
         self.ledger = ledger
@@ -36,7 +36,7 @@ class Worker:
     async def handle(
         self, request: CreditControlRequest, source: Origin | None = None
     ) -> CreditControlAnswer | DiameterError:
-        """The reply; there must be exactly one."""
+        """Returns the reply; there must be exactly one."""
         replies: list[CreditControlAnswer | DiameterError] = []
         self.service.handle(request, source or self.source, replies.append)
         for _ in range(20):

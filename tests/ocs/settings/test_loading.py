@@ -70,7 +70,7 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
     assert ledger_settings(settings).durability == "everysec"
 
 
-def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         """
@@ -139,7 +139,7 @@ def test_a_mistake_in_a_peers_entry_names_the_peer(tmp_path: Path) -> None:
     assert "occurs twice" in line and "(peer" not in line
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     assert "cannot be read" in mistakes(tmp_path / "none.toml")[0]
     assert "is not TOML" in mistakes(write(tmp_path, "[diameter\n"))[0]
     (tmp_path / "latin.toml").write_bytes(b'[diameter]\nidentity = "\xe9"\n')
