@@ -167,7 +167,13 @@ _DOCUMENT = {
         Field("counters", EMPTY, many="counter_terms"),
         *_fields("shared order"),
         Field("facts", EMPTY, since=3),
+        # `counts`: the price counts to the monthly limit. `with_tariff`: a period ends with the tariff's. `notice_s`:
+        # an event so long before the end of a period.
+        *(Field(name, 0, since=3) for name in ("counts", "with_tariff", "voided_by_change", "notice_s")),
+        Field("commitment_days", 0, since=3),
+        Field("benefits", EMPTY, many="benefit", since=3),
     ),
+    "benefit": (Field("name", "", since=3), Field("amount", 0, since=3)),  # given for a commitment
     "included": (
         Field("id", ""),
         Field("unit", ""),
@@ -189,6 +195,11 @@ _DOCUMENT = {
         *_fields("due starts ends"),  # due: when the fee of a planned or unpaid one is due
         Field("following", False, one="terms"),
         Field("reference", ""),
+        Field("notice_at", 0, since=3),  # when the end of the period is announced; 0 = it was, or is not
+        # `committed_until` 0 = there is no commitment; `committed_to`: product that it was made for.
+        *(Field(name, 0, since=3) for name in ("committed_until", "committed_days")),
+        Field("committed_to", "", since=3),
+        Field("committed_benefits", EMPTY, many="benefit", since=3),
     ),
     "bucket": (
         Field("instance"),
@@ -334,6 +345,9 @@ VARIABLES = {
     "next_bucket": "bucket",
     "other_service": "service",
     "following": "terms",
+    "ended": "subscription",
+    "ended_terms": "terms",
+    "tariff": "subscription",
 }
 """Variable of the scripts → its record: `bucket.left` becomes a position. A table that is no record must have another
 name (`scripts.PLAIN`).

@@ -168,7 +168,10 @@ _CONVERTERS: dict[str, dict[str, Any]] = {
     "subscription": {
         "id": lambda value: {"package": value},
         "state": lambda value: {"state": value},
+        "ends": lambda at: {"ends": utc_text(at)} if at else {},
+        "renews": lambda value: {} if value is None else {"renews": bool(value)},
     },
+    "share": {"id": lambda value: {"package": value}},
     "state": {"state": lambda value: {"state": STATES.get(value, value)}},
     "bars": {"bars": lambda value: {"bars": [bar for bar in str(value or "").split(",") if bar]}},
     "pool": {"pool": lambda value: {"pool": value}},

@@ -131,6 +131,16 @@ class PackageTerms:
     """Name and micro-EUR of each benefit given for the commitment; an early end costs a share (HOT-REC-4)."""
 
 
+@dataclass(frozen=True, slots=True)
+class BenefitShare:
+    """What the early end of a commitment costs of one benefit (HOT-REC-4)."""
+
+    benefit: str
+    micro_eur: int
+    days_left: int
+    days_agreed: int
+
+
 class ProductKind(StrEnum):
     """What a product is to the one who sells it."""
 

@@ -10,7 +10,7 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.measures import AccountMeasure, MeasureKind
-from ocs.values.products import LIMIT_COUNTER, CounterTerms, PackageTerms
+from ocs.values.products import LIMIT_COUNTER, BenefitShare, CounterTerms, PackageTerms
 
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
@@ -107,15 +107,25 @@ class AccountLedger(Protocol):
         """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
         use. When it begins it replaces a product of the same group. False = this reference was applied before.
 
-        LedgerError: "credit", "state", "unknown", "excluded".
+        LedgerError: "credit", "limit" (the price counts to the monthly limit, which leaves no room), "state",
+        "unknown", "excluded".
         """
 
     async def unsubscribe(
-        self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
+        self,
+        account_id: str,
+        instance: int,
+        *,
+        at_once: bool,
+        now: int,
+        month: int,
+        day: int = 0,
+        shares: Sequence[BenefitShare] = (),
     ) -> None:
-        """End a subscription at the end of its period, or at once with the loss of its units.
+        """End a subscription at the end of its period, or at once with the loss of its units. `shares` are debited, a
+        transaction each, if it still has a commitment.
 
-        LedgerError: "unknown" (account or instance).
+        LedgerError: "unknown" (account or instance), "credit" (it does not cover the shares; nothing was changed).
         """
 
     async def set_next(

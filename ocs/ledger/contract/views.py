@@ -35,6 +35,22 @@ class SubscriptionView:
     """Product of the next period; "" = the same."""
     price_micro_eur: int
     group: str
+    committed_until: int = 0
+    """Unix seconds at which its commitment ends; 0 = it has none (HOT-PKG-17)."""
+    committed_days: int = 0
+    reference: str = ""
+    """Of its purchase."""
+    benefits: tuple[tuple[str, int], ...] = ()
+    """Name and micro-EUR of each benefit given for the commitment."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ReminderView:
+    """An entry of the policy on the agenda."""
+
+    at: int
+    kind: str
+    ref: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +171,7 @@ class AccountView:
     facts: str = ""
     """Words by which some rates differ, sorted, joined by commas (`UseEvent.facts`)."""
     measures: tuple[MeasureView, ...] = ()
+    reminders: tuple[ReminderView, ...] = ()
     country: str = "home"
     """Of the network that served it last; "home" at home."""
     version: int = 0

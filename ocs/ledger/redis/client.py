@@ -28,6 +28,7 @@ REFUSALS = {
     "ceiling": "the credit would exceed 200 EUR (HOT-ACC-7)",
     "state": "the account's state does not allow it (`ocs account show` tells the state)",
     "credit": "the credit does not cover the price",
+    "limit": "the monthly spending limit leaves no room for the price (HOT-CC-2)",
     "excluded": "a subscription of the account and the product exclude each other (HOT-PKG-9)",
     "instance": "the account has no such subscription",
     "counter": "the account has no such counter",

@@ -4,6 +4,7 @@ each operation does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError
@@ -14,7 +15,7 @@ from ocs.ledger.redis.keys import account_id as new_id
 from ocs.ledger.redis.keys import session_name, uid_of
 from ocs.ledger.redis.views import session_names
 from ocs.values.identities import by_imsi, by_msisdn
-from ocs.values.products import PackageTerms
+from ocs.values.products import BenefitShare, PackageTerms
 
 MAX_LOOKED_BACK = 4
 """Old ids of an account under which answers are looked for."""
@@ -45,9 +46,21 @@ class Products(Accounts):
         return await self._subscription(account_id, arguments, now, month, day) == b"ok"
 
     async def unsubscribe(
-        self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0
+        self,
+        account_id: str,
+        instance: int,
+        *,
+        at_once: bool,
+        now: int,
+        month: int,
+        day: int = 0,
+        shares: Sequence[BenefitShare] = (),
     ) -> None:
-        arguments = {"what": "end", "instance": instance, "at_once": at_once}
+        rows = [
+            (each.benefit, wire.amount(each.benefit, each.micro_eur), each.days_left, each.days_agreed)
+            for each in shares
+        ]
+        arguments = {"what": "end", "instance": instance, "at_once": at_once, "shares": rows}
         await self._subscription(account_id, arguments, now, month, day)
 
     async def set_next(

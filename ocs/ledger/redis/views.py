@@ -16,6 +16,7 @@ from ocs.ledger.contract.views import (
     MeasureView,
     PoolHoldView,
     PoolView,
+    ReminderView,
     ReservationView,
     SessionView,
     SubscriptionState,
@@ -114,6 +115,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         pool=account["pool"],
         facts=account["facts"],
         measures=tuple(map(_measure_view, sorted(account["measures"], key=_kind_and_name))),
+        reminders=tuple(sorted(_reminder_view(each) for each in account["agenda"])),
         country=account["country"] or "home",
         version=account["version"],
     )
@@ -138,7 +140,15 @@ def _subscription_view(each: dict[str, Any]) -> SubscriptionView:
         next_product=each["following"]["id"] if each["following"] else "",
         price_micro_eur=each["terms"]["price"],
         group=each["terms"]["group"],
+        committed_until=each["committed_until"],
+        committed_days=each["committed_days"],
+        reference=each["reference"],
+        benefits=tuple((benefit["name"], benefit["amount"]) for benefit in each["committed_benefits"]),
     )
+
+
+def _reminder_view(each: dict[str, Any]) -> ReminderView:
+    return ReminderView(each["at"], each["kind"], each["ref"])
 
 
 def _counter_view(each: dict[str, Any], keys: dict[str, int]) -> CounterView:

@@ -82,6 +82,12 @@ def package(terms: PackageTerms) -> list[Any]:
         shared=int(terms.shared),
         order=terms.order,
         facts=list(terms.facts),
+        counts=int(terms.counts),
+        with_tariff=int(terms.with_tariff),
+        voided_by_change=int(terms.voided_by_change),
+        notice_s=amount("notice", terms.notice_s),
+        commitment_days=terms.commitment_days,
+        benefits=[LAYOUT.new("benefit", name=name, amount=amount(name, each)) for name, each in terms.benefits],
     )
 
 

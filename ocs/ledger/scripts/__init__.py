@@ -17,7 +17,7 @@ from ocs.values.exact import MAX_INTEGER
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
-SHARED = ("values", "document", "measures", "counters", "buckets", "tallies", "sessions", "agenda")
+SHARED = ("values", "document", "measures", "counters", "buckets", "tallies", "sessions", "subscriptions", "agenda")
 STEPS = {
     "identify": ("identify", "begin_or_resume", "other_facts"),
     "release": ("release", "count_services", "fresh_legs"),
@@ -78,6 +78,8 @@ PLAIN = frozenset(
 that may pay, an event, the Lua libraries.
 """
 _NEW = re.compile(r"(?<!\w)new_(\w+)\(\)")
+_FUNCTION = re.compile(r"^local function (\w+)\(", re.MULTILINE)
+_CONSTANT = re.compile(r"^local \w+(?:, \w+)* = .*$", re.MULTILINE)
 _COMMENT = re.compile(r"--.*$")
 
 
@@ -100,12 +102,33 @@ def _shipped() -> tuple[ScriptSource, ...]:
 def _made(layout: Layout) -> tuple[ScriptSource, ...]:
     joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
     joined.update((part, _block(part, joined[part], names)) for part, names in STEPS.items())
+    joined.update((part, _shared_block(part, joined[part])) for part in SHARED)
     head = _head(layout)
 
     def shared(own: tuple[str, ...]) -> tuple[str, ...]:
         return (head, *(joined[part] for part in (*SHARED, *own)))
 
     return tuple(ScriptSource(name, shared(own), joined[name]) for name, own in SCRIPTS.items())
+
+
+def _shared_block(part: str, source: str) -> str:
+    """A shared part as a block: functions that no other part uses do not count towards the limit. Its constants come
+    before it.
+    """
+    others = frozenset[str]().union(*(_words(other) for other in (*SHARED, *STEPS, *SCRIPTS) if other != part))
+    constants = []
+    for match in _CONSTANT.finditer(_source(part)):
+        line = _COMMENT.sub("", match.group()).strip()
+        constants.append(line)
+        source = source.replace(f"{line}\n", "", 1)
+    names = tuple(name for name in _FUNCTION.findall(_source(part)) if name in others)
+    return "\n".join([*constants, _block(part, source, names)])
+
+
+@lru_cache(maxsize=64)
+def _words(part: str) -> frozenset[str]:
+    """Words of a part, but for comments."""
+    return frozenset(re.findall(r"\w+", "\n".join(_COMMENT.sub("", line) for line in _source(part).splitlines())))
 
 
 def _block(part: str, source: str, names: tuple[str, ...]) -> str:

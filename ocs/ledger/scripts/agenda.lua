@@ -5,36 +5,6 @@ local LIFE_S = 270 * 86400 -- from the end of the active period to termination (
 
 local function money_free(account) return account.credit - account.held end
 
-local function package_event(work, subscription, price, paid)
-  local account, terms = work.account, subscription.terms
-  journal(work, {k = 'package', id = terms.id, instance = subscription.instance, price = price,
-    period_end = subscription.ends, ok = paid, debit = paid and price or 0, credit = account.credit})
-end
-
-local function subscription_event(work, subscription, state)
-  local terms = subscription.terms
-  journal(work, {k = 'subscription', id = terms.id, instance = subscription.instance, state = state})
-end
-
--- End the other started or unpaid subscriptions of the group, and their buckets.
-local function replace_group(work, subscription)
-  local terms = subscription.terms
-  local group, instance, list = terms.group, subscription.instance, subscriptions_of(work)
-  if group == '' then return end
-  local n = 1
-  while list[n] do
-    local subscription = list[n]
-    local terms, waits = subscription.terms, subscription.state == 'planned' or subscription.state == 'armed'
-    if subscription.instance ~= instance and terms.group == group and not waits then
-      end_buckets(work, subscription)
-      table.remove(list, n)
-      subscription_event(work, subscription, 'ended')
-    else
-      n = n + 1
-    end
-  end
-end
-
 -- The credit does not cover the fee: the buckets end, and the subscription starts when the credit covers it.
 local function set_unpaid(work, subscription, due)
   local terms = subscription.terms
@@ -44,33 +14,34 @@ local function set_unpaid(work, subscription, due)
   package_event(work, subscription, terms.price, false)
 end
 
--- Pay the fee and start the period. The fee is taken from the credit, whatever is held, and does not count as spending
--- (HOT-CC-2).
+-- Pay the fee and start the period. The fee is taken from the credit, whatever is held, and counts as spending only if
+-- the product says so (HOT-CC-2).
 local function pay_fee(work, subscription, starts)
   local account, terms = work.account, subscription.terms
   account.credit, account.spent = account.credit - terms.price, account.spent + terms.price
-  subscription.state = 'active'
-  subscription.starts = starts
-  subscription.ends = starts + terms.period_s
-  subscription.due = 0
-  replace_group(work, subscription)
+  begin_period(work, subscription, starts)
   create_buckets(work, subscription)
   begin_period_counters(work, terms, starts)
   package_event(work, subscription, terms.price, true)
+  count_price(work, terms)
+  if terms.period_s == 0 then drop(work, subscription) end -- a fee: nothing stays (HOT-PKG-16)
   work.period_began, work.due_changed = true, true
 end
 
 local function can_pay(work, terms)
   local account = work.account
-  return state_at(account, work.now) == 'a' and account.credit >= terms.price
+  return state_at(account, work.now) == 'a' and account.credit >= terms.price and limit_allows(work, terms)
 end
 
 local function next_period(work, subscription)
   local ended, terms = subscription.ends, subscription.terms
   end_buckets(work, subscription)
-  if subscription.state == 'ending' or (terms.renews == 0 and not subscription.following) then return false end
-  terms = subscription.following or terms
+  if is_last_period(subscription) then return false end
+  local following = subscription.following or terms
+  local changed = following.group == 'package' and following.id ~= terms.id
+  terms = following
   subscription.terms, subscription.following = terms, false
+  if changed then void_planned(work) end
   if can_pay(work, terms) then
     -- The new period follows the old one without a gap, unless a whole period was missed.
     pay_fee(work, subscription, work.now >= ended + terms.period_s and work.now or ended)
@@ -262,6 +233,7 @@ local function run_agenda(work, keep)
   roll_counters(work)
   end_pool_buckets(work)
   run_subscriptions(work)
+  tell_period_ends(work)
   reclaim_excess(work, keep)
   run_sessions(work, keep)
   run_agenda_entries(work)

@@ -233,6 +233,7 @@ local function sum_up_subscriptions(work)
     local state = subscription.state
     if state == 'active' or state == 'ending' then
       period_ends, due = min(period_ends, subscription.ends), min(due, subscription.ends)
+      if subscription.notice_at > 0 then due = min(due, subscription.notice_at) end
     elseif state == 'planned' then
       due = min(due, subscription.due)
     elseif state == 'armed' then

@@ -3,9 +3,9 @@
 --
 -- KEYS  as top_up.lua
 -- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, instance, at_once,
---         keep_s, asked_at, now, month, day, max_skew_s, pool
--- Result  "ok", "again", "credit" (too little, nothing was changed), "excluded", "state" (not active), "instance" (no
---         such subscription), "unknown", …
+--         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
+-- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
+--         price that counts), "excluded", "state" (not active), "instance" (no such subscription), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local field = args.what == 'buy' and 'package:' .. args.uid .. ' ' .. args.reference
@@ -19,11 +19,13 @@ if not work then return why end
 local account = work.account
 local list = subscriptions_of(work)
 
-local function excluded(excludes)
+-- Two products exclude each other if either says so (HOT-PKG-9).
+local function excluded(terms)
+  local excludes, id = terms.excludes, terms.id
   for n = 1, #list do
     local subscription = list[n]
     local terms = subscription.terms
-    if index_of(excludes, terms.id) then return true end
+    if index_of(excludes, terms.id) or index_of(terms.excludes, id) then return true end
   end
   return false
 end
@@ -31,7 +33,7 @@ end
 local function buy()
   local terms = args.terms
   if state_at(account, work.now) ~= 'a' then return 'state' end
-  if excluded(terms.excludes) then return 'excluded' end
+  if excluded(terms) then return 'excluded' end
   local subscription = new_subscription()
   subscription.terms, subscription.reference = terms, args.reference
   subscription.instance = account.last_instance + 1
@@ -41,6 +43,8 @@ local function buy()
     subscription.state, subscription.due = 'planned', args.starts
   elseif account.credit < terms.price then
     return 'credit'
+  elseif not limit_allows(work, terms) then
+    return 'limit'
   end
   account.last_instance = subscription.instance
   table.insert(list, subscription)
@@ -57,7 +61,10 @@ end
 local function change(subscription, place)
   if args.what == 'next' then
     subscription.following = args.terms
-  elseif args.at_once or (subscription.state ~= 'active' and subscription.state ~= 'ending') then
+    return 'ok'
+  end
+  if not pay_shares(work, subscription, args.shares) then return 'credit' end
+  if args.at_once or (subscription.state ~= 'active' and subscription.state ~= 'ending') then
     end_buckets(work, subscription)
     table.remove(list, place)
     subscription_event(work, subscription, 'ended')

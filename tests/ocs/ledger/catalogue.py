@@ -41,6 +41,8 @@ SMALL = PackageTerms(
     ),
     counters=(FAIR, replace(ABROAD, limit=900_000)),
     facts=("fair-use",),
+    commitment_days=1,
+    benefits=(("fee", 500_001), ("equipment", 70_000)),
 )
 BIG = PackageTerms(
     "BIG",
@@ -48,6 +50,7 @@ BIG = PackageTerms(
     9_000,
     (_bucket("BIG.data", "octets", None), _bucket("BIG.voice", "seconds", 600)),
     order=2,
+    notice_s=2_000,
     counters=(replace(ABROAD, limit=2_500_000), replace(SPEED, limit=3_000_000)),
 )
 TINY = PackageTerms("TINY", 150_000, 900, (_bucket("SMALL.data", "octets", 500_000),), counters=(FAIR,), order=1)
@@ -59,8 +62,21 @@ PACK = PackageTerms(
     "pack",
     excludes=("PACK",),
     facts=("pack",),
+    voided_by_change=True,
+    notice_s=700,
 )
-EXTRA = PackageTerms("EXTRA", 250_000, 1_500, (_bucket("EXTRA.data", "octets", 900_000, -1),), "", renews=False)
+EXTRA = PackageTerms(
+    "EXTRA",
+    250_000,
+    1_500,
+    (_bucket("EXTRA.data", "octets", 900_000, -1),),
+    "",
+    renews=False,
+    counts=True,
+    with_tariff=True,
+    voided_by_change=True,
+)
+ONCE = PackageTerms("ONCE", 60_000, 0, (), "", renews=False)
 ZONE = PackageTerms(
     "ZONE",
     700_000,
@@ -78,9 +94,11 @@ SHARED = PackageTerms(
     shared=True,
     order=3,
 )
-FEE = PackageTerms("FEE", 99_000, 1_200, (), "", order=-1)
+FEE = PackageTerms(
+    "FEE", 99_000, 1_200, (), "", order=-1, excludes=("EXTRA",), commitment_days=2, benefits=(("fee", 90_000),)
+)
 TARIFFS = (SMALL, BIG, TINY)
-PRODUCTS = (PACK, EXTRA, SHARED, ZONE, FEE, *TARIFFS)
+PRODUCTS = (PACK, EXTRA, SHARED, ZONE, FEE, ONCE, *TARIFFS)
 
 
 @dataclass(frozen=True, slots=True)

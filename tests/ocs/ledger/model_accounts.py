@@ -11,7 +11,7 @@ from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
-from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, CounterTerms, PackageTerms, Window
+from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms, Window
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Books, Operation
 from tests.ocs.ledger.model_state import Account, MeasureState, Pool, Subscription, partition_of
@@ -124,24 +124,43 @@ class Accounts(Books):
         with self._changing(account_id, now, month, day) as op:
             if op.account.state_at(now) != "active":
                 raise LedgerError("state", "")
-            if any(each.terms.id in product.excludes for each in op.account.subscriptions):
+            others = [each.terms for each in op.account.subscriptions]
+            if any(each.id in product.excludes or product.id in each.excludes for each in others):
                 raise LedgerError("excluded", "")
             if armed or starts_at > now:
                 subscription = agenda.new(op, product, reference)
                 subscription.state = (SubscriptionState.ARMED if armed else SubscriptionState.PLANNED).value
                 subscription.due = 0 if armed else starts_at
                 agenda.tell(op, subscription, subscription.state)
-            elif not agenda.can_pay(op, product):
+            elif op.account.credit < product.price_micro_eur:
                 raise LedgerError("credit", "")
+            elif not agenda.limit_allows(op, product):
+                raise LedgerError("limit", "")
             else:
                 agenda.start(op, agenda.new(op, product, reference), now)
                 agenda.claim(op)
         self._applied.add(("package", account.uid, reference))
         return True
 
-    def unsubscribe(self, account_id: str, instance: int, *, at_once: bool, now: int, month: int, day: int = 0) -> None:
+    def unsubscribe(
+        self,
+        account_id: str,
+        instance: int,
+        *,
+        at_once: bool,
+        now: int,
+        month: int,
+        day: int = 0,
+        shares: Sequence[BenefitShare] = (),
+    ) -> None:
         with self._changing(account_id, now, month, day) as op:
             subscription = self._subscription(op, instance)
+            if subscription.committed_until:
+                if op.account.credit < sum(each.micro_eur for each in shares):
+                    raise LedgerError("credit", "")
+                for each in shares:
+                    self._pay_share(op, subscription, each)
+                subscription.committed_until, subscription.benefits = 0, ()
             if at_once or subscription.state not in agenda.RUNNING:
                 agenda.end(op, subscription)
             elif subscription.state != SubscriptionState.ENDING:
@@ -153,6 +172,21 @@ class Accounts(Books):
     ) -> None:
         with self._changing(account_id, now, month, day) as op:
             self._subscription(op, instance).next = product
+
+    @staticmethod
+    def _pay_share(op: Operation, subscription: Subscription, share: BenefitShare) -> None:
+        op.account.credit -= share.micro_eur
+        op.account.spent += share.micro_eur
+        op.journal(
+            "share",
+            id=subscription.terms.id,
+            instance=subscription.instance,
+            benefit=share.benefit,
+            days_left=share.days_left,
+            days=share.days_agreed,
+            debit=share.micro_eur,
+            credit=op.account.credit,
+        )
 
     @staticmethod
     def _subscription(op: Operation, instance: int) -> Subscription:

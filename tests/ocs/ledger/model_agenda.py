@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ocs.ledger.contract.views import SubscriptionState
-from ocs.values.products import PACKAGE_GROUP, PackageTerms, Window
+from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, PackageTerms, Window
 from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_settle import thresholds
 from tests.ocs.ledger.model_state import Account, Bucket, Entry, MeasureState, Pool, Subscription
 
 TOMBSTONE_S = 300
@@ -18,6 +19,7 @@ def run(op: Operation) -> None:
         counter.roll(op.now, op.month, op.day)
     _end_of_pool_periods(op)
     subscriptions(op)
+    _period_notices(op)
     claim(op)
     _sessions(op)
     for entry in sorted(op.account.entries, key=lambda each: (each.at, each.kind, each.ref)):
@@ -37,6 +39,7 @@ def earliest(account: Account) -> int | None:
     for measure in account.measures:
         times += [measure.terms.until] * bool(measure.terms.until) + [measure.terms.since] * (not measure.begun)
     times += [_time(each) for each in account.subscriptions if each.state in ("planned", "active", "ending")]
+    times += [each.notice_at for each in account.subscriptions if each.state in RUNNING and each.notice_at]
     if account.state != "terminated":
         times.append(account.active_until + (INACTIVE_S if account.told_inactive or account.state == "blocked" else 0))
     return min(times, default=None)
@@ -89,14 +92,14 @@ def _is_due(op: Operation, subscription: Subscription) -> bool:
 
 def _due(op: Operation, subscription: Subscription) -> None:
     state, at = subscription.state, _time(subscription)
-    if state == SubscriptionState.ENDING or (
-        state == SubscriptionState.ACTIVE and not subscription.terms.renews and not subscription.next
-    ):
+    if state in RUNNING and _is_last(subscription):
         end(op, subscription)
         return
     if state == SubscriptionState.ACTIVE:
         _end_units(op, subscription)
     if subscription.next and state == SubscriptionState.ACTIVE:
+        if subscription.next.group == PACKAGE_GROUP and subscription.next.id != subscription.terms.id:
+            _void(op)
         subscription.terms, subscription.next = subscription.next, None
         op.ledger.met["the next terms follow"] += 1
     terms = subscription.terms
@@ -111,26 +114,91 @@ def _due(op: Operation, subscription: Subscription) -> None:
 
 def can_pay(op: Operation, terms: PackageTerms) -> bool:
     """Held money may pay a fee: only state and credit count."""
-    return op.account.state_at(op.now) == "active" and op.account.credit >= terms.price_micro_eur
+    return (
+        op.account.state_at(op.now) == "active"
+        and op.account.credit >= terms.price_micro_eur
+        and limit_allows(op, terms)
+    )
+
+
+def limit_allows(op: Operation, terms: PackageTerms) -> bool:
+    """HOT-CC-2: a price that counts needs room in the monthly limit, beside what is held there."""
+    limit = op.account.counter(LIMIT_COUNTER)
+    room = limit.room() if limit is not None else None
+    return not terms.counts or room is None or room >= terms.price_micro_eur
+
+
+def _is_last(subscription: Subscription) -> bool:
+    if subscription.state == SubscriptionState.ENDING:
+        return True
+    return not subscription.terms.renews and not subscription.next
+
+
+def _period_notices(op: Operation) -> None:
+    for each in op.account.subscriptions:
+        if each.state in RUNNING and 0 < each.notice_at <= op.now:
+            renews = int(not _is_last(each))
+            fields = {"id": each.terms.id, "instance": each.instance, "state": "expiring"}
+            op.journal("subscription", **fields, ends=each.until, renews=renews)
+            each.notice_at = 0
+
+
+def _void(op: Operation) -> None:
+    """HOT-PKG-11: the tariff changes."""
+    for each in reversed(list(op.account.subscriptions)):
+        if each.state == SubscriptionState.PLANNED and each.terms.voided_by_change:
+            op.account.subscriptions.remove(each)
+            tell(op, each, "voided")
+
+
+def _end_of_period(op: Operation, terms: PackageTerms, starts: int) -> int:
+    running = [each for each in op.account.subscriptions if each.state in RUNNING and each.until > starts]
+    tariffs = [each.until for each in running if each.terms.group == PACKAGE_GROUP]
+    return tariffs[0] if terms.with_tariff and tariffs else starts + terms.period_s
+
+
+def _commit(op: Operation, subscription: Subscription, starts: int) -> None:
+    terms = subscription.terms
+    if terms.commitment_days and subscription.committed_to != terms.id:
+        op.ledger.met["a commitment begins"] += 1
+        subscription.committed_to, subscription.committed_days = terms.id, terms.commitment_days
+        subscription.committed_until = starts + terms.commitment_days * 86_400
+        subscription.benefits = terms.benefits
+
+
+def _take_over(op: Operation, subscription: Subscription, other: Subscription) -> None:
+    if other.committed_until > max(op.now, subscription.committed_until):
+        op.ledger.met["a commitment is taken over"] += 1
+        subscription.committed_to, subscription.committed_days = other.committed_to, other.committed_days
+        subscription.committed_until, subscription.benefits = other.committed_until, other.benefits
 
 
 def start(op: Operation, subscription: Subscription, starts: int) -> None:
     """Pays the fee and begins a period."""
-    account, terms = op.account, subscription.terms
+    account, terms, changed = op.account, subscription.terms, False
+    ends = _end_of_period(op, terms, starts)
+    _commit(op, subscription, starts)
     for other in list(account.subscriptions):
         waits = other.state in (SubscriptionState.PLANNED, SubscriptionState.ARMED)
         if other is not subscription and terms.group and other.terms.group == terms.group and not waits:
             op.ledger.met[f"a {other.state} one of the group is replaced"] += 1
             end(op, other)
+            _take_over(op, subscription, other)
+            changed = changed or other.terms.id != terms.id
+    if changed and terms.group == PACKAGE_GROUP:
+        _void(op)
     _end_units(op, subscription)
     account.credit -= terms.price_micro_eur
     account.spent += terms.price_micro_eur
     subscription.state, subscription.starts, subscription.until = (
         SubscriptionState.ACTIVE.value,
         starts,
-        starts + terms.period_s,
+        ends,
     )
     subscription.due = 0
+    subscription.notice_at = max(ends - terms.notice_s, 0) if terms.notice_s else 0
+    if subscription.notice_at <= op.now:
+        subscription.notice_at = 0
     _lay_out(op, subscription)
     for counter_terms in terms.counters:
         counter = account.counter_of(counter_terms, op.month, op.day)
@@ -139,6 +207,14 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
             counter.anew(starts)
             counter.terms, counter.limit = counter_terms, counter_terms.limit
     _fee(op, subscription, True)
+    limit = account.counter(LIMIT_COUNTER)
+    if terms.counts and limit is not None:
+        op.ledger.met["a fee counts to the monthly limit"] += 1
+        limit.add(terms.price_micro_eur, op.now)
+        thresholds(op)
+    if not terms.period_s:
+        op.ledger.met["a fee of which nothing stays"] += 1
+        account.subscriptions.remove(subscription)
 
 
 def unpaid(op: Operation, subscription: Subscription, at: int) -> None:

@@ -145,6 +145,12 @@ class Subscription:
     due: int = 0
     """When its fee was, or will be, due (planned, unpaid)."""
     next: PackageTerms | None = None
+    notice_at: int = 0
+    """When the end of its period is announced."""
+    committed_until: int = 0
+    committed_days: int = 0
+    committed_to: str = ""
+    benefits: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from ocs.ledger.contract.views import (
     MeasureView,
     PoolHoldView,
     PoolView,
+    ReminderView,
     ReservationView,
     SessionView,
     SubscriptionState,
@@ -56,6 +57,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
             MeasureView(each.terms, each.begun)
             for each in sorted(a.measures, key=lambda each: (each.terms.kind, each.terms.name))
         ),
+        reminders=tuple(sorted(ReminderView(each.at, each.kind, each.ref) for each in a.entries)),
         country=a.country,
         version=LAYOUT,
     )
@@ -79,6 +81,10 @@ def _subscription(s: Subscription) -> SubscriptionView:
         s.next.id if s.next is not None else "",
         s.terms.price_micro_eur,
         s.terms.group,
+        s.committed_until,
+        s.committed_days,
+        s.reference,
+        s.benefits,
     )
 
 

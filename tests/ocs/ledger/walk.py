@@ -13,6 +13,7 @@ from typing import Any
 
 from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.measures import AccountMeasure, MeasureKind
+from ocs.values.products import BenefitShare
 from ocs.values.requests import RequestType
 from tests.ocs.ledger import catalogue
 from tests.ocs.ledger.catalogue import KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
@@ -111,7 +112,14 @@ class Walk(WalkCharging):
             more["starts_at"] = self.now + choose.pick((700, 60, 0, 2500))
         elif product.id == "ZONE" or choose.chance(5):
             more["armed"] = not choose.chance(20)
+        if product.counts and choose.chance(30):
+            limit = self._account(place).counters[0]
+            self._do(place, "set_limit", limit_micro_eur=limit.value + limit.held + choose.pick((100_000, 300_000)))
         self._do(place, "subscribe", product=product, reference=reference, **more)
+        if more.get("starts_at") and product.voided_by_change and choose.chance(50):
+            tariff = choose.pick(TARIFFS)
+            self._credit(place, tariff.price_micro_eur)
+            self._do(place, "activate_package", package=tariff, reference=self._fresh("p"))
         if more.get("armed") and choose.chance(70):
             self._open_one(choose, place, choose.pick(("zone", "zone", "voice")))
 
@@ -122,7 +130,9 @@ class Walk(WalkCharging):
             product = choose.pick((None, *TARIFFS, *TARIFFS, PRODUCTS[0]))
             self._do(place, "set_next", instance, product=product)
         else:
-            self._do(place, "unsubscribe", instance, at_once=choose.chance(35))
+            amounts = choose.pick(((), (70_000,), (90_000, 310_000), (5_000_000, 1)))
+            shares = tuple(BenefitShare(f"benefit {n}", each, n, 9) for n, each in enumerate(amounts))
+            self._do(place, "unsubscribe", instance, at_once=choose.chance(35), shares=shares)
 
     def _claims(self, choose: Choices, place: int) -> None:
         """A fee becomes due, or a product is bought, while sessions hold all credit."""

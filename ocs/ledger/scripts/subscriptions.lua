@@ -1,0 +1,144 @@
+-- Subscriptions: events, when a period ends, commitments, and what a change of the tariff voids.
+
+local function package_event(work, subscription, price, paid)
+  local account, terms = work.account, subscription.terms
+  journal(work, {k = 'package', id = terms.id, instance = subscription.instance, price = price,
+    period_end = subscription.ends, ok = paid, debit = paid and price or 0, credit = account.credit})
+end
+
+local function subscription_event(work, subscription, state)
+  local terms = subscription.terms
+  journal(work, {k = 'subscription', id = terms.id, instance = subscription.instance, state = state})
+end
+
+local function is_running(subscription) return subscription.state == 'active' or subscription.state == 'ending' end
+
+-- Whether it ends with its period.
+local function is_last_period(subscription)
+  local terms = subscription.terms
+  return subscription.state == 'ending' or (terms.renews == 0 and not subscription.following)
+end
+
+-- End of a period that starts now: that of the tariff's period, if the product says so and a tariff runs (HOT-PKG-8).
+local function end_of_period(work, terms, starts)
+  local list = subscriptions_of(work)
+  for n = 1, terms.with_tariff == 1 and #list or 0 do
+    local tariff = list[n]
+    local terms = tariff.terms
+    if terms.group == 'package' and is_running(tariff) and tariff.ends > starts then return tariff.ends end
+  end
+  return starts + terms.period_s
+end
+
+-- Journal once that a period will soon be over (HOT-NOT-1).
+local function tell_period_ends(work)
+  local list = subscriptions_of(work)
+  for n = 1, #list do
+    local subscription = list[n]
+    if subscription.notice_at > 0 and subscription.notice_at <= work.now and is_running(subscription) then
+      local terms = subscription.terms
+      journal(work, {k = 'subscription', id = terms.id, instance = subscription.instance, state = 'expiring',
+        ends = subscription.ends, renews = is_last_period(subscription) and 0 or 1})
+      subscription.notice_at = 0
+    end
+  end
+end
+
+-- A tariff takes the place of another: planned activations of products that say so are void (HOT-PKG-11).
+local function void_planned(work)
+  local list = subscriptions_of(work)
+  for n = #list, 1, -1 do
+    local subscription = list[n]
+    local terms = subscription.terms
+    if subscription.state == 'planned' and terms.voided_by_change == 1 then
+      subscription_event(work, subscription, 'voided')
+      table.remove(list, n)
+    end
+  end
+end
+
+-- The commitment of a product begins with its first period (HOT-PKG-17).
+local function begin_commitment(subscription)
+  local terms = subscription.terms
+  if terms.commitment_days == 0 or subscription.committed_to == terms.id then return end
+  subscription.committed_to, subscription.committed_days = terms.id, terms.commitment_days
+  subscription.committed_until = subscription.starts + terms.commitment_days * 86400
+  subscription.committed_benefits = terms.benefits
+end
+
+local function drop(work, subscription)
+  local list, instance = subscriptions_of(work), subscription.instance
+  for n = #list, 1, -1 do
+    local subscription = list[n]
+    if subscription.instance == instance then table.remove(list, n) end
+  end
+end
+
+-- A commitment that runs goes over to the subscription that takes the place of `ended`.
+local function take_over_commitment(work, subscription, ended)
+  if ended.committed_until <= max(work.now, subscription.committed_until) then return end
+  subscription.committed_to, subscription.committed_days = ended.committed_to, ended.committed_days
+  subscription.committed_until, subscription.committed_benefits = ended.committed_until, ended.committed_benefits
+end
+
+-- End the other started or unpaid subscriptions of the group, and their buckets.
+local function replace_group(work, subscription)
+  local terms, list, changed = subscription.terms, subscriptions_of(work), false
+  if terms.group == '' then return end
+  local n = 1
+  while list[n] do
+    local ended = list[n]
+    local ended_terms, waits = ended.terms, ended.state == 'planned' or ended.state == 'armed'
+    if ended.instance ~= subscription.instance and ended_terms.group == terms.group and not waits then
+      end_buckets(work, ended)
+      table.remove(list, n)
+      subscription_event(work, ended, 'ended')
+      take_over_commitment(work, subscription, ended)
+      changed = changed or ended_terms.id ~= terms.id
+    else
+      n = n + 1
+    end
+  end
+  if changed and terms.group == 'package' then void_planned(work) end
+end
+
+-- Begin a period, for which the fee was paid.
+local function begin_period(work, subscription, starts)
+  local terms = subscription.terms
+  subscription.state, subscription.starts, subscription.due = 'active', starts, 0
+  subscription.ends = end_of_period(work, terms, starts)
+  local notice_at = subscription.ends - terms.notice_s
+  subscription.notice_at = terms.notice_s > 0 and notice_at > work.now and notice_at or 0
+  begin_commitment(subscription)
+  replace_group(work, subscription)
+end
+
+-- Whether the monthly limit leaves room for a price that counts to it (HOT-CC-2).
+local function limit_allows(work, terms)
+  local counter = terms.counts == 1 and find_counter(work.account, 'limit')
+  return not counter or room_of(counter) >= terms.price
+end
+
+local function count_price(work, terms)
+  local counter = terms.counts == 1 and find_counter(work.account, 'limit')
+  if not counter then return end
+  add_to_counter(counter, terms.price, work.now)
+  journal_thresholds(work)
+end
+
+-- Debit the shares of benefits that an early end costs: {{name, micro-EUR, days left, days agreed}, …}, a transaction
+-- each (HOT-REC-4). False: the credit does not cover them.
+local function pay_shares(work, subscription, shares)
+  local account, terms, sum = work.account, subscription.terms, 0
+  if subscription.committed_until == 0 then return true end
+  for n = 1, #shares do sum = sum + shares[n][2] end
+  if account.credit < sum then return false end
+  for n = 1, #shares do
+    local name, amount, days_left, days = unpack(shares[n])
+    account.credit, account.spent = account.credit - amount, account.spent + amount
+    journal(work, {k = 'share', id = terms.id, instance = subscription.instance, benefit = name, days_left = days_left,
+      days = days, debit = amount, credit = account.credit})
+  end
+  subscription.committed_until, subscription.committed_benefits = 0, {}
+  return true
+end
