@@ -1,4 +1,4 @@
-"""A certification authority for Diameter, its certificates, and a Diameter server with TLS, for the tests of TLS."""
+"""For tests of TLS: a certification authority, its certificates, and a Diameter server with TLS."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Certificates:
         return TlsConfig(*self.server, str(self.folder / "ca.pem"))
 
     def renew(self) -> None:
-        """Replaces the authority, and our certificate by one that it has signed."""
+        """Replaces the authority, and the server's certificate by one that it has signed."""
         self.ca = trustme.CA()
         self.ca.cert_pem.write_to_path(str(self.folder / "ca.pem"))
         self.server = self.issue(HOST)

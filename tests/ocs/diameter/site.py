@@ -1,4 +1,4 @@
-"""A Diameter server on loopback and raw-socket peers, for the tests of everything before charging."""
+"""A Diameter server on loopback and peers with raw sockets, for tests of everything before charging."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Listener:
 
 
 class Site:
-    """A Diameter server with its clients; everything is stopped by the fixture."""
+    """A Diameter server with its clients; the fixture stops everything."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
@@ -211,7 +211,7 @@ class Site:
         worker: str = "",
         **changes: object,
     ) -> DiameterServer:
-        """`worker`: its name among several that share a folder of locks, as processes have by their numbers."""
+        """Starts a server. `worker` is its name among several that share a folder of locks."""
         settings: dict[str, object] = {
             "origin_host": HOST,
             "realm": REALM,
@@ -233,7 +233,7 @@ class Site:
         return server
 
     async def client(self, server: DiameterServer | None = None) -> Client:
-        """A client, by default of the newest server."""
+        """A client of this server, by default of the last one started."""
         client = Client(*await asyncio.open_connection(*(server or self.servers[-1]).listening[0]))
         self.clients.append(client)
         return client
@@ -253,7 +253,7 @@ class Site:
 
 
 def connection_of(server: DiameterServer, peer: str = "pgw.example.org") -> Connection:
-    """The open connection."""
+    """The server's open connection to the peer."""
     found = server.peers_table.get(peer).connection
     assert isinstance(found, Connection)
     return found
@@ -261,14 +261,14 @@ def connection_of(server: DiameterServer, peer: str = "pgw.example.org") -> Conn
 
 async def until(condition: Callable[[], bool]) -> None:
     async def poll() -> None:
-        while not condition():  # noqa: ASYNC110 - what is waited for is on the other side of a socket
+        while not condition():  # noqa: ASYNC110 - the awaited state is beyond a socket
             await asyncio.sleep(0.005)
 
     await asyncio.wait_for(poll(), PATIENCE_S)
 
 
 def on_uvloop(scenario: Callable[..., Coroutine[Any, Any, None]], *needs: object) -> None:
-    """A test of a site, on the loop that the workers run: its transports differ from asyncio's in small things."""
+    """Runs a test on uvloop, as the workers do; its transports differ from asyncio's in details."""
 
     async def main() -> None:
         site = Site()

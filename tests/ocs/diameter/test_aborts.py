@@ -1,4 +1,4 @@
-"""ASR: it waits for no RAR, is not sent after the session's end, and is not repeated after a permanent error."""
+"""ASR: it waits for no RAR, is not sent after the end of the session, and is not repeated after a permanent error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WITHOUT_VENDOR = encode_avp(500, 0, 0x40, bytes(4))
 
 
 def told(world: World) -> list[tuple[str, str]]:
-    """(command, Session-Id) of what was sent so far."""
+    """(command, Session-Id) of the requests sent so far."""
     return [
         ("ASR" if isinstance(request, AbortSessionRequest) else "RAR", request.session_id)
         for _, request, _ in world.asked
@@ -45,7 +45,7 @@ def world() -> World:
     return world
 
 
-# -- a block overtakes
+# -- an ASR overtakes RARs
 
 
 @pytest.mark.parametrize("answer", [None, ReAuthAnswer("s1", 2002), ErrorMessage(result_code=3002)])
@@ -59,7 +59,7 @@ def test_a_block_does_not_wait_for_the_answer_to_a_rar(world: World, answer: Any
     assert quiet(world) and len(world.asked) == 2
 
 
-def test_a_rar_that_was_overtaken_may_find_the_session_unknown(world: World) -> None:
+def test_an_overtaken_rar_may_be_answered_with_unknown_session(world: World) -> None:
     world.hear()
     world.hear("abort", "state")
     world.asked[0][2](ReAuthAnswer("s1", 5002))
@@ -68,8 +68,8 @@ def test_a_rar_that_was_overtaken_may_find_the_session_unknown(world: World) -> 
     assert len(world.released) == 1 and quiet(world)
 
 
-def test_a_block_does_not_wait_in_line_behind_rars(world: World) -> None:
-    """Behind a relay a silent client has few pending requests; the waiting RAR is dropped."""
+def test_a_block_does_not_wait_behind_queued_rars(world: World) -> None:
+    """A silent client behind a relay may have few pending requests. The queued RAR is dropped."""
     sids = [f"s{number}" for number in range(FIRST_WINDOW + 2)]
     for sid in sids:
         world.hear(sid=sid, relay=DRA)
@@ -82,7 +82,7 @@ def test_a_block_does_not_wait_in_line_behind_rars(world: World) -> None:
     assert quiet(world)
 
 
-def test_a_block_does_not_wait_for_room_among_rars(world: World) -> None:
+def test_a_block_does_not_wait_for_the_bound_of_rars(world: World) -> None:
     for number in range(MAX_OUTSTANDING + 5):
         world.hear(sid=f"s{number}")
     for number in range(MAX_OUTSTANDING + 5):
@@ -90,7 +90,7 @@ def test_a_block_does_not_wait_for_room_among_rars(world: World) -> None:
     assert [command for command, _ in told(world)] == ["RAR"] * MAX_OUTSTANDING + ["ASR"] * MAX_OUTSTANDING
 
 
-def test_a_block_does_not_wait_for_the_pause_before_another_try(world: World) -> None:
+def test_a_block_does_not_wait_for_the_pause_before_a_retry(world: World) -> None:
     world.hear()
     world.reply(None)
     world.hear("abort", "state")
@@ -99,7 +99,9 @@ def test_a_block_does_not_wait_for_the_pause_before_another_try(world: World) ->
     assert len(world.asked) == 2
 
 
-def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_does_not_wait_for_pending_requests_of_other_sessions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job_table, "MAX_JOBS", 4)
     monkeypatch.setattr(job_table, "MAX_JOBS_FOR_RAR", 2)
     for kind in ("reauthorize", "abort"):
@@ -109,7 +111,7 @@ def test_a_block_does_not_wait_for_sessions_that_are_being_told(world: World, mo
     assert (world.counted["answer", "RAR", "dropped"], world.counted["answer", "ASR", "dropped"]) == (1, 1)
 
 
-async def test_a_connection_with_all_the_rars_it_may_have_takes_an_asr() -> None:
+async def test_an_asr_is_sent_on_a_connection_with_the_maximum_of_rars() -> None:
     site = Site()
     try:
         server = await site.server()
@@ -134,7 +136,7 @@ async def test_a_connection_with_all_the_rars_it_may_have_takes_an_asr() -> None
 
 @pytest.mark.parametrize("when", ["waits for its answer", "pauses", "waits in line"])
 @pytest.mark.parametrize("kind", ["abort", "reauthorize"])
-def test_nothing_is_asked_of_a_session_that_its_client_has_ended(world: World, kind: str, when: str) -> None:
+def test_no_request_is_sent_for_a_session_that_its_client_has_ended(world: World, kind: str, when: str) -> None:
     answer = AbortSessionAnswer if kind == "abort" else ReAuthAnswer
     before = FIRST_WINDOW if when == "waits in line" else 0
     for number in range(before):
@@ -154,7 +156,7 @@ def test_nothing_is_asked_of_a_session_that_its_client_has_ended(world: World, k
 
 
 def test_a_session_that_ended_elsewhere_is_not_aborted(world: World) -> None:
-    """It ended at another worker, or between the block and its notice: the ledger is asked."""
+    """It ended at another worker, or between block and notice. The ledger says so."""
     world.open_sessions = {"other"}
     world.hear("abort", "state")
     assert not world.asked and world.counted == {("answer", "ASR", "ended"): 1} and quiet(world)
@@ -165,7 +167,7 @@ def test_a_session_that_ended_elsewhere_is_not_aborted(world: World) -> None:
     assert told(world) == [("ASR", "other")] and quiet(world)
 
 
-def test_a_rar_that_has_waited_is_not_sent_to_a_session_that_ended_elsewhere(world: World) -> None:
+def test_a_delayed_rar_is_not_sent_if_the_session_ended_elsewhere(world: World) -> None:
     world.hear()
     world.reply(None)
     world.open_sessions = set()
@@ -174,7 +176,7 @@ def test_a_rar_that_has_waited_is_not_sent_to_a_session_that_ended_elsewhere(wor
 
 
 @pytest.mark.parametrize("fault", [LedgerUnavailable("gone"), LedgerError("unreadable", "it is")])
-def test_what_the_ledger_cannot_tell_is_taken_for_open(
+def test_if_the_ledger_is_unavailable_the_session_counts_as_open(
     world: World, fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def read(*_: Any, **__: Any) -> Any:
@@ -185,7 +187,7 @@ def test_what_the_ledger_cannot_tell_is_taken_for_open(
     assert told(world) == [("ASR", "s1")]
 
 
-def test_a_session_of_this_id_of_another_client_is_another_one() -> None:
+def test_another_clients_session_of_the_same_id_is_not_affected() -> None:
     group = {"failover_group": "pgws"}
     world = World(PeerConfig(PGW, **group), PeerConfig("pgw2.a1.net", **group))
     world.here.add(PGW)
@@ -213,7 +215,7 @@ def missing(avp: bytes, code: int = 5005) -> AbortSessionAnswer:
         AbortSessionAnswer("s", 5005, error_message="missing AVP: Abort-Cause"),
     ],
 )
-def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
+def test_a_client_that_rejects_abort_cause_gets_the_other_form(
     world: World, answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.hear("abort", "state")
@@ -237,10 +239,10 @@ def test_a_client_that_blames_abort_cause_gets_it_the_other_way(
 
 
 @pytest.mark.parametrize("code", [5001, 5005, 5008, 5009])
-def test_a_client_that_later_blames_the_abort_cause_it_wanted_is_not_asked_for_ever(
+def test_a_client_that_rejects_both_forms_of_asr_gets_a_rar(
     world: World, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both forms are tried once; then a RAR follows. The next ASR has the form that was last accepted, or none."""
+    """Each form, with and without Abort-Cause, is tried once. The next ASR has the form that was accepted last."""
     world.hear("abort", "state")
     world.reply(missing(ABORT_CAUSE))
     world.reply(missing(ABORT_CAUSE, code))
@@ -261,9 +263,7 @@ def test_a_client_that_later_blames_the_abort_cause_it_wanted_is_not_asked_for_e
 
 
 @pytest.mark.parametrize("code", [3001, 3003, 3007, 3008, 5001, 5003, 5005, 5017])
-def test_what_a_client_refuses_for_good_is_not_repeated(
-    world: World, code: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_permanently_refused_asr_is_not_repeated(world: World, code: int, caplog: pytest.LogCaptureFixture) -> None:
     def refuse() -> None:
         asked = world.asked[-1][1]
         answer = AbortSessionAnswer if isinstance(asked, AbortSessionRequest) else ReAuthAnswer
@@ -285,7 +285,7 @@ def test_what_a_client_refuses_for_good_is_not_repeated(
 
 
 @pytest.mark.parametrize("code", [3002, 3004, 4002])
-def test_what_may_be_delivered_later_is_repeated(world: World, code: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_asr_that_may_succeed_later_is_repeated(world: World, code: int, caplog: pytest.LogCaptureFixture) -> None:
     world.hear("abort", "state")
     for _ in RETRY_AFTER_S:
         world.reply(ErrorMessage(result_code=code))
@@ -294,15 +294,15 @@ def test_what_may_be_delivered_later_is_repeated(world: World, code: int, caplog
 
 
 @pytest.mark.parametrize("octets", [b"", b"\0", b"\0\0\1\xf4\x80", bytes(12), ABORT_CAUSE[:-5]])
-def test_a_failed_avp_that_cannot_be_read_blames_nothing(world: World, octets: bytes) -> None:
+def test_an_unreadable_failed_avp_is_ignored(world: World, octets: bytes) -> None:
     world.hear("abort", "state")
     world.reply(missing(octets))
     assert told(world) == [("ASR", "s1"), ("RAR", "s1")]
 
 
 def test_abort_cause_on_the_wire() -> None:
-    """TS 29.214 §5.3.1: 500, 3GPP's, Enumerated; tolerated by who does not know it only without M, but it is asked for
-    as it is.
+    """TS 29.214 §5.3.1: code 500, vendor 3GPP, Enumerated. It has the M bit, as specified, so a client that does not
+    know it may reject it.
     """
     sent = AbortSessionRequest("s1", "ocs", "r", "r", "pgw", abort_cause=0)
     frame = commands.encode(sent, hop_by_hop=1, end_to_end=1, application_id=4)
@@ -312,7 +312,7 @@ def test_abort_cause_on_the_wire() -> None:
     assert (500).to_bytes(4, "big") not in bare
 
 
-# -- all together
+# -- random sequences
 
 
 ANSWERS = {"answer": 2001, "none": 0, "unknown": 5002, "refuse": 5005}
@@ -326,7 +326,7 @@ STEPS = st.lists(
 
 
 class SlowLedger(World):
-    """A ledger that answers when the test says."""
+    """A ledger that answers when the test lets it."""
 
     def __init__(self, *peers: PeerConfig) -> None:
         super().__init__(*peers)
@@ -349,10 +349,10 @@ class SlowLedger(World):
 
 @given(steps=STEPS, direct=st.booleans(), slow=st.booleans())
 @settings(deadline=None, max_examples=400)
-def test_whatever_happens_a_block_is_sent_at_once_and_nothing_after_the_end(
+def test_in_any_sequence_an_asr_is_sent_at_once_and_nothing_after_the_end(
     steps: list[tuple[str, int]], direct: bool, slow: bool
 ) -> None:
-    """At once: whatever RARs are pending or waiting, if no ASR is."""
+    """At once: whatever RARs are pending or queued, unless an ASR is pending."""
     world, peer = SlowLedger(PeerConfig(DRA, relay=True)), PGW if direct else DRA
     world.slow = slow
     world.here.add(peer)

@@ -1,4 +1,4 @@
-"""New connections before the CER: limits, addresses, TLS handshakes, certificates."""
+"""Connections before the CER: limits, addresses, TLS handshakes, certificates."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def gone(client: Client) -> bool:
 # -- limits
 
 
-async def test_the_oldest_silent_connection_goes_when_all_places_are_taken(site: Site) -> None:
+async def test_the_oldest_silent_connection_is_closed_at_the_limit(site: Site) -> None:
     await site.server(max_pending_connections=3, max_connections_per_address=100)
     first, *others = [await site.client() for _ in range(3)]
     late = await site.client()
@@ -67,7 +67,7 @@ def test_one_address_cannot_take_all_places() -> None:
     assert 4 * config.max_connections_per_address <= config.max_pending_connections
 
 
-async def test_a_call_of_ours_needs_no_place(site: Site) -> None:
+async def test_outgoing_connections_do_not_count(site: Site) -> None:
     taken: asyncio.Queue[Client] = asyncio.Queue()
 
     async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,7 +95,9 @@ async def test_a_call_of_ours_needs_no_place(site: Site) -> None:
 # -- addresses, before TLS
 
 
-async def test_who_comes_from_no_peers_address_is_closed_at_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connection_from_no_peers_address_is_closed_at_once(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     peers = (PeerConfig(PGW, addresses=ELSEWHERE), PeerConfig(OTHER, addresses=("2001:db8::/32",)))
     await site.server(peers=peers)
     for _ in range(3):
@@ -104,7 +106,7 @@ async def test_who_comes_from_no_peers_address_is_closed_at_once(site: Site, cap
     assert caplog.text.count("no [[peer]] may come from this address") == 1
 
 
-async def test_the_tls_port_asks_for_the_address_before_tls(site: Site, certificates: Certificates) -> None:
+async def test_the_tls_port_checks_the_address_before_the_handshake(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, peers=(PeerConfig(PGW, addresses=ELSEWHERE),))
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await tls_client(site, certificates.client())
@@ -118,7 +120,7 @@ async def test_the_tls_port_asks_for_the_address_before_tls(site: Site, certific
         ((PeerConfig(PGW, addresses=ELSEWHERE),), {"accept_unknown_peers": True}),
     ],
 )
-async def test_any_address_is_heard_where_a_peer_may_come_from_any(
+async def test_any_address_is_accepted_if_a_peer_may_have_any(
     site: Site, peers: tuple[PeerConfig, ...], more: dict[str, Any]
 ) -> None:
     await site.server(peers=peers, **more)
@@ -140,7 +142,7 @@ def test_ranges_of_addresses() -> None:
 # -- TLS handshakes
 
 
-async def test_handshakes_are_bounded_and_the_oldest_goes(site: Site, certificates: Certificates) -> None:
+async def test_handshakes_are_bounded_and_the_oldest_is_closed(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, max_pending_connections=3, max_connections_per_address=100)
     server = site.servers[-1]
     hanging = [await silent(site, server.listening_tls[0]) for _ in range(10)]
@@ -166,7 +168,7 @@ async def test_handshakes_of_one_address_are_bounded(site: Site, certificates: C
     assert await (await tls_client(site, certificates.client())).open() == 2001
 
 
-async def test_a_handshake_that_is_not_done_in_time_ends(site: Site, certificates: Certificates) -> None:
+async def test_a_handshake_times_out(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, cer_timeout_s=0.2)
     client = await silent(site, site.servers[-1].listening_tls[0])
     assert await gone(client)
@@ -213,13 +215,13 @@ async def test_a_cer_together_with_the_end_of_the_handshake_is_not_lost(site: Si
         await until(lambda: site.servers[-1].peers[PGW] == "closed")
 
 
-# -- whom TLS takes
+# -- TLS versions, ciphers and resumption
 
 
 def opened(
     address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLSession | None
 ) -> tuple[int, ssl.SSLSession | None]:
-    """Connect, exchange capabilities: the CEA's code, and the session to resume."""
+    """Connects and exchanges capabilities; returns the CEA's code and the TLS session for resumption."""
     with (
         socket.create_connection(address, timeout=5) as tcp,
         context.wrap_socket(tcp, server_hostname=HOST, session=session) as tls,
@@ -256,7 +258,7 @@ async def test_a_session_is_not_resumed_when_its_certificate_is_no_longer_truste
 
 
 async def test_no_session_outlives_its_certificate(site: Site, certificates: Certificates) -> None:
-    """A TLS 1.2 session is resumed without another check of the certificate."""
+    """TLS 1.2 resumes a session without checking its certificate again."""
     await tls_site(site, certificates)
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     client = await tls_client(site, certificates.client(PGW, not_after=soon))
@@ -296,9 +298,9 @@ async def test_tls_1_1_is_refused(
 
 
 SCENARIOS: list[Callable[..., Any]] = [
-    test_handshakes_are_bounded_and_the_oldest_goes,
+    test_handshakes_are_bounded_and_the_oldest_is_closed,
     test_handshakes_of_one_address_are_bounded,
-    test_a_handshake_that_is_not_done_in_time_ends,
+    test_a_handshake_times_out,
     test_a_stop_does_not_wait_for_handshakes,
     test_a_cer_together_with_the_end_of_the_handshake_is_not_lost,
 ]

@@ -1,4 +1,4 @@
-"""Between a decoded request and charging: routing, rights of the peer, rates, overload; tested through sockets."""
+"""From a decoded request to charging: routing, rights of the peer, rates, overload; tested through sockets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def serve(site: Site, **rights: Any) -> Client:
-    """A Diameter server whose P-GW has these rights, and the P-GW."""
+    """Starts a server whose P-GW has these rights; returns both."""
     await site.server(peers=(PeerConfig(PGW, REALM, **rights),))
     return await site.opened()
 
@@ -49,7 +49,7 @@ async def code(client: Client, frame: bytes) -> int:
 # -- routing (stages 10 to 12)
 
 
-async def test_requests_for_others_are_not_ours(site: Site) -> None:
+async def test_requests_for_other_hosts_and_realms_are_refused(site: Site) -> None:
     await site.server(peers=(PeerConfig(PGW),), realms=("other.example.org",))
     client = await site.opened()
     assert await code(client, ccr(1, destination_host=HOST.upper())) == 2001
@@ -63,7 +63,7 @@ async def test_requests_for_others_are_not_ours(site: Site) -> None:
 # -- origin consistency
 
 
-async def test_a_client_speaks_for_itself_only(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_may_use_its_own_origin_only(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     client = await serve(site)
     assert await code(client, ccr(1, host=PGW.upper())) == 2001, "names are compared without case"
     with caplog.at_level(logging.WARNING):
@@ -78,7 +78,7 @@ async def test_a_client_speaks_for_itself_only(site: Site, caplog: pytest.LogCap
     ], "logged once an interval, not at every request"
 
 
-async def test_a_relay_carries_the_realms_it_may(site: Site) -> None:
+async def test_a_relay_may_carry_its_listed_realms(site: Site) -> None:
     client = await serve(site, relay=True, realms=("a1.example.net",))
     assert await code(client, ccr(1, host="p.a1.example.net", origin_realm="a1.example.net")) == 2001
     assert await code(client, ccr(2, host="p.b.example.net", origin_realm="b.example.net")) == 5003
@@ -89,14 +89,14 @@ async def test_a_relay_carries_the_realms_it_may(site: Site) -> None:
     assert site.metrics.requests_refused == ["origin_realm", "route"]
 
 
-async def test_a_relays_own_request_has_come_through_its_realms_only(site: Site) -> None:
+async def test_the_route_record_of_a_relays_own_request_names_its_realms_only(site: Site) -> None:
     client = await serve(site, relay=True, realms=("a1.example.net",))
     assert await code(client, ccr(1, route_record=[PGW])) == 2001
     assert await code(client, ccr(2, route_record=["dra.evil.net"])) == 5003
     assert site.metrics.requests_refused == ["route"]
 
 
-async def test_a_clients_own_request_has_come_through_nobody(site: Site) -> None:
+async def test_the_route_record_of_a_clients_own_request_names_no_other_host(site: Site) -> None:
     client = await serve(site)
     assert await code(client, ccr(1, route_record=[PGW.upper()])) == 2001, "some name themselves"
     assert await code(client, ccr(2, route_record=["dra.evil.net"])) == 5003
@@ -151,7 +151,7 @@ async def test_a_client_behind_a_relay_keeps_its_profile_and_has_no_more_rights(
     assert site.metrics.requests_refused == ["context", "refund", "origin_realm"]
 
 
-async def test_session_ids_subscribers_contexts_and_refunds_of_a_peer(site: Site) -> None:
+async def test_a_peers_rights_to_session_ids_subscribers_contexts_and_refunds(site: Site) -> None:
     client = await serve(
         site, strict_session_id=True, subscribers=("m386", "i29340"), contexts=("data", "sms"), refunds=False
     )
@@ -171,7 +171,7 @@ async def test_session_ids_subscribers_contexts_and_refunds_of_a_peer(site: Site
     assert site.metrics.requests_refused == ["session_id", "subscriber", "subscriber", "context", "refund"]
 
 
-async def test_one_kind_of_number_is_no_way_round_the_ranges_of_another(site: Site) -> None:
+async def test_an_imsi_does_not_bypass_the_msisdn_ranges(site: Site) -> None:
     client = await serve(site, subscribers=("m386",))
     for number, (ids, expected) in enumerate(
         [([(1, "232010000000001")], 5003), ([(0, "38668100000"), (1, "232010000000001")], 2001), ([(0, "43660")], 5003)]
@@ -194,7 +194,7 @@ async def test_a_peer_with_the_right_may_refund(site: Site) -> None:
     assert await code(client, ccr(1, type=4, requested_action=1)) == 2001
 
 
-async def test_laboratory_peers_may_name_any_origin(site: Site) -> None:
+async def test_unconfigured_peers_may_use_any_origin(site: Site) -> None:
     await site.server(peers=(), accept_unknown_peers=True)
     client = await site.client()
     assert await client.open("lab.example.net") == 2001
@@ -263,8 +263,8 @@ async def test_new_sessions_are_refused_first_and_terminations_never(site: Site)
     assert set(site.metrics.requests_refused) == {"overload"}
 
 
-async def test_overload_comes_before_rights_and_before_faults(site: Site) -> None:
-    """Stage 13 follows the destination, and precedes the AVPs and the peer's rights (15 to 21)."""
+async def test_overload_is_checked_before_rights_and_avps(site: Site) -> None:
+    """Stage 13: after the destination, before the AVPs and the rights of the peer (15 to 21)."""
     held: list[Any] = []
     await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight=4)
     client = await site.opened()
@@ -291,7 +291,7 @@ async def test_overload_comes_before_rights_and_before_faults(site: Site) -> Non
     assert await code(client, ccr(9, 1, **broken)) == 5005
 
 
-async def test_an_overload_report_for_who_can_read_it(site: Site) -> None:
+async def test_an_overload_report_for_clients_that_support_it(site: Site) -> None:
     """RFC 7683 §5.2"""
     server = await site.server(peers=(PeerConfig(PGW),))
     client = await site.opened()
@@ -352,7 +352,7 @@ def test_refusals_count_as_load() -> None:
 # -- Origin-State-Id
 
 
-def test_a_jump_of_the_origin_state_is_told_once() -> None:
+def test_a_higher_origin_state_id_is_reported_once() -> None:
     """RFC 6733 §8.6"""
     told: list[tuple[str, str, int]] = []
     states = OriginStates(lambda *restart: told.append(restart))
@@ -366,7 +366,7 @@ def test_a_jump_of_the_origin_state_is_told_once() -> None:
     assert len(states._known) == MAX_HOSTS
 
 
-async def test_requests_tell_the_origin_state_of_their_client(site: Site) -> None:
+async def test_requests_have_the_origin_state_id_of_their_client(site: Site) -> None:
     told: list[tuple[str, str, int]] = []
     server = await site.server(peers=(PeerConfig(PGW), PeerConfig("dra.example.org", relay=True)))
     server.origin_states._on_change = lambda *restart: told.append(restart)
@@ -379,7 +379,7 @@ async def test_requests_tell_the_origin_state_of_their_client(site: Site) -> Non
     assert told == [(PGW, "", 41), (PGW, "", 42), (PGW, "dra.example.org", 2**32 - 1)]
 
 
-async def test_a_connection_tells_the_origin_state_of_a_client_and_not_of_a_relay(site: Site) -> None:
+async def test_a_connections_origin_state_id_counts_for_clients_and_not_for_relays(site: Site) -> None:
     states: list[int] = []
 
     def note(request: CreditControlRequest, source: Source, reply: Reply) -> None:

@@ -1,6 +1,6 @@
 """Subscribers and sessions that a peer may charge: server and charging together, through sockets.
 
-What the Diameter side refuses by the request alone is in test_admission.py; these tests need the account or session.
+test_admission.py has the refusals that depend on the request alone; those here need the account or session.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def site() -> AsyncIterator[Whole]:
 
 
 async def ask(client: Client, number: int, kind: int, *who: tuple[int, str], **more: Any) -> int:
-    """A data session: opened, or gone on with 20 MB used."""
+    """A data session: its opening, or an update that reports 20 MB."""
     wanted = RequestedServiceUnit(cc_total_octets=50 * MB) if kind != 3 else None
     used = [UsedServiceUnit(cc_total_octets=20 * MB)] if kind != 1 else []
     request = ccr(
@@ -101,7 +101,7 @@ async def ask(client: Client, number: int, kind: int, *who: tuple[int, str], **m
         (("m38699",), ((SIP_URI, "sip:+38699123456@ims.example.org"), (IMSI_TYPE, S_IMSI))),
     ],
 )
-async def test_a_number_in_range_is_no_way_to_a_strangers_account(
+async def test_a_number_in_range_gives_no_access_to_another_account(
     site: Whole, ranges: tuple[str, ...], who: tuple[tuple[int, str], ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     await site.peers(PeerConfig(PGW, REALM, subscribers=ranges))
@@ -138,10 +138,12 @@ async def test_through_a_relay_both_lists_hold(site: Whole) -> None:
 
 @pytest.mark.parametrize("kind", [1, 4])
 @pytest.mark.parametrize("who", [(), ((SIP_URI, "sip:alice@example.org"),)])
-async def test_what_opens_or_happens_once_is_not_charged_to_the_account_of_a_session(
+async def test_openings_and_one_off_requests_do_not_use_the_account_of_a_session(
     site: Whole, kind: int, who: tuple[tuple[int, str], ...]
 ) -> None:
-    """Only later requests of a session may omit the subscriber: else its id alone would open a stranger's account."""
+    """Only later requests of a session may omit the subscriber. Otherwise a Session-Id would give access to another
+    account.
+    """
     other = "other.example.org"
     await site.peers(PeerConfig(PGW, REALM), PeerConfig(other, REALM, subscribers=("i29341",)))
     victim, thief = await site.peer(PGW), await site.peer(other)
@@ -150,7 +152,7 @@ async def test_what_opens_or_happens_once_is_not_charged_to_the_account_of_a_ses
     assert site.spent(STRANGER) == 0 and len(site.ledger.charged) == 1
 
 
-# -- whose session it is
+# -- owner of a session
 
 
 RELAYS = (
@@ -171,7 +173,7 @@ async def test_a_relay_does_not_act_for_another_realms_client_by_misstating_the_
     assert await ask(b, 1, 2, (E164, MSISDN), origin_realm="B.net", **session) == 2001
 
 
-async def test_a_client_with_an_entry_may_come_directly_and_through_a_relay(site: Whole) -> None:
+async def test_a_configured_client_may_connect_directly_and_through_a_relay(site: Whole) -> None:
     relay = "dra.example.org"
     await site.peers(PeerConfig(relay, REALM, relay=True, realms=(REALM, "a.net")), PeerConfig(PGW, REALM))
     direct, relayed = await site.peer(PGW), await site.peer(relay)

@@ -1,4 +1,4 @@
-"""RAR to clients behind one relay: a silent client delays no other."""
+"""RARs to clients behind one relay: a silent client delays no other."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def behind(world: World, host: str, count: int) -> None:
 
 
 def told(world: World, host: str) -> list[int]:
-    """Requests so far to this client."""
+    """Number of requests sent to this client so far."""
     return [number for number, (_, request, _) in enumerate(world.asked) if request.destination_host == host]
 
 
-def test_a_silent_client_takes_nothing_from_the_others_behind_its_relay() -> None:
+def test_a_silent_client_behind_a_relay_delays_no_other() -> None:
     world = World(PeerConfig(DRA, relay=True))
     world.here.add(DRA)
     behind(world, "silent.a1.net", 2_000)
@@ -35,7 +35,7 @@ def test_a_silent_client_takes_nothing_from_the_others_behind_its_relay() -> Non
     assert len(told(world, "silent.a1.net")) == FIRST_WINDOW + 1 + 2, "and with each answer one more"
 
 
-def test_a_client_that_answers_has_half_of_its_relay_and_no_more() -> None:
+def test_a_client_that_answers_may_use_half_of_its_relays_window() -> None:
     world = World(PeerConfig(DRA, relay=True))
     world.here.add(DRA)
     behind(world, PGW, 1_000)
@@ -44,7 +44,7 @@ def test_a_client_that_answers_has_half_of_its_relay_and_no_more() -> None:
     assert len(world.asked) - 300 == WIDEST_WINDOW
 
 
-def test_clients_that_wait_are_served_in_turn() -> None:
+def test_waiting_clients_are_served_in_turn() -> None:
     world = World(PeerConfig(DRA, relay=True))
     world.here.add(DRA)
     full = MAX_OUTSTANDING // FIRST_WINDOW
@@ -59,7 +59,7 @@ def test_clients_that_wait_are_served_in_turn() -> None:
     assert told(world, "two.a1.net") == [MAX_OUTSTANDING + number for number in (1, 3, 5)]
 
 
-def test_what_waits_too_long_for_a_silent_client_is_left_to_validity_time() -> None:
+def test_a_rar_that_waits_too_long_is_dropped() -> None:
     world = World(PeerConfig(DRA, relay=True))
     world.here.add(DRA)
     behind(world, "silent.a1.net", 2_000)

@@ -1,4 +1,4 @@
-"""Connections: TLS and certificates, connections to peers, elections, our own requests, hostile peers."""
+"""Connections: TLS and certificates, connections to peers, elections, the server's own requests, hostile peers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path)
 
 
-async def test_a_peer_with_its_certificate_is_taken(site: Site, certificates: Certificates) -> None:
+async def test_a_peer_with_its_own_certificate_is_accepted(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates)
     client = await tls_client(site, certificates.client())
     assert client.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
@@ -79,7 +79,7 @@ async def test_another_peers_certificate_is_refused(site: Site, certificates: Ce
     assert site.metrics.refused == ["unknown_peer"]
 
 
-async def test_a_certificate_of_somebody_else_or_none_is_refused(site: Site, certificates: Certificates) -> None:
+async def test_a_certificate_of_another_authority_or_none_is_refused(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates)
     foreign = certificates.client(PGW, trustme.CA())
     none = ssl.create_default_context(cafile=str(certificates.folder / "ca.pem"))
@@ -91,7 +91,7 @@ async def test_a_certificate_of_somebody_else_or_none_is_refused(site: Site, cer
     assert await good.open() == 2001
 
 
-async def test_plain_and_tls_where_the_peers_entry_says_so(site: Site, certificates: Certificates) -> None:
+async def test_plain_and_tls_by_the_peers_entry(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates, peers=(PeerConfig(PGW, tls=True), PeerConfig("b.example.org", tls=False)))
     plain = await site.client()
     assert await plain.open(PGW) == 5017
@@ -101,13 +101,13 @@ async def test_plain_and_tls_where_the_peers_entry_says_so(site: Site, certifica
     assert site.metrics.refused == ["no_common_security"] * 2
 
 
-async def test_certificates_are_read_anew_without_a_restart(site: Site, certificates: Certificates) -> None:
+async def test_certificates_are_reloaded_without_a_restart(site: Site, certificates: Certificates) -> None:
     await tls_site(site, certificates)
     old = await tls_client(site, certificates.client())
     assert await old.open() == 2001
     server = site.servers[-1]
-    # New authority, new certificate of ours: who has only the old authority's is no longer taken, who is connected
-    # stays.
+    # New authority and server certificate: peers with the old authority's certificate are refused; open
+    # connections stay.
     before = certificates.client("b.example.org")
     certificates.ca = trustme.CA()
     certificates.ca.cert_pem.write_to_path(str(certificates.folder / "ca.pem"))
@@ -120,7 +120,7 @@ async def test_certificates_are_read_anew_without_a_restart(site: Site, certific
         await tls_client(site, before)
     old.send(ccr())
     assert code_of((await old.read())[1]) == 2001
-    # A file that cannot be used changes nothing.
+    # An invalid file changes nothing.
     (certificates.folder / "ca.pem").write_text("nonsense")
     server.reload_tls()
     fresh.send(ccr(host="b.example.org"))
@@ -138,11 +138,11 @@ async def test_a_connection_ends_with_the_certificate(
     header, frame = await client.read()
     request = commands.decode(commands.DisconnectPeerRequest, frame, header)
     assert request.disconnect_cause == commands.DO_NOT_WANT_TO_TALK_TO_YOU
-    await asyncio.sleep(0.1)  # ten looks
+    await asyncio.sleep(0.1)  # ten checks of the files
     assert caplog.text.count("its certificate has expired") == 1
 
 
-async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
+async def test_plain_diameter_and_garbage_on_the_tls_port_affect_no_other_peer(
     site: Site, certificates: Certificates
 ) -> None:
     await tls_site(site, certificates, cer_timeout_s=0.5)
@@ -163,14 +163,14 @@ async def test_plain_diameter_and_garbage_on_the_tls_port_disturb_nobody(
     assert code_of((await good.read())[1]) == 2001
 
 
-# -- our own requests
+# -- the server's own requests
 
 
 def rar(number: int = 1) -> ReAuthRequest:
     return ReAuthRequest(f"{PGW};1;{number}", HOST, REALM, REALM, PGW)
 
 
-async def test_our_requests_and_their_answers(site: Site) -> None:
+async def test_the_servers_requests_and_their_answers(site: Site) -> None:
     server = await site.server()
     found: list[Any] = []
     assert not server.ask(PGW, rar(), found.append, 5.0), "not connected"
@@ -180,7 +180,7 @@ async def test_our_requests_and_their_answers(site: Site) -> None:
     (first, first_frame), (second, second_frame) = [await client.read() for _ in range(2)]
     assert first.is_request and first.application_id == 4 and first.flags & 0x40
     assert commands.decode(ReAuthRequest, first_frame, first).re_auth_request_type == 0
-    # Answered in another order; one with the E bit; one that nobody waits for.
+    # Answers in another order; one with the E bit; one without a request.
     error = error_answer(second_frame, second, DiameterError(3002, "gone"), PGW, REALM)
     client.send(error)
     answer = commands.encode_answer(ReAuthAnswer(f"{PGW};1;1", 2002, PGW, REALM), first)
@@ -192,7 +192,7 @@ async def test_our_requests_and_their_answers(site: Site) -> None:
     assert code_of((await client.read())[1]) == 2001
 
 
-async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
+async def test_a_peer_that_does_not_answer_a_request(site: Site) -> None:
     server = await site.server(answer_timeout_ms=100)
     client = await site.opened()
     found: list[Any] = []
@@ -207,7 +207,7 @@ async def test_a_peer_that_does_not_answer_us(site: Site) -> None:
     assert AbortSessionAnswer().result_code == 0
 
 
-# -- we call
+# -- connections to peers
 
 
 @pytest.fixture
@@ -222,13 +222,13 @@ async def calling(site: Site, listener: Listener, **changes: Any) -> Any:
     return await site.server(peers=(peer,), **{"reconnect_s": 0.1, **changes})
 
 
-async def test_we_call_a_peer_and_serve_it(site: Site, listener: Listener) -> None:
+async def test_the_server_connects_to_a_peer_and_serves_it(site: Site, listener: Listener) -> None:
     server = await calling(site, listener)
     client = await listener.welcome()
     client.send(ccr())
     assert code_of((await client.read())[1]) == 2001
     assert server.peers == {PGW: "i_open"}
-    # The connection breaks: we call again.
+    # The connection breaks: the server connects again.
     client.writer.close()
     again = await listener.welcome()
     again.send(ccr(1))
@@ -239,7 +239,9 @@ async def test_we_call_a_peer_and_serve_it(site: Site, listener: Listener) -> No
 
 
 @pytest.mark.parametrize(("code", "name"), [(3010, ""), (5010, ""), (2001, "someone.else.org")])
-async def test_a_peer_that_refuses_us_or_is_another(site: Site, listener: Listener, code: int, name: str) -> None:
+async def test_a_peer_that_refuses_the_cer_or_has_another_identity(
+    site: Site, listener: Listener, code: int, name: str
+) -> None:
     server = await calling(site, listener)
     client = await listener.welcome(code, name)
     assert await client.ended()
@@ -247,8 +249,8 @@ async def test_a_peer_that_refuses_us_or_is_another(site: Site, listener: Listen
     assert await listener.welcome(), "and is called again"
 
 
-async def test_a_cea_to_nothing_of_ours_is_dropped(site: Site, listener: Listener) -> None:
-    """RFC 6733 §6.2.1: known by the Hop-by-Hop; the one that answers our CER opens."""
+async def test_a_cea_without_a_cer_is_discarded(site: Site, listener: Listener) -> None:
+    """RFC 6733 §6.2.1: answers are matched by Hop-by-Hop. The CEA that matches the CER opens the connection."""
     server = await calling(site, listener)
     client = await listener.call()
     header, _ = await client.read()
@@ -259,7 +261,7 @@ async def test_a_cea_to_nothing_of_ours_is_dropped(site: Site, listener: Listene
     await until(lambda: server.peers[listener.name] == "i_open")
 
 
-async def test_a_dpa_to_nothing_of_ours_is_dropped(site: Site) -> None:
+async def test_a_dpa_without_a_dpr_is_discarded(site: Site) -> None:
     server = await site.server()
     client = await site.opened()
     stopping = asyncio.ensure_future(server.stop(5.0))
@@ -285,7 +287,9 @@ async def test_a_peer_that_does_not_answer_our_cer(site: Site, listener: Listene
     assert await listener.welcome()
 
 
-async def test_a_peer_that_wants_to_be_left_alone_is_not_called_again_at_once(site: Site, listener: Listener) -> None:
+async def test_after_a_dpr_that_says_stay_away_the_server_does_not_connect_at_once(
+    site: Site, listener: Listener
+) -> None:
     """RFC 6733 §5.4.3"""
     server = await calling(site, listener, reconnect_s=0.05)
     for cause, called_again in ((commands.REBOOTING, True), (commands.BUSY, False)):
@@ -300,7 +304,7 @@ async def test_a_peer_that_wants_to_be_left_alone_is_not_called_again_at_once(si
         assert (listener.calls.qsize() > 0) is called_again
 
 
-async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
+async def test_the_election_is_won_by_the_larger_origin_host(site: Site) -> None:
     """RFC 6733 §5.6.4"""
     for name, ours_stays in (("aaa.example.org", False), (BIG, True)):
         listener = Listener(name)
@@ -310,7 +314,7 @@ async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
         incoming = await site.client()
         incoming.send(cer(name))
         if ours_stays:
-            # The peer wins: it drops its own connection and answers our CER.
+            # The peer wins: it closes its own connection and answers our CER.
             await until(lambda server=server, name=name: server.peers[name] == "wait_returns")  # type: ignore[misc]
             outgoing.send(listener.cea(header))
             await until(lambda server=server, name=name: server.peers[name] == "i_open")  # type: ignore[misc]
@@ -326,7 +330,7 @@ async def test_both_call_and_the_larger_name_wins(site: Site) -> None:
         listener.close()
 
 
-async def test_the_peers_connection_is_taken_when_ours_breaks(site: Site) -> None:
+async def test_the_peers_connection_is_accepted_when_ours_breaks(site: Site) -> None:
     listener = Listener(BIG)
     server = await calling(site, listener)
     outgoing = await listener.call()
@@ -340,7 +344,7 @@ async def test_the_peers_connection_is_taken_when_ours_breaks(site: Site) -> Non
     listener.close()
 
 
-async def test_we_call_over_tls_and_look_at_the_certificate(
+async def test_the_server_connects_over_tls_and_verifies_the_certificate(
     site: Site, listener: Listener, certificates: Certificates
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -356,7 +360,7 @@ async def test_we_call_over_tls_and_look_at_the_certificate(
     assert server.peers == {PGW: "i_open"}
 
 
-async def test_a_peer_that_needs_tls_is_never_called_in_clear(
+async def test_a_peer_that_requires_tls_gets_no_plain_connection(
     site: Site, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer = PeerConfig(PGW, connect=await listener.start(), tls=True)
@@ -367,7 +371,7 @@ async def test_a_peer_that_needs_tls_is_never_called_in_clear(
 
 
 @pytest.mark.parametrize("tls", ["", 'tls = "forbidden"'])
-async def test_a_peer_on_loopback_is_called_in_clear_though_we_have_certificates(
+async def test_a_loopback_peer_gets_a_plain_connection_although_tls_is_set_up(
     site: Site, listener: Listener, certificates: Certificates, tmp_path: Path, tls: str
 ) -> None:
     config = settings_of_a_call(tmp_path, certificates, await listener.start(), tls)
@@ -376,10 +380,10 @@ async def test_a_peer_on_loopback_is_called_in_clear_though_we_have_certificates
     await until(lambda: server.peers == {PGW: "i_open"})
 
 
-async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
+async def test_a_peer_with_optional_tls_gets_a_tls_connection_only(
     site: Site, listener: Listener, certificates: Certificates, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The peer accepts plain TCP only, and closes: the log has the reason, and nothing is sent in clear."""
+    """The peer supports plain TCP only and closes. The log has the reason, and nothing is sent in clear."""
     config = settings_of_a_call(tmp_path, certificates, await listener.start(), 'tls = "either"')
     server = await site.server(peers=config.peers, tls=config.tls, reconnect_s=0.1)
     for _ in range(2):
@@ -394,7 +398,7 @@ async def test_a_peer_that_takes_either_is_called_over_tls_and_never_in_clear(
 
 
 def settings_of_a_call(folder: Path, certificates: Certificates, address: str, tls: str) -> DiameterConfig:
-    """The settings of a peer to which we connect."""
+    """Settings of a peer to which the server connects."""
     certificate, key = certificates.server
     text = f"""
         [[peer]]
@@ -440,8 +444,8 @@ async def test_connections_are_bounded(site: Site) -> None:
 
 
 @pytest.mark.parametrize("opened", [True, False])
-async def test_a_connection_that_is_gone_needs_no_collector(site: Site, opened: bool) -> None:
-    """Garbage collection delays all answers: the parts of a closed connection must not reference each other."""
+async def test_a_closed_connection_is_freed_without_garbage_collection(site: Site, opened: bool) -> None:
+    """A collection would delay all answers, so the parts of a closed connection must not form a reference cycle."""
     server = await site.server()
     client = await site.client()
     if opened:
@@ -460,8 +464,8 @@ async def test_a_connection_that_is_gone_needs_no_collector(site: Site, opened: 
 
 
 SCENARIOS: list[Callable[..., Any]] = [
-    test_a_peer_with_its_certificate_is_taken,
-    test_certificates_are_read_anew_without_a_restart,
+    test_a_peer_with_its_own_certificate_is_accepted,
+    test_certificates_are_reloaded_without_a_restart,
 ]
 
 
@@ -470,7 +474,7 @@ def test_the_same_on_uvloop(scenario: Callable[..., Any], tmp_path: Path) -> Non
     on_uvloop(scenario, Certificates(tmp_path))
 
 
-def test_the_reader_tells_of_half_messages() -> None:
+def test_the_reader_reports_incomplete_messages() -> None:
     reader = FrameReader()
     reader.feed(ccr()[:10])
     assert reader.pending_octets == 10 and parse_header(ccr()).command_code == 272

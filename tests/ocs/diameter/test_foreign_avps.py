@@ -1,4 +1,4 @@
-"""Other vendors' AVPs with M and service contexts at the server: by peer, behind a relay, in base commands."""
+"""Other vendors' AVPs with the M bit, and service contexts: by peer, behind a relay, in base commands."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def peers(**rights: Any) -> tuple[PeerConfig, ...]:
     return PeerConfig(PGW, REALM, **rights), PeerConfig(STRICT, REALM)
 
 
-async def test_by_default_it_is_refused_with_what_it_was(site: Site) -> None:
+async def test_by_default_the_avp_is_refused_with_failed_avp(site: Site) -> None:
     await site.server(peers=peers())
     client = await site.opened()
     client.send(foreign(ccr(1)))
@@ -56,7 +56,7 @@ async def test_by_default_it_is_refused_with_what_it_was(site: Site) -> None:
     assert code_of(frame) == 5001 and frame[failed.payload : failed.stop] == CONTEXT_TYPE
 
 
-async def test_what_is_refused_is_said_as_the_setting_names_it(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_names_a_refused_avp_as_the_setting_does(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.server(peers=peers())
     client, other = await site.opened(), await site.client()
     assert await other.open(STRICT) == 2001
@@ -72,7 +72,7 @@ async def test_what_is_refused_is_said_as_the_setting_names_it(site: Site, caplo
     ]
 
 
-async def test_a_peers_tolerance_is_not_anothers(site: Site) -> None:
+async def test_a_peers_ignored_avps_are_not_anothers(site: Site) -> None:
     await site.server(peers=peers(tolerated=VODAFONE))
     tolerant, strict = await site.client(), await site.client()
     assert (await tolerant.open(PGW), await strict.open(STRICT)) == (2001, 2001)
@@ -82,7 +82,7 @@ async def test_a_peers_tolerance_is_not_anothers(site: Site) -> None:
     assert await code(tolerant, foreign(ccr(9), encode_avp(1, 9, 0x40, b""))) == 5001
 
 
-async def test_everybodys_tolerance_and_ones_own(site: Site) -> None:
+async def test_ignored_avps_in_general_and_by_peer(site: Site) -> None:
     await site.server(peers=peers(tolerated=CISCO), tolerated=VODAFONE, accept_unknown_peers=True)
     own, other, unknown = await site.client(), await site.client(), await site.client()
     assert (await own.open(PGW), await other.open(STRICT), await unknown.open("lab.example.org")) == (2001,) * 3
@@ -111,7 +111,7 @@ async def test_watchdog_and_disconnection(site: Site, name: str, expected: int) 
 
 
 @pytest.mark.parametrize("frame", [b"", b"\0\0\1\x08\x40\0\0\x05", b"\0\0\1\x08\x40\0\0\x0a\xff\xff\0\0"])
-async def test_a_cer_whose_origin_host_cannot_be_found_is_read_as_anybodys(site: Site, frame: bytes) -> None:
+async def test_a_cer_without_a_readable_origin_host_has_the_general_settings(site: Site, frame: bytes) -> None:
     await site.server(peers=peers(tolerated=VODAFONE))
     client = await site.client()
     client.send(build(frame + CONTEXT_TYPE, 0x80, 257, 0, 1, 1))
@@ -119,7 +119,7 @@ async def test_a_cer_whose_origin_host_cannot_be_found_is_read_as_anybodys(site:
 
 
 async def test_behind_a_relay(site: Site) -> None:
-    """A client's own list, else the relay's."""
+    """The client's own list, else the relay's."""
     relay = PeerConfig(DRA, relay=True, tolerated=CISCO)
     await site.server(peers=(relay, *peers(tolerated=VODAFONE)))
     client = await site.client()
@@ -152,7 +152,7 @@ async def test_behind_a_relay(site: Site) -> None:
         ("x@32251@3gpp.org", 5003),
     ],
 )
-async def test_the_right_to_a_context_is_of_the_context_that_is_charged(site: Site, text: str, expected: int) -> None:
+async def test_the_right_to_a_context_is_checked_for_the_mapped_context(site: Site, text: str, expected: int) -> None:
     seen: list[Context | None] = []
 
     def note(request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -168,7 +168,7 @@ async def test_the_right_to_a_context_is_of_the_context_that_is_charged(site: Si
 
 
 async def test_a_clients_contexts_behind_a_relay(site: Site) -> None:
-    """The relay's right is of the same context as the client's."""
+    """Client and relay both need the right to the mapped context."""
     own = {"c@d": Context.DATA, "a@b": Context.SMS}
     relay = PeerConfig(DRA, relay=True, contexts=("data", "ims"), service_contexts={"a@b": Context.DATA})
     await site.server(peers=(relay, PeerConfig(PGW, REALM, service_contexts=own), PeerConfig(STRICT, REALM)))

@@ -1,4 +1,4 @@
-"""Log lines about peers: refusals with the setting that would allow it, ends of connections, addresses."""
+"""Log lines about peers: refusals with the setting to change, ends of connections, addresses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unknown_peer_is_named(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.server()
     line = await refused(site, caplog, "new.example.org")
     assert line == (
@@ -51,10 +51,10 @@ async def test_a_stranger_is_named(site: Site, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("anybody", [False, True])
-async def test_our_own_identity_and_another_nodes_are_no_peers(
+async def test_the_servers_own_identity_and_another_nodes_are_no_peers(
     site: Site, caplog: pytest.LogCaptureFixture, anybody: bool
 ) -> None:
-    """The log must not advise to add a [[peer]]: it would not be accepted."""
+    """The log must not advise to add a [[peer]] for them, since it would be refused."""
     server = await site.server(hosts=("ocs2.example.net",), accept_unknown_peers=anybody)
     line = await refused(site, caplog, server.config.origin_host.upper())
     assert "this Origin-Host is our own; it is our diameter.identity" in line and "add one" not in line
@@ -63,9 +63,7 @@ async def test_our_own_identity_and_another_nodes_are_no_peers(
     )
 
 
-async def test_a_peer_from_elsewhere_hears_in_the_log_where_it_may_come_from(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_wrong_address_is_logged_with_the_allowed_ones(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.server(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
     line = await refused(site, caplog, PGW.upper())
     assert (
@@ -74,13 +72,13 @@ async def test_a_peer_from_elsewhere_hears_in_the_log_where_it_may_come_from(
     assert "refused: Origin-Host 'PGW.EXAMPLE.ORG'" in line
 
 
-async def test_a_peer_of_another_realm_hears_which(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_realm_is_logged_with_the_expected_one(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.server(peers=(PeerConfig(PGW, "other.example.net"),))
     line = await refused(site, caplog, PGW)
     assert "of realm 'example.org'" in line and "allows realm other.example.net, from any address" in line
 
 
-async def test_a_peer_that_must_come_with_tls_hears_where(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_tls_is_logged_with_the_tls_port(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.server(peers=(PeerConfig(PGW, REALM, tls=True),))
     line = await refused(site, caplog, PGW)
     assert (
@@ -89,7 +87,9 @@ async def test_a_peer_that_must_come_with_tls_hears_where(site: Site, caplog: py
     )
 
 
-async def test_another_names_certificate_is_named(site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_certificate_of_another_name_is_logged(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     certificates = Certificates(tmp_path)
     await tls_site(site, certificates)
     client = await tls_client(site, certificates.client("b.example.org"))
@@ -98,7 +98,7 @@ async def test_another_names_certificate_is_named(site: Site, tmp_path: Path, ca
     assert f"Origin-Host '{PGW}'" in line and line.endswith("; its certificate is of 'b.example.org'")
 
 
-async def test_what_a_stranger_says_reaches_no_terminal_and_no_other_line(
+async def test_control_characters_of_an_unknown_peer_are_escaped_in_the_log(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     await site.server()
@@ -106,14 +106,14 @@ async def test_what_a_stranger_says_reaches_no_terminal_and_no_other_line(
     assert line.isprintable() and len(line) < MAX_NAME + 300
 
 
-async def test_the_peer_itself_is_not_told_where_it_would_be_taken(site: Site) -> None:
+async def test_the_answer_to_a_refused_peer_has_no_advice(site: Site) -> None:
     await site.server(peers=(PeerConfig(PGW, REALM, ADDRESSES), PeerConfig("b.example.org")))
     client: Client = await site.client()
     assert await client.open() == 3010
     assert not client.arrived
 
 
-async def test_each_peer_of_ours_has_its_line_and_strangers_share_one(
+async def test_each_configured_peer_has_its_line_and_unknown_ones_share_one(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [1_000.0]
@@ -133,16 +133,16 @@ async def test_each_peer_of_ours_has_its_line_and_strangers_share_one(
     assert lines(caplog)[-1].endswith("(2 more since the last line)")
 
 
-def test_where_a_peer_is_allowed_is_said_in_one_line() -> None:
+def test_the_allowed_addresses_of_a_peer_are_one_line() -> None:
     networks = tuple(f"10.0.{n}.0/24" for n in range(MAX_LISTED + 3))
     text = where_allowed(PeerConfig(PGW, REALM, networks, tls=True), (("::1", 5868),))
     assert text.endswith(f"10.0.{MAX_LISTED - 1}.0/24 and 3 more, with TLS (which we serve on [::1]:5868)")
 
 
-# -- how it ended
+# -- ends of connections
 
 
-async def test_an_end_in_order_is_not_a_loss(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_orderly_end_is_no_warning(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     server = await site.server()
     client = await site.opened()
@@ -164,8 +164,8 @@ async def test_a_lost_connection_is_a_warning_with_its_reason(site: Site, caplog
     assert record.levelno == logging.WARNING and "without a DPR" in record.getMessage()
 
 
-def test_every_end_and_every_refusal_has_words() -> None:
-    """Each label that the code gives a connection's end stands in one of the tables."""
+def test_every_end_and_every_refusal_has_a_text() -> None:
+    """Every label for the end of a connection in the code is in one of the tables."""
     given = set[str]()
     for path in Path(Connection.__module__.replace(".", "/") + ".py").resolve().parent.glob("*.py"):
         text = path.read_text(encoding="utf-8")
@@ -175,7 +175,7 @@ def test_every_end_and_every_refusal_has_words() -> None:
     assert WORDS.keys() == set(Kind)
 
 
-async def test_where_we_listen_names_addresses_and_nothing_that_is_not(
+async def test_the_log_names_exactly_the_listening_addresses(
     site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

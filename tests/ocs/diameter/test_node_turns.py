@@ -1,4 +1,4 @@
-"""Several nodes receive a notice: one sends the RAR or ASR, if possible the one that last served the session."""
+"""Several nodes receive a notice: one sends the RAR or ASR, preferably the node that last served the session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SID = "pgw;1;1"
 
 
 class Ledger:
-    """Leases that expire, and a channel that all nodes receive."""
+    """Leases that expire, and a notice channel to all nodes."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -88,7 +88,7 @@ class Node:
         callback()
 
     def serve(self, kind: int) -> None:
-        """The session's client asks this node."""
+        """The session's client sends a request to this node."""
         request = CreditControlRequest(SID, PGW, "a1.net", "hot.net", 4, "32251@3gpp.org", kind, 1)
         seen: list[CreditControlRequest] = []
         self.turns.watch(lambda request, source, reply: seen.append(request))(request, Origin(), lambda answer: None)
@@ -104,7 +104,7 @@ class Node:
 
 
 def _run(work: Awaitable[None]) -> None:
-    with pytest.raises(StopIteration):  # it waits for nothing here
+    with pytest.raises(StopIteration):  # it awaits nothing here
         work.__await__().__next__()
 
 
@@ -119,10 +119,10 @@ def nodes(ledger: Ledger) -> tuple[Node, Node]:
 
 
 @pytest.mark.parametrize("served", [(), ("a1",), ("b1",), ("a1", "b2"), ("a1", "b2", "a2"), ("b1", "a2", "b2")])
-def test_the_node_that_was_asked_last_tells_the_client(
+def test_the_node_that_served_the_session_last_sends_the_request(
     ledger: Ledger, nodes: tuple[Node, Node], served: tuple[str, ...]
 ) -> None:
-    """`served`: which node was asked, and the kind of request. Nobody remembers: any of them, once."""
+    """`served`: the serving node and the kind of request. If no node served it, any of them sends, once."""
     named = dict(zip("ab", nodes, strict=True))
     for turn in served:
         named[turn[0]].serve(int(turn[1]))
@@ -141,7 +141,7 @@ def test_the_node_that_was_asked_last_tells_the_client(
     assert not other.world.counted and not other.world.requests._jobs, "it is the other's to count"
 
 
-def test_the_other_node_tells_the_client_when_the_first_cannot(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
+def test_the_other_node_sends_if_the_first_cannot(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     a.serve(1)
     a.world.here.clear()
@@ -154,7 +154,7 @@ def test_the_other_node_tells_the_client_when_the_first_cannot(ledger: Ledger, n
     assert not a.world.counted, "nothing was unreachable"
 
 
-def test_no_answer_and_a_node_that_ends_in_between(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
+def test_a_node_that_ends_while_it_waits_for_an_answer(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     a.serve(1)
     ledger.top_up()
@@ -172,7 +172,7 @@ def test_no_answer_and_a_node_that_ends_in_between(ledger: Ledger, nodes: tuple[
     assert [type(request) for request in b.sent] == [ReAuthRequest, AbortSessionRequest] and not c.sent
 
 
-def test_silence_gives_the_turn_to_another(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
+def test_without_an_answer_another_node_sends(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     a.serve(1)
     ledger.top_up()
@@ -183,8 +183,8 @@ def test_silence_gives_the_turn_to_another(ledger: Ledger, nodes: tuple[Node, No
     assert len(b.sent) + len(a.sent) >= 2
 
 
-def test_news_while_it_waits_for_its_turn(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
-    """A block overtakes; both notices are sent once."""
+def test_a_second_notice_while_a_node_waits_for_its_turn(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
+    """A block overtakes the other notice; each is sent once."""
     ledger.top_up()
     ledger.now += 0.1
     ledger.top_up("abort")
@@ -192,18 +192,18 @@ def test_news_while_it_waits_for_its_turn(ledger: Ledger, nodes: tuple[Node, Nod
     assert [type(request) for node in nodes for request in node.sent] == [AbortSessionRequest]
 
 
-def test_without_redis_each_tells_what_it_has_heard(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
+def test_without_redis_each_node_sends_for_the_notices_it_received(ledger: Ledger, nodes: tuple[Node, Node]) -> None:
     ledger.away = True
     ledger.top_up()
     ledger.pass_time(OTHERS_WAIT_S)
     assert [len(node.sent) for node in nodes] == [1, 1]
 
 
-def test_the_times_fit() -> None:
+def test_the_turns_fit_into_the_time_of_a_notice() -> None:
     assert TX_S < UNDER_WAY_S < sum(RETRY_AFTER_S) < TOLD_S
 
 
-def test_what_a_node_remembers_is_bounded(ledger: Ledger) -> None:
+def test_the_sessions_that_a_node_remembers_are_bounded(ledger: Ledger) -> None:
     node = Node(A, ledger)
     handle = node.turns.watch(lambda request, source, reply: None)
     for number in range(MAX_SESSIONS_KEPT + 10):

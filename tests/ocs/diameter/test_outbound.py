@@ -1,4 +1,4 @@
-"""RAR and ASR: who sends them, what their answers mean, retries, and over real processes: top-up to RAR in time."""
+"""RAR and ASR: which worker sends them, results, retries, and the time from top-up to RAR."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class World:
         return None
 
     def spawn(self, work: Awaitable[None]) -> None:
-        with pytest.raises(StopIteration):  # it waits for nothing here
+        with pytest.raises(StopIteration):  # it awaits nothing here
             work.__await__().__next__()
 
     def client_request(self, command: str, reason: str) -> None:
@@ -98,7 +98,7 @@ class World:
     def unblocked(self, seconds: float) -> None:
         self.unblock.append(seconds)
 
-    # what happens
+    # events
 
     def hear(
         self, kind: str = "reauthorize", reason: str = "topup", sid: str = "s1", relay: str = "", host: str = PGW
@@ -128,28 +128,28 @@ def test_a_rar_goes_to_the_client_that_is_connected() -> None:
     assert not world.requests._jobs and not world.timers
 
 
-def test_a_session_that_came_through_a_relay_is_told_through_it() -> None:
+def test_a_session_opened_through_a_relay_gets_its_rar_through_it() -> None:
     world = World(PeerConfig(DRA, relay=True))
     world.here |= {PGW, DRA}
     world.hear(relay=DRA)
     assert world.asked[0][0] == DRA and world.asked[0][1].destination_host == PGW
 
 
-def test_a_laboratory_peer_wants_what_the_standard_profile_says() -> None:
+def test_an_unconfigured_peer_has_the_standard_profile() -> None:
     world = World(unknown_profile=Profile(reauthorize=False))
     world.here.add(PGW)
     world.hear()
     assert world.counted == {("answer", "RAR", "not_wanted"): 1} and not world.asked
 
 
-def test_one_worker_sends_and_the_others_do_not() -> None:
+def test_only_one_worker_sends() -> None:
     world = World()
     world.elsewhere.add(PGW)
     world.hear()
     assert not world.asked and not world.counted and not world.requests._jobs
 
 
-def test_without_the_client_the_first_relay_of_its_realm_carries_it() -> None:
+def test_an_unconnected_client_is_reached_by_the_first_relay_of_its_realm() -> None:
     relays = [
         PeerConfig(f"{name}.dra", relay=True, realms=realms)
         for name, realms in (("a", ("b.net",)), ("b", ()), ("c", ()))
@@ -166,8 +166,8 @@ def test_without_the_client_the_first_relay_of_its_realm_carries_it() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_nobody_can_reach_the_client(first: bool) -> None:
-    """Of all workers that see it, one counts it."""
+def test_an_unreachable_client_is_counted_once(first: bool) -> None:
+    """All workers notice it; one of them counts it."""
     world = World(first=first)
     world.hear()
     assert tuple(world.fire() for _ in RETRY_AFTER_S) == RETRY_AFTER_S
@@ -175,7 +175,7 @@ def test_nobody_can_reach_the_client(first: bool) -> None:
     assert not world.requests._jobs and not world.requests._jobs.unreachable and not world.timers
 
 
-def test_a_notice_in_the_gap_of_a_reconnect_is_not_lost() -> None:
+def test_a_notice_during_a_reconnection_is_not_lost() -> None:
     workers = [World(first=number == 0) for number in range(2)]
     for worker in workers:
         worker.hear()
@@ -193,12 +193,12 @@ def test_a_notice_in_the_gap_of_a_reconnect_is_not_lost() -> None:
     assert workers[0].counted == {}
 
 
-def test_a_request_whose_peer_goes_to_another_worker_is_said_anew() -> None:
+def test_a_request_is_announced_again_if_its_peer_reconnects_to_another_worker() -> None:
     world = World()
     world.here.add(PGW)
     world.hear()
     world.here.clear()
-    world.reply(None)  # the connection is lost
+    world.reply(None)  # the connection ends
     world.elsewhere.add(PGW)
     world.now += 1
     world.fire()
@@ -209,7 +209,7 @@ def test_a_request_whose_peer_goes_to_another_worker_is_said_anew() -> None:
     assert len(world.announced) == 1 and not world.requests._jobs, "we hear it too, and leave it to the other one"
 
 
-def test_a_peer_that_goes_to_and_fro_does_not_keep_a_notice_for_ever() -> None:
+def test_a_notice_expires_if_its_peer_keeps_changing_workers() -> None:
     world = World()
     world.here.add(PGW)
     world.hear()
@@ -221,12 +221,12 @@ def test_a_peer_that_goes_to_and_fro_does_not_keep_a_notice_for_ever() -> None:
     assert not world.announced and not world.requests._jobs
 
 
-def test_sessions_that_nobody_can_reach_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_of_unreachable_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_table, "MAX_UNREACHABLE", 3)
     world = World()
     for number in range(5):
         world.hear(sid=f"s{number}")
-        world.hear(sid=f"s{number}")  # news is no further one
+        world.hear(sid=f"s{number}")  # a second notice is no further session
     assert len(world.requests._jobs) == 3 and world.counted["answer", "RAR", "unreachable"] == 4
     world.here.add(PGW)
     while world.timers:
@@ -234,7 +234,7 @@ def test_sessions_that_nobody_can_reach_are_bounded(monkeypatch: pytest.MonkeyPa
     assert len(world.asked) == 3 and not world.requests._jobs.unreachable
 
 
-def test_peers_that_want_no_rar_get_none() -> None:
+def test_peers_configured_without_rar_get_none() -> None:
     world = World(PeerConfig(PGW, profile=Profile(reauthorize=False)))
     world.here.add(PGW)
     world.hear()
@@ -255,7 +255,7 @@ def test_an_unknown_session_is_given_up() -> None:
 @pytest.mark.parametrize(
     "answer", [None, ErrorMessage(result_code=3002), ErrorMessage(result_code=3004), ReAuthAnswer("s", 5012)]
 )
-def test_what_was_not_delivered_is_sent_again_and_then_left(answer: Any) -> None:
+def test_an_undelivered_request_is_repeated_and_then_dropped(answer: Any) -> None:
     world = World()
     world.here.add(PGW)
     world.hear()
@@ -269,7 +269,7 @@ def test_what_was_not_delivered_is_sent_again_and_then_left(answer: Any) -> None
     assert world.counted["answer", "RAR", "given_up"] == 1
 
 
-def test_too_many_unanswered_requests_wait_for_their_turn() -> None:
+def test_requests_above_the_bound_of_unanswered_ones_wait() -> None:
     world = World()
     world.here.add(PGW)
     world.room = False
@@ -279,13 +279,13 @@ def test_too_many_unanswered_requests_wait_for_their_turn() -> None:
     assert len(world.asked) == 1
 
 
-def test_a_peer_with_all_it_may_have_unanswered_is_told_the_rest_as_it_answers() -> None:
+def test_waiting_requests_are_sent_as_the_peer_answers() -> None:
     world = World()
     world.here.add(PGW)
     for number in range(5_000):
         world.hear(sid=f"s{number}")
     assert len(world.asked) == MAX_OUTSTANDING
-    world.hear(sid="s4999")  # news for one that waits: still one request
+    world.hear(sid="s4999")  # a second notice for a waiting session: still one request
     answered = 0
     while answered < len(world.asked):
         world.asked[answered][2](ReAuthAnswer("s", 2002))
@@ -295,7 +295,7 @@ def test_a_peer_with_all_it_may_have_unanswered_is_told_the_rest_as_it_answers()
     assert not world.requests._jobs and not world.requests._queues and not world.timers
 
 
-def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
+def test_a_disconnected_peer_leaves_no_waiting_requests() -> None:
     world = World()
     world.here.add(PGW)
     for number in range(1_000):
@@ -314,7 +314,7 @@ def test_a_peer_that_goes_with_many_waiting_leaves_none_behind() -> None:
     assert not world.requests._jobs and not world.requests._queues
 
 
-def test_news_does_not_wait_for_the_pause_before_another_try() -> None:
+def test_a_new_notice_ends_the_pause_before_a_retry() -> None:
     world = World()
     world.here.add(PGW)
     world.hear()
@@ -327,7 +327,7 @@ def test_news_does_not_wait_for_the_pause_before_another_try() -> None:
     assert world.timers[-1][0] == RETRY_AFTER_S[0], "news begins the tries anew"
 
 
-def test_news_during_the_last_try_begins_the_tries_anew() -> None:
+def test_a_new_notice_during_the_last_try_starts_the_tries_again() -> None:
     world = World()
     world.here.add(PGW)
     world.hear()
@@ -342,7 +342,7 @@ def test_news_during_the_last_try_begins_the_tries_anew() -> None:
     assert not world.requests._jobs
 
 
-def test_a_clock_that_is_behind_the_top_ups_measures_nothing() -> None:
+def test_a_clock_behind_the_top_ups_time_gives_no_latency() -> None:
     world = World()
     world.here.add(PGW)
     world.now -= 0.01
@@ -352,7 +352,7 @@ def test_a_clock_that_is_behind_the_top_ups_measures_nothing() -> None:
     assert len(world.asked) == 1 and not world.unblock
 
 
-def test_several_changes_are_one_request_and_one_more_after_its_answer() -> None:
+def test_notices_during_a_pending_rar_cause_one_more_rar() -> None:
     world = World()
     world.here.add(PGW)
     for _ in range(5):
@@ -364,7 +364,7 @@ def test_several_changes_are_one_request_and_one_more_after_its_answer() -> None
     assert len(world.asked) == 2 and not world.requests._jobs
 
 
-def test_a_block_aborts_and_a_client_that_refuses_is_asked_to_ask_again() -> None:
+def test_a_block_sends_asr_and_after_a_refusal_rar() -> None:
     world = World()
     world.here.add(PGW)
     world.hear("abort", "state")
@@ -378,7 +378,7 @@ def test_a_block_aborts_and_a_client_that_refuses_is_asked_to_ask_again() -> Non
     assert not world.requests._jobs and not world.released
 
 
-def test_sessions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_with_pending_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_table, "MAX_JOBS", 3)
     world = World()
     world.here.add(PGW)
@@ -387,7 +387,7 @@ def test_sessions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(world.asked) == 3 and world.counted["answer", "RAR", "dropped"] == 2
 
 
-def test_other_notices_are_not_ours() -> None:
+def test_other_notices_are_ignored() -> None:
     world = World()
     world.here.add(PGW)
     world.hear("something new")

@@ -1,4 +1,4 @@
-"""Reading a connection: invalid streams and their last answer, long reads, unexpected answers, limits, requests after a
+"""Reading a connection: invalid streams and the last answer, long reads, unexpected answers, limits, requests after a
 DPR.
 """
 
@@ -40,27 +40,27 @@ LONGER_THAN_TAKEN = b"\x01" + (70_000).to_bytes(3, "big") + ccr(1)[4:] + bytes(7
         pytest.param(LONGER_THAN_TAKEN, 20, 5015, id="more than is taken"),
     ],
 )
-async def test_the_answer_to_a_broken_stream_is_heard(site: Site, stream: bytes, cut: int, code: int) -> None:
-    """RFC 6733 §7.1.5, 5011 and 5015: answer, then close; also while the peer is still sending."""
+async def test_the_answer_to_an_invalid_stream_arrives(site: Site, stream: bytes, cut: int, code: int) -> None:
+    """RFC 6733 §7.1.5, 5011 and 5015: an answer, then the end, even if the peer is still sending."""
     await site.server()
     client = await site.opened()
     client.send(stream[:cut])
     await client.writer.drain()
     await asyncio.sleep(0.02)
     client.send(stream[cut:])
-    await client.writer.drain()  # a connection that is reset would raise here, or below
+    await client.writer.drain()  # after a reset this or a later read would raise
     await asyncio.sleep(0.05)
     header, frame = await client.read()
     assert (header.hop_by_hop, header.is_error, code_of(frame)) == (1_001, True, code)
     assert await client.ended()
 
 
-async def test_a_message_that_is_too_long_is_answered_while_it_comes(site: Site) -> None:
-    await test_the_answer_to_a_broken_stream_is_heard(site, LONGER_THAN_TAKEN + bytes(1_000_000), 20, 5015)
+async def test_a_message_that_is_too_long_is_answered_before_its_end(site: Site) -> None:
+    await test_the_answer_to_an_invalid_stream_arrives(site, LONGER_THAN_TAKEN + bytes(1_000_000), 20, 5015)
 
 
-async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> None:
-    """With the answer-message grammar: nothing is known of the peer (RFC 6733 §7.2)."""
+async def test_an_invalid_stream_before_the_cer_is_answered(site: Site) -> None:
+    """With the answer-message grammar, because the peer is still unknown (RFC 6733 §7.2)."""
     await site.server()
     client = await site.client()
     client.send(b"\x02" + cer()[1:])
@@ -70,7 +70,7 @@ async def test_a_broken_stream_before_the_cer_is_answered_too(site: Site) -> Non
     assert site.metrics.refused == ["bad_stream"]
 
 
-async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_server_half_closes_the_connection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.transport.LINGER_S", 60.0)
     await site.server()
     client = await site.opened()
@@ -79,7 +79,7 @@ async def test_a_peer_is_told_that_we_hang_up(site: Site, monkeypatch: pytest.Mo
     assert await client.ended(), "at once"
 
 
-async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_does_not_close_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.transport.LINGER_S", 0.05)
     server = await site.server()
     client = await site.opened()
@@ -88,8 +88,8 @@ async def test_a_peer_that_does_not_hang_up_is_left(site: Site, monkeypatch: pyt
     assert site.metrics.lost == ["bad_stream"]
 
 
-async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocs.diameter.receive.TURN_S", 0.0)  # one message a turn
+async def test_messages_before_an_invalid_one_are_answered_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocs.diameter.receive.TURN_S", 0.0)  # one message per turn of the loop
     await site.server()
     client = await site.opened()
     client.send(*(ccr(number) for number in range(20)), BROKEN_VERSION)
@@ -98,7 +98,7 @@ async def test_the_messages_before_a_broken_one_are_answered_first(site: Site, m
     assert await client.ended()
 
 
-async def test_the_messages_before_a_broken_one_are_answered_when_charging_has_done_with_them(site: Site) -> None:
+async def test_messages_before_an_invalid_one_are_answered_after_charging(site: Site) -> None:
     def later(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         asyncio.get_running_loop().call_later(0.05, reply, request.answer(2001))
 
@@ -110,7 +110,7 @@ async def test_the_messages_before_a_broken_one_are_answered_when_charging_has_d
     assert await again.open() == 2001, "at once, though the old connection has not been hung up"
 
 
-async def test_streams_broken_before_the_cer_give_up_their_places(site: Site) -> None:
+async def test_invalid_streams_before_the_cer_free_their_places(site: Site) -> None:
     server = await site.server(max_pending_connections=2, max_connections=5, max_connections_per_address=50)
     for _ in range(12):
         client = await site.client()
@@ -120,7 +120,7 @@ async def test_streams_broken_before_the_cer_give_up_their_places(site: Site) ->
     assert await (await site.client()).open() == 2001
 
 
-async def test_the_messages_before_a_broken_one_are_answered_even_if_they_must_wait(site: Site) -> None:
+async def test_rate_limited_messages_before_an_invalid_one_are_answered(site: Site) -> None:
     await site.server(peers=(PeerConfig("pgw.example.org", max_requests_per_s=5),))
     client = await site.opened()
     client.send(*(ccr(number) for number in range(7)), BROKEN_VERSION)
@@ -128,11 +128,11 @@ async def test_the_messages_before_a_broken_one_are_answered_even_if_they_must_w
 
 
 async def test_a_long_read_is_handled_in_turns(site: Site) -> None:
-    """A peer that sends a thousand requests at once does not delay the others until all are handled."""
+    """A peer that sends a thousand requests at once does not delay the others."""
     order: list[str] = []
 
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
-        time.sleep(0.001)  # five of them are a turn
+        time.sleep(0.001)  # five requests per turn
         order.append(request.origin_host)
         reply(request.answer(2001))
 
@@ -157,8 +157,8 @@ def dwa(header: Header, state_id: int) -> bytes:
     return commands.encode_answer(answer, header)
 
 
-async def test_a_dwa_that_nobody_asked_for_says_nothing(site: Site) -> None:
-    """A forged Origin-State-Id would give up the peer's sessions (RFC 6733 §8.16)."""
+async def test_an_unexpected_dwa_gives_up_no_sessions(site: Site) -> None:
+    """With a forged Origin-State-Id it would give up the peer's sessions (RFC 6733 §8.16)."""
     server = await site.server()
     client = await site.opened()
     client.send(dwa(Header(0, 0x80, 280, 0, 0xDEADBEEF, 1), 900), ccr())
@@ -173,8 +173,8 @@ async def test_a_dwa_that_nobody_asked_for_says_nothing(site: Site) -> None:
     assert (peer.origin_state_id, site.metrics.dropped) == (7, 2), "and each is answered once"
 
 
-async def test_a_dwa_that_nobody_asked_for_is_no_sign_of_the_watchdog(site: Site) -> None:
-    """RFC 3539 §3.4.1: it does not clear Pending; as a message it shows that the peer lives."""
+async def test_an_unexpected_dwa_does_not_clear_pending(site: Site) -> None:
+    """RFC 3539 §3.4.1: it counts as any message of the peer, but not as the answer to the DWR."""
     server = await site.server(watchdog_s=0.3)
     client = await site.opened()
     header, _ = await client.read()
@@ -190,7 +190,7 @@ async def test_a_dwa_that_nobody_asked_for_is_no_sign_of_the_watchdog(site: Site
 
 
 async def test_requests_after_the_peers_dpr_are_discarded(site: Site) -> None:
-    """RFC 6733 §5.6: in Closing there is no R-Rcv-Message. What it had asked before is answered."""
+    """RFC 6733 §5.6: the state Closing has no R-Rcv-Message. Earlier requests are answered."""
     held: list[tuple[CreditControlRequest, Reply]] = []
     await site.server(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
@@ -241,11 +241,11 @@ async def test_the_configured_number_of_services(site: Site) -> None:
 
 
 SCENARIOS = (
-    test_a_message_that_is_too_long_is_answered_while_it_comes,
-    test_a_broken_stream_before_the_cer_is_answered_too,
+    test_a_message_that_is_too_long_is_answered_before_its_end,
+    test_an_invalid_stream_before_the_cer_is_answered,
     test_a_long_read_is_handled_in_turns,
     test_requests_after_the_peers_dpr_are_discarded,
-    test_a_dwa_that_nobody_asked_for_says_nothing,
+    test_an_unexpected_dwa_gives_up_no_sessions,
 )
 
 

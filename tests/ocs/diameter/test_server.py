@@ -1,6 +1,4 @@
-"""The Diameter server over real loopback sockets, with uvloop; the client speaks raw octets or is a python-diameter
-node's message.
-"""
+"""The Diameter server over loopback sockets on uvloop. Clients send raw octets or messages of python-diameter."""
 
 from __future__ import annotations
 
@@ -94,7 +92,7 @@ async def test_an_address_that_is_not_allowed(site: Site) -> None:
     assert await client.ended()
 
 
-async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site) -> None:
+async def test_relays_vendor_specific_and_unconfigured_peers_are_accepted(site: Site) -> None:
     server = await site.server(accept_unknown_peers=True)
     assert await (await site.client()).open("relay.example.org", auth_application_id=[0xFFFFFFFF]) == 2001
     group = VendorSpecificApplicationId(10415, 4)
@@ -103,8 +101,10 @@ async def test_relays_vendor_specific_and_laboratory_peers_are_taken(site: Site)
     assert server.peers["ims.example.org"] == "r_open"
 
 
-async def test_a_request_for_another_node_is_served_and_its_name_is_no_peers(site: Site) -> None:
-    """The client has failed over to us. What answers is us, so our name is what it learns (RFC 6733 §6.2)."""
+async def test_a_request_for_another_node_is_answered_with_the_servers_own_name(site: Site) -> None:
+    """The client has failed over. The answer has this node's Origin-Host, which the client uses from then on (RFC 6733
+    §6.2).
+    """
     await site.server(hosts=(HOST, "OCS2.example.org"), accept_unknown_peers=True)
     client = await site.opened()
     for number, (host, code) in enumerate(
@@ -119,7 +119,7 @@ async def test_a_request_for_another_node_is_served_and_its_name_is_no_peers(sit
         assert await (await site.client()).open(name) == 3010
 
 
-async def test_laboratory_peers_are_answered_by_the_profile_that_is_given(site: Site) -> None:
+async def test_unconfigured_peers_have_the_configured_profile(site: Site) -> None:
     found: list[Profile] = []
 
     def handle(request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -136,7 +136,7 @@ async def test_laboratory_peers_are_answered_by_the_profile_that_is_given(site: 
         assert found.pop() is profile
 
 
-async def test_laboratory_peers_leave_nothing_behind(site: Site, tmp_path: Path) -> None:
+async def test_unconfigured_peers_are_forgotten_after_disconnection(site: Site, tmp_path: Path) -> None:
     server = await site.server(accept_unknown_peers=True, peers=(), locks=str(tmp_path))
     for number in range(20):
         client = await site.client()
@@ -179,7 +179,7 @@ async def test_a_cer_that_never_comes(site: Site) -> None:
     assert site.metrics.refused == ["cer_timeout"]
 
 
-async def test_a_broken_cer_is_answered(site: Site) -> None:
+async def test_an_invalid_cer_is_answered(site: Site) -> None:
     await site.server()
     client = await site.client()
     body = encode_avp(264, 0, 0x40, b"pgw.example.org")
@@ -189,7 +189,7 @@ async def test_a_broken_cer_is_answered(site: Site) -> None:
     assert await client.ended()
 
 
-async def test_pipelining_and_any_pieces(site: Site) -> None:
+async def test_pipelined_requests_in_fragments_of_any_size(site: Site) -> None:
     await site.server()
     client = await site.opened()
     stream = b"".join(ccr(number) for number in range(200))
@@ -204,7 +204,7 @@ async def test_pipelining_and_any_pieces(site: Site) -> None:
     assert sorted([(await client.read())[0].hop_by_hop for _ in range(200)]) == list(range(1_000, 1_200))
 
 
-async def test_answers_come_whenever_the_handler_replies(site: Site) -> None:
+async def test_answers_may_come_in_any_order(site: Site) -> None:
     waiting: list[tuple[CreditControlRequest, Reply]] = []
     await site.server(lambda request, source, reply: waiting.append((request, reply)))
     client = await site.opened()
@@ -212,7 +212,7 @@ async def test_answers_come_whenever_the_handler_replies(site: Site) -> None:
     await until(lambda: len(waiting) == 3)
     for request, reply in reversed(waiting):
         reply(request.answer(2001))
-        reply(request.answer(5012))  # a second reply is not heard
+        reply(request.answer(5012))  # a second reply is ignored
     assert [(await client.read())[0].hop_by_hop for _ in range(3)] == [1_002, 1_001, 1_000]
     assert site.metrics.running == 0
 
@@ -275,9 +275,9 @@ async def test_a_handler_that_refuses(site: Site) -> None:
 
 
 @pytest.mark.parametrize("code", [2001, 4012, 3004, 5012])
-async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -> None:
+async def test_every_answer_repeats_the_identifiers_of_its_request(site: Site, code: int) -> None:
     """RFC 6733 §6.2, §7.2; RFC 8506 §3.2: Session-Id, type and number, and every Proxy-Info in order, whatever the
-    handler says.
+    handler returns.
     """
 
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -304,7 +304,7 @@ async def test_every_answer_says_which_request_it_is_of(site: Site, code: int) -
     assert found == ({263: wanted[263]} if code == 3004 else wanted)
 
 
-async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
+async def test_a_request_without_a_reply_is_answered_after_a_time(site: Site) -> None:
     late: list[tuple[CreditControlRequest, Reply]] = []
     await site.server(lambda request, source, reply: late.append((request, reply)), answer_timeout_ms=100)
     client = await site.opened()
@@ -316,7 +316,7 @@ async def test_a_handler_that_never_replies_is_answered_for(site: Site) -> None:
     assert (await client.read())[0].command_code == 280
 
 
-async def test_more_in_flight_than_allowed(site: Site) -> None:
+async def test_requests_in_flight_are_bounded(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
     await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight=3)
     client = await site.opened()
@@ -328,7 +328,7 @@ async def test_more_in_flight_than_allowed(site: Site) -> None:
     assert [code_of((await client.read())[1]) for _ in range(3)] == [2001] * 3
 
 
-async def test_a_peer_over_its_cap_is_not_read_until_it_is_under_it(site: Site) -> None:
+async def test_a_peer_above_its_bound_is_not_read_until_it_is_below(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
     await site.server(lambda request, source, reply: held.append((request, reply)), max_in_flight_per_peer=4)
     client = await site.opened()
@@ -350,7 +350,7 @@ async def test_a_peer_over_its_cap_is_not_read_until_it_is_under_it(site: Site) 
     assert (await client.read())[0].hop_by_hop == 1_099
 
 
-async def test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed(site: Site) -> None:
+async def test_a_peer_that_does_not_read_is_closed_without_effect_on_others(site: Site) -> None:
     filler = "x" * 60_000
 
     def handler(request: CreditControlRequest, source: Source, reply: Reply) -> None:
@@ -375,7 +375,7 @@ async def test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed
     assert code_of((await other.read())[1]) == 2001
 
 
-async def test_replies_after_the_connection_is_gone_are_dropped(site: Site) -> None:
+async def test_replies_after_the_end_of_the_connection_are_dropped(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
     server = await site.server(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
@@ -388,7 +388,7 @@ async def test_replies_after_the_connection_is_gone_are_dropped(site: Site) -> N
 
 
 @pytest.mark.parametrize("code", [5011, 5015])
-async def test_a_stream_that_goes_wrong_is_answered_and_ended(site: Site, code: int) -> None:
+async def test_an_invalid_stream_is_answered_and_closed(site: Site, code: int) -> None:
     await site.server()
     client = await site.opened()
     bad = bytearray(ccr(1))
@@ -404,7 +404,7 @@ async def test_a_stream_that_goes_wrong_is_answered_and_ended(site: Site, code: 
     await until(lambda: site.metrics.lost == ["bad_stream"])
 
 
-async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Site) -> None:
+async def test_a_second_connection_is_refused_while_the_first_answers(site: Site) -> None:
     server = await site.server()
     first = await site.opened()
     second = await site.client()
@@ -418,7 +418,7 @@ async def test_a_second_connection_is_refused_while_the_first_one_lives(site: Si
     assert server.peers["pgw.example.org"] == "r_open"
 
 
-async def test_a_dead_first_connection_is_found_out_by_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dead_first_connection_is_detected_by_the_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocs.diameter.watchdog.PROBE_S", 0.05)
     server = await site.server()
     await site.opened()
@@ -427,7 +427,7 @@ async def test_a_dead_first_connection_is_found_out_by_the_probe(site: Site, mon
     assert await (await site.client()).open() == 2001
 
 
-async def test_the_watchdog_asks_and_then_cuts(site: Site) -> None:
+async def test_the_watchdog_sends_dwr_and_then_closes(site: Site) -> None:
     await site.server(watchdog_s=0.1)
     client = await site.opened()
     header, frame = await client.read()
@@ -447,7 +447,7 @@ async def test_a_cer_on_an_open_connection_ends_it(site: Site) -> None:
 
 
 async def test_unknown_answers_are_dropped(site: Site) -> None:
-    """RFC 6733 §3: an answer whose Hop-by-Hop is not known is discarded, whatever its command; each is counted."""
+    """RFC 6733 §3: an answer with an unknown Hop-by-Hop is discarded, whatever its command. Each is counted."""
     await site.server()
     client = await site.opened()
     unknown = [build(b"", 0x40, code, 4, 77, 77) for code in (258, 272, 274)]
@@ -456,7 +456,7 @@ async def test_unknown_answers_are_dropped(site: Site) -> None:
     assert site.metrics.dropped == 4
 
 
-async def test_stop_says_goodbye_and_drains(site: Site) -> None:
+async def test_a_stop_sends_dpr_and_answers_open_requests(site: Site) -> None:
     held: list[tuple[CreditControlRequest, Reply]] = []
     server = await site.server(lambda request, source, reply: held.append((request, reply)))
     client = await site.opened()
@@ -468,7 +468,7 @@ async def test_stop_says_goodbye_and_drains(site: Site) -> None:
     assert request.disconnect_cause == commands.REBOOTING
     client.send(ccr(1, 1), ccr(2, 3))
     _, frame = await client.read()
-    assert code_of(frame) == 3002  # no new session
+    assert code_of(frame) == 3002  # no new sessions
     await until(lambda: len(held) == 2)
     client.send(commands.encode_answer(commands.DisconnectPeerAnswer(2001, "pgw.example.org", REALM), header))
     await asyncio.sleep(0.05)
@@ -481,7 +481,7 @@ async def test_stop_says_goodbye_and_drains(site: Site) -> None:
     assert server.peers["pgw.example.org"] == "closed"
 
 
-async def test_stop_ends_even_if_a_peer_does_not_answer(site: Site) -> None:
+async def test_a_stop_ends_although_a_peer_does_not_answer(site: Site) -> None:
     server = await site.server()
     client = await site.opened()
     await asyncio.wait_for(server.stop(0.1), PATIENCE_S)
@@ -489,7 +489,7 @@ async def test_stop_ends_even_if_a_peer_does_not_answer(site: Site) -> None:
     assert await client.ended()
 
 
-async def test_an_address_in_use_is_an_error_and_leaves_nothing(site: Site) -> None:
+async def test_an_address_in_use_is_an_error_and_closes_all_sockets(site: Site) -> None:
     server = await site.server(reuse_port=False)
     taken = server.listening[0]
     config = DiameterConfig(HOST, REALM, (("127.0.0.1", 0), taken), reuse_port=False)
@@ -499,7 +499,7 @@ async def test_an_address_in_use_is_an_error_and_leaves_nothing(site: Site) -> N
     assert second.listening == []
 
 
-async def test_random_octets_from_many_peers_disturb_nobody(site: Site) -> None:
+async def test_random_octets_from_many_peers_do_not_affect_others(site: Site) -> None:
     await site.server()
     good = await site.opened()
     rng = random.Random(11)
@@ -522,12 +522,12 @@ async def test_random_octets_from_many_peers_disturb_nobody(site: Site) -> None:
 
 SCENARIOS = (
     test_capabilities_watchdog_charge_and_disconnect,
-    test_pipelining_and_any_pieces,
-    test_a_peer_over_its_cap_is_not_read_until_it_is_under_it,
-    test_a_peer_that_does_not_read_is_cut_off_and_others_are_not_disturbed,
-    test_the_watchdog_asks_and_then_cuts,
-    test_stop_says_goodbye_and_drains,
-    test_random_octets_from_many_peers_disturb_nobody,
+    test_pipelined_requests_in_fragments_of_any_size,
+    test_a_peer_above_its_bound_is_not_read_until_it_is_below,
+    test_a_peer_that_does_not_read_is_closed_without_effect_on_others,
+    test_the_watchdog_sends_dwr_and_then_closes,
+    test_a_stop_sends_dpr_and_answers_open_requests,
+    test_random_octets_from_many_peers_do_not_affect_others,
 )
 
 

@@ -40,7 +40,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 class Living:
-    """A peer that answers each DWR after a while, and keeps the rest of what it reads."""
+    """A peer that answers each DWR after a delay, and stores everything else that it reads."""
 
     def __init__(self, client: Client, after_s: float = 0.0) -> None:
         self.client = client
@@ -88,7 +88,7 @@ def verbose(request: CreditControlRequest, source: Source, reply: Reply) -> None
 
 
 async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket.socket:
-    """A peer that sends requests at a rate and reads nothing, with small buffers."""
+    """A peer with small buffers that sends requests at a rate and reads nothing."""
     sock = socket.socket()
     site.sockets.append(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -107,7 +107,7 @@ async def deaf(site: Site, server: DiameterServer, requests: int = 60) -> socket
 
 
 @pytest.mark.alone  # a peer must answer within 0.3 s
-async def test_each_probe_is_over_with_the_first_sign_of_life(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_any_message_ends_a_probe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "PROBE_S", 0.3)
     server = await site.server()
     living = Living(await site.opened(), after_s=0.03)
@@ -119,10 +119,10 @@ async def test_each_probe_is_over_with_the_first_sign_of_life(site: Site, monkey
 
 
 @pytest.mark.parametrize("why", ["rate", "in flight"])
-async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(
+async def test_a_peer_whose_socket_is_not_read_is_not_considered_dead(
     site: Site, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """Neither by the probe nor by the watchdog, however long it lasts."""
+    """Neither by the probe nor by the watchdog, however long it takes."""
     monkeypatch.setattr(watchdog, "PROBE_S", 0.1)
     monkeypatch.setattr(receive, "READ_AHEAD_OCTETS", 1_000)
     bounds: dict[str, Any] = (
@@ -146,7 +146,7 @@ async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(
     await until(lambda: len(living.of(272)) == burst + 1)
 
 
-async def test_watchdogs_do_not_wait_in_line_with_requests(site: Site) -> None:
+async def test_watchdogs_do_not_wait_behind_requests(site: Site) -> None:
     server = await site.server(watchdog_s=TW_S, peers=(PeerConfig(PGW, max_requests_per_s=10),))
     living = Living(await site.opened())
     living.client.send(*(ccr(number, 2) for number in range(900)), DWR)
@@ -157,7 +157,7 @@ async def test_watchdogs_do_not_wait_in_line_with_requests(site: Site) -> None:
     assert connection(server).receiver.backlog_octets <= receive.READ_AHEAD_OCTETS + 262_144
 
 
-async def test_what_waits_is_bounded(site: Site) -> None:
+async def test_waiting_requests_are_bounded(site: Site) -> None:
     server = await site.server(peers=(PeerConfig(PGW, max_requests_per_s=1),))
     client = await site.opened()
     client.send(*(ccr(number, 2) for number in range(12_000)))
@@ -169,9 +169,7 @@ async def test_what_waits_is_bounded(site: Site) -> None:
 
 
 @pytest.mark.alone
-async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhile(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_probe_finds_a_dead_peer_although_a_dwr_is_pending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "PROBE_S", 0.25)
     await site.server(watchdog_s=0.5)
     await site.opened()
@@ -183,11 +181,11 @@ async def test_a_dead_peer_that_is_probed_goes_even_if_the_watchdog_asks_meanwhi
 
 
 @pytest.mark.alone
-async def test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_not(site: Site) -> None:
+async def test_a_slow_reader_stays_connected_and_a_peer_that_reads_nothing_does_not(site: Site) -> None:
     server = await site.server(verbose, watchdog_s=TW_S, answer_timeout_ms=100)
     slow = await deaf(site, server)
     await until(lambda: not connection(server).transport.reading)
-    for _ in range(40):  # for 2 s, and never a word
+    for _ in range(40):  # for 2 s, without sending anything
         with contextlib.suppress(BlockingIOError):
             slow.recv(20_000)
         await asyncio.sleep(TW_S / 3)
@@ -208,7 +206,7 @@ async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypat
         await asyncio.sleep(0.05)
     assert not site.metrics.lost and not connection(server).transport.reading
     await until(lambda: site.metrics.lost == ["watchdog"])
-    # The dead one is gone at the peer's own wish: the new one is trusted at once.
+    # The old connection was closed because of the peer's own CER, so the new one is OKAY at once.
     assert await (await site.client()).open() == 2001
     assert connection(server).watchdog.trusted and not server.shared_peer_state.is_down(server.peers_table.get(PGW))
 
@@ -216,7 +214,7 @@ async def test_a_peer_that_reads_slowly_survives_the_probe(site: Site, monkeypat
 # -- SUSPECT and REOPEN
 
 
-async def test_a_suspect_gets_no_requests_of_ours_until_it_says_something(site: Site) -> None:
+async def test_a_suspect_peer_gets_no_requests_until_it_sends_a_message(site: Site) -> None:
     server = await site.server(watchdog_s=TW_S)
     client = await site.opened()
     found: list[Any] = []
@@ -230,7 +228,7 @@ async def test_a_suspect_gets_no_requests_of_ours_until_it_says_something(site: 
     assert server.ask(PGW, rar(), found.append, 60.0)
 
 
-async def test_a_peer_that_was_cut_for_silence_is_trusted_after_three_answers(site: Site) -> None:
+async def test_after_reopen_a_peer_is_okay_after_three_dwa(site: Site) -> None:
     server = await site.server(watchdog_s=TW_S)
     await site.opened()
     await until(lambda: site.metrics.lost == ["watchdog"])
@@ -254,14 +252,14 @@ async def test_a_peer_that_was_cut_for_silence_is_trusted_after_three_answers(si
         assert header.command_code == 280
     await until(lambda: state(server) is WatchState.OKAY)
     assert server.ask(PGW, rar(), lambda answer: None, 60.0)
-    # It is forgiven: when it closes and comes again, it begins anew.
+    # After that, a normal reconnection is OKAY at once.
     client.writer.close()
     await until(lambda: server.peers[PGW] == "closed")
     await site.opened()
     assert state(server) is WatchState.OKAY
 
 
-async def test_in_reopen_silence_ends_it_again(site: Site) -> None:
+async def test_a_silent_peer_in_reopen_is_closed_again(site: Site) -> None:
     server = await site.server(watchdog_s=TW_S)
     for _ in range(2):
         await site.opened()
@@ -272,11 +270,11 @@ async def test_in_reopen_silence_ends_it_again(site: Site) -> None:
     assert state(server) is WatchState.REOPEN
 
 
-# -- pace
+# -- rate limit
 
 
 @pytest.mark.parametrize("kind", ["unknown command", "undecodable", "DWR"])
-async def test_every_kind_of_request_is_paced(site: Site, kind: str) -> None:
+async def test_every_kind_of_request_is_rate_limited(site: Site, kind: str) -> None:
     await site.server(peers=(PeerConfig(PGW, max_requests_per_s=10),))
     frame = {
         "unknown command": build(ccr()[HEADER_OCTETS:], 0xC0, 275, 4, 9, 9),
@@ -297,10 +295,10 @@ async def test_watchdogs_do_not_count_towards_the_rate(site: Site) -> None:
     await until(lambda: len(living.frames) == 21)
 
 
-# -- a deaf peer
+# -- a peer that reads nothing
 
 
-async def test_a_deaf_peer_that_is_parted_with_does_not_stay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_reads_nothing_is_closed_after_a_dpr(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "TIMERS", PeerTimers(closing_s=0.2))
     server = await site.server(verbose)
     await deaf(site, server)
@@ -321,7 +319,7 @@ async def test_a_closed_connection_does_not_linger(site: Site, monkeypatch: pyte
 
 
 async def test_unread_answers_are_bounded_by_the_default(site: Site) -> None:
-    """Replies that come after reading has stopped fill the buffer, up to the bound and no further."""
+    """Replies after the server stopped reading fill the buffer up to its bound only."""
     held: list[tuple[CreditControlRequest, Reply]] = []
     server = await site.server(lambda request, source, reply: held.append((request, reply)))
     bound = server.config.max_write_buffer_octets
@@ -340,10 +338,10 @@ async def test_unread_answers_are_bounded_by_the_default(site: Site) -> None:
     assert bound / 2 < most <= bound + 100_000
 
 
-# -- what is said once
+# -- throttled log lines
 
 
-async def test_a_failing_handler_is_logged_once_an_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_handler_is_logged_once_per_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     def broken(request: CreditControlRequest, source: Source, reply: Reply) -> None:
         raise RuntimeError("38668100000")
 
@@ -356,7 +354,7 @@ async def test_a_failing_handler_is_logged_once_an_interval(site: Site, caplog: 
     assert len([record for record in caplog.records if "internal error at a CCR" in record.getMessage()]) == 1
 
 
-async def test_a_silent_handler_is_logged_once_an_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_silent_handler_is_logged_once_per_interval(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.server(hold_all, answer_timeout_ms=100)
     client = await site.opened()
     with caplog.at_level(logging.WARNING):
@@ -366,18 +364,18 @@ async def test_a_silent_handler_is_logged_once_an_interval(site: Site, caplog: p
 
 
 PLAIN = (
-    test_watchdogs_do_not_wait_in_line_with_requests,
-    test_what_waits_is_bounded,
-    test_a_peer_that_reads_slowly_lives_and_one_that_reads_nothing_does_not,
-    test_a_peer_that_was_cut_for_silence_is_trusted_after_three_answers,
+    test_watchdogs_do_not_wait_behind_requests,
+    test_waiting_requests_are_bounded,
+    test_a_slow_reader_stays_connected_and_a_peer_that_reads_nothing_does_not,
+    test_after_reopen_a_peer_is_okay_after_three_dwa,
     test_unread_answers_are_bounded_by_the_default,
 )
-PATCHED = (test_a_deaf_peer_that_is_parted_with_does_not_stay, test_a_closed_connection_does_not_linger)
+PATCHED = (test_a_peer_that_reads_nothing_is_closed_after_a_dpr, test_a_closed_connection_does_not_linger)
 
 
 @pytest.mark.parametrize("scenario", (*PLAIN, *PATCHED), ids=lambda scenario: scenario.__name__[5:])
 def test_the_same_on_uvloop(scenario: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop that the workers run."""
+    """The event loop of the workers."""
 
     async def main() -> None:
         site = Site()
