@@ -29,6 +29,7 @@ from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
+from ocs.catalogue.variants import VariantRates
 from ocs.values.products import PACKAGE_GROUP, CounterTerms, PackageTerms, Product
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
@@ -100,24 +101,27 @@ class Catalogue:
         return self._rate_with_parties(service, event, place)
 
     def _rate_with_parties(self, service: Service, event: UseEvent, place: Place) -> RatedUse:
-        direction = event.direction
-        if event.emergency:
-            destination = Destination(self._destinations.emergency)
-        elif direction is Direction.TERMINATING:
-            destination = _NOWHERE
-        else:
-            if not event.other_party:
-                raise Unrateable("other_party", "the request names no other party")
-            found = self._destinations.find(event.other_party, place.country)
-            if found is None:
-                raise Unrateable("other_party", "no destination of the catalogue matches the other party")
-            destination = found
-        rated = service.by_use.get((place.id, direction, destination.id, destination.country == place.country))
+        destination = self._destination(event, place)
+        key = place.id, event.direction, destination.id, destination.country == place.country
+        rated = service.by_use.get(key)
         if rated is None:
             blame = "other_party" if destination.id else "serving_plmn"
             towards = f" to {destination.id}" if destination.id else ""
-            raise Unrateable(blame, f"{service.id} ({direction}) has no rate at {place.id}{towards}")
+            raise Unrateable(blame, f"{service.id} ({event.direction}) has no rate at {place.id}{towards}")
         return rated
+
+    def _destination(self, event: UseEvent, place: Place) -> Destination:
+        """Of incoming use, none. Unrateable if the other party is missing or belongs to no class."""
+        if event.emergency:
+            return Destination(self._destinations.emergency, "", "the network says that it is an emergency")
+        if event.direction is Direction.TERMINATING:
+            return _NOWHERE
+        if not event.other_party:
+            raise Unrateable("other_party", "the request names no other party")
+        found = self._destinations.find(event.other_party, place.country)
+        if found is None:
+            raise Unrateable("other_party", "no destination of the catalogue matches the other party")
+        return found
 
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
         """The party in one canonical spelling, as dialled at that place."""
@@ -134,6 +138,37 @@ class Catalogue:
         except Unrateable:
             return ""
         return HOME if place.id == HOME else place.country
+
+    # -- what decided (`reasons`)
+
+    def service_of(self, event: UseEvent) -> tuple[str, str]:
+        """Id of the service, and the reason."""
+        service, line = self._services.matched(event)
+        if line is None:
+            return service.id, f"the default of {event.context}"
+        names = "APN", "rating group", "service identifier"
+        stated = [f"{name} {value}" for name, value in zip(names, line, strict=True) if value is not None]
+        return service.id, ", ".join(stated)
+
+    def place_of(self, event: UseEvent) -> tuple[Place, str]:
+        """The place, and the reason."""
+        if event.at_home:
+            return self._places.home, "forwarded in the home network, wherever the subscriber is"
+        if not event.serving_plmn and not event.visited_number:
+            return self._places.default, "default_plmn: the request names no network"
+        try:
+            place = self._places.find(event.serving_plmn, event.visited_number)
+        except Unrateable:
+            return self._places.default, "default_plmn: the network is unknown"
+        return place, place.why
+
+    def destination_of(self, event: UseEvent) -> Destination:
+        return self._destination(event, self.place_of(event)[0])
+
+    def variants_of(self, event: UseEvent) -> tuple[str, ...]:
+        """Labels of the rates with conditions for this use."""
+        variants = self._rate(event).variants
+        return variants.labels if isinstance(variants, VariantRates) else ()
 
     def _is_emergency(self, event: UseEvent, place: Place) -> bool:
         """HOT-RAT-2: an emergency call is allowed even if its place is unknown."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ocs.catalogue.countries import MCC_COUNTRY
 from ocs.catalogue.destination import country_of_e164
@@ -92,6 +92,8 @@ class Place:
 
     id: str
     country: str
+    why: str = field(default="", compare=False)
+    """What it was found by."""
 
 
 class Places:
@@ -114,7 +116,7 @@ class Places:
         self._by_country = dict(by_country)
         self._named_plmns = dict(by_plmn or {})
         self._rest = by_country.get(ANY_OTHER)
-        self._home = Place(HOME, home_country)
+        self._home = Place(HOME, home_country, "a home network")
         self._home_plmns = home_plmns
         self._by_plmn: dict[str, Place] = {}
         self._default = self._of_plmn(default_plmn)
@@ -151,7 +153,11 @@ class Places:
         if country is None:
             raise Unrateable("serving_plmn", f"serving network {plmn} has an unknown mobile country code")
         named = self._named_plmns.get(plmn)
-        return Place(named, country) if named is not None else self._of_country(country, "serving_plmn", plmn)
+        return (
+            Place(named, country, f"it names network {plmn}")
+            if named is not None
+            else self._of_country(country, "serving_plmn", plmn)
+        )
 
     def _of_number(self, number: str) -> Place:
         digits = number.removeprefix("+")
@@ -164,4 +170,5 @@ class Places:
         place = self._by_country.get(country, self._rest)
         if place is None:
             raise Unrateable(field, f"the catalogue has no place for country {country} ({value})")
-        return Place(place, country)
+        by = f"the serving network {value}" if field == "serving_plmn" else f"the serving node {value}"
+        return Place(place, country, f"{country}, the country of {by}")

@@ -57,6 +57,10 @@ class Services:
 
     def find(self, event: UseEvent) -> Service:
         """Service of the use. Unrateable names the rating group, or the context if there is none."""
+        return self.matched(event)[0]
+
+    def matched(self, event: UseEvent) -> tuple[Service, MatchKey | None]:
+        """Service of the use, and the `match` line that decided; None = it is the default of its context."""
         services = self._contexts.get(event.context)
         if services is None:
             raise Unrateable("context", f"the catalogue has no service in the context {event.context}")
@@ -64,16 +68,15 @@ class Services:
         apn = network_id(event.apn) if services.uses_apn and event.apn else None
         by_match = services.by_match
         for with_apn, with_group, with_identifier in services.stated_parts:
-            found = by_match.get(
-                (apn if with_apn else None, group if with_group else None, identifier if with_identifier else None)
-            )
+            key = (apn if with_apn else None, group if with_group else None, identifier if with_identifier else None)
+            found = by_match.get(key)
             if found is not None:
-                return found
+                return found, key
         if group is not None:
             raise Unrateable("rating_group", f"no service of the context {event.context} has the rating group {group}")
         if services.default is None:
             raise Unrateable("context", f"the context {event.context} has no default service")
-        return services.default
+        return services.default, None
 
 
 def network_id(apn: str) -> str:

@@ -43,6 +43,11 @@ class VariantRates:
         self._variants = sorted(variants, key=lambda each: -each.conditions)
         self._found: dict[str, tuple[int, int, RatedUse]] = {}
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of all variants."""
+        return tuple(dict.fromkeys(each.rated.label for each in self._variants))
+
     def at(self, rated: RatedUse, facts: str, unix_s: int) -> RatedUse:
         """The rate for these facts (words between commas) at that moment, and its end (`RatedUse.ends_at`)."""
         found = self._found.get(facts)

@@ -15,6 +15,7 @@ from ocs.catalogue.catalogue import CatalogueError
 from ocs.cli import accounts, importing, ledger, measures, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
+from ocs.cli.rate import rate
 from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerError
 from ocs.process.embedded_redis import EmbeddedRedisError
@@ -37,6 +38,7 @@ app.add_typer(ledger.app, name="ledger")
 app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)
 app.command("init")(init)
+app.command("rate")(rate)
 
 
 def _print_version(requested: bool) -> None:

@@ -1,0 +1,216 @@
+"""`ocs rate`: what a use costs, who would pay, and why. Nothing is charged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ocs.accounts import inputs
+from ocs.catalogue.model import MatchTable, ServiceTable
+from ocs.catalogue.trace import Trace
+from ocs.catalogue.versions import Catalogues, load_versions
+from ocs.cli.common import (
+    DEFAULT,
+    Backend,
+    ConfigOption,
+    JsonOption,
+    WrongCallError,
+    load_all,
+    print_json,
+    with_backend,
+)
+from ocs.cli.show import PIPED_COLUMNS
+from ocs.ledger.redis.installation import OpenMode
+from ocs.policy.forwarding import EARLY, Diversion, is_late
+from ocs.policy.payment import Funds, funds_of, funds_of_products
+from ocs.policy.quote import Quote, Use, quote
+from ocs.values.identities import is_plmn
+from ocs.values.quantity import parse_quantity
+from ocs.values.use import Context, Direction, Unit, Unrateable, UseEvent
+
+SERVICE_OF_UNIT = {Unit.SECONDS: "voice", Unit.OCTETS: "data", Unit.MESSAGES: "sms"}
+"""Service, if none is named."""
+
+
+def rate(
+    msisdn: Annotated[str, typer.Option(help="Account that would pay, as it stands now.")] = "",
+    product: Annotated[list[str] | None, typer.Option(help="Without an account: products that it has.")] = None,
+    to: Annotated[str, typer.Option(help="Called or addressed party; of incoming use the other party.")] = "",
+    duration: Annotated[str, typer.Option(help="Seconds, or a quantity such as '2 min'.")] = "",
+    octets: Annotated[str, typer.Option(help="Octets, or a quantity such as '5 MB' or 5MB.")] = "",
+    messages: Annotated[int, typer.Option(min=0, max=1_000_000, help="Messages.")] = 0,
+    service: Annotated[str, typer.Option(help="Service of the catalogue; default: voice, data or sms.")] = "",
+    at: Annotated[str, typer.Option(help="Local time of the operator, such as 2026-12-25T23:58; default: now.")] = "",
+    from_plmn: Annotated[str, typer.Option(help="Serving network, MCC and MNC; default: that of the catalogue.")] = "",
+    direction: Annotated[str, typer.Option(help="mo (outgoing), mt (incoming) or fw (forwarded).")] = "",
+    forwarded_from: Annotated[str, typer.Option(help="The caller, of a call that the subscriber forwards.")] = "",
+    diversion: Annotated[
+        str, typer.Option(help=f"How it was forwarded: {', '.join(d.name.lower() for d in Diversion)}.")
+    ] = "cfu",
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Catalogue to rate with: a file, or a folder of versions.")
+    ] = None,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Show what a use costs, who would pay, and why, step by step. Nothing is charged."""
+    if msisdn and product:
+        raise WrongCallError("--product is for a price without an account: leave out --msisdn or --product")
+    asked = _Asked(to, duration, octets, messages, service, at, from_plmn, direction, forwarded_from, diversion)
+    draft = None if catalogue is None else load_versions(catalogue)
+
+    def show(catalogues: Catalogues, funds_at: Callable[[int], Funds]) -> None:
+        use = asked.use(catalogues, catalogues.now())
+        funds = funds_at(catalogues.now())
+        use.event.facts = funds.facts
+        try:
+            result = quote(use, catalogues, funds)
+        except Unrateable as error:
+            result = Quote(Trace(), f"5031: {error.reason}")
+            result.trace.add("refused", "5031", error.reason)
+        _print(use, result, json=json)
+
+    if msisdn:
+        number = inputs.msisdn(msisdn)
+
+        async def work(backend: Backend) -> None:
+            seen = await backend.accounts.read(number)
+            used = Catalogues(draft, backend.environment.now) if draft else backend.catalogue
+            show(used, lambda now: funds_of(seen.view, seen.pool, used.in_force().terms, now))
+
+        with_backend(config, OpenMode.READ, work)
+        return
+    _, known = load_all(config)
+    used = Catalogues(draft, known.now) if draft else known
+    terms = [inputs.package(name, used.in_force().terms) for name in product or ()]
+    show(used, lambda now: funds_of_products(terms, now))
+
+
+class _Asked:
+    """The options of a use."""
+
+    def __init__(
+        self,
+        to: str,
+        duration: str,
+        octets: str,
+        messages: int,
+        service: str,
+        at: str,
+        from_plmn: str,
+        direction: str,
+        forwarded_from: str,
+        diversion: str,
+    ) -> None:
+        self.to, self.service, self.at, self.from_plmn = to, service, at, from_plmn
+        amounts = {Unit.SECONDS: duration, Unit.OCTETS: octets, Unit.MESSAGES: str(messages or "")}
+        given = {unit: text for unit, text in amounts.items() if text}
+        if len(given) > 1:
+            raise WrongCallError("state one of --duration, --octets and --messages")
+        self.given = given
+        self.direction = _direction(direction or ("fw" if forwarded_from else "mo"))
+        self.late = self.direction is Direction.FORWARDED and is_late(_diversion(diversion), EARLY)
+
+    def use(self, catalogues: Catalogues, now: int) -> Use:
+        in_force = catalogues.in_force()
+        at = now if not self.at else _unix_s(self.at, catalogues)
+        services = in_force.tables.of("service", ServiceTable)
+        name = self.service or SERVICE_OF_UNIT[next(iter(self.given), Unit.SECONDS)]
+        table = services.get(name)
+        if table is None:
+            raise WrongCallError(f"--service {name!r} is no service; the catalogue has {', '.join(services)}")
+        amount = self._amount(Unit(table.unit), name, in_force.tables.general.kilo if in_force.tables.general else 1024)
+        line = MatchTable() if table.default or not table.match else table.match[0]
+        if self.from_plmn and not is_plmn(self.from_plmn):
+            raise WrongCallError(f"--from-plmn {self.from_plmn!r} must be 5 or 6 digits of MCC and MNC, such as 22003")
+        event = UseEvent(
+            Context(table.contexts[0]),
+            self.direction,
+            line.rating_group,
+            line.service_identifier,
+            line.apn,
+            self.from_plmn or None,
+            None,
+            self.to or None,
+            at,
+        )
+        return Use(event, amount, self.late)
+
+    def _amount(self, unit: Unit, service: str, kilo: int) -> int:
+        if any(each is not unit for each in self.given):
+            raise WrongCallError(f"service {service} is charged in {unit.value}")
+        text = self.given.get(unit)
+        if text is None:
+            return {Unit.SECONDS: 60, Unit.MESSAGES: 1}.get(unit) or parse_quantity("1 MB", Unit.OCTETS, kilo=kilo)
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
+        digits = text.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz").rstrip()
+        try:
+            return parse_quantity(f"{digits} {text[len(digits) :].strip()}", unit, kilo=kilo)
+        except ValueError as error:
+            raise WrongCallError(f"{text!r} must be {error}") from None
+
+
+def _direction(text: str) -> Direction:
+    try:
+        return Direction(text)
+    except ValueError:
+        raise WrongCallError(f"--direction {text!r} must be one of {', '.join(Direction)}") from None
+
+
+def _diversion(text: str) -> Diversion:
+    found = Diversion.__members__.get(text.upper())
+    if found is None:
+        raise WrongCallError(f"--diversion {text!r} must be one of {', '.join(d.name.lower() for d in Diversion)}")
+    return found
+
+
+def _unix_s(text: str, catalogues: Catalogues) -> int:
+    """Of a local time of the operator; one with an offset is taken as it is. Of one that occurs twice, the first."""
+    try:
+        local = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongCallError(f"--at {text!r} must be a local time such as 2026-12-25T23:58") from None
+    zone = catalogues.versions[0].time_zone
+    return int((local if local.tzinfo else local.replace(tzinfo=zone)).timestamp())
+
+
+# -- printing
+
+
+def _print(use: Use, result: Quote, *, json: bool) -> None:
+    if json:
+        print_json(_as_json(use, result))
+        return
+    console = Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS, soft_wrap=True, highlight=False)
+    console.print(trace_table(result.trace))
+
+
+def trace_table(trace: Trace) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for column in ("step", "value", "why"):
+        table.add_column(column, overflow="fold")
+    for step in trace.steps:
+        table.add_row(step.name, step.value, step.why)
+    return table
+
+
+def _as_json(use: Use, result: Quote) -> Mapping[str, object]:
+    """The names are stable: programs rely on them."""
+    return {
+        "direction": use.event.direction.value,
+        "wanted": use.amount,
+        "granted": result.amount,
+        "refused": result.refused or None,
+        "micro_eur": result.micro_eur,
+        "fees_micro_eur": result.fees_micro_eur,
+        "bucket_units": result.units,
+        "steps": [step.as_json() for step in result.trace.steps],
+    }
