@@ -1,4 +1,4 @@
-"""Compiles what is sold, the tables [package.ID]: terms for the ledger and rules of the sale (HOT-PKG-1 to -18)."""
+"""Compiles the products, tables [package.ID]: terms for the ledger and rules of the sale (HOT-PKG-1 to -18)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WITHOUT_UNITS = {ProductKind.FEE, ProductKind.RECURRING_FEE}
 def compile_products(
     general: General, tables: Tables, counters: Mapping[str, CompiledCounter], problems: Problems
 ) -> dict[str, Product]:
-    """By id, in the order of the file. A price is with VAT, and its net price must be stated too (HOT-RAT-8)."""
+    """Products by id, in the order of the file. Prices include VAT; the net price must be stated too (HOT-RAT-8)."""
     compiler = _Compiler(general, tables, counters, problems)
     return {id_: compiler.product(id_, table) for id_, table in tables.of("package", PackageTable).items()}
 
@@ -111,10 +111,10 @@ class _Compiler:
             bucket.quantity, Unit(bucket.unit), self._general.kilo, at, self._problems, most=most, more=more
         )
 
-    # -- what a kind may have
+    # -- keys by kind
 
     def _check_kind(self, id_: str, kind: ProductKind, table: PackageTable) -> None:
-        """Keys that the kind needs, or that have no meaning with it."""
+        """Checks keys that the kind of product requires, or does not have."""
         if kind is ProductKind.FEE:
             self._refuse(id_, kind, table, ("period_days", "recurring", "ends_with_tariff", "notice_days", "first_use"))
             self._refuse(id_, kind, table, ("commitment", "voided_by_change"))

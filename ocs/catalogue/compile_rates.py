@@ -43,7 +43,7 @@ class _Use:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """What of a rate is the same for all uses that it covers."""
+    """The parts of a rate that are equal for all uses that it covers."""
 
     id: str
     rate: RateTable
@@ -104,14 +104,14 @@ class RateCompiler:
             price = self._price(id_, rate, service)
             if references_ok and parties_ok and price is not None:
                 compiled.append(self._compiled(id_, rate, service, price, buckets))
-        for each in sorted(compiled, key=lambda each: each.rate.conditional):  # a variant takes another one's place
+        for each in sorted(compiled, key=lambda each: each.rate.conditional):  # variants last: they replace others
             self._fill(each)
         self._attach_variants()
         if len(self._problems.found) == before and len(self._rates) == len(self._ids["rate"]):
             self._check_emergency_calls()
 
     def _check_references(self, id_: str, rate: RateTable) -> bool:
-        """Whether the file has every identifier that the rate names."""
+        """True if the file has every identifier that the rate names."""
         before = len(self._problems.found)
         self._check_reference(("rate", id_, "service"), "service", rate.service)
         for index, place in enumerate(rate.places):
@@ -134,7 +134,7 @@ class RateCompiler:
             self._problems.add(key_path(*at), f"is not a {section} of this catalogue; allowed: {allowed}", id_)
 
     def _check_parties(self, id_: str, rate: RateTable, service: Service) -> bool:
-        """Whether the rate states directions and destinations exactly if the service has them; also checks `always`."""
+        """Checks `always`, and that the rate states directions and destinations exactly if the service has them."""
         before = len(self._problems.found)
         directions, destinations = ("rate", id_, "directions"), ("rate", id_, "destinations")
         if not service.has_parties:
@@ -192,7 +192,7 @@ class RateCompiler:
         return self._terms(id_, rate, parts, parts.micro_eur)
 
     def _schedule(self, id_: str, rate: RateTable) -> Schedule | None:
-        """When each price of a price with windows is in force; None for a price without windows."""
+        """The schedule of a price with windows; None for a price without."""
         parts = self._prices.get(rate.price)
         if parts is None or not parts.windows or self._zone is None:
             return None
@@ -247,7 +247,7 @@ class RateCompiler:
         )
 
     def _beyond(self, id_: str, rate: RateTable, service: Service, price: PriceTerms) -> PriceTerms | None:
-        """The price of credit when a volume is used up: use is rounded in the steps of the rate's own price."""
+        """The price for credit after a volume is used up. Use is rounded in the steps of the rate's own price."""
         parts = self._prices.get(rate.beyond or "")
         if parts is None:
             return None
@@ -258,7 +258,7 @@ class RateCompiler:
         return self._terms(id_, rate, parts._replace(first=price.first, next=price.next), parts.micro_eur)
 
     def _midnight(self, key: tuple[str, str], text: str | None, days_later: int) -> int:
-        """Unix seconds of the beginning of a day in the operator's time zone; 0 = none is stated."""
+        """Unix seconds of the start of a day in the operator's time zone; 0 = not stated."""
         if text is None or self._zone is None:
             return 0
         try:
@@ -299,7 +299,7 @@ class RateCompiler:
                     service.by_place[use.place] = rated
 
     def _add_variant(self, compiled: _Compiled, key: RateKey, use: _Use, rated: RatedUse) -> None:
-        """A rate with conditions takes the place of one without, which there must be and which is no free one of
+        """Adds a rate with conditions. It needs a rate without conditions to replace, which must not be a free rate of
         `always` (HOT-RAT-2).
         """
         rate, base = compiled.rate, compiled.service.by_use.get(key)
@@ -334,7 +334,9 @@ class RateCompiler:
                     yield _Use(place, direction, destination, False)
 
     def _claim(self, compiled: _Compiled, use: _Use) -> bool:
-        """Whether the rate applies to the use. A named destination beats "*"; two equal claims are a mistake."""
+        """True if the rate applies to the use. A named destination has priority over "*"; two rates of equal priority
+        are a mistake.
+        """
         id_, service = compiled.id, compiled.service
         key = (service.id, use.place, use.direction, use.destination, _condition(compiled.rate))
         owner, explicit = self._owners.get(key, ("", False))
@@ -358,7 +360,7 @@ class RateCompiler:
         if use.destination:
             table = self._destinations[use.destination]
             towards = set(table.message_bars if service.unit is Unit.MESSAGES else table.call_bars)
-            local = local and use.direction is not Direction.FORWARDED  # what goes abroad from home is no local call
+            local = local and use.direction is not Direction.FORWARDED  # from home, a call abroad is international
             bars |= towards - _INTERNATIONAL_BARS if local else towards
         return tuple(bar for bar in BARS if bar in bars)
 
@@ -376,5 +378,5 @@ class RateCompiler:
 
 
 def _condition(rate: RateTable) -> str:
-    """Under what it holds, as text; "" = always."""
+    """The condition of a variant as text; "" = none."""
     return f"{sorted(rate.when)} {sorted(rate.unless)} {rate.since} {rate.until}" if rate.conditional else ""

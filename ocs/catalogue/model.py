@@ -180,7 +180,7 @@ class CounterTable(Table):
 
 
 class RateTable(Table):
-    """[rate.ID]; `from` is a word of the language, so it is `since` here."""
+    """[rate.ID]. The key `from` is a Python keyword, hence `since`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
@@ -201,7 +201,7 @@ class RateTable(Table):
 
     @property
     def conditional(self) -> bool:
-        """It takes another one's place, for some accounts or some time."""
+        """The rate replaces another one for some accounts, or for some time."""
         return bool(self.when or self.unless or self.since or self.until)
 
 
@@ -215,7 +215,7 @@ class BucketTable(Table):
 
 
 class IncludedCounterTable(Table):
-    """[package.ID.counter.NAME]: the limit that a counter of the catalogue has while a period runs."""
+    """[package.ID.counter.NAME]: the limit of a catalogue counter while a period runs."""
 
     limit: str
 
@@ -228,7 +228,7 @@ class CommitmentTable(Table):
 
 
 class PackageTable(Table):
-    """[package.ID]: everything that is sold."""
+    """[package.ID]: a product of any kind."""
 
     kind: ProductKindName = "tariff"
     name: str = ""

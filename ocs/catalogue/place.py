@@ -110,8 +110,8 @@ class Places:
         default_plmn: str,
         by_plmn: Mapping[str, str] | None = None,
     ) -> None:
-        """`by_country`: country → place id; "*" for all other countries. `by_plmn`: serving network → place id, before
-        its country is asked: a partner network (HOT-PKG-13).
+        """`by_country`: country → place id; "*" = all other countries. `by_plmn`: serving network → place id, with
+        priority over its country (partner networks, HOT-PKG-13).
         """
         self._by_country = dict(by_country)
         self._named_plmns = dict(by_plmn or {})

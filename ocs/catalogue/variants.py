@@ -1,7 +1,7 @@
 """Rates that replace another one, for accounts with certain facts or between dates (HOT-ROA-3, -4, -7).
 
-The rate with most conditions applies; of several, the first in the file. If none applies, the rate without conditions
-does. Uses without such rates do not come here.
+The applicable rate with most conditions is used; of several, the first in the file. If none applies, the rate without
+conditions is used. A use without variants does not need this module.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class VariantRates:
         return tuple(dict.fromkeys(each.rated.label for each in self._variants))
 
     def at(self, rated: RatedUse, facts: str, unix_s: int) -> RatedUse:
-        """The rate for these facts (words between commas) at that moment, and its end (`RatedUse.ends_at`)."""
+        """The rate for these facts (words between commas) at that moment, and the time until which it holds
+        (`RatedUse.ends_at`).
+        """
         found = self._found.get(facts)
         if found is None or not found[0] <= unix_s < found[1]:
             found = self._find(rated, frozenset(facts.split(",")), unix_s)

@@ -104,7 +104,7 @@ class Catalogues:
     def country_of(self, serving_plmn: str | None, visited_number: str | None) -> str:
         return self.in_force().country_of(serving_plmn, visited_number)
 
-    # -- the calendar, which is the same in all versions
+    # -- the calendar: the same in all versions
 
     @property
     def time_zone(self) -> ZoneInfo:
@@ -119,7 +119,7 @@ class Catalogues:
     def when(self, unix_s: int) -> dict[str, int]:
         return self.versions[0].when(unix_s)
 
-    # -- what is sold now
+    # -- products on sale now
 
     @property
     def products(self) -> Mapping[str, Product]:
@@ -136,7 +136,7 @@ class Catalogues:
 
     @property
     def facts(self) -> frozenset[str]:
-        """Facts in all versions: an account has them before the version begins that uses them."""
+        """Facts in all versions: an account may have one before the version that uses it begins."""
         return frozenset[str]().union(*(each.facts for each in self.versions))
 
     @property
@@ -214,7 +214,7 @@ def content_digest(catalogue: Catalogue) -> str:
     return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()
 
 
-# -- versions among each other
+# -- consistency of versions
 
 
 def check_together(versions: Sequence[tuple[str, Catalogue]]) -> list[Problem]:

@@ -34,7 +34,7 @@ from ocs.settings.diameter import DiameterConfig
 from ocs.telemetry.throttled_log import ThrottledLog
 
 TX_S = 10.0
-"""How long an answer is waited for (Tx of RFC 8506 §13)."""
+"""Time to wait for an answer (Tx of RFC 8506 §13)."""
 RETRY_AFTER_S = (1.0, 5.0, 30.0)
 """Pauses before a request is sent again. After the last one it is given up; Validity-Time ends the grant."""
 LONGEST_WAIT_S = 90.0
@@ -109,7 +109,7 @@ class ClientRequests:
         job.session, job.abort, job.changed_again = session, job.abort or abort, True
         job.reason, job.changed_at, job.noticed_at = notice.reason, notice.at, self._clock()
         job.unsent, job.delayed = True, False
-        if replaces or not (job.under_way or job.queue):  # it is between two tries: send now
+        if replaces or not (job.under_way or job.queue):  # it waits for a retry: send now
             job.tries = 0
             self._send(job)
 
@@ -240,7 +240,7 @@ class ClientRequests:
                 log_refusal(self._throttled_log, sent, answer)
             self._act_on(outcome, sent)
         elif outcome is Outcome.UNKNOWN_SESSION:
-            self._release(sent.job)  # the answer to an earlier RAR tells it too
+            self._release(sent.job)  # an answer to an earlier RAR counts as well
         self._queues.give_back(sent, answer is not None)
         self._send_queued((sent.peer, sent.abort))
 
@@ -285,7 +285,7 @@ class ClientRequests:
         if self._turns is not None and job.turn_taken_for:
             self._turns.give_back(job.session.session_id, job.turn_taken_for)
             job.turn_taken_for = 0.0
-        if job.changed_again:  # a new notice: begin with the first pause
+        if job.changed_again:  # a new notice: start with the first pause
             job.tries, job.changed_again = 0, False
         if job.tries >= len(RETRY_AFTER_S):
             self._finish(job, result or "given_up")

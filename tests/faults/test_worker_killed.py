@@ -11,7 +11,7 @@ import pytest
 
 from ocs.process.processes import is_alive
 from tests.conftest import RedisServer
-from tests.faults.client import data_request
+from tests.faults.client import Client, data_request
 from tests.faults.harness import Books, Serving, wait_for
 from tests.faults.proxy import Proxy
 
@@ -36,7 +36,17 @@ def behind_proxy(tmp_path: Path, proxy: Proxy) -> Iterator[Serving]:
     server.end()
 
 
-def test_a_request_whose_answer_died_with_its_worker_is_charged_once(
+def kill_worker(server: Serving, client: Client) -> int:
+    """Kills the worker and waits until the client's connection has ended; returns the process id."""
+    killed = server.worker()
+    os.kill(killed, signal.SIGKILL)
+    with pytest.raises(OSError):
+        client.receive(0)
+    client.close()
+    return killed
+
+
+def test_a_request_is_charged_once_if_its_worker_is_killed_before_the_answer(
     own_redis: RedisServer, proxy: Proxy, behind_proxy: Serving
 ) -> None:
     books = Books(own_redis.url)
@@ -49,11 +59,7 @@ def test_a_request_whose_answer_died_with_its_worker_is_charged_once(
     proxy.hold_answers_to(SESSION.encode())
     client.send(update)
     assert proxy.held.wait(10)
-    killed = behind_proxy.worker()
-    os.kill(killed, signal.SIGKILL)
-    with pytest.raises(OSError):
-        client.receive(0)
-    client.close()
+    killed = kill_worker(behind_proxy, client)
     proxy.let_pass()
     after_kill = books.view(account_id)
     assert after_kill.credit_micro_eur == CREDIT - 7 * PRICE_PER_MB, "it was charged"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EPOCH_EVENTS = 10**12
-"""Sequence numbers of one epoch of a partition's journal. A new epoch begins when the ledger has gone back: a failover
-to a replica that was behind."""
+"""Sequence numbers of one epoch of a partition's journal. A new epoch begins after a rollback of the ledger: a lagging
+replica was promoted, or an old copy restored."""
 
 
 @dataclass(frozen=True, slots=True)

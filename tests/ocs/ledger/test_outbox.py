@@ -138,15 +138,29 @@ async def pump_all(pump: Pump) -> None:
         pass
 
 
-async def test_after_promotion_of_a_lagging_replica_new_events_become_records(tmp_path: Path) -> None:
-    """A real one: it is cut off from its primary, five events follow, and it is made the primary."""
+def primary_and_replica(folder: Path) -> tuple[RedisServer, RedisServer]:
     assert SYSTEM_REDIS
-    (tmp_path / "primary").mkdir()
-    (tmp_path / "replica").mkdir()
-    primary = RedisServer(SYSTEM_REDIS, tmp_path / "primary")
+    (folder / "primary").mkdir()
+    (folder / "replica").mkdir()
+    primary = RedisServer(SYSTEM_REDIS, folder / "primary")
     primary.start()
-    replica = RedisServer(SYSTEM_REDIS, tmp_path / "replica", "--replicaof", "127.0.0.1", str(primary.port))
+    replica = RedisServer(SYSTEM_REDIS, folder / "replica", "--replicaof", "127.0.0.1", str(primary.port))
     replica.start()
+    return primary, replica
+
+
+def promote(replica: RedisServer, primary: RedisServer) -> None:
+    """Makes the replica a primary, once it has all that was written so far."""
+    with redis.Redis(port=primary.port) as client, redis.Redis(port=replica.port) as other:
+        end = time.monotonic() + 10
+        while client.wait(1, 100) < 1:
+            assert time.monotonic() < end
+        other.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def test_after_promotion_of_a_lagging_replica_new_events_become_records(tmp_path: Path) -> None:
+    """The replica is promoted, and lacks five events that the primary journals afterwards."""
+    primary, replica = primary_and_replica(tmp_path)
     lost: list[int] = []
     writer = RecordWriter(
         tmp_path / "records", rotate_octets=1 << 20, rotate_s=3600, clock=time.time, tail_events=1_024
@@ -163,11 +177,7 @@ async def test_after_promotion_of_a_lagging_replica_new_events_become_records(tm
             await top_up(before, account_id, f"kept {n}")
             if n % 20 == 7:
                 await pump_all(pump)
-        with redis.Redis(port=primary.port) as client, redis.Redis(port=replica.port) as other:
-            end = time.monotonic() + 10
-            while client.wait(1, 100) < 1:
-                assert time.monotonic() < end
-            other.execute_command("REPLICAOF", "NO", "ONE")
+        promote(replica, primary)
         for n in range(5):
             await top_up(before, account_id, f"lost {n}")
         await pump_all(pump)
