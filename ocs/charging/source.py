@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from ocs.settings.profile import STANDARD, Profile, Ranges
-from ocs.values.service_context import STANDARD_CONTEXTS, ServiceContexts
+from ocs.settings.profile import Profile, Ranges
+from ocs.values.service_context import ServiceContexts
 
 
 class Source(Protocol):
@@ -44,17 +43,3 @@ class Source(Protocol):
     @property
     def subscribers(self) -> Ranges:
         """The subscribers that the peer may charge; () = all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A Source for tests and tools."""
-
-    origin_host: str = "peer.example.net"
-    profile: Profile = STANDARD
-    failover_group: str = ""
-    refunds: bool = False
-    origin_state_id: int = 0
-    subscribers: Ranges = ()
-    realm_bound: bool = False
-    service_contexts: ServiceContexts = field(default_factory=lambda: STANDARD_CONTEXTS)

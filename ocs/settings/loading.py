@@ -33,8 +33,6 @@ CATALOGUE = "catalogue.toml"
 MAX_CONFIG_OCTETS = 4 * 1024 * 1024
 """Largest settings file that is read (a thousand peers take about 64 kB)."""
 
-DATA_DIR_ENTRIES = ("redis", "records", "serve.lock")
-"""A data folder that a server has used contains at least one of them."""
 
 NO_PEER = "nobody may connect: add a [[peer]], or set diameter.accept_unknown_peers = true in a lab"
 PYDANTIC_KEY = "[key]"
@@ -80,7 +78,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None, *, s
     environment = os.environ if environment is None else environment
     document = _read(path)
     sources, mistakes = _override(document, environment)
-    mistakes += _locate(document, path, sources)
+    _locate(document, path, sources)
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -169,11 +167,11 @@ def _from_text(annotation: Any, text: str) -> object:
     return text
 
 
-def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ...], str]) -> list[Mistake]:
+def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ...], str]) -> None:
     """Resolve the paths of the file against its folder, and fill in the defaults of data_dir and catalogue."""
     server = document.setdefault("server", {})
     if not isinstance(server, dict):
-        return []
+        return
     written = server.setdefault("data_dir", ServerSection.model_fields["data_dir"].default)
     for section, model in _sections().items():
         table = document.get(section)
@@ -187,35 +185,11 @@ def _locate(document: dict[str, Any], path: Path, sources: Mapping[tuple[str, ..
         beside = path.parent / CATALOGUE
         server["catalogue"] = str(beside if beside.is_file() else DEFAULTS / CATALOGUE)
     if ("server", "data_dir") in sources or not isinstance(written, str) or not written:
-        return []
+        return
     # Absolute, so that it does not depend on the current folder. ".." is removed from the text after the folder's links
     # are resolved.
     data_dir = Path(os.path.normpath(path.parent.resolve() / written))
     server["data_dir"] = str(data_dir)
-    return _old_data_dir(path, written, data_dir)
-
-
-def _old_data_dir(path: Path, written: str, data_dir: Path) -> list[Mistake]:
-    """A mistake if the data is where earlier versions looked for it, relative to the current folder. Otherwise an
-    upgrade would begin with an empty ledger.
-    """
-    before = Path(written).absolute()
-    if (
-        data_dir.exists()
-        or before.resolve() == data_dir.resolve()
-        or not any((before / name).exists() for name in DATA_DIR_ENTRIES)
-    ):
-        return []
-    return [
-        Mistake(
-            str(path),
-            "server.data_dir",
-            repr(written),
-            f"is {data_dir} (relative to the settings file), which does not exist; earlier versions took it relative "
-            f"to the current folder, and {before} has the data of a server: write {str(before)!r}, or create "
-            f"{data_dir} to begin with an empty ledger",
-        )
-    ]
 
 
 def _mistakes(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from ocs.settings.base import CombinationError, Identity, Listen, PathText, Section, parse_listen
+from ocs.settings.charging_section import ChargingSection
 from ocs.settings.dialects import (
     MAX_AVPS,
     MAX_TOLERANCES,
@@ -23,7 +24,6 @@ from ocs.settings.dialects import (
 from ocs.settings.diameter import DiameterConfig
 from ocs.settings.peers import (
     BUILT_IN_PROFILES,
-    ChargingSection,
     PeerSection,
     ProfileName,
     ProfileSection,

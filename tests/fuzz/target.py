@@ -25,7 +25,6 @@ from diameter.message import Message
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from ocs.ledger.contract.charging import ChargeRequest
 from ocs.ledger.contract.operations import ChargeDone
 from protocol import commands
@@ -38,6 +37,7 @@ from protocol.frame import FrameReader
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HEADER_OCTETS, Header, parse_header
 from protocol.pipeline import LIMITS, Routing, decode_request
 from tests.ocs.charging.ccr import IMSI, MSISDN, Counted
+from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import owner_of
 from tests.protocol.echoes import echoed, has_e_bit, is_ccr, is_walkable

@@ -15,7 +15,6 @@ from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.price import compile_price
 from ocs.charging import event_requests, refund_token
 from ocs.charging.refund_token import Debit
-from ocs.charging.source import Origin
 from ocs.ledger.contract.charging import NoFunds
 from ocs.settings.charging import ChargingPolicy
 from ocs.settings.profile import Filters, FinalUnit, Profile
@@ -51,6 +50,7 @@ from tests.ocs.charging.ccr import (
     towards,
 )
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
+from tests.ocs.charging.source import Origin
 from tests.ocs.charging.worker import ACCOUNT, Worker
 from tests.protocol.captures import KAMAILIO, OPEN5GS, requests
 from tests.rules import rule

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue
-from ocs.charging.source import Origin
 from protocol.credit_control import ImsInformation, ServiceInformation
 from tests.ocs.charging.ccr import HOME, IMS, MB, SERBIA, at, called_by, ccr, octets, seconds, towards
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
+from tests.ocs.charging.source import Origin
 from tests.ocs.charging.test_core_network import PARTY
 from tests.ocs.charging.worker import ACCOUNT, Worker
 from tests.rules import rule

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from ocs.catalogue.catalogue import Catalogue
 from ocs.charging import session_order
 from ocs.charging.service import ANSWER_TIMEOUT_S, ChargingService
-from ocs.charging.source import Origin
 from ocs.ledger.contract.charging import ChargeRequest
 from ocs.ledger.contract.operations import ChargeDone
 from ocs.settings.diameter import PeerConfig
@@ -24,6 +23,7 @@ from protocol.credit_control import CreditControlAnswer, CreditControlRequest, e
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import MB, SMS, Counted, at, ccr, messages, octets, sms_to
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
+from tests.ocs.charging.source import Origin
 from tests.ocs.diameter.site import Site, code_of
 
 HOST = "pgw.example.net"

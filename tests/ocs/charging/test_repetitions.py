@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue
-from ocs.charging.source import Origin
 from ocs.settings.profile import Profile
 from ocs.values.use import Unit
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, ServiceInformation, encode_cca
@@ -24,6 +23,7 @@ from tests.ocs.charging.ccr import (
     towards,
 )
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
+from tests.ocs.charging.source import Origin
 from tests.ocs.charging.test_core_network import GW, PARTY, Timed
 from tests.ocs.charging.worker import ACCOUNT, Worker
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue
-from ocs.charging.source import Origin
 from ocs.settings.profile import FinalUnit, Profile
 from protocol.credit_control import MultipleServicesCreditControl, RequestedServiceUnit, UsedServiceUnit
 from protocol.units import TimeQuotaMechanism
 from tests.ocs.charging.ccr import IMS, IMSI, MB, MSISDN, SMS, at, ccr, messages, octets, seconds, sms_to, towards
 from tests.ocs.charging.fake_ledger import EUR, FakeLedger
+from tests.ocs.charging.source import Origin
 from tests.ocs.charging.test_core_network import GW, PARTY, Quota, Timed, one
 from tests.ocs.charging.worker import ACCOUNT, Worker
 

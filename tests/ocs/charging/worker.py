@@ -7,11 +7,11 @@ from collections.abc import Awaitable
 
 from ocs.catalogue.catalogue import Catalogue
 from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import Counted
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
+from tests.ocs.charging.source import Origin
 
 ACCOUNT = "00-0000000000000001"
 

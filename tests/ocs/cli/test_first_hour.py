@@ -173,19 +173,6 @@ def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() ->
                 assert RELATIVE_TO_FILE not in field.metadata or name not in ("peer", "profile"), "not looked at there"
 
 
-def test_a_data_folder_at_the_place_of_earlier_versions_is_reported(tmp_path: Path, ocs_in: Ocs) -> None:
-    """After an upgrade, the server must not start with an empty ledger beside the old one."""
-    folder, here = home(tmp_path), elsewhere(tmp_path)
-    (here / "data" / "redis").mkdir(parents=True)
-    for words in (("audit",), CREATE, ("serve",)):
-        done = ocs_in(*words, "--config", "../home/ocs.toml", cwd=here)
-        assert done.returncode == 1
-        assert f"{folder}/data" in done.stderr and f"{here}/data" in done.stderr and "server.data_dir" in done.stderr
-        assert names(folder) == ["ocs.toml"]
-    (folder / "data").mkdir()
-    assert ocs_in(*CREATE, "--config", "../home/ocs.toml", cwd=here).returncode == 0
-
-
 def test_without_a_catalogue_the_shipped_one_is_used(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
     done = ocs_in(*CREATE[:-1], "20", "--package", "MAXI", "--config", "ocs.toml", cwd=folder)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.source import Origin
 from ocs.diameter.node_turns import MAX_SESSIONS_KEPT, OTHERS_WAIT_S, TOLD_S, UNDER_WAY_S, NodeTurns
 from ocs.diameter.outbound import RETRY_AFTER_S, TX_S
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.notices import Notice, NoticedSession
 from protocol.commands import AbortSessionRequest, ReAuthAnswer, ReAuthRequest
 from protocol.credit_control import CreditControlRequest
+from tests.ocs.charging.source import Origin
 from tests.ocs.diameter.test_outbound import ACCOUNT, PGW, World
 
 A, B = "a.ocs.net", "b.ocs.net"

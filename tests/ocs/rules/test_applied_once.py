@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.source import Origin
 from protocol.credit_control import (
     CreditControlAnswer,
     CreditControlRequest,
@@ -15,6 +14,7 @@ from protocol.credit_control import (
 )
 from protocol.header import Header
 from tests.ocs.charging.ccr import DATA, IMS, MB, SMS, at, ccr, messages, octets, seconds, sms_to, towards
+from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.books import nodes
 from tests.ocs.rules.world import EUR, World, granted
 from tests.rules import rule

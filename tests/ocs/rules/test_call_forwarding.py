@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.source import Origin
 from ocs.settings.profile import Profile
 from protocol.credit_control import (
     ImsInformation,
@@ -16,6 +15,7 @@ from protocol.credit_control import (
     SupplementaryService,
 )
 from tests.ocs.charging.ccr import AUSTRIA, CS, HOME, IMS, SERBIA, USA, called_by, seconds, towards
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import EUR, Subscriber, World, granted
 from tests.rules import rule
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from ocs.charging.source import Origin
 from ocs.settings.profile import Profile
 from protocol.credit_control import MultipleServicesCreditControl, UsedServiceUnit
 from tests.ocs.charging.ccr import IMS, MB, SMS, octets, seconds, sms_to, towards
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import CATALOGUE, EUR, World, granted
 from tests.rules import rule
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging import money, units
 from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from ocs.values.service_context import ServiceContexts
 from ocs.values.use import Context, Unit, UseEvent
 from protocol import failed_avp
@@ -26,6 +25,7 @@ from protocol.credit_control import (
     UsedServiceUnit,
 )
 from tests.ocs.charging.ccr import SMS, at, sms_to
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import CATALOGUE, EUR, Subscriber, World
 from tests.rules import rule
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.charging.source import Origin
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.service_context import ServiceContexts
 from ocs.values.use import BARS, Context, UseEvent
@@ -26,6 +25,7 @@ from tests.ocs.charging.ccr import (
     sms_to,
     towards,
 )
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World, granted
 from tests.rules import rule
 

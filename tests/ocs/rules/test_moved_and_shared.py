@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from ocs.charging.source import Origin
 from tests.ocs.charging.ccr import MB, SMS, ccr, messages, octets, sms_to
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import EUR, Subscriber, World, granted
 from tests.rules import rule
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from ocs.charging.source import Origin
 from protocol import failed_avp
 from protocol.credit_control import (
     CcMoney,
@@ -26,6 +25,7 @@ from protocol.credit_control import (
 )
 from protocol.service_information import EventType
 from tests.ocs.charging.ccr import CS, DATA, IMS, MB, MMS, SMS, at, ccr, mms_to, sms_to, towards
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import EUR, Subscriber, World
 from tests.rules import rule
 

@@ -15,7 +15,6 @@ from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Prepared, Terms
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from ocs.charging.usage_context import UsageContext, usage_context_of
 from ocs.values.service_context import context_of
 from ocs.values.use import Context, Direction
@@ -34,6 +33,7 @@ from protocol.credit_control import (
 )
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import HOME, MMS, SERBIA, SMS, ccr, messages
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.recipients import (
     BOTH_CONTEXTS,
     BOTH_LEVELS,

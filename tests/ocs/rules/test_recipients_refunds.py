@@ -10,11 +10,11 @@ import pytest
 
 from ocs.charging import refund_token
 from ocs.charging.refund_token import Debit
-from ocs.charging.source import Origin
 from protocol import failed_avp
 from protocol.credit_control import CreditControlAnswer, RequestedServiceUnit
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import SMS, ccr, messages
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.recipients import (
     BOTH_CONTEXTS,
     BOTH_LEVELS,

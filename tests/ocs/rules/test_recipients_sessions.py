@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Terms
 from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from ocs.charging.usage_context import usage_context_of
 from ocs.ledger.contract.charging import ChargeRequest
 from ocs.ledger.contract.errors import LedgerUnavailable
@@ -25,6 +24,7 @@ from ocs.values.requests import RequestType
 from ocs.values.use import Context
 from protocol.credit_control import UsedServiceUnit
 from tests.ocs.charging.ccr import HOME, SMS, ccr, messages
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.recipients import (
     BOTH_CONTEXTS,
     BOTH_LEVELS,

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.charging.source import Origin
 from ocs.settings.profile import Profile
 from ocs.values.products import BucketTerms, PackageTerms
 from tests.ocs.charging.ccr import MB, octets
+from tests.ocs.charging.source import Origin
 from tests.ocs.charging.test_core_network import Quota
 from tests.ocs.rules.world import DAY_S, EUR, World, granted
 from tests.rules import rule

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.charging.source import Origin
 from ocs.settings.profile import Filters, FinalUnit, Profile
 from protocol.credit_control import REFUND_ACCOUNT
 from tests.ocs.charging.ccr import AUSTRIA, DATA, MB, SMS, at, messages, octets, sms_to
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, World, granted
 from tests.rules import rule
 

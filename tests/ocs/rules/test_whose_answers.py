@@ -4,8 +4,8 @@ pays.
 
 from __future__ import annotations
 
-from ocs.charging.source import Origin
 from tests.ocs.charging.ccr import DATA, IMS, MB, SERBIA, SMS, at, ccr, messages, octets, seconds, sms_to, towards
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import EUR, World
 from tests.rules import rule
 

@@ -13,7 +13,6 @@ from typing import Any
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
 from ocs.catalogue.versions import Catalogues
 from ocs.charging.service import ChargingService
-from ocs.charging.source import Origin
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
@@ -21,6 +20,7 @@ from ocs.values.products import PackageTerms
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
 from protocol.errors import DiameterError
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, MMS, Counted, at, ccr, messages, octets, seconds
+from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.books import empty_ledger, journal
 
 CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
