@@ -63,8 +63,8 @@ class Field:
         return self.many or self.each or self.one or self.packed or self.packed_one
 
 
-def _fields(text: str, *more: Field, default: object = 0) -> tuple[Field, ...]:
-    return (*(Field(name, default) for name in text.split()), *more)
+def _fields(text: str, *more: Field, default: object = 0, since: int = 2) -> tuple[Field, ...]:
+    return (*(Field(name, default, since=since) for name in text.split()), *more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,9 @@ _DOCUMENT = {
         Field("sessions", EMPTY, each="session"),
         # Words by which rates differ, with commas: of running subscriptions and of measures in force.
         Field("facts", "", since=3),
-        Field("measures", EMPTY, many="measure", since=3),
-        # Of the serving network, "" = home; `seen`: country, when it was left, …
-        Field("country", "", since=3),
-        Field("seen", EMPTY, since=3),
+        Field("measures", "", packed="measure", since=3),
+        # Of the serving network, "" = home; `seen`: "AT 1795000000,": countries, and when each was left.
+        *_fields("country seen", default="", since=3),
     ),
     "measure": (
         Field("kind", "", since=3),
@@ -179,14 +178,14 @@ _DOCUMENT = {
         Field("unit", ""),
         Field("quantity"),
         Field("priority"),
-        Field("thresholds", EMPTY, since=3),
+        Field("thresholds", "", since=3),  # "80,100"
     ),
     "counter_terms": (
         *_fields("id window measure", default=""),
         Field("limit", -1),
         Field("thresholds", EMPTY),
         Field("window_s"),
-        Field("at_limit", "refuse", since=3),
+        Field("at_limit", "", since=3),
     ),
     "subscription": (
         Field("instance"),
@@ -210,9 +209,10 @@ _DOCUMENT = {
         # it.
         *_fields("left held starts ends priority ended"),
         Field("owner", ""),  # in a pool: account that has the subscription
-        Field("quantity", -1, since=3),
-        Field("thresholds", EMPTY, since=3),  # percent of `quantity`; `told`: the highest that was notified
-        Field("told", 0, since=3),
+        # `thresholds`: "1000 80,100" = the quantity, and percentages of it that have not been notified; `notify_at`:
+        # what is left at the next of them.
+        Field("notify_at", -2, since=3),
+        Field("thresholds", "", since=3),
     ),
     "counter": (
         *_fields("id window measure", default=""),
@@ -222,7 +222,7 @@ _DOCUMENT = {
         Field("thresholds", EMPTY),
         *_fields("told window_s"),
         Field("slots", EMPTY),  # of a rolling window: number of a sixteenth, amount, …
-        Field("at_limit", "refuse", since=3),
+        Field("at_limit", "", since=3),
         Field("lasting", -2, since=3),  # the limit after this window, if the present one is of this window only
     ),
     "entry": (Field("at"), Field("kind", ""), Field("ref", "")),

@@ -50,7 +50,7 @@ def counter_terms(terms: CounterTerms) -> list[Any]:
         limit=limit,
         thresholds=list(terms.thresholds),
         window_s=terms.window_s,
-        at_limit=terms.at_limit.value,
+        at_limit="" if terms.at_limit is AtLimit.REFUSE else terms.at_limit.value,
     )
 
 
@@ -65,7 +65,7 @@ def package(terms: PackageTerms) -> list[Any]:
             unit=each.unit,
             quantity=UNLIMITED if each.quantity is None else amount(each.id, each.quantity),
             priority=each.priority,
-            thresholds=list(each.thresholds),
+            thresholds=",".join(map(str, each.thresholds)),
         )
         for each in terms.buckets
     ]

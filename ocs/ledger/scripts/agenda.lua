@@ -194,8 +194,8 @@ end
 -- Begin and end measures whose time has come.
 local function run_measures(work)
   local account = work.account
-  local measures = account.measures
-  if #measures == 0 then return end
+  if account.measures == '' then return end
+  local measures = measures_of(work)
   table.sort(measures, function(measure, next_measure)
     if measure.kind ~= next_measure.kind then return measure.kind < next_measure.kind end
     return measure.name < next_measure.name
@@ -251,7 +251,7 @@ local function next_due(work)
     local entry = agenda[n]
     due = min(due, entry.at)
   end
-  local measures = account.measures
+  local measures = (work.measures or account.measures ~= '') and measures_of(work) or {}
   for n = 1, #measures do
     local measure = measures[n]
     if measure.until > 0 then due = min(due, measure.until) end
@@ -356,7 +356,7 @@ local function terminate(work, asked_at)
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
   work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
-  account.measures = {}
+  work.measures = {}
   journal(work, {k = 'terminated', debit = lost, credit = 0})
   -- The audit finds a terminated account by this entry.
   redis.call('HSET', work.keys.own, 'x' .. work.account_id, work.account_id)

@@ -75,24 +75,38 @@ end
 local function take_units(work, bucket, pooled, units)
   if bucket.left >= 0 then bucket.left = bucket.left - units end
   if pooled == 1 then work.pool_changed = true end
-  if #bucket.thresholds > 0 then work.units_taken = true end
+  if bucket.left <= bucket.notify_at then work.bucket_thresholds = true end
+end
+
+local NEVER = -2 -- `notify_at` of a bucket without a further threshold; an unlimited one has -1 left
+
+-- What is left of a quantity when so many percent are used.
+local function left_at(quantity, percent)
+  local rest = 100 - percent
+  return idiv(quantity, 100) * rest + idiv(fmod(quantity, 100) * rest, 100)
+end
+
+-- Set the thresholds that are still to be notified: percentages with commas.
+local function set_thresholds(bucket, quantity, thresholds)
+  local first = string.match(thresholds, '^%d+')
+  if first and quantity >= 0 then
+    bucket.thresholds = string.format('%.0f ', quantity) .. thresholds
+    bucket.notify_at = left_at(quantity, tonumber(first))
+  else
+    bucket.thresholds, bucket.notify_at = '', NEVER
+  end
 end
 
 local function journal_thresholds_of(work, buckets)
-  local account = work.account
   for n = 1, #buckets do
     local bucket = buckets[n]
-    local thresholds, used = bucket.thresholds, bucket.quantity - bucket.left
-    if #thresholds > 0 and bucket.ended == 0 and bucket.quantity >= 0 then
-      for m = 1, #thresholds do
-        local percent = thresholds[m]
-        if percent > bucket.told and used * 100 >= bucket.quantity * percent then
-          local muted = has_measure(account, 'mute', bucket.id, bucket.id .. ':' .. percent)
-          journal(work, {k = 'bucket', id = bucket.id, pct = percent, quantity = bucket.quantity,
-            left = bucket.left, subscription = bucket.subscription, muted = muted or nil})
-          bucket.told = percent
-        end
-      end
+    while bucket.left <= bucket.notify_at and bucket.ended == 0 do
+      local quantity, percent, others = string.match(bucket.thresholds, '^(%d+) (%d+),?(.*)$')
+      local muted = has_measure(work, 'mute', bucket.id, bucket.id .. ':' .. percent)
+      quantity = tonumber(quantity)
+      journal(work, {k = 'bucket', id = bucket.id, pct = tonumber(percent), quantity = quantity, left = bucket.left,
+        subscription = bucket.subscription, muted = muted or nil})
+      set_thresholds(bucket, quantity, others)
     end
   end
 end
@@ -102,7 +116,7 @@ local function journal_bucket_thresholds(work)
   local account, pool = work.account, work.pool
   journal_thresholds_of(work, account.buckets)
   if pool then journal_thresholds_of(work, pool.buckets) end
-  work.units_taken = nil
+  work.bucket_thresholds = nil
 end
 
 -- Release the holds of a service. With `keep` returns, for each leg, what had granted it: {{bucket id, instance,
@@ -257,6 +271,10 @@ local function save(work)
     end
   end
   if work.subscriptions then sum_up_subscriptions(work) end
+  if work.measures then
+    local account = work.account
+    account.measures = #work.measures > 0 and pack(work.measures) or ''
+  end
   redis.call('SET', work.keys.account, pack(work.account))
   if work.pool and work.pool_changed then redis.call('SET', work.keys.pool, pack(work.pool)) end
 end
@@ -270,7 +288,8 @@ local function create_buckets(work, subscription)
     local included, bucket = list[n], new_bucket()
     bucket.id = included.id
     bucket.unit = included.unit
-    bucket.left, bucket.quantity, bucket.thresholds = included.quantity, included.quantity, included.thresholds
+    bucket.left = included.quantity
+    set_thresholds(bucket, included.quantity, included.thresholds)
     bucket.priority = included.priority
     bucket.subscription, bucket.starts, bucket.ends = subscription.instance, subscription.starts, subscription.ends
     if shared then

@@ -1,5 +1,5 @@
--- Change one setting of an account: a counter's limit (HOT-CC-1, HOT-ROA-5), the bars (HOT-CC-5), a measure (HOT-ROA-8),
--- the state (HOT-ACC-11), or a reminder on its agenda.
+-- Change one setting of an account: a counter's limit (HOT-CC-1, HOT-ROA-5), the bars (HOT-CC-5), a measure
+-- (HOT-ROA-8), the state (HOT-ACC-11), or a reminder on its agenda.
 --
 -- KEYS  1 to 4 as charge.lua  5 any  6 pool
 -- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "measure", "lift", "state", "remind"), value (limit or -1;
@@ -49,8 +49,8 @@ local function changed_measure(measure)
 end
 
 local function set_measure()
-  local measure, measures = args.value, account.measures
-  local _, position = find_measure(account, measure.kind, measure.name)
+  local measure, measures = args.value, measures_of(work)
+  local _, position = find_measure(work, measure.kind, measure.name)
   if not position and #measures >= MAX_MEASURES then return 'measures' end
   measure.begun = measure.since <= work.now and 1 or 0
   measures[position or #measures + 1] = measure
@@ -59,9 +59,9 @@ local function set_measure()
 end
 
 local function lift_measure()
-  local measure, position = find_measure(account, args.kind, args.ref)
+  local measure, position = find_measure(work, args.kind, args.ref)
   if not position then return 'again' end
-  table.remove(account.measures, position)
+  table.remove(measures_of(work), position)
   journal_measure(work, measure, 'lifted')
   changed_measure(measure)
 end

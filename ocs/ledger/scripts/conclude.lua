@@ -133,7 +133,9 @@ local function set_deadline(work)
   local request, session = work.request, work.session
   session.deadline = request.deadline
   for _, service in pairs(session.services) do
-    if (service.granted > 0 or service.phase == RESTRICTED or service.phase == SLOWED) and service.deadline > session.deadline then
+    local phase = service.phase
+    local runs = service.granted > 0 or phase == RESTRICTED or phase == SLOWED
+    if runs and service.deadline > session.deadline then
       session.deadline = service.deadline
     end
   end

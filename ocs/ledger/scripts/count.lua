@@ -18,5 +18,5 @@ local function count(work)
   end
   work.volume_moved = nil
   if journal_thresholds(work) then work.limit_reached = true end
-  if work.units_taken then journal_bucket_thresholds(work) end
+  if work.bucket_thresholds then journal_bucket_thresholds(work) end
 end

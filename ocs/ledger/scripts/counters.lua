@@ -158,11 +158,10 @@ local function counter_amount(counter, money, credit_units, units)
   return credit_units
 end
 
--- Units that buckets may still pay on a leg, by its counters that change the price at their limit. `left`: what earlier
--- legs of the same grant leave of each, nil = there are none.
-local function volume_room(work, leg, ignore_holds, left)
-  local account, rate, room = work.account, rate_of(leg), UNBOUNDED
-  if rate.volume == 0 then return room end
+-- Units that buckets may still pay on a leg of a rate with a volume, by its counters that change the price at their
+-- limit. `left`: what earlier legs of the same grant leave of each, nil = there are none.
+local function volume_room(work, rate, ignore_holds, left)
+  local account, room = work.account, UNBOUNDED
   local ids, moved = rate.counters, work.volume_moved or {}
   for n = 1, #ids do
     local id = ids[n]
@@ -175,10 +174,8 @@ local function volume_room(work, leg, ignore_holds, left)
   return room
 end
 
--- Buckets pay units on a leg before its counters move: note them.
-local function note_volume(work, leg, units)
-  local rate = rate_of(leg)
-  if rate.volume == 0 then return end
+-- Buckets pay units on a leg of this rate before its counters move: note them.
+local function note_volume(work, rate, units)
   local ids, moved = rate.counters, work.volume_moved or {}
   for n = 1, #ids do moved[ids[n]] = (moved[ids[n]] or 0) + units end
   work.volume_moved = moved
@@ -245,7 +242,7 @@ local function journal_thresholds(work)
       for m = 1, #thresholds do
         local percent = thresholds[m]
         if percent > counter.told and reaches(counter, percent) then
-          local muted = has_measure(account, 'mute', counter.id, counter.id .. ':' .. percent)
+          local muted = has_measure(work, 'mute', counter.id, counter.id .. ':' .. percent)
           journal(work, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value,
             limit = counter.limit, window = counter.window, muted = muted or nil})
           counter.told = percent

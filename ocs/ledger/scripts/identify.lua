@@ -200,16 +200,16 @@ local function note_country(work)
   local request, account = work.request, work.account
   local country, before = request.country, account.country ~= '' and account.country or 'home'
   if country == '' or country == before then return end
-  local seen, kept, flaps = account.seen, {before, work.now}, false
-  for n = 1, #seen, 2 do
-    local lately = work.now < seen[n + 1] + FLAP_S
-    if seen[n] == country then
+  local kept, flaps = {string.format('%s %.0f,', before, work.now)}, false
+  for left, at in string.gmatch(account.seen, '(%w+) (%d+),') do
+    local lately = work.now < tonumber(at) + FLAP_S
+    if left == country then
       flaps = lately
-    elseif lately and seen[n] ~= before and #kept < 2 * MAX_SEEN then
-      kept[#kept + 1], kept[#kept + 2] = seen[n], seen[n + 1]
+    elseif lately and left ~= before and #kept < MAX_SEEN then
+      kept[#kept + 1] = left .. ' ' .. at .. ','
     end
   end
-  account.country, account.seen = country, kept
+  account.country, account.seen = country, table.concat(kept)
   if not flaps then journal(work, {k = 'arrived', country = country, plmn = request.plmn}) end
 end
 

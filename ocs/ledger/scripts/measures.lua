@@ -1,8 +1,19 @@
 -- Measures on an account (bars, facts, muted notices; HOT-ROA-4, -5, -8), and its facts: words by which rates differ.
 
+-- Measures of the account, unpacked at first use. `save` packs them again.
+local function measures_of(work)
+  if not work.measures then
+    local account = work.account
+    work.measures = account.measures == '' and {} or unpack_value(account.measures)
+  end
+  return work.measures
+end
+
 -- Whether a measure in force is of this kind and has one of these names.
-local function has_measure(account, kind, name, other_name)
-  local measures = account.measures
+local function has_measure(work, kind, name, other_name)
+  local account = work.account
+  if not work.measures and account.measures == '' then return false end
+  local measures = measures_of(work)
   for n = 1, #measures do
     local measure = measures[n]
     if measure.begun == 1 and measure.kind == kind and (measure.name == name or measure.name == other_name) then
@@ -22,7 +33,7 @@ local function derive_facts(work)
       for m = 1, #terms.facts do words[terms.facts[m]] = true end
     end
   end
-  local measures, sorted = account.measures, {}
+  local measures, sorted = measures_of(work), {}
   for n = 1, #measures do
     local measure = measures[n]
     if measure.begun == 1 and measure.kind == 'fact' then words[measure.name] = true end
@@ -37,8 +48,8 @@ local function journal_measure(work, measure, state)
     ['until'] = measure.until})
 end
 
-local function find_measure(account, kind, name)
-  local measures = account.measures
+local function find_measure(work, kind, name)
+  local measures = measures_of(work)
   for n = 1, #measures do
     local measure = measures[n]
     if measure.kind == kind and measure.name == name then return measure, n end

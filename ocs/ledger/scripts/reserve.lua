@@ -7,10 +7,10 @@ local SCARCE_S = 60 -- how long grants leave room for others, after a request go
 
 local function barred(work, bars)
   local account = work.account
-  if bars == '' or (account.bars == '' and #account.measures == 0) then return false end
+  if bars == '' or (account.bars == '' and account.measures == '') then return false end
   local set = ',' .. account.bars .. ','
   for bar in string.gmatch(bars, '[^,]+') do
-    if string.find(set, ',' .. bar .. ',', 1, true) or has_measure(account, 'bar', bar) then return true end
+    if string.find(set, ',' .. bar .. ',', 1, true) or has_measure(work, 'bar', bar) then return true end
   end
   return false
 end
@@ -142,7 +142,8 @@ end
 
 -- Raw units that can be granted on a leg.
 local function room_of_leg(work, item, leg, sources, funds)
-  local rate, in_buckets, volume = rate_of(leg), 0, volume_room(work, leg, funds.ignore_holds)
+  local rate, in_buckets = rate_of(leg), 0
+  local volume = rate.volume == 1 and volume_room(work, rate, funds.ignore_holds) or UNBOUNDED
   for n = 1, #sources do in_buckets = min(in_buckets + free_units(funds, sources[n]), UNBOUNDED) end
   if volume < UNBOUNDED then in_buckets, volume = min(in_buckets, volume), max(volume - in_buckets, 0) end
   local money, credit_units, most_units, bucket_units = counter_rooms(work, leg, funds)
@@ -192,7 +193,8 @@ local function plan_leg(work, item, leg, sources, grant, free, funds)
   local need, need_after = units_needed(work, item, rate.price, grant), 0
   if after_switch then need_after = units_needed(work, item, after_switch, grant) end
   if not need or not need_after then return nil end
-  local most, holds, room = max(need, need_after), {}, volume_room(work, leg, funds.ignore_holds, free)
+  local most, holds = max(need, need_after), {}
+  local room = rate.volume == 1 and volume_room(work, rate, funds.ignore_holds, free) or UNBOUNDED
   local units, by_buckets = most, 0
   for n = 1, #sources do
     if most <= 0 then break end

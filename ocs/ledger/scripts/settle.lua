@@ -144,8 +144,8 @@ end
 
 -- Pay by buckets: those that granted it, those of other grants, any other. Returns the units still to be paid, and how
 -- many units buckets may still pay (volume_room).
-local function pay_units(work, item, leg, price, units, granted_by, pay)
-  local rate, room = rate_of(leg), volume_room(work, leg)
+local function pay_units(work, item, leg, rate, price, units, granted_by, pay)
+  local room = rate.volume == 1 and volume_room(work, rate) or UNBOUNDED
   if units == 0 or (rate.buckets == '' and #granted_by == 0) then return units, room end
   local owed, beyond = units, max(units - room, 0)
   units = pay_by_grant(work, granted_by, pay, units - beyond) + beyond
@@ -189,10 +189,10 @@ local function settle_leg(work, item, leg, price, used, granted_by)
     if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled} end
     return take
   end
-  local units, room = pay_units(work, item, leg, price, owed, granted_by, pay)
-  local by_buckets, by_credit, for_credit = owed - units, 0, credit_price(rate, price, room)
+  local units, room = pay_units(work, item, leg, rate, price, owed, granted_by, pay)
+  local by_buckets, by_credit, for_credit = owed - units, 0, rate.beyond and credit_price(rate, price, room) or price
   local paid_before = item.paid_by and paid_at(session, for_credit)
-  note_volume(work, leg, by_buckets)
+  if rate.volume == 1 then note_volume(work, rate, by_buckets) end
   if units > 0 then
     if for_credit ~= price then -- what is beyond a volume has a tally of its own
       local beyond = min(used, units)

@@ -95,6 +95,9 @@ EXAMPLES = {
     "package": ["--package", "MINI"],
     "bars": ["--bars", "data"],
     "partition": ["--partition", "3"],
+    "kind": ["--kind", "bar"],
+    "name": ["--name", "roaming"],
+    "reason": ["--reason", "resale"],
 }
 
 
