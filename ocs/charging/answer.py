@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from ocs.charging import event_requests, final_units, money, several, units
+from ocs.charging import event_requests, final_units, money, recipient_outcomes, units
 from ocs.charging.members import CHECK, EVENT, INITIAL, MESSAGES, OCTETS, REFUND, SECONDS, TERMINATION
 from ocs.charging.prepared import Prepared, Service, results
 from ocs.charging.unrateable import unrateable_service_avp
@@ -57,7 +57,7 @@ def answer(prepared: Prepared, outcome: ChargeOutcome) -> CreditControlAnswer | 
     if prepared.action is CHECK:
         return event_requests.checked(prepared, outcome)
     if prepared.several:
-        prepared, outcome = several.together(prepared, results(prepared, outcome), outcome)
+        prepared, outcome = recipient_outcomes.merge_parts(prepared, results(prepared, outcome), outcome)
     if prepared.action is REFUND:
         return event_requests.refunded(prepared, outcome)
     answer = prepared.request.answer(_code(prepared, outcome))
@@ -111,7 +111,7 @@ def granted_unbooked(prepared: Prepared) -> CreditControlAnswer:
     )
     outcome = ChargeOutcome(_SUCCESS, False, services, 0, 0)
     if prepared.several:
-        prepared, outcome = several.together(prepared, results(prepared, outcome), outcome)
+        prepared, outcome = recipient_outcomes.merge_parts(prepared, results(prepared, outcome), outcome)
     answer = prepared.request.answer(_SUCCESS)
     for service, found in zip(prepared.services, results(prepared, outcome), strict=True):
         if prepared.in_mscc:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ocs.catalogue.price import free_price
-from ocs.charging import other_units, several, units
+from ocs.charging import other_units, recipient_services, units
 from ocs.charging.final_units import no_funds_policy
 from ocs.charging.members import (
     EVENT,
@@ -77,7 +77,7 @@ def prepare(request: CreditControlRequest, where: UsageContext, rater: Rater, te
         job.debits = request.requested_action == DIRECT_DEBITING
     prepared = Prepared(request, kind, bool(given), [], terms, UNIT_OF_CONTEXT[where.context], job.action)
     if where.recipients or job.action is REFUND:
-        several.prepare(prepared, job, services)
+        recipient_services.prepare(prepared, job, services)
     else:
         prepared.services = [job.service(key, asked) for key, asked in services.items()]
     return prepared

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from ocs.charging import answer as answers
-from ocs.charging import several
+from ocs.charging import recipient_outcomes
 from ocs.charging.account_lookup import AccountLookup, SubscriberConflictError
 from ocs.charging.facts_cache import FactsCache
 from ocs.charging.job import Job, session_key
@@ -229,7 +229,7 @@ class ChargingService:
         if outcome.duplicate:
             job.prepared = prepared_as_first(job, outcome, self._sessions, self._rater)
         if job.prepared.several and outcome.code == SUCCESS and job.prepared.type in GRANTING:
-            unusable, outcome = several.unusable_grants(job.prepared, outcome)
+            unusable, outcome = recipient_outcomes.unusable_grants(job.prepared, outcome)
             if unusable:
                 self._ledger.charge(following(charge, unusable), partial(self._released, job, outcome))
                 return

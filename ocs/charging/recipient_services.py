@@ -1,34 +1,30 @@
-"""Messages to several recipients. For the ledger each recipient is a service, with its price and buckets; the client
-gets one answer for the message.
+"""Messages to several recipients: the services of a request or refund.
+
+For the ledger each recipient is a service, with its price and buckets; the client gets one answer for the message.
 
 The requested service has key K; its parts have K#1, K#2, … in the order of the recipients in the CCR-I or CCR-E. Units
 are divided among the parts; a remainder goes to the first ones. If a client requests fewer units than there are
 recipients, it counts the message once: the units are for each recipient. So are units that it reports later, up to the
 number it last requested.
 
-An event is debited for all recipients or for none (RFC 8506 §6.3). In a session, too, a message gets no grant if one
-part gets none: the client could not tell which. Then the reservations of the other parts are released.
+An event is debited for all recipients or for none (RFC 8506 §6.3). `recipient_outcomes` merges the outcomes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Protocol
 
 from ocs.charging import units
-from ocs.charging.members import EVENT, INITIAL, MESSAGES, ORIGINATING, REFUND, REFUSE
-from ocs.charging.prepared import Asked, Prepared, Service, results
+from ocs.charging.members import EVENT, INITIAL, MESSAGES, ORIGINATING, REFUND
+from ocs.charging.prepared import Asked, Prepared, Service
 from ocs.charging.refund_token import Debit, checksum, decode, from_request
 from ocs.charging.unrateable import unrateable_avp
 from ocs.charging.usage_context import UsageContext
-from ocs.ledger.contract.charging import ChargeOutcome, ServiceCharge, ServiceOutcome
 from ocs.values.requests import Action, RequestType
 from protocol.credit_control import CreditControlRequest, RequestedServiceUnit, UsedServiceUnit
-from protocol.errors import ResultCode
 
-SUCCESS = int(ResultCode.SUCCESS)
 ALL = "-"
 """Key of a refund that the ledger divides among all services of the debit, in their order."""
 
@@ -66,16 +62,16 @@ def _prepare_message(prepared: Prepared, job: Preparation, asked: Mapping[str, A
     opens = job.kind is INITIAL or job.kind is EVENT
     if opens:
         prepared.recipients = _merge_spellings(job)
-    among = len(where.recipients)
-    if not among:
+    count = len(where.recipients)
+    if not count:
         found += [job.service(key, each) for key, each in asked.items()]
         return
     granted_before = where.counted_once
     if opens:
-        where.counted_once = granted_before = max((_counted_once(each, among) for each in asked.values()), default=0)
+        where.counted_once = granted_before = max((_counted_once(each, count) for each in asked.values()), default=0)
     elif where.counted_once:
-        wishes = (_wish(each) for each in asked.values())
-        where.counted_once = max((wish for wish in wishes if 0 < wish < among), default=where.counted_once)
+        amounts = (_requested_amount(each) for each in asked.values())
+        where.counted_once = max((amount for amount in amounts if 0 < amount < count), default=where.counted_once)
     for key, each in asked.items():
         found += _services(job, key, each, granted_before)
 
@@ -89,17 +85,17 @@ def _merge_spellings(job: Preparation) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _wish(asked: Asked) -> int:
+def _requested_amount(asked: Asked) -> int:
     return units.amount_asked(asked.requested, MESSAGES) or 0
 
 
-def _counted_once(asked: Asked, among: int) -> int:
+def _counted_once(asked: Asked, count: int) -> int:
     """Units for each recipient if the client counts the message once, else 0. It counts once if it requests fewer units
     than recipients, or if an event reports a single unit.
     """
-    wish = _wish(asked)
-    if wish:
-        return wish if wish < among else 0
+    amount = _requested_amount(asked)
+    if amount:
+        return amount if amount < count else 0
     return 1 if sum(units.used_by_tariff(asked.used, MESSAGES)) == 1 else 0
 
 
@@ -134,37 +130,37 @@ class _Shares:
 
 
 def _shares(job: Preparation, asked: Asked, granted_before: int) -> _Shares:
-    among, once, one_off = len(job.where.recipients), job.where.counted_once > 0, job.kind is EVENT
-    wish, reports = _wish(asked), units.used_by_tariff(asked.used, MESSAGES)
+    count, once, one_off = len(job.where.recipients), job.where.counted_once > 0, job.kind is EVENT
+    amount, reports = _requested_amount(asked), units.used_by_tariff(asked.used, MESSAGES)
     used = sum(reports)
-    wish_of_each = once and wish < among
-    if not wish and not used:  # amounts in other units are kept: they are refused later
-        return _Shares([asked] * among, wish_of_each)
-    used_of_each = used < among and used <= granted_before
-    wishes = [wish] * among if wish_of_each else divided(wish, among)
+    amount_of_each = once and amount < count
+    if not amount and not used:  # amounts in other units are kept: they are refused later
+        return _Shares([asked] * count, amount_of_each)
+    used_of_each = used < count and used <= granted_before
+    amounts = [amount] * count if amount_of_each else divided(amount, count)
     parts: list[Asked | None] = []
-    for number, report in enumerate(_reports(reports, among, used_of_each)):
-        if one_off and not wish and not any(report):
+    for number, report in enumerate(_reports(reports, count, used_of_each)):
+        if one_off and not amount and not any(report):
             parts.append(None)
             continue
         requested = None
-        if asked.requested is not None and (wishes[number] or not wish):
-            requested = RequestedServiceUnit(cc_service_specific_units=wishes[number] or None)
+        if asked.requested is not None and (amounts[number] or not amount):
+            requested = RequestedServiceUnit(cc_service_specific_units=amounts[number] or None)
         used_units = [
-            UsedServiceUnit(tariff_change_usage=side, cc_service_specific_units=amount)
-            for side, amount in enumerate(report)
-            if amount
+            UsedServiceUnit(tariff_change_usage=side, cc_service_specific_units=used_amount)
+            for side, used_amount in enumerate(report)
+            if used_amount
         ]
         parts.append(replace(asked, requested=requested, used=used_units))
-    return _Shares(parts, used_of_each if one_off and not wish else wish_of_each)
+    return _Shares(parts, used_of_each if one_off and not amount else amount_of_each)
 
 
-def _reports(reports: Sequence[int], among: int, of_each: bool) -> list[list[int]]:
+def _reports(reports: Sequence[int], count: int, of_each: bool) -> list[list[int]]:
     """Use of each recipient: before the price change, after it, indeterminate."""
     if of_each:
-        return [list(reports)] * among
+        return [list(reports)] * count
     found, left = [], list(reports)
-    for share in divided(sum(reports), among):
+    for share in divided(sum(reports), count):
         part: list[int] = []
         for side, amount in enumerate(left):
             part.append(min(share - sum(part), amount))
@@ -173,9 +169,9 @@ def _reports(reports: Sequence[int], among: int, of_each: bool) -> list[list[int
     return found
 
 
-def divided(amount: int, among: int) -> list[int]:
-    each, rest = divmod(amount, among)
-    return [each + 1 if number < rest else each for number in range(among)]
+def divided(amount: int, count: int) -> list[int]:
+    each, rest = divmod(amount, count)
+    return [each + 1 if number < rest else each for number in range(count)]
 
 
 # -- refunds
@@ -204,11 +200,11 @@ def _refunds(
     if charge is None or charge.want == 0:
         return [whole]
     of_each = debit.counted_once and (charge.want is None or charge.want < len(debit.recipients))
-    everybody = len(named) == len(debit.recipients)
+    all_named = len(named) == len(debit.recipients)
     wants: list[int | None]
     if charge.want is None or of_each:
         wants = [charge.want] * len(named)
-    elif alone and everybody and charge.want % len(named):
+    elif alone and all_named and charge.want % len(named):
         charge.key = whole.key = ALL
         return [whole]
     else:
@@ -235,86 +231,3 @@ def _refunded_recipients(job: Preparation, debit: Debit) -> tuple[list[int], str
         if not numbers:
             unknown = unknown or party
     return sorted(found) or list(range(len(debit.recipients))), unknown
-
-
-# -- the answer
-
-
-def together(
-    prepared: Prepared, outcomes: Sequence[ServiceOutcome | None], outcome: ChargeOutcome
-) -> tuple[Prepared, ChargeOutcome]:
-    """Services and outcomes as the client requested them: the parts of each service put together."""
-    shown: list[Service] = []
-    lines: list[ServiceOutcome | None] = []
-    pairs = zip(prepared.services, outcomes, strict=True)
-    for whole, group in groupby(pairs, key=lambda pair: pair[0].whole):
-        if not whole:
-            for service, line in group:
-                shown.append(service)
-                lines.append(line)
-            continue
-        members = list(group)
-        shown.append(_shown(whole, [service for service, _ in members]))
-        lines.append(_line(prepared, whole, members))
-    found = tuple(line for line in lines if line is not None)
-    return replace(prepared, services=shown, several=False), replace(outcome, services=found)
-
-
-def _shown(whole: str, members: Sequence[Service]) -> Service:
-    first = next((service for service in members if service.rated is None), members[0])
-    return replace(first, key=whole, whole="", divided=True)
-
-
-def _line(
-    prepared: Prepared, whole: str, members: Sequence[tuple[Service, ServiceOutcome | None]]
-) -> ServiceOutcome | None:
-    lines = [line for _, line in members if line is not None]
-    if not lines or (len(lines) < len(members) and prepared.action is not REFUND):
-        return None
-    worst = next((line for line in lines if line.code != SUCCESS), lines[0])
-    restricted = any(line.restricted for line in lines)
-    grants = [line.granted for line in lines]
-    granted = sum(grants)
-    if members[0][0].of_each:
-        granted = max(grants) if prepared.action is REFUND else min(grants)
-    return replace(
-        worst,
-        key=whole,
-        granted=0 if restricted or worst.code != SUCCESS else granted,
-        final=any(line.final for line in lines),
-        restricted=restricted,
-        span_switch=any(line.span_switch for line in lines),
-        debited_micro_eur=sum(line.debited_micro_eur for line in lines),
-        debited_units=sum(line.debited_units for line in lines),
-        overrun_units=sum(line.overrun_units for line in lines),
-        dropped=sum(line.dropped for line in lines),
-    )
-
-
-# -- reservations of refused messages
-
-
-def unusable_grants(prepared: Prepared, outcome: ChargeOutcome) -> tuple[tuple[ServiceCharge, ...], ChargeOutcome]:
-    """Charges that release the reservations of messages that the client gets no grant for, () = there are none; and the
-    outcome without these grants.
-    """
-    charges: list[ServiceCharge] = []
-    lines = {line.key: line for line in outcome.services}
-    pairs = zip(prepared.services, results(prepared, outcome), strict=True)
-    for whole, group in groupby(pairs, key=lambda pair: pair[0].whole):
-        members = list(group)
-        refused = _line(prepared, whole, members) if whole else None
-        if refused is None or refused.granted:
-            continue
-        for service, line in members:
-            if line is not None and line.granted and service.charge is not None:
-                charges.append(_release(service.charge))
-                code, reason, restricted = refused.code, refused.reason, refused.restricted
-                lines[line.key] = replace(
-                    line, code=code, reason=reason, restricted=restricted, granted=0, final=False, span_switch=False
-                )
-    return tuple(charges), replace(outcome, services=tuple(lines.values())) if charges else outcome
-
-
-def _release(charge: ServiceCharge) -> ServiceCharge:
-    return replace(charge, used=0, used_after=0, used_either=0, want=None, restrict=REFUSE)
