@@ -22,15 +22,16 @@ from ocs.catalogue.compile_parts import (
     compile_services,
 )
 from ocs.catalogue.compile_products import compile_products
-from ocs.catalogue.compile_rates import RateCompiler
+from ocs.catalogue.compile_rates import RateCompiler, labels_of
 from ocs.catalogue.destination import Destination, Destinations
+from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
 from ocs.catalogue.model import General, PackageTable, RateTable
 from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
 from ocs.catalogue.variants import VariantRates
-from ocs.values.products import PACKAGE_GROUP, CounterTerms, PackageTerms, Product
+from ocs.values.products import CounterTerms, PackageTerms, Product
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "Problem", "load_catalogue"]
@@ -46,12 +47,8 @@ class Catalogue:
     version: str
     begins_at: int
     """Unix seconds at which this version comes into force; 0 = there is none before it."""
-    products: Mapping[str, Product]
-    """All that is sold."""
-    terms: Mapping[str, PackageTerms]
-    """Of all products."""
-    packages: Mapping[str, PackageTerms]
-    """Of the tariffs, with which an account may be opened."""
+    sold: Sold
+    """Products, without fair-use volumes."""
     vat_percent: int
     currency: str
     time_zone: ZoneInfo
@@ -65,6 +62,8 @@ class Catalogue:
     """Beside the monthly limit."""
     facts: frozenset[str]
     """Words that some rate asks for; no others need be in the facts of an account."""
+    fair_use: FairUse | None
+    """HOT-ROA-2, -4; None = the catalogue has no [fair_use]."""
     illustrative: tuple[str, ...]
     """Keys of tables marked illustrative: example values, to be replaced before going live."""
     tables: Tables
@@ -122,6 +121,27 @@ class Catalogue:
         if found is None:
             raise Unrateable("other_party", "no destination of the catalogue matches the other party")
         return found
+
+    def sold_at(self, unix_s: int) -> Sold:
+        """What is sold, with the terms of a period that begins at that moment: the fair-use volumes of the year
+        (HOT-ROA-2).
+        """
+        return self.sold if self.fair_use is None else self.fair_use.with_volumes(self.sold, unix_s)
+
+    @property
+    def products(self) -> Mapping[str, Product]:
+        """All that is sold, without fair-use volumes."""
+        return self.sold.products
+
+    @property
+    def terms(self) -> Mapping[str, PackageTerms]:
+        """Of all products, without fair-use volumes."""
+        return self.sold.terms
+
+    @property
+    def packages(self) -> Mapping[str, PackageTerms]:
+        """Of the tariffs, with which an account may be opened, without fair-use volumes."""
+        return self.sold.packages
 
     def canonical_party(self, party: str, serving_plmn: str | None, visited_number: str | None) -> str:
         """The party in one canonical spelling, as dialled at that place."""
@@ -232,6 +252,7 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
     products = compile_products(general, tables, counters, problems)
     terms = {id_: product.terms for id_, product in products.items()}
     holidays = compile_holidays(general, problems)
+    zone = None if problems.found else ZoneInfo(general.time_zone)
     RateCompiler(
         tables,
         problems,
@@ -240,27 +261,28 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
         packages=terms,
         version=general.version,
         counters=counters,
-        zone=None if problems.found else ZoneInfo(general.time_zone),
+        zone=zone,
         holidays=holidays,
     ).compile()
     facts = _facts(tables, problems)
+    terms_of_counters = {id_: each.terms for id_, each in counters.items()}
+    fair_use = compile_fair_use(general, tables, products, terms_of_counters, zone, problems)
     problems.raise_if_any()
     if places is None:
         raise AssertionError("compile_places or check_general reports a default_plmn without a place")
     return Catalogue(
         version=general.version,
         begins_at=begins_at(general, problems),
-        products=MappingProxyType(products),
-        terms=MappingProxyType(terms),
-        packages=MappingProxyType({id_: each for id_, each in terms.items() if each.group == PACKAGE_GROUP}),
+        sold=sold_of(products),
         vat_percent=general.vat_percent,
         currency=general.currency,
         time_zone=ZoneInfo(general.time_zone),
         services=tuple(by_id),
-        labels=tuple(tables.sections["rate"]),
+        labels=labels_of(tables.of("rate", RateTable)),
         places=tuple(tables.sections["place"]),
-        counters=MappingProxyType({id_: each.terms for id_, each in counters.items()}),
+        counters=MappingProxyType(terms_of_counters),
         facts=facts,
+        fair_use=fair_use,
         illustrative=_illustrative(tables),
         tables=tables,
         _services=services,

@@ -17,7 +17,7 @@ from ocs.catalogue.schedule import Schedule
 from ocs.catalogue.services import RateKey, Service
 from ocs.catalogue.variants import NEVER, Variant, VariantRates
 from ocs.values.moment import parse_date
-from ocs.values.products import DEFAULT_COUNTERS, AtLimit, CounterTerms, PackageTerms
+from ocs.values.products import DEFAULT_COUNTERS, AtLimit, CounterTerms, Measure, PackageTerms
 from ocs.values.use import Direction, PriceTerms, RatedUse, Slow, Unit
 
 ANY = "*"
@@ -27,6 +27,8 @@ FACE_VALUE = "face-value"
 """Built-in price of services whose unit is money: the amount that the client states is debited."""
 BARS = ("roaming", "international", "international-sms", "premium", "data", "mms", "content", "forwarding")
 """HOT-CC-5, in the order of `RatedUse.bars`."""
+SURCHARGE = ".surcharge"
+"""Ends the label of a surcharge."""
 _INTERNATIONAL_BARS = {"international", "international-sms"}
 
 
@@ -56,6 +58,7 @@ class _Compiled:
     slow: Slow | None
     since: int
     until: int
+    surcharge: PriceTerms | None
 
 
 class RateCompiler:
@@ -124,8 +127,9 @@ class RateCompiler:
             self._check_reference(("rate", id_, "price"), "price", rate.price, more=f", {FACE_VALUE} or {FREE}")
         for index, counter in enumerate(rate.counters):
             self._check_reference(("rate", id_, "counters", index), "counter", counter)
-        if rate.beyond is not None:
-            self._check_reference(("rate", id_, "beyond"), "price", rate.beyond)
+        for key, price in (("beyond", rate.beyond), ("surcharge", rate.surcharge)):
+            if price is not None:
+                self._check_reference(("rate", id_, key), "price", price)
         return len(self._problems.found) == before
 
     def _check_reference(self, at: tuple[str | int, ...], section: str, id_: str, more: str = "") -> None:
@@ -244,6 +248,7 @@ class RateCompiler:
             slow=next((counter.slow for counter in named if counter.slow is not None), None),
             since=self._midnight((id_, "from"), rate.since, 0),
             until=self._midnight((id_, "until"), rate.until, 1) or NEVER,
+            surcharge=self._surcharge(id_, rate, service),
         )
 
     def _beyond(self, id_: str, rate: RateTable, service: Service, price: PriceTerms) -> PriceTerms | None:
@@ -256,6 +261,19 @@ class RateCompiler:
             self._problems.add(key_path("rate", id_, "beyond"), allowed, rate.beyond)
             return None
         return self._terms(id_, rate, parts._replace(first=price.first, next=price.next), parts.micro_eur)
+
+    def _surcharge(self, id_: str, rate: RateTable, service: Service) -> PriceTerms | None:
+        """A price that credit pays beside the rate's own one (HOT-ROA-4, HOT-ROA-7)."""
+        parts = self._prices.get(rate.surcharge or "")
+        if parts is None:
+            return None
+        if parts.unit is not service.unit or parts.flat or parts.windows or rate.always:
+            allowed = f"must be a price in {service.unit}, not per call, without windows and not of a rate with always"
+            self._problems.add(key_path("rate", id_, "surcharge"), allowed, rate.surcharge)
+            return None
+        if id_ + SURCHARGE in self._ids["rate"]:
+            self._problems.add(key_path("rate", id_ + SURCHARGE), f"is the label of the surcharge of rate {id_}")
+        return self._terms(id_ + SURCHARGE, rate, parts, parts.micro_eur)
 
     def _midnight(self, key: tuple[str, str], text: str | None, days_later: int) -> int:
         """Unix seconds of the start of a day in the operator's time zone; 0 = not stated."""
@@ -290,6 +308,8 @@ class RateCompiler:
                     beyond=compiled.beyond,
                     slow=compiled.slow,
                 )
+                if compiled.surcharge is not None:
+                    rated = replace(rated, surcharge=_surcharge_of(rated, compiled.surcharge))
                 key = use.place, use.direction, use.destination, local
                 if rate.conditional:
                     self._add_variant(compiled, key, use, rated)
@@ -375,6 +395,20 @@ class RateCompiler:
                     if rated is None or not rated.always:
                         allowed = f"outgoing {service.id} at {place} to {destination} needs a rate with always = true"
                         self._problems.add("rate", f"{allowed} (HOT-RAT-2)")
+
+
+def labels_of(rates: Mapping[str, RateTable]) -> tuple[str, ...]:
+    """All labels of uses and surcharges."""
+    return (*rates, *(id_ + SURCHARGE for id_, rate in rates.items() if rate.surcharge is not None))
+
+
+def _surcharge_of(rated: RatedUse, price: PriceTerms) -> RatedUse:
+    """What credit pays beside `rated`; it moves the counters of money."""
+    counters = tuple(each for each in rated.counters if each.measure is Measure.MONEY)
+    label = rated.label + SURCHARGE
+    return replace(
+        rated, label=label, price=price, buckets=(), counters=counters, beyond=None, slow=None, schedule=None
+    )
 
 
 def _condition(rate: RateTable) -> str:

@@ -194,6 +194,7 @@ class RateTable(Table):
     bars: list[BarName] = []
     counters: list[str] = []
     beyond: str | None = None
+    surcharge: str | None = None
     when: list[Word] = []
     unless: list[Word] = []
     since: Annotated[Date | None, Field(alias="from")] = None

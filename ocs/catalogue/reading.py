@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ocs.catalogue.fair_use_model import FairUseTable
 from ocs.catalogue.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General, Table
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 
@@ -50,6 +51,7 @@ class Tables:
     """Section → all ids, including tables with mistakes: a reference to one of those is not a second mistake."""
     raw: Mapping[str, object] = field(default_factory=dict)
     """The file as parsed."""
+    fair_use: FairUseTable | None = None
 
     def of(self, section: str, kind: type[_T]) -> dict[str, _T]:
         return {id_: table for id_, table in self.sections.get(section, {}).items() if isinstance(table, kind)}
@@ -63,10 +65,13 @@ def read_tables(path: Path, problems: Problems) -> Tables:
 def tables_of(raw: Mapping[str, object], problems: Problems) -> Tables:
     """All tables of a parsed file. Mistakes go into `problems`."""
     tables = Tables(raw=raw)
-    for section in raw.keys() - SECTIONS.keys() - {"catalogue"}:
-        problems.add(key_path(section), f"unknown; the file has [catalogue] and the tables {', '.join(SECTIONS)}")
+    for section in raw.keys() - SECTIONS.keys() - {"catalogue", "fair_use"}:
+        known = f"[catalogue], [fair_use] and the tables {', '.join(SECTIONS)}"
+        problems.add(key_path(section), f"unknown; the file has {known}")
     general = _check(General, raw.get("catalogue"), ("catalogue",), problems)
     tables.general = general
+    if "fair_use" in raw:
+        tables.fair_use = _check(FairUseTable, raw["fair_use"], ("fair_use",), problems)
     for section, model in SECTIONS.items():
         entries = raw.get(section, {})
         tables.sections[section], tables.ids[section] = {}, set()
@@ -144,6 +149,7 @@ def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[B
         "window": "WindowTable",
         "counter": "IncludedCounterTable",
         "commitment": "CommitmentTable",
+        "caps": "CapTable",
     }
     for part in location:
         name = nested.get(str(part))

@@ -31,6 +31,8 @@ MAX_VERSIONS = 32
 """Most versions at a time, past and future."""
 MAX_SWITCHES_KEPT = 4_096
 """Size of the cache of rated uses with the next version's price; a network has some hundred rates."""
+PAST_TERMS_S = 400 * 86_400
+"""A period that began longer ago is over: the terms of its beginning are not needed."""
 NEVER = 2**62
 """Unix seconds: no end."""
 _T = TypeVar("_T")
@@ -123,12 +125,12 @@ class Catalogues:
 
     @property
     def products(self) -> Mapping[str, Product]:
-        return self.in_force().products
+        return self.in_force().sold_at(self.now()).products
 
     @property
     def packages(self) -> Mapping[str, PackageTerms]:
         """The tariffs."""
-        return self.in_force().packages
+        return self.in_force().sold_at(self.now()).packages
 
     @property
     def counters(self) -> Mapping[str, CounterTerms]:
@@ -148,11 +150,22 @@ class Catalogues:
         """Product → its terms by the Unix second from which they are in force (0 = always), without repetitions."""
         found: dict[str, list[tuple[int, PackageTerms]]] = {}
         for number, version in enumerate(self.versions):
-            for id_, terms in version.terms.items():
-                known = found.setdefault(id_, [])
-                if not known or known[-1][1] != terms:
-                    known.append((version.begins_at if number else 0, terms))
+            until = self.versions[number + 1].begins_at if number + 1 < len(self.versions) else NEVER
+            for since in _changes_of_terms(version, version.begins_at if number else 0, until, self.now()):
+                for id_, terms in version.sold_at(since).terms.items():
+                    known = found.setdefault(id_, [])
+                    if not known or known[-1][1] != terms:
+                        known.append((since, terms))
         return found
+
+
+def _changes_of_terms(version: Catalogue, since: int, until: int, now: int) -> list[int]:
+    """Unix seconds at which terms of the version begin: its own beginning, and those of the fair-use volumes, except
+    volumes that others have replaced for PAST_TERMS_S.
+    """
+    beginnings = version.fair_use.beginnings if version.fair_use is not None else ()
+    past = [each for each in beginnings if each <= now - PAST_TERMS_S]
+    return [since, *(each for each in beginnings if since < each < until and each not in past[:-1])]
 
 
 def _is_same_but_price(one: RatedUse, other: RatedUse) -> bool:
@@ -161,7 +174,8 @@ def _is_same_but_price(one: RatedUse, other: RatedUse) -> bool:
 
 def _beside_the_price(rated: RatedUse) -> tuple[object, ...]:
     beyond = rated.beyond and (rated.beyond.num, rated.beyond.den)
-    payers = rated.buckets, rated.counters, beyond, rated.slow
+    surcharge = rated.surcharge and (rated.surcharge.price.num, rated.surcharge.price.den)
+    payers = rated.buckets, rated.counters, beyond, surcharge, rated.slow
     return rated.service, rated.label, rated.unit, payers, rated.always, rated.bars
 
 

@@ -219,6 +219,8 @@ class Preparation:
             rated, *more = forwarding.legs(event, self.rater.rate, late=where.late)
         else:
             rated, more = self.rater.rate(event), []
+        if rated.surcharge is not None or more:
+            rated, *more = forwarding.with_surcharges((rated, *more))
         restrict = REFUSE if rated.always else no_funds_policy(terms.profile, rated.service)
         offer = Offer(rated, self._max_rate(rated.unit), restrict, place, tuple(more))
         if key is not None and len(terms.offers) < OFFERS_KEPT:

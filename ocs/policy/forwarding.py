@@ -6,7 +6,7 @@ routed to B's phone first. Only late forwarding of a phone abroad has a leg ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from enum import IntEnum
 
@@ -56,6 +56,12 @@ def legs(event: UseEvent, rate: Callable[[UseEvent], RatedUse], *, late: bool) -
     if not late or onward.place == HOME or onward.always:
         return (onward,)
     return together(onward, rate(replace(event, direction=Direction.TERMINATING)))
+
+
+def with_surcharges(legs: Sequence[RatedUse]) -> tuple[RatedUse, ...]:
+    """The legs, and the surcharge of each that has one (HOT-ROA-4, HOT-ROA-7)."""
+    surcharges = [leg.surcharge for leg in legs if leg.surcharge is not None]
+    return together(*legs, *surcharges) if surcharges else tuple(legs)
 
 
 def together(*legs: RatedUse) -> tuple[RatedUse, ...]:

@@ -197,6 +197,8 @@ class RatedUse:
     """Unix seconds when another rate replaces this one; no grant is valid beyond. 0 = no end."""
     variants: Variants | None = None
     """Set inside the catalogue only, if the rate depends on facts or dates."""
+    surcharge: RatedUse | None = None
+    """What is paid for the same use besides (HOT-ROA-4, HOT-ROA-7)."""
 
 
 class Unrateable(Exception):

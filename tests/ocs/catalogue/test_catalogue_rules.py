@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import billable_units, cost_micro_eur
+from ocs.catalogue.variants import VariantRates
 from ocs.values.products import ProductKind
 from ocs.values.use import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
 from tests.rules import rule
@@ -290,11 +291,15 @@ def test_hot_rat_5_the_serving_node_tells_the_zone_when_no_network_is_given(cata
 
 @rule("HOT-RAT-8")
 def test_hot_rat_8_every_price_is_exact_and_its_id_is_its_own(catalogue: Catalogue) -> None:
-    ids = set()
+    rates = []
     for service in catalogue._services._contexts.values():
         for found in {*service.by_match.values(), service.default}:
             if found is not None:
-                ids |= {(rated.label, rated.price.id) for rated in [*found.by_use.values(), *found.by_place.values()]}
+                rates += [*found.by_use.values(), *found.by_place.values()]
+    found_variants = [rated.variants for rated in rates if isinstance(rated.variants, VariantRates)]
+    rates += [variant.rated for variants in found_variants for variant in variants._variants]
+    rates += [rated.surcharge for rated in rates if rated.surcharge is not None]
+    ids = {(rated.label, rated.price.id) for rated in rates}
     assert len({price for _, price in ids}) == len({label for label, _ in ids}) == len(catalogue.labels)
 
 

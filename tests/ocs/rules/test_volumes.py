@@ -41,7 +41,7 @@ at_limit = "{at_limit}"
     text = text.replace("[package.MAXI]\n", f'[package.MAXI]\ncounter.volume = {{ limit = "{limit}" }}\n')
     head, rest = text.split(f'[rate."{rate}"]')
     if rate == "data.eu":
-        rest = rest.replace('counters = ["roaming-data"]\n', "", 1)
+        rest = rest.replace('counters = ["roaming-data", "eu-data"]\nbeyond = "data-eu-beyond"\n', "", 1)
     rest = rest.replace("buckets = [", f'counters = ["volume"]\n{beyond}buckets = [', 1)
     return f'{head}[rate."{rate}"]{rest}'
 
