@@ -73,7 +73,7 @@ def test_packages_and_buckets() -> None:
     assert "data.world-1" not in PRICES.paid_by_bucket("data")
 
 
-def test_what_has_no_price_is_said() -> None:
+def test_a_use_without_a_price_is_reported() -> None:
     with pytest.raises(PriceListError, match="no rate for voice in moon"):
         PRICES.rate("voice", "moon", destination="zone1")
     with pytest.raises(PriceListError, match="No such file or directory: name the server"):

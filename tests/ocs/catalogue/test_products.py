@@ -1,4 +1,4 @@
-"""What is sold: the shipped products, and what the tables may say (HOT-PKG-1 to -18)."""
+"""The shipped products, and errors in the tables of products (HOT-PKG-1 to -18)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_zone_packs_pay_in_their_area_only(catalogue: Catalogue) -> None:
 
 
 @rule("HOT-PKG-1", "HOT-PKG-16")
-def test_kinds(catalogue: Catalogue) -> None:
+def test_kinds_of_products(catalogue: Catalogue) -> None:
     kinds = {id_: product.kind for id_, product in catalogue.products.items()}
     assert [id_ for id_, kind in kinds.items() if kind is ProductKind.TARIFF] == list(catalogue.packages)
     assert kinds["5G"] is ProductKind.OPTION
@@ -118,7 +118,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("id_", "lines", "key", "allowed"), MISTAKES)
-def test_mistakes(id_: str, lines: str, key: str, allowed: str) -> None:
+def test_errors_in_products_are_named(id_: str, lines: str, key: str, allowed: str) -> None:
     """The product's keys of the shipped file are replaced by its price and these lines."""
     found = re.search(rf"^\[package\.{id_}\].*?(?=^\[|\Z)", SHIPPED, re.S | re.M)
     assert found is not None

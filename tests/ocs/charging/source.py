@@ -1,4 +1,4 @@
-"""A peer that asks, for tests of charging."""
+"""The peer of a request, for tests of charging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ocs measure` and `ocs account limit --counter`: on one account, and on all of a file at once (HOT-ROA-5, -8)."""
+"""`ocs measure` and `ocs account limit --counter`: for one account, and for all accounts of a file (HOT-ROA-5, -8)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_bar_with_reason_and_end_is_set_shown_and_lifted(ocs: Call) -> None:
 
 
 @rule("HOT-ROA-8")
-def test_a_set_of_accounts_at_once_a_mistake_in_one_line_stops_nothing_else(ocs: Call, tmp_path: Path) -> None:
+def test_a_file_of_accounts_with_an_error_in_one_line(ocs: Call, tmp_path: Path) -> None:
     file = tmp_path / "resold.csv"
     file.write_text(f"msisdn,note\n{ONE},a\n12,b\n38668199999,c\n{TWO},d\n")
     words = ("--kind", "bar", "--name", "roaming", "--file", str(file))
@@ -104,7 +104,7 @@ def test_the_roaming_cap_is_raised_for_a_month_for_good_or_switched_off(ocs: Cal
 
 
 @rule("HOT-ROA-5")
-def test_a_notice_is_muted_and_heard_again(ocs: Call) -> None:
+def test_a_notice_is_muted_and_unmuted(ocs: Call) -> None:
     notice = ("--kind", "mute", "--name", "roaming-data:80")
     assert ocs("measure", "set", TWO, *notice, "--reason", "asked for")[0] == 0
     assert [each["name"] for each in measures(ocs, TWO)] == ["roaming-data:80"]

@@ -1,4 +1,4 @@
-"""`ocs rate`: the price of a use and why, for people and for programs."""
+"""`ocs rate`: the price of a use and its reasons, for people and for programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def ocs(ocs_in: Ocs) -> Call:
-    """No ledger: a price without an account needs none."""
+    """Runs the command without a ledger: a price without an account needs none."""
     return lambda *words: ocs_in(*words, cwd=ROOT)
 
 
@@ -80,7 +80,7 @@ def test_each_step_says_why(ocs: Call) -> None:
         (("--to", "+38631234567", "--forwarded-from", "+38640111222", "--from-plmn", "22003"), 69_000, {}, None),
     ],
 )
-def test_the_sum(  # 1 MB at 9.90 EUR by 10 kB is 103 steps: 1030 / 1024 x 9.90 EUR
+def test_the_total_cost(  # 1 MB at 9.90 EUR by 10 kB is 103 steps: 1030 / 1024 x 9.90 EUR
     ocs: Call, words: tuple[str, ...], micro_eur: int, units: dict[str, int], rate: str | None
 ) -> None:
     found = rated(ocs, *words)
@@ -103,7 +103,7 @@ def test_a_draft_of_the_catalogue(ocs: Call, tmp_path: Path) -> None:
     assert found["micro_eur"] == 80_000 and steps(found, "version")[0]["value"] == "2026-12"
 
 
-def test_an_account_as_it_stands(ocs_in: Ocs, url: str) -> None:
+def test_the_price_for_an_account(ocs_in: Ocs, url: str) -> None:
     def ocs(*words: str) -> tuple[int, str, str]:
         return ocs_in(*words, cwd=ROOT, OCS_REDIS_URL=url)
 
@@ -121,7 +121,7 @@ def test_an_account_as_it_stands(ocs_in: Ocs, url: str) -> None:
     assert ocs("account", "show", MSISDN, "--json")[1] == before, "nothing is charged"
 
 
-def test_what_has_no_price_is_said(ocs: Call) -> None:
+def test_a_use_without_a_price_is_reported(ocs: Call) -> None:
     found = rated(ocs, "--direction", "mo")
     assert found["refused"] == "5031: the request names no other party"
 

@@ -1,4 +1,4 @@
-"""Legs of a forwarded call (HOT-RAT-7): a table of where B is, how the call was forwarded and to whom."""
+"""Legs of a forwarded call (HOT-RAT-7): a table of B's location, how the call was forwarded, and to whom."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def forwarded(plmn: str | None, to: str) -> UseEvent:
     [
         (HOME, False, MOBILE, [AT_HOME]),  # (a), (b)
         (HOME, True, MOBILE, [AT_HOME]),  # CFB at home
-        (None, True, MOBILE, [AT_HOME]),  # nothing says that B is abroad
+        (None, True, MOBILE, [AT_HOME]),  # no AVP says that B is abroad
         (AUSTRIA, False, MOBILE, [AT_HOME]),  # (c)
         (SERBIA, False, MOBILE, [AT_HOME]),
-        ("99999", False, MOBILE, [AT_HOME]),  # B's network does not matter, even one that nobody knows
+        ("99999", False, MOBILE, [AT_HOME]),  # B's network does not matter, even an unknown one
         (AUSTRIA, True, MOBILE, [IN_EU, IN]),  # (d)
         (SERBIA, True, MOBILE, ["voice.world-1.out", "voice.world-1.in"]),
         (USA, True, MOBILE, ["voice.world-2.out", "voice.world-2.in"]),
@@ -40,7 +40,7 @@ def forwarded(plmn: str | None, to: str) -> UseEvent:
         (SERBIA, False, BOSNIA, ["voice.zone2"]),
         (AUSTRIA, True, BOSNIA, ["voice.zone2", IN]),
         (SERBIA, False, "112", ["voice.emergency"]),
-        (SERBIA, True, "112", ["voice.emergency"]),  # HOT-RAT-2: no leg that costs
+        (SERBIA, True, "112", ["voice.emergency"]),  # HOT-RAT-2: no leg with a price
         (AUSTRIA, True, "+38680123456", ["voice.free"]),
     ],
 )

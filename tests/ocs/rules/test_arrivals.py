@@ -1,4 +1,6 @@
-"""Arrivals in a country, once an entry (HOT-NOT-1, inadvertent roaming near a border), and thresholds of buckets."""
+"""Arrivals in a country, reported once per entry (HOT-NOT-1, inadvertent roaming near a border), and thresholds of
+buckets.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ async def test_an_arrival_is_an_event_once_an_entry_and_so_is_the_way_home(world
     assert (await arrivals(user))[3:] == [("AT", AUSTRIA)], "a new entry after days"
 
 
-async def test_near_a_border_nobody_is_welcomed_at_every_flap(world: World) -> None:
+async def test_near_a_border_repeated_changes_of_network_are_one_arrival(world: World) -> None:
     user = await world.subscriber(100)
     session = user.data()
     await session.one("I", octets(want=MB))
@@ -53,7 +55,7 @@ async def test_near_a_border_nobody_is_welcomed_at_every_flap(world: World) -> N
     assert await arrivals(user) == [("HR", CROATIA)] * 2
 
 
-async def test_a_request_that_says_no_place_is_no_arrival(world: World) -> None:
+async def test_a_request_without_a_location_is_no_arrival(world: World) -> None:
     user = await world.subscriber(100)
     call = user.running(IMS, towards(NATIONAL, AUSTRIA))
     await user.use_data(MB, plmn=AUSTRIA)
@@ -63,7 +65,7 @@ async def test_a_request_that_says_no_place_is_no_arrival(world: World) -> None:
     assert (await user.view()).country == "AT"
 
 
-async def test_an_arrival_is_known_though_roaming_is_barred(world: World) -> None:
+async def test_an_arrival_is_reported_although_roaming_is_barred(world: World) -> None:
     user = await world.subscriber(100)
     await world.ledger.set_bars(user.account_id, bars=["roaming"], **world.when)
     assert await user.may_call(towards(NATIONAL, AUSTRIA)) == 4010
@@ -74,7 +76,7 @@ async def test_an_arrival_is_known_though_roaming_is_barred(world: World) -> Non
 
 
 @rule("HOT-PKG-3")
-async def test_a_bucket_tells_80_and_100_percent_once_a_period(world: World) -> None:
+async def test_a_bucket_reports_80_and_100_percent_once_per_period(world: World) -> None:
     user = await world.subscriber(50, "MINI")
     gb = 1024 * MB
     for _ in range(7):
@@ -106,7 +108,7 @@ async def test_a_notice_of_a_bucket_can_be_muted(world: World, muted: str, said:
     assert [e["pct"] for e in await user.events("bucket") if not e.get("muted")] == said
 
 
-async def test_an_unlimited_bucket_tells_nothing(world: World) -> None:
+async def test_an_unlimited_bucket_has_no_thresholds(world: World) -> None:
     terms = PackageTerms("ALL", 0, 30 * DAY_S, (BucketTerms("MAXI.data", "octets", None, thresholds=(80, 100)),))
     user = await world.subscriber(5, terms)
     await user.use_data(500 * MB)

@@ -1,4 +1,4 @@
-"""HOT-RAT-7: A calls B who forwards to C. What A, B and C pay, from the CCR to the record."""
+"""HOT-RAT-7: A calls B, who forwards to C. What each of them pays, from the CCR to the record."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_c_b_abroad_and_forwarded_at_home(world: World, mode: int | None, 
 async def test_d_b_abroad_and_forwarded_late(
     world: World, mode: int, plmn: str, place: str, out: int, into: int
 ) -> None:
-    """61 s are two minutes of each: a call from there to Slovenia and an incoming call there. C pays its own."""
+    """61 s are two minutes on each leg: a call from there to Slovenia, and an incoming call there. C pays its own."""
     b, c = await world.subscriber(20), await world.subscriber(5)
     assert await b.call(61, diverted(mode, plmn=plmn)) == 2 * (out + into)
     assert await lines(b) == [(f"voice.{place}.in", 61, 2 * into), (f"voice.{place}.out", 61, 2 * out)]
@@ -106,8 +106,8 @@ async def test_d_in_the_eu_included_minutes_pay(world: World) -> None:
 
 
 @rule("HOT-RAT-7")
-async def test_what_is_held_and_granted_covers_both_legs(world: World) -> None:
-    """3 EUR are two minutes of 1.48 EUR. Of the whole call nothing is unpaid."""
+async def test_the_reservation_covers_both_legs(world: World) -> None:
+    """3 EUR pay two minutes at 1.48 EUR. No use of the call stays unpaid."""
     b = await world.subscriber(3)
     call = b.running(IMS, diverted(CFNRC, plmn=SERBIA))
     opened = await call.one("I", seconds(want=600))
@@ -121,7 +121,7 @@ async def test_what_is_held_and_granted_covers_both_legs(world: World) -> None:
 @pytest.mark.parametrize("repeats", ["all", "no diversion", "no place", "nothing"])
 @pytest.mark.parametrize("forgotten", [False, True])
 async def test_later_requests_need_not_repeat_the_diversion(world: World, repeats: str, forgotten: bool) -> None:
-    """The call stays one that was forwarded late, at another worker too."""
+    """The call stays forwarded late, also at another worker."""
     b, whole = await world.subscriber(20), diverted(CFNRC, plmn=SERBIA)
     call = b.running(IMS, whole)
     await call.one("I", seconds(want=60))
@@ -178,7 +178,7 @@ def requested(calling: str, own: str, called: str, role: int = 0) -> ServiceInfo
     [
         (A, "sip:+{}@ims.mnc040.mcc293.3gppnetwork.org", C, "voice.home.national"),
         (A, "tel:+{}", C, "voice.home.national"),
-        (A, "tel:+38640999888", C, "voice.world-1.out"),  # another one's number: B's own call, that was translated
+        (A, "tel:+38640999888", C, "voice.world-1.out"),  # another number: B's own call, with a translated called party
         ("tel:+{}", "tel:+{}", VOICEMAIL, "voice.world-1.out"),  # B dials B's own number: the voicemail
     ],
 )
@@ -221,7 +221,9 @@ async def test_a_circuit_switched_leg(world: World) -> None:
         ("roaming", C, SERBIA, CFU, 2001),
     ],
 )
-async def test_the_leg_obeys_bs_bars(world: World, bar: str, to: str, plmn: str, mode: int, code: int) -> None:
+async def test_bs_bars_apply_to_the_forwarded_leg(
+    world: World, bar: str, to: str, plmn: str, mode: int, code: int
+) -> None:
     b = await world.subscriber(50)
     await world.ledger.set_bars(b.account_id, bars=[bar], **world.when)
     assert await b.may_call(diverted(mode, to, plmn)) == code

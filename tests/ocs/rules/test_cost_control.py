@@ -1,4 +1,4 @@
-"""The roaming cap (HOT-ROA-5), the monthly limit (HOT-CC-1 to -4) and the bars one by one (HOT-CC-5)."""
+"""The roaming cap (HOT-ROA-5), the monthly limit (HOT-CC-1 to -4), and each bar (HOT-CC-5)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def spent_on(user: Subscriber, counter: str) -> int:
 
 @rule("HOT-ROA-5")
 async def test_hot_roa_5_events_at_48_and_60_eur_and_data_stops_in_the_session(world: World) -> None:
-    """All that is granted is used, until nothing is granted any more."""
+    """Each grant is used in full, until nothing is granted."""
     user = await world.subscriber(150)
     session = user.data(SERBIA)
     mscc = await session.one("I", octets(want=MB))
@@ -142,7 +142,7 @@ async def test_hot_roa_5_included_units_in_the_eu_do_not_count_into_the_cap(worl
 async def test_hot_roa_5_either_notification_can_be_switched_off_and_on(
     world: World, muted: str, said: list[int]
 ) -> None:
-    """A muted one is in the journal, marked: the data still stops."""
+    """A muted one is in the journal with a mark; data is stopped all the same."""
     user = await world.subscriber(100)
     await allow(user, 10 * WORLD_1)  # 29 EUR
     if muted:

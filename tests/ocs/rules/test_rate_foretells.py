@@ -1,4 +1,4 @@
-"""What `ocs rate` says of a use is what charging then does: for every kind of use, payer and limit (HOT-RAT-1, -7)."""
+"""`ocs rate` and charging have the same result for every kind of use, payer and limit (HOT-RAT-1, -7)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _context(name: str) -> Context:
 
 
 async def charged(user: Subscriber, context: str, information: ServiceInformation, amount: int) -> tuple[int, int]:
-    """(amount granted, micro-EUR it took) of a session that uses all that it is granted, up to the amount."""
+    """(amount granted, its cost in micro-EUR) of a session that uses each grant in full, up to the amount."""
     world, session, step = user.world, user.running(context, information), STEP[context]
     before, used, unreported = await user.credit(), 0, 0
     for kind in ("I", *("U" * 1000)):
@@ -131,7 +131,7 @@ async def test_every_kind_of_use(
 @rule("HOT-RAT-1")
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_the_credit(world: World, seed: int) -> None:
-    """The use that it says can be paid is the use that a session is granted."""
+    """The amount that it calls payable is the amount that a session is granted."""
     choose = random.Random(seed)
     for _ in range(25):
         context, information, amount = choose.choice([use for use in USES if use[0] in (DATA, IMS)])
@@ -142,7 +142,7 @@ async def test_whatever_the_credit(world: World, seed: int) -> None:
         assert (said.amount, said.micro_eur) == await charged(user, context, information, amount), said.trace
 
 
-# -- changes of the price in the middle
+# -- price switches during the use
 
 
 NIGHT = changed(
@@ -233,7 +233,7 @@ async def test_what_is_refused(world: World) -> None:
     assert (await foretold(user, IMS, towards("tel:112"), 60)).amount == 60
 
 
-def test_nothing_of_the_account_changes() -> None:
-    """Funds are copied: a quote may be repeated."""
+def test_a_quote_changes_nothing_in_the_account() -> None:
+    """It works on copies, so it can be repeated."""
     funds = Funds(money=5)
     assert replace(funds) == funds.copy() and funds.copy().buckets is not funds.buckets

@@ -1,4 +1,4 @@
-"""Rates that hold for some accounts only, by their facts, or only between dates (HOT-ROA-3, -7, -8)."""
+"""Rates for accounts with certain facts, or between dates (HOT-ROA-3, -7, -8)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_surcharge_on_an_account_changes_its_price_at_once_and_until_its
 
 
 @rule("HOT-ROA-8")
-async def test_a_running_session_is_asked_and_pays_what_was_granted_at_the_old_price(world: World) -> None:
+async def test_a_running_session_gets_a_rar_and_pays_its_grant_at_the_old_price(world: World) -> None:
     await world.price_lists(surcharged('when = ["fair-use"]'))
     user = await world.subscriber(10)
     session = user.data(AUSTRIA)
@@ -101,7 +101,7 @@ async def test_a_running_session_is_asked_and_pays_what_was_granted_at_the_old_p
 
 
 async def test_the_facts_of_a_product_hold_while_it_runs(world: World) -> None:
-    """Those of its terms; a renewal that is not paid takes them away, and the sessions of the account are asked."""
+    """An unpaid renewal removes its facts, and the account's sessions get a RAR."""
     text = surcharged('when = ["roamer"]').replace("[package.MINI]\n", '[package.MINI]\nfacts = ["roamer"]\n')
     await world.price_lists(text)
     user = await world.subscriber(10, "MINI")
@@ -140,13 +140,13 @@ async def test_a_planned_measure_begins_by_itself(world: World) -> None:
     assert [event["state"] for event in await user.events("measure")] == ["planned", "begun"]
 
 
-async def test_a_worker_that_knows_other_facts_is_corrected_once(world: World) -> None:
-    """Another worker, or this one before it restarted: the ledger's word counts, and nothing is charged twice."""
+async def test_a_worker_with_stale_facts_rates_again_once(world: World) -> None:
+    """Another worker, or the same one after a restart. The ledger's facts count, and nothing is charged twice."""
     await world.price_lists(surcharged('when = ["fair-use"]'))
     user = await world.subscriber(10)
     await put(user, fact(world, "fair-use"))
     assert await user.use_data(MB, plmn=AUSTRIA) == 8_192
-    await world.price_lists(surcharged('when = ["fair-use"]'))  # a worker without memory
+    await world.price_lists(surcharged('when = ["fair-use"]'))  # a worker with empty caches
     session = user.data(AUSTRIA)
     await session.one("I", octets(want=MB))
     await world.ledger.lift_measure(user.account_id, kind=MeasureKind.FACT, name="fair-use", **world.when)
@@ -231,14 +231,14 @@ async def test_measures_are_bounded_and_replaced_by_kind_and_name(world: World) 
         ('when = ["fair-use"]\ncounters = ["nothing"]', "is not a counter of this catalogue"),
     ],
 )
-async def test_mistakes_of_conditional_rates_are_named(world: World, text: str, said: str) -> None:
+async def test_errors_in_conditional_rates_are_named(world: World, text: str, said: str) -> None:
     added = SURCHARGE.replace('counters = ["roaming-data"]\n', "") if "counters" in text else SURCHARGE
     with pytest.raises(CatalogueError) as mistakes:
         await world.price_lists(TEXT + added.replace("CONDITION", text))
     assert said in str(mistakes.value)
 
 
-async def test_an_emergency_call_depends_on_nothing(world: World) -> None:
+async def test_an_emergency_call_depends_on_no_fact(world: World) -> None:
     added = """
 [rate."voice.sos"]
 service = "voice"
@@ -252,7 +252,7 @@ when = ["fair-use"]
         await world.price_lists(TEXT + added)
 
 
-async def test_a_call_goes_on_at_the_price_of_its_grant_when_a_fact_comes(world: World) -> None:
+async def test_a_call_keeps_the_price_of_its_grant_when_a_fact_begins(world: World) -> None:
     await world.price_lists(surcharged('when = ["fair-use"]'))
     user = await world.subscriber(10)
     call = user.running(IMS, towards(NATIONAL, AUSTRIA))

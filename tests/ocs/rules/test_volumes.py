@@ -20,7 +20,7 @@ BEYOND = 2_048
 
 
 def with_volume(at_limit: str, *, limit: str = "20 MB", rate: str = "data.eu", more: str = "") -> str:
-    """MAXI may use so much there from its units."""
+    """MAXI, whose units pay this volume there."""
     beyond = 'beyond = "data-beyond"\n' if at_limit == "price" else ""
     text = (
         TEXT
@@ -87,7 +87,7 @@ async def test_a_grant_spans_the_volume_only_as_far_as_both_sides_are_reserved(w
     before = await user.credit()
     last = await session.one("U", octets(want=50 * MB, used=20 * MB + 5_000 * 1024))
     assert (last.result_code, before - await user.credit(), await user.credit()) == (4012, 10_000, 0)
-    # The client lets more through: nothing can pay it, and the units at home are not touched.
+    # The client lets more through: nothing pays it, and the units for home are not used.
     await session.take("T", octets(used=MB))
     assert await user.left("MAXI.data") == 150 * GB - 20 * MB
     lost = sum(line["overrun"] for event in await user.events("charge") for line in event["svc"])
@@ -108,7 +108,7 @@ async def test_two_sessions_never_share_a_volume_twice(world: World) -> None:
     assert await user.left("MAXI.data") == 150 * GB - 20 * MB
 
 
-async def test_a_session_that_gives_back_leaves_its_part_to_the_other(world: World) -> None:
+async def test_a_returned_volume_is_available_to_the_other_session(world: World) -> None:
     await world.price_lists(with_volume("price"))
     user = await world.subscriber(20, "MAXI")
     one, two = user.data(AUSTRIA), user.data(AUSTRIA)
@@ -120,7 +120,7 @@ async def test_a_session_that_gives_back_leaves_its_part_to_the_other(world: Wor
     assert before == await user.credit(), "14 MB of 20 are used"
 
 
-async def test_the_volume_begins_anew_with_the_period_and_follows_the_tariff(world: World) -> None:
+async def test_the_volume_is_renewed_with_the_period_and_changes_with_the_tariff(world: World) -> None:
     text = with_volume("price").replace("[package.EXTRA]\n", '[package.EXTRA]\ncounter.volume = { limit = "40 MB" }\n')
     await world.price_lists(text)
     user = await world.subscriber(60, "MAXI")
@@ -197,10 +197,10 @@ async def test_an_unlimited_product_is_slowed_down_beyond_its_volume(world: Worl
     if qos:
         assert slow.qos_final_unit_indication is not None
         assert slow.qos_final_unit_indication.filter_id == ["slow-64k"]
-    # The phase is over and the client asks for nothing in particular: it goes on, slowly.
+    # A later request without an amount: the restriction continues.
     again = await session.one("U", octets())
     assert (again.result_code, granted(again)) == (2001, 0) and again.final_unit_indication is not None
-    # What passes meanwhile is of the unlimited units.
+    # Use meanwhile is paid by the unlimited units.
     await session.one("U", octets(used=3 * MB))
     assert await user.credit() == before
     async with world.hearing() as heard:
@@ -211,7 +211,7 @@ async def test_an_unlimited_product_is_slowed_down_beyond_its_volume(world: Worl
     assert granted(await fresh.one("I", octets(want=5 * MB))) in (5 * MB, 0)
 
 
-async def test_a_slowed_session_is_asked_when_its_volume_begins_anew(world: World) -> None:
+async def test_a_slowed_session_gets_a_rar_when_its_volume_is_renewed(world: World) -> None:
     text = with_volume("restrict", limit="10 MB", rate="data.home")
     await world.price_lists(text)
     profile = Profile(filters=Filters.FILTER_ID, filter_ids=("walled",), restricted_validity_s=40 * DAY_S)
@@ -241,7 +241,7 @@ async def test_at_a_volume_that_refuses_nothing_is_granted_though_there_is_credi
     assert granted(await session.one("U", octets(want=50 * MB))) == 5 * MB
 
 
-async def test_the_volume_is_that_of_the_account_without_a_product_nothing_bounds(world: World) -> None:
+async def test_without_a_product_no_volume_bounds_the_use(world: World) -> None:
     await world.price_lists(with_volume("price"))
     user = await world.subscriber(20)
     assert await user.use_data(30 * MB, plmn=AUSTRIA) == 30 * 6_900
