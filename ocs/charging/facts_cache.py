@@ -18,6 +18,10 @@ class FactsCache:
     def __init__(self) -> None:
         self._facts: BoundedCache[str, str] = BoundedCache(MAX_ACCOUNTS_KEPT)
 
+    def __bool__(self) -> bool:
+        """Some account has facts."""
+        return bool(self._facts)
+
     def of(self, account_id: str) -> str:
         return self._facts.get(account_id) or ""
 

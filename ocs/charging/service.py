@@ -25,7 +25,7 @@ from ocs.charging.prepared import Rater, TermsCache
 from ocs.charging.recipients import MAX_RECIPIENTS
 from ocs.charging.repetition import prepared_as_first
 from ocs.charging.session_cache import SessionCache
-from ocs.charging.session_order import Reply, SessionOrder, busy
+from ocs.charging.session_order import Reply, SessionKey, SessionOrder, busy
 from ocs.charging.source import Source
 from ocs.charging.subscriber import ForeignSubscriberError, has_subscriber, identities, within
 from ocs.charging.usage_metrics import UsageMetrics
@@ -115,13 +115,15 @@ class ChargingService:
         if opens and len(where.recipients) > MAX_RECIPIENTS:
             reply(self._local.too_many_recipients())
             return
+        given = identities(request)
+        if self._facts:
+            where.facts = self._facts.of(self._cached_account(given, session))
         prepared = prepare(request, where, self._rater, terms)
         if opens:
             answer = self._local.opening(prepared, session)
             if answer is not None:
                 reply(answer)
                 return
-        given = identities(request)
         if source.subscribers:  # prefer an id that this peer may charge
             given.sort(key=lambda identity: not within(identity, source.subscribers))
         job = Job(prepared, context, given, where, expected_location, source, session, reply, self._order)
@@ -134,6 +136,10 @@ class ChargingService:
             raise
 
     # -- account
+
+    def _cached_account(self, given: list[str], session: SessionKey) -> str:
+        """Account id, "" = not cached: whose facts a request is rated by, so that it need not be rated twice."""
+        return self._accounts.cached(given)[1] if given else self._sessions.account_id(session)
 
     def _find_account(self, job: Job) -> None:
         """From the caches, else from the ledger in the background."""

@@ -71,7 +71,7 @@ class ModelLedger(Accounts):
         if request.type is RequestType.EVENT:
             reused = identifying.one_off_before(self, request) is not None
             outcome = self._one_off(request)
-            if request.action is Action.CHECK or outcome.code == 2001:
+            if (request.action is Action.CHECK and outcome.code) or outcome.code == 2001:
                 rest = (owner_of(request), request.session_id, identifying.one_off_name(request))
                 self.one_offs[request.account_id, *rest] = OneOff(outcome, request)
             return replace(outcome, reused=reused and outcome.code == 2001 and request.action is Action.DEBIT)

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ocs.catalogue.catalogue import CatalogueError
+from ocs.ledger.contract.charging import ChargeRequest
 from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.operations import ChargeDone
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
 from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, octets, seconds, towards
 from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World, granted
@@ -153,6 +155,29 @@ async def test_a_worker_with_stale_facts_rates_again_once(world: World) -> None:
     assert await user.use_data(MB, plmn=AUSTRIA) == 6_900
     await session.take("T", octets(used=MB))
     assert 10 * EUR - await user.credit() == 8_192 + 6_900 + 8_192
+
+
+async def test_a_worker_that_knows_the_facts_asks_the_ledger_once(world: World) -> None:
+    await world.price_lists(surcharged('when = ["fair-use"]'))
+    user = await world.subscriber(10)
+    await put(user, fact(world, "fair-use"))
+    asked: list[str] = []
+    charge = world.ledger.charge
+
+    def counted(request: ChargeRequest, done: ChargeDone) -> None:
+        asked.append(request.facts)
+        charge(request, done)
+
+    world.ledger.charge = counted  # type: ignore[method-assign]
+    session = user.data(AUSTRIA)
+    await session.one("I", octets(want=MB))
+    assert asked == ["", "fair-use"], "the first time it is told"
+    await session.one("U", octets(want=MB, used=MB))
+    await session.take("T", octets(used=MB))
+    await world.ledger.lift_measure(user.account_id, kind=MeasureKind.FACT, name="fair-use", **world.when)
+    assert asked == ["", *["fair-use"] * 3]
+    await user.use_data(MB, plmn=AUSTRIA)
+    assert asked[4:] == ["fair-use", "", ""]
 
 
 @rule("HOT-ROA-7")
