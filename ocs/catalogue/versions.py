@@ -14,13 +14,13 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
 from ocs.catalogue.model import RateTable, ServiceTable
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
@@ -226,6 +226,48 @@ def content_digest(catalogue: Catalogue) -> str:
     if isinstance(general, dict):
         general.pop("valid_from", None)
     return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()
+
+
+# -- versions that were loaded into the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version as the ledger keeps it."""
+
+    name: str
+    text: str
+    """The file."""
+    begins_at: int
+    """Unix seconds; it counts, whatever `valid_from` of the text says. 0 = there is none before it."""
+    loaded_at: int
+    loaded_by: str
+    digest: str
+    """`content_digest` of the text."""
+
+    def compiled(self) -> Catalogue:
+        return parse_catalogue(self.text, f"version {self.name}")
+
+
+def merge(files: Sequence[Catalogue], stored: Iterable[tuple[StoredVersion, Catalogue]]) -> tuple[Catalogue, ...]:
+    """Versions of the files and of the ledger together. Of one that both have the ledger's beginning counts.
+
+    CatalogueError: they contradict each other.
+    """
+    found = {each.version: each for each in files}
+    problems = []
+    for kept, catalogue in stored:
+        own = found.get(kept.name)
+        if own is not None and content_digest(own) != kept.digest:
+            allowed = (
+                f"the ledger has a version of this name that says otherwise (loaded by {kept.loaded_by}): rename it"
+            )
+            problems.append(Problem("the catalogue's file", "catalogue.version", repr(kept.name), allowed))
+        found[kept.name] = replace(catalogue, begins_at=kept.begins_at)
+    problems += check_together([(f"version {each.version}", each) for each in found.values()])
+    if problems:
+        raise CatalogueError(problems)
+    return tuple(sorted(found.values(), key=lambda each: each.begins_at))
 
 
 # -- consistency of versions

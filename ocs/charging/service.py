@@ -56,6 +56,7 @@ LATER = (RequestType.UPDATE, RequestType.TERMINATION)
 OPENING = (INITIAL_REQUEST, EVENT_REQUEST)
 
 LEDGER_AWAY = "the ledger cannot be reached"
+PRICES_UNKNOWN = "the ledger could not be asked for the prices in force"
 ANSWER_TIMEOUT_S = 3.0
 """After it the Diameter server has answered for a request that charging did not answer."""
 
@@ -65,7 +66,10 @@ Ended = Callable[[str, str], None]
 
 
 class ChargingService:
-    """Charges the requests of a worker's peers. `clock`: Unix seconds. `spawn` runs a coroutine in the background."""
+    """Charges the requests of a worker's peers. `clock`: Unix seconds. `spawn` runs a coroutine in the background.
+
+    `is_current`: the rater knows every price that is in force; while it does not, clients are sent elsewhere.
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class ChargingService:
         policy: ChargingPolicy = DEFAULT_POLICY,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         ended: Ended = lambda session_id, origin_host: None,
+        is_current: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rater = rater
         self._ledger = ledger
@@ -84,6 +89,7 @@ class ChargingService:
         self._clock = clock
         self._spawn = spawn
         self._ended = ended
+        self._is_current = is_current
         self._accounts = AccountLookup(ledger, clock)
         self._sessions = SessionCache()
         self._facts = FactsCache()
@@ -106,6 +112,9 @@ class ChargingService:
                 return
         session = session_key(request, source)
         if session in self._under_way and self._order.wait(session, request, source, reply):
+            return
+        if not self._is_current():
+            reply(busy(request, PRICES_UNKNOWN))
             return
         terms = self._terms.of(source.profile, self._rater, int(self._clock()))
         where, expected_location = self._sessions.usage_context(context, request, session, terms)

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ocs.accounts.errors import InputError
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.sessions import SessionOperations
-from ocs.catalogue.versions import Catalogues
+from ocs.catalogue.versions import Catalogues, merge
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.views import AccountView
@@ -163,6 +163,9 @@ async def _run(
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
     try:
+        _, stored = await ledger.catalogue_versions()
+        if stored:
+            catalogue.install(merge(catalogue.versions, [(each, each.compiled()) for each in stored]))
         await work(Backend(ledger, catalogue, Environment()))
     except LedgerUnavailable as error:
         if mode is OpenMode.READ:

@@ -246,6 +246,15 @@ def print_sessions(rows: list[dict[str, object]], console: Console | None = None
     (console or _console()).print(table)
 
 
+def print_versions(rows: list[dict[str, object]], console: Console | None = None) -> None:
+    table = _table("versions of the catalogue", "version", "valid from", "in force", "in", "loaded by", "loaded at")
+    for row in rows:
+        places = [name for name, there in (("file", row["in_file"]), ("ledger", row["loaded_by"])) if there]
+        shown = row["valid_from"] or "the beginning", "yes" if row["in_force"] else "", ", ".join(places)
+        table.add_row(str(row["version"]), *map(str, shown), str(row["loaded_by"] or ""), str(row["loaded_at"] or ""))
+    (console or _console()).print(table)
+
+
 def units_text(amount: int, unit: str) -> str:
     """ "1.5 GB", "25 min", "12 messages". Rounded: the JSON has the exact amounts."""
     if unit == "octets":

@@ -283,6 +283,8 @@ _DOCUMENT = {
 }
 
 _MESSAGES = {
+    # Of a product in "{tag}:terms": its terms from a time on.
+    "dated_terms": (Field("since"), Field("terms", False, one="terms")),
     "request": (
         *_fields("identity session_id origin_host origin_realm relay owner context type", default=""),
         *_fields("number now month day deadline remember_s origin_state look max_skew_s"),
@@ -348,6 +350,7 @@ VARIABLES = {
     "ended": "subscription",
     "ended_terms": "terms",
     "tariff": "subscription",
+    "dated": "dated_terms",
 }
 """Variable of the scripts → its record: `bucket.left` becomes a position. A table that is no record must have another
 name (`scripts.PLAIN`).

@@ -5,6 +5,7 @@
 - orphans: sessions that their restarted clients have lost;
 - auditing: checks the invariants, continuously.
 
+It also writes the product terms of all versions of the catalogue into the ledger, before the loops begin.
 Each loop waits while Redis is unavailable, and handles a few partitions or accounts at a time, so its load is bounded.
 Only one node's housekeeper works on a ledger, as each record is written once: it keeps a lease, and ends when another
 node has it.
@@ -17,6 +18,7 @@ import os
 
 from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.housekeeping.auditing import Auditing
 from ocs.process.housekeeping.orphans import Orphans
@@ -44,8 +46,7 @@ async def run_housekeeper(child: Child) -> None:
         lease = HeldLease(child, ledger, LEASE, f"{child.settings.diameter.identity} at {where(child.settings)}")
         if other := await lease.take():
             raise StartError(ANOTHER.format(other))
-        child.report_ready()
-        loops = asyncio.ensure_future(_run_loops(child, ledger, lease))
+        loops = asyncio.ensure_future(_follow_and_run(child, ledger, lease))
         keeping = asyncio.create_task(lease.keep(lambda _: loops.cancel()))
         try:
             await loops
@@ -57,6 +58,17 @@ async def run_housekeeper(child: Child) -> None:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             await lease.give_back()
+
+
+async def _follow_and_run(child: Child, ledger: RedisLedger, lease: HeldLease) -> None:
+    """The terms of all products are in the ledger before anything that is due is looked at."""
+
+    async def write_terms() -> None:
+        await ledger.set_terms(child.catalogue.product_terms())
+
+    async with reading_catalogue(CatalogueReader(child, ledger, write_terms)):
+        child.report_ready()
+        await _run_loops(child, ledger, lease)
 
 
 async def _run_loops(child: Child, ledger: RedisLedger, lease: HeldLease) -> None:

@@ -17,6 +17,7 @@ from ocs.diameter.outbound import ClientRequests
 from ocs.diameter.server import DiameterServer
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.node_presence import present
 from ocs.telemetry.logs import describe
@@ -54,11 +55,12 @@ class Background:
 async def work(child: Child) -> None:
     async with connected_ledger(child) as ledger:
         if ledger is not None:
-            async with present(child, ledger):
-                await _charge(child, ledger)
+            reader = CatalogueReader(child, ledger)
+            async with present(child, ledger), reading_catalogue(reader):
+                await _charge(child, ledger, reader.is_current)
 
 
-async def _charge(child: Child, ledger: RedisLedger) -> None:
+async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bool]) -> None:
     background = Background()
     service = ChargingService(
         child.catalogue,
@@ -69,6 +71,7 @@ async def _charge(child: Child, ledger: RedisLedger) -> None:
         child.settings.charging.policy(),
         child.settings.diameter.answer_timeout_ms / 1_000,
         lambda session_id, origin_host: requests.ended(session_id, origin_host),
+        is_current,
     )
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None

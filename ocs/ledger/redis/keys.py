@@ -21,12 +21,17 @@ slots.
     {tag}:due              zset     account id → Unix time at which its agenda has something due
     {tag}:l:<lease>        string   holder of the lease (leases.py): "node <identity>", "housekeeper", "told …" of a RAR
                                     or ASR
+    {tag}:terms            hash     product id → its terms by the Unix time from which they are in force
 
 In partition 0 only:
 
     {tag}:dirty            set      partitions whose outbox may have events
     {tag}:origin_states    hash     "<relay or nothing> <Origin-Host>" → "<Origin-State-Id> <Unix time when it rose>"
     {tag}:ledger           hash     layout and number of partitions of the ledger
+    {tag}:catalogue        hash     v:<version> → its text, b:<version> → Unix time at which it begins, revision
+    {tag}:catalogue_offer  hash     the version that is being loaded: id, body
+    {tag}:catalogue_answers hash    reader → offer's id and what the reader says of it
+    {tag}:catalogue_readers zset    reader → Unix time at which it looked last
     {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
 
 <name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
@@ -90,6 +95,7 @@ class PartitionKeys:
     outbox: bytes
     sequence: bytes
     due: bytes
+    terms: bytes
 
     def reference_months(self, month: int) -> list[bytes]:
         """This month's references and those of the months before that are still kept."""
@@ -118,6 +124,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         outbox=head + b"outbox",
         sequence=head + b"sequence",
         due=head + b"due",
+        terms=head + b"terms",
     )
 
 
@@ -135,6 +142,10 @@ class Keys:
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"
         self.nodes = first + b"nodes"
+        self.catalogue = first + b"catalogue"
+        self.catalogue_offer = first + b"catalogue_offer"
+        self.catalogue_answers = first + b"catalogue_answers"
+        self.catalogue_readers = first + b"catalogue_readers"
 
     def partition_of_name(self, name: str) -> int:
         """Partition of a subscriber id, reference or lease, by its checksum."""

@@ -17,6 +17,7 @@ from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, Notice
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.redis import installation, notices
+from ocs.ledger.redis.catalogue import CatalogueStore
 from ocs.ledger.redis.charging import Charging
 from ocs.ledger.redis.client import checked
 from ocs.ledger.redis.clients import Clients
@@ -35,7 +36,7 @@ from ocs.ledger.settings import LedgerSettings
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Outbox, Clients, Slices, Leases):
+class RedisLedger(Charging, Outbox, Clients, Slices, Leases, CatalogueStore):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(

@@ -33,21 +33,48 @@ local function can_pay(work, terms)
   return state_at(account, work.now) == 'a' and account.credit >= terms.price and limit_allows(work, terms)
 end
 
+-- Terms of a product at a time, by the version of the catalogue in force then (HOT-PKG-11); as bought if the partition
+-- has none. "{tag}:terms" has a list of `dated_terms` for each product, in the order of time.
+local function terms_at(work, bought, at)
+  local terms = bought
+  work.products = work.products or {}
+  local id = terms.id
+  if work.products[id] == nil then
+    local packed = redis.call('HGET', key_prefix(work) .. 'terms', id)
+    work.products[id] = packed and unpack_value(packed) or false
+  end
+  local list = work.products[id] or {}
+  for n = 1, #list do
+    local dated = list[n]
+    if dated.since <= at then terms = dated.terms end
+  end
+  bring_up('terms', terms)
+  return terms
+end
+
+-- Start the period that is due, by the terms in force when it starts. It follows the one before without a gap, unless a
+-- whole period was missed.
+local function start_period(work, subscription, bought, due)
+  local starts, terms = due, terms_at(work, bought, due)
+  if subscription.state == 'unpaid' or work.now >= due + terms.period_s then
+    starts, terms = work.now, terms_at(work, bought, work.now)
+  end
+  subscription.terms = terms
+  if can_pay(work, terms) then
+    pay_fee(work, subscription, starts)
+  else
+    set_unpaid(work, subscription, due)
+  end
+end
+
 local function next_period(work, subscription)
-  local ended, terms = subscription.ends, subscription.terms
+  local terms = subscription.terms
   end_buckets(work, subscription)
   if is_last_period(subscription) then return false end
   local following = subscription.following or terms
-  local changed = following.group == 'package' and following.id ~= terms.id
-  terms = following
-  subscription.terms, subscription.following = terms, false
-  if changed then void_planned(work) end
-  if can_pay(work, terms) then
-    -- The new period follows the old one without a gap, unless a whole period was missed.
-    pay_fee(work, subscription, work.now >= ended + terms.period_s and work.now or ended)
-  else
-    set_unpaid(work, subscription, ended)
-  end
+  subscription.following = false
+  if following.group == 'package' and following.id ~= terms.id then void_planned(work) end
+  start_period(work, subscription, following, subscription.ends)
   return true
 end
 
@@ -55,7 +82,8 @@ end
 local function due_time_of(work, subscription)
   local state = subscription.state
   if state == 'active' or state == 'ending' then return subscription.ends end
-  if state == 'planned' or (state == 'unpaid' and can_pay(work, subscription.terms)) then return subscription.due end
+  if state == 'planned' then return subscription.due end
+  if state == 'unpaid' and can_pay(work, terms_at(work, subscription.terms, work.now)) then return subscription.due end
 end
 
 -- Order of two due subscriptions, each {time, order, instance}.
@@ -87,17 +115,14 @@ local function run_subscriptions(work)
     local n, list = first_due(work), subscriptions_of(work)
     if not n then return end
     local subscription = list[n]
-    local state, terms = subscription.state, subscription.terms
+    local state = subscription.state
     if state == 'active' or state == 'ending' then
       if not next_period(work, subscription) then
         subscription_event(work, subscription, 'ended')
         table.remove(list, n)
       end
-    elseif can_pay(work, terms) then
-      local late = state == 'unpaid' or work.now >= subscription.due + terms.period_s
-      pay_fee(work, subscription, late and work.now or subscription.due)
     else
-      set_unpaid(work, subscription, subscription.due)
+      start_period(work, subscription, subscription.terms, subscription.due)
     end
   end
 end

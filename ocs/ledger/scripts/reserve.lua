@@ -38,7 +38,9 @@ local function start_armed(work, legs)
           wanted = wanted or string.find(rate.buckets, ',' .. included.id .. ',', 1, true)
         end
       end
-      if wanted and can_pay(work, terms) then
+      local in_force = wanted and terms_at(work, terms, work.now)
+      if wanted and can_pay(work, in_force) then
+        subscription.terms = in_force
         pay_fee(work, subscription, work.now)
         started = true
       end

@@ -116,6 +116,7 @@ LEAST = {
     "a fee of which nothing stays": 80,
     "a measure begins by its time": 30,
     "a measure ends by its time": 60,
+    "a period starts by other terms than were bought": 100,
     "a scarce rest is shared": 1940,
     "a service gives its hold back at its own deadline": 225,
     "a unpaid one of the group is replaced": 29,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ocs.ledger.contract.errors import LedgerError
@@ -59,12 +59,16 @@ class Accounts(Books):
             "opened", credit_in=credit_micro_eur, credit=credit_micro_eur, package=package.id if package else ""
         )  # fmt: skip
         if package:
-            subscription = agenda.new(op, package, "")
-            if agenda.can_pay(op, package):
+            terms = agenda.in_force(op, package, now)
+            subscription = agenda.new(op, terms, "")
+            if agenda.can_pay(op, terms):
                 agenda.start(op, subscription, now)
             else:
                 agenda.unpaid(op, subscription, now)
         return account_id
+
+    def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None:
+        self.terms = dict(products)
 
     def top_up(
         self,

@@ -97,19 +97,30 @@ def _due(op: Operation, subscription: Subscription) -> None:
         return
     if state == SubscriptionState.ACTIVE:
         _end_units(op, subscription)
+    product = subscription.terms
     if subscription.next and state == SubscriptionState.ACTIVE:
         if subscription.next.group == PACKAGE_GROUP and subscription.next.id != subscription.terms.id:
             _void(op)
-        subscription.terms, subscription.next = subscription.next, None
+        product, subscription.next = subscription.next, None
         op.ledger.met["the next terms follow"] += 1
-    terms = subscription.terms
-    if can_pay(op, terms):
+    starts, terms = at, in_force(op, product, at)
+    if state == SubscriptionState.UNPAID or op.now >= at + terms.period_s:
         # A period that was missed entirely is not charged.
-        missed_one = state == SubscriptionState.UNPAID or op.now >= at + terms.period_s
-        start(op, subscription, op.now if missed_one else at)
+        starts, terms = op.now, in_force(op, product, op.now)
+    if can_pay(op, terms) or state != SubscriptionState.UNPAID:
+        subscription.terms = terms
+    if can_pay(op, terms):
+        start(op, subscription, starts)
     elif state != SubscriptionState.UNPAID:
         op.ledger.met[f"the fee of a {state} one is not paid"] += 1
         unpaid(op, subscription, at)
+
+
+def in_force(op: Operation, bought: PackageTerms, at: int) -> PackageTerms:
+    """HOT-PKG-11: the terms of the version of the catalogue that is in force when the period starts."""
+    versions = [terms for since, terms in op.ledger.terms.get(bought.id, ()) if since <= at]
+    op.ledger.met["a period starts by other terms than were bought"] += bool(versions) and versions[-1] != bought
+    return versions[-1] if versions else bought
 
 
 def can_pay(op: Operation, terms: PackageTerms) -> bool:

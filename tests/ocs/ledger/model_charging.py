@@ -174,7 +174,11 @@ class Charging:
         wanted = {bucket_id for leg in service.legs for bucket_id in leg.buckets}
         for each in list(self.account.subscriptions):
             may_pay = wanted & {bucket.id for bucket in each.terms.buckets}
-            if each.state == SubscriptionState.ARMED and may_pay and agenda.can_pay(self.op, each.terms):
+            if each.state != SubscriptionState.ARMED or not may_pay:
+                continue
+            terms = agenda.in_force(self.op, each.terms, self.op.now)
+            if agenda.can_pay(self.op, terms):
+                each.terms = terms
                 agenda.start(self.op, each, self.op.now)
                 agenda.claim(self.op)
 

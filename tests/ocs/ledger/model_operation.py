@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ocs.values.products import PackageTerms
 from tests.ocs.ledger.model_state import (
     Account,
     Bucket,
@@ -31,6 +32,8 @@ class Books:
         self.pools: dict[tuple[str, str], Pool] = {}
         """By partition and id."""
         self.moved: dict[str, str] = {}
+        self.terms: dict[str, Sequence[tuple[int, PackageTerms]]] = {}
+        """Terms of products by when they are in force."""
         self.events: list[Event] = []
         self.notices: list[tuple[str, str, str, tuple[str, ...]]] = []
         """Kind, reason, account, sessions: of "abort" and of claims only."""

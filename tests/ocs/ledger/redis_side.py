@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.products import PackageTerms
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import outbox_read
 from tests.ocs.ledger.catalogue import PARTITIONS
@@ -65,6 +66,9 @@ class RedisSide:
 
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
         return self._run(getattr(self.ledger, operation)(account_id, *args, **more))
+
+    def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None:
+        self._run(self.ledger.set_terms(products))
 
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
         async def ask() -> ChargeOutcome | LedgerUnavailable:

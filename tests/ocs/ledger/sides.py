@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, fields, is_dataclass, replace
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ class Other(Protocol):
 
     def open(self, **terms: Any) -> str: ...
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any: ...
+    def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None: ...
     def charge(self, request: ChargeRequest) -> ChargeOutcome: ...
     def due(self, now: int) -> list[str]: ...
     def found(self, identity: str) -> str | None: ...
@@ -125,6 +126,12 @@ class Sides:
             self._found(expected)
         self.occurred.journalled(self.model, account_id, was, self.model.events[journalled:])
         return expected
+
+    def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None:
+        self._say("set_terms", products)
+        self.model.set_terms(products)
+        if self.other is not None:
+            self.other.set_terms(products)
 
     def sweep_due(self) -> None:
         now = self.walk.now

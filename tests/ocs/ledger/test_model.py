@@ -11,7 +11,7 @@ begins with another walk.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
 from ocs.ledger.contract.views import AccountView, PoolView
+from ocs.values.products import PackageTerms
 from tests.conftest import RedisServer
 from tests.ocs.ledger import walking
 from tests.ocs.ledger.catalogue import PARTITIONS
@@ -112,6 +113,9 @@ class Twin:
 
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
         return getattr(self.model, operation)(account_id, *args, **more)
+
+    def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None:
+        self.model.set_terms(products)
 
     def charge(self, request: ChargeRequest) -> ChargeOutcome:
         outcome = self.model.charge(request)

@@ -9,6 +9,7 @@ Charging: walk_charging.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ocs.ledger.contract.views import SubscriptionState
@@ -45,6 +46,7 @@ WEIGHTS = {
     "many": 1,
     "years": 1,
     "ends": 2,
+    "price_list": 1,
 }
 PLAN = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 
@@ -149,6 +151,21 @@ class Walk(WalkCharging):
                 self._do(place, "subscribe", product=choose.pick(cheap), reference=self._fresh("p"))
         if choose.chance(50):
             self._credit(place, choose.pick((200_000, 1_000_000, 5_000_000)))
+
+    def _price_list(self, choose: Choices, place: int) -> None:
+        """A version of the catalogue comes: other prices, periods and quantities of some products from a time on."""
+        products = {}
+        for product in PRODUCTS:
+            if choose.chance(30):
+                continue
+            later = replace(
+                product,
+                price_micro_eur=product.price_micro_eur * choose.pick((11, 9, 20)) // 10,
+                period_s=product.period_s + choose.pick((0, 100)),
+                buckets=tuple(replace(each, quantity=each.quantity and each.quantity * 2) for each in product.buckets),
+            )
+            products[product.id] = [(0, product), (self.now + choose.pick((0, 300, 2_000, -300)), later)]
+        self.ledgers.set_terms(products)
 
     # -- changes
 

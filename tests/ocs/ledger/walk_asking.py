@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -44,6 +44,7 @@ class Ledgers(Protocol):
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
         """An operation of AccountLedger at the walk's time. Returns the LedgerError's code if it is refused."""
 
+    def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None: ...
     def sweep_due(self) -> None: ...
     def gone_for_good(self, account_id: str) -> None: ...
     def charge(self, request: ChargeRequest) -> bool:

@@ -4,6 +4,7 @@ switch, and records name their version.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -11,7 +12,7 @@ from ocs.settings.profile import Profile
 from protocol.credit_control import MultipleServicesCreditControl, UsedServiceUnit
 from tests.ocs.charging.ccr import IMS, MB, SMS, octets, seconds, sms_to, towards
 from tests.ocs.charging.source import Origin
-from tests.ocs.rules.world import CATALOGUE, EUR, World, granted
+from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, World, granted
 from tests.rules import rule
 
 TEXT = CATALOGUE.read_text()
@@ -124,3 +125,73 @@ async def test_a_client_without_tariff_change_requests_again_at_the_start_of_a_v
     world.now = BEGINS - 600
     late = await user.data().one("I", octets(want=10 * MB))
     assert (late.validity_time, late.granted_service_unit.tariff_time_change) == (600, None)
+
+
+# -- packages: a running period keeps its terms, the next one has those of its first day (HOT-PKG-11)
+
+DEAR = changed(
+    NEXT, ('price_eur = "6.99"\nnet_eur = "5.73"', 'price_eur = "7.99"\nnet_eur = "6.55"'), ("9 GB", "12 GB")
+)
+"""MINI has another price and more data."""
+GB = 1024 * MB
+
+
+async def test_a_package_renews_by_the_terms_in_force_then(world: World) -> None:
+    await world.price_lists(TEXT, DEAR)
+    world.now = BEGINS - 10 * DAY_S
+    user = await world.subscriber(20, "MINI")
+    world.now = BEGINS + DAY_S
+    assert (await user.left("MINI.data"), await user.credit()) == (9 * GB, 13_010_000), "the period that runs"
+    world.now = BEGINS + 20 * DAY_S
+    await world.sweep()
+    assert (await user.left("MINI.data"), await user.credit()) == (12 * GB, 5_020_000)
+
+
+async def test_a_period_that_begins_before_a_version_is_the_old_one_whenever_it_is_looked_at(world: World) -> None:
+    await world.price_lists(TEXT, DEAR)
+    world.now = BEGINS - 31 * DAY_S
+    user = await world.subscriber(20, "MINI")
+    world.now = BEGINS + DAY_S  # the period began a day before the version
+    await world.sweep()
+    assert (await user.left("MINI.data"), await user.credit()) == (9 * GB, 20 * EUR - 2 * 6_990_000)
+
+
+@rule("HOT-PKG-11")
+async def test_hot_pkg_11_a_planned_activation_has_the_price_of_its_day(world: World) -> None:
+    await world.price_lists(TEXT, DEAR)
+    world.now = BEGINS - 20 * DAY_S
+    user = await world.subscriber(20)
+    await user.buy(world.catalogue.packages["MINI"], "R1", starts_at=BEGINS + 60)
+    world.now = BEGINS + 60
+    await world.sweep()
+    assert (await user.left("MINI.data"), await user.credit()) == (12 * GB, 20 * EUR - 7_990_000)
+
+
+async def test_an_unpaid_package_begins_by_the_terms_of_the_day_on_which_it_is_paid(world: World) -> None:
+    await world.price_lists(TEXT, DEAR)
+    world.now = BEGINS - DAY_S
+    user = await world.subscriber(1, "MINI")
+    world.now = BEGINS
+    await user.top_up(6, "R1")
+    assert await user.credit() == 7 * EUR, "enough for the old price"
+    await user.top_up(1, "R2")
+    assert (await user.left("MINI.data"), await user.credit()) == (12 * GB, 10_000)
+
+
+async def test_an_armed_package_begins_by_the_terms_of_the_day_of_its_first_use(world: World) -> None:
+    await world.price_lists(TEXT, DEAR)
+    world.now = BEGINS - DAY_S
+    user = await world.subscriber(10)
+    await user.buy(world.catalogue.packages["MINI"], "R1", armed=True)
+    world.now = BEGINS
+    await user.use_data(MB)
+    assert await user.credit() == 10 * EUR - 7_990_000
+
+
+async def test_a_product_that_no_version_knows_keeps_the_terms_it_was_bought_by(world: World) -> None:
+    await world.price_lists(TEXT, DEAR)
+    special = replace(world.catalogue.packages["MINI"], id="SPECIAL", price_micro_eur=EUR)
+    user = await world.subscriber(10, special)
+    world.now += 60 * DAY_S + 1
+    await world.sweep()
+    assert await user.credit() == 8 * EUR

@@ -58,6 +58,7 @@ class World:
         versions = Catalogues([parse_catalogue(text, f"list {n}") for n, text in enumerate(texts)], lambda: self.now)
         self.catalogue = versions
         self.service = ChargingService(versions, self.ledger, self.metrics, lambda: self.now, self._spawn)
+        await self.ledger.set_terms(versions.product_terms())
 
     async def subscriber(self, credit: float, package: str | PackageTerms | None = None) -> Subscriber:
         """Opens an account. `package`: the id of a catalogue product, or terms that the catalogue lacks."""
@@ -150,6 +151,11 @@ class Subscriber:
             amount_micro_eur=round(amount * EUR),
             reference=reference,
             **self.world.when,
+        )
+
+    async def buy(self, product: PackageTerms, reference: str, **more: Any) -> bool:
+        return await self.world.ledger.subscribe(
+            self.account_id, product=product, reference=reference, **more, **self.world.when
         )
 
     async def events(self, kind: str) -> list[dict[str, Any]]:

@@ -1,0 +1,185 @@
+"""`ocs catalogue …`: check versions of the catalogue, compare them, load one into a ledger that is in use."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ocs.accounts.catalogue_versions import CatalogueVersions
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.diff import differences
+from ocs.catalogue.model import MAX_VALIDITY_S
+from ocs.catalogue.problems import CatalogueError, Problem
+from ocs.catalogue.versions import StoredVersion, check_together, load_versions, version_files
+from ocs.cli.common import (
+    DEFAULT,
+    Backend,
+    ConfigOption,
+    JsonOption,
+    WrongCallError,
+    counted,
+    load_all,
+    print_json,
+    with_backend,
+)
+from ocs.cli.show import print_versions
+from ocs.compose import check_services
+from ocs.ledger.redis.installation import OpenMode
+
+ILLUSTRATIVE = "is illustrative: an example, to be replaced by the operator's value"
+
+app = typer.Typer(help="Check, compare and load versions of the catalogue.", no_args_is_help=True)
+
+
+@app.callback()
+def _catalogue() -> None:
+    """Check, compare and load versions of the catalogue."""
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders; without any, the catalogue of the settings.")
+    ] = None,
+    production: Annotated[bool, typer.Option(help="Refuse values that are marked illustrative.")] = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Check versions of the catalogue, each by itself and all together."""
+    paths = files or [Path(load_all(config)[0].server.catalogue)]
+    problems: list[Problem] = []
+    versions: list[tuple[str, Catalogue]] = []
+    for path in [file for each in paths for file in version_files(each)] or paths:
+        try:
+            versions.append((str(path), load_catalogue(path)))
+        except CatalogueError as error:
+            problems += error.problems
+    problems += check_together(versions) if len(versions) > 1 else []
+    if production:
+        problems += [Problem(file, key, "", ILLUSTRATIVE) for file, each in versions for key in each.illustrative]
+    if problems:
+        raise CatalogueError(problems)
+    for file, each in versions:
+        examples = f", {counted(len(each.illustrative), 'value')} illustrative" if each.illustrative else ""
+        print(f"{file}: version {each.version} is right{examples}")
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A file, or a version of the settings' catalogue or ledger.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """What changes from A to B: prices, rates, products, places, with percent for prices and quantities."""
+    found: dict[str, Catalogue] = {name: load_catalogue(Path(name)) for name in (a, b) if Path(name).is_file()}
+
+    def add(versions: Iterable[Catalogue]) -> list[str]:
+        """Names that are still unknown."""
+        for version in versions:
+            found.setdefault(version.version, version)
+        return [name for name in (a, b) if name not in found]
+
+    async def work(backend: Backend) -> None:
+        add(backend.catalogue.versions)
+
+    if add(()) and add(load_all(config)[1].versions):
+        with_backend(config, OpenMode.READ, work)
+    if unknown := add(()):
+        raise WrongCallError(f"{unknown[0]} is neither a file nor a version; there are {', '.join(sorted(found))}")
+    changes = differences(found[a], found[b])
+    if json:
+        print_json([change.data() for change in changes])
+        return
+    for change in changes:
+        print(change.text())
+    if not changes:
+        print("nothing changes")
+
+
+@app.command()
+def load(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A version of the catalogue.")],
+    now: Annotated[bool, typer.Option("--now", help="It begins within seconds, whatever valid_from says.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Load a version for all running processes, or for none; no restart is needed."""
+    settings, _ = load_all(config)
+    check_services(config, settings, load_catalogue(file))
+
+    async def work(backend: Backend) -> None:
+        loaded = await _versions(backend, Path(settings.server.catalogue)).load(file, at_once=now, by=_who())
+        begins = _local(backend.catalogue.versions[0], loaded.begins_at)
+        if json:
+            print_json(
+                {"version": loaded.name, "valid_from": begins, "processes": loaded.readers, "again": loaded.again}
+            )
+            return
+        if loaded.again:
+            print(f"version {loaded.name} was loaded before, valid from {begins}: no change")
+            return
+        print(f"version {loaded.name} is loaded, valid from {begins}: {counted(loaded.readers, 'process')} can use it")
+        if loaded.begins_at - backend.environment.now() < MAX_VALIDITY_S:
+            print("grants that were given before keep their price until they end (validity_s)", file=sys.stderr)
+
+    with_backend(config, OpenMode.WRITE, work)
+
+
+@app.command("list")
+def list_versions(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
+    """Versions of the settings' catalogue and of the ledger: from when on, loaded by whom, which is in force."""
+    settings, _ = load_all(config)
+    of_files = {each.version for each in load_versions(Path(settings.server.catalogue))}
+
+    async def work(backend: Backend) -> None:
+        _, stored = await backend.ledger.catalogue_versions()
+        known = {each.name: each for each in stored}
+        in_force = backend.catalogue.in_force()
+        rows = [
+            _row(each, known.get(each.version), in_file=each.version in of_files, in_force=each is in_force)
+            for each in backend.catalogue.versions
+        ]
+        if json:
+            print_json(rows)
+        else:
+            print_versions(rows)
+
+    with_backend(config, OpenMode.READ, work)
+
+
+def _row(version: Catalogue, stored: StoredVersion | None, *, in_file: bool, in_force: bool) -> dict[str, object]:
+    return {
+        "version": version.version,
+        "valid_from": _local(version, version.begins_at),
+        "in_force": in_force,
+        "in_file": in_file,
+        "loaded_by": stored.loaded_by if stored else None,
+        "loaded_at": datetime.fromtimestamp(stored.loaded_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if stored else None,
+    }
+
+
+def _versions(backend: Backend, folder: Path) -> CatalogueVersions:
+    environment = backend.environment
+    files = load_versions(folder)
+    return CatalogueVersions(backend.ledger, folder, files, environment.now, lambda: f"{environment.entropy():016x}")
+
+
+def _local(version: Catalogue, unix_s: int) -> str | None:
+    """ISO 8601 in the operator's time zone, with the offset; None = there is none before it."""
+    return datetime.fromtimestamp(unix_s, version.time_zone).isoformat() if unix_s else None
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user {os.getuid()}"
+    return f"{user} at {socket.gethostname()}"
