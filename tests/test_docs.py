@@ -217,11 +217,15 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
 
 
 def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
-    """RAR, ASR and caches."""
+    """RAR, ASR, caches, and versions of the catalogue."""
+    from ocs.accounts import catalogue_versions
+    from ocs.catalogue import versions
     from ocs.charging import account_lookup, facts_cache, session_cache
     from ocs.diameter import abort_cause, client_window, job_table, outstanding
+    from ocs.ledger.contract import catalogue
     from ocs.ledger.redis import clients
     from ocs.telemetry import metrics
+    from ocs.values import moment
 
     return {
         "RARs, and ASRs, without an answer": (outstanding.MAX_OUTSTANDING,),
@@ -238,6 +242,13 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
             account_lookup.MAX_SUBSCRIBERS_KEPT,
             session_cache.MAX_SESSIONS_KEPT,
         ),
+        "versions of the catalogue": (
+            versions.MAX_VERSIONS,
+            catalogue_versions.KEPT_S // moment.DAY_S,
+            catalogue_versions.NEEDED_S // moment.DAY_S,
+        ),
+        "time to answer when a version is loaded": (int(catalogue_versions.WAIT_S), catalogue.READER_GONE_S),
+        "time without a look at the versions in Redis": (int(catalogue.READER_STALE_S),),
         "clients whose Origin-State-Id is kept": (clients.MAX_ORIGIN_STATES, clients.MAX_RELAYED_ORIGIN_STATES),
         "values of a metric's label": (metrics.MAX_LABEL_VALUES,),
     }

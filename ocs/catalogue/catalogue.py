@@ -16,7 +16,6 @@ from ocs.catalogue.compile_counters import compile_counters
 from ocs.catalogue.compile_parts import (
     check_general,
     compile_destinations,
-    compile_holidays,
     compile_places,
     compile_prices,
     compile_services,
@@ -28,6 +27,7 @@ from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
 from ocs.catalogue.model import General, PackageTable, RateTable
 from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
+from ocs.catalogue.public_holidays import compile_holidays
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
 from ocs.catalogue.variants import VariantRates

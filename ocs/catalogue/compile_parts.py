@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,7 +24,6 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.catalogue.services import MatchKey, Service, Services
-from ocs.values.moment import parse_date
 from ocs.values.money import parse_eur
 from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.values.use import Context, QuotaPolicy, Unit
@@ -255,17 +253,6 @@ def _windows(table: PriceTable, at: tuple[str, ...], problems: Problems) -> tupl
 def _minute(text: str) -> int:
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
-
-
-def compile_holidays(general: General, problems: Problems) -> frozenset[date]:
-    """Dates on which windows with the day "holiday" apply instead of those of the weekday."""
-    found = set()
-    for index, text in enumerate(general.holidays):
-        try:
-            found.add(parse_date(text))
-        except ValueError:
-            problems.add(key_path("catalogue", "holidays", index), "must be a date such as 2026-12-25", text)
-    return frozenset(found)
 
 
 def _steps(table: PriceTable, unit: Unit, kilo: int, at: tuple[str, ...], problems: Problems) -> tuple[int, int, int]:

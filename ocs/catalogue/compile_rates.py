@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -75,7 +75,7 @@ class RateCompiler:
         version: str,
         counters: Mapping[str, CompiledCounter],
         zone: ZoneInfo | None,
-        holidays: frozenset[date],
+        holidays: Container[date],
     ) -> None:
         self._rates = tables.of("rate", RateTable)
         self._places = tables.of("place", PlaceTable)

@@ -49,6 +49,7 @@ Date = Annotated[str, StringConstraints(pattern=DATE_PATTERN)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 LocalTime = Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9])?$")]
 VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,23}$")]
+CountryCode = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2})?$")]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
 TriggerName = Literal["qos", "location", "rat", "timezone", "mcc", "mnc", "serving-node"]
 Word = Annotated[str, StringConstraints(pattern=WORD_PATTERN)]
@@ -82,7 +83,14 @@ class General(Table):
     home_country: Country
     home_plmns: Annotated[list[Plmn], Field(min_length=1)]
     default_plmn: Plmn
+    holidays_country: CountryCode = ""
+    """ISO 3166-1 code of the country whose public holidays count; "" = only those in `holidays`."""
+    holidays_subdivision: str = ""
+    """Part of that country with holidays of its own, as in ISO 3166-2 without the country."""
     holidays: list[Date] = []
+    """More holidays."""
+    no_holidays: list[Date] = []
+    """Public holidays that do not count."""
 
 
 class PlaceTable(Table):

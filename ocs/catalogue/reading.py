@@ -19,6 +19,7 @@ from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 MAX_FILE_OCTETS = 8 * 1024 * 1024
 """A larger file is taken for a wrong path."""
 _PATTERNS = {
+    "holidays_country": "a country code such as SI",
     "home_country": "a country code such as SI",
     "countries": "country codes such as SI (001: networks and numbers of no country; *: all other countries)",
     "version": "a name of at most 24 letters, digits, points, - and _, such as 2026-12",

@@ -6,7 +6,7 @@ on the following day. When the clock is set back, a local time that occurs twice
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import product
@@ -64,7 +64,7 @@ class Schedule:
     """When each price is in force: `prices[0]` outside the windows, `prices[n + 1]` in window n."""
 
     def __init__(
-        self, windows: Sequence[Window], prices: Sequence[PriceTerms], zone: ZoneInfo, holidays: frozenset[date]
+        self, windows: Sequence[Window], prices: Sequence[PriceTerms], zone: ZoneInfo, holidays: Container[date]
     ) -> None:
         assert len(prices) == len(windows) + 1
         self._windows = tuple(windows)

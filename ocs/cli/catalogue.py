@@ -14,10 +14,13 @@ from typing import Annotated
 import typer
 
 from ocs.accounts.catalogue_versions import CatalogueVersions
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
 from ocs.catalogue.diff import differences
 from ocs.catalogue.model import MAX_VALIDITY_S
+from ocs.catalogue.price_sheet import SheetReader
 from ocs.catalogue.problems import CatalogueError, Problem
+from ocs.catalogue.reading import MAX_FILE_OCTETS, read_text
+from ocs.catalogue.sheet_import import Kind, import_zones
 from ocs.catalogue.versions import StoredVersion, check_together, load_versions, version_files
 from ocs.cli.common import (
     DEFAULT,
@@ -33,6 +36,7 @@ from ocs.cli.common import (
 from ocs.cli.show import print_versions
 from ocs.compose import check_services
 from ocs.ledger.redis.installation import OpenMode
+from ocs.values.money import gross_micro_eur
 
 ILLUSTRATIVE = "is illustrative: an example, to be replaced by the operator's value"
 
@@ -153,6 +157,44 @@ def list_versions(json: JsonOption = False, config: ConfigOption = DEFAULT) -> N
             print_versions(rows)
 
     with_backend(config, OpenMode.READ, work)
+
+
+@app.command("import-prices")
+def import_prices(
+    sheet: Annotated[Path, typer.Argument(metavar="SHEET", help="CSV of a spreadsheet: a row a zone.")],
+    into: Annotated[Path, typer.Option(help="The catalogue file that the zones are written into.")],
+    kind: Annotated[
+        Kind, typer.Option(help="destination: calls and messages to the zones; place: use while roaming there.")
+    ] = Kind.DESTINATION,
+    net: Annotated[bool, typer.Option(help="Prices of the sheet are without VAT.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write there, and leave --into as it is.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show what would change, and write nothing.")] = False,
+) -> None:
+    """Write a price list from a spreadsheet into a catalogue file; the rest of the file stays."""
+    before = load_catalogue(into)
+    vat = before.vat_percent if net else 0
+    if sheet.stat().st_size > MAX_FILE_OCTETS:
+        raise WrongCallError(f"{sheet} is larger than {MAX_FILE_OCTETS} octets: is it a price list?")
+    zones = SheetReader(str(sheet), lambda micro_eur: gross_micro_eur(micro_eur, vat)).read(sheet.read_bytes())
+    text = import_zones(read_text(into, str(into)), zones, kind, str(sheet))
+    after = parse_catalogue(text, f"{into} with {sheet.name}")
+    changes = differences(before, after)
+    for change in changes:
+        print(change.text())
+    if dry_run:
+        print(f"{counted(len(changes), 'change')}; nothing was written", file=sys.stderr)
+        return
+    target = out or into
+    if text != read_text(into, str(into)) or out is not None:
+        _write(target, text)
+    print(f"{counted(len(changes), 'change')} from {counted(len(zones), 'zone')} written to {target}", file=sys.stderr)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def _row(version: Catalogue, stored: StoredVersion | None, *, in_file: bool, in_force: bool) -> dict[str, object]:

@@ -207,3 +207,42 @@ def test_quota_policy_of_the_file(tmp_path: Path) -> None:
     quota = at(load(tmp_path, text), 0).quota
     assert (quota.consumption_s, quota.envelope_reporting, quota.time_s, quota.pool) == (9, 2, 60, 3)
     assert quota.triggers == (4, 30, 61)
+
+
+# -- public holidays by country
+
+
+BY_LAW = TIMED.replace('holidays = ["2026-12-25"]', 'holidays_country = "{}"\n{}')
+
+
+@pytest.mark.parametrize(
+    ("country", "more", "day", "price"),
+    [
+        ("SI", "", "2027-02-08", WEEKEND),  # Prešeren's day, a Monday
+        ("SI", "", "2029-02-08", WEEKEND),  # of every year
+        ("SI", "", "2027-02-09", DAY),
+        ("SI", 'no_holidays = ["2027-02-08"]', "2027-02-08", DAY),
+        ("SI", 'holidays = ["2027-02-09"]', "2027-02-09", WEEKEND),
+        ("AT", "", "2027-02-08", DAY),
+        ("DE", "", "2027-01-06", DAY),  # Epiphany, a Wednesday, is a holiday in Bavaria only
+        ("DE", 'holidays_subdivision = "BY"', "2027-01-06", WEEKEND),
+    ],
+)
+def test_public_holidays_of_a_country(tmp_path: Path, country: str, more: str, day: str, price: int) -> None:
+    catalogue = load(tmp_path, BY_LAW.replace("{}", country, 1).replace("{}", more, 1))
+    assert amount(at(catalogue, local(f"{day}T12:00:00"))) == price
+
+
+@pytest.mark.parametrize(
+    ("country", "more", "key", "allowed"),
+    [
+        ("XX", "", "catalogue.holidays_country = 'XX'", "is not a country"),
+        ("si", "", "catalogue.holidays_country = 'si'", "a country code such as SI"),
+        ("DE", 'holidays_subdivision = "BX"', "catalogue.holidays_subdivision = 'BX'", "BB, BE"),
+        ("", 'holidays_subdivision = "BY"', "catalogue.holidays_subdivision = 'BY'", "needs holidays_country"),
+        ("SI", 'no_holidays = ["2027-02-30"]', "catalogue.no_holidays[0] = '2027-02-30'", "must be a date"),
+    ],
+)
+def test_mistakes_in_holidays_of_a_country(tmp_path: Path, country: str, more: str, key: str, allowed: str) -> None:
+    (line,) = mistakes(tmp_path, BY_LAW.replace("{}", country, 1).replace("{}", more, 1))
+    assert line.startswith(key) and allowed in line

@@ -74,7 +74,7 @@ def names(folder: Path) -> list[str]:
 
 OPENING = {"account create", "account import", "serve"}
 """Commands that create a ledger if there is none."""
-WITHOUT_LEDGER = {"check", "decode", "init"}
+WITHOUT_LEDGER = {"check", "decode", "init", "catalogue check", "catalogue diff", "catalogue import-prices"}
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -98,6 +98,7 @@ EXAMPLES = {
     "kind": ["--kind", "bar"],
     "name": ["--name", "roaming"],
     "reason": ["--reason", "resale"],
+    "file": [str(ROOT / "config" / "catalogue.toml")],
 }
 
 
