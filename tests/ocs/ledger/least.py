@@ -255,7 +255,7 @@ LEAST = {
     "subscribe True": 692,
     "subscribe credit": 66,
     "subscribe excluded": 6,
-    "subscribe limit": 20,
+    "subscribe limit": 8,
     "subscribe state": 116,
     "subscriptions at once": 1211,
     "sweep None": 828,
