@@ -17,8 +17,8 @@ class AccountError(Exception):
 
 
 class InputError(AccountError):
-    """An argument is invalid. `code` names it: "msisdn", "imsi", "amount", "reference", "package", "bars" or
-    "partition".
+    """An argument is invalid. `code` names it: "msisdn", "imsi", "amount", "reference", "package", "product", "date",
+    "bars" or "partition".
     """
 
 

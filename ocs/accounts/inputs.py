@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import NewType, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from ocs.accounts.errors import InputError
 from ocs.values.identities import Imsi, Msisdn, parse_imsi, parse_msisdn
 from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
+from ocs.values.moment import DATE_PATTERN, parse_date
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR, format_eur, parse_eur
-from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms
+from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms, Product
 from ocs.values.use import BARS, BarName
 
 Reference = NewType("Reference", str)
@@ -134,6 +136,22 @@ def measure(kind: MeasureKind, name: str, reason: str, since: int, until: int, n
     if until and until <= since:
         raise InputError("until", "the end must be later than the beginning")
     return AccountMeasure(kind, name, reason, since, until)
+
+
+def product(name: str, products: Mapping[str, Product]) -> Product:
+    """The product with that id or name, whatever the case."""
+    wanted = name.strip().casefold()
+    for each in products.values():
+        if wanted in (each.id.casefold(), each.name.casefold()):
+            return each
+    raise InputError("product", f"{name!r} is no product; the catalogue has {', '.join(sorted(products))}")
+
+
+def day(text: str) -> date:
+    """A day such as 2026-12-24."""
+    if not re.match(DATE_PATTERN, text):
+        raise InputError("date", f"{text!r} is no date such as 2026-12-24")
+    return _parsed("date", parse_date, text)
 
 
 def _parsed(code: str, parse: Callable[[str], T], text: str) -> T:

@@ -16,7 +16,8 @@ from ocs.values.products import PACKAGE_GROUP, BucketTerms, Change, PackageTerms
 from ocs.values.use import Unit
 
 UNLIMITED = "unlimited"
-TARIFF_PRIORITY, OTHER_PRIORITY = 0, -1
+TARIFF_PRIORITY = 0
+OTHER_PRIORITY = -1
 """Units of all other products are used before those of the tariff (HOT-PKG-10)."""
 ORDER = {ProductKind.TARIFF: 0, ProductKind.OPTION: 1, ProductKind.PACK: 2, ProductKind.RECURRING_FEE: 3}
 """Of products whose fees are due at the same time, the one with the lower number is paid first; others have 4."""

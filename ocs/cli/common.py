@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ocs.accounts.errors import InputError
 from ocs.accounts.operations import AccountOperations
+from ocs.accounts.products import ProductOperations
 from ocs.accounts.sessions import SessionOperations
 from ocs.catalogue.versions import Catalogues, merge
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
@@ -71,6 +72,10 @@ class Backend:
     @property
     def accounts(self) -> AccountOperations:
         return AccountOperations(self.ledger, self.catalogue, self.environment.now, self.environment.entropy)
+
+    @property
+    def products(self) -> ProductOperations:
+        return ProductOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
 
     @property
     def sessions(self) -> SessionOperations:

@@ -12,7 +12,7 @@ import typer
 
 from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
-from ocs.cli import accounts, catalogue, importing, ledger, measures, tools
+from ocs.cli import accounts, catalogue, importing, ledger, measures, products, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
 from ocs.cli.rate import rate
@@ -36,6 +36,8 @@ app.add_typer(tools.sessions, name="session")
 app.add_typer(measures.app, name="measure")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(products.app, name="product")
+app.command("balance")(products.balance)
 app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)
 app.command("init")(init)

@@ -60,6 +60,11 @@ def round_to_cent(micro_eur: int) -> int:
     return _round_half_away(micro_eur, CENT) * CENT
 
 
+def share_to_cent(micro_eur: int, part: int, whole: int) -> int:
+    """`part` of `whole` of an amount, rounded once, half away from zero, to whole cents; in micro-EUR."""
+    return _round_half_away(micro_eur * part, whole * CENT) * CENT
+
+
 def _round_half_away(numerator: int, denominator: int) -> int:
     quotient = (2 * abs(numerator) + denominator) // (2 * denominator)
     return -quotient if numerator < 0 else quotient

@@ -1,0 +1,143 @@
+"""Buying, planning, changing and cancelling products: `ocs.policy` decides, the ledger applies the decision.
+
+Operations raise AccountError, or LedgerUnavailable: then it is unknown whether the operation was done, and repeating it
+with the same reference is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from ocs.accounts.errors import RefusedError, raising_refused
+from ocs.accounts.inputs import Reference
+from ocs.accounts.operations import AccountOperations
+from ocs.ledger.contract.operations import AccountLedger
+from ocs.ledger.contract.views import AccountView
+from ocs.policy import packs, tariffs
+from ocs.policy.decisions import Buy, End, Follow, Plan, Refused
+from ocs.values.identities import Msisdn
+from ocs.values.moment import utc_text
+from ocs.values.products import BenefitShare, Product
+
+REASONS = {
+    "excluded": "{product} of the account and this product exclude each other (HOT-PKG-9)",
+    "barred": "it is not sold with the tariff {product} (HOT-PKG-9)",
+    "requires": "it needs another product, such as {product}",
+    "tariff": "a further quantity needs a running tariff (HOT-PKG-3)",
+    "kind": "{product} cannot be ordered in this way",
+    "date": "an activation is planned from tomorrow up to one month ahead (HOT-PKG-11)",
+    "commitment": "the commitment of {product} still runs (HOT-PKG-17)",
+    "same": "the account has the tariff {product} already",
+    "subscription": "the account does not have {product}",
+}
+"""Code of a refusal by the rules → its text."""
+
+
+class Sold(Protocol):
+    """The part of the catalogue that the operations need."""
+
+    @property
+    def products(self) -> Mapping[str, Product]: ...
+    @property
+    def time_zone(self) -> ZoneInfo: ...
+    def when(self, unix_s: int) -> dict[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    applied: bool
+    """False = the reference was applied before; nothing was changed."""
+    state: str
+    """"active": it has begun; "armed", "planned", or "next": it follows the present one."""
+    at: int
+    """Unix seconds at which it begins; 0 = at its first use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    ends_at: int
+    """Unix seconds."""
+    shares: tuple[BenefitShare, ...]
+    """What the early end of a commitment cost (HOT-REC-4)."""
+
+
+class ProductOperations:
+    """`now` gives Unix seconds."""
+
+    def __init__(self, accounts: AccountOperations, ledger: AccountLedger, sold: Sold, now: Callable[[], int]) -> None:
+        self._accounts, self._ledger, self._sold, self._now = accounts, ledger, sold, now
+
+    async def buy(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> Ordered:
+        """Buy a product now: its price is debited, or it is armed until its first use. RefusedError: a code of REASONS,
+        "credit", "limit" (HOT-CC-2), "state".
+        """
+        view = await self._view(msisdn)
+        return await self._order(view, product, reference, packs.buy(view, product, self._sold.products))
+
+    async def plan(self, msisdn: Msisdn, *, product: Product, on: date, reference: Reference) -> Ordered:
+        """Plan an activation for the beginning of a day (HOT-PKG-11). RefusedError: as `buy`."""
+        view, zone = await self._view(msisdn), self._sold.time_zone
+        today = datetime.fromtimestamp(self._now(), zone).date()
+        at = int(datetime(on.year, on.month, on.day, tzinfo=zone).timestamp())
+        decision = packs.plan(view, product, self._sold.products, today=today, on=on, at=at)
+        return await self._order(view, product, reference, decision)
+
+    async def change(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> Ordered:
+        """Change the tariff, at once or at the end of the period (HOT-PKG-6). RefusedError: as `buy`."""
+        view = await self._view(msisdn)
+        return await self._order(view, product, reference, tariffs.change(view, product, self._now()))
+
+    async def cancel(self, msisdn: Msisdn, *, product_id: str, at_once: bool = False) -> Cancelled:
+        """Cancel a product at the end of its period, or at once (HOT-PKG-7). An early end of a commitment is debited
+        (HOT-REC-4). RefusedError: "subscription", "credit" (it does not cover that).
+        """
+        view = await self._view(msisdn)
+        decision = packs.cancel(view, product_id, now=self._now(), at_once=at_once)
+        if isinstance(decision, Refused):
+            raise _refused(decision)
+        await self._end(view, decision)
+        return Cancelled(decision.at, decision.shares)
+
+    async def _end(self, view: AccountView, decision: End) -> None:
+        with raising_refused():
+            await self._ledger.unsubscribe(
+                view.account_id,
+                decision.instance,
+                at_once=decision.at_once,
+                shares=decision.shares,
+                **self._sold.when(self._now()),
+            )
+
+    async def _view(self, msisdn: Msisdn) -> AccountView:
+        return (await self._accounts.read(msisdn)).view
+
+    async def _order(
+        self, view: AccountView, product: Product, reference: Reference, decision: Buy | Plan | Follow | Refused
+    ) -> Ordered:
+        now = self._now()
+        when = self._sold.when(now)
+        if isinstance(decision, Follow):
+            with raising_refused():
+                await self._ledger.set_next(view.account_id, decision.instance, product=product.terms, **when)
+            return Ordered(True, "next", decision.at)
+        if isinstance(decision, Refused):
+            if any(each.reference == reference for each in view.subscriptions):
+                return Ordered(False, "", 0)  # the rules refuse a second one because the first was applied
+            raise _refused(decision)
+        starts_at = decision.at if isinstance(decision, Plan) else 0
+        armed = isinstance(decision, Buy) and decision.armed
+        with raising_refused():
+            applied = await self._ledger.subscribe(
+                view.account_id, product=product.terms, reference=reference, starts_at=starts_at, armed=armed, **when
+            )
+        state = "planned" if starts_at else "armed" if armed else "active"
+        return Ordered(applied, state, starts_at or (0 if armed else now))
+
+
+def _refused(decision: Refused) -> RefusedError:
+    text = REASONS[decision.code].format(product=decision.product)
+    return RefusedError(decision.code, text + (f"; until {utc_text(decision.until)}" if decision.until else ""))

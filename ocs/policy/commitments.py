@@ -1,0 +1,29 @@
+"""Commitments of products (HOT-PKG-17, HOT-REC-4)."""
+
+from __future__ import annotations
+
+from ocs.policy.decisions import Subscription
+from ocs.values.moment import DAY_S
+from ocs.values.money import share_to_cent
+from ocs.values.products import BenefitShare
+
+
+def is_committed(subscription: Subscription, at: int) -> bool:
+    """Whether its commitment still runs at that time, Unix seconds (HOT-PKG-17)."""
+    return subscription.committed_until > at
+
+
+def days_left(subscription: Subscription, at: int) -> int:
+    """Whole days of the commitment after `at`; a day that has begun is not left any more."""
+    return max(subscription.committed_until - at, 0) // DAY_S
+
+
+def early_end_shares(subscription: Subscription, at: int) -> tuple[BenefitShare, ...]:
+    """What an end at `at`, Unix seconds, costs of each benefit: benefit × days left / days agreed, rounded half up to
+    the cent (HOT-REC-4). () = no commitment runs then.
+    """
+    left, agreed = days_left(subscription, at), subscription.committed_days
+    if not left or not agreed:
+        return ()
+    shares = ((name, share_to_cent(amount, left, agreed)) for name, amount in subscription.benefits)
+    return tuple(BenefitShare(name, micro_eur, left, agreed) for name, micro_eur in shares if micro_eur)

@@ -1,0 +1,83 @@
+"""Products beside the tariff: packs, options, zone packs, further quantities, fees (HOT-PKG-7 to -13, -16)."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from ocs.policy import tariffs
+from ocs.policy.commitments import early_end_shares
+from ocs.policy.decisions import RUNNING, Account, Buy, End, Offer, Plan, Refused, Subscription
+from ocs.values.products import Product, ProductKind
+
+UNPLANNED = (ProductKind.FEE, ProductKind.EXTRA)
+"""Kinds that are bought at once only."""
+
+
+def buy(account: Account, product: Product, offer: Offer) -> Buy | Refused:
+    """Buy a product beside the tariff, as often as its exclusions let one (HOT-PKG-8). HOT-PKG-13: a product of first
+    use is armed.
+    """
+    if product.kind is ProductKind.TARIFF:
+        return Refused("kind", product.id)
+    return refusal(account, product, offer) or Buy(armed=product.first_use)
+
+
+def refusal(account: Account, product: Product, offer: Offer) -> Refused | None:
+    """HOT-PKG-9: products that exclude each other, either way round; also one that is cancelled and still runs. Tariffs
+    with which the product is not sold; products of which it needs one. A further quantity needs a running tariff.
+    """
+    for held in account.subscriptions:
+        other = offer.get(held.product)
+        backwards = other is not None and product.id in other.terms.excludes
+        if held.product in product.terms.excludes or backwards:
+            return Refused("excluded", held.product, held.ends_at)
+    tariff = tariffs.tariff_of(account)
+    if tariff is not None and tariff.product in product.barred_with:
+        return Refused("barred", tariff.product)
+    if product.requires and not any(held.product in product.requires for held in account.subscriptions):
+        return Refused("requires", product.requires[0])
+    if product.kind is ProductKind.EXTRA and (tariff is None or tariff.state not in RUNNING):
+        return Refused("tariff")
+    return None
+
+
+def plan(account: Account, product: Product, offer: Offer, *, today: date, on: date, at: int) -> Plan | Refused:
+    """HOT-PKG-11: an activation may be planned from tomorrow up to one month ahead. `at`: beginning of the day `on`,
+    Unix seconds. A planned tariff is a change of the tariff.
+    """
+    if not today < on <= month_after(today):
+        return Refused("date", product.id)
+    if product.kind is ProductKind.TARIFF:
+        tariff = tariffs.tariff_of(account)
+        refused = tariffs.commitment_refuses(tariff, product, at) if tariff is not None else None
+        return refused or Plan(at)
+    if product.first_use or product.kind in UNPLANNED:
+        return Refused("kind", product.id)
+    return refusal(account, product, offer) or Plan(at)
+
+
+def month_after(day: date) -> date:
+    """The same day of the next month, or its last day: 31 January → 28 or 29 February."""
+    following = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    last = ((following + timedelta(days=32)).replace(day=1) - timedelta(days=1)).day
+    return following.replace(day=min(day.day, last))
+
+
+def held(account: Account, product_id: str) -> Subscription | None:
+    """The subscription to a product: the one that runs and ends last, else one that waits."""
+    found = [each for each in account.subscriptions if each.product == product_id]
+    running = [each for each in found if each.state in RUNNING]
+    return max(running, key=lambda each: (each.state == "active", each.ends_at), default=next(iter(found), None))
+
+
+def cancel(account: Account, product_id: str, *, now: int, at_once: bool = False) -> End | Refused:
+    """HOT-PKG-7: a cancellation takes effect at the end of the period that was paid. A product that has not begun, or
+    waits for its fee, ends at once. `at_once`: with the loss of its units. HOT-REC-4: an end before that of a
+    commitment costs shares of the benefits, by the days that are left when it takes effect.
+    """
+    found = held(account, product_id)
+    if found is None:
+        return Refused("subscription", product_id)
+    ends_now = at_once or found.state not in RUNNING
+    at = now if ends_now else found.ends_at
+    return End(found.instance, at, ends_now, early_end_shares(found, at))

@@ -1,0 +1,91 @@
+"""`ocs product` and `ocs balance`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ocs.process.embedded_redis import EmbeddedRedis
+from tests.ocs.cli.conftest import Ocs
+from tests.rules import rule
+
+ROOT = Path(__file__).parents[3]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedRedis(tmp_path_factory.mktemp("products"), durability="everysec")
+    yield server.acquire()
+    server.release()
+
+
+@pytest.fixture
+def ocs(url: str, ocs_in: Ocs, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.setenv("OCS_REDIS_URL", url)
+    return lambda *words: ocs_in(*words, cwd=ROOT)
+
+
+def opened(ocs: Call, msisdn: str, *more: str) -> str:
+    status, _, error = ocs("account", "create", "--msisdn", msisdn, "--imsi", "2934" + msisdn, *more)
+    assert status == 0, error
+    return msisdn
+
+
+def test_the_catalogue_is_listed_and_a_product_shown(ocs: Call) -> None:
+    status, out, _ = ocs("product", "list")
+    assert status == 0 and "SMS-200-MESEC" in out and "USA-UNLIMITED" in out
+    found = {each["product"]: each for each in json.loads(ocs("product", "list", "--json")[1])}
+    assert found["SMS-200"]["price_micro_eur"] == 7_000_000 and found["SMS-200"]["keyword"] == "SMS 200"
+    assert found["FREEZE"]["period_days"] is None
+    _, out, _ = ocs("product", "show", "sms 200")
+    assert "barred_with: MAXI, EXTRA" in out
+    assert json.loads(ocs("product", "show", "TV", "--json")[1])["commitment_days"] == 720
+    status, _, error = ocs("product", "show", "SMS-300")
+    assert status == 2 and "'SMS-300' is no product; the catalogue has 5G, " in error
+
+
+@rule("HOT-PKG-7", "HOT-PKG-9", "HOT-ACC-12")
+def test_a_pack_is_bought_once_and_cancelled(ocs: Call) -> None:
+    number = opened(ocs, "38668300001", "--package", "MINI", "--credit", "30")
+    buy = ("product", "buy", number, "SMS-200", "--reference", "P1")
+    assert ocs(*buy) == (0, f"{number}: SMS-200 is active: 7.00 EUR\n", "")
+    assert ocs(*buy) == (0, f"{number}: SMS-200 was ordered before under this reference: no change\n", "")
+    status, _, error = ocs("product", "buy", number, "SMS-1000", "--reference", "P2")
+    assert status == 1 and "SMS-200 of the account and this product exclude each other (HOT-PKG-9); until 2" in error
+    balance = json.loads(ocs("balance", number, "--json")[1])
+    assert (balance["credit_micro_eur"], balance["tariff"]) == (16_010_000, "MINI")
+    left = [(each["bucket"], each["left"]) for each in balance["units"]]
+    assert left[0] == ("SMS-200.pack-sms", 200) and ("MINI.sms", 1500) in left
+    _, out, _ = ocs("balance", number)
+    assert "credit 16.01 EUR, active until 2" in out and "SMS-200.pack-sms: 200 messages until 2" in out
+    status, out, _ = ocs("product", "cancel", number, "SMS-200")
+    assert status == 0 and out.startswith(f"{number}: SMS-200 ends at 2")
+
+
+@rule("HOT-PKG-6", "HOT-PKG-11", "HOT-PKG-13", "HOT-REC-4")
+def test_plan_change_arm_and_an_early_end(ocs: Call) -> None:
+    number = opened(ocs, "38668300002", "--package", "MINI", "--credit", "190")
+    today = datetime.now(ZoneInfo("Europe/Ljubljana")).date()
+    on = (today + timedelta(days=5)).isoformat()
+    status, out, _ = ocs("product", "plan", number, "SMS-200", "--on", on, "--reference", "Q1")
+    assert status == 0 and out.startswith(f"{number}: SMS-200 begins at ")
+    late = (today + timedelta(days=40)).isoformat()
+    status, _, error = ocs("product", "plan", number, "TV", "--on", late, "--reference", "Q2")
+    assert status == 1 and "from tomorrow up to one month ahead (HOT-PKG-11)" in error
+    status, _, error = ocs("product", "plan", number, "TV", "--on", "soon", "--reference", "Q2")
+    assert status == 2 and "'soon' is no date" in error
+    changed = ocs("product", "change", number, "MAXI", "--reference", "Q3")
+    assert changed == (0, f"{number}: MAXI is active: 9.99 EUR\n", "")
+    armed = ocs("product", "buy", number, "USA unlimited", "--reference", "Q4")
+    assert armed == (0, f"{number}: USA-UNLIMITED begins with its first use\n", "")
+    paid = ocs("product", "buy", number, "FREEZE", "--reference", "Q5")
+    assert paid == (0, f"{number}: FREEZE is paid: 3.00 EUR\n", "")
+    assert ocs("product", "buy", number, "TV", "--reference", "Q6")[0] == 0
+    status, out, _ = ocs("product", "cancel", number, "TV", "--at-once")
+    assert status == 0 and "early end: connection " in out and "of 720 days)" in out

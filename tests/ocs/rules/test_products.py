@@ -1,0 +1,520 @@
+"""Products beside the tariff, and changes of the tariff, as a subscriber has them (HOT-PKG-6 to -18, HOT-REC-4)."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from ocs.accounts.errors import RefusedError
+from ocs.accounts.inputs import Reference
+from ocs.accounts.operations import AccountOperations
+from ocs.accounts.products import Ordered, ProductOperations
+from ocs.values.identities import Msisdn
+from tests.ocs.charging.ccr import (
+    AUSTRIA,
+    MB,
+    MMS,
+    SERBIA,
+    SMS,
+    USA,
+    called_by,
+    mms_to,
+    sms_to,
+    towards,
+)
+from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
+from tests.rules import rule
+
+GB = 1024 * MB
+MOBILE = "+38631234567"
+PARTNER = "310150"
+BALKAN = {"ME": "29701", "AL": "27601", "RS": SERBIA, "MK": "29401", "BA": "21803"}
+TODAY = date(2026, 11, 10)
+SHIPPED = CATALOGUE.read_text("utf-8")
+
+
+class Shop:
+    """Orders of one subscriber."""
+
+    def __init__(self, user: Subscriber) -> None:
+        world, self.user, self._orders = user.world, user, 0
+        accounts = AccountOperations(world.ledger, world.catalogue, lambda: world.now, lambda: 0)
+        self.products = ProductOperations(accounts, world.ledger, world.catalogue, lambda: world.now)
+        self.number = Msisdn(user.msisdn)
+
+    def _named(self, product_id: str) -> dict[str, Any]:
+        self._orders += 1
+        product = self.user.world.catalogue.products[product_id]
+        return {"product": product, "reference": Reference(f"{self.number}-{self._orders}")}
+
+    async def buy(self, product_id: str) -> Ordered:
+        return await self.products.buy(self.number, **self._named(product_id))
+
+    async def plan(self, product_id: str, on: date) -> Ordered:
+        return await self.products.plan(self.number, on=on, **self._named(product_id))
+
+    async def change(self, product_id: str) -> Ordered:
+        return await self.products.change(self.number, **self._named(product_id))
+
+    async def cancel(self, product_id: str, *, at_once: bool = False) -> list[tuple[str, int, int]]:
+        """Benefit, micro-EUR and days left of each share."""
+        done = await self.products.cancel(self.number, product_id=product_id, at_once=at_once)
+        return [(each.benefit, each.micro_eur, each.days_left) for each in done.shares]
+
+    async def state(self, product_id: str) -> str:
+        """ "" = the account does not have it."""
+        view = await self.user.view()
+        return next((each.state.value for each in view.subscriptions if each.product == product_id), "")
+
+    async def told(self) -> list[tuple[str, str]]:
+        return [(event["id"], event["state"]) for event in await self.user.events("subscription")]
+
+
+async def refused(work: Any) -> str:
+    with pytest.raises(RefusedError) as caught:
+        await work
+    return caught.value.code
+
+
+async def texts(user: Subscriber, count: int, to: str = MOBILE, **more: Any) -> int:
+    """What so many SMS cost."""
+    return sum([(await user.message(SMS, sms_to(to, **more)))[1] for _ in range(count)])
+
+
+async def pass_days(world: World, days: int) -> None:
+    """The housekeeper sweeps after each."""
+    for _ in range(days):
+        world.now += DAY_S
+        await world.sweep()
+
+
+# -- packs
+
+
+@rule("HOT-PKG-7", "HOT-PKG-10", "HOT-PKG-18")
+async def test_a_recurring_pack_pays_first_and_does_not_move_the_base_of_the_tariff(world: World) -> None:
+    """MINI counts a base of its own, 1,500 messages: 200 by the pack leave it, the 201st takes one of it."""
+    user = await world.subscriber(20, "MINI")  # 20 - 6.99
+    shop = Shop(user)
+    assert await shop.buy("SMS-200") == Ordered(True, "active", world.now)
+    assert await user.credit() == 6_010_000  # - 7.00
+    assert await texts(user, 200) == 0
+    assert (await user.left("SMS-200.pack-sms"), await user.left("MINI.sms")) == (0, 1500)
+    assert await texts(user, 1) == 0
+    assert await user.left("MINI.sms") == 1499
+    shares = [(event["pct"], event["left"]) for event in await user.events("bucket")]
+    assert shares == [(80, 40), (100, 0)]
+
+
+@rule("HOT-PKG-10", "HOT-ROA-6")
+async def test_packs_do_not_apply_while_roaming(world: World) -> None:
+    user = await world.subscriber(30, "MINI")
+    shop = Shop(user)
+    for product in ("SMS-200", "MMS-50"):
+        await shop.buy(product)
+    assert await texts(user, 2, plmn=AUSTRIA) == 0
+    assert (await user.left("SMS-200.pack-sms"), await user.left("MINI.sms")) == (200, 1498)
+    assert await texts(user, 2, plmn=SERBIA) == 2 * 250_000
+    assert await user.message(MMS, mms_to(MOBILE)) == (2001, 0)
+    assert await user.left("MMS-50.pack-mms") == 49
+    assert await user.left("SMS-200.pack-sms") == 200
+
+
+@rule("HOT-PKG-7", "HOT-PKG-9")
+async def test_a_second_recurring_pack_is_refused_in_the_same_period(world: World) -> None:
+    user = await world.subscriber(60, "MINI")
+    shop = Shop(user)
+    await shop.buy("SMS-200")
+    assert [await refused(shop.buy(each)) for each in ("SMS-200", "SMS-1000")] == ["excluded"] * 2
+    await texts(user, 10)
+    assert await shop.cancel("SMS-200") == []
+    assert await shop.state("SMS-200") == "ending"
+    assert await refused(shop.buy("SMS-1000")) == "excluded", "it runs to the end of its period"
+    assert await texts(user, 1) == 0
+    assert await user.left("SMS-200.pack-sms") == 189
+    before = await user.credit()
+    await pass_days(world, 30)
+    assert before - await user.credit() == 6_990_000, "MINI is renewed, the pack is not"
+    assert await shop.state("SMS-200") == ""
+    assert [each.id for each in (await user.view()).buckets if "pack" in each.id] == []
+    await shop.buy("SMS-1000")
+    assert await user.left("SMS-1000.pack-sms") == 1000
+
+
+@rule("HOT-PKG-7")
+async def test_a_recurring_pack_is_renewed_and_its_rest_is_lost(world: World) -> None:
+    user = await world.subscriber(40, "MINI")  # 33.01
+    shop = Shop(user)
+    world.now += 10 * DAY_S
+    await shop.buy("SMS-200")  # 26.01
+    await texts(user, 50)
+    await pass_days(world, 30)  # MINI on the 20th day of it: 19.02; the pack on the 30th: 12.02
+    assert await user.left("SMS-200.pack-sms") == 200
+    assert await user.credit() == 12_020_000
+
+
+@rule("HOT-PKG-2", "HOT-PKG-7")
+async def test_a_pack_that_cannot_be_renewed_waits_for_a_top_up(world: World) -> None:
+    user = await world.subscriber(13, None)
+    shop = Shop(user)
+    await shop.buy("SMS-200")  # 6.00
+    await pass_days(world, 30)
+    assert (await shop.state("SMS-200"), await user.credit()) == ("unpaid", 6_000_000)
+    assert await texts(user, 1) == 69_000
+    await user.top_up(1.068999, "a cent's part less than enough")
+    assert await shop.state("SMS-200") == "unpaid"
+    await user.top_up(0.000001, "enough")
+    assert (await shop.state("SMS-200"), await user.credit()) == ("active", 0)
+    assert await texts(user, 1) == 0
+
+
+@rule("HOT-PKG-8")
+async def test_one_off_packs_several_times_for_the_running_period(world: World) -> None:
+    user = await world.subscriber(40, "MINI")
+    shop, ends = Shop(user), world.now + 30 * DAY_S
+    world.now += 10 * DAY_S
+    for _ in range(2):
+        assert (await shop.buy("SMS-200-MESEC")).applied
+    packs = [each for each in (await user.view()).buckets if each.id == "SMS-200-MESEC.pack-sms"]
+    assert [(each.left, each.expires_at) for each in packs] == [(200, ends)] * 2
+    assert await user.credit() == (4000 - 699 - 2 * 700) * 10_000
+    await pass_days(world, 20)
+    assert (await shop.state("SMS-200-MESEC"), await shop.state("MINI")) == ("", "active")
+
+
+@rule("HOT-PKG-10")
+async def test_of_two_packs_the_one_that_ends_first_pays_first(world: World) -> None:
+    user = await world.subscriber(40, "MINI")
+    shop = Shop(user)
+    world.now += 10 * DAY_S
+    await shop.buy("SMS-200")  # ends after the 40th day
+    await shop.buy("SMS-200-MESEC")  # ends after the 30th, with the tariff
+    await texts(user, 201)
+    assert (await user.left("SMS-200-MESEC.pack-sms"), await user.left("SMS-200.pack-sms")) == (0, 199)
+    assert await user.left("MINI.sms") == 1500
+
+
+@rule("HOT-PKG-9", "HOT-PKG-1")
+async def test_bars_by_tariff_and_what_a_product_needs(world: World) -> None:
+    rich, poor, payg = [Shop(await world.subscriber(60, each)) for each in ("MAXI", "MINI", None)]
+    assert await refused(rich.buy("SMS-200")) == "barred"
+    assert await refused(poor.buy("TV-RECEIVER")) == "requires"
+    assert await refused(payg.buy("5G")) == "requires"
+    assert await refused(payg.buy("EXTRA-DATA-5-GB")) == "tariff"
+    for product in ("5G", "TV", "TV-RECEIVER"):
+        await poor.buy(product)
+    assert await refused(poor.buy("MAXI")) == "kind"
+    assert await poor.user.credit() == (6000 - 699 - 199 - 990 - 200) * 10_000
+
+
+async def test_an_order_is_done_once(world: World) -> None:
+    user = await world.subscriber(40, "MINI")
+    shop = Shop(user)
+    wanted = {"product": world.catalogue.products["SMS-200"], "reference": Reference("once")}
+    assert [(await shop.products.buy(shop.number, **wanted)).applied for _ in range(3)] == [True, False, False]
+    assert await user.credit() == (4000 - 699 - 700) * 10_000
+
+
+# -- planned
+
+
+@rule("HOT-PKG-11")
+async def test_a_planned_activation_is_paid_on_its_day(world: World) -> None:
+    user = await world.subscriber(20, "MINI")
+    shop = Shop(user)
+    for wrong in (TODAY, TODAY + timedelta(days=31), date(2026, 12, 11), TODAY - timedelta(days=1)):
+        assert await refused(shop.plan("SMS-200", wrong)) == "date", wrong
+    done = await shop.plan("SMS-200", date(2026, 11, 20))
+    assert done.state == "planned"
+    assert done.at == world.now + 10 * DAY_S - 13 * 3600  # midnight in Ljubljana is 23:00 UTC, and now it is 12:00
+    assert await refused(shop.buy("SMS-1000")) == "excluded"
+    before = await user.credit()
+    world.now = done.at - 1
+    await world.sweep()
+    assert await user.credit() == before
+    world.now += 1
+    await world.sweep()
+    assert (before - await user.credit(), await shop.state("SMS-200")) == (7_000_000, "active")
+
+
+@rule("HOT-PKG-11")
+async def test_a_planned_activation_has_the_day_of_the_next_month_as_its_last(world: World) -> None:
+    shop = Shop(await world.subscriber(20, "MINI"))
+    assert (await shop.plan("SMS-200", date(2026, 12, 10))).applied
+
+
+@rule("HOT-PKG-11", "HOT-PKG-6")
+async def test_a_change_of_the_tariff_voids_a_planned_activation(world: World) -> None:
+    user = await world.subscriber(40, "MINI")
+    shop = Shop(user)
+    await shop.plan("SMS-200", date(2026, 11, 20))
+    await shop.plan("TV", date(2026, 11, 20))
+    assert (await shop.change("MAXI")).state == "active"
+    assert (await shop.state("SMS-200"), await shop.state("TV")) == ("", "planned")
+    assert ("SMS-200", "voided") in await shop.told()
+    await pass_days(world, 10)
+    assert await user.credit() == (4000 - 699 - 999 - 990) * 10_000
+
+
+# -- change of the tariff
+
+
+@rule("HOT-PKG-6")
+async def test_a_change_at_once(world: World) -> None:
+    user = await world.subscriber(40, "MINI")
+    shop = Shop(user)
+    world.now += 5 * DAY_S
+    assert await refused(shop.change("MINI")) == "same"
+    assert await refused(shop.change("SMS-200")) == "kind"
+    assert (await shop.change("EXTRA")).state == "active"
+    view = await user.view()
+    assert (view.package, view.period_end) == ("EXTRA", world.now + 30 * DAY_S)
+    assert view.credit_micro_eur == (4000 - 699 - 1399) * 10_000, "the change itself is free"
+    assert {each.id for each in view.buckets} == {"EXTRA.voice", "EXTRA.sms", "EXTRA.data"}
+
+
+@rule("HOT-PKG-6")
+async def test_a_change_at_the_end_of_the_period(world: World) -> None:
+    await world.price_lists(SHIPPED.replace("[package.MINI]\n", '[package.MINI]\nchange = "period-end"\n'))
+    user = await world.subscriber(40, "MAXI")
+    shop = Shop(user)
+    world.now += 5 * DAY_S
+    ordered = await shop.change("MINI")
+    assert (ordered.state, ordered.at) == ("next", world.now + 25 * DAY_S)
+    assert (await user.view()).package == "MAXI"
+    await pass_days(world, 25)
+    assert ((await user.view()).package, await user.credit()) == ("MINI", (4000 - 999 - 699) * 10_000)
+    # A tariff that ends with its period is followed by the new one, too.
+    await shop.change("EXTRA")
+    await shop.cancel("EXTRA")
+    assert (await shop.change("MINI")).state == "planned"
+    await user.top_up(20, "more")
+    await pass_days(world, 30)
+    assert (await user.view()).package == "MINI"
+
+
+# -- zone packs
+
+
+@rule("HOT-PKG-13", "HOT-ROA-6")
+async def test_usa_unlimited_begins_at_the_first_use_on_the_partner_network(world: World) -> None:
+    user = await world.subscriber(60)
+    shop = Shop(user)
+    assert (await shop.buy("USA-UNLIMITED")).state == "armed"
+    assert await user.credit() == 60 * EUR, "it is paid at its first use"
+    assert await user.call(60, towards(f"tel:{MOBILE}", USA)) == 2_990_000, "another network of the country"
+    assert await shop.state("USA-UNLIMITED") == "armed"
+    await pass_days(world, 20)
+    assert await user.call(600, towards(f"tel:{MOBILE}", PARTNER)) == 19_900_000, "the fee, and ten minutes free"
+    begun = world.now - 600
+    assert (await user.view()).subscriptions[0].ends_at == begun + 7 * DAY_S
+    assert await user.call(600, called_by("tel:+12125551234", PARTNER)) == 0
+    assert await texts(user, 3, plmn=PARTNER) == 0
+    # 1,023 MB are 104,756 steps of 10 kB: of 1 GB 1,016 kB are left. Of 2 MB, 205 steps, credit pays 1,034 kB: at 9.90
+    # EUR a MB 9.9966797 EUR.
+    assert await user.use_data(300 * MB, 300 * MB, 300 * MB, 123 * MB, plmn=PARTNER) == 0
+    assert await user.left("USA-UNLIMITED.usa-data") == 1_016 * 1024
+    assert await user.use_data(2 * MB, plmn=PARTNER) == 9_996_680
+    assert await user.left("USA-UNLIMITED.usa-data") == 0
+    assert await user.call(60, towards(f"tel:{MOBILE}", USA)) == 2_990_000
+    assert await user.call(60, towards(f"tel:{MOBILE}")) == 69_000
+    await pass_days(world, 7)
+    assert await shop.state("USA-UNLIMITED") == ""
+    assert await user.call(60, towards(f"tel:{MOBILE}", PARTNER)) == 2_990_000
+
+
+@rule("HOT-PKG-13", "HOT-ROA-6")
+@pytest.mark.parametrize("country", BALKAN)
+async def test_balkan_500_mb_counts_in_its_five_countries_only(world: World, country: str) -> None:
+    user = await world.subscriber(40)
+    shop = Shop(user)
+    assert (await shop.buy("BALKAN-500-MB")).state == "armed"
+    assert await user.use_data(MB) == 6_900
+    assert await user.use_data(MB, plmn=AUSTRIA) == 6_900
+    assert await shop.state("BALKAN-500-MB") == "armed"
+    assert await user.use_data(100 * MB, plmn=BALKAN[country]) == 9_900_000
+    assert await user.left("BALKAN-500-MB.balkan-data") == 400 * MB
+    assert await user.use_data(MB, plmn="23410") == 2_916_992, "Britain: 103 steps of 10 kB at 2.90 EUR a MB"
+    assert await user.left("BALKAN-500-MB.balkan-data") == 400 * MB
+
+
+@rule("HOT-PKG-13")
+async def test_a_zone_pack_that_cannot_be_paid_stays_armed(world: World) -> None:
+    user = await world.subscriber(5)
+    shop = Shop(user)
+    await shop.buy("BALKAN-500-MB")
+    assert await user.use_data(10 * 1024, plmn=SERBIA) == 28_320  # 10 kB of 2.90 EUR a MB: 28,320.3
+    assert await shop.state("BALKAN-500-MB") == "armed"
+
+
+# -- further quantities
+
+
+@rule("HOT-CC-2", "HOT-PKG-3")
+async def test_a_further_quantity_counts_to_the_monthly_limit_and_is_refused_beyond_it(world: World) -> None:
+    user = await world.subscriber(60, "MINI")
+    shop, ends = Shop(user), world.now + 30 * DAY_S
+    await world.ledger.set_limit(user.account_id, limit_micro_eur=10 * EUR, **world.when)
+    await shop.buy("5G")
+    await shop.buy("SMS-200")
+    assert (await user.view()).spent_month_micro_eur == 0, "neither packages nor the 5G option count"
+    world.now += 3 * DAY_S
+    for _ in range(2):
+        await shop.buy("EXTRA-DATA-5-GB")
+    view = await user.view()
+    assert view.spent_month_micro_eur == 8 * EUR
+    assert [(event["pct"], event["value"]) for event in await user.events("threshold")] == [(80, 8 * EUR)]
+    extra = [each for each in view.buckets if each.id == "EXTRA-DATA-5-GB.extra-data"]
+    assert [(each.left, each.expires_at) for each in extra] == [(5 * GB, ends)] * 2
+    before = await user.credit()
+    assert await refused(shop.buy("EXTRA-DATA-5-GB")) == "limit"
+    assert await user.credit() == before
+    await world.ledger.set_limit(user.account_id, limit_micro_eur=None, **world.when)
+    await shop.buy("EXTRA-DATA-5-GB")
+    assert before - await user.credit() == 4 * EUR
+
+
+@rule("HOT-PKG-3")
+async def test_a_further_quantity_is_used_when_the_included_one_is_gone(world: World) -> None:
+    user = await world.subscriber(12, "MINI")  # 5.01
+    for _ in range(3):
+        await user.use_data(3 * GB)
+    assert await user.use_data(MB) == 6_900
+    await Shop(user).buy("EXTRA-DATA-5-GB")
+    assert await user.use_data(MB) == 0
+    assert await user.left("EXTRA-DATA-5-GB.extra-data") == 5 * GB - MB
+
+
+# -- fees
+
+
+@rule("HOT-PKG-16")
+async def test_a_fee_is_paid_and_nothing_stays(world: World) -> None:
+    user = await world.subscriber(20, "MINI")
+    shop = Shop(user)
+    for _ in range(2):
+        assert (await shop.buy("SIM-REPLACEMENT")).applied
+    assert await user.credit() == (2000 - 699 - 2 * 500) * 10_000
+    assert [each.product for each in (await user.view()).subscriptions] == ["MINI"]
+    fees = [(event["id"], event["debit"], event["ok"]) for event in await user.events("package")]
+    assert fees[1:] == [("SIM-REPLACEMENT", 5 * EUR, True)] * 2
+    assert await refused(shop.buy("SIM-REPLACEMENT")) == "credit"
+    assert await shop.told() == []
+
+
+@rule("HOT-PKG-16")
+async def test_a_recurring_fee_without_units(world: World) -> None:
+    user = await world.subscriber(25, None)
+    shop = Shop(user)
+    await shop.buy("TV")
+    assert await user.credit() == 15_100_000
+    await pass_days(world, 30)
+    assert await user.credit() == 5_200_000
+    await pass_days(world, 30)
+    assert (await shop.state("TV"), await user.credit()) == ("unpaid", 5_200_000)
+
+
+# -- commitments
+
+
+@rule("HOT-PKG-17", "HOT-REC-4")
+async def test_an_early_end_costs_the_share_of_each_benefit(world: World) -> None:
+    """TV for 720 days, with 60.00 on the connection and 48.00 on equipment; it ends at once after 200 days:
+    60.00 × 520 / 720 = 43.333… and 48.00 × 520 / 720 = 34.666….
+    """
+    user = await world.subscriber(9.90)
+    shop = Shop(user)
+    await shop.buy("TV")
+    await user.top_up(180, "years")
+    await pass_days(world, 89)
+    await user.top_up(1, "active")
+    await pass_days(world, 89)
+    await user.top_up(1, "still")
+    await pass_days(world, 22)
+    before = await user.credit()
+    shares = await shop.cancel("TV", at_once=True)
+    assert shares == [("connection", 43_330_000, 520), ("equipment", 34_670_000, 520)]
+    assert before - await user.credit() == 78 * EUR
+    events = await user.events("share")
+    assert [(e["benefit"], e["days_left"], e["days"], e["debit"]) for e in events] == [
+        ("connection", 520, 720, 43_330_000),
+        ("equipment", 520, 720, 34_670_000),
+    ]
+    assert (await user.view()).spent_month_micro_eur == 0
+    assert await shop.state("TV") == ""
+    assert await refused(shop.cancel("TV")) == "subscription"
+
+
+@rule("HOT-REC-4")
+async def test_a_cancellation_counts_the_days_left_when_it_takes_effect(world: World) -> None:
+    """On the 15th day for the end of the period, the 30th: 690 days are left, 60.00 × 690 / 720 = 57.50."""
+    user = await world.subscriber(120)
+    shop = Shop(user)
+    await shop.buy("TV")
+    world.now += 15 * DAY_S
+    assert await shop.cancel("TV") == [("connection", 57_500_000, 690), ("equipment", 46_000_000, 690)]
+    assert await shop.cancel("TV") == [], "a second time costs nothing"
+    await pass_days(world, 15)
+    assert await user.credit() == (12000 - 990 - 5750 - 4600) * 10_000
+
+
+@rule("HOT-REC-4")
+async def test_an_early_end_that_the_credit_does_not_cover_is_refused(world: World) -> None:
+    user = await world.subscriber(100)
+    shop = Shop(user)
+    await shop.buy("TV")
+    assert await refused(shop.cancel("TV", at_once=True)) == "credit"
+    assert (await shop.state("TV"), await user.credit()) == ("active", 90_100_000)
+    assert await user.events("share") == []
+
+
+COMMITTED = SHIPPED.replace(
+    "[package.MAXI]\n", '[package.MAXI]\ncommitment = { days = 60, benefits = { fee = "12.00" } }\n'
+)
+
+
+@rule("HOT-PKG-17")
+async def test_a_committed_tariff_is_changed_to_a_dearer_one_only(world: World) -> None:
+    await world.price_lists(COMMITTED)
+    user = await world.subscriber(100, "MAXI")
+    shop = Shop(user)
+    world.now += 10 * DAY_S
+    assert [await refused(shop.change(each)) for each in ("MINI", "GIGA-MINI")] == ["commitment"] * 2
+    assert await refused(shop.plan("MINI", date(2026, 12, 1))) == "commitment"
+    assert (await shop.change("EXTRA")).state == "active"
+    assert await refused(shop.change("MINI")) == "commitment", "the commitment went over to EXTRA"
+    (held,) = (await user.view()).subscriptions
+    assert (held.committed_until, held.benefits) == (world.now + 50 * DAY_S, (("fee", 12 * EUR),))
+    # 12.00 × 50 / 60 = 10.00
+    assert await shop.cancel("EXTRA", at_once=True) == [("fee", 10 * EUR, 50)]
+
+
+@rule("HOT-PKG-17")
+async def test_after_its_commitment_a_tariff_is_free(world: World) -> None:
+    await world.price_lists(COMMITTED)
+    user = await world.subscriber(100, "MAXI")
+    shop = Shop(user)
+    await pass_days(world, 60)
+    assert (await shop.change("MINI")).state == "active"
+    assert await shop.cancel("MINI", at_once=True) == []
+
+
+# -- what is told
+
+
+async def test_the_end_of_a_period_is_told_three_days_before(world: World) -> None:
+    user = await world.subscriber(60, "MINI")
+    shop, ends = Shop(user), world.now + 30 * DAY_S
+    await shop.buy("SMS-200")
+    await shop.cancel("SMS-200")
+    await pass_days(world, 26)
+    assert [each for each in await shop.told() if each[1] == "expiring"] == []
+    await pass_days(world, 2)
+    told = [event for event in await user.events("subscription") if event["state"] == "expiring"]
+    found = {(event["id"], event["ends"], event["renews"]) for event in told}
+    assert found == {("MINI", ends, 1), ("SMS-200", ends, 0)} and len(told) == 2
+    await pass_days(world, 29)
+    again = [event["id"] for event in await user.events("subscription") if event["state"] == "expiring"]
+    assert sorted(again) == ["MINI", "MINI", "SMS-200"], "once a period"
