@@ -8,6 +8,7 @@ from ocs.catalogue.catalogue import Catalogue, CatalogueError, parse_catalogue
 from ocs.values.products import DEFAULT_COUNTERS, AtLimit, CounterTerms, Measure, Window
 from ocs.values.use import Context, Slow, UseEvent
 from tests.ocs.rules.world import CATALOGUE
+from tests.rules import rule
 
 TEXT = CATALOGUE.read_text()
 GB = 1024**3
@@ -53,6 +54,7 @@ def test_a_counter_is_compiled_and_reaches_the_uses_of_its_rates() -> None:
     assert maxi.limit == 20 * GB
 
 
+@rule("HOT-ROA-5")
 def test_the_shipped_catalogue_has_the_roaming_cap_on_all_roaming_data() -> None:
     """HOT-ROA-5: at home none, elsewhere each rate of data."""
     found = catalogue(TEXT)
