@@ -65,6 +65,11 @@ class Paths:
         return self.data_dir / "peers"
 
     @property
+    def ported_numbers(self) -> Path:
+        """Copy of the last file of ported numbers without mistakes."""
+        return self.data_dir / "ported-numbers.csv"
+
+    @property
     def lock(self) -> Path:
         return self.data_dir / "serve.lock"
 

@@ -26,6 +26,7 @@ from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
 from ocs.catalogue.model import General, PackageTable, RateTable
 from ocs.catalogue.place import HOME, Place, Places
+from ocs.catalogue.ported_numbers import PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.public_holidays import compile_holidays
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
@@ -158,6 +159,14 @@ class Catalogue:
         except Unrateable:
             return ""
         return HOME if place.id == HOME else place.country
+
+    def use_ported(self, numbers: PortedNumbers) -> None:
+        self._destinations.use_ported(numbers)
+
+    @property
+    def networks(self) -> Mapping[str, str]:
+        """Network of ported numbers, in small letters → its destination class."""
+        return self._destinations.networks
 
     # -- what decided (`reasons`)
 

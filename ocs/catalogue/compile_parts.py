@@ -112,11 +112,11 @@ def compile_places(general: General, tables: Tables, problems: Problems) -> Plac
 
 
 def compile_destinations(general: General, tables: Tables, problems: Problems) -> Destinations:
-    """Destination classes. Each number, prefix, kind and country belongs to one class; one class is `emergency`."""
+    """Destination classes. Each number, prefix, kind, country and network belongs to one; one is `emergency`."""
     classes = tables.of("destination", DestinationTable)
-    for name in ("numbers", "prefixes", "kinds", "countries"):
+    for name in ("numbers", "prefixes", "kinds", "countries", "networks"):
         owners = (
-            (str(value), id_, key_path("destination", id_, name, index))
+            (str(value).lower() if name == "networks" else str(value), id_, key_path("destination", id_, name, index))
             for id_, class_ in classes.items()
             for index, value in enumerate(getattr(class_, name))
         )
@@ -136,6 +136,7 @@ def compile_destinations(general: General, tables: Tables, problems: Problems) -
                 prefixes=table.prefixes,
                 kinds=table.kinds,
                 countries=table.countries,
+                networks=table.networks,
                 emergency=table.emergency,
                 short=table.short,
                 alphanumeric=table.alphanumeric,

@@ -1,13 +1,14 @@
 """Destination class of the other party (HOT-RAT-1 … -4, HOT-RAT-6).
 
-A party as received is normalised to E.164, a short number or a name. The operator's own numbers and prefixes decide
-first. The phonenumbers library knows country and kind of all other numbers, and the emergency numbers of every country.
+A party as received is normalised to E.164, a short number or a name. The operator's own numbers decide first, then the
+network to which a number was ported, then the operator's prefixes. The phonenumbers library knows country and kind of
+all other numbers, and the emergency numbers of every country.
 Finding a class takes about 100 µs, so `Destinations` caches the last results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from string import whitespace
@@ -17,6 +18,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType
 
 from ocs.catalogue.countries import NO_COUNTRY
+from ocs.catalogue.ported_numbers import NONE, PortedNumbers
 from ocs.values.identities import MAX_MSISDN_DIGITS, is_digits
 
 CACHED_DESTINATIONS = 32_768
@@ -59,6 +61,8 @@ class DestinationClass:
     prefixes: Sequence[str] = ()
     kinds: Sequence[str] = ()
     countries: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    """Of ported numbers."""
     emergency: bool = False
     short: bool = False
     alphanumeric: bool = False
@@ -93,6 +97,7 @@ class _Index:
     prefixes: dict[str, str] = field(default_factory=dict)
     kinds: dict[int, str] = field(default_factory=dict)
     countries: dict[str, str] = field(default_factory=dict)
+    networks: dict[str, str] = field(default_factory=dict)
     emergency: str = ""
     short: str = ""
     alphanumeric: str = ""
@@ -182,11 +187,22 @@ class Destinations:
         self._home = home_country
         self._home_code = str(phonenumbers.country_code_for_region(home_country))
         self._index = _compile(classes)
+        self._ported = NONE
         self._longest_prefix = max(map(len, self._index.prefixes), default=0)
         self.find = lru_cache(maxsize=CACHED_DESTINATIONS)(self._find)
         """(party as received, country of the subscriber) → Destination; None when no class matches."""
         self.canonical_party = lru_cache(maxsize=CACHED_PARTIES)(self._canonical_party)
         """(party as received, country of the subscriber) → the party in one canonical spelling."""
+
+    def use_ported(self, numbers: PortedNumbers) -> None:
+        """From now on these numbers are ported."""
+        self._ported = numbers
+        self.find.cache_clear()
+
+    @property
+    def networks(self) -> Mapping[str, str]:
+        """Network of ported numbers → id of its class."""
+        return self._index.networks
 
     @property
     def emergency(self) -> str:
@@ -233,6 +249,10 @@ class Destinations:
         short = self._short_with_country_code(digits, country)
         if short is not None:
             return short
+        network = self._ported.network_of(digits)
+        ported = index.networks.get(network) if network is not None else None
+        if ported is not None:
+            return Destination(ported, where or "", f"ported to {network}")
         for length in range(min(len(digits), self._longest_prefix), 0, -1):
             by_prefix = index.prefixes.get(digits[:length])
             if by_prefix is not None:
@@ -266,6 +286,7 @@ def _compile(classes: Sequence[DestinationClass]) -> _Index:
         index.prefixes.update(dict.fromkeys((prefix.removeprefix("+") for prefix in class_.prefixes), class_.id))
         for kind in class_.kinds:
             index.kinds.update(dict.fromkeys(KINDS[kind], class_.id))
+        index.networks.update(dict.fromkeys(map(str.lower, class_.networks), class_.id))
         index.countries.update(dict.fromkeys(class_.countries, class_.id))
         index.emergency = class_.id if class_.emergency else index.emergency
         index.short = class_.id if class_.short else index.short

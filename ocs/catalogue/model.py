@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ocs.catalogue.ported_numbers import NETWORK_PATTERN
 from ocs.catalogue.price import MAX_MONEY_MICRO_EUR
 from ocs.values.identities import PLMN_PATTERN
 from ocs.values.moment import DATE_PATTERN
@@ -56,6 +57,7 @@ Word = Annotated[str, StringConstraints(pattern=WORD_PATTERN)]
 FilterId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$")]
 ProductKindName = Literal["tariff", "pack", "option", "zone", "extra", "fee", "recurring-fee"]
 Keyword = Annotated[str, StringConstraints(pattern=r"^([A-Z0-9]+( [A-Z0-9]+)*)?$", max_length=32)]
+Network = Annotated[str, StringConstraints(pattern=NETWORK_PATTERN)]
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
@@ -108,6 +110,7 @@ class DestinationTable(Table):
     prefixes: list[Prefix] = []
     kinds: list[Kind] = []
     countries: list[CountryOrAny] = []
+    networks: list[Network] = []
     emergency: bool = False
     short: bool = False
     alphanumeric: bool = False

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
 from ocs.catalogue.model import RateTable, ServiceTable
+from ocs.catalogue.ported_numbers import NONE, PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
 from ocs.values.products import CounterTerms, PackageTerms, Product
@@ -48,15 +49,23 @@ class Catalogues:
 
     def __init__(self, versions: Sequence[Catalogue], now: Callable[[], int]) -> None:
         self.now = now
+        self.ported = NONE
         self.install(versions)
 
     def install(self, versions: Sequence[Catalogue]) -> None:
         """Replaces all versions; they must have passed `check_together`."""
         assert versions
         self.versions = tuple(sorted(versions, key=lambda each: each.begins_at))
+        self.use_ported(self.ported)
         self._beginnings = [each.begins_at for each in self.versions]
         self._switches: dict[tuple[int, int, int], tuple[RatedUse, RatedUse, RatedUse | None]] = {}
         self._since, self._until, self._current = 0, 0, self.versions[0]
+
+    def use_ported(self, numbers: PortedNumbers) -> None:
+        """From now on these numbers are ported, in all versions."""
+        self.ported = numbers
+        for version in self.versions:
+            version.use_ported(numbers)
 
     def at(self, unix_s: int) -> Catalogue:
         """The version in force at that moment; before the first one begins, the first."""

@@ -6,13 +6,15 @@ import asyncio
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
-from ocs.cli import accounts, catalogue, importing, ledger, measures, products, tools
+from ocs.catalogue.ported_numbers import PortedNumbersError, read_ported_numbers
+from ocs.cli import accounts, catalogue, importing, ledger, measures, numbers, products, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
 from ocs.cli.rate import rate
@@ -32,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(accounts.app, name="account")
 accounts.app.command("import")(importing.import_accounts)
+app.add_typer(numbers.app, name="numbers")
 app.add_typer(tools.sessions, name="session")
 app.add_typer(measures.app, name="measure")
 app.add_typer(ledger.app, name="ledger")
@@ -77,6 +80,9 @@ def check(config: ConfigOption = DEFAULT) -> None:
     for warning in start_warnings(settings, os.environ):
         print(f"ocs: warning: {warning}", file=sys.stderr)
     print(f"{config}: no mistakes; {counted(len(settings.peer), 'peer')}")
+    if settings.server.ported_numbers:
+        numbers_in_use = read_ported_numbers(Path(settings.server.ported_numbers))
+        print(f"{settings.server.ported_numbers}: no mistakes; {counted(len(numbers_in_use), 'number')}")
     packages, services = counted(len(catalogue.packages), "package"), counted(len(catalogue.services), "service")
     print(f"{settings.server.catalogue}: no mistakes; {packages}, {services}")
 
@@ -103,6 +109,7 @@ def _status() -> int:
         EmbeddedRedisError,
         SettingsError,
         CatalogueError,
+        PortedNumbersError,
     ) as error:
         return _print_error(error, 1)
     except BrokenPipeError:

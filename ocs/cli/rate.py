@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ocs.accounts import inputs
 from ocs.catalogue.model import MatchTable, ServiceTable
+from ocs.catalogue.ported_numbers import read_ported_numbers
 from ocs.catalogue.trace import Trace
 from ocs.catalogue.versions import Catalogues, load_versions
 from ocs.cli.common import (
@@ -63,10 +64,14 @@ def rate(
     """Show what a use costs, who would pay, and why, step by step. Nothing is charged."""
     if msisdn and product:
         raise WrongCallError("--product is for a price without an account: leave out --msisdn or --product")
+    settings, known = load_all(config)
+    ported = settings.server.ported_numbers
     asked = _Asked(to, duration, octets, messages, service, at, from_plmn, direction, forwarded_from, diversion)
     draft = None if catalogue is None else load_versions(catalogue)
 
     def show(catalogues: Catalogues, funds_at: Callable[[int], Funds]) -> None:
+        if ported:
+            catalogues.use_ported(read_ported_numbers(Path(ported)))
         use = asked.use(catalogues, catalogues.now())
         funds = funds_at(catalogues.now())
         use.event.facts = funds.facts
@@ -87,7 +92,6 @@ def rate(
 
         with_backend(config, OpenMode.READ, work)
         return
-    _, known = load_all(config)
     used = Catalogues(draft, known.now) if draft else known
     terms = [inputs.package(name, used.in_force().terms) for name in product or ()]
     show(used, lambda now: funds_of_products(terms, now))

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from ocs.charging.service import ChargingService
 from ocs.compose import diameter_config
@@ -20,6 +21,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.node_presence import present
+from ocs.process.ported_numbers import PortedNumbersReader
 from ocs.telemetry.logs import describe
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ async def work(child: Child) -> None:
 
 async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bool]) -> None:
     background = Background()
+    helpers = follow_ported_numbers(child)
     service = ChargingService(
         child.catalogue,
         ledger,
@@ -108,7 +111,20 @@ async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bo
     await child.stopping.wait()
     hearing.cancel()
     await server.stop(STOP_GRACE_S)
-    await _cancelled(hearing)
+    for task in (hearing, *helpers):
+        await _cancelled(task)
+
+
+def follow_ported_numbers(child: Child) -> list[asyncio.Task[None]]:
+    """The task that reads them again; none if there are none. StartError: they cannot be used."""
+    path = child.settings.server.ported_numbers
+    if not path:
+        return []
+    reader = PortedNumbersReader(
+        Path(path), child.settings.data_dir, child.catalogue, child.metrics, first=child.number == 0
+    )
+    reader.start()
+    return [asyncio.create_task(reader.follow())]
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

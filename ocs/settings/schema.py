@@ -204,6 +204,10 @@ class ServerSection(Section):
         ),
     )
     """Packages, prices, zones and numbers (docs/RATING.md)."""
+    ported_numbers: PathText = Field(default="", description='a CSV file, relative to this file\'s folder; "" = none')
+    """Networks of ported numbers: `number,network` in each line, at most 3,000,000. Read again when it changes
+    (docs/RATING.md).
+    """
 
 
 class Settings(Section):
