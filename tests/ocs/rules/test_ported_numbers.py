@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ocs.catalogue.ported_numbers import PortedNumbers
 from ocs.catalogue.versions import Catalogues
 from ocs.compose import StartError
 from ocs.process.ported_numbers import PortedNumbersReader
@@ -146,7 +147,12 @@ async def test_it_follows_by_itself(files: Files, monkeypatch: pytest.MonkeyPatc
     files.write("38640000000,other\n")
     reader = files.reader()
     reader.start()
-    monkeypatch.setattr(reader._catalogue, "use_ported", lambda numbers: len(numbers) == 3 and used.set())
+
+    def use_ported(numbers: PortedNumbers) -> None:
+        if len(numbers) == 3:
+            used.set()
+
+    monkeypatch.setattr(reader._catalogue, "use_ported", use_ported)
     following = asyncio.create_task(reader.follow())
     files.write("38640000000,other\n38640000001,other\n38640000002,other\n")
     async with asyncio.timeout(10):
