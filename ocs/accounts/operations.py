@@ -16,6 +16,7 @@ from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
+from ocs.values.moment import When
 from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, CounterTerms, PackageTerms
 from ocs.values.use import BARS, BarName
 
@@ -86,8 +87,9 @@ class AccountOperations:
         self._now = now
         self._entropy = entropy
 
-    def _when(self) -> dict[str, int]:
-        return self._offer.when(self._now())
+    def _when(self) -> When:
+        when = self._offer.when(self._now())
+        return {"now": when["now"], "month": when["month"], "day": when["day"]}
 
     # -- reading
 
@@ -127,20 +129,32 @@ class AccountOperations:
     # -- the account
 
     async def open(
-        self, *, msisdn: Msisdn, imsi: Imsi, credit_micro_eur: int, package: PackageTerms | None
+        self,
+        *,
+        msisdn: Msisdn,
+        imsi: Imsi,
+        credit_micro_eur: int,
+        package: PackageTerms | None,
+        unused: bool = False,
     ) -> AccountView:
         """Open an active account. The package's price is debited from the opening credit; if that does not cover it,
-        the package waits for a top-up.
+        the package waits for a top-up. `unused`: life and package begin with its first use (HOT-ACC-2).
 
         RefusedError: "exists", "opening", "ceiling".
         """
         account_id = await self.open_without_reading(
-            msisdn=msisdn, imsi=imsi, credit_micro_eur=credit_micro_eur, package=package
+            msisdn=msisdn, imsi=imsi, credit_micro_eur=credit_micro_eur, package=package, unused=unused
         )
         return await self._view(msisdn, account_id)
 
     async def open_without_reading(
-        self, *, msisdn: Msisdn, imsi: Imsi, credit_micro_eur: int, package: PackageTerms | None
+        self,
+        *,
+        msisdn: Msisdn,
+        imsi: Imsi,
+        credit_micro_eur: int,
+        package: PackageTerms | None,
+        unused: bool = False,
     ) -> str:
         """Open an account as `open` does, and return only its id. Saves a round trip, for imports."""
         with raising_refused():
@@ -150,6 +164,7 @@ class AccountOperations:
                 credit_micro_eur=credit_micro_eur,
                 package=package,
                 entropy=self._entropy(),
+                unused=unused,
                 **self._when(),
             )
 
@@ -189,12 +204,21 @@ class AccountOperations:
 
     # -- money and products
 
-    async def top_up(self, msisdn: Msisdn, *, amount_micro_eur: int, reference: Reference) -> TopUpResult:
-        """Add credit, once per reference (HOT-TOP-1). RefusedError: "ceiling" (HOT-ACC-7), "reference", "state"."""
+    async def top_up(
+        self, msisdn: Msisdn, *, amount_micro_eur: int, reference: Reference, promotional: bool = False
+    ) -> TopUpResult:
+        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10).
+
+        RefusedError: "ceiling" (HOT-ACC-7), "reference", "state".
+        """
         account_id = await self.find(msisdn)
         with raising_refused():
             applied = await self._ledger.top_up(
-                account_id, amount_micro_eur=amount_micro_eur, reference=reference, **self._when()
+                account_id,
+                amount_micro_eur=amount_micro_eur,
+                reference=reference,
+                promotional=promotional,
+                **self._when(),
             )
         view = await self._view(msisdn, account_id)
         return TopUpResult(applied, view.credit_micro_eur)

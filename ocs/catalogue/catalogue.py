@@ -13,6 +13,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from ocs.catalogue.compile_counters import compile_counters
+from ocs.catalogue.compile_life import compile_life
 from ocs.catalogue.compile_parts import (
     check_general,
     compile_destinations,
@@ -32,6 +33,7 @@ from ocs.catalogue.public_holidays import compile_holidays
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
 from ocs.catalogue.services import Service, Services
 from ocs.catalogue.variants import VariantRates
+from ocs.values.life import LifeTerms
 from ocs.values.products import CounterTerms, PackageTerms, Product
 from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
 
@@ -67,6 +69,7 @@ class Catalogue:
     """HOT-ROA-2, -4; None = the catalogue has no [fair_use]."""
     illustrative: tuple[str, ...]
     """Keys of tables marked illustrative: example values, to be replaced before going live."""
+    life: LifeTerms
     tables: Tables
     """What it was compiled from."""
     _services: Services
@@ -262,6 +265,7 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
     terms = {id_: product.terms for id_, product in products.items()}
     holidays = compile_holidays(general, problems)
     zone = None if problems.found else ZoneInfo(general.time_zone)
+    life = compile_life(general, problems)
     RateCompiler(
         tables,
         problems,
@@ -293,6 +297,7 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
         facts=facts,
         fair_use=fair_use,
         illustrative=_illustrative(tables),
+        life=life,
         tables=tables,
         _services=services,
         _places=places,

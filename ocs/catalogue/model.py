@@ -93,6 +93,12 @@ class General(Table):
     """More holidays."""
     no_holidays: list[Date] = []
     """Public holidays that do not count."""
+    credit_order: list[Literal["promotional", "refundable"]] = ["promotional", "refundable"]
+    """Which part of the credit pays first (HOT-ACC-10)."""
+    low_credit_eur: Amount = "1"
+    """A use after which the credit is below this is an event (HOT-ACC-8); "0" = none."""
+    expiring_days: Annotated[int, Field(ge=0, le=90)] = 7
+    """How long before an account becomes inactive or is terminated an event says so; 0 = not at all."""
 
 
 class PlaceTable(Table):

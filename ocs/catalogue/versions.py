@@ -25,6 +25,7 @@ from ocs.catalogue.model import RateTable, ServiceTable
 from ocs.catalogue.ported_numbers import NONE, PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
+from ocs.values.life import LifeTerms
 from ocs.values.products import CounterTerms, PackageTerms, Product
 from ocs.values.use import RatedUse, Unrateable, UseEvent
 
@@ -129,6 +130,10 @@ class Catalogues:
 
     def when(self, unix_s: int) -> dict[str, int]:
         return self.versions[0].when(unix_s)
+
+    def life_at(self, unix_s: int) -> LifeTerms:
+        """Terms of an account's life that are in force then."""
+        return self.at(unix_s).life
 
     # -- products on sale now
 

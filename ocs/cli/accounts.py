@@ -21,21 +21,29 @@ app = typer.Typer(help="Open, show and change accounts.", no_args_is_help=True)
 MsisdnArgument = Annotated[str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.", metavar="MSISDN")]
 
 
+@app.command("open")
 @app.command()
 def create(
     msisdn: Annotated[str, typer.Option(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.")],
     imsi: Annotated[str, typer.Option(help=f"E.212 digits, such as {IMSI_EXAMPLE}.")],
     package: Annotated[str, typer.Option(help="Package of the catalogue; without one, credit pays all use.")] = "",
     credit: Annotated[str, typer.Option(help="Opening credit in EUR; the package's price is debited from it.")] = "0",
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Sold, not yet used: its 90 days and its package begin with its first use.")
+    ] = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Open an active account."""
+    """Open an account: active, or not yet used (HOT-ACC-2)."""
     number, subscriber, amount = inputs.msisdn(msisdn), inputs.imsi(imsi), inputs.credit(credit)
 
     async def work(backend: Backend) -> None:
         terms = inputs.package(package, backend.catalogue.packages) if package else None
-        view = await backend.accounts.open(msisdn=number, imsi=subscriber, credit_micro_eur=amount, package=terms)
-        if view.package_pending:
+        view = await backend.accounts.open(
+            msisdn=number, imsi=subscriber, credit_micro_eur=amount, package=terms, unused=unused
+        )
+        if unused:
+            print(f"opened {number}: new, credit {format_eur(view.credit_micro_eur)} EUR, package {package or 'none'}")
+        elif view.package_pending:
             print(f"opened {number}; {package} is not active: the credit does not cover its price")
         else:
             print(f"opened {number}: credit {format_eur(view.credit_micro_eur)} EUR, package {view.package or 'none'}")
@@ -63,13 +71,16 @@ def topup(
     msisdn: MsisdnArgument,
     amount: Annotated[str, typer.Option(help="EUR, up to 6 decimals.")],
     reference: Annotated[str, typer.Option(help="Id of this top-up; a reference is never credited twice.")],
+    promotional: Annotated[bool, typer.Option("--promotional", help="A gift: it is never paid out.")] = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Add credit, once per reference (HOT-TOP-1), up to a credit of 200 EUR (HOT-ACC-7)."""
     number, micro_eur, once = inputs.msisdn(msisdn), inputs.amount(amount), inputs.reference(reference)
 
     async def work(backend: Backend) -> None:
-        after = await backend.accounts.top_up(number, amount_micro_eur=micro_eur, reference=once)
+        after = await backend.accounts.top_up(
+            number, amount_micro_eur=micro_eur, reference=once, promotional=promotional
+        )
         done = f"topped up by {format_eur(micro_eur)} EUR" if after.applied else f"{once} was applied before: no change"
         print(f"{number}: {done}; credit {format_eur(after.credit_micro_eur)} EUR")
 

@@ -167,6 +167,7 @@ async def _run(
         )
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
+    ledger.follow_life(catalogue.life_at)
     try:
         _, stored = await ledger.catalogue_versions()
         if stored:

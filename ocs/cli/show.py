@@ -32,8 +32,9 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "imsi": view.imsi,
         "account": view.account_id,
         "state": view.state,
-        "active_until": utc_text(view.active_until),
+        "active_until": _time(view.active_until),
         "credit_micro_eur": view.credit_micro_eur,
+        "promotional_micro_eur": view.promotional_micro_eur,
         "held_micro_eur": view.held_micro_eur,
         "available_micro_eur": view.credit_micro_eur - view.held_micro_eur,
         "paid_in_micro_eur": view.paid_in_micro_eur,
@@ -194,15 +195,16 @@ def _eur_text(micro_eur: int) -> str:
 
 
 def _facts(view: AccountView) -> list[tuple[str, str]]:
-    pending = " (waits for a top-up)" if view.package_pending else ""
+    waits = "the first use" if view.state == "new" else "a top-up"
+    pending = f" (waits for {waits})" if view.package_pending else ""
     until = f", until {utc_text(view.period_end)}" if view.period_end else ""
     limit = "off" if view.limit_micro_eur is None else f"{format_eur(view.limit_micro_eur)} EUR"
     return [
         ("MSISDN", view.msisdn),
         ("IMSI", view.imsi),
         ("account", view.account_id),
-        ("state", f"{view.state}, active until {utc_text(view.active_until)}"),
-        ("credit", f"{format_eur(view.credit_micro_eur)} EUR, of which held {format_eur(view.held_micro_eur)} EUR"),
+        ("state", _state_text(view)),
+        ("credit", _credit_text(view)),
         ("spent this month", f"{format_eur(view.spent_month_micro_eur)} EUR, limit {limit}"),
         ("package", f"{view.package}{until}{pending}" if view.package else "none"),
         ("bars", ", ".join(view.bars) or "none"),
@@ -231,6 +233,15 @@ def measure_json(measure: MeasureView) -> dict[str, object]:
         "from": _time(terms.since),
         "until": _time(terms.until),
     }
+
+
+def _state_text(view: AccountView) -> str:
+    return f"{view.state}, active until {utc_text(view.active_until)}" if view.active_until else view.state
+
+
+def _credit_text(view: AccountView) -> str:
+    promotional = f", promotional {_eur_text(view.promotional_micro_eur)}" if view.promotional_micro_eur else ""
+    return f"{_eur_text(view.credit_micro_eur)}, of which held {_eur_text(view.held_micro_eur)}{promotional}"
 
 
 def print_sessions(rows: list[dict[str, object]], console: Console | None = None) -> None:

@@ -128,6 +128,8 @@ def _money(view: AccountView) -> Broken:
         ("held", view.held_micro_eur),
         ("available", view.credit_micro_eur - view.held_micro_eur),
         ("spent", view.spent_micro_eur),
+        ("promotional", view.promotional_micro_eur),
+        ("refundable", view.credit_micro_eur - view.promotional_micro_eur),
     ):
         if value < 0:
             yield 2, f"{name} is {value} micro-EUR"

@@ -149,6 +149,9 @@ _DOCUMENT = {
         Field("measures", "", packed="measure", since=3),
         # Of the serving network, "" = home; `seen`: "AT 1795000000,": countries, and when each was left.
         *_fields("country seen", default="", since=3),
+        # `promotional`: part of the credit that is never paid out. `told_expiring`: 1 that the account will be
+        # inactive, 2 that it will be terminated.
+        *_fields("promotional told_expiring", since=3),
     ),
     "measure": (
         Field("kind", "", since=3),
@@ -272,6 +275,7 @@ _DOCUMENT = {
         *_fields("used credit_units debit"),
         Field("units", EMPTY),  # bucket id, units, …
         *_fields("overrun dropped unpaid recorded"),
+        Field("promotional", since=3),  # of `debit`
     ),
     "pool": (
         *_fields("version readable_from last_instance"),
@@ -296,7 +300,9 @@ _MESSAGES = {
         Field("end_to_end"),
         Field("content", ""),
         *_fields("facts country plmn", default=""),
+        Field("life", False, one="life"),
     ),
+    "life": _fields("active_s expiring_s low_credit promotional_first"),
     "requested_service": (
         *_fields("key detail unit", default=""),
         *_fields(

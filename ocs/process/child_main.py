@@ -172,6 +172,8 @@ async def connected_ledger(child: Child) -> AsyncIterator[RedisLedger | None]:
         except LedgerError as error:
             raise StartError(str(error)) from error
     try:
+        if ledger is not None:
+            ledger.follow_life(child.catalogue.life_at)
         yield ledger
     finally:
         if ledger is not None:

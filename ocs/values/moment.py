@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from typing import TypedDict
 
 DAY_S = 86_400
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 """ISO 8601 with hyphens; `date.fromisoformat` alone also accepts week dates and dates without hyphens."""
+
+
+class When(TypedDict):
+    """When an operation on an account happens, in the operator's time zone."""
+
+    now: int
+    """Unix seconds."""
+    month: int
+    """Such as 202611."""
+    day: int
+    """Days since 1970-01-01."""
 
 
 @lru_cache(maxsize=1024)

@@ -57,9 +57,13 @@ class AccountLedger(Protocol):
         month: int,
         day: int = 0,
         entropy: int,
+        unused: bool = False,
     ) -> str:
         """Open an active account. The opening credit is its first top-up and pays for the package. Returns the account
         id.
+
+        `unused`: it is sold and not used yet. Its first service activates it; its 90 days and its package begin then
+        (HOT-ACC-2).
 
         `entropy`: a random 64-bit number, the part of the account id that nobody can guess.
 
@@ -75,9 +79,11 @@ class AccountLedger(Protocol):
         now: int,
         month: int,
         day: int = 0,
+        promotional: bool = False,
     ) -> bool:
-        """Credit once per reference (HOT-TOP-1); starts an unpaid package if the credit now covers it. False = this
-        reference was applied before. A refused top-up does not use up its reference.
+        """Credit once per reference (HOT-TOP-1); starts an unpaid package if the credit now covers it. `promotional`:
+        the credit is never paid out (HOT-ACC-10). False = this reference was applied before. A refused top-up does not
+        use up its reference.
 
         LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated),
         "range", "unknown".
@@ -195,7 +201,9 @@ class AccountLedger(Protocol):
     async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
         """ "active" or "blocked" (HOT-ACC-11)."""
 
-    async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
+    async def terminate_account(
+        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care"
+    ) -> None:
         """Terminate the account: its sessions are aborted, its credit and units expire (HOT-ACC-6).
 
         LedgerError: "unknown".

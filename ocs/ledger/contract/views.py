@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from ocs.values.measures import AccountMeasure
 
-STATES = {"a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
+STATES = {"n": "new", "a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
 """Letter in documents and journal → state of an account."""
 
 
@@ -146,8 +146,9 @@ class AccountView:
     msisdn: str
     imsi: str
     state: str
-    """"active", "inactive", "blocked" or "terminated", as of the time asked for."""
+    """"new" (sold, not yet used), "active", "inactive", "blocked" or "terminated", as of the time asked for."""
     active_until: int
+    """0 = the account was not used yet (HOT-ACC-2)."""
     credit_micro_eur: int
     """With what is held: available = credit − held."""
     held_micro_eur: int
@@ -174,6 +175,8 @@ class AccountView:
     reminders: tuple[ReminderView, ...] = ()
     country: str = "home"
     """Of the network that served it last; "home" at home."""
+    promotional_micro_eur: int = 0
+    """Part of the credit that is never paid out (HOT-ACC-10)."""
     version: int = 0
     """Layout in which the document was last written."""
 

@@ -17,8 +17,6 @@ from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import DAY_S, utc_day
 from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, CounterTerms, PackageTerms
 
-ACTIVE_S = 90 * DAY_S
-"""HOT-ACC-3: an account is active for 90 days from its last top-up."""
 REFERENCE_KEEP_S = 400 * DAY_S
 """TTL of a month's references after the last of them (keys.REFERENCE_MONTHS)."""
 OPENING_S = 60
@@ -51,6 +49,7 @@ class Accounts(LedgerClient):
         month: int,
         entropy: int,
         day: int = 0,
+        unused: bool = False,
     ) -> str:
         account_id = self._keys.new_account_id(msisdn, entropy)
         arguments = {
@@ -59,7 +58,7 @@ class Accounts(LedgerClient):
             "credit": wire.amount("credit", credit_micro_eur),
             "package": wire.package(package) if package else False,
             "counters": [wire.counter_terms(each) for each in DEFAULT_COUNTERS],
-            "active_until": now + ACTIVE_S,
+            "unused": unused,
             **when(now, month, day),
         }
         claim = await self._claim_imsi(imsi, account_id, now)
@@ -150,6 +149,7 @@ class Accounts(LedgerClient):
         now: int,
         month: int,
         day: int = 0,
+        promotional: bool = False,
     ) -> bool:
         wire.amount("amount", amount_micro_eur, least=1)
         keys, attempt = self._account_keys(account_id), secrets.token_bytes(ATTEMPT_OCTETS)
@@ -163,7 +163,7 @@ class Accounts(LedgerClient):
             "amount": amount_micro_eur,
             "reference": reference,
             "uid": uid_of(account_id),
-            "active_until": now + ACTIVE_S,
+            "promotional": promotional,
             "keep_s": REFERENCE_KEEP_S,
             "asked_at": self._clock(),
             **when(now, month, day),
@@ -265,9 +265,11 @@ class Accounts(LedgerClient):
 
     # -- ends
 
-    async def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
+    async def terminate_account(
+        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care"
+    ) -> None:
         keys = self._account_keys(account_id)
-        arguments = {"asked_at": self._clock(), **when(now, month, day)}
+        arguments = {"asked_at": self._clock(), "reason": reason, **when(now, month, day)}
         word, msisdn, imsi = await self._run_script("terminate", account_id, arguments, keys.subscribers)
         if word.decode() in REFUSALS:
             raise LedgerError(word.decode(), REFUSALS[word.decode()])

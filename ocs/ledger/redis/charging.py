@@ -76,14 +76,14 @@ class Charging(Products):
         name = account_id + b" " + session_name(request.session_id, request.session_owner)
         all_keys: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
         if request.action is REFUND:
-            script, body = "refund", wire.refund(request, self._settings, looked_back)
+            script, body = "refund", wire.refund(request, self._settings, self._life(request.now), looked_back)
             all_keys += (
                 keys.events + name,
                 keys.pool + (request.pool or NO_POOL).encode(),
                 self._debit_key(request, keys),
             )
         else:
-            script, body = "charge", wire.charge(request, self._settings, looked_back)
+            script, body = "charge", wire.charge(request, self._settings, self._life(request.now), looked_back)
             all_keys.append((keys.events if request.type is EVENT else keys.answers) + name)
             if request.pool:
                 all_keys.append(keys.pool + request.pool.encode())

@@ -20,6 +20,7 @@ from ocs.ledger.redis.keys import NO_POOL, Keys, PartitionKeys
 from ocs.ledger.redis.nodes import Nodes
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.life import DEFAULT_LIFE, LifeTerms
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 
 REFUSALS = {
@@ -78,6 +79,20 @@ class LedgerClient:
         self._calls = calls or ScriptCalls(scripts.load(layout), int(clock()))
         self._loop = asyncio.get_running_loop()
         self._pools: dict[str, str] = {}
+        self._life_at: Callable[[int], LifeTerms] = lambda now: DEFAULT_LIFE
+        self._life_terms: LifeTerms | None = None
+        self._life_packed: list[Any] = []
+
+    def follow_life(self, life_at: Callable[[int], LifeTerms]) -> None:
+        """From now on operations go by the terms that are in force at their Unix second."""
+        self._life_at = life_at
+
+    def _life(self, now: int) -> list[Any]:
+        """The `life` record of the terms in force."""
+        terms = self._life_at(now)
+        if terms is not self._life_terms:
+            self._life_terms, self._life_packed = terms, wire.life(terms)
+        return self._life_packed
 
     def _account_keys(self, account_id: str) -> PartitionKeys:
         try:
@@ -111,10 +126,10 @@ class LedgerClient:
         """
         keys = self._account_keys(account_id)
         partition = self._keys.partition_of_account(account_id)
-        account = keys.account + account_id.encode()
+        account, life = keys.account + account_id.encode(), self._life(arguments["now"])
         for _ in range(MAX_POOL_CHANGES):
             pool = self._pools.get(account_id, "")
-            body = wire.pack({**arguments, "pool": pool, "max_skew_s": self._settings.max_clock_skew_s})
+            body = wire.pack({**arguments, "pool": pool, "life": life, "max_skew_s": self._settings.max_clock_skew_s})
             pool_key = keys.pool + (pool or NO_POOL).encode()
             all_keys = (account, keys.outbox, keys.sequence, keys.due, own or account, pool_key, *more)
             command = (*self._calls.prefix(name), len(all_keys), *all_keys, account_id.encode(), body)

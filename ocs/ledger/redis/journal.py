@@ -10,33 +10,35 @@ from __future__ import annotations
 from typing import Any
 
 FIELDS: dict[str, tuple[str, ...]] = {
-    "opened": ("credit_in", "credit", "package"),
-    "topup": ("credit_in", "ref", "credit"),
-    "package": ("id", "instance", "price", "period_end", "ok", "debit", "credit"),
+    "opened": ("credit_in", "credit", "package", "unused"),
+    "topup": ("credit_in", "ref", "credit", "promo"),
+    "package": ("id", "instance", "price", "period_end", "ok", "debit", "credit", "promo"),
     "subscription": ("id", "instance", "state", "ends", "renews"),
-    "share": ("id", "instance", "benefit", "days_left", "days", "debit", "credit"),
-    "use": ("sid", "typ", "n", "debit", "credit"),
-    "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started"),
-    "refund": ("sid", "ctx", "n", "svc", "credit_in", "credit"),
+    "share": ("id", "instance", "benefit", "days_left", "days", "debit", "credit", "promo"),
+    "use": ("sid", "typ", "n", "debit", "credit", "promo"),
+    "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started", "promo"),
+    "refund": ("sid", "ctx", "n", "svc", "credit_in", "credit", "promo"),
     "expired": ("sid", "ctx", "returned", "reason", "svc"),
-    "terminated": ("debit", "credit"),
     "threshold": ("counter", "pct", "value", "limit", "window", "muted"),
     "bucket": ("id", "pct", "quantity", "left", "subscription", "muted"),
     "limit": ("counter", "limit", "once"),
     "measure": ("measure", "name", "state", "reason", "until"),
     "arrived": ("country", "plmn"),
+    "terminated": ("debit", "credit", "was", "reason", "promo"),
     "bars": ("bars",),
-    "state": ("state",),
+    "state": ("state", "was", "ends", "reason"),
+    "expiring": ("state", "ends"),
+    "low_credit": ("credit", "below"),
     "pool": ("pool",),
     "due": ("kind", "ref"),
-    "moved_out": ("to", "debit", "credit"),
-    "moved_in": ("of", "credit_in", "credit"),
+    "moved_out": ("to", "debit", "credit", "promo"),
+    "moved_in": ("of", "credit_in", "credit", "promo"),
 }
-SERVICE_FIELDS = ("key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped")
+SERVICE_FIELDS = ("key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped", "promo")
 """One entry of "svc" of a charge: totals of a service at a price since the last record. "units": [[bucket id, billable
 units]].
 """
-REFUND_FIELDS = ("key", "price", "used", "credit_in", "units")
+REFUND_FIELDS = ("key", "price", "used", "credit_in", "units", "promo")
 
 
 def body(event: dict[str, Any]) -> dict[str, object]:

@@ -23,6 +23,7 @@ from ocs.ledger.contract.views import (
     SubscriptionView,
 )
 from ocs.ledger.layout import LAYOUT
+from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, Window
 from ocs.values.sessions import session_owner
@@ -95,7 +96,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         msisdn=account["msisdn"],
         imsi=account["imsi"],
         state=STATES[state],
-        active_until=account["active_until"],
+        active_until=0 if account["active_until"] == UNUSED_UNTIL else account["active_until"],
         credit_micro_eur=account["credit"],
         held_micro_eur=account["held"],
         paid_in_micro_eur=account["paid_in"],
@@ -117,6 +118,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         measures=tuple(map(_measure_view, sorted(account["measures"], key=_kind_and_name))),
         reminders=tuple(sorted(_reminder_view(each) for each in account["agenda"])),
         country=account["country"] or "home",
+        promotional_micro_eur=account["promotional"],
         version=account["version"],
     )
 

@@ -14,6 +14,7 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.layout import LAYOUT
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.exact import MAX_INTEGER
+from ocs.values.life import LifeTerms
 from ocs.values.measures import AccountMeasure
 from ocs.values.moment import utc_day
 from ocs.values.products import DEFAULT_COUNTERS, MONTHLY_LIMIT, AtLimit, CounterTerms, PackageTerms
@@ -100,6 +101,21 @@ def measure(terms: AccountMeasure) -> list[Any]:
         since=amount("since", terms.since),
         until=amount("until", terms.until),
     )
+
+
+_life = LAYOUT.writer(
+    "life",
+    "l",
+    {},
+    active_s="l.active_s",
+    expiring_s="l.expiring_s",
+    low_credit="l.low_credit_micro_eur",
+    promotional_first="1 if l.promotional_first else 0",
+)
+
+
+def life(terms: LifeTerms) -> list[Any]:
+    return _life(terms)
 
 
 # -- charging
@@ -195,7 +211,7 @@ _service = LAYOUT.writer(
 )
 _request = LAYOUT.writer(
     "request",
-    "r, services, counters, remember_s, max_skew_s, looked_back",
+    "r, services, counters, remember_s, max_skew_s, looked_back, life",
     {"check": _CHECK, "utc_day": utc_day},
     identity="r.identity",
     session_id="r.session_id",
@@ -226,10 +242,11 @@ _request = LAYOUT.writer(
     facts="r.facts",
     country="r.country",
     plmn="r.plmn",
+    life="life",
 )
 
 
-def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
+def charge(request: ChargeRequest, settings: LedgerSettings, life: list[Any], looked_back: str = "") -> bytes:
     """Argument of charge.lua."""
     if request.type is _EVENT:
         remember_s = settings.remember_events_s
@@ -242,7 +259,7 @@ def charge(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
         # Charging bounds what a peer reports, so a greater amount is a programmer's error.
         assert 0 <= s.reported <= MAX_INTEGER and (s.want or 0) <= MAX_INTEGER
     packed: bytes = pack(
-        _request(request, services, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back)
+        _request(request, services, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back, life)
     )
     return packed
 
@@ -258,7 +275,7 @@ def _more_counters(request: ChargeRequest) -> list[list[Any]]:
     return list(found.values())
 
 
-def refund(request: ChargeRequest, settings: LedgerSettings, looked_back: str = "") -> bytes:
+def refund(request: ChargeRequest, settings: LedgerSettings, life: list[Any], looked_back: str = "") -> bytes:
     """Argument of refund.lua."""
     _, number = refunded_debit(request)
     packed: bytes = pack(
@@ -276,6 +293,7 @@ def refund(request: ChargeRequest, settings: LedgerSettings, looked_back: str = 
             "day": request.day or utc_day(request.now),
             "max_skew_s": settings.max_clock_skew_s,
             "pool": request.pool,
+            "life": life,
         }
     )
     return packed

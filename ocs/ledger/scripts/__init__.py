@@ -14,12 +14,17 @@ from ocs.ledger.contract import limits
 from ocs.ledger.layout import LAYOUT, VARIABLES, Layout
 from ocs.ledger.scripts.source import ScriptSource
 from ocs.values.exact import MAX_INTEGER
+from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
-SHARED = ("values", "document", "measures", "counters", "buckets", "tallies", "sessions", "subscriptions", "agenda")
+SHARED = (
+    *("values", "document", "measures", "counters", "buckets"),
+    *("tallies", "sessions", "life", "subscriptions", "agenda"),
+)
 STEPS = {
     "identify": ("identify", "begin_or_resume", "other_facts"),
+    "first_use": ("begin_life", "keep_or_undo_life"),
     "release": ("release", "count_services", "fresh_legs"),
     "settle": ("settle", "settle_leg"),
     "count": ("count",),
@@ -52,6 +57,7 @@ CONSTANTS = {
     "TOMBSTONE_S": limits.TOMBSTONE_S,
     "CEILING": CREDIT_CEILING_MICRO_EUR,
     "UNBOUNDED": MAX_INTEGER,
+    "UNUSED_UNTIL": UNUSED_UNTIL,
 }
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")
@@ -64,6 +70,7 @@ PLAIN = frozenset(
         "item",
         "source",
         "next_source",
+        "snapshot",
         "event",
         "redis",
         "math",

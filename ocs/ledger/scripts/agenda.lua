@@ -1,8 +1,6 @@
 -- The agenda: what is due on the account, and when something is due next (docs/LEDGER.md, "Agenda"). Every script on an
 -- account runs it. Fees come before holds.
 
-local LIFE_S = 270 * 86400 -- from the end of the active period to termination (HOT-ACC-6)
-
 local function money_free(account) return account.credit - account.held end
 
 -- The credit does not cover the fee: the buckets end, and the subscription starts when the credit covers it.
@@ -18,13 +16,17 @@ end
 -- the product says so (HOT-CC-2).
 local function pay_fee(work, subscription, starts)
   local account, terms = work.account, subscription.terms
-  account.credit, account.spent = account.credit - terms.price, account.spent + terms.price
+  local before, promotional = account.credit, take_credit(work, terms.price)
+  account.spent = account.spent + terms.price
   begin_period(work, subscription, starts)
   create_buckets(work, subscription)
   begin_period_counters(work, terms, starts)
-  package_event(work, subscription, terms.price, true)
+  package_event(work, subscription, terms.price, true, promotional)
   count_price(work, terms)
-  if terms.period_s == 0 then drop(work, subscription) end -- a fee: nothing stays (HOT-PKG-16)
+  if terms.period_s == 0 then -- a fee: nothing stays (HOT-PKG-16)
+    drop(work, subscription)
+    note_low_credit(work, before)
+  end
   work.period_began, work.due_changed = true, true
 end
 
@@ -290,10 +292,7 @@ local function next_due(work)
       end
     end
   end
-  if account.state ~= 't' then
-    local told = account.told_inactive == 1 or account.state ~= 'a'
-    due = min(due, told and account.active_until + LIFE_S or account.active_until)
-  end
+  due = min(due, life_due(work))
   return due == UNBOUNDED and 0 or due
 end
 
@@ -346,7 +345,7 @@ local function begin_work(id, args, keys, keep, ended_too)
   if not account then return nil, reason end
   if account.moved_to ~= '' then return nil, 'moved ' .. account.moved_to end
   local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, events = {},
-    keys = keys, facts_before = account.facts}
+    keys = keys, facts_before = account.facts, life = args.life}
   reason = load_pool(work, args.pool)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
   if account.state == 't' and not ended_too then return nil, 'state' end
@@ -358,6 +357,7 @@ end
 local function end_work(work)
   run_subscriptions(work)
   reclaim_excess(work, nil)
+  journal_low_credit(work)
   reschedule(work)
   save(work)
   local journalled = journal_all(work)
@@ -366,8 +366,8 @@ local function end_work(work)
 end
 
 -- Terminate the account: abort its sessions, expire its credit and units, free its MSISDN.
-local function terminate(work, asked_at)
-  local account, lost = work.account, 0
+local function terminate(work, asked_at, reason)
+  local account, lost, was = work.account, 0, state_at(work.account, work.now)
   notify(work, 'abort', 'state', asked_at, any_session)
   local session_ids = sorted_keys(account.sessions)
   for n = 1, #session_ids do
@@ -382,7 +382,9 @@ local function terminate(work, asked_at)
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
   work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
   work.measures = {}
-  journal(work, {k = 'terminated', debit = lost, credit = 0})
+  journal(work, {k = 'terminated', debit = lost, credit = 0, was = was, reason = reason,
+    promo = some(account.promotional)})
+  account.promotional = 0
   -- The audit finds a terminated account by this entry.
   redis.call('HSET', work.keys.own, 'x' .. work.account_id, work.account_id)
   redis.call('HDEL', work.keys.own, 'm' .. account.msisdn)

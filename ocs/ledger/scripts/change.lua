@@ -26,6 +26,14 @@ local function remind()
   end
 end
 
+local function set_state()
+  local was = state_at(account, work.now)
+  account.state = args.value
+  if args.value == 'a' and account.active_until == UNUSED_UNTIL then account.state = 'n' end
+  if state_at(account, work.now) == 'i' then note_inactive(account) end
+  state_event(work, was)
+end
+
 -- Thresholds are notified again after a change (HOT-CC-4). `once`: the limit before comes back with the next window.
 local function set_limit()
   local counter = find_counter(account, args.counter)
@@ -77,8 +85,7 @@ elseif args.what == 'bars' then
   account.bars = args.value
   journal(work, {k = 'bars', bars = args.value})
 elseif args.what == 'state' then
-  account.state = args.value
-  journal(work, {k = 'state', state = args.value})
+  set_state()
 else
   remind()
 end

@@ -8,7 +8,8 @@
 
 local request = unpack_value(ARGV[2])
 local work = {account_id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day,
-  events = {}, debit = 0, keys = named_keys(KEYS), is_balance_check = request.look == 1}
+  events = {}, debit = 0, promotional = 0, life = request.life, keys = named_keys(KEYS),
+  is_balance_check = request.look == 1}
 work.uid = uid_of(work.account_id)
 work.answer_field = (work.is_balance_check and 'C' or request.type) .. request.number
 
@@ -21,6 +22,7 @@ else
   roll_counters(work)
   end_pool_buckets(work)
 end
+begin_life(work)
 answer = other_facts(work)
 if answer then return answer end
 begin_or_resume(work)

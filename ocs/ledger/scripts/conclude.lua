@@ -16,7 +16,7 @@ end
 
 -- Debit one service. Returns what a refund may give back: {key, {for each leg {raw units, price, units paid by credit
 -- before, units paid by credit now, {{bucket id, units, instance, pooled}}, {{counter id, measure, window}}, price of
--- credit}}}.
+-- credit, promotional part of the money}}}.
 local function debit_service(work, item)
   local result, service = item.result, item.service
   local legs, parts = service.legs, {}
@@ -25,10 +25,12 @@ local function debit_service(work, item)
     local leg = legs[m]
     local rate = rate_of(leg)
     local price = rate.price
+    local promotional = work.promotional
     item.paid_by = {}
     local for_credit, before, by_credit = settle_leg(work, item, leg, price, result.granted, {})
     local counters = counter_windows(work, rate.counters)
-    parts[m] = {result.granted, price, before, by_credit, item.paid_by, counters, for_credit}
+    parts[m] = {result.granted, price, before, by_credit, item.paid_by, counters, for_credit,
+      work.promotional - promotional}
   end
   return {result.key, parts}
 end
@@ -178,10 +180,10 @@ local function journal_request(work, code, one_off)
     session.recorded_at = work.now
     journal(work, {k = 'charge', sid = request.session_id, ctx = request.context, typ = kind, n = request.number,
       svc = services, code = code, debit = work.debit, credit = account.credit, closed = kind ~= 'U' or work.closed,
-      late = work.late or false, started = session.started})
+      late = work.late or false, started = session.started, promo = some(work.promotional)})
   elseif work.debit ~= 0 then
     journal(work, {k = 'use', sid = request.session_id, typ = kind, n = request.number, debit = work.debit,
-      credit = account.credit})
+      credit = account.credit, promo = some(work.promotional)})
   end
 end
 
@@ -271,11 +273,13 @@ local function conclude(work)
   local request, account = work.request, work.account
   local debited, whole = nil, false
   if request.type == 'E' then debited, whole = debit_event(work) end
+  keep_or_undo_life(work)
   if request.type == 'E' then count(work) end
   local code, reason = command_level(work)
   reclaim_for_shortage(work)
   if work.limit_reached and account.held > 0 then reauthorize_holders(work, 'threshold') end
   journal_request(work, code, whole)
+  journal_low_credit(work)
   close_or_keep(work, code)
   notify_reclaimed(work)
   local outcome = pack(outcome_of(work, code, reason))
@@ -297,15 +301,17 @@ end
 local function check_balance(work)
   local request, account = work.request, work.account
   run_agenda(work, nil)
+  local credit, held = account.credit, account.held
+  begin_life(work)
   local answer = other_facts(work)
   if answer then return answer end
-  local credit, held = account.credit, account.held
   begin_or_resume(work)
   add_counters(work)
   release(work)
   settle(work)
   reserve(work)
   debit_event(work)
+  keep_or_undo_life(work)
   local outcome = outcome_of(work, command_level(work))
   outcome.credit_micro_eur, outcome.held_micro_eur = credit, held
   local packed = pack(outcome)

@@ -71,6 +71,9 @@ local function journal_all(work)
   return #work.events > 0
 end
 
+-- An amount of an event; nothing stands for 0.
+local function some(amount) return amount ~= 0 and amount or nil end
+
 -- The part of the account id that stays when the account moves to another partition.
 local function uid_of(id) return string.match(id, '-(.*)$') end
 

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 any  6 any
 -- ARGV  1 its new id  2 msgpack map: document, of (its old id), moved_from (all old ids, separated by blanks),
---         look_back_s, now, month, day
+--         look_back_s, now, month, day, life
 -- Result  "ok", "again" (it is here already)
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
@@ -18,8 +18,9 @@ account.moved_from = args.moved_from
 account.look_back_until = args.now + args.look_back_s
 account.due = 0
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
-  events = {}, keys = named_keys(KEYS)}
-journal(work, {k = 'moved_in', of = args.of, credit_in = account.credit, credit = account.credit})
+  events = {}, life = args.life, keys = named_keys(KEYS)}
+journal(work, {k = 'moved_in', of = args.of, credit_in = account.credit, credit = account.credit,
+  promo = some(account.promotional)})
 for session_id, session in pairs(account.sessions) do
   if session.given_up == 0 then index_session(work, session_id, session, 'SADD') end
 end

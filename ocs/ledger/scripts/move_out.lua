@@ -24,7 +24,8 @@ end
 if account.state == 'm' then return {'again', ''} end
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
   events = {}, keys = named_keys(KEYS)}
-journal(work, {k = 'moved_out', to = account.moved_to, debit = account.credit, credit = 0})
+journal(work, {k = 'moved_out', to = account.moved_to, debit = account.credit, credit = 0,
+  promo = some(account.promotional)})
 for session_id, session in pairs(account.sessions) do index_session(work, session_id, session, 'SREM') end
 redis.call('ZREM', KEYS[4], id)
 local left = new_account()

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 subscribers of the partition  6 any
 -- ARGV  1 account id  2 msgpack map: msisdn, imsi, credit, package (`terms`, or false), counters (`counter_terms`),
---         active_until, now, month, day, max_skew_s
+--         unused, now, month, day, max_skew_s, life
 -- Result  "ok" (also if this account exists already), "exists" (another account has the MSISDN), "ceiling"
 --         (HOT-ACC-7)
 
@@ -19,22 +19,29 @@ account.version = VERSION
 account.readable_from = READABLE_FROM
 account.msisdn = args.msisdn
 account.imsi = args.imsi
-account.state = 'a'
-account.active_until, account.credit, account.paid_in = args.active_until, args.credit, args.credit
+account.credit, account.paid_in = args.credit, args.credit
+local life = args.life
+if args.unused then
+  account.state, account.active_until = 'n', UNUSED_UNTIL
+else
+  account.state, account.active_until = 'a', args.now + life.active_s
+end
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
-  events = {}, keys = named_keys(KEYS), facts_before = ''}
+  events = {}, keys = named_keys(KEYS), facts_before = '', life = life}
 for n = 1, #args.counters do
   local counter_terms = args.counters[n]
   add_counter(work, counter_terms, window_key_now(work, counter_terms.window))
 end
 local terms = args.package
-journal(work, {k = 'opened', credit_in = args.credit, credit = args.credit, package = terms and terms.id or ''})
+journal(work, {k = 'opened', credit_in = args.credit, credit = args.credit, package = terms and terms.id or '',
+  unused = args.unused})
 if terms then
   account.last_instance = account.last_instance + 1
   local subscription = new_subscription()
   subscription.instance = account.last_instance
   subscription.terms = terms
-  subscription.state = 'planned'
+  -- Of an account not used yet it waits for the first use (first_use.lua).
+  subscription.state = args.unused and 'unpaid' or 'planned'
   subscription.starts = 0
   subscription.due = args.now
   table.insert(subscriptions_of(work), subscription)

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 to 4 as charge.lua  5 answers of events under the refund's Session-Id  6 pool  7 those under the debit's
 -- ARGV  1 account id  2 msgpack map: identity, session_id, number, debit_number, context, remember_s, services [{key,
---         units wanted or -1}], looked_back, now, month, day, max_skew_s, pool
+--         units wanted or -1}], looked_back, now, month, day, max_skew_s, pool, life
 -- Result  as charge.lua; refunded money is a negative debit. Code 5012 with "no_debit" (this account has none, or it is
 --         forgotten) or "nothing_left".
 --
@@ -10,7 +10,7 @@
 
 local args = unpack_value(ARGV[2])
 local work = {account_id = ARGV[1], now = args.now, month = args.month, day = args.day, events = {},
-  answer_field = 'R' .. string.format('%.0f', args.number), keys = named_keys(KEYS)}
+  answer_field = 'R' .. string.format('%.0f', args.number), keys = named_keys(KEYS), promotional = 0, life = args.life}
 local debits_field = 'p' .. string.format('%.0f', args.debit_number)
 
 local function refuse(code, reason, place)
@@ -81,15 +81,24 @@ local function return_units(paid_by, units)
   return given
 end
 
+-- Promotional part of the money that returns, out of what was paid: the part that paid last returns first.
+local function returned_promotional(paid, promotional, money)
+  local life = work.life
+  if life.promotional_first == 1 then return max(money - (paid - promotional), 0) end
+  return min(money, promotional)
+end
+
 -- Refund one leg. Returns the event and the units returned; nil = nothing returns, because the period of its units is
 -- over.
 local function refund_leg(key, part, back)
-  local raw, price, before, credit, paid_by, counters, for_credit = unpack(part)
-  for_credit = for_credit or price
+  local raw, price, before, credit, paid_by, counters, for_credit, promotional = unpack(part)
+  for_credit, promotional = for_credit or price, promotional or 0
   local units = billable(price, raw) - billable(price, raw - back)
   local by_credit = min(units, credit)
   local money = cost(for_credit, before + credit) - cost(for_credit, before + credit - by_credit)
-  part[1], part[4] = raw - back, credit - by_credit
+  local paid = cost(for_credit, before + credit) - cost(for_credit, before)
+  local to_promotional = returned_promotional(paid, promotional, money)
+  part[1], part[4], part[8] = raw - back, credit - by_credit, promotional - to_promotional
   local given, units_given = return_units(paid_by, units - by_credit), 0
   if units > 0 and by_credit == 0 and #given == 0 then return nil end
   for n = 1, #given do units_given = units_given + given[n][2] end
@@ -98,7 +107,8 @@ local function refund_leg(key, part, back)
     local counter = find_counter(work.account, id)
     if counter then uncount(counter, counter_amount(counter, money, by_credit, by_credit + units_given), window) end
   end
-  return {key = key, price = price.id, used = back, credit_in = money, units = given}, units_given
+  return {key = key, price = price.id, used = back, credit_in = money, units = given,
+    promo = some(to_promotional)}, units_given
 end
 
 local function refund(left)
@@ -120,6 +130,7 @@ local function refund(left)
           result.debited_micro_eur = result.debited_micro_eur - event.credit_in
           result.debited_units = result.debited_units - units
           returned = returned + event.credit_in
+          work.promotional = work.promotional + (event.promo or 0)
         end
       end
       result.granted = result.granted + most
@@ -140,8 +151,9 @@ if #services == 0 then return refuse(5012, 'nothing_left') end
 
 local account, outcome = work.account, new_outcome()
 account.credit, account.spent = account.credit + returned, account.spent - returned
+account.promotional = account.promotional + work.promotional
 journal(work, {k = 'refund', sid = args.session_id, ctx = args.context, n = args.number, svc = services,
-  credit_in = returned, credit = account.credit})
+  credit_in = returned, credit = account.credit, promo = some(work.promotional)})
 end_work(work)
 outcome.code = 2001
 outcome.services = results

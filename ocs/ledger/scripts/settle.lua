@@ -49,8 +49,11 @@ local function debit_credit(work, session, tally, price, units)
   local account, paid = work.account, paid_at(session, price)
   local debit = cost(price, paid + units) - cost(price, paid)
   tally.credit_units, tally.debit = tally.credit_units + units, tally.debit + debit
-  account.credit, account.spent, session.cost = account.credit - debit, account.spent + debit, session.cost + debit
-  work.debit = work.debit + debit
+  local before, promotional = account.credit, take_credit(work, debit)
+  account.spent, session.cost = account.spent + debit, session.cost + debit
+  tally.promotional = tally.promotional + promotional
+  work.debit, work.promotional = work.debit + debit, work.promotional + promotional
+  note_low_credit(work, before)
   return debit
 end
 

@@ -1,9 +1,10 @@
 -- Subscriptions: events, when a period ends, commitments, and what a change of the tariff voids.
 
-local function package_event(work, subscription, price, paid)
+local function package_event(work, subscription, price, paid, promotional)
   local account, terms = work.account, subscription.terms
   journal(work, {k = 'package', id = terms.id, instance = subscription.instance, price = price,
-    period_end = subscription.ends, ok = paid, debit = paid and price or 0, credit = account.credit})
+    period_end = subscription.ends, ok = paid, debit = paid and price or 0, credit = account.credit,
+    promo = some(promotional or 0)})
 end
 
 local function subscription_event(work, subscription, state)
@@ -135,9 +136,11 @@ local function pay_shares(work, subscription, shares)
   if account.credit < sum then return false end
   for n = 1, #shares do
     local name, amount, days_left, days = unpack(shares[n])
-    account.credit, account.spent = account.credit - amount, account.spent + amount
+    local before, promotional = account.credit, take_credit(work, amount)
+    account.spent = account.spent + amount
+    note_low_credit(work, before)
     journal(work, {k = 'share', id = terms.id, instance = subscription.instance, benefit = name, days_left = days_left,
-      days = days, debit = amount, credit = account.credit})
+      days = days, debit = amount, credit = account.credit, promo = some(promotional)})
   end
   subscription.committed_until, subscription.committed_benefits = 0, {}
   return true

@@ -12,12 +12,9 @@ if not work then
   return {why, '', ''}
 end
 local account, word = work.account, 'ok'
-if account.told_inactive == 0 and state_at(account, work.now) == 'i' then
-  account.told_inactive = 1
-  journal(work, {k = 'state', state = 'i'})
-end
+tell_life(work)
 if account.state ~= 't' and work.now >= account.active_until + LIFE_S then
-  terminate(work, work.now)
+  terminate(work, work.now, 'life')
   word = 'terminated'
 end
 end_work(work)

@@ -77,9 +77,11 @@ local function recorded_services(session)
     table.sort(units, function(one, another) return one[1] < another[1] end)
     if used > 0 or tally.debit > 0 or #units > 0 or tally.overrun > 0 or tally.dropped > 0 then
       services[#services + 1] = {key = tally.key, label = tally.label, price = tally.price, detail = tally.detail,
-        used = used, debit = tally.debit, units = units, overrun = tally.overrun, dropped = tally.dropped}
+        used = used, debit = tally.debit, units = units, overrun = tally.overrun, dropped = tally.dropped,
+        promo = some(tally.promotional)}
     end
     tally.recorded, tally.debit, tally.units, tally.overrun, tally.dropped = tally.used, 0, {}, 0, 0
+    tally.promotional = 0
   end
   return services
 end

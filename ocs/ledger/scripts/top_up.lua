@@ -2,8 +2,8 @@
 -- subscriptions start if the credit now covers them (HOT-PKG-2). A blocked account takes money; its package waits.
 --
 -- KEYS  1 to 4 as charge.lua  5 references of this month  6 pool  7 … references of the months before
--- ARGV  1 account id  2 msgpack map: amount, reference, active_until, keep_s (TTL of references), asked_at, now, month,
---         day, max_skew_s, pool
+-- ARGV  1 account id  2 msgpack map: amount, promotional, reference, keep_s (TTL of references), asked_at, now, month,
+--         day, max_skew_s, pool, life
 -- Result  "ok", "again" (this reference was applied before), "ceiling", "state" (terminated), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
@@ -19,8 +19,11 @@ if work.now >= account.active_until + LIFE_S then return 'state' end
 if account.credit + args.amount > CEILING then return 'ceiling' end
 
 account.credit, account.paid_in = account.credit + args.amount, account.paid_in + args.amount
-account.active_until, account.told_inactive = max(account.active_until, args.active_until), 0
-journal(work, {k = 'topup', credit_in = args.amount, ref = args.reference, credit = account.credit})
+local promotional = args.promotional and args.amount or 0
+account.promotional = account.promotional + promotional
+extend_life(work)
+journal(work, {k = 'topup', credit_in = args.amount, ref = args.reference, credit = account.credit,
+  promo = some(promotional)})
 end_work(work)
 redis.call('HSET', KEYS[5], field, args.uid)
 redis.call('EXPIRE', KEYS[5], args.keep_s)

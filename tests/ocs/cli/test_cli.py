@@ -736,3 +736,18 @@ def test_the_private_redis_is_started_for_one_command(
     create(ocs, "38668300000", "--credit", "3")
     assert shown(ocs, "38668300000")["credit_micro_eur"] == 3_000_000
     assert not (tmp_path / "data" / "redis" / "server.json").exists()
+
+
+@rule("HOT-ACC-2", "HOT-ACC-10")
+def test_an_account_is_sold_unused_and_gets_a_gift(ocs: Call) -> None:
+    number = "38668100090"
+    words = ("--msisdn", number, "--imsi", "2934" + number, "--package", "MINI", "--credit", "10", "--unused")
+    status, out, _ = ocs("account", "open", *words)
+    assert (status, out) == (0, f"opened {number}: new, credit 10.00 EUR, package MINI\n")
+    view = shown(ocs, number)
+    assert (view["state"], view["active_until"], view["credit_micro_eur"]) == ("new", None, 10_000_000)
+    assert ocs("account", "topup", number, "--amount", "5", "--reference", "gift-90", "--promotional")[0] == 0
+    view = shown(ocs, number)
+    assert (view["credit_micro_eur"], view["promotional_micro_eur"], view["state"]) == (15_000_000, 5_000_000, "new")
+    status, out, _ = ocs("account", "show", number)
+    assert status == 0 and "promotional 5.00 EUR" in out and "waits for the first use" in out

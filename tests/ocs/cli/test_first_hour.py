@@ -72,7 +72,7 @@ def names(folder: Path) -> list[str]:
 
 # -- commands that read a ledger
 
-OPENING = {"account create", "account import", "serve"}
+OPENING = {"account create", "account open", "account import", "serve"}
 """Commands that create a ledger if there is none."""
 WITHOUT_LEDGER = {"check", "decode", "init", "catalogue check", "catalogue diff", "catalogue import-prices"}
 

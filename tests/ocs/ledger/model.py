@@ -78,7 +78,7 @@ class ModelLedger(Accounts):
         opening = request.type is RequestType.INITIAL
         reused = identifying.is_reused(self, request, known)
         op = Operation(self, request.account_id, request.now, request.month, request.day, keep=request.session_id)
-        if other := self._other_facts(op, request):
+        if other := self._other_facts(op, request, closed=known.closed and not opening):
             return other
         session = known.session
         refused = session is not None and known.closed and session.closed_by is None
@@ -128,7 +128,7 @@ class ModelLedger(Accounts):
         if look:
             op.take_back()
             services = tuple(replace(s, debited_micro_eur=0, debited_units=0) for s in outcome.services)
-            credit, held = charging.before_reserving
+            credit, held = op.before_use
             return replace(
                 outcome, services=services, session_cost_micro_eur=0, credit_micro_eur=credit, held_micro_eur=held
             )
@@ -137,16 +137,19 @@ class ModelLedger(Accounts):
         return outcome
 
     @staticmethod
-    def _other_facts(op: Operation, request: ChargeRequest) -> ChargeOutcome | None:
-        """Runs the agenda; then checks that the account's facts are those by which the request was rated. If not: an
-        outcome with code 0, and nothing else is done.
+    def _other_facts(op: Operation, request: ChargeRequest, *, closed: bool = False) -> ChargeOutcome | None:
+        """Runs the agenda, begins a first use; then checks that the account's facts are those by which the request was
+        rated. If not: an outcome with code 0, and nothing else is done.
         """
         account = op.account
         terms = [terms for each in account.subscriptions for terms in (each.terms, each.next) if terms]
         varies = account.measures or any(each.facts for each in terms)
-        if varies or request.facts:
+        if varies or request.facts or account.state == "new":
             op.begin()
         agenda.run(op)
+        op.before_use = (op.account.credit, op.account.held)
+        if not closed and request.services and not any(each.always for each in request.services):
+            agenda.begin_life(op)
         facts = op.account.facts
         if facts == request.facts:
             return None

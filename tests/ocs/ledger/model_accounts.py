@@ -9,15 +9,14 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
+from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms, Window
 from tests.ocs.ledger import model_agenda as agenda
-from tests.ocs.ledger.model_operation import Books, Operation
+from tests.ocs.ledger.model_operation import LIFE, Books, Operation
 from tests.ocs.ledger.model_state import Account, MeasureState, Pool, Subscription, partition_of
 from tests.ocs.ledger.model_views import account_view, pool_view
-
-ACTIVE_S = 90 * 86_400
 
 
 class Accounts(Books):
@@ -42,6 +41,7 @@ class Accounts(Books):
         day: int = 0,
         entropy: int = 0,
         account_id: str = "",
+        unused: bool = False,
     ) -> str:
         """`account_id`: the id that Redis made from number and entropy."""
         if not 0 <= credit_micro_eur <= MAX_INTEGER:
@@ -51,17 +51,25 @@ class Accounts(Books):
         if credit_micro_eur > CREDIT_CEILING_MICRO_EUR:
             raise LedgerError("ceiling", "")
         account_id = account_id or f"00-{entropy:016x}"
-        account = Account(msisdn, imsi, credit_micro_eur, now + ACTIVE_S, account_id, paid_in=credit_micro_eur)
+        until = UNUSED_UNTIL if unused else now + LIFE.active_s
+        account = Account(msisdn, imsi, credit_micro_eur, until, account_id, paid_in=credit_micro_eur)
+        account.state = "new" if unused else "active"
         account.counter_of(MONTHLY_LIMIT, month, 0)
         self.accounts[account_id] = account
         op = Operation(self, account_id, now, month, day)
         op.journal(
-            "opened", credit_in=credit_micro_eur, credit=credit_micro_eur, package=package.id if package else ""
-        )  # fmt: skip
+            "opened",
+            credit_in=credit_micro_eur,
+            credit=credit_micro_eur,
+            package=package.id if package else "",
+            unused=unused,
+        )
         if package:
-            terms = agenda.in_force(op, package, now)
+            terms = package if unused else agenda.in_force(op, package, now)
             subscription = agenda.new(op, terms, "")
-            if agenda.can_pay(op, terms):
+            if unused:
+                subscription.due = now
+            elif agenda.can_pay(op, terms):
                 agenda.start(op, subscription, now)
             else:
                 agenda.unpaid(op, subscription, now)
@@ -79,6 +87,7 @@ class Accounts(Books):
         now: int,
         month: int,
         day: int = 0,
+        promotional: bool = False,
     ) -> bool:
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
@@ -98,9 +107,19 @@ class Accounts(Books):
                 raise LedgerError("ceiling", "")
             account.credit += amount_micro_eur
             account.paid_in += amount_micro_eur
-            account.active_until = max(account.active_until, now + ACTIVE_S)
-            account.told_inactive = False
-            op.journal("topup", credit_in=amount_micro_eur, ref=reference, credit=account.credit)
+            account.promotional += amount_micro_eur if promotional else 0
+            was = account.state_at(now)
+            account.active_until = max(account.active_until, now + LIFE.active_s)
+            account.told_inactive, account.announced = False, ""
+            if was == "inactive":
+                agenda.tell_state(op, was)
+            op.journal(
+                "topup",
+                promo=amount_micro_eur if promotional else 0,
+                credit_in=amount_micro_eur,
+                ref=reference,
+                credit=account.credit,
+            )
         self._references[reference] = purpose
         self._applied.add(("top_up", account.uid, reference))
         return True
@@ -179,10 +198,10 @@ class Accounts(Books):
 
     @staticmethod
     def _pay_share(op: Operation, subscription: Subscription, share: BenefitShare) -> None:
-        op.account.credit -= share.micro_eur
-        op.account.spent += share.micro_eur
+        promotional = op.spend(share.micro_eur, use=True)
         op.journal(
             "share",
+            promo=promotional,
             id=subscription.terms.id,
             instance=subscription.instance,
             benefit=share.benefit,
@@ -262,8 +281,11 @@ class Accounts(Books):
         if state not in ("active", "blocked"):
             raise LedgerError("range", "")
         with self._changing(account_id, now, month, day) as op:
-            op.account.state = state
-            op.journal("state", state=state[0])
+            was = op.account.state_at(now)
+            op.account.state = "new" if state == "active" and op.account.active_until == UNUSED_UNTIL else state
+            if op.account.state_at(now) == "inactive":
+                agenda.note_inactive(op.account)
+            agenda.tell_state(op, was)
             if state == "blocked":
                 op.abort("state")
 
@@ -271,10 +293,10 @@ class Accounts(Books):
         with self._changing(account_id, now, month, day) as op:
             agenda.remind(op.account, at, kind, ref)
 
-    def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
+    def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care") -> None:
         if self._account(account_id).state != "terminated":
             op = self._due(account_id, now, month, day)
-            agenda.terminate(op)
+            agenda.terminate(op, reason)
 
     def release_session(
         self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0
@@ -329,13 +351,15 @@ class Accounts(Books):
         if account.pool:
             raise LedgerError("pool", "")
         new_id = new_id or f"{partition:02d}-{len(self.moved):016x}"
-        Operation(self, account_id, now, month).journal("moved_out", to=new_id, debit=account.credit, credit=0)
+        Operation(self, account_id, now, month).journal(
+            "moved_out", account.promotional, to=new_id, debit=account.credit, credit=0
+        )
         self.accounts[new_id] = self.accounts.pop(account_id)
         self.moved[account_id] = new_id
         self.moved.pop(new_id, None)  # it has returned to an earlier partition
         account.former.insert(0, account_id)
         Operation(self, new_id, now, month).journal(
-            "moved_in", of=account_id, credit_in=account.credit, credit=account.credit
+            "moved_in", account.promotional, of=account_id, credit_in=account.credit, credit=account.credit
         )
         return new_id
 
@@ -374,6 +398,7 @@ class Accounts(Books):
         """Does what the change has made due or possible."""
         agenda.subscriptions(op)
         agenda.claim(op)
+        op.tell_low_credit()
         op.trim()
 
     # -- views

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 from ocs.ledger.contract.views import SubscriptionState
+from ocs.values.life import UNUSED_UNTIL
 from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, PackageTerms, Window
-from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_operation import LIFE, FirstUse, Operation
 from tests.ocs.ledger.model_settle import thresholds
 from tests.ocs.ledger.model_state import Account, Bucket, Entry, MeasureState, Pool, Subscription
 
@@ -41,7 +44,8 @@ def earliest(account: Account) -> int | None:
     times += [_time(each) for each in account.subscriptions if each.state in ("planned", "active", "ending")]
     times += [each.notice_at for each in account.subscriptions if each.state in RUNNING and each.notice_at]
     if account.state != "terminated":
-        times.append(account.active_until + (INACTIVE_S if account.told_inactive or account.state == "blocked" else 0))
+        state, at = _next_end(account)
+        times.append(at if account.announced in (state, "terminated") else at - LIFE.expiring_s)
     return min(times, default=None)
 
 
@@ -199,8 +203,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
     if changed and terms.group == PACKAGE_GROUP:
         _void(op)
     _end_units(op, subscription)
-    account.credit -= terms.price_micro_eur
-    account.spent += terms.price_micro_eur
+    promotional = op.spend(terms.price_micro_eur, use=not terms.period_s)
     subscription.state, subscription.starts, subscription.until = (
         SubscriptionState.ACTIVE.value,
         starts,
@@ -217,7 +220,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
             op.ledger.met["a counter of a period begins anew"] += 1
             counter.anew(starts)
             counter.terms, counter.limit = counter_terms, counter_terms.limit
-    _fee(op, subscription, True)
+    _fee(op, subscription, True, promotional)
     limit = account.counter(LIMIT_COUNTER)
     if terms.counts and limit is not None:
         op.ledger.met["a fee counts to the monthly limit"] += 1
@@ -236,10 +239,11 @@ def unpaid(op: Operation, subscription: Subscription, at: int) -> None:
     _fee(op, subscription, False)
 
 
-def _fee(op: Operation, subscription: Subscription, paid: bool) -> None:
+def _fee(op: Operation, subscription: Subscription, paid: bool, promotional: int = 0) -> None:
     price = subscription.terms.price_micro_eur
     op.journal(
         "package",
+        promo=promotional,
         id=subscription.terms.id,
         instance=subscription.instance,
         price=price,
@@ -361,14 +365,78 @@ def life(op: Operation) -> None:
     if account.state == "terminated":
         return
     if account.state_at(op.now) == "inactive" and not account.told_inactive:
-        account.told_inactive = True
-        op.journal("state", state="i")
+        note_inactive(account)
+        tell_state(op, "active")
+        op.abort("state")
+    state, at = _next_end(account)
+    if account.announced not in (state, "terminated") and at - LIFE.expiring_s <= op.now < at:
+        account.announced = state
+        op.journal("expiring", state=state[0], ends=at)
     if op.now >= account.active_until + INACTIVE_S:
-        terminate(op)
+        terminate(op, "life")
 
 
-def terminate(op: Operation) -> None:
+def note_inactive(account: Account) -> None:
+    account.told_inactive = True
+    account.announced = account.announced or "inactive"
+
+
+def _next_end(account: Account) -> tuple[str, int]:
+    """The state that comes by time, and when."""
+    if account.state == "active" and not account.told_inactive:
+        return "inactive", account.active_until
+    return "terminated", account.active_until + INACTIVE_S
+
+
+def tell_state(op: Operation, was: str, reason: str = "") -> None:
     account = op.account
+    state = account.state_at(op.now)
+    ends = (
+        0 if account.active_until == UNUSED_UNTIL else account.active_until + (0 if state == "active" else INACTIVE_S)
+    )
+    op.journal("state", state=state[0], was=was[0], ends=ends, reason=reason)
+
+
+OF_FIRST_USE = ("state", "credit", "promotional", "spent", "active_until", "last_instance")
+"""What a first use changes, besides subscriptions, buckets and counters."""
+
+
+def begin_life(op: Operation) -> None:
+    """HOT-ACC-2: the first use."""
+    account, pool = op.account, op.pool
+    if account.state != "new":
+        return
+    kept = [getattr(account, name) for name in OF_FIRST_USE]
+    lists = (account.subscriptions, account.buckets, account.counters)
+    of_pool = (pool.buckets, pool.last_instance) if pool is not None else ()
+    op.first_use = FirstUse(pickle.dumps((kept, lists, of_pool)), len(op.ledger.events))
+    account.state, account.active_until = "active", op.now + LIFE.active_s
+    tell_state(op, "new")
+    for each in account.subscriptions:
+        if each.state == SubscriptionState.UNPAID:
+            each.state, each.due = SubscriptionState.PLANNED.value, op.now
+    subscriptions(op)
+    op.first_use.until = len(op.ledger.events)
+    op.ledger.met["a first use"] += 1
+
+
+def take_back_life(op: Operation) -> None:
+    """A request that comes to nothing activates nothing."""
+    account, first_use = op.account, op.first_use
+    if first_use is None:
+        return
+    kept, lists, of_pool = pickle.loads(first_use.before)
+    for name, value in zip(OF_FIRST_USE, kept, strict=True):
+        setattr(account, name, value)
+    account.subscriptions, account.buckets, account.counters = lists
+    if op.pool is not None:
+        op.pool.buckets, op.pool.last_instance = of_pool
+    del op.ledger.events[first_use.since : first_use.until]
+    op.ledger.met["a first use comes to nothing"] += 1
+
+
+def terminate(op: Operation, reason: str) -> None:
+    account, was = op.account, op.account.state_at(op.now)
     op.abort("state")
     for sid in sorted(account.live()):
         op.give_up(sid, "terminated")
@@ -376,12 +444,13 @@ def terminate(op: Operation) -> None:
         op.forget(sid)
     for subscription in account.subscriptions:
         _end_units(op, subscription)
-    lost = account.credit
+    lost, promotional = account.credit, account.promotional
     account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
     account.buckets, account.subscriptions, account.sessions = [], [], {}
     account.entries, account.measures, account.pool = [], [], ""
     op.trim()
-    op.journal("terminated", debit=lost, credit=0)
+    account.promotional = 0
+    op.journal("terminated", promo=promotional, debit=lost, credit=0, was=was[0], reason=reason)
 
 
 def remind(account: Account, at: int, kind: str, ref: str) -> None:

@@ -49,13 +49,9 @@ class Charging:
         self.session = session
         self.settlement = Settlement(op, session)
         self.debit: list[DebitLine] = []
-        self.before_reserving = (self.account.credit, self.account.held)
 
     def run(self) -> ChargeOutcome:
-        for asked in self.request.services:
-            for leg in legs_of(asked):
-                for terms in leg.counters:
-                    self.account.counter_of(terms, self.op.month, self.op.day)
+        self._add_counters()
         opened = [self._open(asked) for asked in self.request.services]
         results = [ServiceOutcome(each.asked.key, 2001, 0, False, "", 0, 0, 0) for each in opened]
         for each, result in zip(opened, results, strict=True):
@@ -63,11 +59,14 @@ class Charging:
                 result.code, result.reason = 5006, "sessions"
             self.settlement.settle(self.kind, each, result)
         thresholds(self.op)
-        self.before_reserving = (self.account.credit, self.account.held)
         if self.kind is not RequestType.TERMINATION and not self.closed:
             self._reserve(opened, results)
         if self.kind is RequestType.EVENT:
             results = self._pay_one_off(opened, results)
+        if not any(result.granted or result.debited_micro_eur or result.debited_units for result in results):
+            agenda.take_back_life(self.op)
+            self._add_counters()
+        if self.kind is RequestType.EVENT:
             thresholds(self.op)
         code, reason = self._command_level(results)
         self._conclude(code, sum(result.debited_micro_eur for result in results))
@@ -82,6 +81,12 @@ class Charging:
                 self.op.now,
             ),
         )
+
+    def _add_counters(self) -> None:
+        for asked in self.request.services:
+            for leg in legs_of(asked):
+                for terms in leg.counters:
+                    self.account.counter_of(terms, self.op.month, self.op.day)
 
     def _arrive(self) -> None:
         """Journals the arrival in another country, unless it was left less than a day ago."""
@@ -235,6 +240,7 @@ class Charging:
                     DebitLine(
                         *(reserved.key, leg.price, reserved.granted, before, came_to.credit_units, came_to.by, counted),
                         credit_price,
+                        promotional=came_to.promotional,
                     )
                 )
                 result.debited_micro_eur += came_to.debit
@@ -289,6 +295,7 @@ class Charging:
             session.deadline = max([self.request.deadline, *held])
             account.sessions[sid] = session
         self._journal(code, debit, over)
+        self.op.tell_low_credit()
         if kind is RequestType.UPDATE and code != 2001 and not self.closed:
             self.op.give_up(sid, "refused")
 
@@ -299,6 +306,7 @@ class Charging:
             refused = kind in (RequestType.INITIAL, RequestType.EVENT) and code != 2001
             self.op.journal(
                 "charge",
+                promo=self.settlement.promotional,
                 sid=request.session_id,
                 ctx=request.context,
                 typ=kind.value,
@@ -314,6 +322,7 @@ class Charging:
         elif debit:
             self.op.journal(
                 "use",
+                promo=self.settlement.promotional,
                 sid=request.session_id,
                 typ=kind.value,
                 n=request.number,

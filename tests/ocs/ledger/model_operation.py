@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ocs.values.life import DEFAULT_LIFE
 from ocs.values.products import PackageTerms
 from tests.ocs.ledger.model_state import (
     Account,
@@ -20,8 +22,13 @@ from tests.ocs.ledger.model_state import (
     partition_of,
 )
 
+LIFE = DEFAULT_LIFE
 LATE_S = 3600
 MAX_GIVEN_UP = 8
+
+
+def _some(promotional: int) -> dict[str, int]:
+    return {"promo": promotional} if promotional else {}
 
 
 class Books:
@@ -45,6 +52,15 @@ class Books:
         return self.pools[partition_of(account_id), pool] if pool else None
 
 
+@dataclass(slots=True)
+class FirstUse:
+    """The account and its pool before its first use, and the events that this has made."""
+
+    before: bytes
+    since: int
+    until: int = 0
+
+
 class Operation:
     """`keep` is the Session-Id of the request: the agenda neither gives this session up nor forgets it."""
 
@@ -57,6 +73,28 @@ class Operation:
         self._events = len(ledger.events)
         self._notices = len(ledger.notices)
         self._before: bytes | None = None
+        self.before_use = (0, 0)
+        """Credit and what was held of it, before a first use."""
+        self.first_use: FirstUse | None = None
+        self.low_credit = False
+        """A use took the credit below the mark (HOT-ACC-8)."""
+
+    # -- money
+
+    def spend(self, amount: int, *, use: bool = False) -> int:
+        """Take money out of the credit, the promotional part first; returns that part of it."""
+        account, before = self.account, self.account.credit
+        part = min(amount, account.promotional)
+        account.credit -= amount
+        account.promotional -= part
+        account.spent += amount
+        self.low_credit |= use and account.credit < LIFE.low_credit_micro_eur <= before
+        return part
+
+    def tell_low_credit(self) -> None:
+        if self.low_credit:
+            self.journal("low_credit", credit=self.account.credit, below=LIFE.low_credit_micro_eur)
+        self.low_credit = False
 
     # -- all or nothing
 
@@ -73,8 +111,8 @@ class Operation:
         del self.ledger.events[self._events :]
         del self.ledger.notices[self._notices :]
 
-    def journal(self, kind: str, /, **fields: Any) -> None:
-        event: Event = {"k": kind, "t": self.now, "a": self.account_id, **fields}
+    def journal(self, kind: str, /, promo: int = 0, **fields: Any) -> None:
+        event: Event = {"k": kind, "t": self.now, "a": self.account_id, **fields, **_some(promo)}
         self.ledger.events.append(event)
 
     def notice(self, kind: str, reason: str, sids: list[str]) -> None:
@@ -238,6 +276,7 @@ class Operation:
                         "units": units,
                         "overrun": tally.overrun,
                         "dropped": tally.dropped,
+                        **_some(tally.promotional),
                     }
                 )
         session.tallies = {}

@@ -20,6 +20,7 @@ UNNAMED = "-"
 class _Returned:
     raw: int = 0
     money: int = 0
+    promotional: int = 0
     units: int = 0
     lines: list[dict[str, Any]] = field(default_factory=list)
 
@@ -29,7 +30,7 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
     before = copy.deepcopy(lines)
     results: list[ServiceOutcome] = []
     event: list[dict[str, Any]] = []
-    money = 0
+    money = promotional = 0
     for asked in request.services:
         back = _Returned()
         for key, want in _meant(asked, lines):
@@ -38,13 +39,17 @@ def refund(op: Operation, request: ChargeRequest, lines: list[DebitLine]) -> Cha
             results.append(ServiceOutcome(asked.key, 2001, back.raw, False, "", -back.money, -back.units, 0))
             event += back.lines
             money += back.money
+            promotional += back.promotional
+            op.ledger.met["promotional credit is refunded"] += back.promotional > 0
     if not results:
         lines[:] = before
         return None
     op.account.credit += money
     op.account.spent -= money
+    op.account.promotional += promotional
     op.journal(
         "refund",
+        promo=promotional,
         sid=request.session_id,
         ctx=request.context,
         n=request.number,
@@ -87,6 +92,7 @@ def _service(op: Operation, lines: list[DebitLine], want: int | None, back: _Ret
             continue
         returned = max(returned, raw)
         back.money += came_back["credit_in"]
+        back.promotional += came_back.get("promo", 0)
         back.units += sum(units for _, units in came_back["units"])
         back.lines.append(came_back)
     back.raw += returned
@@ -98,7 +104,10 @@ def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
     paid = line.before + line.credit
     for_credit = line.credit_price
     money = prices.cost_micro_eur(for_credit, paid) - prices.cost_micro_eur(for_credit, paid - by_credit)
-    line.raw, line.credit = line.raw - raw, line.credit - by_credit
+    # What paid last returns first: the refundable part.
+    cost = prices.cost_micro_eur(for_credit, paid) - prices.cost_micro_eur(for_credit, line.before)
+    promotional = max(money - (cost - line.promotional), 0)
+    line.raw, line.credit, line.promotional = line.raw - raw, line.credit - by_credit, line.promotional - promotional
     given = _units(op, line, owed - by_credit)
     if owed and not by_credit and not given:
         return None  # its period has ended
@@ -107,7 +116,8 @@ def _line(op: Operation, line: DebitLine, raw: int) -> dict[str, Any] | None:
         counter = op.account.counter(counter_id)
         if counter is not None:
             counter.take_back(measured(measure, money, by_credit, by_credit + units), window)
-    return {"key": line.key, "price": line.price.id, "used": raw, "credit_in": money, "units": given}
+    came_back = {"key": line.key, "price": line.price.id, "used": raw, "credit_in": money, "units": given}
+    return {**came_back, "promo": promotional} if promotional else came_back
 
 
 def _units(op: Operation, line: DebitLine, rest: int) -> list[list[Any]]:

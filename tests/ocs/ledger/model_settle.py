@@ -46,6 +46,7 @@ class Paid:
     """Result of paying one leg's use."""
 
     debit: int = 0
+    promotional: int = 0
     credit_units: int = 0
     credit_price: PriceTerms | None = None
     """Price at which credit paid."""
@@ -62,6 +63,7 @@ class Settlement:
 
     def __init__(self, op: Operation, session: Session) -> None:
         self.op, self.session, self.account, self.met = op, session, op.account, op.ledger.met
+        self.promotional = 0
 
     def settle(self, kind: RequestType, opened: Opened, result: ServiceOutcome) -> None:
         asked, service = opened.asked, opened.service
@@ -120,6 +122,7 @@ class Settlement:
             tally = self._tally(opened, leg, paid.credit_price)
             tally.used += beyond
         tally.debit += paid.debit
+        tally.promotional += paid.promotional
         tally.overrun += paid.overrun
 
     def _impossible(self, opened: Opened) -> int:
@@ -222,14 +225,15 @@ class Settlement:
 
     def _by_credit(self, price: PriceTerms, owed: int, money: int, paid: Paid) -> tuple[int, int]:
         """Step d: credit. Returns the units that the money pays, and their cost."""
-        account, session = self.account, self.session
+        session = self.session
         already = session.credit_units.get(price.id, 0)
         pays = min(owed, affordable_units(price, already, money))
         debit = prices.cost_micro_eur(price, already + pays) - prices.cost_micro_eur(price, already)
         session.credit_units[price.id] = already + pays
         session.cost += debit
-        account.credit -= debit
-        account.spent += debit
+        part = self.op.spend(debit, use=True)
+        paid.promotional += part
+        self.promotional += part
         paid.debit += debit
         paid.credit_units += pays
         return pays, debit

@@ -214,6 +214,7 @@ class Tally:
     detail: str
     used: int = 0
     debit: int = 0
+    promotional: int = 0
     units: dict[str, int] = field(default_factory=dict)
     overrun: int = 0
     dropped: int = 0
@@ -332,6 +333,10 @@ class Account:
     seen: dict[str, int] = field(default_factory=dict)
     """Countries that it has left, and when."""
     measures: list[MeasureState] = field(default_factory=list)
+    promotional: int = 0
+    """Of the credit."""
+    announced: str = ""
+    """The state that was announced last: "inactive" or "terminated"."""
     subscriptions: list[Subscription] = field(default_factory=list)
     buckets: list[Bucket] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
@@ -395,6 +400,8 @@ class DebitLine:
     counted: list[tuple[str, Measure, int]]
     """Counter, what it measures, and the window."""
     credit_price: PriceTerms
+    promotional: int = 0
+    """Of the money."""
 
 
 def owner_of(request: ChargeRequest) -> str:

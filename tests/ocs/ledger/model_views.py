@@ -15,6 +15,7 @@ from ocs.ledger.contract.views import (
     SubscriptionState,
     SubscriptionView,
 )
+from ocs.values.life import UNUSED_UNTIL
 from ocs.values.products import LIMIT_COUNTER, Window
 from tests.ocs.ledger.model_agenda import package_of
 from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service, Session, Subscription
@@ -34,7 +35,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         msisdn=a.msisdn,
         imsi=a.imsi,
         state=a.state_at(now),
-        active_until=a.active_until,
+        active_until=0 if a.active_until == UNUSED_UNTIL else a.active_until,
         credit_micro_eur=a.credit,
         held_micro_eur=a.held,
         paid_in_micro_eur=a.paid_in,
@@ -59,6 +60,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         ),
         reminders=tuple(sorted(ReminderView(each.at, each.kind, each.ref) for each in a.entries)),
         country=a.country,
+        promotional_micro_eur=a.promotional,
         version=LAYOUT,
     )
 

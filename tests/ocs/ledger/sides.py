@@ -68,6 +68,7 @@ class Sides:
         self._compared = 0
         self._touched: set[str] = set()
         self._moved: Counter[str] = Counter()
+        self._promotional: Counter[str] = Counter()
 
     @property
     def when(self) -> dict[str, int]:
@@ -75,9 +76,12 @@ class Sides:
 
     # -- accounts
 
-    def open(self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None) -> str | None:
+    def open(
+        self, msisdn: str, imsi: str, credit: int, package: PackageTerms | None, unused: bool = False
+    ) -> str | None:
         entropy = next(_entropies)
         rest: dict[str, Any] = {"msisdn": msisdn, "imsi": imsi, "package": package, "entropy": entropy, **self.when}
+        rest["unused"] = unused
         self._say("open_account", credit_micro_eur=credit, **rest)
         account_id = self._keys.new_account_id(msisdn, entropy)
         real: str = ""
@@ -212,9 +216,12 @@ class Sides:
         for event in news:
             account_id = str(event["a"])
             self._moved[account_id] += int(str(event.get("credit_in", 0))) - int(str(event.get("debit", 0)))
+            promotional = int(str(event.get("promo", 0)))
+            self._promotional[account_id] += promotional if event.get("credit_in") else -promotional
         for account_id in ids:
             known = self.model.accounts.get(account_id)
             same("Σ events", self._moved[account_id], known.credit if known is not None else 0)
+            same("Σ promotional", self._promotional[account_id], known.promotional if known is not None else 0)
         if self.other is not None and ids:
             self._compare_with(self.other, ids, news)
 
@@ -250,6 +257,8 @@ def violations(model: ModelLedger, account_id: str, a: Account) -> Iterator[str]
     """Broken promises (1 to 3 of the contract) and exceeded bounds on one account of the model."""
     if a.paid_in != a.credit + a.spent + a.expired:
         yield f"paid in {a.paid_in}, explained {a.credit} + {a.spent} + {a.expired}"
+    if not 0 <= a.promotional <= a.credit:
+        yield f"of credit {a.credit}, {a.promotional} is promotional"
     if min(a.credit, a.held, a.credit - a.held, a.spent, a.expired) < 0:
         yield f"credit {a.credit}, held {a.held}, spent {a.spent}, expired {a.expired}"
     legs = [leg for session in a.sessions.values() for leg in session.legs()]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ocs.ledger.contract.views import SubscriptionState
+from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import BenefitShare
 from ocs.values.requests import RequestType
@@ -57,7 +58,7 @@ class Walk(WalkCharging):
     def begin(self, choose: Choices) -> None:
         for number in NUMBERS:
             credit = choose.pick((20_000_000, 3_500_000, 500_000, 150_000_000, 500_000))
-            self.ids.append(self._open(number, credit, choose.pick([None, *TARIFFS])))
+            self.ids.append(self._open(number, credit, choose.pick([None, *TARIFFS]), choose.chance(20)))
         self._topped_up = (self.ids[0], 1, "first")
         if choose.chance(70):
             for place in (0, 1):
@@ -92,7 +93,8 @@ class Walk(WalkCharging):
         account_id, amount, reference = self._topped_up
         if account_id in self.gone and not choose.chance(20):
             account_id = self.gone[account_id]
-        self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference)
+        more = {"promotional": True} if choose.chance(30) else {}
+        self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference, **more)
 
     def _credit(self, place: int, amount: int) -> None:
         self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"))
@@ -337,6 +339,12 @@ class Walk(WalkCharging):
             self.ledgers.sweep_due()
             self._revive(choose)
             return
+        if choose.chance(25):  # what is announced, before it comes
+            account = self._account(place)
+            self.now = max(self.now, (account.active_until + choose.pick((0, 270 * 86_400))) % UNUSED_UNTIL - 500_000)
+            self.ledgers.sweep_due()
+            self._revive(choose)
+            return
         self.now += 8_000_000
         self._go_on(choose, place, choose.pick(live) if live else self._sid(place, 0))
         if choose.chance(30):
@@ -363,9 +371,10 @@ class Walk(WalkCharging):
             if self.ledgers.model.accounts[account_id].state == "terminated":
                 self.ended[place] = account_id
                 self.debits = [each for each in self.debits if each.account_id != account_id]
-                self.ids[place] = self._open(NUMBERS[place], 20_000_000, choose.pick([None, *TARIFFS]))
+                credit = choose.pick((20_000_000, 20_000_000, 3_000_000, 0))
+                self.ids[place] = self._open(NUMBERS[place], credit, choose.pick([None, *TARIFFS]), choose.chance(40))
 
-    def _open(self, msisdn: str, credit: int, package: Any) -> str:
-        account_id = self.ledgers.open(msisdn, self._fresh("29340000000"), credit, package)
+    def _open(self, msisdn: str, credit: int, package: Any, unused: bool) -> str:
+        account_id = self.ledgers.open(msisdn, self._fresh("29340000000"), credit, package, unused)
         assert account_id
         return account_id

@@ -16,6 +16,7 @@ from ocs.charging.service import ChargingService
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.values.moment import When
 from ocs.values.products import PackageTerms
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
 from protocol.errors import DiameterError
@@ -48,7 +49,7 @@ class World:
         task.add_done_callback(self._tasks.discard)
 
     @property
-    def when(self) -> dict[str, int]:
+    def when(self) -> When:
         return {"now": self.now, "month": self.catalogue.month_of(self.now), "day": self.catalogue.day_of(self.now)}
 
     # -- the operator's side
@@ -60,7 +61,9 @@ class World:
         self.service = ChargingService(versions, self.ledger, self.metrics, lambda: self.now, self._spawn)
         await self.ledger.set_terms(versions.product_terms())
 
-    async def subscriber(self, credit: float, package: str | PackageTerms | None = None) -> Subscriber:
+    async def subscriber(
+        self, credit: float, package: str | PackageTerms | None = None, *, unused: bool = False
+    ) -> Subscriber:
         """Opens an account. `package`: the id of a catalogue product, or terms that the catalogue lacks."""
         self._accounts += 1
         terms = self.catalogue.packages[package] if isinstance(package, str) else package
@@ -71,6 +74,7 @@ class World:
             credit_micro_eur=round(credit * EUR),
             package=terms,
             entropy=self._accounts,
+            unused=unused,
             **self.when,
         )
         return Subscriber(self, account_id, msisdn)

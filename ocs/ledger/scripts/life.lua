@@ -1,0 +1,77 @@
+-- An account's life and the parts of its credit (HOT-ACC-2 to HOT-ACC-10). ocs/policy/life.py has the table of states.
+-- work.life: a `life` record.
+
+local LIFE_S = 270 * 86400 -- from the end of the active period to termination (HOT-ACC-6)
+
+-- Journal a change of state. `was`: the state before. `ends`: Unix time at which the active period, or the account's
+-- life, ends; 0 = open.
+local function state_event(work, was, reason)
+  local account, ends = work.account, 0
+  local state = state_at(account, work.now)
+  if account.active_until < UNUSED_UNTIL then ends = account.active_until + (state == 'a' and 0 or LIFE_S) end
+  journal(work, {k = 'state', state = state, was = was, ends = ends, reason = reason or ''})
+end
+
+-- The end of the active period needs no event any more.
+local function note_inactive(account)
+  account.told_inactive, account.told_expiring = 1, max(account.told_expiring, 1)
+end
+
+-- What is announced next: 1 inactivity, 2 termination; and its Unix time.
+local function next_stage(account)
+  if account.state == 'a' and account.told_inactive == 0 then return 1, account.active_until end
+  return 2, account.active_until + LIFE_S
+end
+
+-- Unix time at which the sweeper must look at the account's life.
+local function life_due(work)
+  local account, life = work.account, work.life
+  if account.state == 't' then return UNBOUNDED end
+  local stage, ends = next_stage(account)
+  return account.told_expiring >= stage and ends or ends - life.expiring_s
+end
+
+-- The active period is over (HOT-ACC-4), or soon will be, or the account is soon terminated: each is told once.
+local function tell_life(work)
+  local account, life = work.account, work.life
+  if account.state == 't' then return end
+  if account.told_inactive == 0 and state_at(account, work.now) == 'i' then
+    note_inactive(account)
+    state_event(work, 'a')
+    notify(work, 'abort', 'state', work.now, any_session)
+  end
+  local stage, ends = next_stage(account)
+  if account.told_expiring < stage and work.now >= ends - life.expiring_s and work.now < ends then
+    account.told_expiring = stage
+    journal(work, {k = 'expiring', state = stage == 1 and 'i' or 't', ends = ends})
+  end
+end
+
+-- The active period begins anew with a top-up (HOT-ACC-3, HOT-ACC-5); that of an account not used yet does not.
+local function extend_life(work)
+  local account, life, was = work.account, work.life, state_at(work.account, work.now)
+  account.active_until = max(account.active_until, work.now + life.active_s)
+  account.told_inactive, account.told_expiring = 0, 0
+  if was == 'i' then state_event(work, was) end
+end
+
+-- Take money out of the credit. Returns the promotional part of it.
+local function take_credit(work, amount)
+  local account, life = work.account, work.life
+  local had = min(account.promotional, account.credit)
+  local part = life.promotional_first == 1 and min(amount, had) or max(amount - (account.credit - had), 0)
+  account.credit, account.promotional = account.credit - amount, had - part
+  return part
+end
+
+-- Money was taken for a use: note a crossing of the mark for low credit (HOT-ACC-8).
+local function note_low_credit(work, before)
+  local account, life = work.account, work.life
+  if before >= life.low_credit and account.credit < life.low_credit then work.low_credit = true end
+end
+
+local function journal_low_credit(work)
+  local account, life = work.account, work.life
+  if work.low_credit then journal(work, {k = 'low_credit', credit = account.credit, below = life.low_credit}) end
+  work.low_credit = false
+end
