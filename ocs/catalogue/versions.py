@@ -21,7 +21,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
-from ocs.catalogue.model import RateTable, ServiceTable
+from ocs.catalogue.model import CounterTable, PackageTable, RateTable, ServiceTable
 from ocs.catalogue.ported_numbers import NONE, PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
@@ -346,6 +346,11 @@ def _steady(before: Catalogue, after: Catalogue) -> Iterable[tuple[str, object, 
         unit = old.of("service", ServiceTable)[rate.service].unit
         if services.get(next_rate.service) != unit:  # the service's unit, which rounds the use of a session
             yield key_path("rate", id_, "service"), f"a service in {unit}", next_rate.service
+    for id_, counter, next_counter in _both(old.of("counter", CounterTable), new.of("counter", CounterTable)):
+        for name in ("window", "days", "measure"):  # an account's counter goes on with what it has counted
+            yield key_path("counter", id_, name), getattr(counter, name), getattr(next_counter, name)
+    for id_, package, next_package in _both(old.of("package", PackageTable), new.of("package", PackageTable)):
+        yield key_path("package", id_, "kind"), package.kind, next_package.kind
     for id_ in before.terms.keys() & after.terms.keys():
         units = {each.id: each.unit for each in before.terms[id_].buckets}
         for bucket in after.terms[id_].buckets:

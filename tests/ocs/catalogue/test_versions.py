@@ -107,6 +107,7 @@ NOW_IN = "service.voice.unit = 'messages'", "must be 'seconds' as in version 1"
         ((("kilo = 1000", "kilo = 1024"),), "catalogue.kilo = 1024", "must be 1000"),
         ((('"Europe/Ljubljana"', '"UTC"'),), "catalogue.time_zone", "must be 'Europe/Ljubljana'"),
         ((("[package.P]", "[package.Q]"),), "package.P", "is missing, version 1 has it"),
+        ((("[package.P]\n", '[package.P]\nkind = "pack"\n'),), "package.P.kind = 'pack'", "must be 'tariff'"),
         (((VOICE_BUCKET, ""), ('buckets = ["voice"]\n', "")), "package.P.bucket.voice", "is missing"),
     ],
 )

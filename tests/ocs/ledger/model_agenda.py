@@ -76,14 +76,18 @@ def tell_measure(op: Operation, measure: MeasureState, state: str) -> None:
 
 def subscriptions(op: Operation) -> None:
     """Handles due fees and ends, by time, order and instance."""
-    looked_at: set[int] = set()
+    looked_at: set[tuple[int, str, int]] = set()  # one that cannot be paid stays as it is
     while True:
-        waiting = [each for each in op.account.subscriptions if _is_due(op, each) and each.instance not in looked_at]
+        waiting = [each for each in op.account.subscriptions if _is_due(op, each) and _state_of(each) not in looked_at]
         if not waiting:
             return
         first = min(waiting, key=lambda each: (_time(each), each.terms.order, each.instance))
-        looked_at.add(first.instance)
+        looked_at.add(_state_of(first))
         _due(op, first)
+
+
+def _state_of(subscription: Subscription) -> tuple[int, str, int]:
+    return subscription.instance, subscription.state, _time(subscription)
 
 
 def _time(subscription: Subscription) -> int:
