@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,11 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ocs.catalogue.catalogue import CatalogueError
-from ocs.ledger.contract.charging import ChargeRequest
+from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, Retry
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.operations import ChargeDone
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
-from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, octets, seconds, towards
+from protocol.errors import DiameterError, ResultCode
+from tests.ocs.charging.ccr import AUSTRIA, DATA, IMS, MB, SERBIA, at, ccr, octets, seconds, towards
 from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World, granted
 from tests.rules import rule
 
@@ -178,6 +180,24 @@ async def test_a_worker_that_knows_the_facts_asks_the_ledger_once(world: World) 
     assert asked == ["", *["fair-use"] * 3]
     await user.use_data(MB, plmn=AUSTRIA)
     assert asked[4:] == ["fair-use", "", ""]
+
+
+async def test_facts_that_change_all_the_time_end_in_an_answer(world: World) -> None:
+    """Others change the account between every two requests: the client is told to try elsewhere, nothing is charged."""
+    user = await world.subscriber(10)
+    asked: list[str] = []
+
+    def restless(request: ChargeRequest, done: ChargeDone) -> None:
+        asked.append(request.facts)
+        outcome = ChargeOutcome(0, False, (), 0, 0, Retry.FACTS, place=f"fact{len(asked)}")
+        asyncio.get_running_loop().call_soon(done, outcome)
+
+    world.ledger.charge = restless  # type: ignore[method-assign]
+    session = user.data()
+    request = ccr("I", 0, octets(want=MB), context=DATA, sid=session.sid, msisdn=user.msisdn, information=at())
+    answer = await world.reply(request)
+    assert isinstance(answer, DiameterError) and answer.result_code == ResultCode.UNABLE_TO_DELIVER
+    assert asked == ["", "fact1", "fact2"]
 
 
 @rule("HOT-ROA-7")
