@@ -250,6 +250,7 @@ _DOCUMENT = {
         # that had the service.
         *_fields("granted phase reported_until switch_at spans deadline number"),
         Field("legs", EMPTY, many="leg"),
+        Field("bars", "", since=3),  # that forbid it, with commas
     ),
     "leg": (
         Field("rate", "", packed_one="rate"),  # as in the request; unpacked by `rate_of`

@@ -160,9 +160,11 @@ class AccountLedger(Protocol):
     async def set_measure(
         self, account_id: str, *, measure: AccountMeasure, now: int, month: int, day: int = 0
     ) -> None:
-        """Put a measure on the account, in place of one of its kind and name. It begins and ends by the agenda; running
-        sessions are asked (RAR) when it changes their rates or bars. LedgerError: "unknown", "state" (terminated),
-        "measures" (too many), "range" (its end is past).
+        """Put a measure on the account, in place of one of its kind and name. It begins and ends by the agenda. Running
+        sessions are asked (RAR) when it changes their rates or bars, and aborted (ASR) when a bar leaves nothing of
+        them.
+
+        LedgerError: "unknown", "state" (terminated), "measures" (too many), "range" (its end is past).
         """
 
     async def lift_measure(

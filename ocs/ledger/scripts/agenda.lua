@@ -218,6 +218,14 @@ local function run_agenda_entries(work)
   end
 end
 
+-- A measure begins, changes or ends: facts are put together again, and the account's sessions hear of it. `before`:
+-- whether it was in force.
+local function measure_changed(work, measure, before)
+  subscriptions_of(work)
+  if measure.kind ~= 'mute' and (before or measure.begun == 1) then work.measures_changed = true end
+  if measure.kind == 'bar' and measure.begun == 1 then work.bar_began = true end
+end
+
 -- Begin and end measures whose time has come.
 local function run_measures(work)
   local account = work.account
@@ -237,13 +245,14 @@ local function run_measures(work)
     else
       n = n + 1
     end
-    if over or (measure.begun == 0 and measure.since <= work.now) then
-      if not over then
-        measure.begun = 1
-        journal_measure(work, measure, 'begun')
-      end
-      subscriptions_of(work) -- so that the facts are put together again
-      if measure.kind ~= 'mute' then work.measures_changed = true end
+    if over then
+      local before = measure.begun == 1
+      measure.begun = 0
+      measure_changed(work, measure, before)
+    elseif measure.begun == 0 and measure.since <= work.now then
+      measure.begun = 1
+      journal_measure(work, measure, 'begun')
+      measure_changed(work, measure, false)
     end
   end
 end
@@ -319,7 +328,7 @@ local function reschedule(work)
 end
 
 -- RAR to sessions that lost a hold to a fee; after a period has begun, to sessions that lack money or units; when the
--- rates or bars of the account have changed, to all.
+-- rates or bars of the account have changed, to all; ASR to those of which a new bar leaves nothing.
 local function notify_reclaimed(work)
   if work.reauthorize then
     notify(work, 'reauthorize', 'reclaim', work.now, function(_, session_id) return work.reauthorize[session_id] end)
@@ -329,7 +338,13 @@ local function notify_reclaimed(work)
   if work.measures_changed or account.facts ~= work.facts_before then
     local own = request and request.session_id
     local reason = work.measures_changed and 'measure' or 'facts'
-    notify(work, 'reauthorize', reason, work.now, function(_, session_id) return session_id ~= own end)
+    local function is_cut(session) return work.bar_began and is_barred(work, session) end
+    notify(work, 'abort', reason, work.now, function(session, session_id)
+      return session_id ~= own and is_cut(session)
+    end)
+    notify(work, 'reauthorize', reason, work.now, function(session, session_id)
+      return session_id ~= own and not is_cut(session)
+    end)
   end
 end
 

@@ -51,27 +51,25 @@ local function set_limit()
   journal(work, {k = 'limit', counter = args.counter, limit = args.value, once = counter.lasting ~= NOT_ONCE})
 end
 
-local function changed_measure(measure)
-  subscriptions_of(work) -- so that the facts are put together again
-  if measure.kind ~= 'mute' then work.measures_changed = true end
-end
-
 local function set_measure()
-  local measure, measures = args.value, measures_of(work)
-  local _, position = find_measure(work, measure.kind, measure.name)
+  local measure, measures, before = args.value, measures_of(work), false
+  local next_measure, position = find_measure(work, measure.kind, measure.name)
   if not position and #measures >= MAX_MEASURES then return 'measures' end
+  if next_measure then before = next_measure.begun == 1 end
   measure.begun = measure.since <= work.now and 1 or 0
   measures[position or #measures + 1] = measure
   journal_measure(work, measure, measure.begun == 1 and 'begun' or 'planned')
-  changed_measure(measure)
+  measure_changed(work, measure, before)
 end
 
 local function lift_measure()
   local measure, position = find_measure(work, args.kind, args.ref)
   if not position then return 'again' end
+  local before = measure.begun == 1
   table.remove(measures_of(work), position)
   journal_measure(work, measure, 'lifted')
-  changed_measure(measure)
+  measure.begun = 0
+  measure_changed(work, measure, before)
 end
 
 local refused

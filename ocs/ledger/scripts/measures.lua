@@ -55,3 +55,24 @@ local function find_measure(work, kind, name)
     if measure.kind == kind and measure.name == name then return measure, n end
   end
 end
+
+-- Whether one of these bars (with commas) is set, by the subscriber or as a measure.
+local function barred(work, bars)
+  local account = work.account
+  if bars == '' or (account.bars == '' and account.measures == '') then return false end
+  local set = ',' .. account.bars .. ','
+  for bar in string.gmatch(bars, '[^,]+') do
+    if string.find(set, ',' .. bar .. ',', 1, true) or has_measure(work, 'bar', bar) then return true end
+  end
+  return false
+end
+
+-- Whether bars forbid all that a session has, and something at all. Nothing bars an emergency call (HOT-RAT-2).
+local function is_barred(work, session)
+  local found = false
+  for _, service in pairs(session.services) do
+    if service.always == 1 or not barred(work, service.bars) then return false end
+    found = true
+  end
+  return found
+end

@@ -5,16 +5,6 @@
 local SMALL_CHANGE = 100000
 local SCARCE_S = 60 -- how long grants leave room for others, after a request got nothing while others held money
 
-local function barred(work, bars)
-  local account = work.account
-  if bars == '' or (account.bars == '' and account.measures == '') then return false end
-  local set = ',' .. account.bars .. ','
-  for bar in string.gmatch(bars, '[^,]+') do
-    if string.find(set, ',' .. bar .. ',', 1, true) or has_measure(work, 'bar', bar) then return true end
-  end
-  return false
-end
-
 local function refusal(work, requested)
   if requested.always == 1 then return nil end
   if state_at(work.account, work.now) ~= 'a' then return 4010, 'state' end
@@ -368,6 +358,7 @@ local function prepare_service(work, item)
     service.legs = fresh_legs(requested.legs, service.legs)
     service.detail = requested.detail
     service.always = requested.always
+    service.bars = requested.bars
     service.switch_at, service.spans = requested.switch_at, requested.spans
   end
   item.want = want

@@ -232,7 +232,7 @@ async def test_hot_roa_8_a_bar_with_an_end_beside_the_subscribers_own(world: Wor
     await session.one("I", octets(want=MB))
     async with world.hearing() as heard:
         await put(user, bar)
-        assert [(n.kind, n.reason) for n in await heard()] == [("reauthorize", "measure")]
+        assert [(n.kind, n.reason) for n in await heard()] == [("abort", "measure")], "nothing of it is left"
     barred = await session.one("U", octets(want=MB, used=MB))
     assert barred.result_code == 4010
     assert await user.may_call(towards(NATIONAL, SERBIA)) == 4010
@@ -246,6 +246,29 @@ async def test_hot_roa_8_a_bar_with_an_end_beside_the_subscribers_own(world: Wor
         await world.sweep()
         assert await user.may_call(towards(NATIONAL, SERBIA)) == 2001
     assert [event["state"] for event in await user.events("measure")] == ["begun", "ended"]
+
+
+@rule("HOT-ROA-8", "HOT-RAT-2")
+async def test_a_bar_aborts_what_it_leaves_nothing_of_and_asks_the_others(world: World) -> None:
+    """Data and the free portal in one session, data alone, a call, and an emergency call."""
+    user = await world.subscriber(20)
+    mixed, alone = user.data(), user.data()
+    call, emergency = user.running(IMS, towards(NATIONAL)), user.running(IMS, towards("tel:112"))
+    await mixed.take("I", octets(want=MB), octets(want=MB, group=900))
+    await alone.one("I", octets(want=MB))
+    await call.one("I", seconds(want=60))
+    await emergency.one("I", seconds(want=60))
+    async with world.hearing() as heard:
+        bar = AccountMeasure(MeasureKind.BAR, "data", "misuse", world.now + 60)
+        await put(user, bar)
+        world.now += 60
+        await world.sweep()
+        told = {(n.kind, s.session_id) for n in await heard() if n.reason == "measure" for s in n.sessions}
+    assert ("abort", alone.sid) in told
+    others = {("reauthorize", each.sid) for each in (mixed, call, emergency)}
+    assert told - others == {("abort", alone.sid)} and others <= told
+    both = (await mixed.take("U", octets(want=MB), octets(want=MB, group=900))).multiple_services_credit_control
+    assert [each.result_code for each in both] == [4010, 2001]
 
 
 async def test_measures_are_bounded_and_replaced_by_kind_and_name(world: World) -> None:
