@@ -8,10 +8,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S
 from ocs.process.processes import command_line
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
@@ -101,10 +103,12 @@ def test_a_version_comes_into_force_without_a_restart_and_stays_after_one(
     file = version(tmp_path, "2")
     refused = serving.command("catalogue", "load", file)
     assert refused.returncode == 1 and "catalogue.valid_from: is missing" in refused.stderr
+    asked_at = int(time.time())
     loaded = serving.command("catalogue", "load", file, "--now", "--json")
     assert loaded.returncode == 0, loaded.stderr
     assert json.loads(loaded.stdout)["processes"] == PROCESSES
-    assert in_force(serving) == "1", "not yet"
+    begins = datetime.fromisoformat(json.loads(loaded.stdout)["valid_from"]).timestamp()
+    assert begins >= asked_at + ACCEPT_AHEAD_S, "every process has it before it begins"
     wait_for(lambda: in_force(serving) == "2")
     assert costs(books, serving, account_id, "pgw.example.net;1;b") == NEW
     again = serving.command("catalogue", "load", file, "--now")
