@@ -171,6 +171,11 @@ class Catalogue:
         """Network of ported numbers, in small letters → its destination class."""
         return self._destinations.networks
 
+    def vat_of(self, label: str) -> int:
+        """Percent of VAT in the price of a rate (HOT-RAT-8)."""
+        table = self.tables.of("rate", RateTable).get(label)
+        return self.vat_percent if table is None or table.vat_percent is None else table.vat_percent
+
     # -- what decided (`reasons`)
 
     def service_of(self, event: UseEvent) -> tuple[str, str]:

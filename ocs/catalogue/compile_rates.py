@@ -307,6 +307,7 @@ class RateCompiler:
                     counters=DEFAULT_COUNTERS if rate.always else compiled.counters,
                     beyond=compiled.beyond,
                     slow=compiled.slow,
+                    itemised=rate.itemised or "",
                 )
                 if compiled.surcharge is not None:
                     rated = replace(rated, surcharge=_surcharge_of(rated, compiled.surcharge))

@@ -216,6 +216,8 @@ class RateTable(Table):
     unless: list[Word] = []
     since: Annotated[Date | None, Field(alias="from")] = None
     until: Date | None = None
+    itemised: Word | None = None
+    vat_percent: Annotated[int, Field(ge=0, le=100)] | None = None
 
     @property
     def conditional(self) -> bool:

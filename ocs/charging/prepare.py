@@ -30,7 +30,7 @@ from ocs.charging.usage_context import UsageContext
 from ocs.ledger.contract.charging import Leg, ServiceCharge
 from ocs.policy import forwarding
 from ocs.values.requests import REQUEST_TYPES, Action, RequestType
-from ocs.values.use import Context, PriceTerms, RatedUse, Unit, Unrateable
+from ocs.values.use import ITEMISED, Context, PriceTerms, RatedUse, Unit, Unrateable
 from protocol.credit_control import (
     CHECK_BALANCE,
     DIRECT_DEBITING,
@@ -178,7 +178,7 @@ class Preparation:
             quota.minimum if not want or want > quota.minimum else want,
             rated.always,
             rated.bars,
-            self.where.detail(),
+            self.where.detail() if not rated.itemised else f"{self.where.detail()}{ITEMISED}{rated.itemised}",
             after,
             either,
         )

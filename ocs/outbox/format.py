@@ -12,7 +12,9 @@ from typing import Any
 
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.contract.views import STATES
+from ocs.outbox.vat import Vat
 from ocs.values.moment import utc_text
+from ocs.values.use import ITEMISED
 
 _NAMES = {
     "sid": "session_id",
@@ -39,8 +41,17 @@ _CHARGE = frozenset(
 _LINE = frozenset({"key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped"})
 
 
-def record(event: OutboxEvent) -> dict[str, object]:
-    """The record of one event. A field that this version does not know keeps its short name."""
+def record(event: OutboxEvent, vat: Vat | None = None) -> dict[str, object]:
+    """The record of one event. A field that this version does not know keeps its short name. `vat`: adds it, and net
+    amounts.
+    """
+    result = _record(event)
+    if vat is not None and event.body["k"] != "use":
+        vat.add(result, event.body["k"], event.body["t"])  # type: ignore[arg-type]
+    return result
+
+
+def _record(event: OutboxEvent) -> dict[str, object]:
     body: Mapping[str, Any] = event.body
     kind = body["k"]
     if kind == "use" and body.keys() == _USE:
@@ -121,8 +132,10 @@ def _service(line: Mapping[str, Any]) -> dict[str, object]:
         result["debit_micro_eur"] = line["debit"]
     if line["units"]:
         result["bucket_units"] = _units(line["units"], 1)
-    if line["detail"]:
-        result["detail"] = line["detail"]
+    if detail := line["detail"]:
+        result["detail"], _, itemised = detail.partition(ITEMISED)
+        if itemised:
+            result["itemised"] = itemised
     if line["overrun"]:
         result["overrun_units"] = line["overrun"]
     if line["dropped"]:

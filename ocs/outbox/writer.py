@@ -20,6 +20,7 @@ from ocs.outbox import files
 from ocs.outbox.files import Position
 from ocs.outbox.format import record
 from ocs.outbox.tail import LEAST_EVENTS, Tail, fingerprint
+from ocs.outbox.vat import Vat
 from ocs.values.moment import utc_text
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class RecordWriter:
         tail_events: int = LEAST_EVENTS,
         written: Callable[[str, int], None] = lambda kind, count: None,
         missing: Callable[[int], None] = lambda count: None,
+        vat: Vat | None = None,
     ) -> None:
         self._folder = folder
         self._rotate_octets = rotate_octets
@@ -50,6 +52,7 @@ class RecordWriter:
         self._tail_events = tail_events
         self._written = written
         self._missing = missing
+        self._vat = vat
         self._positions: dict[int, Position] = {}
         self._tails: dict[int, Tail] = {}
         self._file: FileIO | None = None
@@ -97,7 +100,7 @@ class RecordWriter:
             if sequence <= before:
                 continue
             lost += _missing_between(partition, before, sequence)
-            line = record(event)
+            line = record(event, self._vat)
             lines.append(dumps(line, None, OPT_APPEND_NEWLINE))
             kinds[str(event.body["k"])] += 1
             if pairs is None:

@@ -17,7 +17,7 @@ from ocs.catalogue.versions import Catalogues
 from ocs.policy import forwarding
 from ocs.policy.payment import CREDIT, NOBODY, Funds, Part, Payment, pay, refusal
 from ocs.values.moment import utc_text
-from ocs.values.money import format_eur
+from ocs.values.money import format_eur, net_micro_eur
 from ocs.values.products import Measure
 from ocs.values.use import Direction, RatedUse, Unit, UseEvent
 
@@ -97,7 +97,7 @@ def quote(use: Use, catalogues: Catalogues, funds: Funds) -> Quote:
         unit = UNITS[first.legs[0].unit]
         result.trace.add("granted", f"{result.amount} of {use.amount} {unit}", why, amount=result.amount)
         paid = _pay(short, catalogues, funds)
-    _tell_payments(paid, result)
+    _tell_payments(paid, result, catalogues)
     result.trace.add("sum", _sum_text(result), micro_eur=result.micro_eur, bucket_units=result.units)
     return result
 
@@ -177,7 +177,7 @@ def _explain(use: Use, catalogues: Catalogues, first: Section, trace: Trace) -> 
         trace.add("always", "granted", "whatever the state, credit, bars and limits of the account")
 
 
-def _tell_payments(paid: _Paid, result: Quote) -> None:
+def _tell_payments(paid: _Paid, result: Quote, catalogues: Catalogues) -> None:
     trace, told = result.trace, paid.payments[0][0].at
     for section, leg, before, units, payment in paid.payments:
         if section.at != told:
@@ -186,10 +186,10 @@ def _tell_payments(paid: _Paid, result: Quote) -> None:
             after = f"{section.amount} {UNITS[leg.unit]} from {utc_text(told)} on, by rate {leg.label}"
             trace.add("price changes", price_text(leg.price, leg.unit), after, **changed)
         _tell_units(section, leg, before, units, trace)
-        _tell_payment(payment, leg, result)
+        _tell_payment(payment, leg, result, catalogues.at(section.at).vat_of(leg.label))
 
 
-def _tell_payment(payment: Payment, leg: RatedUse, result: Quote) -> None:
+def _tell_payment(payment: Payment, leg: RatedUse, result: Quote, vat_percent: int) -> None:
     trace = result.trace
     for product in payment.started:
         price = product.price_micro_eur
@@ -200,6 +200,10 @@ def _tell_payment(payment: Payment, leg: RatedUse, result: Quote) -> None:
         _tell_part(part, leg, trace)
         if part.payer == CREDIT:
             result.micro_eur += part.micro_eur
+            net = net_micro_eur(part.micro_eur, vat_percent)
+            if part.micro_eur:
+                why = f"of {format_eur(part.micro_eur)} EUR; net {format_eur(net)} EUR"
+                trace.add("VAT", f"{vat_percent} %", why, vat_percent=vat_percent, net_micro_eur=net)
         elif part.units and part.payer != NOBODY:
             result.units[part.payer] = result.units.get(part.payer, 0) + part.units
     for move in payment.moves:

@@ -54,6 +54,10 @@ BARS = tuple(sorted(get_args(BarName)))
 """The bars that a subscriber can set (HOT-CC-5)."""
 
 
+ITEMISED = "\x1f"
+"""In the detail of a charge, between place and parties and `RatedUse.itemised`."""
+
+
 @dataclass(slots=True)
 class UseEvent:
     """Everything that the price of one use depends on. A use is one MSCC, or a request without MSCC."""
@@ -195,6 +199,8 @@ class RatedUse:
     """Set if one of the counters restricts the service at its limit."""
     ends_at: int = 0
     """Unix seconds when another rate replaces this one; no grant is valid beyond. 0 = no end."""
+    itemised: str = ""
+    """Word under which records and statements itemise the use apart, such as "premium" (HOT-RAT-6)."""
     variants: Variants | None = None
     """Set inside the catalogue only, if the rate depends on facts or dates."""
     surcharge: RatedUse | None = None

@@ -13,6 +13,7 @@ from ocs.outbox.consumer import ForeignOutboxError
 from ocs.outbox.files import RecordsError
 from ocs.outbox.pump import Pump
 from ocs.outbox.tail import capacity
+from ocs.outbox.vat import Vat
 from ocs.outbox.writer import RecordWriter
 from ocs.process.child_main import Child
 from ocs.process.housekeeping.retrying import RETRY_S, run_loop
@@ -51,6 +52,7 @@ def record_writer(child: Child, partitions: int) -> RecordWriter:
         tail_events=capacity(partitions),
         written=written,
         missing=missing,
+        vat=Vat(child.catalogue),
     )
 
 

@@ -58,6 +58,7 @@ def test_each_step_says_why(ocs: Call) -> None:
         "price 0.99 EUR per min charged by 60, then by 60 s; rounded half_up, once",
         "billable 180 s 125 s in steps of 60, then 60 s",
         "credit 2.97 EUR 180 s at 0.99 EUR per min, rounded half_up; left 197.03 EUR",
+        "VAT 22 % of 2.97 EUR; net 2.434426 EUR",
         "counter limit 0.00 EUR + 2.97 EUR counted in the window; limit 100.00 EUR",
         "sum 2.97 EUR",
     ]
