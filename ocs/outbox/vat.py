@@ -1,6 +1,6 @@
 """VAT of what was charged, for the records (HOT-RAT-8).
 
-Prices are gross. The rate of VAT is that of the catalogue version that priced the use (the id of the price names it), or
+Prices are gross. The rate of VAT is that of the catalogue version that priced the use (the price id names it), or
 of the version in force when a fee was debited. A new rate of VAT comes with a version of the catalogue, so use on both
 sides of its beginning has lines of its own.
 

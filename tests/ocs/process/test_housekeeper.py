@@ -16,6 +16,7 @@ import pytest
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue
 from ocs.catalogue.price import compile_price
+from ocs.catalogue.versions import Catalogues
 from ocs.compose import Environment
 from ocs.ledger.contract.charging import ChargeRequest, ServiceCharge
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
@@ -79,7 +80,8 @@ def child(tmp_path: Path, catalogue: Catalogue) -> Child:
     settings = Settings.model_validate(
         {"diameter": {"accept_unknown_peers": True}, "server": {"data_dir": str(tmp_path)}, "ledger": {"partitions": 8}}
     )
-    return Child("housekeeper", settings, catalogue, Environment(clock=Clock()), Metrics(), asyncio.Event())
+    versions = Catalogues([catalogue], lambda: int(Clock()()))
+    return Child("housekeeper", settings, versions, Environment(clock=Clock()), Metrics(), asyncio.Event())
 
 
 def clock_of(child: Child) -> Clock:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from ocs.catalogue.versions import Catalogues
-from ocs.charging.source import Origin
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox.format import record
 from ocs.outbox.vat import Vat
 from ocs.values.money import format_eur, net_micro_eur, parse_eur, round_to_cent
 from protocol.credit_control import REFUND_ACCOUNT
-from tests.ocs.charging.ccr import AUSTRIA, HOME, IMS, MB, SERBIA, SMS, messages, octets, sms_to, towards
+from tests.ocs.charging.ccr import AUSTRIA, HOME, MB, SERBIA, SMS, messages, octets, sms_to, towards
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.test_catalogue_versions import BEGINS, changed, reported
 from tests.ocs.rules.world import CATALOGUE, EUR, Subscriber, World
 from tests.rules import rule
@@ -149,11 +149,11 @@ async def test_a_top_up_has_none(world: World) -> None:
 @rule("HOT-RAT-8")
 async def test_a_refund_takes_back_what_the_debit_had(world: World) -> None:
     world.source = Origin(refunds=True)
-    user, sid = await world.subscriber(20), world.new_session()
-    for action in (0, REFUND_ACCOUNT):
-        await user.charged(
-            SMS, "E", 0, messages(want=1), sid=sid, information=sms_to(NATIONAL), requested_action=action
-        )
+    user, sid, where = await world.subscriber(20), world.new_session(), sms_to(NATIONAL)
+    answer = await user.charged(SMS, "E", 0, messages(want=1), sid=sid, information=where)
+    back_again = messages(want=1)
+    back_again.refund_information = answer.multiple_services_credit_control[0].refund_information
+    await user.charged(SMS, "E", 1, back_again, sid=sid, information=where, requested_action=REFUND_ACCOUNT)
     (debit,), (back,) = await lines(user), await lines(user, "refund")
     assert (back["vat_percent"], back["net_micro_eur"]) == (debit["vat_percent"], debit["net_micro_eur"])
 
