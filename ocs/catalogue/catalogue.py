@@ -126,6 +126,10 @@ class Catalogue:
             raise Unrateable("other_party", "no destination of the catalogue matches the other party")
         return found
 
+    def place_at(self, serving_plmn: str | None, visited_number: str | None) -> str:
+        """Id of the place; Unrateable if none has it."""
+        return self._places.find(serving_plmn, visited_number).id
+
     def sold_at(self, unix_s: int) -> Sold:
         """What is sold, with the terms of a period that begins at that moment: the fair-use volumes of the year
         (HOT-ROA-2).

@@ -20,6 +20,7 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.values.moment import parse_date
 from ocs.values.money import parse_eur
+from ocs.values.presence import PresenceLimits
 from ocs.values.products import PACKAGE_GROUP, AtLimit, CounterTerms, Measure, PackageTerms, Product, Window
 from ocs.values.use import Unit
 
@@ -42,20 +43,6 @@ def sold_of(products: Mapping[str, Product]) -> Sold:
     terms = {id_: product.terms for id_, product in products.items()}
     packages = {id_: each for id_, each in terms.items() if each.group == PACKAGE_GROUP}
     return Sold(MappingProxyType(dict(products)), MappingProxyType(terms), MappingProxyType(packages))
-
-
-@dataclass(frozen=True, slots=True)
-class PresenceLimits:
-    """Thresholds of the presence observation (HOT-ROA-4)."""
-
-    window_days: int
-    """The last so many days are looked at."""
-    share_percent: int
-    """Presence and use abroad above this share are mostly abroad."""
-    notice_days: int
-    """Days between the warning and the surcharge; so many days tell whether the pattern has changed."""
-    silent_days: int
-    """So many days without any use, in a window with use only abroad, are long inactivity."""
 
 
 @dataclass(frozen=True, slots=True)

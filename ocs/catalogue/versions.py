@@ -21,6 +21,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
+from ocs.catalogue.fair_use import FairUse
 from ocs.catalogue.model import CounterTable, PackageTable, RateTable, ServiceTable
 from ocs.catalogue.ported_numbers import NONE, PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, key_path
@@ -159,6 +160,15 @@ class Catalogues:
     def services(self) -> tuple[str, ...]:
         """Services in all versions."""
         return tuple(dict.fromkeys(name for each in self.versions for name in each.services))
+
+    @property
+    def fair_use(self) -> FairUse | None:
+        return self.in_force().fair_use
+
+    @property
+    def fair_use_days(self) -> int:
+        """Longest window of the presence observation (HOT-ROA-4) in any version; 0 = there is none."""
+        return max((each.fair_use.presence.window_days for each in self.versions if each.fair_use), default=0)
 
     def product_terms(self) -> dict[str, list[tuple[int, PackageTerms]]]:
         """Product → its terms by the Unix second from which they are in force (0 = always), without repetitions."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox import rollback
@@ -48,11 +48,16 @@ class Pump:
         *,
         stopwatch: Callable[[], float] = time.monotonic,
         events_lost: Callable[[int], None] = lambda count: None,
+        before_trim: Callable[[Mapping[int, int]], Awaitable[None]] | None = None,
     ) -> None:
+        """`before_trim`: called with the last stored sequence number of some partitions, before the events up to it are
+        deleted.
+        """
         assert consumers
         self._outbox = outbox
         self._consumers = consumers
         self._events_lost = events_lost
+        self._before_trim = before_trim
         self._anchors: dict[int, tuple[int, bytes]] = {}
         """Sequence number and octets of each anchor; the octets are b"" until the partition was read once."""
         self._untrimmed: dict[int, int] = {}
@@ -86,6 +91,8 @@ class Pump:
                     unsure.append(partition)
         if unsure and len(unsure) == len(stored):
             await self._check_not_foreign(unsure)
+        # Events that were stored before a crash may not have been deleted.
+        self._untrimmed.update(dict.fromkeys(stored, 1))
         self.read_all()
 
     def read_all(self) -> None:
@@ -198,6 +205,8 @@ class Pump:
     async def _trim(self, partitions: Sequence[int]) -> None:
         """Delete the stored events before each anchor."""
         for few in batches(partitions, PARTITIONS_AT_ONCE):
+            if self._before_trim is not None:
+                await self._before_trim({each: self._anchor(each)[0] for each in few})
             await self._outbox.outbox_trim_many({each: self._anchor(each)[0] - 1 for each in few})
             for each in few:
                 self._untrimmed.pop(each, None)

@@ -120,8 +120,8 @@ def sections(use: Use, catalogues: Catalogues) -> Iterator[Section]:
 
 def _legs(event: UseEvent, late: bool, catalogues: Catalogues) -> tuple[RatedUse, ...]:
     if event.direction is Direction.FORWARDED:
-        return forwarding.legs(event, catalogues.rate, late=late)
-    return (catalogues.rate(event),)
+        return forwarding.with_surcharges(forwarding.legs(event, catalogues.rate, late=late))
+    return forwarding.with_surcharges((catalogues.rate(event),))
 
 
 def _pay(use: Use, catalogues: Catalogues, funds: Funds) -> _Paid:

@@ -1,8 +1,9 @@
-"""The housekeeper process: background work in four loops (ocs/process/housekeeping).
+"""The housekeeper process: background work in five loops (ocs/process/housekeeping).
 
 - sweeper: deadlines, renewals and expiries of accounts that are not in use;
 - recording: outbox → charging records;
 - orphans: sessions that their restarted clients have lost;
+- fair use: decides for accounts that were abroad, once a day;
 - auditing: checks the invariants, continuously.
 
 It also writes the product terms of all versions of the catalogue into the ledger, before the loops begin.
@@ -21,6 +22,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.housekeeping.auditing import Auditing
+from ocs.process.housekeeping.fair_use import FairUse
 from ocs.process.housekeeping.orphans import Orphans
 from ocs.process.housekeeping.recording import Recording
 from ocs.process.housekeeping.retrying import PostponedAccounts
@@ -78,6 +80,7 @@ async def _run_loops(child: Child, ledger: RedisLedger, lease: HeldLease) -> Non
         loops.create_task(Recording(child, ledger, lambda: lease.held).run())
         loops.create_task(Auditing(child, ledger, postponed).run())
         loops.create_task(Orphans(child, ledger, postponed).run())
+        loops.create_task(FairUse(child, ledger, postponed).run())
 
 
 if __name__ == "__main__":

@@ -110,6 +110,9 @@ class LedgerClient:
     def mark_dirty(self, partition: int) -> None:
         """Say that the partition's outbox has events. Does nothing here (outbox.py)."""
 
+    async def carry_observation(self, account_id: str, to: str) -> None:
+        """The account moves to another id: copy what is observed of it. Does nothing here (observations.py)."""
+
     async def _script(
         self, name: str, account_id: str, arguments: dict[str, Any], own: bytes = b"", more: Sequence[bytes] = ()
     ) -> bytes:

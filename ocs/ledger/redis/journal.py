@@ -25,6 +25,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "measure": ("measure", "name", "state", "reason", "until"),
     "arrived": ("country", "plmn"),
     "terminated": ("debit", "credit", "was", "reason", "promo"),
+    "fair_use": ("state", "why", "home_days", "abroad_days", "share", "deadline"),
     "bars": ("bars",),
     "state": ("state", "was", "ends", "reason"),
     "expiring": ("state", "ends"),

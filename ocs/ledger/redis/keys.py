@@ -19,6 +19,10 @@ slots.
     {tag}:outbox           stream   journal, ids "<sequence>-0"
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time at which its agenda has something due
+    {tag}:o:<account id>   hash     what is observed of an account that was abroad (observations.py)
+    {tag}:f:<state>        set      accounts in a state of the fair-use observation
+    {tag}:abroad           zset     account id → day on which its observation is evaluated next
+    {tag}:observed         string   sequence number of the last event that the observations have counted
     {tag}:l:<lease>        string   holder of the lease (leases.py): "node <identity>", "housekeeper", "told …" of a RAR
                                     or ASR
     {tag}:terms            hash     product id → its terms by the Unix time from which they are in force
@@ -78,8 +82,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references` and
-    `attempts` are prefixes."""
+    """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
+    `attempts`, `observations` and `fair_use` are prefixes."""
 
     slot: int
     account: bytes
@@ -96,6 +100,10 @@ class PartitionKeys:
     sequence: bytes
     due: bytes
     terms: bytes
+    observations: bytes
+    fair_use: bytes
+    abroad: bytes
+    observed: bytes
 
     def reference_months(self, month: int) -> list[bytes]:
         """This month's references and those of the months before that are still kept."""
@@ -125,6 +133,10 @@ def _partition_keys(tag: str) -> PartitionKeys:
         sequence=head + b"sequence",
         due=head + b"due",
         terms=head + b"terms",
+        observations=head + b"o:",
+        fair_use=head + b"f:",
+        abroad=head + b"abroad",
+        observed=head + b"observed",
     )
 
 

@@ -27,7 +27,7 @@ from ocs.ledger.redis.installation import OpenMode
 from ocs.ledger.redis.keys import Keys, account_id_of_key
 from ocs.ledger.redis.leases import Leases
 from ocs.ledger.redis.nodes import Nodes
-from ocs.ledger.redis.outbox import Outbox
+from ocs.ledger.redis.observations import Observations
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.redis.server_check import check_servers
 from ocs.ledger.redis.slices import Slices
@@ -36,7 +36,7 @@ from ocs.ledger.settings import LedgerSettings
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Outbox, Clients, Slices, Leases, CatalogueStore):
+class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStore):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(

@@ -142,6 +142,7 @@ class Products(Accounts):
                 self._answers_key(account_id, session_id, owner), self._answers_key(target, session_id, owner)
             )
         await self._copy_references(account_id, target, month)
+        await self.carry_observation(account_id, target)
         look_back_s = self._settings.remember_events_s
         before = [each for each in frozen["moved_from"].split() if each != target][: MAX_LOOKED_BACK - 1]
         moved_from = " ".join((account_id, *before))

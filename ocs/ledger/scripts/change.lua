@@ -1,12 +1,13 @@
 -- Change one setting of an account: a counter's limit (HOT-CC-1, HOT-ROA-5), the bars (HOT-CC-5), a measure
 -- (HOT-ROA-8), the state (HOT-ACC-11), or a reminder on its agenda.
 --
--- KEYS  1 to 4 as charge.lua  5 any  6 pool
--- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "measure", "lift", "state", "remind"), value (limit or -1;
---         bars with commas; a `measure`; "a" or "b"; Unix time), counter, terms (of the counter, or false), once (0 or
---         1), kind, ref, asked_at, now, month, day, max_skew_s, pool
--- Result  "ok", "again" (there is no such measure), "state" (terminated), "counter" (the account does not have it),
---         "measures" (too many), "unknown", …
+-- KEYS  1 to 4 as charge.lua  5 observation (of "fair_use"), else any  6 pool
+-- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "measure", "lift", "state", "remind", "fair_use"), value
+--         (limit or -1; bars with commas; a `measure`, or false; "a" or "b"; Unix time), counter, terms (of the counter,
+--         or false), once (0 or 1), kind, ref, before, state, state_day, facts, reason, asked_at, now, month, day,
+--         max_skew_s, pool
+-- Result  "ok", "again" (there is no such measure; another state), "state" (terminated), "counter" (the account does
+--         not have it), "measures" (too many), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local work, why = begin_work(id, args, named_keys(KEYS))
@@ -72,6 +73,26 @@ local function lift_measure()
   measure_changed(work, measure, before)
 end
 
+-- A step of the fair-use observation (HOT-ROA-4), whose state is in the hash KEYS[5]: state, event and measure together.
+local function step_fair_use()
+  local before = redis.call('HGET', KEYS[5], 'state') or ''
+  if before ~= args.before or redis.call('EXISTS', KEYS[5]) == 0 then return 'again' end
+  if args.value and args.state == 'surcharge' then
+    local refusal = set_measure()
+    if refusal then return refusal end
+  elseif args.value and before == 'surcharge' then
+    local measure = find_measure(work, args.kind, args.ref)
+    if measure and measure.reason == args.reason then lift_measure() end
+  end
+  local event = args.facts
+  event.k, event.state = 'fair_use', args.state
+  journal(work, event)
+  redis.call('HSET', KEYS[5], 'state', args.state, 'at', string.format('%.0f', args.state_day))
+  local head = key_prefix(work) .. 'f:'
+  if before ~= '' then redis.call('SREM', head .. before, id) end
+  if args.state ~= '' then redis.call('SADD', head .. args.state, id) end
+end
+
 local refused
 if args.what == 'limit' then
   refused = set_limit()
@@ -79,6 +100,8 @@ elseif args.what == 'measure' then
   refused = set_measure()
 elseif args.what == 'lift' then
   refused = lift_measure()
+elseif args.what == 'fair_use' then
+  refused = step_fair_use()
 elseif args.what == 'bars' then
   account.bars = args.value
   journal(work, {k = 'bars', bars = args.value})
@@ -91,7 +114,8 @@ if refused then return refused end
 end_work(work)
 if args.what == 'state' and args.value == 'b' then
   notify(work, 'abort', args.what, args.asked_at, any_session)
-elseif args.what ~= 'remind' and args.what ~= 'measure' and args.what ~= 'lift' then
+elseif args.what ~= 'remind' and args.what ~= 'measure' and args.what ~= 'lift'
+  and args.what ~= 'fair_use' then
   notify(work, 'reauthorize', args.what, args.asked_at, any_session)
 end
 return 'ok'

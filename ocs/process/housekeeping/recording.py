@@ -11,6 +11,7 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.outbox.consumer import ForeignOutboxError
 from ocs.outbox.files import RecordsError
+from ocs.outbox.observer import Observer
 from ocs.outbox.pump import Pump
 from ocs.outbox.tail import capacity
 from ocs.outbox.vat import Vat
@@ -64,7 +65,13 @@ class Recording:
         self._child = child
         self._may_write = may_write
         self._writer = record_writer(child, ledger.partitions)
-        self._pump = Pump(ledger, [self._writer], stopwatch=child.environment.monotonic, events_lost=self._events_lost)
+        self._pump = Pump(
+            ledger,
+            [self._writer],
+            stopwatch=child.environment.monotonic,
+            events_lost=self._events_lost,
+            before_trim=Observer(ledger, child.catalogue).through,
+        )
         self._lag = _Lag(child, ledger)
         self._opened = self._begun = False
         self._next_try_at = 0.0

@@ -80,8 +80,9 @@ def child(tmp_path: Path, catalogue: Catalogue) -> Child:
     settings = Settings.model_validate(
         {"diameter": {"accept_unknown_peers": True}, "server": {"data_dir": str(tmp_path)}, "ledger": {"partitions": 8}}
     )
-    versions = Catalogues([catalogue], lambda: int(Clock()()))
-    return Child("housekeeper", settings, versions, Environment(clock=Clock()), Metrics(), asyncio.Event())
+    clock = Clock()
+    versions = Catalogues([catalogue], lambda: int(clock.now))
+    return Child("housekeeper", settings, versions, Environment(clock=clock), Metrics(), asyncio.Event())
 
 
 def clock_of(child: Child) -> Clock:
