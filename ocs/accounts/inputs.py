@@ -14,12 +14,14 @@ from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
 from ocs.values.moment import DATE_PATTERN, parse_date
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR, format_eur, parse_eur
 from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms, Product
-from ocs.values.use import BARS, BarName
+from ocs.values.quantity import parse_quantity
+from ocs.values.use import BARS, BarName, Unit
 
 Reference = NewType("Reference", str)
 """Idempotency key of a top-up or a purchase: each is applied once (HOT-TOP-1)."""
 MAX_REFERENCE_LENGTH = 128
 """Characters. The ledger keeps every reference for more than a year."""
+POOL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}"
 LIMIT_OFF = "off"
 NO_BARS = "none"
 T = TypeVar("T")
@@ -145,6 +147,20 @@ def product(name: str, products: Mapping[str, Product]) -> Product:
         if wanted in (each.id.casefold(), each.name.casefold()):
             return each
     raise InputError("product", f"{name!r} is no product; the catalogue has {', '.join(sorted(products))}")
+
+
+def pool_name(text: str) -> str:
+    if not re.fullmatch(POOL_NAME, text):
+        raise InputError("pool", f"{text!r} must have 1 to 48 letters, digits, points, - and _")
+    return text
+
+
+def quantity(text: str, unit: Unit, *, kilo: int) -> int:
+    """Units of a quantity such as "2 GB"."""
+    try:
+        return parse_quantity(text, unit, kilo=kilo)
+    except ValueError as error:
+        raise InputError("quantity", f"{text!r} must be {error}") from None
 
 
 def day(text: str) -> date:

@@ -126,7 +126,7 @@ class _Compiler:
         elif kind in WITH_UNITS and not table.bucket:
             self._add((id_, "bucket"), f"is missing: a {kind} has included units")
         if kind is ProductKind.TARIFF:
-            self._refuse(id_, kind, table, ("barred_with", "first_use", "ends_with_tariff", "excludes"))
+            self._refuse(id_, kind, table, ("barred_with", "first_use", "ends_with_tariff", "excludes", "keyword"))
         else:
             self._refuse(id_, kind, table, ("change",))
         if table.ends_with_tariff and table.recurring:

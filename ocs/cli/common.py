@@ -21,7 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ocs.accounts.errors import InputError
+from ocs.accounts.keywords import KeywordOperations
 from ocs.accounts.operations import AccountOperations
+from ocs.accounts.pools import PoolOperations
 from ocs.accounts.products import ProductOperations
 from ocs.accounts.sessions import SessionOperations
 from ocs.catalogue.versions import Catalogues, merge
@@ -76,6 +78,17 @@ class Backend:
     @property
     def products(self) -> ProductOperations:
         return ProductOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
+
+    @property
+    def keywords(self) -> KeywordOperations:
+        general = self.catalogue.in_force().tables.general
+        assert general is not None
+        now = self.environment.now
+        return KeywordOperations(self.accounts, self.products, self.ledger, self.catalogue, now, general.kilo)
+
+    @property
+    def pools(self) -> PoolOperations:
+        return PoolOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
 
     @property
     def sessions(self) -> SessionOperations:

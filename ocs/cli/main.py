@@ -14,7 +14,7 @@ import typer
 from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
 from ocs.catalogue.ported_numbers import PortedNumbersError, read_ported_numbers
-from ocs.cli import accounts, catalogue, importing, ledger, measures, numbers, products, tools
+from ocs.cli import accounts, catalogue, importing, keywords, ledger, measures, numbers, pools, products, tools
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
 from ocs.cli.rate import rate
@@ -40,7 +40,9 @@ app.add_typer(measures.app, name="measure")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(products.app, name="product")
+app.add_typer(pools.app, name="pool")
 app.command("balance")(products.balance)
+app.command("keyword")(keywords.keyword)
 app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)
 app.command("init")(init)

@@ -282,7 +282,12 @@ _DOCUMENT = {
         *_fields("version readable_from last_instance"),
         Field("buckets", EMPTY, many="bucket"),
         Field("shares", EMPTY, many="share"),
+        # Most units that a member may use of a bucket; account "" = each that has no limit of its own. `usage`: what
+        # members have used of a bucket instance since the pool has limits.
+        Field("limits", EMPTY, many="pool_limit", since=3),
+        Field("usage", EMPTY, many="share", since=3),
     ),
+    "pool_limit": (Field("account", "", since=3), Field("bucket", "", since=3), Field("units", 0, since=3)),
     "share": (Field("account", ""), *_fields("instance units")),
     "header": _fields("version readable_from"),  # how every document begins
 }

@@ -189,6 +189,23 @@ class AccountLedger(Protocol):
         pool).
         """
 
+    async def limit_pool(
+        self,
+        account_id: str,
+        *,
+        bucket: str,
+        units: int | None,
+        common: bool,
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> None:
+        """Most units that the account may use of each of its pool's buckets of this id, in a period; None = no limit.
+        `common`: of each member that has no limit of its own. What was used before the pool had limits does not count.
+
+        LedgerError: "no_pool", "unknown", "range".
+        """
+
     async def read_pool(self, account_id: str, pool_id: str) -> PoolView | None: ...
 
     async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:

@@ -95,6 +95,14 @@ class PoolHoldView:
     units: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PoolLimitView:
+    account_id: str
+    """"" = each member that has no limit of its own."""
+    bucket: str
+    units: int
+
+
 @dataclass(frozen=True, slots=True)
 class PoolView:
     """Units that several accounts share (HOT-PKG-14)."""
@@ -102,6 +110,9 @@ class PoolView:
     pool_id: str
     buckets: tuple[BucketView, ...]
     holds: tuple[PoolHoldView, ...]
+    limits: tuple[PoolLimitView, ...] = ()
+    usage: tuple[PoolHoldView, ...] = ()
+    """What members have used of a bucket, since the pool has limits."""
 
 
 @dataclass(frozen=True, slots=True)

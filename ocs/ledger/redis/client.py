@@ -36,6 +36,7 @@ REFUSALS = {
     "measures": f"the account has {MAX_MEASURES_PER_ACCOUNT} measures already: lift one first",
     "sessions": "the account holds units of its pool: end its sessions first",
     "pool_unknown": "there is no such pool in the account's partition",
+    "no_pool": "the account is in no pool",
     "pooled": "the account is in a pool: take it out first",
     "unknown": "there is no such account",
     "reference": "this reference was used for another account or amount",

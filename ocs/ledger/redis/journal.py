@@ -31,6 +31,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "expiring": ("state", "ends"),
     "low_credit": ("credit", "below"),
     "pool": ("pool",),
+    "pool_limit": ("pool", "bucket", "units", "common"),
     "due": ("kind", "ref"),
     "moved_out": ("to", "debit", "credit", "promo"),
     "moved_in": ("of", "credit_in", "credit", "promo"),

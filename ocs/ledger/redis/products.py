@@ -106,6 +106,21 @@ class Products(Accounts):
             raise
         self._remember_pool(account_id, pool_id)
 
+    async def limit_pool(
+        self,
+        account_id: str,
+        *,
+        bucket: str,
+        units: int | None,
+        common: bool,
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> None:
+        most = wire.NO_LIMIT if units is None else wire.amount("units", units)
+        more = {"bucket": bucket, "units": most, "common": common}
+        await self._pool(account_id, "limit", "", {**when(now, month, day), **more})
+
     async def _pool(self, account_id: str, what: str, pool_id: str, at: dict[str, Any]) -> None:
         wanted = self._account_keys(account_id).pool + pool_id.encode()
         await self._script("pool", account_id, {"what": what, "wanted": pool_id, **at}, wanted)

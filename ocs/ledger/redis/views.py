@@ -15,6 +15,7 @@ from ocs.ledger.contract.views import (
     CounterView,
     MeasureView,
     PoolHoldView,
+    PoolLimitView,
     PoolView,
     ReminderView,
     ReservationView,
@@ -249,11 +250,15 @@ def pool_view(pool_id: str, document: bytes) -> PoolView:
     return PoolView(
         pool_id=pool_id,
         buckets=_bucket_views(pool["buckets"]),
-        holds=tuple(
-            PoolHoldView(*each)
-            for each in sorted((share["account"], share["instance"], share["units"]) for share in pool["shares"])
-        ),
+        holds=_pool_shares(pool["shares"]),
+        limits=tuple(sorted(PoolLimitView(each["account"], each["bucket"], each["units"]) for each in pool["limits"])),
+        usage=_pool_shares(pool["usage"]),
     )
+
+
+def _pool_shares(shares: list[dict[str, Any]]) -> tuple[PoolHoldView, ...]:
+    found = sorted((each["account"], each["instance"], each["units"]) for each in shares)
+    return tuple(PoolHoldView(*each) for each in found)
 
 
 def session_names(account: dict[str, Any]) -> Iterator[tuple[str, str]]:

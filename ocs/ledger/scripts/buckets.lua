@@ -17,12 +17,61 @@ local function bucket_of(work, hold)
   if pool then return find_instance(pool.buckets, hold.instance) end
 end
 
--- Add to `sources` the buckets that may pay: {bucket, pooled, position in the leg's list}.
-local function add_usable(sources, buckets, ids, now, pooled)
+-- Units of a share of this account, in a list of shares of a pool.
+local function units_of_account(work, shares, instance)
+  for n = 1, #shares do
+    local share = shares[n]
+    if share.account == work.account_id and share.instance == instance then return share.units, n end
+  end
+  return 0
+end
+
+-- Units that the account may use besides those it has used and holds of a pool's bucket (HOT-PKG-14): a limit of its
+-- own counts before the common one.
+local function member_room(work, bucket)
+  local pool, limit = work.pool, nil
+  local limits = pool.limits
+  for n = 1, #limits do
+    local pool_limit = limits[n]
+    if pool_limit.bucket == bucket.id then
+      if pool_limit.account == work.account_id then
+        limit = pool_limit.units
+      elseif pool_limit.account == '' then
+        limit = limit or pool_limit.units
+      end
+    end
+  end
+  if not limit then return UNBOUNDED end
+  local held = units_of_account(work, pool.shares, bucket.instance)
+  return max(limit - held - units_of_account(work, pool.usage, bucket.instance), 0)
+end
+
+-- Count what the account uses of a pool's bucket, as long as the pool has limits.
+local function note_usage(work, bucket, units)
+  local pool = work.pool
+  local usage = pool.usage
+  if #pool.limits == 0 and #usage == 0 then return end
+  local before, at = units_of_account(work, usage, bucket.instance)
+  if not at then
+    if units <= 0 then return end
+    local share = new_share()
+    share.account, share.instance = work.account_id, bucket.instance
+    at = #usage + 1
+    usage[at] = share
+  end
+  local share = usage[at]
+  share.units = max(before + units, 0)
+end
+
+-- Add to `sources` the buckets that may pay: {bucket, pooled, position in the leg's list, most units}.
+local function add_usable(work, sources, buckets, ids, pooled)
   for n = 1, #buckets do
     local bucket = buckets[n]
-    local position = bucket.ended == 0 and bucket.ends > now and string.find(ids, ',' .. bucket.id .. ',', 1, true)
-    if position then sources[#sources + 1] = {bucket = bucket, pooled = pooled, position = position} end
+    local position = bucket.ended == 0 and bucket.ends > work.now and string.find(ids, ',' .. bucket.id .. ',', 1, true)
+    if position then
+      local most = pooled == 1 and member_room(work, bucket) or UNBOUNDED
+      sources[#sources + 1] = {bucket = bucket, pooled = pooled, position = position, most = most}
+    end
   end
 end
 
@@ -40,8 +89,8 @@ end
 local function usable_buckets(work, leg)
   local sources, account, pool, rate = {}, work.account, work.pool, rate_of(leg)
   if rate.buckets == '' then return sources end
-  add_usable(sources, account.buckets, rate.buckets, work.now, 0)
-  if pool then add_usable(sources, pool.buckets, rate.buckets, work.now, 1) end
+  add_usable(work, sources, account.buckets, rate.buckets, 0)
+  if pool then add_usable(work, sources, pool.buckets, rate.buckets, 1) end
   if #sources > 1 then table.sort(sources, pays_before) end
   return sources
 end
@@ -74,7 +123,10 @@ end
 -- Take used units out of a bucket; an unlimited one (left = -1) does not change.
 local function take_units(work, bucket, pooled, units)
   if bucket.left >= 0 then bucket.left = bucket.left - units end
-  if pooled == 1 then work.pool_changed = true end
+  if pooled == 1 then
+    work.pool_changed = true
+    note_usage(work, bucket, units)
+  end
   if bucket.left <= bucket.notify_at then work.bucket_thresholds = true end
 end
 
@@ -191,6 +243,11 @@ local function trim_ended(work)
   if pool and any_ended(pool.buckets) then
     trim_ended_in(pool.buckets, {})
     work.pool_changed = true
+    local usage = pool.usage
+    for n = #usage, 1, -1 do
+      local share = usage[n]
+      if not find_instance(pool.buckets, share.instance) then table.remove(usage, n) end
+    end
   end
 end
 

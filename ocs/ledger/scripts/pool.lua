@@ -1,9 +1,11 @@
--- Open a pool in the account's partition, let the account join it, or leave it (HOT-PKG-14).
+-- Open a pool in the account's partition, let the account join it, or leave it; limit what a member may use of it
+-- (HOT-PKG-14).
 --
 -- KEYS  1 to 4 as charge.lua  5 the pool to open or join  6 pool of the account
--- ARGV  1 account id  2 msgpack map: what ("open", "join", "leave"), wanted (pool id), now, month, day, max_skew_s,
---         pool
--- Result  "ok", "unknown", "sessions" (the account holds units of its pool), "pool_unknown", …
+-- ARGV  1 account id  2 msgpack map: what ("open", "join", "leave", "limit"), wanted (pool id), bucket, units (-1 =
+--         no limit), common (for all members without a limit of their own), now, month, day, max_skew_s, pool
+-- Result  "ok", "unknown", "sessions" (the account holds units of its pool), "pool_unknown", "no_pool" (the
+--         account is in none), …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 if args.what == 'open' then
@@ -17,6 +19,25 @@ end
 local work, why = begin_work(id, args, named_keys(KEYS))
 if not work then return why end
 local account, pool = work.account, work.pool
+if args.what == 'limit' then
+  if not pool then return 'no_pool' end
+  local limits, member = pool.limits, args.common and '' or id
+  for n = #limits, 1, -1 do
+    local pool_limit = limits[n]
+    if pool_limit.account == member and pool_limit.bucket == args.bucket then table.remove(limits, n) end
+  end
+  if args.units >= 0 then
+    local pool_limit = new_pool_limit()
+    pool_limit.account, pool_limit.bucket, pool_limit.units = member, args.bucket, args.units
+    limits[#limits + 1] = pool_limit
+  end
+  work.pool_changed = true
+  journal(work, {k = 'pool_limit', pool = account.pool, bucket = args.bucket, units = args.units,
+    common = args.common and 1 or 0})
+  end_work(work)
+  notify(work, 'reauthorize', 'pool', args.now, any_session)
+  return 'ok'
+end
 if args.what == 'join' and redis.call('EXISTS', KEYS[5]) == 0 then return 'pool_unknown' end
 if account.pool == args.wanted then return 'ok' end
 if pool then
@@ -24,6 +45,14 @@ if pool then
   for n = 1, #shares do
     local share = shares[n]
     if share.account == id then return 'sessions' end
+  end
+  local limits = pool.limits
+  for n = #limits, 1, -1 do
+    local pool_limit = limits[n]
+    if pool_limit.account == id then
+      table.remove(limits, n)
+      work.pool_changed = true
+    end
   end
   for _, session in pairs(account.sessions) do
     for _, service in pairs(session.services) do

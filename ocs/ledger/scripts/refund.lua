@@ -73,7 +73,10 @@ local function return_units(paid_by, units)
       local bucket = find_instance(pooled == 0 and account.buckets or (pool and pool.buckets or {}), instance)
       if bucket and bucket.ended == 0 and bucket.ends > work.now then
         if bucket.left >= 0 then bucket.left = bucket.left + take end
-        work.pool_changed = work.pool_changed or pooled == 1
+        if pooled == 1 then
+          work.pool_changed = true
+          note_usage(work, bucket, -take)
+        end
         given[#given + 1] = {id, take}
       end
     end

@@ -85,9 +85,9 @@ end
 
 local function free_units(funds, source)
   local bucket = source.bucket
-  if bucket.left < 0 then return UNBOUNDED end
+  if bucket.left < 0 then return source.most end
   if funds.ignore_holds and source.pooled == 0 then return bucket.left end
-  return max(bucket.left - bucket.held, 0)
+  return min(max(bucket.left - bucket.held, 0), source.most)
 end
 
 local function counter_room(funds, counter)

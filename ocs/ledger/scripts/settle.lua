@@ -119,8 +119,8 @@ local function pay_by_buckets(work, leg, pay, units)
   for n = 1, #sources do
     if units == 0 then break end
     local source = sources[n]
-    local bucket, pooled, take = source.bucket, source.pooled, units
-    if bucket.left >= 0 then take = min(units, bucket.left - bucket.held) end
+    local bucket, pooled, take = source.bucket, source.pooled, min(units, source.most)
+    if bucket.left >= 0 then take = min(take, bucket.left - bucket.held) end
     if take > 0 then
       take_units(work, bucket, pooled, take)
       units = units - pay(bucket.id, take, bucket.instance, pooled)

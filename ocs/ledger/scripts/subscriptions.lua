@@ -26,7 +26,7 @@ local function end_of_period(work, terms, starts)
   for n = 1, terms.with_tariff == 1 and #list or 0 do
     local tariff = list[n]
     local terms = tariff.terms
-    if terms.group == 'package' and is_running(tariff) and tariff.ends > starts then return tariff.ends end
+    if terms.group == 'package' and is_running(tariff) and tariff.ends > max(starts, work.now) then return tariff.ends end
   end
   return starts + terms.period_s
 end

@@ -89,3 +89,42 @@ def test_plan_change_arm_and_an_early_end(ocs: Call) -> None:
     assert ocs("product", "buy", number, "TV", "--reference", "Q6")[0] == 0
     status, out, _ = ocs("product", "cancel", number, "TV", "--at-once")
     assert status == 0 and "early end: connection " in out and "of 720 days)" in out
+
+
+@rule("HOT-PKG-14")
+def test_a_pool_is_opened_joined_limited_and_left(ocs: Call) -> None:
+    primary, additional = opened(ocs, "38668300003", "--credit", "30"), opened(ocs, "38668300004", "--credit", "5")
+    assert ocs("pool", "open", primary, "--name", "family") == (0, f"{primary}: is in the pool family\n", "")
+    assert ocs("pool", "join", additional, "--of", primary) == (0, f"{additional}: is in the pool family\n", "")
+    status, _, error = ocs("pool", "limit", additional, "MINI.data", "--units", "2 GB")
+    assert status == 1 and "the pool has no bucket 'MINI.data'; it has none yet" in error
+    assert ocs("product", "change", primary, "MINI", "--reference", "S1")[0] == 0
+    status, out, _ = ocs("pool", "limit", additional, "MINI.data", "--units", "2 GB")
+    assert (status, out) == (0, f"{additional}: at most 2.0 GB of MINI.data in a period\n")
+    assert ocs("pool", "limit", primary, "MINI.sms", "--units", "50 messages", "--common")[0] == 0
+    status, _, error = ocs("pool", "limit", primary, "MINI.sms", "--units", "2 GB")
+    assert status == 2 and "'2 GB' must be a whole number of messages" in error
+    found = json.loads(ocs("pool", "show", primary, "--json")[1])
+    assert [(each["bucket"], each["units"]) for each in found["limits"]] == [
+        ("MINI.sms", 50),
+        ("MINI.data", 2 * 1024**3),
+    ]
+    assert {each["bucket"]: each["left"] for each in found["buckets"]}["MINI.data"] == 9 * 1024**3
+    status, out, _ = ocs("pool", "show", additional)
+    assert status == 0 and "limits: each MINI.sms 50" in out
+    assert json.loads(ocs("balance", additional, "--json")[1])["units"][0]["shared"] is True
+    assert ocs("pool", "leave", additional) == (0, f"{additional}: is in no pool\n", "")
+    assert ocs("pool", "show", additional)[0] == 1
+
+
+@rule("HOT-PKG-12")
+def test_a_keyword(ocs: Call) -> None:
+    number = opened(ocs, "38668300005", "--package", "MINI", "--credit", "20")
+    status, out, _ = ocs("keyword", "--msisdn", number, "SMS 200")
+    assert (status, out) == (0, "Naročilo SMS 200 stane 7,00 EUR. Za potrditev v 5 minutah pošljite SMS 200 DA.\n")
+    _, out, _ = ocs("keyword", "--msisdn", number, "--language", "en", "--json", "sms 200 da")
+    assert json.loads(out) == {"answer": "bought", "text": "SMS 200 is active. Price: 7.00 EUR.", "product": "SMS-200"}
+    _, out, _ = ocs("keyword", "--msisdn", number, "--to", "1919", "PORABA K")
+    assert out.startswith("Preostalo: SMS 200 200 sporočil do ")
+    assert ocs("keyword", "--msisdn", number, "--to", "1900", "PORABA K")[0] == 2
+    assert ocs("keyword", "--msisdn", number, "--language", "de", "PORABA K")[0] == 2

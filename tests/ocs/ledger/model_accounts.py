@@ -330,8 +330,31 @@ class Accounts(Books):
                 raise LedgerError("sessions", "")
             for leg in legs:
                 leg.granted_by = [hold for hold in leg.granted_by if not hold.pool]
+            if op.pool is not None:
+                op.pool.limits = {key: units for key, units in op.pool.limits.items() if key[0] != account_id}
             op.account.pool = pool_id
             op.journal("pool", pool=pool_id)
+
+    def limit_pool(
+        self,
+        account_id: str,
+        *,
+        bucket: str,
+        units: int | None,
+        common: bool,
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> None:
+        with self._changing(account_id, now, month, day) as op:
+            if op.pool is None:
+                raise LedgerError("no_pool", "")
+            key = ("" if common else account_id, bucket)
+            op.pool.limits.pop(key, None)
+            if units is not None:
+                op.pool.limits[key] = units
+            fields = {"bucket": bucket, "units": -1 if units is None else units, "common": int(common)}
+            op.journal("pool_limit", pool=op.account.pool, **fields)
 
     def read_pool(self, account_id: str, pool_id: str) -> PoolView | None:
         pool = self.pools.get((partition_of(account_id), pool_id))

@@ -171,7 +171,8 @@ def _void(op: Operation) -> None:
 
 
 def _end_of_period(op: Operation, terms: PackageTerms, starts: int) -> int:
-    running = [each for each in op.account.subscriptions if each.state in RUNNING and each.until > starts]
+    now = max(starts, op.now)
+    running = [each for each in op.account.subscriptions if each.state in RUNNING and each.until > now]
     tariffs = [each.until for each in running if each.terms.group == PACKAGE_GROUP]
     return tariffs[0] if terms.with_tariff and tariffs else starts + terms.period_s
 

@@ -162,10 +162,31 @@ class Operation:
             if not bucket.by[self.account_id]:
                 del bucket.by[self.account_id]
 
-    @staticmethod
-    def pay(bucket: Bucket, units: int) -> None:
+    def pay(self, bucket: Bucket, units: int, pool: str) -> None:
+        """Takes units; negative: they are given back."""
         if bucket.left is not None:
             bucket.left -= units
+        key = (self.account_id, bucket.instance)
+        if (
+            pool
+            and self.pool is not None
+            and (self.pool.limits or self.pool.used)
+            and (units > 0 or key in self.pool.used)
+        ):
+            self.pool.used[key] = max(self.pool.used.get(key, 0) + units, 0)
+
+    def free(self, pool: str, bucket: Bucket) -> int | None:
+        """Units that nobody holds, as far as the pool's limit for this member leaves them."""
+        free = bucket.free()
+        if not pool or self.pool is None:
+            return free
+        common = self.pool.limits.get(("", bucket.id))
+        limit = self.pool.limits.get((self.account_id, bucket.id), common)
+        if limit is None:
+            return free
+        used = self.pool.used.get((self.account_id, bucket.instance), 0) + bucket.by.get(self.account_id, 0)
+        self.ledger.met["a member's limit leaves less"] += free is None or limit - used < free
+        return max(limit - used, 0) if free is None else min(free, max(limit - used, 0))
 
     def end(self, bucket: Bucket) -> None:
         """Ends a bucket's period. Granted units stay for the sessions that hold them."""
@@ -189,6 +210,9 @@ class Operation:
         for place in (self.account, self.pool):
             if place is not None and gone:
                 place.buckets = [bucket for bucket in place.buckets if bucket not in gone]
+        if self.pool is not None:
+            there = {bucket.instance for bucket in self.pool.buckets}
+            self.pool.used = {key: units for key, units in self.pool.used.items() if key[1] in there}
 
     # -- what services hold
 

@@ -131,7 +131,6 @@ def _units(op: Operation, line: DebitLine, rest: int) -> list[list[Any]]:
         hold.units -= take
         bucket = op.bucket(hold)
         if bucket is not None and op.is_current(bucket):
-            if bucket.left is not None:
-                bucket.left += take
+            op.pay(bucket, -take, hold.pool)
             given.append([bucket_id, take])
     return given

@@ -103,7 +103,7 @@ class Reservation:
         account = self.op.account
         return Means(
             account.credit - account.held,
-            {(pool, bucket.instance): bucket.free() for pool, bucket in self.op.buckets()},
+            {(pool, bucket.instance): self.op.free(pool, bucket) for pool, bucket in self.op.buckets()},
             {counter.id: counter.room() for counter in account.counters},
         )
 

@@ -160,13 +160,13 @@ class Settlement:
         for neighbour in neighbours:
             owed = self._by_neighbour(neighbour, owed, paid)
         for pool, bucket in self.op.usable(leg.buckets):
-            free = bucket.free()
+            free = self.op.free(pool, bucket)
             take = owed if free is None else min(owed, free)
             if volume is not None:
                 take = min(take, volume)
                 volume -= take
             if take:
-                self.op.pay(bucket, take)
+                self.op.pay(bucket, take, pool)
                 paid.by.append((bucket.id, Hold(pool, bucket.instance, take)))
                 owed -= take
         for_credit = paid.credit_price = leg.for_credit(price, volume)
@@ -199,7 +199,7 @@ class Settlement:
                 self.met["paid by what granted it, of a period that is over"] += bucket.ended
                 self.met["paid by what granted it, of a pool"] += bool(claim.pool)
                 claim.units -= take
-                self.op.pay(bucket, take)
+                self.op.pay(bucket, take, claim.pool)
                 paid.by.append((bucket.id, Hold(claim.pool, claim.instance, take)))
                 owed -= take
         return owed
@@ -214,7 +214,7 @@ class Settlement:
             self.met["paid by units that a neighbour holds"] += 1
             hold.units -= take
             self.op.hold(hold.pool, bucket, -take)
-            self.op.pay(bucket, take)
+            self.op.pay(bucket, take, hold.pool)
             paid.by.append((bucket.id, Hold(hold.pool, hold.instance, take)))
             for terms in neighbour.counters:
                 if terms.measure in ("units", "bucket_units"):

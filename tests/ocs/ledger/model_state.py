@@ -54,6 +54,10 @@ class Pool:
     id: str
     buckets: list[Bucket] = field(default_factory=list)
     last_instance: int = 0
+    limits: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Most units by account ("" = any other) and bucket id."""
+    used: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Units that an account has used of an instance, since there are limits."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from ocs.ledger.contract.views import (
     CounterView,
     MeasureView,
     PoolHoldView,
+    PoolLimitView,
     PoolView,
     ReminderView,
     ReservationView,
@@ -68,7 +69,13 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
 def pool_view(pool: Pool) -> PoolView:
     buckets = sorted(pool.buckets, key=lambda each: each.instance)
     holds = sorted((account_id, b.instance, units) for b in buckets for account_id, units in b.by.items())
-    return PoolView(pool.id, tuple(_bucket(each) for each in buckets), tuple(PoolHoldView(*each) for each in holds))
+    return PoolView(
+        pool.id,
+        tuple(_bucket(each) for each in buckets),
+        tuple(PoolHoldView(*each) for each in holds),
+        tuple(sorted(PoolLimitView(*key, units) for key, units in pool.limits.items())),
+        tuple(PoolHoldView(*key, units) for key, units in sorted(pool.used.items())),
+    )
 
 
 def _bucket(b: Bucket) -> BucketView:

@@ -268,6 +268,10 @@ class Walk(WalkCharging):
             for other in (0, 1, 2):
                 if self._account(other).pool == pool:
                     self._open_one(choose, other, "data")
+            if choose.chance(35):
+                units = choose.pick((1_000_000, None, 300_000, 4_000_000))
+                bucket = choose.pick(("SHARED.data", "SHARED.data", "SMALL.data"))
+                self._do(choose.pick((place, 0, 1)), "limit_pool", bucket=bucket, units=units, common=choose.chance(40))
             if choose.chance(15):
                 self._do(place, "join_pool", "")
             return
