@@ -28,7 +28,7 @@ from ocs.catalogue.problems import CatalogueError, Problem, key_path
 from ocs.catalogue.reading import MAX_FILE_OCTETS
 from ocs.values.life import LifeTerms
 from ocs.values.products import CounterTerms, PackageTerms, Product
-from ocs.values.use import RatedUse, Unrateable, UseEvent
+from ocs.values.use import RatedUse, Unit, Unrateable, UseEvent
 
 MAX_VERSIONS = 32
 """Most versions at a time, past and future."""
@@ -160,6 +160,15 @@ class Catalogues:
     def services(self) -> tuple[str, ...]:
         """Services in all versions."""
         return tuple(dict.fromkeys(name for each in self.versions for name in each.services))
+
+    @property
+    def units(self) -> dict[str, Unit]:
+        """Unit of each service."""
+        return {
+            id_: Unit(table.unit)
+            for version in self.versions
+            for id_, table in version.tables.of("service", ServiceTable).items()
+        }
 
     @property
     def fair_use(self) -> FairUse | None:

@@ -14,7 +14,19 @@ import typer
 from ocs.accounts.errors import AccountError, InputError
 from ocs.catalogue.catalogue import CatalogueError
 from ocs.catalogue.ported_numbers import PortedNumbersError, read_ported_numbers
-from ocs.cli import accounts, catalogue, importing, keywords, ledger, measures, numbers, pools, products, tools
+from ocs.cli import (
+    accounts,
+    catalogue,
+    fair_use,
+    importing,
+    keywords,
+    ledger,
+    measures,
+    numbers,
+    pools,
+    products,
+    tools,
+)
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.init import init
 from ocs.cli.rate import rate
@@ -37,6 +49,7 @@ accounts.app.command("import")(importing.import_accounts)
 app.add_typer(numbers.app, name="numbers")
 app.add_typer(tools.sessions, name="session")
 app.add_typer(measures.app, name="measure")
+app.add_typer(fair_use.app, name="fair-use")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(products.app, name="product")
