@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -31,11 +31,12 @@ from ocs.catalogue.ported_numbers import PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 from ocs.catalogue.public_holidays import compile_holidays
 from ocs.catalogue.reading import Tables, parse_toml, read_tables, tables_of
+from ocs.catalogue.schedule import Schedule
 from ocs.catalogue.services import Service, Services
 from ocs.catalogue.variants import VariantRates
 from ocs.values.life import LifeTerms
 from ocs.values.products import CounterTerms, PackageTerms, Product
-from ocs.values.use import Direction, RatedUse, Unrateable, UseEvent
+from ocs.values.use import Direction, PriceTerms, RatedUse, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "Problem", "load_catalogue"]
 
@@ -77,6 +78,7 @@ class Catalogue:
     _destinations: Destinations
     _day: tuple[int, int, int, int] = field(default=(0, 0, 0, 0))
     """The last result of `_calendar`."""
+    _prices: dict[str, PriceTerms] = field(default_factory=dict)
 
     def rate(self, event: UseEvent) -> RatedUse:
         """Price of this use and the buckets that may pay; Unrateable when the catalogue has no rate for it (5031)."""
@@ -175,6 +177,15 @@ class Catalogue:
         """Network of ported numbers, in small letters → its destination class."""
         return self._destinations.networks
 
+    @property
+    def prices(self) -> Mapping[str, PriceTerms]:
+        """All prices of use, by id. Made at first use: charging does not need it."""
+        if not self._prices:
+            for service in self._services:
+                for rated in (*service.by_use.values(), *service.by_place.values()):
+                    self._prices.update((price.id, price) for price in _prices_of(rated))
+        return self._prices
+
     def vat_of(self, label: str) -> int:
         """Percent of VAT in the price of a rate (HOT-RAT-8)."""
         table = self.tables.of("rate", RateTable).get(label)
@@ -243,6 +254,18 @@ class Catalogue:
             number = local.date().toordinal() - EPOCH_ORDINAL
             self._day = int(begins.timestamp()), int(ends.timestamp()), local.year * 100 + local.month, number
         return self._day
+
+
+def _prices_of(rated: RatedUse) -> Iterator[PriceTerms]:
+    """All prices that a use may have, whatever the time and the facts."""
+    yield rated.price
+    if rated.beyond is not None:
+        yield rated.beyond
+    if isinstance(rated.schedule, Schedule):
+        yield from rated.schedule.prices
+    if isinstance(rated.variants, VariantRates):
+        for variant in rated.variants.rates:
+            yield from _prices_of(variant)
 
 
 def load_catalogue(path: Path | str) -> Catalogue:

@@ -76,6 +76,10 @@ class Schedule:
         self._cache: dict[int, tuple[int, RatedUse, RatedUse]] = {}
         """id of the rated use → (end of the interval, result, the rated use). One entry per rate."""
 
+    @property
+    def prices(self) -> tuple[PriceTerms, ...]:
+        return self._prices
+
     def at(self, rated: RatedUse, unix_s: int) -> RatedUse:
         """`rated` with the price in force at `unix_s`, the second of its next change, and the price after that."""
         start, end, index, following = self._interval

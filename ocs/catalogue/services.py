@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ocs.values.use import Context, Direction, QuotaPolicy, RatedUse, Unit, Unrateable, UseEvent
@@ -54,6 +54,11 @@ class Services:
         stated = {(apn is not None, group is not None, id_ is not None) for apn, group, id_ in services.by_match}
         services.stated_parts = tuple(sorted(stated, key=lambda parts: (sum(parts), parts), reverse=True))
         services.uses_apn = any(with_apn for with_apn, _, _ in stated)
+
+    def __iter__(self) -> Iterator[Service]:
+        """Each service once."""
+        found = (each for known in self._contexts.values() for each in (known.default, *known.by_match.values()))
+        return iter({id(each): each for each in found if each is not None}.values())
 
     def find(self, event: UseEvent) -> Service:
         """Service of the use. Unrateable names the rating group, or the context if there is none."""

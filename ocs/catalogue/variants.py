@@ -44,6 +44,10 @@ class VariantRates:
         self._found: dict[str, tuple[int, int, RatedUse]] = {}
 
     @property
+    def rates(self) -> tuple[RatedUse, ...]:
+        return tuple(each.rated for each in self._variants)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Of all variants."""
         return tuple(dict.fromkeys(each.rated.label for each in self._variants))

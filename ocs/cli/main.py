@@ -28,6 +28,7 @@ from ocs.cli import (
     tools,
 )
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
+from ocs.cli.explain import explain_command
 from ocs.cli.init import init
 from ocs.cli.rate import rate
 from ocs.compose import StartError
@@ -60,6 +61,7 @@ app.command("audit")(tools.audit_command)
 app.command("decode")(tools.decode)
 app.command("init")(init)
 app.command("rate")(rate)
+app.command("explain")(explain_command)
 
 
 def _print_version(requested: bool) -> None:

@@ -193,11 +193,16 @@ def _print(use: Use, result: Quote, *, json: bool) -> None:
     if json:
         print_json(_as_json(use, result))
         return
+    print_trace(result.trace)
+
+
+def print_trace(trace: Trace) -> None:
+    """One line a step."""
     console = Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS, soft_wrap=True, highlight=False)
-    console.print(trace_table(result.trace))
+    console.print(_table(trace))
 
 
-def trace_table(trace: Trace) -> Table:
+def _table(trace: Trace) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     for column in ("step", "value", "why"):
         table.add_column(column, overflow="fold")

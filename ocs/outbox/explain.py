@@ -1,0 +1,226 @@
+"""What a charging record charged and why, from what it says; and where computing it anew gives something else.
+
+A line is recomputed with the version of the catalogue that its price names: the rate from place, direction and party of
+the record, billable units (R) from all use of the session so far, the cost (M) from the units that credit paid. What
+the record does not say (facts of the account, whether the network called it an emergency) is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby, permutations
+from typing import Any
+
+from ocs.catalogue.catalogue import Catalogue
+from ocs.catalogue.price import billable_units, cost_micro_eur
+from ocs.catalogue.reasons import explain_rating
+from ocs.catalogue.trace import Trace
+from ocs.catalogue.versions import Catalogues
+from ocs.values.identities import is_plmn
+from ocs.values.money import format_eur
+from ocs.values.use import Context, Direction, PriceTerms, RatedUse, Unrateable, UseEvent
+
+MAX_PRICES_AT_ONCE = 4
+"""Prices of one rate in one record whose order of use is tried out."""
+DIFFERENCE = "difference"
+Line = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Session:
+    """What earlier records of the session have counted, by (service, rate) and by (service, price)."""
+
+    used: dict[tuple[str, str], int] = field(default_factory=dict)
+    by_credit: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+def explain(records: Sequence[dict[str, Any]], catalogues: Catalogues, *, only: str = "") -> Trace:
+    """`records` of one session in their order, or one record. `only`: event id of the record that is told; the others
+    are what came before it. "" = all are told.
+    """
+    trace, session = Trace(), _Session()
+    for record in records:
+        told = not only or record["event_id"] == only
+        if told:
+            _tell_head(record, trace)
+        if record["kind"] in ("charge", "expired"):
+            for rate, lines in groupby(record.get("services", ()), key=lambda line: (line["key"], line["label"])):
+                _explain_rate(record, rate, list(lines), session, catalogues, trace if told else Trace())
+        elif told and record["kind"] == "refund":
+            _tell_refund(record, trace)
+    return trace
+
+
+def _tell_head(record: dict[str, Any], trace: Trace) -> None:
+    trace.add("record", record["event_id"], f"{record['kind']} at {record['time']}", account=record["account"])
+    if "started" in record:
+        trace.add("session", record.get("session_id", ""), f"began at {record['started']}")
+    if record["kind"] not in ("charge", "expired", "refund"):
+        for name, value in record.items():
+            if name not in ("event_id", "kind", "time", "account"):
+                trace.add(name, value)
+    elif "credit_micro_eur" in record:
+        trace.add("credit afterwards", f"{format_eur(record['credit_micro_eur'])} EUR")
+
+
+def _tell_refund(record: dict[str, Any], trace: Trace) -> None:
+    for line in record.get("services", ()):
+        back = format_eur(line.get("credit_in_micro_eur", 0))
+        trace.add("refund", f"{back} EUR", f"of {-line['used']} units at {line['price']}", **_extra(line))
+        for bucket, units in line.get("bucket_units", {}).items():
+            trace.add("bucket", bucket, f"{-units} units are given back")
+
+
+def _explain_rate(
+    record: dict[str, Any],
+    rate: tuple[str, str],
+    lines: list[Line],
+    session: _Session,
+    catalogues: Catalogues,
+    trace: Trace,
+) -> None:
+    """The lines of one service and rate in one record: one for each price."""
+    known = []
+    for line in lines:
+        version = _version_of(line, catalogues)
+        price = None if version is None else version.prices.get(line["price"])
+        _tell_rate(record, line, version, price, trace)
+        _tell_line(line, trace)
+        known.append(price)
+    if any(price is None for price in known):
+        trace.add("not recomputed", rate[1], "the catalogue does not have the price any more")
+        return
+    _compare(rate, lines, [price for price in known if price is not None], session, trace)
+
+
+def _version_of(line: Line, catalogues: Catalogues) -> Catalogue | None:
+    name = str(line["price"]).partition("@")[2].partition("/")[2]
+    return next((each for each in catalogues.versions if each.version == name), None)
+
+
+def _tell_rate(
+    record: dict[str, Any], line: Line, version: Catalogue | None, price: PriceTerms | None, trace: Trace
+) -> None:
+    """Why it has this rate: the steps of the rating that gives it, else the difference."""
+    trace.add("line", line["label"], line.get("detail", ""), price=line["price"], key=line["key"], **_extra(line))
+    if version is None or price is None:
+        return
+    found = []
+    for event, rated in _ratings(record, line, version):
+        if rated.label == line["label"]:
+            explain_rating(version, event, replace(rated, price=price), trace)
+            return
+        found.append(rated.label)
+    event = _event(record, line)
+    if event is not None and line["label"] in _variants(version, event):
+        trace.add("rate", line["label"], "it holds for accounts with certain facts, or between dates")
+        return
+    now = f"now the rate is {found[0]}" if found else "now there is no rate for it"
+    trace.add(DIFFERENCE, line["label"], f"{now}: facts, numbers or an emergency may have decided", rate=found[:1])
+
+
+def _variants(version: Catalogue, event: UseEvent) -> tuple[str, ...]:
+    try:
+        return version.variants_of(event)
+    except Unrateable:
+        return ()
+
+
+def _ratings(record: dict[str, Any], line: Line, version: Catalogue) -> Iterator[tuple[UseEvent, RatedUse]]:
+    """Each rate that the use may have had: of a forwarded call those of both legs, early and late; of any use that of
+    an emergency last.
+    """
+    event = _event(record, line)
+    if event is None:
+        return
+    events = [event]
+    if event.direction is Direction.FORWARDED:
+        events = [replace(event, at_home=True), event, replace(event, direction=Direction.TERMINATING)]
+    for each in (*events, replace(event, emergency=True)):
+        try:
+            yield each, version.rate(each)
+        except Unrateable:
+            continue
+
+
+def _event(record: dict[str, Any], line: Line) -> UseEvent | None:
+    """The use, as far as `detail` says it (`UsageContext.detail`)."""
+    parts = str(line.get("detail", "")).split(" ", 2)
+    if len(parts) < 2 or parts[1] not in set(Direction):
+        return None
+    where, direction, towards = (*parts, "")[:3]
+    context = Context(record["context"])
+    group, _, identifiers = str(line["key"]).partition("#")[0].partition(":")
+    identifier = identifiers.partition(",")[0]
+    data = context is Context.DATA
+    return UseEvent(
+        context,
+        Direction(direction),
+        int(group) if group.isdecimal() else None,
+        int(identifier) if identifier.isdecimal() else None,
+        towards if data else None,
+        where if is_plmn(where) else None,
+        None if is_plmn(where) else where or None,
+        None if data else towards or None,
+        int(datetime.fromisoformat(record.get("started") or record["time"]).timestamp()),
+    )
+
+
+def _tell_line(line: Line, trace: Trace) -> None:
+    trace.add("used", line["used"], "raw units since the session's last record")
+    for bucket, units in line.get("bucket_units", {}).items():
+        trace.add("bucket", bucket, f"paid {units} units", units=units)
+    debit = line.get("debit_micro_eur", 0)
+    trace.add("credit", f"{format_eur(debit)} EUR", "was debited" if debit else "paid nothing", micro_eur=debit)
+    if "net_micro_eur" in line:
+        trace.add("VAT", f"{line['vat_percent']} %", f"net {format_eur(line['net_micro_eur'])} EUR")
+    if "overrun_units" in line:
+        trace.add("overrun", line["overrun_units"], "units that nothing could pay")
+    if "dropped" in line:
+        trace.add("dropped", line["dropped"], "reported units that cannot have been used: not charged")
+    if "itemised" in line:
+        trace.add("itemised", line["itemised"], "apart, in statements")
+
+
+def _compare(
+    rate: tuple[str, str], lines: list[Line], prices: list[PriceTerms], session: _Session, trace: Trace
+) -> None:
+    """Billable units and cost, computed anew. Of several prices at once the record does not say which was used first:
+    any order that explains it will do.
+    """
+    if len(lines) > MAX_PRICES_AT_ONCE:
+        trace.add("not recomputed", rate[1], f"the record has more than {MAX_PRICES_AT_ONCE} prices of it")
+        return
+    charged = sum(line.get("debit_micro_eur", 0) for line in lines)
+    computed: list[int] = []
+    pairs = list(zip(lines, prices, strict=True))
+    for order in permutations(pairs):
+        after = _Session(dict(session.used), dict(session.by_credit))
+        computed.append(sum(_cost(rate, line, price, after) for line, price in order))
+        if computed[-1] == charged:
+            break
+    session.used, session.by_credit = after.used, after.by_credit
+    why = "from the use and the prices of the catalogue"
+    if charged in computed:
+        trace.add("recomputed", f"{format_eur(charged)} EUR", f"{why}: the same", micro_eur=charged)
+    else:
+        now, was = format_eur(computed[0]), format_eur(charged)
+        trace.add(DIFFERENCE, f"{now} EUR", f"{why}; {was} EUR was debited", micro_eur=computed[0], debited=charged)
+
+
+def _cost(rate: tuple[str, str], line: Line, price: PriceTerms, session: _Session) -> int:
+    """Micro-EUR of the units that neither buckets nor nobody paid."""
+    before = session.used.get(rate, 0)
+    session.used[rate] = before + line["used"]
+    units = billable_units(price, before + line["used"]) - billable_units(price, before)
+    units -= sum(line.get("bucket_units", {}).values()) + line.get("overrun_units", 0)
+    key = rate[0], price.id
+    paid = session.by_credit.get(key, 0)
+    session.by_credit[key] = paid + max(units, 0)
+    return cost_micro_eur(price, paid + max(units, 0)) - cost_micro_eur(price, paid)
+
+
+def _extra(line: Line) -> dict[str, Any]:
+    return {name: line[name] for name in ("itemised", "vat_percent", "net_micro_eur") if name in line}

@@ -1,0 +1,95 @@
+"""`ocs explain` as typed: by event id, by Session-Id, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocs.process.embedded_redis import EmbeddedRedis
+from tests.ocs.cli.conftest import Ocs
+
+ROOT = Path(__file__).parents[3]
+SMS: dict[str, Any] = {
+    "event_id": "p00-2",
+    "kind": "charge",
+    "time": "2026-11-30T17:00:00Z",
+    "account": "0-1",
+    "session_id": "smsc.example.net;1;2",
+    "context": "sms",
+    "request_type": "E",
+    "request_number": 0,
+    "result_code": 2001,
+    "credit_micro_eur": 4_931_000,
+    "debit_micro_eur": 69_000,
+}
+LINE = {"key": "-", "label": "sms.home.national", "used": 1, "detail": "29340 mo +38631234567"}
+TOP_UP = {"event_id": "p00-1", "kind": "topup", "time": "2026-11-30T16:00:00Z", "account": "0-1", "reference": "R1"}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedRedis(tmp_path_factory.mktemp("explain"), durability="everysec")
+    yield server.acquire()
+    server.release()
+
+
+@pytest.fixture
+def ocs(url: str, ocs_in: Ocs, tmp_path: Path) -> Any:
+    """On records of a top-up and an SMS; the price id is that of the shipped catalogue."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        return ocs_in(*words, cwd=ROOT, OCS_REDIS_URL=url)
+
+    call("account", "create", "--msisdn", "38668100000", "--imsi", "293400000000000", "--credit", "5")
+    out = call("rate", "--messages", "1", "--to", "+38631234567", "--json")[1]
+    price = next(step["price"] for step in json.loads(out)["steps"] if step["step"] == "price")
+    services = [{**LINE, "price": price, "debit_micro_eur": 69_000, "vat_percent": 22, "net_micro_eur": 56_557}]
+    lines = [json.dumps(each, separators=(",", ":")) for each in (TOP_UP, {**SMS, "services": services})]
+    (tmp_path / "records-000001-20261130T160000Z.jsonl").write_text("\n".join(lines) + "\n")
+    return lambda *words: call("explain", *words, "--records", str(tmp_path))
+
+
+def test_a_record_is_explained(ocs: Any) -> None:
+    status, out, error = ocs("p00-2")
+    assert status == 0, error
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines == [
+        "record p00-2 charge at 2026-11-30T17:00:00Z",
+        "credit afterwards 4.931 EUR",
+        "line sms.home.national 29340 mo +38631234567",
+        "service sms the default of sms",
+        "place home a home network",
+        "destination national-mobile prefix +38631",
+        "version 1 the first version",
+        "rate sms.home.national sms, outgoing, at home, to national-mobile",
+        "price 0.069 EUR per message",
+        "used 1 raw units since the session's last record",
+        "credit 0.069 EUR was debited",
+        "VAT 22 % net 0.056557 EUR",
+        "recomputed 0.069 EUR from the use and the prices of the catalogue: the same",
+    ]
+
+
+def test_a_session_is_explained_for_programs(ocs: Any) -> None:
+    status, out, error = ocs("smsc.example.net;1;2", "--json")
+    assert status == 0, error
+    found = json.loads(out)
+    assert [each["event_id"] for each in found["records"]] == ["p00-2"]
+    assert found["differences"] == [] and found["steps"][0]["step"] == "record"
+
+
+def test_a_record_of_another_kind_is_shown(ocs: Any) -> None:
+    out = ocs("p00-1")[1]
+    assert [" ".join(line.split()) for line in out.splitlines()] == [
+        "record p00-1 topup at 2026-11-30T16:00:00Z",
+        "reference R1",
+    ]
+
+
+def test_what_is_not_there_is_said(ocs: Any) -> None:
+    status, out, error = ocs("p00-3")
+    assert (status, out) == (1, "") and "no record has this event id or Session-Id" in error

@@ -1,0 +1,169 @@
+"""`ocs explain`: what records say is explained, and computing it anew agrees, unless somebody has changed something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocs.catalogue.versions import Catalogues
+from ocs.ledger.contract.events import OutboxEvent
+from ocs.outbox.explain import DIFFERENCE, explain
+from ocs.outbox.format import record
+from ocs.outbox.search import find_records
+from ocs.outbox.vat import Vat
+from ocs.outbox.writer import RecordWriter
+from protocol.credit_control import ServiceInformation
+from tests.ocs.charging.ccr import IMS, MB, SERBIA, SMS, octets, seconds, sms_to, towards
+from tests.ocs.rules.conftest import world as world
+from tests.ocs.rules.test_call_forwarding import CFNRC, CFU, C, diverted
+from tests.ocs.rules.test_catalogue_versions import BEGINS, reported
+from tests.ocs.rules.test_itemised_and_vat import TEXT, with_vat
+from tests.ocs.rules.test_rate_foretells import MIDNIGHT, NEXT, NIGHT, USES, charged, versions
+from tests.ocs.rules.test_volumes import AUSTRIA, with_volume
+from tests.ocs.rules.world import Subscriber, World
+from tests.rules import rule
+
+
+async def records(user: Subscriber) -> list[dict[str, Any]]:
+    vat = Vat(versions(user.world))
+    found = [record(OutboxEvent(7, n, body), vat) for n, body in enumerate(await user.journal(), start=1)]
+    return [each for each in found if each.get("session_id")]
+
+
+def steps(found: list[dict[str, Any]], catalogues: Catalogues, name: str) -> list[str]:
+    return [step.value for step in explain(found, catalogues).steps if step.name == name]
+
+
+async def assert_explained(user: Subscriber) -> None:
+    found, catalogues = await records(user), versions(user.world)
+    assert steps(found, catalogues, DIFFERENCE) == []
+    assert steps(found, catalogues, "not recomputed") == []
+    labels = [line["label"] for each in found if each["kind"] == "charge" for line in each.get("services", ())]
+    assert labels and steps(found, catalogues, "rate") == labels
+
+
+@rule("HOT-REC-2")
+@pytest.mark.parametrize("package", [None, "MINI"])
+@pytest.mark.parametrize(("context", "information", "amount"), USES)
+async def test_every_kind_of_use(
+    world: World, package: str | None, context: str, information: ServiceInformation, amount: int
+) -> None:
+    user = await world.subscriber(50, package)
+    await charged(user, context, information, amount)
+    await assert_explained(user)
+
+
+@rule("HOT-REC-2", "HOT-PKG-5")
+async def test_a_long_session_with_a_record_each_hour(world: World) -> None:
+    """Steps are rounded over the session, not for each record."""
+    user = await world.subscriber(50)
+    call = user.running(IMS, towards(C))
+    await call.one("I", seconds(want=1_800))
+    for _ in range(5):
+        world.now += 1_801
+        await call.one("U", seconds(want=1_800, used=1_799))
+    await call.take("T", seconds(used=1))
+    found = await records(user)
+    assert len([each for each in found if each["kind"] == "charge"]) >= 2
+    await assert_explained(user)
+    last = [each for each in found if each["kind"] == "charge"][-1]["event_id"]
+    told = explain(found, versions(world), only=last)
+    assert [step.value for step in told.steps if step.name == "record"] == [last]
+    assert [step.name for step in told.steps if step.name == DIFFERENCE] == []
+
+
+@rule("HOT-RAT-1")
+@pytest.mark.parametrize("texts", [[NIGHT], [TEXT, NEXT]], ids=["holiday", "version"])
+async def test_a_call_over_a_change_of_the_price(world: World, texts: list[str]) -> None:
+    await world.price_lists(*texts)
+    user = await world.subscriber(10)
+    world.now = MIDNIGHT - 120
+    await charged(user, IMS, towards(C), 125)
+    await assert_explained(user)
+
+
+@rule("HOT-RAT-8")
+async def test_data_over_a_change_of_vat(world: World) -> None:
+    await world.price_lists(TEXT, with_vat(25))
+    user = await world.subscriber(20)
+    world.now = BEGINS - 600
+    running = user.data()
+    await running.one("I", octets(want=10 * MB))
+    world.now = BEGINS + 60
+    await running.take("T", reported(4 * MB, 6 * MB))
+    await assert_explained(user)
+    assert steps(await records(user), versions(world), "version") == ["1", "2026-12"]
+    assert steps(await records(user), versions(world), "VAT") == ["22 %", "25 %"]
+
+
+@rule("HOT-ROA-3")
+async def test_use_beyond_a_volume(world: World) -> None:
+    await world.price_lists(with_volume("price"))
+    user = await world.subscriber(20, "MAXI")
+    session = user.data(AUSTRIA)
+    await session.one("I", octets(want=50 * MB))
+    await session.take("T", octets(used=30 * MB))
+    found = await records(user)
+    assert steps(found, versions(world), DIFFERENCE) == []
+    assert steps(found, versions(world), "bucket") == ["MAXI.data"]
+
+
+@rule("HOT-RAT-7")
+@pytest.mark.parametrize("mode", [CFU, CFNRC])
+async def test_forwarded_legs(world: World, mode: int) -> None:
+    user = await world.subscriber(20)
+    await user.call(61, diverted(mode, plmn=SERBIA))
+    await assert_explained(user)
+
+
+# -- differences
+
+
+async def one_sms(world: World) -> list[dict[str, Any]]:
+    user = await world.subscriber(20)
+    await user.message(SMS, sms_to("+38631234567"))
+    return await records(user)
+
+
+async def test_a_debit_that_the_price_does_not_explain(world: World) -> None:
+    found = await one_sms(world)
+    found[0]["services"][0]["debit_micro_eur"] = 70_000
+    (step,) = [step for step in explain(found, versions(world)).steps if step.name == DIFFERENCE]
+    assert (step.facts["micro_eur"], step.facts["debited"]) == (69_000, 70_000)
+
+
+async def test_a_rate_that_is_another_one_now(world: World) -> None:
+    found = await one_sms(world)
+    found[0]["services"][0]["detail"] = "29340 mo +381641234567"
+    (step,) = [step for step in explain(found, versions(world)).steps if step.name == DIFFERENCE]
+    assert (step.value, step.facts["rate"]) == ("sms.home.national", ["sms.international"])
+
+
+async def test_a_version_that_is_gone_is_said(world: World) -> None:
+    found = await one_sms(world)
+    await world.price_lists(with_vat(25))
+    assert steps(found, versions(world), "not recomputed") == ["sms.home.national"]
+
+
+# -- the files
+
+
+def test_records_are_found_in_the_files(tmp_path: Path) -> None:
+    def event(number: int, session: str, account: str = "a", partition: int = 7) -> OutboxEvent:
+        body = {"k": "use", "t": 5, "a": account, "sid": session, "typ": "U", "n": 1, "debit": 1, "credit": 1}
+        return OutboxEvent(partition, number, body)
+
+    writer = RecordWriter(tmp_path, rotate_octets=400, rotate_s=3600, clock=lambda: 0.0)
+    writer.open()
+    for number in range(1, 8):
+        writer.store([event(number, "x" if number % 2 else "y")])
+    writer.store([event(1, "x", "b", partition=9)])
+    writer.close()
+    assert len(list(tmp_path.glob("records-*"))) > 1
+    with next(tmp_path.glob("records-*")).open("ab") as file:
+        file.write(b'{"session_id":"x", torn')
+    assert [each["event_id"] for each in find_records(tmp_path, "y")] == ["p07-2", "p07-4", "p07-6"]
+    assert [each["event_id"] for each in find_records(tmp_path, "p07-5")] == ["p07-1", "p07-3", "p07-5"]
+    assert find_records(tmp_path, "p07-99") == find_records(tmp_path, "z") == []
