@@ -113,8 +113,8 @@ def _tell_rate(
             explain_rating(version, event, replace(rated, price=price), trace)
             return
         found.append(rated.label)
-    event = _event(record, line)
-    if event is not None and line["label"] in _variants(version, event):
+    use = _event(record, line)
+    if use is not None and line["label"] in _variants(version, use):
         trace.add("rate", line["label"], "it holds for accounts with certain facts, or between dates")
         return
     now = f"now the rate is {found[0]}" if found else "now there is no rate for it"

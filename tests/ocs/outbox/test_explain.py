@@ -15,13 +15,13 @@ from ocs.outbox.search import find_records
 from ocs.outbox.vat import Vat
 from ocs.outbox.writer import RecordWriter
 from protocol.credit_control import ServiceInformation
-from tests.ocs.charging.ccr import IMS, MB, SERBIA, SMS, octets, seconds, sms_to, towards
+from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, SMS, octets, seconds, sms_to, towards
 from tests.ocs.rules.conftest import world as world
 from tests.ocs.rules.test_call_forwarding import CFNRC, CFU, C, diverted
 from tests.ocs.rules.test_catalogue_versions import BEGINS, reported
 from tests.ocs.rules.test_itemised_and_vat import TEXT, with_vat
 from tests.ocs.rules.test_rate_foretells import MIDNIGHT, NEXT, NIGHT, USES, charged, versions
-from tests.ocs.rules.test_volumes import AUSTRIA, with_volume
+from tests.ocs.rules.test_volumes import with_volume
 from tests.ocs.rules.world import Subscriber, World
 from tests.rules import rule
 
