@@ -208,13 +208,13 @@ class Walk(WalkCharging):
 
     def _volumes(self, choose: Choices, place: int) -> None:
         """Use of a fair-use volume up to its limit and beyond, in steps."""
-        account = self._account(place)
-        running = [each for each in account.subscriptions if each.state == SubscriptionState.ACTIVE]
-        if not any(each.terms.counters for each in running):
-            tariff = choose.pick((catalogue.SMALL, catalogue.BIG))
+        name = choose.pick(("abroad", "abroad", "fast", "fast", "both"))
+        running = [each.terms for each in self._account(place).subscriptions if each.state == SubscriptionState.ACTIVE]
+        wanted = [catalogue.BIG] if name == "fast" else [catalogue.SMALL, catalogue.BIG]
+        if not any(each in running for each in wanted):
+            tariff = choose.pick(wanted)
             self._credit(place, tariff.price_micro_eur + 500_000)
             self._do(place, "activate_package", package=tariff, reference=self._fresh("p"))
-        name = choose.pick(("abroad", "abroad", "fast", "both"))
         if choose.chance(20):
             self._open_one(choose, place, name, want=1)
         sid, of = self._fresh(f"pgw.example.org;{place};"), KINDS[name]
