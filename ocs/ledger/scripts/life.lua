@@ -72,6 +72,8 @@ end
 
 local function journal_low_credit(work)
   local account, life = work.account, work.life
-  if work.low_credit then journal(work, {k = 'low_credit', credit = account.credit, below = life.low_credit}) end
+  if work.low_credit and account.state ~= 't' then
+    journal(work, {k = 'low_credit', credit = account.credit, below = life.low_credit})
+  end
   work.low_credit = false
 end

@@ -310,7 +310,9 @@ class Accounts(Books):
 
     def sweep(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
         if account_id in self.accounts:
-            agenda.life(self._due(account_id, now, month, day))
+            op = self._due(account_id, now, month, day)
+            agenda.life(op)
+            op.tell_low_credit()
 
     # -- pools and partitions
 

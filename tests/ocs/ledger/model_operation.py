@@ -92,7 +92,7 @@ class Operation:
         return part
 
     def tell_low_credit(self) -> None:
-        if self.low_credit:
+        if self.low_credit and self.account.state != "terminated":
             self.journal("low_credit", credit=self.account.credit, below=LIFE.low_credit_micro_eur)
         self.low_credit = False
 
