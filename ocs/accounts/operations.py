@@ -16,7 +16,7 @@ from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
-from ocs.values.moment import When
+from ocs.values.moment import When, when_of
 from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, CounterTerms, PackageTerms
 from ocs.values.use import BARS, BarName
 
@@ -88,18 +88,20 @@ class AccountOperations:
         self._entropy = entropy
 
     def _when(self) -> When:
-        when = self._offer.when(self._now())
-        return {"now": when["now"], "month": when["month"], "day": when["day"]}
+        return when_of(self._offer.when(self._now()))
 
     # -- reading
 
     async def find(self, msisdn: Msisdn) -> str:
         """Id of the account. UnknownError: "account"."""
-        with raising_refused():
-            account_id = await self._ledger.find_subscriber(by_msisdn(msisdn))
+        account_id = await self.find_or_none(msisdn)
         if account_id is None:
             raise _no_account(msisdn)
         return account_id
+
+    async def find_or_none(self, msisdn: Msisdn) -> str | None:
+        with raising_refused():
+            return await self._ledger.find_subscriber(by_msisdn(msisdn))
 
     async def read(self, msisdn: Msisdn) -> AccountAndPool:
         """The account and its pool. UnknownError: "account"."""

@@ -20,7 +20,7 @@ from ocs.ledger.contract.views import AccountView
 from ocs.policy import packs, tariffs
 from ocs.policy.decisions import Buy, End, Follow, Plan, Refused
 from ocs.values.identities import Msisdn
-from ocs.values.moment import utc_text
+from ocs.values.moment import utc_text, when_of
 from ocs.values.products import BenefitShare, Product
 
 REASONS = {
@@ -119,7 +119,7 @@ class ProductOperations:
         self, view: AccountView, product: Product, reference: Reference, decision: Buy | Plan | Follow | Refused
     ) -> Ordered:
         now = self._now()
-        when = self._sold.when(now)
+        when = when_of(self._sold.when(now))
         if isinstance(decision, Follow):
             with raising_refused():
                 await self._ledger.set_next(view.account_id, decision.instance, product=product.terms, **when)

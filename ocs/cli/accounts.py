@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ocs.accounts import inputs
-from ocs.accounts.operations import ACTIVE
 from ocs.cli import show as views
 from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, WrongCallError, print_json, with_backend
 from ocs.ledger.redis.installation import OpenMode
@@ -147,31 +146,6 @@ def bars(
     async def work(backend: Backend) -> None:
         await backend.accounts.set_bars(number, bars=wanted)
         print(f"{number}: bars {', '.join(wanted) or 'none'}")
-
-    with_backend(config, OpenMode.WRITE, work)
-
-
-@app.command()
-def block(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
-    """Block all use but emergency calls, for a lost or stolen SIM (HOT-ACC-11)."""
-    number = inputs.msisdn(msisdn)
-
-    async def work(backend: Backend) -> None:
-        after = await backend.accounts.block(number)
-        print(f"{number}: {'blocked' if after.changed else 'was blocked before: no change'}")
-
-    with_backend(config, OpenMode.WRITE, work)
-
-
-@app.command()
-def unblock(msisdn: MsisdnArgument, config: ConfigOption = DEFAULT) -> None:
-    """Undo a block."""
-    number = inputs.msisdn(msisdn)
-
-    async def work(backend: Backend) -> None:
-        after = await backend.accounts.unblock(number)
-        now = "" if after.state == ACTIVE else f"; it is {after.state}"
-        print(f"{number}: {'unblocked' if after.changed else 'was not blocked: no change'}{now}")
 
     with_backend(config, OpenMode.WRITE, work)
 

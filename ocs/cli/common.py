@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ocs.accounts.errors import InputError
 from ocs.accounts.keywords import KeywordOperations
+from ocs.accounts.life import LifeOperations
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.pools import PoolOperations
 from ocs.accounts.products import ProductOperations
@@ -89,6 +90,10 @@ class Backend:
     @property
     def pools(self) -> PoolOperations:
         return PoolOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
+
+    @property
+    def life(self) -> LifeOperations:
+        return LifeOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
 
     @property
     def sessions(self) -> SessionOperations:

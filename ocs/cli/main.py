@@ -21,6 +21,7 @@ from ocs.cli import (
     importing,
     keywords,
     ledger,
+    life,
     measures,
     numbers,
     pools,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(accounts.app, name="account")
 accounts.app.command("import")(importing.import_accounts)
+life.add_to(accounts.app)
 app.add_typer(numbers.app, name="numbers")
 app.add_typer(tools.sessions, name="session")
 app.add_typer(measures.app, name="measure")

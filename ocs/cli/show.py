@@ -49,6 +49,7 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "country": view.country,
         "package": view.package or None,
         "package_pending": view.package_pending,
+        "blocks": list(view.blocks),
         "period_end": _time(view.period_end),
         "subscriptions": [_subscription_json(each) for each in view.subscriptions],
         "buckets": [_bucket_json(each) for each in view.buckets],
@@ -236,7 +237,9 @@ def measure_json(measure: MeasureView) -> dict[str, object]:
 
 
 def _state_text(view: AccountView) -> str:
-    return f"{view.state}, active until {utc_text(view.active_until)}" if view.active_until else view.state
+    blocks = f" ({', '.join(view.blocks)})" if view.blocks else ""
+    until = f", active until {utc_text(view.active_until)}" if view.active_until else ""
+    return f"{view.state}{blocks}{until}"
 
 
 def _credit_text(view: AccountView) -> str:

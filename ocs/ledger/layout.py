@@ -152,6 +152,9 @@ _DOCUMENT = {
         # `promotional`: part of the credit that is never paid out. `told_expiring`: 1 that the account will be
         # inactive, 2 that it will be terminated.
         *_fields("promotional told_expiring", since=3),
+        # `blocks`: reasons for which it is blocked, sorted, with commas. `barred_equipment`: of these an event was
+        # written, each with a comma. `leaving`: subscriber id that it had before, whose index entry may still be there.
+        *_fields("blocks barred_equipment leaving", default="", since=3),
     ),
     "measure": (
         Field("kind", "", since=3),
@@ -305,7 +308,7 @@ _MESSAGES = {
         Field("retransmitted"),
         Field("end_to_end"),
         Field("content", ""),
-        *_fields("facts country plmn", default=""),
+        *_fields("facts country plmn equipment", default=""),
         Field("life", False, one="life"),
     ),
     "life": _fields("active_s expiring_s low_credit promotional_first"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import TypedDict
@@ -20,6 +21,11 @@ class When(TypedDict):
     """Such as 202611."""
     day: int
     """Days since 1970-01-01."""
+
+
+def when_of(arguments: Mapping[str, int]) -> When:
+    """The same, with their names known to the type checker."""
+    return {"now": arguments["now"], "month": arguments["month"], "day": arguments["day"]}
 
 
 @lru_cache(maxsize=1024)

@@ -154,6 +154,8 @@ class ChargeRequest:
     event `arrived` (docs/LEDGER.md)."""
     plmn: str = ""
     """MCC and MNC of the serving network, for that event."""
+    equipment: str = ""
+    """Barred equipment by which the service is used: IMEI without check digit; "" = it is not barred (HOT-ACC-11)."""
 
     @property
     def session_owner(self) -> str:
@@ -171,7 +173,7 @@ class ServiceOutcome:
     """The grant has the final units."""
     reason: str
     """Why less than wanted was granted: "", "credit", "limit", "volume" (a counter that restricts), "state", "bar",
-    "sessions"."""
+    "equipment" (barred), "sessions"."""
     debited_micro_eur: int
     """Taken from credit; negative = refunded."""
     debited_units: int

@@ -26,7 +26,7 @@ class Notice:
     kind: str
     """"reauthorize" (RAR) or "abort" (ASR)."""
     reason: str
-    """"topup", "refund", "package", "limit", "bars", "state", "reclaim", "threshold", "measure",
+    """"topup", "refund", "package", "limit", "bars", "state", "identity", "reclaim", "threshold", "measure",
     "facts"."""
     at: float
     """Unix seconds at which the change was requested; the delay of RARs is measured from here."""

@@ -109,9 +109,13 @@ class AccountLedger(Protocol):
         day: int = 0,
         starts_at: int = 0,
         armed: bool = False,
+        any_state: bool = False,
+        block: str = "",
+        lift: str = "",
     ) -> bool:
         """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
-        use. When it begins it replaces a product of the same group. False = this reference was applied before.
+        use. When it begins it replaces a product of the same group. A fee (period 0) may be paid in `any_state`, and
+        with it a reason of a block be set (`block`) or lifted (`lift`). False = this reference was applied before.
 
         LedgerError: "credit", "limit" (the price counts to the monthly limit, which leaves no room), "state",
         "unknown", "excluded".
@@ -217,13 +221,45 @@ class AccountLedger(Protocol):
 
     async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None: ...
 
-    async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
-        """ "active" or "blocked" (HOT-ACC-11)."""
+    async def set_state(
+        self, account_id: str, *, state: str, now: int, month: int, day: int = 0, reason: str = ""
+    ) -> None:
+        """ "blocked": for one more reason, "" = "care"; sessions but emergency calls are aborted. "active": lift the
+        reason, "" = all; the account is free when the last one is lifted (HOT-ACC-11).
+        """
+
+    async def pay_out(
+        self,
+        account_id: str,
+        *,
+        reference: str,
+        reason: str,
+        states: tuple[str, ...],
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> int:
+        """Pay the refundable credit that is not held out, once per reference (HOT-ACC-10). `states` in which it may be.
+        Returns micro-EUR; 0 = this reference was applied before.
+
+        LedgerError: "state", "nothing", "unknown".
+        """
+
+    async def change_imsi(self, account_id: str, *, imsi: str, now: int, month: int, day: int = 0) -> bool:
+        """A new SIM for the same number: credit and products stay, loss and theft are lifted as reasons of a block, and
+        running sessions are aborted (HOT-ACC-11). After a crash, call it again. False = it has this IMSI already.
+
+        LedgerError: "exists", "opening" (somebody claims it now), "state" (terminated), "unknown".
+        """
+
+    async def change_msisdn(self, account_id: str, *, msisdn: str, now: int, month: int, day: int = 0) -> bool:
+        """Another number for the account; else as `change_imsi`."""
 
     async def terminate_account(
-        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care"
+        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care", pay_out: str = ""
     ) -> None:
-        """Terminate the account: its sessions are aborted, its credit and units expire (HOT-ACC-6).
+        """Terminate the account: its sessions are aborted, its credit and units expire (HOT-ACC-6). `pay_out`:
+        reference under which the refundable credit is paid out first (HOT-ACC-10).
 
         LedgerError: "unknown".
         """

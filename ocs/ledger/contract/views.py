@@ -188,6 +188,8 @@ class AccountView:
     """Of the network that served it last; "home" at home."""
     promotional_micro_eur: int = 0
     """Part of the credit that is never paid out (HOT-ACC-10)."""
+    blocks: tuple[str, ...] = ()
+    """Reasons for which it is blocked (`ocs.policy.life.BlockReason`)."""
     version: int = 0
     """Layout in which the document was last written."""
 

@@ -61,13 +61,15 @@ class Accounts(LedgerClient):
             "unused": unused,
             **when(now, month, day),
         }
-        claim = await self._claim_imsi(imsi, account_id, now)
+        claim = await self._claim(by_imsi(imsi), account_id, now)
         try:
             await self._open(account_id, msisdn, arguments)
         except LedgerError:
-            await self._release_imsi(imsi, claim)
+            await self._release_claim(by_imsi(imsi), claim)
             raise
-        await self._confirm_imsi(imsi, account_id, claim, now, month)
+        if not await self._confirm(by_imsi(imsi), account_id, claim):
+            await self.terminate_account(account_id, now=now, month=month)
+            raise LedgerError("exists", REFUSALS["exists"])
         return account_id
 
     async def _open(self, account_id: str, msisdn: str, arguments: dict[str, Any]) -> None:
@@ -75,20 +77,21 @@ class Accounts(LedgerClient):
         try:
             await self._script("open", account_id, arguments, subscribers)
         except LedgerError as error:
-            if error.code != "exists" or not await self._is_left_over(by_msisdn(msisdn)):
+            if error.code != "exists" or not await self._is_left_over(by_msisdn(msisdn), arguments["now"]):
                 raise
             await self._script("open", account_id, arguments, subscribers)
 
-    async def _is_left_over(self, name: str) -> bool:
-        """Remove an index entry whose account is terminated or missing, which a crash left. True if it was one."""
+    async def _is_left_over(self, name: str, now: int) -> bool:
+        """Remove an index entry that a crash left: of an account that is terminated, missing, or has another id now.
+        True if it was one.
+        """
         partition, subscribers, field = self._index_of(name)
         holder: bytes = await self._ask("open", partition, b"HGET", subscribers, field) or b""
-        document = await self._document(holder.decode()) if holder else None
-        if document is None or views.is_terminated(document):
-            return await self._replace(partition, subscribers, field, holder, b"")
-        return False
+        if await self._is_claim_in_force(holder, name, now):
+            return False
+        return await self._replace(partition, subscribers, field, holder, b"")
 
-    # The index entry of an IMSI may be in another partition than the account, so it is claimed first, with the time of
+    # The index entry of an id may be in another partition than the account, so it is claimed first, with the time of
     # the claim.
 
     def _index_of(self, name: str) -> tuple[int, bytes, bytes]:
@@ -96,23 +99,37 @@ class Accounts(LedgerClient):
         partition = self._keys.partition_of_name(name)
         return partition, self._keys.by_partition[partition].subscribers, name.encode()
 
-    async def _claim_imsi(self, imsi: str, account_id: str, now: int) -> bytes:
-        """Claim the IMSI; returns the claim. LedgerError: "exists", or "opening" (another claim is still valid)."""
-        partition, subscribers, name = self._index_of(by_imsi(imsi))
-        claim = f"{CLAIMED}{account_id} {now}".encode()
-        if await self._ask("open", partition, b"HSETNX", subscribers, name, claim, durable=True):
-            return claim
-        holder: bytes = await self._ask("open", partition, b"HGET", subscribers, name) or b""
-        claimed = holder.startswith(CLAIMED.encode())
+    async def _holds(self, account_id: str, name: str) -> bool:
+        """Whether a living account has this subscriber id."""
+        document = await self._document(account_id)
+        if document is None:
+            return False
+        if name in views.subscriber_ids(document):
+            return True
+        moved = views.moved_to(document)
+        return bool(moved) and await self._holds(moved, name)
+
+    async def _is_claim_in_force(self, holder: bytes, name: str, now: int) -> bool:
+        """Whether an index entry keeps others from the id: its account has it, or claimed it a moment ago."""
         owner, _, since = holder.decode().removeprefix(CLAIMED).partition(" ")
+        if owner and await self._holds(owner, name):
+            return True
+        return holder.startswith(CLAIMED.encode()) and now - int(since or 0) < OPENING_S
+
+    async def _claim(self, name: str, account_id: str, now: int) -> bytes:
+        """Claim a subscriber id; returns the claim. LedgerError: "exists", or "opening" (another claim is in force)."""
+        partition, subscribers, field = self._index_of(name)
+        claim = f"{CLAIMED}{account_id} {now}".encode()
+        if await self._ask("open", partition, b"HSETNX", subscribers, field, claim, durable=True):
+            return claim
+        holder: bytes = await self._ask("open", partition, b"HGET", subscribers, field) or b""
+        owner = holder.decode().removeprefix(CLAIMED).partition(" ")[0]
         if owner == account_id:
             return holder
-        if not claimed or await self._document(owner):
-            if await self._document(owner):
-                raise LedgerError("exists", REFUSALS["exists"])
-        elif now - int(since or 0) < OPENING_S:
-            raise LedgerError("opening", REFUSALS["opening"])
-        if not await self._replace(partition, subscribers, name, holder, claim):
+        if await self._is_claim_in_force(holder, name, now):
+            code = "exists" if await self._holds(owner, name) else "opening"
+            raise LedgerError(code, REFUSALS[code])
+        if not await self._replace(partition, subscribers, field, holder, claim):
             raise LedgerError("opening", REFUSALS["opening"])
         return claim
 
@@ -123,20 +140,18 @@ class Accounts(LedgerClient):
         answer = await self._ask("open", partition, b"EVAL", _REPLACE, 1, key, name, old, new, durable=True)
         return bool(answer == 1)
 
-    async def _release_imsi(self, imsi: str, claim: bytes) -> None:
+    async def _release_claim(self, name: str, claim: bytes) -> None:
         if claim.startswith(CLAIMED.encode()):
-            await self._replace(*self._index_of(by_imsi(imsi)), claim, b"")
+            await self._replace(*self._index_of(name), claim, b"")
 
-    async def _confirm_imsi(self, imsi: str, account_id: str, claim: bytes, now: int, month: int) -> None:
-        """Turn the claim into an entry. If it expired and another account has the IMSI now, terminate ours."""
+    async def _confirm(self, name: str, account_id: str, claim: bytes) -> bool:
+        """Turn the claim into an entry. False = it expired, and another account has the id now."""
         if not claim.startswith(CLAIMED.encode()):
-            return
-        partition, subscribers, name = self._index_of(by_imsi(imsi))
-        if await self._replace(partition, subscribers, name, claim, account_id.encode()):
-            return
-        if await self._ask("open", partition, b"HGET", subscribers, name) != account_id.encode():
-            await self.terminate_account(account_id, now=now, month=month)
-            raise LedgerError("exists", REFUSALS["exists"])
+            return True
+        partition, subscribers, field = self._index_of(name)
+        if await self._replace(partition, subscribers, field, claim, account_id.encode()):
+            return True
+        return bool(await self._ask("open", partition, b"HGET", subscribers, field) == account_id.encode())
 
     # -- money in
 
@@ -248,10 +263,13 @@ class Accounts(LedgerClient):
         answer = await self._change(account_id, "lift", 0, when(now, month, day), kind=kind.value, ref=name)
         return answer == b"ok"
 
-    async def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
+    async def set_state(
+        self, account_id: str, *, state: str, now: int, month: int, day: int = 0, reason: str = ""
+    ) -> None:
         if state not in ("active", "blocked"):
             raise LedgerError("range", f"state is {state!r}; it can be set to active or blocked")
-        await self._change(account_id, "state", views.STATE_CODES[state], when(now, month, day))
+        reason = reason or ("care" if state == "blocked" else "")
+        await self._change(account_id, "state", views.STATE_CODES[state], when(now, month, day), reason=reason)
 
     async def remind(
         self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0
@@ -266,10 +284,15 @@ class Accounts(LedgerClient):
     # -- ends
 
     async def terminate_account(
-        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care"
+        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care", pay_out: str = ""
     ) -> None:
         keys = self._account_keys(account_id)
-        arguments = {"asked_at": self._clock(), "reason": reason, **when(now, month, day)}
+        arguments = {
+            "asked_at": self._clock(),
+            "reason": reason,
+            "reference": pay_out or False,
+            **when(now, month, day),
+        }
         word, msisdn, imsi = await self._run_script("terminate", account_id, arguments, keys.subscribers)
         if word.decode() in REFUSALS:
             raise LedgerError(word.decode(), REFUSALS[word.decode()])

@@ -27,6 +27,8 @@ REFUSALS = {
     "exists": "the number or the IMSI belongs to an account already",
     "opening": "an account with this number or IMSI is being opened now: try again in a minute",
     "ceiling": "the credit would exceed 200 EUR (HOT-ACC-7)",
+    "nothing": "there is no refundable credit that is not held",
+    "leaving": "an earlier change of number or SIM is not finished: repeat it first",
     "state": "the account's state does not allow it (`ocs account show` tells the state)",
     "credit": "the credit does not cover the price",
     "limit": "the monthly spending limit leaves no room for the price (HOT-CC-2)",

@@ -9,10 +9,11 @@ from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis import wire
-from ocs.ledger.redis.accounts import REFERENCE_KEEP_S, Accounts, when
+from ocs.ledger.redis.accounts import REFERENCE_KEEP_S, when
 from ocs.ledger.redis.client import REFUSALS, MovedError
 from ocs.ledger.redis.keys import account_id as new_id
 from ocs.ledger.redis.keys import session_name, uid_of
+from ocs.ledger.redis.life import Life
 from ocs.ledger.redis.views import session_names
 from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.products import BenefitShare, PackageTerms
@@ -21,7 +22,7 @@ MAX_LOOKED_BACK = 4
 """Old ids of an account under which answers are looked for."""
 
 
-class Products(Accounts):
+class Products(Life):
     """Part of `RedisLedger`."""
 
     async def activate_package(
@@ -40,9 +41,13 @@ class Products(Accounts):
         day: int = 0,
         starts_at: int = 0,
         armed: bool = False,
+        any_state: bool = False,
+        block: str = "",
+        lift: str = "",
     ) -> bool:
         terms = wire.package(product)
         arguments = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
+        arguments |= {"any_state": any_state, "block": block, "lift": lift}
         return await self._subscription(account_id, arguments, now, month, day) == b"ok"
 
     async def unsubscribe(

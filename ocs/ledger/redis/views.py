@@ -24,6 +24,7 @@ from ocs.ledger.contract.views import (
     SubscriptionView,
 )
 from ocs.ledger.layout import LAYOUT
+from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, Window
@@ -77,6 +78,12 @@ def moved_to(document: bytes) -> str:
     return account_id
 
 
+def subscriber_ids(document: bytes) -> tuple[str, ...]:
+    """Ids by which a living account is found; () = it is terminated, or has moved and left."""
+    account = _read("account", document)
+    return () if account["state"] in ("t", MOVED) else (by_msisdn(account["msisdn"]), by_imsi(account["imsi"]))
+
+
 def is_terminated(document: bytes) -> bool:
     """LedgerError: "unreadable", "version"."""
     state: str = _read("account", document)["state"]
@@ -120,6 +127,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         reminders=tuple(sorted(_reminder_view(each) for each in account["agenda"])),
         country=account["country"] or "home",
         promotional_micro_eur=account["promotional"],
+        blocks=tuple(account["blocks"].split(",")) if account["blocks"] else (),
         version=account["version"],
     )
 

@@ -242,6 +242,7 @@ _request = LAYOUT.writer(
     facts="r.facts",
     country="r.country",
     plmn="r.plmn",
+    equipment="r.equipment",
     life="life",
 )
 

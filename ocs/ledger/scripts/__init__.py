@@ -41,6 +41,8 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "change": (),
     "give_up": (),
     "terminate": (),
+    "pay_out": (),
+    "identity": (),
     "sweep": (),
     "pool": (),
     "move_out": (),

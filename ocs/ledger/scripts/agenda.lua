@@ -381,7 +381,7 @@ local function end_work(work)
 end
 
 -- Terminate the account: abort its sessions, expire its credit and units, free its MSISDN.
-local function terminate(work, asked_at, reason)
+local function terminate(work, asked_at, reason, reference)
   local account, lost, was = work.account, 0, state_at(work.account, work.now)
   notify(work, 'abort', 'state', asked_at, any_session)
   local session_ids = sorted_keys(account.sessions)
@@ -393,6 +393,7 @@ local function terminate(work, asked_at, reason)
   for n = 1, #session_ids do forget_session(work, session_ids[n]) end
   local subscriptions = subscriptions_of(work)
   for n = 1, #subscriptions do end_buckets(work, subscriptions[n]) end
+  if reference then pay_out(work, reference, reason) end
   lost = account.credit
   account.state, account.credit, account.expired = 't', 0, account.expired + lost
   work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''

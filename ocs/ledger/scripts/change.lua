@@ -27,14 +27,6 @@ local function remind()
   end
 end
 
-local function set_state()
-  local was = state_at(account, work.now)
-  account.state = args.value
-  if args.value == 'a' and account.active_until == UNUSED_UNTIL then account.state = 'n' end
-  if state_at(account, work.now) == 'i' then note_inactive(account) end
-  state_event(work, was)
-end
-
 -- Thresholds are notified again after a change (HOT-CC-4). `once`: the limit before comes back with the next window.
 local function set_limit()
   local counter = find_counter(account, args.counter)
@@ -106,7 +98,7 @@ elseif args.what == 'bars' then
   account.bars = args.value
   journal(work, {k = 'bars', bars = args.value})
 elseif args.what == 'state' then
-  set_state()
+  set_block(work, args.reason, args.value == 'b')
 else
   remind()
 end

@@ -77,7 +77,7 @@ local function command_level(work)
     local result = item.result
     code, reason = code or result.code, reason or result.reason
     if result.code == 2001 or result.code ~= code then all = false end
-    if result.code ~= 4010 or result.reason ~= 'state' then by_state = false end
+    if result.code ~= 4010 or (result.reason ~= 'state' and result.reason ~= 'equipment') then by_state = false end
     if result.code ~= 2001 and not refusal then refusal = {result.code, result.reason} end
   end
   if one_off and refusal then return refusal[1], refusal[2] end

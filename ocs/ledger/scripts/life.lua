@@ -17,6 +17,34 @@ local function note_inactive(account)
   account.told_inactive, account.told_expiring = 1, max(account.told_expiring, 1)
 end
 
+-- Block the account for a reason, or lift one; "" lifts all.
+local function set_block(work, reason, blocked)
+  local account, was, list = work.account, state_at(work.account, work.now), {}
+  for each in string.gmatch(account.blocks, '[^,]+') do
+    if each ~= reason and reason ~= '' then list[#list + 1] = each end
+  end
+  if blocked then list[#list + 1] = reason end
+  table.sort(list)
+  account.blocks = table.concat(list, ',')
+  if #list > 0 then
+    account.state = 'b'
+  else
+    account.state = account.active_until == UNUSED_UNTIL and 'n' or 'a'
+  end
+  if state_at(account, work.now) == 'i' then note_inactive(account) end
+  state_event(work, was, reason)
+end
+
+-- Pay refundable credit out, as far as it is not held (HOT-ACC-10). Returns the micro-EUR.
+local function pay_out(work, reference, reason)
+  local account = work.account
+  local amount = min(account.credit - min(account.promotional, account.credit), account.credit - account.held)
+  if amount <= 0 then return 0 end
+  account.credit, account.refunded = account.credit - amount, account.refunded + amount
+  journal(work, {k = 'pay_out', ref = reference, reason = reason, debit = amount, credit = account.credit})
+  return amount
+end
+
 -- What is announced next: 1 inactivity, 2 termination; and its Unix time.
 local function next_stage(account)
   if account.state == 'a' and account.told_inactive == 0 then return 1, account.active_until end

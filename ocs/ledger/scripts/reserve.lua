@@ -3,11 +3,26 @@
 
 -- micro-EUR: a scarce rest up to this is granted whole; otherwise it would be halved without end
 local SMALL_CHANGE = 100000
+local MAX_EQUIPMENT_TOLD = 3 * 15 -- octets kept of what was told before: three IMEIs of 14 digits, and commas
 local SCARCE_S = 60 -- how long grants leave room for others, after a request got nothing while others held money
 
+-- An event, once for each equipment of the account among the last few (HOT-ACC-11).
+local function tell_equipment(work, equipment)
+  local account = work.account
+  local told = account.barred_equipment
+  if string.find(told, equipment .. ',', 1, true) then return end
+  account.barred_equipment = string.sub(told, -MAX_EQUIPMENT_TOLD) .. equipment .. ','
+  journal(work, {k = 'equipment', imei = equipment})
+end
+
 local function refusal(work, requested)
+  local request = work.request
   if requested.always == 1 then return nil end
   if state_at(work.account, work.now) ~= 'a' then return 4010, 'state' end
+  if request.equipment ~= '' then
+    tell_equipment(work, request.equipment)
+    return 4010, 'equipment'
+  end
   if barred(work, requested.bars) then return 4010, 'bar' end
 end
 

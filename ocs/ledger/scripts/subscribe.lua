@@ -2,7 +2,8 @@
 -- (HOT-PKG-2, -7 to -13); end a subscription; set the product that follows it.
 --
 -- KEYS  as top_up.lua
--- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, instance, at_once,
+-- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, any_state (a fee is
+--         paid in any state), block and lift (reasons, with a fee; "" = none), instance, at_once,
 --         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
 -- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
 --         price that counts), "excluded", "state" (not active), "instance" (no such subscription), "unknown", …
@@ -32,7 +33,8 @@ end
 
 local function buy()
   local terms = args.terms
-  if state_at(account, work.now) ~= 'a' then return 'state' end
+  local is_fee = terms.period_s == 0 and not args.armed and args.starts <= args.now
+  if state_at(account, work.now) ~= 'a' and not (args.any_state and is_fee) then return 'state' end
   if excluded(terms) then return 'excluded' end
   local subscription = new_subscription()
   subscription.terms, subscription.reference = terms, args.reference
@@ -50,6 +52,8 @@ local function buy()
   table.insert(list, subscription)
   if subscription.state == '' then
     pay_fee(work, subscription, work.now)
+    if args.block ~= '' then set_block(work, args.block, true) end
+    if args.lift ~= '' then set_block(work, args.lift, false) end
   else
     subscription_event(work, subscription, subscription.state)
   end
@@ -86,5 +90,9 @@ else
 end
 if word ~= 'ok' then return word end
 end_work(work)
-notify(work, 'reauthorize', 'package', args.asked_at, any_session)
+if args.what == 'buy' and args.block ~= '' then
+  notify(work, 'abort', 'state', args.asked_at, any_session)
+else
+  notify(work, 'reauthorize', 'package', args.asked_at, any_session)
+end
 return 'ok'

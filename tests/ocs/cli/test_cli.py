@@ -751,3 +751,28 @@ def test_an_account_is_sold_unused_and_gets_a_gift(ocs: Call) -> None:
     assert (view["credit_micro_eur"], view["promotional_micro_eur"], view["state"]) == (15_000_000, 5_000_000, "new")
     status, out, _ = ocs("account", "show", number)
     assert status == 0 and "promotional 5.00 EUR" in out and "waits for the first use" in out
+
+
+@rule("HOT-ACC-10", "HOT-ACC-11", "HOT-REC-3")
+def test_an_account_is_blocked_frozen_swapped_and_ported_out(ocs: Call) -> None:
+    number = "38668100191"
+    create(ocs, number, "--credit", "20")
+    assert ocs("account", "block", number, "--reason", "stolen")[:2] == (0, f"{number}: blocked\n")
+    status, _, error = ocs("account", "unblock", number, "--reason", "stolen", "--by", "subscriber")
+    assert (status, error) == (1, "ocs: a block for the reason stolen is lifted by care, new-sim\n")
+    assert ocs("account", "swap-sim", number, "--imsi", "293409991")[:2] == (0, f"{number}: has the new SIM\n")
+    view = shown(ocs, number)
+    assert (view["state"], view["blocks"], view["imsi"]) == ("active", [], "293409991")
+    assert ocs("account", "freeze", number, "--reference", "F91")[:2] == (0, f"{number}: frozen: 3.00 EUR\n")
+    status, out, _ = ocs("account", "unfreeze", number, "--reference", "F92", "--json")
+    assert (status, json.loads(out)) == (0, {"applied": True, "debit_micro_eur": 3_000_000})
+    assert ocs("account", "fee", number, "--fee", "CONNECTION", "--reference", "F93")[0] == 0
+    assert ocs("account", "fee", number, "--fee", "MINI", "--reference", "F94")[0] == 2
+    assert ocs("account", "transfer-ownership", number, "--reference", "F95")[0] == 0
+    status, _, error = ocs("account", "pay-out", number, "--reference", "P91")
+    assert status == 1 and error.startswith("ocs: the account's state does not allow it")
+    assert ocs("account", "change-number", number, "--to", "38668100192")[:2] == (0, f"{number}: is 38668100192 now\n")
+    assert ocs("account", "port-out", "38668100192", "--reference", "P92")[0] == 2
+    status, out, _ = ocs("account", "port-out", "38668100192", "--reference", "P92", "--yes")
+    assert (status, out) == (0, "38668100192: ported out; 4.00 EUR are paid out\n")
+    assert ocs("account", "show", "38668100192")[0] == 1

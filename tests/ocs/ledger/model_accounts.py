@@ -140,12 +140,16 @@ class Accounts(Books):
         day: int = 0,
         starts_at: int = 0,
         armed: bool = False,
+        any_state: bool = False,
+        block: str = "",
+        lift: str = "",
     ) -> bool:
         account = self._account(account_id)
         if ("package", account.uid, reference) in self._applied:
             return False
         with self._changing(account_id, now, month, day) as op:
-            if op.account.state_at(now) != "active":
+            is_fee = not product.period_s and not armed and starts_at <= now
+            if op.account.state_at(now) != "active" and not (any_state and is_fee):
                 raise LedgerError("state", "")
             others = [each.terms for each in op.account.subscriptions]
             if any(each.id in product.excludes or product.id in each.excludes for each in others):
@@ -161,6 +165,11 @@ class Accounts(Books):
                 raise LedgerError("limit", "")
             else:
                 agenda.start(op, agenda.new(op, product, reference), now)
+                if block:
+                    agenda.block(op, block)
+                    op.abort("state")
+                if lift:
+                    agenda.lift(op, lift)
                 agenda.claim(op)
         self._applied.add(("package", account.uid, reference))
         return True
@@ -277,26 +286,65 @@ class Accounts(Books):
             op.account.bars = tuple(sorted(set(bars)))
             op.journal("bars", bars=",".join(op.account.bars))
 
-    def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0) -> None:
+    def set_state(self, account_id: str, *, state: str, now: int, month: int, day: int = 0, reason: str = "") -> None:
         if state not in ("active", "blocked"):
             raise LedgerError("range", "")
         with self._changing(account_id, now, month, day) as op:
-            was = op.account.state_at(now)
-            op.account.state = "new" if state == "active" and op.account.active_until == UNUSED_UNTIL else state
-            if op.account.state_at(now) == "inactive":
-                agenda.note_inactive(op.account)
-            agenda.tell_state(op, was)
             if state == "blocked":
+                agenda.block(op, reason or "care")
                 op.abort("state")
+            else:
+                agenda.lift(op, reason)
+
+    def pay_out(
+        self,
+        account_id: str,
+        *,
+        reference: str,
+        reason: str,
+        states: tuple[str, ...],
+        now: int,
+        month: int,
+        day: int = 0,
+    ) -> int:
+        account = self._account(account_id)
+        if ("pay_out", account.uid, reference) in self._applied:
+            return 0
+        with self._changing(account_id, now, month, day) as op:
+            if op.account.state_at(now) not in states:
+                raise LedgerError("state", "")
+            amount = agenda.pay_out(op, reference, reason)
+            if not amount:
+                raise LedgerError("nothing", "")
+        self._applied.add(("pay_out", account.uid, reference))
+        return amount
+
+    def change_imsi(self, account_id: str, *, imsi: str, now: int, month: int, day: int = 0) -> bool:
+        mine = self._account(account_id)
+        others = (each for each in self.accounts.values() if each is not mine and each.state != "terminated")
+        if any(each.imsi == imsi for each in others):
+            raise LedgerError("exists", "")
+        changed = mine.imsi != imsi
+        with self._changing(account_id, now, month, day) as op:
+            if changed:
+                op.account.imsi = imsi
+                op.journal("identity", what="imsi")
+                for reason in ("lost", "stolen"):
+                    if reason in op.account.blocks:
+                        agenda.lift(op, reason)
+                op.abort("identity")
+        return changed
 
     def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
         with self._changing(account_id, now, month, day) as op:
             agenda.remind(op.account, at, kind, ref)
 
-    def terminate_account(self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care") -> None:
+    def terminate_account(
+        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care", pay_out: str = ""
+    ) -> None:
         if self._account(account_id).state != "terminated":
             op = self._due(account_id, now, month, day)
-            agenda.terminate(op, reason)
+            agenda.terminate(op, reason, pay_out)
 
     def release_session(
         self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0

@@ -440,7 +440,38 @@ def take_back_life(op: Operation) -> None:
     op.ledger.met["a first use comes to nothing"] += 1
 
 
-def terminate(op: Operation, reason: str) -> None:
+def block(op: Operation, reason: str) -> None:
+    was = op.account.state_at(op.now)
+    _set_blocks(op, (*op.account.blocks, reason))
+    tell_state(op, was, reason)
+
+
+def lift(op: Operation, reason: str) -> None:
+    """Lift one reason, or with "" all."""
+    was = op.account.state_at(op.now)
+    _set_blocks(op, tuple(each for each in op.account.blocks if reason and each != reason))
+    tell_state(op, was, reason)
+
+
+def _set_blocks(op: Operation, reasons: tuple[str, ...]) -> None:
+    account = op.account
+    account.blocks = tuple(sorted(set(reasons)))
+    account.state = "blocked" if reasons else "new" if account.active_until == UNUSED_UNTIL else "active"
+    if account.state_at(op.now) == "inactive":
+        note_inactive(account)
+
+
+def pay_out(op: Operation, reference: str, reason: str) -> int:
+    account = op.account
+    amount = max(min(account.credit - account.promotional, account.credit - account.held), 0)
+    if amount:
+        account.credit -= amount
+        account.refunded += amount
+        op.journal("pay_out", ref=reference, reason=reason, debit=amount, credit=account.credit)
+    return amount
+
+
+def terminate(op: Operation, reason: str, reference: str = "") -> None:
     account, was = op.account, op.account.state_at(op.now)
     op.abort("state")
     for sid in sorted(account.live()):
@@ -449,6 +480,8 @@ def terminate(op: Operation, reason: str) -> None:
         op.forget(sid)
     for subscription in account.subscriptions:
         _end_units(op, subscription)
+    if reference:
+        pay_out(op, reference, reason)
     lost, promotional = account.credit, account.promotional
     account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
     account.buckets, account.subscriptions, account.sessions = [], [], {}

@@ -164,6 +164,12 @@ class Charging:
             return None
         if self.account.state_at(self.op.now) != "active":
             return 4010, "state"
+        if equipment := self.request.equipment:
+            told = self.account.barred_equipment
+            if equipment not in told:
+                self.account.barred_equipment = (*told[-3:], equipment)
+                self.op.journal("equipment", imei=equipment)
+            return 4010, "equipment"
         return (4010, "bar") if set(asked.bars) & self.account.all_bars else None
 
     @staticmethod
@@ -271,7 +277,7 @@ class Charging:
             return 2001, ""
         first = results[0]
         alike = all(r.code == first.code for r in results)
-        by_state = all(r.code == 4010 and r.reason == "state" for r in results)
+        by_state = all(r.code == 4010 and r.reason in ("state", "equipment") for r in results)
         if (alike and kind is not RequestType.UPDATE and not look) or by_state:
             return first.code, first.reason
         return 2001, ""

@@ -339,6 +339,11 @@ class Account:
     measures: list[MeasureState] = field(default_factory=list)
     promotional: int = 0
     """Of the credit."""
+    refunded: int = 0
+    blocks: tuple[str, ...] = ()
+    """Why it is blocked."""
+    barred_equipment: tuple[str, ...] = ()
+    """That was told, the newest last."""
     announced: str = ""
     """The state that was announced last: "inactive" or "terminated"."""
     subscriptions: list[Subscription] = field(default_factory=list)

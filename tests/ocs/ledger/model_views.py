@@ -41,7 +41,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         held_micro_eur=a.held,
         paid_in_micro_eur=a.paid_in,
         spent_micro_eur=a.spent,
-        refunded_micro_eur=0,
+        refunded_micro_eur=a.refunded,
         expired_micro_eur=a.expired,
         spent_month_micro_eur=next((each.value for each in counters if each.id == LIMIT_COUNTER), 0),
         limit_micro_eur=limit.limit if limit is not None else None,
@@ -62,6 +62,7 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         reminders=tuple(sorted(ReminderView(each.at, each.kind, each.ref) for each in a.entries)),
         country=a.country,
         promotional_micro_eur=a.promotional,
+        blocks=a.blocks,
         version=LAYOUT,
     )
 

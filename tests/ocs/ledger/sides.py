@@ -255,8 +255,8 @@ def _result(ask: Callable[[], Any]) -> Any:
 
 def violations(model: ModelLedger, account_id: str, a: Account) -> Iterator[str]:
     """Broken promises (1 to 3 of the contract) and exceeded bounds on one account of the model."""
-    if a.paid_in != a.credit + a.spent + a.expired:
-        yield f"paid in {a.paid_in}, explained {a.credit} + {a.spent} + {a.expired}"
+    if a.paid_in != a.credit + a.spent + a.refunded + a.expired:
+        yield f"paid in {a.paid_in}, explained {a.credit} + {a.spent} + {a.refunded} + {a.expired}"
     if not 0 <= a.promotional <= a.credit:
         yield f"of credit {a.credit}, {a.promotional} is promotional"
     if min(a.credit, a.held, a.credit - a.held, a.spent, a.expired) < 0:

@@ -121,7 +121,7 @@ async def test_a_refused_opening_changes_nothing(ledger: RedisLedger) -> None:
 
 async def test_an_imsi_claimed_by_an_unfinished_opening_is_free(ledger: RedisLedger) -> None:
     """After a crash between claim and opening, the next opening takes over the IMSI."""
-    await ledger._claim_imsi(IMSI, UNKNOWN, NOW - 61)
+    await ledger._claim("i" + IMSI, UNKNOWN, NOW - 61)
     assert await ledger.find_subscriber("i" + IMSI) == UNKNOWN
     account_id = await open_account(ledger)
     assert await ledger.find_subscriber("i" + IMSI) == account_id

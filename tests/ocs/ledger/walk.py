@@ -233,7 +233,16 @@ class Walk(WalkCharging):
         if choose.chance(50):
             self._do(place, "set_bars", bars=choose.pick((["data"], [], ["roaming", "data"])))
         else:
-            self._do(place, "set_state", state=choose.pick(("blocked", "active", "blocked")))
+            reason = choose.pick(("", "lost", "frozen", "stolen"))
+            self._do(place, "set_state", state=choose.pick(("blocked", "active", "blocked")), reason=reason)
+            if choose.chance(20):
+                self._do(place, "change_imsi", imsi=self._fresh("29340000001"))
+            if choose.chance(30):
+                states = choose.pick((("inactive", "blocked"), ("inactive",), ("active", "inactive", "blocked")))
+                self._do(place, "pay_out", reference=self._fresh("o"), reason="inactive", states=states)
+            if choose.chance(30):
+                more = {"any_state": True, **choose.pick(({}, {"block": "frozen"}, {"lift": "frozen"}))}
+                self._do(place, "subscribe", product=catalogue.ONCE, reference=self._fresh("p"), **more)
 
     def _release(self, choose: Choices, place: int) -> None:
         live = sorted(self._account(place).live())
@@ -363,7 +372,8 @@ class Walk(WalkCharging):
             return
         if not choose.chance(40):
             return
-        self._do(place, "terminate_account")
+        more = {"pay_out": "leaves", "reason": "port_out"} if choose.chance(40) else {}
+        self._do(place, "terminate_account", **more)
         self.ledgers.gone_for_good(self.ids[place])
         if choose.chance(20):
             self._credit(place, 1_000_000)

@@ -142,6 +142,8 @@ class Asking:
         request.end_to_end = len(self.charged) + 1
         if kind is RequestType.EVENT:
             request.content = str(len(self.charged) % 2)
+        if not plainly and len(self.charged) % 41 == 40:
+            request.equipment = ("35693803564380", "01326100123456", "86012304567890")[len(self.charged) % 3]
         if not plainly:
             self._vary(choose, place, session, request)
         self.charged.append(request)
