@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from ocs.values.measures import AccountMeasure, MeasureKind
 from tests.ocs.charging.ccr import AUSTRIA, HOME, IMS, MB, SMS, called_by, octets, sms_to, towards
-from tests.ocs.rules.world import CATALOGUE, World, granted
+from tests.ocs.rules.world import CATALOGUE, Subscriber, World, granted
 from tests.rules import rule
 
 GB = 1024 * MB
@@ -141,3 +141,22 @@ async def test_no_grant_exceeds_what_credit_pays_of_the_surcharge(world: World) 
 async def surcharged(world: World, account_id: str) -> None:
     measure = AccountMeasure(MeasureKind.FACT, SURCHARGE, "test", world.now)
     await world.ledger.set_measure(account_id, measure=measure, **world.when)
+
+
+@rule("HOT-ROA-2")
+async def test_a_period_that_begins_in_2027_has_the_volume_of_2027(world: World) -> None:
+    """By renewal, without any new version of the catalogue; a period that runs keeps its volume."""
+    await shipped(world)
+    user = await world.subscriber(60, "MAXI")
+    for at, volume in (("2026-12-09", MAXI_2026), ("2026-12-11", MAXI_2026), ("2027-01-08", MAXI_2026)):
+        world.now = int(datetime.fromisoformat(f"{at}T12:00+01:00").timestamp())
+        await world.sweep()
+        assert await volume_of(user) == volume, at
+    world.now = int(datetime.fromisoformat("2027-01-09T13:01+01:00").timestamp())
+    await world.sweep()
+    assert await volume_of(user) == MAXI_2027
+
+
+async def volume_of(user: Subscriber) -> int | None:
+    (counter,) = [each for each in (await user.view()).counters if each.id == "eu-data"]
+    return counter.limit
