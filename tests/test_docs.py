@@ -219,11 +219,12 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
 def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
     """RAR, ASR, caches, and versions of the catalogue."""
     from ocs.accounts import catalogue_versions
-    from ocs.catalogue import versions
+    from ocs.catalogue import ported_numbers, versions
     from ocs.charging import account_lookup, facts_cache, session_cache
     from ocs.diameter import abort_cause, client_window, job_table, outstanding
     from ocs.ledger.contract import catalogue
     from ocs.ledger.redis import clients
+    from ocs.outbox import search
     from ocs.telemetry import metrics
     from ocs.values import moment
 
@@ -247,6 +248,9 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
             catalogue_versions.KEPT_S // moment.DAY_S,
             catalogue_versions.NEEDED_S // moment.DAY_S,
         ),
+        "ported numbers": (ported_numbers.MAX_NUMBERS,),
+        "networks of ported numbers": (ported_numbers.MAX_NETWORKS,),
+        "records of a session that `ocs explain` reads": (search.MAX_RECORDS,),
         "time to answer when a version is loaded": (int(catalogue_versions.WAIT_S), catalogue.READER_GONE_S),
         "time without a look at the versions in Redis": (int(catalogue.READER_STALE_S),),
         "clients whose Origin-State-Id is kept": (clients.MAX_ORIGIN_STATES, clients.MAX_RELAYED_ORIGIN_STATES),

@@ -46,6 +46,8 @@ class Funds:
     counters: dict[str, Counter] = field(default_factory=dict)
     armed: list[PackageTerms] = field(default_factory=list)
     """Products that start at their first use (HOT-PKG-13)."""
+    at_first_use: list[PackageTerms] = field(default_factory=list)
+    """Products that start with the first service of a new account (HOT-ACC-2)."""
     state: str = "active"
     bars: frozenset[str] = frozenset()
     facts: str = ""
@@ -57,6 +59,7 @@ class Funds:
             buckets=[replace(each) for each in self.buckets],
             counters={id_: replace(each) for id_, each in self.counters.items()},
             armed=list(self.armed),
+            at_first_use=list(self.at_first_use),
         )
 
 
@@ -103,18 +106,23 @@ class Payment:
 
 
 CREDIT, NOBODY = "credit", "nobody"
+ACTIVE, NEW = "active", "new"
+"""States in which an account may use services. A new one becomes active by its first service (HOT-ACC-2)."""
 
 
 def funds_of(view: AccountView, pool: PoolView | None, terms: Mapping[str, PackageTerms], now: int) -> Funds:
     """Of an account and its pool. `terms`: of all products, for those that are armed."""
     buckets = [_bucket(each, False) for each in view.buckets if each.expires_at > now]
-    buckets += [_bucket(each, True) for each in (pool.buckets if pool else ()) if each.expires_at > now]
+    if pool is not None:
+        buckets += [_pooled(each, pool, view.account_id) for each in pool.buckets if each.expires_at > now]
     armed = [each.product for each in view.subscriptions if each.state is SubscriptionState.ARMED]
+    unpaid = [each.product for each in view.subscriptions if each.state is SubscriptionState.UNPAID]
     return Funds(
         money=view.credit_micro_eur - view.held_micro_eur,
         buckets=buckets,
         counters={each.id: Counter(each.value + each.held, each.limit) for each in view.counters},
         armed=[terms[product] for product in armed if product in terms],
+        at_first_use=[terms[product] for product in unpaid if product in terms] if view.state == NEW else [],
         state=view.state,
         bars=frozenset(view.bars)
         | {each.terms.name for each in view.measures if each.begun and each.terms.kind is MeasureKind.BAR},
@@ -136,6 +144,19 @@ def _bucket(view: BucketView, pooled: bool) -> Bucket:
     return Bucket(view.id, left, view.priority, view.expires_at, pooled, view.instance)
 
 
+def _pooled(view: BucketView, pool: PoolView, account_id: str) -> Bucket:
+    """HOT-PKG-14: as far as the account's own limit in the pool, or the common one, leaves room."""
+    bucket = _bucket(view, True)
+    limits = {each.account_id: each.units for each in pool.limits if each.bucket == view.id}
+    limit = limits.get(account_id, limits.get(""))
+    if limit is not None:
+        mine = (*pool.holds, *pool.usage)
+        used = sum(each.units for each in mine if (each.account_id, each.instance) == (account_id, view.instance))
+        room = max(limit - used, 0)
+        bucket.left = room if bucket.left is None else min(bucket.left, room)
+    return bucket
+
+
 def _start(product: PackageTerms, funds: Funds, now: int) -> None:
     for bucket in product.buckets:
         instance = 1 + max((each.instance for each in funds.buckets), default=0)
@@ -149,7 +170,7 @@ def refusal(legs: Sequence[RatedUse], funds: Funds) -> str:
     """Why the use is refused whatever it costs (4010): "" = it is not."""
     if legs[0].always:
         return ""
-    if funds.state != "active":
+    if funds.state not in (ACTIVE, NEW):
         return f"the account is {funds.state}"
     barred = [bar for leg in legs for bar in leg.bars if bar in funds.bars]
     return f"the bar {barred[0]} forbids it" if barred else ""
@@ -191,9 +212,12 @@ def _debit(price: PriceTerms, units: int, funds: Funds, paid: dict[str, int], pa
 
 def _start_armed(leg: RatedUse, funds: Funds, payment: Payment) -> None:
     """HOT-PKG-13: an armed product whose buckets may pay begins now, if the credit covers its price."""
-    for product in list(funds.armed):
-        if any(bucket.id in leg.buckets for bucket in product.buckets) and product.price_micro_eur <= funds.money:
-            funds.armed.remove(product)
+    if leg.always:
+        return
+    for product in (*funds.at_first_use, *funds.armed):
+        wanted = product in funds.at_first_use or any(bucket.id in leg.buckets for bucket in product.buckets)
+        if wanted and product.price_micro_eur <= funds.money:
+            (funds.at_first_use if product in funds.at_first_use else funds.armed).remove(product)
             funds.money -= product.price_micro_eur
             _start(product, funds, funds.now)
             payment.started.append(product)

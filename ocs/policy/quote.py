@@ -193,7 +193,7 @@ def _tell_payment(payment: Payment, leg: RatedUse, result: Quote, vat_percent: i
     trace = result.trace
     for product in payment.started:
         price = product.price_micro_eur
-        why = f"armed until its first use (HOT-PKG-13); its price of {format_eur(price)} EUR is debited"
+        why = f"this use is its first; its price of {format_eur(price)} EUR is debited"
         trace.add("starts", product.id, why, micro_eur=price)
         result.fees_micro_eur += price
     for part in payment.parts:

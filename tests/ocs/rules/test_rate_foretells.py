@@ -237,3 +237,49 @@ def test_a_quote_changes_nothing_in_the_account() -> None:
     """It works on copies, so it can be repeated."""
     funds = Funds(money=5)
     assert replace(funds) == funds.copy() and funds.copy().buckets is not funds.buckets
+
+
+# -- new accounts, pools
+
+
+@rule("HOT-ACC-2")
+@pytest.mark.parametrize("credit", [50, 5])
+async def test_the_first_use_of_a_new_account(world: World, credit: int) -> None:
+    """Its package begins with it, if the credit covers the price."""
+    user = await world.subscriber(1)
+    account_id = await world.ledger.open_account(
+        msisdn="38668199999",
+        imsi="293400000099999",
+        credit_micro_eur=credit * EUR,
+        package=versions(world).in_force().packages["MINI"],
+        entropy=99,
+        unused=True,
+        **world.when,
+    )
+    new = Subscriber(world, account_id, "38668199999")
+    free = await foretold(new, IMS, towards("tel:112"), 60)
+    assert (free.amount, free.fees_micro_eur) == (60, 0)
+    said = await foretold(new, IMS, towards(NATIONAL), 61)
+    assert said.fees_micro_eur == (6_990_000 if credit == 50 else 0)
+    took = said.fees_micro_eur + said.micro_eur
+    assert (said.amount, took) == await charged(new, IMS, towards(NATIONAL), 61)
+    assert await user.credit() == EUR
+
+
+@rule("HOT-PKG-14")
+@pytest.mark.parametrize("common", [True, False])
+async def test_a_pool_with_limits(world: World, common: bool) -> None:
+    """150 s of the pool are left to the account; then it pays itself."""
+    owner, member = await world.subscriber(50), await world.subscriber(5)
+    partition = int(owner.account_id.partition("-")[0])
+    member.account_id = await world.ledger.move_account(member.account_id, partition=partition, **world.when)
+    await world.ledger.open_pool(owner.account_id, "family", now=world.now)
+    for each in (owner, member):
+        await world.ledger.join_pool(each.account_id, "family", **world.when)
+    shared = replace(versions(world).in_force().packages["MINI"], shared=True)
+    await world.ledger.activate_package(owner.account_id, package=shared, reference="P", **world.when)
+    await world.ledger.limit_pool(member.account_id, bucket="MINI.voice", units=200, common=common, **world.when)
+    for _ in range(2):
+        said = await foretold(member, IMS, towards(NATIONAL), 150)
+        assert (said.amount, said.micro_eur) == await charged(member, IMS, towards(NATIONAL), 150)
+    assert said.units == {"MINI.voice": 50} and said.micro_eur == 100 * 69_000 // 60
