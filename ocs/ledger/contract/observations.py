@@ -69,7 +69,7 @@ class ObservationLedger(Protocol):
         """Forget the account, unless it was abroad since that day or its state is not ""."""
 
     async def carry_observation(self, account_id: str, to: str) -> None:
-        """The account moves to another id: copy what is known of it. Safe to repeat."""
+        """The account, which is frozen, moves to another id: copy what is known of it. Safe to repeat."""
 
     async def drop_observation(self, account_id: str) -> None:
         """Forget an account that is terminated or has moved."""

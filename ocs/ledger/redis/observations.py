@@ -153,19 +153,20 @@ class Observations(Outbox):
         flat = await self._ask("observation", partition, b"HGETALL", key)
         if not flat:
             return
+        # What the target has is of an earlier stay in that partition, and came along with the account.
+        await self._ask("observation", target, b"UNLINK", new_key, durable=True)
         for name, value in zip(flat[::2], flat[1::2], strict=True):
-            if name.partition(b"@")[0].isdigit():
-                field = name if b"@" in name else name + b"@" + account_id.encode()
-                await self._ask("observation", target, b"HSET", new_key, field, value, durable=True)
-            else:
-                await self._ask("observation", target, b"HSETNX", new_key, name, value, durable=True)
+            field = name + b"@" + account_id.encode() if name.isdigit() else name
+            await self._ask("observation", target, b"HSET", new_key, field, value, durable=True)
         old, new = (self._keys.by_partition[each] for each in (partition, target))
-        state = await self._ask("observation", partition, b"HGET", key, b"state")
+        state = dict(zip(flat[::2], flat[1::2], strict=True)).get(b"state")
+        for each in STATES:
+            await self._ask("observation", target, b"SREM", new.fair_use + each, to.encode(), durable=True)
         if state:
             await self._ask("observation", target, b"SADD", new.fair_use + state, to.encode(), durable=True)
         day = await self._ask("observation", partition, b"ZSCORE", old.abroad, account_id.encode())
         if day is not None:
-            await self._ask("observation", target, b"ZADD", new.abroad, b"NX", day, to.encode(), durable=True)
+            await self._ask("observation", target, b"ZADD", new.abroad, day, to.encode(), durable=True)
 
     async def drop_observation(self, account_id: str) -> None:
         partition, key = self._observation_key(account_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from ocs.accounts.fair_use import REASON, Evaluation, FairUseOperations
@@ -220,18 +222,32 @@ async def measures_of(view: AccountView) -> list[tuple[str, str]]:
     return [(each.terms.name, each.terms.reason) for each in view.measures]
 
 
-async def test_an_observation_moves_with_its_account(months: Months, world: World) -> None:
+@pytest.mark.parametrize("moves", [(1,), (1, 0), (1, 2, 0, 1)], ids=["there", "and back", "around"])
+async def test_an_observation_moves_with_its_account(months: Months, world: World, moves: Sequence[int]) -> None:
+    """Moved and seen on one day; nothing is lost, and nothing counted twice."""
     user = await rich(world)
     await months.live(user, 60, AUSTRIA)
     await top_up(user)
-    before = await world.ledger.observation(user.account_id)
-    here = int(user.account_id.partition("-")[0])
-    old = user.account_id
-    user.account_id = await world.ledger.move_account(old, partition=(here + 1) % world.ledger.partitions, **world.when)
-    assert await world.ledger.observation(user.account_id) == before
+    here, seen = int(user.account_id.partition("-")[0]), [user.account_id]
+    for offset in moves:
+        before = await world.ledger.observation(user.account_id)
+        target = (here + offset) % world.ledger.partitions
+        user.account_id = await world.ledger.move_account(user.account_id, partition=target, **world.when)
+        seen.append(user.account_id)
+        assert await world.ledger.observation(user.account_id) == before
+        await user.use_data(MB, plmn=AUSTRIA)
+        await months.observe()
     await months.live(user, 61, AUSTRIA)
-    assert [event["state"] for event in await user.events("fair_use")] == [WARNED]
-    assert await world.ledger.observation(old) is None
+    (warning,) = await user.events("fair_use")
+    # One MB on each of 120 days, and one after each move.
+    assert warning["share"] == [["data", 0, (120 + len(moves)) * MB]]
+    for _ in range(2):
+        await top_up(user)
+        await months.live(user, 65, HOME)
+    for each in seen:
+        assert await world.ledger.observation(each) is None, each
+    states = await world.ledger.fair_use_states(range(world.ledger.partitions))
+    assert [sum(each[name] for each in states) for name in ("observed", "warned", "surcharge")] == [0, 0, 0]
 
 
 async def test_a_terminated_account_is_forgotten(months: Months, world: World) -> None:
