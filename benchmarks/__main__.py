@@ -44,12 +44,17 @@ def main(
     against: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Compare with this checkout of another commit.")
     ] = None,
+    rich: Annotated[
+        bool, typer.Option(help="With --against: this checkout's accounts have a pool, packs and more counters.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The figures as JSON (out/bench.json, out/against.json).")
     ] = None,
     write_docs: Annotated[bool, typer.Option(help="Write the tables to docs/PERFORMANCE.md.")] = False,
 ) -> None:
     """Measure codec, server, protocol without ledger, python-diameter and memory; or compare two checkouts."""
+    if rich and not against:
+        raise typer.BadParameter("--rich compares with another checkout: add --against")
     if against and write_docs:
         raise typer.BadParameter("--write-docs is for a measurement of this checkout alone")
     effort = QUICK if quick else Effort()
@@ -62,7 +67,7 @@ def main(
     )
     console = wide_console()
     if against:
-        _compare(console, Tree(against.resolve()), effort, out or OUT / "against.json")
+        _compare(console, Tree(against.resolve()), effort, out or OUT / "against.json", rich=rich)
     else:
         _measure(console, effort, out or OUT / "bench.json", write_docs)
 
@@ -78,10 +83,10 @@ def _measure(console: Console, effort: Effort, out: Path, write_docs: bool) -> N
         console.print("tables in docs/PERFORMANCE.md")
 
 
-def _compare(console: Console, other: Tree, effort: Effort, out: Path) -> None:
+def _compare(console: Console, other: Tree, effort: Effort, out: Path, *, rich: bool) -> None:
     made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with progress_bar(console, steps(effort)) as advance:
-        comparison = compare(OUT / "against", other, effort, advance, made_at)
+        comparison = compare(OUT / "against", other, effort, advance, made_at, rich=rich)
     table, page = comparison_table(comparison), out.with_suffix(".md")
     warnings = comparison_warnings(comparison)
     _write(out, comparison.as_json())

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.loads import MAXIMUM_AT, OPEN_PERCENT, Load, Sample, measure_load, medians, run_load, warnings_of
 from benchmarks.measure import WARM_UP_S, Advance, Effort
 from benchmarks.processes import Machine, this_machine
+from benchmarks.rich_accounts import enrich, rich_catalogue
 from benchmarks.systems import LOAD_ACCOUNTS, System, charging_server, provision
 from benchmarks.table import ROLES, TableText
 from benchmarks.trees import HERE, Tree
@@ -34,6 +35,8 @@ class Comparison:
     commits: dict[str, str]
     samples: dict[str, dict[str, Sample]] = field(default_factory=dict)
     """Load → (before, after)."""
+    rich: bool = False
+    """The accounts of `after` have a pool, packs and more counters."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,18 +46,26 @@ def steps(effort: Effort) -> int:
     return 2 + 2 * effort.repeats * (len(CLOSED) + len(OPEN_PERCENT)) + 2
 
 
-def compare(folder: Path, other: Tree, effort: Effort, advance: Advance, made_at: str) -> Comparison:
-    """`folder` is emptied first and at the end."""
+def compare(
+    folder: Path, other: Tree, effort: Effort, advance: Advance, made_at: str, *, rich: bool = False
+) -> Comparison:
+    """`folder` is emptied first and at the end. `rich`: the accounts of this checkout have a lot
+    (`benchmarks.rich_accounts`), those of the other one are plain."""
     commits = {BEFORE: other.commit, AFTER: HERE.commit}
-    comparison = Comparison(made_at, this_machine(), effort, commits)
+    comparison = Comparison(made_at, this_machine(), effort, commits, rich=rich)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with ExitStack() as stack:
             systems = {}
             for name, tree in ((BEFORE, other), (AFTER, HERE)):
                 advance(f"starting {name}: {commits[name]}")
-                systems[name] = stack.enter_context(charging_server(folder / name, tree))
+                has_a_lot = rich and name == AFTER
+                folder.mkdir(parents=True, exist_ok=True)
+                catalogue = rich_catalogue(tree.catalogue, folder / "rich.toml") if has_a_lot else None
+                systems[name] = stack.enter_context(charging_server(folder / name, tree, catalogue=catalogue))
                 provision(systems[name], LOAD_ACCOUNTS)
+                if has_a_lot:
+                    enrich(systems[name])
             comparison.samples = _rounds(systems, effort, advance)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,6 +111,7 @@ def comparison_table(comparison: Comparison) -> TableText:
     title = (
         f"Before and after: medians of {effort.repeats} interleaved rounds of {effort.seconds:g} s; "
         f"open loop: {effort.arrivals.value} arrivals, % of the maximum before"
+        + ("; accounts after: pool, two packs, four counters" if comparison.rich else "")
     )
     return title, ("", *(f"{name} {comparison.commits[name]}" for name in (BEFORE, AFTER)), "ratio"), rows
 

@@ -53,11 +53,13 @@ class System:
 
 
 @contextmanager
-def charging_server(folder: Path, tree: Tree = HERE, ledger: Sequence[str] = ()) -> Iterator[System]:
-    """Starts the tree's `ocs serve` in an empty folder."""
+def charging_server(
+    folder: Path, tree: Tree = HERE, ledger: Sequence[str] = (), catalogue: Path | None = None
+) -> Iterator[System]:
+    """Starts the tree's `ocs serve` in an empty folder, with its shipped catalogue or another."""
     folder.mkdir(parents=True)
     ports = free_port(), free_port(), free_port()
-    config = write_config(folder, tree.catalogue, ports, ledger)
+    config = write_config(folder, catalogue or tree.catalogue, ports, ledger)
     command = tree.ocs("serve", "--config", str(config))
     with _running(command, tree, folder / "server.log", lambda: _is_healthy(ports[1])) as pid:
         yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config)
