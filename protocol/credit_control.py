@@ -49,6 +49,7 @@ from protocol.units import (
     UnitValue,
     UsedServiceUnit,
     UserEquipmentInfo,
+    UserEquipmentInfoExtension,
     VendorSpecificApplicationId,
 )
 
@@ -132,6 +133,7 @@ class CreditControlRequest:
     service_parameter_info: list[ServiceParameterInfo] = field(default_factory=list)
     cc_correlation_id: bytes | None = None
     user_equipment_info: UserEquipmentInfo | None = None
+    user_equipment_info_extension: UserEquipmentInfoExtension | None = None
     oc_supported_features: OcSupportedFeatures | None = None
     drmp: int | None = None
     refund_information: bytes | None = None
@@ -382,6 +384,7 @@ __all__ = [
     "UnitValue",
     "UsedServiceUnit",
     "UserEquipmentInfo",
+    "UserEquipmentInfoExtension",
     "VcsInformation",
     "VendorSpecificApplicationId",
     "decode_cca",

@@ -267,6 +267,17 @@ class UserEquipmentInfo:
 
 
 @dataclass(slots=True)
+class UserEquipmentInfoExtension:
+    """653 (RFC 8506 §8.52): exactly one of them."""
+
+    user_equipment_info_imeisv: bytes | None = None
+    user_equipment_info_mac: bytes | None = None
+    user_equipment_info_eui64: bytes | None = None
+    user_equipment_info_modifiedeui64: bytes | None = None
+    user_equipment_info_imei: bytes | None = None
+
+
+@dataclass(slots=True)
 class ServiceParameterInfo:
     service_parameter_type: int = 0
     service_parameter_value: bytes = b""

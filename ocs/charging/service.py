@@ -14,6 +14,7 @@ from functools import partial
 from ocs.charging import answer as answers
 from ocs.charging import recipient_outcomes
 from ocs.charging.account_lookup import AccountLookup, SubscriberConflictError
+from ocs.charging.equipment import EquipmentBar
 from ocs.charging.facts_cache import FactsCache
 from ocs.charging.job import Job, session_key
 from ocs.charging.ledger_request import charge_request, following
@@ -82,6 +83,7 @@ class ChargingService:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         ended: Ended = lambda session_id, origin_host: None,
         is_current: Callable[[], bool] = lambda: True,
+        equipment: EquipmentBar | None = None,
     ) -> None:
         self._rater = rater
         self._ledger = ledger
@@ -90,6 +92,7 @@ class ChargingService:
         self._spawn = spawn
         self._ended = ended
         self._is_current = is_current
+        self._equipment = equipment or EquipmentBar()
         self._accounts = AccountLookup(ledger, clock)
         self._sessions = SessionCache()
         self._facts = FactsCache()
@@ -225,6 +228,7 @@ class ChargingService:
         charge = charge_request(
             job.prepared, job.where, job.expected_location, job.source, job.owner, account_id, identity, self._rater
         )
+        charge.equipment = self._equipment.barred_imei(job.prepared.request)
         self._ledger.charge(charge, partial(self._charged, job, charge))
 
     def _charged(self, job: Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:

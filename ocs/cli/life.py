@@ -220,7 +220,7 @@ def pay_out(
     """Pay the refundable credit out, once per reference, where it is due (HOT-ACC-10)."""
     number, once = inputs.msisdn(msisdn), inputs.reference(reference)
     if reason is PayOut.PORT_OUT:
-        raise WrongCallError("use `ocs account port-out`, which ends the account in the same step")
+        raise WrongCallError("the command port-out pays out and ends the account in one step")
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
         amount = await backend.life.pay_out(number, reason=reason, reference=once)

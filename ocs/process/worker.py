@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from ocs.charging.equipment import EquipmentBar
 from ocs.charging.service import ChargingService
 from ocs.compose import diameter_config
 from ocs.diameter.node_turns import NodeTurns
@@ -18,6 +19,7 @@ from ocs.diameter.outbound import ClientRequests
 from ocs.diameter.server import DiameterServer
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.process.barred_equipment import BarredEquipmentReader
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.node_presence import present
@@ -64,7 +66,8 @@ async def work(child: Child) -> None:
 
 async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bool]) -> None:
     background = Background()
-    helpers = follow_ported_numbers(child)
+    helpers, equipment = follow_ported_numbers(child), EquipmentBar()
+    helpers += follow_barred_equipment(child, equipment)
     service = ChargingService(
         child.catalogue,
         ledger,
@@ -75,6 +78,7 @@ async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bo
         child.settings.diameter.answer_timeout_ms / 1_000,
         lambda session_id, origin_host: requests.ended(session_id, origin_host),
         is_current,
+        equipment,
     )
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None
@@ -123,6 +127,16 @@ def follow_ported_numbers(child: Child) -> list[asyncio.Task[None]]:
     reader = PortedNumbersReader(
         Path(path), child.settings.data_dir, child.catalogue, child.metrics, first=child.number == 0
     )
+    reader.start()
+    return [asyncio.create_task(reader.follow())]
+
+
+def follow_barred_equipment(child: Child, equipment: EquipmentBar) -> list[asyncio.Task[None]]:
+    """As `follow_ported_numbers`, for `server.barred_equipment`."""
+    path = child.settings.server.barred_equipment
+    if not path:
+        return []
+    reader = BarredEquipmentReader(Path(path), equipment, first=child.number == 0)
     reader.start()
     return [asyncio.create_task(reader.follow())]
 

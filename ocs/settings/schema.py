@@ -204,6 +204,12 @@ class ServerSection(Section):
         ),
     )
     """Packages, prices, zones and numbers (docs/RATING.md)."""
+    barred_equipment: PathText = Field(
+        default="", description='a text file, relative to this file\'s folder; "" = none'
+    )
+    """IMEIs that may be used for nothing but emergency calls (HOT-ACC-11): one in each line, at most 1,000,000. Read
+    again when it changes (docs/OPERATIONS.md).
+    """
     ported_numbers: PathText = Field(default="", description='a CSV file, relative to this file\'s folder; "" = none')
     """Networks of ported numbers: `number,network` in each line, at most 3,000,000. Read again when it changes
     (docs/RATING.md).

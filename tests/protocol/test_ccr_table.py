@@ -301,6 +301,7 @@ def test_every_avp_of_the_classes_is_in_the_table() -> None:
         18: "of PS-Information: some clients have no such group",
         22: "of PS-Information: some clients have no such group",
         30: "of PS-Information: some clients have no such group",
+        653: "RFC 8506 §8.52, to look for barred equipment",
         2022: "TS 32.299 §7.1.9, for requests without MSCC",
     }
     tabled = {row.vendor << 32 | row.code for row in COMMAND.values()}
