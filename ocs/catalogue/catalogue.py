@@ -22,7 +22,7 @@ from ocs.catalogue.compile_parts import (
     compile_services,
 )
 from ocs.catalogue.compile_products import compile_products
-from ocs.catalogue.compile_rates import RateCompiler, labels_of
+from ocs.catalogue.compile_rates import SURCHARGE, RateCompiler, labels_of
 from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
 from ocs.catalogue.model import General, PackageTable, RateTable
@@ -186,9 +186,13 @@ class Catalogue:
                     self._prices.update((price.id, price) for price in _prices_of(rated))
         return self._prices
 
+    def rate_of(self, label: str) -> str:
+        """Id of the rate that has a label; a surcharge belongs to its rate."""
+        return label if label in self.tables.ids["rate"] else label.removesuffix(SURCHARGE)
+
     def vat_of(self, label: str) -> int:
         """Percent of VAT in the price of a rate (HOT-RAT-8)."""
-        table = self.tables.of("rate", RateTable).get(label)
+        table = self.tables.of("rate", RateTable).get(self.rate_of(label))
         return self.vat_percent if table is None or table.vat_percent is None else table.vat_percent
 
     # -- what decided (`reasons`)
@@ -261,6 +265,8 @@ def _prices_of(rated: RatedUse) -> Iterator[PriceTerms]:
     yield rated.price
     if rated.beyond is not None:
         yield rated.beyond
+    if rated.surcharge is not None:
+        yield rated.surcharge.price
     if isinstance(rated.schedule, Schedule):
         yield from rated.schedule.prices
     if isinstance(rated.variants, VariantRates):

@@ -39,8 +39,10 @@ def explain_rating(catalogue: Catalogue, event: UseEvent, rated: RatedUse, trace
 
 
 def _rate_reason(catalogue: Catalogue, event: UseEvent, rated: RatedUse) -> str:
-    table = catalogue.tables.of("rate", RateTable)[rated.label]
-    parts = [f"{rated.service}, {DIRECTIONS[event.direction]}" if table.directions else rated.service]
+    rate = catalogue.rate_of(rated.label)
+    table = catalogue.tables.of("rate", RateTable)[rate]
+    parts = [f"beside rate {rate}"] if rate != rated.label else []
+    parts += [f"{rated.service}, {DIRECTIONS[event.direction]}" if table.directions else rated.service]
     parts.append(f"at {rated.place}" + ("" if rated.place in table.places else " (all places)"))
     if rated.destination:
         parts.append(f"to {rated.destination}" + ("" if rated.destination in table.destinations else " (all others)"))
@@ -61,7 +63,7 @@ def conditions_text(table: RateTable) -> str:
 def _other_rates(catalogue: Catalogue, event: UseEvent, rated: RatedUse, trace: Trace) -> None:
     """Rates with conditions that could hold for this use, and do not."""
     for label in catalogue.variants_of(event):
-        if label != rated.label:
+        if label != catalogue.rate_of(rated.label):
             table = catalogue.tables.of("rate", RateTable)[label]
             trace.add("rate not taken", label, f"holds only {conditions_text(table)}")
 

@@ -109,12 +109,13 @@ def _tell_rate(
         return
     found = []
     for event, rated in _ratings(record, line, version):
-        if rated.label == line["label"]:
-            explain_rating(version, event, replace(rated, price=price), trace)
-            return
+        for leg in (rated, rated.surcharge):
+            if leg is not None and leg.label == line["label"]:
+                explain_rating(version, event, replace(leg, price=price), trace)
+                return
         found.append(rated.label)
     use = _event(record, line)
-    if use is not None and line["label"] in _variants(version, use):
+    if use is not None and version.rate_of(line["label"]) in _variants(version, use):
         trace.add("rate", line["label"], "it holds for accounts with certain facts, or between dates")
         return
     now = f"now the rate is {found[0]}" if found else "now there is no rate for it"

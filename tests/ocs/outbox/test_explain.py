@@ -14,6 +14,7 @@ from ocs.outbox.format import record
 from ocs.outbox.search import find_records
 from ocs.outbox.vat import Vat
 from ocs.outbox.writer import RecordWriter
+from ocs.values.measures import AccountMeasure, MeasureKind
 from protocol.credit_control import ServiceInformation
 from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, SMS, octets, seconds, sms_to, towards
 from tests.ocs.rules.conftest import world as world
@@ -116,6 +117,23 @@ async def test_forwarded_legs(world: World, mode: int) -> None:
     user = await world.subscriber(20)
     await user.call(61, diverted(mode, plmn=SERBIA))
     await assert_explained(user)
+
+
+@rule("HOT-ROA-4", "HOT-ROA-7")
+@pytest.mark.parametrize("always", [True, False], ids=["of the rate", "of a rate for some accounts"])
+async def test_a_surcharge(world: World, always: bool) -> None:
+    plain = '[rate."data.eu"] # HOT-ROA-1; HOT-ROA-3: beyond the fair-use volume at the wholesale cap\n'
+    assert plain in TEXT
+    await world.price_lists(TEXT.replace(plain, f'{plain}surcharge = "data-eu-beyond"\n') if always else TEXT)
+    user = await world.subscriber(20, "MINI")
+    if not always:
+        measure = AccountMeasure(MeasureKind.FACT, "fair-use-surcharge", "test", world.now)
+        await world.ledger.set_measure(user.account_id, measure=measure, **world.when)
+    await user.use_data(5 * MB, plmn=AUSTRIA)
+    await assert_explained(user)
+    label = "data.eu.surcharge" if always else "data.eu-surcharged.surcharge"
+    charges = [line for each in await records(user) for line in each.get("services", ())]
+    assert [line["debit_micro_eur"] for line in charges if line["label"] == label] == [5 * 1_310]
 
 
 # -- differences

@@ -13,6 +13,7 @@ from ocs.catalogue.versions import Catalogues
 from ocs.charging.usage_context import usage_context_of
 from ocs.policy.payment import Funds, funds_of
 from ocs.policy.quote import Quote, Use, quote
+from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.service_context import context_of
 from ocs.values.use import Context
 from protocol.credit_control import CreditControlRequest, ServiceInformation
@@ -283,3 +284,28 @@ async def test_a_pool_with_limits(world: World, common: bool) -> None:
         said = await foretold(member, IMS, towards(NATIONAL), 150)
         assert (said.amount, said.micro_eur) == await charged(member, IMS, towards(NATIONAL), 150)
     assert said.units == {"MINI.voice": 50} and said.micro_eur == 100 * 69_000 // 60
+
+
+@rule("HOT-ROA-4")
+@pytest.mark.parametrize("package", [None, "MINI"])
+@pytest.mark.parametrize("credit", [7, 50])
+@pytest.mark.parametrize(
+    ("context", "information", "amount"),
+    [
+        (DATA, at(AUSTRIA), 3 * MB),
+        (DATA, at(AUSTRIA), 300 * MB),
+        (DATA, at(HOME), 3 * MB),
+        (IMS, towards(NATIONAL, AUSTRIA), 125),
+        (IMS, called_by(NATIONAL, AUSTRIA), 61),
+        (IMS, diverted(CFNRC, plmn=AUSTRIA), 61),
+        (SMS, sms_to("+38631234567", AUSTRIA), 2),
+    ],
+)
+async def test_a_surcharge_beside_the_price(
+    world: World, package: str | None, credit: int, context: str, information: ServiceInformation, amount: int
+) -> None:
+    user = await world.subscriber(credit, package)
+    measure = AccountMeasure(MeasureKind.FACT, "fair-use-surcharge", "test", world.now)
+    await world.ledger.set_measure(user.account_id, measure=measure, **world.when)
+    said = await foretold(user, context, information, amount)
+    assert (said.amount, said.micro_eur) == await charged(user, context, information, amount), said.trace
