@@ -318,3 +318,27 @@ async def test_a_claim_of_a_killed_change_expires(world: World) -> None:
     world.now += 61
     assert await world.ledger.change_imsi(other.account_id, imsi=NEW_IMSI, **world.when)
     assert await world.ledger.find_subscriber("i" + NEW_IMSI) == other.account_id
+
+
+@rule("HOT-ACC-10")
+async def test_a_number_of_another_operator_is_ported_in(world: World) -> None:
+    """Opened like any other, with what other operators' numbers look like; after it was ported out it may come back."""
+    msisdn = "38640111222"
+    ids = []
+    for n in range(2):
+        ids.append(
+            await world.ledger.open_account(
+                msisdn=msisdn,
+                imsi=f"29340000007777{n}",
+                credit_micro_eur=5 * EUR,
+                package=None,
+                entropy=500 + n,
+                **world.when,
+            )
+        )
+        user = Subscriber(world, ids[-1], msisdn)
+        assert await user.may_call(FRIEND) == 2001
+        await life_of(world).port_out(Msisdn(msisdn), reference=Reference(f"out {n}"))
+        world.now += 1
+    assert ids[0] != ids[1]
+    assert await world.ledger.find_subscriber("m" + msisdn) is None
