@@ -1,7 +1,7 @@
 """Checks the invariants of the whole ledger on a live system (`ocs audit`; docs/ARCHITECTURE.md).
 
 1. paid in = credit + spent + refunded + expired; credit includes what is held;
-2. no balance, bucket or hold is negative, and none holds more than it has;
+2. no balance, bucket or hold is negative, and none holds more than it has; the promotional part is within the credit;
 3. held = Σ open reservations: on credit, on each bucket, on each counter, and on each bucket of a pool;
 4. "document": each account that the index of subscribers names has a document.
 

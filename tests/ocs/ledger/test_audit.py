@@ -327,3 +327,12 @@ async def test_more_accounts_than_one_slice(ledger: RedisLedger) -> None:
 
 def _never(account_id: str, error: LedgerError) -> None:
     raise AssertionError(account_id)
+
+
+def test_a_promotional_part_beyond_the_credit_is_a_violation() -> None:
+    for promotional, name in ((-1, "promotional"), (6, "refundable")):
+        view = AccountView(
+            *("00-1", "38668100000", "293400000000000", "active", 0, 5, 0, 5, 0, 0, 0, 0, None, (), "", False, 0),
+            promotional_micro_eur=promotional,
+        )
+        assert [(each.invariant, each.detail) for each in violations(view)] == [(2, f"{name} is -1 micro-EUR")]
