@@ -1,5 +1,5 @@
 """Pools: numbers that share units (HOT-PKG-14). An additional SIM, or a member of a group, uses the units of the pool
-besides its own. Products that are `shared` in the catalogue put their units there, from the next period on.
+besides its own. Products that are `shared` in the catalogue have their units there.
 """
 
 from __future__ import annotations

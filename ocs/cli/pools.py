@@ -28,7 +28,7 @@ def open_(
     name: Annotated[str, typer.Option(help="Name of the pool, unique among the accounts of a partition.")],
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """Open a pool; the number joins it. Units of its shared products go there from their next period on."""
+    """Open a pool; the number joins it, and the units of its shared products go there."""
     number, pool = inputs.msisdn(msisdn), inputs.pool_name(name)
 
     async def work(backend: Backend) -> None:

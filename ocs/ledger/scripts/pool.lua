@@ -38,7 +38,12 @@ if args.what == 'limit' then
   notify(work, 'reauthorize', 'pool', args.now, any_session)
   return 'ok'
 end
-if args.what == 'join' and redis.call('EXISTS', KEYS[5]) == 0 then return 'pool_unknown' end
+local joined, document = false, args.what == 'join' and redis.call('GET', KEYS[5])
+if args.what == 'join' then
+  if not document then return 'pool_unknown' end
+  joined, why = read_document('pool', document)
+  if not joined then return why end
+end
 if account.pool == args.wanted then return 'ok' end
 if pool then
   local shares = pool.shares
@@ -68,9 +73,35 @@ if pool then
     end
   end
 end
+-- Put the units of running shared products into the pool; what sessions hold, or were granted, stays with the account.
+local function share_units()
+  local subscriptions, shared, granted = subscriptions_of(work), {}, granted_before_give_up(account)
+  for n = 1, #subscriptions do
+    local subscription = subscriptions[n]
+    local terms = subscription.terms
+    shared[subscription.instance] = terms.shared == 1
+  end
+  local buckets, kept = account.buckets, {}
+  for n = 1, #buckets do
+    local bucket, pool = buckets[n], joined
+    if shared[bucket.subscription] and bucket.ended == 0 and bucket.held == 0 and not granted[bucket.instance] then
+      pool.last_instance = pool.last_instance + 1
+      bucket.instance, bucket.owner = pool.last_instance, id
+      table.insert(pool.buckets, bucket)
+    else
+      kept[#kept + 1] = bucket
+    end
+  end
+  account.buckets = kept
+end
+
 journal(work, {k = 'pool', pool = args.wanted})
 end_work(work)
 account.pool = args.wanted
+if joined then
+  share_units()
+  redis.call('SET', KEYS[5], pack(joined))
+end
 redis.call('SET', KEYS[1], pack(account))
 notify(work, 'reauthorize', 'pool', args.now, any_session)
 return 'ok'

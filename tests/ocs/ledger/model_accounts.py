@@ -384,6 +384,27 @@ class Accounts(Books):
                 op.pool.limits = {key: units for key, units in op.pool.limits.items() if key[0] != account_id}
             op.account.pool = pool_id
             op.journal("pool", pool=pool_id)
+        if pool_id:
+            self._share_units(account_id)
+
+    def _share_units(self, account_id: str) -> None:
+        """Units of running shared products go to the pool that the account has joined, but for what is held or was
+        granted.
+        """
+        account, pool = self.accounts[account_id], self.pool_of(account_id)
+        assert pool is not None
+        shared = {each.instance for each in account.subscriptions if each.terms.shared}
+        sessions = (*account.sessions.values(), *account.closed.values())
+        granted = {
+            hold.instance for each in sessions for leg in each.legs() for hold in leg.granted_by if not hold.pool
+        }
+        for bucket in list(account.buckets):
+            if bucket.subscription in shared and not (bucket.ended or bucket.held or bucket.instance in granted):
+                account.buckets.remove(bucket)
+                pool.last_instance += 1
+                bucket.instance, bucket.owner = pool.last_instance, account_id
+                pool.buckets.append(bucket)
+                self.met["units go to the pool that is joined"] += 1
 
     def limit_pool(
         self,

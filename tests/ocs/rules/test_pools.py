@@ -108,6 +108,33 @@ async def test_a_grant_does_not_go_beyond_the_limit(world: World) -> None:
 
 
 @rule("HOT-PKG-14")
+async def test_units_of_a_running_period_are_shared_at_once(world: World) -> None:
+    """But for what a session holds: that stays with the number, to the end of the period."""
+    user, busy, additional = [await world.subscriber(20, each) for each in ("MINI", "MINI", None)]
+    await user.use_data(GB)
+    data = busy.data()
+    await data.take("I", octets(want=MB, group=10))
+    family = Family(world)
+    family.members = [user, busy, additional]
+    await family.pools.open(Msisdn(user.msisdn), name="family")
+    for each in (busy, additional):
+        await family.pools.join(Msisdn(each.msisdn), of=Msisdn(user.msisdn))
+    assert await family.left() == 8 * GB
+    assert (await user.view()).buckets == ()
+    busy.account_id = await world.ledger.find_subscriber(f"m{busy.msisdn}") or ""
+    assert [each.id for each in (await busy.view()).buckets] == ["MINI.data"]
+    assert await additional.use_data(100 * MB) == 0
+    assert await family.left() == 8 * GB - 100 * MB
+    await data.take("T", octets(used=MB, group=10))
+    assert await busy.left("MINI.data") == 9 * GB - MB
+    world.now += 30 * DAY_S
+    await world.sweep()
+    assert (await busy.view()).buckets == ()
+    pool = (await family.pools.read(Msisdn(user.msisdn))).pool
+    assert [each.left for each in pool.buckets if each.id == "MINI.data"] == [9 * GB] * 2
+
+
+@rule("HOT-PKG-14")
 async def test_what_is_refused(world: World) -> None:
     family = Family(world)
     primary, additional = await family.gather(2)
