@@ -226,7 +226,7 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
     from ocs.ledger.redis import clients
     from ocs.outbox import search
     from ocs.telemetry import metrics
-    from ocs.values import moment
+    from ocs.values import equipment, moment
 
     return {
         "RARs, and ASRs, without an answer": (outstanding.MAX_OUTSTANDING,),
@@ -248,6 +248,8 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
             catalogue_versions.KEPT_S // moment.DAY_S,
             catalogue_versions.NEEDED_S // moment.DAY_S,
         ),
+        "barred IMEIs": (equipment.MAX_BARRED,),
+        "barred IMEIs of an account that were told": (limits.EQUIPMENT_TOLD,),
         "ported numbers": (ported_numbers.MAX_NUMBERS,),
         "networks of ported numbers": (ported_numbers.MAX_NETWORKS,),
         "records of a session that `ocs explain` reads": (search.MAX_RECORDS,),

@@ -14,3 +14,6 @@ TOMBSTONE_S = 300
 
 MAX_COUNTRIES_SEEN = 16
 """Countries that an account has left within a day; coming back to one of these is no arrival."""
+
+EQUIPMENT_TOLD = 4
+"""Barred IMEIs of an account whose event is remembered; the oldest may be told again."""

@@ -3,7 +3,7 @@
 
 -- micro-EUR: a scarce rest up to this is granted whole; otherwise it would be halved without end
 local SMALL_CHANGE = 100000
-local MAX_EQUIPMENT_TOLD = 3 * 15 -- octets kept of what was told before: three IMEIs of 14 digits, and commas
+local IMEI_OCTETS = 15 -- 14 digits and a comma
 local SCARCE_S = 60 -- how long grants leave room for others, after a request got nothing while others held money
 
 -- An event, once for each equipment of the account among the last few (HOT-ACC-11).
@@ -11,7 +11,7 @@ local function tell_equipment(work, equipment)
   local account = work.account
   local told = account.barred_equipment
   if string.find(told, equipment .. ',', 1, true) then return end
-  account.barred_equipment = string.sub(told, -MAX_EQUIPMENT_TOLD) .. equipment .. ','
+  account.barred_equipment = string.sub(told, -(EQUIPMENT_TOLD - 1) * IMEI_OCTETS) .. equipment .. ','
   journal(work, {k = 'equipment', imei = equipment})
 end
 
