@@ -229,9 +229,14 @@ def server(image: Path, work_folder: Path) -> Iterator[int]:
             stdout=log,
             stderr=log,
         )
-    yield health
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(STOP_TIMEOUT_S) == 0
+    try:
+        yield health
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_TIMEOUT_S) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def health_status(image: Path, port: int) -> int:

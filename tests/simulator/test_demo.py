@@ -64,13 +64,18 @@ def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
         preexec_fn=_takes_interrupts,
     )
     assert demo.stdout is not None
-    with demo.stdout as lines:
-        for line in lines:
-            if line.startswith("playing"):
-                break
-        time.sleep(0.1)
-        demo.send_signal(signal.SIGINT)
-        demo.wait(30)
+    try:
+        with demo.stdout as lines:
+            for line in lines:
+                if line.startswith("playing"):
+                    break
+            time.sleep(0.1)
+            demo.send_signal(signal.SIGINT)
+            demo.wait(30)
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+            demo.wait()
     assert demo.returncode == 1
     deadline = time.monotonic() + 5
     while (left := _naming(str(tmp_path))) and time.monotonic() < deadline:

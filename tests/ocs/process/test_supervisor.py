@@ -4,6 +4,7 @@ process behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -111,17 +112,40 @@ class Server:
         self.log.close()
         return status
 
+    def end_whatever_it_does(self) -> None:
+        """After a test, which may have failed anywhere. Its children end with the supervisor."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
     def text(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8")
 
 
+Starts = Callable[..., Server]
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path)
-    yield running
-    if running.process.poll() is None:
-        running.end()
-    running.log.close()
+def start() -> Iterator[Starts]:
+    """`start(folder, config, **environment)` starts a server, which is ended after the test."""
+    with contextlib.ExitStack() as started:
+
+        def started_server(*arguments: Any, **environment: str) -> Server:
+            server = Server(*arguments, **environment)
+            started.callback(server.end_whatever_it_does)
+            return server
+
+        yield started_server
+
+
+@pytest.fixture
+def server(tmp_path: Path, start: Starts) -> Server:
+    return start(tmp_path)
 
 
 def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) -> None:
@@ -209,18 +233,20 @@ def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
     wait_for(lambda: not any(is_alive(pid) for pid in running), 15)
 
 
-def test_without_redis_the_server_is_unhealthy_and_recovers(tmp_path: Path) -> None:
+def test_without_redis_the_server_is_unhealthy_and_recovers(tmp_path: Path, start: Starts) -> None:
     """The server waits for an external Redis that is not running yet."""
     elsewhere = tmp_path / "elsewhere"
-    server = Server(tmp_path, OCS_REDIS_URL=f"unix://{elsewhere}/redis/redis.sock")
+    server = start(tmp_path, OCS_REDIS_URL=f"unix://{elsewhere}/redis/redis.sock")
     wait_for(lambda: server.health()[0] == 503)
     assert server.health()[1]["redis"] is False
     private = EmbeddedRedis(elsewhere, durability="everysec")
     private.acquire()
-    server.wait_whole()
-    assert server.health()[0] == 200
-    assert server.end() == 0
-    private.release()
+    try:
+        server.wait_whole()
+        assert server.health()[0] == 200
+        assert server.end() == 0
+    finally:
+        private.release()
 
 
 def first_layout(folder: Path) -> None:
@@ -231,9 +257,9 @@ def first_layout(folder: Path) -> None:
     server.release()
 
 
-def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path) -> None:
+def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path, start: Starts) -> None:
     first_layout(tmp_path / "data")
-    server = Server(tmp_path)
+    server = start(tmp_path)
     assert server.process.wait(30) == 1
     server.log.close()
     assert server.text().splitlines()[-1].startswith("ocs: Redis holds a ledger of the first layout")
@@ -241,7 +267,7 @@ def test_a_data_folder_of_the_first_layout_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "server.json").exists()
 
 
-def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path) -> None:
+def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path, start: Starts) -> None:
     elsewhere = EmbeddedRedis(tmp_path / "elsewhere", durability="everysec")
     url = elsewhere.acquire()
     client = redis.Redis.from_url(url)
@@ -252,14 +278,14 @@ def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path) -> Non
 
     try:
         evicts("allkeys-lru")
-        server = Server(tmp_path, OCS_REDIS_URL=url)
+        server = start(tmp_path, OCS_REDIS_URL=url)
         assert server.process.wait(30) == 1
         assert "CONFIG SET maxmemory-policy noeviction" in server.text().splitlines()[-1]
         server.log.close()
 
         # A running server continues.
         evicts("noeviction")
-        server = Server(tmp_path, OCS_REDIS_URL=url)
+        server = start(tmp_path, OCS_REDIS_URL=url)
         server.wait_whole()
         wait_for(lambda: "ready:" in server.text())
         evicts("allkeys-lru")
@@ -277,12 +303,12 @@ def test_a_redis_that_evicts_is_refused_only_at_the_start(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("key", ["diameter", "api", "metrics"])
-def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path, key: str) -> None:
+def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: Starts, key: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        server = Server(tmp_path, **{f"OCS_{key.upper()}_LISTEN": address})
+        server = start(tmp_path, **{f"OCS_{key.upper()}_LISTEN": address})
         assert server.process.wait(30) == 1
         server.log.close()
     assert f"{key}.listen" in server.text() and address in server.text() and "Address already in use" in server.text()
@@ -297,23 +323,23 @@ def with_tls(folder: Path, certificates: Certificates) -> str:
     return CONFIG.replace('listen = ["127.0.0.1:0"]', 'listen = []\nlisten_tls = ["127.0.0.1:0"]', 1) + tls
 
 
-def test_a_tls_port_in_use_is_named_and_nothing_starts(tmp_path: Path) -> None:
+def test_a_tls_port_in_use_is_named_and_nothing_starts(tmp_path: Path, start: Starts) -> None:
     config = with_tls(tmp_path, Certificates(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        server = Server(tmp_path, config, OCS_DIAMETER_LISTEN_TLS=address)
+        server = start(tmp_path, config, OCS_DIAMETER_LISTEN_TLS=address)
         assert server.process.wait(30) == 1
         server.log.close()
     assert f"diameter.listen_tls = '{address}'" in server.text() and "Address already in use" in server.text()
     assert "Traceback" not in server.text() and not (tmp_path / "data" / "redis" / "redis.log").exists()
 
 
-def test_workers_share_the_tls_port_and_reload_certificates(tmp_path: Path) -> None:
+def test_workers_share_the_tls_port_and_reload_certificates(tmp_path: Path, start: Starts) -> None:
     certificates = Certificates(tmp_path)
     old = certificates.client("pgw.example.net")
-    server = Server(tmp_path, with_tls(tmp_path, certificates))
+    server = start(tmp_path, with_tls(tmp_path, certificates))
     try:
         facts = server.wait_whole()
         assert facts["diameter"] == []
@@ -359,19 +385,19 @@ def capabilities_once(address: tuple[str, int], context: ssl.SSLContext) -> int:
         return code_of(frames[0])
 
 
-def test_two_servers_do_not_share_a_folder(server: Server) -> None:
+def test_two_servers_do_not_share_a_folder(server: Server, start: Starts) -> None:
     server.wait_whole()
-    second = Server(server.folder)
+    second = start(server.folder)
     assert second.process.wait(30) == 1
     second.log.close()
     assert "another ocs server uses it" in server.text()
     assert server.health()[0] == 200
 
 
-def test_a_mistake_in_the_catalogue_stops_the_start(tmp_path: Path) -> None:
+def test_a_mistake_in_the_catalogue_stops_the_start(tmp_path: Path, start: Starts) -> None:
     catalogue = tmp_path / "catalogue.toml"
     catalogue.write_text('[catalogue]\ncurrency = "EUR"\n', encoding="utf-8")
-    server = Server(tmp_path, OCS_SERVER_CATALOGUE=str(catalogue))
+    server = start(tmp_path, OCS_SERVER_CATALOGUE=str(catalogue))
     assert server.process.wait(30) == 1
     server.log.close()
     assert str(catalogue) in server.text() and "Traceback" not in server.text()
