@@ -11,9 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from ocs.ledger.audit import AuditReport, audit
 from ocs.ledger.contract.events import OutboxEvent
@@ -72,7 +72,7 @@ class Serving:
     """`ocs serve` in its own folder, healthy on return."""
 
     def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
-        self.folder = folder
+        self.folder, self.redis_url = folder, redis_url
         folder.mkdir(exist_ok=True)
         (folder / "ocs.toml").write_text(config, encoding="utf-8")
         self.log = (folder / "log").open("ab")
@@ -81,7 +81,7 @@ class Serving:
             [*COMMAND, "serve", "--config", "ocs.toml"], cwd=folder, env=self.environment, stderr=self.log
         )
         try:
-            wait_for(lambda: self.health() == 200)
+            wait_for(self._healthy)
         except BaseException:
             self.end()
             raise
@@ -101,6 +101,10 @@ class Serving:
                 return error.code
         except OSError:
             return 0
+
+    def _healthy(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "log").read_text(encoding="utf-8")
+        return self.health() == 200
 
     def connect(self) -> Client:
         host, port = self.facts()["diameter"][0].rsplit(":", 1)
@@ -138,28 +142,60 @@ class Serving:
         return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
 
     def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
-        self.log.close()
+        """Stops it in order. TimeoutExpired: it did not end, and was killed."""
+        try:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+                self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            self.log.close()
 
 
 class Books:
-    """The ledger, read from outside."""
+    """The ledger, read from outside. Within `with`, one connection serves all questions; else each has its own."""
 
     def __init__(self, url: str, partitions: int = PARTITIONS) -> None:
         self.url = url
         self.partitions = partitions
+        self._kept: tuple[asyncio.Runner, RedisLedger] | None = None
+
+    def _connect(self) -> Coroutine[Any, Any, RedisLedger]:
+        return RedisLedger.connect(self.url, LedgerSettings(partitions=self.partitions, connections=1))
+
+    def __enter__(self) -> Self:
+        runner = asyncio.Runner()
+        try:
+            self._kept = (runner, runner.run(self._connect()))
+        except BaseException:
+            runner.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._kept is not None
+        (runner, ledger), self._kept = self._kept, None
+        with runner:
+            runner.run(ledger.close())
 
     def ask(self, question: Callable[[RedisLedger], Awaitable[T]]) -> T:
-        async def asking() -> T:
-            ledger = await RedisLedger.connect(self.url, LedgerSettings(partitions=self.partitions, connections=1))
+        async def asking(ledger: RedisLedger) -> T:
+            return await question(ledger)
+
+        async def connected() -> T:
+            ledger = await self._connect()
             try:
                 return await question(ledger)
             finally:
                 await ledger.close()
 
-        return asyncio.run(asking())
+        if self._kept is None:
+            return asyncio.run(connected())
+        runner, ledger = self._kept
+        return runner.run(asking(ledger))
 
     def open_account(self, msisdn: str, credit_micro_eur: int) -> str:
         return self.ask(lambda ledger: open_account(ledger, msisdn, credit_micro_eur))

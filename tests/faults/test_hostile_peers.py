@@ -39,8 +39,10 @@ from tests.faults.crowd import (
 from tests.faults.harness import ANY_PORTS, ONE_WORKER, ROOT, Serving, open_account, wait_for
 from tests.ocs.diameter.site import Client, cer, code_of
 
-ROUNDS = 3
-MEASURED_S = 4.0
+ROUNDS = 2
+"""Other programs can only make a round worse, so the better one counts."""
+ALONE_S, MEASURED_S = 2.0, 3.0
+"""Seconds of a round without hostile peers, and with them."""
 NOISE_MS, NOISE_WITHOUT_REAL_TIME_MS = 10.0, 50.0
 """Noise of the scheduler on two shared cores: a p99 below it is accepted. The second applies if server, Redis and
 honest peers cannot run with real-time priority.
@@ -109,9 +111,13 @@ class Crowd:
         command = (sys.executable, "-m", "tests.faults.crowd", kind, address)
         pipe = asyncio.subprocess.PIPE
         crowd = cls(await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=pipe, stdout=pipe))
-        if kind == "honest":
-            prefer(crowd._process.pid)
-        await crowd.hear()
+        try:
+            if kind == "honest":
+                prefer(crowd._process.pid)
+            await crowd.hear()
+        except BaseException:
+            await crowd.end()
+            raise
         return crowd
 
     async def hear(self) -> dict[str, Any]:
@@ -162,7 +168,7 @@ async def test_the_honest_peers_hardly_notice_and_each_defence_works(
     cut: dict[str, list[float]] = {kind: [] for kind in KINDS}
     count: Counter[str] = Counter()
     for _ in range(ROUNDS):
-        alone.append(await honest.order("measure", MEASURED_S, 0))
+        alone.append(await honest.order("measure", ALONE_S, 0))
         measured, seen = await asyncio.gather(
             honest.order("measure", MEASURED_S, WANDERERS), hostile.order("misbehave", MEASURED_S)
         )
@@ -179,7 +185,7 @@ async def test_the_honest_peers_hardly_notice_and_each_defence_works(
     print("refused:", refused, "lost:", lost)
 
     floor = NOISE_MS if prefer(crowded.worker()) else NOISE_WITHOUT_REAL_TIME_MS
-    assert statistics.median(p99["among"]) <= max(2 * statistics.median(p99["alone"]), floor), "at most twice"
+    assert min(p99["among"]) <= max(2 * min(p99["alone"]), floor), "at most twice"
     assert len(back) == ROUNDS * WANDERERS and max(back) <= BACK_S, "whoever comes back gets in"
     # Who does not say who it is, is cut off in time: in a round two of each, if none is turned away because too many
     # come at once.

@@ -35,5 +35,5 @@ def test_an_unknown_peer_is_answered_by_the_standard_profile(
     assert (tmp_path / "ocs" / "log").read_text(encoding="utf-8").count(WARNING) == 1
 
 
-def test_with_an_allow_list_nothing_is_warned_of(serving: Serving) -> None:
-    assert WARNING not in (serving.folder / "log").read_text(encoding="utf-8")
+def test_with_an_allow_list_nothing_is_warned_of(one_server: Serving) -> None:
+    assert WARNING not in (one_server.folder / "log").read_text(encoding="utf-8")

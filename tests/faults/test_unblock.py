@@ -71,12 +71,13 @@ async def test_a_top_up_reaches_the_client_in_time(serving: Serving, gateway: Pg
     assert f'ocs_client_answers_total{{command="RAR",result="2002"}} {TOP_UPS}.0' in text
 
 
-async def test_a_session_that_its_client_does_not_know_is_given_up(gateway: Pgw, ledger: RedisLedger) -> None:
-    account_id = await open_account(ledger, "38668200001", 5_000)
-    sid = await gateway.open("38668200001")
+@pytest.mark.usefixtures("one_server")
+async def test_a_session_that_its_client_does_not_know_is_given_up(pgw: Pgw, ledger: RedisLedger, msisdn: str) -> None:
+    account_id = await open_account(ledger, msisdn, 5_000)
+    sid = await pgw.open(msisdn)
     await ledger.set_limit(account_id, limit_micro_eur=50_000_000, **when())
-    header, request = await gateway.asked()
-    gateway.reply(header, ReAuthAnswer(sid, 5002, HOST, REALM))
+    header, request = await pgw.asked()
+    pgw.reply(header, ReAuthAnswer(sid, 5002, pgw.host, REALM))
     async with asyncio.timeout(5):
         while True:
             view = await ledger.read(account_id, **when())
@@ -87,13 +88,14 @@ async def test_a_session_that_its_client_does_not_know_is_given_up(gateway: Pgw,
     assert view.held_micro_eur == 0 and request.session_id == sid
 
 
-async def test_a_block_aborts_the_sessions(serving: Serving, gateway: Pgw, ledger: RedisLedger) -> None:
-    account_id = await open_account(ledger, "38668200002", 5_000)
-    sid = await gateway.open("38668200002")
+@pytest.mark.usefixtures("one_server")
+async def test_a_block_aborts_the_sessions(pgw: Pgw, ledger: RedisLedger, msisdn: str) -> None:
+    account_id = await open_account(ledger, msisdn, 5_000)
+    sid = await pgw.open(msisdn)
     await ledger.set_state(account_id, state="blocked", **when())
-    header, request = await gateway.asked()
+    header, request = await pgw.asked()
     assert isinstance(request, AbortSessionRequest) and request.session_id == sid
-    gateway.reply(header, AbortSessionAnswer(sid, 2001, HOST, REALM))
+    pgw.reply(header, AbortSessionAnswer(sid, 2001, pgw.host, REALM))
 
 
 @pytest.mark.alone

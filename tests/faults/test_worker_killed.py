@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.processes import is_alive
+from protocol.commands import ReAuthRequest
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
-from tests.faults.harness import Books, Serving, wait_for
+from tests.faults.harness import Books, Serving, open_account, wait_for
+from tests.faults.pgw import Pgw, when
 from tests.faults.proxy import Proxy
 
 MSISDN = "38668100001"
@@ -117,6 +121,24 @@ def test_a_request_that_never_reached_redis_is_charged_by_its_repetition(
     client.close()
     assert books.view(account_id).credit_micro_eur == CREDIT - 7 * PRICE_PER_MB
     assert books.audit().ok
+
+
+async def test_a_client_is_asked_over_its_new_connection_when_its_worker_was_killed(
+    serving: Serving, ledger: RedisLedger
+) -> None:
+    account_id = await open_account(ledger, MSISDN, 5_000)
+    pgw = await Pgw.connect(serving)
+    sid = await pgw.open(MSISDN)
+    killed = serving.worker()
+    os.kill(killed, signal.SIGKILL)
+    await asyncio.to_thread(wait_for, lambda: serving.worker() not in (0, killed) and serving.health() == 200)
+    again = await Pgw.connect(serving)
+    await ledger.top_up(account_id, amount_micro_eur=5_000_000, reference="r", **when())
+    await again.agree(ReAuthRequest, sid, 2002)
+    (mscc,) = (await again.charge(sid, 2, 1, MSISDN, want=MB)).multiple_services_credit_control
+    assert mscc.result_code == 2001 and mscc.final_unit_indication is None
+    pgw.close()
+    again.close()
 
 
 @pytest.mark.long

@@ -67,13 +67,14 @@ class Core:
 
     def __init__(self, folder: Path, redis_url: str, config: str = CONFIG) -> None:
         self.serving = Serving(folder, redis_url, config)
-        self.books = Books(redis_url)
+        self.books = Books(redis_url).__enter__()
         self.wire = Wire(self.serving)
         self.pgw = self.wire.connect(PGW, REALM)
         self.scscf = self.wire.connect(SCSCF, REALM)
         self._numbers = itertools.count(38_668_300_000)
 
     def end(self) -> None:
+        self.books.__exit__()
         self.wire.close()
         self.serving.end()
 

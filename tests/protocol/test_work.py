@@ -63,7 +63,6 @@ def took_s(frame: bytes, code: int) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-@pytest.mark.alone
 def test_the_work_grows_with_the_request_and_no_faster(shape: Callable[[int], bytes]) -> None:
     """Four times the groups took sixteen times as long; now about four, and eight is allowed on a busy machine."""
     few, many, code = shape(250), shape(1_000), SHAPES[shape]

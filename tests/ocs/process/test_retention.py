@@ -63,7 +63,6 @@ async def test_answered_requests_are_freed_while_an_earlier_one_waits(site: Site
     assert not server.dispatcher._waiting
 
 
-@pytest.mark.alone
 def test_full_caches_are_as_fast_as_empty_ones() -> None:
     def put_s(first: int) -> float:
         started = time.process_time()
@@ -78,7 +77,6 @@ def test_full_caches_are_as_fast_as_empty_ones() -> None:
     assert len(kept) == limit and next(iter(kept)) == limit
 
 
-@pytest.mark.alone
 def test_many_clients_cost_no_more_than_few() -> None:
     states = OriginStates(lambda *restart: None)
     started = time.process_time()
