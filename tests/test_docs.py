@@ -212,6 +212,7 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
         "a top-up's or purchase's reference is known": (accounts.REFERENCE_KEEP_S // 86_400,),
         "measures of an account": (measures.MAX_MEASURES_PER_ACCOUNT,),
         "countries that an account left within a day": (limits.MAX_COUNTRIES_SEEN,),
+        "barred IMEIs of an account that were told": (limits.EQUIPMENT_TOLD,),
         "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
     }
 
@@ -249,7 +250,6 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
             catalogue_versions.NEEDED_S // moment.DAY_S,
         ),
         "barred IMEIs": (equipment.MAX_BARRED,),
-        "barred IMEIs of an account that were told": (limits.EQUIPMENT_TOLD,),
         "ported numbers": (ported_numbers.MAX_NUMBERS,),
         "networks of ported numbers": (ported_numbers.MAX_NETWORKS,),
         "records of a session that `ocs explain` reads": (search.MAX_RECORDS,),
