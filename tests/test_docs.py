@@ -210,6 +210,7 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
             lua("settle", "MESSAGES_SLACK"),
         ),
         "a top-up's or purchase's reference is known": (accounts.REFERENCE_KEEP_S // 86_400,),
+        "products of an account": (limits.MAX_SUBSCRIPTIONS_PER_ACCOUNT,),
         "measures of an account": (measures.MAX_MEASURES_PER_ACCOUNT,),
         "countries that an account left within a day": (limits.MAX_COUNTRIES_SEEN,),
         "barred IMEIs of an account that were told": (limits.EQUIPMENT_TOLD,),

@@ -17,3 +17,6 @@ MAX_COUNTRIES_SEEN = 16
 
 EQUIPMENT_TOLD = 4
 """Barred IMEIs of an account whose event is remembered; the oldest may be told again."""
+
+MAX_SUBSCRIPTIONS_PER_ACCOUNT = 64
+"""Products that an account has at a time; one more is refused (LedgerError "subscriptions")."""

@@ -118,7 +118,7 @@ class AccountLedger(Protocol):
         with it a reason of a block be set (`block`) or lifted (`lift`). False = this reference was applied before.
 
         LedgerError: "credit", "limit" (the price counts to the monthly limit, which leaves no room), "state",
-        "unknown", "excluded".
+        "unknown", "excluded", "subscriptions" (too many).
         """
 
     async def unsubscribe(

@@ -12,6 +12,7 @@ import hiredis
 
 from ocs.ledger import scripts
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.connection import Answer, Request, resolve
@@ -32,6 +33,7 @@ REFUSALS = {
     "state": "the account's state does not allow it (`ocs account show` tells the state)",
     "credit": "the credit does not cover the price",
     "limit": "the monthly spending limit leaves no room for the price (HOT-CC-2)",
+    "subscriptions": f"the account has {MAX_SUBSCRIPTIONS_PER_ACCOUNT} products already",
     "excluded": "a subscription of the account and the product exclude each other (HOT-PKG-9)",
     "instance": "the account has no such subscription",
     "counter": "the account has no such counter",

@@ -6,7 +6,7 @@
 --         paid in any state), block and lift (reasons, with a fee; "" = none), instance, at_once,
 --         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
 -- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
---         price that counts), "excluded", "state" (not active), "instance" (no such subscription), "unknown", …
+--         price that counts), "excluded", "subscriptions" (too many), "state" (not active), "instance" (no such subscription), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local field = args.what == 'buy' and 'package:' .. args.uid .. ' ' .. args.reference
@@ -35,6 +35,7 @@ local function buy()
   local terms = args.terms
   local is_fee = terms.period_s == 0 and not args.armed and args.starts <= args.now
   if state_at(account, work.now) ~= 'a' and not (args.any_state and is_fee) then return 'state' end
+  if #list >= MAX_SUBSCRIPTIONS then return 'subscriptions' end
   if excluded(terms) then return 'excluded' end
   local subscription = new_subscription()
   subscription.terms, subscription.reference = terms, args.reference

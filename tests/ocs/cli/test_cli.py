@@ -99,9 +99,8 @@ def test_subscriptions_buckets_and_counters_are_shown(ocs: Call, url: str) -> No
     data = buckets["MAXI.data"]
     assert (data["subscription"], data["priority"], data["held"]) == (1, 0, 1_048_576)
     assert (data["from"], data["expires_at"]) == (subscription["from"], subscription["until"])
-    assert view["counters"] == [
-        {"id": "limit", "window": "month", "value": 0, "held": 0, "limit": 100_000_000, "told": 0}
-    ]
+    limit = {"id": "limit", "window": "month", "value": 0, "held": 0, "limit": 100_000_000, "told": 0}
+    assert limit in view["counters"]
     assert view["pool"] is None
     status, out, _ = ocs("account", "show", "38668100040")
     assert status == 0
@@ -657,7 +656,7 @@ def test_tables_for_other_programs_have_one_line_a_row(ocs: Call, url: str, monk
         (row,) = [line for line in ocs(*words)[1].splitlines() if session in line]
         assert "data.home" in row and row.rstrip()[-1] == "│"
     out = ocs("account", "show", "38668100035")[1]
-    assert re.search(r"│ limit +│ month +│ 0.00 EUR │ 0.00 EUR │ 100.00 EUR │", out)
+    assert re.search(r"│ limit +│ month +│ 0.00 EUR +│ 0.00 EUR +│ 100.00 EUR +│", out)
 
 
 def test_a_message_is_decoded(ocs: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
@@ -151,6 +152,8 @@ class Accounts(Books):
             is_fee = not product.period_s and not armed and starts_at <= now
             if op.account.state_at(now) != "active" and not (any_state and is_fee):
                 raise LedgerError("state", "")
+            if len(op.account.subscriptions) >= MAX_SUBSCRIPTIONS_PER_ACCOUNT:
+                raise LedgerError("subscriptions", "")
             others = [each.terms for each in op.account.subscriptions]
             if any(each.id in product.excludes or product.id in each.excludes for each in others):
                 raise LedgerError("excluded", "")

@@ -11,6 +11,7 @@ from ocs.accounts.errors import RefusedError
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.products import Ordered, ProductOperations
+from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.values.identities import Msisdn
 from tests.ocs.charging.ccr import (
     AUSTRIA,
@@ -217,6 +218,16 @@ async def test_an_order_is_done_once(world: World) -> None:
     assert await user.credit() == (4000 - 699 - 700) * 10_000
 
 
+async def test_an_account_has_a_bounded_number_of_products(world: World) -> None:
+    user = await world.subscriber(190)
+    shop = Shop(user)
+    await shop.buy("TV")
+    for _ in range(MAX_SUBSCRIPTIONS_PER_ACCOUNT - 1):
+        await shop.buy("TV-RECEIVER")
+    assert await refused(shop.buy("TV-RECEIVER")) == "subscriptions"
+    assert await user.credit() == 190 * EUR - 9_900_000 - (MAX_SUBSCRIPTIONS_PER_ACCOUNT - 1) * 2 * EUR
+
+
 # -- planned
 
 
@@ -243,6 +254,22 @@ async def test_a_planned_activation_is_paid_on_its_day(world: World) -> None:
 async def test_a_planned_activation_has_the_day_of_the_next_month_as_its_last(world: World) -> None:
     shop = Shop(await world.subscriber(20, "MINI"))
     assert (await shop.plan("SMS-200", date(2026, 12, 10))).applied
+
+
+@rule("HOT-PKG-11")
+async def test_the_price_of_a_planned_activation_is_that_of_its_day(world: World) -> None:
+    """SMS 200 costs 8.00 instead of 7.00 EUR from 15 November on; it is planned for the 14th and for the 16th."""
+    i = SHIPPED.index("[package.SMS-200]")
+    dearer = SHIPPED[i:].replace('"7.00"', '"8.00"', 1).replace('"5.74"', '"6.56"', 1)
+    later = SHIPPED[:i].replace('version = "1"', 'version = "2"\nvalid_from = "2026-11-15T00:00"') + dearer
+    await world.price_lists(SHIPPED, later)
+    for day, price in ((14, 7 * EUR), (16, 8 * EUR)):
+        user = await world.subscriber(20)
+        await Shop(user).plan("SMS-200", date(2026, 11, day))
+        now, world.now = world.now, world.now + 10 * DAY_S
+        await world.sweep()
+        assert await user.credit() == 20 * EUR - price
+        world.now = now
 
 
 @rule("HOT-PKG-11", "HOT-PKG-6")
