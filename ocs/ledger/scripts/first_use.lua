@@ -25,6 +25,16 @@ local function snapshot_of(work)
     first_event = #work.events + 1}
 end
 
+-- The highest threshold notified, by counter.
+local function thresholds_told(account)
+  local told, counters = {}, account.counters
+  for n = 1, #counters do
+    local counter = counters[n]
+    told[counter.id] = counter.told
+  end
+  return told
+end
+
 local function begin_life(work)
   if not may_be_first_use(work) then return end
   local account, life = work.account, work.life
@@ -37,12 +47,23 @@ local function begin_life(work)
     if subscription.state == 'unpaid' then subscription.state, subscription.due = 'planned', work.now end
   end
   run_subscriptions(work)
-  snapshot.last_event = #work.events
+  snapshot.last_event, snapshot.told = #work.events, thresholds_told(account)
   work.before_life = snapshot
+end
+
+-- Notices of the request itself are in the journal already, and stay told.
+local function keep_told(account, told, told_before)
+  local counters = account.counters
+  for n = 1, #counters do
+    local counter = counters[n]
+    local percent = told[counter.id] or 0
+    if percent ~= (told_before[counter.id] or 0) then counter.told = percent end
+  end
 end
 
 local function restore(work, snapshot)
   local account, pool = work.account, work.pool
+  local told = thresholds_told(account)
   account.state = 'n'
   account.credit, account.promotional, account.spent, account.active_until, account.last_instance =
     unpack(snapshot.money)
@@ -56,6 +77,7 @@ local function restore(work, snapshot)
   for _ = snapshot.first_event, snapshot.last_event do table.remove(work.events, snapshot.first_event) end
   work.subscriptions, work.period_began, work.reauthorize = nil, false, nil
   add_counters(work)
+  keep_told(account, told, snapshot.told)
 end
 
 -- Keep the first use if a service was granted or paid, else take it back.

@@ -422,14 +422,18 @@ def begin_life(op: Operation) -> None:
             each.state, each.due = SubscriptionState.PLANNED.value, op.now
     subscriptions(op)
     op.first_use.until = len(op.ledger.events)
+    op.first_use.told = {each.terms.id: each.told for each in account.counters}
     op.ledger.met["a first use"] += 1
 
 
-def take_back_life(op: Operation) -> None:
-    """A request that comes to nothing activates nothing."""
+def take_back_life(op: Operation) -> dict[str, int]:
+    """A request that comes to nothing activates nothing. Returns thresholds that it has told all the same, by
+    counter.
+    """
     account, first_use = op.account, op.first_use
     if first_use is None:
-        return
+        return {}
+    told = {each.terms.id: each.told for each in account.counters}
     kept, lists, of_pool = pickle.loads(first_use.before)
     for name, value in zip(OF_FIRST_USE, kept, strict=True):
         setattr(account, name, value)
@@ -438,6 +442,7 @@ def take_back_life(op: Operation) -> None:
         op.pool.buckets, op.pool.last_instance = of_pool
     del op.ledger.events[first_use.since : first_use.until]
     op.ledger.met["a first use comes to nothing"] += 1
+    return {id_: percent for id_, percent in told.items() if percent != first_use.told.get(id_, 0)}
 
 
 def block(op: Operation, reason: str) -> None:

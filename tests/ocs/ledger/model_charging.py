@@ -64,8 +64,10 @@ class Charging:
         if self.kind is RequestType.EVENT:
             results = self._pay_one_off(opened, results)
         if not any(result.granted or result.debited_micro_eur or result.debited_units for result in results):
-            agenda.take_back_life(self.op)
+            told = agenda.take_back_life(self.op)
             self._add_counters()
+            for counter in self.account.counters:
+                counter.told = told.get(counter.terms.id, counter.told)
         if self.kind is RequestType.EVENT:
             thresholds(self.op)
         code, reason = self._command_level(results)

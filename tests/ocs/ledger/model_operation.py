@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ocs.values.life import DEFAULT_LIFE
@@ -59,6 +59,8 @@ class FirstUse:
     before: bytes
     since: int
     until: int = 0
+    told: dict[str, int] = field(default_factory=dict)
+    """Highest threshold that was told then, by counter."""
 
 
 class Operation:

@@ -220,3 +220,15 @@ async def test_a_terminated_account_takes_no_money(world: World) -> None:
     with pytest.raises(LedgerError) as refused:
         await user.top_up(5, "R1")
     assert refused.value.code == "state"
+
+
+@rule("HOT-ACC-2", "HOT-CC-4")
+async def test_notices_of_a_refused_first_request_are_told_once(world: World) -> None:
+    """The refusal activates nothing, but what it told stays told: here that nothing may be spent."""
+    user = await world.subscriber(5, unused=True)
+    await world.ledger.set_limit(user.account_id, limit_micro_eur=0, **world.when)
+    for _ in range(2):
+        assert (await user.message(SMS, sms_to("+38631234567")))[0] == 4012
+        world.now += 3_600
+    assert [event["pct"] for event in await user.events("threshold")] == [80, 100]
+    assert (await user.view()).state == "new"
