@@ -61,9 +61,10 @@ bench: setup ## every figure of docs/PERFORMANCE.md, about ten minutes; BENCH=--
 soak: setup ## half load for sixteen minutes: flat memory, no pause; out/soak.png; SOAK="--minutes 2" or --quick
 	@exec $(BIN)/python -m benchmarks.soak $(SOAK)
 
-sim: setup ## the demo at a tenth of its speed, then a million steps of the model against the ledger: half an hour; STEPS=200000
+sim: setup ## the demo at a tenth of its speed, a million steps of the model, 5,000 orders of what subscribers do: an hour; STEPS=200000
 	@$(BIN)/ocs-sim demo --speed 12 --folder out/sim --report out/sim-report.html
-	@MODEL_STEPS=$(or $(STEPS),1000000) exec $(BIN)/python -m pytest -q tests/ocs/ledger/test_model.py -k model_does_on_redis_7
+	@MODEL_STEPS=$(or $(STEPS),1000000) $(BIN)/python -m pytest -q tests/ocs/ledger/test_model.py -k model_does_on_redis_7
+	@PROPERTY_EXAMPLES=5000 exec $(BIN)/python -m pytest -q tests/ocs/rules/test_policy_properties.py
 
 # redis-server, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
 tools:

@@ -1,0 +1,75 @@
+"""What is written in an account on paper (`paper_account.py`). Micro-EUR, Unix seconds, billable units."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from simulator.price_sheet import Article
+
+
+@dataclass(slots=True)
+class Charge:
+    """One movement: of a use (`session` is not empty), a fee, a top-up or what was lost."""
+
+    at: int
+    what: str
+    """Label of the row, or the product, or "top-up", "expired", "share"."""
+    debit: int
+    """Micro-EUR taken from the credit; negative: put in."""
+    session: str = ""
+    version: str = ""
+    used: int = 0
+    units: Counter[str] = field(default_factory=Counter)
+    """Included units that paid, by bucket."""
+    unpaid: int = 0
+
+
+@dataclass(slots=True)
+class Units:
+    """An included quantity in one period."""
+
+    id: str
+    """Product and name, such as "MINI.data"."""
+    name: str
+    left: int | None
+    quantity: int | None
+    starts: int
+    ends: int
+    owner: Subscription
+    last: bool
+    """Of a tariff: it pays after all others."""
+    told: bool
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Subscription:
+    article: Article
+    state: str
+    """planned, armed, active, ending, unpaid or ended."""
+    due: int = 0
+    ends: int = 0
+    following: str = ""
+    committed_until: int = 0
+    number: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of fees due at the same moment, the lower is paid first."""
+        return self.article.order, self.number
+
+
+@dataclass(slots=True)
+class Session:
+    raw: Counter[str] = field(default_factory=Counter)
+    """Used units by label."""
+    paid: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Billable units that credit paid, by label and version."""
+
+
+class Pool:
+    """Units that several accounts share (HOT-PKG-14)."""
+
+    def __init__(self) -> None:
+        self.units: list[Units] = []

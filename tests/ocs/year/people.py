@@ -1,0 +1,364 @@
+"""The three hundred subscribers of the year, and what each of them does, from a seed.
+
+Subscribers from FIRST_IN_GROUP on are groups of three, whose first number has the tariff that all share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from random import Random
+
+from simulator.paper_account import LIMIT
+from tests.ocs.charging.ccr import AUSTRIA, DATA, HOME, IMS, MB, MMS, SERBIA, SMS, USA
+from tests.ocs.year import places
+from tests.ocs.year.clock import YearClock
+from tests.ocs.year.line import CAP, Line
+from tests.ocs.year.sessions import ClientSession, Part
+from tests.ocs.year.sheet import BEGINS, ENDS, ZONE
+
+GB = 1024 * MB
+FIRST_DAY = date(2027, 3, 1)
+DAYS = 368
+FIRST_IN_GROUP, GROUP_SIZE = 255, 3
+NIGHTS = ("2027-03-27", "2027-06-30", "2027-10-30", "2027-12-31", "2028-01-31", "2028-02-28", "2028-02-29")
+"""Whose end is the change of the clocks, of the price list, or of the month."""
+Act = Callable[[], Awaitable[object]]
+ABROAD = {
+    "eu": (AUSTRIA, places.CROATIA),
+    "balkan": (SERBIA, places.BOSNIA, places.MACEDONIA),
+    "swiss": (places.SWISS,),
+    "usa": (USA,),
+    "usa-partner": (places.USA_PARTNER,),
+}
+PRICE = {"MINI": 6.99, "MAXI": 9.99, "EXTRA": 13.99, "GIGA-MINI": 6.99, "GIGA-UNLIMITED": 14.99, "FAMILY": 19.99, "": 0}
+
+
+@dataclass(slots=True)
+class Trip:
+    begins: int
+    ends: int
+    area: str
+
+
+@dataclass(slots=True)
+class Person:
+    """How somebody lives; numbers of uses are per thirty days."""
+
+    tariff: str
+    top_ups: str = "regular"
+    """"regular", "short" (too little now and then), "gaps" (misses some), "once" or "never"."""
+    busy: float = 1.0
+    heavy: bool = False
+    """Uses up what is included."""
+    forwards: bool = False
+    trips: list[Trip] = field(default_factory=list)
+    on_border: bool = False
+    shops: tuple[str, ...] = ()
+    limited: bool = False
+    barred: bool = False
+    changes_tariff: str = ""
+    careless: bool = False
+    """Sessions without an end, or with a late one."""
+    moves: bool = False
+    in_group: bool = False
+    unused: bool = False
+    """Sold, and first used weeks later, or never."""
+
+
+def moment(day: int, quarter: int) -> int:
+    """A quarter of an hour of a local day; day 0 is FIRST_DAY."""
+    on = FIRST_DAY + timedelta(days=day)
+    begins = datetime.combine(on, time(), ZONE).timestamp()
+    return int(begins) + quarter * 900
+
+
+def person(number: int, random: Random) -> Person:
+    """Who has this number: the first sixty have MINI, and so on."""
+    kinds = (
+        *[("MINI", "regular")] * 60,
+        *[("MAXI", "regular")] * 40,
+        *[("EXTRA", "regular")] * 20,
+        *[("GIGA-MINI", "regular")] * 15,
+        *[("GIGA-UNLIMITED", "regular")] * 15,
+        *[("", "regular")] * 40,
+        *[("MINI", "short")] * 20,
+        *[("MINI", "gaps")] * 15,
+        *[("", "gaps")] * 10,
+        *[("MAXI", "once")] * 10,
+        *[("", "never")] * 10,
+    )
+    if number >= len(kinds):
+        return Person("", busy=0.8, in_group=True, forwards=number % 2 == 0)
+    tariff, top_ups = kinds[number]
+    found = Person(tariff, top_ups, busy=random.choice((0.25, 0.4, 0.6, 0.9)))
+    found.heavy = tariff in ("MINI", "GIGA-MINI") and number % 6 == 0
+    found.forwards, found.on_border = number % 7 == 0, number % 11 == 0
+    found.limited, found.barred = number % 9 == 0, number % 13 == 0
+    found.careless, found.moves = number % 8 == 0, number % 10 == 0
+    if top_ups in ("regular", "gaps"):
+        found.trips = _trips(random)
+    found.shops = _shops(number, tariff)
+    found.unused = number % 17 == 3
+    if tariff and number % 5 == 0:
+        found.changes_tariff = random.choice([each for each in ("MINI", "MAXI", "EXTRA") if each != tariff])
+    return found
+
+
+def _trips(random: Random) -> list[Trip]:
+    found = []
+    for _ in range(random.choice((0, 1, 1, 2, 3))):
+        begins = random.randrange(10, DAYS - 20)
+        area = random.choice(("eu", "eu", "eu", "balkan", "balkan", "swiss", "usa", "usa-partner"))
+        found.append(Trip(moment(begins, 40), moment(begins + random.randrange(2, 15), 60), area))
+    return found
+
+
+def _shops(number: int, tariff: str) -> tuple[str, ...]:
+    """What somebody buys beside the tariff, one after the other."""
+    shelves = (
+        ("5G",),
+        ("SMS-200", "SMS-200-MESEC"),
+        ("SMS-200-MESEC", "SMS-200-MESEC", "SMS-1000"),
+        ("EXTRA-DATA-5-GB", "EXTRA-DATA-5-GB"),
+        ("TV", "TV-RECEIVER"),
+        ("ITEMISED-BILL", "SIM-REPLACEMENT"),
+        ("MMS-50", "MMS-50-MESEC"),
+        ("SMS-1000", "SMS-200"),
+    )
+    chosen = shelves[number % len(shelves)]
+    return chosen if tariff or number % len(shelves) not in (0, 3) else ()
+
+
+class Life:
+    """Plans a person's year on a line, and lives it."""
+
+    def __init__(self, line: Line, who: Person) -> None:
+        self.line, self.who, self.random = line, who, line.random
+        self.acts: list[tuple[int, int, Act]] = []
+
+    def at(self, moment_: int, act: Act) -> None:
+        if moment_ < ENDS - 86_400:
+            self.acts.append((moment_, len(self.acts), act))
+
+    async def live(self) -> None:
+        first = 0 if self.who.top_ups == "never" else self.random.randrange(30)
+        await self.line.clock.until(moment(first, self.random.randrange(28, 80)))
+        await self.line.open(self._opening_credit(), self.who.tariff, unused=self.who.unused)
+        if self.who.unused:
+            first += self.random.choice((20, 100, 200, DAYS))
+        if first < DAYS:
+            self.plan(first)
+        await live(self.line.clock, self.acts)
+
+    def _opening_credit(self) -> float:
+        return self.random.choice((10, 15, 20, 30)) + (20 if self.who.trips else 0)
+
+    # -- the plan
+
+    def plan(self, first: int) -> None:
+        self._plan_top_ups(first)
+        self._plan_use(first)
+        self._plan_trips()
+        self._plan_shopping(first)
+        self._plan_care(first)
+        for night in NIGHTS:
+            day = (date.fromisoformat(night) - FIRST_DAY).days
+            if day > first and self.random.random() < 0.15:
+                self.at(moment(day, self.random.choice((94, 95))), self.through_the_night)
+
+    def _some_days(self, first: int, per_30_days: float) -> list[int]:
+        """Moments of a year, so many in thirty days."""
+        count = int((DAYS - first) * per_30_days / 30 + self.random.random())
+        return [moment(self.random.randrange(first, DAYS), self.random.randrange(24, 95)) for _ in range(count)]
+
+    def _plan_top_ups(self, first: int) -> None:
+        kind, price = self.who.top_ups, PRICE["FAMILY" if self.who.in_group else self.who.tariff]
+        if kind in ("once", "never"):
+            if kind == "once":
+                self.at(moment(first + 200, 50), partial(self.line.top_up, 15))
+            return
+        day = first
+        while (day := day + self.random.randrange(20, 31)) < DAYS:
+            amount = round(price + self.random.choice((2, 5, 10)), 2)
+            if kind == "short" and self.random.random() < 0.4:
+                amount = 2.0
+            if kind == "gaps" and self.random.random() < 0.5:
+                day += 100
+            promotional = self.random.random() < 0.15
+            self.at(
+                moment(day, self.random.randrange(28, 90)),
+                partial(self.line.top_up, amount, promotional=promotional),
+            )
+
+    def _plan_use(self, first: int) -> None:
+        busy = self.who.busy
+        for act, rate in (
+            (self.text, 1.8),
+            (self.talk, 1.0),
+            (self.surf, 0.8),
+            (self.picture, 0.2),
+            (self.listen, 0.2),
+            (self.read_text, 0.1),
+            (self.seldom, 0.25),
+            (self.forward, 0.7 if self.who.forwards else 0),
+            (self.flap, 0.5 if self.who.on_border else 0),
+            (self.download, 0.5 if self.who.heavy else 0),
+        ):
+            for when in self._some_days(first, rate * busy):
+                self.at(when, act)
+
+    def _plan_trips(self) -> None:
+        for trip in self.who.trips:
+            pack = {"balkan": "BALKAN-500-MB", "usa-partner": "USA-UNLIMITED"}.get(trip.area)
+            if pack and self.random.random() < 0.7:
+                self.at(trip.begins - 7200, partial(self.line.top_up, 30))
+                self.at(trip.begins - 3600, partial(self._buy_once, pack))
+            days = (trip.ends - trip.begins) // 86_400
+            for act in (self.surf, self.surf, self.talk, self.listen, self.text, self.surf, self.forward):
+                self.at(trip.begins + self.random.randrange(1, days * 96) * 900, act)
+
+    async def _buy_once(self, product: str) -> None:
+        self.line.paper.pass_time(self.line.now)
+        if not self.line.paper.has(product):
+            await self.line.buy(product)
+
+    def _plan_shopping(self, first: int) -> None:
+        day = first + 20
+        for id_ in self.who.shops:
+            price = self.line.sheet.article(BEGINS, id_).price_micro_eur / 1_000_000
+            self.at(moment(day, 40), partial(self.line.top_up, price + 1))
+            if self.random.random() < 0.3 and id_ not in ("EXTRA-DATA-5-GB", "SIM-REPLACEMENT"):
+                on = FIRST_DAY + timedelta(days=day + 12)
+                self.at(moment(day, 44), partial(self.line.plan, id_, on))
+            else:
+                self.at(moment(day, 44), partial(self.line.buy, id_))
+            if id_ != "SIM-REPLACEMENT":
+                at_once = self.random.random() < 0.3
+                self.at(moment(day + 75, 30), partial(self.line.cancel, id_, at_once=at_once))
+            day += 85
+        if self.who.changes_tariff:
+            new, day = self.who.changes_tariff, first + 110
+            self.at(moment(day, 41), partial(self.line.top_up, 10))
+            if self.random.random() < 0.5:
+                self.at(moment(day, 47), partial(self.line.change, new))
+            else:
+                self.at(moment(day, 47), partial(self.line.follow, new))
+
+    def _plan_care(self, first: int) -> None:
+        line, day = self.line, first + self.random.randrange(40, 200)
+        if self.who.limited:
+            self.at(moment(day, 33), partial(line.limit, LIMIT, 1))
+            self.at(moment(day + 9, 33), partial(line.limit, LIMIT, 3))
+            self.at(moment(day + 100, 33), partial(line.limit, LIMIT, None))
+            self.at(moment(day + 50, 33), partial(line.limit, CAP, 5))
+        if self.who.barred:
+            bars = ("international", "roaming", "premium")
+            self.at(moment(day + 30, 35), partial(line.bars, *bars))
+            self.at(moment(day + 60, 35), line.bars)
+            self.at(moment(day + 70, 37), partial(line.block, True))
+            self.at(moment(day + 100, 37), partial(line.block, False))
+        if self.who.moves:
+            self.at(moment(day + 20, 39), line.move)
+
+    # -- what somebody does
+
+    def plmn(self) -> str:
+        for trip in self.who.trips:
+            if trip.begins <= self.line.now < trip.ends:
+                return self.random.choice(ABROAD[trip.area])
+        return HOME
+
+    async def text(self) -> None:
+        to = self.random.choices(("national", "zone1", "zone2", "short"), (12, 2, 1, 1))[0]
+        for _ in range(self.random.choice((1, 1, 2))):
+            await self.line.message(SMS, *places.sms(self.plmn(), to, self.random.randrange(2)))
+            await self.line.clock.until(self.line.now + 60)
+
+    async def read_text(self) -> None:
+        await self.line.message(SMS, *places.sms_received(self.plmn()))
+
+    async def picture(self) -> None:
+        to = self.random.choices(("national", "zone1", "zone2"), (8, 1, 1))[0]
+        await self.line.message(MMS, *places.mms(self.plmn(), to))
+
+    async def _call(self, asked: places.Used, longest: int = 900) -> None:
+        seconds = self.random.choice((20, 61, 125, 299, 300, longest))
+        await ClientSession(self.line, IMS, [Part(*asked, seconds)]).run()
+
+    async def talk(self) -> None:
+        to = self.random.choices(("national", "zone1", "zone2"), (12, 2, 1))[0]
+        await self._call(places.call(self.plmn(), to, self.random.randrange(2)))
+
+    async def listen(self) -> None:
+        await self._call(places.incoming(self.plmn()))
+
+    async def seldom(self) -> None:
+        to = self.random.choice(("zone3", "premium", "premium-call", "free", "emergency", "short"))
+        plmn = HOME if to in ("free", "short") else self.plmn()
+        await self._call(places.call(plmn, to), 70)
+
+    async def forward(self) -> None:
+        mode = self.random.randrange(6)
+        await self._call(places.forwarded(self.plmn(), self.random.choice(("national", "zone1")), mode), 130)
+
+    async def surf(self) -> None:
+        amount = self.random.choice((200_000, 3 * MB, 30 * MB, 80 * MB, 400 * MB))
+        plmn = self.plmn()
+        if plmn not in (HOME, AUSTRIA, places.CROATIA):
+            amount = min(amount, 4 * MB)
+        ends = self.random.choice(("T", "lost", "late")) if self.who.careless else "T"
+        gap_s = self.random.choice((600, 900, 1200))
+        session = ClientSession(self.line, DATA, [Part(*places.data(plmn), amount)], gap_s, ends)
+        if self.random.random() < 0.3 and not self.who.in_group:
+            self.line.clock.act(session.in_background())
+            await self.line.clock.until(self.line.now + 37)
+        else:
+            await session.run()
+
+    async def download(self) -> None:
+        for _ in range(self.random.choice((1, 2, 3))):
+            await ClientSession(self.line, DATA, [Part(*places.data(HOME), 3 * GB)], 300).run()
+
+    async def flap(self) -> None:
+        """A phone near the border changes the network all the time."""
+        plmns = [HOME, places.CROATIA, HOME, AUSTRIA, HOME][: self.random.randrange(2, 6)]
+        parts = [Part(*places.data(plmn), self.random.choice((1, 5)) * MB) for plmn in plmns]
+        await ClientSession(self.line, DATA, parts, 600).run()
+
+    async def through_the_night(self) -> None:
+        """From before midnight to the morning: over the change of the clocks, of the month, of the price list."""
+        plmn = self.plmn()
+        await self._call(places.call(plmn, "national"), 1900)
+        parts = [Part(*places.data(plmn), 30 * MB if plmn == HOME else 3 * MB)] * 3
+        await ClientSession(self.line, DATA, parts, self.random.choice((1500, 3000))).run()
+
+
+async def live(clock: YearClock, acts: list[tuple[int, int, Act]]) -> None:
+    """One act after the other, each at its time, or when the one before is over."""
+    for at, _, act in sorted(acts, key=lambda each: each[:2]):
+        await clock.until(at)
+        await act()
+
+
+class Group:
+    """Three lines that share the units of the first one's tariff (HOT-PKG-14). Nobody uses two at the same time."""
+
+    def __init__(self, lives: list[Life]) -> None:
+        self.lives = lives
+        self.first = lives[0].line
+
+    async def live(self) -> None:
+        await self.first.clock.until(moment(self.first.random.randrange(30), 30))
+        for each in self.lives:
+            await each.line.open(40, "")
+            await each.line.share(self.first)
+        await self.first.change("FAMILY")
+        acts = []
+        day = (self.first.now - moment(0, 0)) // 86_400 + 1
+        for number, each in enumerate(self.lives):
+            each.plan(day)
+            acts += [(at, n * GROUP_SIZE + number, act) for at, n, act in each.acts]
+        await live(self.first.clock, acts)
