@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
+from ocs.ledger.contract.observations import FairUseStep
 from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
@@ -278,6 +279,36 @@ class Accounts(Books):
                     raise LedgerError("again", "")
                 op.account.measures.remove(found[0])
                 agenda.tell_measure(op, found[0], "lifted")
+        except LedgerError as error:
+            if error.code != "again":
+                raise
+            return False
+        return True
+
+    def observe_abroad(self, account_id: str, *, now: int, month: int, day: int = 0) -> None:
+        """The account is seen abroad."""
+        account = self._account(account_id)
+        account.fair_use = account.fair_use or ""
+
+    def step_fair_use(self, account_id: str, *, step: FairUseStep, now: int, month: int, day: int = 0) -> bool:
+        try:
+            with self._changing(account_id, now, month, day) as op:
+                if op.account.fair_use != step.before:
+                    raise LedgerError("again", "")
+                measure = step.measure
+                others = [each for each in op.account.measures if measure is None or not _same(each.terms, measure)]
+                if measure is not None and step.state == "surcharge":
+                    if len(others) >= MAX_MEASURES_PER_ACCOUNT:
+                        raise LedgerError("measures", "")
+                    op.account.measures = [*others, MeasureState(measure, begun=True)]
+                    agenda.tell_measure(op, op.account.measures[-1], "begun")
+                elif measure is not None and step.before == "surcharge":
+                    for each in op.account.measures:
+                        if _same(each.terms, measure) and each.terms.reason == measure.reason:
+                            op.account.measures = others
+                            agenda.tell_measure(op, each, "lifted")
+                op.journal("fair_use", state=step.state, **step.facts)
+                op.account.fair_use = step.state
         except LedgerError as error:
             if error.code != "again":
                 raise

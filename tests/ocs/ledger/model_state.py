@@ -337,6 +337,8 @@ class Account:
     seen: dict[str, int] = field(default_factory=dict)
     """Countries that it has left, and when."""
     measures: list[MeasureState] = field(default_factory=list)
+    fair_use: str | None = None
+    """State of the fair-use observation; None = the account is not observed."""
     promotional: int = 0
     """Of the credit."""
     refunded: int = 0

@@ -16,6 +16,7 @@ from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.presence import DayUse
 from ocs.values.products import PackageTerms
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import outbox_read
@@ -65,7 +66,16 @@ class RedisSide:
         return account_id
 
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
+        if operation == "observe_abroad":
+            return self._run(self._observe_abroad(account_id))
         return self._run(getattr(self.ledger, operation)(account_id, *args, **more))
+
+    async def _observe_abroad(self, account_id: str) -> None:
+        """As the observer does it."""
+        partition = int(partition_of(account_id))
+        rows = {account_id: {20_000: DayUse(abroad=True, use={"data": (0, 1)})}}
+        at = await self.ledger.observed_position(partition)
+        await self.ledger.observe(partition, expected=at, position=at + 1, rows=rows, window_days=120, kept_days=127)
 
     def set_terms(self, products: Mapping[str, Sequence[tuple[int, PackageTerms]]]) -> None:
         self._run(self.ledger.set_terms(products))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ocs.ledger.contract.observations import FairUseStep
 from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import AccountMeasure, MeasureKind
@@ -191,6 +192,8 @@ class Walk(WalkCharging):
             )
         )
         name = choose.pick(names)
+        if choose.chance(15):
+            self._fair_use(choose, place)
         if choose.chance(35):
             known = [(each.terms.kind, each.terms.name) for each in self._account(place).measures]
             kind, name = choose.pick([*known, (kind, name)])
@@ -205,6 +208,21 @@ class Walk(WalkCharging):
         until = choose.pick((self.now + 60, 0, self.now + 500, self.now))
         measure = AccountMeasure(kind, name, "by care", since, until)
         self._do(place, "set_measure", measure=measure)
+
+    def _fair_use(self, choose: Choices, place: int) -> None:
+        """Steps of the fair-use observation, usually of the state that the account has."""
+        if not choose.chance(20):
+            self._do(place, "observe_abroad")
+        states = ("", "warned", "surcharge")
+        for _ in range(choose.pick((3, 1, 2))):
+            before = self._account(place).fair_use or ""
+            state = states[(states.index(before) + 1) % 3]
+            measure = AccountMeasure(MeasureKind.FACT, "fair-use", choose.pick(("observed", "by care")), self.now)
+            facts = {"why": "presence", "home_days": 1, "abroad_days": 2, "share": [["data", 1, 2]], "deadline": ""}
+            if choose.chance(10):
+                before = choose.pick(states)
+            step = FairUseStep(before, state, 20_000, facts, measure)
+            self._do(place, "step_fair_use", step=step)
 
     def _volumes(self, choose: Choices, place: int) -> None:
         """Use of a fair-use volume up to its limit and beyond, in steps."""
