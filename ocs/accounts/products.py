@@ -132,7 +132,13 @@ class ProductOperations:
         armed = isinstance(decision, Buy) and decision.armed
         with raising_refused():
             applied = await self._ledger.subscribe(
-                view.account_id, product=product.terms, reference=reference, starts_at=starts_at, armed=armed, **when
+                view.account_id,
+                product=product.terms,
+                reference=reference,
+                starts_at=starts_at,
+                armed=armed,
+                conditions=product.conditions,
+                **when,
             )
         state = "planned" if starts_at else "armed" if armed else "active"
         return Ordered(applied, state, starts_at or (0 if armed else now))

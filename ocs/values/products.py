@@ -165,6 +165,23 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """What an account must have, or not have, when a product is sold to it. The ledger looks in the same step in which
+    it sells, so that an order at the same time cannot slip through (HOT-PKG-9).
+    """
+
+    barred_with: tuple[str, ...] = ()
+    """Tariffs with which it is not sold."""
+    requires: tuple[str, ...] = ()
+    """Products of which the account must have one; () = none."""
+    running_tariff: bool = False
+    """A tariff must run: a further quantity is bought for its period (HOT-PKG-3)."""
+
+
+NO_CONDITIONS = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """What the operator sells: terms for the ledger, and the rules of the sale (`ocs/policy`)."""
 
@@ -188,3 +205,7 @@ class Product:
     @property
     def id(self) -> str:
         return self.terms.id
+
+    @property
+    def conditions(self) -> Conditions:
+        return Conditions(self.barred_with, self.requires, self.kind is ProductKind.EXTRA)

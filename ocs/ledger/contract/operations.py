@@ -10,7 +10,7 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.measures import AccountMeasure, MeasureKind
-from ocs.values.products import LIMIT_COUNTER, BenefitShare, CounterTerms, PackageTerms
+from ocs.values.products import LIMIT_COUNTER, NO_CONDITIONS, BenefitShare, Conditions, CounterTerms, PackageTerms
 
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
@@ -112,13 +112,15 @@ class AccountLedger(Protocol):
         any_state: bool = False,
         block: str = "",
         lift: str = "",
+        conditions: Conditions = NO_CONDITIONS,
     ) -> bool:
         """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
         use. When it begins it replaces a product of the same group. A fee (period 0) may be paid in `any_state`, and
-        with it a reason of a block be set (`block`) or lifted (`lift`). False = this reference was applied before.
+        with it a reason of a block be set (`block`) or lifted (`lift`). `conditions` are looked at in the same step.
+        False = this reference was applied before.
 
         LedgerError: "credit", "limit" (the price counts to the monthly limit, which leaves no room), "state",
-        "unknown", "excluded", "subscriptions" (too many).
+        "unknown", "excluded", "barred", "requires", "tariff" (the conditions), "subscriptions" (too many).
         """
 
     async def unsubscribe(

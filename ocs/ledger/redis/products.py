@@ -16,7 +16,7 @@ from ocs.ledger.redis.keys import session_name, uid_of
 from ocs.ledger.redis.life import Life
 from ocs.ledger.redis.views import session_names
 from ocs.values.identities import by_imsi, by_msisdn
-from ocs.values.products import BenefitShare, PackageTerms
+from ocs.values.products import NO_CONDITIONS, BenefitShare, Conditions, PackageTerms
 
 MAX_LOOKED_BACK = 4
 """Old ids of an account under which answers are looked for."""
@@ -44,10 +44,13 @@ class Products(Life):
         any_state: bool = False,
         block: str = "",
         lift: str = "",
+        conditions: Conditions = NO_CONDITIONS,
     ) -> bool:
         terms = wire.package(product)
         arguments = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
         arguments |= {"any_state": any_state, "block": block, "lift": lift}
+        arguments |= {"barred_with": conditions.barred_with, "requires": conditions.requires}
+        arguments["running_tariff"] = conditions.running_tariff
         return await self._subscription(account_id, arguments, now, month, day) == b"ok"
 
     async def unsubscribe(

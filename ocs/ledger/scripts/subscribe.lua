@@ -3,10 +3,12 @@
 --
 -- KEYS  as top_up.lua
 -- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, any_state (a fee is
---         paid in any state), block and lift (reasons, with a fee; "" = none), instance, at_once,
+--         paid in any state), block and lift (reasons, with a fee; "" = none), barred_with, requires and
+--         running_tariff (conditions of the sale), instance, at_once,
 --         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
 -- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
---         price that counts), "excluded", "subscriptions" (too many), "state" (not active), "instance" (no such subscription), "unknown", …
+--         price that counts), "excluded", "barred", "requires", "tariff" (the conditions), "subscriptions" (too many),
+--         "state" (not active), "instance" (no such subscription), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local field = args.what == 'buy' and 'package:' .. args.uid .. ' ' .. args.reference
@@ -31,12 +33,45 @@ local function excluded(terms)
   return false
 end
 
+-- The tariff that runs, else the one that waits for its fee.
+local function tariff_of()
+  local waits
+  for n = 1, #list do
+    local subscription = list[n]
+    local terms = subscription.terms
+    if terms.group == 'package' and is_running(subscription) then return subscription end
+    if terms.group == 'package' and subscription.state == 'unpaid' then waits = waits or subscription end
+  end
+  return waits
+end
+
+local function has_one_of(products)
+  for n = 1, #list do
+    local subscription = list[n]
+    local terms = subscription.terms
+    if index_of(products, terms.id) then return true end
+  end
+  return #products == 0
+end
+
+-- Which condition of the sale the account does not meet, or nil (HOT-PKG-3, HOT-PKG-9).
+local function unmet_condition()
+  local tariff = tariff_of()
+  if tariff then
+    local terms = tariff.terms
+    if index_of(args.barred_with, terms.id) then return 'barred' end
+  end
+  if not has_one_of(args.requires) then return 'requires' end
+  if args.running_tariff and not (tariff and is_running(tariff)) then return 'tariff' end
+end
+
 local function buy()
   local terms = args.terms
   local is_fee = terms.period_s == 0 and not args.armed and args.starts <= args.now
   if state_at(account, work.now) ~= 'a' and not (args.any_state and is_fee) then return 'state' end
   if #list >= MAX_SUBSCRIPTIONS then return 'subscriptions' end
-  if excluded(terms) then return 'excluded' end
+  local unmet = excluded(terms) and 'excluded' or unmet_condition()
+  if unmet then return unmet end
   local subscription = new_subscription()
   subscription.terms, subscription.reference = terms, args.reference
   subscription.instance = account.last_instance + 1

@@ -8,7 +8,16 @@ from typing import Any
 from ocs.catalogue.price import compile_price, free_price
 from ocs.ledger.contract.charging import Leg
 from ocs.ledger.redis.keys import Keys
-from ocs.values.products import MONTHLY_LIMIT, AtLimit, BucketTerms, CounterTerms, Measure, PackageTerms, Window
+from ocs.values.products import (
+    MONTHLY_LIMIT,
+    AtLimit,
+    BucketTerms,
+    Conditions,
+    CounterTerms,
+    Measure,
+    PackageTerms,
+    Window,
+)
 from ocs.values.use import PriceTerms, Unit
 
 START = 20_776 * 86_400 - 1_500
@@ -98,6 +107,11 @@ FEE = PackageTerms(
     "FEE", 99_000, 1_200, (), "", order=-1, excludes=("EXTRA",), commitment_days=2, benefits=(("fee", 90_000),)
 )
 TARIFFS = (SMALL, BIG, TINY)
+CONDITIONS = (
+    Conditions(running_tariff=True),
+    Conditions(barred_with=("SMALL", "TINY")),
+    Conditions(requires=("BIG", "PACK")),
+)
 PRODUCTS = (PACK, EXTRA, SHARED, ZONE, FEE, ONCE, *TARIFFS)
 
 

@@ -14,7 +14,16 @@ from ocs.values.exact import MAX_INTEGER
 from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT, AccountMeasure, MeasureKind
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
-from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms, Window
+from ocs.values.products import (
+    LIMIT_COUNTER,
+    MONTHLY_LIMIT,
+    NO_CONDITIONS,
+    BenefitShare,
+    Conditions,
+    CounterTerms,
+    PackageTerms,
+    Window,
+)
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import LIFE, Books, Operation
 from tests.ocs.ledger.model_state import Account, MeasureState, Pool, Subscription, partition_of
@@ -145,6 +154,7 @@ class Accounts(Books):
         any_state: bool = False,
         block: str = "",
         lift: str = "",
+        conditions: Conditions = NO_CONDITIONS,
     ) -> bool:
         account = self._account(account_id)
         if ("package", account.uid, reference) in self._applied:
@@ -158,6 +168,8 @@ class Accounts(Books):
             others = [each.terms for each in op.account.subscriptions]
             if any(each.id in product.excludes or product.id in each.excludes for each in others):
                 raise LedgerError("excluded", "")
+            if unmet := _unmet(op.account, conditions):
+                raise LedgerError(unmet, "")
             if armed or starts_at > now:
                 subscription = agenda.new(op, product, reference)
                 subscription.state = (SubscriptionState.ARMED if armed else SubscriptionState.PLANNED).value
@@ -543,3 +555,14 @@ class Accounts(Books):
 
 def _same(one: AccountMeasure, other: AccountMeasure) -> bool:
     return (one.kind, one.name) == (other.kind, other.name)
+
+
+def _unmet(account: Account, conditions: Conditions) -> str:
+    """Which condition of a sale the account does not meet; "" = it meets all."""
+    tariff = agenda.package_of(account)
+    if tariff is not None and tariff.terms.id in conditions.barred_with:
+        return "barred"
+    if conditions.requires and not {each.terms.id for each in account.subscriptions} & set(conditions.requires):
+        return "requires"
+    runs = tariff is not None and tariff.state in agenda.RUNNING
+    return "tariff" if conditions.running_tariff and not runs else ""

@@ -19,7 +19,7 @@ from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import BenefitShare
 from ocs.values.requests import RequestType
 from tests.ocs.ledger import catalogue
-from tests.ocs.ledger.catalogue import KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
+from tests.ocs.ledger.catalogue import CONDITIONS, KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
 from tests.ocs.ledger.model_state import partition_of
 from tests.ocs.ledger.walk_asking import Choices, asking
 from tests.ocs.ledger.walk_charging import WalkCharging
@@ -120,6 +120,8 @@ class Walk(WalkCharging):
         if product.counts and choose.chance(30):
             limit = self._account(place).counters[0]
             self._do(place, "set_limit", limit_micro_eur=limit.value + limit.held + choose.pick((100_000, 300_000)))
+        if choose.chance(25):
+            more["conditions"] = choose.pick(CONDITIONS)
         self._do(place, "subscribe", product=product, reference=reference, **more)
         if more.get("starts_at") and product.voided_by_change and choose.chance(50):
             tariff = choose.pick(TARIFFS)

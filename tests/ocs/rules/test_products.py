@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from ocs.accounts.errors import RefusedError
 from ocs.accounts.inputs import Reference
-from ocs.accounts.operations import AccountOperations
+from ocs.accounts.operations import AccountAndPool, AccountOperations
 from ocs.accounts.products import Ordered, ProductOperations
 from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.values.identities import Msisdn
@@ -36,12 +37,25 @@ TODAY = date(2026, 11, 10)
 SHIPPED = CATALOGUE.read_text("utf-8")
 
 
+class Interrupted(AccountOperations):
+    """After an account was read, something else is done first, once."""
+
+    between: Awaitable[Any] | None = None
+
+    async def read(self, msisdn: Msisdn) -> AccountAndPool:
+        reading, between = await super().read(msisdn), self.between
+        if between is not None:
+            self.between = None
+            await between
+        return reading
+
+
 class Shop:
     """Orders of one subscriber."""
 
     def __init__(self, user: Subscriber) -> None:
         world, self.user, self._orders = user.world, user, 0
-        accounts = AccountOperations(world.ledger, world.catalogue, lambda: world.now, lambda: 0)
+        self.accounts = accounts = Interrupted(world.ledger, world.catalogue, lambda: world.now, lambda: 0)
         self.products = ProductOperations(accounts, world.ledger, world.catalogue, lambda: world.now)
         self.number = Msisdn(user.msisdn)
 
@@ -89,6 +103,27 @@ async def pass_days(world: World, days: int) -> None:
     for _ in range(days):
         world.now += DAY_S
         await world.sweep()
+
+
+@rule("HOT-PKG-9", "HOT-PKG-3")
+@pytest.mark.parametrize(
+    ("tariff", "product", "other", "code"),
+    [
+        ("MINI", "SMS-200", lambda shop: shop.change("MAXI"), "barred"),
+        ("MINI", "5G", lambda shop: shop.cancel("MINI", at_once=True), "requires"),
+        ("MINI", "EXTRA-DATA-5-GB", lambda shop: shop.cancel("MINI", at_once=True), "tariff"),
+        ("MINI", "SMS-200", lambda shop: shop.buy("SMS-1000"), "excluded"),
+    ],
+)
+async def test_two_orders_at_once_do_not_slip_through(
+    world: World, tariff: str, product: str, other: Callable[[Shop], Awaitable[Any]], code: str
+) -> None:
+    """The account is as the order wants it when it is read, and no more when it is sold."""
+    user = await world.subscriber(60, tariff)
+    shop = Shop(user)
+    shop.accounts.between = other(shop)
+    assert await refused(shop.buy(product)) == code
+    assert await shop.state(product) == ""
 
 
 # -- packs
