@@ -21,6 +21,7 @@ from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.process.processes import command_line
+from tests.catalogue import CATALOGUE
 from tests.faults.client import Client, connect
 from tests.ocs.ledger.books import outbox_read
 
@@ -63,9 +64,9 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
 
 
 def environment(redis_url: str) -> dict[str, str]:
-    """Environment of `ocs`: the shipped catalogue and this Redis."""
+    """Environment of `ocs`: the catalogue of the tests and this Redis."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
-    return {**kept, "OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml"), "OCS_REDIS_URL": redis_url}
+    return {**kept, "OCS_SERVER_CATALOGUE": str(CATALOGUE), "OCS_REDIS_URL": redis_url}
 
 
 class Serving:

@@ -15,14 +15,15 @@ import pytest
 
 from ocs.ledger.contract.catalogue import ACCEPT_AHEAD_S
 from ocs.process.processes import command_line
+from tests.catalogue import CATALOGUE
 from tests.conftest import RedisServer
 from tests.faults.client import Client, data_request
-from tests.faults.harness import COMMAND, CONFIG, ROOT, Books, Serving, wait_for
+from tests.faults.harness import COMMAND, CONFIG, Books, Serving, wait_for
 
 MSISDN, MB, EUR = "38668100001", 1024 * 1024, 1_000_000
 OLD, NEW = 6_900, 9_000
 """Micro-EUR per MB."""
-TEXT = (ROOT / "config" / "catalogue.toml").read_text("utf-8")
+TEXT = CATALOGUE.read_text("utf-8")
 TWO_WORKERS = CONFIG.replace("workers = 1", "workers = 2")
 PROCESSES = 3
 """Two workers and the housekeeper."""
@@ -41,8 +42,11 @@ def version(folder: Path, name: str, *pairs: tuple[str, str], valid_from: str = 
 @pytest.fixture
 def serving(tmp_path: Path, own_redis: RedisServer) -> Iterator[Serving]:
     server = Serving(tmp_path / "ocs", own_redis.url, TWO_WORKERS)
-    yield server
-    server.end()
+    try:
+        wait_for(lambda: "\nocs_workers_up 2.0\n" in server.metrics())  # it is healthy with the first one
+        yield server
+    finally:
+        server.end()
 
 
 @pytest.fixture

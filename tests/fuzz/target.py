@@ -17,7 +17,6 @@ spent; 6. a message without the R bit raises nothing but Fault, and is never ans
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from pathlib import Path
 from time import thread_time
 from typing import Any
 
@@ -36,13 +35,13 @@ from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HEADER_OCTETS, Header, parse_header
 from protocol.pipeline import LIMITS, Routing, decode_request
+from tests.catalogue import CATALOGUE
 from tests.ocs.charging.ccr import IMSI, MSISDN, Counted
 from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import owner_of
 from tests.protocol.echoes import echoed, has_e_bit, is_ccr, is_walkable
 
-CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue.toml"
 HOST, REALM = "ocs.example.org", "example.org"
 ROUTINGS = (None, Routing(HOST, frozenset({REALM, "localdomain", "example.net"})))
 SUBSCRIBERS = ((MSISDN, IMSI), ("38668100001", "293400000000001"), ("447700900000", "001010000000001"))

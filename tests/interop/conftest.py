@@ -10,6 +10,7 @@ import pytest
 
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from tests.catalogue import CATALOGUE
 from tests.conftest import RedisServer
 from tests.faults import harness
 from tests.faults.harness import ANY_PORTS, ONE_WORKER, PARTITIONS, Serving, open_account
@@ -24,7 +25,7 @@ listen = ["127.0.0.1:0"]
 """
 TAIL = ANY_PORTS + ONE_WORKER
 MB_PRICE_ABROAD = 2_900_000
-"""Micro-EUR, config/catalogue.toml."""
+"""Micro-EUR, tests/data/catalogue.toml."""
 WINDOWS = ", ".join(
     f'{{ days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], from = "{hour:02}:00", '
     f'to = "{hour:02}:30", '
@@ -57,16 +58,15 @@ def serve(tmp_path: Path, own_redis: RedisServer) -> Iterator[Callable[..., Serv
 
 @pytest.fixture
 def whole_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server reads the shipped catalogue with CATALOGUE_CHANGES."""
-    text = (harness.ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
+    """The server reads the tests' catalogue with CATALOGUE_CHANGES."""
+    text = CATALOGUE.read_text(encoding="utf-8")
     for table, lines in CATALOGUE_CHANGES.items():
         head = f"[{table}]\n"
         assert head in text
         text = text.replace(head, f"{head}{lines}\n")
-    folder = tmp_path / "operator" / "config"
-    folder.mkdir(parents=True)
-    (folder / "catalogue.toml").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(harness, "ROOT", folder.parent)
+    changed = tmp_path / "catalogue.toml"
+    changed.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(harness, "CATALOGUE", changed)
 
 
 @pytest.fixture

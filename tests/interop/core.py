@@ -24,7 +24,7 @@ from tests.ocs.charging.ccr import KINDS
 EUR = 1_000_000
 KB, MB = 1024, 1024 * 1024
 MB_PRICE, MINUTE_PRICE = 6_900, 69_000
-"""Micro-EUR at home, config/catalogue.toml."""
+"""Micro-EUR at home, tests/data/catalogue.toml."""
 OCS, REALM, MAGMA = "ocs.localdomain", "localdomain", "magma.com"
 PGW, SCSCF, TERAVM = "smf.localdomain", "scscf.localdomain", "string"
 """Named as in the captures."""

@@ -56,7 +56,7 @@ DESTINATION_HOST = 293
 MINUTE_PRICE_GB = 500_000
 """Zone 2; the recorded number is written without +."""
 DEFAULT_GRANT = 50 * MB
-"""Of service.data, config/catalogue.toml."""
+"""Of service.data, tests/data/catalogue.toml."""
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ RICH, POOR, CALLER = "38668100001", "38668100002", "38668100003"
 MB = 1024 * 1024
 EUR = 1_000_000
 MB_PRICE, MINUTE_PRICE, SMS_PRICE = 6_900, 69_000, 69_000
-"""Micro-EUR, config/catalogue.toml."""
+"""Micro-EUR, tests/data/catalogue.toml."""
 COST_ABROAD = 84_961
 """Of 10 kB before and 20 kB after the switch: 84,960.9."""
 MSCC = "Multiple-Services-Credit-Control"

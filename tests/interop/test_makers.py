@@ -30,7 +30,7 @@ from tests.protocol.mutator import Node
 
 CALLED = "tel:+38631234567"
 SMS_PRICE = 69_000
-"""Micro-EUR at home, config/catalogue.toml."""
+"""Micro-EUR at home, tests/data/catalogue.toml."""
 PLAIN = "plain.localdomain"
 OWN = {
     # What stands in each [[peer]].

@@ -11,9 +11,10 @@ import pytest
 from simulator.outside_audit import OutsideAudit, audit, check_totals, money_totals
 from simulator.prices import PriceList
 from simulator.tally import SessionReport, UsedService
+from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
-PRICES = PriceList.read(Path(__file__).parents[2] / "config" / "catalogue.toml")
+PRICES = PriceList.read(CATALOGUE)
 MB = 1024 * 1024
 
 

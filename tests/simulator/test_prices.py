@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from simulator.prices import Price, PriceList, PriceListError
+from tests.catalogue import CATALOGUE
 
-CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue.toml"
 PRICES = PriceList.read(CATALOGUE)
 
 

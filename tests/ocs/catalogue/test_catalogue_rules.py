@@ -1,11 +1,10 @@
-"""The shipped catalogue, rule by rule: prices, payers, what is always granted, and bars."""
+"""The catalogue, rule by rule: prices, payers, what is always granted, and bars."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,9 +16,9 @@ from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.catalogue.variants import VariantRates
 from ocs.values.products import ProductKind
 from ocs.values.use import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
+from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
-CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
 HOME, GERMANY, BOSNIA, BRITAIN, USA, AT_SEA = "29340", "26201", "21803", "23410", "310410", "90112"
 WORLD = (BOSNIA, USA, AT_SEA)
 EVERYWHERE = (HOME, GERMANY, *WORLD)
@@ -458,7 +457,7 @@ CONTEXTS = st.sampled_from(list(Context))
     )
 )
 def test_any_event_is_rated_or_unrateable_and_labels_are_bounded(event: UseEvent) -> None:
-    catalogue = SHIPPED
+    catalogue = WHOLE
     try:
         rated = catalogue.rate(event)
     except Unrateable as refused:
@@ -471,7 +470,7 @@ def test_any_event_is_rated_or_unrateable_and_labels_are_bounded(event: UseEvent
     assert catalogue.rate(event) == rated
 
 
-SHIPPED = load_catalogue(CATALOGUE)
+WHOLE = load_catalogue(CATALOGUE)
 
 
 # -- the calendar month
@@ -481,7 +480,7 @@ SHIPPED = load_catalogue(CATALOGUE)
 @given(st.integers(1_600_000_000, 4_000_000_000))
 def test_hot_cc_1_the_month_is_the_operators_calendar_month(unix_s: int) -> None:
     local = datetime.fromtimestamp(unix_s, ZoneInfo("Europe/Ljubljana"))
-    assert SHIPPED.month_of(unix_s) == local.year * 100 + local.month
+    assert WHOLE.month_of(unix_s) == local.year * 100 + local.month
 
 
 @rule("HOT-CC-1")
@@ -492,10 +491,3 @@ def test_hot_cc_1_the_month_changes_at_local_midnight(catalogue: Catalogue) -> N
         before = year * 100 + month - 1 if month > 1 else (year - 1) * 100 + 12
         assert [catalogue.month_of(start - 1), catalogue.month_of(start)] == [before, year * 100 + month]
         assert catalogue.month_of(start - 1) == before
-
-
-def test_what_is_illustrative_is_listed_by_key(catalogue: Catalogue) -> None:
-    assert "package.GIGA-MINI.bucket.data" in catalogue.illustrative
-    assert "price.voice-national" in catalogue.illustrative
-    assert "package.5G" in catalogue.illustrative
-    assert not any(key.startswith("package.M") and not key.startswith("package.MMS") for key in catalogue.illustrative)

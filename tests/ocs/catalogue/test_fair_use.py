@@ -10,7 +10,7 @@ import pytest
 from ocs.catalogue.catalogue import Catalogue, CatalogueError, parse_catalogue
 from ocs.catalogue.fair_use import fair_use_volume, is_open_bundle, volume_octets
 from ocs.catalogue.versions import Catalogues
-from tests.ocs.catalogue.test_catalogue_file import SHIPPED
+from tests.ocs.catalogue.test_catalogue_file import FIXED
 from tests.rules import rule
 
 GB = 1024**3
@@ -23,7 +23,7 @@ def at(text: str) -> int:
 
 @pytest.fixture(scope="module")
 def shipped() -> Catalogue:
-    return parse_catalogue(SHIPPED, "shipped")
+    return parse_catalogue(FIXED, "shipped")
 
 
 @rule("HOT-ROA-2")
@@ -96,7 +96,7 @@ def test_what_is_sold_now_and_the_terms_of_later_periods(shipped: Catalogue) -> 
 
 
 def test_a_limit_that_the_catalogue_states_stays() -> None:
-    text = SHIPPED.replace("[package.MAXI]\n", '[package.MAXI]\ncounter.eu-data = { limit = "20 GB" }\n')
+    text = FIXED.replace("[package.MAXI]\n", '[package.MAXI]\ncounter.eu-data = { limit = "20 GB" }\n')
     terms = parse_catalogue(text, "text").sold_at(at("2026-11-10T12:00")).packages["MAXI"]
     assert [(each.id, each.limit) for each in terms.counters] == [("eu-data", 20 * GB)]
 
@@ -116,14 +116,14 @@ def test_a_limit_that_the_catalogue_states_stays() -> None:
     ],
 )
 def test_a_mistake_is_named(old: str, new: str, key: str, allowed: str) -> None:
-    assert old in SHIPPED
+    assert old in FIXED
     with pytest.raises(CatalogueError) as raised:
-        parse_catalogue(SHIPPED.replace(old, new, 1), "text")
+        parse_catalogue(FIXED.replace(old, new, 1), "text")
     assert [(each.key, each.allowed) for each in raised.value.problems if key in each.key and allowed in each.allowed]
 
 
 def test_a_catalogue_needs_no_fair_use() -> None:
-    head, rest = SHIPPED.split("[fair_use]\n")
+    head, rest = FIXED.split("[fair_use]\n")
     catalogue = parse_catalogue(head + rest[rest.index("# ----") :], "text")
     assert catalogue.fair_use is None
     assert catalogue.sold_at(at("2026-11-10T12:00")) is catalogue.sold

@@ -1,19 +1,18 @@
-"""The shipped products, and errors in the tables of products (HOT-PKG-1 to -18)."""
+"""The products, and errors in the tables of products (HOT-PKG-1 to -18)."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from ocs.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue, parse_catalogue
 from ocs.values.products import Change, ProductKind
 from ocs.values.use import Context, Direction, UseEvent
+from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
-CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
-SHIPPED = CATALOGUE.read_text("utf-8")
+FIXED = CATALOGUE.read_text("utf-8")
 MOBILE = "+38640123456"
 HOME, AUSTRIA, PARTNER, OTHER_AMERICAN = "29340", "23201", "310150", "310410"
 BALKAN = {"ME": "29701", "AL": "27601", "RS": "22001", "MK": "29401", "BA": "21803"}
@@ -120,10 +119,10 @@ MISTAKES = [
 @pytest.mark.parametrize(("id_", "lines", "key", "allowed"), MISTAKES)
 def test_errors_in_products_are_named(id_: str, lines: str, key: str, allowed: str) -> None:
     """The product's keys of the shipped file are replaced by its price and these lines."""
-    found = re.search(rf"^\[package\.{id_}\].*?(?=^\[|\Z)", SHIPPED, re.S | re.M)
+    found = re.search(rf"^\[package\.{id_}\].*?(?=^\[|\Z)", FIXED, re.S | re.M)
     assert found is not None
     kept = [line for line in found.group().splitlines() if line.startswith(("[", "kind", "price_eur", "net_eur"))]
-    text = SHIPPED.replace(found.group(), "\n".join([*kept, lines, "", ""]))
+    text = FIXED.replace(found.group(), "\n".join([*kept, lines, "", ""]))
     with pytest.raises(CatalogueError) as caught:
         parse_catalogue(text, "file")
     assert any(each.key.startswith(key) and allowed in str(each) for each in caught.value.problems), caught.value

@@ -1,4 +1,4 @@
-"""The shipped catalogue, and a worker with one account on an in-memory ledger."""
+"""The catalogue of the tests, and a worker with one account on an in-memory ledger."""
 
 from __future__ import annotations
 

@@ -10,10 +10,11 @@ import pytest
 
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.values.use import Context, Direction, UseEvent
+from tests.catalogue import CATALOGUE
 from tests.ocs.cli.conftest import Done, Ocs
 
 ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
+TEXT = CATALOGUE.read_text(encoding="utf-8")
 SETTINGS = """
 [[peer]]
 origin_host = "pgw.example.net"
@@ -68,7 +69,7 @@ def test_check_for_production_refuses_examples(ocs: Call) -> None:
     done = ocs("catalogue", "check", "--production")
     assert done.returncode == 1
     assert "price.data-national: is illustrative" in done.stderr and "destination.zone3" in done.stderr
-    assert len(done.stderr.splitlines()) == len(load_catalogue(ROOT / "config" / "catalogue.toml").illustrative)
+    assert len(done.stderr.splitlines()) == len(load_catalogue(CATALOGUE).illustrative)
 
 
 def test_check_names_every_mistake_and_what_versions_contradict_each_other_in(ocs: Call) -> None:

@@ -13,7 +13,7 @@ from tests.ocs.charging.ccr import AUSTRIA, HOME, SERBIA, USA
 from tests.ocs.rules.world import CATALOGUE
 from tests.rules import rule
 
-SHIPPED = load_catalogue(CATALOGUE)
+FIXED = load_catalogue(CATALOGUE)
 MOBILE, GERMANY, BOSNIA = "+38631234567", "+4915112345678", "+38761123456"
 AT_HOME, IN_EU, TO_ZONE1 = "voice.home.national", "voice.eu.eu", "voice.home.zone1"
 IN = "voice.incoming"
@@ -45,7 +45,7 @@ def forwarded(plmn: str | None, to: str) -> UseEvent:
     ],
 )
 def test_the_legs(plmn: str | None, late: bool, to: str, expected: list[str]) -> None:
-    assert [leg.label for leg in legs(forwarded(plmn, to), SHIPPED.rate, late=late)] == expected
+    assert [leg.label for leg in legs(forwarded(plmn, to), FIXED.rate, late=late)] == expected
 
 
 @rule("HOT-RAT-7")
@@ -77,13 +77,13 @@ def test_an_operator_may_say_otherwise() -> None:
 )
 def test_bars(plmn: str, late: bool, to: str, bars: set[str]) -> None:
     """A number abroad is abroad for the leg, even if B is in that country: the call comes from home."""
-    assert set(legs(forwarded(plmn, to), SHIPPED.rate, late=late)[0].bars) == bars
+    assert set(legs(forwarded(plmn, to), FIXED.rate, late=late)[0].bars) == bars
 
 
 # -- a grant ends, or changes its price, with the first of its legs
 
 
-ONE, OTHER = (SHIPPED.rate(forwarded(plmn, MOBILE)) for plmn in (SERBIA, USA))
+ONE, OTHER = (FIXED.rate(forwarded(plmn, MOBILE)) for plmn in (SERBIA, USA))
 
 
 def changing(rated: RatedUse, at: int, to: RatedUse | None) -> RatedUse:

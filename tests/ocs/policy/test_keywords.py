@@ -7,7 +7,6 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 import pytest
 from babel import Locale
@@ -18,9 +17,10 @@ from ocs.accounts.products import REASONS
 from ocs.catalogue.catalogue import load_catalogue
 from ocs.policy.keyword_texts import LANGUAGES, TEXTS, Forms, render
 from ocs.policy.keywords import QUESTIONS, TRANSITIONS, Action, Order, State, Word, read
+from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
-OFFER = load_catalogue(Path(__file__).parents[3] / "config" / "catalogue.toml").products
+OFFER = load_catalogue(CATALOGUE).products
 
 
 @rule("HOT-PKG-12", "HOT-ACC-12")

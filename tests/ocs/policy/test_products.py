@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,10 @@ from ocs.policy import packs, tariffs
 from ocs.policy.commitments import early_end_shares
 from ocs.policy.decisions import Buy, End, Follow, Refused
 from ocs.values.products import Change
+from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
-OFFER = load_catalogue(Path(__file__).parents[3] / "config" / "catalogue.toml").products
+OFFER = load_catalogue(CATALOGUE).products
 DAY_S = 86_400
 NOW = 1_000 * DAY_S
 

@@ -26,11 +26,11 @@ from ocs.process.housekeeping.retrying import PostponedAccounts
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.presence import DayUse
+from tests.catalogue import CATALOGUE
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import empty_ledger, open_account
 from tests.rules import rule
 
-ROOT = Path(__file__).parents[3]
 T0, DAY_S = 1_795_000_000, 86_400
 PARTITIONS = 8
 MORE = {"window_days": 120, "kept_days": 127}
@@ -55,7 +55,7 @@ def child(tmp_path: Path) -> Child:
     settings = Settings.model_validate(
         {"diameter": {"accept_unknown_peers": True}, "server": {"data_dir": str(tmp_path)}}
     )
-    versions = Catalogues([load_catalogue(ROOT / "config" / "catalogue.toml")], lambda: int(clock.now))
+    versions = Catalogues([load_catalogue(CATALOGUE)], lambda: int(clock.now))
     return Child("housekeeper", settings, versions, Environment(clock=clock), Metrics(), asyncio.Event())
 
 

@@ -37,6 +37,7 @@ from ocs.telemetry.metrics import Metrics
 from ocs.values.partition_rotation import PartitionRotation
 from ocs.values.requests import RequestType
 from ocs.values.use import Unit
+from tests.catalogue import CATALOGUE
 from tests.rules import rule
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +57,7 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load_catalogue(ROOT / "config" / "catalogue.toml")
+    return load_catalogue(CATALOGUE)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ import redis
 from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.process.processes import command_line, is_alive
 from protocol.frame import FrameReader
+from tests.catalogue import CATALOGUE
 from tests.ocs.diameter.certificates import Certificates
 from tests.ocs.diameter.site import HOST, cer, code_of
 
@@ -63,7 +64,7 @@ class Server:
         (folder / "ocs.toml").write_text(config, encoding="utf-8")
         self.log = (folder / "log").open("ab")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
-        catalogue = {"OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml")}
+        catalogue = {"OCS_SERVER_CATALOGUE": str(CATALOGUE)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from ocs.cli.main import run; run()", "serve", "--config", "ocs.toml"],
             cwd=folder,
@@ -192,7 +193,7 @@ def test_commands_use_the_running_servers_redis(server: Server) -> None:
         return subprocess.run(
             [sys.executable, "-c", "from ocs.cli.main import run; run()", *words, "--config", "ocs.toml"],
             cwd=server.folder,
-            env={**os.environ, "OCS_SERVER_CATALOGUE": str(ROOT / "config" / "catalogue.toml")},
+            env={**os.environ, "OCS_SERVER_CATALOGUE": str(CATALOGUE)},
             capture_output=True,
             text=True,
             timeout=30,

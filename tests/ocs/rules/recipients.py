@@ -40,7 +40,7 @@ SPELLINGS = [
 ]
 BOTH_LEVELS = pytest.mark.parametrize("mscc", [True, False], ids=["mscc", "command level"])
 BOTH_CONTEXTS = pytest.mark.parametrize("context", [SMS, MMS], ids=["sms", "mms"])
-CATALOGUE_SHIPPED = load_catalogue(CATALOGUE)
+FIXED_CATALOGUE = load_catalogue(CATALOGUE)
 MSCC = "multiple_services_credit_control"
 numbers = count()
 

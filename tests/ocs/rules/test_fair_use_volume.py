@@ -1,4 +1,4 @@
-"""The fair-use volume of the shipped catalogue in the EU (HOT-ROA-1 to -3), from the CCR to balance and record."""
+"""The fair-use volume in the EU (HOT-ROA-1 to -3), from the CCR to balance and record."""
 
 from __future__ import annotations
 

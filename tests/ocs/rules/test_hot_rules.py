@@ -1,4 +1,4 @@
-"""The operator's rules (HOT-…), each as a subscriber would see it. Prices: config/catalogue.toml."""
+"""The operator's rules (HOT-…), each as a subscriber would see it. Prices: tests/data/catalogue.toml."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ MOBILE = "+38631234567"
 PARTNER = "310150"
 BALKAN = {"ME": "29701", "AL": "27601", "RS": SERBIA, "MK": "29401", "BA": "21803"}
 TODAY = date(2026, 11, 10)
-SHIPPED = CATALOGUE.read_text("utf-8")
+FIXED = CATALOGUE.read_text("utf-8")
 
 
 class Interrupted(AccountOperations):
@@ -339,7 +339,7 @@ async def test_a_change_at_once(world: World) -> None:
 
 @rule("HOT-PKG-6")
 async def test_a_change_at_the_end_of_the_period(world: World) -> None:
-    await world.price_lists(SHIPPED.replace("[package.MINI]\n", '[package.MINI]\nchange = "period-end"\n'))
+    await world.price_lists(FIXED.replace("[package.MINI]\n", '[package.MINI]\nchange = "period-end"\n'))
     user = await world.subscriber(40, "MAXI")
     shop = Shop(user)
     world.now += 5 * DAY_S
@@ -532,7 +532,7 @@ async def test_an_early_end_that_the_credit_does_not_cover_is_refused(world: Wor
     assert await user.events("share") == []
 
 
-COMMITTED = SHIPPED.replace(
+COMMITTED = FIXED.replace(
     "[package.MAXI]\n", '[package.MAXI]\ncommitment = { days = 60, benefits = { fee = "12.00" } }\n'
 )
 

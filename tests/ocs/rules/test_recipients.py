@@ -37,11 +37,11 @@ from tests.ocs.charging.source import Origin
 from tests.ocs.rules.recipients import (
     BOTH_CONTEXTS,
     BOTH_LEVELS,
-    CATALOGUE_SHIPPED,
     CHECK,
     DE,
     DEBIT,
     ENQUIRY,
+    FIXED_CATALOGUE,
     MSCC,
     NO_ACCOUNT,
     OF_SMS,
@@ -375,7 +375,7 @@ def test_each_recipients_share_is_rated_as_a_single_message(
         request = ccr(kind, 0, messages(want=want or 0), context=SMS, information=to(*parties, plmn=plmn))
         context = context_of(SMS)
         assert context is not None
-        return prepare(request, usage_context_of(context, request), CATALOGUE_SHIPPED, Terms(START))
+        return prepare(request, usage_context_of(context, request), FIXED_CATALOGUE, Terms(START))
 
     found = asked(*recipients, want=units)
     wants = [service.charge.want for service in found.services if service.charge is not None]

@@ -28,7 +28,7 @@ from tests.ocs.charging.source import Origin
 from tests.ocs.rules.recipients import (
     BOTH_CONTEXTS,
     BOTH_LEVELS,
-    CATALOGUE_SHIPPED,
+    FIXED_CATALOGUE,
     OF_SMS,
     PRICES,
     SI,
@@ -241,7 +241,7 @@ def test_reports_are_divided_among_recipients_within_the_grant(
     request = ccr("T" if ends else "U", 1, service, context=SMS, information=to(*recipients))
     where = usage_context_of(Context.SMS, request)
     where.counted_once = counted_once
-    found = [service.charge for service in prepare(request, where, CATALOGUE_SHIPPED, Terms(START)).services]
+    found = [service.charge for service in prepare(request, where, FIXED_CATALOGUE, Terms(START)).services]
     shares = [charge.reported for charge in found if charge is not None]
     used = sum(reports)
     if 0 < used <= counted_once:

@@ -1,4 +1,4 @@
-"""The charging service with the shipped catalogue, a real Redis, and a clock that the test sets."""
+"""The charging service with the catalogue of the tests, a real Redis, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
@@ -20,11 +19,11 @@ from ocs.values.moment import When
 from ocs.values.products import PackageTerms
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
 from protocol.errors import DiameterError
+from tests.catalogue import CATALOGUE as CATALOGUE
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, MMS, Counted, at, ccr, messages, octets, seconds
 from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.books import empty_ledger, journal
 
-CATALOGUE = Path(__file__).parents[3] / "config" / "catalogue.toml"
 EUR = 1_000_000
 DAY_S = 86_400
 START = int(datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp())
@@ -274,7 +273,7 @@ def granted(mscc: MultipleServicesCreditControl) -> int:
 
 
 @cache
-def shipped_catalogue() -> Catalogue:
+def fixed_catalogue() -> Catalogue:
     return load_catalogue(CATALOGUE)
 
 
@@ -284,7 +283,7 @@ async def world_on(url: str, **settings: Any) -> AsyncIterator[World]:
     clock.
     """
     async with empty_ledger(url, **{"connections": 1, **settings}) as ledger:
-        yield World(ledger, shipped_catalogue())
+        yield World(ledger, fixed_catalogue())
 
 
 __all__ = ["CS", "DATA", "IMS", "MMS", "Running", "Subscriber", "World", "granted", "world_on"]
