@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -34,10 +35,11 @@ class Text:
         return self.kind in LEVELS
 
 
-def texts() -> Iterator[Text]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield from _texts_of(path)
+@cache
+def texts() -> tuple[Text, ...]:
+    """Read at the first call: each process of a parallel run imports this module, and one of them calls it."""
+    paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    return tuple(text for path in paths for text in _texts_of(path))
 
 
 def _texts_of(path: Path) -> Iterator[Text]:

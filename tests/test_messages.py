@@ -15,7 +15,6 @@ from ocs.telemetry.definitions import DEFINITIONS
 from simulator.cli import app as simulator_app
 from tests.messages import ROOT, Text, texts
 
-TEXTS = list(texts())
 LIST = ROOT / "docs" / "MESSAGES.md"
 
 
@@ -28,9 +27,9 @@ def rows(cells: int) -> list[list[str]]:
 
 def test_nothing_is_left_out() -> None:
     """The collection finds texts in all places."""
-    kinds = {text.kind for text in TEXTS}
+    kinds = {text.kind for text in texts()}
     assert {"warning", "error", "info", "StartError", "LedgerError", "DiameterError", "FailedError"} <= kinds
-    assert len(TEXTS) > 250
+    assert len(texts()) > 250
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_nothing_is_left_out() -> None:
 )
 def test_every_line_of_the_log_is_listed_with_what_to_do(kinds: tuple[str, ...], cells: int) -> None:
     """A new log line needs a row; a removed one must lose its row."""
-    logged = {text.template for text in TEXTS if text.kind in kinds}
+    logged = {text.template for text in texts() if text.kind in kinds}
     listed = [row[0].strip("`") for row in rows(cells)]
     assert len(listed) == len(set(listed)), "a message is listed twice"
     assert logged - set(listed) == set(), "not in docs/MESSAGES.md"
@@ -87,11 +86,11 @@ def test_a_text_says_what_is_the_matter_in_the_fields_words() -> None:
             return f"a word that no operator knows: {found[0]}"
         return "more than one line" if text.logged and "\n" in template else ""
 
-    assert [(each, why) for each in TEXTS if (why := fault(each))] == []
+    assert [(each, why) for each in texts() if (why := fault(each))] == []
 
 
 def test_a_warning_says_whom_or_what_it_is_about_and_why() -> None:
-    said = [each for each in TEXTS if each.kind in ("warning", "error")]
+    said = [each for each in texts() if each.kind in ("warning", "error")]
     assert [each for each in said if len(each.template.split()) < 4] == []
     # The type of an exception is not a reason: use reason_of(error), or describe(error) for a fault of ours.
     assert [each for each in said if any("__name__" in argument for argument in each.arguments)] == []
@@ -99,7 +98,7 @@ def test_a_warning_says_whom_or_what_it_is_about_and_why() -> None:
 
 def test_no_subscriber_goes_to_the_log() -> None:
     names = re.compile(r"msisdn|imsi\b|subscriber|subscription_id", re.IGNORECASE)
-    logged = [each for each in TEXTS if each.logged]
+    logged = [each for each in texts() if each.logged]
     assert [each for each in logged if any(names.search(argument) for argument in each.arguments)] == []
 
 
@@ -121,7 +120,7 @@ FILES = {"redis.conf", "redis.log"}
 
 def test_a_key_that_a_text_names_is_a_setting() -> None:
     key = re.compile(rf"(?<![\w./])(?:{SECTIONS})\.[a-z_]+(?![\w.]*/)")
-    assert [each for each in TEXTS if set(key.findall(each.template)) - FILES - KEYS] == []
+    assert [each for each in texts() if set(key.findall(each.template)) - FILES - KEYS] == []
     listed = set(re.findall(rf"`((?:{SECTIONS})\.[a-z_]+)`", LIST.read_text(encoding="utf-8")))
     assert listed and listed - KEYS == set()
 
@@ -137,8 +136,8 @@ def test_a_command_or_option_that_a_text_names_exists() -> None:
     known = dict(each for one, name in both for each in commands(typer.main.get_command(one), (name,)))
     options = {option for command in known.values() for each in command.params for option in each.opts}
     call, option = re.compile(r"`(ocs(?:-sim)?(?: [a-z]+)*)"), re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-    assert [each for each in TEXTS if set(call.findall(each.template)) - known.keys()] == []
-    assert [each for each in TEXTS if set(option.findall(each.template)) - options - {"--version"}] == []
+    assert [each for each in texts() if set(call.findall(each.template)) - known.keys()] == []
+    assert [each for each in texts() if set(option.findall(each.template)) - options - {"--version"}] == []
     assert [words for words in re.findall(r"`(ocs [a-z ]+)`", LIST.read_text("utf-8")) if words not in known] == []
 
 
