@@ -294,10 +294,10 @@ async def test_a_planned_activation_has_the_day_of_the_next_month_as_its_last(wo
 @rule("HOT-PKG-11")
 async def test_the_price_of_a_planned_activation_is_that_of_its_day(world: World) -> None:
     """SMS 200 costs 8.00 instead of 7.00 EUR from 15 November on; it is planned for the 14th and for the 16th."""
-    i = SHIPPED.index("[package.SMS-200]")
-    dearer = SHIPPED[i:].replace('"7.00"', '"8.00"', 1).replace('"5.74"', '"6.56"', 1)
-    later = SHIPPED[:i].replace('version = "1"', 'version = "2"\nvalid_from = "2026-11-15T00:00"') + dearer
-    await world.price_lists(SHIPPED, later)
+    i = FIXED.index("[package.SMS-200]")
+    dearer = FIXED[i:].replace('"7.00"', '"8.00"', 1).replace('"5.74"', '"6.56"', 1)
+    later = FIXED[:i].replace('version = "1"', 'version = "2"\nvalid_from = "2026-11-15T00:00"') + dearer
+    await world.price_lists(FIXED, later)
     for day, price in ((14, 7 * EUR), (16, 8 * EUR)):
         user = await world.subscriber(20)
         await Shop(user).plan("SMS-200", date(2026, 11, day))

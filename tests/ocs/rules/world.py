@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
@@ -26,6 +26,7 @@ from tests.ocs.ledger.books import empty_ledger, journal
 
 EUR = 1_000_000
 DAY_S = 86_400
+_parsed = lru_cache(32)(parse_catalogue)
 START = int(datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp())
 
 
@@ -55,7 +56,7 @@ class World:
 
     async def price_lists(self, *texts: str) -> None:
         """Puts these catalogue versions in force, and gives the ledger the terms of their products."""
-        versions = Catalogues([parse_catalogue(text, f"list {n}") for n, text in enumerate(texts)], lambda: self.now)
+        versions = Catalogues([_parsed(text, f"list {n}") for n, text in enumerate(texts)], lambda: self.now)
         self.catalogue = versions
         self.service = ChargingService(versions, self.ledger, self.metrics, lambda: self.now, self._spawn)
         await self.ledger.set_terms(versions.product_terms())
