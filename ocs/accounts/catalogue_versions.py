@@ -69,7 +69,7 @@ class CatalogueVersions:
         """
         text = read_text(file, str(file))
         catalogue = parse_catalogue(text, str(file))
-        _, stored = await self._ledger.catalogue_versions()
+        revision, stored = await self._ledger.catalogue_versions()
         digest = content_digest(catalogue)
         for known in stored:
             if known.name == catalogue.version and known.digest == digest:
@@ -82,6 +82,8 @@ class CatalogueVersions:
         if not await self._ledger.offer_catalogue(offer):
             raise RefusedError("loading", "another version is being loaded: try again in a minute")
         try:
+            if (await self._ledger.catalogue_versions())[0] != revision:  # no other is accepted during the offer
+                raise RefusedError("loading", "another version was loaded just now: nothing was changed; try again")
             accepted = await self._wait(offer, self._beside(stored), dropped)
         except BaseException:
             await self._ledger.withdraw_offer(offer.id)

@@ -76,7 +76,7 @@ def bars(text: str) -> tuple[BarName, ...]:
 
 
 def bar_names(names: Iterable[str]) -> tuple[BarName, ...]:
-    wanted = tuple(names)
+    wanted = tuple(dict.fromkeys(names))
     if unknown := [name for name in wanted if name not in BARS]:
         raise InputError("bars", f"{unknown[0]!r} is no bar; there are {', '.join(BARS)}, or {NO_BARS}")
     return cast(tuple[BarName, ...], wanted)
@@ -118,7 +118,10 @@ def moment(text: str, time_zone: ZoneInfo) -> int:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise InputError("time", f"{text!r} must be a date or a time, such as 2026-12-31 or 2026-12-31T18:00") from None
-    return int((at if at.tzinfo is not None else at.replace(tzinfo=time_zone)).timestamp())
+    unix_s = int((at if at.tzinfo is not None else at.replace(tzinfo=time_zone)).timestamp())
+    if unix_s < 0:
+        raise InputError("time", f"{text!r} must be from 1970 on")
+    return unix_s
 
 
 def measure_kind(text: str) -> MeasureKind:
@@ -128,11 +131,16 @@ def measure_kind(text: str) -> MeasureKind:
         raise InputError("kind", f"{text!r} is no kind of measure; there are {', '.join(MeasureKind)}") from None
 
 
-def measure(kind: MeasureKind, name: str, reason: str, since: int, until: int, names: Iterable[str]) -> AccountMeasure:
-    """`names`: what a measure of this kind can have as a name. `until` 0 = no end."""
+def measure_name(kind: MeasureKind, name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     if name not in known:
         raise InputError("name", f"{name!r} cannot be the name of a {kind}; there are {', '.join(known) or 'none'}")
+    return name
+
+
+def measure(kind: MeasureKind, name: str, reason: str, since: int, until: int, names: Iterable[str]) -> AccountMeasure:
+    """`names`: what a measure of this kind can have as a name. `until` 0 = no end."""
+    measure_name(kind, name, names)
     if not 0 < len(reason) <= MAX_REASON_LENGTH or not reason.isprintable():
         raise InputError("reason", f"reason must have 1 to {MAX_REASON_LENGTH} printable characters")
     if until and until <= since:

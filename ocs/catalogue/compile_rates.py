@@ -233,6 +233,8 @@ class RateCompiler:
             if counter.unit not in (None, service.unit):
                 allowed = f"has counter {counter.terms.id}, whose limit is in {counter.unit}, not in {service.unit}"
                 self._problems.add(key_path("rate", id_, "counters"), allowed)
+        if rate.since and rate.until and rate.until < rate.since:
+            self._problems.add(key_path("rate", id_, "until"), f"must not be before {rate.since}", rate.until)
         priced = any(counter.terms.at_limit is AtLimit.PRICE for counter in named)
         if rate.beyond is not None and not priced:
             self._problems.add(key_path("rate", id_, "beyond"), 'needs a counter with at_limit = "price"', rate.beyond)

@@ -76,7 +76,12 @@ class SheetReader:
 
     def read(self, octets: bytes) -> list[Zone]:
         """CatalogueError lists every mistake by row and column."""
-        rows = self._rows(_text(octets))
+        try:
+            text = _text(octets)
+        except UnicodeDecodeError as error:
+            allowed = f"must be a text file in UTF-8, UTF-16 or Windows-1250: {error}"
+            raise CatalogueError([Problem(self._name, "", "", allowed)]) from None
+        rows = self._rows(text)
         zones = [self._zone(number, cells) for number, cells in rows]
         self._check_owners(zones)
         if not zones and not self.problems:
@@ -86,7 +91,7 @@ class SheetReader:
         return zones
 
     def _rows(self, text: str) -> Iterator[tuple[int, Mapping[str, str]]]:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)))
+        lines = self._lines(text)
         start = next((n for n, cells in enumerate(lines) if any(cell.strip() for cell in cells)), None)
         if start is None or not (columns := self._columns(start + 1, lines[start])):
             return
@@ -94,8 +99,19 @@ class SheetReader:
             self.problems.append(Problem(self._name, "", "", f"has more than {MAX_ROWS} rows"))
             return
         for number, cells in enumerate(lines[start + 1 :], start + 2):
-            if any(cell.strip() for cell in cells):
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                surplus = "has more cells than the header: put amounts with a decimal comma into quotes"
+                self._add(number, "", "", surplus)
+            elif any(cell.strip() for cell in cells):
                 yield number, {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if column}
+
+    def _lines(self, text: str) -> list[list[str]]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+        try:
+            return list(reader)
+        except csv.Error as error:
+            self.problems.append(Problem(self._name, f"line {reader.line_num}", "", f"is not CSV: {error}"))
+            return []
 
     def _columns(self, row: int, header: Sequence[str]) -> list[str]:
         """The column of each cell, "" of those that are passed over; [] and problems where the header is no header."""

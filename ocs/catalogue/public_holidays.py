@@ -28,7 +28,14 @@ def compile_holidays(general: General, problems: Problems) -> Container[date]:
     """Days whose kind is "holiday" instead of the weekday."""
     added = _dates(general.holidays, "holidays", problems)
     removed = _dates(general.no_holidays, "no_holidays", problems)
-    return Holidays(_by_law(general, problems), added, removed)
+    by_law = _by_law(general, problems)
+    for day in removed:
+        if day in added:
+            problems.add("catalogue.no_holidays", "is in holidays too", day.isoformat())
+        elif day not in by_law:
+            where = f" of {general.holidays_country}" if general.holidays_country else ": needs holidays_country"
+            problems.add("catalogue.no_holidays", f"is no public holiday{where}", day.isoformat())
+    return Holidays(by_law, added, removed)
 
 
 def _dates(texts: Iterable[str], key: str, problems: Problems) -> list[date]:

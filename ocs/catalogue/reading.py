@@ -35,9 +35,14 @@ _PATTERNS = {
     "keyword": "capital letters and digits, words with a space between them",
     "until": "a date such as 2026-12-25",
     "from": "a date such as 2026-12-25",
+    "holidays": "a date such as 2026-12-25",
+    "benefits": "EUR with a point and at most 6 decimals, in quotes, such as 60.00",
+    "networks": "a name of letters, digits, points, - and _, as in the table of ported numbers",
+    "itemised": "a word of small letters, digits and -, at most 24 characters",
+    "filter_ids": "Filter-Ids of printable ASCII without spaces, at most 64 characters",
     "apn": "an APN in lower case, without the operator identifier (.mnc….mcc….gprs)",
 }
-"""Word in the key → what its pattern allows."""
+"""Key, or a word of it → what its pattern allows."""
 _T = TypeVar("_T", bound=Table)
 
 
@@ -98,7 +103,7 @@ def read_text(path: Path, file: str) -> str:
             raise CatalogueError(
                 [Problem(file, "", "", f"is larger than {MAX_FILE_OCTETS} octets; is it a catalogue?")]
             )
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CatalogueError([Problem(file, "", "", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
@@ -109,7 +114,7 @@ def parse_toml(text: str, file: str) -> dict[str, object]:
     """CatalogueError if it is not TOML."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, a number of thousands of digits, deep nesting
         raise CatalogueError([Problem(file, "", "", f"is not valid TOML: {error}")]) from error
 
 
@@ -134,11 +139,23 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: tuple[str, ...], 
     elif detail["type"] == "extra_forbidden":
         problems.add(key, f"unknown; allowed here: {_fields_of(_model_at(model, location[:-1]))}", detail["input"])
     elif detail["type"] == "string_pattern_mismatch":
-        names = " ".join(str(part) for part in (*at, *location))
-        allowed = next((text for word, text in _PATTERNS.items() if word in names), detail["msg"])
-        problems.add(key, f"must be {allowed}", detail["input"])
+        allowed = _allowed_pattern(location)
+        problems.add(key, f"must be {allowed}" if allowed else detail["msg"], detail["input"])
     else:
         problems.add(key, detail["msg"].replace("Input should be", "must be"), detail["input"])
+
+
+def _allowed_pattern(location: tuple[str | int, ...]) -> str | None:
+    """What the pattern of the innermost key allows that _PATTERNS knows. Identifiers do not count."""
+    words = [part for part in location if isinstance(part, str)]
+    if words[:1] == ["window"]:
+        return "a time of day such as 06:00, at most 24:00"
+    for word in reversed(words):
+        parts = {word, *word.split("_"), *(part.removesuffix("s") for part in word.split("_"))}
+        for key, allowed in _PATTERNS.items():
+            if key in parts:
+                return allowed
+    return None
 
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterable
@@ -60,7 +61,7 @@ def check(
     paths = files or [Path(load_all(config)[0].server.catalogue)]
     problems: list[Problem] = []
     versions: list[tuple[str, Catalogue]] = []
-    for path in [file for each in paths for file in version_files(each)] or paths:
+    for path in [file for each in paths for file in version_files(each) or [each]]:
         try:
             versions.append((str(path), load_catalogue(path)))
         except CatalogueError as error:
@@ -186,14 +187,19 @@ def import_prices(
         return
     target = out or into
     if text != read_text(into, str(into)) or out is not None:
-        _write(target, text)
+        _write(target, text, newline="\r\n" if b"\r\n" in into.read_bytes() else "\n")
     print(f"{counted(len(changes), 'change')} from {counted(len(zones), 'zone')} written to {target}", file=sys.stderr)
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+def _write(path: Path, text: str, newline: str) -> None:
+    """Whole or not at all. A link stays one, and a file that was there keeps its permissions."""
+    if path.is_dir():
+        raise WrongCallError(f"{path} is a folder: name a file")
+    path = path.resolve()
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text, encoding="utf-8", newline=newline)
+    if path.exists():
+        shutil.copymode(path, part)
     part.replace(path)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ocs.accounts import inputs
+from ocs.accounts.errors import InputError
 from ocs.accounts.fair_use import Evaluation, FairUseOperations, FairUseView, day_text
 from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, counted, print_json, with_backend
 from ocs.cli.show import units_text
@@ -26,6 +27,8 @@ ACTIONS = {
 }
 MAX_SHOWN = 1_000
 """Accounts that `evaluate` lists; all are counted."""
+YEAR_S = 365 * 86_400
+MAX_AHEAD_S = 100 * YEAR_S
 
 NumberArgument = Annotated[str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.")]
 
@@ -59,6 +62,8 @@ def evaluate(
 
     async def work(backend: Backend) -> None:
         moment = inputs.moment(at, backend.catalogue.time_zone) if at else backend.environment.now()
+        if moment > backend.environment.now() + MAX_AHEAD_S:
+            raise InputError("time", f"{at!r} must be within {MAX_AHEAD_S // YEAR_S} years")
         rows: list[dict[str, object]] = []
         observed = steps = 0
         async for each in _operations(backend).foretell(moment):

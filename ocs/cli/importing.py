@@ -84,7 +84,7 @@ def import_accounts(
                 while batch := list(islice(rows, BATCH)):
                     await asyncio.gather(*(_open(backend, row, result, skip_existing) for row in batch))
                     progress.advance(progress.task_ids[0], len(batch))
-        _report(result, all_or_nothing)
+        _report(file, result, all_or_nothing)
 
     with_backend(config, OpenMode.CREATE, work)
 
@@ -128,7 +128,8 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text, strict=True)
             if set(reader.fieldnames or ()) != set(COLUMNS):
-                raise WrongCallError(f"{file}: the first line must name the columns {','.join(COLUMNS)}")
+                found = ",".join(reader.fieldnames or ())
+                raise WrongCallError(f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}")
             for fields in reader:
                 try:
                     yield _row(fields, reader.line_num, packages, seen)
@@ -153,9 +154,9 @@ def _row(fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms]
     return Row(line, msisdn, imsi, package, credit)
 
 
-def _report(result: ImportResult, all_or_nothing: bool) -> None:
+def _report(file: Path, result: ImportResult, all_or_nothing: bool) -> None:
     for line, reason in sorted(result.bad):
-        print(f"line {line}: {reason}", file=sys.stderr)
+        print(f"{file}, line {line}: {reason}", file=sys.stderr)
     if result.bad_count > len(result.bad):
         print(f"… and {result.bad_count - len(result.bad)} more bad rows", file=sys.stderr)
     skipped = f", {result.skipped} were there already" if result.skipped else ""

@@ -45,8 +45,8 @@ FileOption = Annotated[
 ]
 KindOption = Annotated[str, typer.Option(help="bar (its name is a bar), fact (a word that rates ask for) or mute.")]
 NameOption = Annotated[str, typer.Option(help='A bar, a fact, or a notice to mute such as "roaming-data:80".')]
-Work = Callable[[Backend, Msisdn], Coroutine[Any, Any, str]]
-"""Does it for one account; what is said of it."""
+Work = Callable[[Backend, Msisdn], Coroutine[Any, Any, tuple[bool, str]]]
+"""Does it for one account: whether that changed something, and what is said of it."""
 
 
 @app.command("set")
@@ -72,9 +72,9 @@ def set_(
         if ends and ends <= now:
             raise InputError("until", f"{until!r} is past")
 
-        async def one(backend: Backend, number: Msisdn) -> str:
+        async def one(backend: Backend, number: Msisdn) -> tuple[bool, str]:
             await backend.accounts.set_measure(number, measure=measure)
-            return _text_of(measure, now)
+            return True, _text_of(measure, now)
 
         await _for_each(backend, msisdn, file, one, "set")
 
@@ -96,9 +96,11 @@ def lift(
     """End a measure of an account, or of all of a file, now."""
     wanted = inputs.measure_kind(kind)
 
-    async def one(backend: Backend, number: Msisdn) -> str:
+    async def one(backend: Backend, number: Msisdn) -> tuple[bool, str]:
         lifted = await backend.accounts.lift_measure(number, kind=wanted, name=name)
-        return f"{wanted} {name} {'is lifted' if lifted else 'was not there: no change'}"
+        if not lifted:  # one of a name that the catalogue no longer has can be lifted too
+            inputs.measure_name(wanted, name, backend.accounts.measure_names(wanted))
+        return lifted, f"{wanted} {name} {'is lifted' if lifted else 'was not there: no change'}"
 
     async def work(backend: Backend) -> None:
         await _for_each(backend, msisdn, file, one, "lifted")
@@ -127,13 +129,16 @@ async def _for_each(backend: Backend, msisdn: str, file: Path | None, one: Work,
         raise WrongCallError("name an account, or a file of accounts with --file")
     if file is None:
         number = inputs.msisdn(msisdn)
-        print(f"{number}: {await one(backend, number)}")
+        print(f"{number}: {(await one(backend, number))[1]}")
         return
     bad: list[tuple[int, str]] = []
+    unchanged: list[int] = []
 
     async def row(line: int, text: str) -> None:
         try:
-            await one(backend, inputs.msisdn(text))
+            changed, _ = await one(backend, inputs.msisdn(text))
+            if not changed:
+                unchanged.append(line)
         except AccountError as error:
             bad.append((line, str(error)))
 
@@ -141,10 +146,12 @@ async def _for_each(backend: Backend, msisdn: str, file: Path | None, one: Work,
     for first in range(0, len(rows), BATCH):
         await asyncio.gather(*(row(*each) for each in rows[first : first + BATCH]))
     for line, reason in sorted(bad)[:MAX_SHOWN_ROWS]:
-        print(f"line {line}: {reason}", file=sys.stderr)
+        print(f"{file}, line {line}: {reason}", file=sys.stderr)
     if len(bad) > MAX_SHOWN_ROWS:
         print(f"… and {len(bad) - MAX_SHOWN_ROWS} more bad rows", file=sys.stderr)
-    print(f"{done} on {counted(len(rows) - len(bad), 'account')}, {counted(len(bad), 'bad row')}")
+    without = f", {counted(len(unchanged), 'account')} had none" if unchanged else ""
+    changed_count = len(rows) - len(bad) - len(unchanged)
+    print(f"{done} on {counted(changed_count, 'account')}{without}, {counted(len(bad), 'bad row')}")
     if bad:
         raise FailedError("it was not done for every row: correct the rows above, then run the command again")
 
@@ -155,7 +162,10 @@ def _rows(file: Path) -> list[tuple[int, str]]:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text, strict=True)
             if COLUMN not in (reader.fieldnames or ()):
-                raise WrongCallError(f"{file}: the first line must name a column {COLUMN}")
+                found = ",".join(reader.fieldnames or ())
+                raise WrongCallError(
+                    f"{file}, line 1 = {found!r}: must name a column {COLUMN}, with commas between columns"
+                )
             return [(reader.line_num, (row[COLUMN] or "").strip()) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise FailedError(f"{file} is no CSV file in UTF-8: {error}; nothing was done") from None

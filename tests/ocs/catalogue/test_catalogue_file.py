@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue
+from ocs.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue, parse_catalogue
 from ocs.values.use import Context, UseEvent
 from tests.catalogue import CATALOGUE
 
@@ -398,3 +398,69 @@ def test_a_changed_price_has_another_price_id(tmp_path: Path) -> None:
         ('"up"', '"down"'),
     ):
         assert load(tmp_path, SMALL.replace(old, new)).rate(event).price.id != before
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (FIXED.replace("micro_eur = 6_900\n", f"micro_eur = {'9' * 5_000}\n"), "is not valid TOML"),
+        (f"a = {'[' * 5_000}{']' * 5_000}", "is not valid TOML"),
+        (f"a = {'{a=' * 5_000}1{'}' * 5_000}", "is not valid TOML"),
+    ],
+)
+def test_a_file_that_the_parser_gives_up_on_is_named(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(CatalogueError) as caught:
+        load_catalogue(file)
+    assert str(caught.value).startswith(f"{file}: {told}")
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "windows.toml"
+    file.write_text(FIXED, encoding="utf-8-sig")
+    assert load_catalogue(file).version == "1"
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        (('SI"\n', 'SI"\nholidays = ["24.12.2026"]\n'), "catalogue.holidays[0] = '24.12.2026': must be a date"),
+        (
+            ('SI"\n', 'SI"\nholidays_country = "SI"\nno_holidays = ["2026-12-27"]\n'),
+            "catalogue.no_holidays = '2026-12-27': is no public holiday of SI",
+        ),
+        (('SI"\n', 'SI"\nno_holidays = ["2026-12-25"]\n'), "is no public holiday: needs holidays_country"),
+        (
+            (
+                'SI"\n',
+                'SI"\nholidays_country = "SI"\nholidays = ["2026-12-25"]\nno_holidays = ["2026-12-25"]\n',
+            ),
+            "catalogue.no_holidays = '2026-12-25': is in holidays too",
+        ),
+        (
+            (
+                'first = "1 kB"\n',
+                'first = "1 kB"\nwindow = [{ days = ["mon"], from = "25:00", to = "6:00", micro_eur = 1 }]\n',
+            ),
+            "window[0].from = '25:00': must be a time of day such as 06:00",
+        ),
+        (
+            ("[price.volume]", '[destination.europe]\nnetworks = ["Š"]\n[price.volume]'),
+            "'Š': must be a name of letters",
+        ),
+    ],
+)
+def test_a_pattern_is_told_by_its_own_key(pair: tuple[str, str], told: str) -> None:
+    assert pair[0] in SMALL
+    with pytest.raises(CatalogueError) as caught:
+        parse_catalogue(SMALL.replace(*pair, 1), "small")
+    assert told in str(caught.value)
+
+
+def test_a_rate_does_not_end_before_it_begins() -> None:
+    wrong = 'from = "2027-01-01"\nuntil = "2026-12-31"\nprice'
+    with pytest.raises(
+        CatalogueError, match=r'rate."data.eu-2027".until = .2026-12-31.: must not be before 2027-01-01'
+    ):
+        parse_catalogue(FIXED.replace('from = "2027-01-01"\nprice', wrong, 1), "fixed")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from ocs.catalogue.catalogue import load_catalogue
+from ocs.catalogue.catalogue import load_catalogue, parse_catalogue
 from ocs.values.use import Context, Direction, UseEvent
 from tests.catalogue import CATALOGUE
 from tests.ocs.cli.conftest import Done, Ocs
@@ -77,6 +78,12 @@ def test_check_names_every_mistake_and_what_versions_contradict_each_other_in(oc
     assert alone.returncode == 1 and "wrong.toml: catalogue.vat_percent = -1" in alone.stderr
     together = ocs("catalogue", "check", "later.toml", "catalogue.toml", "later.toml")
     assert together.returncode == 1 and "later.toml: catalogue.version = '2'" in together.stderr
+
+
+def test_check_says_of_a_folder_without_versions_that_it_has_none(tmp_path: Path, ocs: Call) -> None:
+    (tmp_path / "empty").mkdir()
+    done = ocs("catalogue", "check", "catalogue.toml", "empty")
+    assert done.returncode == 1 and "empty: " in done.stderr
 
 
 # -- diff
@@ -312,3 +319,87 @@ def test_sheets_that_are_none_or_contradict_the_catalogue(tmp_path: Path, ocs: C
     done = ocs("catalogue", "import-prices", "sheet.csv", "--into", "catalogue.toml")
     assert (done.returncode == 0) is not bool(told), done.stderr
     assert told in done.stderr
+
+
+def imported(tmp_path: Path, ocs: Call, sheet: str, *more: str) -> Path:
+    write(tmp_path, sheet)
+    done = ocs("catalogue", "import-prices", "sheet.csv", "--into", "catalogue.toml", *more)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "catalogue.toml"
+
+
+def test_a_new_place_counts_data_to_the_roaming_cap_like_the_others(tmp_path: Path, ocs: Call) -> None:
+    """HOT-ROA-5: 60 EUR a month, wherever abroad."""
+    sheet = "zone;countries;mb\nworld-1;CH,GB,MD,XK;2,90\nworld-4;TR,UA;1,90\n"
+    catalogue = load_catalogue(imported(tmp_path, ocs, sheet, "--kind", "place"))
+    rated = catalogue.rate(UseEvent(Context.DATA, serving_plmn="28601"))
+    assert rated.label == "data.world-4" and "roaming-data" in {each.id for each in rated.counters}
+
+
+def test_a_zone_that_leaves_a_shared_rate_keeps_its_units(tmp_path: Path, ocs: Call) -> None:
+    """HOT-PKG-3: minutes of the package pay for calls to mobiles, whatever these cost."""
+    path = imported(tmp_path, ocs, "zone;minute;interval\nnational-mobile;0,049;60/1\n")
+    assert rate_of(path, "tel:+38631234567") == ("voice.national-mobile", 49_000, 1)
+    event = UseEvent(Context.IMS, Direction.ORIGINATING, serving_plmn="29340", other_party="tel:+38631234567")
+    assert load_catalogue(path).rate(event).buckets == parse_catalogue(TEXT, "shipped").rate(event).buckets != ()
+
+
+def test_a_zone_of_the_catalogue_gets_no_bars_by_the_way(tmp_path: Path, ocs: Call) -> None:
+    """HOT-CC-5: who bars calls abroad may call numbers of the country."""
+    path = imported(tmp_path, ocs, "zone;countries;minute\nnational-fixed;SI;0,049\n")
+    event = UseEvent(Context.IMS, Direction.ORIGINATING, serving_plmn="29340", other_party="tel:+38612345678")
+    assert load_catalogue(path).rate(event).bars == ()
+
+
+def test_a_zone_that_is_rated_at_all_places_stays_so(tmp_path: Path, ocs: Call) -> None:
+    path = imported(tmp_path, ocs, "zone;minute\npremium;1,60\n")
+    for plmn in ("29340", "22003"):
+        event = UseEvent(Context.IMS, Direction.ORIGINATING, serving_plmn=plmn, other_party="tel:+38690123456")
+        rated = load_catalogue(path).rate(event)
+        assert (rated.label, rated.price.num * 60 // rated.price.den) == ("voice.premium", 1_600_000)
+
+
+def test_a_price_of_a_place_holds_for_all_accounts_and_dates_that_had_the_old_one(tmp_path: Path, ocs: Call) -> None:
+    path = imported(tmp_path, ocs, "zone;mb\neu;0,005\n", "--kind", "place")
+    for at in ("2026-12-31T12:00", "2027-01-02T12:00"):
+        moment = int(datetime.fromisoformat(at + "+01:00").timestamp())
+        price = load_catalogue(path).rate(UseEvent(Context.DATA, serving_plmn="26201", at=moment)).price
+        assert price.num * 2**20 // price.den == 5_000, at
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "told"),
+    [
+        ("zone,countries,minute\nzone2,RS,0,49\n", (), "row 2: has more cells than the header"),
+        ("zone;minute;sms\nzone2;1;1;1\n", (), "row 2: has more cells"),
+        ('zone;countries;minute\nzone2;"RS;1\n', (), "line 2: is not CSV"),
+        (f"zone;countries;minute\nzone2;{'RS,' * 60_000};1\n", (), "line 2: is not CSV: field larger"),
+        ("zone;countries;minute\nzone2;AT;1\n", (), "row 2, column countries = 'AT': destination zone1"),
+        ("zone;minute\neu;0,5\n", ("--kind", "place"), "row 2 = 'eu': rate."),
+    ],
+)
+def test_sheets_that_would_say_something_else_are_refused(
+    tmp_path: Path, ocs: Call, text: str, more: tuple[str, ...], told: str
+) -> None:
+    write(tmp_path, text)
+    done = ocs("catalogue", "import-prices", "sheet.csv", "--into", "catalogue.toml", *more)
+    assert done.returncode == 1 and f"sheet.csv: {told}" in done.stderr
+    assert (tmp_path / "catalogue.toml").read_text(encoding="utf-8") == TEXT
+
+
+def test_a_sheet_that_is_no_text_is_refused(tmp_path: Path, ocs: Call) -> None:
+    (tmp_path / "sheet.csv").write_bytes(b"\xff\xfe\x00")
+    done = ocs("catalogue", "import-prices", "sheet.csv", "--into", "catalogue.toml")
+    assert done.returncode == 1 and "sheet.csv: must be a text file" in done.stderr
+
+
+def test_an_import_keeps_link_permissions_and_line_ends(tmp_path: Path, ocs: Call) -> None:
+    path, real = tmp_path / "catalogue.toml", tmp_path / "real.toml"
+    real.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    real.chmod(0o640)
+    path.unlink()
+    path.symlink_to("real.toml")
+    imported(tmp_path, ocs, SHEET)
+    assert path.is_symlink() and real.stat().st_mode & 0o777 == 0o640
+    octets = real.read_bytes()
+    assert b"zone9" in octets and octets.count(b"\n") == octets.count(b"\r\n")

@@ -696,7 +696,7 @@ def test_import_reports_bad_rows_and_takes_the_rest(ocs: Call, tmp_path: Path) -
     status, out, error = ocs("account", "import", file)
     assert status == 1
     assert out == "3 accounts opened, 7 bad rows\n"
-    reasons = [line for line in error.splitlines() if line.startswith("line ")]
+    reasons = [line.partition(", ")[2] for line in error.splitlines() if line.startswith(f"{file}, line ")]
     assert [line.split(":")[0] for line in reasons] == [f"line {n}" for n in (4, 5, 6, 7, 8, 9, 10)]
     for line, words in zip(
         reasons, ("MSISDN", "IMSI", "package", "200.00 EUR", "4 columns", "earlier row", "already"), strict=True

@@ -63,11 +63,41 @@ def test_a_file_of_accounts_with_an_error_in_one_line(ocs: Call, tmp_path: Path)
     words = ("--kind", "bar", "--name", "roaming", "--file", str(file))
     status, out, error = ocs("measure", "set", *words, "--reason", "resale of SIMs")
     assert (status, out) == (1, "set on 2 accounts, 2 bad rows\n")
-    assert "line 3: " in error and "line 4: there is no account with MSISDN 38668199999" in error
+    assert (
+        f"{file}, line 3: '12' is no MSISDN" in error
+        and f"{file}, line 4: there is no account with MSISDN 38668199999" in error
+    )
     assert [measures(ocs, each)[0]["reason"] for each in (ONE, TWO)] == ["resale of SIMs"] * 2
     file.write_text(f"msisdn\n{ONE}\n{TWO}\n")
     assert ocs("measure", "lift", *words)[:2] == (0, "lifted on 2 accounts, 0 bad rows\n")
     assert measures(ocs, ONE) == measures(ocs, TWO) == []
+    assert ocs("measure", "lift", *words)[:2] == (0, "lifted on 0 accounts, 2 accounts had none, 0 bad rows\n")
+
+
+def test_a_name_that_is_none_is_not_lifted_in_silence(ocs: Call, tmp_path: Path) -> None:
+    """Else care takes a bar for lifted that is in force."""
+    words = ("--kind", "bar", "--name", "roming")
+    status, _, error = ocs("measure", "lift", ONE, *words)
+    assert status == 2 and "'roming' cannot be the name of a bar" in error
+    (tmp_path / "resold.csv").write_text(f"msisdn\n{ONE}\n")
+    status, out, error = ocs("measure", "lift", *words, "--file", str(tmp_path / "resold.csv"))
+    assert (status, out) == (1, "lifted on 0 accounts, 1 bad row\n") and "line 2: 'roming' cannot be" in error
+
+
+def test_a_header_with_other_delimiters_is_shown(ocs: Call, tmp_path: Path) -> None:
+    (tmp_path / "excel.csv").write_text(f"msisdn;ime\n{ONE};Ana\n")
+    words = ("--kind", "bar", "--name", "roaming", "--reason", "x", "--file", str(tmp_path / "excel.csv"))
+    status, _, error = ocs("measure", "set", *words)
+    assert status == 2 and "excel.csv, line 1 = 'msisdn;ime': must name a column msisdn, with commas" in error
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31"])
+def test_a_day_that_no_calendar_reaches_is_refused(ocs: Call, at: str) -> None:
+    status, _, error = ocs("fair-use", "evaluate", "--at", at)
+    assert status == 2 and f"'{at}' must be" in error
+    if at < "1970":
+        bar = ("--kind", "bar", "--name", "roaming", "--reason", "x")
+        assert ocs("measure", "set", ONE, *bar, "--from", at)[0] == 2
 
 
 @pytest.mark.parametrize(

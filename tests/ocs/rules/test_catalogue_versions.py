@@ -4,10 +4,21 @@ switch, and records name their version.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
+from ocs.accounts.catalogue_versions import CatalogueVersions
+from ocs.accounts.errors import RefusedError
+from ocs.catalogue.catalogue import CatalogueError, parse_catalogue
+from ocs.ledger.contract.catalogue import Offer
+from ocs.ledger.redis.ledger import RedisLedger
 from ocs.settings.profile import Profile
 from protocol.credit_control import MultipleServicesCreditControl, UsedServiceUnit
 from tests.ocs.charging.ccr import IMS, MB, SMS, octets, seconds, sms_to, towards
@@ -195,3 +206,41 @@ async def test_a_product_that_no_version_knows_keeps_the_terms_it_was_bought_by(
     world.now += 60 * DAY_S + 1
     await world.sweep()
     assert await user.credit() == 8 * EUR
+
+
+class Overtaken:
+    """A ledger into which another version is loaded just before this loader can offer its own."""
+
+    def __init__(self, ledger: RedisLedger, other: Callable[[], Awaitable[object]]) -> None:
+        self._ledger, self._other = ledger, other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def offer_catalogue(self, offer: Offer) -> bool:
+        await self._other()
+        return await self._ledger.offer_catalogue(offer)
+
+
+async def test_of_two_loads_at_once_the_second_does_not_replace_what_it_has_not_seen(
+    world: World, tmp_path: Path
+) -> None:
+    """Both have a version of one name, and no process runs that could object."""
+    files = [parse_catalogue(TEXT, "files")]
+    (tmp_path / "files.toml").write_text(TEXT, encoding="utf-8")
+    later = NEXT.replace("2026-12-01T00:00", "2096-12-01T00:00")
+    (tmp_path / "one").write_text(later, encoding="utf-8")
+    (tmp_path / "two").write_text(later.replace("micro_eur = 9_000\n", "micro_eur = 9_999\n"), encoding="utf-8")
+
+    def loader(ledger: Any) -> CatalogueVersions:
+        return CatalogueVersions(ledger, tmp_path, files, lambda: world.now, lambda: token_hex(8))
+
+    async def first() -> None:
+        await loader(world.ledger).load(tmp_path / "one", at_once=False, by="one")
+
+    with pytest.raises(RefusedError, match="another version was loaded just now"):
+        await loader(Overtaken(world.ledger, first)).load(tmp_path / "two", at_once=False, by="two")
+    _, stored = await world.ledger.catalogue_versions()
+    assert [(each.name, each.loaded_by) for each in stored if each.begins_at > world.now] == [("2026-12", "one")]
+    with pytest.raises(CatalogueError, match="there is a version of this name that says otherwise"):
+        await loader(world.ledger).load(tmp_path / "two", at_once=False, by="two")
