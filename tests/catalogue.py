@@ -4,7 +4,16 @@ config/catalogue.toml may change, and only the tests of that file notice (tests/
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+
+from ocs.catalogue.catalogue import Catalogue, load_catalogue
 
 SHIPPED = Path(__file__).parents[1] / "config" / "catalogue.toml"
 CATALOGUE = Path(__file__).parent / "data" / "catalogue.toml"
+
+
+@cache
+def fixed_catalogue() -> Catalogue:
+    """CATALOGUE, compiled once a process."""
+    return load_catalogue(CATALOGUE)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.ledger.redis.ledger import RedisLedger
 from protocol.avp import encode_avp
 from protocol.commands import AbortSessionAnswer, AbortSessionRequest, ReAuthAnswer, ReAuthRequest
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.faults.conftest import MAX_PEERS, RELAY
 from tests.faults.harness import Serving, open_account, wait_for
 from tests.faults.pgw import REALM, Pgw, when
@@ -161,7 +160,7 @@ async def test_a_limit_that_is_reached_asks_the_other_sessions_for_what_they_hol
 async def test_a_new_package_is_told_to_all_sessions(pgw: Pgw, ledger: RedisLedger, msisdn: str) -> None:
     account_id = await open_account(ledger, msisdn, 50_000_000)
     sid = await pgw.open(msisdn, MB)
-    package = load_catalogue(CATALOGUE).packages["MINI"]
+    package = fixed_catalogue().packages["MINI"]
     await ledger.activate_package(account_id, package=package, reference=msisdn, **when())
     await pgw.agree(ReAuthRequest, sid, 2002)
 

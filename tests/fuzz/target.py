@@ -22,7 +22,6 @@ from typing import Any
 
 from diameter.message import Message
 
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
 from ocs.ledger.contract.charging import ChargeRequest
 from ocs.ledger.contract.operations import ChargeDone
@@ -35,7 +34,7 @@ from protocol.errors import DiameterError
 from protocol.frame import FrameReader
 from protocol.header import FLAG_PROXIABLE, FLAG_REQUEST, FLAG_RETRANSMITTED, HEADER_OCTETS, Header, parse_header
 from protocol.pipeline import LIMITS, Routing, decode_request
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import IMSI, MSISDN, Counted
 from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.model import ModelLedger
@@ -125,7 +124,7 @@ class Target:
     def __init__(self) -> None:
         self.inputs = 0
         self.charged = 0
-        self._catalogue = load_catalogue(CATALOGUE)
+        self._catalogue = fixed_catalogue()
         self._renew()
 
     def _renew(self) -> None:

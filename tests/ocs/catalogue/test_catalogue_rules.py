@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.catalogue.variants import VariantRates
 from ocs.values.products import ProductKind
 from ocs.values.use import Context, Direction, RatedUse, Unit, Unrateable, UseEvent
-from tests.catalogue import CATALOGUE
+from tests.catalogue import CATALOGUE, fixed_catalogue
 from tests.rules import rule
 
 HOME, GERMANY, BOSNIA, BRITAIN, USA, AT_SEA = "29340", "26201", "21803", "23410", "310410", "90112"
@@ -36,7 +36,7 @@ SMS_PACKS = ("SMS-200", "SMS-1000", "SMS-200-MESEC", "SMS-1000-MESEC")
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
+    return fixed_catalogue()
 
 
 def call(party: str | None, plmn: str = HOME, direction: Direction = Direction.ORIGINATING) -> UseEvent:
@@ -470,7 +470,7 @@ def test_any_event_is_rated_or_unrateable_and_labels_are_bounded(event: UseEvent
     assert catalogue.rate(event) == rated
 
 
-WHOLE = load_catalogue(CATALOGUE)
+WHOLE = fixed_catalogue()
 
 
 # -- the calendar month

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocs.catalogue import ported_numbers
-from ocs.catalogue.catalogue import load_catalogue, parse_catalogue
+from ocs.catalogue.catalogue import parse_catalogue
 from ocs.catalogue.ported_numbers import (
     ALLOWED,
     NONE,
@@ -19,6 +19,7 @@ from ocs.catalogue.ported_numbers import (
 )
 from ocs.catalogue.problems import CatalogueError
 from ocs.values.use import Context, UseEvent
+from tests.catalogue import fixed_catalogue
 from tests.ocs.rules.world import CATALOGUE
 from tests.rules import rule
 
@@ -148,4 +149,4 @@ def test_a_network_belongs_to_one_class() -> None:
 
 
 def test_the_shipped_catalogue_names_none() -> None:
-    assert load_catalogue(CATALOGUE).networks == {}
+    assert fixed_catalogue().networks == {}

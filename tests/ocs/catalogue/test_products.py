@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, CatalogueError, load_catalogue, parse_catalogue
+from ocs.catalogue.catalogue import Catalogue, CatalogueError, parse_catalogue
 from ocs.values.products import Change, ProductKind
 from ocs.values.use import Context, Direction, UseEvent
-from tests.catalogue import CATALOGUE
+from tests.catalogue import CATALOGUE, fixed_catalogue
 from tests.rules import rule
 
 FIXED = CATALOGUE.read_text("utf-8")
@@ -20,7 +20,7 @@ BALKAN = {"ME": "29701", "AL": "27601", "RS": "22001", "MK": "29401", "BA": "218
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
+    return fixed_catalogue()
 
 
 def data(plmn: str) -> UseEvent:

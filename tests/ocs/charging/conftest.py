@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import IMSI, MSISDN
 from tests.ocs.charging.fake_ledger import FakeLedger
 from tests.ocs.charging.worker import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
 
 
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
+    return fixed_catalogue()
 
 
 @pytest.fixture

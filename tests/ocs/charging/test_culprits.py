@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.charging.prepare import prepare
 from ocs.charging.prepared import Terms
 from ocs.charging.unrateable import unrateable_avp
@@ -34,10 +34,10 @@ from protocol.credit_control import (
 )
 from protocol.dictionary import BY_KEY
 from protocol.header import parse_header
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import CS, DATA, IMS, IMSI, MMS, MSISDN, SMS, ccr, messages, octets, seconds
 from tests.ocs.charging.fake_ledger import NOW, FakeLedger
 from tests.ocs.charging.worker import ACCOUNT, Worker
-from tests.ocs.rules.world import CATALOGUE
 
 PARTY, NO_ACCOUNT = "tel:+38631234567", "tel:+999123456"
 UNITS = {DATA: octets, IMS: seconds, CS: seconds, SMS: messages, MMS: messages}
@@ -57,7 +57,7 @@ def worker() -> Worker:
     return Worker(ledger, _CATALOGUE)
 
 
-_CATALOGUE: Catalogue = load_catalogue(CATALOGUE)
+_CATALOGUE: Catalogue = fixed_catalogue()
 
 
 def use(context: str, party: str | None = PARTY) -> ServiceInformation:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.charging.service import ChargingService
 from ocs.diameter.refusals import WORDS, Kind
 from ocs.settings.diameter import PeerConfig
@@ -22,10 +21,10 @@ from protocol.credit_control import (
     SubscriptionId,
     UsedServiceUnit,
 )
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import IMSI, MB, MSISDN, Counted, at
 from tests.ocs.charging.fake_ledger import EUR, NOW, FakeLedger
 from tests.ocs.diameter.site import Client, Site, ccr, code_of
-from tests.ocs.rules.world import CATALOGUE
 
 OWN, STRANGER = "00-0000000000000001", "01-0000000000000002"
 S_MSISDN, S_IMSI = "43660100000", "232010000000001"
@@ -43,9 +42,7 @@ class Whole(Site):
         self.ledger.open(OWN, MSISDN, IMSI)
         self.ledger.open(STRANGER, S_MSISDN, S_IMSI)
         self.tasks: set[asyncio.Future[None]] = set()
-        self.service = ChargingService(
-            load_catalogue(CATALOGUE), self.ledger, Counted(), lambda: NOW + 0.5, self._spawn
-        )
+        self.service = ChargingService(fixed_catalogue(), self.ledger, Counted(), lambda: NOW + 0.5, self._spawn)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

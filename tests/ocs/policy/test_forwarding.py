@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.policy.forwarding import EARLY, Diversion, diversion, is_late, legs, together
 from ocs.values.use import Context, Direction, RatedUse, UseEvent
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import AUSTRIA, HOME, SERBIA, USA
-from tests.ocs.rules.world import CATALOGUE
 from tests.rules import rule
 
-FIXED = load_catalogue(CATALOGUE)
+FIXED = fixed_catalogue()
 MOBILE, GERMANY, BOSNIA = "+38631234567", "+4915112345678", "+38761123456"
 AT_HOME, IN_EU, TO_ZONE1 = "voice.home.national", "voice.eu.eu", "voice.home.zone1"
 IN = "voice.incoming"

@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocs.accounts.products import REASONS
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.policy.keyword_texts import LANGUAGES, TEXTS, Forms, render
 from ocs.policy.keywords import QUESTIONS, TRANSITIONS, Action, Order, State, Word, read
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.rules import rule
 
-OFFER = load_catalogue(CATALOGUE).products
+OFFER = fixed_catalogue().products
 
 
 @rule("HOT-PKG-12", "HOT-ACC-12")

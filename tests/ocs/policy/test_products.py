@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.ledger.contract.views import SubscriptionState, SubscriptionView
 from ocs.policy import packs, tariffs
 from ocs.policy.commitments import early_end_shares
 from ocs.policy.decisions import Buy, End, Follow, Refused
 from ocs.values.products import Change
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.rules import rule
 
-OFFER = load_catalogue(CATALOGUE).products
+OFFER = fixed_catalogue().products
 DAY_S = 86_400
 NOW = 1_000 * DAY_S
 

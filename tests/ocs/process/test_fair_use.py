@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from ocs.accounts.fair_use import FairUseOperations
-from ocs.catalogue.catalogue import load_catalogue
 from ocs.catalogue.versions import Catalogues
 from ocs.compose import Environment
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
@@ -26,7 +25,7 @@ from ocs.process.housekeeping.retrying import PostponedAccounts
 from ocs.settings.schema import Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.presence import DayUse
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import empty_ledger, open_account
 from tests.rules import rule
@@ -55,7 +54,7 @@ def child(tmp_path: Path) -> Child:
     settings = Settings.model_validate(
         {"diameter": {"accept_unknown_peers": True}, "server": {"data_dir": str(tmp_path)}}
     )
-    versions = Catalogues([load_catalogue(CATALOGUE)], lambda: int(clock.now))
+    versions = Catalogues([fixed_catalogue()], lambda: int(clock.now))
     return Child("housekeeper", settings, versions, Environment(clock=clock), Metrics(), asyncio.Event())
 
 

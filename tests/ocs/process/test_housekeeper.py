@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.price import compile_price
 from ocs.catalogue.versions import Catalogues
 from ocs.compose import Environment
@@ -37,7 +37,7 @@ from ocs.telemetry.metrics import Metrics
 from ocs.values.partition_rotation import PartitionRotation
 from ocs.values.requests import RequestType
 from ocs.values.use import Unit
-from tests.catalogue import CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.rules import rule
 
 ROOT = Path(__file__).parents[3]
@@ -57,7 +57,7 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
+    return fixed_catalogue()
 
 
 @pytest.fixture

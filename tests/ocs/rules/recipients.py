@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ocs.catalogue.catalogue import load_catalogue
 from protocol.credit_control import (
     CreditControlAnswer,
     MmsInformation,
@@ -19,8 +18,9 @@ from protocol.credit_control import (
     SmsInformation,
     UsedServiceUnit,
 )
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import HOME, MMS, SMS, messages
-from tests.ocs.rules.world import CATALOGUE, Subscriber
+from tests.ocs.rules.world import Subscriber
 
 SI, DE, UA, US = "+38631234567", "+4915112345678", "+380501234567", "+12125551234"
 OF_SMS = {SI: 69_000, DE: 73_200, UA: 150_000, US: 150_000}
@@ -40,7 +40,7 @@ SPELLINGS = [
 ]
 BOTH_LEVELS = pytest.mark.parametrize("mscc", [True, False], ids=["mscc", "command level"])
 BOTH_CONTEXTS = pytest.mark.parametrize("context", [SMS, MMS], ids=["sms", "mms"])
-FIXED_CATALOGUE = load_catalogue(CATALOGUE)
+FIXED_CATALOGUE = fixed_catalogue()
 MSCC = "multiple_services_credit_control"
 numbers = count()
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
-from ocs.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
+from ocs.catalogue.catalogue import Catalogue, parse_catalogue
 from ocs.catalogue.versions import Catalogues
 from ocs.charging.service import ChargingService
 from ocs.ledger.contract.notices import Notice
@@ -20,6 +20,7 @@ from ocs.values.products import PackageTerms
 from protocol.credit_control import CreditControlAnswer, CreditControlRequest, MultipleServicesCreditControl
 from protocol.errors import DiameterError
 from tests.catalogue import CATALOGUE as CATALOGUE
+from tests.catalogue import fixed_catalogue
 from tests.ocs.charging.ccr import CS, DATA, HOME, IMS, MMS, Counted, at, ccr, messages, octets, seconds
 from tests.ocs.charging.source import Origin
 from tests.ocs.ledger.books import empty_ledger, journal
@@ -271,11 +272,6 @@ def granted(mscc: MultipleServicesCreditControl) -> int:
     if unit is None:
         return 0
     return unit.cc_total_octets or unit.cc_time or unit.cc_service_specific_units or 0
-
-
-@cache
-def fixed_catalogue() -> Catalogue:
-    return load_catalogue(CATALOGUE)
 
 
 @asynccontextmanager
