@@ -86,7 +86,7 @@ def test_interrupting_it_leaves_nothing_running(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "precious").touch()
-    with pytest.raises(ServerError, match="name another folder"):
+    with pytest.raises(ServerError, match="choose another folder"):
         run_demo(options(tmp_path), Console(file=io.StringIO()))
     assert (tmp_path / "demo" / "precious").exists()
 

@@ -74,7 +74,10 @@ def names(folder: Path) -> list[str]:
 
 OPENING = {"account create", "account open", "account import", "serve"}
 """Commands that create a ledger if there is none."""
-WITHOUT_LEDGER = {"check", "decode", "init", "catalogue check", "catalogue diff", "catalogue import-prices"}
+WITHOUT_LEDGER = {
+    *("check", "decode", "init", "catalogue check", "catalogue diff", "catalogue import-prices"),
+    *("product list", "product show", "rate", "numbers check", "explain"),
+}
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -98,17 +101,32 @@ EXAMPLES = {
     "kind": ["--kind", "bar"],
     "name": ["--name", "roaming"],
     "reason": ["--reason", "resale"],
+    "imsi": ["--imsi", "293400000000001"],
+    "fee": ["--fee", "FREEZE"],
+    "new": ["--to", "38668100009"],
+    "of": ["--of", "38668100009"],
+    "product": ["MINI"],
+    "on": ["--on", "2099-01-01"],
+    "bucket": ["data"],
+    "units": ["--units", "1"],
+    "text": ["STANJE"],
     "file": [str(ROOT / "config" / "catalogue.toml")],
 }
 
 
+def example(parameter: Any) -> list[str]:
+    words = EXAMPLES[parameter.name]
+    named = parameter.param_type_name == "argument" or words[0].startswith("--")
+    return words if named else [parameter.opts[0], *words]
+
+
 def call_of(name: str) -> list[str]:
     """The command with an example for each required argument."""
-    needed = [each.name or "" for each in COMMANDS[name].params if each.required]
+    needed = [each for each in COMMANDS[name].params if each.required]
     return [
         *name.split(),
-        *(word for each in needed for word in EXAMPLES[each]),
-        *(["--yes"] if "terminate" in name else []),
+        *(word for each in needed for word in example(each)),
+        *(["--yes"] if name in ("account terminate", "account port-out") else []),
     ]
 
 
@@ -172,7 +190,7 @@ def test_a_key_that_names_a_file_or_folder_is_relative_to_the_settings_file() ->
         for model in {kind for kind in (section.annotation, *get_args(section.annotation)) if isinstance(kind, type)}:
             for key, field in getattr(model, "model_fields", {}).items():
                 text = field.description or ""
-                names_one = field.annotation is str and re.search(r"\b(a|an|PEM) (file|folder)\b", text)
+                names_one = field.annotation is str and re.search(r"\b(a|an|PEM|text|CSV) (file|folder)\b", text)
                 assert (RELATIVE_TO_FILE in field.metadata) == bool(names_one), f"{name}.{key}: {text}"
                 assert RELATIVE_TO_FILE not in field.metadata or name not in ("peer", "profile"), "not looked at there"
 
@@ -186,7 +204,7 @@ def test_without_a_catalogue_the_shipped_one_is_used(tmp_path: Path, ocs_in: Ocs
 def test_a_catalogue_beside_the_settings_is_used_before_the_shipped_one(tmp_path: Path, ocs_in: Ocs) -> None:
     folder = home(tmp_path)
     text = (ROOT / "config" / "catalogue.toml").read_text(encoding="utf-8")
-    (folder / "catalogue.toml").write_text(text.replace("[package.MAXI]", "[package.OWN]"), encoding="utf-8")
+    (folder / "catalogue.toml").write_text(text.replace("MAXI", "OWN"), encoding="utf-8")
     done = ocs_in(*CREATE, "--package", "MAXI", "--config", "ocs.toml", cwd=folder)
     assert done.returncode == 2 and "OWN" in done.stderr
 
