@@ -13,10 +13,11 @@ from typing import Protocol
 
 from ocs.accounts.errors import InputError, RefusedError, raising_refused
 from ocs.accounts.inputs import Reference
-from ocs.accounts.operations import AccountOperations
+from ocs.accounts.operations import AccountOperations, Ended
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView
 from ocs.policy import life
+from ocs.policy.commitments import last_shares
 from ocs.policy.life import BlockReason, By, Fee, Happening, PayOut
 from ocs.values.identities import Imsi, Msisdn
 from ocs.values.moment import When, when_of
@@ -121,21 +122,17 @@ class LifeOperations:
         """Another owner of the number: its fee is debited (HOT-REC-3). Who it is, the ledger does not know."""
         return await self.fee(msisdn, fee=Fee.OWNERSHIP_CHANGE, reference=reference)
 
-    async def port_out(self, msisdn: Msisdn, *, reference: Reference) -> None:
-        """The number goes to another operator: refundable credit is paid out and the account ends, in one step; the
-        number is free (HOT-ACC-10).
+    async def port_out(self, msisdn: Msisdn, *, reference: Reference) -> Ended:
+        """The number goes to another operator: what commitments cost is debited as far as there is credit (HOT-REC-4),
+        refundable credit is paid out and the account ends, in one step; the number is free (HOT-ACC-10).
         """
-        account_id = await self._accounts.find(msisdn)
-        with raising_refused():
-            await self._ledger.terminate_account(
-                account_id, reason=PayOut.PORT_OUT.value, pay_out=reference, **self._when()
-            )
+        return await self._accounts.terminate(msisdn, reason=PayOut.PORT_OUT.value, pay_out=reference)
 
     # -- money
 
     async def pay_out(self, msisdn: Msisdn, *, reason: PayOut, reference: Reference) -> int:
         """Pay the refundable credit out, once per reference (HOT-ACC-10). Returns micro-EUR; 0 = the reference was
-        applied before. A data-only tariff ends with it.
+        applied before. A data-only tariff ends with it, and what its commitment costs is debited first (HOT-REC-4).
 
         RefusedError: "state", "nothing", "reason" (the rule does not allow it).
         """
@@ -146,9 +143,10 @@ class LifeOperations:
         if not states:
             raise RefusedError("reason", "the account has no data-only package that could end (HOT-ACC-10)")
         names = tuple(state.value for state in states)
+        ends = last_shares(view, self._now(), (view.package,)) if reason is PayOut.DATA_ONLY else {}
         with raising_refused():
             amount = await self._ledger.pay_out(
-                view.account_id, reference=reference, reason=reason.value, states=names, **self._when()
+                view.account_id, reference=reference, reason=reason.value, states=names, shares=ends, **self._when()
             )
             if reason is PayOut.DATA_ONLY:
                 for each in view.subscriptions:

@@ -14,10 +14,11 @@ from ocs.accounts.errors import InputError, UnknownError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
+from ocs.policy.commitments import last_shares
 from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import When, when_of
-from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, CounterTerms, PackageTerms
+from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms
 from ocs.values.use import BARS, BarName
 
 BLOCKED, ACTIVE = "blocked", "active"
@@ -69,6 +70,14 @@ class BlockResult:
     """False = the account was in that state before."""
     state: str
     """The state now. An unblocked account may be inactive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    shares: tuple[BenefitShare, ...]
+    """What the early ends of commitments cost (HOT-REC-4)."""
+    unpaid_micro_eur: int
+    """Part of it that the credit did not cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +195,18 @@ class AccountOperations:
         after = await self._view(msisdn, account_id)
         return BlockResult((before.state == BLOCKED) != (state == BLOCKED), after.state)
 
-    async def terminate(self, msisdn: Msisdn) -> None:
-        """End the account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6)."""
-        account_id = await self.find(msisdn)
+    async def terminate(self, msisdn: Msisdn, *, reason: str = "care", pay_out: str = "") -> Ended:
+        """End the account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6).
+        What commitments cost is debited first, as far as there is credit (HOT-REC-4). `pay_out`: reference under which
+        refundable credit is paid out (HOT-ACC-10).
+        """
+        view = await self._view(msisdn, await self.find(msisdn))
+        shares = last_shares(view, self._now())
         with raising_refused():
-            await self._ledger.terminate_account(account_id, **self._when())
+            unpaid = await self._ledger.terminate_account(
+                view.account_id, reason=reason, pay_out=pay_out, shares=shares, **self._when()
+            )
+        return Ended(tuple(share for each in shares.values() for share in each), unpaid)
 
     async def move(self, msisdn: Msisdn, *, partition: int) -> MoveResult:
         """Move the account to another partition; charging goes on meanwhile. After a crash, the same call resumes.

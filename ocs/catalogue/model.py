@@ -97,6 +97,10 @@ class General(Table):
     """Which part of the credit pays first (HOT-ACC-10)."""
     low_credit_eur: Amount = "1"
     """A use after which the credit is below this is an event (HOT-ACC-8); "0" = none."""
+    active_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)] = 90
+    """How long an account is active after a top-up or its first use (HOT-ACC-2, HOT-ACC-3)."""
+    inactive_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)] = 270
+    """How long it is inactive then, before it is terminated (HOT-ACC-5, HOT-ACC-6)."""
     expiring_days: Annotated[int, Field(ge=0, le=90)] = 7
     """How long before an account becomes inactive or is terminated an event says so; 0 = not at all."""
 

@@ -8,7 +8,16 @@ import typer
 
 from ocs.accounts import inputs
 from ocs.cli import show as views
-from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, WrongCallError, print_json, with_backend
+from ocs.cli.common import (
+    DEFAULT,
+    Backend,
+    ConfigOption,
+    JsonOption,
+    WrongCallError,
+    early_end_text,
+    print_json,
+    with_backend,
+)
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
 from ocs.values.money import format_eur
@@ -156,14 +165,16 @@ def terminate(
     yes: Annotated[bool, typer.Option("--yes", help="Confirm: credit and units are lost for good.")] = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
-    """End an account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6)."""
+    """End an account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6). What
+    the early end of commitments costs is debited first, as far as there is credit (HOT-REC-4).
+    """
     number = inputs.msisdn(msisdn)
     if not yes:
         raise WrongCallError("this cannot be undone: confirm it with --yes")
 
     async def work(backend: Backend) -> None:
-        await backend.accounts.terminate(number)
-        print(f"{number}: terminated")
+        ended = await backend.accounts.terminate(number)
+        print(f"{number}: terminated{early_end_text(ended.shares, ended.unpaid_micro_eur)}")
 
     with_backend(config, OpenMode.WRITE, work)
 

@@ -36,6 +36,8 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
 from ocs.settings.schema import Settings
+from ocs.values.money import format_eur
+from ocs.values.products import BenefitShare
 
 CONNECT_TIMEOUT_S = 3.0
 """Short, as a person waits for the command."""
@@ -216,6 +218,16 @@ def progress_bar(what: str, total: int) -> Progress:
 def counted(number: int, what: str) -> str:
     """ "1 account", "2 accounts"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def early_end_text(shares: Sequence[BenefitShare], unpaid_micro_eur: int = 0) -> str:
+    """What the early end of commitments costs (HOT-REC-4), to be put after a sentence; "" = nothing."""
+    costs = [
+        f"{each.benefit} {format_eur(each.micro_eur)} EUR ({each.days_left} of {each.days_agreed} days)"
+        for each in shares
+    ]
+    unpaid = f"; {format_eur(unpaid_micro_eur)} EUR of it is unpaid" if unpaid_micro_eur else ""
+    return f"; early end: {', '.join(costs)}{unpaid}" if costs else ""
 
 
 def accounts_text(living: int, terminated: int, unreadable: int) -> str:

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from ocs.accounts import inputs
-from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, WrongCallError, print_json, with_backend
+from ocs.cli.common import (
+    DEFAULT,
+    Backend,
+    ConfigOption,
+    JsonOption,
+    WrongCallError,
+    early_end_text,
+    print_json,
+    with_backend,
+)
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import OpenMode
 from ocs.policy.life import BlockReason, By, PayOut
@@ -202,10 +211,16 @@ def port_out(
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
         account_id = await backend.accounts.find(number)
-        await backend.life.port_out(number, reference=once)
+        ended = await backend.life.port_out(number, reference=once)
         view = await backend.ledger.read(account_id, **backend.when())
         paid = view.refunded_micro_eur if view is not None else 0
-        return {"refunded_micro_eur": paid}, f"{number}: ported out; {format_eur(paid)} EUR are paid out"
+        facts = {
+            "refunded_micro_eur": paid,
+            "shares_micro_eur": sum([each.micro_eur for each in ended.shares]),
+            "unpaid_micro_eur": ended.unpaid_micro_eur,
+        }
+        costs = early_end_text(ended.shares, ended.unpaid_micro_eur)
+        return facts, f"{number}: ported out; {format_eur(paid)} EUR are paid out{costs}"
 
     _do(config, json, work)
 

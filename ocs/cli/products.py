@@ -12,7 +12,16 @@ from ocs.accounts import inputs
 from ocs.accounts.balance import Balance, balance_of
 from ocs.accounts.products import Cancelled, Ordered
 from ocs.cli.accounts import MsisdnArgument
-from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, load_all, print_json, with_backend
+from ocs.cli.common import (
+    DEFAULT,
+    Backend,
+    ConfigOption,
+    JsonOption,
+    early_end_text,
+    load_all,
+    print_json,
+    with_backend,
+)
 from ocs.cli.show import units_text
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.moment import DAY_S, utc_text
@@ -180,11 +189,7 @@ def ordered_text(product: Product, done: Ordered) -> str:
 
 
 def cancelled_text(product: Product, done: Cancelled) -> str:
-    costs = [
-        f"{each.benefit} {format_eur(each.micro_eur)} EUR ({each.days_left} of {each.days_agreed} days)"
-        for each in done.shares
-    ]
-    return f"{product.id} ends at {utc_text(done.ends_at)}" + (f"; early end: {', '.join(costs)}" if costs else "")
+    return f"{product.id} ends at {utc_text(done.ends_at)}{early_end_text(done.shares)}"
 
 
 def balance_json(found: Balance) -> dict[str, object]:

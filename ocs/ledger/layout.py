@@ -311,7 +311,7 @@ _MESSAGES = {
         *_fields("facts country plmn equipment", default=""),
         Field("life", False, one="life"),
     ),
-    "life": _fields("active_s expiring_s low_credit promotional_first"),
+    "life": _fields("active_s expiring_s low_credit promotional_first inactive_s"),
     "requested_service": (
         *_fields("key detail unit", default=""),
         *_fields(

@@ -30,6 +30,7 @@ _NAMES = {
     "of": "from_account",
     "kind": "due",
     "debit": "debit_micro_eur",
+    "unpaid": "unpaid_micro_eur",
     "credit_in": "credit_in_micro_eur",
     "credit": "credit_micro_eur",
 }

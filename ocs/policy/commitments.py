@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ocs.policy.decisions import Subscription
+from collections.abc import Collection
+
+from ocs.policy.decisions import Account, Subscription
 from ocs.values.moment import DAY_S
 from ocs.values.money import share_to_cent
 from ocs.values.products import BenefitShare
@@ -27,3 +29,18 @@ def early_end_shares(subscription: Subscription, at: int) -> tuple[BenefitShare,
         return ()
     shares = ((name, share_to_cent(amount, left, agreed)) for name, amount in subscription.benefits)
     return tuple(BenefitShare(name, micro_eur, left, agreed) for name, micro_eur in shares if micro_eur)
+
+
+def last_shares(
+    account: Account, at: int, products: Collection[str] | None = None
+) -> dict[int, tuple[BenefitShare, ...]]:
+    """By instance, what the end of the account at `at` costs of each commitment that runs (HOT-REC-4, HOT-PKG-17): it
+    is paid as far as there is credit, for an end that the subscriber may have cannot be refused. `products`: only these
+    end; None = all.
+    """
+    ends = {
+        each.instance: early_end_shares(each, at)
+        for each in account.subscriptions
+        if products is None or each.product in products
+    }
+    return {instance: shares for instance, shares in ends.items() if shares}

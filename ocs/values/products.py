@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from ocs.values.money import MICRO
 
@@ -139,6 +141,11 @@ class BenefitShare:
     micro_eur: int
     days_left: int
     days_agreed: int
+
+
+LastShares = Mapping[int, Sequence[BenefitShare]]
+"""By instance of the subscription: what the end of its commitment costs."""
+NO_SHARES: LastShares = MappingProxyType({})
 
 
 class ProductKind(StrEnum):

@@ -10,7 +10,16 @@ from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.values.measures import AccountMeasure, MeasureKind
-from ocs.values.products import LIMIT_COUNTER, NO_CONDITIONS, BenefitShare, Conditions, CounterTerms, PackageTerms
+from ocs.values.products import (
+    LIMIT_COUNTER,
+    NO_CONDITIONS,
+    NO_SHARES,
+    BenefitShare,
+    Conditions,
+    CounterTerms,
+    LastShares,
+    PackageTerms,
+)
 
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
@@ -240,8 +249,10 @@ class AccountLedger(Protocol):
         now: int,
         month: int,
         day: int = 0,
+        shares: LastShares = NO_SHARES,
     ) -> int:
         """Pay the refundable credit that is not held out, once per reference (HOT-ACC-10). `states` in which it may be.
+        `shares` of commitments are debited before, as far as there is credit (HOT-REC-4).
         Returns micro-EUR; 0 = this reference was applied before.
 
         LedgerError: "state", "nothing", "unknown".
@@ -258,10 +269,19 @@ class AccountLedger(Protocol):
         """Another number for the account; else as `change_imsi`."""
 
     async def terminate_account(
-        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care", pay_out: str = ""
-    ) -> None:
-        """Terminate the account: its sessions are aborted, its credit and units expire (HOT-ACC-6). `pay_out`:
-        reference under which the refundable credit is paid out first (HOT-ACC-10).
+        self,
+        account_id: str,
+        *,
+        now: int,
+        month: int,
+        day: int = 0,
+        reason: str = "care",
+        pay_out: str = "",
+        shares: LastShares = NO_SHARES,
+    ) -> int:
+        """Terminate the account: its sessions are aborted, its credit and units expire (HOT-ACC-6). `shares` of
+        commitments are debited first, as far as there is credit (HOT-REC-4). `pay_out`: reference under which the
+        refundable credit that is left is paid out (HOT-ACC-10). Returns the micro-EUR of the shares that stay unpaid.
 
         LedgerError: "unknown".
         """

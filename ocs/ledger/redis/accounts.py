@@ -15,7 +15,7 @@ from ocs.ledger.redis.keys import uid_of
 from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import DAY_S, utc_day
-from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, CounterTerms, PackageTerms
+from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, NO_SHARES, CounterTerms, LastShares, PackageTerms
 
 REFERENCE_KEEP_S = 400 * DAY_S
 """TTL of a month's references after the last of them (keys.REFERENCE_MONTHS)."""
@@ -284,19 +284,29 @@ class Accounts(LedgerClient):
     # -- ends
 
     async def terminate_account(
-        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care", pay_out: str = ""
-    ) -> None:
+        self,
+        account_id: str,
+        *,
+        now: int,
+        month: int,
+        day: int = 0,
+        reason: str = "care",
+        pay_out: str = "",
+        shares: LastShares = NO_SHARES,
+    ) -> int:
         keys = self._account_keys(account_id)
         arguments = {
             "asked_at": self._clock(),
             "reason": reason,
             "reference": pay_out or False,
+            "shares": wire.last_shares(shares),
             **when(now, month, day),
         }
-        word, msisdn, imsi = await self._run_script("terminate", account_id, arguments, keys.subscribers)
+        word, msisdn, imsi, unpaid = await self._run_script("terminate", account_id, arguments, keys.subscribers)
         if word.decode() in REFUSALS:
             raise LedgerError(word.decode(), REFUSALS[word.decode()])
         await self._free_names(msisdn.decode(), imsi.decode(), account_id)
+        return int(unpaid)
 
     async def _free_names(self, msisdn: str, imsi: str, account_id: str) -> None:
         for name in (by_msisdn(msisdn), by_imsi(imsi)):

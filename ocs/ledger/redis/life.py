@@ -11,11 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.redis import wire
 from ocs.ledger.redis.accounts import REFERENCE_KEEP_S, Accounts, when
 from ocs.ledger.redis.client import REFUSALS
 from ocs.ledger.redis.keys import uid_of
 from ocs.ledger.redis.views import STATE_CODES
 from ocs.values.identities import SubscriberId, by_imsi, by_msisdn
+from ocs.values.products import NO_SHARES, LastShares
 
 
 class Life(Accounts):
@@ -31,6 +33,7 @@ class Life(Accounts):
         now: int,
         month: int,
         day: int = 0,
+        shares: LastShares = NO_SHARES,
     ) -> int:
         this_month, *before = self._account_keys(account_id).reference_months(month)
         arguments = {
@@ -39,6 +42,7 @@ class Life(Accounts):
             "reason": reason,
             "states": "".join(STATE_CODES[state] for state in states),
             "keep_s": REFERENCE_KEEP_S,
+            "shares": wire.last_shares(shares),
             **when(now, month, day),
         }
         word, amount = await self._run_script("pay_out", account_id, arguments, this_month, before)

@@ -64,11 +64,7 @@ class Products(Life):
         day: int = 0,
         shares: Sequence[BenefitShare] = (),
     ) -> None:
-        rows = [
-            (each.benefit, wire.amount(each.benefit, each.micro_eur), each.days_left, each.days_agreed)
-            for each in shares
-        ]
-        arguments = {"what": "end", "instance": instance, "at_once": at_once, "shares": rows}
+        arguments = {"what": "end", "instance": instance, "at_once": at_once, "shares": wire.shares(shares)}
         await self._subscription(account_id, arguments, now, month, day)
 
     async def set_next(

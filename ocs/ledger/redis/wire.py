@@ -5,6 +5,7 @@ Rows are made by writers from layout.py. Scripts outside the hot path take maps;
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgpack
@@ -17,7 +18,15 @@ from ocs.values.exact import MAX_INTEGER
 from ocs.values.life import LifeTerms
 from ocs.values.measures import AccountMeasure
 from ocs.values.moment import utc_day
-from ocs.values.products import DEFAULT_COUNTERS, MONTHLY_LIMIT, AtLimit, CounterTerms, PackageTerms
+from ocs.values.products import (
+    DEFAULT_COUNTERS,
+    MONTHLY_LIMIT,
+    AtLimit,
+    BenefitShare,
+    CounterTerms,
+    LastShares,
+    PackageTerms,
+)
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
 
@@ -103,6 +112,14 @@ def measure(terms: AccountMeasure) -> list[Any]:
     )
 
 
+def shares(of_end: Iterable[BenefitShare]) -> list[tuple[str, int, int, int]]:
+    return [(each.benefit, amount(each.benefit, each.micro_eur), each.days_left, each.days_agreed) for each in of_end]
+
+
+def last_shares(ends: LastShares) -> dict[str, list[tuple[str, int, int, int]]]:
+    return {str(instance): shares(of_end) for instance, of_end in ends.items()}
+
+
 _life = LAYOUT.writer(
     "life",
     "l",
@@ -111,6 +128,7 @@ _life = LAYOUT.writer(
     expiring_s="l.expiring_s",
     low_credit="l.low_credit_micro_eur",
     promotional_first="1 if l.promotional_first else 0",
+    inactive_s="l.inactive_s",
 )
 
 

@@ -380,8 +380,9 @@ local function end_work(work)
   return journalled
 end
 
--- Terminate the account: abort its sessions, expire its credit and units, free its MSISDN.
-local function terminate(work, asked_at, reason, reference)
+-- Terminate the account: abort its sessions, pay what early ends of commitments cost (`ends`, see pay_last_shares), expire
+-- its credit and units, free its MSISDN. Returns the micro-EUR of the shares that stay unpaid.
+local function terminate(work, asked_at, reason, reference, ends)
   local account, lost, was = work.account, 0, state_at(work.account, work.now)
   notify(work, 'abort', 'state', asked_at, any_session)
   local session_ids = sorted_keys(account.sessions)
@@ -391,7 +392,7 @@ local function terminate(work, asked_at, reason, reference)
   end
   session_ids = sorted_keys(account.sessions)
   for n = 1, #session_ids do forget_session(work, session_ids[n]) end
-  local subscriptions = subscriptions_of(work)
+  local subscriptions, unpaid = subscriptions_of(work), pay_last_shares(work, ends)
   for n = 1, #subscriptions do end_buckets(work, subscriptions[n]) end
   if reference then pay_out(work, reference, reason) end
   lost = account.credit
@@ -399,9 +400,10 @@ local function terminate(work, asked_at, reason, reference)
   work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
   work.measures = {}
   journal(work, {k = 'terminated', debit = lost, credit = 0, was = was, reason = reason,
-    promo = some(account.promotional)})
+    unpaid = some(unpaid), promo = some(account.promotional)})
   account.promotional = 0
   -- The audit finds a terminated account by this entry.
   redis.call('HSET', work.keys.own, 'x' .. work.account_id, work.account_id)
   redis.call('HDEL', work.keys.own, 'm' .. account.msisdn)
+  return unpaid
 end

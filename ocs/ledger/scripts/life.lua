@@ -1,14 +1,18 @@
 -- An account's life and the parts of its credit (HOT-ACC-2 to HOT-ACC-10). ocs/policy/life.py has the table of states.
 -- work.life: a `life` record.
 
-local LIFE_S = 270 * 86400 -- from the end of the active period to termination (HOT-ACC-6)
+-- Unix time at which the account is terminated, if nothing is topped up (HOT-ACC-6).
+local function end_of_life(work)
+  local account, life = work.account, work.life
+  return account.active_until + life.inactive_s
+end
 
 -- Journal a change of state. `was`: the state before. `ends`: Unix time at which the active period, or the account's
 -- life, ends; 0 = open.
 local function state_event(work, was, reason)
   local account, ends = work.account, 0
   local state = state_at(account, work.now)
-  if account.active_until < UNUSED_UNTIL then ends = account.active_until + (state == 'a' and 0 or LIFE_S) end
+  if account.active_until < UNUSED_UNTIL then ends = state == 'a' and account.active_until or end_of_life(work) end
   journal(work, {k = 'state', state = state, was = was, ends = ends, reason = reason or ''})
 end
 
@@ -46,16 +50,17 @@ local function pay_out(work, reference, reason)
 end
 
 -- What is announced next: 1 inactivity, 2 termination; and its Unix time.
-local function next_stage(account)
+local function next_stage(work)
+  local account = work.account
   if account.state == 'a' and account.told_inactive == 0 then return 1, account.active_until end
-  return 2, account.active_until + LIFE_S
+  return 2, end_of_life(work)
 end
 
 -- Unix time at which the sweeper must look at the account's life.
 local function life_due(work)
   local account, life = work.account, work.life
   if account.state == 't' then return UNBOUNDED end
-  local stage, ends = next_stage(account)
+  local stage, ends = next_stage(work)
   return account.told_expiring >= stage and ends or ends - life.expiring_s
 end
 
@@ -68,7 +73,7 @@ local function tell_life(work)
     state_event(work, 'a')
     notify(work, 'abort', 'state', work.now, any_session)
   end
-  local stage, ends = next_stage(account)
+  local stage, ends = next_stage(work)
   if account.told_expiring < stage and work.now >= ends - life.expiring_s and work.now < ends then
     account.told_expiring = stage
     journal(work, {k = 'expiring', state = stage == 1 and 'i' or 't', ends = ends})

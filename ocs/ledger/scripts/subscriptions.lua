@@ -127,21 +127,42 @@ local function count_price(work, terms)
   journal_thresholds(work)
 end
 
+-- Debit a share of a benefit as far as there is credit. Returns the micro-EUR that stay unpaid.
+local function pay_share(work, subscription, share)
+  local account, terms = work.account, subscription.terms
+  local name, amount, days_left, days = unpack(share)
+  local paid, before = min(amount, account.credit), account.credit
+  local promotional = take_credit(work, paid)
+  account.spent = account.spent + paid
+  note_low_credit(work, before)
+  journal(work, {k = 'share', id = terms.id, instance = subscription.instance, benefit = name, days_left = days_left,
+    days = days, debit = paid, unpaid = some(amount - paid), credit = account.credit, promo = some(promotional)})
+  return amount - paid
+end
+
 -- Debit the shares of benefits that an early end costs: {{name, micro-EUR, days left, days agreed}, …}, a transaction
 -- each (HOT-REC-4). False: the credit does not cover them.
 local function pay_shares(work, subscription, shares)
-  local account, terms, sum = work.account, subscription.terms, 0
+  local account, sum = work.account, 0
   if subscription.committed_until == 0 then return true end
   for n = 1, #shares do sum = sum + shares[n][2] end
   if account.credit < sum then return false end
-  for n = 1, #shares do
-    local name, amount, days_left, days = unpack(shares[n])
-    local before, promotional = account.credit, take_credit(work, amount)
-    account.spent = account.spent + amount
-    note_low_credit(work, before)
-    journal(work, {k = 'share', id = terms.id, instance = subscription.instance, benefit = name, days_left = days_left,
-      days = days, debit = amount, credit = account.credit, promo = some(promotional)})
-  end
+  for n = 1, #shares do pay_share(work, subscription, shares[n]) end
   subscription.committed_until, subscription.committed_benefits = 0, {}
   return true
+end
+
+-- The account ends, or a subscription ends with all its credit: debit the shares as far as there is credit (HOT-REC-4).
+-- `ends`: instance as text → its shares. Returns the micro-EUR that stay unpaid.
+local function pay_last_shares(work, ends)
+  local list, unpaid = subscriptions_of(work), 0
+  for n = 1, #list do
+    local subscription = list[n]
+    local shares = ends[tostring(subscription.instance)] or {}
+    if subscription.committed_until > 0 and #shares > 0 then
+      for m = 1, #shares do unpaid = unpaid + pay_share(work, subscription, shares[m]) end
+      subscription.committed_until, subscription.committed_benefits = 0, {}
+    end
+  end
+  return unpaid
 end

@@ -13,8 +13,8 @@ if not work then
 end
 local account, word = work.account, 'ok'
 tell_life(work)
-if account.state ~= 't' and work.now >= account.active_until + LIFE_S then
-  terminate(work, work.now, 'life')
+if account.state ~= 't' and work.now >= end_of_life(work) then
+  terminate(work, work.now, 'life', false, {})
   word = 'terminated'
 end
 end_work(work)

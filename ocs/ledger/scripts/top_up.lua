@@ -15,7 +15,7 @@ local work, why = begin_work(id, args, named_keys(KEYS))
 if not work then return why end
 local account = work.account
 -- Its life is over, though the sweeper has not terminated it yet (HOT-ACC-6).
-if work.now >= account.active_until + LIFE_S then return 'state' end
+if work.now >= end_of_life(work) then return 'state' end
 if account.credit + args.amount > CEILING then return 'ceiling' end
 
 account.credit, account.paid_in = account.credit + args.amount, account.paid_in + args.amount

@@ -18,9 +18,11 @@ from ocs.values.products import (
     LIMIT_COUNTER,
     MONTHLY_LIMIT,
     NO_CONDITIONS,
+    NO_SHARES,
     BenefitShare,
     Conditions,
     CounterTerms,
+    LastShares,
     PackageTerms,
     Window,
 )
@@ -112,7 +114,7 @@ class Accounts(Books):
             raise LedgerError("state", "")
         with self._changing(account_id, now, month, day) as op:
             account = op.account
-            if now >= account.active_until + agenda.INACTIVE_S:
+            if now >= account.active_until + LIFE.inactive_s:
                 raise LedgerError("state", "")
             if account.credit + amount_micro_eur > CREDIT_CEILING_MICRO_EUR:
                 raise LedgerError("ceiling", "")
@@ -207,7 +209,7 @@ class Accounts(Books):
                 if op.account.credit < sum(each.micro_eur for each in shares):
                     raise LedgerError("credit", "")
                 for each in shares:
-                    self._pay_share(op, subscription, each)
+                    agenda.pay_share(op, subscription, each)
                 subscription.committed_until, subscription.benefits = 0, ()
             if at_once or subscription.state not in agenda.RUNNING:
                 agenda.end(op, subscription)
@@ -220,21 +222,6 @@ class Accounts(Books):
     ) -> None:
         with self._changing(account_id, now, month, day) as op:
             self._subscription(op, instance).next = product
-
-    @staticmethod
-    def _pay_share(op: Operation, subscription: Subscription, share: BenefitShare) -> None:
-        promotional = op.spend(share.micro_eur, use=True)
-        op.journal(
-            "share",
-            promo=promotional,
-            id=subscription.terms.id,
-            instance=subscription.instance,
-            benefit=share.benefit,
-            days_left=share.days_left,
-            days=share.days_agreed,
-            debit=share.micro_eur,
-            credit=op.account.credit,
-        )
 
     @staticmethod
     def _subscription(op: Operation, instance: int) -> Subscription:
@@ -352,6 +339,7 @@ class Accounts(Books):
         now: int,
         month: int,
         day: int = 0,
+        shares: LastShares = NO_SHARES,
     ) -> int:
         account = self._account(account_id)
         if ("pay_out", account.uid, reference) in self._applied:
@@ -359,6 +347,7 @@ class Accounts(Books):
         with self._changing(account_id, now, month, day) as op:
             if op.account.state_at(now) not in states:
                 raise LedgerError("state", "")
+            agenda.pay_last_shares(op, shares)
             amount = agenda.pay_out(op, reference, reason)
             if not amount:
                 raise LedgerError("nothing", "")
@@ -386,11 +375,19 @@ class Accounts(Books):
             agenda.remind(op.account, at, kind, ref)
 
     def terminate_account(
-        self, account_id: str, *, now: int, month: int, day: int = 0, reason: str = "care", pay_out: str = ""
-    ) -> None:
-        if self._account(account_id).state != "terminated":
-            op = self._due(account_id, now, month, day)
-            agenda.terminate(op, reason, pay_out)
+        self,
+        account_id: str,
+        *,
+        now: int,
+        month: int,
+        day: int = 0,
+        reason: str = "care",
+        pay_out: str = "",
+        shares: LastShares = NO_SHARES,
+    ) -> int:
+        if self._account(account_id).state == "terminated":
+            return 0
+        return agenda.terminate(self._due(account_id, now, month, day), reason, pay_out, shares)
 
     def release_session(
         self, account_id: str, session_id: str, *, reason: str, now: int, month: int, day: int = 0

@@ -6,13 +6,12 @@ import pickle
 
 from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.life import UNUSED_UNTIL
-from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, PackageTerms, Window
+from ocs.values.products import LIMIT_COUNTER, NO_SHARES, PACKAGE_GROUP, BenefitShare, LastShares, PackageTerms, Window
 from tests.ocs.ledger.model_operation import LIFE, FirstUse, Operation
 from tests.ocs.ledger.model_settle import thresholds
 from tests.ocs.ledger.model_state import Account, Bucket, Entry, MeasureState, Pool, Subscription
 
 TOMBSTONE_S = 300
-INACTIVE_S = 270 * 86_400
 RUNNING = (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
 
 
@@ -377,7 +376,7 @@ def life(op: Operation) -> None:
     if account.announced not in (state, "terminated") and at - LIFE.expiring_s <= op.now < at:
         account.announced = state
         op.journal("expiring", state=state[0], ends=at)
-    if op.now >= account.active_until + INACTIVE_S:
+    if op.now >= account.active_until + LIFE.inactive_s:
         terminate(op, "life")
 
 
@@ -390,14 +389,16 @@ def _next_end(account: Account) -> tuple[str, int]:
     """The state that comes by time, and when."""
     if account.state == "active" and not account.told_inactive:
         return "inactive", account.active_until
-    return "terminated", account.active_until + INACTIVE_S
+    return "terminated", account.active_until + LIFE.inactive_s
 
 
 def tell_state(op: Operation, was: str, reason: str = "") -> None:
     account = op.account
     state = account.state_at(op.now)
     ends = (
-        0 if account.active_until == UNUSED_UNTIL else account.active_until + (0 if state == "active" else INACTIVE_S)
+        0
+        if account.active_until == UNUSED_UNTIL
+        else account.active_until + (0 if state == "active" else LIFE.inactive_s)
     )
     op.journal("state", state=state[0], was=was[0], ends=ends, reason=reason)
 
@@ -476,13 +477,44 @@ def pay_out(op: Operation, reference: str, reason: str) -> int:
     return amount
 
 
-def terminate(op: Operation, reason: str, reference: str = "") -> None:
+def pay_share(op: Operation, subscription: Subscription, share: BenefitShare) -> int:
+    paid = min(share.micro_eur, op.account.credit)
+    promotional = op.spend(paid, use=True)
+    unpaid = share.micro_eur - paid
+    op.journal(
+        "share",
+        promo=promotional,
+        id=subscription.terms.id,
+        instance=subscription.instance,
+        benefit=share.benefit,
+        days_left=share.days_left,
+        days=share.days_agreed,
+        debit=paid,
+        credit=op.account.credit,
+        **({"unpaid": unpaid} if unpaid else {}),
+    )
+    return unpaid
+
+
+def pay_last_shares(op: Operation, shares: LastShares) -> int:
+    unpaid = 0
+    for subscription in op.account.subscriptions:
+        of_end = shares.get(subscription.instance, ())
+        if subscription.committed_until and of_end:
+            op.ledger.met["shares at an end for good"] += 1
+            unpaid += sum([pay_share(op, subscription, each) for each in of_end])
+            subscription.committed_until, subscription.benefits = 0, ()
+    return unpaid
+
+
+def terminate(op: Operation, reason: str, reference: str = "", shares: LastShares = NO_SHARES) -> int:
     account, was = op.account, op.account.state_at(op.now)
     op.abort("state")
     for sid in sorted(account.live()):
         op.give_up(sid, "terminated")
     for sid in sorted(account.sessions):
         op.forget(sid)
+    unpaid = pay_last_shares(op, shares)
     for subscription in account.subscriptions:
         _end_units(op, subscription)
     if reference:
@@ -493,7 +525,9 @@ def terminate(op: Operation, reason: str, reference: str = "") -> None:
     account.entries, account.measures, account.pool = [], [], ""
     op.trim()
     account.promotional = 0
-    op.journal("terminated", promo=promotional, debit=lost, credit=0, was=was[0], reason=reason)
+    more = {"unpaid": unpaid} if unpaid else {}
+    op.journal("terminated", promo=promotional, debit=lost, credit=0, was=was[0], reason=reason, **more)
+    return unpaid
 
 
 def remind(account: Account, at: int, kind: str, ref: str) -> None:

@@ -137,9 +137,16 @@ class Walk(WalkCharging):
             product = choose.pick((None, *TARIFFS, *TARIFFS, PRODUCTS[0]))
             self._do(place, "set_next", instance, product=product)
         else:
-            amounts = choose.pick(((), (70_000,), (90_000, 310_000), (5_000_000, 1)))
-            shares = tuple(BenefitShare(f"benefit {n}", each, n, 9) for n, each in enumerate(amounts))
-            self._do(place, "unsubscribe", instance, at_once=choose.chance(35), shares=shares)
+            self._do(place, "unsubscribe", instance, at_once=choose.chance(35), shares=self._shares(choose))
+
+    @staticmethod
+    def _shares(choose: Choices) -> tuple[BenefitShare, ...]:
+        amounts = choose.pick(((), (70_000,), (90_000, 310_000), (5_000_000, 1)))
+        return tuple(BenefitShare(f"benefit {n}", each, n, 9) for n, each in enumerate(amounts))
+
+    def _last_shares(self, choose: Choices, place: int) -> dict[str, Any]:
+        ends = [each.instance for each in self._account(place).subscriptions if each.committed_until]
+        return {"shares": {each: self._shares(choose) for each in ends}} if ends and choose.chance(80) else {}
 
     def _claims(self, choose: Choices, place: int) -> None:
         """A fee becomes due, or a product is bought, while sessions hold all credit."""
@@ -258,8 +265,9 @@ class Walk(WalkCharging):
             if choose.chance(20):
                 self._do(place, "change_imsi", imsi=self._fresh("29340000001"))
             if choose.chance(30):
+                more = self._last_shares(choose, place)
                 states = choose.pick((("inactive", "blocked"), ("inactive",), ("active", "inactive", "blocked")))
-                self._do(place, "pay_out", reference=self._fresh("o"), reason="inactive", states=states)
+                self._do(place, "pay_out", reference=self._fresh("o"), reason="inactive", states=states, **more)
             if choose.chance(30):
                 more = {"any_state": True, **choose.pick(({}, {"block": "frozen"}, {"lift": "frozen"}))}
                 self._do(place, "subscribe", product=catalogue.ONCE, reference=self._fresh("p"), **more)
@@ -393,7 +401,7 @@ class Walk(WalkCharging):
         if not choose.chance(40):
             return
         more = {"pay_out": "leaves", "reason": "port_out"} if choose.chance(40) else {}
-        self._do(place, "terminate_account", **more)
+        self._do(place, "terminate_account", **more, **self._last_shares(choose, place))
         self.ledgers.gone_for_good(self.ids[place])
         if choose.chance(20):
             self._credit(place, 1_000_000)

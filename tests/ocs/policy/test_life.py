@@ -136,4 +136,4 @@ def test_what_a_data_only_package_is() -> None:
 
 @rule("HOT-ACC-3")
 def test_the_terms_of_the_rules() -> None:
-    assert LifeTerms() == LifeTerms(90 * DAY_S, 7 * DAY_S, EUR, True)
+    assert LifeTerms() == LifeTerms(90 * DAY_S, 7 * DAY_S, EUR, True, 270 * DAY_S)

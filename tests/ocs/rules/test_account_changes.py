@@ -17,7 +17,7 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.policy.life import LIFTED_BY, BlockReason, By, PayOut, may_lift
 from ocs.values.identities import Imsi, Msisdn
 from tests.ocs.charging.ccr import IMS, SMS, seconds, sms_to, towards
-from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
+from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
 from tests.rules import rule
 
 FRIEND = towards("tel:+38631234567")
@@ -126,6 +126,65 @@ async def test_porting_out_pays_out_ends_the_account_and_frees_the_number(world:
     assert (view.state, view.refunded_micro_eur, view.expired_micro_eur) == ("terminated", 20 * EUR, 5 * EUR)
     assert await world.ledger.find_subscriber("m" + user.msisdn) is None
     assert [each["reason"] for each in await user.events("terminated")] == ["port-out"]
+
+
+# -- commitments at an end for good
+
+
+async def with_tv(world: World, credit: int) -> Subscriber:
+    """TV costs 9.90, for 720 days, with 60.00 on the connection and 48.00 on equipment. 15 days later 705 are left:
+    60.00 × 705 / 720 = 58.75 and 48.00 × 705 / 720 = 47.00.
+    """
+    user = await world.subscriber(credit)
+    await world.ledger.subscribe(
+        user.account_id, product=world.catalogue.products["TV"].terms, reference=f"TV {user.msisdn}", **world.when
+    )
+    world.now += 15 * DAY_S
+    return user
+
+
+async def shares(user: Subscriber) -> list[tuple[str, int, int]]:
+    """Benefit, debit and what stays unpaid."""
+    return [(each["benefit"], each["debit"], each.get("unpaid", 0)) for each in await user.events("share")]
+
+
+@rule("HOT-REC-4", "HOT-PKG-17", "HOT-ACC-10")
+async def test_porting_out_pays_the_shares_of_a_commitment_first(world: World) -> None:
+    """120.00 - 9.90 - 58.75 - 47.00 = 4.35."""
+    user = await with_tv(world, 120)
+    ended = await life_of(world).port_out(number_of(user), reference=Reference("P1"))
+    assert [each.micro_eur for each in ended.shares] == [58_750_000, 47_000_000]
+    assert ended.unpaid_micro_eur == 0
+    assert await shares(user) == [("connection", 58_750_000, 0), ("equipment", 47_000_000, 0)]
+    assert [each["debit"] for each in await user.events("pay_out")] == [4_350_000]
+    assert (await audit(world.ledger, **world.when)).ok
+
+
+@rule("HOT-REC-4", "HOT-PKG-17")
+async def test_the_end_of_an_account_pays_shares_as_far_as_there_is_credit(world: World) -> None:
+    """100.00 - 9.90 - 58.75 = 31.35 of 47.00: 15.65 stay unpaid, and nothing is left to expire."""
+    user = await with_tv(world, 100)
+    accounts = AccountOperations(world.ledger, world.catalogue, lambda: world.now, lambda: 77)
+    ended = await accounts.terminate(number_of(user))
+    assert ended.unpaid_micro_eur == 15_650_000
+    assert await shares(user) == [("connection", 58_750_000, 0), ("equipment", 31_350_000, 15_650_000)]
+    (last,) = await user.events("terminated")
+    assert (last["unpaid"], last["debit"]) == (15_650_000, 0)
+    assert (await audit(world.ledger, **world.when)).ok
+
+
+@rule("HOT-REC-4", "HOT-ACC-10")
+async def test_the_pay_out_of_a_data_only_tariff_pays_its_shares_first(world: World) -> None:
+    """20.00 - 6.99 - 12.00 × 50 / 60 = 3.01."""
+    shipped = CATALOGUE.read_text("utf-8")
+    committed = '[package.GIGA-MINI] # data only\ncommitment = { days = 60, benefits = { fee = "12.00" } }\n'
+    await world.price_lists(shipped.replace("[package.GIGA-MINI] # data only\n", committed))
+    user = await world.subscriber(20, "GIGA-MINI")
+    world.now += 10 * DAY_S
+    amount = await life_of(world).pay_out(number_of(user), reason=PayOut.DATA_ONLY, reference=Reference("P1"))
+    assert amount == 3_010_000
+    assert await shares(user) == [("fee", 10 * EUR, 0)]
+    assert (await user.view()).package == ""
 
 
 # -- blocks

@@ -6,7 +6,7 @@ import pytest
 
 from ocs.ledger.contract.errors import LedgerError
 from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, SMS, called_by, octets, seconds, sms_from, sms_to, towards
-from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
+from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
 from tests.rules import rule
 
 FRIEND = towards("tel:+38631234567")
@@ -117,6 +117,33 @@ async def test_each_transition_by_time_is_announced_and_told_once(world: World) 
     ]
     assert [each["state"] for each in journal[:3]] == ["i", "i", "t"]
     assert (journal[3]["debit"], journal[3]["was"], journal[3]["reason"]) == (20 * EUR, "i", "life")
+
+
+@rule("HOT-ACC-3", "HOT-ACC-4", "HOT-ACC-6")
+async def test_the_catalogue_says_how_long_an_account_is_active_and_inactive(world: World) -> None:
+    """60 days active and 30 inactive, each end announced 7 days before. A top-up in time gives 60 days more."""
+    shipped = CATALOGUE.read_text("utf-8")
+    shorter = shipped.replace("inactive_days = 270", "inactive_days = 30").replace(
+        "active_days = 90", "active_days = 60"
+    )
+    await world.price_lists(shorter)
+    world.ledger.follow_life(world.catalogue.life_at)
+    user, late = await world.subscriber(20), await world.subscriber(20)
+    opened = world.now
+    for day in range(92):
+        world.now = opened + day * DAY_S
+        await world.sweep()
+        if day == 59:
+            await late.top_up(5, "R1")
+    journal = [event for event in await user.journal() if event["k"] in ("expiring", "state", "terminated")]
+    assert [(each["k"], (each["t"] - opened) // DAY_S) for each in journal] == [
+        ("expiring", 53),
+        ("state", 60),
+        ("expiring", 83),
+        ("terminated", 90),
+    ]
+    assert journal[1]["ends"] == opened + 90 * DAY_S
+    assert (await late.view()).active_until == opened + (59 + 60) * DAY_S
 
 
 @rule("HOT-ACC-3", "HOT-ACC-5")
