@@ -214,7 +214,7 @@ def port_out(
         ended = await backend.life.port_out(number, reference=once)
         view = await backend.ledger.read(account_id, **backend.when())
         paid = view.refunded_micro_eur if view is not None else 0
-        facts = {
+        facts: dict[str, object] = {
             "refunded_micro_eur": paid,
             "shares_micro_eur": sum([each.micro_eur for each in ended.shares]),
             "unpaid_micro_eur": ended.unpaid_micro_eur,

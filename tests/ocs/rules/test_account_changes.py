@@ -16,8 +16,9 @@ from ocs.ledger.audit import audit
 from ocs.ledger.contract.errors import LedgerError
 from ocs.policy.life import LIFTED_BY, BlockReason, By, PayOut, may_lift
 from ocs.values.identities import Imsi, Msisdn
+from tests.catalogue import CATALOGUE
 from tests.ocs.charging.ccr import IMS, SMS, seconds, sms_to, towards
-from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
+from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
 from tests.rules import rule
 
 FRIEND = towards("tel:+38631234567")
@@ -73,8 +74,6 @@ async def test_the_catalogue_says_the_order(world: World) -> None:
 
 
 async def _catalogue_text() -> str:
-    from tests.ocs.rules.world import CATALOGUE
-
     return CATALOGUE.read_text(encoding="utf-8")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ocs.ledger.contract.errors import LedgerError
+from tests.catalogue import CATALOGUE
 from tests.ocs.charging.ccr import AUSTRIA, IMS, MB, SERBIA, SMS, called_by, octets, seconds, sms_from, sms_to, towards
-from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
+from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
 from tests.rules import rule
 
 FRIEND = towards("tel:+38631234567")
