@@ -13,7 +13,7 @@ from ocs.values.identities import Imsi, Msisdn, parse_imsi, parse_msisdn
 from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
 from ocs.values.moment import DATE_PATTERN, parse_date
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR, format_eur, parse_eur
-from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms, Product
+from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms, Product, ProductKind
 from ocs.values.quantity import parse_quantity
 from ocs.values.use import BARS, BarName, Unit
 
@@ -122,6 +122,14 @@ def moment(text: str, time_zone: ZoneInfo) -> int:
     if unix_s < 0:
         raise InputError("time", f"{text!r} must be from 1970 on")
     return unix_s
+
+
+def package_on_sale(name: str, products: Mapping[str, Product], at: int) -> PackageTerms:
+    """Terms of the tariff of that name. InputError: there is none, or it is not on sale at `at`, Unix seconds."""
+    terms = package(name, {id_: each.terms for id_, each in products.items() if each.kind is ProductKind.TARIFF})
+    if not products[name].is_sold(at):
+        raise InputError("package", f"{name!r} is not on sale now")
+    return terms
 
 
 def measure_kind(text: str) -> MeasureKind:

@@ -59,18 +59,18 @@ class KeywordOperations:
         """
         seen = await self._accounts.read(msisdn)
         wanted = keywords.read(text, self._sold.products)
-        words = _Words(self._sold, self._kilo, language, seen)
+        words = _Words(self._sold, self._kilo, language, seen, self._now())
         if not isinstance(wanted, Order):
             return words.question(wanted)
         product = self._sold.products[wanted.product]
         open_ = {each.ref: each.at for each in seen.view.reminders if each.kind == WINDOW and each.at > self._now()}
-        step = keywords.step(seen.view, wanted, self._sold.products, open_)
+        step = keywords.step(seen.view, wanted, self._sold.products, open_, self._now())
         try:
             key = await self._perform(msisdn, seen.view, product, step, open_.get(product.id, 0))
         except RefusedError as error:
             key = f"refused-{error.code}"
         after = await self._accounts.read(msisdn)
-        return _Words(self._sold, self._kilo, language, after).order(key, product)
+        return _Words(self._sold, self._kilo, language, after, self._now()).order(key, product)
 
     async def _perform(self, msisdn: Msisdn, view: AccountView, product: Product, step: Step, window_at: int) -> str:
         """Returns the key of the answer."""
@@ -99,14 +99,15 @@ class KeywordOperations:
 class _Words:
     """Words answers for one account in one language."""
 
-    def __init__(self, sold: Sold, kilo: int, language: str, seen: AccountAndPool) -> None:
-        self._sold, self._kilo, self._language, self._seen = sold, kilo, language, seen
+    def __init__(self, sold: Sold, kilo: int, language: str, seen: AccountAndPool, now: int) -> None:
+        self._sold, self._kilo, self._language, self._seen, self._now = sold, kilo, language, seen, now
 
     def question(self, key: str) -> Answer:
         view = self._seen.view
         fields: dict[str, object] = {"credit": self._eur(view.credit_micro_eur), "date": self._date(view.active_until)}
         if key == "help":
-            fields["keywords"] = ", ".join(each.keyword for each in self._sold.products.values() if each.keyword)
+            on_sale = [each for each in self._sold.products.values() if each.is_sold(self._now)]
+            fields["keywords"] = ", ".join(each.keyword for each in on_sale if each.keyword)
         elif key == "usage":
             units = [self._left(each) for each in balance_of(view, self._seen.pool).units if each.left != 0]
             fields["units"] = ", ".join(units)
@@ -115,7 +116,7 @@ class _Words:
 
     def order(self, key: str, product: Product) -> Answer:
         view, products = self._seen.view, self._sold.products
-        refused = packs.refusal(view, product, products)
+        refused = packs.refusal(view, product, products, self._now)
         held = packs.held(view, product.id)
         other = products.get(refused.product) if refused is not None else None
         fields: dict[str, object] = {

@@ -24,6 +24,7 @@ from ocs.values.moment import utc_text, when_of
 from ocs.values.products import BenefitShare, Product
 
 REASONS = {
+    "sold": "{product} is not on sale now",
     "excluded": "{product} of the account and this product exclude each other (HOT-PKG-9)",
     "barred": "it is not sold with the tariff {product} (HOT-PKG-9)",
     "requires": "it needs another product, such as {product}",
@@ -76,14 +77,15 @@ class ProductOperations:
         "credit", "limit" (HOT-CC-2), "state".
         """
         view = await self._view(msisdn)
-        return await self._order(view, product, reference, packs.buy(view, product, self._sold.products))
+        return await self._order(view, product, reference, packs.buy(view, product, self._sold.products, self._now()))
 
     async def plan(self, msisdn: Msisdn, *, product: Product, on: date, reference: Reference) -> Ordered:
         """Plan an activation for the beginning of a day (HOT-PKG-11). RefusedError: as `buy`."""
         view, zone = await self._view(msisdn), self._sold.time_zone
-        today = datetime.fromtimestamp(self._now(), zone).date()
+        now = self._now()
+        today = datetime.fromtimestamp(now, zone).date()
         at = int(datetime(on.year, on.month, on.day, tzinfo=zone).timestamp())
-        decision = packs.plan(view, product, self._sold.products, today=today, on=on, at=at)
+        decision = packs.plan(view, product, self._sold.products, now=now, today=today, on=on, at=at)
         return await self._order(view, product, reference, decision)
 
     async def change(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> Ordered:

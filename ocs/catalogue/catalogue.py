@@ -299,10 +299,11 @@ def compile_catalogue(tables: Tables, problems: Problems) -> Catalogue:
     services, by_id = compile_services(general, tables, problems)
     prices = compile_prices(general, tables, problems)
     counters = compile_counters(general, tables, problems)
-    products = compile_products(general, tables, counters, problems)
+    zone = None if problems.found else ZoneInfo(general.time_zone)
+    products = compile_products(general, tables, counters, zone, problems)
     terms = {id_: product.terms for id_, product in products.items()}
     holidays = compile_holidays(general, problems)
-    zone = None if problems.found else ZoneInfo(general.time_zone)
+    zone = None if problems.found else zone
     life = compile_life(general, problems)
     RateCompiler(
         tables,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import DAY_MINUTES, DAYS, Window, overlap
 from ocs.catalogue.services import MatchKey, Service, Services
+from ocs.values.moment import parse_date
 from ocs.values.money import parse_eur
 from ocs.values.quantity import ALLOWED, PER_CALL, parse_quantity, unit_of
 from ocs.values.use import Context, QuotaPolicy, Unit
@@ -301,3 +303,15 @@ def _check_countries(section: str, lists: Mapping[str, Iterable[str]], problems:
             if country not in known:
                 allowed = "is not a country code (ISO 3166-1 alpha-2, XK for Kosovo)"
                 problems.add(key_path(section, id_, "countries", index), allowed, country)
+
+
+def midnight(text: str | None, days_later: int, zone: ZoneInfo | None, at: tuple[str, ...], problems: Problems) -> int:
+    """Unix seconds of the start of a day in the operator's time zone; 0 = not stated. `at`: path of the key."""
+    if text is None or zone is None:
+        return 0
+    try:
+        day = parse_date(text) + timedelta(days=days_later)
+    except ValueError:
+        problems.add(key_path(*at), "must be a date such as 2026-12-25", text)
+        return 0
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())

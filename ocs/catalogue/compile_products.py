@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from zoneinfo import ZoneInfo
 
 from ocs.catalogue.compile_counters import CompiledCounter, counters_of_product
-from ocs.catalogue.compile_parts import quantity
+from ocs.catalogue.compile_parts import midnight, quantity
 from ocs.catalogue.model import BucketTable, General, PackageTable
 from ocs.catalogue.problems import Problems, key_path
 from ocs.catalogue.reading import Tables
@@ -28,18 +29,27 @@ WITHOUT_UNITS = {ProductKind.FEE, ProductKind.RECURRING_FEE}
 
 
 def compile_products(
-    general: General, tables: Tables, counters: Mapping[str, CompiledCounter], problems: Problems
+    general: General,
+    tables: Tables,
+    counters: Mapping[str, CompiledCounter],
+    zone: ZoneInfo | None,
+    problems: Problems,
 ) -> dict[str, Product]:
     """Products by id, in the order of the file. Prices include VAT; the net price must be stated too (HOT-RAT-8)."""
-    compiler = _Compiler(general, tables, counters, problems)
+    compiler = _Compiler(general, tables, counters, zone, problems)
     return {id_: compiler.product(id_, table) for id_, table in tables.of("package", PackageTable).items()}
 
 
 class _Compiler:
     def __init__(
-        self, general: General, tables: Tables, counters: Mapping[str, CompiledCounter], problems: Problems
+        self,
+        general: General,
+        tables: Tables,
+        counters: Mapping[str, CompiledCounter],
+        zone: ZoneInfo | None,
+        problems: Problems,
     ) -> None:
-        self._general, self._counters, self._problems = general, counters, problems
+        self._general, self._counters, self._zone, self._problems = general, counters, zone, problems
         self._tables = tables.of("package", PackageTable)
         self._ids = tables.ids["package"]
         self._units: dict[str, tuple[str, str]] = {}
@@ -55,6 +65,8 @@ class _Compiler:
         if parse_eur(table.net_eur) != net:
             vat = f"{table.price_eur} less {self._general.vat_percent} % VAT, to the cent"
             self._add((id_, "net_eur"), f"must be {format_eur(net)}: {vat}", table.net_eur)
+        if table.sold_from and table.sold_until and table.sold_until < table.sold_from:
+            self._add((id_, "sold_until"), f"must not be before {table.sold_from}", table.sold_until)
         return Product(
             kind=kind,
             terms=self._terms(id_, kind, table, price),
@@ -65,7 +77,12 @@ class _Compiler:
             barred_with=tuple(table.barred_with),
             requires=tuple(table.requires),
             keyword=table.keyword,
+            sold_from=self._midnight((id_, "sold_from"), table.sold_from, 0),
+            sold_until=self._midnight((id_, "sold_until"), table.sold_until, 1),
         )
+
+    def _midnight(self, at: tuple[str, str], text: str | None, days_later: int) -> int:
+        return midnight(text, days_later, self._zone, ("package", *at), self._problems)
 
     def _terms(self, id_: str, kind: ProductKind, table: PackageTable, price: int) -> PackageTerms:
         at = ("package", id_, "counter")
@@ -118,7 +135,7 @@ class _Compiler:
         """Checks keys that the kind of product requires, or does not have."""
         if kind is ProductKind.FEE:
             self._refuse(id_, kind, table, ("period_days", "recurring", "ends_with_tariff", "notice_days", "first_use"))
-            self._refuse(id_, kind, table, ("commitment", "voided_by_change"))
+            self._refuse(id_, kind, table, ("commitment", "voided_by_change", "sold_from", "sold_until"))
         elif table.period_days is None:
             self._add((id_, "period_days"), "is missing and required: only a fee has no period")
         if kind in WITHOUT_UNITS:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date
 from zoneinfo import ZoneInfo
 
 from ocs.catalogue.compile_counters import CompiledCounter
-from ocs.catalogue.compile_parts import PriceParts
+from ocs.catalogue.compile_parts import PriceParts, midnight
 from ocs.catalogue.model import DestinationTable, PlaceTable, RateTable
 from ocs.catalogue.price import PriceError, compile_price, free_price
 from ocs.catalogue.problems import Problems, key_path
@@ -16,7 +16,6 @@ from ocs.catalogue.reading import Tables
 from ocs.catalogue.schedule import Schedule
 from ocs.catalogue.services import RateKey, Service
 from ocs.catalogue.variants import NEVER, Variant, VariantRates
-from ocs.values.moment import parse_date
 from ocs.values.products import DEFAULT_COUNTERS, AtLimit, CounterTerms, Measure, PackageTerms
 from ocs.values.use import Direction, PriceTerms, RatedUse, Slow, Unit
 
@@ -278,15 +277,7 @@ class RateCompiler:
         return self._terms(id_ + SURCHARGE, rate, parts, parts.micro_eur)
 
     def _midnight(self, key: tuple[str, str], text: str | None, days_later: int) -> int:
-        """Unix seconds of the start of a day in the operator's time zone; 0 = not stated."""
-        if text is None or self._zone is None:
-            return 0
-        try:
-            day = parse_date(text) + timedelta(days=days_later)
-        except ValueError:
-            self._problems.add(key_path("rate", *key), "must be a date such as 2026-12-25", text)
-            return 0
-        return int(datetime(day.year, day.month, day.day, tzinfo=self._zone).timestamp())
+        return midnight(text, days_later, self._zone, ("rate", *key), self._problems)
 
     def _fill(self, compiled: _Compiled) -> None:
         rate, service = compiled.rate, compiled.service

@@ -272,6 +272,8 @@ class PackageTable(Table):
     barred_with: list[str] = []
     requires: list[str] = []
     keyword: Keyword = ""
+    sold_from: Date | None = None
+    sold_until: Date | None = None
     bucket: dict[BucketName, BucketTable] = {}
     counter: dict[str, IncludedCounterTable] = {}
     facts: list[Word] = []

@@ -21,7 +21,7 @@ from ocs.cli.common import (
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
 from ocs.values.money import format_eur
-from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure
+from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms
 from ocs.values.use import BARS
 
 app = typer.Typer(help="Open, show and change accounts.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def create(
     number, subscriber, amount = inputs.msisdn(msisdn), inputs.imsi(imsi), inputs.credit(credit)
 
     async def work(backend: Backend) -> None:
-        terms = inputs.package(package, backend.catalogue.packages) if package else None
+        terms = _on_sale(backend, package) if package else None
         view = await backend.accounts.open(
             msisdn=number, imsi=subscriber, credit_micro_eur=amount, package=terms, unused=unused
         )
@@ -136,7 +136,7 @@ def activate(
     number, once = inputs.msisdn(msisdn), inputs.reference(reference)
 
     async def work(backend: Backend) -> None:
-        terms = inputs.package(package, backend.catalogue.packages)
+        terms = _on_sale(backend, package)
         done = await backend.accounts.activate(number, package=terms, reference=once)
         print(f"{number}: {package} {'is active' if done else 'was activated before under this reference: no change'}")
 
@@ -196,3 +196,7 @@ def move(
         )
 
     with_backend(config, OpenMode.WRITE, work)
+
+
+def _on_sale(backend: Backend, package: str) -> PackageTerms:
+    return inputs.package_on_sale(package, backend.catalogue.products, backend.catalogue.now())

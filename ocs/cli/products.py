@@ -35,10 +35,14 @@ ReferenceOption = Annotated[str, typer.Option(help="Id of this order; a referenc
 
 
 @app.command("list")
-def list_products(json: JsonOption = False, config: ConfigOption = DEFAULT) -> None:
-    """List all products of the catalogue that is in force."""
+def list_products(
+    every: Annotated[bool, typer.Option("--all", help="Also what is not on sale now.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """List the products that are on sale, of the catalogue that is in force."""
     _, catalogue = load_all(config)
-    found = list(catalogue.products.values())
+    found = [each for each in catalogue.products.values() if every or each.is_sold(catalogue.now())]
     if json:
         print_json([product_json(each) for each in found])
         return
@@ -165,6 +169,8 @@ def product_json(product: Product) -> dict[str, object]:
         "period_days": terms.period_s // DAY_S or None,
         "recurring": terms.renews,
         "units": [f"{each.id}: {_quantity_text(each.quantity, each.unit)}" for each in terms.buckets],
+        "sold_from": utc_text(product.sold_from) if product.sold_from else None,
+        "sold_until": utc_text(product.sold_until) if product.sold_until else None,
         "change": product.change.value if product.kind == "tariff" else None,
         "first_use": product.first_use,
         "counts_to_limit": terms.counts,

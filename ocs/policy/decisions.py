@@ -50,7 +50,9 @@ Offer = Mapping[str, Product]
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`code`: "excluded", "barred", "requires", "tariff", "kind", "date", "commitment", "same" or "subscription"."""
+    """`code`: "sold", "excluded", "barred", "requires", "tariff", "kind", "date", "commitment", "same" or
+    "subscription".
+    """
 
     code: str
     product: str = ""

@@ -43,6 +43,10 @@ TEXTS: Mapping[str, Mapping[str, Forms]] = {
         "sl": "Storitve {product} nimate.",
         "en": "You do not have {product}.",
     },
+    "refused-sold": {
+        "sl": "{product} zdaj ni v prodaji.",
+        "en": "{product} is not on sale now.",
+    },
     "refused-excluded": {
         "sl": "{product} ni mogoče naročiti v istem obdobju kot {other}.",
         "en": "{product} cannot be ordered in the same period as {other}.",

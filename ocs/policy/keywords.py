@@ -127,12 +127,12 @@ def state_of(account: Account, product_id: str, windows: Collection[str]) -> Sta
     return State.ENDING if held.state == "ending" else State.HELD
 
 
-def step(account: Account, order: Order, products: Mapping[str, Product], windows: Collection[str]) -> Step:
+def step(account: Account, order: Order, products: Mapping[str, Product], windows: Collection[str], now: int) -> Step:
     """What follows an order. A question is not asked if the rules of the sale refuse the product: then the answer is
     "refused-" and the code of the refusal.
     """
     found = TRANSITIONS[state_of(account, order.product, windows), order.word]
     if found.action is not Action.OPEN_WINDOW:
         return found
-    refused = packs.refusal(account, products[order.product], products)
+    refused = packs.refusal(account, products[order.product], products, now)
     return found if refused is None else Step(f"refused-{refused.code}")

@@ -13,19 +13,22 @@ UNPLANNED = (ProductKind.FEE, ProductKind.EXTRA)
 """Kinds that are bought at once only."""
 
 
-def buy(account: Account, product: Product, offer: Offer) -> Buy | Refused:
+def buy(account: Account, product: Product, offer: Offer, now: int) -> Buy | Refused:
     """Buy a product beside the tariff, as often as its exclusions let one (HOT-PKG-8). HOT-PKG-13: a product of first
     use is armed.
     """
     if product.kind is ProductKind.TARIFF:
         return Refused("kind", product.id)
-    return refusal(account, product, offer) or Buy(armed=product.first_use)
+    return refusal(account, product, offer, now) or Buy(armed=product.first_use)
 
 
-def refusal(account: Account, product: Product, offer: Offer) -> Refused | None:
-    """HOT-PKG-9: products that exclude each other, either way round; also one that is cancelled and still runs. Tariffs
-    with which the product is not sold; products of which it needs one. A further quantity needs a running tariff.
+def refusal(account: Account, product: Product, offer: Offer, now: int) -> Refused | None:
+    """What is not on sale at `now`, Unix seconds, cannot be bought. HOT-PKG-9: products that exclude each other, either
+    way round; also one that is cancelled and still runs. Tariffs with which the product is not sold; products of which
+    it needs one. A further quantity needs a running tariff.
     """
+    if not product.is_sold(now):
+        return Refused("sold", product.id)
     for held in account.subscriptions:
         other = offer.get(held.product)
         backwards = other is not None and product.id in other.terms.excludes
@@ -41,19 +44,23 @@ def refusal(account: Account, product: Product, offer: Offer) -> Refused | None:
     return None
 
 
-def plan(account: Account, product: Product, offer: Offer, *, today: date, on: date, at: int) -> Plan | Refused:
+def plan(
+    account: Account, product: Product, offer: Offer, *, now: int, today: date, on: date, at: int
+) -> Plan | Refused:
     """HOT-PKG-11: an activation may be planned from tomorrow up to one month ahead. `at`: beginning of the day `on`,
-    Unix seconds. A planned tariff is a change of the tariff.
+    Unix seconds. A planned tariff is a change of the tariff. What is on sale `now`, on the day `today`, may be planned.
     """
     if not today < on <= month_after(today):
         return Refused("date", product.id)
     if product.kind is ProductKind.TARIFF:
+        if not product.is_sold(now):
+            return Refused("sold", product.id)
         tariff = tariffs.tariff_of(account)
         refused = tariffs.commitment_refuses(tariff, product, at) if tariff is not None else None
         return refused or Plan(at)
     if product.first_use or product.kind in UNPLANNED:
         return Refused("kind", product.id)
-    return refusal(account, product, offer) or Plan(at)
+    return refusal(account, product, offer, now) or Plan(at)
 
 
 def month_after(day: date) -> date:

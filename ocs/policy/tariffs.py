@@ -17,9 +17,12 @@ def tariff_of(account: Account) -> Subscription | None:
 def change(account: Account, product: Product, now: int) -> Buy | Follow | Plan | Refused:
     """HOT-PKG-6: a change to another tariff is free. It takes effect at once or at the end of the period, as that one
     says. A tariff that waits for its fee, or none at all, is changed at once. HOT-PKG-17: see `commitment_refuses`.
+    Nobody changes to a tariff that is not on sale.
     """
     if product.kind is not ProductKind.TARIFF:
         return Refused("kind", product.id)
+    if not product.is_sold(now):
+        return Refused("sold", product.id)
     tariff = tariff_of(account)
     if tariff is None or tariff.state == "unpaid":
         return Buy()

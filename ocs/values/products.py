@@ -208,10 +208,18 @@ class Product:
     """Products of which the account must have one."""
     keyword: str = ""
     """Text of the SMS that orders it, in capitals (HOT-PKG-12); "" = it is not ordered by SMS."""
+    sold_from: int = 0
+    """Unix seconds from which it is sold."""
+    sold_until: int = 0
+    """Unix seconds from which it is sold no more; 0 = no end."""
 
     @property
     def id(self) -> str:
         return self.terms.id
+
+    def is_sold(self, at: int) -> bool:
+        """Whether it can be bought then, Unix seconds. Who has it keeps it, and it renews as its terms say."""
+        return self.sold_from <= at and (not self.sold_until or at < self.sold_until)
 
     @property
     def conditions(self) -> Conditions:

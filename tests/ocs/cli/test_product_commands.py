@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ocs.process.embedded_redis import EmbeddedRedis
+from tests.catalogue import CATALOGUE
 from tests.ocs.cli.conftest import Ocs
 from tests.rules import rule
 
@@ -28,7 +29,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def ocs(url: str, ocs_in: Ocs, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setenv("OCS_REDIS_URL", url)
-    return lambda *words: ocs_in(*words, cwd=ROOT)
+    return lambda *words, **environment: ocs_in(*words, cwd=ROOT, **environment)
 
 
 def opened(ocs: Call, msisdn: str, *more: str) -> str:
@@ -48,6 +49,36 @@ def test_the_catalogue_is_listed_and_a_product_shown(ocs: Call) -> None:
     assert json.loads(ocs("product", "show", "TV", "--json")[1])["commitment_days"] == 720
     status, _, error = ocs("product", "show", "SMS-300")
     assert status == 2 and "'SMS-300' is no product; the catalogue has 5G, " in error
+
+
+@rule("HOT-PKG-8", "HOT-PKG-1")
+def test_what_is_not_on_sale_is_listed_with_all_only(
+    ocs: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CATALOGUE.read_text("utf-8").replace(
+        'keyword = "SMS 200"\n', 'keyword = "SMS 200"\nsold_until = "2020-01-01"\n'
+    )
+    text = text.replace("[package.MAXI]\n", '[package.MAXI]\nsold_from = "2099-01-01"\n')
+    (tmp_path / "fewer.toml").write_text(text, "utf-8")
+    number = opened(ocs, "38668300090", "--package", "MINI", "--credit", "30")
+    fewer = {"OCS_SERVER_CATALOGUE": str(tmp_path / "fewer.toml")}
+    listed = {each["product"] for each in json.loads(ocs("product", "list", "--json", **fewer)[1])}
+    every = {each["product"]: each for each in json.loads(ocs("product", "list", "--all", "--json", **fewer)[1])}
+    assert every.keys() - listed == {"SMS-200", "MAXI"}
+    assert every["SMS-200"]["sold_until"] == "2020-01-01T23:00:00Z"
+    refused = (
+        ("product", "buy", number, "SMS-200", "--reference", "P1"),
+        ("product", "change", number, "MAXI", "--reference", "P2"),
+    )
+    assert [ocs(*each, **fewer)[0::2] for each in refused] == [
+        (1, "ocs: SMS-200 is not on sale now\n"),
+        (1, "ocs: MAXI is not on sale now\n"),
+    ]
+    account = ("account", "create", "--msisdn", "38668300091", "--imsi", "293438668300091", "--package", "MAXI")
+    status, _, error = ocs(*account, **fewer)
+    assert status == 2 and "'MAXI' is not on sale now" in error
+    status, _, error = ocs("account", "package", number, "--package", "MAXI", "--reference", "P3", **fewer)
+    assert status == 2 and "'MAXI' is not on sale now" in error
 
 
 @rule("HOT-PKG-7", "HOT-PKG-9", "HOT-ACC-12")

@@ -109,8 +109,24 @@ def test_a_share_never_exceeds_the_benefit_and_falls_day_by_day(benefit: int, da
     ],
 )
 def test_who_may_buy(has: list[SubscriptionView], wanted: str, code: str) -> None:
-    decision = packs.buy(Account(has), OFFER[wanted], OFFER)
+    decision = packs.buy(Account(has), OFFER[wanted], OFFER, NOW)
     assert (decision.code if isinstance(decision, Refused) else "") == code
+
+
+@rule("HOT-PKG-8")
+@pytest.mark.parametrize(
+    ("since", "until", "sold"), [(0, 0, 1), (NOW, 0, 1), (NOW + 1, 0, 0), (0, NOW, 0), (0, NOW + 1, 1)]
+)
+def test_what_is_not_on_sale_is_not_bought_planned_or_changed_to(since: int, until: int, sold: int) -> None:
+    pack, tariff = (replace(OFFER[each], sold_from=since, sold_until=until) for each in ("SMS-200", "MAXI"))
+    tomorrow = {"now": NOW, "today": date(2026, 11, 10), "on": date(2026, 11, 11), "at": NOW + DAY_S}
+    found = [
+        packs.buy(Account(), pack, OFFER, NOW),
+        packs.plan(Account(), pack, OFFER, **tomorrow),
+        packs.plan(Account(), tariff, OFFER, **tomorrow),
+        tariffs.change(Account(), tariff, NOW),
+    ]
+    assert [each == Refused("sold", "SMS-200" if n < 2 else "MAXI") for n, each in enumerate(found)] == [not sold] * 4
 
 
 @rule("HOT-PKG-6", "HOT-PKG-17")

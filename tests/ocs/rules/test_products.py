@@ -126,6 +126,25 @@ async def test_two_orders_at_once_do_not_slip_through(
     assert await shop.state(product) == ""
 
 
+@rule("HOT-PKG-7", "HOT-PKG-8", "HOT-PKG-12")
+async def test_a_product_that_is_sold_no_more_stays_with_those_who_have_it(world: World) -> None:
+    """SMS-200 is sold to the end of 10 November. On the 11th nobody gets it; who has it is debited 7.00 for the next
+    period.
+    """
+    until = 'keyword = "SMS 200"\nsold_until = "2026-11-10"\n'
+    await world.price_lists(FIXED.replace('keyword = "SMS 200"\n', until))
+    mine, other = Shop(await world.subscriber(60, "MINI")), Shop(await world.subscriber(60, "MINI"))
+    await mine.buy("SMS-200")
+    await pass_days(world, 1)
+    assert await refused(other.buy("SMS-200")) == "sold"
+    assert await refused(other.plan("SMS-200", date(2026, 11, 20))) == "sold"
+    await pass_days(world, 29)
+    assert await mine.state("SMS-200") == "active"
+    assert [event["debit"] for event in await mine.user.events("package") if event["id"] == "SMS-200"] == [7 * EUR] * 2
+    assert await mine.cancel("SMS-200") == []
+    assert await mine.state("SMS-200") == "ending"
+
+
 # -- packs
 
 
