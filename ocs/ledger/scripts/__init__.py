@@ -114,7 +114,7 @@ def _made(layout: Layout) -> tuple[ScriptSource, ...]:
     joined = {part: join(part, layout) for part in (*SHARED, *STEPS, *SCRIPTS)}
     joined.update((part, _block(part, joined[part], names)) for part, names in STEPS.items())
     joined.update((part, _shared_block(part, joined[part])) for part in SHARED)
-    head = _head(layout)
+    head = "\n".join(_bring_up(layout))
 
     def shared(own: tuple[str, ...]) -> tuple[str, ...]:
         return (head, *(joined[part] for part in (*SHARED, *own)))
@@ -153,12 +153,16 @@ def _block(part: str, source: str, names: tuple[str, ...]) -> str:
 
 
 def join(part: str, layout: Layout) -> str:
-    """The text of one part for Redis."""
-    lines = []
+    """The text of one part for Redis. Constants of Python are written as numbers: a local variable each would count
+    towards Lua's limit of 200.
+    """
+    lines, constants = [], _constants(layout)
+    named = re.compile(rf"\b({'|'.join(constants)})\b")
     for number, line in enumerate(_source(part).splitlines(), 1):
         bare = _COMMENT.sub("", line).strip()
         if bare:
-            lines.append(_positions(bare, layout, f"{part}.lua:{number}"))
+            positioned = _positions(bare, layout, f"{part}.lua:{number}")
+            lines.append(named.sub(lambda match: str(constants[match.group()]), positioned))
     return "\n".join(lines)
 
 
@@ -196,8 +200,8 @@ def _lua(value: object) -> str:
     return "{}" if isinstance(value, tuple) else str(value)
 
 
-def _head(layout: Layout) -> str:
-    constants = {
+def _constants(layout: Layout) -> dict[str, int]:
+    return {
         **CONSTANTS,
         "VERSION": layout.version,
         "READABLE_FROM": layout.readable_from,
@@ -205,8 +209,6 @@ def _head(layout: Layout) -> str:
         "ACCOUNT_END": layout.index("account", "sessions") + 1,
         "POOL_END": layout.index("pool", "shares") + 1,
     }
-    lines = [f"local {name} = {value}" for name, value in constants.items()]
-    return "\n".join([*lines, *_bring_up(layout)])
 
 
 def _bring_up(layout: Layout) -> list[str]:

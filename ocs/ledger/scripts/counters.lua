@@ -230,6 +230,13 @@ local function release_measure(work, leg, measure, amount)
   end
 end
 
+local function journal_threshold(work, counter, percent)
+  local muted = has_measure(work, 'mute', counter.id, counter.id .. ':' .. percent)
+  journal(work, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value,
+    limit = counter.limit, window = counter.window, muted = muted or nil})
+  counter.told = percent
+end
+
 -- Journal the thresholds that a counter has passed, each once per window and limit (HOT-CC-4, HOT-ROA-5). Returns
 -- whether a counter reached 100 %.
 local function journal_thresholds(work)
@@ -242,10 +249,7 @@ local function journal_thresholds(work)
       for m = 1, #thresholds do
         local percent = thresholds[m]
         if percent > counter.told and reaches(counter, percent) then
-          local muted = has_measure(work, 'mute', counter.id, counter.id .. ':' .. percent)
-          journal(work, {k = 'threshold', counter = counter.id, pct = percent, value = counter.value,
-            limit = counter.limit, window = counter.window, muted = muted or nil})
-          counter.told = percent
+          journal_threshold(work, counter, percent)
           if percent >= 100 then full = true end
         end
       end

@@ -298,6 +298,27 @@ local function why_no_more(work, item, sources, room)
   return largest_grant(work, item, sources, room + 1, funds_of(work, false, 'restrict')) > room and 'volume' or 'limit'
 end
 
+-- A service stops at a limit though the counter is short of it: the rest does not pay the least grant, whatever others
+-- hold. This counts as 100 %, once a window and limit (HOT-CC-4, HOT-ROA-5).
+local function journal_stopping_limits(work, item)
+  local account, service, funds = work.account, item.service, funds_of(work, true)
+  local legs = service.legs
+  for n = 1, #legs do
+    local leg = legs[n]
+    local rate = rate_of(leg)
+    local ids = rate.counters
+    local holds, money, credit_units, units = plan_leg(work, item, leg, usable_buckets(work, leg), 1, nil, funds)
+    for m = 1, holds and #ids or 0 do
+      local counter = find_counter(account, ids[m])
+      if counter and counter.limit >= 0 and counter.told < 100 and counter.at_limit ~= 'price'
+        and index_of(counter.thresholds, 100)
+        and counter_amount(counter, money, credit_units, units) > counter_room(funds, counter) then
+        journal_threshold(work, counter, 100)
+      end
+    end
+  end
+end
+
 -- Reserve `want` raw units. Returns the units granted, whether they are the final ones, and the reason for less.
 local function reserve_item(work, item, want)
   local requested, service, one_off = item.requested, item.service, work.is_one_off
@@ -323,7 +344,10 @@ local function reserve_item(work, item, want)
     reason = why_no_more(work, item, sources, room)
   end
   if grant < min(want, one_off and want or 1) then note_scarcity(work, item, sources, one_off and want or 1) end
-  if grant <= 0 then return 0, false, reason end
+  if grant <= 0 then
+    if want > 0 and reason ~= 'credit' then journal_stopping_limits(work, item) end
+    return 0, false, reason
+  end
   hold_grant(work, item, sources, grant, funds)
   service.granted = grant
   return grant, final, reason
@@ -379,9 +403,24 @@ local function prepare_service(work, item)
   item.want = want
 end
 
+-- Final units are used and nothing is asked for any more.
+local function journal_limits_of_last_grants(work)
+  local request, items = work.request, work.items
+  for n = 1, #items do
+    local item = items[n]
+    local requested, service = item.requested, item.service
+    local phase = service.phase
+    if phase == FINAL and item.reported > 0 and (request.type == 'T' or requested.want < 0) then
+      journal_stopping_limits(work, item)
+    end
+  end
+end
+
 local function reserve(work)
   local request = work.request
-  if request.type == 'T' or work.closed then return end
+  if work.closed then return end
+  journal_limits_of_last_grants(work)
+  if request.type == 'T' then return end
   work.is_one_off = request.type == 'E'
   local items = work.items
   for n = 1, #items do prepare_service(work, items[n]) end

@@ -59,6 +59,8 @@ class Charging:
                 result.code, result.reason = 5006, "sessions"
             self.settlement.settle(self.kind, each, result)
         thresholds(self.op)
+        if not self.closed:
+            self._tell_limits_of_last_grants(opened)
         if self.kind is not RequestType.TERMINATION and not self.closed:
             self._reserve(opened, results)
         if self.kind is RequestType.EVENT:
@@ -128,6 +130,12 @@ class Charging:
             service.highest = max(service.highest, self.request.number)
 
     # -- 6. reserve
+
+    def _tell_limits_of_last_grants(self, opened: Sequence[Opened]) -> None:
+        for each in opened:
+            asks_no_more = self.kind is RequestType.TERMINATION or each.asked.want is None
+            if each.service.phase == "final" and each.asked.reported and asks_no_more:
+                Reservation(self.op, self.session, each.service).tell_stopping_limits()
 
     def _reserve(self, opened: Sequence[Opened], results: Sequence[ServiceOutcome]) -> None:
         wants = []
@@ -202,6 +210,8 @@ class Charging:
             parties = max(parties, 2)
         reservation = Reservation(self.op, self.session, service)
         result.granted, result.final, result.reason = reservation.reserve(want, asked, parties, one_off)
+        if not result.granted and want and result.reason != "credit":
+            reservation.tell_stopping_limits()
         lacking = want if one_off else 1
         if result.granted < min(want, lacking) and reservation.others_hold_it(lacking):
             self.account.starved_at = max(self.account.starved_at, self.op.now)

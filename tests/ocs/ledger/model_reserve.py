@@ -14,6 +14,7 @@ from ocs.values.products import AtLimit
 from ocs.values.use import PriceTerms
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import MAX_UNITS
+from tests.ocs.ledger.model_settle import tell_threshold
 from tests.ocs.ledger.model_state import Bucket, Hold, LegState, Service, Session, measured, rate_of
 
 STARVED_S = 60
@@ -90,14 +91,32 @@ class Reservation:
 
     def others_hold_it(self, want: int) -> bool:
         """Nothing can be granted because other services hold it."""
-        account = self.op.account
-        means = self._means()
+        return self._plan(want, self._means_without_holds()) is not None
+
+    def tell_stopping_limits(self) -> None:
+        """Counters whose rest does not pay the least grant are told as reached (HOT-CC-4, HOT-ROA-5)."""
+        means = self._means_without_holds()
+        for leg, sides in zip(self.service.legs, self.sides, strict=True):
+            needs = [self._need(terms, 1) for terms in sides]
+            if any(need is None for need in needs):
+                continue
+            planned = self._plan_leg(leg, sides, [need or 0 for need in needs], dict(means.free), dict(means.counters))
+            for terms in leg.counters:
+                counter, room = self.op.account.counter(terms.id), means.counters.get(terms.id)
+                if counter is None or room is None or counter.terms.at_limit is AtLimit.PRICE:
+                    continue
+                if planned.counters.get(terms.id, 0) > room and counter.told < 100 in counter.terms.thresholds:
+                    self.op.ledger.met["a limit stops a service before it is reached"] += not counter.reaches(100)
+                    tell_threshold(self.op, counter, 100)
+
+    def _means_without_holds(self) -> Means:
+        account, means = self.op.account, self._means()
         means.money = account.credit
         for bucket in account.buckets:
             means.free["", bucket.instance] = bucket.left
         for counter in account.counters:
             means.counters[counter.id] = None if counter.limit is None else max(counter.limit - counter.value, 0)
-        return self._plan(want, means) is not None
+        return means
 
     def _means(self) -> Means:
         account = self.op.account

@@ -11,6 +11,7 @@ from ocs.values.use import PriceTerms, Unit
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_prices import affordable_units
 from tests.ocs.ledger.model_state import (
+    Counter,
     Hold,
     LegState,
     Service,
@@ -255,16 +256,19 @@ class Settlement:
             counter.add(amount, self.op.now)
 
 
+def tell_threshold(op: Operation, counter: Counter, percent: int) -> None:
+    counter.told = percent
+    more = {"muted": True} if op.account.is_mute(counter.id, f"{counter.id}:{percent}") else {}
+    facts = {"value": counter.value, "limit": counter.limit, "window": counter.terms.window.value}
+    op.journal("threshold", counter=counter.id, pct=percent, **facts, **more)
+
+
 def thresholds(op: Operation) -> None:
     """Reports each threshold once per window and limit (HOT-CC-4)."""
     for counter in op.account.counters:
         for percent in counter.terms.thresholds:
             if counter.told < percent and counter.reaches(percent):
-                counter.told = percent
-                mute = op.account.is_mute(counter.id, f"{counter.id}:{percent}")
-                more = {"muted": True} if mute else {}
-                facts = {"value": counter.value, "limit": counter.limit, "window": counter.terms.window.value}
-                op.journal("threshold", counter=counter.id, pct=percent, **facts, **more)
+                tell_threshold(op, counter, percent)
     for _, bucket in op.buckets():
         if bucket.quantity is None or bucket.left is None or bucket.ended:
             continue

@@ -70,12 +70,40 @@ async def test_hot_roa_5_events_at_48_and_60_eur_and_data_stops_in_the_session(w
     assert final is not None and final.final_unit_action == 0, "the last grant said so"
     assert mscc.result_code == 4012
     # 10 kB cost 28,321 micro-EUR at most: no further step fits below 60 EUR.
-    assert 60 * EUR - 28_321 < await spent_on(user, CAP) <= 60 * EUR
+    spent = await spent_on(user, CAP)
+    assert 60 * EUR - 28_321 < spent <= 60 * EUR
+    assert [percent for percent, _ in await told(user, CAP)] == [80, 100], "the subscriber hears why data stops"
     for plmn in (SERBIA, USA):
         opened = await user.charged(DATA, "I", 0, octets(want=MB), sid=world.new_session(), information=at(plmn))
         assert opened.result_code == 4012
     assert await user.use_data(MB) == 6_900, "data at home"
     assert await user.may_call(towards(NATIONAL, SERBIA)) == 2001, "calls abroad"
+    assert [percent for percent, _ in await told(user, CAP)] == [80, 100], "told once"
+
+
+@rule("HOT-ROA-5")
+@pytest.mark.parametrize("kind", ["U", "T"])
+async def test_hot_roa_5_the_end_of_the_final_units_is_the_cap(world: World, kind: str) -> None:
+    """A client ends the session after its final units, or reports them and asks for no more."""
+    user = await world.subscriber(150)
+    session = user.data(SERBIA)
+    mscc = await session.one("I", octets(want=MB))
+    while mscc.final_unit_indication is None:
+        mscc = await session.one("U", octets(want=MB, used=granted(mscc)))
+    assert [percent for percent, _ in await told(user, CAP)] == [80]
+    await session.one(kind, octets(used=granted(mscc)))
+    assert [percent for percent, _ in await told(user, CAP)] == [80, 100]
+
+
+@rule("HOT-CC-4")
+async def test_hot_cc_4_a_limit_that_others_hold_is_not_reached(world: World) -> None:
+    """The second session gets nothing while the first holds the rest of the limit; both together have used little."""
+    user = await world.subscriber(150)
+    await allow(user, WORLD_1)
+    assert granted(await user.data(SERBIA).one("I", octets(want=MB))) == MB
+    second = await user.charged(DATA, "I", 0, octets(want=MB), sid=world.new_session(), information=at(SERBIA))
+    assert second.result_code == 4012
+    assert await told(user, CAP) == [] and await told(user, "limit") == []
 
 
 @rule("HOT-ROA-5")
