@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from simulator.price_sheet import Article
 
@@ -23,6 +24,8 @@ class Charge:
     units: Counter[str] = field(default_factory=Counter)
     """Included units that paid, by bucket."""
     unpaid: int = 0
+    promotional: int = 0
+    """The promotional part of `debit`."""
 
 
 @dataclass(slots=True)
@@ -64,8 +67,8 @@ class Subscription:
 class Session:
     raw: Counter[str] = field(default_factory=Counter)
     """Used units by label."""
-    paid: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Billable units that credit paid, by label and version."""
+    paid: Counter[tuple[str, str, Fraction]] = field(default_factory=Counter)
+    """Billable units that credit paid, by label, version and amount of the price."""
 
 
 class Pool:

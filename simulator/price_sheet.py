@@ -6,6 +6,7 @@ micro-EUR, units are octets, seconds or messages, moments Unix seconds.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Row:
     """Names of the included units that pay before credit, such as "data"."""
     cap: str
     """A counter of money besides the monthly limit; "" = none."""
+    beyond: Price | None = None
+    """What credit pays once the fair-use volume is used up (HOT-ROA-3); None = there is no volume here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Article:
     """Name → included in a period; None = unlimited."""
     marks: frozenset[str]
     """Of MARKS."""
+    vat_percent: int
     benefits: Mapping[str, int] = field(default_factory=dict)
     """Given for a commitment, micro-EUR."""
     agreed_days: int = 0
@@ -55,6 +59,22 @@ class Article:
     @property
     def is_tariff(self) -> bool:
         return "tariff" in self.marks
+
+    @property
+    def net_micro_eur(self) -> int:
+        """To the cent (HOT-RAT-8)."""
+        cents = Fraction(self.price_micro_eur * 100, (100 + self.vat_percent) * 10_000)
+        return math.floor(cents + Fraction(1, 2)) * 10_000
+
+    def volume(self, cap_micro_eur: int) -> int | None:
+        """HOT-ROA-2: octets that included units may pay in the EU: 2 × net price / wholesale cap of a GB, if they are
+        unlimited or cost less than the cap; None = no such bound.
+        """
+        octets = self.units.get("data", 0)
+        dear = octets is not None and (not octets or self.net_micro_eur * SIZES["GB"] >= cap_micro_eur * octets)
+        if not self.is_tariff or dear:
+            return None
+        return math.ceil(Fraction(2 * self.net_micro_eur * SIZES["GB"], cap_micro_eur))
 
     @property
     def order(self) -> int:
@@ -78,12 +98,15 @@ def amount(text: str) -> int | None:
 
 
 class PriceSheet:
-    """Versions of the price list: (name, valid from, prices, products)."""
+    """Versions of the price list: (name, valid from, prices, products, VAT percent). `cap_micro_eur`: the wholesale cap
+    of a GB in the EU.
+    """
 
-    def __init__(self, versions: Sequence[tuple[str, int, str, str]]) -> None:
-        self._begins = [begins for _, begins, _, _ in versions]
-        self._rows = [_rows(prices, name) for name, _, prices, _ in versions]
-        self.articles = [_articles(products) for *_, products in versions]
+    def __init__(self, versions: Sequence[tuple[str, int, str, str, int]], cap_micro_eur: int) -> None:
+        self._begins = [begins for _, begins, *_ in versions]
+        self._rows = [_rows(prices, name) for name, _, prices, *_ in versions]
+        self.articles = [_articles(products, vat) for *_, products, vat in versions]
+        self.cap_micro_eur = cap_micro_eur
 
     def _at(self, moment: int) -> int:
         return max(bisect_right(self._begins, moment) - 1, 0)
@@ -110,10 +133,11 @@ def _table(text: str) -> list[list[str]]:
 
 
 def _rows(text: str, version: str) -> dict[tuple[str, str, str, str], Row]:
-    """label | places | directions | destinations | micro-EUR / units | first/next | units that pay | cap."""
+    """label | places | directions | destinations | micro-EUR / units | first/next | units that pay | cap | beyond."""
     found = {}
-    for label, places, directions, destinations, money, steps, units, cap in _table(text):
-        row = Row(label, version, _price(label, money, steps), tuple(units.split()), cap)
+    for label, places, directions, destinations, money, steps, units, cap, beyond in _table(text):
+        price_beyond = _price(label, beyond, steps) if beyond else None
+        row = Row(label, version, _price(label, money, steps), tuple(units.split()), cap, price_beyond)
         service = label.partition(".")[0]
         for place in places.split():
             for direction in directions.split() or [""]:
@@ -134,7 +158,7 @@ def _price(label: str, money: str, steps: str) -> Price:
     return Price(label, Fraction(micro_eur), amount(per) or 1, int(first), int(following), False, "half_up")
 
 
-def _articles(text: str) -> dict[str, Article]:
+def _articles(text: str, vat_percent: int) -> dict[str, Article]:
     """product | EUR | days | name = quantity, … | marks | benefit = EUR, …; days agreed."""
     found = {}
     for id_, eur, days, units, marks, commitment in _table(text):
@@ -148,6 +172,7 @@ def _articles(text: str) -> dict[str, Article]:
             days=int(days),
             units={name: amount(quantity) for name, quantity in included.items()},
             marks=frozenset(marks.split()),
+            vat_percent=vat_percent,
             benefits={name: int(Decimal(value) * MICRO) for name, value in _pairs(benefits)},
             agreed_days=int(agreed or 0),
         )

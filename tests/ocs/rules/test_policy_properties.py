@@ -18,11 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulator.paper_account import LIMIT
+from simulator.paper_products import LIMIT
 from tests.conftest import RedisServer
 from tests.ocs.charging.ccr import AUSTRIA, DATA, HOME, IMS, MB, MMS, SERBIA, SMS, USA
 from tests.ocs.rules.world import World, world_on
 from tests.ocs.year import places
+from tests.ocs.year.care import Care
 from tests.ocs.year.check import Check
 from tests.ocs.year.clock import YearClock
 from tests.ocs.year.line import CAP, Line
@@ -60,6 +61,9 @@ steps = st.one_of(
     st.tuples(st.just("limit"), st.sampled_from((LIMIT, CAP)), st.sampled_from((0, 1, 10, 100, None))),
     st.tuples(st.just("bar"), st.sampled_from(((), ("roaming",), ("international", "premium")))),
     st.tuples(st.just("block"), st.booleans()),
+    st.tuples(st.just("care"), st.sampled_from(("lost", "another_sim", "another_number", "freeze", "unfreeze"))),
+    st.tuples(st.just("care"), st.sampled_from(("another_owner", "pay_out", "pay_out", "port_out"))),
+    st.tuples(st.just("surcharge"), st.integers(1, 40)),
     st.tuples(st.just("move")),
     st.tuples(st.just("sweep")),
 )
@@ -79,6 +83,7 @@ class Run:
         self.line.on_paper = not overlapping
         self.check = Check(world.ledger, [self.line], check_from)
         self.overlapping = overlapping
+        self.care = Care(self.line)
 
     async def go(self, opening: tuple[float, str, bool], chosen: list[tuple[Any, ...]]) -> None:
         await self.line.open(*opening[:2], unused=opening[2])
@@ -145,6 +150,15 @@ class Run:
     async def _block(self, blocked: bool) -> None:
         await self.line.block(blocked)
 
+    async def _care(self, what: str) -> None:
+        await getattr(self.care, what)()
+
+    async def _surcharge(self, days: int) -> None:
+        """Once at a time: another one would end with the first."""
+        if not self.line.surcharged:
+            self.clock.act(self.care.surcharge(days))
+            await self.clock.until(self.clock.now + 1)
+
     async def _move(self) -> None:
         await self.line.move()
 
@@ -157,7 +171,7 @@ class Shop:
 
     def __init__(self, url: str) -> None:
         self.runner = asyncio.Runner()
-        self._entered = world_on(url, partitions=2)
+        self._entered = world_on(url, partitions=2, timeout_ms=20_000)
         self.world = self.runner.run(self._open())
         self.accounts = 0
 

@@ -19,7 +19,7 @@ from tests.ocs.year.sheet import sheet
 from tests.ocs.year.year import Year, run_year, states
 from tests.rules import rule
 
-SETTINGS: dict[str, Any] = {"partitions": 2, "durability": "everysec"}
+SETTINGS: dict[str, Any] = {"partitions": 2, "durability": "everysec", "timeout_ms": 20_000}
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ class World:
     async def reply(self, request: CreditControlRequest) -> CreditControlAnswer | DiameterError:
         future: asyncio.Future[CreditControlAnswer | DiameterError] = asyncio.get_running_loop().create_future()
         self.service.handle(request, self.source, future.set_result)
-        return await asyncio.wait_for(future, 5)
+        return await asyncio.wait_for(future, 30)
 
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[Callable[[], Awaitable[list[Notice]]]]:

@@ -11,8 +11,8 @@ from typing import Any
 from ocs.ledger.audit import pool_violations, violations
 from ocs.ledger.contract.views import AccountView, BucketView
 from ocs.ledger.redis.ledger import RedisLedger
-from simulator.paper_account import LIMIT
 from simulator.paper_entries import Charge, Units
+from simulator.paper_products import LIMIT
 from tests.ocs.ledger.books import outbox_read
 from tests.ocs.year.line import CAP, Line
 
@@ -83,20 +83,19 @@ class Check:
         if kind == "threshold":
             self._once(line, books.notices, event, ("counter", "window", "limit", "pct"))
         if kind == "bucket":
-            self._once(line, books.notices, event, ("id", "subscription", "pct"), of_period=True)
+            self._once(line, books.notices, event, ("id", "subscription", "pct"))
 
-    def _once(
-        self,
-        line: Line,
-        seen: Counter[tuple[Any, ...]],
-        event: dict[str, Any],
-        names: tuple[str, ...],
-        of_period: bool = False,
-    ) -> None:
-        period = len([e for e in self.books[line.number].events if e["k"] == "package"]) if of_period else 0
-        key = (event["k"], period, *(event.get(name) for name in names))
+    def _once(self, line: Line, seen: Counter[tuple[Any, ...]], event: dict[str, Any], names: tuple[str, ...]) -> None:
+        """A fee is paid once a period, a notice is told once a month or period (or again when a limit was set)."""
+        window: list[int] = []
+        if event["k"] != "package":
+            events = self.books[line.number].events
+            window = [sum(each["k"] in ("package", "limit") for each in events)]
+            if event.get("window") == "month":
+                window = [line.paper.month(event["t"]), sum(each["k"] == "limit" for each in events)]
+        key = (event["k"], *window, *(event.get(name) for name in names))
         seen[key] += 1
-        if seen[key] > 1 and not (event["k"] == "threshold" and self._limit_was_set(line)):
+        if seen[key] > 1:
             self._differs(line, event["t"], f"told or paid twice: {event}")
 
     def _area_and_period(self, line: Line, event: dict[str, Any]) -> None:
@@ -117,9 +116,6 @@ class Check:
             fee["k"] == "package" and fee["ok"] and fee["id"] == product and fee["period_end"] >= since
             for fee in self.books[line.number].events
         )
-
-    def _limit_was_set(self, line: Line) -> bool:
-        return any(event["k"] == "limit" for event in self.books[line.number].events)
 
     def _differs(self, line: Line, moment: int, what: str) -> None:
         self.differences.append(f"{line.msisdn} ({line.account_id}) {text(moment)}: {what}")

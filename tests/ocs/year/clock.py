@@ -20,7 +20,7 @@ class YearClock:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failure: BaseException | None = None
 
-    def act(self, work: Awaitable[None]) -> None:
+    def act(self, work: Awaitable[object]) -> None:
         """Start an actor."""
         self._running += 1
         self._all_wait.clear()
@@ -28,7 +28,7 @@ class YearClock:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, work: Awaitable[None]) -> None:
+    async def _run(self, work: Awaitable[object]) -> None:
         try:
             await work
         except BaseException as error:  # noqa: BLE001 - told to the one who runs the clock

@@ -19,13 +19,15 @@ from ocs.values.identities import Imsi, Msisdn
 from ocs.values.products import Product
 from ocs.values.use import BarName
 from protocol.credit_control import (
+    REFUND_ACCOUNT,
     CreditControlAnswer,
     MultipleServicesCreditControl,
     ServiceInformation,
 )
-from simulator.paper_account import LIFE_S, LIMIT, RUNNING, PaperAccount
+from simulator.paper_account import PaperAccount
 from simulator.paper_entries import Pool
-from simulator.price_sheet import PriceSheet, Row
+from simulator.paper_products import LIFE_S, LIMIT, RUNNING
+from simulator.price_sheet import PriceSheet, Row, SheetError
 from tests.ocs.charging.ccr import ccr, messages
 from tests.ocs.rules.world import EUR, World
 from tests.ocs.year.clock import YearClock
@@ -52,10 +54,25 @@ class Asked:
         """Emergency calls and others that are always free are no first use (HOT-ACC-2)."""
         return self.to not in ("emergency", "free")
 
-    def rows(self, sheet: PriceSheet, moment: int) -> list[Row]:
+    def rows(self, sheet: PriceSheet, moment: int, surcharged: bool = False) -> list[Row]:
+        """`surcharged`: in the EU there is a surcharge beside the price (HOT-ROA-4, HOT-ROA-8)."""
+        if surcharged and self.place == "eu" and (found := self._surcharged(sheet, moment)):
+            return found
         found = [sheet.row(moment, self.service, self.place, self.direction, self.to)]
         if self.incoming_too:
             found.append(sheet.row(moment, self.service, self.place, "mt"))
+        return found
+
+    def _surcharged(self, sheet: PriceSheet, moment: int) -> list[Row]:
+        directions = [self.direction, *(["mt"] if self.incoming_too else [])]
+        found = []
+        for direction in directions:
+            to = self.to if direction != "mt" else ""
+            try:
+                found.append(sheet.row(moment, self.service, "eu-surcharged", direction, to))
+                found.append(sheet.row(moment, self.service, "eu-surcharge", direction, to))
+            except SheetError:
+                found.append(sheet.row(moment, self.service, "eu", direction, to))
         return found
 
 
@@ -79,7 +96,7 @@ class Line:
         self.refusals: Counter[int | str] = Counter()
         """Result-Codes, and codes of orders."""
         self.orders = 0
-        self.barred = False
+        self.barred = self.surcharged = False
         self.background = 0
         """Sessions that run while other things are done."""
 
@@ -117,7 +134,7 @@ class Line:
             assert (await self.desk.top_up(self.msisdn, **wanted)).applied
         except AccountError as error:
             self.paper.pass_time(now)
-            over = now >= self.paper.active_until + LIFE_S
+            over = self.paper.terminated or now >= self.paper.active_until + LIFE_S
             if self.on_paper:
                 assert error.code in (("state", "account") if over else ("ceiling",)), error
                 assert over or self.paper.credit + micro_eur > 200 * EUR
@@ -232,8 +249,12 @@ class Line:
     async def block(self, blocked: bool) -> None:
         now = self.now
         with contextlib.suppress(AccountError):
-            await (self.desk.block(self.msisdn) if blocked else self.desk.unblock(self.msisdn))
-            self.paper.block(now, blocked)
+            if blocked:
+                await self.desk.block(self.msisdn)
+                self.paper.block(now, "care")
+            else:
+                await self.desk.unblock(self.msisdn)
+                self.paper.lift(now)
 
     async def limit(self, counter: str, eur: float | None) -> None:
         now, micro_eur = self.now, None if eur is None else round(eur * EUR)
@@ -250,13 +271,11 @@ class Line:
         self.paper.pass_time(now)
 
     async def move(self) -> None:
-        """To another partition of the ledger."""
-        now = self.now
+        """To another partition of the ledger. What is due then waits."""
         with contextlib.suppress(AccountError):
             partition = (int(self.account_id[:2]) + 1) % self.world.ledger.partitions
             moved = await self.desk.move(self.msisdn, partition=partition)
             self.account_ids.append(moved.account_id)
-        self.paper.pass_time(now)
 
     async def share(self, first: Line) -> None:
         """Use the units of that line's pool (HOT-PKG-14). Its account must be in the same partition."""
@@ -314,7 +333,7 @@ class Line:
         """An SMS or MMS as a one-off debit; Result-Code."""
         now, sid = self.now, self.new_session()
         answer = await self.send(context, "E", 0, messages(want=1), sid, information)
-        rows = asked.rows(self.sheet, now)
+        rows = asked.rows(self.sheet, now, self.surcharged)
         if answer.result_code == 2001 and asked.begins_life:
             self.paper.begin(now)
         if answer.result_code in (2001, 4012):
@@ -322,7 +341,21 @@ class Line:
         self.note(answer.result_code, rows, now, 1)
         if answer.result_code == 2001:
             self.paper.use(now, sid, rows, 1, now)
+            if refunded:
+                await self._refund(context, answer, sid, information)
         return answer.result_code or 0
+
+    async def _refund(
+        self, context: str, answer: CreditControlAnswer, sid: str, information: ServiceInformation
+    ) -> None:
+        """The message was not delivered: the client takes its debit back (RFC 8506 §6.4)."""
+        await self.clock.until(self.now + 60)
+        back, now = messages(want=1), self.now
+        back.refund_information = answer.multiple_services_credit_control[0].refund_information
+        more = {"requested_action": REFUND_ACCOUNT}
+        done = await self.send(context, "E", 1, back, sid, information, **more)
+        assert done.result_code == 2001, done
+        self.paper.refund(now, sid)
 
     def note(self, code: int | None, rows: list[Row], now: int, units: int = 0) -> None:
         """A refusal must have its reason on paper too. `units`: what was asked for, all or nothing."""

@@ -5,15 +5,17 @@ Subscribers from FIRST_IN_GROUP on are groups of three, whose first number has t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from random import Random
+from typing import Any
 
-from simulator.paper_account import LIMIT
+from simulator.paper_products import LIMIT
 from tests.ocs.charging.ccr import AUSTRIA, DATA, HOME, IMS, MB, MMS, SERBIA, SMS, USA
 from tests.ocs.year import places
+from tests.ocs.year.care import Care
 from tests.ocs.year.clock import YearClock
 from tests.ocs.year.line import CAP, Line
 from tests.ocs.year.sessions import ClientSession, Part
@@ -25,7 +27,9 @@ DAYS = 368
 FIRST_IN_GROUP, GROUP_SIZE = 255, 3
 NIGHTS = ("2027-03-27", "2027-06-30", "2027-10-30", "2027-12-31", "2028-01-31", "2028-02-28", "2028-02-29")
 """Whose end is the change of the clocks, of the price list, or of the month."""
-Act = Callable[[], Awaitable[object]]
+STREAMING = (61, 62, 141, 142)
+"""Who uses up the fair-use volume in the EU."""
+Act = Callable[[], Coroutine[Any, Any, object]]
 ABROAD = {
     "eu": (AUSTRIA, places.CROATIA),
     "balkan": (SERBIA, places.BOSNIA, places.MACEDONIA),
@@ -63,6 +67,8 @@ class Person:
     careless: bool = False
     """Sessions without an end, or with a late one."""
     moves: bool = False
+    streams: bool = False
+    """Uses up the fair-use volume when abroad."""
     in_group: bool = False
     unused: bool = False
     """Sold, and first used weeks later, or never."""
@@ -100,6 +106,11 @@ def person(number: int, random: Random) -> Person:
     found.careless, found.moves = number % 8 == 0, number % 10 == 0
     if top_ups in ("regular", "gaps"):
         found.trips = _trips(random)
+    if number in STREAMING:
+        found.streams, found.trips = (
+            True,
+            [Trip(moment(40, 40), moment(55, 60), "eu"), Trip(moment(321, 40), moment(340, 60), "eu")],
+        )
     found.shops = _shops(number, tariff)
     found.unused = number % 17 == 3
     if tariff and number % 5 == 0:
@@ -217,6 +228,8 @@ class Life:
                 self.at(trip.begins - 7200, partial(self.line.top_up, 30))
                 self.at(trip.begins - 3600, partial(self._buy_once, pack))
             days = (trip.ends - trip.begins) // 86_400
+            if self.who.streams:
+                self.at(trip.begins + 43_200, self.stream)
             for act in (self.surf, self.surf, self.talk, self.listen, self.text, self.surf, self.forward):
                 self.at(trip.begins + self.random.randrange(1, days * 96) * 900, act)
 
@@ -260,8 +273,31 @@ class Life:
             self.at(moment(day + 60, 35), line.bars)
             self.at(moment(day + 70, 37), partial(line.block, True))
             self.at(moment(day + 100, 37), partial(line.block, False))
+        self._plan_desk(day)
         if self.who.moves:
             self.at(moment(day + 20, 39), line.move)
+
+    def _plan_desk(self, day: int) -> None:
+        care, number = Care(self.line), self.line.number
+        for turn, acts in {
+            1: ((0, care.lost), (3, care.another_sim)),
+            4: ((0, care.another_number), (40, care.another_number)),
+            7: ((0, care.freeze), (25, care.unfreeze)),
+            10: ((0, care.another_owner), (90, care.pay_out), (130, care.pay_out)),
+        }.items():
+            if number % 12 == turn:
+                for later, act in acts:
+                    self.at(moment(day + later, 29), act)
+        if self.who.top_ups == "gaps":
+            for later in range(0, 240, 30):
+                self.at(moment(day + later, 27), care.pay_out)
+        if number % 40 == 22:
+            self.at(moment(330, 29), care.port_out)
+        if self.who.trips and number % 4 == 0:
+            self.at(self.who.trips[0].begins, partial(self._in_parallel, partial(care.surcharge, 30)))
+
+    async def _in_parallel(self, act: Act) -> None:
+        self.line.clock.act(act())
 
     # -- what somebody does
 
@@ -274,7 +310,9 @@ class Life:
     async def text(self) -> None:
         to = self.random.choices(("national", "zone1", "zone2", "short"), (12, 2, 1, 1))[0]
         for _ in range(self.random.choice((1, 1, 2))):
-            await self.line.message(SMS, *places.sms(self.plmn(), to, self.random.randrange(2)))
+            refunded = self.random.random() < 0.04
+            sms = places.sms(self.plmn(), to, self.random.randrange(2))
+            await self.line.message(SMS, *sms, refunded=refunded)
             await self.line.clock.until(self.line.now + 60)
 
     async def read_text(self) -> None:
@@ -321,6 +359,10 @@ class Life:
     async def download(self) -> None:
         for _ in range(self.random.choice((1, 2, 3))):
             await ClientSession(self.line, DATA, [Part(*places.data(HOME), 3 * GB)], 300).run()
+
+    async def stream(self) -> None:
+        for _ in range(9):
+            await ClientSession(self.line, DATA, [Part(*places.data(AUSTRIA), 3 * GB)], 600).run()
 
     async def flap(self) -> None:
         """A phone near the border changes the network all the time."""

@@ -34,6 +34,7 @@ class ClientSession:
         self._granted_at = line.now
         self._rows: list[Row] = []
         self._rated: Asked = parts[0].asked
+        self._surcharged = False
 
     async def run(self) -> int:
         """Returns the units used."""
@@ -91,7 +92,7 @@ class ClientSession:
         sides = [
             UsedServiceUnit(tariff_change_usage=n, **{name: side}) for n, side in enumerate((before, take - before))
         ]
-        after = self._rated.rows(self.line.sheet, switch)
+        after = self._rated.rows(self.line.sheet, switch, self._surcharged)
         return sides, [(self._rows, before), (after, take - before)]
 
     async def _request(
@@ -104,7 +105,8 @@ class ClientSession:
         self.number += 1
         line.paper.pass_time(now)
         self._pay(answer.result_code, used or [], now)
-        self._granted_at, self._rated, self._rows = now, part.asked, part.asked.rows(line.sheet, now)
+        self._granted_at, self._rated, self._rows = now, part.asked, part.asked.rows(line.sheet, now, line.surcharged)
+        self._surcharged = line.surcharged
         if answer.result_code == 2001 and self._granted(answer) and part.asked.begins_life:
             line.paper.begin(now)
         if answer.result_code in (2001, 4012):

@@ -26,7 +26,7 @@ BEGINS, ENDS = local("2027-03-01 00:00"), local("2028-03-03 00:00")
 JULY, NEW_YEAR = local("2027-07-01 00:00"), local("2028-01-01 00:00")
 
 PRICES = """
-# label | places | directions | destinations | micro-EUR / units | first/next | units that pay | cap
+# label | places | directions | destinations | micro-EUR / units | first/next | units that pay | cap | beyond
 voice.emergency | * | mo mt | emergency | free
 voice.free | home eu | mo | free | free
 voice.home.national | home | mo fw | national | {voice} / 60 | 60/1 | voice
@@ -59,7 +59,15 @@ mms.eu.eu | eu | mo | national zone1 | 250000 / 1 | 1/1
 mms.international | home eu | mo | zone2 zone3 | 490000 / 1 | 1/1
 mms.world.out | balkan world-1 usa-partner world-2 | mo | * | 990000 / 1 | 1/1
 data.home | home |  |  | {data} / 1 MB | 1024/1024 | data extra-data
-data.eu-2027 | eu |  |  | {data} / 1 MB | 1024/1024 | data extra-data | roaming-data
+data.eu-2027 | eu |  |  | {data} / 1 MB | 1024/1024 | data extra-data | roaming-data | 1191 / 1 MB
+voice.eu.eu-surcharged | eu-surcharged | mo fw | national zone1 | {voice} / 60 | 60/1 | voice
+voice.eu.eu-surcharged.surcharge | eu-surcharge | mo fw | national zone1 | 23180 / 60 | 30/1
+voice.incoming.eu-surcharged | eu-surcharged | mt |  | free
+voice.incoming.eu-surcharged.surcharge | eu-surcharge | mt |  | 2440 / 60 | 1/1
+sms.eu.eu-surcharged | eu-surcharged | mo | national zone1 | 69000 / 1 | 1/1 | sms
+sms.eu.eu-surcharged.surcharge | eu-surcharge | mo | national zone1 | 3660 / 1 | 1/1
+data.eu-surcharged-2027 | eu-surcharged |  |  | {data} / 1 MB | 1024/1024 | data extra-data | roaming-data
+data.eu-surcharged-2027.surcharge | eu-surcharge |  |  | 1191 / 1 MB | 1024/1024 |  | roaming-data
 data.balkan | balkan |  |  | 2900000 / 1 MB | 10240/10240 | balkan-data | roaming-data
 data.world-1 | world-1 |  |  | 2900000 / 1 MB | 10240/10240 |  | roaming-data
 data.usa-partner | usa-partner |  |  | 9900000 / 1 MB | 10240/10240 | usa-data | roaming-data
@@ -86,16 +94,19 @@ TV | 9.90 | 30 |  | recurring-fee renews | connection = 60.00, equipment = 48.00
 TV-RECEIVER | 2.00 | 30 |  | recurring-fee renews
 ITEMISED-BILL | 1.00 | 30 |  | recurring-fee renews
 SIM-REPLACEMENT | 5.00 | 0
+FREEZE | 3.00 | 0
+UNFREEZE | 3.00 | 0
+OWNERSHIP-CHANGE | 5.00 | 0
 """
-OLD = {"voice": 69_000, "data": 6_900, "mini": "6.99"}
+OLD = {"voice": 69_000, "data": 6_900, "mini": "6.99", "vat": 22}
 SINCE_JULY = {**OLD, "voice": 78_000, "data": 7_500}
-SINCE_NEW_YEAR = {**SINCE_JULY, "data": 6_400, "mini": "7.49"}
+SINCE_NEW_YEAR = {**SINCE_JULY, "data": 6_400, "mini": "7.49", "vat": 25}
 
 
 def _filled(text: str, values: dict[str, object]) -> str:
     lines = text.format(**values).splitlines()
     # A line may leave out its last cells.
-    cells = 8 if "directions" in text else 6
+    cells = 9 if "directions" in text else 6
     return "\n".join(
         line + " |" * (cells - 1 - line.count("|")) for line in lines if line.strip() and not line.startswith("#")
     )
@@ -106,9 +117,10 @@ def sheet(**wrong: int) -> PriceSheet:
     versions = (("1", 0, {**OLD, **wrong}), ("2", JULY, SINCE_JULY), ("3", NEW_YEAR, SINCE_NEW_YEAR))
     return PriceSheet(
         [
-            (name, begins, _filled(PRICES, dict(values)), _filled(PRODUCTS, dict(values)))
+            (name, begins, _filled(PRICES, dict(values)), _filled(PRODUCTS, dict(values)), int(str(values["vat"])))
             for name, begins, values in versions
-        ]
+        ],
+        cap_micro_eur=1_000_000,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from simulator.price_sheet import PriceSheet
+from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import World
 from tests.ocs.year.check import Check
 from tests.ocs.year.clock import YearClock
@@ -36,6 +37,7 @@ async def run_year(
     """Stops after the first day with a difference."""
     world.now = BEGINS - 1
     await world.price_lists(*catalogue_texts())
+    world.source = Origin(refunds=True)
 
     def set_now(now: int) -> None:
         world.now = now

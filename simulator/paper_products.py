@@ -1,0 +1,344 @@
+"""Credit, life and products of an account on paper (`paper_account.py`): all that happens without use.
+
+- Products renew from credit when their period ends, or wait until there is enough (HOT-PKG-2).
+- Without a top-up in 90 days the account is inactive, 270 days later it is terminated (HOT-ACC-3 to -6).
+- A counter tells once a month, or once a change of its limit, that it has reached 80 and 100 % (HOT-CC-4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import datetime
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from simulator.paper_entries import Charge, Pool, Subscription, Units
+from simulator.price_sheet import Article, PriceSheet
+
+DAY_S = 86_400
+ACTIVE_S, LIFE_S = 90 * DAY_S, 270 * DAY_S
+LIMIT = "limit"
+VOLUME = "eu-data"
+LOW_CREDIT = 1_000_000
+"""Micro-EUR: a use below it is told (HOT-ACC-8)."""
+TOLD = ("data", "usa-data", "balkan-data", "pack-sms", "pack-mms")
+"""Units of which 80 and 100 % are told, if the product's are."""
+NOTICES = (80, 100)
+RUNNING = ("active", "ending")
+
+
+class PaperProducts:
+    """`zone`: of the calendar months."""
+
+    def __init__(self, sheet: PriceSheet, zone: ZoneInfo) -> None:
+        self._sheet, self._zone = sheet, zone
+        self.credit = self.promotional = 0
+        """Micro-EUR; `promotional` is a part of the credit, and pays first (HOT-ACC-10)."""
+        self.active_until = 0
+        self.unused = self.terminated = False
+        self.blocks: set[str] = set()
+        """Reasons."""
+        self.charges: list[Charge] = []
+        self.notices: list[tuple[int, str, int]] = []
+        """(moment, bucket or counter, percent); "low credit" has none."""
+        self.units: list[Units] = []
+        self.pool: Pool | None = None
+        self.subscriptions: list[Subscription] = []
+        self.counted: Counter[tuple[str, int]] = Counter()
+        """(counter, month) → micro-EUR."""
+        self.limits: dict[str, int | None] = {}
+        """Counter → micro-EUR; None = none."""
+        self.volume: int | None = None
+        """Octets of this period that included units may pay in the EU; None = any."""
+        self.volume_used = 0
+        self._told: set[tuple[str, int, int]] = set()
+        self._number = 0
+
+    # -- time
+
+    def month(self, at: int) -> int:
+        local = datetime.fromtimestamp(at, self._zone)
+        return local.year * 100 + local.month
+
+    def state(self, at: int) -> str:
+        if self.terminated:
+            return "terminated"
+        if self.blocks:
+            return "blocked"
+        if self.unused:
+            return "new"
+        return "active" if at < self.active_until else "inactive"
+
+    def next_due(self) -> int:
+        """The moment at which time changes something next; 0 = never."""
+        if self.terminated:
+            return 0
+        ends = [each.ends for each in self.subscriptions if each.state in RUNNING]
+        planned = [each.due for each in self.subscriptions if each.state == "planned"]
+        return min([*ends, *planned, self.active_until + LIFE_S])
+
+    def begin(self, at: int) -> None:
+        """The first use was granted: life and package begin (HOT-ACC-2)."""
+        if self.unused:
+            self.unused, self.active_until = False, at + ACTIVE_S
+            self.pass_time(at)
+
+    def pass_time(self, now: int) -> None:
+        while (due := self._first_due(now)) is not None:
+            if due.state in RUNNING:
+                self._next_period(due, now)
+                continue
+            # Paid at the price of the day on which the period begins (HOT-PKG-11).
+            due.article = self._sheet.article(due.due if due.state == "planned" else now, due.article.id)
+            if self._can_pay(due.article, now):
+                late = due.state == "unpaid" or now >= due.due + due.article.days * DAY_S
+                self._pay_fee(due, now if late else due.due, now)
+            else:
+                due.state = "unpaid"
+        if not self.terminated and not self.unused and now >= self.active_until + LIFE_S:
+            self._terminate(now)
+
+    def _first_due(self, now: int) -> Subscription | None:
+        waiting = []
+        for each in self.subscriptions:
+            at = each.ends if each.state in RUNNING else each.due
+            begins = each.state == "unpaid" and self._can_pay(each.article, now)
+            if at <= now and (begins or each.state in (*RUNNING, "planned")):
+                waiting.append((at, *each.rank, each))
+        return min(waiting, key=lambda found: found[:3])[3] if waiting else None
+
+    def _next_period(self, ended: Subscription, now: int) -> None:
+        at, last = ended.ends, ended.state == "ending"
+        self._end_units(ended, at)
+        if last or ("renews" not in ended.article.marks and not ended.following):
+            self._end(ended)
+            return
+        before = ended.article.id
+        following, ended.following = ended.following, ""
+        ended.article = self._sheet.article(at, following or before)
+        if ended.article.id != before:
+            self._void_plans()
+        if self._can_pay(ended.article, now):
+            missed = now >= at + ended.article.days * DAY_S
+            self._pay_fee(ended, now if missed else at, now)
+        else:
+            ended.state, ended.due, ended.ends = "unpaid", at, 0
+
+    def _terminate(self, at: int) -> None:
+        self.charges.append(Charge(at, "expired", self.credit))
+        self.credit, self.promotional, self.terminated = 0, 0, True
+        for each in list(self.subscriptions):
+            self._end_units(each, at)
+            self._end(each)
+
+    # -- products
+
+    def open(self, at: int, credit: int, product: str, *, unused: bool = False) -> None:
+        """`unused`: sold, and nothing begins before the first use."""
+        self.active_until, self.unused = at + ACTIVE_S, unused
+        self.top_up(at, credit)
+        if product:
+            tariff = Subscription(self._sheet.article(at, product), "unpaid", due=at)
+            self._add(tariff)
+            self.pass_time(at)
+
+    def top_up(self, at: int, micro_eur: int, *, promotional: bool = False) -> None:
+        self.pass_time(at)
+        self.credit += micro_eur
+        self.promotional += micro_eur if promotional else 0
+        self.active_until = max(self.active_until, at + ACTIVE_S)
+        self.charges.append(Charge(at, "top-up", -micro_eur))
+        self.pass_time(at)
+
+    def block(self, at: int, reason: str) -> None:
+        self.pass_time(at)
+        self.blocks.add(reason)
+
+    def lift(self, at: int, reason: str = "") -> None:
+        """Lift one block, or all (HOT-ACC-11)."""
+        self.pass_time(at)
+        self.blocks = {each for each in self.blocks if reason and each != reason}
+        self.pass_time(at)
+
+    def fee(self, at: int, product: str) -> None:
+        """A one-off fee, in whatever state the account is (HOT-REC-3)."""
+        self.pass_time(at)
+        price, before = self._sheet.article(at, product).price_micro_eur, self.credit
+        self.charges.append(Charge(at, product, price, promotional=self._take(price)))
+        self._tell_low_credit(at, before)
+
+    def _tell_low_credit(self, at: int, before: int) -> None:
+        if before >= LOW_CREDIT > self.credit:
+            self.notices.append((at, "low credit", 0))
+
+    def pay_out(self, at: int) -> int:
+        """What is not promotional is paid out (HOT-ACC-10)."""
+        self.pass_time(at)
+        amount = self.credit - self.promotional
+        self.credit -= amount
+        self.charges.append(Charge(at, "pay-out", amount))
+        return amount
+
+    def port_out(self, at: int) -> None:
+        self.pay_out(at)
+        self._terminate(at)
+
+    def buy(self, at: int, product: str, *, starts: int = 0, armed: bool = False) -> None:
+        """The purchase was accepted. `starts`: planned for then; `armed`: it begins at its first use."""
+        self.pass_time(at)
+        state = "planned" if starts else "armed" if armed else "new"
+        bought = Subscription(self._sheet.article(at, product), state, due=starts)
+        self._add(bought)
+        if state == "new":
+            self._pay_fee(bought, at, at)
+            self.pass_time(at)
+
+    def follow(self, at: int, product: str) -> None:
+        """Another tariff follows at the end of the period (HOT-PKG-6)."""
+        self.pass_time(at)
+        for each in self.subscriptions:
+            if each.article.is_tariff and each.state in RUNNING:
+                each.following = product
+
+    def cancel(self, at: int, product: str, *, at_once: bool = False) -> dict[str, int]:
+        """At the end of the period; what has not begun ends at once (HOT-PKG-7). Returns what the early end of a
+        commitment costs: benefit → micro-EUR, to the cent (HOT-REC-4).
+        """
+        self.pass_time(at)
+        found = [each for each in self.subscriptions if each.article.id == product]
+        running = [each for each in found if each.state in RUNNING]
+        chosen = max(running, key=lambda each: (each.state == "active", each.ends), default=next(iter(found), None))
+        assert chosen is not None, f"{product} is not on paper"
+        goes_on = chosen.state in RUNNING and not at_once
+        shares = self._shares(chosen, chosen.ends if goes_on else at)
+        for benefit, micro_eur in shares.items():
+            self._take(micro_eur)
+            self.charges.append(Charge(at, f"share {benefit}", micro_eur))
+        if shares:
+            chosen.committed_until = 0
+        if goes_on:
+            chosen.state = "ending"
+        else:
+            self._end_units(chosen, at)
+            self._end(chosen)
+        return shares
+
+    def _shares(self, subscription: Subscription, ends: int) -> dict[str, int]:
+        agreed, days_left = subscription.article.agreed_days, max(subscription.committed_until - ends, 0) // DAY_S
+        shares = {}
+        for benefit, micro_eur in subscription.article.benefits.items():
+            cents = Fraction(micro_eur * days_left, agreed * 10_000)
+            shares[benefit] = math.floor(cents + Fraction(1, 2)) * 10_000
+        return {benefit: micro_eur for benefit, micro_eur in shares.items() if micro_eur}
+
+    def _take(self, micro_eur: int) -> int:
+        """Returns the promotional part."""
+        part = min(self.promotional, micro_eur)
+        self.credit, self.promotional = self.credit - micro_eur, self.promotional - part
+        return part
+
+    def has(self, product: str) -> bool:
+        return any(each.article.id == product for each in self.subscriptions)
+
+    def _add(self, subscription: Subscription) -> None:
+        self._number += 1
+        subscription.number = self._number
+        self.subscriptions.append(subscription)
+
+    def _end(self, subscription: Subscription) -> None:
+        subscription.state = "ended"
+        self.subscriptions = [each for each in self.subscriptions if each is not subscription]
+
+    def _void_plans(self) -> None:
+        for each in list(self.subscriptions):
+            if each.state == "planned" and "voided" in each.article.marks:
+                self._end(each)
+
+    def _can_pay(self, article: Article, now: int) -> bool:
+        if "counts" in article.marks and not self._has_room(LIMIT, now, article.price_micro_eur):
+            return False
+        return self.state(now) == "active" and self.credit >= article.price_micro_eur
+
+    def _has_room(self, counter: str, now: int, micro_eur: int) -> bool:
+        limit = self.limits.get(counter)
+        return limit is None or self.counted[counter, self.month(now)] + micro_eur <= limit
+
+    def _pay_fee(self, subscription: Subscription, starts: int, now: int) -> None:
+        article, before = subscription.article, self.credit
+        self._take(article.price_micro_eur)
+        self.charges.append(Charge(now, article.id, article.price_micro_eur))
+        if "counts" in article.marks:
+            self._count(LIMIT, now, article.price_micro_eur)
+            self._tell(LIMIT, now)
+        if article.days == 0:
+            self._tell_low_credit(now, before)
+            self._end(subscription)
+            return
+        subscription.state, subscription.ends = "active", self._period_end(article, starts)
+        if article.benefits and not subscription.committed_until:
+            subscription.committed_until = starts + article.agreed_days * DAY_S
+        if article.is_tariff:
+            self._replace_tariff(subscription, now)
+            self._begin_volume(article.volume(self._sheet.cap_micro_eur))
+        where = self.pool.units if self.pool is not None and "shared" in article.marks else self.units
+        for name, quantity in article.units.items():
+            self._number += 1
+            told = "told" in article.marks and name in TOLD
+            where.append(
+                Units(
+                    *(f"{article.id}.{name}", name, quantity, quantity, starts, subscription.ends, subscription),
+                    *(article.is_tariff, told, self._number),
+                )
+            )
+
+    def _begin_volume(self, octets: int | None) -> None:
+        self.volume, self.volume_used = octets, 0
+        self._told = {each for each in self._told if each[0] != VOLUME}
+
+    def _period_end(self, article: Article, starts: int) -> int:
+        tariffs = [each.ends for each in self.subscriptions if each.article.is_tariff and each.state in RUNNING]
+        if "with-tariff" in article.marks and tariffs and tariffs[0] > starts:
+            return tariffs[0]
+        return starts + article.days * DAY_S
+
+    def _replace_tariff(self, tariff: Subscription, at: int) -> None:
+        for each in list(self.subscriptions):
+            if each is not tariff and each.article.is_tariff and each.state not in ("planned", "armed"):
+                self._end_units(each, at)
+                self._end(each)
+                if each.article.id != tariff.article.id:
+                    self._void_plans()
+
+    def _end_units(self, subscription: Subscription, at: int) -> None:
+        for each in (*self.units, *(self.pool.units if self.pool else ())):
+            if each.owner is subscription:
+                each.ends = min(each.ends, at)
+        if subscription.article.is_tariff:
+            self._begin_volume(None)
+
+    # -- counters
+
+    def look(self, at: int) -> None:
+        """A request was looked at, whatever the answer: what a changed limit makes due is told (HOT-CC-4)."""
+        self.pass_time(at)
+        for counter in self.limits:
+            self._tell(counter, at)
+
+    def _count(self, counter: str, at: int, micro_eur: int) -> None:
+        self.counted[counter, self.month(at)] += micro_eur
+
+    def _tell(self, counter: str, at: int) -> None:
+        key, limit = (counter, self.month(at)), self.limits.get(counter)
+        for percent in NOTICES:
+            reached = limit is not None and self.counted[key] * 100 >= limit * percent
+            if reached and (*key, percent) not in self._told:
+                self._told.add((*key, percent))
+                self.notices.append((at, counter, percent))
+
+    def set_limit(self, at: int, counter: str, micro_eur: int | None) -> None:
+        """Its notices come anew (HOT-CC-4)."""
+        self.pass_time(at)
+        self.limits[counter] = micro_eur
+        self._told = {each for each in self._told if each[0] != counter}
+        self.pass_time(at)
