@@ -29,6 +29,8 @@ class PaperAccount(PaperProducts):
     def ask(self, at: int, rows: list[Row]) -> None:
         """A grant was asked for at these rows: what waits for its first use there begins (HOT-PKG-13)."""
         self.look(at)
+        if self.terminated:
+            return
         names = {name for row in rows for name in row.units}
         for each in list(self.subscriptions):
             if each.state == "armed" and names & each.article.units.keys() and self._can_pay(each.article, at):
@@ -37,6 +39,8 @@ class PaperAccount(PaperProducts):
     def use(self, at: int, session: str, rows: list[Row], used: int, granted_at: int) -> None:
         """The network reported use of what was granted at `granted_at`, to be paid at each of the rows."""
         self.pass_time(at)
+        if self.terminated:  # an emergency call, which needs no account
+            return
         before = self.credit
         self._use(at, session, rows, used, granted_at)
         self.look(at)

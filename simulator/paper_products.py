@@ -37,6 +37,9 @@ class PaperProducts:
         """Micro-EUR; `promotional` is a part of the credit, and pays first (HOT-ACC-10)."""
         self.active_until = 0
         self.unused = self.terminated = False
+        self.country = "home"
+        self._left: dict[str, int] = {}
+        """When countries were left."""
         self.blocks: set[str] = set()
         """Reasons."""
         self.charges: list[Charge] = []
@@ -317,12 +320,19 @@ class PaperProducts:
         if subscription.article.is_tariff:
             self._begin_volume(None)
 
+    def arrive(self, at: int, country: str) -> None:
+        """The network of a country serves the subscriber: told, unless it was left less than a day ago."""
+        if country != self.country and not self.terminated:
+            if at >= self._left.get(country, -DAY_S) + DAY_S:
+                self.notices.append((at, f"arrived {country}", 0))
+            self._left[self.country], self.country = at, country
+
     # -- counters
 
     def look(self, at: int) -> None:
         """A request was looked at, whatever the answer: what a changed limit makes due is told (HOT-CC-4)."""
         self.pass_time(at)
-        for counter in self.limits:
+        for counter in () if self.terminated else self.limits:
             self._tell(counter, at)
 
     def _count(self, counter: str, at: int, micro_eur: int) -> None:

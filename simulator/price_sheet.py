@@ -107,6 +107,8 @@ class PriceSheet:
         self._rows = [_rows(prices, name) for name, _, prices, *_ in versions]
         self.articles = [_articles(products, vat) for *_, products, vat in versions]
         self.cap_micro_eur = cap_micro_eur
+        self._vat = {name: vat for name, *_, vat in versions}
+        self._names = [name for name, *_ in versions]
 
     def _at(self, moment: int) -> int:
         return max(bisect_right(self._begins, moment) - 1, 0)
@@ -118,6 +120,11 @@ class PriceSheet:
             if key in rows:
                 return rows[key]
         raise SheetError(f"no row for {service} in {place}, {direction or '-'} to {to or '-'}")
+
+    def net(self, gross: int, moment: int, version: str = "") -> tuple[int, int]:
+        """(VAT percent, net micro-EUR) of an amount: of a use by the version that priced it, else by the day."""
+        percent = self._vat[version or self._names[self._at(moment)]]
+        return percent, math.floor(Fraction(gross * 100, 100 + percent) + Fraction(1, 2))
 
     def rows(self) -> list[Row]:
         """Of all versions."""

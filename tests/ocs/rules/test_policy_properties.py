@@ -64,6 +64,7 @@ steps = st.one_of(
     st.tuples(st.just("care"), st.sampled_from(("lost", "another_sim", "another_number", "freeze", "unfreeze"))),
     st.tuples(st.just("care"), st.sampled_from(("another_owner", "pay_out", "pay_out", "port_out"))),
     st.tuples(st.just("surcharge"), st.integers(1, 40)),
+    st.tuples(st.just("order"), st.sampled_from([id_ for id_ in PACKS if id_.startswith(("SMS", "MMS", "USA"))])),
     st.tuples(st.just("move")),
     st.tuples(st.just("sweep")),
 )
@@ -158,6 +159,9 @@ class Run:
         if not self.line.surcharged:
             self.clock.act(self.care.surcharge(days))
             await self.clock.until(self.clock.now + 1)
+
+    async def _order(self, product: str) -> None:
+        await self.line.order_by_text(product)
 
     async def _move(self) -> None:
         await self.line.move()

@@ -58,7 +58,8 @@ def _has_met_everything(year: Year) -> None:
     found = states(year)
     assert min(found["active"], found["inactive"], found["terminated"], found["new"]) > 0, found
     told = {(what, percent) for line in year.lines for _, what, percent in line.paper.notices}
-    assert {("limit", 80), ("limit", 100), ("roaming-data", 80), ("low credit", 0), ("MINI.data", 100)} <= told
+    assert {("limit", 80), ("limit", 100), ("roaming-data", 80), ("low credit", 0)} <= told
+    assert {("MINI.data", 80), ("MINI.data", 100), ("eu-data", 80), ("eu-data", 100), ("arrived HR", 0)} <= told
     refused = {code for line in year.lines for code in line.refusals}
     assert {4010, 4012, "credit", "barred"} <= refused, refused
 

@@ -11,6 +11,8 @@ from typing import Any
 from ocs.ledger.audit import pool_violations, violations
 from ocs.ledger.contract.views import AccountView, BucketView
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.outbox.format import record
+from ocs.outbox.vat import Vat
 from simulator.paper_entries import Charge, Units
 from simulator.paper_products import LIMIT
 from tests.ocs.ledger.books import outbox_read
@@ -57,9 +59,11 @@ class Check:
             while found := await outbox_read(self.ledger, partition, after=self._read[partition], count=PAGE):
                 self._read[partition] = found[-1].sequence
                 for event in found:
-                    line = line_of[str(event.body["a"])]
+                    body: dict[str, Any] = event.body
+                    line = line_of[body["a"]]
                     touched[line.number] = line
-                    self._note(line, event.body)
+                    self._note(line, body)
+                    self._vat(line, record(event, Vat(line.world.catalogue)), body["t"])
         for line in touched.values():
             await self.compare(line)
 
@@ -84,6 +88,18 @@ class Check:
             self._once(line, books.notices, event, ("counter", "window", "limit", "pct"))
         if kind == "bucket":
             self._once(line, books.notices, event, ("id", "subscription", "pct"))
+
+    def _vat(self, line: Line, found: dict[str, Any], moment: int) -> None:
+        """Each line of a record states its VAT (HOT-RAT-8)."""
+        taxed = [(part, part["price"].rpartition("/")[2]) for part in found.get("services") or ()]
+        if found["kind"] in ("package", "share"):
+            taxed.append((found, ""))
+        for part, version in taxed:
+            gross = part.get("debit_micro_eur") or part.get("credit_in_micro_eur") or 0
+            stated = part.get("vat_percent"), part.get("net_micro_eur")
+            expected = line.sheet.net(gross, moment, version) if gross else (None, None)
+            if stated != expected:
+                self._differs(line, moment, f"VAT percent and net {stated}, on paper {expected}: {part}")
 
     def _once(self, line: Line, seen: Counter[tuple[Any, ...]], event: dict[str, Any], names: tuple[str, ...]) -> None:
         """A fee is paid once a period, a notice is told once a month or period (or again when a limit was set)."""
@@ -235,6 +251,9 @@ class Check:
             (event["t"], event[names[event["k"]]], event["pct"])
             for event in self.books[line.number].events
             if event["k"] in names
+        )
+        recorded.update(
+            (e["t"], f"arrived {e['country']}", 0) for e in self.books[line.number].events if e["k"] == "arrived"
         )
         recorded.update((e["t"], "low credit", 0) for e in self.books[line.number].events if e["k"] == "low_credit")
         paper = Counter(line.paper.notices)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import date, datetime
 from random import Random
 from typing import Any
 
 from ocs.accounts.errors import AccountError, UnknownError
 from ocs.accounts.inputs import Reference
+from ocs.accounts.keywords import KeywordOperations
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.products import ProductOperations
 from ocs.ledger.contract.views import AccountView
@@ -27,53 +27,16 @@ from protocol.credit_control import (
 from simulator.paper_account import PaperAccount
 from simulator.paper_entries import Pool
 from simulator.paper_products import LIFE_S, LIMIT, RUNNING
-from simulator.price_sheet import PriceSheet, Row, SheetError
+from simulator.price_sheet import PriceSheet, Row
 from tests.ocs.charging.ccr import ccr, messages
 from tests.ocs.rules.world import EUR, World
+from tests.ocs.year.asked import Asked, country_of
 from tests.ocs.year.clock import YearClock
 from tests.ocs.year.sheet import ZONE
 
 CAP = "roaming-data"
 SETTLED = (2001, 4010, 4012)
 """Result-Codes with which reported use has been charged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a use is priced by: a row for each leg."""
-
-    service: str
-    place: str
-    direction: str = ""
-    to: str = ""
-    incoming_too: bool = False
-    """A call forwarded late abroad: the incoming leg as well (HOT-RAT-7)."""
-
-    @property
-    def begins_life(self) -> bool:
-        """Emergency calls and others that are always free are no first use (HOT-ACC-2)."""
-        return self.to not in ("emergency", "free")
-
-    def rows(self, sheet: PriceSheet, moment: int, surcharged: bool = False) -> list[Row]:
-        """`surcharged`: in the EU there is a surcharge beside the price (HOT-ROA-4, HOT-ROA-8)."""
-        if surcharged and self.place == "eu" and (found := self._surcharged(sheet, moment)):
-            return found
-        found = [sheet.row(moment, self.service, self.place, self.direction, self.to)]
-        if self.incoming_too:
-            found.append(sheet.row(moment, self.service, self.place, "mt"))
-        return found
-
-    def _surcharged(self, sheet: PriceSheet, moment: int) -> list[Row]:
-        directions = [self.direction, *(["mt"] if self.incoming_too else [])]
-        found = []
-        for direction in directions:
-            to = self.to if direction != "mt" else ""
-            try:
-                found.append(sheet.row(moment, self.service, "eu-surcharged", direction, to))
-                found.append(sheet.row(moment, self.service, "eu-surcharge", direction, to))
-            except SheetError:
-                found.append(sheet.row(moment, self.service, "eu", direction, to))
-        return found
 
 
 class Line:
@@ -158,6 +121,30 @@ class Line:
                 assert not await order(), "a repetition is applied once"
         return refused or "ok"
 
+    async def order_by_text(self, id_: str) -> str:
+        """By SMS, and by another one within five minutes (HOT-PKG-12): the key of the last answer."""
+        words, product = self._texts(), self._product(id_)
+        try:
+            await words.handle(self.msisdn, product.keyword)
+            await self.clock.until(self.now + 200)
+            now = self.now
+            done = await words.handle(self.msisdn, f"{product.keyword} DA")
+        except UnknownError as error:
+            self.paper.pass_time(self.now)
+            assert self.paper.terminated or not self.on_paper, error
+            return error.code
+        if done.key in ("bought", "armed"):
+            self.paper.buy(now, id_, armed=done.key == "armed")
+        elif done.key.startswith("refused-"):
+            self.paper.pass_time(now)
+            if self.on_paper:
+                self._expect_refusal(done.key.removeprefix("refused-"), id_, now)
+        return done.key
+
+    def _texts(self) -> KeywordOperations:
+        world = self.world
+        return KeywordOperations(self.desk, self.shop, world.ledger, world.catalogue, lambda: world.now, 1024)
+
     async def plan(self, id_: str, on: date) -> str:
         product, reference, now = self._product(id_), self._reference(), self.now
         starts = int(datetime(on.year, on.month, on.day, tzinfo=ZONE).timestamp())
@@ -200,7 +187,7 @@ class Line:
             return True
 
         refused = await self._refused(order, id_)
-        if not refused:
+        if not refused and (self.on_paper or self.paper.has(id_)):
             assert cancelled is not None
             shares = self.paper.cancel(now, id_, at_once=at_once)
             charged = {share.benefit: share.micro_eur for share in cancelled.shares}
@@ -319,6 +306,7 @@ class Line:
         self.paper.pass_time(now)
         if answer.result_code in SETTLED:
             self.paper.look(now)
+            self.paper.arrive(now, country_of(information))
         if answer.result_code == 2001 and self.random.random() < 0.03:  # the answer was lost on its way
             assert await self.world.ask(request) == answer
         return answer

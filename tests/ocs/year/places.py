@@ -10,7 +10,7 @@ from protocol.credit_control import (
     SupplementaryService,
 )
 from tests.ocs.charging.ccr import AUSTRIA, HOME, SERBIA, USA, at, called_by, mms_to, sms_from, sms_to, towards
-from tests.ocs.year.line import Asked
+from tests.ocs.year.asked import Asked
 
 CROATIA, BOSNIA, MACEDONIA, SWISS, USA_PARTNER = "21901", "21803", "29401", "22801", "310150"
 PLACES = {

@@ -8,7 +8,8 @@ from protocol.credit_control import CreditControlAnswer, ServiceInformation, Use
 from simulator.price_sheet import Row
 from tests.ocs.charging.ccr import DATA, octets, seconds
 from tests.ocs.rules.world import granted
-from tests.ocs.year.line import SETTLED, Asked, Line
+from tests.ocs.year.asked import Asked
+from tests.ocs.year.line import SETTLED, Line
 
 LATE_S = 7_800
 

@@ -12,8 +12,9 @@ from tests.ocs.charging.source import Origin
 from tests.ocs.rules.world import World
 from tests.ocs.year.check import Check
 from tests.ocs.year.clock import YearClock
+from tests.ocs.year.life import Group, Life
 from tests.ocs.year.line import Line
-from tests.ocs.year.people import DAYS, FIRST_IN_GROUP, GROUP_SIZE, Group, Life, moment, person
+from tests.ocs.year.people import DAYS, FIRST_IN_GROUP, GROUP_SIZE, moment, person
 from tests.ocs.year.sheet import BEGINS, ENDS, catalogue_texts, sheet
 
 ACCOUNTS = 300
