@@ -13,6 +13,7 @@ from ocs.catalogue.catalogue import load_catalogue, parse_catalogue
 from ocs.values.use import Context, Direction, UseEvent
 from tests.catalogue import CATALOGUE
 from tests.ocs.cli.conftest import Done, Ocs
+from tests.rules import rule
 
 ROOT = Path(__file__).parents[3]
 TEXT = CATALOGUE.read_text(encoding="utf-8")
@@ -328,6 +329,7 @@ def imported(tmp_path: Path, ocs: Call, sheet: str, *more: str) -> Path:
     return tmp_path / "catalogue.toml"
 
 
+@rule("HOT-ROA-5")
 def test_a_new_place_counts_data_to_the_roaming_cap_like_the_others(tmp_path: Path, ocs: Call) -> None:
     """HOT-ROA-5: 60 EUR a month, wherever abroad."""
     sheet = "zone;countries;mb\nworld-1;CH,GB,MD,XK;2,90\nworld-4;TR,UA;1,90\n"
@@ -336,6 +338,7 @@ def test_a_new_place_counts_data_to_the_roaming_cap_like_the_others(tmp_path: Pa
     assert rated.label == "data.world-4" and "roaming-data" in {each.id for each in rated.counters}
 
 
+@rule("HOT-PKG-3")
 def test_a_zone_that_leaves_a_shared_rate_keeps_its_units(tmp_path: Path, ocs: Call) -> None:
     """HOT-PKG-3: minutes of the package pay for calls to mobiles, whatever these cost."""
     path = imported(tmp_path, ocs, "zone;minute;interval\nnational-mobile;0,049;60/1\n")
@@ -344,6 +347,7 @@ def test_a_zone_that_leaves_a_shared_rate_keeps_its_units(tmp_path: Path, ocs: C
     assert load_catalogue(path).rate(event).buckets == parse_catalogue(TEXT, "shipped").rate(event).buckets != ()
 
 
+@rule("HOT-CC-5")
 def test_a_zone_of_the_catalogue_gets_no_bars_by_the_way(tmp_path: Path, ocs: Call) -> None:
     """HOT-CC-5: who bars calls abroad may call numbers of the country."""
     path = imported(tmp_path, ocs, "zone;countries;minute\nnational-fixed;SI;0,049\n")
