@@ -76,7 +76,7 @@ class CatalogueVersions:
                 return Loaded(known.name, known.begins_at, 0, again=True)
         begins_at = self._beginning(file, catalogue, at_once=at_once)
         version = StoredVersion(catalogue.version, text, begins_at, self._now(), by, digest)
-        self._check_together(version, stored, catalogue)
+        self._check_together(file, version, stored, catalogue)
         dropped = self._superfluous(stored)
         offer = Offer(self._nonce(), replace(version, begins_at=0) if at_once else version)
         if not await self._ledger.offer_catalogue(offer):
@@ -115,15 +115,22 @@ class CatalogueVersions:
             raise CatalogueError([Problem(str(file), key, repr(said), allowed)])
         return catalogue.begins_at
 
-    def _check_together(self, version: StoredVersion, stored: Sequence[StoredVersion], catalogue: Catalogue) -> None:
+    def _check_together(
+        self, path: Path, version: StoredVersion, stored: Sequence[StoredVersion], catalogue: Catalogue
+    ) -> None:
         others = [(each, each.compiled()) for each in stored]
         file = next((each for each in self._files if each.version == version.name), None)
         if any(each.name == version.name for each in stored) or (
             file is not None and content_digest(file) != version.digest
         ):
             allowed = "there is a version of this name that says otherwise: give each version a name of its own"
-            raise CatalogueError([Problem(str(version.name), "catalogue.version", repr(version.name), allowed)])
-        merge(self._files, [*others, (version, catalogue)])
+            raise CatalogueError([Problem(str(path), "catalogue.version", repr(version.name), allowed)])
+        try:
+            merge(self._files, [*others, (version, catalogue)])
+        except CatalogueError as error:
+            own = f"version {version.name}"
+            named = [replace(each, file=str(path)) if each.file == own else each for each in error.problems]
+            raise CatalogueError(named) from None
 
     def _beside(self, stored: Sequence[StoredVersion]) -> list[StoredVersion]:
         """Versions of the files, which the ledger does not have yet: records name them."""

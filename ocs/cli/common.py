@@ -216,8 +216,9 @@ def progress_bar(what: str, total: int) -> Progress:
 
 
 def counted(number: int, what: str) -> str:
-    """ "1 account", "2 accounts"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    """ "1 account", "2 accounts", "2 processes"."""
+    ending = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{'' if number == 1 else ending}"
 
 
 def early_end_text(shares: Sequence[BenefitShare], unpaid_micro_eur: int = 0) -> str:
