@@ -142,12 +142,18 @@ def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogue
     return load(config, serves=serves)
 
 
-def with_backend(config: Path, mode: OpenMode, work: Callable[[Backend], Coroutine[Any, Any, None]]) -> None:
+def with_backend(
+    config: Path,
+    mode: OpenMode,
+    work: Callable[[Backend], Coroutine[Any, Any, None]],
+    *,
+    loaded: tuple[Settings, Catalogues] | None = None,
+) -> None:
     """Load the settings, connect to the ledger and run `work`. A private Redis that is not running is started, and
-    stopped afterwards.
+    stopped afterwards. `loaded`: what `load_all` has made of `config` already.
     """
     logging.basicConfig(level=logging.ERROR, format="ocs: %(message)s")
-    settings, catalogue = load_all(config)
+    settings, catalogue = loaded or load_all(config)
     with _redis_url(settings, mode) as url:
         uvloop.run(_run(url, settings, catalogue, mode, work))
 

@@ -15,29 +15,34 @@ from rich.table import Table
 from ocs.accounts import inputs
 from ocs.catalogue.model import MatchTable, ServiceTable
 from ocs.catalogue.ported_numbers import read_ported_numbers
-from ocs.catalogue.trace import Trace
+from ocs.catalogue.trace import Step, Trace
 from ocs.catalogue.versions import Catalogues, load_versions
 from ocs.cli.common import (
     DEFAULT,
     Backend,
     ConfigOption,
+    FailedError,
     JsonOption,
     WrongCallError,
+    counted,
     load_all,
     print_json,
     with_backend,
 )
 from ocs.cli.show import PIPED_COLUMNS
+from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.installation import OpenMode
 from ocs.policy.forwarding import EARLY, Diversion, is_late
 from ocs.policy.payment import Funds, funds_of, funds_of_products
 from ocs.policy.quote import Quote, Use, quote
-from ocs.values.identities import is_plmn
+from ocs.values.identities import Msisdn, is_plmn
 from ocs.values.quantity import parse_quantity
 from ocs.values.use import Context, Direction, Unit, Unrateable, UseEvent
 
 SERVICE_OF_UNIT = {Unit.SECONDS: "voice", Unit.OCTETS: "data", Unit.MESSAGES: "sms"}
 """Service, if none is named."""
+LEDGER = "of server.catalogue, and those loaded into the ledger"
+FILES = "of server.catalogue; no ledger was reached"
 
 
 def rate(
@@ -69,7 +74,7 @@ def rate(
     asked = _Asked(to, duration, octets, messages, service, at, from_plmn, direction, forwarded_from, diversion)
     draft = None if catalogue is None else load_versions(catalogue)
 
-    def show(catalogues: Catalogues, funds_at: Callable[[int], Funds]) -> None:
+    def show(catalogues: Catalogues, funds_at: Callable[[int], Funds], versions_of: str) -> None:
         if ported:
             catalogues.use_ported(read_ported_numbers(Path(ported)))
         use = asked.use(catalogues, catalogues.now())
@@ -80,21 +85,35 @@ def rate(
         except Unrateable as error:
             result = Quote(Trace(), f"5031: {error.reason}")
             result.trace.add("refused", "5031", error.reason)
+        names = [each.version for each in catalogues.versions]
+        first = Step("catalogue", counted(len(names), "version"), versions_of, {"versions": names})
+        result.trace.steps.insert(0, first)
         _print(use, result, json=json)
 
-    if msisdn:
-        number = inputs.msisdn(msisdn)
+    def of_products(used: Catalogues, versions_of: str) -> None:
+        terms = [inputs.package(name, used.in_force().terms) for name in product or ()]
+        show(used, lambda now: funds_of_products(terms, now), versions_of)
 
-        async def work(backend: Backend) -> None:
-            seen = await backend.accounts.read(number)
-            used = Catalogues(draft, backend.environment.now) if draft else backend.catalogue
-            show(used, lambda now: funds_of(seen.view, seen.pool, used.in_force().terms, now))
+    async def work(backend: Backend) -> None:
+        used, versions_of = backend.catalogue, LEDGER
+        if draft:
+            used, versions_of = Catalogues(draft, backend.environment.now), str(catalogue)
+        if not msisdn:
+            of_products(used, versions_of)
+            return
+        seen = await backend.accounts.read(number)
+        show(used, lambda now: funds_of(seen.view, seen.pool, used.in_force().terms, now), versions_of)
 
-        with_backend(config, OpenMode.READ, work)
+    number = inputs.msisdn(msisdn) if msisdn else Msisdn("")
+    if draft and not msisdn:
+        of_products(Catalogues(draft, known.now), str(catalogue))
         return
-    used = Catalogues(draft, known.now) if draft else known
-    terms = [inputs.package(name, used.in_force().terms) for name in product or ()]
-    show(used, lambda now: funds_of_products(terms, now))
+    try:
+        with_backend(config, OpenMode.READ, work, loaded=(settings, known))
+    except (FailedError, LedgerError):
+        if msisdn:
+            raise
+        of_products(known, FILES)
 
 
 class _Asked:

@@ -50,6 +50,7 @@ def test_each_step_says_why(ocs: Call) -> None:
     assert status == 0, error
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines == [
+        "catalogue 1 version of server.catalogue; no ledger was reached",
         "service voice the default of ims",
         "place balkan RS, the country of the serving network 22003",
         "destination zone2 a number of RS",
@@ -102,6 +103,24 @@ def test_a_draft_of_the_catalogue(ocs: Call, tmp_path: Path) -> None:
     draft.write_text(NEXT)
     found = rated(ocs, "--messages", "1", "--to", "+38631234567", "--catalogue", str(draft))
     assert found["micro_eur"] == 80_000 and steps(found, "version")[0]["value"] == "2026-12"
+
+
+def test_versions_loaded_into_the_ledger_rate_without_an_account_too(ocs_in: Ocs, url: str, tmp_path: Path) -> None:
+    """SMS for 0.08 from December 2036 on; who has no ledger does not know of it."""
+    account = ("--msisdn", "38668100009", "--imsi", "293438668100009")
+    assert ocs_in("account", "create", *account, cwd=ROOT, OCS_REDIS_URL=url).returncode == 0
+    later = tmp_path / "later.toml"
+    later.write_text(NEXT.replace("2026-12-01T00:00", "2036-12-01T00:00"))
+    loaded = ocs_in("catalogue", "load", str(later), cwd=ROOT, OCS_REDIS_URL=url)
+    assert loaded.returncode == 0, loaded.stderr
+    words = ("rate", "--messages", "1", "--to", "+38631234567", "--at", "2036-12-02T12:00", "--json")
+    known = json.loads(ocs_in(*words, cwd=ROOT, OCS_REDIS_URL=url).stdout)
+    unknown = json.loads(ocs_in(*words, cwd=ROOT, OCS_REDIS_URL="redis://127.0.0.1:1").stdout)
+    found = [(each["micro_eur"], each["steps"][0]["versions"], each["steps"][0]["why"]) for each in (known, unknown)]
+    assert found == [
+        (80_000, ["1", "2026-12"], "of server.catalogue, and those loaded into the ledger"),
+        (69_000, ["1"], "of server.catalogue; no ledger was reached"),
+    ]
 
 
 def test_the_price_for_an_account(ocs_in: Ocs, url: str) -> None:
