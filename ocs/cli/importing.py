@@ -80,7 +80,7 @@ def import_accounts(
             await _check_all(backend, file, total, result, skip_existing)
         if not result.bad_count:
             with progress_bar("importing", total) as progress:
-                rows = _rows(file, backend.catalogue.packages, result)
+                rows = _rows(file, backend.catalogue.packages, result, "the rows before are imported")
                 while batch := list(islice(rows, BATCH)):
                     await asyncio.gather(*(_open(backend, row, result, skip_existing) for row in batch))
                     progress.advance(progress.task_ids[0], len(batch))
@@ -105,7 +105,7 @@ async def _open(backend: Backend, row: Row, result: ImportResult, skip_existing:
 async def _check_all(backend: Backend, file: Path, total: int, result: ImportResult, skip_existing: bool) -> None:
     """Check every row without writing anything."""
     with progress_bar("checking", total) as progress:
-        rows = _rows(file, backend.catalogue.packages, result)
+        rows = _rows(file, backend.catalogue.packages, result, "nothing was imported")
         while batch := list(islice(rows, BATCH)):
             if not skip_existing:
                 found = await asyncio.gather(*(backend.accounts.taken_ids(row.msisdn, row.imsi) for row in batch))
@@ -121,8 +121,8 @@ def _count_rows(file: Path) -> int:
         return max(sum(1 for _ in lines) - 1, 0)
 
 
-def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult) -> Iterator[Row]:
-    """The good rows of the file. The bad ones are added to `result`."""
+def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult, so_far: str) -> Iterator[Row]:
+    """The good rows of the file. The bad ones are added to `result`. `so_far`: what was done if the rest is no CSV."""
     seen: set[str] = set()
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
@@ -136,7 +136,7 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult
                 except InputError as error:
                     result.add_bad(reader.line_num, str(error))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise FailedError(f"{file}: is no CSV file in UTF-8: {error}; the rows before are imported") from None
+        raise FailedError(f"{file}: is no CSV file in UTF-8: {error}; {so_far}") from None
 
 
 def _row(fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms], seen: set[str]) -> Row:

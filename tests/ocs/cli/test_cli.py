@@ -710,6 +710,8 @@ def test_import_all_or_nothing(ocs: Call, tmp_path: Path) -> None:
     status, out, error = ocs("account", "import", csv_file(tmp_path, *good, "x,y,,0"), "--all-or-nothing")
     assert (status, out) == (1, "0 accounts opened, 1 bad row\n")
     assert "line 4" in error and "nothing was imported" in error
+    status, _, error = ocs("account", "import", csv_file(tmp_path, *good, '"38668200103'), "--all-or-nothing")
+    assert status == 1 and error.splitlines()[-1].endswith("; nothing was imported")
     assert ocs("account", "show", "38668200101")[0] == 1
     status, out, _ = ocs("account", "import", csv_file(tmp_path, *good), "--all-or-nothing")
     assert (status, out) == (0, "2 accounts opened, 0 bad rows\n")
