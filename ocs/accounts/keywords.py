@@ -17,7 +17,7 @@ from ocs.accounts.products import ProductOperations, Sold
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView
 from ocs.policy import keywords, packs
-from ocs.policy.keyword_texts import DATE_FORMATS, LANGUAGES, render
+from ocs.policy.keyword_texts import DATE_FORMATS, LANGUAGES, TEXTS, render
 from ocs.policy.keywords import WINDOW_S, Action, Order, Step
 from ocs.values.identities import Msisdn
 from ocs.values.money import MICRO
@@ -68,7 +68,8 @@ class KeywordOperations:
         try:
             key = await self._perform(msisdn, seen.view, product, step, open_.get(product.id, 0))
         except RefusedError as error:
-            key = f"refused-{error.code}"
+            refused = f"refused-{error.code}"
+            key = refused if refused in TEXTS else "refused-state"
         after = await self._accounts.read(msisdn)
         return _Words(self._sold, self._kilo, language, after, self._now()).order(key, product)
 

@@ -32,6 +32,7 @@ REASONS = {
     "kind": "{product} cannot be ordered in this way",
     "date": "an activation is planned from tomorrow up to one month ahead (HOT-PKG-11)",
     "commitment": "the commitment of {product} still runs (HOT-PKG-17)",
+    "planned": "a change to the tariff {product} is planned: cancel that first (HOT-PKG-11)",
     "same": "the account has the tariff {product} already",
     "subscription": "the account does not have {product}",
 }
@@ -92,6 +93,15 @@ class ProductOperations:
         """Change the tariff, at once or at the end of the period (HOT-PKG-6). RefusedError: as `buy`."""
         view = await self._view(msisdn)
         return await self._order(view, product, reference, tariffs.change(view, product, self._now()))
+
+    async def restart(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> bool:
+        """Begin a period of a tariff now, also of the one that runs (HOT-PKG-2). False = the reference was applied
+        before. RefusedError: "commitment", "planned" (HOT-PKG-17), "credit", "state".
+        """
+        refused = tariffs.restart_refuses(await self._view(msisdn), product, self._now())
+        if refused is not None:
+            raise _refused(refused)
+        return await self._accounts.activate(msisdn, package=product.terms, reference=reference)
 
     async def cancel(self, msisdn: Msisdn, *, product_id: str, at_once: bool = False) -> Cancelled:
         """Cancel a product at the end of its period, or at once (HOT-PKG-7). An early end of a commitment is debited

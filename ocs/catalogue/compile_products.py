@@ -101,7 +101,7 @@ class _Compiler:
             facts=tuple(sorted(set(table.facts))),
             counts=kind is ProductKind.EXTRA if table.counts is None else table.counts,
             with_tariff=kind is ProductKind.EXTRA if table.ends_with_tariff is None else table.ends_with_tariff,
-            voided_by_change=table.voided_by_change,
+            voided_by_change=bool(table.barred_with) if table.voided_by_change is None else table.voided_by_change,
             notice_s=table.notice_days * DAY_S,
             commitment_days=commitment.days if commitment else 0,
             benefits=tuple((name, parse_eur(text)) for name, text in commitment.benefits.items()) if commitment else (),

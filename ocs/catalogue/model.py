@@ -267,7 +267,7 @@ class PackageTable(Table):
     counts: bool | None = None
     first_use: bool | None = None
     change: Literal["now", "period-end"] | None = None
-    voided_by_change: bool = False
+    voided_by_change: bool | None = None
     excludes: list[str] = []
     barred_with: list[str] = []
     requires: list[str] = []

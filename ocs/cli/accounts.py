@@ -137,7 +137,7 @@ def activate(
 
     async def work(backend: Backend) -> None:
         terms = _on_sale(backend, package)
-        done = await backend.accounts.activate(number, package=terms, reference=once)
+        done = await backend.products.restart(number, product=backend.catalogue.products[terms.id], reference=once)
         print(f"{number}: {package} {'is active' if done else 'was activated before under this reference: no change'}")
 
     with_backend(config, OpenMode.WRITE, work)

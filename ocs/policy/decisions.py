@@ -50,7 +50,7 @@ Offer = Mapping[str, Product]
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`code`: "sold", "excluded", "barred", "requires", "tariff", "kind", "date", "commitment", "same" or
+    """`code`: "sold", "excluded", "barred", "requires", "tariff", "kind", "date", "commitment", "planned", "same" or
     "subscription".
     """
 

@@ -55,9 +55,7 @@ def plan(
     if product.kind is ProductKind.TARIFF:
         if not product.is_sold(now):
             return Refused("sold", product.id)
-        tariff = tariffs.tariff_of(account)
-        refused = tariffs.commitment_refuses(tariff, product, at) if tariff is not None else None
-        return refused or Plan(at)
+        return tariffs.plan(account, product, at)
     if product.first_use or product.kind in UNPLANNED:
         return Refused("kind", product.id)
     return refusal(account, product, offer, now) or Plan(at)

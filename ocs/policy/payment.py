@@ -181,7 +181,7 @@ def pay(leg: RatedUse, price: PriceTerms, units: int, funds: Funds, paid: dict[s
     to.
     """
     payment = Payment()
-    _start_armed(leg, funds, payment)
+    _start_armed(leg, units, funds, payment)
     room = _volume_room(leg, funds)
     left, by_buckets = units, 0
     for bucket in _in_order(leg, funds):
@@ -210,17 +210,26 @@ def _debit(price: PriceTerms, units: int, funds: Funds, paid: dict[str, int], pa
     return debit, units
 
 
-def _start_armed(leg: RatedUse, funds: Funds, payment: Payment) -> None:
-    """HOT-PKG-13: an armed product whose buckets may pay begins now, if the credit covers its price."""
+def _start_armed(leg: RatedUse, units: int, funds: Funds, payment: Payment) -> None:
+    """HOT-PKG-13: an armed product whose buckets may pay begins now, if the credit covers its price. One of several of
+    a product waits until those that run are not enough.
+    """
     if leg.always:
         return
     for product in (*funds.at_first_use, *funds.armed):
-        wanted = product in funds.at_first_use or any(bucket.id in leg.buckets for bucket in product.buckets)
+        wanted = product in funds.at_first_use or any(
+            bucket.id in leg.buckets and _runs_short(funds, bucket.id, units) for bucket in product.buckets
+        )
         if wanted and product.price_micro_eur <= funds.money:
             (funds.at_first_use if product in funds.at_first_use else funds.armed).remove(product)
             funds.money -= product.price_micro_eur
             _start(product, funds, funds.now)
             payment.started.append(product)
+
+
+def _runs_short(funds: Funds, bucket_id: str, units: int) -> bool:
+    left = [bucket.left for bucket in funds.buckets if bucket.id == bucket_id]
+    return None not in left and sum(each or 0 for each in left) < units
 
 
 def _in_order(leg: RatedUse, funds: Funds) -> list[Bucket]:

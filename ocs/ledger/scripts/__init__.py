@@ -28,6 +28,8 @@ STEPS = {
     "release": ("release", "count_services", "fresh_legs"),
     "settle": ("settle", "settle_leg"),
     "count": ("count",),
+    "armed": ("start_armed", "unheld_units"),
+    "grants": ("funds_of", "counter_room", "largest_grant", "plan_leg", "hold_grant"),
     "reserve": ("reserve",),
     "conclude": ("conclude", "check_balance"),
 }

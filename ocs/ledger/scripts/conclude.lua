@@ -15,8 +15,8 @@ local function counter_windows(work, ids)
 end
 
 -- Debit one service. Returns what a refund may give back: {key, {for each leg {raw units, price, units paid by credit
--- before, units paid by credit now, {{bucket id, units, instance, pooled}}, {{counter id, measure, window}}, price of
--- credit, promotional part of the money}}}.
+-- before, units paid by credit now, {{bucket id, units, instance, pooled, pool id}}, {{counter id, measure, window}},
+-- price of credit, promotional part of the money}}}.
 local function debit_service(work, item)
   local result, service = item.result, item.service
   local legs, parts = service.legs, {}

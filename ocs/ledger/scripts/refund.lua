@@ -63,14 +63,22 @@ local function find_debits(parts, key, want)
   return found
 end
 
+-- The bucket that had paid; nil = the account is in another pool now, or the bucket is gone.
+local function bucket_that_paid(id, instance, pooled, from)
+  local account, pool = work.account, work.pool
+  if pooled == 1 and (from or account.pool) ~= account.pool then return nil end
+  local bucket = find_instance(pooled == 0 and account.buckets or (pool and pool.buckets or {}), instance)
+  return bucket and bucket.id == id and bucket or nil
+end
+
 local function return_units(paid_by, units)
-  local given, account, pool = {}, work.account, work.pool
+  local given = {}
   for n = #paid_by, 1, -1 do
-    local id, had, instance, pooled = unpack(paid_by[n])
+    local id, had, instance, pooled, from = unpack(paid_by[n])
     local take = min(units, had)
     if take > 0 then
       units, paid_by[n][2] = units - take, had - take
-      local bucket = find_instance(pooled == 0 and account.buckets or (pool and pool.buckets or {}), instance)
+      local bucket = bucket_that_paid(id, instance, pooled, from)
       if bucket and bucket.ended == 0 and bucket.ends > work.now then
         if bucket.left >= 0 then bucket.left = bucket.left + take end
         if pooled == 1 then

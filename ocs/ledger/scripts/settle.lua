@@ -189,7 +189,8 @@ local function settle_leg(work, item, leg, price, used, granted_by)
   tally.used = tally.used + used
   local function pay(bucket_id, take, instance, pooled)
     add_units(tally, bucket_id, take)
-    if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled} end
+    local from = pooled == 1 and work.account.pool or ''
+    if item.paid_by then item.paid_by[#item.paid_by + 1] = {bucket_id, take, instance, pooled, from} end
     return take
   end
   local units, room = pay_units(work, item, leg, rate, price, owed, granted_by, pay)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocs.catalogue.price import billable_units
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, NoFunds, ServiceCharge, ServiceOutcome
 from ocs.ledger.contract.limits import MAX_SERVICES_PER_SESSION
 from ocs.ledger.contract.views import SubscriptionState
+from ocs.values.products import PackageTerms
 from ocs.values.requests import RequestType
 from ocs.values.use import Unit
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_reserve import STARVED_S, Reservation
 from tests.ocs.ledger.model_settle import Opened, Settlement, thresholds
-from tests.ocs.ledger.model_state import FAR_AHEAD, DebitLine, Numbers, Service, Session, legs_of, owner_of
+from tests.ocs.ledger.model_state import FAR_AHEAD, DebitLine, LegState, Numbers, Service, Session, legs_of, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,9 +148,10 @@ class Charging:
             elif want is not None and not each.behind:
                 self._take_terms(each)
             wants.append(want)
+        needs: dict[str, int] = {}
         for each, want in zip(opened, wants, strict=True):
             if want:
-                self._start_armed(each.service)
+                self._start_armed(each.service, want, needs)
         for each, result, want in zip(opened, results, wants, strict=True):
             if want is not None:
                 self._reserve_one(each, result, want)
@@ -190,18 +193,27 @@ class Charging:
         service.switch_at = asked.switch_at if any(leg.price_after for leg in service.legs) else 0
         service.spans = asked.spans
 
-    def _start_armed(self, service: Service) -> None:
-        """Starts an armed subscription at its first use in its area (HOT-PKG-13)."""
-        wanted = {bucket_id for leg in service.legs for bucket_id in leg.buckets}
-        for each in list(self.account.subscriptions):
-            may_pay = wanted & {bucket.id for bucket in each.terms.buckets}
-            if each.state != SubscriptionState.ARMED or not may_pay:
-                continue
-            terms = agenda.in_force(self.op, each.terms, self.op.now)
-            if agenda.can_pay(self.op, terms):
-                each.terms = terms
-                agenda.start(self.op, each, self.op.now)
-                agenda.claim(self.op)
+    def _start_armed(self, service: Service, want: int, needs: dict[str, int]) -> None:
+        """Starts an armed subscription at its first use in its area (HOT-PKG-13): when what runs of the same product
+        leaves less than the services need, `needs` by bucket id.
+        """
+        for leg in service.legs:
+            for bucket_id in leg.buckets:
+                needs[bucket_id] = needs.get(bucket_id, 0) + billable_units(leg.price, want)
+            for each in list(self.account.subscriptions):
+                if each.state == SubscriptionState.ARMED and self._lacks(leg, each.terms, needs):
+                    terms = agenda.in_force(self.op, each.terms, self.op.now)
+                    if agenda.can_pay(self.op, terms):
+                        each.terms = terms
+                        agenda.start(self.op, each, self.op.now)
+                        agenda.claim(self.op)
+
+    def _lacks(self, leg: LegState, product: PackageTerms, needs: dict[str, int]) -> bool:
+        for bucket_id in {bucket.id for bucket in product.buckets} & set(leg.buckets):
+            free = [self.op.free(pool, bucket) for pool, bucket in self.op.usable((bucket_id,))]
+            if None not in free and sum(each or 0 for each in free) < needs[bucket_id]:
+                return True
+        return False
 
     def _reserve_one(self, opened: Opened, result: ServiceOutcome, want: int) -> None:
         asked, service, one_off = opened.asked, opened.service, self.kind is RequestType.EVENT

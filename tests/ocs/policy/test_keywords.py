@@ -90,7 +90,7 @@ def test_every_answer_has_a_text() -> None:
         assert step.answer in TEXTS
     assert set(QUESTIONS.values()) <= set(TEXTS)
     ledger = {"credit", "limit", "state"}
-    not_ordered_by_sms = {"kind", "date", "commitment", "same", "subscription"}
+    not_ordered_by_sms = {"kind", "date", "commitment", "planned", "same", "subscription"}
     assert {f"refused-{code}" for code in (REASONS.keys() - not_ordered_by_sms) | ledger} <= set(TEXTS)
 
 

@@ -7,6 +7,7 @@ import pytest
 from ocs.accounts.keywords import KeywordOperations
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.products import ProductOperations
+from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.values.identities import Msisdn
 from tests.ocs.charging.ccr import MB, SMS, sms_to, towards
 from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
@@ -155,3 +156,12 @@ async def test_what_is_left(world: World) -> None:
     payg = Phone(await world.subscriber(5))
     assert await payg.say("PORABA K") == ("usage-none", "Nimate zakupljenih količin. Dobroimetje: 5,00 EUR.")
     assert (await payg.say("kaj?"))[1].startswith("Neznano sporočilo. Naročila: SMS 200, SMS 1000, ")
+
+
+async def test_every_refusal_of_the_ledger_has_an_answer(world: World) -> None:
+    phone = Phone(await world.subscriber(20))
+    balkan = world.catalogue.products["BALKAN-500-MB"].terms
+    for n in range(MAX_SUBSCRIPTIONS_PER_ACCOUNT):
+        await phone.user.buy(balkan, f"b{n}", armed=True)
+    await phone.say("USA")
+    assert (await phone.say("USA DA"))[0] == "refused-state"

@@ -9,6 +9,8 @@ from ocs.accounts.operations import AccountOperations
 from ocs.accounts.pools import PoolOperations
 from ocs.values.identities import Msisdn
 from tests.ocs.charging.ccr import MB, SMS, octets, sms_to
+from tests.ocs.charging.source import Origin
+from tests.ocs.rules.recipients import send, token_of
 from tests.ocs.rules.world import DAY_S, Subscriber, World, granted
 from tests.rules import rule
 
@@ -157,3 +159,24 @@ async def test_what_is_refused(world: World) -> None:
     )
     await family.pools.leave(Msisdn(additional.msisdn))
     assert (await family.pools.read(Msisdn(primary.msisdn))).pool.limits == (), "its limit goes with it"
+
+
+@rule("HOT-PKG-14")
+async def test_a_refund_finds_no_bucket_of_another_pool(world: World) -> None:
+    """Buckets are numbered by pool: the second is MINI.sms of one pool, and data of the other."""
+    world.source = Origin(refunds=True)
+    family = Family(world)
+    _, additional = await family.gather(2)
+    token = token_of(await send(additional, "+38631234567"))
+    assert await family.left("sms") == 1499
+    await family.pools.leave(Msisdn(additional.msisdn))
+    await family.pools.open(Msisdn(additional.msisdn), name="other")
+    for reference in ("first", "second"):
+        giga = world.catalogue.packages["GIGA-MINI"]
+        await world.ledger.activate_package(additional.account_id, package=giga, reference=reference, **world.when)
+    before = (await family.pools.read(Msisdn(additional.msisdn))).pool.buckets
+    assert [(each.id, each.instance) for each in before] == [("GIGA-MINI.data", 2)]
+    refunded = await send(additional, "+38631234567", units=1, requested_action=1, token=token)
+    assert refunded.result_code == 4010, "nothing is left to refund"
+    assert (await family.pools.read(Msisdn(additional.msisdn))).pool.buckets == before
+    assert await family.left("sms") == 1499

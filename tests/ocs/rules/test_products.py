@@ -23,10 +23,11 @@ from tests.ocs.charging.ccr import (
     USA,
     called_by,
     mms_to,
+    octets,
     sms_to,
     towards,
 )
-from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World
+from tests.ocs.rules.world import CATALOGUE, DAY_S, EUR, Subscriber, World, granted
 from tests.rules import rule
 
 GB = 1024 * MB
@@ -305,6 +306,29 @@ async def test_a_planned_activation_is_paid_on_its_day(world: World) -> None:
 
 
 @rule("HOT-PKG-11")
+async def test_one_change_of_the_tariff_is_planned_at_a_time(world: World) -> None:
+    """Two for one day would both be paid, and the first would give nothing."""
+    user = await world.subscriber(60, "MINI")
+    shop = Shop(user)
+    assert await refused(shop.plan("MINI", date(2026, 11, 20))) == "same"
+    assert (await shop.plan("MAXI", date(2026, 11, 20))).state == "planned"
+    assert [await refused(shop.plan(each, date(2026, 11, 20))) for each in ("MAXI", "EXTRA")] == ["planned"] * 2
+    await pass_days(world, 11)
+    assert await user.credit() == (6000 - 699 - 999) * 10_000
+
+
+@rule("HOT-PKG-9", "HOT-PKG-11")
+async def test_a_planned_pack_is_void_with_a_tariff_with_which_it_is_not_sold(world: World) -> None:
+    user = await world.subscriber(60, "MINI")
+    shop = Shop(user)
+    await shop.plan("SMS-200-MESEC", date(2026, 11, 20))
+    await shop.change("MAXI")
+    assert ("SMS-200-MESEC", "voided") in await shop.told()
+    await pass_days(world, 11)
+    assert await user.credit() == (6000 - 699 - 999) * 10_000
+
+
+@rule("HOT-PKG-11")
 async def test_a_planned_activation_has_the_day_of_the_next_month_as_its_last(world: World) -> None:
     shop = Shop(await world.subscriber(20, "MINI"))
     assert (await shop.plan("SMS-200", date(2026, 12, 10))).applied
@@ -419,6 +443,35 @@ async def test_balkan_500_mb_counts_in_its_five_countries_only(world: World, cou
     assert await user.left("BALKAN-500-MB.balkan-data") == 400 * MB
     assert await user.use_data(MB, plmn="23410") == 2_916_992, "Britain: 103 steps of 10 kB at 2.90 EUR a MB"
     assert await user.left("BALKAN-500-MB.balkan-data") == 400 * MB
+
+
+@rule("HOT-PKG-13")
+async def test_of_two_zone_packs_the_second_begins_when_the_first_is_not_enough(world: World) -> None:
+    """9.90 each. Use is by 10 kB: 1 MB are 1,030 kB, 600 MB 614,400. Of two times 512,000 kB 408,570 are left."""
+    user = await world.subscriber(60)
+    shop = Shop(user)
+    for _ in range(2):
+        await shop.buy("BALKAN-500-MB")
+    assert await user.use_data(MB, plmn=SERBIA) == 9_900_000
+    assert sorted(each.state.value for each in (await user.view()).subscriptions) == ["active", "armed"]
+    await pass_days(world, 10)
+    assert await user.use_data(*[50 * MB] * 12, plmn=SERBIA) == 9_900_000
+    (rest,) = [each for each in (await user.view()).buckets if each.left]
+    assert (rest.left, rest.expires_at) == (408_570 * 1024, world.now + 30 * DAY_S)
+    assert {each.state.value for each in (await user.view()).subscriptions} == {"active"}
+
+
+@rule("HOT-PKG-13")
+async def test_services_of_a_session_may_together_need_a_second_zone_pack(world: World) -> None:
+    user = await world.subscriber(60)
+    shop = Shop(user)
+    for _ in range(2):
+        await shop.buy("BALKAN-500-MB")
+    session = user.data(SERBIA)
+    answer = await session.take("I", octets(want=300 * MB), octets(want=300 * MB, group=2))
+    assert [granted(each) for each in answer.multiple_services_credit_control] == [300 * MB] * 2
+    assert await user.credit() == 60 * EUR - 2 * 9_900_000
+    assert sum((await session.held()).values()) == 0, "no money is held"
 
 
 @rule("HOT-PKG-13")
@@ -570,6 +623,45 @@ async def test_a_committed_tariff_is_changed_to_a_dearer_one_only(world: World) 
     assert (held.committed_until, held.benefits) == (world.now + 50 * DAY_S, (("fee", 12 * EUR),))
     # 12.00 × 50 / 60 = 10.00
     assert await shop.cancel("EXTRA", at_once=True) == [("fee", 10 * EUR, 50)]
+
+
+@rule("HOT-PKG-17")
+async def test_a_committed_tariff_that_waits_for_its_fee_is_not_changed_to_a_cheaper_one(world: World) -> None:
+    await world.price_lists(COMMITTED)
+    user = await world.subscriber(19, "MAXI")
+    shop = Shop(user)
+    await pass_days(world, 31)
+    assert await shop.state("MAXI") == "unpaid"
+    assert await refused(shop.change("MINI")) == "commitment"
+    assert await refused(shop.plan("MINI", date(2026, 12, 20))) == "commitment"
+    await user.top_up(10, "fee")
+    assert await shop.state("MAXI") == "active"
+
+
+@rule("HOT-PKG-17")
+async def test_no_commitment_begins_while_a_cheaper_tariff_is_planned(world: World) -> None:
+    await world.price_lists(COMMITTED)
+    user = await world.subscriber(60, "GIGA-MINI")
+    shop = Shop(user)
+    await shop.plan("MINI", date(2026, 11, 20))
+    assert await refused(shop.change("MAXI")) == "planned"
+    await shop.cancel("MINI")
+    assert (await shop.change("MAXI")).state == "active"
+
+
+@rule("HOT-PKG-17")
+async def test_a_committed_tariff_is_not_replaced_by_a_cheaper_period(world: World) -> None:
+    """What `ocs account package` does."""
+    await world.price_lists(COMMITTED)
+    user = await world.subscriber(100, "MAXI")
+    shop, products = Shop(user), world.catalogue.products
+    mini, maxi = products["MINI"], products["MAXI"]
+    assert await refused(shop.products.restart(shop.number, product=mini, reference=Reference("1"))) == "commitment"
+    assert [await shop.products.restart(shop.number, product=maxi, reference=Reference("2")) for _ in range(2)] == [
+        True,
+        False,
+    ]
+    assert await user.credit() == (10_000 - 2 * 999) * 10_000
 
 
 @rule("HOT-PKG-17")

@@ -191,6 +191,18 @@ async def test_an_armed_zone_pack_starts(world: World) -> None:
     assert await charged(user, IMS, towards(NATIONAL, partner), 61) == (61, terms.price_micro_eur)
 
 
+@rule("HOT-PKG-13")
+@pytest.mark.parametrize(("amount", "packs"), [(400 * MB, 1), (600 * MB, 2)])
+async def test_of_two_armed_zone_packs_those_that_are_needed_start(world: World, amount: int, packs: int) -> None:
+    user = await world.subscriber(100)
+    terms = versions(world).in_force().terms["BALKAN-500-MB"]
+    for n in range(2):
+        await world.ledger.subscribe(user.account_id, product=terms, reference=f"{n}", armed=True, **world.when)
+    said = await foretold(user, DATA, at(SERBIA), amount)
+    assert (said.micro_eur, said.fees_micro_eur) == (0, packs * terms.price_micro_eur)
+    assert await charged(user, DATA, at(SERBIA), amount) == (amount, packs * terms.price_micro_eur)
+
+
 @rule("HOT-PKG-10")
 async def test_a_pack_before_the_tariff(world: World) -> None:
     user = await world.subscriber(50, "MINI")
