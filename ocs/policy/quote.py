@@ -227,7 +227,8 @@ def _tell_part(part: Part, leg: RatedUse, trace: Trace) -> None:
     unit = UNITS[leg.unit]
     if part.payer == CREDIT and part.price is not None:
         at = f"at {price_text(part.price, leg.unit)}" if part.price.num else "free"
-        after = f"{part.units} {unit} {at}, rounded {part.price.rounding}; left {format_eur(part.left or 0)} EUR"
+        counted = "call" if part.price.flat else unit
+        after = f"{part.units} {counted} {at}, rounded {part.price.rounding}; left {format_eur(part.left or 0)} EUR"
         trace.add(
             CREDIT,
             f"{format_eur(part.micro_eur)} EUR",

@@ -176,6 +176,12 @@ async def test_a_call_over_midnight(world: World, texts: list[str], after: int) 
     assert (125, said.micro_eur) == await charged(user, IMS, towards(NATIONAL), 125)
 
 
+async def test_a_price_per_call_is_paid_for_a_call(world: World) -> None:
+    said = await foretold(await world.subscriber(10), IMS, towards("tel:+38690412345"), 300)
+    (credit,) = [step.why for step in said.trace.steps if step.name == "credit"]
+    assert credit.startswith("1 call at 2.00 EUR per call")
+
+
 # -- packs, zone packs, volumes, limits, refusals
 
 
