@@ -189,9 +189,9 @@ def limits_of_messages() -> dict[str, tuple[int, ...]]:
 
 def limits_of_sessions() -> dict[str, tuple[int, ...]]:
     """Sessions and accounts."""
-    from ocs.charging import ledger_request
+    from ocs.charging import equipment, ledger_request
     from ocs.ledger.contract import limits
-    from ocs.ledger.redis import accounts
+    from ocs.ledger.redis import accounts, observations
     from ocs.values import measures, money
 
     return {
@@ -214,6 +214,8 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
         "measures of an account": (measures.MAX_MEASURES_PER_ACCOUNT,),
         "countries that an account left within a day": (limits.MAX_COUNTRIES_SEEN,),
         "barred IMEIs of an account that were told": (limits.EQUIPMENT_TOLD,),
+        "pseudonyms of equipment in a worker": (equipment.EQUIPMENT_KEPT,),
+        "equipment of an account abroad, and accounts of one equipment, that are remembered": (observations.MAX_SIMS,),
         "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
     }
 

@@ -106,6 +106,7 @@ class FairUseOperations:
             "abroad_days": window.abroad_days,
             "share": [[service, home, abroad] for service, (home, abroad) in sorted(window.use.items())],
             "deadline": day_text(decision.deadline) if decision.deadline else "",
+            "sims": decision.sims,
         }
         measure = AccountMeasure(MeasureKind.FACT, table.surcharge, REASON, self._now())
         return FairUseStep(observed.state, decision.state.value, today, facts, measure)

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
+from ocs.values.bounded_cache import BoundedCache
 from ocs.values.equipment import NOTHING_BARRED, BarredEquipment, imei_digits
 from protocol.credit_control import CreditControlRequest
 
 IMEISV = 0
 """User-Equipment-Info-Type (RFC 8506 §8.50)."""
+
+
+EQUIPMENT_KEPT = 20_000
+"""Pseudonyms that a worker keeps."""
+ID_OCTETS = 8
+
+
+class EquipmentIds:
+    """Pseudonyms of equipment, made with a key of the installation: the IMEI itself goes into no record (HOT-ROA-4)."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._known: BoundedCache[str, str] = BoundedCache(EQUIPMENT_KEPT)
+
+    def of(self, request: CreditControlRequest) -> str:
+        """16 hexadecimal digits; "" = the request does not name the equipment."""
+        imei = imei_of(request)
+        if not imei:
+            return ""
+        known = self._known.get(imei)
+        if known is None:
+            known = blake2b(imei.encode(), key=self._key, digest_size=ID_OCTETS).hexdigest()
+            self._known.put(imei, known)
+        return known
 
 
 class EquipmentBar:

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
+from ocs.catalogue.place import HOME
 from ocs.charging import answer as answers
 from ocs.charging import recipient_outcomes
 from ocs.charging.account_lookup import AccountLookup, SubscriberConflictError
-from ocs.charging.equipment import EquipmentBar
+from ocs.charging.equipment import EquipmentBar, EquipmentIds
 from ocs.charging.facts_cache import FactsCache
 from ocs.charging.job import Job, session_key
 from ocs.charging.ledger_request import charge_request, following
@@ -65,6 +66,9 @@ Spawn = Callable[[Awaitable[None]], None]
 Ended = Callable[[str, str], None]
 """Called with Session-Id and Origin-Host when a client has ended a session."""
 
+NOT_ABROAD = ("", HOME)
+"""Countries of requests whose equipment is not asked for."""
+
 
 class ChargingService:
     """Charges the requests of a worker's peers. `clock`: Unix seconds. `spawn` runs a coroutine in the background.
@@ -84,6 +88,7 @@ class ChargingService:
         ended: Ended = lambda session_id, origin_host: None,
         is_current: Callable[[], bool] = lambda: True,
         equipment: EquipmentBar | None = None,
+        equipment_ids: EquipmentIds | None = None,
     ) -> None:
         self._rater = rater
         self._ledger = ledger
@@ -93,6 +98,7 @@ class ChargingService:
         self._ended = ended
         self._is_current = is_current
         self._equipment = equipment or EquipmentBar()
+        self._equipment_ids = equipment_ids
         self._accounts = AccountLookup(ledger, clock)
         self._sessions = SessionCache()
         self._facts = FactsCache()
@@ -229,6 +235,8 @@ class ChargingService:
             job.prepared, job.where, job.expected_location, job.source, job.owner, account_id, identity, self._rater
         )
         charge.equipment = self._equipment.barred_imei(job.prepared.request)
+        if charge.country not in NOT_ABROAD and self._equipment_ids is not None:
+            charge.equipment_id = self._equipment_ids.of(job.prepared.request)
         self._ledger.charge(charge, partial(self._charged, job, charge))
 
     def _charged(self, job: Job, charge: ChargeRequest, outcome: ChargeOutcome | LedgerUnavailable) -> None:

@@ -112,6 +112,7 @@ def _decision_json(decision: Decision) -> dict[str, object]:
     return {
         "next": decision.action.value,
         "why": [each.value for each in decision.why],
+        "sims": decision.sims,
         "observed_days": decision.observed_days,
         "deadline": day_text(decision.deadline) if decision.deadline else None,
         "window": _shares_json(decision.window),
@@ -156,6 +157,8 @@ def _print_view(found: FairUseView, units: dict[str, Unit]) -> None:
     for service, (home, abroad) in sorted(decision.window.use.items()):
         unit = units.get(service, Unit.MESSAGES)
         print(f"  {service}: {units_text(home, unit)} at home, {units_text(abroad, unit)} abroad")
+    if decision.sims:
+        print(f"equipment: {counted(decision.sims, 'SIM')} used abroad in it")
     print(f"last days: {_shares_text(decision.recent)}")
     print(f"today's decision: {ACTIONS[decision.action]}" + (f" ({', '.join(decision.why)})" if decision.why else ""))
 

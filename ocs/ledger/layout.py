@@ -310,6 +310,7 @@ _MESSAGES = {
         Field("content", ""),
         *_fields("facts country plmn equipment", default=""),
         Field("life", False, one="life"),
+        Field("equipment_id", ""),
     ),
     "life": _fields("active_s expiring_s low_credit promotional_first inactive_s"),
     "requested_service": (

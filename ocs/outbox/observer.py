@@ -14,7 +14,8 @@ from ocs.catalogue.model import RateTable
 from ocs.catalogue.place import EU, HOME
 from ocs.catalogue.versions import Catalogues
 from ocs.ledger.contract.events import OutboxEvent
-from ocs.ledger.contract.observations import ObservationLedger
+from ocs.ledger.contract.observations import ObservationLedger, Sighting
+from ocs.policy.fair_use import EQUIPMENT_WINDOWS
 from ocs.values.bounded_cache import BoundedCache
 from ocs.values.presence import DayUse
 from ocs.values.use import Direction, Unrateable
@@ -56,7 +57,10 @@ class Observer:
             page = [entry for entry in page if entry[0] <= last]
             if not page:
                 return
-            rows = self._sightings.rows(self._ledger.outbox_event(partition, entry) for entry in page)
+            events = [self._ledger.outbox_event(partition, entry) for entry in page]
+            # Safe to repeat, so it need not be one step with the position.
+            await self._ledger.note_equipment(self._sightings.equipment(events), kept_days=EQUIPMENT_WINDOWS * window)
+            rows = self._sightings.rows(events)
             position = await self._ledger.observe(
                 partition,
                 expected=position,
@@ -86,6 +90,16 @@ class Sightings:
                     day = self._catalogue.day_of(body["t"])
                     found.setdefault(body["a"], {}).setdefault(day, DayUse()).add(service, units, abroad=abroad)
         return found
+
+    def equipment(self, events: Iterable[OutboxEvent]) -> list[Sighting]:
+        """Of arrivals in a country of the EU, as far as the network says the equipment."""
+        self._rates()
+        arrivals = [event.body for event in events if event.body["k"] == "arrived" and event.body.get("equipment")]
+        return [
+            (str(body["equipment"]), str(body["a"]), self._catalogue.day_of(int(str(body["t"]))))
+            for body in arrivals
+            if self._place(str(body["plmn"])) == EU
+        ]
 
     def _lines(self, lines: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, int, bool]]:
         """(service, raw units, whether abroad) of the lines that say where the subscriber was. A forwarded call does

@@ -15,6 +15,13 @@ from enum import StrEnum
 
 from ocs.values.presence import DayUse, Observation, PresenceLimits
 
+SEVERAL_SIMS = 2
+"""So many accounts in one equipment are several SIMs of one user in turn."""
+
+
+EQUIPMENT_WINDOWS = 2
+"""The equipment of an arrival counts for so many windows."""
+
 
 class State(StrEnum):
     NONE = ""
@@ -37,6 +44,8 @@ class Why(StrEnum):
     """Presence and use were mostly abroad."""
     SILENCE = "silence"
     """Long inactivity, and use only abroad."""
+    SIMS = "sims"
+    """Use only abroad, in equipment in which other SIMs of the operator were used abroad too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class Decision:
     """Whole days of observation, at most those of the window; until they are all there, nothing is decided."""
     deadline: int = 0
     """Of a warning: the day on which the surcharge begins if the pattern goes on."""
+    sims: int = 0
+    """Accounts that had the same equipment abroad lately, this one too; 0 = it is not known."""
 
 
 NEXT: Mapping[tuple[State, bool], tuple[Action, State]] = {
@@ -116,7 +127,7 @@ def decide(observed: Observation, today: int, limits: PresenceLimits) -> Decisio
     recent = shares(observed.days, max(today - limits.notice_days, first), today)
     deadline = observed.state_day + limits.notice_days if state is State.WARNED else 0
     observed_days = max(today - first, 0)
-    still = Decision(Action.NONE, state, window, recent, (), observed_days, deadline)
+    still = Decision(Action.NONE, state, window, recent, (), observed_days, deadline, _sims(observed, today, limits))
     goes_on = recent.mostly_abroad(limits.share_percent)
     if state is State.NONE and observed_days < limits.window_days:
         return still
@@ -126,7 +137,8 @@ def decide(observed: Observation, today: int, limits: PresenceLimits) -> Decisio
     action, after = NEXT[state, goes_on and (state is not State.NONE or bool(why))]
     if action is Action.WARN:
         deadline = today + limits.notice_days
-    return Decision(action, after, window, recent, why, observed_days, deadline if after is State.WARNED else 0)
+    deadline = deadline if after is State.WARNED else 0
+    return Decision(action, after, window, recent, why, observed_days, deadline, _sims(observed, today, limits))
 
 
 def _indicators(
@@ -137,7 +149,14 @@ def _indicators(
         found.append(Why.PRESENCE)
     if not window.home_days and window.abroad_days and _longest_silence(observed, first, today) >= limits.silent_days:
         found.append(Why.SILENCE)
+    if not window.home_days and window.abroad_days and _sims(observed, today, limits) >= SEVERAL_SIMS:
+        found.append(Why.SIMS)
     return tuple(found)
+
+
+def _sims(observed: Observation, today: int, limits: PresenceLimits) -> int:
+    """An arrival abroad tells the equipment, later use does not: so those of twice the window count."""
+    return observed.sims(today - EQUIPMENT_WINDOWS * limits.window_days)
 
 
 def _longest_silence(observed: Observation, first: int, until: int) -> int:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from ocs.charging.equipment import EquipmentBar
+from ocs.charging.equipment import EquipmentBar, EquipmentIds
 from ocs.charging.service import ChargingService
 from ocs.compose import diameter_config
 from ocs.diameter.node_turns import NodeTurns
@@ -79,6 +79,7 @@ async def _charge(child: Child, ledger: RedisLedger, is_current: Callable[[], bo
         lambda session_id, origin_host: requests.ended(session_id, origin_host),
         is_current,
         equipment,
+        EquipmentIds(await ledger.equipment_key()),
     )
     settings = child.settings
     turns = NodeTurns(settings.diameter.identity, ledger, background.spawn) if settings.other_hosts else None

@@ -47,6 +47,12 @@ class Observation:
     """"" = nothing, "warned" or "surcharge"."""
     state_day: int = 0
     """The day on which the state began."""
+    equipment: tuple[tuple[int, ...], ...] = ()
+    """Of each equipment that it had on arrival abroad: the last day of each account that had it, its own too."""
+
+    def sims(self, first: int) -> int:
+        """How many accounts had the same equipment since that day; 0 or 1 = it alone."""
+        return max((sum([day >= first for day in days]) for days in self.equipment), default=0)
 
 
 @dataclass(frozen=True, slots=True)

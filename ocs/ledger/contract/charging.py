@@ -154,6 +154,8 @@ class ChargeRequest:
     event `arrived` (docs/LEDGER.md)."""
     plmn: str = ""
     """MCC and MNC of the serving network, for that event."""
+    equipment_id: str = ""
+    """Abroad: pseudonym of the equipment, for that event (`ocs.charging.equipment.EquipmentIds`); "" = not known."""
     equipment: str = ""
     """Barred equipment by which the service is used: IMEI without check digit; "" = it is not barred (HOT-ACC-11)."""
 

@@ -6,7 +6,7 @@ beside the account, not in its document: charging never reads it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,14 @@ Rows = Mapping[str, Mapping[int, DayUse]]
 """Account id → day → what to add."""
 
 
+Sighting = tuple[str, str, int]
+"""Pseudonym of an equipment, account that had it abroad, day."""
+
+
 class ObservationLedger(Protocol):
+    async def note_equipment(self, sightings: Iterable[Sighting], *, kept_days: int) -> None:
+        """Remember which accounts had which equipment, the first few of each; safe to repeat."""
+
     async def observed_position(self, partition: int) -> int:
         """Sequence number of the partition's last event that was counted; 0 = none."""
 

@@ -20,6 +20,8 @@ slots.
     {tag}:sequence         string   last sequence number of the outbox
     {tag}:due              zset     account id → Unix time at which its agenda has something due
     {tag}:o:<account id>   hash     what is observed of an account that was abroad (observations.py)
+    {tag}:s:<name>         hash     which accounts used an equipment abroad: uid → last day; and "a" + account id:
+                                    equipment → last day (observations.py)
     {tag}:f:<state>        set      accounts in a state of the fair-use observation
     {tag}:abroad           zset     account id → day on which its observation is evaluated next
     {tag}:observed         string   sequence number of the last event that the observations have counted
@@ -36,6 +38,7 @@ In partition 0 only:
     {tag}:catalogue_offer  hash     the version that is being loaded: id, body
     {tag}:catalogue_answers hash    reader → offer's id and what the reader says of it
     {tag}:catalogue_readers zset    reader → Unix time at which it looked last
+    {tag}:equipment_key    string   key of the pseudonyms of equipment, made once
     {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
 
 <name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
@@ -83,7 +86,7 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
     """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
-    `attempts`, `observations` and `fair_use` are prefixes."""
+    `attempts`, `observations`, `fair_use` and `sims` are prefixes."""
 
     slot: int
     account: bytes
@@ -102,6 +105,7 @@ class PartitionKeys:
     terms: bytes
     observations: bytes
     fair_use: bytes
+    sims: bytes
     abroad: bytes
     observed: bytes
 
@@ -135,6 +139,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         terms=head + b"terms",
         observations=head + b"o:",
         fair_use=head + b"f:",
+        sims=head + b"s:",
         abroad=head + b"abroad",
         observed=head + b"observed",
     )
@@ -154,6 +159,7 @@ class Keys:
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"
         self.nodes = first + b"nodes"
+        self.equipment_key = first + b"equipment_key"
         self.catalogue = first + b"catalogue"
         self.catalogue_offer = first + b"catalogue_offer"
         self.catalogue_answers = first + b"catalogue_answers"

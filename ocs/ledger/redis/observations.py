@@ -10,14 +10,17 @@ or a ledger that went back (both go back together) neither loses nor doubles any
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from ocs.ledger.contract.observations import FairUseStep, Rows
+from ocs.ledger.contract.observations import FairUseStep, Rows, Sighting
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.accounts import when
 from ocs.ledger.redis.client import checked
+from ocs.ledger.redis.keys import uid_of
 from ocs.ledger.redis.outbox import Outbox
+from ocs.values.moment import DAY_S
 from ocs.values.presence import DayUse, Observation
 
 OBSERVE = b"""
@@ -70,6 +73,18 @@ return 1
 """KEYS 1 observation 2 index. ARGV 1 day 2 account id. Result 1 = forgotten."""
 
 
+NOTE = b"""
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return end
+local before = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
+redis.call('HSET', KEYS[1], ARGV[1], math.max(before, tonumber(ARGV[2])))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+"""
+"""KEYS 1 hash. ARGV 1 field 2 day 3 most fields 4 TTL in seconds."""
+MAX_SIMS = 8
+"""Accounts of an equipment, and equipment of an account, that are remembered."""
+KEY_OCTETS = 32
+MOVED_KEPT_S = 180 * DAY_S
+"""TTL of what an account that moved takes along of its equipment."""
 SCAN_COUNT = 200
 STATES = (b"warned", b"surcharge")
 
@@ -92,6 +107,36 @@ class Observations(Outbox):
         command = (b"EVAL", OBSERVE, 2, keys.observed, keys.abroad, expected, position, window_days, kept_days)
         return int(await self._ask("observe", partition, *command, wire.pack(packed), durable=True))
 
+    async def equipment_key(self) -> bytes:
+        """Key of the pseudonyms of equipment: made once for the installation."""
+        key = self._keys.equipment_key
+        await self._ask("installation", 0, b"SET", key, secrets.token_bytes(KEY_OCTETS), b"NX", durable=True)
+        found: bytes = await self._ask("installation", 0, b"GET", key)
+        return found
+
+    async def note_equipment(self, sightings: Iterable[Sighting], *, kept_days: int) -> None:
+        for equipment, account_id, day in sightings:
+            of_equipment, of_account = self._sims_key(equipment), self._equipment_key(account_id)
+            for (partition, key), field in ((of_equipment, uid_of(account_id)), (of_account, equipment)):
+                more = (1, key, field.encode(), day, MAX_SIMS, kept_days * DAY_S)
+                await self._ask("observe", partition, b"EVAL", NOTE, *more, durable=True)
+
+    def _sims_key(self, equipment: str) -> tuple[int, bytes]:
+        partition = self._keys.partition_of_name(equipment)
+        return partition, self._keys.by_partition[partition].sims + equipment.encode()
+
+    def _equipment_key(self, account_id: str) -> tuple[int, bytes]:
+        return (
+            self._keys.partition_of_account(account_id),
+            self._account_keys(account_id).sims + b"a" + account_id.encode(),
+        )
+
+    async def _equipment(self, account_id: str) -> tuple[tuple[int, ...], ...]:
+        """`Observation.equipment`."""
+        names = (await self._ask("observation", *_get(*self._equipment_key(account_id))))[::2]
+        found = [await self._ask("observation", *_get(*self._sims_key(name.decode()))) for name in names]
+        return tuple(tuple(int(day) for day in flat[1::2]) for flat in found)
+
     async def observation(self, account_id: str) -> Observation | None:
         partition, key = self._observation_key(account_id)
         flat = await self._ask("observation", partition, b"HGETALL", key)
@@ -105,7 +150,8 @@ class Observations(Outbox):
                 days[int(number)] = days.get(int(number), DayUse()).merged(_day(value))
             else:
                 texts[name.decode()] = value.decode()
-        return Observation(int(texts["since"]), days, texts.get("state", ""), int(texts.get("at", 0)))
+        equipment = await self._equipment(account_id)
+        return Observation(int(texts["since"]), days, texts.get("state", ""), int(texts.get("at", 0)), equipment)
 
     async def observations_due(self, partitions: Sequence[int], *, day: int, count: int) -> list[list[str]]:
         asked = [
@@ -150,6 +196,11 @@ class Observations(Outbox):
     async def carry_observation(self, account_id: str, to: str) -> None:
         partition, key = self._observation_key(account_id)
         target, new_key = self._observation_key(to)
+        (_, had), (_, has) = self._equipment_key(account_id), self._equipment_key(to)
+        seen = await self._ask("observation", partition, b"HGETALL", had)
+        if seen:
+            await self._ask("observation", target, b"HSET", has, *seen, durable=True)
+            await self._ask("observation", target, b"EXPIRE", has, MOVED_KEPT_S, durable=True)
         flat = await self._ask("observation", partition, b"HGETALL", key)
         if not flat:
             return
@@ -174,7 +225,7 @@ class Observations(Outbox):
         for state in STATES:
             await self._ask("observation", partition, b"SREM", keys.fair_use + state, name, durable=True)
         await self._ask("observation", partition, b"ZREM", keys.abroad, name, durable=True)
-        await self._ask("observation", partition, b"UNLINK", key, durable=True)
+        await self._ask("observation", partition, b"UNLINK", key, self._equipment_key(account_id)[1], durable=True)
 
     async def fair_use_states(self, partitions: Sequence[int]) -> list[dict[str, int]]:
         asked = [
@@ -216,6 +267,10 @@ class Observations(Outbox):
             self._keys.partition_of_account(account_id),
             self._account_keys(account_id).observations + account_id.encode(),
         )
+
+
+def _get(partition: int, key: bytes) -> tuple[int, bytes, bytes]:
+    return partition, b"HGETALL", key
 
 
 def _day(packed: bytes) -> DayUse:

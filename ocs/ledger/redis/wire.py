@@ -262,6 +262,7 @@ _request = LAYOUT.writer(
     plmn="r.plmn",
     equipment="r.equipment",
     life="life",
+    equipment_id="r.equipment_id",
 )
 
 

@@ -210,7 +210,9 @@ local function note_country(work)
     end
   end
   account.country, account.seen = country, table.concat(kept)
-  if not flaps then journal(work, {k = 'arrived', country = country, plmn = request.plmn}) end
+  if flaps then return end
+  local equipment = request.equipment_id ~= '' and request.equipment_id or nil
+  journal(work, {k = 'arrived', country = country, plmn = request.plmn, equipment = equipment})
 end
 
 -- Create, replace or continue the session. Runs after the agenda.

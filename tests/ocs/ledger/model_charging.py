@@ -102,7 +102,8 @@ class Charging:
         account.seen[account.country], account.country = now, country
         account.seen = {each: left for each, left in account.seen.items() if now < left + 86_400}
         if account.seen.pop(country, None) is None:
-            self.op.journal("arrived", country=country, plmn=self.request.plmn)
+            known = {"equipment": self.request.equipment_id} if self.request.equipment_id else {}
+            self.op.journal("arrived", country=country, plmn=self.request.plmn, **known)
         else:
             self.op.ledger.met["back in a country left within a day"] += 1
 

@@ -169,6 +169,7 @@ class Asking:
         if choose.chance(8):
             request.country = choose.pick(("home", "HR", "AT", "", "HR"))
             request.plmn = "21901"
+            request.equipment_id = choose.pick(("", "0a1b2c3d4e5f6071", ""))
         if choose.chance(4):
             request.pool = choose.pick(("family", "", "firm"))
         known = session.origin_state_id if session is not None else 7

@@ -8,11 +8,14 @@ import pytest
 
 from ocs.accounts.fair_use import REASON, Evaluation, FairUseOperations
 from ocs.catalogue.versions import Catalogues
+from ocs.charging.equipment import EquipmentIds
+from ocs.charging.service import ChargingService
 from ocs.ledger.contract.views import AccountView
 from ocs.outbox.observer import Observer
 from ocs.policy.fair_use import Action
 from ocs.values.measures import AccountMeasure, MeasureKind
-from tests.ocs.charging.ccr import AUSTRIA, HOME, IMS, MB, SERBIA, SMS, sms_to, towards
+from protocol.units import UserEquipmentInfo
+from tests.ocs.charging.ccr import AUSTRIA, HOME, IMS, MB, SERBIA, SMS, octets, sms_to, towards
 from tests.ocs.rules.world import CATALOGUE, DAY_S, START, Subscriber, World
 from tests.rules import rule
 
@@ -260,6 +263,34 @@ async def test_a_terminated_account_is_forgotten(months: Months, world: World) -
     assert await world.ledger.observation(user.account_id) is None
     states = await world.ledger.fair_use_states(range(world.ledger.partitions))
     assert [sum(each[name] for each in states) for name in ("observed", "warned", "surcharge")] == [0, 0, 0]
+
+
+@rule("HOT-ROA-4")
+@pytest.mark.parametrize(
+    ("other", "why", "sims"), [(b"356938035643809", "presence,sims", 2), (b"490154203237518", "presence", 1)]
+)
+async def test_several_sims_in_one_phone_are_a_further_indicator(
+    months: Months, world: World, other: bytes, why: str, sims: int
+) -> None:
+    """Two months on, another SIM is used abroad: in the same phone, or in another one."""
+    ids = EquipmentIds(await world.ledger.equipment_key())
+    world.service = ChargingService(
+        world.catalogue, world.ledger, world.metrics, lambda: world.now, world._spawn, equipment_ids=ids
+    )
+    user, second = await rich(world), await rich(world)
+    for each, imei, days in ((user, b"3569380356438099", 60), (second, other, 0)):
+        session = each.data(AUSTRIA)
+        await session.take("I", octets(want=MB), user_equipment_info=UserEquipmentInfo(0, imei))
+        await session.take("T", octets(used=MB))
+        await months.live(user, days, AUSTRIA)
+        await top_up(user)
+    await months.live(user, 61, AUSTRIA)
+    (warning,) = await user.events("fair_use")
+    assert (warning["why"], warning["sims"]) == (why, sims)
+    shown = await months.operations.show(await user.view())
+    assert shown.decision is not None and shown.decision.sims == sims
+    (arrival,) = await user.events("arrived")
+    assert len(arrival["equipment"]) == 16 and "35693803564380" not in str(await user.journal())
 
 
 async def test_nothing_is_changed_by_a_prediction(months: Months, world: World) -> None:
