@@ -102,6 +102,8 @@ class RedisConnection(asyncio.Protocol):
         self._loaded_at = 0.0
         self._renewed_at = 0.0
         self.ready = False
+        self.setup_refusal = ""
+        """Redis's error if it refused the last set-up: the password, the database, the scripts."""
         self._closed = False
         self._lost = asyncio.Event()
         self._keeper = loop.create_task(self._keep_connected())
@@ -303,6 +305,7 @@ class RedisConnection(asyncio.Protocol):
             self._write_internal(each, "load", partial(resolve, answered))
             answer = await answered
             if not loaded(answer):
+                self.setup_refusal = str(answer)
                 raise ConnectionError(str(answer))
 
     def _resume(self) -> None:

@@ -92,9 +92,8 @@ class Nodes:
         for connection in self.all_connections():
             if not await connection.wait_ready(max(end - self._loop.time(), 0.0)):
                 await self.close()
-                raise LedgerUnavailable(
-                    f"cannot set up the connections to Redis at {address_text(self._first)} in time: is it overloaded?"
-                )
+                why = f": {connection.setup_refusal}" if connection.setup_refusal else " in time: is it overloaded?"
+                raise LedgerUnavailable(f"cannot set up the connections to Redis at {address_text(self._first)}{why}")
         await self._delete_old_libraries()
         if self.is_cluster:
             self._watch = self._loop.create_task(self._watch_cluster())

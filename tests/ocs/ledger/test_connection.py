@@ -286,3 +286,16 @@ async def test_a_redis_with_weaker_persistence_is_logged(
         finally:
             client.config_set("appendfsync", "always")
     assert "appendfsync no" in caplog.text and "needs appendonly yes, appendfsync always" in caplog.text
+
+
+async def test_a_refused_set_up_says_what_redis_said(redis_7: RedisServer) -> None:
+    """A user without the right to load scripts: no hint at an overload."""
+    with redis.Redis(port=redis_7.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "guest", "on", "nopass", "~*", "&*", "+@all", "-function|load")
+        try:
+            with pytest.raises(LedgerUnavailable, match=r"cannot set up the connections.*permission"):
+                await RedisLedger.connect(
+                    redis_7.url.replace("redis://", "redis://guest:any@"), LedgerSettings(), connect_timeout_s=0.5
+                )
+        finally:
+            admin.execute_command("ACL", "DELUSER", "guest")
