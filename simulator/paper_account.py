@@ -60,6 +60,27 @@ class PaperAccount(PaperProducts):
                 self._pay_by_credit(charge, row, row.price, owed, seen)
             self.charges.append(charge)
 
+    def stop(self, at: int, session: str, rows: list[Row], *, refused: bool) -> None:
+        """A service stops. A limit whose rest does not pay the least that could be granted counts as reached, once a
+        month (HOT-CC-4, HOT-ROA-5). `refused`: more was asked for; then credit is no reason to tell.
+        """
+        if self.terminated:
+            return
+        seen, least = self._sessions[session], []
+        for row in rows:
+            raw = seen.raw[row.label]
+            owed = row.price.billable(raw + 1) - row.price.billable(raw)
+            for each in self._payers(row, at, at):
+                owed -= owed if each.left is None else min(owed, each.left)
+            paid = seen.paid[row.label, row.version, row.price.micro_eur]
+            least.append(row.price.cost_micro_eur(paid + owed) - row.price.cost_micro_eur(paid))
+        if refused and sum(least) > self.credit:
+            return
+        for row, money in zip(rows, least, strict=True):
+            for counter in (LIMIT, row.cap):
+                if counter and money and not self._has_room(counter, at, money):
+                    self._tell_reached(counter, at)
+
     def could_pay(self, at: int, rows: list[Row], used: int) -> bool:
         """Whether included units, or credit within the limits, would pay all of it."""
         money = 0

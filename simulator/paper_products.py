@@ -346,6 +346,12 @@ class PaperProducts:
                 self._told.add((*key, percent))
                 self.notices.append((at, counter, percent))
 
+    def _tell_reached(self, counter: str, at: int) -> None:
+        key = counter, self.month(at)
+        if (*key, 100) not in self._told:
+            self._told.update({(*key, percent) for percent in NOTICES})
+            self.notices.append((at, counter, 100))
+
     def set_limit(self, at: int, counter: str, micro_eur: int | None) -> None:
         """Its notices come anew (HOT-CC-4)."""
         self.pass_time(at)

@@ -327,6 +327,8 @@ class Line:
         if answer.result_code in (2001, 4012):
             self.paper.ask(now, rows)
         self.note(answer.result_code, rows, now, 1)
+        if answer.result_code == 4012:
+            self.paper.stop(now, sid, rows, refused=True)
         if answer.result_code == 2001:
             self.paper.use(now, sid, rows, 1, now)
             if refunded:

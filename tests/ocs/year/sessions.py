@@ -35,7 +35,7 @@ class ClientSession:
         self._granted_at = line.now
         self._rows: list[Row] = []
         self._rated: Asked = parts[0].asked
-        self._surcharged = False
+        self._surcharged = self._final = False
 
     async def run(self) -> int:
         """Returns the units used."""
@@ -113,6 +113,10 @@ class ClientSession:
         if answer.result_code in (2001, 4012):
             line.paper.ask(now, self._rows)
         line.note(answer.result_code, self._rows, now)
+        codes = {answer.result_code, *(each.result_code for each in answer.multiple_services_credit_control)}
+        if 4012 in codes:
+            line.paper.stop(now, self.sid, self._rows, refused=True)
+        self._final = any(each.final_unit_indication for each in answer.multiple_services_credit_control)
         return answer
 
     async def _end(self, reports: list[UsedServiceUnit], used: list[tuple[list[Row], int]]) -> None:
@@ -122,6 +126,8 @@ class ClientSession:
         answer = await self.line.send(self.context, "T", self.number, service, self.sid, part.information)
         self.line.paper.pass_time(now)
         self._pay(answer.result_code, used, now)
+        if self._final and used and answer.result_code in SETTLED:
+            self.line.paper.stop(now, self.sid, self._rows, refused=False)
 
     def _pay(self, code: int | None, used: list[tuple[list[Row], int]], now: int) -> None:
         if code in SETTLED:
