@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from zoneinfo import ZoneInfo
 
-from simulator.paper_entries import Charge, Session, Units
+from simulator.paper_entries import Charge, Session, Subscription, Units
 from simulator.paper_products import LIMIT, NOTICES, VOLUME, PaperProducts
 from simulator.price_sheet import PriceSheet, Row
 from simulator.prices import Price
@@ -26,15 +26,26 @@ class PaperAccount(PaperProducts):
         super().__init__(sheet, zone)
         self._sessions: defaultdict[str, Session] = defaultdict(Session)
 
-    def ask(self, at: int, rows: list[Row]) -> None:
-        """A grant was asked for at these rows: what waits for its first use there begins (HOT-PKG-13)."""
+    def ask(self, at: int, rows: list[Row], wanted: int) -> None:
+        """So much was asked for at these rows. What waits for its first use there begins, unless units of the same
+        product run and are enough (HOT-PKG-13).
+        """
         self.look(at)
         if self.terminated:
             return
-        names = {name for row in rows for name in row.units}
         for each in list(self.subscriptions):
-            if each.state == "armed" and names & each.article.units.keys() and self._can_pay(each.article, at):
+            if each.state == "armed" and self._is_short(each, rows, wanted, at) and self._can_pay(each.article, at):
                 self._pay_fee(each, at, at)
+
+    def _is_short(self, armed: Subscription, rows: list[Row], wanted: int, at: int) -> bool:
+        for name in armed.article.units:
+            owed = sum(row.price.billable(wanted) for row in rows if name in row.units)
+            id_ = f"{armed.article.id}.{name}"
+            running = [each for each in self.units if each.id == id_ and each.starts <= at < each.ends]
+            unlimited = any(each.left is None for each in running)
+            if owed and not unlimited and sum(each.left or 0 for each in running) < owed:
+                return True
+        return False
 
     def use(self, at: int, session: str, rows: list[Row], used: int, granted_at: int) -> None:
         """The network reported use of what was granted at `granted_at`, to be paid at each of the rows."""

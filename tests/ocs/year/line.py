@@ -226,6 +226,7 @@ class Line:
             "tariff": not any(each.article.is_tariff and each.state in RUNNING for each in paper.subscriptions),
             "limit": limit is not None and used + price > limit,
             "same": id_ in mine,
+            "planned": any(each.article.is_tariff and each.state == "planned" for each in paper.subscriptions),
             "kind": product.first_use or product.kind in ("fee", "extra"),
             "subscription": id_ not in mine,
         }
@@ -325,7 +326,7 @@ class Line:
         if answer.result_code == 2001 and asked.begins_life:
             self.paper.begin(now)
         if answer.result_code in (2001, 4012):
-            self.paper.ask(now, rows)
+            self.paper.ask(now, rows, 1)
         self.note(answer.result_code, rows, now, 1)
         if answer.result_code == 4012:
             self.paper.stop(now, sid, rows, refused=True)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from protocol.credit_control import CreditControlAnswer, ServiceInformation, UsedServiceUnit
 from simulator.price_sheet import Row
-from tests.ocs.charging.ccr import DATA, octets, seconds
+from tests.ocs.charging.ccr import DATA, MB, octets, seconds
 from tests.ocs.rules.world import granted
 from tests.ocs.year.asked import Asked
 from tests.ocs.year.line import SETTLED, Line
 
+DEFAULT_OCTETS, DEFAULT_S = 50 * MB, 300
+"""What is granted to a client that leaves the amount to the server."""
 LATE_S = 7_800
 
 
@@ -111,7 +113,7 @@ class ClientSession:
         if answer.result_code == 2001 and self._granted(answer) and part.asked.begins_life:
             line.paper.begin(now)
         if answer.result_code in (2001, 4012):
-            line.paper.ask(now, self._rows)
+            line.paper.ask(now, self._rows, DEFAULT_OCTETS if self.context == DATA else DEFAULT_S)
         line.note(answer.result_code, self._rows, now)
         codes = {answer.result_code, *(each.result_code for each in answer.multiple_services_credit_control)}
         if 4012 in codes:

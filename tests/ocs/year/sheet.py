@@ -84,7 +84,7 @@ FAMILY | 19.99 | 30 | voice = 60 min, sms = 50, data = 2 GB | tariff renews told
 5G | 1.99 | 30 |  | option renews
 SMS-200 | 7.00 | 30 | pack-sms = 200 | pack renews voided told
 SMS-1000 | 11.00 | 30 | pack-sms = 1000 | pack renews voided told
-SMS-200-MESEC | 7.00 | 30 | pack-sms = 200 | pack with-tariff
+SMS-200-MESEC | 7.00 | 30 | pack-sms = 200 | pack with-tariff voided
 MMS-50 | 5.00 | 30 | pack-mms = 50 | pack renews voided
 MMS-50-MESEC | 5.00 | 30 | pack-mms = 50 | pack with-tariff
 USA-UNLIMITED | 19.90 | 7 | usa-voice = unlimited, usa-sms = unlimited, usa-data = 1 GB | told
