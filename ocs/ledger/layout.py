@@ -155,6 +155,8 @@ _DOCUMENT = {
         # `blocks`: reasons for which it is blocked, sorted, with commas. `barred_equipment`: of these an event was
         # written, each with a comma. `leaving`: subscriber id that it had before, whose index entry may still be there.
         *_fields("blocks barred_equipment leaving", default="", since=3),
+        # Kept from `subscriptions`: how many wait for their fee. A document that does not say may have some.
+        Field("unpaid", 1, since=3),
     ),
     "measure": (
         Field("kind", "", since=3),

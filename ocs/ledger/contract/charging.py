@@ -92,7 +92,7 @@ class ServiceCharge:
     """Most micro-EUR that one grant may hold, unless `minimum` costs more; 0 = no bound."""
     beyond: PriceTerms | None = None
     """Price of credit on the first leg, when one of its counters with `AtLimit.PRICE` has reached its limit; of the
-    same rate and in the steps of `price`. None = `price`."""
+    same rate and in the steps of `price`, and not for a `price_after` of another rate. None = `price`."""
     slows: bool = False
     """A counter with `AtLimit.RESTRICT` restricts it at its limit instead of refusing it; `retry_want` is then for the
     end of each restricted phase."""

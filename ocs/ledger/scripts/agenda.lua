@@ -257,10 +257,11 @@ local function run_measures(work)
   end
 end
 
--- Whether anything but counters and the pool is due. The account's score in the due set is the earliest time of all.
+-- Whether anything but counters and the pool may be due. The account's score in the due set is the earliest time of all
+-- but one: an unpaid subscription starts as soon as it can be paid, be it by other terms or a new month.
 local function anything_due(work)
   local account = work.account
-  return account.due > 0 and account.due <= work.now
+  return account.unpaid > 0 or (account.due > 0 and account.due <= work.now)
 end
 
 -- Do all that is due up to now. `keep`: the Session-Id of the request.

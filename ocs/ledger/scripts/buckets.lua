@@ -298,7 +298,7 @@ end
 -- Keep in the document what most requests need, so that they do not unpack the subscriptions.
 local function sum_up_subscriptions(work)
   local account, list = work.account, work.subscriptions
-  local period_ends, due, armed = UNBOUNDED, UNBOUNDED, 0
+  local period_ends, due, armed, unpaid = UNBOUNDED, UNBOUNDED, 0, 0
   for n = 1, #list do
     local subscription = list[n]
     local state = subscription.state
@@ -309,11 +309,13 @@ local function sum_up_subscriptions(work)
       due = min(due, subscription.due)
     elseif state == 'armed' then
       armed = armed + 1
+    else
+      unpaid = unpaid + 1
     end
   end
   account.period_ends = period_ends == UNBOUNDED and 0 or period_ends
   account.subscriptions_due = due == UNBOUNDED and 0 or due
-  account.armed, account.subscriptions = armed, #list > 0 and pack(list) or ''
+  account.armed, account.unpaid, account.subscriptions = armed, unpaid, #list > 0 and pack(list) or ''
   derive_facts(work)
 end
 

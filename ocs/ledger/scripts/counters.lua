@@ -181,8 +181,12 @@ local function note_volume(work, rate, units)
   work.volume_moved = moved
 end
 
--- Price of what credit pays, when buckets may pay `room` units more.
-local function credit_price(rate, price, room) return room <= 0 and rate.beyond or price end
+-- Price of what credit pays, when buckets may pay `room` units more. `beyond` is for prices of its own rate: in the
+-- tallies of another rate its use would be rounded in that rate's steps (HOT-PKG-5).
+local function credit_price(rate, price, room)
+  local next_price = rate.beyond
+  return room <= 0 and next_price and same_rate(next_price.id, price.id) and next_price or price
+end
 
 local function room_of(counter)
   if counter.limit < 0 then return UNBOUNDED end

@@ -19,7 +19,7 @@ local function snapshot_of(work)
   return {
     money = {account.credit, account.promotional, account.spent, account.active_until, account.last_instance},
     subscriptions = {account.subscriptions, account.period_ends, account.subscriptions_due, account.armed,
-      account.facts},
+      account.unpaid, account.facts},
     lists = pack({account.buckets, account.counters}),
     pool = pool and pack({pool.buckets, pool.last_instance}), pool_changed = work.pool_changed,
     first_event = #work.events + 1}
@@ -67,7 +67,7 @@ local function restore(work, snapshot)
   account.state = 'n'
   account.credit, account.promotional, account.spent, account.active_until, account.last_instance =
     unpack(snapshot.money)
-  account.subscriptions, account.period_ends, account.subscriptions_due, account.armed, account.facts =
+  account.subscriptions, account.period_ends, account.subscriptions_due, account.armed, account.unpaid, account.facts =
     unpack(snapshot.subscriptions)
   account.buckets, account.counters = unpack(unpack_value(snapshot.lists))
   if pool then

@@ -355,20 +355,27 @@ class Accounts(Books):
         return amount
 
     def change_imsi(self, account_id: str, *, imsi: str, now: int, month: int, day: int = 0) -> bool:
+        return self._change_id(account_id, "imsi", imsi, now, month, day)
+
+    def change_msisdn(self, account_id: str, *, msisdn: str, now: int, month: int, day: int = 0) -> bool:
+        return self._change_id(account_id, "msisdn", msisdn, now, month, day)
+
+    def _change_id(self, account_id: str, what: str, value: str, now: int, month: int, day: int) -> bool:
+        """A repetition changes nothing; it does not even run the agenda."""
         mine = self._account(account_id)
         others = (each for each in self.accounts.values() if each is not mine and each.state != "terminated")
-        if any(each.imsi == imsi for each in others):
+        if any(getattr(each, what) == value for each in others):
             raise LedgerError("exists", "")
-        changed = mine.imsi != imsi
+        if mine.state != "terminated" and getattr(mine, what) == value:
+            return False
         with self._changing(account_id, now, month, day) as op:
-            if changed:
-                op.account.imsi = imsi
-                op.journal("identity", what="imsi")
-                for reason in ("lost", "stolen"):
-                    if reason in op.account.blocks:
-                        agenda.lift(op, reason)
-                op.abort("identity")
-        return changed
+            setattr(op.account, what, value)
+            op.journal("identity", what=what)
+            for reason in ("lost", "stolen") if what == "imsi" else ():
+                if reason in op.account.blocks:
+                    agenda.lift(op, reason)
+            op.abort("identity")
+        return True
 
     def remind(self, account_id: str, *, at: int, kind: str, ref: str, now: int, month: int, day: int = 0) -> None:
         with self._changing(account_id, now, month, day) as op:
@@ -403,7 +410,7 @@ class Accounts(Books):
         if account_id in self.accounts:
             op = self._due(account_id, now, month, day)
             agenda.life(op)
-            op.tell_low_credit()
+            self._after(op)
 
     # -- pools and partitions
 

@@ -178,8 +178,9 @@ class LegState:
         return [terms.id for terms in self.counters if terms.at_limit is AtLimit.PRICE]
 
     def for_credit(self, price: PriceTerms, volume: int | None) -> PriceTerms:
-        """The price for credit, when buckets may still pay `volume` units."""
-        return self.beyond if self.beyond is not None and volume == 0 else price
+        """The price for credit, when buckets may still pay `volume` units. `beyond` is for prices of its own rate."""
+        own = self.beyond is not None and rate_of(self.beyond.id) == rate_of(price.id)
+        return self.beyond if self.beyond is not None and own and volume == 0 else price
 
 
 @dataclass(slots=True)

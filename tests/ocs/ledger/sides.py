@@ -98,22 +98,26 @@ class Sides:
         self._found(account_id)
         return account_id
 
+    def _identities(self, account_id: str) -> set[str]:
+        account = self.model.accounts.get(account_id)
+        return {"m" + account.msisdn, "i" + account.imsi} if account is not None else set()
+
     def _found(self, account_id: str) -> None:
-        account = self.model.accounts[account_id]
-        if self.other is not None:
-            for identity in ("m" + account.msisdn, "i" + account.imsi):
-                same(f"find_subscriber {identity}", self.other.found(identity), account_id)
+        self._find(self._identities(account_id), account_id)
 
     def gone_for_good(self, account_id: str) -> None:
-        account = self.model.accounts[account_id]
+        self._find(self._identities(account_id), None)
+
+    def _find(self, identities: Iterable[str], account_id: str | None) -> None:
         if self.other is not None:
-            for identity in ("m" + account.msisdn, "i" + account.imsi):
-                same(f"find_subscriber {identity}", self.other.found(identity), None)
+            for identity in sorted(identities):
+                same(f"find_subscriber {identity}", self.other.found(identity), account_id)
 
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
         when = {"now": self.walk.now} if operation == "open_pool" else self.when
         self._say(operation, account_id, *args, **more, **when)
         was, journalled = before(self.model, account_id, self.walk.now), len(self.model.events)
+        identities = self._identities(account_id)
         self._touched.add(account_id)
         naming: dict[str, Any] = {}
         real: Any = None
@@ -128,6 +132,9 @@ class Sides:
         if operation == "move_account" and isinstance(expected, str) and expected in self.model.accounts:
             self._touched.add(expected)
             self._found(expected)
+        if operation in ("change_imsi", "change_msisdn") and expected is True:
+            self._found(account_id)
+            self._find(identities - self._identities(account_id), None)
         self.occurred.journalled(self.model, account_id, was, self.model.events[journalled:])
         return expected
 

@@ -61,10 +61,11 @@ def test_scripts_do_what_the_model_does_on_redis_7(
         assert walking.run(seeds(STEPS // PARTS, part), on(side), progress).missing() == {}
 
 
-FOUND = (77, 10_252, 10_334, 10_508, 11_642, 12_581, 20_749, 21_061, 30_890)
+FOUND = (77, 8_089, 10_252, 10_334, 10_508, 11_642, 12_581, 20_749, 21_061, 30_890)
 """Walks in which scripts and model once differed: late use of accounts that ended, answers beside a refused
 opening, units that a later price does not grant, a rolling window after a refund, scarcity of what only counters hold,
-a subscription whose first period is over when it begins.
+a subscription whose first period is over when it begins, one that waits for room in the monthly limit. Most seeds were
+those of an earlier walk; test_model_scenarios.py has what must stay.
 """
 
 

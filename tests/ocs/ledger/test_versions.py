@@ -25,13 +25,22 @@ from ocs.ledger.layout import LAYOUT, Field, Layout
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.scripts import ScriptError
 from ocs.ledger.settings import LedgerSettings
-from ocs.values.products import BucketTerms, PackageTerms
+from ocs.values.measures import AccountMeasure, MeasureKind
+from ocs.values.products import AtLimit, BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import MB, PACKAGE, WHEN, charge, empty_ledger, flush, nodes, open_account, request, service
 
 DOCUMENTS = Path(__file__).parent / "documents"
 SHARED = PackageTerms(
-    "FAMILY", 1_000_000, 5_000, (BucketTerms("FAMILY.data", "octets", 90 * MB),), "family", shared=True
+    "FAMILY",
+    1_000_000,
+    5_000,
+    (BucketTerms("FAMILY.data", "octets", 90 * MB, thresholds=(80, 100)),),
+    "family",
+    shared=True,
+    counters=(CounterTerms("abroad", Window.PERIOD, Measure.BUCKET_UNITS, MB, (80,), at_limit=AtLimit.PRICE),),
+    commitment_days=300,
+    benefits=(("fee", 90_000),),
 )
 BUCKETS = ("SMALL.data", "FAMILY.data")
 
@@ -91,8 +100,10 @@ def stored(ledger: RedisLedger, account_id: str) -> list[Any]:
     return row
 
 
-async def a_session(ledger: RedisLedger, account_id: str, sid: str, *, number: int = 0) -> None:
-    asked = service(used=0, want=2 * MB, buckets=BUCKETS)
+async def a_session(
+    ledger: RedisLedger, account_id: str, sid: str, *, number: int = 0, buckets: tuple[str, ...] = BUCKETS
+) -> None:
+    asked = service(used=0, want=2 * MB, buckets=buckets)
     outcome = await charge(ledger, request(account_id, "I", number, asked, sid=sid))
     assert (outcome.code, outcome.services[0].granted) == (2001, 2 * MB)
 
@@ -106,9 +117,13 @@ async def full_ledger(ledger: RedisLedger) -> str:
     await ledger.open_pool(account_id, "family", now=WHEN["now"])
     await ledger.join_pool(account_id, "family", **WHEN)
     await ledger.subscribe(account_id, product=SHARED, reference="s", **WHEN)
+    await ledger.limit_pool(account_id, bucket="FAMILY.data", units=9 * MB, common=True, **WHEN)
     await ledger.remind(account_id, at=WHEN["now"] + 60, kind="confirm", ref="x", **WHEN)
+    mute = AccountMeasure(MeasureKind.MUTE, "limit:80", "by care", WHEN["now"], 0)
+    await ledger.set_measure(account_id, measure=mute, **WHEN)
+    await ledger.set_limit(account_id, limit_micro_eur=50_000_000, counter="limit", once=True, **WHEN)
     for n in range(3):
-        await a_session(ledger, account_id, f"pgw.example.net;{n}")
+        await a_session(ledger, account_id, f"pgw.example.net;{n}", buckets=BUCKETS[1:] if n == 0 else BUCKETS)
     await charge(ledger, request(account_id, "U", 1, service(used=MB, want=MB), sid="pgw.example.net;1"))
     await ledger.release_session(account_id, "pgw.example.net;2", reason="lost", **WHEN)
     return account_id
@@ -118,8 +133,36 @@ def kept() -> list[int]:
     return sorted(int(path.stem[1:]) for path in DOCUMENTS.glob("v*.msgpack"))
 
 
+def fields_written(record: str, row: list[Any], found: dict[str, int]) -> None:
+    """Notes the length of the shortest row of each kind of record."""
+    found[record] = min(len(row), found.get(record, len(row)))
+    for declared, value in zip(LAYOUT.records[record], row, strict=False):
+        if not declared.record or not value:
+            continue
+        if declared.packed or declared.packed_one:
+            octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+            value = msgpack.unpackb(octets, strict_map_key=False, unicode_errors="surrogateescape")
+        if declared.each:
+            value = list(value.values())
+        for inner in [value] if declared.one or declared.packed_one else value:
+            fields_written(declared.record, inner, found)
+
+
+def records_below(record: str) -> set[str]:
+    below = {each.record for each in LAYOUT.records[record] if each.record}
+    return {record}.union(*(records_below(each) for each in below))
+
+
 def test_the_current_layout_has_its_document() -> None:
+    """With a row of every record, and all fields: it was written after the last one was added."""
     assert kept()[-1] == LAYOUT.version, "write it once: python -m tests.ocs.ledger.test_versions"
+    saved = msgpack.unpackb((DOCUMENTS / f"v{LAYOUT.version}.msgpack").read_bytes())
+    found: dict[str, int] = {}
+    for kind in ("account", "pool"):
+        row = msgpack.unpackb(saved[kind], strict_map_key=False, unicode_errors="surrogateescape")
+        fields_written(kind, row, found)
+    expected = {each: len(LAYOUT.records[each]) for each in records_below("account") | records_below("pool")}
+    assert found == expected, "write it again: python -m tests.ocs.ledger.test_versions"
 
 
 @pytest.mark.parametrize("version", kept())
