@@ -37,6 +37,9 @@ WEIGHTS = {
     "change": 4,
     "measures": 4,
     "volumes": 6,
+    "beyond": 6,
+    "identities": 3,
+    "pay_out": 2,
     "release": 3,
     "sweep": 4,
     "pools": 4,
@@ -111,7 +114,7 @@ class Walk(WalkCharging):
             self._credit(place, product.price_micro_eur)
         if choose.chance(40):
             self._open_one(choose, place, choose.pick(("data", "sms", "zone")))
-        reference = choose.pick("ab") if choose.chance(25) else self._fresh("p")
+        reference = choose.pick("aab") if choose.chance(40) else self._fresh("p")
         more: dict[str, Any] = {}
         if choose.chance(25):
             more["starts_at"] = self.now + choose.pick((700, 60, 0, 2500))
@@ -203,9 +206,9 @@ class Walk(WalkCharging):
         name = choose.pick(names)
         if choose.chance(15):
             self._fair_use(choose, place)
-        if choose.chance(35):
-            known = [(each.terms.kind, each.terms.name) for each in self._account(place).measures]
-            kind, name = choose.pick([*known, (kind, name)])
+        known = [(each.terms.kind, each.terms.name) for each in self._account(place).measures]
+        if choose.chance(60 if known else 10):
+            kind, name = choose.pick([*known, *known, (kind, name)])
             self._do(place, "lift_measure", kind=kind, name=name)
             return
         if choose.chance(3):
@@ -233,44 +236,25 @@ class Walk(WalkCharging):
             step = FairUseStep(before, state, 20_000, facts, measure)
             self._do(place, "step_fair_use", step=step)
 
-    def _volumes(self, choose: Choices, place: int) -> None:
-        """Use of a fair-use volume up to its limit and beyond, in steps."""
-        name = choose.pick(("abroad", "abroad", "fast", "fast", "both"))
-        running = [each.terms for each in self._account(place).subscriptions if each.state == SubscriptionState.ACTIVE]
-        wanted = [catalogue.BIG] if name == "fast" else [catalogue.SMALL, catalogue.BIG]
-        if not any(each in running for each in wanted):
-            tariff = choose.pick(wanted)
-            self._credit(place, tariff.price_micro_eur + 500_000)
-            self._do(place, "activate_package", package=tariff, reference=self._fresh("p"))
-        if choose.chance(20):
-            self._open_one(choose, place, name, want=1)
-        sid, of = self._fresh(f"pgw.example.org;{place};"), KINDS[name]
-        more: dict[str, Any] = {"plainly": True, "deadline": self.now + 600}
-        asked = asking(name, name, of.windows[0], choose.pick((of.usual * 2, of.usual, of.usual * 6)))
-        self._ask(choose, place, sid, None, RequestType.INITIAL, 0, (asked,), **more)
-        for number in range(1, choose.pick((2, 3, 5))):
-            if (session := self._account(place).sessions.get(sid)) is None or name not in session.services:
-                return
-            granted = session.services[name].granted
-            asked = asking(name, name, of.windows[0], choose.pick((of.usual * 2, None, of.usual)))
-            asked.used = choose.pick((granted, granted + 70_001, granted // 2, granted + 900_000, 0))
-            self._ask(choose, place, sid, session, RequestType.UPDATE, number, (asked,), **more)
-
     def _change(self, choose: Choices, place: int) -> None:
         if choose.chance(50):
             self._do(place, "set_bars", bars=choose.pick((["data"], [], ["roaming", "data"])))
         else:
             reason = choose.pick(("", "lost", "frozen", "stolen"))
             self._do(place, "set_state", state=choose.pick(("blocked", "active", "blocked")), reason=reason)
-            if choose.chance(20):
-                self._do(place, "change_imsi", imsi=self._fresh("29340000001"))
-            if choose.chance(30):
-                more = self._last_shares(choose, place)
-                states = choose.pick((("inactive", "blocked"), ("inactive",), ("active", "inactive", "blocked")))
-                self._do(place, "pay_out", reference=self._fresh("o"), reason="inactive", states=states, **more)
             if choose.chance(30):
                 more = {"any_state": True, **choose.pick(({}, {"block": "frozen"}, {"lift": "frozen"}))}
                 self._do(place, "subscribe", product=catalogue.ONCE, reference=self._fresh("p"), **more)
+
+    def _pay_out(self, choose: Choices, place: int) -> None:
+        if choose.chance(40):
+            self._do(place, "set_state", state="blocked")
+        if choose.chance(30):
+            self._open_one(choose, place, "zone", want=choose.pick((1, 40)))
+        states = choose.pick((("active", "inactive", "blocked"), ("inactive",), ("inactive", "blocked")))
+        reference = f"o{place}" if choose.chance(25) else self._fresh("o")
+        more = self._last_shares(choose, place)
+        self._do(place, "pay_out", reference=reference, reason="inactive", states=states, **more)
 
     def _release(self, choose: Choices, place: int) -> None:
         live = sorted(self._account(place).live())
@@ -317,6 +301,10 @@ class Walk(WalkCharging):
                 self._do(place, "release_session", sid, reason="lost")
         elif pool and choose.chance(50):
             self._open_one(choose, place, "data")
+        if choose.chance(50):  # units that the pool takes over
+            self._do(place, "join_pool", "")
+            self._credit(place, catalogue.SHARED.price_micro_eur)
+            self._do(place, "subscribe", product=catalogue.SHARED, reference=self._fresh("p"))
         self._join(place, choose.pick((POOLS[0], POOLS[0], "" if pool else POOLS[0], POOLS[1])))
         if choose.chance(3):
             self._do(place, "join_pool", "nobody's")
@@ -343,7 +331,7 @@ class Walk(WalkCharging):
 
     def _many(self, choose: Choices, place: int) -> None:
         """More sessions are given up or ended than the account remembers, one by one or all at once."""
-        if choose.chance(10):
+        if choose.chance(30):
             self._crowd(choose, place)
             return
         at_once, sids = choose.chance(30), []

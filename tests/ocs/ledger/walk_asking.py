@@ -10,12 +10,12 @@ from ocs.ledger.contract.charging import UNKNOWN_PLACE, ChargeRequest, ServiceCh
 from ocs.values.products import PackageTerms
 from ocs.values.requests import Action, RequestType
 from ocs.values.use import PriceTerms
-from tests.ocs.ledger.catalogue import KINDS, MONTH, NUMBERS, START
+from tests.ocs.ledger.catalogue import KINDS, MONTH, START
 from tests.ocs.ledger.model import ModelLedger
 from tests.ocs.ledger.model_state import Account, Session, utc_day
 
 T = TypeVar("T")
-STEP_BYTES = 80
+STEP_BYTES = 120
 """Enough for most steps; after them every choice is the simplest option."""
 
 
@@ -61,7 +61,7 @@ class Asking:
     now: int = START
     month: int = MONTH
     ids: list[str] = field(default_factory=list)
-    """Current accounts, in the order of NUMBERS."""
+    """Current accounts, in the order of `catalogue.NUMBERS`."""
     ended: dict[int, str] = field(default_factory=dict)
     """Terminated accounts; their MSISDNs belong to others now."""
     gone: dict[str, str] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class Asking:
             self.debits.append(request)
 
     def _vary(self, choose: Choices, place: int, session: Session | None, request: ChargeRequest) -> None:
-        msisdn, kind = NUMBERS[place], request.type
+        msisdn, kind = self._account(place).msisdn, request.type
         identity = choose.pick(("", "", "", "", "m", "i")) if not choose.chance(2) else "m38699"
         request.identity = {"m": "m" + msisdn, "i": "i" + self._account(place).imsi}.get(identity, identity)
         if place in self.ended and choose.chance(10):

@@ -41,12 +41,16 @@ class WalkSessions(Asking):
             self._opened.add(sid)
         deadline = self.now + choose.pick((4000, 600, 7200, 600, 120))
         phases = {each.phase for each in session.services.values()} if session else set()
-        if "restricted" in phases and choose.chance(15):
+        if "restricted" in phases and choose.chance(40):
             self.ledgers.do("top_up", self.ids[place], amount_micro_eur=1_000_000, reference=self._fresh("r"))
         numbers, given_up = [number or 0], False
         if kind == "U" and session is not None and not session.closed_at and choose.chance(6):
             # One request overtakes two.
             numbers, given_up = [numbers[0] + 3, numbers[0], numbers[0] + 1], choose.chance(50)
+        elif kind == "U" and session is not None and not session.closed_at and choose.chance(5):
+            # Numbers jump ahead, and go on from there or from before.
+            far = session.highest + 70_000
+            numbers = choose.pick(([far, session.highest + 1], [far, far + 1, far + 2], [far, session.highest + 2]))
         for n, each in enumerate(numbers):
             if n == 2 and given_up:
                 self.ledgers.do("release_session", self.ids[place], sid, reason="lost")
@@ -75,7 +79,7 @@ class WalkSessions(Asking):
             return max(session.closed_by + choose.pick((-1, -2, -1, 1, 0)), 0)
         if choose.chance(4):
             return min(highest + choose.pick((2**32 - 1, 70_000, 1_024, 1_025)), 2**32 - 1)
-        if session is not None and session.numbers.apart and choose.chance(25):
+        if session is not None and session.numbers.apart and choose.chance(60):
             return min(session.numbers.apart[-1] + choose.pick((1, 0, 1, 2)), 2**32 - 1)
         if highest >= ANSWERS_KEPT_PER_SESSION and choose.chance(20):
             return highest - ANSWERS_KEPT_PER_SESSION + choose.pick((0, 0, 1, -1))
