@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ocs.accounts import inputs
+from ocs.accounts.life import FeeResult
 from ocs.cli.common import (
     DEFAULT,
     Backend,
@@ -21,7 +23,7 @@ from ocs.cli.common import (
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import OpenMode
 from ocs.policy.life import BlockReason, By, PayOut
-from ocs.values.identities import MSISDN_EXAMPLE
+from ocs.values.identities import MSISDN_EXAMPLE, Msisdn
 from ocs.values.money import format_eur
 
 MsisdnArgument = Annotated[str, typer.Argument(help=f"E.164 digits, such as {MSISDN_EXAMPLE}.", metavar="MSISDN")]
@@ -99,36 +101,38 @@ def unblock(
     _do(config, json, work)
 
 
-def _fee_done(number: str, done: str, applied: bool, price_micro_eur: int) -> tuple[dict[str, object], str]:
-    facts: dict[str, object] = {"applied": applied, "debit_micro_eur": price_micro_eur if applied else 0}
-    text = f"{done}: {format_eur(price_micro_eur)} EUR" if applied else "the reference was applied before: no change"
-    return facts, f"{number}: {text}"
+def _with_fee(
+    config: Path, json: bool, msisdn: str, done: str, debit: Callable[[Backend, Msisdn], Awaitable[FeeResult]]
+) -> None:
+    """Have `debit` do something for a fee, and say what it cost. `done`: what it is called."""
+    number = inputs.msisdn(msisdn)
+
+    async def work(backend: Backend) -> tuple[dict[str, object], str]:
+        paid = await debit(backend, number)
+        facts: dict[str, object] = {
+            "applied": paid.applied,
+            "debit_micro_eur": paid.price_micro_eur if paid.applied else 0,
+        }
+        cost = f"{done}: {format_eur(paid.price_micro_eur)} EUR"
+        return facts, f"{number}: {cost if paid.applied else 'the reference was applied before: no change'}"
+
+    _do(config, json, work)
 
 
 def freeze(
     msisdn: MsisdnArgument, reference: ReferenceOption, json: JsonOption = False, config: ConfigOption = DEFAULT
 ) -> None:
     """Freeze the number: its fee is debited, all use but emergency calls is blocked (HOT-REC-3)."""
-    number, once = inputs.msisdn(msisdn), inputs.reference(reference)
-
-    async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        paid = await backend.life.freeze(number, reference=once)
-        return _fee_done(number, "frozen", paid.applied, paid.price_micro_eur)
-
-    _do(config, json, work)
+    once = inputs.reference(reference)
+    _with_fee(config, json, msisdn, "frozen", lambda ocs, number: ocs.life.freeze(number, reference=once))
 
 
 def unfreeze(
     msisdn: MsisdnArgument, reference: ReferenceOption, json: JsonOption = False, config: ConfigOption = DEFAULT
 ) -> None:
     """Undo a freeze: its fee is debited, the block is lifted (HOT-REC-3)."""
-    number, once = inputs.msisdn(msisdn), inputs.reference(reference)
-
-    async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        paid = await backend.life.unfreeze(number, reference=once)
-        return _fee_done(number, "unfrozen", paid.applied, paid.price_micro_eur)
-
-    _do(config, json, work)
+    once = inputs.reference(reference)
+    _with_fee(config, json, msisdn, "unfrozen", lambda ocs, number: ocs.life.unfreeze(number, reference=once))
 
 
 def fee(
@@ -139,26 +143,22 @@ def fee(
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Debit a one-off fee of the catalogue, once per reference, in any state of the account (HOT-REC-3)."""
-    number, once = inputs.msisdn(msisdn), inputs.reference(reference)
-
-    async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        paid = await backend.life.fee(number, fee=fee, reference=once)
-        return _fee_done(number, fee, paid.applied, paid.price_micro_eur)
-
-    _do(config, json, work)
+    once = inputs.reference(reference)
+    _with_fee(config, json, msisdn, fee, lambda ocs, number: ocs.life.fee(number, fee=fee, reference=once))
 
 
 def transfer_ownership(
     msisdn: MsisdnArgument, reference: ReferenceOption, json: JsonOption = False, config: ConfigOption = DEFAULT
 ) -> None:
     """Debit the fee for another owner of the number (HOT-REC-3)."""
-    number, once = inputs.msisdn(msisdn), inputs.reference(reference)
-
-    async def work(backend: Backend) -> tuple[dict[str, object], str]:
-        paid = await backend.life.transfer_ownership(number, reference=once)
-        return _fee_done(number, "ownership changed", paid.applied, paid.price_micro_eur)
-
-    _do(config, json, work)
+    once = inputs.reference(reference)
+    _with_fee(
+        config,
+        json,
+        msisdn,
+        "ownership changed",
+        lambda ocs, number: ocs.life.transfer_ownership(number, reference=once),
+    )
 
 
 def swap_sim(

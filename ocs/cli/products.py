@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +26,7 @@ from ocs.cli.common import (
 )
 from ocs.cli.show import units_text
 from ocs.ledger.redis.installation import OpenMode
+from ocs.values.identities import Msisdn
 from ocs.values.moment import DAY_S, utc_text
 from ocs.values.money import format_eur
 from ocs.values.products import Product
@@ -68,19 +71,28 @@ def show(product: ProductArgument, json: JsonOption = False, config: ConfigOptio
             print(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
+def _order(
+    config: Path, msisdn: str, product: str, order: Callable[[Backend, Msisdn, Product], Awaitable[Ordered]]
+) -> None:
+    """Have `order` order the product for the number, and say what became of it."""
+    number = inputs.msisdn(msisdn)
+
+    async def work(backend: Backend) -> None:
+        wanted = inputs.product(product, backend.catalogue.products)
+        print(f"{number}: {ordered_text(wanted, await order(backend, number, wanted))}")
+
+    with_backend(config, OpenMode.WRITE, work)
+
+
 @app.command()
 def buy(
     msisdn: MsisdnArgument, product: ProductArgument, reference: ReferenceOption, config: ConfigOption = DEFAULT
 ) -> None:
     """Buy a product now, or arm it until its first use (HOT-PKG-7, -8, -13)."""
-    number, once = inputs.msisdn(msisdn), inputs.reference(reference)
-
-    async def work(backend: Backend) -> None:
-        wanted = inputs.product(product, backend.catalogue.products)
-        done = await backend.products.buy(number, product=wanted, reference=once)
-        print(f"{number}: {ordered_text(wanted, done)}")
-
-    with_backend(config, OpenMode.WRITE, work)
+    once = inputs.reference(reference)
+    _order(
+        config, msisdn, product, lambda ocs, number, wanted: ocs.products.buy(number, product=wanted, reference=once)
+    )
 
 
 @app.command()
@@ -92,14 +104,13 @@ def plan(
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Plan an activation; the price is that of its day (HOT-PKG-11)."""
-    number, once, day = inputs.msisdn(msisdn), inputs.reference(reference), inputs.day(on)
-
-    async def work(backend: Backend) -> None:
-        wanted = inputs.product(product, backend.catalogue.products)
-        done = await backend.products.plan(number, product=wanted, on=day, reference=once)
-        print(f"{number}: {ordered_text(wanted, done)}")
-
-    with_backend(config, OpenMode.WRITE, work)
+    once, day = inputs.reference(reference), inputs.day(on)
+    _order(
+        config,
+        msisdn,
+        product,
+        lambda ocs, number, wanted: ocs.products.plan(number, product=wanted, on=day, reference=once),
+    )
 
 
 @app.command()
@@ -107,14 +118,10 @@ def change(
     msisdn: MsisdnArgument, product: ProductArgument, reference: ReferenceOption, config: ConfigOption = DEFAULT
 ) -> None:
     """Change the tariff, at once or at the end of the period, as the tariff says (HOT-PKG-6)."""
-    number, once = inputs.msisdn(msisdn), inputs.reference(reference)
-
-    async def work(backend: Backend) -> None:
-        wanted = inputs.product(product, backend.catalogue.products)
-        done = await backend.products.change(number, product=wanted, reference=once)
-        print(f"{number}: {ordered_text(wanted, done)}")
-
-    with_backend(config, OpenMode.WRITE, work)
+    once = inputs.reference(reference)
+    _order(
+        config, msisdn, product, lambda ocs, number, wanted: ocs.products.change(number, product=wanted, reference=once)
+    )
 
 
 @app.command()

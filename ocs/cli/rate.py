@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -69,51 +70,66 @@ def rate(
     """Show what a use costs, who would pay, and why, step by step. Nothing is charged."""
     if msisdn and product:
         raise WrongCallError("--product is for a price without an account: leave out --msisdn or --product")
-    settings, known = load_all(config)
-    ported = settings.server.ported_numbers
     asked = _Asked(to, duration, octets, messages, service, at, from_plmn, direction, forwarded_from, diversion)
+    settings, known = load_all(config)
+    request = _Request(asked, tuple(product or ()), settings.server.ported_numbers, json=json)
     draft = None if catalogue is None else load_versions(catalogue)
+    if msisdn:
+        number = inputs.msisdn(msisdn)
 
-    def show(catalogues: Catalogues, funds_at: Callable[[int], Funds], versions_of: str) -> None:
-        if ported:
-            catalogues.use_ported(read_ported_numbers(Path(ported)))
-        use = asked.use(catalogues, catalogues.now())
-        funds = funds_at(catalogues.now())
+        async def for_account(backend: Backend) -> None:
+            used = Catalogues(draft, known.now) if draft else backend.catalogue
+            await request.for_account(backend, number, used, str(catalogue) if draft else LEDGER)
+
+        with_backend(config, OpenMode.READ, for_account, loaded=(settings, known))
+    elif draft:
+        request.for_products(Catalogues(draft, known.now), str(catalogue))
+    else:
+
+        async def with_ledger(backend: Backend) -> None:
+            request.for_products(backend.catalogue, LEDGER)
+
+        try:
+            with_backend(config, OpenMode.READ, with_ledger, loaded=(settings, known))
+        except (FailedError, LedgerError):
+            request.for_products(known, FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is to be rated and how it is shown. `versions_of` says where the versions of the catalogue are from."""
+
+    asked: _Asked
+    products: tuple[str, ...]
+    ported_numbers: str
+    json: bool
+
+    async def for_account(self, backend: Backend, number: Msisdn, used: Catalogues, versions_of: str) -> None:
+        seen = await backend.accounts.read(number)
+        now = used.now()
+        self._show(used, funds_of(seen.view, seen.pool, used.in_force().terms, now), now, versions_of)
+
+    def for_products(self, used: Catalogues, versions_of: str) -> None:
+        """For an account that has the products."""
+        now = used.now()
+        terms = [inputs.package(name, used.in_force().terms) for name in self.products]
+        self._show(used, funds_of_products(terms, now), now, versions_of)
+
+    def _show(self, used: Catalogues, funds: Funds, now: int, versions_of: str) -> None:
+        if self.ported_numbers:
+            used.use_ported(read_ported_numbers(Path(self.ported_numbers)))
+        use = self.asked.use(used, now)
         use.event.facts = funds.facts
         try:
-            result = quote(use, catalogues, funds)
+            result = quote(use, used, funds)
         except Unrateable as error:
             result = Quote(Trace(), f"5031: {error.reason}")
             result.trace.add("refused", "5031", error.reason)
-        names = [each.version for each in catalogues.versions]
-        first = Step("catalogue", counted(len(names), "version"), versions_of, {"versions": names})
-        result.trace.steps.insert(0, first)
-        _print(use, result, json=json)
-
-    def of_products(used: Catalogues, versions_of: str) -> None:
-        terms = [inputs.package(name, used.in_force().terms) for name in product or ()]
-        show(used, lambda now: funds_of_products(terms, now), versions_of)
-
-    async def work(backend: Backend) -> None:
-        used, versions_of = backend.catalogue, LEDGER
-        if draft:
-            used, versions_of = Catalogues(draft, backend.environment.now), str(catalogue)
-        if not msisdn:
-            of_products(used, versions_of)
-            return
-        seen = await backend.accounts.read(number)
-        show(used, lambda now: funds_of(seen.view, seen.pool, used.in_force().terms, now), versions_of)
-
-    number = inputs.msisdn(msisdn) if msisdn else Msisdn("")
-    if draft and not msisdn:
-        of_products(Catalogues(draft, known.now), str(catalogue))
-        return
-    try:
-        with_backend(config, OpenMode.READ, work, loaded=(settings, known))
-    except (FailedError, LedgerError):
-        if msisdn:
-            raise
-        of_products(known, FILES)
+        names = [each.version for each in used.versions]
+        result.trace.steps.insert(
+            0, Step("catalogue", counted(len(names), "version"), versions_of, {"versions": names})
+        )
+        _print(use, result, json=self.json)
 
 
 class _Asked:

@@ -1,12 +1,9 @@
-"""A worker's table of ported numbers: read before it serves, and read again when the file has changed.
-
-A file with mistakes is not used: the table before stays. So that a worker which starts meanwhile has that one too, the
-first worker keeps a copy of the last file that was good.
+"""A worker's table of ported numbers. The first worker keeps a copy of the last file that was good, for workers that
+start while the file has mistakes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
 import time
@@ -15,16 +12,14 @@ from pathlib import Path
 from ocs.catalogue.ported_numbers import PortedNumbers, PortedNumbersError, read_ported_numbers
 from ocs.catalogue.versions import Catalogues
 from ocs.compose import Paths, StartError
+from ocs.process.followed_file import FollowedFile, reason
 from ocs.telemetry.logs import reason_of
 from ocs.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-"""How often the file is looked at."""
 PAUSE_S = 0.001
 """Between two chunks of the file, for the requests of the worker."""
-Signature = tuple[int, int, int]
 
 
 class PortedNumbersReader:
@@ -32,54 +27,36 @@ class PortedNumbersReader:
 
     def __init__(self, path: Path, data_dir: Path, catalogue: Catalogues, metrics: Metrics, *, first: bool) -> None:
         self._path = path
+        self._file = FollowedFile(
+            path, read=_read_with_pauses, mistakes=PortedNumbersError, use=self._use, refuse=self._refused
+        )
+        self.follow, self.look = self._file.follow, self._file.look
         self._copy = Paths(data_dir).ported_numbers
         self._catalogue = catalogue
         self._metrics = metrics
         self._first = first
-        self._seen: Signature | None = None
 
     def start(self) -> None:
         """Read the file, or the copy if it has mistakes. StartError: neither can be used."""
-        self._seen = _signature(self._path)
         try:
-            self._use(read_ported_numbers(self._path), self._path)
+            self._file.first()
         except (OSError, PortedNumbersError) as error:
             try:
                 self._use(read_ported_numbers(self._copy), self._copy)
             except (OSError, PortedNumbersError):
-                raise StartError(f"server.ported_numbers cannot be used: {_reason(error)}") from None
+                raise StartError(f"server.ported_numbers cannot be used: {reason(error)}") from None
             self._refused(error)
 
-    async def follow(self) -> None:
-        """For ever."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            await self.look()
-
-    async def look(self) -> None:
-        """Read the file if it has changed; if it changes meanwhile, next time again."""
-        signature = _signature(self._path)
-        if signature == self._seen:
-            return
-        try:
-            numbers = await asyncio.to_thread(read_ported_numbers, self._path, lambda: time.sleep(PAUSE_S))
-        except (OSError, PortedNumbersError) as error:
-            self._seen = signature
-            self._refused(error)
-            return
-        if _signature(self._path) == signature:
-            self._seen = signature
-            self._use(numbers, self._path)
-
-    def _use(self, numbers: PortedNumbers, path: Path) -> None:
+    def _use(self, numbers: PortedNumbers, path: Path | None = None) -> None:
+        """`path`: the copy; None = the file itself."""
         self._catalogue.use_ported(numbers)
         if not self._first:
             return
         self._metrics.set("ocs_ported_numbers", len(numbers))
-        self._metrics.set("ocs_ported_numbers_timestamp_seconds", path.stat().st_mtime)
+        self._metrics.set("ocs_ported_numbers_timestamp_seconds", (path or self._path).stat().st_mtime)
         self._metrics.set("ocs_ported_numbers_refused", 0)
         log.info("%d ported numbers are in use", len(numbers))
-        if path != self._copy:
+        if path is None:
             self._keep()
 
     def _keep(self) -> None:
@@ -91,21 +68,11 @@ class PortedNumbersReader:
         except OSError as error:
             log.warning("%s: no copy of the ported numbers can be kept: %s", self._copy, reason_of(error))
 
-    def _refused(self, error: OSError | PortedNumbersError) -> None:
+    def _refused(self, error: Exception) -> None:
         if self._first:
             self._metrics.set("ocs_ported_numbers_refused", 1)
-            log.error("the changed ported numbers cannot be used, those before stay: %s", _reason(error))
+            log.error("the changed ported numbers cannot be used, those before stay: %s", reason(error))
 
 
-def _signature(path: Path) -> Signature | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _reason(error: OSError | PortedNumbersError) -> str:
-    if isinstance(error, PortedNumbersError):
-        return "; ".join(error.mistakes)
-    return f"{error.filename}: {error.strerror or reason_of(error)}"
+def _read_with_pauses(path: Path) -> PortedNumbers:
+    return read_ported_numbers(path, lambda: time.sleep(PAUSE_S))

@@ -290,6 +290,7 @@ class RedisConnection(asyncio.Protocol):
 
     async def _connect(self) -> None:
         self._lost.clear()
+        self.setup_refusal = ""
         self._reader = hiredis.Reader()
         if isinstance(self.address, str):
             transport, _ = await self._loop.create_unix_connection(lambda: self, self.address)

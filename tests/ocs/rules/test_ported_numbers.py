@@ -143,7 +143,7 @@ async def test_a_new_version_of_the_catalogue_has_the_table(world: World, files:
 
 async def test_it_follows_by_itself(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     used = asyncio.Event()
-    monkeypatch.setattr("ocs.process.ported_numbers.LOOK_S", 0.01)
+    monkeypatch.setattr("ocs.process.followed_file.LOOK_S", 0.01)
     files.write("38640000000,other\n")
     reader = files.reader()
     reader.start()
