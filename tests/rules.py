@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import ast
+import textwrap
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "docs" / "rules.toml"
 PAGE = ROOT / "docs" / "RULES.md"
 STATUSES = ("done", "partly", "open")
+LINE = 120
+"""Characters in a line of the page."""
 Test = TypeVar("Test", bound=Callable[..., object])
 
 
@@ -93,15 +96,23 @@ def _marked(tree: ast.Module | ast.ClassDef, prefix: str) -> list[tuple[str, lis
     return found
 
 
+def _wrapped(text: str) -> list[str]:
+    """Lines of at most LINE characters; those of an item of a list are indented."""
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.wrap(text, LINE, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def page() -> str:
     """docs/RULES.md."""
     data = tomllib.loads(SOURCE.read_text("utf-8"))
     counts = ", ".join(f"{sum(each.status == status for each in rules().values())} {status}" for status in STATUSES)
     lines = [
         *("# Rules", "", "Made from [rules.toml](rules.toml) by `make docs`: change that file, not this one.", ""),
-        *(data["preamble"].strip(), ""),
-        f"{len(rules())} rules: {counts}. *Done*: all of it is true, and the tests show it. *Open*: do not rely on "
-        "it yet.",
+        *(*_wrapped(data["preamble"].replace("\n", " ").strip()), ""),
+        *_wrapped(
+            f"{len(rules())} rules: {counts}. *Done*: all of it is true, and the tests show it. *Open*: do not rely on "
+            "it yet."
+        ),
         "`pytest -m 'rule(id=\"HOT-CC-3\")'` runs the tests of one rule.",
     ]
     about = ""
@@ -109,12 +120,13 @@ def page() -> str:
         if each.about != about:
             about = each.about
             lines += ["", f"## {about}"]
-        lines += ["", f"### {each.id} – {each.status}", "", each.text + (f" ({each.source})" if each.source else "")]
+        lines += ["", f"### {each.id} – {each.status}", ""]
+        lines += _wrapped(each.text + (f" ({each.source})" if each.source else ""))
         lines += [""] if each.missing or each.where else []
-        lines += [f"- Missing: {each.missing}"] if each.missing else []
-        lines += [f"- Where: {', '.join(f'`{place}`' for place in each.where)}"] if each.where else []
+        lines += _wrapped(f"- Missing: {each.missing}") if each.missing else []
+        lines += _wrapped(f"- Where: {', '.join(f'`{place}`' for place in each.where)}") if each.where else []
         shown = dict.fromkeys(node.partition("::")[0] for node in shown_by().get(each.id, ()))
-        lines += [f"- Tests: {', '.join(f'`{file}`' for file in shown)}"] if shown else []
+        lines += _wrapped(f"- Tests: {', '.join(f'`{file}`' for file in shown)}") if shown else []
     return "\n".join(lines) + "\n"
 
 
