@@ -157,7 +157,13 @@ _DOCUMENT = {
         *_fields("blocks barred_equipment leaving", default="", since=3),
         # Kept from `subscriptions`: how many wait for their fee. A document that does not say may have some.
         Field("unpaid", 1, since=3),
+        # Automatic top-up (HOT-TOP-4): `auto_below` micro-EUR, 0 = off; `auto_asked`: 1 = it was asked for since the
+        # credit was last at the mark.
+        *_fields("auto_below auto_asked", since=4),
+        Field("customer", "", packed_one="customer", since=4),
     ),
+    # What charging does not need. `language` of the notices; `group`: business group that the number is in.
+    "customer": _fields("language group", default="", since=4),
     "measure": (
         Field("kind", "", since=3),
         Field("name", "", since=3),
@@ -349,7 +355,7 @@ _MESSAGES = {
     ),
 }
 
-LAYOUT = Layout(version=3, readable_from=2, records={**_DOCUMENT, **_MESSAGES})
+LAYOUT = Layout(version=4, readable_from=2, records={**_DOCUMENT, **_MESSAGES})
 
 VARIABLES = {
     **{record: record for record in LAYOUT.records},

@@ -188,6 +188,7 @@ _CONVERTERS: dict[str, dict[str, Any]] = {
     "share": {"id": lambda value: {"package": value}},
     "state": {"state": lambda value: {"state": STATES.get(value, value)}},
     "bars": {"bars": lambda value: {"bars": [bar for bar in str(value or "").split(",") if bar]}},
+    "customer": {"value": lambda value: {"value": value}},
     "pool": {"pool": lambda value: {"pool": value}},
     "limit": {"limit": _limit},
     "threshold": {"limit": _limit},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
 from ocs.ledger.contract.errors import LedgerUnavailable
@@ -21,6 +21,8 @@ from ocs.values.products import (
     PackageTerms,
 )
 
+CustomerField = Literal["language", "group"]
+"""What is known of a customer beside what charging needs."""
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
 
@@ -229,6 +231,11 @@ class AccountLedger(Protocol):
 
         LedgerError: "pool" (leave it first), "unknown", "state" (terminated).
         """
+
+    async def set_customer(
+        self, account_id: str, *, name: CustomerField, value: str, now: int, month: int, day: int = 0
+    ) -> None:
+        """Set what is known of the customer: language of the notices, business group; "" = not known, none."""
 
     async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None: ...
 

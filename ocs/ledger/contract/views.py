@@ -190,6 +190,12 @@ class AccountView:
     """Part of the credit that is never paid out (HOT-ACC-10)."""
     blocks: tuple[str, ...] = ()
     """Reasons for which it is blocked (`ocs.policy.life.BlockReason`)."""
+    language: str = ""
+    """Of the notices, ISO 639-1; "" = the operator's."""
+    group: str = ""
+    """Id of its business group (HOT-GRP-1)."""
+    auto_below_micro_eur: int = 0
+    """Mark of the automatic top-up; 0 = it is off (HOT-TOP-4)."""
     version: int = 0
     """Layout in which the document was last written."""
 

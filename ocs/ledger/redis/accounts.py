@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
+from ocs.ledger.contract.operations import CustomerField
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.ledger.redis import views, wire
 from ocs.ledger.redis.client import REFUSALS, LedgerClient, MovedError
@@ -249,6 +250,11 @@ class Accounts(LedgerClient):
 
     async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None:
         await self._change(account_id, "bars", ",".join(sorted(set(bars))), when(now, month, day))
+
+    async def set_customer(
+        self, account_id: str, *, name: CustomerField, value: str, now: int, month: int, day: int = 0
+    ) -> None:
+        await self._change(account_id, "customer", value, when(now, month, day), kind=name)
 
     async def set_measure(
         self, account_id: str, *, measure: AccountMeasure, now: int, month: int, day: int = 0

@@ -21,6 +21,7 @@ from ocs.ledger.redis.keys import NO_POOL, Keys, PartitionKeys
 from ocs.ledger.redis.nodes import Nodes
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.settings import LedgerSettings
+from ocs.values.actor import ACTOR
 from ocs.values.life import DEFAULT_LIFE, LifeTerms
 from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 
@@ -140,7 +141,8 @@ class LedgerClient:
         account, life = keys.account + account_id.encode(), self._life(arguments["now"])
         for _ in range(MAX_POOL_CHANGES):
             pool = self._pools.get(account_id, "")
-            body = wire.pack({**arguments, "pool": pool, "life": life, "max_skew_s": self._settings.max_clock_skew_s})
+            common = {"pool": pool, "life": life, "max_skew_s": self._settings.max_clock_skew_s, "by": ACTOR.get()}
+            body = wire.pack({**arguments, **common})
             pool_key = keys.pool + (pool or NO_POOL).encode()
             all_keys = (account, keys.outbox, keys.sequence, keys.due, own or account, pool_key, *more)
             command = (*self._calls.prefix(name), len(all_keys), *all_keys, account_id.encode(), body)

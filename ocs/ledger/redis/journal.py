@@ -1,6 +1,7 @@
 """The events of the outbox: maps with short names, as the scripts write them.
 
-Every event has "k" kind, "t" Unix time, "a" account id. Money that moves is in "debit" (taken from the credit) and
+Every event has "k" kind, "t" Unix time, "a" account id, and "by" who acted, if it was
+not the network or time (`ocs.values.actor`). Money that moves is in "debit" (taken from the credit) and
 "credit_in" (put in), so the sum over an account's events is its credit (invariant 5). `FIELDS` says what else an event
 of a kind has; docs/LEDGER.md when it is written.
 """
@@ -27,6 +28,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "terminated": ("debit", "credit", "was", "reason", "unpaid", "promo"),
     "fair_use": ("state", "why", "home_days", "abroad_days", "share", "deadline", "sims"),
     "bars": ("bars",),
+    "customer": ("name", "value"),
     "state": ("state", "was", "ends", "reason"),
     "expiring": ("state", "ends"),
     "pay_out": ("ref", "reason", "debit", "credit"),

@@ -31,6 +31,7 @@ from ocs.values.products import LIMIT_COUNTER, PACKAGE_GROUP, Window
 from ocs.values.sessions import session_owner
 
 STATE_CODES = {name: code for code, name in STATES.items()}
+NO_CUSTOMER = LAYOUT.read("customer", LAYOUT.new("customer"))
 NO_LIMIT = -1
 """Of a counter; below it, in `lasting`: its limit is not of this window only."""
 MOVED = "m"
@@ -99,6 +100,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
     counters = tuple(_counter_view(each, keys) for each in sorted(account["counters"], key=lambda each: each["id"]))
     limit = next((each for each in counters if each.id == LIMIT_COUNTER), None)
     package = _package(account["subscriptions"])
+    customer = account["customer"] or NO_CUSTOMER
     return AccountView(
         account_id=account_id,
         msisdn=account["msisdn"],
@@ -128,6 +130,9 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         country=account["country"] or "home",
         promotional_micro_eur=account["promotional"],
         blocks=tuple(account["blocks"].split(",")) if account["blocks"] else (),
+        language=customer["language"],
+        group=customer["group"],
+        auto_below_micro_eur=account["auto_below"],
         version=account["version"],
     )
 

@@ -366,6 +366,7 @@ local function begin_work(id, args, keys, keep, ended_too)
   if reason then return nil, reason == 'pool' and 'pool ' .. account.pool or reason end
   if account.state == 't' and not ended_too then return nil, 'state' end
   run_agenda(work, keep)
+  work.by = args.by ~= '' and args.by or nil
   return work
 end
 

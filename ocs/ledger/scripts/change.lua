@@ -1,8 +1,8 @@
 -- Change one setting of an account: a counter's limit (HOT-CC-1, HOT-ROA-5), the bars (HOT-CC-5), a measure
--- (HOT-ROA-8), the state (HOT-ACC-11), or a reminder on its agenda.
+-- (HOT-ROA-8), the state (HOT-ACC-11), a reminder on its agenda, or what is known of the customer.
 --
 -- KEYS  1 to 4 as charge.lua  5 observation (of "fair_use"), else any  6 pool
--- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "measure", "lift", "state", "remind", "fair_use"), value
+-- ARGV  1 account id  2 msgpack map: what ("limit", "bars", "measure", "lift", "state", "remind", "fair_use", "customer"), value
 --         (limit or -1; bars with commas; a `measure`, or false; "a" or "b"; Unix time), counter, terms (of the counter,
 --         or false), once (0 or 1), kind, ref, before, state, state_day, facts, reason, asked_at, now, month, day,
 --         max_skew_s, pool
@@ -85,6 +85,14 @@ local function step_fair_use()
   if args.state ~= '' then redis.call('SADD', head .. args.state, id) end
 end
 
+-- `kind`: a field of the `customer` record.
+local function set_customer()
+  local customer = account.customer ~= '' and unpack_value(account.customer) or new_customer()
+  if args.kind == 'language' then customer.language = args.value else customer.group = args.value end
+  account.customer = pack(customer)
+  journal(work, {k = 'customer', name = args.kind, value = args.value})
+end
+
 local refused
 if args.what == 'limit' then
   refused = set_limit()
@@ -94,6 +102,8 @@ elseif args.what == 'lift' then
   refused = lift_measure()
 elseif args.what == 'fair_use' then
   refused = step_fair_use()
+elseif args.what == 'customer' then
+  set_customer()
 elseif args.what == 'bars' then
   account.bars = args.value
   journal(work, {k = 'bars', bars = args.value})
@@ -106,8 +116,7 @@ if refused then return refused end
 end_work(work)
 if args.what == 'state' and args.value == 'b' then
   notify(work, 'abort', args.what, args.asked_at, any_session)
-elseif args.what ~= 'remind' and args.what ~= 'measure' and args.what ~= 'lift'
-  and args.what ~= 'fair_use' then
+elseif args.what == 'limit' or args.what == 'bars' or args.what == 'state' then
   notify(work, 'reauthorize', args.what, args.asked_at, any_session)
 end
 return 'ok'

@@ -1,7 +1,7 @@
 -- The account's document (records: ocs/ledger/layout.py). A script reads it once and writes it once.
 --
 -- A script works on one table `work`: account_id; now, month, day of the operation; account; pool (false = none);
--- keys; events to be journalled; reauthorize (Session-Ids that get a RAR).
+-- keys; events to be journalled; reauthorize (Session-Ids that get a RAR); by (who acts; nil = the network, or time).
 
 local DUPLICATE, JOURNALLED, PROLONGED, REUSED = 1, 2, 4, 8 -- flags of the result of charge.lua
 
@@ -57,9 +57,9 @@ local function load_pool(work, named)
   work.pool, work.pool_changed = row, false
 end
 
--- Journal an event {k = kind, t = time, a = account, …}. Sequence numbers have no gaps: they rise in the same script.
+-- Journal an event {k = kind, t = time, a = account, by = who acts, …}. Sequence numbers have no gaps: they rise in the same script.
 local function journal(work, event)
-  event.t, event.a = work.now, work.account_id
+  event.t, event.a, event.by = work.now, work.account_id, work.by
   work.events[#work.events + 1] = event
 end
 

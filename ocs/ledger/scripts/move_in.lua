@@ -18,7 +18,7 @@ account.moved_from = args.moved_from
 account.look_back_until = args.now + args.look_back_s
 account.due = 0
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
-  events = {}, life = args.life, keys = named_keys(KEYS)}
+  events = {}, life = args.life, keys = named_keys(KEYS), by = args.by ~= '' and args.by or nil}
 journal(work, {k = 'moved_in', of = args.of, credit_in = account.credit, credit = account.credit,
   promo = some(account.promotional)})
 for session_id, session in pairs(account.sessions) do

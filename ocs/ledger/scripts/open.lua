@@ -27,7 +27,7 @@ else
   account.state, account.active_until = 'a', args.now + life.active_s
 end
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
-  events = {}, keys = named_keys(KEYS), facts_before = '', life = life}
+  events = {}, keys = named_keys(KEYS), by = args.by ~= '' and args.by or nil, facts_before = '', life = life}
 for n = 1, #args.counters do
   local counter_terms = args.counters[n]
   add_counter(work, counter_terms, window_key_now(work, counter_terms.window))

@@ -116,7 +116,7 @@ async def outbox_read(ledger: RedisLedger, partition: int, *, after: int, count:
     events = [ledger.outbox_event(partition, entry) for entry in entries]
     for event in events:
         body: dict[str, Any] = event.body
-        assert set(body) <= {"k", "t", "a", *FIELDS[body["k"]]}, body
+        assert set(body) <= {"k", "t", "a", "by", *FIELDS[body["k"]]}, body
         parts = REFUND_FIELDS if body["k"] == "refund" else SERVICE_FIELDS
         assert all(set(part) <= set(parts) for part in body.get("svc", ())), body
     return events

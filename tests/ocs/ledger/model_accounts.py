@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.ledger.contract.observations import FairUseStep
+from ocs.ledger.contract.operations import CustomerField
 from ocs.ledger.contract.views import AccountView, PoolView, SubscriptionState
 from ocs.ledger.redis.keys import uid_of
 from ocs.values.exact import MAX_INTEGER
@@ -313,6 +314,13 @@ class Accounts(Books):
                 raise
             return False
         return True
+
+    def set_customer(
+        self, account_id: str, *, name: CustomerField, value: str, now: int, month: int, day: int = 0
+    ) -> None:
+        with self._changing(account_id, now, month, day) as op:
+            setattr(op.account, name, value)
+            op.journal("customer", name=name, value=value)
 
     def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None:
         with self._changing(account_id, now, month, day) as op:

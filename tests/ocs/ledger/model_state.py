@@ -344,6 +344,8 @@ class Account:
     """Of the credit."""
     refunded: int = 0
     blocks: tuple[str, ...] = ()
+    language: str = ""
+    group: str = ""
     """Why it is blocked."""
     barred_equipment: tuple[str, ...] = ()
     """That was told, the newest last."""

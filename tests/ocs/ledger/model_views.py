@@ -21,7 +21,7 @@ from ocs.values.products import LIMIT_COUNTER, Window
 from tests.ocs.ledger.model_agenda import package_of
 from tests.ocs.ledger.model_state import Account, Bucket, Counter, Pool, Service, Session, Subscription
 
-LAYOUT = 3
+LAYOUT = 4
 
 
 def account_view(account_id: str, a: Account, *, now: int, month: int, day: int = 0) -> AccountView:
@@ -63,6 +63,8 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         country=a.country,
         promotional_micro_eur=a.promotional,
         blocks=a.blocks,
+        language=a.language,
+        group=a.group,
         version=LAYOUT,
     )
 

@@ -19,6 +19,7 @@ from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.limits import ANSWERS_KEPT_PER_SESSION, MAX_SERVICES_PER_SESSION, MAX_SESSIONS_PER_ACCOUNT
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.values.actor import ACTOR
 from ocs.values.exact import MAX_INTEGER
 from ocs.values.products import DEFAULT_LIMIT_MICRO_EUR
 from ocs.values.requests import Action
@@ -340,6 +341,26 @@ async def test_changes_and_their_events(ledger: RedisLedger) -> None:
     await refused("range", ledger.set_state(account_id, state="terminated", **WHEN))
     await refused("unknown", ledger.set_bars(UNKNOWN, bars=[], **WHEN))
     assert await ledger.read(UNKNOWN, **WHEN) is None
+
+
+async def test_events_say_who_acted(ledger: RedisLedger) -> None:
+    """What somebody causes has his name; what time or the network causes has none."""
+    account_id = await open_account(ledger)
+    token = ACTOR.set("key:7f")
+    try:
+        await ledger.set_bars(account_id, bars=["data"], **WHEN)
+        await ledger.set_customer(account_id, name="language", value="sl", **WHEN)
+    finally:
+        ACTOR.reset(token)
+    await ledger.set_customer(account_id, name="group", value="g1", **WHEN)
+    view = await ledger.read(account_id, **WHEN)
+    assert view is not None and (view.language, view.group) == ("sl", "g1")
+    found = await journal(ledger)
+    assert [(each["k"], each.get("by")) for each in found if each["k"] in ("bars", "customer")] == [
+        ("bars", "key:7f"),
+        ("customer", "key:7f"),
+        ("customer", None),
+    ]
 
 
 async def test_bars_and_states_refuse_and_some_use_is_always_granted(ledger: RedisLedger) -> None:

@@ -121,6 +121,7 @@ async def full_ledger(ledger: RedisLedger) -> str:
     await ledger.remind(account_id, at=WHEN["now"] + 60, kind="confirm", ref="x", **WHEN)
     mute = AccountMeasure(MeasureKind.MUTE, "limit:80", "by care", WHEN["now"], 0)
     await ledger.set_measure(account_id, measure=mute, **WHEN)
+    await ledger.set_customer(account_id, name="language", value="sl", **WHEN)
     await ledger.set_limit(account_id, limit_micro_eur=50_000_000, counter="limit", once=True, **WHEN)
     for n in range(3):
         await a_session(ledger, account_id, f"pgw.example.net;{n}", buckets=BUCKETS[1:] if n == 0 else BUCKETS)

@@ -237,7 +237,11 @@ class Walk(WalkCharging):
             self._do(place, "step_fair_use", step=step)
 
     def _change(self, choose: Choices, place: int) -> None:
-        if choose.chance(50):
+        if choose.chance(10):
+            self._do(
+                place, "set_customer", name=choose.pick(("language", "group")), value=choose.pick(("", "en", "g1"))
+            )
+        elif choose.chance(50):
             self._do(place, "set_bars", bars=choose.pick((["data"], [], ["roaming", "data"])))
         else:
             reason = choose.pick(("", "lost", "frozen", "stolen"))
