@@ -14,7 +14,7 @@ from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
 from ocs.values.moment import DATE_PATTERN, parse_date
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR, format_eur, parse_eur
 from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms, Product, ProductKind
-from ocs.values.quantity import parse_quantity
+from ocs.values.quantity import parse_quantity, parse_units
 from ocs.values.use import BARS, BarName, Unit
 
 Reference = NewType("Reference", str)
@@ -101,15 +101,23 @@ def counter(name: str, counters: Mapping[str, CounterTerms]) -> CounterTerms | N
     return terms
 
 
-def counter_limit(text: str, terms: CounterTerms | None) -> int | None:
-    """Limit of a counter in its own unit: EUR of one of money, else a whole number; "off" → None."""
+def counter_limit(text: str, terms: CounterTerms | None, unit: Unit | None, *, kilo: int) -> int | None:
+    """Limit of a counter: EUR of one of money, else units or a quantity such as 5GB; "off" → None. `unit`: of the
+    services that move it; None = they have several, and only a whole number will do.
+    """
     if terms is None or terms.measure is Measure.MONEY:
         return limit(text)
-    if text.strip().lower() == LIMIT_OFF:
+    stated = text.strip()
+    if stated.lower() == LIMIT_OFF:
         return None
-    if not text.strip().isascii() or not text.strip().isdigit():
+    if stated.isascii() and stated.isdigit():
+        return int(stated)
+    if unit is None:
         raise InputError("limit", f"{text!r} must be a whole number of units, or {LIMIT_OFF}")
-    return int(text)
+    try:
+        return parse_units(stated, unit, kilo=kilo)
+    except ValueError as error:
+        raise InputError("limit", f"{text!r} must be {error}; or {LIMIT_OFF}") from None
 
 
 def moment(text: str, time_zone: ZoneInfo) -> int:

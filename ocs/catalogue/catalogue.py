@@ -25,7 +25,7 @@ from ocs.catalogue.compile_products import compile_products
 from ocs.catalogue.compile_rates import SURCHARGE, RateCompiler, labels_of
 from ocs.catalogue.destination import Destination, Destinations
 from ocs.catalogue.fair_use import FairUse, Sold, compile_fair_use, sold_of
-from ocs.catalogue.model import General, PackageTable, RateTable
+from ocs.catalogue.model import General, PackageTable, RateTable, ServiceTable
 from ocs.catalogue.place import HOME, Place, Places
 from ocs.catalogue.ported_numbers import PortedNumbers
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
@@ -36,7 +36,7 @@ from ocs.catalogue.services import Service, Services
 from ocs.catalogue.variants import VariantRates
 from ocs.values.life import LifeTerms
 from ocs.values.products import CounterTerms, PackageTerms, Product
-from ocs.values.use import Direction, PriceTerms, RatedUse, Unrateable, UseEvent
+from ocs.values.use import Direction, PriceTerms, RatedUse, Unit, Unrateable, UseEvent
 
 __all__ = ["Catalogue", "CatalogueError", "Problem", "load_catalogue"]
 
@@ -194,6 +194,19 @@ class Catalogue:
         """Percent of VAT in the price of a rate (HOT-RAT-8)."""
         table = self.tables.of("rate", RateTable).get(self.rate_of(label))
         return self.vat_percent if table is None or table.vat_percent is None else table.vat_percent
+
+    @property
+    def kilo(self) -> int:
+        """Octets in 1 kB."""
+        assert self.tables.general is not None
+        return self.tables.general.kilo
+
+    def unit_of_counter(self, counter_id: str) -> Unit | None:
+        """The unit of all services whose rates move the counter; None = they have several, or there are none."""
+        services = self.tables.of("service", ServiceTable)
+        rates = self.tables.of("rate", RateTable).values()
+        units = {Unit(services[each.service].unit) for each in rates if counter_id in each.counters}
+        return units.pop() if len(units) == 1 else None
 
     # -- what decided (`reasons`)
 

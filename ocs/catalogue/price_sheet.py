@@ -18,6 +18,7 @@ from ocs.catalogue.countries import MCC_COUNTRY, NO_COUNTRY
 from ocs.catalogue.model import ID_PATTERN
 from ocs.catalogue.price import MAX_MONEY_MICRO_EUR
 from ocs.catalogue.problems import CatalogueError, Problem
+from ocs.values.csv_text import delimiter_of
 from ocs.values.money import MICRO, format_eur
 
 MAX_ROWS = 2_000
@@ -238,4 +239,4 @@ def _text(octets: bytes) -> str:
 def _delimiter(text: str) -> str:
     """That of which the first line that is not empty has most."""
     header = next((line for line in text.splitlines() if line.strip(" ;,\t")), "")
-    return max((";", "\t", ","), key=header.count)
+    return delimiter_of(header)

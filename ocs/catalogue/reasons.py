@@ -6,6 +6,7 @@ from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.model import RateTable
 from ocs.catalogue.trace import Trace
 from ocs.values.money import format_eur
+from ocs.values.quantity import quantity_text
 from ocs.values.use import Direction, PriceTerms, RatedUse, Unit, UseEvent
 
 DIRECTIONS = {
@@ -35,7 +36,12 @@ def explain_rating(catalogue: Catalogue, event: UseEvent, rated: RatedUse, trace
     trace.add("version", catalogue.version, named)
     trace.add("rate", rated.label, _rate_reason(catalogue, event, rated), always=rated.always, bars=list(rated.bars))
     _other_rates(catalogue, event, rated, trace)
-    trace.add("price", price_text(rated.price, rated.unit), steps_text(rated.price, rated.unit), price=rated.price.id)
+    trace.add(
+        "price",
+        price_text(rated.price, rated.unit),
+        charged_by_text(rated.price, rated.unit, catalogue.kilo),
+        price=rated.price.id,
+    )
 
 
 def _rate_reason(catalogue: Catalogue, event: UseEvent, rated: RatedUse) -> str:
@@ -82,7 +88,15 @@ def price_text(price: PriceTerms, unit: Unit) -> str:
     return f"{format_eur(price.num)} EUR per {price.den} {UNITS[unit]}"
 
 
-def steps_text(price: PriceTerms, unit: Unit) -> str:
+def charged_by_text(price: PriceTerms, unit: Unit, kilo: int) -> str:
     if price.flat or price.num == 0 or price.first == price.next == 1:
         return ""
-    return f"charged by {price.first}, then by {price.next} {UNITS[unit]}; rounded {price.rounding}, once"
+    by = steps_text(price, unit, kilo).removeprefix("steps of ").replace(", then ", ", then by ")
+    return f"charged by {by}; rounded {price.rounding}, once"
+
+
+def steps_text(price: PriceTerms, unit: Unit, kilo: int) -> str:
+    """ "steps of 60, then 60 s", "steps of 1 kB, then 1 kB"."""
+    first, following = (quantity_text(each, unit, kilo=kilo) for each in (price.first, price.next))
+    same_unit = first.rpartition(" ")[2] == following.rpartition(" ")[2]
+    return f"steps of {first.rpartition(' ')[0] if same_unit else first}, then {following}"

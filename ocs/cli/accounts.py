@@ -22,7 +22,8 @@ from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
 from ocs.values.money import format_eur
 from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms
-from ocs.values.use import BARS
+from ocs.values.quantity import quantity_text
+from ocs.values.use import BARS, Unit
 
 app = typer.Typer(help="Open, show and change accounts.", no_args_is_help=True)
 
@@ -98,7 +99,9 @@ def topup(
 @app.command()
 def limit(
     msisdn: MsisdnArgument,
-    amount: Annotated[str, typer.Option(help="EUR a calendar month (of other counters: their own unit), or off.")],
+    amount: Annotated[
+        str, typer.Option(help="EUR a calendar month (of other counters their own unit, such as 5GB), or off.")
+    ],
     counter: Annotated[str, typer.Option(help="A counter of the catalogue, such as roaming-data.")] = LIMIT_COUNTER,
     once: Annotated[
         bool, typer.Option("--once", help="Only for the counter's present window, such as a month.")
@@ -110,19 +113,23 @@ def limit(
 
     async def work(backend: Backend) -> None:
         terms = inputs.counter(counter, backend.catalogue.counters)
-        limit = inputs.counter_limit(amount, terms)
+        in_force = backend.catalogue.in_force()
+        unit = None if terms is None else in_force.unit_of_counter(terms.id)
+        limit = inputs.counter_limit(amount, terms, unit, kilo=in_force.kilo)
         await backend.accounts.set_limit(number, micro_eur=limit, counter=terms, once=once)
-        print(f"{number}: {_limit_text(limit, terms)}{' until its window ends' if once else ''}")
+        print(f"{number}: {_limit_text(limit, terms, unit, in_force.kilo)}{' until its window ends' if once else ''}")
 
     with_backend(config, OpenMode.WRITE, work)
 
 
-def _limit_text(limit: int | None, terms: CounterTerms | None) -> str:
+def _limit_text(limit: int | None, terms: CounterTerms | None, unit: Unit | None, kilo: int) -> str:
     name = "limit" if terms is None else f"limit of {terms.id}"
     if limit is None:
         return f"{name} off"
-    money = terms is None or terms.measure is Measure.MONEY
-    return f"{name} {format_eur(limit) + ' EUR' if money else limit} a {'month' if terms is None else terms.window}"
+    window = "month" if terms is None else terms.window
+    if terms is None or terms.measure is Measure.MONEY:
+        return f"{name} {format_eur(limit)} EUR a {window}"
+    return f"{name} {limit if unit is None else quantity_text(limit, unit, kilo=kilo)} a {window}"
 
 
 @app.command("package")

@@ -30,6 +30,7 @@ from ocs.cli.common import (
     with_backend,
 )
 from ocs.ledger.redis.installation import OpenMode
+from ocs.values.csv_text import decimal_point, dict_reader
 from ocs.values.identities import Imsi, Msisdn, by_imsi, by_msisdn
 from ocs.values.products import PackageTerms
 
@@ -126,26 +127,31 @@ def _rows(file: Path, packages: Mapping[str, PackageTerms], result: ImportResult
     seen: set[str] = set()
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
+            reader = dict_reader(text)
             if set(reader.fieldnames or ()) != set(COLUMNS):
                 found = ",".join(reader.fieldnames or ())
-                raise WrongCallError(f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}")
+                raise WrongCallError(
+                    f"{file}, line 1 = {found!r}: must name the columns {','.join(COLUMNS)}, with commas, "
+                    "semicolons or tabs between them"
+                )
             for fields in reader:
                 try:
-                    yield _row(fields, reader.line_num, packages, seen)
+                    yield _row(fields, reader.line_num, packages, seen, reader.reader.dialect.delimiter)
                 except InputError as error:
                     result.add_bad(reader.line_num, str(error))
     except (UnicodeDecodeError, csv.Error) as error:
         raise FailedError(f"{file}: is no CSV file in UTF-8: {error}; {so_far}") from None
 
 
-def _row(fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms], seen: set[str]) -> Row:
+def _row(
+    fields: dict[str, str], line: int, packages: Mapping[str, PackageTerms], seen: set[str], delimiter: str
+) -> Row:
     if None in fields or None in fields.values():
         raise InputError("columns", f"must have {len(COLUMNS)} columns")
     msisdn, imsi = inputs.msisdn(fields["msisdn"]), inputs.imsi(fields["imsi"])
     name = fields["package"].strip()
     package = inputs.package(name, packages) if name else None
-    credit = inputs.opening_credit(fields["credit"])
+    credit = inputs.opening_credit(decimal_point(fields["credit"], delimiter))
     texts = {by_msisdn(msisdn): f"MSISDN {msisdn}", by_imsi(imsi): f"IMSI {imsi}"}
     for subscriber_id, text in texts.items():
         if subscriber_id in seen:

@@ -26,6 +26,7 @@ from ocs.cli.common import (
 )
 from ocs.cli.show import measure_json, measure_text
 from ocs.ledger.redis.installation import OpenMode
+from ocs.values.csv_text import dict_reader
 from ocs.values.identities import MSISDN_EXAMPLE, Msisdn
 from ocs.values.measures import AccountMeasure
 
@@ -160,11 +161,12 @@ def _rows(file: Path) -> list[tuple[int, str]]:
     """(line, MSISDN)."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
+            reader = dict_reader(text)
             if COLUMN not in (reader.fieldnames or ()):
                 found = ",".join(reader.fieldnames or ())
                 raise WrongCallError(
-                    f"{file}, line 1 = {found!r}: must name a column {COLUMN}, with commas between columns"
+                    f"{file}, line 1 = {found!r}: must name a column {COLUMN}, with commas, semicolons or tabs between "
+                    "columns"
                 )
             return [(reader.line_num, (row[COLUMN] or "").strip()) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:

@@ -37,7 +37,7 @@ from ocs.policy.forwarding import EARLY, Diversion, is_late
 from ocs.policy.payment import Funds, funds_of, funds_of_products
 from ocs.policy.quote import Quote, Use, quote
 from ocs.values.identities import Msisdn, is_plmn
-from ocs.values.quantity import parse_quantity
+from ocs.values.quantity import parse_quantity, parse_units
 from ocs.values.use import Context, Direction, Unit, Unrateable, UseEvent
 
 SERVICE_OF_UNIT = {Unit.SECONDS: "voice", Unit.OCTETS: "data", Unit.MESSAGES: "sms"}
@@ -188,11 +188,8 @@ class _Asked:
         text = self.given.get(unit)
         if text is None:
             return {Unit.SECONDS: 60, Unit.MESSAGES: 1}.get(unit) or parse_quantity("1 MB", Unit.OCTETS, kilo=kilo)
-        if text.isdecimal() and int(text) > 0:
-            return int(text)
-        digits = text.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz").rstrip()
         try:
-            return parse_quantity(f"{digits} {text[len(digits) :].strip()}", unit, kilo=kilo)
+            return parse_units(text, unit, kilo=kilo)
         except ValueError as error:
             raise WrongCallError(f"{text!r} must be {error}") from None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ocs.catalogue.price import billable_units
-from ocs.catalogue.reasons import UNITS, explain_rating, price_text
+from ocs.catalogue.reasons import explain_rating, price_text, steps_text
 from ocs.catalogue.trace import Trace
 from ocs.catalogue.versions import Catalogues
 from ocs.policy import forwarding
@@ -19,6 +19,7 @@ from ocs.policy.payment import CREDIT, NOBODY, Funds, Part, Payment, pay, refusa
 from ocs.values.moment import utc_text
 from ocs.values.money import format_eur, net_micro_eur
 from ocs.values.products import Measure
+from ocs.values.quantity import quantity_text
 from ocs.values.use import Direction, RatedUse, Unit, UseEvent
 
 MAX_SECTIONS = 10_000
@@ -94,8 +95,8 @@ def quote(use: Use, catalogues: Catalogues, funds: Funds) -> Quote:
             result.refused = why
             result.trace.add("refused", "4012", why)
             return result
-        unit = UNITS[first.legs[0].unit]
-        result.trace.add("granted", f"{result.amount} of {use.amount} {unit}", why, amount=result.amount)
+        text = partial(quantity_text, unit=first.legs[0].unit, kilo=_kilo(catalogues))
+        result.trace.add("granted", f"{text(result.amount)} of {text(use.amount)}", why, amount=result.amount)
         paid = _pay(short, catalogues, funds)
     _tell_payments(paid, result, catalogues)
     result.trace.add("sum", _sum_text(result), micro_eur=result.micro_eur, bucket_units=result.units)
@@ -177,19 +178,25 @@ def _explain(use: Use, catalogues: Catalogues, first: Section, trace: Trace) -> 
         trace.add("always", "granted", "whatever the state, credit, bars and limits of the account")
 
 
+def _kilo(catalogues: Catalogues) -> int:
+    """The same in all versions."""
+    return catalogues.versions[0].kilo
+
+
 def _tell_payments(paid: _Paid, result: Quote, catalogues: Catalogues) -> None:
-    trace, told = result.trace, paid.payments[0][0].at
+    trace, told, kilo = result.trace, paid.payments[0][0].at, _kilo(catalogues)
     for section, leg, before, units, payment in paid.payments:
         if section.at != told:
             told = section.at
             changed = {"at": utc_text(told), "rate": leg.label, "price": leg.price.id}
-            after = f"{section.amount} {UNITS[leg.unit]} from {utc_text(told)} on, by rate {leg.label}"
+            amount = quantity_text(section.amount, leg.unit, kilo=kilo)
+            after = f"{amount} from {utc_text(told)} on, by rate {leg.label}"
             trace.add("price changes", price_text(leg.price, leg.unit), after, **changed)
-        _tell_units(section, leg, before, units, trace)
-        _tell_payment(payment, leg, result, catalogues.at(section.at).vat_of(leg.label))
+        _tell_units(section, leg, before, units, trace, kilo)
+        _tell_payment(payment, leg, result, catalogues.at(section.at).vat_of(leg.label), kilo)
 
 
-def _tell_payment(payment: Payment, leg: RatedUse, result: Quote, vat_percent: int) -> None:
+def _tell_payment(payment: Payment, leg: RatedUse, result: Quote, vat_percent: int, kilo: int) -> None:
     trace = result.trace
     for product in payment.started:
         price = product.price_micro_eur
@@ -197,7 +204,7 @@ def _tell_payment(payment: Payment, leg: RatedUse, result: Quote, vat_percent: i
         trace.add("starts", product.id, why, micro_eur=price)
         result.fees_micro_eur += price
     for part in payment.parts:
-        _tell_part(part, leg, trace)
+        _tell_part(part, leg, trace, kilo)
         if part.payer == CREDIT:
             result.micro_eur += part.micro_eur
             net = net_micro_eur(part.micro_eur, vat_percent)
@@ -207,28 +214,29 @@ def _tell_payment(payment: Payment, leg: RatedUse, result: Quote, vat_percent: i
         elif part.units and part.payer != NOBODY:
             result.units[part.payer] = result.units.get(part.payer, 0) + part.units
     for move in payment.moves:
-        text = partial(_amount_text, measure=move.terms.measure)
+        text = partial(_amount_text, measure=move.terms.measure, unit=leg.unit, kilo=kilo)
         limit = "no limit" if move.limit is None else f"limit {text(move.limit)}"
         why = f"{text(move.before)} + {text(move.amount)} counted in the window; {limit}"
         trace.add("counter", move.terms.id, why, before=move.before, moves=move.amount, limit=move.limit)
 
 
-def _tell_units(section: Section, leg: RatedUse, before: int, units: int, trace: Trace) -> None:
-    unit = UNITS[leg.unit]
+def _tell_units(section: Section, leg: RatedUse, before: int, units: int, trace: Trace, kilo: int) -> None:
+    text = partial(quantity_text, unit=leg.unit, kilo=kilo)
     if leg.price.flat:
         why = "a price per call" if units else "the price per call is paid"
     else:
-        why = f"{section.amount} {unit} in steps of {leg.price.first}, then {leg.price.next} {unit}"
-        why += f"; {before} {unit} are charged before" if before else ""
-    trace.add("billable", f"{units} {'call' if leg.price.flat else unit}", why, units=units, rate=leg.label)
+        why = f"{text(section.amount)} in {steps_text(leg.price, leg.unit, kilo)}"
+        why += f"; {text(before)} are charged before" if before else ""
+    charged = f"{units} call" if leg.price.flat else text(units)
+    trace.add("billable", charged, why, units=units, rate=leg.label)
 
 
-def _tell_part(part: Part, leg: RatedUse, trace: Trace) -> None:
-    unit = UNITS[leg.unit]
+def _tell_part(part: Part, leg: RatedUse, trace: Trace, kilo: int) -> None:
+    text = partial(quantity_text, unit=leg.unit, kilo=kilo)
     if part.payer == CREDIT and part.price is not None:
         at = f"at {price_text(part.price, leg.unit)}" if part.price.num else "free"
-        counted = "call" if part.price.flat else unit
-        after = f"{part.units} {counted} {at}, rounded {part.price.rounding}; left {format_eur(part.left or 0)} EUR"
+        counted = f"{part.units} call" if part.price.flat else text(part.units)
+        after = f"{counted} {at}, rounded {part.price.rounding}; left {format_eur(part.left or 0)} EUR"
         trace.add(
             CREDIT,
             f"{format_eur(part.micro_eur)} EUR",
@@ -238,12 +246,12 @@ def _tell_part(part: Part, leg: RatedUse, trace: Trace) -> None:
             price=part.price.id,
         )
         return
-    left = "unlimited" if part.left is None else f"{part.left} {unit} left"
-    trace.add("bucket", part.payer, f"pays {part.units} {unit}; {left}", units=part.units, left=part.left)
+    left = "unlimited" if part.left is None else f"{text(part.left)} left"
+    trace.add("bucket", part.payer, f"pays {text(part.units)}; {left}", units=part.units, left=part.left)
 
 
-def _amount_text(amount: int, measure: Measure) -> str:
-    return f"{format_eur(amount)} EUR" if measure is Measure.MONEY else str(amount)
+def _amount_text(amount: int, measure: Measure, unit: Unit, kilo: int) -> str:
+    return f"{format_eur(amount)} EUR" if measure is Measure.MONEY else quantity_text(amount, unit, kilo=kilo)
 
 
 def _sum_text(result: Quote) -> str:

@@ -18,6 +18,8 @@ ALLOWED = {
     Unit.MESSAGES: "a whole number of messages, such as 1 message",
     Unit.MONEY: "a whole number and cent or EUR, such as 5 EUR",
 }
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_NAMES = {Unit.SECONDS: "s", Unit.MESSAGES: "messages", Unit.MONEY: "micro-EUR"}
 PER_CALL = "1 call"
 """Quantity of a price per session, whatever its duration."""
 
@@ -34,6 +36,30 @@ def parse_quantity(text: str, unit: Unit, *, kilo: int) -> int:
         if name in factors and int(number) > 0:
             return int(number) * factors[name]
     raise ValueError(ALLOWED[unit])
+
+
+def parse_units(text: str, unit: Unit, *, kilo: int) -> int:
+    """A whole number of units, or a quantity with or without its blank: "125", "2 min", "5GB". More than 0.
+
+    ValueError says what is allowed.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    digits = text.rstrip(_LETTERS).rstrip()
+    return parse_quantity(f"{digits} {text[len(digits) :].strip()}", unit, kilo=kilo)
+
+
+def quantity_text(amount: int, unit: Unit, *, kilo: int) -> str:
+    """The exact amount for people: "5 MB", "1.5 MB (1,572,865 octets)", "180 s", "2 messages"."""
+    if unit is not Unit.OCTETS:
+        return f"{amount} {_NAMES[unit]}"
+    factors = unit_factors(unit, kilo=kilo)
+    name = max((each for each in factors if factors[each] <= abs(amount)), key=factors.__getitem__, default="B")
+    if name == "B":
+        return f"{amount} octets"
+    whole, rest = divmod(amount, factors[name])
+    return f"{whole} {name}" if not rest else f"{amount / factors[name]:.1f} {name} ({amount:,} octets)"
 
 
 def unit_factors(unit: Unit, *, kilo: int) -> dict[str, int]:

@@ -705,6 +705,13 @@ def test_import_reports_bad_rows_and_takes_the_rest(ocs: Call, tmp_path: Path) -
     assert shown(ocs, "38668200010")["credit_micro_eur"] == 0
 
 
+def test_import_of_a_spreadsheet_with_semicolons_and_decimal_commas(ocs: Call, tmp_path: Path) -> None:
+    header = "msisdn;imsi;package;credit"
+    file = csv_file(tmp_path, "38668200021;293400082000021;;20,50", "38668200022;293400082000022;;5", header=header)
+    assert ocs("account", "import", file)[:2] == (0, "2 accounts opened, 0 bad rows\n")
+    assert shown(ocs, "38668200021")["credit_micro_eur"] == 20_500_000
+
+
 def test_import_all_or_nothing(ocs: Call, tmp_path: Path) -> None:
     good = ["38668200101,293400082000101,MAXI,20.00", "38668200102,293400082000102,MAXI,20.00"]
     status, out, error = ocs("account", "import", csv_file(tmp_path, *good, "x,y,,0"), "--all-or-nothing")

@@ -84,11 +84,36 @@ def test_a_name_that_is_none_is_not_lifted_in_silence(ocs: Call, tmp_path: Path)
     assert (status, out) == (1, "lifted on 0 accounts, 1 bad row\n") and "line 2: 'roming' cannot be" in error
 
 
-def test_a_header_with_other_delimiters_is_shown(ocs: Call, tmp_path: Path) -> None:
-    (tmp_path / "excel.csv").write_text(f"msisdn;ime\n{ONE};Ana\n")
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_spreadsheet_may_have_any_delimiter(ocs: Call, tmp_path: Path, delimiter: str) -> None:
+    file = tmp_path / "excel.csv"
+    file.write_text(f"ime{delimiter}msisdn\nAna{delimiter}{ONE}\n")
+    words = ("--kind", "bar", "--name", "roaming", "--file", str(file))
+    assert ocs("measure", "set", *words, "--reason", "x")[:2] == (0, "set on 1 account, 0 bad rows\n")
+    assert ocs("measure", "lift", *words)[:2] == (0, "lifted on 1 account, 0 bad rows\n")
+
+
+def test_a_header_without_the_column_is_shown(ocs: Call, tmp_path: Path) -> None:
+    (tmp_path / "excel.csv").write_text(f"number|ime\n{ONE}|Ana\n")
     words = ("--kind", "bar", "--name", "roaming", "--reason", "x", "--file", str(tmp_path / "excel.csv"))
     status, _, error = ocs("measure", "set", *words)
-    assert status == 2 and "excel.csv, line 1 = 'msisdn;ime': must name a column msisdn, with commas" in error
+    assert status == 2 and "excel.csv, line 1 = 'number|ime': must name a column msisdn, with commas" in error
+
+
+@rule("HOT-ROA-2")
+def test_a_volume_is_set_in_units_that_people_use(ocs: Call) -> None:
+    def volume(amount: str) -> tuple[int, str, str]:
+        return ocs("account", "limit", ONE, "--counter", "eu-data", "--amount", amount)
+
+    for amount in ("5GB", "5 GB", str(5 * 1024**3)):
+        assert volume(amount)[:2] == (0, f"{ONE}: limit of eu-data 5 GB a period\n")
+    assert volume("1572865")[1] == f"{ONE}: limit of eu-data 1.5 MB (1,572,865 octets) a period\n"
+    counters = json.loads(ocs("account", "show", ONE, "--json")[1])["counters"]
+    assert next(each["limit"] for each in counters if each["id"] == "eu-data") == 1_572_865
+    for wrong in ("5 min", "5,5 GB", "-1", "GB"):
+        status, _, error = volume(wrong)
+        assert status == 2 and "B, kB, MB, GB or TB, such as 50 MB; or off" in error
+    assert volume("off")[1] == f"{ONE}: limit of eu-data off\n"
 
 
 @pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31"])

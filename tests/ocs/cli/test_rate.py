@@ -66,6 +66,15 @@ def test_each_step_says_why(ocs: Call) -> None:
     assert rated(ocs, *words)["micro_eur"] == 2_970_000
 
 
+def test_octets_are_told_in_units_that_people_use(ocs: Call) -> None:
+    """10 MB abroad by 10 kB: 10,240 kB are 1,024 steps of 10 kB; 4.90 EUR a MB."""
+    status, out, error = ocs("rate", "--octets", "10 MB", "--from-plmn", "22003", "--product", "MINI")
+    assert status == 0, error
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "billable 10 MB 10 MB in steps of 10, then 10 kB" in lines
+    assert not any("10485760" in line or "octets" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("words", "micro_eur", "units", "rate"),
     [
