@@ -57,7 +57,7 @@ LEAST = {
     "Session-Id of a session closed reused": 40,
     "Session-Id of a session given up reused": 120,
     "Session-Id of a session open reused": 2,
-    "Session-Id of a session unknown reused": 75,
+    "Session-Id of a session unknown reused": 24,
     "T 0 identity": 8,
     "T 0 moved": 12,
     "T 0 place": 18,
