@@ -66,7 +66,7 @@ sim: setup ## the demo at a tenth of its speed, a million steps of the model, 5,
 	@MODEL_STEPS=$(or $(STEPS),1000000) $(BIN)/python -m pytest -q tests/ocs/ledger/test_model.py -k model_does_on_redis_7
 	@PROPERTY_EXAMPLES=5000 exec $(BIN)/python -m pytest -q tests/ocs/rules/test_policy_properties.py
 
-# redis-server, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
+# redis-server, PostgreSQL, tshark, strace, freeDiameter, Node.js and Erlang: what tests need besides Python.
 tools:
 	@.ci/tools
 

@@ -17,7 +17,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
 Roles = Mapping[str, list[int]]
-"""Process ids of a server by role: worker, redis, housekeeper, supervisor."""
+"""Process ids of a server by role: worker, redis, housekeeper, backoffice, supervisor."""
 
 QUIET_LOOK_S = 0.25
 QUIET_SHARE = 0.1

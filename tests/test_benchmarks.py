@@ -245,7 +245,7 @@ def test_the_server_without_ledger_serves_the_load(tmp_path: Path) -> None:
 def test_a_whole_server_is_measured_closed_and_open(tmp_path: Path) -> None:
     with charging_server(tmp_path / "server") as system:
         provision(system, LOAD_ACCOUNTS)
-        assert system.roles().keys() == {"supervisor", "worker", "housekeeper", "redis"}
+        assert system.roles().keys() == {"supervisor", "worker", "housekeeper", "backoffice", "redis"}
         closed = measure_load(system, Load(0.5, outstanding=16))
         opened = measure_load(system, Load(0.5, rate=200.0))
     assert closed.ccr_per_s > 0 and closed.offered_per_s == 0.0

@@ -1,4 +1,4 @@
-"""Common part of the worker and housekeeper processes: arguments, signals, metrics snapshots, loss of the supervisor.
+"""Common part of the child processes: arguments, signals, metrics snapshots, loss of the supervisor.
 
 Each can run alone if redis.url is set: `python -m ocs.process.worker --config FILE`.
 """

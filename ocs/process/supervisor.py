@@ -1,9 +1,9 @@
-"""`ocs serve`: starts and ends the private Redis, the workers and the housekeeper, and serves /health and /metrics.
+"""`ocs serve`: starts and ends the private Redis and the child processes, and serves /health and /metrics.
 
-Order of starting: check settings and catalogue, lock the data folder, bind the ports, Redis, workers, housekeeper. A
-mistake, or a port in use, stops the start before any process exists. The first worker checks whether this node may use
-the ledger, so the housekeeper waits for it. Order of ending: workers (DPR, pending answers), housekeeper (the last
-records), Redis.
+Order of starting: check settings and catalogue, lock the data folder, bind the ports, Redis, workers, then the other
+processes (`_OTHERS`). A mistake, or a port in use, stops the start before any process exists. The first worker checks
+whether this node may use the ledger, so the others wait for it. Order of ending: workers (DPR, pending answers),
+housekeeper (the last records), backoffice (loads them), Redis.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 REDIS_LOOK_S = 0.5
 """How often the supervisor checks that the private Redis runs."""
 REDIS_TIMEOUT_S = 1.0
+_OTHERS = ("housekeeper", "backoffice")
+"""Processes besides the workers, of the node with `server.housekeeper`. They end in this order, one after the other:
+the backoffice loads the records that the housekeeper writes last.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Supervisor:
         self._snapshots = Snapshots(self._paths.metrics, self._metrics.store)
         self._embedded: EmbeddedRedis | None = None
         self._workers: list[ChildProcess] = []
-        self._housekeeper: ChildProcess | None = None
+        self._others: list[ChildProcess] = []
         self._redis: redis.asyncio.Redis | None = None
         self._stopping = asyncio.Event()
         self._was_ready = False
@@ -164,9 +168,8 @@ class Supervisor:
         for number in range(worker_count(self._settings)):
             own = [*arguments, "--number", str(number)]
             self._workers.append(ChildProcess("worker", own, environment, self._child_ended, self._child_refused))
-        if self._settings.server.housekeeper:
-            role = "housekeeper"
-            self._housekeeper = ChildProcess(role, arguments, environment, self._child_ended, self._child_refused)
+        for role in _OTHERS if self._settings.server.housekeeper else ():
+            self._others.append(ChildProcess(role, arguments, environment, self._child_ended, self._child_refused))
         for worker in self._workers:
             worker.start()
 
@@ -207,8 +210,8 @@ class Supervisor:
 
     async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
         await self._workers[0].ready.wait()
-        if self._housekeeper is not None:  # after the worker's checks: a node that may not start writes no records
-            self._housekeeper.start()
+        for child in self._others:  # after the worker's checks: a node that may not start writes no records
+            child.start()
         for child in self._children():
             await child.ready.wait()
         self._was_ready = True
@@ -237,14 +240,15 @@ class Supervisor:
             redis=await self._redis_answers(),
             workers=sum(worker.ready.is_set() for worker in self._workers),
             workers_wanted=len(self._workers),
-            housekeeper=self._housekeeper_is_ready(),
+            housekeeper=self._is_ready("housekeeper"),
+            backoffice=self._is_ready("backoffice"),
         )
 
-    def _housekeeper_is_ready(self) -> bool | None:
-        """None = another node runs the housekeeper."""
+    def _is_ready(self, role: str) -> bool | None:
+        """None = another node runs this process."""
         if not self._settings.server.housekeeper:
             return None
-        return self._housekeeper is not None and self._housekeeper.ready.is_set()
+        return any(child.ready.is_set() for child in self._others if child.role == role)
 
     async def _redis_answers(self) -> bool:
         if self._redis is None:
@@ -278,13 +282,13 @@ class Supervisor:
             worker.reload()
 
     def _children(self) -> list[ChildProcess]:
-        return [*self._workers, *([self._housekeeper] if self._housekeeper is not None else [])]
+        return [*self._workers, *self._others]
 
     async def _end(self, api: HttpApi) -> None:
         self._stopping.set()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
-        if self._housekeeper is not None:
-            await self._housekeeper.stop()
+        for child in self._others:
+            await child.stop()
         await api.close()
         if self._redis is not None:
             await self._redis.aclose()

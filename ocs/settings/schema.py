@@ -22,6 +22,7 @@ from ocs.settings.dialects import (
     tolerance_of,
 )
 from ocs.settings.diameter import DiameterConfig
+from ocs.settings.history_section import HistorySection
 from ocs.settings.peers import (
     BUILT_IN_PROFILES,
     PeerSection,
@@ -189,7 +190,9 @@ class ServerSection(Section):
     workers: int | None = Field(default=None, ge=1, le=256, description="1 to 256; absent = cores - 1, at least 1")
     """Worker processes, which charge."""
     housekeeper: bool = Field(default=True, description="true or false")
-    """False = another node on the same Redis runs the housekeeper and writes the records; needs `redis.url`."""
+    """False = another node on the same Redis runs the housekeeper, which writes the records, and the backoffice; needs
+    `redis.url`.
+    """
     data_dir: PathText = Field(
         default="data", min_length=1, description="a folder of its own, relative to this file's folder"
     )
@@ -232,6 +235,7 @@ class Settings(Section):
     metrics: MetricsSection = Field(default=MetricsSection(), description="the table [metrics]")
     log: LogSection = Field(default=LogSection(), description="the table [log]")
     records: RecordsSection = Field(default=RecordsSection(), description="the table [records]")
+    history: HistorySection = Field(default=HistorySection(), description="the table [history]")
     server: ServerSection = Field(default=ServerSection(), description="the table [server]")
 
     @model_validator(mode="after")

@@ -103,6 +103,8 @@ _TABLE = (
         "Recorded events that the ledger has lost: a replica that lagged was promoted, or an old copy was restored",
     ),
     Definition("ocs_records_stopped", GAUGE, "1 while records cannot be written (full disk, another ledger's folder)"),
+    Definition("ocs_history_up", GAUGE, "1 while the SQL database of the history can be used"),
+    Definition("ocs_history_failures", COUNTER, "Failed uses of the SQL database; each is tried again", ("loop",)),
     Definition("ocs_swept_accounts", COUNTER, "Accounts whose due deadline, renewal or expiry was carried out"),
     Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be swept; each is retried"),
     Definition("ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is retried later"),

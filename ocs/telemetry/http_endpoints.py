@@ -22,6 +22,8 @@ class Health:
     workers_wanted: int
     housekeeper: bool | None
     """Whether it is ready; None = another node runs it."""
+    backoffice: bool | None
+    """As `housekeeper`."""
 
     @property
     def ok(self) -> bool:

@@ -74,7 +74,7 @@ async def test_a_child_that_ignores_the_signal_is_killed() -> None:
     await place.stop()
 
 
-@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+@pytest.mark.parametrize("role", ["worker", "housekeeper", "backoffice"])
 def test_a_process_started_by_hand_names_missing_and_wrong_settings(role: str, tmp_path: Path) -> None:
     config = tmp_path / "ocs.toml"
     catalogue = Path(__file__).parents[3] / "config" / "catalogue.toml"
@@ -125,7 +125,7 @@ def first_layout(tmp_path: Path) -> Iterator[str]:
     server.release()
 
 
-@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+@pytest.mark.parametrize("role", ["worker", "housekeeper", "backoffice"])
 def test_a_process_refuses_a_redis_that_it_cannot_use(role: str, tmp_path: Path, first_layout: str) -> None:
     config = tmp_path / "ocs.toml"
     catalogue = Path(__file__).parents[3] / "config" / "catalogue.toml"

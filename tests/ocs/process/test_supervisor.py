@@ -89,8 +89,12 @@ class Server:
             return 0, {}
 
     def wait_whole(self) -> dict[str, Any]:
-        wait_for(lambda: self.health()[1].get("workers") == 2 and self.health()[1]["housekeeper"])
+        wait_for(lambda: self.health()[1].get("workers") == 2 and self.others_are_ready())
         return self.facts()
+
+    def others_are_ready(self) -> bool:
+        health = self.health()[1]
+        return bool(health["housekeeper"] and health["backoffice"])
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=5) as answer:
@@ -101,7 +105,7 @@ class Server:
         """Roles by process id."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()
         words = {int(pid): " ".join(command_line(int(pid))) for pid in listed}
-        roles = ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")
+        roles = ("ocs.process.worker", "ocs.process.housekeeper", "ocs.process.backoffice", "redis.conf")
         return {pid: role for pid, line in words.items() for role in roles if role in line}
 
     def of(self, role: str) -> list[int]:
@@ -156,27 +160,28 @@ def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) ->
         pass
     assert server.health() == (
         200,
-        {"status": "ok", "redis": True, "workers": 2, "workers_wanted": 2, "housekeeper": True},
+        {"status": "ok", "redis": True, "workers": 2, "workers_wanted": 2, "housekeeper": True, "backoffice": True},
     )
     assert "ocs_workers_up 2.0" in server.metrics()
     before = server.children()
     assert sorted(before.values()) == [
+        "ocs.process.backoffice",
         "ocs.process.housekeeper",
         "ocs.process.worker",
         "ocs.process.worker",
         "redis.conf",
     ]
 
-    # A worker, the housekeeper and Redis are killed: each is replaced, and the ledger is unchanged.
-    killed = [server.of(role)[0] for role in ("ocs.process.worker", "ocs.process.housekeeper", "redis.conf")]
+    # One process of each role is killed: each is replaced, and the ledger is unchanged.
+    killed = [server.of(role)[0] for role in sorted({*before.values()})]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(is_alive(pid) for pid in killed) and len(server.children()) == 4)
+    wait_for(lambda: not any(is_alive(pid) for pid in killed) and len(server.children()) == 5)
     server.wait_whole()
     assert server.health()[0] == 200
     assert server.facts() == facts
     text = server.metrics()
-    for role in ("worker", "housekeeper", "redis"):
+    for role in ("worker", "housekeeper", "backoffice", "redis"):
         assert f'ocs_process_restarts_total{{role="{role}"}} 1.0' in text
 
     running = list(server.children())
@@ -228,7 +233,7 @@ def test_commands_use_the_running_servers_redis(server: Server) -> None:
 def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
     server.wait_whole()
     running = list(server.children())
-    assert len(running) == 4
+    assert len(running) == 5
     server.process.kill()
     server.process.wait()
     wait_for(lambda: not any(is_alive(pid) for pid in running), 15)

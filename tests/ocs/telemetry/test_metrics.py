@@ -73,7 +73,7 @@ def play(metrics: Metrics) -> None:
     ledger.ledger_error("timeout")
     ledger.connected(1)
     for name, definition in DEFINITIONS.items():
-        if name.startswith(("ocs_records_written", "ocs_process_restarts")):
+        if name.startswith(("ocs_records_written", "ocs_process_restarts", "ocs_history_failures")):
             metrics.count(name, *("x" for _ in definition.labels))
 
 

@@ -1,0 +1,76 @@
+"""The SQL database as the loops of the backoffice use it: each waits alone while the database cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ocs.history.engine import history_engine
+from ocs.history.migrating import SchemaError, migrate
+from ocs.process.child_main import Child
+from ocs.telemetry.throttled_log import ThrottledLog
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+"""Pause after a failure; it doubles with each further one …"""
+LONGEST_RETRY_S = 10.0
+"""… up to this."""
+Result = TypeVar("Result")
+
+
+class Database:
+    """The engine, and whether the database can be used. Blocking work runs in threads."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self.engine: Engine = history_engine(child.settings.history, child.settings.data_dir)
+        self._migrating = asyncio.Lock()
+        self._is_migrated = False
+        self._throttled_log = ThrottledLog(child.environment.monotonic)
+
+    async def call(self, work: Callable[[], Result]) -> Result:
+        """`work()` in a thread, once the tables are there. SQLAlchemyError, SchemaError."""
+        async with self._migrating:
+            if not self._is_migrated:
+                await asyncio.to_thread(migrate, self.engine)
+                self._is_migrated = True
+        return await asyncio.to_thread(work)
+
+    async def run_loop(self, name: str, pause_s: float, step: Callable[[], object]) -> None:
+        """Call `step` in a thread again and again until the process is asked to end; one that returns True is called
+        again at once. While the database cannot be used, wait.
+        """
+        retry_s = RETRY_S
+        wait_s = pause_s
+        while not await self._child.wait_stopping(wait_s):
+            try:
+                more = await self.call(step)
+            except (SQLAlchemyError, SchemaError) as error:
+                self.failed(name, error)
+                wait_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
+            else:
+                self._child.metrics.set("ocs_history_up", 1)
+                wait_s, retry_s = 0.0 if more is True else pause_s, RETRY_S
+
+    def failed(self, name: str, error: SQLAlchemyError | SchemaError) -> None:
+        self._child.metrics.set("ocs_history_up", 0)
+        self._child.metrics.count("ocs_history_failures", name)
+        if (more := self._throttled_log.allow(name)) is not None:
+            log.error("%s waits, the database of the history cannot be used: %s%s", name, reason(error), more)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def reason(error: SQLAlchemyError | SchemaError) -> str:
+    """Without statement and parameters, which may name subscribers."""
+    if isinstance(error, DBAPIError):
+        first, _, _ = str(error.orig).strip().partition("\n")
+        return f"{type(error.orig).__name__}: {first}"
+    return str(error) if isinstance(error, SchemaError) else type(error).__name__
