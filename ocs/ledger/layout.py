@@ -161,7 +161,12 @@ _DOCUMENT = {
         # credit was last at the mark.
         *_fields("auto_below auto_asked", since=4),
         Field("customer", "", packed_one="customer", since=4),
+        # Automatic orders of the last days (HOT-TOP-5); how many failed since the credit was last at the mark.
+        Field("auto_debits", "", packed="auto_debit", since=4),
+        Field("auto_failures", since=4),
     ),
+    # An automatic order: its id and time; `failed`: 1 = its failure was counted.
+    "auto_debit": (Field("id", "", since=4), *_fields("at failed", since=4)),
     # What charging does not need. `language` of the notices; `group`: business group that the number is in.
     "customer": _fields("language group", default="", since=4),
     "measure": (
@@ -300,6 +305,12 @@ _DOCUMENT = {
     ),
     "pool_limit": (Field("account", "", since=3), Field("bucket", "", since=3), Field("units", 0, since=3)),
     "share": (Field("account", ""), *_fields("instance units")),
+    # A payment order, in "{tag}:y:<uid>": contract/payments.py. `due` 0 = nothing is to be done.
+    "order": (
+        *_fields("id account kind state reference payer provider provider_id reason redirect", default="", since=4),
+        *_fields("amount at changed due tries owed version collect", since=4),
+        *_fields("sequence outcome", default="", since=4),
+    ),
     "header": _fields("version readable_from"),  # how every document begins
 }
 
@@ -375,6 +386,8 @@ VARIABLES = {
     "ended_terms": "terms",
     "tariff": "subscription",
     "dated": "dated_terms",
+    "debit": "auto_debit",
+    "other_order": "order",
 }
 """Variable of the scripts → its record: `bucket.left` becomes a position. A table that is no record must have another
 name (`scripts.PLAIN`).

@@ -31,6 +31,7 @@ _NAMES = {
     "kind": "due",
     "debit": "debit_micro_eur",
     "unpaid": "unpaid_micro_eur",
+    "amount": "amount_micro_eur",
     "credit_in": "credit_in_micro_eur",
     "credit": "credit_micro_eur",
 }

@@ -20,3 +20,9 @@ EQUIPMENT_TOLD = 4
 
 MAX_SUBSCRIPTIONS_PER_ACCOUNT = 64
 """Products that an account has at a time; one more is refused (LedgerError "subscriptions")."""
+
+MAX_ORDERS_PER_ACCOUNT = 64
+"""Payment orders kept of an account; for a new one the oldest that has ended is dropped."""
+
+MAX_OPEN_ORDERS_PER_ACCOUNT = 8
+"""Payment orders of an account that have not ended; one more is refused (LedgerError "orders")."""

@@ -196,6 +196,12 @@ class AccountView:
     """Id of its business group (HOT-GRP-1)."""
     auto_below_micro_eur: int = 0
     """Mark of the automatic top-up; 0 = it is off (HOT-TOP-4)."""
+    auto_asked: bool = False
+    """The automatic top-up was asked for since the credit was last at the mark."""
+    auto_failures: int = 0
+    """How often it failed since then."""
+    auto_debits: tuple[tuple[str, int], ...] = ()
+    """Id and Unix time of its last orders, as HOT-TOP-5 counts them."""
     version: int = 0
     """Layout in which the document was last written."""
 

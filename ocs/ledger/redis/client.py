@@ -12,7 +12,7 @@ import hiredis
 
 from ocs.ledger import scripts
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
-from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
+from ocs.ledger.contract.limits import MAX_OPEN_ORDERS_PER_ACCOUNT, MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.connection import Answer, Request, resolve
@@ -32,6 +32,7 @@ REFUSALS = {
     "nothing": "there is no refundable credit that is not held",
     "leaving": "an earlier change of number or SIM is not finished: repeat it first",
     "state": "the account's state does not allow it (`ocs account show` tells the state)",
+    "orders": f"{MAX_OPEN_ORDERS_PER_ACCOUNT} payments of the account are under way: wait for them",
     "credit": "the credit does not cover the price",
     "limit": "the monthly spending limit leaves no room for the price (HOT-CC-2)",
     "subscriptions": f"the account has {MAX_SUBSCRIPTIONS_PER_ACCOUNT} products already",

@@ -27,6 +27,10 @@ slots.
     {tag}:observed         string   sequence number of the last event that the observations have counted
     {tag}:l:<lease>        string   holder of the lease (leases.py): "node <identity>", "housekeeper", "told …" of a RAR
                                     or ASR
+    {tag}:topups           zset     account id → Unix time from which its automatic top-up may be ordered
+    {tag}:y:<uid>          hash     payment orders of an account, by order id: msgpack (layout.py)
+    {tag}:orders           zset     order id → Unix time at which something is to be done for it
+    {tag}:d:<payer>        string   mandate of a payer (contract/payments.py), in the partition of the payer's name
     {tag}:terms            hash     product id → its terms by the Unix time from which they are in force
 
 In partition 0 only:
@@ -86,7 +90,7 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
     """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
-    `attempts`, `observations`, `fair_use` and `sims` are prefixes."""
+    `attempts`, `observations`, `fair_use`, `sims`, `orders_of` and `mandates` are prefixes."""
 
     slot: int
     account: bytes
@@ -108,6 +112,10 @@ class PartitionKeys:
     sims: bytes
     abroad: bytes
     observed: bytes
+    topups: bytes
+    orders: bytes
+    orders_of: bytes
+    mandates: bytes
 
     def reference_months(self, month: int) -> list[bytes]:
         """This month's references and those of the months before that are still kept."""
@@ -142,6 +150,10 @@ def _partition_keys(tag: str) -> PartitionKeys:
         sims=head + b"s:",
         abroad=head + b"abroad",
         observed=head + b"observed",
+        topups=head + b"topups",
+        orders=head + b"orders",
+        orders_of=head + b"y:",
+        mandates=head + b"d:",
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ocs.ledger import scripts
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, NoticeLedger
+from ocs.ledger.contract.payments import PaymentLedger
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.redis import installation, notices
@@ -28,6 +29,7 @@ from ocs.ledger.redis.keys import Keys, account_id_of_key
 from ocs.ledger.redis.leases import Leases
 from ocs.ledger.redis.nodes import Nodes
 from ocs.ledger.redis.observations import Observations
+from ocs.ledger.redis.payments import Payments
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.redis.server_check import check_servers
 from ocs.ledger.redis.slices import Slices
@@ -36,7 +38,7 @@ from ocs.ledger.settings import LedgerSettings
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStore):
+class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStore, Payments):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -174,5 +176,5 @@ class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStor
 
 if TYPE_CHECKING:
 
-    def _holds_the_contract(ledger: RedisLedger) -> tuple[ChargingLedger, AccountLedger, NoticeLedger]:
-        return ledger, ledger, ledger
+    def _holds_the_contract(ledger: RedisLedger) -> tuple[ChargingLedger, AccountLedger, NoticeLedger, PaymentLedger]:
+        return ledger, ledger, ledger, ledger

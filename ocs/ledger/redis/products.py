@@ -199,7 +199,8 @@ class Products(Life):
             while True:
                 cursor, page = await self._ask("move", partitions[0], b"HSCAN", key, cursor, b"COUNT", 1000)
                 pairs = zip(page[::2], page[1::2], strict=True)
-                found += [part for name, value in pairs if value == uid for part in (name, value)]
+                # What was taken back of a returned payment has the amount after the uid.
+                found += [part for name, value in pairs if value.split(b" ")[0] == uid for part in (name, value)]
                 if cursor == b"0":
                     break
             if found:

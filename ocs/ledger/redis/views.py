@@ -133,6 +133,9 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         language=customer["language"],
         group=customer["group"],
         auto_below_micro_eur=account["auto_below"],
+        auto_asked=bool(account["auto_asked"]),
+        auto_failures=account["auto_failures"],
+        auto_debits=tuple((each["id"], each["at"]) for each in account["auto_debits"]),
         version=account["version"],
     )
 

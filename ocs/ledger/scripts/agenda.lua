@@ -375,6 +375,8 @@ local function end_work(work)
   run_subscriptions(work)
   reclaim_excess(work, nil)
   journal_low_credit(work)
+  local account = work.account
+  if account.auto_below > 0 then ask_top_up(work) end
   reschedule(work)
   save(work)
   local journalled = journal_all(work)
@@ -404,6 +406,7 @@ local function terminate(work, asked_at, reason, reference, ends)
   journal(work, {k = 'terminated', debit = lost, credit = 0, was = was, reason = reason,
     unpaid = some(unpaid), promo = some(account.promotional)})
   account.promotional = 0
+  if account.auto_below > 0 then redis.call('ZREM', key_prefix(work) .. 'topups', work.account_id) end
   -- The audit finds a terminated account by this entry.
   redis.call('HSET', work.keys.own, 'x' .. work.account_id, work.account_id)
   redis.call('HDEL', work.keys.own, 'm' .. account.msisdn)

@@ -280,6 +280,7 @@ local function conclude(work)
   if work.limit_reached and account.held > 0 then reauthorize_holders(work, 'threshold') end
   journal_request(work, code, whole)
   journal_low_credit(work)
+  if account.auto_below > 0 then ask_top_up(work) end
   close_or_keep(work, code)
   notify_reclaimed(work)
   local outcome = pack(outcome_of(work, code, reason))

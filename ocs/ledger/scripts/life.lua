@@ -103,6 +103,23 @@ local function note_low_credit(work, before)
   if before >= life.low_credit and account.credit < life.low_credit then work.low_credit = true end
 end
 
+-- Automatic top-up (HOT-TOP-4): an account whose credit is below its mark is put on the work list of its partition, once
+-- until the credit is at the mark again. Call it if account.auto_below > 0.
+local function ask_top_up(work)
+  local account = work.account
+  local is_below = account.credit < account.auto_below
+  if is_below == (account.auto_asked == 1) or account.state == 't' then return end
+  account.auto_asked = is_below and 1 or 0
+  local list = key_prefix(work) .. 'topups'
+  if is_below then
+    redis.call('ZADD', list, work.now, work.account_id)
+    journal(work, {k = 'auto_top_up', state = 'asked', credit = account.credit, below = account.auto_below})
+  else
+    account.auto_failures = 0
+    redis.call('ZREM', list, work.account_id)
+  end
+end
+
 local function journal_low_credit(work)
   local account, life = work.account, work.life
   if work.low_credit and account.state ~= 't' then

@@ -24,6 +24,7 @@ journal(work, {k = 'moved_in', of = args.of, credit_in = account.credit, credit 
 for session_id, session in pairs(account.sessions) do
   if session.given_up == 0 then index_session(work, session_id, session, 'SADD') end
 end
+if account.auto_asked == 1 then redis.call('ZADD', key_prefix(work) .. 'topups', work.now, id) end
 reschedule(work)
 save(work)
 journal_all(work)

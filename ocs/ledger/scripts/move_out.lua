@@ -28,6 +28,7 @@ journal(work, {k = 'moved_out', to = account.moved_to, debit = account.credit, c
   promo = some(account.promotional)})
 for session_id, session in pairs(account.sessions) do index_session(work, session_id, session, 'SREM') end
 redis.call('ZREM', KEYS[4], id)
+redis.call('ZREM', key_prefix(work) .. 'topups', id)
 local left = new_account()
 work.account = left
 local moved_to = account.moved_to

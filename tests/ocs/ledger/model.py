@@ -4,6 +4,7 @@ The tests compare the scripts with it (model-based testing). It is written from 
 from the scripts; prices are computed by `ocs.catalogue.price`. If the two disagree, one of them is wrong.
 
     model_accounts.py   operations on accounts
+    model_payments.py   automatic top-ups and payment orders
     model_state.py      the parts of an account
     model_identify.py   step 1 of a request
     model_operation.py  one operation: holds, buckets, events
@@ -25,9 +26,9 @@ from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger import model_identify as identifying
-from tests.ocs.ledger.model_accounts import Accounts
 from tests.ocs.ledger.model_charging import Charging
 from tests.ocs.ledger.model_operation import Operation
+from tests.ocs.ledger.model_payments import Payments
 from tests.ocs.ledger.model_refund import refund
 from tests.ocs.ledger.model_state import DebitLine, owner_of
 
@@ -42,7 +43,7 @@ class OneOff:
     request: ChargeRequest
 
 
-class ModelLedger(Accounts):
+class ModelLedger(Payments):
     """The operations of the Redis ledger, synchronous. `events` is the outbox, in order."""
 
     def __init__(self, *, max_clock_skew_s: int = 0, clock: Callable[[], float] = time.time) -> None:

@@ -509,6 +509,9 @@ class Accounts(Books):
         self.accounts[new_id] = self.accounts.pop(account_id)
         self.moved[account_id] = new_id
         self.moved.pop(new_id, None)  # it has returned to an earlier partition
+        self.asked.pop(account_id, None)
+        if account.auto_asked:
+            self.asked[new_id] = now
         account.former.insert(0, account_id)
         Operation(self, new_id, now, month).journal(
             "moved_in", account.promotional, of=account_id, credit_in=account.credit, credit=account.credit
@@ -551,6 +554,7 @@ class Accounts(Books):
         agenda.subscriptions(op)
         agenda.claim(op)
         op.tell_low_credit()
+        op.ask_top_up()
         op.trim()
 
     # -- views

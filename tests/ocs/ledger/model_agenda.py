@@ -525,6 +525,7 @@ def terminate(op: Operation, reason: str, reference: str = "", shares: LastShare
     account.entries, account.measures, account.pool = [], [], ""
     op.trim()
     account.promotional = 0
+    op.ledger.asked.pop(op.account_id, None)
     more = {"unpaid": unpaid} if unpaid else {}
     op.journal("terminated", promo=promotional, debit=lost, credit=0, was=was[0], reason=reason, **more)
     return unpaid

@@ -327,6 +327,7 @@ class Charging:
             account.sessions[sid] = session
         self._journal(code, debit, over)
         self.op.tell_low_credit()
+        self.op.ask_top_up()
         if kind is RequestType.UPDATE and code != 2001 and not self.closed:
             self.op.give_up(sid, "refused")
 

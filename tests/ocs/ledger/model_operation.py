@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ocs.ledger.contract.payments import PaymentOrder
 from ocs.values.life import DEFAULT_LIFE
 from ocs.values.products import PackageTerms
 from tests.ocs.ledger.model_state import (
@@ -39,6 +40,10 @@ class Books:
         self.pools: dict[tuple[str, str], Pool] = {}
         """By partition and id."""
         self.moved: dict[str, str] = {}
+        self.asked: dict[str, int] = {}
+        """Accounts whose automatic top-up may be ordered, and from when on."""
+        self.orders: dict[str, dict[str, PaymentOrder]] = {}
+        """By the id that the account had, and their own."""
         self.terms: dict[str, Sequence[tuple[int, PackageTerms]]] = {}
         """Terms of products by when they are in force."""
         self.events: list[Event] = []
@@ -97,6 +102,19 @@ class Operation:
         if self.low_credit and self.account.state != "terminated":
             self.journal("low_credit", credit=self.account.credit, below=LIFE.low_credit_micro_eur)
         self.low_credit = False
+
+    def ask_top_up(self) -> None:
+        """HOT-TOP-4: at the crossing of the mark."""
+        account = self.account
+        below = account.credit < account.auto_below
+        if account.auto_below and below is not account.auto_asked and account.state != "terminated":
+            account.auto_asked = below
+            if below:
+                self.ledger.asked[self.account_id] = self.now
+                self.journal("auto_top_up", state="asked", credit=account.credit, below=account.auto_below)
+            else:
+                account.auto_failures = 0
+                self.ledger.asked.pop(self.account_id, None)
 
     # -- all or nothing
 

@@ -346,6 +346,11 @@ class Account:
     blocks: tuple[str, ...] = ()
     language: str = ""
     group: str = ""
+    auto_below: int = 0
+    auto_asked: bool = False
+    auto_failures: int = 0
+    auto_debits: list[list[Any]] = field(default_factory=list)
+    """Order id, time, whether its failure was counted."""
     """Why it is blocked."""
     barred_equipment: tuple[str, ...] = ()
     """That was told, the newest last."""

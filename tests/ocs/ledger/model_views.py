@@ -65,6 +65,10 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         blocks=a.blocks,
         language=a.language,
         group=a.group,
+        auto_below_micro_eur=a.auto_below,
+        auto_asked=a.auto_asked,
+        auto_failures=a.auto_failures,
+        auto_debits=tuple((order_id, at) for order_id, at, _ in a.auto_debits),
         version=LAYOUT,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ocs.ledger.contract.charging import ChargeOutcome, ChargeRequest, ServiceCharge
+from ocs.ledger.contract.payments import OrderResult
 from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger.least import LEAST, STEPS
 from tests.ocs.ledger.model import ModelLedger
@@ -73,6 +74,8 @@ class Occurred(Counter[str]):
 
     def did(self, operation: str, result: Any, more: dict[str, Any]) -> None:
         what = result if isinstance(result, str | bool) or result is None else "done"
+        if isinstance(result, OrderResult):
+            what = result.word
         if operation == "move_account" and isinstance(result, str) and "-" in result:
             what = "done"
         self[f"{operation} {what}"] += 1
@@ -200,6 +203,8 @@ class Occurred(Counter[str]):
             "due": "kind",
             "measure": "state",
             "arrived": "country",
+            "auto_top_up": "state",
+            "payment": "state",
             "state": "state",
             "package": "ok",
         }

@@ -68,7 +68,16 @@ class RedisSide:
     def do(self, operation: str, account_id: str, *args: Any, **more: Any) -> Any:
         if operation == "observe_abroad":
             return self._run(self._observe_abroad(account_id))
+        if operation == "asked_at":
+            return self._run(self._asked_at(account_id, more["now"]))
+        if operation == "store_order":
+            return self._run(self.ledger.store_order(*args, **more))
         return self._run(getattr(self.ledger, operation)(account_id, *args, **more))
+
+    async def _asked_at(self, account_id: str, now: int) -> bool:
+        """Whether the automatic top-up of the account may be ordered now."""
+        partition = int(partition_of(account_id))
+        return account_id in await self.ledger.asked_accounts(partition, now=now, count=100)
 
     async def _observe_abroad(self, account_id: str) -> None:
         """As the observer does it."""

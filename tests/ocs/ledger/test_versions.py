@@ -21,11 +21,13 @@ import pytest
 from ocs.ledger import scripts
 from ocs.ledger.audit import audit
 from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.payments import OrderKind, PaymentOrder, new_order_id
 from ocs.ledger.layout import LAYOUT, Field, Layout
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.scripts import ScriptError
 from ocs.ledger.settings import LedgerSettings
 from ocs.values.measures import AccountMeasure, MeasureKind
+from ocs.values.money import MICRO
 from ocs.values.products import AtLimit, BucketTerms, CounterTerms, Measure, PackageTerms, Window
 from tests.conftest import RedisServer
 from tests.ocs.ledger.books import MB, PACKAGE, WHEN, charge, empty_ledger, flush, nodes, open_account, request, service
@@ -123,6 +125,9 @@ async def full_ledger(ledger: RedisLedger) -> str:
     await ledger.set_measure(account_id, measure=mute, **WHEN)
     await ledger.set_customer(account_id, name="language", value="sl", **WHEN)
     await ledger.set_limit(account_id, limit_micro_eur=50_000_000, counter="limit", once=True, **WHEN)
+    await ledger.set_auto_top_up(account_id, below_micro_eur=150_000_000, **WHEN)
+    order = PaymentOrder(new_order_id(account_id, 1), account_id, OrderKind.AUTOMATIC, MICRO)
+    await ledger.order_top_up(account_id, order=order, later_s=60, **WHEN)
     for n in range(3):
         await a_session(ledger, account_id, f"pgw.example.net;{n}", buckets=BUCKETS[1:] if n == 0 else BUCKETS)
     await charge(ledger, request(account_id, "U", 1, service(used=MB, want=MB), sid="pgw.example.net;1"))

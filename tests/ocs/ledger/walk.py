@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ocs.ledger.contract.observations import FairUseStep
+from ocs.ledger.contract.payments import OrderKind, OrderState, PaymentOrder, new_order_id
 from ocs.ledger.contract.views import SubscriptionState
 from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import AccountMeasure, MeasureKind
@@ -52,6 +53,7 @@ WEIGHTS = {
     "years": 1,
     "ends": 2,
     "price_list": 1,
+    "payments": 5,
 }
 PLAN = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 
@@ -102,6 +104,55 @@ class Walk(WalkCharging):
 
     def _credit(self, place: int, amount: int) -> None:
         self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"))
+
+    def _payments(self, choose: Choices, place: int) -> None:
+        """Automatic top-ups: their mark, orders and what becomes of these; one-off payments."""
+        account = self._account(place)
+        if choose.chance(5 if account.auto_below else 80):
+            below = choose.pick((2_000_000, 20_000_000, 60_000_000, 0))
+            self._do(place, "set_auto_top_up", below_micro_eur=below)
+        if choose.chance(30):
+            self.now += choose.pick((43_200, 400_000, 864_000))
+        amount = choose.pick((6_990_000, 11_980_000, 195_000_000))
+        account_id = self.ids[place]
+        order = PaymentOrder(new_order_id(account_id, self._next_serial()), account_id, OrderKind.AUTOMATIC, amount)
+        if choose.chance(30):
+            name = choose.pick(("a", "b", self._fresh("o")))
+            one_off = replace(order, kind=OrderKind.ONE_OFF, reference=name)
+            self._do(place, "order_one_off", order=one_off)
+        for _ in range(choose.pick((1, 3, 3))):
+            self._do(place, "asked_at")
+            order = replace(order, id=new_order_id(account_id, self._next_serial()))
+            self._do(place, "order_top_up", order=order, later_s=choose.pick((3_600, 60)))
+            for each in list(self.ledgers.model.orders.get(account_id, {}).values())[-3:]:
+                self._settle_order(choose, place, each)
+
+    def _settle_order(self, choose: Choices, place: int, order: PaymentOrder) -> None:
+        if not order.is_open and choose.chance(85):
+            return
+        if choose.chance(5):  # somebody else has changed it meanwhile
+            order = replace(order, version=order.version + 1)
+        end = choose.pick(("credited", "failed", "returned", "submitted"))
+        if end == "credited":
+            more = {"amount_micro_eur": order.amount_micro_eur, "reference": order.credit_reference}
+            self._do(place, "top_up", **more)
+        elif end == "failed":
+            self._do(
+                place,
+                "order_failed",
+                order_id=order.id,
+                released=choose.chance(50),
+                later_s=100,
+                most=choose.pick((3, 1)),
+            )
+        elif end == "returned":
+            self._do(place, "take_back", order=order, reason="MD06", block=choose.pick(("", "non-payment")))
+        state, due = OrderState(end), self.now + choose.pick((0, 60)) if end == "submitted" else 0
+        self._do(place, "store_order", replace(order, state=state, due=due), told=choose.chance(80))
+
+    def _next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
 
     # -- subscriptions
 
