@@ -60,6 +60,11 @@ class Paths:
         return self.data_dir / "records"
 
     @property
+    def disclosures(self) -> Path:
+        """One JSON line for each export with unmasked numbers: who, why, what."""
+        return self.data_dir / "disclosures.jsonl"
+
+    @property
     def peers(self) -> Path:
         """Lock files by which the workers agree on one connection per peer."""
         return self.data_dir / "peers"

@@ -30,6 +30,7 @@ from ocs.cli import (
 )
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.explain import explain_command
+from ocs.cli.export import export_command
 from ocs.cli.init import init
 from ocs.cli.rate import rate
 from ocs.compose import StartError
@@ -64,6 +65,7 @@ app.command("decode")(tools.decode)
 app.command("init")(init)
 app.command("rate")(rate)
 app.command("explain")(explain_command)
+app.command("export")(export_command)
 
 
 def _print_version(requested: bool) -> None:
