@@ -70,7 +70,7 @@ class Payments(Accounts):
             word, soon = "orders", now + later_s
         else:
             word = "ok"
-            account.auto_debits = [*recent, [order.id, now, False]]
+            account.auto_debits = [*recent, (order.id, now, False)]
             order = self._add(op, order)
         self.asked.pop(account_id, None)
         if soon is not None:
@@ -146,7 +146,8 @@ class Payments(Accounts):
         if released:
             account.auto_debits.remove(counted[0])
         else:
-            counted[0][2] = True
+            place = account.auto_debits.index(counted[0])
+            account.auto_debits[place] = (order_id, counted[0][1], True)
         account.auto_failures += 1
         if account.auto_asked and account.state != "terminated":
             if account.auto_failures >= most:

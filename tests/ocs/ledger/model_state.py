@@ -344,14 +344,14 @@ class Account:
     """Of the credit."""
     refunded: int = 0
     blocks: tuple[str, ...] = ()
+    """Why it is blocked."""
     language: str = ""
     group: str = ""
     auto_below: int = 0
     auto_asked: bool = False
     auto_failures: int = 0
-    auto_debits: list[list[Any]] = field(default_factory=list)
+    auto_debits: list[tuple[str, int, bool]] = field(default_factory=list)
     """Order id, time, whether its failure was counted."""
-    """Why it is blocked."""
     barred_equipment: tuple[str, ...] = ()
     """That was told, the newest last."""
     announced: str = ""

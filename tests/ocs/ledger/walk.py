@@ -133,6 +133,7 @@ class Walk(WalkCharging):
         if choose.chance(5):  # somebody else has changed it meanwhile
             order = replace(order, version=order.version + 1)
         end = choose.pick(("credited", "failed", "returned", "submitted"))
+        more: dict[str, Any] = {}
         if end == "credited":
             more = {"amount_micro_eur": order.amount_micro_eur, "reference": order.credit_reference}
             self._do(place, "top_up", **more)
