@@ -19,7 +19,6 @@ from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import When, when_of
 from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms
-from ocs.values.top_ups import Channel
 from ocs.values.use import BARS, BarName
 
 BLOCKED, ACTIVE = "blocked", "active"
@@ -224,16 +223,9 @@ class AccountOperations:
     # -- money and products
 
     async def top_up(
-        self,
-        msisdn: Msisdn,
-        *,
-        amount_micro_eur: int,
-        reference: Reference,
-        promotional: bool = False,
-        channel: Channel = Channel.CARE,
+        self, msisdn: Msisdn, *, amount_micro_eur: int, reference: Reference, promotional: bool = False
     ) -> TopUpResult:
-        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10). Vouchers are
-        redeemed by `RedeemOperations`.
+        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10).
 
         RefusedError: "ceiling" (HOT-ACC-7), "reference", "state".
         """
@@ -244,7 +236,6 @@ class AccountOperations:
                 amount_micro_eur=amount_micro_eur,
                 reference=reference,
                 promotional=promotional,
-                channel=channel,
                 **self._when(),
             )
         view = await self._view(msisdn, account_id)

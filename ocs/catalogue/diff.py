@@ -61,10 +61,10 @@ def differences(before: Catalogue, after: Catalogue) -> list[Change]:
 
 
 def _tables(tables: Tables) -> dict[str, dict[str, dict[str, object]]]:
-    """Section → id → flat keys and values; of [catalogue] the id is ""."""
-    found: dict[str, dict[str, dict[str, object]]] = {"catalogue": {}}
-    if tables.general is not None:
-        found["catalogue"][""] = dict(_flat(tables.general.model_dump(by_alias=True)))
+    """Section → id → flat keys and values; of tables that are there once the id is ""."""
+    found: dict[str, dict[str, dict[str, object]]] = {}
+    for name, single in (("catalogue", tables.general), ("fair_use", tables.fair_use), ("notices", tables.notices)):
+        found[name] = {} if single is None else {"": dict(_flat(single.model_dump(by_alias=True)))}
     for section, entries in tables.sections.items():
         found[section] = {id_: dict(_flat(table.model_dump(by_alias=True))) for id_, table in entries.items()}
     return found

@@ -24,6 +24,8 @@ MAX_PERIOD_DAYS = 366
 MAX_COMMITMENT_DAYS = 3_660
 MAX_VALIDITY_S = 604_800
 """One week."""
+MAX_NOTICE_H = 168
+"""One week."""
 
 Country = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001)$")]
 CountryOrAny = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|001|\*)$")]
@@ -58,6 +60,7 @@ FilterId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$")]
 ProductKindName = Literal["tariff", "pack", "option", "zone", "extra", "fee", "recurring-fee"]
 Keyword = Annotated[str, StringConstraints(pattern=r"^([A-Z0-9]+( [A-Z0-9]+)*)?$", max_length=32)]
 Network = Annotated[str, StringConstraints(pattern=NETWORK_PATTERN)]
+NoticeText = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Prefix = Annotated[str, StringConstraints(pattern=r"^\+[0-9]{1,15}$")]
 
 
@@ -280,6 +283,35 @@ class PackageTable(Table):
     commitment: CommitmentTable | None = None
 
 
+class NoticesTable(Table):
+    """[notices]: what holds for all notices (HOT-NOT-1)."""
+
+    language: Literal["sl", "en"] = "sl"
+    """Of subscribers that chose none."""
+    quiet_from: TimeOfDay = "21:00"
+    quiet_until: TimeOfDay = "08:00"
+    """Local times between which notices wait, unless they have `quiet = false`; equal = no quiet hours."""
+    expires_h: Annotated[int, Field(ge=1, le=MAX_NOTICE_H)] = 24
+    """Hours after its event from which a notice is not sent any more."""
+    plain: bool = False
+    """Letters outside the GSM 7-bit alphabet are replaced (č by c): twice as many characters fit into an SMS."""
+
+
+class NoticeTable(Table):
+    """[notice.ID]: a text for an event (HOT-NOT-1). `ocs.notices` has the events, their fields and the filters."""
+
+    event: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{1,23}$")]
+    when: Annotated[str, StringConstraints(max_length=200)] = ""
+    """Condition on the event's fields; "" = always."""
+    priority: Annotated[int, Field(ge=1, le=9)] = 5
+    """Of those that wait, 1 is sent first."""
+    quiet: bool = True
+    """It waits for the end of the quiet hours."""
+    expires_h: Annotated[int, Field(ge=1, le=MAX_NOTICE_H)] | None = None
+    sl: NoticeText
+    en: NoticeText
+
+
 SECTIONS: dict[str, type[Table]] = {
     "place": PlaceTable,
     "destination": DestinationTable,
@@ -288,6 +320,7 @@ SECTIONS: dict[str, type[Table]] = {
     "counter": CounterTable,
     "rate": RateTable,
     "package": PackageTable,
+    "notice": NoticeTable,
 }
 """Section name → model of its tables."""
 REQUIRED_SECTIONS = ("place", "service", "rate", "package")

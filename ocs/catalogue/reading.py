@@ -13,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ocs.catalogue.fair_use_model import FairUseTable
-from ocs.catalogue.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General, Table
+from ocs.catalogue.model import ID_PATTERN, REQUIRED_SECTIONS, SECTIONS, General, NoticesTable, Table
 from ocs.catalogue.problems import CatalogueError, Problem, Problems, key_path
 
+SINGLE_TABLES = ("catalogue", "fair_use", "notices")
+"""Tables that are there once; the others are [SECTION.ID]."""
 MAX_FILE_OCTETS = 8 * 1024 * 1024
 """A larger file is taken for a wrong path."""
 _PATTERNS = {
@@ -24,6 +26,9 @@ _PATTERNS = {
     "countries": "country codes such as SI (001: networks and numbers of no country; *: all other countries)",
     "version": "a name of at most 24 letters, digits, points, - and _, such as 2026-12",
     "valid_from": "a local time without seconds, such as 2026-12-01T00:00",
+    "quiet_from": "a time of day such as 21:00",
+    "quiet_until": "a time of day such as 08:00",
+    "event": "the name of an event, such as low_credit",
     "plmn": "5 or 6 digits of MCC and MNC, such as 29340",
     "numbers": "an international number with +, a short number of 2 to 6 digits, or a name in lower case",
     "prefixes": "+ and the first digits of a number, such as +38690",
@@ -58,6 +63,7 @@ class Tables:
     raw: Mapping[str, object] = field(default_factory=dict)
     """The file as parsed."""
     fair_use: FairUseTable | None = None
+    notices: NoticesTable = field(default_factory=NoticesTable)
 
     def of(self, section: str, kind: type[_T]) -> dict[str, _T]:
         return {id_: table for id_, table in self.sections.get(section, {}).items() if isinstance(table, kind)}
@@ -71,13 +77,14 @@ def read_tables(path: Path, problems: Problems) -> Tables:
 def tables_of(raw: Mapping[str, object], problems: Problems) -> Tables:
     """All tables of a parsed file. Mistakes go into `problems`."""
     tables = Tables(raw=raw)
-    for section in raw.keys() - SECTIONS.keys() - {"catalogue", "fair_use"}:
-        known = f"[catalogue], [fair_use] and the tables {', '.join(SECTIONS)}"
+    for section in raw.keys() - SECTIONS.keys() - set(SINGLE_TABLES):
+        known = f"{', '.join(f'[{each}]' for each in SINGLE_TABLES)} and the tables {', '.join(SECTIONS)}"
         problems.add(key_path(section), f"unknown; the file has {known}")
     general = _check(General, raw.get("catalogue"), ("catalogue",), problems)
     tables.general = general
     if "fair_use" in raw:
         tables.fair_use = _check(FairUseTable, raw["fair_use"], ("fair_use",), problems)
+    tables.notices = _check(NoticesTable, raw.get("notices", {}), ("notices",), problems) or tables.notices
     for section, model in SECTIONS.items():
         entries = raw.get(section, {})
         tables.sections[section], tables.ids[section] = {}, set()

@@ -34,6 +34,7 @@ from ocs.cli.common import (
     print_json,
     with_backend,
 )
+from ocs.cli.notices import check_texts
 from ocs.cli.show import print_versions
 from ocs.compose import check_services
 from ocs.ledger.redis.installation import OpenMode
@@ -71,6 +72,7 @@ def check(
         problems += [Problem(file, key, "", ILLUSTRATIVE) for file, each in versions for key in each.illustrative]
     if problems:
         raise CatalogueError(problems)
+    check_texts(versions)
     for file, each in versions:
         examples = f", {counted(len(each.illustrative), 'value')} illustrative" if each.illustrative else ""
         print(f"{file}: version {each.version} is right{examples}")
@@ -118,7 +120,9 @@ def load(
 ) -> None:
     """Load a version for all running processes, or for none; no restart is needed."""
     settings, _ = load_all(config)
-    check_services(config, settings, load_catalogue(file))
+    version = load_catalogue(file)
+    check_services(config, settings, version)
+    check_texts([(str(file), version)])
 
     async def work(backend: Backend) -> None:
         loaded = await _versions(backend, Path(settings.server.catalogue)).load(file, at_once=now, by=_who())

@@ -23,16 +23,17 @@ from ocs.cli import (
     ledger,
     life,
     measures,
+    notices,
     numbers,
     pools,
     products,
     tools,
-    vouchers,
 )
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.explain import explain_command
 from ocs.cli.export import export_command
 from ocs.cli.init import init
+from ocs.cli.notices import check_texts
 from ocs.cli.rate import rate
 from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerError
@@ -59,7 +60,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(products.app, name="product")
 app.add_typer(pools.app, name="pool")
-app.add_typer(vouchers.app, name="voucher")
+app.add_typer(notices.app, name="notice")
 app.command("balance")(products.balance)
 app.command("keyword")(keywords.keyword)
 app.command("audit")(tools.audit_command)
@@ -107,7 +108,8 @@ def check(config: ConfigOption = DEFAULT) -> None:
         numbers_in_use = read_ported_numbers(Path(settings.server.ported_numbers))
         print(f"{settings.server.ported_numbers}: no mistakes; {counted(len(numbers_in_use), 'number')}")
     packages, services = counted(len(catalogue.packages), "package"), counted(len(catalogue.services), "service")
-    print(f"{settings.server.catalogue}: no mistakes; {packages}, {services}")
+    texts = check_texts((settings.server.catalogue, version) for version in catalogue.versions)
+    print(f"{settings.server.catalogue}: no mistakes; {packages}, {services}, {counted(texts, 'notice')}")
 
 
 def run() -> None:

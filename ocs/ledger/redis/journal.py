@@ -12,10 +12,8 @@ from typing import Any
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "opened": ("credit_in", "credit", "package", "unused"),
-    "topup": ("credit_in", "ref", "channel", "credit", "promo"),
-    "voucher": ("state", "wrong"),
-    "voucher_blocked": ("wrong",),
-    "package": ("id", "instance", "price", "period_end", "ok", "debit", "credit", "promo"),
+    "topup": ("credit_in", "ref", "credit", "promo"),
+    "package": ("id", "instance", "price", "period_end", "ok", "renewal", "debit", "credit", "promo"),
     "subscription": ("id", "instance", "state", "ends", "renews"),
     "share": ("id", "instance", "benefit", "days_left", "days", "debit", "unpaid", "credit", "promo"),
     "use": ("sid", "typ", "n", "debit", "credit", "promo"),

@@ -5,23 +5,23 @@ local function money_free(account) return account.credit - account.held end
 
 -- The credit does not cover the fee: the buckets end, and the subscription starts when the credit covers it.
 local function set_unpaid(work, subscription, due)
-  local terms = subscription.terms
+  local terms, renewal = subscription.terms, is_running(subscription)
   end_buckets(work, subscription)
   subscription.state, subscription.due, subscription.starts, subscription.ends = 'unpaid', due, 0, 0
   work.due_changed = true
-  package_event(work, subscription, terms.price, false)
+  package_event(work, subscription, terms.price, false, renewal)
 end
 
 -- Pay the fee and start the period. The fee is taken from the credit, whatever is held, and counts as spending only if
 -- the product says so (HOT-CC-2).
 local function pay_fee(work, subscription, starts)
   local account, terms = work.account, subscription.terms
-  local before, promotional = account.credit, take_credit(work, terms.price)
+  local before, promotional, renewal = account.credit, take_credit(work, terms.price), is_running(subscription)
   account.spent = account.spent + terms.price
   begin_period(work, subscription, starts)
   create_buckets(work, subscription)
   begin_period_counters(work, terms, starts)
-  package_event(work, subscription, terms.price, true, promotional)
+  package_event(work, subscription, terms.price, true, renewal, promotional)
   count_price(work, terms)
   if terms.period_s == 0 then -- a fee: nothing stays (HOT-PKG-16)
     drop(work, subscription)

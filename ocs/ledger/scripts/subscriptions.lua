@@ -1,10 +1,11 @@
 -- Subscriptions: events, when a period ends, commitments, and what a change of the tariff voids.
 
-local function package_event(work, subscription, price, paid, promotional)
+-- `renewal`: a period went before.
+local function package_event(work, subscription, price, paid, renewal, promotional)
   local account, terms = work.account, subscription.terms
   journal(work, {k = 'package', id = terms.id, instance = subscription.instance, price = price,
-    period_end = subscription.ends, ok = paid, debit = paid and price or 0, credit = account.credit,
-    promo = some(promotional or 0)})
+    period_end = subscription.ends, ok = paid, renewal = renewal or nil, debit = paid and price or 0,
+    credit = account.credit, promo = some(promotional or 0)})
 end
 
 local function subscription_event(work, subscription, state)

@@ -315,7 +315,7 @@ MISTAKES = [
         "must be seconds, as in package Q",
     ),
     ("[package.P]", '[package."P Q"]', 'package."P Q"', "letters, digits, points, - and _"),
-    ("[package.P]", "[packages.P]", "packages", "unknown; the file has [catalogue], [fair_use] and the tables place"),
+    ("[package.P]", "[packages.P]", "packages", "the file has [catalogue], [fair_use], [notices] and the tables place"),
     ("[rate.data]", "[rate]\nx = 1\n[rate.data]", "rate", "[rate.ID]"),
     (SMALL, "", "catalogue", "is missing; it has illustrative, version, valid_from, currency"),
     (SMALL, "[catalogue", "", "is not valid TOML"),

@@ -207,6 +207,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
     if changed and terms.group == PACKAGE_GROUP:
         _void(op)
     _end_units(op, subscription)
+    renewal = _runs(subscription)
     promotional = op.spend(terms.price_micro_eur, use=not terms.period_s)
     subscription.state, subscription.starts, subscription.until = (
         SubscriptionState.ACTIVE.value,
@@ -224,7 +225,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
             op.ledger.met["a counter of a period begins anew"] += 1
             counter.anew(starts)
             counter.terms, counter.limit = counter_terms, counter_terms.limit
-    _fee(op, subscription, True, promotional)
+    _fee(op, subscription, paid=True, renewal=renewal, promotional=promotional)
     limit = account.counter(LIMIT_COUNTER)
     if terms.counts and limit is not None:
         op.ledger.met["a fee counts to the monthly limit"] += 1
@@ -238,12 +239,17 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
 def unpaid(op: Operation, subscription: Subscription, at: int) -> None:
     """Refuses the fee: the units end, and the subscription starts once there is enough credit."""
     _end_units(op, subscription)
+    renewal = _runs(subscription)
     subscription.state, subscription.due = SubscriptionState.UNPAID.value, at
     subscription.starts = subscription.until = 0
-    _fee(op, subscription, False)
+    _fee(op, subscription, paid=False, renewal=renewal)
 
 
-def _fee(op: Operation, subscription: Subscription, paid: bool, promotional: int = 0) -> None:
+def _runs(subscription: Subscription) -> bool:
+    return subscription.state in (SubscriptionState.ACTIVE, SubscriptionState.ENDING)
+
+
+def _fee(op: Operation, subscription: Subscription, *, paid: bool, renewal: bool, promotional: int = 0) -> None:
     price = subscription.terms.price_micro_eur
     op.journal(
         "package",
@@ -255,6 +261,7 @@ def _fee(op: Operation, subscription: Subscription, paid: bool, promotional: int
         ok=paid,
         debit=price if paid else 0,
         credit=op.account.credit,
+        **({"renewal": True} if renewal else {}),
     )
 
 

@@ -1,0 +1,130 @@
+"""Mistakes in texts are found before they are in force, each with its key; and the table of events is the ledger's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ocs.catalogue.catalogue import load_catalogue, parse_catalogue
+from ocs.catalogue.model import NoticeTable
+from ocs.catalogue.problems import CatalogueError
+from ocs.ledger.contract.events import OutboxEvent
+from ocs.ledger.redis.journal import FIELDS
+from ocs.notices.check import checked
+from ocs.notices.compiled import Notices
+from ocs.notices.events import EVENTS
+from ocs.notices.fields import Recipient, values_of
+from ocs.outbox.format import record
+from tests.catalogue import CATALOGUE, SHIPPED, fixed_catalogue
+from tests.rules import rule
+
+TEXT = CATALOGUE.read_text("utf-8")
+
+
+def mistakes(addition: str, *replaced: tuple[str, str]) -> list[str]:
+    text = TEXT + addition
+    for before, after in replaced:
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    try:
+        checked([("c.toml", parse_catalogue(text, "c.toml"))])
+    except CatalogueError as error:
+        return [str(each) for each in error.problems]
+    return []
+
+
+@rule("HOT-NOT-1")
+@pytest.mark.parametrize("path", [CATALOGUE, SHIPPED])
+def test_the_shipped_texts_have_no_mistakes(path: Path) -> None:
+    lengths = checked([(str(path), load_catalogue(path))])
+    assert len(lengths) > 40 and max(each.size.segments for each in lengths) <= 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            'event = "topup"\nsl = "{{ amont|eur }}"\nen = "x"',
+            "notice.x.sl = '{{ amont|eur }}': amont: the event has no",
+        ),
+        ('event = "topup"\nsl = "{{ amount"\nen = "x"', "notice.x.sl = '{{ amount': cannot be used: "),
+        (
+            'event = "topup"\nsl = "x"\nen = "{{ amount|euro }}"',
+            "notice.x.en = '{{ amount|euro }}': cannot be used: No",
+        ),
+        (
+            'event = "top_up"\nsl = "x"\nen = "x"',
+            "notice.x.event = 'top_up': there is no such event; there are arrived,",
+        ),
+        ('event = "topup"\nsl = "x"', "notice.x.en: is missing and required"),
+        ('event = "topup"\nen = "x"', "notice.x.sl: is missing and required"),
+        ('event = "topup"\nwhen = "amount >"\nsl = "x"\nen = "x"', "notice.x.when = 'amount >': cannot be used"),
+        ('event = "topup"\nwhen = "amont"\nsl = "x"\nen = "x"', "notice.x.when = 'amont': amont: the event has no"),
+        (
+            'event = "threshold"\nwhen = "counter == \'roaming\'"\nsl = "x"\nen = "x"',
+            "notice.x.when = \"counter == 'roaming'\": is true for no event that the catalogue has",
+        ),
+        ('event = "topup"\nsl = "{{ amount|plural(\'a\') }}"\nen = "x"', "cannot be used: plural needs 4 forms"),
+        ('event = "topup"\nsl = "{{ amount * 9999999 }}"\nen = "x"', "has the operator *"),
+        ('event = "topup"\nsl = "{{ \'\'.__class__.__mro__ }}"\nen = "x"', "notice.x.sl"),
+        (
+            'event = "topup"\nsl = "{% for i in range(9) %}x{% endfor %}"\nen = "x"',
+            "range: the event has no such field",
+        ),
+        (f'event = "topup"\nsl = "{"č" * 300}"\nen = "x"', "is up to 5 SMS long (300 UCS-2), at most 4"),
+        ('event = "topup"\nsl = ""\nen = "x"', "notice.x.sl"),
+        ('event = "topup"\npriority = 0\nsl = "x"\nen = "x"', "notice.x.priority"),
+        ('event = "topup"\nexpires_h = 11\nsl = "x"\nen = "x"', "must be more than the 11 quiet hours"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(lines: str, said: str) -> None:
+    found = mistakes(f"\n[notice.x]\n{lines}\n")
+    assert len(found) == 1 and said in found[0], found
+
+
+def test_quiet_hours_are_times_and_shorter_than_the_life_of_a_notice() -> None:
+    assert "notices.quiet_from" in mistakes("", ('quiet_from = "21:00"', 'quiet_from = "25:00"'))[0]
+    assert (
+        "must be more than the 23 quiet hours"
+        in mistakes("", ('quiet_until = "08:00"', 'quiet_until = "20:00"'), ("expires_h = 24 ", "expires_h = 23 "))[0]
+    )
+
+
+def test_lengths_are_told_and_plain_texts_are_shorter() -> None:
+    lengths = {(each.notice, each.language): each.size for each in checked([("c", fixed_catalogue())])}
+    assert lengths["low-credit", "sl"].encoding == "UCS-2" and lengths["low-credit", "sl"].segments == 2
+    assert (lengths["low-credit", "en"].encoding, lengths["low-credit", "en"].segments) == ("GSM-7", 1)
+    plain = parse_catalogue(TEXT.replace("plain = false", "plain = true"), "c")
+    shorter = {(each.notice, each.language): each.size for each in checked([("c", plain)])}
+    assert {each.encoding for each in shorter.values()} == {"GSM-7"}
+    (text,) = [each.text for each in Notices(plain).told({"kind": "low_credit", "time": 0}, Recipient("38668100000"))]
+    assert text.startswith("Vase dobroimetje je 0,00 EUR. Napolnite racun")
+
+
+def test_every_field_is_one_of_the_ledger() -> None:
+    """An event with a value in each of its fields: the record has every field that a text may name."""
+    for kind, fields in EVENTS.items():
+        body = {name: 1 for name in FIELDS[kind] if name != "promo"} | {"k": kind, "t": 1_795_000_000, "a": "0-1"}
+        if kind == "subscription":
+            body["renews"] = 1
+        made = record(OutboxEvent(0, 1, body))
+        missing = {field.record for field in fields.values() if field.record} - made.keys()
+        assert not missing, f"{kind} has no {missing}: it has {sorted(made)}"
+
+
+def test_every_field_has_a_value_even_of_an_empty_record() -> None:
+    for kind, fields in EVENTS.items():
+        values = values_of({"kind": kind, "time": "2026-11-10T12:00:00Z"}, fixed_catalogue(), Recipient("38668100000"))
+        assert values.keys() >= fields.keys(), kind
+
+
+def test_the_shipped_catalogue_has_every_notice_of_the_rule() -> None:
+    """HOT-NOT-1, and what the operator adds to it."""
+    names = fixed_catalogue().tables.of("notice", NoticeTable).keys()
+    assert names >= {
+        *("low-credit", "package-renewed", "package-not-renewed", "package-renews", "package-expiring"),
+        *("data-left", "data-used-up", "limit-80", "limit-100", "roaming-cap-80", "roaming-cap-100"),
+        *("fair-use-100", "fair-use-warned", "fair-use-surcharge", "welcome", "welcome-eu", "topup"),
+        *("account-inactive-soon", "account-lost-soon", "sim-changed", "number-changed"),
+    }
