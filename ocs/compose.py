@@ -44,6 +44,10 @@ class Environment:
         """64 random bits: the part of an account id that cannot be guessed."""
         return self.rng.getrandbits(64)
 
+    def below(self, limit: int) -> int:
+        """A random whole number from 0 to `limit` - 1 that cannot be guessed."""
+        return self.rng.randrange(limit)
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -162,6 +166,22 @@ def ledger_settings(settings: Settings) -> LedgerSettings:
         replicas=ledger.replicas,
         max_clock_skew_s=ledger.max_clock_skew_s,
     )
+
+
+def voucher_key(settings: Settings) -> bytes | None:
+    """The operator's key of vouchers; None = the ledger has its own. StartError: the file cannot be used."""
+    if not settings.vouchers.key_file:
+        return None
+    path = Path(settings.vouchers.key_file)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise StartError(f"vouchers.key_file = {path}: others than its owner may read it: chmod 600")
+        key = path.read_bytes()
+    except OSError as error:
+        raise StartError(f"vouchers.key_file = {path}: {error.strerror}") from error
+    if not 32 <= len(key) <= 4096:
+        raise StartError(f"vouchers.key_file = {path}: has {len(key)} octets; it must have 32 to 4096")
+    return key
 
 
 def worker_count(settings: Settings) -> int:

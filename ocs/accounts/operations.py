@@ -19,6 +19,7 @@ from ocs.values.identities import Imsi, Msisdn, SubscriberId, by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import When, when_of
 from ocs.values.products import LIMIT_COUNTER, MONTHLY_LIMIT, BenefitShare, CounterTerms, PackageTerms
+from ocs.values.top_ups import Channel
 from ocs.values.use import BARS, BarName
 
 BLOCKED, ACTIVE = "blocked", "active"
@@ -223,9 +224,16 @@ class AccountOperations:
     # -- money and products
 
     async def top_up(
-        self, msisdn: Msisdn, *, amount_micro_eur: int, reference: Reference, promotional: bool = False
+        self,
+        msisdn: Msisdn,
+        *,
+        amount_micro_eur: int,
+        reference: Reference,
+        promotional: bool = False,
+        channel: Channel = Channel.CARE,
     ) -> TopUpResult:
-        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10).
+        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10). Vouchers are
+        redeemed by `RedeemOperations`.
 
         RefusedError: "ceiling" (HOT-ACC-7), "reference", "state".
         """
@@ -236,6 +244,7 @@ class AccountOperations:
                 amount_micro_eur=amount_micro_eur,
                 reference=reference,
                 promotional=promotional,
+                channel=channel,
                 **self._when(),
             )
         view = await self._view(msisdn, account_id)

@@ -23,6 +23,7 @@ from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
 from ocs.values.money import format_eur
 from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms
 from ocs.values.quantity import quantity_text
+from ocs.values.top_ups import Channel
 from ocs.values.use import BARS, Unit
 
 app = typer.Typer(help="Open, show and change accounts.", no_args_is_help=True)
@@ -81,14 +82,17 @@ def topup(
     amount: Annotated[str, typer.Option(help="EUR, up to 6 decimals.")],
     reference: Annotated[str, typer.Option(help="Id of this top-up; a reference is never credited twice.")],
     promotional: Annotated[bool, typer.Option("--promotional", help="A gift: it is never paid out.")] = False,
+    channel: Annotated[Channel, typer.Option(help="How it was paid; care = credited by hand.")] = Channel.CARE,
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Add credit, once per reference (HOT-TOP-1), up to a credit of 200 EUR (HOT-ACC-7)."""
     number, micro_eur, once = inputs.msisdn(msisdn), inputs.amount(amount), inputs.reference(reference)
+    if channel is Channel.VOUCHER:
+        raise WrongCallError("vouchers are redeemed by `ocs voucher redeem`")
 
     async def work(backend: Backend) -> None:
         after = await backend.accounts.top_up(
-            number, amount_micro_eur=micro_eur, reference=once, promotional=promotional
+            number, amount_micro_eur=micro_eur, reference=once, promotional=promotional, channel=channel
         )
         done = f"topped up by {format_eur(micro_eur)} EUR" if after.applied else f"{once} was applied before: no change"
         print(f"{number}: {done}; credit {format_eur(after.credit_micro_eur)} EUR")

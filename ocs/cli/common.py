@@ -26,9 +26,11 @@ from ocs.accounts.life import LifeOperations
 from ocs.accounts.operations import AccountOperations
 from ocs.accounts.pools import PoolOperations
 from ocs.accounts.products import ProductOperations
+from ocs.accounts.redeeming import RedeemOperations
 from ocs.accounts.sessions import SessionOperations
+from ocs.accounts.voucher_batches import BatchOperations
 from ocs.catalogue.versions import Catalogues, merge
-from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load
+from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load, voucher_key
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import OpenMode
@@ -71,6 +73,8 @@ class Backend:
     ledger: RedisLedger
     catalogue: Catalogues
     environment: Environment
+    voucher_key: bytes | None = field(default=None, repr=False)
+    """The operator's key of vouchers; None = the ledger has its own."""
     unread: list[str] = field(default_factory=list)
     """Accounts that `views` could not read, each with the reason."""
 
@@ -100,6 +104,15 @@ class Backend:
     @property
     def sessions(self) -> SessionOperations:
         return SessionOperations(self.accounts, self.ledger, self.environment.clock)
+
+    @property
+    def redeeming(self) -> RedeemOperations:
+        now, entropy = self.environment.now, self.environment.entropy
+        return RedeemOperations(self.accounts, self.ledger, self.catalogue, now, entropy, self.voucher_key)
+
+    @property
+    def vouchers(self) -> BatchOperations:
+        return BatchOperations(self.ledger, self.environment.now, self.environment.below, self.voucher_key)
 
     def when(self) -> dict[str, int]:
         """The arguments `now` (Unix seconds), `month` and `day` of the ledger's operations."""
@@ -198,7 +211,7 @@ async def _run(
         _, stored = await ledger.catalogue_versions()
         if stored:
             catalogue.install(merge(catalogue.versions, [(each, each.compiled()) for each in stored]))
-        await work(Backend(ledger, catalogue, Environment()))
+        await work(Backend(ledger, catalogue, Environment(), voucher_key(settings)))
     except LedgerUnavailable as error:
         if mode is OpenMode.READ:
             raise FailedError(f"{error}; nothing was changed: try again") from error

@@ -28,6 +28,7 @@ from ocs.cli import (
     pools,
     products,
     tools,
+    vouchers,
 )
 from ocs.cli.common import DEFAULT, ConfigOption, FailedError, WrongCallError, counted, input_text, load_all
 from ocs.cli.explain import explain_command
@@ -60,6 +61,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(products.app, name="product")
 app.add_typer(pools.app, name="pool")
+app.add_typer(vouchers.app, name="voucher")
 app.add_typer(notices.app, name="notice")
 app.command("balance")(products.balance)
 app.command("keyword")(keywords.keyword)

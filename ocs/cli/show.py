@@ -50,6 +50,8 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "package": view.package or None,
         "package_pending": view.package_pending,
         "blocks": list(view.blocks),
+        "wrong_vouchers": view.wrong_vouchers,
+        "vouchers_blocked": view.vouchers_blocked,
         "period_end": _time(view.period_end),
         "subscriptions": [_subscription_json(each) for each in view.subscriptions],
         "buckets": [_bucket_json(each) for each in view.buckets],
@@ -212,6 +214,7 @@ def _facts(view: AccountView) -> list[tuple[str, str]]:
         ("pool", view.pool or "none"),
         ("country", view.country),
         *([("facts", view.facts.replace(",", ", "))] if view.facts else []),
+        *([("vouchers", "blocked: too many wrong entries")] if view.vouchers_blocked else []),
         *([("measures", "; ".join(map(measure_text, view.measures)))] if view.measures else []),
     ]
 

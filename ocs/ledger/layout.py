@@ -167,8 +167,9 @@ _DOCUMENT = {
     ),
     # An automatic order: its id and time; `failed`: 1 = its failure was counted.
     "auto_debit": (Field("id", "", since=4), *_fields("at failed", since=4)),
-    # What charging does not need. `language` of the notices; `group`: business group that the number is in.
-    "customer": _fields("language group", default="", since=4),
+    # What charging does not need. `language` of the notices; `group`: business group that the number is in;
+    # `wrong_vouchers`: wrong entries that customer care has not forgiven (HOT-TOP-3).
+    "customer": (*_fields("language group", default="", since=4), Field("wrong_vouchers", since=4)),
     "measure": (
         Field("kind", "", since=3),
         Field("name", "", since=3),

@@ -164,6 +164,17 @@ class MetricsSection(Section):
     """Address of `/metrics`; may be the same as `api.listen`."""
 
 
+class VouchersSection(Section):
+    """Vouchers (HOT-TOP-2)."""
+
+    key_file: PathText = Field(
+        default="", description='a file of 32 to 4096 octets, relative to this file\'s folder; "" = a key in Redis'
+    )
+    """Key of the hashes by which Redis knows the vouchers; the same on all nodes, and for ever. It should be out of the
+    reach of whoever can copy Redis's data: with data and key he can find the numbers.
+    """
+
+
 class LogSection(Section):
     """The log, on standard error."""
 
@@ -234,6 +245,7 @@ class Settings(Section):
     api: ApiSection = Field(default=ApiSection(), description="the table [api]")
     metrics: MetricsSection = Field(default=MetricsSection(), description="the table [metrics]")
     log: LogSection = Field(default=LogSection(), description="the table [log]")
+    vouchers: VouchersSection = Field(default=VouchersSection(), description="the table [vouchers]")
     records: RecordsSection = Field(default=RecordsSection(), description="the table [records]")
     history: HistorySection = Field(default=HistorySection(), description="the table [history]")
     server: ServerSection = Field(default=ServerSection(), description="the table [server]")

@@ -26,3 +26,9 @@ MAX_ORDERS_PER_ACCOUNT = 64
 
 MAX_OPEN_ORDERS_PER_ACCOUNT = 8
 """Payment orders of an account that have not ended; one more is refused (LedgerError "orders")."""
+
+MAX_WRONG_VOUCHERS = 20
+"""Wrong voucher entries of an account after which it takes no voucher until customer care lifts it (HOT-TOP-3)."""
+
+MAX_BATCH_ACTIONS = 50
+"""Actions kept of a batch of vouchers; the oldest is dropped first."""

@@ -20,6 +20,7 @@ from ocs.values.products import (
     LastShares,
     PackageTerms,
 )
+from ocs.values.top_ups import Channel
 
 CustomerField = Literal["language", "group"]
 """What is known of a customer beside what charging needs."""
@@ -91,10 +92,11 @@ class AccountLedger(Protocol):
         month: int,
         day: int = 0,
         promotional: bool = False,
+        channel: Channel = Channel.CARE,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); starts an unpaid package if the credit now covers it. `promotional`:
         the credit is never paid out (HOT-ACC-10). False = this reference was applied before. A refused top-up does not
-        use up its reference.
+        use up its reference. Vouchers are redeemed by `VoucherLedger`.
 
         LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated),
         "range", "unknown".

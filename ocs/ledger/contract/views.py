@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ocs.ledger.contract.limits import MAX_WRONG_VOUCHERS
 from ocs.values.measures import AccountMeasure
 
 STATES = {"n": "new", "a": "active", "i": "inactive", "b": "blocked", "t": "terminated"}
@@ -194,6 +195,8 @@ class AccountView:
     """Of the notices, ISO 639-1; "" = the operator's."""
     group: str = ""
     """Id of its business group (HOT-GRP-1)."""
+    wrong_vouchers: int = 0
+    """Wrong voucher entries that customer care has not forgiven (HOT-TOP-3)."""
     auto_below_micro_eur: int = 0
     """Mark of the automatic top-up; 0 = it is off (HOT-TOP-4)."""
     auto_asked: bool = False
@@ -209,3 +212,8 @@ class AccountView:
     def live_sessions(self) -> tuple[SessionView, ...]:
         """Sessions that have not been given up."""
         return tuple(session for session in self.sessions if not session.released)
+
+    @property
+    def vouchers_blocked(self) -> bool:
+        """It takes no voucher until customer care lifts it (HOT-TOP-3)."""
+        return self.wrong_vouchers >= MAX_WRONG_VOUCHERS

@@ -17,6 +17,7 @@ from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.moment import DAY_S, utc_day
 from ocs.values.products import DEFAULT_COUNTERS, LIMIT_COUNTER, NO_SHARES, CounterTerms, LastShares, PackageTerms
+from ocs.values.top_ups import Channel
 
 REFERENCE_KEEP_S = 400 * DAY_S
 """TTL of a month's references after the last of them (keys.REFERENCE_MONTHS)."""
@@ -166,7 +167,9 @@ class Accounts(LedgerClient):
         month: int,
         day: int = 0,
         promotional: bool = False,
+        channel: Channel = Channel.CARE,
     ) -> bool:
+        assert channel is not Channel.VOUCHER, "vouchers are redeemed by VoucherLedger"
         wire.amount("amount", amount_micro_eur, least=1)
         keys, attempt = self._account_keys(account_id), secrets.token_bytes(ATTEMPT_OCTETS)
         try:
@@ -177,6 +180,7 @@ class Accounts(LedgerClient):
         this_month, *before = keys.reference_months(month)
         arguments = {
             "amount": amount_micro_eur,
+            "channel": channel.value,
             "reference": reference,
             "uid": uid_of(account_id),
             "promotional": promotional,

@@ -12,7 +12,11 @@ import hiredis
 
 from ocs.ledger import scripts
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
-from ocs.ledger.contract.limits import MAX_OPEN_ORDERS_PER_ACCOUNT, MAX_SUBSCRIPTIONS_PER_ACCOUNT
+from ocs.ledger.contract.limits import (
+    MAX_OPEN_ORDERS_PER_ACCOUNT,
+    MAX_SUBSCRIPTIONS_PER_ACCOUNT,
+    MAX_WRONG_VOUCHERS,
+)
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.redis import wire
 from ocs.ledger.redis.connection import Answer, Request, resolve
@@ -49,6 +53,8 @@ REFUSALS = {
     "pooled": "the account is in a pool: take it out first",
     "unknown": "there is no such account",
     "reference": "this reference was used for another account or amount",
+    "voucher_blocked": f"{MAX_WRONG_VOUCHERS} wrong voucher entries: customer care must lift the block (HOT-TOP-3)",
+    "given_back": "the voucher's claim was refused before",
     "clock": "this machine's clock differs from that of Redis: synchronise both by NTP",
     "unreadable": "the account's document cannot be read (`ocs audit` names all such accounts)",
     "version": "a newer version wrote the account's document, and this one cannot read it: upgrade",

@@ -12,7 +12,9 @@ from typing import Any
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "opened": ("credit_in", "credit", "package", "unused"),
-    "topup": ("credit_in", "ref", "credit", "promo"),
+    "topup": ("credit_in", "ref", "channel", "credit", "promo"),
+    "voucher": ("state", "wrong"),
+    "voucher_blocked": ("wrong",),
     "package": ("id", "instance", "price", "period_end", "ok", "renewal", "debit", "credit", "promo"),
     "subscription": ("id", "instance", "state", "ends", "renews"),
     "share": ("id", "instance", "benefit", "days_left", "days", "debit", "unpaid", "credit", "promo"),

@@ -32,6 +32,10 @@ slots.
     {tag}:orders           zset     order id → Unix time at which something is to be done for it
     {tag}:d:<payer>        string   mandate of a payer (contract/payments.py), in the partition of the payer's name
     {tag}:terms            hash     product id → its terms by the Unix time from which they are in force
+    {tag}:v:<voucher id>   hash     voucher (vouchers.py)
+    {tag}:b:<batch>        hash     serial number → voucher id, of the batch's vouchers in this partition
+    {tag}:voucher_counts   hash     "<batch> <state>" → vouchers
+    {tag}:voucher_claims   zset     voucher id → Unix time of its claim, as long as that is not settled
 
 In partition 0 only:
 
@@ -43,6 +47,8 @@ In partition 0 only:
     {tag}:catalogue_answers hash    reader → offer's id and what the reader says of it
     {tag}:catalogue_readers zset    reader → Unix time at which it looked last
     {tag}:equipment_key    string   key of the pseudonyms of equipment, made once
+    {tag}:voucher_key      string   key of the voucher ids, made once; "file:" and its check, if it is the operator's
+    {tag}:voucher_batches  hash     batch → what it is and what was done to it (msgpack)
     {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
 
 <name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
@@ -90,7 +96,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
     """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
-    `attempts`, `observations`, `fair_use`, `sims`, `orders_of` and `mandates` are prefixes."""
+    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `mandates`, `vouchers` and `batches` are
+    prefixes."""
 
     slot: int
     account: bytes
@@ -116,6 +123,10 @@ class PartitionKeys:
     orders: bytes
     orders_of: bytes
     mandates: bytes
+    vouchers: bytes
+    batches: bytes
+    voucher_counts: bytes
+    voucher_claims: bytes
 
     def reference_months(self, month: int) -> list[bytes]:
         """This month's references and those of the months before that are still kept."""
@@ -154,6 +165,10 @@ def _partition_keys(tag: str) -> PartitionKeys:
         orders=head + b"orders",
         orders_of=head + b"y:",
         mandates=head + b"d:",
+        vouchers=head + b"v:",
+        batches=head + b"b:",
+        voucher_counts=head + b"voucher_counts",
+        voucher_claims=head + b"voucher_claims",
     )
 
 
@@ -172,6 +187,8 @@ class Keys:
         self.ledger = first + b"ledger"
         self.nodes = first + b"nodes"
         self.equipment_key = first + b"equipment_key"
+        self.voucher_key = first + b"voucher_key"
+        self.voucher_batches = first + b"voucher_batches"
         self.catalogue = first + b"catalogue"
         self.catalogue_offer = first + b"catalogue_offer"
         self.catalogue_answers = first + b"catalogue_answers"

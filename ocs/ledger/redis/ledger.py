@@ -1,6 +1,7 @@
 """The ledger on Redis. Every movement is one call of a Lua script (ocs/ledger/scripts) that is safe to repeat.
 
-Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract/operations.py.
+Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract/operations.py,
+and `VoucherLedger` of contract/vouchers.py (vouchers.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ocs.ledger import scripts
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, NoticeLedger
 from ocs.ledger.contract.payments import PaymentLedger
+from ocs.ledger.contract.vouchers import VoucherLedger
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.redis import installation, notices
@@ -33,12 +35,13 @@ from ocs.ledger.redis.payments import Payments
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.redis.server_check import check_servers
 from ocs.ledger.redis.slices import Slices
+from ocs.ledger.redis.vouchers import Vouchers
 from ocs.ledger.settings import LedgerSettings
 
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStore, Payments):
+class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -176,5 +179,7 @@ class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStor
 
 if TYPE_CHECKING:
 
-    def _holds_the_contract(ledger: RedisLedger) -> tuple[ChargingLedger, AccountLedger, NoticeLedger, PaymentLedger]:
-        return ledger, ledger, ledger, ledger
+    def _holds_the_contract(
+        ledger: RedisLedger,
+    ) -> tuple[ChargingLedger, AccountLedger, NoticeLedger, PaymentLedger, VoucherLedger]:
+        return ledger, ledger, ledger, ledger, ledger

@@ -132,6 +132,7 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         blocks=tuple(account["blocks"].split(",")) if account["blocks"] else (),
         language=customer["language"],
         group=customer["group"],
+        wrong_vouchers=customer["wrong_vouchers"],
         auto_below_micro_eur=account["auto_below"],
         auto_asked=bool(account["auto_asked"]),
         auto_failures=account["auto_failures"],

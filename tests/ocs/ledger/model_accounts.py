@@ -27,6 +27,7 @@ from ocs.values.products import (
     PackageTerms,
     Window,
 )
+from ocs.values.top_ups import Channel
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger.model_operation import LIFE, Books, Operation
 from tests.ocs.ledger.model_state import Account, MeasureState, Pool, Subscription, partition_of
@@ -102,6 +103,7 @@ class Accounts(Books):
         month: int,
         day: int = 0,
         promotional: bool = False,
+        channel: Channel = Channel.CARE,
     ) -> bool:
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
@@ -132,6 +134,7 @@ class Accounts(Books):
                 promo=amount_micro_eur if promotional else 0,
                 credit_in=amount_micro_eur,
                 ref=reference,
+                channel=channel.value,
                 credit=account.credit,
             )
         self._references[reference] = purpose

@@ -19,12 +19,14 @@ from ocs.values.life import UNUSED_UNTIL
 from ocs.values.measures import AccountMeasure, MeasureKind
 from ocs.values.products import BenefitShare
 from ocs.values.requests import RequestType
+from ocs.values.top_ups import Channel
 from tests.ocs.ledger import catalogue
 from tests.ocs.ledger.catalogue import CONDITIONS, KINDS, NUMBERS, PARTITIONS, POOLS, PRODUCTS, TARIFFS
 from tests.ocs.ledger.model_state import partition_of
 from tests.ocs.ledger.walk_asking import Choices, asking
 from tests.ocs.ledger.walk_charging import WalkCharging
 
+CHANNELS = tuple(each for each in Channel if each is not Channel.VOUCHER)
 PLACES = (0, 0, 0, 1, 1, 1, 2, 2)
 """How often each account's turn comes."""
 WEIGHTS = {
@@ -99,7 +101,8 @@ class Walk(WalkCharging):
         account_id, amount, reference = self._topped_up
         if account_id in self.gone and not choose.chance(20):
             account_id = self.gone[account_id]
-        more = {"promotional": True} if choose.chance(30) else {}
+        more: dict[str, object] = {"promotional": True} if choose.chance(30) else {}
+        more["channel"] = CHANNELS[amount % len(CHANNELS)]
         self.ledgers.do("top_up", account_id, amount_micro_eur=amount, reference=reference, **more)
 
     def _credit(self, place: int, amount: int) -> None:
