@@ -293,7 +293,8 @@ def check_totals(report: Mapping[str, object]) -> list[str]:
 
 
 def money_totals(report: Mapping[str, object]) -> dict[str, int]:
-    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired. The credit of `ocs audit` includes
+    """Micro-EUR by name: paid_in, left (available), held, spent, refunded, expired, separate, in_transit (transfers not
+    finished; less if a receiver was read later than its sender). The credit of `ocs audit` includes
     what is held.
     """
     nested = report.get("totals")
@@ -317,4 +318,6 @@ def money_totals(report: Mapping[str, object]) -> dict[str, int]:
         "spent": amount("spent"),
         "refunded": amount("refunded"),
         "expired": amount("expired"),
+        "separate": amount("separate"),
+        "in_transit": amount("in_transit"),
     }

@@ -138,16 +138,15 @@ def audit_json(report: AuditReport) -> dict[str, object]:
         "unreadable": report.unreadable,
         "open_sessions": report.open_sessions,
         "violations": [asdict(violation) for violation in report.violations],
-        "totals": {
-            "paid_in_micro_eur": report.paid_in_micro_eur,
-            "available_micro_eur": report.credit_micro_eur - report.held_micro_eur,
-            "credit_micro_eur": report.credit_micro_eur,
-            "held_micro_eur": report.held_micro_eur,
-            "spent_micro_eur": report.spent_micro_eur,
-            "refunded_micro_eur": report.refunded_micro_eur,
-            "expired_micro_eur": report.expired_micro_eur,
-        },
+        "transfers": report.transfers,
+        "totals": {**report.totals, "credit_micro_eur": report.credit_micro_eur},
     }
+
+
+def _group_money(report: AuditReport) -> str:
+    """Separate accounts and transfers, if there are any."""
+    parts = (("separate", report.separate_micro_eur), ("in transit", report.in_transit_micro_eur))
+    return "".join(f" + {name} {format_eur(amount)}" for name, amount in parts if amount)
 
 
 def _print_audit(report: AuditReport) -> None:
@@ -158,7 +157,7 @@ def _print_audit(report: AuditReport) -> None:
         f"available {format_eur(report.credit_micro_eur - report.held_micro_eur)} + held "
         f"{format_eur(report.held_micro_eur)} "
         f"+ spent {format_eur(report.spent_micro_eur)} + refunded {format_eur(report.refunded_micro_eur)} "
-        f"+ expired {format_eur(report.expired_micro_eur)}"
+        f"+ expired {format_eur(report.expired_micro_eur)}{_group_money(report)}"
     )
     for violation in report.violations[:MAX_SHOWN_VIOLATIONS]:
         print(f"account {violation.account} breaks invariant {violation.invariant}: {violation.detail}")

@@ -1,13 +1,16 @@
 """Checks the invariants of the whole ledger on a live system (`ocs audit`; docs/ARCHITECTURE.md).
 
-1. paid in = credit + spent + refunded + expired; credit includes what is held;
+1. paid in + received = credit + separate + spent + refunded + expired + sent: credit includes what is held; separate is
+   the credit of separate accounts (HOT-GRP-5); sent and received are transfers (HOT-GRP-2);
 2. no balance, bucket or hold is negative, and none holds more than it has; the promotional part is within the credit;
 3. held = Σ open reservations: on credit, on each bucket, on each counter, and on each bucket of a pool;
 4. "document": each account that the index of subscribers names has a document.
 
-An account is one document, read at one instant, so the audit is exact while traffic runs. A pool is compared with its
-members if it was the same before and after they were read. The audit goes in slices of a partition, so that several
-processes can share the work.
+An account is one document, read at one instant, so the audit is exact while traffic and transfers run. Over all
+accounts, paid in = available + held + separate + spent + refunded + expired + in transit; in transit = sent − received.
+(A sender read before a transfer, and its receiver after it, make this less than what is on its way.) A pool is compared
+with its members if it was the same before and after they were read. The audit goes in slices of a partition, so that
+several processes can share the work.
 """
 
 from __future__ import annotations
@@ -51,6 +54,11 @@ class AuditReport:
     spent_micro_eur: int = 0
     refunded_micro_eur: int = 0
     expired_micro_eur: int = 0
+    separate_micro_eur: int = 0
+    sent_micro_eur: int = 0
+    received_micro_eur: int = 0
+    transfers: int = 0
+    """That are not finished."""
     drift_micro_eur: int = 0
     """Sum over all accounts of the absolute difference in invariant 1."""
     violations: list[Violation] = field(default_factory=list)
@@ -64,8 +72,13 @@ class AuditReport:
         return self.accounts + self.terminated + self.unreadable
 
     @property
+    def in_transit_micro_eur(self) -> int:
+        """Sent, and not received by those who were read."""
+        return self.sent_micro_eur - self.received_micro_eur
+
+    @property
     def totals(self) -> dict[str, int]:
-        """Invariant 1 over all accounts: paid in = available + held + spent + refunded + expired."""
+        """Invariant 1 over all accounts: paid in = the sum of the others."""
         return {
             "paid_in_micro_eur": self.paid_in_micro_eur,
             "available_micro_eur": self.credit_micro_eur - self.held_micro_eur,
@@ -73,6 +86,8 @@ class AuditReport:
             "spent_micro_eur": self.spent_micro_eur,
             "refunded_micro_eur": self.refunded_micro_eur,
             "expired_micro_eur": self.expired_micro_eur,
+            "separate_micro_eur": self.separate_micro_eur,
+            "in_transit_micro_eur": self.in_transit_micro_eur,
         }
 
     def add(self, view: AccountView) -> None:
@@ -87,7 +102,11 @@ class AuditReport:
         self.spent_micro_eur += view.spent_micro_eur
         self.refunded_micro_eur += view.refunded_micro_eur
         self.expired_micro_eur += view.expired_micro_eur
-        self.drift_micro_eur += abs(view.paid_in_micro_eur - explained(view))
+        self.separate_micro_eur += view.separate_micro_eur
+        self.sent_micro_eur += view.sent_micro_eur
+        self.received_micro_eur += view.received_micro_eur
+        self.transfers += len(view.transfers)
+        self.drift_micro_eur += abs(view.paid_in_micro_eur + view.received_micro_eur - explained(view))
         self.violations.extend(violations(view))
 
     def merge(self, other: AuditReport) -> None:
@@ -101,13 +120,18 @@ class AuditReport:
         self.spent_micro_eur += other.spent_micro_eur
         self.refunded_micro_eur += other.refunded_micro_eur
         self.expired_micro_eur += other.expired_micro_eur
+        self.separate_micro_eur += other.separate_micro_eur
+        self.sent_micro_eur += other.sent_micro_eur
+        self.received_micro_eur += other.received_micro_eur
+        self.transfers += other.transfers
         self.drift_micro_eur += other.drift_micro_eur
         self.violations.extend(other.violations)
 
 
 def explained(view: AccountView) -> int:
     """Right side of invariant 1."""
-    return view.credit_micro_eur + view.spent_micro_eur + view.refunded_micro_eur + view.expired_micro_eur
+    kept = view.credit_micro_eur + view.separate_micro_eur
+    return kept + view.spent_micro_eur + view.refunded_micro_eur + view.expired_micro_eur + view.sent_micro_eur
 
 
 def violations(view: AccountView) -> Iterator[Violation]:
@@ -121,13 +145,18 @@ Broken = Iterator[tuple[int, str]]
 
 
 def _money(view: AccountView) -> Broken:
-    if view.paid_in_micro_eur != explained(view):
-        yield 1, f"paid in {view.paid_in_micro_eur} micro-EUR, explained {explained(view)}"
+    came_in = view.paid_in_micro_eur + view.received_micro_eur
+    if came_in != explained(view):
+        yield 1, f"paid in {came_in} micro-EUR, explained {explained(view)}"
+    in_transit = sum(each.amount_micro_eur for each in view.transfers)
     for name, value in (
         ("credit", view.credit_micro_eur),
         ("held", view.held_micro_eur),
         ("available", view.credit_micro_eur - view.held_micro_eur),
         ("spent", view.spent_micro_eur),
+        ("separate", view.separate_micro_eur),
+        ("received", view.received_micro_eur),
+        ("sent, without what is in transit", view.sent_micro_eur - in_transit),
         ("promotional", view.promotional_micro_eur),
         ("refundable", view.credit_micro_eur - view.promotional_micro_eur),
     ):

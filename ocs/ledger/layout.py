@@ -164,12 +164,28 @@ _DOCUMENT = {
         # Automatic orders of the last days (HOT-TOP-5); how many failed since the credit was last at the mark.
         Field("auto_debits", "", packed="auto_debit", since=4),
         Field("auto_failures", since=4),
+        # Credit that was transferred to others and from others (HOT-GRP-2). `transfers`: what is in transit, part of
+        # `sent`. `separate`: credit of the separate account (HOT-GRP-5).
+        *_fields("sent received separate", since=4),
+        Field("transfers", "", packed="transfer", since=4),
     ),
     # An automatic order: its id and time; `failed`: 1 = its failure was counted.
     "auto_debit": (Field("id", "", since=4), *_fields("at failed", since=4)),
-    # What charging does not need. `language` of the notices; `group`: business group that the number is in;
-    # `wrong_vouchers`: wrong entries that customer care has not forgiven (HOT-TOP-3).
-    "customer": (*_fields("language group", default="", since=4), Field("wrong_vouchers", since=4)),
+    # What charging does not need. `language` of the notices; `group`: business group that the number is in; `role` in
+    # it: "administrator" or "member"; `puk_salt`, `puk_hash`: of the SIM's PUK1, hexadecimal; `separate`: 1 = it has a
+    # separate account; `puk_tries`: wrong entries since the last right one; `wrong_vouchers`: wrong entries that customer
+    # care has not forgiven (HOT-TOP-3).
+    "customer": (
+        *_fields("language group", default="", since=4),
+        Field("wrong_vouchers", since=4),
+        *_fields("role puk_salt puk_hash", default="", since=4),
+        *_fields("separate puk_tries", since=4),
+    ),
+    # Credit under way to another account. `instance`: unique within the account; `role` that the receiver must have.
+    "transfer": (
+        *_fields("instance amount promotional at", since=4),
+        *_fields("to reference group role", default="", since=4),
+    ),
     "measure": (
         Field("kind", "", since=3),
         Field("name", "", since=3),
@@ -219,6 +235,7 @@ _DOCUMENT = {
         *(Field(name, 0, since=3) for name in ("committed_until", "committed_days")),
         Field("committed_to", "", since=3),
         Field("committed_benefits", EMPTY, many="benefit", since=3),
+        Field("separate", 0, since=4),  # 1 = the separate account pays (HOT-GRP-5)
     ),
     "bucket": (
         Field("instance"),

@@ -349,6 +349,8 @@ def test_the_servers_own_audit_is_read() -> None:
         "spent": 3,
         "refunded": 0,
         "expired": 0,
+        "separate": 0,
+        "in_transit": 0,
     }
     assert check_totals({"ok": True, "totals": totals}) == []
     assert len(check_totals({"ok": False, "violations": ["x"], "totals": {**totals, "spent_micro_eur": 4}})) == 2

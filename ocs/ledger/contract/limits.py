@@ -32,3 +32,12 @@ MAX_WRONG_VOUCHERS = 20
 
 MAX_BATCH_ACTIONS = 50
 """Actions kept of a batch of vouchers; the oldest is dropped first."""
+
+MAX_TRANSFERS_PER_ACCOUNT = 8
+"""Transfers of an account that are not finished; one more is refused (LedgerError "transfers")."""
+
+MAX_NUMBERS_PER_GROUP = 10_000
+"""Numbers of a business group, with those that are being added (LedgerError "full")."""
+
+MAX_PUK_TRIES = 10
+"""Wrong entries of a PUK1 until care or a new SIM sets another; as many as a SIM allows (3GPP TS 31.101 §9.5)."""

@@ -22,7 +22,7 @@ from ocs.values.products import (
 )
 from ocs.values.top_ups import Channel
 
-CustomerField = Literal["language", "group"]
+CustomerField = Literal["language"]
 """What is known of a customer beside what charging needs."""
 ChargeDone = Callable[[ChargeOutcome | LedgerUnavailable], None]
 
@@ -93,13 +93,15 @@ class AccountLedger(Protocol):
         day: int = 0,
         promotional: bool = False,
         channel: Channel = Channel.CARE,
+        separate: bool = False,
     ) -> bool:
         """Credit once per reference (HOT-TOP-1); starts an unpaid package if the credit now covers it. `promotional`:
-        the credit is never paid out (HOT-ACC-10). False = this reference was applied before. A refused top-up does not
-        use up its reference. Vouchers are redeemed by `VoucherLedger`.
+        the credit is never paid out (HOT-ACC-10). `separate`: credit the separate account of the number (HOT-GRP-5).
+        False = this reference was applied before. A refused top-up does not use up its reference. Vouchers are redeemed
+        by `VoucherLedger`.
 
-        LedgerError: "ceiling" (HOT-ACC-7), "reference" (used for another account or amount), "state" (terminated),
-        "range", "unknown".
+        LedgerError: "ceiling" (HOT-ACC-7), "no_separate", "reference" (used for another account or amount), "state"
+        (terminated), "range", "unknown".
         """
 
     async def activate_package(
@@ -126,14 +128,17 @@ class AccountLedger(Protocol):
         block: str = "",
         lift: str = "",
         conditions: Conditions = NO_CONDITIONS,
+        separate: bool = False,
     ) -> bool:
         """Buy a product once per reference: now (paid at once, or refused), at `starts_at`, or `armed` for its first
         use. When it begins it replaces a product of the same group. A fee (period 0) may be paid in `any_state`, and
         with it a reason of a block be set (`block`) or lifted (`lift`). `conditions` are looked at in the same step.
-        False = this reference was applied before.
+        `separate`: the separate account pays it, and its renewals (HOT-GRP-5). False = this reference was applied
+        before.
 
         LedgerError: "credit", "limit" (the price counts to the monthly limit, which leaves no room), "state",
-        "unknown", "excluded", "barred", "requires", "tariff" (the conditions), "subscriptions" (too many).
+        "unknown", "excluded", "barred", "requires", "tariff" (the conditions), "subscriptions" (too many),
+        "no_separate".
         """
 
     async def unsubscribe(
@@ -237,7 +242,7 @@ class AccountLedger(Protocol):
     async def set_customer(
         self, account_id: str, *, name: CustomerField, value: str, now: int, month: int, day: int = 0
     ) -> None:
-        """Set what is known of the customer: language of the notices, business group; "" = not known, none."""
+        """Set what is known of the customer: the language of notices; "" = not known."""
 
     async def set_bars(self, account_id: str, *, bars: Sequence[str], now: int, month: int, day: int = 0) -> None: ...
 

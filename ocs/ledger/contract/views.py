@@ -43,6 +43,8 @@ class SubscriptionView:
     """Of its purchase."""
     benefits: tuple[tuple[str, int], ...] = ()
     """Name and micro-EUR of each benefit given for the commitment."""
+    separate: bool = False
+    """The separate account of the member pays it (HOT-GRP-5)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -152,6 +154,24 @@ class SessionView:
         return any(reservation.always for reservation in self.reservations)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class TransferView:
+    """Credit that has left the account and is not with the receiver yet, or not known to be (HOT-GRP-2)."""
+
+    instance: int
+    to: str
+    """Account id of the receiver when it began."""
+    amount_micro_eur: int
+    promotional_micro_eur: int
+    """Part of the amount."""
+    reference: str
+    group: str
+    role: str
+    """That the receiver must have in the group."""
+    at: int
+    """Unix seconds at which it began."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccountView:
     account_id: str
@@ -197,6 +217,22 @@ class AccountView:
     """Id of its business group (HOT-GRP-1)."""
     wrong_vouchers: int = 0
     """Wrong voucher entries that customer care has not forgiven (HOT-TOP-3)."""
+    role: str = ""
+    """In its group: "administrator" or "member"."""
+    puk_known: bool = False
+    """The PUK1 of its SIM is known: it can be added to a group."""
+    puk_tries: int = 0
+    """Wrong entries since the last right one (`limits.MAX_PUK_TRIES`)."""
+    has_separate: bool = False
+    """It has a separate account, which pays what the member orders itself (HOT-GRP-5)."""
+    separate_micro_eur: int = 0
+    """Credit of the separate account; not part of `credit_micro_eur`."""
+    sent_micro_eur: int = 0
+    """Transferred to others, with what is in transit (HOT-GRP-2)."""
+    received_micro_eur: int = 0
+    """Transferred from others."""
+    transfers: tuple[TransferView, ...] = ()
+    """In transit."""
     auto_below_micro_eur: int = 0
     """Mark of the automatic top-up; 0 = it is off (HOT-TOP-4)."""
     auto_asked: bool = False

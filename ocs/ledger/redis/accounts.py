@@ -168,8 +168,11 @@ class Accounts(LedgerClient):
         day: int = 0,
         promotional: bool = False,
         channel: Channel = Channel.CARE,
+        separate: bool = False,
     ) -> bool:
         assert channel is not Channel.VOUCHER, "vouchers are redeemed by VoucherLedger"
+        if separate and promotional:
+            raise LedgerError("range", "a separate account has no promotional credit")
         wire.amount("amount", amount_micro_eur, least=1)
         keys, attempt = self._account_keys(account_id), secrets.token_bytes(ATTEMPT_OCTETS)
         try:
@@ -184,6 +187,7 @@ class Accounts(LedgerClient):
             "reference": reference,
             "uid": uid_of(account_id),
             "promotional": promotional,
+            "separate": separate,
             "keep_s": REFERENCE_KEEP_S,
             "asked_at": self._clock(),
             **when(now, month, day),

@@ -15,6 +15,7 @@ from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.limits import (
     MAX_OPEN_ORDERS_PER_ACCOUNT,
     MAX_SUBSCRIPTIONS_PER_ACCOUNT,
+    MAX_TRANSFERS_PER_ACCOUNT,
     MAX_WRONG_VOUCHERS,
 )
 from ocs.ledger.layout import LAYOUT, Layout
@@ -51,6 +52,15 @@ REFUSALS = {
     "pool_unknown": "there is no such pool in the account's partition",
     "no_pool": "the account is in no pool",
     "pooled": "the account is in a pool: take it out first",
+    "grouped": "the number is in another business group: it must leave that first",
+    "no_puk": "the PUK1 of the number's SIM is not known: care must set it",
+    "puk": "the PUK1 is not that of the number's SIM",
+    "puk_blocked": "the PUK1 was wrong too often: care, or a new SIM, must set it anew",
+    "separate": "the separate account has credit, which is not the group's: the number must leave the group first",
+    "no_separate": "the number has no separate account (HOT-GRP-5)",
+    "group": "credit is transferred between the administrator and a member of one business group only (HOT-GRP-2)",
+    "funds": "the credit that is not held, and may be transferred, does not cover the amount",
+    "transfers": f"{MAX_TRANSFERS_PER_ACCOUNT} transfers of the account are not finished: try again in a minute",
     "unknown": "there is no such account",
     "reference": "this reference was used for another account or amount",
     "voucher_blocked": f"{MAX_WRONG_VOUCHERS} wrong voucher entries: customer care must lift the block (HOT-TOP-3)",

@@ -36,6 +36,12 @@ slots.
     {tag}:b:<batch>        hash     serial number → voucher id, of the batch's vouchers in this partition
     {tag}:voucher_counts   hash     "<batch> <state>" → vouchers
     {tag}:voucher_claims   zset     voucher id → Unix time of its claim, as long as that is not settled
+    {tag}:g:<group>        hash     business group (groups.py): name, administrator, payer, …; m:<uid> → account id of a
+                                    number of it
+    {tag}:w:<group>        hash     steps of the group that are not finished
+    {tag}:groups           set      business groups of the partition
+    {tag}:group_work       zset     business group → Unix time since when a step of it is not finished
+    {tag}:transit          zset     account id → Unix time of its oldest transfer that is not finished
 
 In partition 0 only:
 
@@ -96,8 +102,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
     """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
-    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `mandates`, `vouchers` and `batches` are
-    prefixes."""
+    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `mandates`, `vouchers`, `batches`, `group` and `steps`
+    are prefixes."""
 
     slot: int
     account: bytes
@@ -127,6 +133,11 @@ class PartitionKeys:
     batches: bytes
     voucher_counts: bytes
     voucher_claims: bytes
+    group: bytes
+    steps: bytes
+    groups: bytes
+    group_work: bytes
+    transit: bytes
 
     def reference_months(self, month: int) -> list[bytes]:
         """This month's references and those of the months before that are still kept."""
@@ -169,6 +180,11 @@ def _partition_keys(tag: str) -> PartitionKeys:
         batches=head + b"b:",
         voucher_counts=head + b"voucher_counts",
         voucher_claims=head + b"voucher_claims",
+        group=head + b"g:",
+        steps=head + b"w:",
+        groups=head + b"groups",
+        group_work=head + b"group_work",
+        transit=head + b"transit",
     )
 
 

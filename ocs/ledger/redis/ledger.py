@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from ocs.ledger import scripts
+from ocs.ledger.contract.groups import GroupLedger, TransferLedger
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, NoticeLedger
 from ocs.ledger.contract.payments import PaymentLedger
@@ -35,13 +36,14 @@ from ocs.ledger.redis.payments import Payments
 from ocs.ledger.redis.script_call import ScriptCalls
 from ocs.ledger.redis.server_check import check_servers
 from ocs.ledger.redis.slices import Slices
+from ocs.ledger.redis.transfers import Transfers
 from ocs.ledger.redis.vouchers import Vouchers
 from ocs.ledger.settings import LedgerSettings
 
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers):
+class RedisLedger(Charging, Transfers, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -181,5 +183,5 @@ if TYPE_CHECKING:
 
     def _holds_the_contract(
         ledger: RedisLedger,
-    ) -> tuple[ChargingLedger, AccountLedger, NoticeLedger, PaymentLedger, VoucherLedger]:
-        return ledger, ledger, ledger, ledger, ledger
+    ) -> tuple[ChargingLedger, AccountLedger, NoticeLedger, PaymentLedger, VoucherLedger, GroupLedger, TransferLedger]:
+        return ledger, ledger, ledger, ledger, ledger, ledger, ledger

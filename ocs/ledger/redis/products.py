@@ -45,12 +45,13 @@ class Products(Life):
         block: str = "",
         lift: str = "",
         conditions: Conditions = NO_CONDITIONS,
+        separate: bool = False,
     ) -> bool:
         terms = wire.package(product)
         arguments = {"what": "buy", "terms": terms, "reference": reference, "starts": starts_at, "armed": armed}
         arguments |= {"any_state": any_state, "block": block, "lift": lift}
         arguments |= {"barred_with": conditions.barred_with, "requires": conditions.requires}
-        arguments["running_tariff"] = conditions.running_tariff
+        arguments |= {"running_tariff": conditions.running_tariff, "separate": int(separate)}
         return await self._subscription(account_id, arguments, now, month, day) == b"ok"
 
     async def unsubscribe(

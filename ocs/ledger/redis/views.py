@@ -22,6 +22,7 @@ from ocs.ledger.contract.views import (
     SessionView,
     SubscriptionState,
     SubscriptionView,
+    TransferView,
 )
 from ocs.ledger.layout import LAYOUT
 from ocs.values.identities import by_imsi, by_msisdn
@@ -79,6 +80,12 @@ def moved_to(document: bytes) -> str:
     return account_id
 
 
+def has_left(document: bytes) -> bool:
+    """The document is only the note of a move. LedgerError: "unreadable", "version"."""
+    state: str = _read("account", document)["state"]
+    return state == MOVED
+
+
 def subscriber_ids(document: bytes) -> tuple[str, ...]:
     """Ids by which a living account is found; () = it is terminated, or has moved and left."""
     account = _read("account", document)
@@ -133,6 +140,14 @@ def _account_view(account_id: str, account: dict[str, Any], now: int, keys: dict
         language=customer["language"],
         group=customer["group"],
         wrong_vouchers=customer["wrong_vouchers"],
+        role=customer["role"],
+        puk_known=customer["puk_hash"] != "",
+        puk_tries=customer["puk_tries"],
+        has_separate=customer["separate"] == 1,
+        separate_micro_eur=account["separate"],
+        sent_micro_eur=account["sent"],
+        received_micro_eur=account["received"],
+        transfers=tuple(sorted(_transfer_view(each) for each in account["transfers"])),
         auto_below_micro_eur=account["auto_below"],
         auto_asked=bool(account["auto_asked"]),
         auto_failures=account["auto_failures"],
@@ -164,6 +179,20 @@ def _subscription_view(each: dict[str, Any]) -> SubscriptionView:
         committed_days=each["committed_days"],
         reference=each["reference"],
         benefits=tuple((benefit["name"], benefit["amount"]) for benefit in each["committed_benefits"]),
+        separate=each["separate"] == 1,
+    )
+
+
+def _transfer_view(each: dict[str, Any]) -> TransferView:
+    return TransferView(
+        instance=each["instance"],
+        to=each["to"],
+        amount_micro_eur=each["amount"],
+        promotional_micro_eur=each["promotional"],
+        reference=each["reference"],
+        group=each["group"],
+        role=each["role"],
+        at=each["at"],
     )
 
 

@@ -53,6 +53,8 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "move_out": (),
     "move_in": (),
     "upgrade": (),
+    "membership": (),
+    "transfer": (),
 }
 """Script → its own parts beside SHARED, in order."""
 CONSTANTS = {
@@ -70,6 +72,7 @@ CONSTANTS = {
     "CEILING": CREDIT_CEILING_MICRO_EUR,
     "UNBOUNDED": MAX_INTEGER,
     "UNUSED_UNTIL": UNUSED_UNTIL,
+    "MAX_TRANSFERS": limits.MAX_TRANSFERS_PER_ACCOUNT,
 }
 _ACCESS = re.compile(rf"(?<!\w)({'|'.join(sorted(VARIABLES, key=len, reverse=True))})\.([a-z_]\w*)")
 _ANY_ACCESS = re.compile(r"(?=(?<!\w)(\w*[\w\])])\.([A-Za-z_]\w*))")

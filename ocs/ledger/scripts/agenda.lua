@@ -12,17 +12,18 @@ local function set_unpaid(work, subscription, due)
   package_event(work, subscription, terms.price, false, renewal)
 end
 
--- Pay the fee and start the period. The fee is taken from the credit, whatever is held, and counts as spending only if
--- the product says so (HOT-CC-2).
+-- Pay the fee and start the period. The fee is taken from the credit, whatever is held, or from the separate account; it
+-- counts as spending only if the product says so (HOT-CC-2).
 local function pay_fee(work, subscription, starts)
   local account, terms = work.account, subscription.terms
-  local before, promotional, renewal = account.credit, take_credit(work, terms.price), is_running(subscription)
+  local before, renewal = account.credit, is_running(subscription)
+  local promotional = take_from_purse(work, subscription, terms.price)
   account.spent = account.spent + terms.price
   begin_period(work, subscription, starts)
   create_buckets(work, subscription)
   begin_period_counters(work, terms, starts)
   package_event(work, subscription, terms.price, true, renewal, promotional)
-  count_price(work, terms)
+  count_price(work, subscription)
   if terms.period_s == 0 then -- a fee: nothing stays (HOT-PKG-16)
     drop(work, subscription)
     note_low_credit(work, before)
@@ -30,9 +31,10 @@ local function pay_fee(work, subscription, starts)
   work.period_began, work.due_changed = true, true
 end
 
-local function can_pay(work, terms)
+local function can_pay(work, subscription, terms)
   local account = work.account
-  return state_at(account, work.now) == 'a' and account.credit >= terms.price and limit_allows(work, terms)
+  return state_at(account, work.now) == 'a' and purse_of(account, subscription) >= terms.price
+    and limit_allows(work, subscription, terms)
 end
 
 -- Terms of a product at a time, by the version of the catalogue in force then (HOT-PKG-11); as bought if the partition
@@ -62,7 +64,7 @@ local function start_period(work, subscription, bought, due)
     starts, terms = work.now, terms_at(work, bought, work.now)
   end
   subscription.terms = terms
-  if can_pay(work, terms) then
+  if can_pay(work, subscription, terms) then
     pay_fee(work, subscription, starts)
   else
     set_unpaid(work, subscription, due)
@@ -85,7 +87,9 @@ local function due_time_of(work, subscription)
   local state = subscription.state
   if state == 'active' or state == 'ending' then return subscription.ends end
   if state == 'planned' then return subscription.due end
-  if state == 'unpaid' and can_pay(work, terms_at(work, subscription.terms, work.now)) then return subscription.due end
+  if state == 'unpaid' and can_pay(work, subscription, terms_at(work, subscription.terms, work.now)) then
+    return subscription.due
+  end
 end
 
 -- Order of two due subscriptions, each {time, order, instance}.
@@ -400,11 +404,12 @@ local function terminate(work, asked_at, reason, reference, ends)
   for n = 1, #subscriptions do end_buckets(work, subscriptions[n]) end
   if reference then pay_out(work, reference, reason) end
   lost = account.credit
-  account.state, account.credit, account.expired = 't', 0, account.expired + lost
+  local own = account.separate
+  account.state, account.credit, account.separate, account.expired = 't', 0, 0, account.expired + lost + own
   work.subscriptions, account.buckets, account.agenda, account.sessions, account.pool = {}, {}, {}, {}, ''
   work.measures = {}
   journal(work, {k = 'terminated', debit = lost, credit = 0, was = was, reason = reason,
-    unpaid = some(unpaid), promo = some(account.promotional)})
+    unpaid = some(unpaid), separate_out = some(own), promo = some(account.promotional)})
   account.promotional = 0
   if account.auto_below > 0 then redis.call('ZREM', key_prefix(work) .. 'topups', work.account_id) end
   -- The audit finds a terminated account by this entry.

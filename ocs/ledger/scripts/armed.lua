@@ -44,7 +44,7 @@ local function start_armed(work, item, wanted)
       local subscription = list[m]
       if subscription.state == 'armed' and is_needed(work, leg, subscription.terms, wanted) then
         local in_force = terms_at(work, subscription.terms, work.now)
-        if can_pay(work, in_force) then
+        if can_pay(work, subscription, in_force) then
           subscription.terms = in_force
           pay_fee(work, subscription, work.now)
           started = true

@@ -88,7 +88,7 @@ end
 -- `kind`: a field of the `customer` record.
 local function set_customer()
   local customer = account.customer ~= '' and unpack_value(account.customer) or new_customer()
-  if args.kind == 'language' then customer.language = args.value else customer.group = args.value end
+  customer.language = args.value
   account.customer = pack(customer)
   journal(work, {k = 'customer', name = args.kind, value = args.value})
 end

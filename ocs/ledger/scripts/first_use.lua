@@ -17,7 +17,8 @@ local function snapshot_of(work)
   local account, pool = work.account, work.pool
   if work.subscriptions then sum_up_subscriptions(work) end
   return {
-    money = {account.credit, account.promotional, account.spent, account.active_until, account.last_instance},
+    money = {account.credit, account.promotional, account.spent, account.active_until, account.last_instance,
+      account.separate},
     subscriptions = {account.subscriptions, account.period_ends, account.subscriptions_due, account.armed,
       account.unpaid, account.facts},
     lists = pack({account.buckets, account.counters}),
@@ -65,7 +66,7 @@ local function restore(work, snapshot)
   local account, pool = work.account, work.pool
   local told = thresholds_told(account)
   account.state = 'n'
-  account.credit, account.promotional, account.spent, account.active_until, account.last_instance =
+  account.credit, account.promotional, account.spent, account.active_until, account.last_instance, account.separate =
     unpack(snapshot.money)
   account.subscriptions, account.period_ends, account.subscriptions_due, account.armed, account.unpaid, account.facts =
     unpack(snapshot.subscriptions)

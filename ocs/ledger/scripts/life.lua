@@ -39,14 +39,17 @@ local function set_block(work, reason, blocked)
   state_event(work, was, reason)
 end
 
--- Pay refundable credit out, as far as it is not held (HOT-ACC-10). Returns the micro-EUR.
+-- Pay refundable credit out, as far as it is not held, and the separate account (HOT-ACC-10). Returns the micro-EUR.
 local function pay_out(work, reference, reason)
   local account = work.account
   local amount = min(account.credit - min(account.promotional, account.credit), account.credit - account.held)
-  if amount <= 0 then return 0 end
-  account.credit, account.refunded = account.credit - amount, account.refunded + amount
-  journal(work, {k = 'pay_out', ref = reference, reason = reason, debit = amount, credit = account.credit})
-  return amount
+  local own = account.separate
+  amount = max(amount, 0)
+  if amount + own == 0 then return 0 end
+  account.credit, account.separate, account.refunded = account.credit - amount, 0, account.refunded + amount + own
+  journal(work, {k = 'pay_out', ref = reference, reason = reason, debit = amount, separate_out = some(own),
+    credit = account.credit})
+  return amount + own
 end
 
 -- What is announced next: 1 inactivity, 2 termination; and its Unix time.

@@ -20,7 +20,8 @@ account.due = 0
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
   events = {}, life = args.life, keys = named_keys(KEYS), by = args.by ~= '' and args.by or nil}
 journal(work, {k = 'moved_in', of = args.of, credit_in = account.credit, credit = account.credit,
-  promo = some(account.promotional)})
+  separate_in = some(account.separate), promo = some(account.promotional)})
+if account.transfers ~= '' then redis.call('ZADD', key_prefix(work) .. 'transit', 'NX', work.now, id) end
 for session_id, session in pairs(account.sessions) do
   if session.given_up == 0 then index_session(work, session_id, session, 'SADD') end
 end

@@ -25,10 +25,11 @@ if account.state == 'm' then return {'again', ''} end
 local work = {account_id = id, now = args.now, month = args.month, day = args.day, account = account, pool = false,
   events = {}, keys = named_keys(KEYS)}
 journal(work, {k = 'moved_out', to = account.moved_to, debit = account.credit, credit = 0,
-  promo = some(account.promotional)})
+  separate_out = some(account.separate), promo = some(account.promotional)})
 for session_id, session in pairs(account.sessions) do index_session(work, session_id, session, 'SREM') end
 redis.call('ZREM', KEYS[4], id)
 redis.call('ZREM', key_prefix(work) .. 'topups', id)
+redis.call('ZREM', key_prefix(work) .. 'transit', id)
 local left = new_account()
 work.account = left
 local moved_to = account.moved_to

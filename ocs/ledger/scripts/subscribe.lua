@@ -4,7 +4,7 @@
 -- KEYS  as top_up.lua
 -- ARGV  1 account id  2 msgpack map: what ("buy", "end", "next"), terms, reference, starts, armed, any_state (a fee is
 --         paid in any state), block and lift (reasons, with a fee; "" = none), barred_with, requires and
---         running_tariff (conditions of the sale), instance, at_once,
+--         running_tariff (conditions of the sale), separate (1 = the separate account pays), instance, at_once,
 --         shares (see pay_shares), keep_s, asked_at, now, month, day, max_skew_s, pool
 -- Result  "ok", "again", "credit" (too little, nothing was changed), "limit" (the monthly limit leaves no room for a
 --         price that counts), "excluded", "barred", "requires", "tariff" (the conditions), "subscriptions" (too many),
@@ -65,23 +65,29 @@ local function unmet_condition()
   if args.running_tariff and not (tariff and is_running(tariff)) then return 'tariff' end
 end
 
+local function has_separate_account()
+  local customer = account.customer ~= '' and unpack_value(account.customer) or new_customer()
+  return customer.separate == 1
+end
+
 local function buy()
   local terms = args.terms
+  if args.separate == 1 and not has_separate_account() then return 'no_separate' end
   local is_fee = terms.period_s == 0 and not args.armed and args.starts <= args.now
   if state_at(account, work.now) ~= 'a' and not (args.any_state and is_fee) then return 'state' end
   if #list >= MAX_SUBSCRIPTIONS then return 'subscriptions' end
   local unmet = excluded(terms) and 'excluded' or unmet_condition()
   if unmet then return unmet end
   local subscription = new_subscription()
-  subscription.terms, subscription.reference = terms, args.reference
+  subscription.terms, subscription.reference, subscription.separate = terms, args.reference, args.separate
   subscription.instance = account.last_instance + 1
   if args.armed then
     subscription.state = 'armed'
   elseif args.starts > args.now then
     subscription.state, subscription.due = 'planned', args.starts
-  elseif account.credit < terms.price then
+  elseif purse_of(account, subscription) < terms.price then
     return 'credit'
-  elseif not limit_allows(work, terms) then
+  elseif not limit_allows(work, subscription, terms) then
     return 'limit'
   end
   account.last_instance = subscription.instance

@@ -3,9 +3,23 @@
 -- `renewal`: a period went before.
 local function package_event(work, subscription, price, paid, renewal, promotional)
   local account, terms = work.account, subscription.terms
+  local own = subscription.separate == 1 and paid
   journal(work, {k = 'package', id = terms.id, instance = subscription.instance, price = price,
-    period_end = subscription.ends, ok = paid, renewal = renewal or nil, debit = paid and price or 0,
-    credit = account.credit, promo = some(promotional or 0)})
+    period_end = subscription.ends, ok = paid, renewal = renewal or nil, debit = paid and not own and price or 0,
+    credit = account.credit, separate_out = own and price or nil, promo = some(promotional or 0)})
+end
+
+-- What may pay a subscription: the credit, or the separate account of the member who ordered it (HOT-GRP-5).
+local function purse_of(account, subscription)
+  return subscription.separate == 1 and account.separate or account.credit
+end
+
+-- Take money from it. Returns the promotional part.
+local function take_from_purse(work, subscription, amount)
+  local account = work.account
+  if subscription.separate == 0 then return take_credit(work, amount) end
+  account.separate = account.separate - amount
+  return 0
 end
 
 local function subscription_event(work, subscription, state)
@@ -115,14 +129,16 @@ local function begin_period(work, subscription, starts)
   replace_group(work, subscription)
 end
 
--- Whether the monthly limit leaves room for a price that counts to it (HOT-CC-2).
-local function limit_allows(work, terms)
-  local counter = terms.counts == 1 and find_counter(work.account, 'limit')
+-- Whether the monthly limit leaves room for a price that counts to it (HOT-CC-2). It bounds the credit, not a separate
+-- account.
+local function limit_allows(work, subscription, terms)
+  local counter = terms.counts == 1 and subscription.separate == 0 and find_counter(work.account, 'limit')
   return not counter or room_of(counter) >= terms.price
 end
 
-local function count_price(work, terms)
-  local counter = terms.counts == 1 and find_counter(work.account, 'limit')
+local function count_price(work, subscription)
+  local terms = subscription.terms
+  local counter = terms.counts == 1 and subscription.separate == 0 and find_counter(work.account, 'limit')
   if not counter then return end
   add_to_counter(counter, terms.price, work.now)
   journal_thresholds(work)
@@ -132,12 +148,13 @@ end
 local function pay_share(work, subscription, share)
   local account, terms = work.account, subscription.terms
   local name, amount, days_left, days = unpack(share)
-  local paid, before = min(amount, account.credit), account.credit
-  local promotional = take_credit(work, paid)
+  local paid, before = min(amount, purse_of(account, subscription)), account.credit
+  local promotional, own = take_from_purse(work, subscription, paid), subscription.separate == 1
   account.spent = account.spent + paid
   note_low_credit(work, before)
   journal(work, {k = 'share', id = terms.id, instance = subscription.instance, benefit = name, days_left = days_left,
-    days = days, debit = paid, unpaid = some(amount - paid), credit = account.credit, promo = some(promotional)})
+    days = days, debit = own and 0 or paid, separate_out = own and paid or nil, unpaid = some(amount - paid),
+    credit = account.credit, promo = some(promotional)})
   return amount - paid
 end
 
@@ -147,7 +164,7 @@ local function pay_shares(work, subscription, shares)
   local account, sum = work.account, 0
   if subscription.committed_until == 0 then return true end
   for n = 1, #shares do sum = sum + shares[n][2] end
-  if account.credit < sum then return false end
+  if purse_of(account, subscription) < sum then return false end
   for n = 1, #shares do pay_share(work, subscription, shares[n]) end
   subscription.committed_until, subscription.committed_benefits = 0, {}
   return true

@@ -5,10 +5,10 @@
 -- voucher that was given back.
 --
 -- KEYS  1 to 4 as charge.lua  5 references of this month  6 pool  7 … references of the months before
--- ARGV  1 account id  2 msgpack map: amount, channel, promotional, reference, keep_s (TTL of references), asked_at, now,
---         month, day, max_skew_s, pool, life
+-- ARGV  1 account id  2 msgpack map: amount, channel, promotional, separate (to the separate account), reference,
+--         keep_s (TTL of references), asked_at, now, month, day, max_skew_s, pool, life
 -- Result  "ok", "again" (this reference was applied before), "given_back" (of a voucher's claim: it was refused before),
---         "ceiling", "state" (terminated), "voucher_blocked" (HOT-TOP-3), "unknown", …
+--         "ceiling", "state" (terminated), "no_separate", "voucher_blocked" (HOT-TOP-3), "unknown", …
 
 local id, args = ARGV[1], unpack_value(ARGV[2])
 local is_voucher = args.channel == 'voucher'
@@ -39,18 +39,21 @@ if not work then return refuse(why) end
 local account = work.account
 -- Its life is over, though the sweeper has not terminated it yet (HOT-ACC-6).
 if work.now >= end_of_life(work) then return refuse('state') end
-if account.credit + args.amount > CEILING then return refuse('ceiling') end
-if is_voucher and account.customer ~= '' then
-  local customer = unpack_value(account.customer)
-  if (customer.wrong_vouchers or 0) >= MAX_WRONG_VOUCHERS then return refuse('voucher_blocked') end
-end
+local customer = account.customer ~= '' and unpack_value(account.customer) or new_customer()
+if args.separate and customer.separate == 0 then return 'no_separate' end
+if (args.separate and account.separate or account.credit) + args.amount > CEILING then return refuse('ceiling') end
+if is_voucher and customer.wrong_vouchers >= MAX_WRONG_VOUCHERS then return refuse('voucher_blocked') end
 
-account.credit, account.paid_in = account.credit + args.amount, account.paid_in + args.amount
+account.paid_in = account.paid_in + args.amount
 local promotional = args.promotional and args.amount or 0
-account.promotional = account.promotional + promotional
+if args.separate then
+  account.separate = account.separate + args.amount
+else
+  account.credit, account.promotional = account.credit + args.amount, account.promotional + promotional
+end
 extend_life(work)
-journal(work, {k = 'topup', credit_in = args.amount, ref = args.reference, credit = account.credit,
-  channel = args.channel, promo = some(promotional)})
+journal(work, {k = 'topup', credit_in = args.separate and 0 or args.amount, ref = args.reference, credit = account.credit,
+  channel = args.channel, separate_in = args.separate and args.amount or nil, promo = some(promotional)})
 end_work(work)
 remember(field)
 notify(work, 'reauthorize', 'topup', args.asked_at, lacks_funds)

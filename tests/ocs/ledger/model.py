@@ -5,6 +5,7 @@ from the scripts; prices are computed by `ocs.catalogue.price`. If the two disag
 
     model_accounts.py   operations on accounts
     model_payments.py   automatic top-ups and payment orders
+    model_groups.py     business groups, transfers, separate accounts
     model_state.py      the parts of an account
     model_identify.py   step 1 of a request
     model_operation.py  one operation: holds, buckets, events
@@ -27,6 +28,7 @@ from ocs.values.requests import Action, RequestType
 from tests.ocs.ledger import model_agenda as agenda
 from tests.ocs.ledger import model_identify as identifying
 from tests.ocs.ledger.model_charging import Charging
+from tests.ocs.ledger.model_groups import Groups
 from tests.ocs.ledger.model_operation import Operation
 from tests.ocs.ledger.model_payments import Payments
 from tests.ocs.ledger.model_refund import refund
@@ -43,7 +45,7 @@ class OneOff:
     request: ChargeRequest
 
 
-class ModelLedger(Payments):
+class ModelLedger(Payments, Groups):
     """The operations of the Redis ledger, synchronous. `events` is the outbox, in order."""
 
     def __init__(self, *, max_clock_skew_s: int = 0, clock: Callable[[], float] = time.time) -> None:

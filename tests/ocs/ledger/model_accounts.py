@@ -84,7 +84,7 @@ class Accounts(Books):
             subscription = agenda.new(op, terms, "")
             if unused:
                 subscription.due = now
-            elif agenda.can_pay(op, terms):
+            elif agenda.can_pay(op, subscription, terms):
                 agenda.start(op, subscription, now)
             else:
                 agenda.unpaid(op, subscription, now)
@@ -104,6 +104,7 @@ class Accounts(Books):
         day: int = 0,
         promotional: bool = False,
         channel: Channel = Channel.CARE,
+        separate: bool = False,
     ) -> bool:
         if not 1 <= amount_micro_eur <= MAX_INTEGER:
             raise LedgerError("range", "")
@@ -119,9 +120,14 @@ class Accounts(Books):
             account = op.account
             if now >= account.active_until + LIFE.inactive_s:
                 raise LedgerError("state", "")
-            if account.credit + amount_micro_eur > CREDIT_CEILING_MICRO_EUR:
+            if separate and not account.has_separate:
+                raise LedgerError("no_separate", "")
+            if agenda.purse(op, separate) + amount_micro_eur > CREDIT_CEILING_MICRO_EUR:
                 raise LedgerError("ceiling", "")
-            account.credit += amount_micro_eur
+            if separate:
+                account.separate += amount_micro_eur
+            else:
+                account.credit += amount_micro_eur
             account.paid_in += amount_micro_eur
             account.promotional += amount_micro_eur if promotional else 0
             was = account.state_at(now)
@@ -132,10 +138,11 @@ class Accounts(Books):
             op.journal(
                 "topup",
                 promo=amount_micro_eur if promotional else 0,
-                credit_in=amount_micro_eur,
+                credit_in=0 if separate else amount_micro_eur,
                 ref=reference,
                 channel=channel.value,
                 credit=account.credit,
+                **({"separate_in": amount_micro_eur} if separate else {}),
             )
         self._references[reference] = purpose
         self._applied.add(("top_up", account.uid, reference))
@@ -161,11 +168,14 @@ class Accounts(Books):
         block: str = "",
         lift: str = "",
         conditions: Conditions = NO_CONDITIONS,
+        separate: bool = False,
     ) -> bool:
         account = self._account(account_id)
         if ("package", account.uid, reference) in self._applied:
             return False
         with self._changing(account_id, now, month, day) as op:
+            if separate and not op.account.has_separate:
+                raise LedgerError("no_separate", "")
             is_fee = not product.period_s and not armed and starts_at <= now
             if op.account.state_at(now) != "active" and not (any_state and is_fee):
                 raise LedgerError("state", "")
@@ -180,13 +190,16 @@ class Accounts(Books):
                 subscription = agenda.new(op, product, reference)
                 subscription.state = (SubscriptionState.ARMED if armed else SubscriptionState.PLANNED).value
                 subscription.due = 0 if armed else starts_at
+                subscription.separate = separate
                 agenda.tell(op, subscription, subscription.state)
-            elif op.account.credit < product.price_micro_eur:
+            elif agenda.purse(op, separate) < product.price_micro_eur:
                 raise LedgerError("credit", "")
-            elif not agenda.limit_allows(op, product):
+            elif not agenda.limit_allows(op, product, separate):
                 raise LedgerError("limit", "")
             else:
-                agenda.start(op, agenda.new(op, product, reference), now)
+                bought = agenda.new(op, product, reference)
+                bought.separate = separate
+                agenda.start(op, bought, now)
                 if block:
                     agenda.block(op, block)
                     op.abort("state")
@@ -210,7 +223,7 @@ class Accounts(Books):
         with self._changing(account_id, now, month, day) as op:
             subscription = self._subscription(op, instance)
             if subscription.committed_until:
-                if op.account.credit < sum(each.micro_eur for each in shares):
+                if agenda.purse(op, subscription.separate) < sum(each.micro_eur for each in shares):
                     raise LedgerError("credit", "")
                 for each in shares:
                     agenda.pay_share(op, subscription, each)
@@ -506,8 +519,10 @@ class Accounts(Books):
         if account.pool:
             raise LedgerError("pool", "")
         new_id = new_id or f"{partition:02d}-{len(self.moved):016x}"
+        own = account.separate
         Operation(self, account_id, now, month).journal(
-            "moved_out", account.promotional, to=new_id, debit=account.credit, credit=0
+            *("moved_out", account.promotional),
+            **{"to": new_id, "debit": account.credit, "credit": 0, **({"separate_out": own} if own else {})},
         )
         self.accounts[new_id] = self.accounts.pop(account_id)
         self.moved[account_id] = new_id
@@ -517,7 +532,11 @@ class Accounts(Books):
             self.asked[new_id] = now
         account.former.insert(0, account_id)
         Operation(self, new_id, now, month).journal(
-            "moved_in", account.promotional, of=account_id, credit_in=account.credit, credit=account.credit
+            *("moved_in", account.promotional),
+            of=account_id,
+            credit_in=account.credit,
+            credit=account.credit,
+            **({"separate_in": own} if own else {}),
         )
         return new_id
 

@@ -114,9 +114,9 @@ def _due(op: Operation, subscription: Subscription) -> None:
     if state == SubscriptionState.UNPAID or op.now >= at + terms.period_s:
         # A period that was missed entirely is not charged.
         starts, terms = op.now, in_force(op, product, op.now)
-    if can_pay(op, terms) or state != SubscriptionState.UNPAID:
+    if can_pay(op, subscription, terms) or state != SubscriptionState.UNPAID:
         subscription.terms = terms
-    if can_pay(op, terms):
+    if can_pay(op, subscription, terms):
         start(op, subscription, starts)
     elif state != SubscriptionState.UNPAID:
         op.ledger.met[f"the fee of a {state} one is not paid"] += 1
@@ -130,20 +130,27 @@ def in_force(op: Operation, bought: PackageTerms, at: int) -> PackageTerms:
     return versions[-1] if versions else bought
 
 
-def can_pay(op: Operation, terms: PackageTerms) -> bool:
+def purse(op: Operation, separate: bool) -> int:
+    """What may pay: the credit, or the separate account (HOT-GRP-5)."""
+    return op.account.separate if separate else op.account.credit
+
+
+def can_pay(op: Operation, subscription: Subscription, terms: PackageTerms) -> bool:
     """Held money may pay a fee: only state and credit count."""
     return (
         op.account.state_at(op.now) == "active"
-        and op.account.credit >= terms.price_micro_eur
-        and limit_allows(op, terms)
+        and purse(op, subscription.separate) >= terms.price_micro_eur
+        and limit_allows(op, terms, subscription.separate)
     )
 
 
-def limit_allows(op: Operation, terms: PackageTerms) -> bool:
-    """HOT-CC-2: a price that counts needs room in the monthly limit, beside what is held there."""
+def limit_allows(op: Operation, terms: PackageTerms, separate: bool) -> bool:
+    """HOT-CC-2: a price that counts needs room in the monthly limit, beside what is held there. The separate account
+    has no limit.
+    """
     limit = op.account.counter(LIMIT_COUNTER)
     room = limit.room() if limit is not None else None
-    return not terms.counts or room is None or room >= terms.price_micro_eur
+    return separate or not terms.counts or room is None or room >= terms.price_micro_eur
 
 
 def _is_last(subscription: Subscription) -> bool:
@@ -208,7 +215,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
         _void(op)
     _end_units(op, subscription)
     renewal = _runs(subscription)
-    promotional = op.spend(terms.price_micro_eur, use=not terms.period_s)
+    promotional = op.spend(terms.price_micro_eur, use=not terms.period_s, separate=subscription.separate)
     subscription.state, subscription.starts, subscription.until = (
         SubscriptionState.ACTIVE.value,
         starts,
@@ -227,7 +234,7 @@ def start(op: Operation, subscription: Subscription, starts: int) -> None:
             counter.terms, counter.limit = counter_terms, counter_terms.limit
     _fee(op, subscription, paid=True, renewal=renewal, promotional=promotional)
     limit = account.counter(LIMIT_COUNTER)
-    if terms.counts and limit is not None:
+    if terms.counts and limit is not None and not subscription.separate:
         op.ledger.met["a fee counts to the monthly limit"] += 1
         limit.add(terms.price_micro_eur, op.now)
         thresholds(op)
@@ -259,9 +266,10 @@ def _fee(op: Operation, subscription: Subscription, *, paid: bool, renewal: bool
         price=price,
         period_end=subscription.until if paid else 0,
         ok=paid,
-        debit=price if paid else 0,
+        debit=price if paid and not subscription.separate else 0,
         credit=op.account.credit,
         **({"renewal": True} if renewal else {}),
+        **({"separate_out": price} if paid and subscription.separate else {}),
     )
 
 
@@ -410,7 +418,7 @@ def tell_state(op: Operation, was: str, reason: str = "") -> None:
     op.journal("state", state=state[0], was=was[0], ends=ends, reason=reason)
 
 
-OF_FIRST_USE = ("state", "credit", "promotional", "spent", "active_until", "last_instance")
+OF_FIRST_USE = ("state", "credit", "promotional", "spent", "active_until", "last_instance", "separate")
 """What a first use changes, besides subscriptions, buckets and counters."""
 
 
@@ -477,16 +485,19 @@ def _set_blocks(op: Operation, reasons: tuple[str, ...]) -> None:
 def pay_out(op: Operation, reference: str, reason: str) -> int:
     account = op.account
     amount = max(min(account.credit - account.promotional, account.credit - account.held), 0)
-    if amount:
+    own, account.separate = account.separate, 0
+    if amount or own:
         account.credit -= amount
-        account.refunded += amount
-        op.journal("pay_out", ref=reference, reason=reason, debit=amount, credit=account.credit)
-    return amount
+        account.refunded += amount + own
+        more = {"separate_out": own} if own else {}
+        op.journal("pay_out", ref=reference, reason=reason, debit=amount, credit=account.credit, **more)
+    return amount + own
 
 
 def pay_share(op: Operation, subscription: Subscription, share: BenefitShare) -> int:
-    paid = min(share.micro_eur, op.account.credit)
-    promotional = op.spend(paid, use=True)
+    own = subscription.separate
+    paid = min(share.micro_eur, purse(op, own))
+    promotional = op.spend(paid, use=True, separate=own)
     unpaid = share.micro_eur - paid
     op.journal(
         "share",
@@ -496,9 +507,10 @@ def pay_share(op: Operation, subscription: Subscription, share: BenefitShare) ->
         benefit=share.benefit,
         days_left=share.days_left,
         days=share.days_agreed,
-        debit=paid,
+        debit=0 if own else paid,
         credit=op.account.credit,
         **({"unpaid": unpaid} if unpaid else {}),
+        **({"separate_out": paid} if own else {}),
     )
     return unpaid
 
@@ -526,14 +538,16 @@ def terminate(op: Operation, reason: str, reference: str = "", shares: LastShare
         _end_units(op, subscription)
     if reference:
         pay_out(op, reference, reason)
-    lost, promotional = account.credit, account.promotional
-    account.state, account.credit, account.expired = "terminated", 0, account.expired + lost
+    lost, promotional, own = account.credit, account.promotional, account.separate
+    account.state, account.credit, account.separate = "terminated", 0, 0
+    account.expired += lost + own
     account.buckets, account.subscriptions, account.sessions = [], [], {}
     account.entries, account.measures, account.pool = [], [], ""
     op.trim()
     account.promotional = 0
     op.ledger.asked.pop(op.account_id, None)
     more = {"unpaid": unpaid} if unpaid else {}
+    more |= {"separate_out": own} if own else {}
     op.journal("terminated", promo=promotional, debit=lost, credit=0, was=was[0], reason=reason, **more)
     return unpaid
 

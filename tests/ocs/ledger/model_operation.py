@@ -88,9 +88,15 @@ class Operation:
 
     # -- money
 
-    def spend(self, amount: int, *, use: bool = False) -> int:
-        """Take money out of the credit, the promotional part first; returns that part of it."""
+    def spend(self, amount: int, *, use: bool = False, separate: bool = False) -> int:
+        """Take money out of the credit, the promotional part first; returns that part of it. `separate`: out of the
+        separate account.
+        """
         account, before = self.account, self.account.credit
+        if separate:
+            account.separate -= amount
+            account.spent += amount
+            return 0
         part = min(amount, account.promotional)
         account.credit -= amount
         account.promotional -= part

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ocs.ledger.contract.charging import ChargeRequest, Leg, ServiceCharge
 from ocs.ledger.contract.limits import ANSWERS_KEPT_PER_SESSION
+from ocs.ledger.contract.views import TransferView
 from ocs.values.measures import AccountMeasure
 from ocs.values.products import AtLimit, CounterTerms, Measure, PackageTerms, Window
 from ocs.values.use import PriceTerms
@@ -155,6 +156,8 @@ class Subscription:
     committed_days: int = 0
     committed_to: str = ""
     benefits: tuple[tuple[str, int], ...] = ()
+    separate: bool = False
+    """The separate account pays it."""
 
 
 @dataclass(slots=True)
@@ -352,6 +355,15 @@ class Account:
     auto_failures: int = 0
     auto_debits: list[tuple[str, int, bool]] = field(default_factory=list)
     """Order id, time, whether its failure was counted."""
+    role: str = ""
+    has_separate: bool = False
+    separate: int = 0
+    """Credit of the separate account."""
+    sent: int = 0
+    received: int = 0
+    transfers: list[TransferView] = field(default_factory=list)
+    """In transit."""
+    """Why it is blocked."""
     barred_equipment: tuple[str, ...] = ()
     """That was told, the newest last."""
     announced: str = ""

@@ -69,6 +69,12 @@ def account_view(account_id: str, a: Account, *, now: int, month: int, day: int 
         auto_asked=a.auto_asked,
         auto_failures=a.auto_failures,
         auto_debits=tuple((order_id, at) for order_id, at, _ in a.auto_debits),
+        role=a.role,
+        has_separate=a.has_separate,
+        separate_micro_eur=a.separate,
+        sent_micro_eur=a.sent,
+        received_micro_eur=a.received,
+        transfers=tuple(sorted(a.transfers)),
         version=LAYOUT,
     )
 
@@ -101,6 +107,7 @@ def _subscription(s: Subscription) -> SubscriptionView:
         s.committed_days,
         s.reference,
         s.benefits,
+        s.separate,
     )
 
 

@@ -69,6 +69,7 @@ class Sides:
         self._touched: set[str] = set()
         self._moved: Counter[str] = Counter()
         self._promotional: Counter[str] = Counter()
+        self._separate: Counter[str] = Counter()
 
     @property
     def when(self) -> dict[str, int]:
@@ -129,6 +130,7 @@ class Sides:
         if self.other is not None:
             same(f"{operation} of {account_id}", real, expected)
         self.occurred.did(operation, expected, more)
+        self._touched.update(str(each["a"]) for each in self.model.events[journalled:])
         if operation == "move_account" and isinstance(expected, str) and expected in self.model.accounts:
             self._touched.add(expected)
             self._found(expected)
@@ -223,11 +225,13 @@ class Sides:
         for event in news:
             account_id = str(event["a"])
             self._moved[account_id] += int(str(event.get("credit_in", 0))) - int(str(event.get("debit", 0)))
+            self._separate[account_id] += int(str(event.get("separate_in", 0))) - int(str(event.get("separate_out", 0)))
             promotional = int(str(event.get("promo", 0)))
             self._promotional[account_id] += promotional if event.get("credit_in") else -promotional
         for account_id in ids:
             known = self.model.accounts.get(account_id)
             same("Σ events", self._moved[account_id], known.credit if known is not None else 0)
+            same("Σ separate", self._separate[account_id], known.separate if known is not None else 0)
             same("Σ promotional", self._promotional[account_id], known.promotional if known is not None else 0)
         if self.other is not None and ids:
             self._compare_with(self.other, ids, news)
@@ -262,8 +266,10 @@ def _result(ask: Callable[[], Any]) -> Any:
 
 def violations(model: ModelLedger, account_id: str, a: Account) -> Iterator[str]:
     """Broken promises (1 to 3 of the contract) and exceeded bounds on one account of the model."""
-    if a.paid_in != a.credit + a.spent + a.refunded + a.expired:
-        yield f"paid in {a.paid_in}, explained {a.credit} + {a.spent} + {a.refunded} + {a.expired}"
+    if a.paid_in + a.received != a.credit + a.separate + a.spent + a.refunded + a.expired + a.sent:
+        yield f"paid in {a.paid_in}, received {a.received}, explained otherwise: {a}"
+    if a.sent < sum(each.amount_micro_eur for each in a.transfers) or min(a.separate, a.received) < 0:
+        yield f"sent {a.sent}, received {a.received}, separate {a.separate}, in transit {a.transfers}"
     if not 0 <= a.promotional <= a.credit:
         yield f"of credit {a.credit}, {a.promotional} is promotional"
     if min(a.credit, a.held, a.credit - a.held, a.spent, a.expired) < 0:

@@ -352,9 +352,10 @@ async def test_events_say_who_acted(ledger: RedisLedger) -> None:
         await ledger.set_customer(account_id, name="language", value="sl", **WHEN)
     finally:
         ACTOR.reset(token)
-    await ledger.set_customer(account_id, name="group", value="g1", **WHEN)
+    await ledger.set_customer(account_id, name="language", value="en", **WHEN)
+    await ledger.join_group(account_id, group_id="g1", role="member", **WHEN)
     view = await ledger.read(account_id, **WHEN)
-    assert view is not None and (view.language, view.group) == ("sl", "g1")
+    assert view is not None and (view.language, view.group, view.role) == ("en", "g1", "member")
     found = await journal(ledger)
     assert [(each["k"], each.get("by")) for each in found if each["k"] in ("bars", "customer")] == [
         ("bars", "key:7f"),

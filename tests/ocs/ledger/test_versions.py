@@ -121,6 +121,13 @@ async def full_ledger(ledger: RedisLedger) -> str:
     await ledger.subscribe(account_id, product=SHARED, reference="s", **WHEN)
     await ledger.limit_pool(account_id, bucket="FAMILY.data", units=9 * MB, common=True, **WHEN)
     await ledger.remind(account_id, at=WHEN["now"] + 60, kind="confirm", ref="x", **WHEN)
+    other = await open_account(ledger, number=1)
+    await ledger.join_group(account_id, group_id="g", role="administrator", **WHEN)
+    await ledger.join_group(other, group_id="g", role="member", **WHEN)
+    await ledger.set_puk(account_id, salt="00", digest="11", **WHEN)
+    await ledger.set_separate(account_id, is_open=True, **WHEN)
+    terms: dict[str, Any] = {"to": other, "amount_micro_eur": 10_000, "group_id": "g", "reference": "t"}
+    await ledger.begin_transfer(account_id, **terms, **WHEN)
     mute = AccountMeasure(MeasureKind.MUTE, "limit:80", "by care", WHEN["now"], 0)
     await ledger.set_measure(account_id, measure=mute, **WHEN)
     await ledger.set_customer(account_id, name="language", value="sl", **WHEN)

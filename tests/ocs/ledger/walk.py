@@ -56,7 +56,13 @@ WEIGHTS = {
     "ends": 2,
     "price_list": 1,
     "payments": 5,
+    "groups": 2,
+    "transfers": 6,
+    "separate": 3,
 }
+ROLES = ("administrator", "member", "member")
+"""Of the accounts by their place."""
+GROUPS = ("g1", "g2")
 PLAN = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 
 
@@ -71,6 +77,8 @@ class Walk(WalkCharging):
         if choose.chance(70):
             for place in (0, 1):
                 self._join(place, POOLS[0])
+        for place, role in enumerate(ROLES):
+            self._do(place, "join_group", group_id=GROUPS[0], role=role)
 
     def step(self, choose: Choices) -> None:
         """One step: some time passes, usually little, and one operation follows."""
@@ -293,9 +301,7 @@ class Walk(WalkCharging):
 
     def _change(self, choose: Choices, place: int) -> None:
         if choose.chance(10):
-            self._do(
-                place, "set_customer", name=choose.pick(("language", "group")), value=choose.pick(("", "en", "g1"))
-            )
+            self._do(place, "set_customer", name="language", value=choose.pick(("", "en", "sl")))
         elif choose.chance(50):
             self._do(place, "set_bars", bars=choose.pick((["data"], [], ["roaming", "data"])))
         else:
@@ -331,6 +337,85 @@ class Walk(WalkCharging):
     def _remind(self, choose: Choices, place: int) -> None:
         at = choose.pick((self.now + 100, self.now + 30, 0, self.now + 700, self.now))
         self._do(place, "remind", at=at, kind=choose.pick(("confirm", "window")), ref=choose.pick("xy"))
+
+    # -- groups
+
+    def _groups(self, choose: Choices, place: int) -> None:
+        group = self._account(place).group
+        if group and choose.chance(40):
+            self._do(place, "leave_group", group_id=choose.pick((group, group, GROUPS[1])))
+        if not choose.chance(20):
+            self._rejoin(place)
+        else:
+            role = choose.pick(("member", "administrator"))
+            self._do(place, "join_group", group_id=choose.pick(GROUPS), role=role)
+
+    def _rejoin(self, place: int) -> None:
+        account = self._account(place)
+        if account.group not in ("", GROUPS[0]):
+            self._do(place, "leave_group", group_id=account.group)
+        self._do(place, "join_group", group_id=GROUPS[0], role=ROLES[place])
+
+    def _transfers(self, choose: Choices, place: int) -> None:
+        """Between two accounts, usually of one group; some stop half-way, and the accounts change meanwhile."""
+        other = choose.pick((1, 2) if place == 0 else (0, 0, 0, 3 - place))
+        if choose.chance(70):
+            self._rejoin(place)
+            self._rejoin(other)
+        sender = self._account(place)
+        if choose.chance(40):
+            self._credit(place, 5_000_000)
+        free = max(sender.credit - sender.held - sender.promotional, 1)
+        amount = choose.pick((min(free, 300_000), free, min(free, 2_000_000), free + 1, 190_000_000))
+        more: dict[str, Any] = {"to": self.ids[other], "amount_micro_eur": amount, "group_id": GROUPS[0]}
+        more["reference"] = f"t{place}" if choose.chance(15) else self._fresh("t")
+        more["with_promotional"] = choose.chance(40)
+        begins = choose.chance(50)
+        self._do(place, "begin_transfer" if begins else "transfer", **more)
+        if choose.chance(15):
+            self._do(place, "transfer", **more)
+        if begins and choose.chance(60):
+            self._meanwhile(choose, place, other)
+        for each in (place, 0, 1, 2) if choose.chance(50) else ():
+            self._do(each, "continue_transfers", before=self.now - choose.pick((0, 60)))
+
+    def _meanwhile(self, choose: Choices, place: int, other: int) -> None:
+        """What may happen to the accounts of a transfer that is under way."""
+        place = choose.pick((place, other))
+        what = choose.pick(("move", "charge", "credit", "leave", "end"))
+        if what == "move":
+            self._move(choose, place)
+        elif what == "charge":
+            self._open_one(choose, place, "call", want=40)
+        elif what == "credit":
+            room = 200_000_000 - self._account(place).credit
+            self._credit(place, max(room - choose.pick((0, 100_000)), 1))
+        elif what == "leave":
+            self._do(place, "leave_group", group_id=GROUPS[0])
+        else:
+            ended = self.ids[place]
+            self._do(place, "terminate_account", **self._last_shares(choose, place))
+            self.ledgers.gone_for_good(ended)
+            self.ledgers.do("continue_transfers", ended, before=self.now)
+            self._revive(choose)
+
+    def _separate(self, choose: Choices, place: int) -> None:
+        if not self._account(place).has_separate or choose.chance(15):
+            self._do(place, "set_separate", is_open=not self._account(place).has_separate)
+        elif choose.chance(30):
+            self._do(place, "leave_group", group_id=GROUPS[0])
+            self._do(place, "set_separate", is_open=False)
+        amount = choose.pick((3_000_000, 20_000_000, 190_000_000))
+        self._do(place, "top_up", amount_micro_eur=amount, reference=self._fresh("r"), separate=True)
+        product = choose.pick(PRODUCTS)
+        more: dict[str, Any] = {"armed": True} if product.id == "ZONE" else {}
+        if choose.chance(20):
+            more = {"starts_at": self.now + 300}
+        self._do(place, "subscribe", product=product, reference=self._fresh("p"), separate=True, **more)
+        if more.get("armed"):
+            self._open_one(choose, place, "zone")
+        if choose.chance(25):
+            self._do(place, "pay_out", reference=self._fresh("o"), reason="inactive", states=("active", "blocked"))
 
     # -- pools and partitions
 
