@@ -34,6 +34,9 @@ _NAMES = {
     "amount": "amount_micro_eur",
     "credit_in": "credit_in_micro_eur",
     "credit": "credit_micro_eur",
+    "separate": "separate_micro_eur",
+    "separate_in": "separate_in_micro_eur",
+    "separate_out": "separate_out_micro_eur",
 }
 _HEAD = frozenset({"k", "t", "a"})
 _USE = frozenset({"k", "t", "a", "sid", "typ", "n", "debit", "credit"})
@@ -194,6 +197,7 @@ _CONVERTERS: dict[str, dict[str, Any]] = {
     "limit": {"limit": _limit},
     "threshold": {"limit": _limit},
     "bucket": {"id": lambda value: {"bucket": value}, "left": lambda value: {"left": value}},
+    "separate": {"open": lambda value: {"open": bool(value)}},
     "measure": {"until": lambda at: {"until": utc_text(at)} if at else {}},
 }
 """By kind and field, what differs from a plain name for a plain value."""

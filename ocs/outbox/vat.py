@@ -19,7 +19,7 @@ from ocs.values.money import net_micro_eur
 MAX_PRICES = 4_096
 """Prices whose rate of VAT is kept."""
 TAXED = frozenset({"package", "share", "fee"})
-"""Kinds of events whose debit is the price of something sold."""
+"""Kinds of events whose debit, of the credit or of the separate account, is the price of something sold."""
 
 
 class Vat:
@@ -59,7 +59,7 @@ class Vat:
             gross = line.get("debit_micro_eur") or line.get("credit_in_micro_eur")
             if gross:
                 self._add(line, gross, self.of_price(line["price"], unix_s))
-        if kind in TAXED and (gross := record.get("debit_micro_eur")):
+        if kind in TAXED and (gross := record.get("debit_micro_eur") or record.get("separate_out_micro_eur")):
             self._add(record, gross, self.at(unix_s))
 
     @staticmethod

@@ -113,6 +113,8 @@ _TABLE = (
     Definition("ocs_reservations_held_eur", GAUGE, "Credit held by reservations at that pass, in EUR", (), MICRO),
     Definition("ocs_audit_violations", GAUGE, "Broken invariants found by the last full pass and the one under way"),
     Definition("ocs_audit_drift_eur", GAUGE, "Money that invariant 1 does not explain, in EUR", (), MICRO),
+    Definition("ocs_transfers_in_transit", GAUGE, "Transfers that the last full audit pass found unfinished"),
+    Definition("ocs_in_transit_eur", GAUGE, "Sent and not received, by the last full audit pass, in EUR", (), MICRO),
     Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the last full audit pass ended"),
     Definition("ocs_ported_numbers", GAUGE, "Ported numbers in use"),
     Definition("ocs_ported_numbers_timestamp_seconds", GAUGE, "When their file was last changed"),

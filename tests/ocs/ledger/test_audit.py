@@ -222,6 +222,8 @@ async def test_a_sound_ledger(ledger: RedisLedger) -> None:
         "spent_micro_eur": 3 * EUR,
         "refunded_micro_eur": 0,
         "expired_micro_eur": 0,
+        "separate_micro_eur": 0,
+        "in_transit_micro_eur": 0,
     }
     found = await ledger.read(account_id, **WHEN)
     assert found is not None and found.buckets[0].held == 5 * MB
