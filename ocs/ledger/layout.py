@@ -173,8 +173,8 @@ _DOCUMENT = {
     "auto_debit": (Field("id", "", since=4), *_fields("at failed", since=4)),
     # What charging does not need. `language` of the notices; `group`: business group that the number is in; `role` in
     # it: "administrator" or "member"; `puk_salt`, `puk_hash`: of the SIM's PUK1, hexadecimal; `separate`: 1 = it has a
-    # separate account; `puk_tries`: wrong entries since the last right one; `wrong_vouchers`: wrong entries that customer
-    # care has not forgiven (HOT-TOP-3).
+    # separate account; `puk_tries`: wrong entries since the last right one; `wrong_vouchers`: wrong entries that
+    # customer care has not forgiven (HOT-TOP-3).
     "customer": (
         *_fields("language group", default="", since=4),
         Field("wrong_vouchers", since=4),

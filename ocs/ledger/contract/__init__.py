@@ -3,7 +3,7 @@
 
 Invariants (docs/ARCHITECTURE.md):
 
-1. paid in = available + held + spent + refunded + expired;
+1. paid in = available + held + separate + spent + refunded + expired + in transit;
 2. nothing is negative;
 3. held = Σ open reservations;
 4. a request is applied at most once, and repetitions get the same outcome;
