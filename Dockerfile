@@ -19,10 +19,12 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
 # `ocs` looks for config/ocs.toml in its current folder. Mount your own over it.
 WORKDIR /opt/ocs
 COPY config config
-# Records and metrics; the ledger too, unless OCS_REDIS_URL names a Redis.
+# Records and metrics; the ledger too, unless OCS_REDIS_URL names a Redis. The API is plain HTTP for a proxy that ends TLS;
+# or set OCS_API_CERTIFICATE, OCS_API_KEY and OCS_API_PLAIN=false.
 ENV OCS_SERVER_DATA_DIR=/var/lib/ocs \
     OCS_DIAMETER_LISTEN=0.0.0.0:3868 \
     OCS_API_LISTEN=0.0.0.0:8080 \
+    OCS_API_PLAIN=true \
     OCS_METRICS_LISTEN=0.0.0.0:9464 \
     PYTHONUNBUFFERED=1
 VOLUME /var/lib/ocs
@@ -30,6 +32,6 @@ USER ocs
 EXPOSE 3868 8080 9464
 # Healthy: Redis answers and a worker is up; else /health gives 503 and this ends with 1.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/health', timeout=2)"]
 ENTRYPOINT ["ocs"]
 CMD ["serve"]

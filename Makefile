@@ -46,10 +46,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## what is made from data or code: docs/RULES.md, CONFORMANCE.md, SETTINGS.md, protocol/avp_table.py
+docs: setup ## what is made from data or code: docs/RULES.md, CONFORMANCE.md, SETTINGS.md, roles in API.md, protocol/avp_table.py
 	$(BIN)/python -m tests.rules
 	$(BIN)/python -m tests.conformance
 	$(BIN)/python -m tests.settings_page
+	$(BIN)/python -m tests.rights_page
 	$(BIN)/python -m tests.avp_table
 
 fuzz: setup ## a million inputs against decoding and charging, about five minutes; FUZZ="--runs 50000"

@@ -61,7 +61,7 @@ def charging_server(
     ports = free_port(), free_port(), free_port()
     config = write_config(folder, catalogue or tree.catalogue, ports, ledger)
     command = tree.ocs("serve", "--config", str(config))
-    with _running(command, tree, folder / "server.log", lambda: _is_healthy(ports[1])) as pid:
+    with _running(command, tree, folder / "server.log", lambda: any(map(_is_healthy, ports[1:]))) as pid:
         yield System(ports[0], lambda: roles_under(pid), tree, folder / "data", config)
 
 

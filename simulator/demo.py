@@ -64,7 +64,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     ports = free_port(DIAMETER_PORT), free_port(), free_port()
     config = _write_config(options, ports)
     console.rule("[bold]online charging: a busy hour", align="left")
-    with ServerProcess(config, ports[1], options.folder / "server.log"):
+    with ServerProcess(config, ports[2], options.folder / "server.log"):
         console.print(f"server on 127.0.0.1:{ports[0]}, ledger on an embedded Redis that syncs every write to disk")
         _provision(plan, config, options.folder, console)
         target = Target("127.0.0.1", ports[0], SIMULATED_REALM, SERVER_REALM)

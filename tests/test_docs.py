@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic.fields import FieldInfo
 
-from tests import settings_page
+from tests import rights_page, settings_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -92,6 +92,10 @@ def allowed(field: FieldInfo) -> list[str]:
 
 def test_the_page_of_the_settings_is_up_to_date() -> None:
     assert settings_page.PAGE.read_text("utf-8") == settings_page.page(), "make docs writes it anew"
+
+
+def test_the_table_of_roles_is_up_to_date() -> None:
+    assert rights_page.PAGE.read_text("utf-8") == rights_page.page(), "make docs writes it anew"
 
 
 def test_make_docs_writes_every_page_that_says_so() -> None:

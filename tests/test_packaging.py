@@ -31,7 +31,7 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
-HEALTH_ADDRESS = "127.0.0.1:8080"
+HEALTH_ADDRESS = "127.0.0.1:9464"
 
 
 def dockerfile() -> list[list[str]]:
@@ -215,8 +215,8 @@ def server(image: Path, work_folder: Path) -> Iterator[int]:
         **image_environment(),
         "OCS_SERVER_DATA_DIR": str(work_folder / "data"),
         "OCS_DIAMETER_LISTEN": "127.0.0.1:0",
-        "OCS_API_LISTEN": f"127.0.0.1:{health}",
-        "OCS_METRICS_LISTEN": "127.0.0.1:0",
+        "OCS_API_LISTEN": "127.0.0.1:0",
+        "OCS_METRICS_LISTEN": f"127.0.0.1:{health}",
     }
     environment.pop("OCS_REDIS_URL", None)
     words = [word for words in dockerfile() if words[0] in ("ENTRYPOINT", "CMD") for word in json.loads(words[1])]

@@ -5,12 +5,10 @@ Exit status: 0 done, 1 failed, 2 wrong call. Each error is one line on standard 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,35 +18,28 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ocs.accounts.backend import Backend as Backend
 from ocs.accounts.errors import InputError
-from ocs.accounts.keywords import KeywordOperations
-from ocs.accounts.life import LifeOperations
-from ocs.accounts.operations import AccountOperations
-from ocs.accounts.pools import PoolOperations
-from ocs.accounts.products import ProductOperations
-from ocs.accounts.redeeming import RedeemOperations
-from ocs.accounts.sessions import SessionOperations
-from ocs.accounts.voucher_batches import BatchOperations
 from ocs.catalogue.versions import Catalogues, merge
 from ocs.compose import EMBEDDED_TAKES_NO_REPLICAS, Environment, StartError, ledger_settings, load, voucher_key
-from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
-from ocs.ledger.contract.views import AccountView
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.installation import OpenMode
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.embedded_redis import EmbeddedRedis
 from ocs.settings.loading import CONFIG_VARIABLE, DEFAULT_CONFIG
 from ocs.settings.schema import Settings
+from ocs.values.actor import ACTOR
 from ocs.values.money import format_eur
 from ocs.values.products import BenefitShare
 
 CONNECT_TIMEOUT_S = 3.0
 """Short, as a person waits for the command."""
 
+COMMAND_LINE = "cli"
+"""Who acts, in the events of a command."""
+
 OPTIONS = ("reference", "partition")
 """Codes of InputError whose message begins with the name of an option."""
-
-READ_BATCH = 200
-"""Accounts read together when all accounts are read."""
 
 ConfigOption = Annotated[
     Path,
@@ -64,83 +55,6 @@ class FailedError(Exception):
 
 class WrongCallError(Exception):
     """The arguments are wrong: exit status 2."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """Ledger, catalogue, clock and random source of one command."""
-
-    ledger: RedisLedger
-    catalogue: Catalogues
-    environment: Environment
-    voucher_key: bytes | None = field(default=None, repr=False)
-    """The operator's key of vouchers; None = the ledger has its own."""
-    unread: list[str] = field(default_factory=list)
-    """Accounts that `views` could not read, each with the reason."""
-
-    @property
-    def accounts(self) -> AccountOperations:
-        return AccountOperations(self.ledger, self.catalogue, self.environment.now, self.environment.entropy)
-
-    @property
-    def products(self) -> ProductOperations:
-        return ProductOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
-
-    @property
-    def keywords(self) -> KeywordOperations:
-        general = self.catalogue.in_force().tables.general
-        assert general is not None
-        now = self.environment.now
-        return KeywordOperations(self.accounts, self.products, self.ledger, self.catalogue, now, general.kilo)
-
-    @property
-    def pools(self) -> PoolOperations:
-        return PoolOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
-
-    @property
-    def life(self) -> LifeOperations:
-        return LifeOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
-
-    @property
-    def sessions(self) -> SessionOperations:
-        return SessionOperations(self.accounts, self.ledger, self.environment.clock)
-
-    @property
-    def redeeming(self) -> RedeemOperations:
-        now, entropy = self.environment.now, self.environment.entropy
-        return RedeemOperations(self.accounts, self.ledger, self.catalogue, now, entropy, self.voucher_key)
-
-    @property
-    def vouchers(self) -> BatchOperations:
-        return BatchOperations(self.ledger, self.environment.now, self.environment.below, self.voucher_key)
-
-    def when(self) -> dict[str, int]:
-        """The arguments `now` (Unix seconds), `month` and `day` of the ledger's operations."""
-        return self.catalogue.when(self.environment.now())
-
-    async def views(self) -> AsyncIterator[AccountView]:
-        """All accounts, in any order. Those that cannot be read are added to `unread`."""
-        batch: list[str] = []
-        async for account_id in self.ledger.account_ids():
-            batch.append(account_id)
-            if len(batch) == READ_BATCH:
-                for view in await self._read(batch):
-                    yield view
-                batch = []
-        for view in await self._read(batch):
-            yield view
-
-    async def _read(self, account_ids: Sequence[str]) -> list[AccountView]:
-        when = self.when()
-        found = await asyncio.gather(*(self._read_one(each, when) for each in account_ids))
-        return [view for view in found if view is not None]
-
-    async def _read_one(self, account_id: str, when: dict[str, int]) -> AccountView | None:
-        try:
-            return await self.ledger.read(account_id, **when)
-        except LedgerError as error:
-            self.unread.append(f"account {account_id}: {error}")
-            return None
 
 
 def load_all(config: Path, *, serves: bool = False) -> tuple[Settings, Catalogues]:
@@ -207,6 +121,7 @@ async def _run(
     except LedgerUnavailable as error:
         raise FailedError(f"{error}; nothing was done") from error
     ledger.follow_life(catalogue.life_at)
+    ACTOR.set(COMMAND_LINE)
     try:
         _, stored = await ledger.catalogue_versions()
         if stored:

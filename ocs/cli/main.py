@@ -19,6 +19,7 @@ from ocs.cli import (
     catalogue,
     fair_use,
     importing,
+    keys,
     keywords,
     ledger,
     life,
@@ -63,6 +64,7 @@ app.add_typer(products.app, name="product")
 app.add_typer(pools.app, name="pool")
 app.add_typer(vouchers.app, name="voucher")
 app.add_typer(notices.app, name="notice")
+app.add_typer(keys.app, name="key")
 app.command("balance")(products.balance)
 app.command("keyword")(keywords.keyword)
 app.command("audit")(tools.audit_command)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.contract.views import STATES
 from ocs.outbox.vat import Vat
@@ -198,6 +200,12 @@ _CONVERTERS: dict[str, dict[str, Any]] = {
     "threshold": {"limit": _limit},
     "bucket": {"id": lambda value: {"bucket": value}, "left": lambda value: {"left": value}},
     "separate": {"open": lambda value: {"open": bool(value)}},
+    "api": {
+        "op": lambda value: {"operation": value},
+        "request": lambda value: {"request_id": value},
+        "before": lambda value: {"before": orjson.loads(value)} if value else {},
+        "after": lambda value: {"after": orjson.loads(value)} if value else {},
+    },
     "measure": {"until": lambda at: {"until": utc_text(at)} if at else {}},
 }
 """By kind and field, what differs from a plain name for a plain value."""

@@ -1,9 +1,8 @@
-"""`ocs serve`: starts and ends the private Redis and the child processes, and serves /health and /metrics.
+"""`ocs serve`: starts and ends the private Redis and the other processes, and serves /health and /metrics.
 
-Order of starting: check settings and catalogue, lock the data folder, bind the ports, Redis, workers, then the other
-processes (`_OTHERS`). A mistake, or a port in use, stops the start before any process exists. The first worker checks
-whether this node may use the ledger, so the others wait for it. Order of ending: workers (DPR, pending answers),
-housekeeper (the last records), backoffice (loads them), Redis.
+Order of starting: check settings and catalogue, lock the data folder, bind the ports, Redis, workers, the others. A
+mistake, or a port in use, stops the start before any process exists. The first worker checks whether this node may use
+the ledger, so the others wait for it. Order of ending: ENDING, then Redis.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -31,7 +30,7 @@ from ocs.process.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from ocs.settings.loading import ENVIRONMENT_PREFIX
 from ocs.settings.schema import Settings, parse_listen
 from ocs.telemetry.export import Snapshots
-from ocs.telemetry.http_endpoints import AddressError, Health, HttpApi
+from ocs.telemetry.http_endpoints import Health, HttpEndpoints
 from ocs.telemetry.logs import reason_of
 from ocs.telemetry.metrics import Metrics
 
@@ -40,18 +39,22 @@ log = logging.getLogger(__name__)
 REDIS_LOOK_S = 0.5
 """How often the supervisor checks that the private Redis runs."""
 REDIS_TIMEOUT_S = 1.0
-_OTHERS = ("housekeeper", "backoffice")
-"""Processes besides the workers, of the node with `server.housekeeper`. They end in this order, one after the other:
-the backoffice loads the records that the housekeeper writes last.
+WORKER, API, HOUSEKEEPER, BACKOFFICE = "worker", "api", "housekeeper", "backoffice"
+ENDING = ((WORKER, API), (HOUSEKEEPER,), (BACKOFFICE,))
+"""Roles in the order in which they end: those that bring in work (DPR, pending answers), what writes the last records,
+what loads them.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The Diameter addresses with their actual ports."""
+    """Addresses with their actual ports."""
 
     plain: list[str]
     tls: list[str]
+    api: str
+    """"" = the API is off."""
+    metrics: str = ""
 
     def __str__(self) -> str:
         return ", ".join((*self.plain, *(f"{address} (TLS)" for address in self.tls)))
@@ -67,8 +70,7 @@ class Supervisor:
         self._metrics = Metrics()
         self._snapshots = Snapshots(self._paths.metrics, self._metrics.store)
         self._embedded: EmbeddedRedis | None = None
-        self._workers: list[ChildProcess] = []
-        self._others: list[ChildProcess] = []
+        self._children: list[ChildProcess] = []
         self._redis: redis.asyncio.Redis | None = None
         self._stopping = asyncio.Event()
         self._was_ready = False
@@ -79,24 +81,25 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT. StartError: the server cannot start; no process is left running."""
         with (
             self._locked_folder(),
-            _reserved_ports("listen", self._settings.diameter.listen) as plain,
-            _reserved_ports("listen_tls", self._settings.diameter.listen_tls) as secured,
+            _reserved_ports("diameter", "listen", self._settings.diameter.listen) as plain,
+            _reserved_ports("diameter", "listen_tls", self._settings.diameter.listen_tls) as secured,
+            _reserved_ports("api", "listen", [each for each in (self._settings.api.listen,) if each]) as api,
         ):
-            diameter = Listening(plain, secured)
+            listening = Listening(plain, secured, *api) if api else Listening(plain, secured, "")
             self._snapshots.clear()
             self._clear_peer_locks()
-            api = HttpApi(self._health, self._expose)
+            endpoints = HttpEndpoints(self._health, self._expose)
             try:
-                addresses = await self._listen(api)
+                listening = replace(listening, metrics=await self._listen(endpoints))
                 url = self._start_redis()
                 for number in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(number, self._asked_to_end)
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked_to_reload)
-                self._start_children(url, diameter)
-                self._describe(diameter, *addresses)
-                await self._serve(diameter, *addresses)
+                self._start_children(url, listening)
+                self._describe(listening)
+                await self._serve(listening)
             finally:
-                await self._end(api)
+                await self._end(endpoints)
         if self._refusal:
             raise StartError(self._refusal)
 
@@ -127,14 +130,13 @@ class Supervisor:
             for path in self._paths.peers.glob(pattern):
                 path.unlink(missing_ok=True)
 
-    async def _listen(self, api: HttpApi) -> tuple[str, str]:
-        wanted = parse_listen(self._settings.api.listen), parse_listen(self._settings.metrics.listen)
+    async def _listen(self, endpoints: HttpEndpoints) -> str:
+        wanted = self._settings.metrics.listen
         try:
-            found = await api.start(*wanted)
-        except AddressError as error:
-            listen = self._settings.api.listen if error.section == "api" else self._settings.metrics.listen
-            raise StartError(_cannot_listen(error.section, "listen", listen, error.cause)) from error
-        return _address_text(*found[0]), _address_text(*found[1])
+            found = await endpoints.start(parse_listen(wanted))
+        except OSError as error:
+            raise StartError(_cannot_listen("metrics", "listen", wanted, error)) from error
+        return _address_text(*found)
 
     def _start_redis(self) -> str:
         url = self._settings.redis.url
@@ -157,21 +159,32 @@ class Supervisor:
         )
         return url
 
-    def _start_children(self, url: str, diameter: Listening) -> None:
+    def _start_children(self, url: str, listening: Listening) -> None:
+        """Start the workers; the other roles follow when the first of them is ready."""
         environment = {
             **os.environ,
             "OCS_REDIS_URL": url,
-            "OCS_DIAMETER_LISTEN": ",".join(diameter.plain),
-            "OCS_DIAMETER_LISTEN_TLS": ",".join(diameter.tls),
+            "OCS_DIAMETER_LISTEN": ",".join(listening.plain),
+            "OCS_DIAMETER_LISTEN_TLS": ",".join(listening.tls),
+            "OCS_API_LISTEN": listening.api,
         }
         arguments = ["--config", str(self._config)]
-        for number in range(worker_count(self._settings)):
-            own = [*arguments, "--number", str(number)]
-            self._workers.append(ChildProcess("worker", own, environment, self._child_ended, self._child_refused))
-        for role in _OTHERS if self._settings.server.housekeeper else ():
-            self._others.append(ChildProcess(role, arguments, environment, self._child_ended, self._child_refused))
-        for worker in self._workers:
+        numbers = [["--number", str(number)] for number in range(worker_count(self._settings))]
+        wanted = [(WORKER, number) for number in numbers] + [(role, []) for role in self._other_roles()]
+        for role, more in wanted:
+            child = ChildProcess(role, [*arguments, *more], environment, self._child_ended, self._child_refused)
+            self._children.append(child)
+        for worker in self._of(WORKER):
             worker.start()
+
+    def _other_roles(self) -> list[str]:
+        """Roles of one process each that this server runs, in the order in which they start."""
+        housekeeper = self._settings.server.housekeeper
+        runs = {HOUSEKEEPER: housekeeper, BACKOFFICE: housekeeper, API: bool(self._settings.api.listen)}
+        return [role for role, wanted in runs.items() if wanted]
+
+    def _of(self, *roles: str) -> list[ChildProcess]:
+        return [child for child in self._children if child.role in roles]
 
     def _child_ended(self, role: str, pid: int) -> None:
         self._snapshots.retire(role, pid)
@@ -188,19 +201,19 @@ class Supervisor:
         self._stopping.set()
         return True
 
-    def _describe(self, diameter: Listening, api: str, metrics: str) -> None:
+    def _describe(self, listening: Listening) -> None:
         """Write server.json, by which other programs find the addresses, also with port 0."""
-        listening = {"diameter": diameter.plain, "diameter_tls": diameter.tls}
-        facts = {"pid": os.getpid(), **listening, "api": api, "metrics": metrics}
+        addresses = {"diameter": listening.plain, "diameter_tls": listening.tls}
+        facts = {"pid": os.getpid(), **addresses, "api": listening.api, "metrics": listening.metrics}
         temporary = self._paths.description.with_suffix(".new")
         temporary.write_text(json.dumps(facts), encoding="utf-8")
         temporary.replace(self._paths.description)
 
     # -- serving
 
-    async def _serve(self, diameter: Listening, api: str, metrics: str) -> None:
+    async def _serve(self, listening: Listening) -> None:
         watch = asyncio.create_task(self._watch_redis())
-        said = asyncio.create_task(self._say_ready(diameter, api, metrics))
+        said = asyncio.create_task(self._say_ready(listening))
         try:
             await self._stopping.wait()
         finally:
@@ -208,16 +221,18 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(watch, said, return_exceptions=True)
 
-    async def _say_ready(self, diameter: Listening, api: str, metrics: str) -> None:
-        await self._workers[0].ready.wait()
-        for child in self._others:  # after the worker's checks: a node that may not start writes no records
-            child.start()
-        for child in self._children():
+    async def _say_ready(self, listening: Listening) -> None:
+        workers = self._of(WORKER)
+        await workers[0].ready.wait()
+        for child in self._children:  # after the worker's checks: a node that may not start writes no records
+            if child.role != WORKER:
+                child.start()
+        for child in self._children:
             await child.ready.wait()
         self._was_ready = True
         log.info(
-            "ready: Diameter on %s, %d worker(s), http://%s/health, http://%s/metrics",
-            *(diameter, len(self._workers), api, metrics),
+            "ready: Diameter on %s, %d worker(s), API on %s, http://%s/health and /metrics",
+            *(listening, len(workers), listening.api or "no address", listening.metrics),
         )
 
     async def _watch_redis(self) -> None:
@@ -236,19 +251,21 @@ class Supervisor:
                     log.error("the private Redis does not start, trying again: %s", error)
 
     async def _health(self) -> Health:
+        workers = self._of(WORKER)
         return Health(
             redis=await self._redis_answers(),
-            workers=sum(worker.ready.is_set() for worker in self._workers),
-            workers_wanted=len(self._workers),
-            housekeeper=self._is_ready("housekeeper"),
-            backoffice=self._is_ready("backoffice"),
+            workers=sum(worker.ready.is_set() for worker in workers),
+            workers_wanted=len(workers),
+            housekeeper=self._is_ready(HOUSEKEEPER),
+            backoffice=self._is_ready(BACKOFFICE),
+            api=self._is_ready(API),
         )
 
     def _is_ready(self, role: str) -> bool | None:
-        """None = another node runs this process."""
-        if not self._settings.server.housekeeper:
+        """None = this server does not run it."""
+        if role not in self._other_roles():
             return None
-        return any(child.ready.is_set() for child in self._others if child.role == role)
+        return any(child.ready.is_set() for child in self._of(role))
 
     async def _redis_answers(self) -> bool:
         if self._redis is None:
@@ -261,7 +278,7 @@ class Supervisor:
         return True
 
     async def _expose(self) -> bytes:
-        self._metrics.set("ocs_workers_up", sum(worker.ready.is_set() for worker in self._workers))
+        self._metrics.set("ocs_workers_up", sum(worker.ready.is_set() for worker in self._of(WORKER)))
         self._metrics.set("ocs_redis_up", int(await self._redis_answers()))
         return self._snapshots.expose()
 
@@ -270,26 +287,22 @@ class Supervisor:
     def _asked_to_end(self) -> None:
         if self._stopping.is_set():
             log.warning("second signal: ending without the pending answers")
-            for child in self._children():
+            for child in self._children:
                 child.kill()
         else:
             log.info("ending: no new requests, pending answers are still sent")
             self._stopping.set()
 
     def _asked_to_reload(self) -> None:
-        """SIGHUP: the workers reload the certificates."""
-        for worker in self._workers:
-            worker.reload()
+        """SIGHUP: workers and API read their certificates again."""
+        for child in self._of(WORKER, API):
+            child.reload()
 
-    def _children(self) -> list[ChildProcess]:
-        return [*self._workers, *self._others]
-
-    async def _end(self, api: HttpApi) -> None:
+    async def _end(self, endpoints: HttpEndpoints) -> None:
         self._stopping.set()
-        await asyncio.gather(*(worker.stop() for worker in self._workers))
-        for child in self._others:
-            await child.stop()
-        await api.close()
+        for roles in ENDING:
+            await asyncio.gather(*(child.stop() for child in self._of(*roles)))
+        await endpoints.close()
         if self._redis is not None:
             await self._redis.aclose()
         if self._embedded is not None:
@@ -314,9 +327,9 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
-    """The addresses of `diameter.<key>`, with their actual ports. Each stays bound here, without listening, so that no
-    other program can take it while workers, which share it (SO_REUSEPORT), are restarted. StartError: one is in use.
+def _reserved_ports(section: str, key: str, wanted: list[str]) -> Iterator[list[str]]:
+    """The addresses of `<section>.<key>`, with their actual ports. Each stays bound here, without listening, so that no
+    other program can take it while processes that share it (SO_REUSEPORT) are restarted. StartError: one is in use.
     """
     with contextlib.ExitStack() as held:
         addresses: list[str] = []
@@ -333,7 +346,7 @@ def _reserved_ports(key: str, wanted: list[str]) -> Iterator[list[str]]:
                 keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 keeper.bind(address)
             except OSError as error:
-                raise StartError(_cannot_listen("diameter", key, text, error)) from error
+                raise StartError(_cannot_listen(section, key, text, error)) from error
             addresses.append(_address_text(host, keeper.getsockname()[1]))
         yield addresses
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from ocs.settings.api import ApiSection
 from ocs.settings.base import CombinationError, Identity, Listen, PathText, Section, parse_listen
 from ocs.settings.charging_section import ChargingSection
 from ocs.settings.dialects import (
@@ -150,18 +151,11 @@ class LedgerSection(Section):
     """Nothing is charged while our clock differs more from that of Redis."""
 
 
-class ApiSection(Section):
-    """HTTP address of the server's health."""
-
-    listen: Listen = Field(default="127.0.0.1:8080", description="host:port (port 0 = any free port)")
-    """Address of `/health`."""
-
-
 class MetricsSection(Section):
-    """HTTP address of the metrics, for Prometheus."""
+    """HTTP address of the server's metrics and health."""
 
     listen: Listen = Field(default="127.0.0.1:9464", description="host:port (port 0 = any free port)")
-    """Address of `/metrics`; may be the same as `api.listen`."""
+    """Address of `/metrics`, for Prometheus, and of `/health`."""
 
 
 class VouchersSection(Section):

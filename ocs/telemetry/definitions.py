@@ -119,6 +119,10 @@ _TABLE = (
     Definition("ocs_ported_numbers", GAUGE, "Ported numbers in use"),
     Definition("ocs_ported_numbers_timestamp_seconds", GAUGE, "When their file was last changed"),
     Definition("ocs_ported_numbers_refused", GAUGE, "1 while the file has mistakes, and the numbers before are in use"),
+    Definition(
+        "ocs_api_requests", COUNTER, "Requests of the API by route and class of status", ("route", "method", "status")
+    ),
+    Definition("ocs_api_request_seconds", HISTOGRAM, "From a request of the API to its answer", ("route", "method")),
     Definition("ocs_workers_up", GAUGE, "Workers that are ready"),
     Definition("ocs_process_restarts", COUNTER, "Processes that ended unexpectedly and were restarted", ("role",)),
     Definition("ocs_redis_up", GAUGE, "1 while Redis answers"),

@@ -24,6 +24,7 @@ OTHER = "other"
 
 _COMMANDS = frozenset({"CCR", "CER", "DWR", "DPR", "RAR", "ASR"})
 _TYPES = frozenset({"I", "U", "T", "E", ""})
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _CONTEXTS = frozenset({"data", "ims", "cs", "sms", "mms", "content", ""})
 
 Key = tuple[str, ...]
@@ -114,7 +115,7 @@ class Store:
 
 
 class Metrics:
-    """Implements DiameterMetrics, ChargingMetrics and LedgerMetrics, and what the housekeeper counts."""
+    """Implements DiameterMetrics, ChargingMetrics, LedgerMetrics and ApiMetrics, and what the housekeeper counts."""
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store or Store()
@@ -122,7 +123,7 @@ class Metrics:
         self._observe = self._store.observe
         self._commands, self._types, self._contexts = Fixed(_COMMANDS), Fixed(_TYPES), Fixed(_CONTEXTS)
         self._results, self._services, self._words = Bounded(), Bounded(), Bounded()
-        self._hosts = Bounded()
+        self._hosts, self._routes, self._methods = Bounded(), Bounded(), Fixed(_METHODS)
         self._answers: dict[tuple[str, str, str, int], tuple[Key, list[float]]] = {}
         """Counter key and histogram row of each kind of answer, at most MAX_ANSWERS."""
         self._peer_states: dict[str, str] = {}
@@ -268,6 +269,14 @@ class Metrics:
     def connected(self, connections: int) -> None:
         """Change of the number of connections: +1 for a new one, -1 for a lost one."""
         self._connections += connections
+
+    # -- API
+
+    def api_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """`route`: the path with the names of its parameters."""
+        labels = self._routes[route], self._methods[method]
+        self._counters["ocs_api_requests", *labels, f"{status // 100}xx"] += 1
+        self._observe(("ocs_api_request_seconds", *labels), seconds)
 
     # -- housekeeper and supervisor
 

@@ -31,7 +31,7 @@ PARTITIONS = 4
 MONTH = 202611
 ANY_PORTS = """
 [api]
-listen = "127.0.0.1:0"
+listen = ""
 [metrics]
 listen = "127.0.0.1:0"
 [ledger]
@@ -95,7 +95,7 @@ class Serving:
         if not (facts := self.facts()):
             return 0
         try:
-            with urllib.request.urlopen(f"http://{facts['api']}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=5) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:

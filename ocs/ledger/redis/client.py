@@ -65,6 +65,7 @@ REFUSALS = {
     "reference": "this reference was used for another account or amount",
     "voucher_blocked": f"{MAX_WRONG_VOUCHERS} wrong voucher entries: customer care must lift the block (HOT-TOP-3)",
     "given_back": "the voucher's claim was refused before",
+    "api_keys": "there are as many keys of the API as may be: revoke those that nobody needs (`ocs key list`)",
     "clock": "this machine's clock differs from that of Redis: synchronise both by NTP",
     "unreadable": "the account's document cannot be read (`ocs audit` names all such accounts)",
     "version": "a newer version wrote the account's document, and this one cannot read it: upgrade",

@@ -50,6 +50,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "due": ("kind", "ref"),
     "moved_out": ("to", "debit", "credit", "separate_out", "promo"),
     "moved_in": ("of", "credit_in", "credit", "separate_in", "promo"),
+    "api": ("key", "role", "op", "status", "request", "replayed", "before", "after"),
 }
 SERVICE_FIELDS = ("key", "label", "price", "detail", "used", "debit", "units", "overrun", "dropped", "promo")
 """One entry of "svc" of a charge: totals of a service at a price since the last record. "units": [[bucket id, billable

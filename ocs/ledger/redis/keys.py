@@ -31,6 +31,8 @@ slots.
     {tag}:y:<uid>          hash     payment orders of an account, by order id: msgpack (layout.py)
     {tag}:orders           zset     order id → Unix time at which something is to be done for it
     {tag}:d:<payer>        string   mandate of a payer (contract/payments.py), in the partition of the payer's name
+    {tag}:k:<digest>       string   answer to a request of the API with an Idempotency-Key, by the SHA-256 of that key
+                                    (api.py)
     {tag}:terms            hash     product id → its terms by the Unix time from which they are in force
     {tag}:v:<voucher id>   hash     voucher (vouchers.py)
     {tag}:b:<batch>        hash     serial number → voucher id, of the batch's vouchers in this partition
@@ -55,6 +57,8 @@ In partition 0 only:
     {tag}:equipment_key    string   key of the pseudonyms of equipment, made once
     {tag}:voucher_key      string   key of the voucher ids, made once; "file:" and its check, if it is the operator's
     {tag}:voucher_batches  hash     batch → what it is and what was done to it (msgpack)
+    {tag}:api_keys         hash     id of a key of the API → the key without its secret (JSON)
+    {tag}:api_keys_used    hash     id of a key of the API → last day on which it was used
     {tag}:nodes            hash     identity → facts that the node published at its start (JSON)
 
 <name> is the account id, a blank and the session name; <session name>: see `session_name`. Answers, hints, references,
@@ -102,8 +106,8 @@ def _partition_of_slot(slot: int, partitions: int) -> int:
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
     """The keys of one partition; `account`, `pool`, `answers`, `events`, `hints`, `clients`, `leases`, `references`,
-    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `mandates`, `vouchers`, `batches`, `group` and `steps`
-    are prefixes."""
+    `attempts`, `observations`, `fair_use`, `sims`, `orders_of`, `mandates`, `vouchers`, `batches`, `group`, `steps` and
+    `api_answers` are prefixes."""
 
     slot: int
     account: bytes
@@ -138,6 +142,7 @@ class PartitionKeys:
     groups: bytes
     group_work: bytes
     transit: bytes
+    api_answers: bytes
 
     def reference_months(self, month: int) -> list[bytes]:
         """This month's references and those of the months before that are still kept."""
@@ -185,6 +190,7 @@ def _partition_keys(tag: str) -> PartitionKeys:
         groups=head + b"groups",
         group_work=head + b"group_work",
         transit=head + b"transit",
+        api_answers=head + b"k:",
     )
 
 
@@ -202,6 +208,8 @@ class Keys:
         self.dirty = first + b"dirty"
         self.ledger = first + b"ledger"
         self.nodes = first + b"nodes"
+        self.api_keys = first + b"api_keys"
+        self.api_keys_used = first + b"api_keys_used"
         self.equipment_key = first + b"equipment_key"
         self.voucher_key = first + b"voucher_key"
         self.voucher_batches = first + b"voucher_batches"

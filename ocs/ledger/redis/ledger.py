@@ -1,7 +1,7 @@
 """The ledger on Redis. Every movement is one call of a Lua script (ocs/ledger/scripts) that is safe to repeat.
 
 Implements `ChargingLedger`, `AccountLedger` (most of it in accounts.py) and `NoticeLedger` of contract/operations.py,
-and `VoucherLedger` of contract/vouchers.py (vouchers.py).
+`VoucherLedger` of contract/vouchers.py (vouchers.py), and `ApiLedger` of contract/api_keys.py (api.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from ocs.ledger import scripts
+from ocs.ledger.contract.api_keys import ApiLedger
 from ocs.ledger.contract.groups import GroupLedger, TransferLedger
 from ocs.ledger.contract.notices import Notice
 from ocs.ledger.contract.operations import AccountLedger, ChargingLedger, NoticeLedger
@@ -21,6 +22,7 @@ from ocs.ledger.contract.vouchers import VoucherLedger
 from ocs.ledger.layout import LAYOUT, Layout
 from ocs.ledger.metrics import LedgerMetrics, NoMetrics
 from ocs.ledger.redis import installation, notices
+from ocs.ledger.redis.api import Api
 from ocs.ledger.redis.catalogue import CatalogueStore
 from ocs.ledger.redis.charging import Charging
 from ocs.ledger.redis.client import checked
@@ -43,7 +45,7 @@ from ocs.ledger.settings import LedgerSettings
 SCAN_COUNT = 1000
 
 
-class RedisLedger(Charging, Transfers, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers):
+class RedisLedger(Charging, Transfers, Observations, Clients, Slices, Leases, CatalogueStore, Payments, Vouchers, Api):
     """One process's client of the ledger. Create with `connect`, end with `close`."""
 
     def __init__(
@@ -185,3 +187,6 @@ if TYPE_CHECKING:
         ledger: RedisLedger,
     ) -> tuple[ChargingLedger, AccountLedger, NoticeLedger, PaymentLedger, VoucherLedger, GroupLedger, TransferLedger]:
         return ledger, ledger, ledger, ledger, ledger, ledger, ledger
+
+    def _holds_that_of_the_api(ledger: RedisLedger) -> ApiLedger:
+        return ledger

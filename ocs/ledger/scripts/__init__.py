@@ -55,6 +55,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "upgrade": (),
     "membership": (),
     "transfer": (),
+    "note": (),
 }
 """Script → its own parts beside SHARED, in order."""
 CONSTANTS = {

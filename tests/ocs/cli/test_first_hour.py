@@ -110,6 +110,8 @@ EXAMPLES = {
     "bucket": ["data"],
     "units": ["--units", "1"],
     "text": ["STANJE"],
+    "role": ["--role", "care"],
+    "key_id": ["0123456789ab"],
     "file": [str(ROOT / "config" / "catalogue.toml")],
 }
 

@@ -80,7 +80,7 @@ class Server:
         if not (facts := self.facts()):
             return 0, {}
         try:
-            with urllib.request.urlopen(f"http://{facts['api']}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{facts['metrics']}/health", timeout=5) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -94,7 +94,7 @@ class Server:
 
     def others_are_ready(self) -> bool:
         health = self.health()[1]
-        return bool(health["housekeeper"] and health["backoffice"])
+        return bool(health["housekeeper"] and health["backoffice"] and health["api"])
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://{self.facts()['metrics']}/metrics", timeout=5) as answer:
@@ -105,7 +105,8 @@ class Server:
         """Roles by process id."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()
         words = {int(pid): " ".join(command_line(int(pid))) for pid in listed}
-        roles = ("ocs.process.worker", "ocs.process.housekeeper", "ocs.process.backoffice", "redis.conf")
+        modules = [f"ocs.process.{name}" for name in ("worker", "housekeeper", "backoffice", "api")]
+        roles = (*modules, "redis.conf")
         return {pid: role for pid, line in words.items() for role in roles if role in line}
 
     def of(self, role: str) -> list[int]:
@@ -160,11 +161,20 @@ def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) ->
         pass
     assert server.health() == (
         200,
-        {"status": "ok", "redis": True, "workers": 2, "workers_wanted": 2, "housekeeper": True, "backoffice": True},
+        {
+            "status": "ok",
+            "redis": True,
+            "workers": 2,
+            "workers_wanted": 2,
+            "housekeeper": True,
+            "backoffice": True,
+            "api": True,
+        },
     )
     assert "ocs_workers_up 2.0" in server.metrics()
     before = server.children()
     assert sorted(before.values()) == [
+        "ocs.process.api",
         "ocs.process.backoffice",
         "ocs.process.housekeeper",
         "ocs.process.worker",
@@ -176,12 +186,12 @@ def test_a_server_charges_replaces_killed_processes_and_stops(server: Server) ->
     killed = [server.of(role)[0] for role in sorted({*before.values()})]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(is_alive(pid) for pid in killed) and len(server.children()) == 5)
+    wait_for(lambda: not any(is_alive(pid) for pid in killed) and len(server.children()) == 6)
     server.wait_whole()
     assert server.health()[0] == 200
     assert server.facts() == facts
     text = server.metrics()
-    for role in ("worker", "housekeeper", "backoffice", "redis"):
+    for role in ("worker", "housekeeper", "backoffice", "api", "redis"):
         assert f'ocs_process_restarts_total{{role="{role}"}} 1.0' in text
 
     running = list(server.children())
@@ -233,7 +243,7 @@ def test_commands_use_the_running_servers_redis(server: Server) -> None:
 def test_a_killed_supervisor_leaves_nothing_running(server: Server) -> None:
     server.wait_whole()
     running = list(server.children())
-    assert len(running) == 5
+    assert len(running) == 6
     server.process.kill()
     server.process.wait()
     wait_for(lambda: not any(is_alive(pid) for pid in running), 15)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ocs.api.container import ApiMetrics
 from ocs.charging.metrics import ChargingMetrics
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.rar_asr import RequestMetrics
@@ -72,6 +73,8 @@ def play(metrics: Metrics) -> None:
     ledger.round_trip("charge", 0.001)
     ledger.ledger_error("timeout")
     ledger.connected(1)
+    api: ApiMetrics = metrics
+    api.api_request("/v1/accounts/{msisdn}", "GET", 200, 0.004)
     for name, definition in DEFINITIONS.items():
         if name.startswith(("ocs_records_written", "ocs_process_restarts", "ocs_history_failures")):
             metrics.count(name, *("x" for _ in definition.labels))

@@ -1,0 +1,49 @@
+"""The application: routes, errors, CORS. `create` makes it of a container; it opens nothing by itself."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from ocs.api import public
+from ocs.api.container import Container
+from ocs.api.frame import Frame
+from ocs.api.keys import ApiKeys
+from ocs.api.operation_route import failed
+from ocs.api.problems import ProblemError
+from ocs.api.repetitions import HEADER, REPLAYED
+from ocs.api.routes import routers
+
+CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+CORS_MAX_AGE_S = 600
+
+
+def create(container: Container, version: str = "0") -> FastAPI:
+    """The API. AssertionError: a route has no entry in `rights.OPERATIONS`."""
+    app = FastAPI(title="ocs", version=version, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app.state.container = container
+    app.state.keys = ApiKeys(container.backend.ledger, container.backend.environment.now)
+    for kind in (HTTPException, RequestValidationError, ProblemError):
+        app.add_exception_handler(kind, _answer)
+    app.include_router(public.router)
+    for router in routers():
+        app.include_router(router)
+    public.serve_document(app, version)
+    if origins := container.settings.api.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=["Authorization", "Content-Type", HEADER, "X-Request-Id"],
+            expose_headers=[REPLAYED, "X-Request-Id", "Retry-After"],
+            max_age=CORS_MAX_AGE_S,
+        )
+    app.add_middleware(Frame, container=container)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return failed(error, request.scope["state"]["request_id"])

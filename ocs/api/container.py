@@ -1,0 +1,34 @@
+"""What all routes work with: one container, made at start (`ocs.process.api`, or a test)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ocs.accounts.backend import Backend
+from ocs.api.limits import RateLimits
+from ocs.settings.schema import Settings
+
+
+class ApiMetrics(Protocol):
+    """What the API counts."""
+
+    def api_request(self, route: str, method: str, status: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Owners of other rooms add their services as fields."""
+
+    backend: Backend
+    settings: Settings
+    metrics: ApiMetrics
+    limits: RateLimits
+    monotonic: Callable[[], float]
+    """Seconds; only differences mean something."""
+
+    def time(self, unix_s: int) -> datetime | None:
+        """A time in the operator's time zone, for an answer; 0 → None."""
+        return datetime.fromtimestamp(unix_s, self.backend.catalogue.time_zone) if unix_s else None

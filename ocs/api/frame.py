@@ -1,0 +1,69 @@
+"""Around each request: its id, its time, the limit of its body, headers of its answer. Plain ASGI: it holds no body."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ocs.api.container import Container
+from ocs.api.operation_route import failed
+from ocs.api.problems import ProblemError
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+UNKNOWN_ROUTE = "none"
+"""Label of requests whose path no route has."""
+HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+
+class Frame:
+    """Middleware."""
+
+    def __init__(self, app: ASGIApp, container: Container) -> None:
+        self._app, self._container = app, container
+        self._max_body = container.settings.api.max_body_octets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        scope.setdefault("state", {})["request_id"] = request_id
+        began, status = self._container.monotonic(), 500
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _headers(message["headers"], request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, self._bounded(receive), sent)
+        except Exception as error:  # noqa: BLE001 - a client gets an answer to everything
+            await failed(error, request_id)(scope, receive, sent)
+        finally:
+            route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+            seconds = self._container.monotonic() - began
+            self._container.metrics.api_request(route, scope["method"], status, seconds)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        octets = 0
+
+        async def received() -> Message:
+            nonlocal octets
+            message = await receive()
+            octets += len(message.get("body", b""))
+            if octets > self._max_body:
+                raise ProblemError("too_large", f"a body may have {self._max_body} octets")
+            return message
+
+        return received
+
+
+def _headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    named = {name.lower() for name, _ in headers}
+    more = [each for each in HEADERS if each[0] not in named]
+    return [*headers, *more, (b"x-request-id", request_id.encode())]

@@ -1,0 +1,136 @@
+"""Keys of the API: `ocs_<id>_<secret>`. The ledger keeps the SHA-256 of the secret, which is 32 random octets."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ocs.accounts.errors import InputError, raising_refused
+from ocs.api.rights import BOUND, Role
+from ocs.ledger.contract.api_keys import ApiKey, ApiLedger
+from ocs.ledger.redis.keys import uid_of
+from ocs.values.identities import by_msisdn, parse_msisdn
+from ocs.values.moment import DAY_S, utc_day
+
+PREFIX = "ocs"
+ID_OCTETS = 6
+SECRET_OCTETS = 32
+MAX_NAME_LENGTH = 64
+MAX_GROUP_LENGTH = 48
+MAX_DAYS = 3_660
+MAX_KEY_LENGTH = 128
+"""Characters of an Authorization header's key that are looked at."""
+MAX_NOTED = 10_000
+"""Keys of which a process remembers that their use was noted today."""
+
+
+class Ledger(ApiLedger, Protocol):
+    async def find_subscriber(self, identity: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    key: ApiKey
+    text: str
+    """The whole key. It cannot be shown again."""
+
+
+class ApiKeys:
+    """`now` gives Unix seconds."""
+
+    def __init__(self, ledger: Ledger, now: Callable[[], int]) -> None:
+        self._ledger, self._now = ledger, now
+        self._noted: OrderedDict[str, int] = OrderedDict()
+        """Key id → day on which its use was noted last; at most MAX_NOTED."""
+
+    async def create(self, *, role: str, name: str, bound_to: str = "", days: int = 0) -> NewKey:
+        """Create a key. `bound_to`: the group of a group-admin, the MSISDN of a member. `days` 0 = it does not expire.
+
+        InputError: "role", "name", "bound_to", "days". RefusedError: "api_keys" (too many).
+        """
+        kind = _role(role)
+        if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+            raise InputError("name", f"a name must have 1 to {MAX_NAME_LENGTH} printable characters")
+        if not 0 <= days <= MAX_DAYS:
+            raise InputError("days", f"{days} days: 0 (it does not expire) to {MAX_DAYS} are allowed")
+        bound_to, uid = await self._bound(kind, bound_to)
+        now, secret = self._now(), secrets.token_urlsafe(SECRET_OCTETS)
+        key = ApiKey(
+            id=secrets.token_hex(ID_OCTETS),
+            digest=_digest(secret),
+            role=kind,
+            name=name,
+            bound_to=bound_to,
+            account_uid=uid,
+            created_at=now,
+            expires_at=now + days * DAY_S if days else 0,
+        )
+        with raising_refused():
+            await self._ledger.add_api_key(key, now=now)
+        return NewKey(key, f"{PREFIX}_{key.id}_{secret}")
+
+    async def _bound(self, role: Role, bound_to: str) -> tuple[str, str]:
+        """What the key is bound to, and the uid of the account of an MSISDN."""
+        what = BOUND.get(role, "")
+        if bool(bound_to) != bool(what):
+            needs = f"needs the {what} that it is bound to" if what else "is bound to nothing"
+            raise InputError("bound_to", f"a key of the role {role} {needs}")
+        if what != "msisdn":
+            if len(bound_to) > MAX_GROUP_LENGTH or not bound_to.isprintable():
+                raise InputError("bound_to", f"the id of a group has at most {MAX_GROUP_LENGTH} printable characters")
+            return bound_to, ""
+        try:
+            msisdn = parse_msisdn(bound_to)
+        except ValueError as error:
+            raise InputError("bound_to", str(error)) from None
+        account_id = await self._ledger.find_subscriber(by_msisdn(msisdn))
+        if account_id is None:
+            raise InputError("bound_to", f"there is no account with MSISDN {msisdn}")
+        return msisdn, uid_of(account_id)
+
+    async def verify(self, text: str) -> ApiKey | None:
+        """The key that was sent; None = it is none of ours, revoked or expired."""
+        prefix, _, rest = text.partition("_")
+        key_id, _, secret = rest.partition("_")
+        if prefix != PREFIX or not secret or len(text) > MAX_KEY_LENGTH or len(key_id) != 2 * ID_OCTETS:
+            return None
+        key = await self._ledger.api_key(key_id)
+        if key is None or not hmac.compare_digest(key.digest, _digest(secret)):
+            return None
+        now = self._now()
+        if key.revoked_at or 0 < key.expires_at <= now:
+            return None
+        await self._note_used(key_id, utc_day(now))
+        return key
+
+    async def _note_used(self, key_id: str, day: int) -> None:
+        if self._noted.get(key_id) == day:
+            return
+        await self._ledger.note_api_key_used(key_id, day=day)
+        self._noted[key_id] = day
+        self._noted.move_to_end(key_id)
+        if len(self._noted) > MAX_NOTED:
+            self._noted.popitem(last=False)
+
+    async def list(self) -> list[ApiKey]:
+        return await self._ledger.api_keys()
+
+    async def revoke(self, key_id: str) -> bool:
+        """With immediate effect. False = there is no such key, or it was revoked before."""
+        return await self._ledger.revoke_api_key(key_id, now=self._now())
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        raise InputError("role", f"{text!r} is no role; there are {', '.join(Role)}") from None
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,162 @@
+"""How each route is called: key, rate, rights, account of the path, repetition; then the route; then the audit trail.
+
+Everything that fails becomes a problem (`ocs.api.problems`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from ocs.accounts import inputs
+from ocs.accounts.errors import AccountError
+from ocs.api import problems, trail
+from ocs.api.call import Call
+from ocs.api.container import Container
+from ocs.api.keys import ApiKeys
+from ocs.api.problems import ProblemError
+from ocs.api.repetitions import HEADER, REPLAYED, Repetition, again
+from ocs.api.rights import OPERATIONS, Operation, Role
+from ocs.ledger.contract.api_keys import ApiKey
+from ocs.ledger.contract.errors import LedgerError
+from ocs.ledger.contract.views import AccountView
+from ocs.telemetry.logs import describe
+from ocs.values.actor import ACTOR
+from ocs.values.identities import by_msisdn
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+def router(prefix: str, tag: str) -> APIRouter:
+    """A router of operations. `prefix` begins with /v1; each route names its operation by `operation_id`."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=OperationRoute)
+
+
+class OperationRoute(APIRoute):
+    """A route whose `operation_id` is in `rights.OPERATIONS`."""
+
+    def get_route_handler(self) -> Handler:
+        name = self.operation_id or ""
+        if name not in OPERATIONS:
+            raise AssertionError(f"{self.path}: operation {name!r} has no entry in ocs/api/rights.py")
+        operation, handle = OPERATIONS[name], super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                call = await _admitted(request, name, operation)
+                ACTOR.set(f"key:{call.key.id}")
+                request.scope["state"]["call"] = call
+                return await _carried_out(call, request, handle)
+            except Exception as error:  # noqa: BLE001 - each becomes an answer
+                return failed(error, request.scope["state"]["request_id"])
+
+        return handled
+
+
+def failed(error: Exception, request_id: str) -> Response:
+    """The answer to a request that failed. What nobody expects is logged."""
+    response = problems.answer(error, request_id)
+    if response.status_code == 500:
+        log.error("internal error in request %s of the API, please report it: %s", request_id, describe(error))
+    return response
+
+
+# -- before the route
+
+
+async def _admitted(request: Request, name: str, operation: Operation) -> Call:
+    """The call, if its key may do the operation. ProblemError, AccountError."""
+    container: Container = request.app.state.container
+    keys: ApiKeys = request.app.state.keys
+    key = await _key(keys, request)
+    if wait_s := container.limits.wait_s(key.id):
+        raise ProblemError("rate", "the key has sent too many requests", {"Retry-After": str(int(wait_s) + 1)})
+    role = Role(key.role)
+    scope = operation.grants.get(role)
+    if scope is None:
+        raise ProblemError("forbidden", f"the role {role} may not do {name}")
+    call = Call(container, request.scope["state"]["request_id"], name, operation, key, role, scope)
+    await _check_path(call, request)
+    if await request.body() and not _is_json(request):
+        raise ProblemError("media_type", "the body is not said to be JSON")
+    return call
+
+
+def _is_json(request: Request) -> bool:
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+async def _key(keys: ApiKeys, request: Request) -> ApiKey:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    key = await keys.verify(text.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise ProblemError("unauthenticated", "the request has no key that is in force", CHALLENGE)
+    return key
+
+
+async def _check_path(call: Call, request: Request) -> None:
+    """The account or the group of the path is one that the key may see."""
+    if text := request.path_params.get("msisdn"):
+        msisdn = inputs.msisdn(text)
+        await call.may_see(msisdn)
+        call.account_id = await call.backend.ledger.find_subscriber(by_msisdn(msisdn)) or ""
+    if group := request.path_params.get("group"):
+        call.may_see_group(group)
+
+
+# -- the route
+
+
+async def _carried_out(call: Call, request: Request, handle: Handler) -> Response:
+    if not call.operation.once:
+        return await _noted(call, lambda: handle(request))
+    repetition = await Repetition.of(call.backend.ledger, call.key, request)
+    call.idempotency_key = request.headers[HEADER]
+    kept = await repetition.before()
+    call.repeated = kept is not None
+    if kept is not None and kept.answer is not None:
+        call.replayed, first = True, again(kept.answer)
+        return await _noted(call, lambda: _just(first))
+    response = await _noted(call, lambda: handle(request))
+    return await repetition.keep(response, replayed=call.replayed)
+
+
+async def _just(response: Response) -> Response:
+    return response
+
+
+async def _noted(call: Call, work: Callable[[], Awaitable[Response]]) -> Response:
+    """Carry the call out, and note it in the audit trail."""
+    if call.operation.changes:
+        before = await _view(call)
+    else:
+        before = None
+    try:
+        response = await work()
+    except Exception as error:  # noqa: BLE001 - the answer is noted as any other
+        response = failed(error, call.request_id)
+    if call.replayed and not call.operation.once:
+        response.headers[REPLAYED] = "true"
+    if trail.is_noted(call):
+        after = await _view(call) if call.operation.changes and response.status_code < 300 else before
+        await trail.note(call, response.status_code, before, after)
+    return response
+
+
+async def _view(call: Call) -> AccountView | None:
+    """The account now; None = there is none (yet), or it cannot be read."""
+    if not call.account_id:
+        return None
+    try:
+        return await call.backend.ledger.read(call.account_id, **call.backend.when())
+    except (AccountError, LedgerError):
+        return None

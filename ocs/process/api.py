@@ -1,0 +1,144 @@
+"""The API process: HTTP for care, shops, groups and subscribers (`ocs.api`), under uvicorn.
+
+At SIGTERM it accepts no more connections, answers what is under way and ends. At SIGHUP it reads its certificate again.
+`python -m ocs.process.api --config FILE` runs it alone if a Redis URL is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from ocs.accounts.backend import Backend
+from ocs.api.app import create
+from ocs.api.container import Container
+from ocs.api.limits import RateLimits
+from ocs.compose import StartError, voucher_key
+from ocs.ledger.redis.ledger import RedisLedger
+from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
+from ocs.process.child_main import Child, connected_ledger, main
+from ocs.settings.schema import Settings, parse_listen
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 10
+"""How long requests under way may take at the end; less than the supervisor waits."""
+BACKLOG = 1024
+KEEP_ALIVE_S = 30
+
+
+class Server(uvicorn.Server):
+    """Signals are handled by `ocs.process.child_main`."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run_api(child: Child) -> None:
+    """Run until asked to end. StartError: the address cannot be used."""
+    if not child.settings.api.listen:
+        raise StartError('api.listen = "": there is no address for the API')
+    async with connected_ledger(child) as ledger:
+        if ledger is not None:
+            async with reading_catalogue(CatalogueReader(child, ledger)):
+                await _serve(child, ledger)
+
+
+def container_of(child: Child, ledger: RedisLedger) -> Container:
+    api, monotonic = child.settings.api, child.environment.monotonic
+    return Container(
+        backend=Backend(ledger, child.catalogue, child.environment, voucher_key(child.settings)),
+        settings=child.settings,
+        metrics=child.metrics,
+        limits=RateLimits(api.requests_per_s, api.burst, monotonic),
+        monotonic=monotonic,
+    )
+
+
+async def _serve(child: Child, ledger: RedisLedger) -> None:
+    app = create(container_of(child, ledger), importlib.metadata.version("ocs"))
+    config = uvicorn_config(app, child.settings)
+    config.load()
+    server = Server(config)
+    with _listening(child.settings) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_certificate_again, config, child.settings)
+        ends = [serving, asyncio.create_task(child.stopping.wait())]
+        starting = asyncio.create_task(server.up.wait())
+        await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
+        if server.up.is_set():
+            child.report_ready()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in (starting, ends[1]):
+            task.cancel()
+        server.should_exit = True
+        await serving
+
+
+def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
+    api = settings.api
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=api.max_connections,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_GRACE_S,
+        ssl_certfile=api.certificate or None,
+        ssl_keyfile=api.key or None,
+    )
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """The port is shared with the supervisor, which keeps it while this process is restarted."""
+    host, port = parse_listen(settings.api.listen)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listening.bind(address)
+            yield listening
+    except OSError as error:
+        raise StartError(f"api.listen = {settings.api.listen!r}: {error.strerror or error}") from error
+
+
+def _read_certificate_again(config: uvicorn.Config, settings: Settings) -> None:
+    """For new connections. A certificate that cannot be used leaves the one before in use."""
+    if config.ssl is None:
+        return
+    try:
+        config.ssl.load_cert_chain(settings.api.certificate, settings.api.key)
+    except OSError as error:
+        log.error("api.certificate: cannot be used, the one before stays in use: %s", error)
+    else:
+        log.info("api.certificate: read again")
+
+
+if __name__ == "__main__":
+    main("api", run_api)

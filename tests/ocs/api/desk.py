@@ -1,0 +1,135 @@
+"""The API in this process, on a real Redis: requests without a network, by keys of all roles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from ocs.accounts.backend import Backend
+from ocs.api.app import create
+from ocs.api.container import Container
+from ocs.api.keys import ApiKeys
+from ocs.api.limits import RateLimits
+from ocs.api.rights import BOUND, Role
+from ocs.catalogue.versions import Catalogues, load_versions
+from ocs.compose import Environment
+from ocs.ledger.contract.events import OutboxEvent
+from ocs.ledger.redis.ledger import RedisLedger
+from ocs.ledger.settings import LedgerSettings
+from ocs.settings.api import ApiSection
+from ocs.settings.schema import Settings
+from ocs.telemetry.metrics import Metrics
+from ocs.values.moment import when_of
+from tests.catalogue import CATALOGUE
+from tests.ocs.ledger.books import outbox_read
+
+GROUP = "G1"
+OWN, FOREIGN = "38668200001", "38668200002"
+"""In the group of the group-admin, and that of the member; and one that is of neither."""
+PARTITIONS = 4
+_IMSIS = count(293_400_000_200_000)
+_KEYS = count(1)
+
+
+@dataclass
+class Desk:
+    """`await desk.get("/v1/…", role)`, and so on."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    container: Container
+    ledger: RedisLedger
+    metrics: Metrics
+    keys: dict[str, str] = field(default_factory=dict)
+    """Role → a key of it."""
+
+    @property
+    def backend(self) -> Backend:
+        return self.container.backend
+
+    async def open(self, msisdn: str, credit: int = 20_000_000, group: str = "") -> str:
+        """An account with credit in micro-EUR; returns its id."""
+        when = when_of(self.backend.when())
+        account_id = await self.ledger.open_account(
+            msisdn=msisdn,
+            imsi=str(next(_IMSIS)),
+            credit_micro_eur=credit,
+            package=None,
+            entropy=self.backend.environment.entropy(),
+            **when,
+        )
+        if group:
+            await self.ledger.join_group(account_id, group_id=group, role="member", **when)
+        return account_id
+
+    async def new_key(self, role: Role | str, bound_to: str = "", **more: Any) -> str:
+        keys = ApiKeys(self.ledger, self.backend.environment.now)
+        return (await keys.create(role=role, name=f"test of {role}", bound_to=bound_to, **more)).text
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        role: Role | str = Role.CARE,
+        *,
+        key: str | None = None,
+        once: str | None = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """`key` "": without one. `once`: the Idempotency-Key; None = a new one."""
+        headers = {"Idempotency-Key": f"k{next(_KEYS)}" if once is None else once, **more.pop("headers", {})}
+        text = self.keys[role] if key is None else key
+        if text:
+            headers["Authorization"] = f"Bearer {text}"
+        return await self.client.request(method, path, headers={k: v for k, v in headers.items() if v}, **more)
+
+    async def get(self, path: str, role: Role | str = Role.CARE, **more: Any) -> httpx.Response:
+        return await self.request("GET", path, role, **more)
+
+    async def post(self, path: str, role: Role | str = Role.CARE, **more: Any) -> httpx.Response:
+        return await self.request("POST", path, role, **more)
+
+    async def put(self, path: str, role: Role | str = Role.CARE, **more: Any) -> httpx.Response:
+        return await self.request("PUT", path, role, **more)
+
+    async def delete(self, path: str, role: Role | str = Role.CARE, **more: Any) -> httpx.Response:
+        return await self.request("DELETE", path, role, **more)
+
+    async def events(self, kind: str, account_id: str = "") -> list[OutboxEvent]:
+        """All events of that kind, of one account or of all."""
+        found = []
+        for partition in range(PARTITIONS):
+            found += await outbox_read(self.ledger, partition, after=0, count=10_000)
+        return [each for each in found if each.body["k"] == kind and account_id in ("", each.body["a"])]
+
+
+@asynccontextmanager
+async def desk_on(url: str, *, partitions: int = PARTITIONS, **api: Any) -> AsyncIterator[Desk]:
+    """A desk on the Redis, with accounts OWN and FOREIGN and a key of each role. `api`: settings of [api]."""
+    environment, metrics = Environment(), Metrics()
+    ledger = await RedisLedger.connect(url, LedgerSettings(partitions=partitions), metrics)
+    catalogue = Catalogues(load_versions(CATALOGUE), environment.now)
+    ledger.follow_life(catalogue.life_at)
+    settings = Settings(api=ApiSection(**{"requests_per_s": 100_000, "burst": 1_000_000, **api}))
+    limits = RateLimits(settings.api.requests_per_s, settings.api.burst, environment.monotonic)
+    backend = Backend(ledger, catalogue, environment)
+    container = Container(backend, settings, metrics, limits, environment.monotonic)
+    app = create(container, "1.2.3")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://ocs.test") as client:
+        desk = Desk(app, client, container, ledger, metrics)
+        await desk.open(OWN, group=GROUP)
+        await desk.open(FOREIGN)
+        bound = {"group": GROUP, "msisdn": OWN}
+        for role in Role:
+            desk.keys[role] = await desk.new_key(role, bound[BOUND[role]] if role in BOUND else "")
+        try:
+            yield desk
+        finally:
+            await ledger.close()
