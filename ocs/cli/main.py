@@ -18,6 +18,7 @@ from ocs.cli import (
     accounts,
     catalogue,
     fair_use,
+    history,
     importing,
     keys,
     keywords,
@@ -58,6 +59,7 @@ app.add_typer(numbers.app, name="numbers")
 app.add_typer(tools.sessions, name="session")
 app.add_typer(measures.app, name="measure")
 app.add_typer(fair_use.app, name="fair-use")
+app.add_typer(history.app, name="history")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(products.app, name="product")

@@ -5,10 +5,12 @@ Charging never uses it. The backoffice writes; API and command line read.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 
 from ocs.settings.history_section import SQLITE, HistorySection
 
@@ -16,6 +18,7 @@ FILE = "history.sqlite"
 BUSY_TIMEOUT_S = 30.0
 """How long a connection waits for another one that writes to the SQLite file."""
 CONNECT_TIMEOUT_S = 5
+_WRITES = "ocs_writes"
 POOL_SIZE = 4
 """Connections to PostgreSQL of a process; further requests wait for one."""
 
@@ -52,4 +55,13 @@ def _prepare(connection: Any, record: object) -> None:
 
 
 def _begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes. On SQLite it waits for another writer at its beginning, so that nothing that it has
+    read is changed by another before it writes.
+    """
+    with engine.execution_options(**{_WRITES: True}).begin() as connection:
+        yield connection

@@ -13,13 +13,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from ocs.history.errors import SchemaError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_KEY = 0x6F63735F68697374
 """Key of PostgreSQL's advisory lock: "ocs_hist"."""
-
-
-class SchemaError(Exception):
-    """The tables do not fit this version of ocs; the message says what to do."""
 
 
 def configuration() -> Config:

@@ -34,27 +34,21 @@ POSITIONS = Table(
     Column("file_number", BigInteger, nullable=False),
     Column("file_name", String(80), nullable=False),
     Column("file_offset", BigInteger, nullable=False),
-    Column("line_hash", LargeBinary, nullable=False),
+    Column("last_line", LargeBinary, nullable=False),
     Column("sequences", LargeBinary, nullable=False),
     comment="up to where the record files are loaded; changed in the transaction that stores the rows",
 )
-"""One row, "records". `file_offset`: octets of the file that are loaded; `line_hash`: of the last line before it.
-`sequences`: the sequence number of each partition's last loaded event, 8 octets each.
+"""One row, "records". `file_offset`: octets of the file that are loaded; `last_line`: length and hash of the last line
+before it. `sequences`: the sequence number of each partition's last loaded event, 8 octets each.
 """
 
-ACCOUNTS = Table(
-    "accounts",
+MOVES = Table(
+    "moves",
     METADATA,
     Column("account", ACCOUNT, primary_key=True),
-    Column("first_at", BigInteger, nullable=False),
-    Column("opening_micro_eur", BigInteger, nullable=False),
     Column("moved_from", ACCOUNT, nullable=False),
-    Column("moved_to", ACCOUNT, nullable=False),
-    comment="accounts that have events here",
+    comment="accounts that were moved from another partition, and their id there",
 )
-"""`opening_micro_eur`: credit before its first event here. `moved_from`, `moved_to`: its other ids, if it was moved
-between partitions; "" = none. The tables have no numbers of subscribers: the ledger knows the account of a number.
-"""
 
 PERIODS = Table(
     "periods",
@@ -70,7 +64,7 @@ USAGE = Table(
     METADATA,
     Column("account", ACCOUNT, primary_key=True),
     Column("month", Integer, primary_key=True, autoincrement=False),
-    Column("line", LargeBinary, primary_key=True),
+    Column("line", BigInteger, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("session_id", Text, nullable=False),
@@ -88,16 +82,17 @@ USAGE = Table(
     Column("vat_percent", SmallInteger, nullable=False),
     Column("bucket_units", JSON_TEXT, nullable=False),
     Column("overrun_units", BigInteger, nullable=False),
-    Column("itemised", String(16), nullable=False),
+    Column("itemised", Text, nullable=False),
     Column("closed", Boolean, nullable=False),
     Column("free", Boolean, nullable=False),
     Index(None, "account", "started_at"),
     comment="use: one row for a session, rate and month",
     postgresql_partition_by="RANGE (month)",
 )
-"""`line`: hash of session, start, service and rate. `at`, `event_id`, `price`: of the row's last record. `party`: the
-other party with its last three digits masked (HOT-REC-1), or the APN. `free`: a call to a free or emergency number,
-which no itemised bill shows. `itemised`: "" or what is itemised apart (HOT-RAT-6). `bucket_units`: units by bucket.
+"""`line`: hash of session, start, service and rate, which with account and month is unique. `at`, `event_id`, `price`:
+of the row's last record. `party`: the other party with its last three digits masked (HOT-REC-1), or the APN. `free`: a
+call to a free or emergency number, which no itemised bill shows. `itemised`: "" or what is itemised apart (HOT-RAT-6).
+`bucket_units`: units by bucket.
 """
 
 TRANSACTIONS = Table(
@@ -147,6 +142,7 @@ ACCOUNT_MONTHS = Table(
     METADATA,
     Column("account", ACCOUNT, primary_key=True),
     Column("month", Integer, primary_key=True, autoincrement=False),
+    Column("opening_micro_eur", BigInteger, nullable=False),
     Column("credit_in_micro_eur", BigInteger, nullable=False),
     Column("debit_micro_eur", BigInteger, nullable=False),
     Column("use_micro_eur", BigInteger, nullable=False),
@@ -154,9 +150,10 @@ ACCOUNT_MONTHS = Table(
     Column("credit_micro_eur", BigInteger, nullable=False),
     comment="what moved the credit of an account in a month",
 )
-"""`credit_in_micro_eur`, `debit_micro_eur`: of all events. `use_micro_eur`: the part of the debit that is use.
-`recorded_micro_eur`: use of the charging records of the month, which `usage` itemises. It differs from `use_micro_eur`
-by sessions that were open at the beginning or the end of the month. `credit_micro_eur`: after the last event.
+"""`opening_micro_eur`: the credit before the first event. `credit_in_micro_eur`, `debit_micro_eur`: of all events.
+`use_micro_eur`: the part of the debit that is use. `recorded_micro_eur`: use of the charging records of the month,
+which `usage` itemises. It differs from `use_micro_eur` by sessions that were open at the beginning or the end of the
+month. `credit_micro_eur`: after the last event.
 """
 
 PARTITIONED = (USAGE, TRANSACTIONS, EVENTS)

@@ -15,6 +15,7 @@ import os
 from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.back_office.database import Database
+from ocs.process.back_office.loading import Loading
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
@@ -38,7 +39,8 @@ async def run_backoffice(child: Child) -> None:
 
 async def _run_sql_loops(child: Child, database: Database) -> None:
     """Loops that need SQL only."""
-    await database.run_loop("history", 1.0, lambda: None)
+    async with asyncio.TaskGroup() as loops:
+        loops.create_task(Loading(child, database).run())
 
 
 async def _run_ledger_loops(child: Child, database: Database) -> None:

@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "use": ("sid", "typ", "n", "debit", "credit", "promo"),
     "charge": ("sid", "ctx", "typ", "n", "svc", "code", "debit", "credit", "closed", "late", "started", "promo"),
     "refund": ("sid", "ctx", "n", "svc", "credit_in", "credit", "promo"),
-    "expired": ("sid", "ctx", "returned", "reason", "svc"),
+    "expired": ("sid", "ctx", "returned", "reason", "svc", "started", "credit"),
     "threshold": ("counter", "pct", "value", "limit", "window", "muted"),
     "bucket": ("id", "pct", "quantity", "left", "subscription", "muted"),
     "limit": ("counter", "limit", "once"),

@@ -130,7 +130,7 @@ local function give_up(work, session_id, session, reason)
   end
   session.given_up, session.deadline, session.recorded_at, work.due_changed = 1, work.now + LATE_S, work.now, true
   journal(work, {k = 'expired', sid = session_id, ctx = session.context, returned = returned, reason = reason,
-    svc = recorded_services(session)})
+    svc = recorded_services(session), started = session.started, credit = account.credit})
   index_session(work, session_id, session, 'SREM')
   local count, first, first_deadline = 0, nil, nil
   for other_id, other in pairs(account.sessions) do

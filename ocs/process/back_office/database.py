@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ocs.history.engine import history_engine
-from ocs.history.migrating import SchemaError, migrate
+from ocs.history.errors import DATABASE_ERRORS, reason
+from ocs.history.migrating import migrate
 from ocs.process.child_main import Child
 from ocs.telemetry.throttled_log import ThrottledLog
 
@@ -21,6 +21,8 @@ RETRY_S = 1.0
 """Pause after a failure; it doubles with each further one …"""
 LONGEST_RETRY_S = 10.0
 """… up to this."""
+LAST_S = 10.0
+"""How long the last step of a loop may take when the process is asked to end."""
 Result = TypeVar("Result")
 
 
@@ -35,7 +37,7 @@ class Database:
         self._throttled_log = ThrottledLog(child.environment.monotonic)
 
     async def call(self, work: Callable[[], Result]) -> Result:
-        """`work()` in a thread, once the tables are there. SQLAlchemyError, SchemaError."""
+        """`work()` in a thread, once the tables are there. DATABASE_ERRORS."""
         async with self._migrating:
             if not self._is_migrated:
                 await asyncio.to_thread(migrate, self.engine)
@@ -51,14 +53,22 @@ class Database:
         while not await self._child.wait_stopping(wait_s):
             try:
                 more = await self.call(step)
-            except (SQLAlchemyError, SchemaError) as error:
+            except DATABASE_ERRORS as error:
                 self.failed(name, error)
                 wait_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
             else:
                 self._child.metrics.set("ocs_history_up", 1)
                 wait_s, retry_s = 0.0 if more is True else pause_s, RETRY_S
 
-    def failed(self, name: str, error: SQLAlchemyError | SchemaError) -> None:
+    async def last(self, name: str, work: Callable[[], object]) -> None:
+        """Call `work` once more when the process is asked to end; if it fails, it is done at the next start."""
+        try:
+            async with asyncio.timeout(LAST_S):
+                await self.call(work)
+        except (*DATABASE_ERRORS, TimeoutError) as error:
+            log.warning("%s: the last step is done at the next start: %s", name, reason(error))
+
+    def failed(self, name: str, error: Exception) -> None:
         self._child.metrics.set("ocs_history_up", 0)
         self._child.metrics.count("ocs_history_failures", name)
         if (more := self._throttled_log.allow(name)) is not None:
@@ -66,11 +76,3 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-def reason(error: SQLAlchemyError | SchemaError) -> str:
-    """Without statement and parameters, which may name subscribers."""
-    if isinstance(error, DBAPIError):
-        first, _, _ = str(error.orig).strip().partition("\n")
-        return f"{type(error.orig).__name__}: {first}"
-    return str(error) if isinstance(error, SchemaError) else type(error).__name__

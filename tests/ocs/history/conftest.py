@@ -7,7 +7,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from ocs.history.engine import history_engine
+from ocs.history.migrating import migrate
+from ocs.settings.history_section import HistorySection
+from tests.ocs.history.records import Folder
 from tests.postgresql import PostgreSQL
 
 _numbers = count()
@@ -28,3 +33,23 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/history.sqlite"
     create: Callable[[str], str] = request.getfixturevalue("postgresql").create
     return create(f"test{next(_numbers)}")
+
+
+@pytest.fixture
+def empty(url: str) -> Iterator[Engine]:
+    """An empty database."""
+    engine = history_engine(HistorySection(url=url), Path("unused"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(empty: Engine) -> Engine:
+    """A database with its tables."""
+    migrate(empty)
+    return empty
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "records")

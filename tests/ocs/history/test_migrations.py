@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,21 +11,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, text
 
 from ocs.history.engine import history_engine
-from ocs.history.migrating import SchemaError, check, migrate, newest, revision
+from ocs.history.errors import SchemaError
+from ocs.history.migrating import check, migrate, newest, revision
 from ocs.history.schema import METADATA, PARTITIONED
 from ocs.settings.history_section import HistorySection
 
 
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = history_engine(HistorySection(url=url), Path("unused"))
-    yield engine
-    engine.dispose()
-
-
-def test_the_migrated_tables_are_those_of_the_schema(engine: Engine) -> None:
-    migrate(engine)
-    with engine.connect() as connection:
+def test_the_migrated_tables_are_those_of_the_schema(empty: Engine) -> None:
+    migrate(empty)
+    with empty.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
         assert revision(connection) == newest()
@@ -46,28 +39,28 @@ def test_several_processes_that_migrate_at_once_make_the_tables_once(url: str) -
         assert {*threads.map(process, range(6))} == {newest()}
 
 
-def test_the_tables_of_a_newer_version_are_left_alone(engine: Engine) -> None:
-    migrate(engine)
-    with engine.begin() as connection:
+def test_the_tables_of_a_newer_version_are_left_alone(empty: Engine) -> None:
+    migrate(empty)
+    with empty.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'v9999_later'"))
     with pytest.raises(SchemaError, match="newer version of ocs \\(v9999_later\\): install that version"):
-        migrate(engine)
+        migrate(empty)
     with pytest.raises(SchemaError):
-        check(engine)
+        check(empty)
 
 
-def test_a_reader_says_that_there_are_no_tables_yet(engine: Engine) -> None:
+def test_a_reader_says_that_there_are_no_tables_yet(empty: Engine) -> None:
     with pytest.raises(SchemaError, match="the backoffice of `ocs serve` makes them"):
-        check(engine)
-    migrate(engine)
-    check(engine)
+        check(empty)
+    migrate(empty)
+    check(empty)
 
 
-def test_postgresql_partitions_the_large_tables_by_month(engine: Engine) -> None:
-    migrate(engine)
-    if engine.dialect.name != "postgresql":
+def test_postgresql_partitions_the_large_tables_by_month(empty: Engine) -> None:
+    migrate(empty)
+    if empty.dialect.name != "postgresql":
         return
-    with engine.connect() as connection:
+    with empty.connect() as connection:
         found = connection.execute(text("SELECT partrelid::regclass::text FROM pg_partitioned_table")).scalars()
         assert {*found} == {table.name for table in PARTITIONED}
 

@@ -290,9 +290,8 @@ class Operation:
             self.release(service, remember=True)
             service.phase = "normal"
         session.released, session.deadline = True, self.now + LATE_S
-        self.journal(
-            "expired", sid=sid, ctx=session.context, returned=returned, reason=reason, svc=self.record(session)
-        )
+        told = {"returned": returned, "reason": reason, "started": session.started, "credit": account.credit}
+        self.journal("expired", sid=sid, ctx=session.context, svc=self.record(session), **told)
         given_up = sorted((s.deadline, other) for other, s in account.sessions.items() if s.released and other != sid)
         forgettable = [other for _, other in given_up if other != self.keep]
         if len(given_up) >= MAX_GIVEN_UP and forgettable:

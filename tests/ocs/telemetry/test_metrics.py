@@ -76,7 +76,7 @@ def play(metrics: Metrics) -> None:
     api: ApiMetrics = metrics
     api.api_request("/v1/accounts/{msisdn}", "GET", 200, 0.004)
     for name, definition in DEFINITIONS.items():
-        if name.startswith(("ocs_records_written", "ocs_process_restarts", "ocs_history_failures")):
+        if name.startswith(("ocs_records_written", "ocs_process_restarts", "ocs_history_failures", "ocs_history_rows")):
             metrics.count(name, *("x" for _ in definition.labels))
 
 
