@@ -16,8 +16,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ocs.history.schema import ACCOUNT_MONTHS, EVENTS, TRANSACTIONS, USAGE
-from tests.ocs.history.records import T0, Folder, Journal, rows, use
-from tests.ocs.history.test_loader import load_all
+from tests.ocs.history.records import T0, Folder, Journal, load_all, rows, use
 
 KILLS = int(os.environ.get("HISTORY_KILLS", "25"))
 RECORDS = 6_000
