@@ -1,7 +1,8 @@
 """The backoffice process: what follows from charging and may lag behind it, in loops (ocs/process/back_office).
 
 - loading: charging records → SQL;
-- retention: erases what has been kept long enough.
+- retention: erases what has been kept long enough;
+- open claims: finishes redemptions of vouchers that a crash left.
 
 Each loop waits alone while what it needs (SQL, Redis, a provider) is down; the others go on. Charging needs none of
 them. It runs where the housekeeper runs, which writes the record files.
@@ -16,6 +17,7 @@ from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.back_office.database import Database
 from ocs.process.back_office.loading import Loading
+from ocs.process.back_office.open_claims import OpenClaims
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
@@ -55,6 +57,7 @@ async def _run_ledger_loops(child: Child, database: Database) -> None:
 async def _run_with(child: Child, database: Database, ledger: RedisLedger) -> None:
     async with asyncio.TaskGroup() as loops:
         loops.create_task(child.stopping.wait())
+        loops.create_task(OpenClaims(child, ledger).run())
 
 
 if __name__ == "__main__":

@@ -110,6 +110,10 @@ _TABLE = (
     Definition("ocs_history_lag_seconds", GAUGE, "Age of the record that was loaded last, while more of them wait"),
     Definition("ocs_history_stopped", GAUGE, "1 while record files cannot be loaded: missing, damaged, another folder"),
     Definition("ocs_history_missing_events", COUNTER, "Events that are missing between two loaded records"),
+    Definition(
+        "ocs_voucher_claims_finished", COUNTER, "Redemptions of vouchers that a crash left, and that are finished"
+    ),
+    Definition("ocs_voucher_claims_stuck", GAUGE, "Redemptions of vouchers that cannot be finished now"),
     Definition("ocs_swept_accounts", COUNTER, "Accounts whose due deadline, renewal or expiry was carried out"),
     Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be swept; each is retried"),
     Definition("ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is retried later"),
