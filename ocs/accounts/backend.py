@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ocs.accounts.groups import GroupOperations
 from ocs.accounts.keywords import KeywordOperations
 from ocs.accounts.life import LifeOperations
 from ocs.accounts.operations import AccountOperations
@@ -14,6 +15,7 @@ from ocs.accounts.pools import PoolOperations
 from ocs.accounts.products import ProductOperations
 from ocs.accounts.redeeming import RedeemOperations
 from ocs.accounts.sessions import SessionOperations
+from ocs.accounts.transfers import TransferOperations
 from ocs.accounts.voucher_batches import BatchOperations
 from ocs.catalogue.versions import Catalogues
 from ocs.ledger.contract.errors import LedgerError
@@ -66,6 +68,15 @@ class Backend:
     @property
     def pools(self) -> PoolOperations:
         return PoolOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
+
+    @property
+    def groups(self) -> GroupOperations:
+        environment = self.environment
+        return GroupOperations(self.accounts, self.ledger, self.catalogue, environment.now, environment.entropy)
+
+    @property
+    def transfers(self) -> TransferOperations:
+        return TransferOperations(self.accounts, self.ledger, self.catalogue, self.environment.now)
 
     @property
     def life(self) -> LifeOperations:

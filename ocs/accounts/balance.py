@@ -30,6 +30,8 @@ class Balance:
     """Unix seconds."""
     tariff: str
     """Id; "" = none, or it waits for its fee."""
+    separate_micro_eur: int | None
+    """Of the separate account (HOT-GRP-5); None = it has none."""
     units: tuple[UnitsLeft, ...]
     """In the order in which they are used."""
 
@@ -44,6 +46,7 @@ def balance_of(view: AccountView, pool: PoolView | None) -> Balance:
         state=view.state,
         active_until=view.active_until,
         tariff="" if view.package_pending else view.package,
+        separate_micro_eur=view.separate_micro_eur if view.has_separate else None,
         units=tuple(_units(bucket, shared) for bucket, shared in found),
     )
 

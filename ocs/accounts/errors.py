@@ -18,7 +18,7 @@ class AccountError(Exception):
 
 class InputError(AccountError):
     """An argument is invalid. `code` names it: "msisdn", "imsi", "amount", "reference", "package", "product", "date",
-    "pool", "quantity", "bars" or "partition".
+    "pool", "quantity", "bars", "partition", "puk", "name" …
     """
 
 

@@ -9,6 +9,7 @@ from typing import NewType, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from ocs.accounts.errors import InputError
+from ocs.policy.puk import PUK_PATTERN
 from ocs.values.identities import Imsi, Msisdn, parse_imsi, parse_msisdn
 from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
 from ocs.values.moment import DATE_PATTERN, parse_date
@@ -22,6 +23,7 @@ Reference = NewType("Reference", str)
 MAX_REFERENCE_LENGTH = 128
 """Characters. The ledger keeps every reference for more than a year."""
 POOL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}"
+MAX_GROUP_NAME = 80
 LIMIT_OFF = "off"
 NO_BARS = "none"
 T = TypeVar("T")
@@ -185,6 +187,20 @@ def quantity(text: str, unit: Unit, *, kilo: int) -> int:
         return parse_quantity(text, unit, kilo=kilo)
     except ValueError as error:
         raise InputError("quantity", f"{text!r} must be {error}") from None
+
+
+def puk(text: str) -> str:
+    """PUK1 of a SIM."""
+    digits = text.strip()
+    if not re.fullmatch(PUK_PATTERN, digits, re.ASCII):
+        raise InputError("puk", "a PUK1 has 8 digits")
+    return digits
+
+
+def group_name(text: str) -> str:
+    if not 0 < len(text.strip()) <= MAX_GROUP_NAME or not text.isprintable():
+        raise InputError("name", f"a group's name has 1 to {MAX_GROUP_NAME} printable characters")
+    return text.strip()
 
 
 def day(text: str) -> date:

@@ -17,6 +17,7 @@ from ocs.accounts.products import ProductOperations, Sold
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView
 from ocs.policy import keywords, packs
+from ocs.policy.groups import Actor, Payer, payer_of
 from ocs.policy.keyword_texts import DATE_FORMATS, LANGUAGES, TEXTS, render
 from ocs.policy.keywords import WINDOW_S, Action, Order, Step
 from ocs.values.identities import Msisdn
@@ -63,28 +64,34 @@ class KeywordOperations:
         if not isinstance(wanted, Order):
             return words.question(wanted)
         product = self._sold.products[wanted.product]
+        actor = Actor(msisdn=msisdn)
+        payer = payer_of(actor, product.kind, seen.view)
+        if payer is None:
+            return words.order("refused-rights", product)
         open_ = {each.ref: each.at for each in seen.view.reminders if each.kind == WINDOW and each.at > self._now()}
         step = keywords.step(seen.view, wanted, self._sold.products, open_, self._now())
         try:
-            key = await self._perform(msisdn, seen.view, product, step, open_.get(product.id, 0))
+            key = await self._perform(msisdn, seen.view, product, step, open_.get(product.id, 0), actor)
         except RefusedError as error:
             refused = f"refused-{error.code}"
             key = refused if refused in TEXTS else "refused-state"
         after = await self._accounts.read(msisdn)
         return _Words(self._sold, self._kilo, language, after, self._now()).order(key, product)
 
-    async def _perform(self, msisdn: Msisdn, view: AccountView, product: Product, step: Step, window_at: int) -> str:
+    async def _perform(
+        self, msisdn: Msisdn, view: AccountView, product: Product, step: Step, window_at: int, actor: Actor
+    ) -> str:
         """Returns the key of the answer."""
         if step.action is Action.OPEN_WINDOW:
             await self._set_window(view, product, self._now() + WINDOW_S)
         elif step.action is Action.CLOSE_WINDOW:
             await self._set_window(view, product, 0)
         elif step.action is Action.CANCEL:
-            await self._products.cancel(msisdn, product_id=product.id)
+            await self._products.cancel(msisdn, product_id=product.id, actor=actor)
         elif step.action is Action.BUY:
             # The window names the order: a repetition is the same order.
             reference = Reference(f"{WINDOW}:{product.id}:{window_at}")
-            done = await self._products.buy(msisdn, product=product, reference=reference)
+            done = await self._products.buy(msisdn, product=product, reference=reference, actor=actor)
             await self._set_window(view, product, 0)
             return "armed" if done.state == "armed" else step.answer
         return step.answer
@@ -106,6 +113,8 @@ class _Words:
     def question(self, key: str) -> Answer:
         view = self._seen.view
         fields: dict[str, object] = {"credit": self._eur(view.credit_micro_eur), "date": self._date(view.active_until)}
+        if key == "balance" and view.has_separate:
+            key, fields["separate"] = "balance-separate", self._eur(view.separate_micro_eur)
         if key == "help":
             on_sale = [each for each in self._sold.products.values() if each.is_sold(self._now)]
             fields["keywords"] = ", ".join(each.keyword for each in on_sale if each.keyword)
@@ -119,12 +128,13 @@ class _Words:
         view, products = self._seen.view, self._sold.products
         refused = packs.refusal(view, product, products, self._now)
         held = packs.held(view, product.id)
+        own = payer_of(Actor(msisdn=view.msisdn), product.kind, view) is Payer.SEPARATE
         other = products.get(refused.product) if refused is not None else None
         fields: dict[str, object] = {
             "product": product.name,
             "keyword": product.keyword,
             "price": self._eur(product.terms.price_micro_eur),
-            "credit": self._eur(view.credit_micro_eur),
+            "credit": self._eur(view.separate_micro_eur if own else view.credit_micro_eur),
             "date": self._date(held.ends_at if held is not None else 0),
             "other": other.name if other is not None else "",
             "minutes": self._counted("within-minutes", WINDOW_S // 60),

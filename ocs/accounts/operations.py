@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ocs.accounts.errors import InputError, UnknownError, raising_refused
 from ocs.accounts.inputs import Reference
+from ocs.ledger.contract.groups import TransferLedger
 from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView, PoolView
 from ocs.policy.commitments import last_shares
@@ -26,7 +27,7 @@ BLOCKED, ACTIVE = "blocked", "active"
 """The account states that an operation sets."""
 
 
-class Ledger(AccountLedger, Protocol):
+class Ledger(AccountLedger, TransferLedger, Protocol):
     """The part of the ledger that the operations need."""
 
     @property
@@ -199,9 +200,12 @@ class AccountOperations:
     async def terminate(self, msisdn: Msisdn, *, reason: str = "care", pay_out: str = "") -> Ended:
         """End the account for good: sessions are aborted, credit and units are lost, the number is free (HOT-ACC-6).
         What commitments cost is debited first, as far as there is credit (HOT-REC-4). `pay_out`: reference under which
-        refundable credit is paid out (HOT-ACC-10).
+        refundable credit is paid out (HOT-ACC-10). What it has in transit arrives, or returns, before (HOT-GRP-2).
         """
-        view = await self._view(msisdn, await self.find(msisdn))
+        account_id = await self.find(msisdn)
+        with raising_refused():
+            await self._ledger.continue_transfers(account_id, before=self._now(), **self._when())
+        view = await self._view(msisdn, account_id)
         shares = last_shares(view, self._now())
         with raising_refused():
             unpaid = await self._ledger.terminate_account(
@@ -231,12 +235,17 @@ class AccountOperations:
         reference: Reference,
         promotional: bool = False,
         channel: Channel = Channel.CARE,
+        separate: bool = False,
     ) -> TopUpResult:
-        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10). Vouchers are
-        redeemed by `RedeemOperations`.
+        """Add credit, once per reference (HOT-TOP-1); promotional credit is never paid out (HOT-ACC-10). `separate`: to
+        the separate account of the number (HOT-GRP-5); the result has its credit. Vouchers are redeemed by
+        `RedeemOperations`.
 
-        RefusedError: "ceiling" (HOT-ACC-7), "reference", "state".
+        InputError: "separate" (it takes no promotional credit). RefusedError: "ceiling" (HOT-ACC-7), "reference",
+        "state", "no_separate".
         """
+        if separate and promotional:
+            raise InputError("separate", "a separate account takes no promotional credit")
         account_id = await self.find(msisdn)
         with raising_refused():
             applied = await self._ledger.top_up(
@@ -245,10 +254,11 @@ class AccountOperations:
                 reference=reference,
                 promotional=promotional,
                 channel=channel,
+                separate=separate,
                 **self._when(),
             )
         view = await self._view(msisdn, account_id)
-        return TopUpResult(applied, view.credit_micro_eur)
+        return TopUpResult(applied, view.separate_micro_eur if separate else view.credit_micro_eur)
 
     async def activate(self, msisdn: Msisdn, *, package: PackageTerms, reference: Reference) -> bool:
         """Activate a package now. Its price is debited, its units replace those of the previous one (HOT-PKG-2).

@@ -7,7 +7,7 @@ with the same reference is safe.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView
 from ocs.policy import packs, tariffs
 from ocs.policy.decisions import Buy, End, Follow, Plan, Refused
+from ocs.policy.groups import CARE, Actor, Payer, payer_of
 from ocs.values.identities import Msisdn
 from ocs.values.moment import utc_text, when_of
 from ocs.values.products import BenefitShare, Product
@@ -35,6 +36,7 @@ REASONS = {
     "planned": "a change to the tariff {product} is planned: cancel that first (HOT-PKG-11)",
     "same": "the account has the tariff {product} already",
     "subscription": "the account does not have {product}",
+    "rights": "only the administrator of the business group orders this for the number (HOT-GRP-1)",
 }
 """Code of a refusal by the rules → its text."""
 
@@ -73,41 +75,51 @@ class ProductOperations:
     def __init__(self, accounts: AccountOperations, ledger: AccountLedger, sold: Sold, now: Callable[[], int]) -> None:
         self._accounts, self._ledger, self._sold, self._now = accounts, ledger, sold, now
 
-    async def buy(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> Ordered:
-        """Buy a product now: its price is debited, or it is armed until its first use. RefusedError: a code of REASONS,
-        "credit", "limit" (HOT-CC-2), "state".
+    async def buy(self, msisdn: Msisdn, *, product: Product, reference: Reference, actor: Actor = CARE) -> Ordered:
+        """Buy a product now: its price is debited, or it is armed until its first use. `actor`: who orders; a member of
+        a business group pays from its separate account (HOT-GRP-5). RefusedError: a code of REASONS, "credit", "limit"
+        (HOT-CC-2), "state".
         """
         view = await self._view(msisdn)
-        return await self._order(view, product, reference, packs.buy(view, product, self._sold.products, self._now()))
+        decision = packs.buy(view, product, self._sold.products, self._now())
+        return await self._order(view, product, reference, decision, actor)
 
-    async def plan(self, msisdn: Msisdn, *, product: Product, on: date, reference: Reference) -> Ordered:
+    async def plan(
+        self, msisdn: Msisdn, *, product: Product, on: date, reference: Reference, actor: Actor = CARE
+    ) -> Ordered:
         """Plan an activation for the beginning of a day (HOT-PKG-11). RefusedError: as `buy`."""
         view, zone = await self._view(msisdn), self._sold.time_zone
         now = self._now()
         today = datetime.fromtimestamp(now, zone).date()
         at = int(datetime(on.year, on.month, on.day, tzinfo=zone).timestamp())
         decision = packs.plan(view, product, self._sold.products, now=now, today=today, on=on, at=at)
-        return await self._order(view, product, reference, decision)
+        return await self._order(view, product, reference, decision, actor)
 
-    async def change(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> Ordered:
+    async def change(self, msisdn: Msisdn, *, product: Product, reference: Reference, actor: Actor = CARE) -> Ordered:
         """Change the tariff, at once or at the end of the period (HOT-PKG-6). RefusedError: as `buy`."""
         view = await self._view(msisdn)
-        return await self._order(view, product, reference, tariffs.change(view, product, self._now()))
+        return await self._order(view, product, reference, tariffs.change(view, product, self._now()), actor)
 
-    async def restart(self, msisdn: Msisdn, *, product: Product, reference: Reference) -> bool:
+    async def restart(self, msisdn: Msisdn, *, product: Product, reference: Reference, actor: Actor = CARE) -> bool:
         """Begin a period of a tariff now, also of the one that runs (HOT-PKG-2). False = the reference was applied
         before. RefusedError: "commitment", "planned" (HOT-PKG-17), "credit", "state".
         """
-        refused = tariffs.restart_refuses(await self._view(msisdn), product, self._now())
+        view = await self._view(msisdn)
+        self._payer(actor, product, view)
+        refused = tariffs.restart_refuses(view, product, self._now())
         if refused is not None:
             raise _refused(refused)
         return await self._accounts.activate(msisdn, package=product.terms, reference=reference)
 
-    async def cancel(self, msisdn: Msisdn, *, product_id: str, at_once: bool = False) -> Cancelled:
+    async def cancel(self, msisdn: Msisdn, *, product_id: str, at_once: bool = False, actor: Actor = CARE) -> Cancelled:
         """Cancel a product at the end of its period, or at once (HOT-PKG-7). An early end of a commitment is debited
-        (HOT-REC-4). RefusedError: "subscription", "credit" (it does not cover that).
+        (HOT-REC-4). A member of a business group cancels what its separate account pays (HOT-GRP-5). RefusedError:
+        "subscription", "credit" (it does not cover that), "rights".
         """
         view = await self._view(msisdn)
+        product = self._sold.products.get(product_id)
+        if product is not None and self._payer(actor, product, view) is Payer.SEPARATE:
+            view = replace(view, subscriptions=tuple(each for each in view.subscriptions if each.separate))
         decision = packs.cancel(view, product_id, now=self._now(), at_once=at_once)
         if isinstance(decision, Refused):
             raise _refused(decision)
@@ -124,13 +136,26 @@ class ProductOperations:
                 **self._sold.when(self._now()),
             )
 
+    @staticmethod
+    def _payer(actor: Actor, product: Product, view: AccountView) -> Payer:
+        """RefusedError "rights": it may not order the product for this number."""
+        payer = payer_of(actor, product.kind, view)
+        if payer is None:
+            raise _refused(Refused("rights", product.id))
+        return payer
+
     async def _view(self, msisdn: Msisdn) -> AccountView:
         return (await self._accounts.read(msisdn)).view
 
     async def _order(
-        self, view: AccountView, product: Product, reference: Reference, decision: Buy | Plan | Follow | Refused
+        self,
+        view: AccountView,
+        product: Product,
+        reference: Reference,
+        decision: Buy | Plan | Follow | Refused,
+        actor: Actor,
     ) -> Ordered:
-        now = self._now()
+        now, payer = self._now(), self._payer(actor, product, view)
         when = when_of(self._sold.when(now))
         if isinstance(decision, Follow):
             with raising_refused():
@@ -150,6 +175,7 @@ class ProductOperations:
                 starts_at=starts_at,
                 armed=armed,
                 conditions=product.conditions,
+                separate=payer is Payer.SEPARATE,
                 **when,
             )
         state = "planned" if starts_at else "armed" if armed else "active"

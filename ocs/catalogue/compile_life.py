@@ -27,4 +27,5 @@ def compile_life(general: General, problems: Problems) -> LifeTerms:
         expiring_s=general.expiring_days * DAY_S,
         low_credit_micro_eur=parse_eur(general.low_credit_eur),
         promotional_first=general.credit_order[:1] == ["promotional"],
+        transfer_promotional=general.transfer_promotional,
     )

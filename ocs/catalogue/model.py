@@ -98,6 +98,8 @@ class General(Table):
     """Public holidays that do not count."""
     credit_order: list[Literal["promotional", "refundable"]] = ["promotional", "refundable"]
     """Which part of the credit pays first (HOT-ACC-10)."""
+    transfer_promotional: bool = False
+    """Promotional credit may be transferred within a business group, and stays promotional (HOT-GRP-2)."""
     low_credit_eur: Amount = "1"
     """A use after which the credit is below this is an event (HOT-ACC-8); "0" = none."""
     active_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)] = 90

@@ -41,16 +41,20 @@ def create(
     unused: Annotated[
         bool, typer.Option("--unused", help="Sold, not yet used: its 90 days and its package begin with its first use.")
     ] = False,
+    puk: Annotated[str, typer.Option(help="PUK1 of the SIM, 8 digits; it is stored hashed (HOT-GRP-1).")] = "",
     config: ConfigOption = DEFAULT,
 ) -> None:
     """Open an account: active, or not yet used (HOT-ACC-2)."""
     number, subscriber, amount = inputs.msisdn(msisdn), inputs.imsi(imsi), inputs.credit(credit)
+    puk1 = inputs.puk(puk) if puk else ""
 
     async def work(backend: Backend) -> None:
         terms = _on_sale(backend, package) if package else None
         view = await backend.accounts.open(
             msisdn=number, imsi=subscriber, credit_micro_eur=amount, package=terms, unused=unused
         )
+        if puk1:
+            await backend.groups.set_puk(number, puk=puk1)
         if unused:
             print(f"opened {number}: new, credit {format_eur(view.credit_micro_eur)} EUR, package {package or 'none'}")
         elif view.package_pending:
@@ -82,6 +86,7 @@ def topup(
     amount: Annotated[str, typer.Option(help="EUR, up to 6 decimals.")],
     reference: Annotated[str, typer.Option(help="Id of this top-up; a reference is never credited twice.")],
     promotional: Annotated[bool, typer.Option("--promotional", help="A gift: it is never paid out.")] = False,
+    separate: Annotated[bool, typer.Option("--separate", help="To the separate account (HOT-GRP-5).")] = False,
     channel: Annotated[Channel, typer.Option(help="How it was paid; care = credited by hand.")] = Channel.CARE,
     config: ConfigOption = DEFAULT,
 ) -> None:
@@ -92,10 +97,16 @@ def topup(
 
     async def work(backend: Backend) -> None:
         after = await backend.accounts.top_up(
-            number, amount_micro_eur=micro_eur, reference=once, promotional=promotional, channel=channel
+            number,
+            amount_micro_eur=micro_eur,
+            reference=once,
+            promotional=promotional,
+            channel=channel,
+            separate=separate,
         )
         done = f"topped up by {format_eur(micro_eur)} EUR" if after.applied else f"{once} was applied before: no change"
-        print(f"{number}: {done}; credit {format_eur(after.credit_micro_eur)} EUR")
+        where = "separate account" if separate else "credit"
+        print(f"{number}: {done}; {where} {format_eur(after.credit_micro_eur)} EUR")
 
     with_backend(config, OpenMode.WRITE, work)
 

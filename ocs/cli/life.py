@@ -165,6 +165,7 @@ def swap_sim(
     msisdn: MsisdnArgument,
     imsi: Annotated[str, typer.Option(help="IMSI of the new SIM.")],
     reference: FeeReference = "",
+    puk: Annotated[str, typer.Option(help="PUK1 of the new SIM, 8 digits; without it none is known.")] = "",
     json: JsonOption = False,
     config: ConfigOption = DEFAULT,
 ) -> None:
@@ -172,10 +173,12 @@ def swap_sim(
     crash, the same command finishes it.
     """
     number, subscriber = inputs.msisdn(msisdn), inputs.imsi(imsi)
-    once = inputs.reference(reference) if reference else None
+    once, puk1 = inputs.reference(reference) if reference else None, inputs.puk(puk) if puk else ""
 
     async def work(backend: Backend) -> tuple[dict[str, object], str]:
         changed = await backend.life.swap_sim(number, imsi=subscriber, reference=once)
+        if puk1:
+            await backend.groups.set_puk(number, puk=puk1)
         return {"changed": changed}, f"{number}: {'has the new SIM' if changed else 'has this SIM already: no change'}"
 
     _do(config, json, work)

@@ -18,6 +18,7 @@ from ocs.cli import (
     accounts,
     catalogue,
     fair_use,
+    groups,
     history,
     importing,
     keys,
@@ -64,6 +65,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(products.app, name="product")
 app.add_typer(pools.app, name="pool")
+app.add_typer(groups.app, name="group")
 app.add_typer(vouchers.app, name="voucher")
 app.add_typer(notices.app, name="notice")
 app.add_typer(keys.app, name="key")

@@ -213,6 +213,7 @@ def balance_json(found: Balance) -> dict[str, object]:
         "state": found.state,
         "active_until": utc_text(found.active_until),
         "tariff": found.tariff or None,
+        "separate_micro_eur": found.separate_micro_eur,
         "units": [
             {
                 "bucket": each.bucket,
@@ -229,6 +230,8 @@ def balance_json(found: Balance) -> dict[str, object]:
 def print_balance(found: Balance) -> None:
     tariff, until = found.tariff or "none", utc_text(found.active_until)
     print(f"credit {format_eur(found.credit_micro_eur)} EUR, {found.state} until {until}; tariff {tariff}")
+    if found.separate_micro_eur is not None:
+        print(f"separate account {format_eur(found.separate_micro_eur)} EUR")
     for each in found.units:
         shared = " (shared)" if each.shared else ""
         print(f"{each.bucket}{shared}: {_quantity_text(each.left, each.unit)} until {utc_text(each.expires_at)}")

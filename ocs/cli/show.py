@@ -15,6 +15,7 @@ from ocs.ledger.contract.views import (
     PoolView,
     SessionView,
     SubscriptionView,
+    TransferView,
 )
 from ocs.values.moment import utc_text
 from ocs.values.money import format_eur
@@ -35,6 +36,12 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "active_until": _time(view.active_until),
         "credit_micro_eur": view.credit_micro_eur,
         "promotional_micro_eur": view.promotional_micro_eur,
+        "separate_micro_eur": view.separate_micro_eur if view.has_separate else None,
+        "sent_micro_eur": view.sent_micro_eur,
+        "received_micro_eur": view.received_micro_eur,
+        "in_transit": [_transfer_json(each) for each in view.transfers],
+        "group": view.group or None,
+        "role": view.role or None,
         "held_micro_eur": view.held_micro_eur,
         "available_micro_eur": view.credit_micro_eur - view.held_micro_eur,
         "paid_in_micro_eur": view.paid_in_micro_eur,
@@ -58,6 +65,15 @@ def as_json(view: AccountView, pool: PoolView | None = None) -> dict[str, object
         "counters": [_counter_json(each) for each in view.counters],
         "pool": _pool_json(pool) if pool is not None else None,
         "sessions": [row for session in view.live_sessions for row in session_rows(session)],
+    }
+
+
+def _transfer_json(each: TransferView) -> dict[str, object]:
+    return {
+        "to": each.to,
+        "amount_micro_eur": each.amount_micro_eur,
+        "reference": each.reference,
+        "at": _time(each.at),
     }
 
 
@@ -214,6 +230,9 @@ def _facts(view: AccountView) -> list[tuple[str, str]]:
         ("pool", view.pool or "none"),
         ("country", view.country),
         *([("facts", view.facts.replace(",", ", "))] if view.facts else []),
+        *([("group", f"{view.group}, {view.role}")] if view.group else []),
+        *([("separate account", f"{format_eur(view.separate_micro_eur)} EUR")] if view.has_separate else []),
+        *[("in transit", f"{format_eur(each.amount_micro_eur)} EUR to {each.to}") for each in view.transfers],
         *([("vouchers", "blocked: too many wrong entries")] if view.vouchers_blocked else []),
         *([("measures", "; ".join(map(measure_text, view.measures)))] if view.measures else []),
     ]

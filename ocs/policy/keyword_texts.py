@@ -75,6 +75,14 @@ TEXTS: Mapping[str, Mapping[str, Forms]] = {
         "sl": "Naročilo zdaj ni mogoče.",
         "en": "An order is not possible now.",
     },
+    "refused-rights": {
+        "sl": "{product} lahko naroči le skrbnik vaše poslovne skupine.",
+        "en": "Only the administrator of your business group can order {product}.",
+    },
+    "balance-separate": {
+        "sl": "Dobroimetje: {credit} EUR, ločeni račun: {separate} EUR. Račun je aktiven do {date}.",
+        "en": "Credit: {credit} EUR, separate account: {separate} EUR. Active until {date}.",
+    },
     "balance": {
         "sl": "Dobroimetje: {credit} EUR, račun je aktiven do {date}.",
         "en": "Credit: {credit} EUR, active until {date}.",

@@ -60,10 +60,15 @@ class GroupLedger(Protocol):
     async def read_group(self, group_id: str) -> GroupView | None: ...
 
     async def set_group(self, group_id: str, **fields: str) -> None:
-        """Change `name`, `payer`, `limit` or `pool`. LedgerError: "no_group"."""
+        """Change `name` or `payer`. LedgerError: "no_group"."""
 
     async def post_step(self, group_id: str, step: GroupStep, *, now: int) -> bool:
         """Note a step that is to be done. False = it was noted before. LedgerError: "no_group", "full", "busy"."""
+
+    async def post_for_all(self, group_id: str, kind: StepKind, value: str, *, now: int) -> None:
+        """Set the group's `limit` or `pool`, and note the step of this kind for each of its numbers, at once.
+        LedgerError: "no_group".
+        """
 
     async def finish_step(self, group_id: str, step: GroupStep, *, dropped: bool = False) -> None:
         """The step was done on the account: change the group's record, and forget the step. `dropped`: it was refused;

@@ -25,7 +25,7 @@ GROUP_REFUSALS = {
 }
 NUMBER = "m:"
 """Prefix of a field of the record that has the account id of a number, by its uid."""
-FIELDS = frozenset(("name", "payer", "limit", "pool"))
+FIELDS = frozenset(("name", "payer"))
 MAX_HOPS = 8
 """Moves of an account that are followed from id to id."""
 
@@ -74,6 +74,9 @@ class Groups(Accounts):
         word = await self._at_group(_POST, group_id, *words)
         _raise_refused(word)
         return bool(word == b"ok")
+
+    async def post_for_all(self, group_id: str, kind: StepKind, value: str, *, now: int) -> None:
+        _raise_refused(await self._at_group(_POST_FOR_ALL, group_id, group_id, now, kind.value, value))
 
     async def finish_step(self, group_id: str, step: GroupStep, *, dropped: bool = False) -> None:
         words = (group_id, step.kind.value, uid_of(step.account_id), step.account_id, int(dropped))
@@ -180,13 +183,25 @@ local group, now, most, kind, uid, value = unpack(ARGV)
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'no_group' end
 local step = kind .. ':' .. uid
 local noted = redis.call('HGET', KEYS[2], step)
-if noted and kind ~= 'limit' then return 'again' end
+if noted and kind ~= 'limit' and kind ~= 'pool' then return 'again' end
 for _, other in ipairs({'join', 'leave', 'administrator'}) do
   if other ~= kind and redis.call('HEXISTS', KEYS[2], other .. ':' .. uid) == 1 then return 'busy' end
 end
 if kind == 'join' and redis.call('HLEN', KEYS[1]) + redis.call('HLEN', KEYS[2]) >= tonumber(most) then return 'full' end
 redis.call('HSET', KEYS[2], step, value)
 redis.call('ZADD', KEYS[4], 'NX', now, group)
+return 'ok'"""
+_POST_FOR_ALL = b"""
+local group, now, kind, value = unpack(ARGV)
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'no_group' end
+redis.call('HSET', KEYS[1], kind, value)
+local fields = redis.call('HGETALL', KEYS[1])
+for n = 1, #fields, 2 do
+  if string.sub(fields[n], 1, 2) == 'm:' then
+    redis.call('HSET', KEYS[2], kind .. ':' .. string.sub(fields[n], 3), fields[n + 1] .. ' ' .. value)
+  end
+end
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('ZADD', KEYS[4], 'NX', now, group) end
 return 'ok'"""
 _FINISH = b"""
 local group, kind, uid, account_id, dropped = unpack(ARGV)

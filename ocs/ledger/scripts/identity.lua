@@ -18,6 +18,14 @@ local function lift_loss()
   end
 end
 
+-- A SIM has a PUK1 of its own (HOT-GRP-1).
+local function forget_puk()
+  if account.customer == '' then return end
+  local customer = unpack_value(account.customer)
+  customer.puk_salt, customer.puk_hash, customer.puk_tries = '', '', 0
+  account.customer = pack(customer)
+end
+
 if args.what == 'left' then
   if account.leaving == args.value then account.leaving = '' end
 else
@@ -28,7 +36,10 @@ else
   account.leaving = (is_sim and 'i' or 'm') .. old
   if is_sim then account.imsi = args.value else account.msisdn = args.value end
   journal(work, {k = 'identity', what = args.what})
-  if is_sim then lift_loss() end
+  if is_sim then
+    lift_loss()
+    forget_puk()
+  end
   notify(work, 'abort', 'identity', args.asked_at, any_session)
 end
 end_work(work)
