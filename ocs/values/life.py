@@ -21,10 +21,10 @@ class LifeTerms:
     """A use after which the credit is below this, and before which it was not, is an event (HOT-ACC-8); 0 = none."""
     promotional_first: bool = True
     """Which part of the credit pays first: the promotional one, or the refundable one (HOT-ACC-10)."""
-    transfer_promotional: bool = False
-    """Promotional credit may be transferred within a business group (HOT-GRP-2)."""
     inactive_s: int = 270 * DAY_S
     """How long an account is inactive before it is terminated (HOT-ACC-5, HOT-ACC-6)."""
+    transfer_promotional: bool = False
+    """Promotional credit may be transferred within a business group (HOT-GRP-2)."""
 
 
 DEFAULT_LIFE = LifeTerms()
