@@ -69,6 +69,11 @@ class Paths:
         return self.data_dir / "disclosures.jsonl"
 
     @property
+    def reconciliation(self) -> Path:
+        """Metrics of the last reconciliation with the host's usage file."""
+        return self.data_dir / "reconciliation.json"
+
+    @property
     def peers(self) -> Path:
         """Lock files by which the workers agree on one connection per peer."""
         return self.data_dir / "peers"

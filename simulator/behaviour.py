@@ -144,6 +144,8 @@ class SessionRun:
             destination_class=planned.destination_class,
             incoming=planned.incoming,
             started_s=planned.start_s,
+            imsi=planned.subscriber.imsi,
+            charging_id=planned.index + 1,
         )
         duration_s = max(planned.duration_s, 1.0)
         self._meters = []
@@ -314,7 +316,7 @@ class SessionRun:
             kind=kind,
             session_id=self._session_id,
             number=self._number,
-            at=self._clock.unix_s(),
+            at=self._now(),
             subscriber=planned.subscriber,
             place=planned.place,
             parts=tuple(parts),
@@ -328,6 +330,13 @@ class SessionRun:
         if answer is None or answer.result_code // 1000 in (3, 5):
             self.report.uncertain = self.report.uncertain or any(part.used for part in parts)
         return answer
+
+    def _now(self) -> int:
+        """Unix seconds, noted as the session's last request."""
+        report = self.report
+        report.ended_at = self._clock.unix_s()
+        report.started_at = report.started_at or report.ended_at
+        return report.ended_at
 
     def _granted(self, answer: Answer | None) -> bool:
         """Whether the session continues. A refusal at command level ends every service (RFC 8506 §5.1.2, §7)."""

@@ -28,6 +28,7 @@ from simulator.scenario import load_scenario
 from simulator.show import output, print_audit, print_outcome, print_replayed
 from simulator.subscribers import FIRST_IMSI, FIRST_MSISDN, default_subscribers, read_subscribers, write_subscribers
 from simulator.summary import RunOutcome, audit_json
+from simulator.wholesale import write_wholesale
 
 app = typer.Typer(
     name="ocs-sim",
@@ -89,6 +90,8 @@ def run_scenario(
         Path | None, typer.Option(exists=True, help="The server's settings, to run `ocs audit` too.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+    wholesale: Annotated[Path | None, typer.Option(help="Write the host's usage file here.")] = None,
+    wholesale_session_ids: Annotated[bool, typer.Option(help="With the Session-Ids of Gy and Ro.")] = True,
     json: JsonOption = False,
 ) -> None:
     """Play a scenario: five network elements, thousands of subscribers, in compressed time."""
@@ -101,6 +104,8 @@ def run_scenario(
     target = Target(host, port, realm, server_realm)
     outcome = run_plan(plan, target, name=wanted.name, seed=seed, speed=speed or wanted.speed, console=console)
     add_audits(outcome, records=records, prices=prices, ocs_config=ocs_config)
+    if wholesale:
+        write_wholesale(wholesale, outcome.tally.sessions, session_ids=wholesale_session_ids)
     if report:
         from simulator.report import write_report
 

@@ -10,7 +10,7 @@ import datetime
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -31,6 +31,7 @@ from simulator.server_process import ServerError, ServerProcess, free_port, ocs
 from simulator.show import print_outcome, print_replayed
 from simulator.subscribers import write_subscribers
 from simulator.tally import SessionReport
+from simulator.wholesale import write_wholesale
 
 DIAMETER_PORT = 3868
 COMMANDS_AT_ONCE = 2
@@ -39,6 +40,8 @@ CAPTURED_REALM = "localdomain"
 CAPTURED_HOSTS = ("smf.localdomain", "scscf.localdomain")
 """Origin-Hosts of the shipped captures."""
 TOP_UP_EUR = "5.00"
+WHOLESALE = "wholesale.csv"
+"""The host's usage file, for `ocs reconcile`."""
 MARK = ".ocs-demo"
 """File that marks a folder of the demo, which the next demo may empty."""
 
@@ -81,7 +84,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
             console=console,
             top_up=lambda msisdn: _top_up(msisdn, config),
         )
-        replayed = _replay(options, plan, ports[0], console)
+        payer = max(plan.subscribers, key=lambda one: float(one.credit))
+        replayed = _replay(options, payer, ports[0], console)
         if replayed is not None:
             outcome.replayed, outcome.replayed_unanswered = len(replayed.requests), replayed.unanswered
             outcome.replayed_errors = replayed.errors
@@ -89,6 +93,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         add_audits(
             outcome, records=options.folder / "data" / "records", prices=prices, ocs_config=config, more_sessions=more
         )
+    carried = [replace(each, msisdn=payer.msisdn, imsi=payer.imsi, traffic="data") for each in more]
+    write_wholesale(options.folder / WHOLESALE, [*outcome.tally.sessions, *carried])
     write_report(outcome, options.report, made_at=datetime.datetime.now().astimezone())
     print_outcome(console, outcome)
     mark = "[bold green]✓ all right[/]" if outcome.ok else "[bold red]✗ something is wrong[/]"
@@ -158,12 +164,11 @@ def _top_up(msisdn: str, config: Path) -> None:
     ocs(["account", "topup", msisdn, "--amount", TOP_UP_EUR, "--reference", f"demo-{msisdn}"], config)
 
 
-def _replay(options: DemoOptions, plan: Plan, port: int, console: Console) -> ReplayResult | None:
-    """Replays the captured session for the account with the most credit."""
+def _replay(options: DemoOptions, payer: Subscriber, port: int, console: Console) -> ReplayResult | None:
+    """Replays the captured session for this subscriber: the one with the most credit."""
     if not options.capture.exists():
         console.print(f"no capture at {options.capture}: not replayed")
         return None
-    payer = max(plan.subscribers, key=lambda one: float(one.credit))
     console.print(f"replaying {options.capture.name}, recorded from a real network element:")
     return uvloop.run(
         replay(

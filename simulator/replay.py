@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,6 +266,8 @@ async def _send(
 
 def _note_use(report: SessionReport, frame: bytes, answer: Answer | None, kind: str) -> None:
     """Counts the request's reported use if its answer accepts it."""
+    report.ended_at = int(time.time())
+    report.started_at = report.started_at or report.ended_at
     for rating_group, used in reported_use(frame):
         service = next((one for one in report.services if one.rating_group == rating_group), None)
         if service is None:

@@ -38,6 +38,12 @@ class SessionReport:
     started_s: float
     """In simulated time."""
     ended_s: float = 0.0
+    imsi: str = ""
+    started_at: int = 0
+    """Unix seconds of its first request; 0 = it sent none."""
+    ended_at: int = 0
+    """Unix seconds of its last request."""
+    charging_id: int = 0
     services: list[UsedService] = field(default_factory=list)
     closed: bool = False
     """Its end was reported (T or E answered)."""

@@ -65,7 +65,14 @@ def default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if field.is_required() or value is None:
         return "must be given" if field.is_required() else "–"
-    return f"`{json.dumps(value)}`"
+    return f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    """A table inline, anything else as JSON has it too."""
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value)
+    return f"{{ {', '.join(f'{key} = {_toml(inner)}' for key, inner in value.items())} }}"
 
 
 def page() -> str:

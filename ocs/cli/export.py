@@ -86,6 +86,7 @@ def _user() -> str:
 def reading_bar(what: str, files: list[Source]) -> Iterator[Callable[[int], None]]:
     """A progress bar in octets of the files, on standard error. Gives what to call with octets that were read."""
     columns = TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=sum(each.octets for each in files))
         yield lambda octets: progress.advance(task, octets)

@@ -39,6 +39,7 @@ from ocs.cli.export import export_command
 from ocs.cli.init import init
 from ocs.cli.notices import check_texts
 from ocs.cli.rate import rate
+from ocs.cli.reconcile import reconcile_command
 from ocs.compose import StartError
 from ocs.ledger.contract.errors import LedgerError
 from ocs.process.embedded_redis import EmbeddedRedisError
@@ -77,6 +78,7 @@ app.command("init")(init)
 app.command("rate")(rate)
 app.command("explain")(explain_command)
 app.command("export")(export_command)
+app.command("reconcile")(reconcile_command)
 
 
 def _print_version(requested: bool) -> None:

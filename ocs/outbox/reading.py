@@ -21,6 +21,8 @@ from ocs.values.moment import utc_text
 
 CLOCKS_DIFFER_S = 3600
 """Most that the clock that names the files and the one that dates the events may differ."""
+LATEST = 253_402_300_799
+"""9999-12-31T23:59:59Z: as an end, everything from the beginning on."""
 _TIME = b'"time":"'
 _TIME_LENGTH = len("2026-11-22T16:30:00Z")
 Record = dict[str, Any]
@@ -43,7 +45,7 @@ class Range:
     until: int
 
     def __post_init__(self) -> None:
-        assert 0 <= self.since <= self.until
+        assert 0 <= self.since <= self.until <= LATEST
 
 
 def sources(folder: Path, wanted: Range) -> list[Source]:

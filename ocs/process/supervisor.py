@@ -68,7 +68,7 @@ class Supervisor:
         self._settings = settings
         self._paths = Paths(settings.data_dir)
         self._metrics = Metrics()
-        self._snapshots = Snapshots(self._paths.metrics, self._metrics.store)
+        self._snapshots = Snapshots(self._paths.metrics, self._metrics.store, [self._paths.reconciliation])
         self._embedded: EmbeddedRedis | None = None
         self._children: list[ChildProcess] = []
         self._redis: redis.asyncio.Redis | None = None

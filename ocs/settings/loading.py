@@ -21,6 +21,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from ocs.settings.base import RELATIVE_TO_FILE, CombinationError
+from ocs.settings.reconciliation import ReconcileSection
 from ocs.settings.schema import ServerSection, Settings
 
 ENVIRONMENT_PREFIX = "OCS_"
@@ -30,6 +31,7 @@ DEFAULT_CONFIG = Path("config/ocs.toml")
 DEFAULTS = Path(__file__).parents[1] / "defaults"
 """The settings file and the catalogue that come with ocs."""
 CATALOGUE = "catalogue.toml"
+RECONCILE = "reconcile"
 MAX_CONFIG_OCTETS = 4 * 1024 * 1024
 """Largest settings file that is read (a thousand peers take about 64 kB)."""
 
@@ -89,6 +91,19 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None, *, s
     if mistakes:
         raise SettingsError(mistakes)
     return settings
+
+
+def load_mapping(path: Path) -> ReconcileSection:
+    """The keys of `[reconcile]` in a file of their own, with or without the name of the table. SettingsError."""
+    document = _read(path)
+    if set(document) != {RECONCILE}:
+        document = {RECONCILE: document}
+    try:
+        return Settings.model_validate(document).reconcile
+    except ValidationError as error:
+        raise SettingsError(
+            [mistake for entry in error.errors() for mistake in _mistakes(path, {}, dict(entry), document)]
+        ) from None
 
 
 def unknown_sections(environment: Mapping[str, str]) -> list[str]:

@@ -32,6 +32,7 @@ from ocs.settings.peers import (
     TlsSection,
 )
 from ocs.settings.profile import Profile
+from ocs.settings.reconciliation import ReconcileSection
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 _DIAMETER = DiameterConfig("", "")
@@ -242,6 +243,7 @@ class Settings(Section):
     vouchers: VouchersSection = Field(default=VouchersSection(), description="the table [vouchers]")
     records: RecordsSection = Field(default=RecordsSection(), description="the table [records]")
     history: HistorySection = Field(default=HistorySection(), description="the table [history]")
+    reconcile: ReconcileSection = Field(default=ReconcileSection(), description="the table [reconcile]")
     server: ServerSection = Field(default=ServerSection(), description="the table [server]")
 
     @model_validator(mode="after")

@@ -127,6 +127,10 @@ _TABLE = (
     Definition("ocs_audit_passed_timestamp_seconds", GAUGE, "When the last full audit pass ended"),
     Definition("ocs_ported_numbers", GAUGE, "Ported numbers in use"),
     Definition("ocs_ported_numbers_timestamp_seconds", GAUGE, "When their file was last changed"),
+    Definition("ocs_reconciliation_sessions", GAUGE, "Of the last ocs reconcile, by outcome", ("outcome",)),
+    Definition("ocs_reconciliation_stake_eur", GAUGE, "Disputed by the last ocs reconcile", ("outcome",), MICRO),
+    Definition("ocs_reconciliation_bad_lines", GAUGE, "Lines that the last ocs reconcile could not read"),
+    Definition("ocs_reconciliation_timestamp_seconds", GAUGE, "When ocs reconcile last ended; 0 = never"),
     Definition("ocs_ported_numbers_refused", GAUGE, "1 while the file has mistakes, and the numbers before are in use"),
     Definition(
         "ocs_api_requests", COUNTER, "Requests of the API by route and class of status", ("route", "method", "status")

@@ -7,7 +7,7 @@ total, as a Prometheus counter must not fall; its gauges are dropped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 class Snapshots:
     """The folder of snapshots; `local` is the store of the process that exports."""
 
-    def __init__(self, folder: Path, local: Store) -> None:
+    def __init__(self, folder: Path, local: Store, commands: Sequence[Path] = ()) -> None:
+        """`commands`: snapshots that commands have left, each the last of its kind."""
         self._folder = folder
+        self._commands = commands
         self._local = local
         self._ended = Store()
 
@@ -50,7 +52,7 @@ class Snapshots:
         total = Store()
         total.add(self._ended)
         total.add(self._local)
-        for path in sorted(self._folder.glob("*-*.json")):
+        for path in (*sorted(self._folder.glob("*-*.json")), *self._commands):
             store = _read(path)
             if store is not None:
                 total.add(store)

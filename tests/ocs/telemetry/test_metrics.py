@@ -14,6 +14,8 @@ from ocs.api.container import ApiMetrics
 from ocs.charging.metrics import ChargingMetrics
 from ocs.diameter.metrics import DiameterMetrics
 from ocs.diameter.rar_asr import RequestMetrics
+from ocs.history.reconcile.outcome import Result
+from ocs.history.reconcile.published import gauges
 from ocs.ledger.metrics import LedgerMetrics
 from ocs.telemetry.definitions import COUNTER, DEFINITIONS, HISTOGRAM, Definition
 from ocs.telemetry.export import Snapshots
@@ -73,6 +75,7 @@ def play(metrics: Metrics) -> None:
     ledger.round_trip("charge", 0.001)
     ledger.ledger_error("timeout")
     ledger.connected(1)
+    metrics.store.add(gauges(Result(0, 86_400), 1))
     api: ApiMetrics = metrics
     api.api_request("/v1/accounts/{msisdn}", "GET", 200, 0.004)
     for name, definition in DEFINITIONS.items():

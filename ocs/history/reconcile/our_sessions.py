@@ -1,0 +1,78 @@
+"""What our charging records say of each session: how much it used of which service, and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ocs.catalogue.compile_rates import SURCHARGE
+from ocs.catalogue.model import RateTable
+from ocs.catalogue.versions import Catalogues
+from ocs.history.reconcile.store import Store
+from ocs.outbox.reading import Record, unix_s
+from ocs.values.use import Context, Direction
+
+_SERVICES = {
+    Context.DATA.value: "data",
+    Context.IMS.value: "voice",
+    Context.CS.value: "voice",
+    Context.SMS.value: "sms",
+    Context.MMS.value: "mms",
+}
+"""Content is the operator's own service: no host bills it."""
+
+
+def service_of(context: str) -> str:
+    """ "" = no host bills it."""
+    return _SERVICES.get(context, "")
+
+
+IsSecond = Callable[[str, str], bool]
+
+
+def second_legs(catalogues: Catalogues) -> IsSecond:
+    """Whether a line, by label and direction, is paid for a use that another line of the record counts: a surcharge
+    (HOT-ROA-4), or the incoming leg of a call that was forwarded late (HOT-RAT-7).
+    """
+    incoming = {
+        label
+        for version in catalogues.versions
+        for label, rate in version.tables.of("rate", RateTable).items()
+        if rate.directions == [Direction.TERMINATING]
+    }
+    rates = {label for version in catalogues.versions for label in version.tables.of("rate", RateTable)}
+
+    def is_second(label: str, direction: str) -> bool:
+        if label not in rates and label.endswith(SURCHARGE):
+            return True
+        return direction == Direction.FORWARDED and label in incoming
+
+    return is_second
+
+
+def add_sessions(records: Iterable[Record], store: Store, is_second: IsSecond, until: int) -> list[tuple[str, str]]:
+    """Adds the sessions that began before `until`, Unix seconds. Returns the moves of accounts: (old id, new id)."""
+    moves = []
+    for record in records:
+        kind = record["kind"]
+        if kind == "moved_out":
+            moves.append((str(record["account"]), str(record.get("to_account", ""))))
+        elif kind in ("charge", "expired", "refund"):
+            _add(record, store, is_second, until)
+    return moves
+
+
+def _add(record: Record, store: Store, is_second: IsSecond, until: int) -> None:
+    service = service_of(str(record.get("context", "")))
+    end = unix_s(record["time"])
+    start = unix_s(record["started"]) if "started" in record else end
+    if not service or start >= until:
+        return
+    units = charged = 0
+    for line in record.get("services", ()):
+        charged += line.get("debit_micro_eur", 0) - line.get("credit_in_micro_eur", 0)
+        direction = str(line.get("detail", "")).partition(" ")[2].partition(" ")[0]
+        if not is_second(str(line.get("label", "")), direction):
+            units += line["used"] + line.get("dropped", 0)
+    if units or charged:
+        session = str(record.get("session_id", record["event_id"]))
+        store.add_use(str(record["account"]), session, service, start, end, units, charged)

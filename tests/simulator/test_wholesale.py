@@ -1,0 +1,105 @@
+"""The demo's traffic, reconciled: the host's file is the network's own view, so there is no difference; and each fault
+that is put into the file is found, and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from simulator.demo import WHOLESALE, DemoOptions, run_demo
+from simulator.server_process import ServerError, ocs
+from simulator.wholesale import COLUMNS
+
+ROOT = Path(__file__).parents[2]
+SMALL = Path(__file__).with_name("small.toml")
+CAPTURE = ROOT / "tests/data/pgw-open5gs-gy.pcap"
+Row = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("wholesale")
+    options = DemoOptions(
+        folder / "demo", folder / "report.html", str(SMALL), 1, None, ROOT / "config/catalogue.toml", CAPTURE
+    )
+    out = io.StringIO()
+    assert run_demo(options, Console(file=out, width=160)), out.getvalue()
+    yield folder / "demo"
+
+
+def rows_of(path: Path) -> list[Row]:
+    with path.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def reconciled(demo: Path, rows: list[Row], name: str) -> tuple[Counter[str], list[dict[str, Any]]]:
+    """Outcome → sessions, and the differences."""
+    path = demo / f"{name}.csv"
+    with path.open("w", newline="") as text:
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    found = demo / f"{name}-found.csv"
+    found.unlink(missing_ok=True)
+    try:
+        out = ocs(["reconcile", str(path), "--json", "--csv", str(found)], demo / "ocs.toml")
+    except ServerError as error:  # exit status 1: there are differences
+        assert "difference" in str(error)
+        out = ""
+    counts = Counter(row["outcome"] for row in rows_of(found))
+    if out:
+        for row in json.loads(out)["outcomes"]:
+            counts[row["outcome"]] = counts[row["outcome"]] or row["count"]
+    return counts, rows_of(found)
+
+
+DISPUTED = ("different", "missing_here", "missing_there", "duplicate")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ids", [True, False], ids=["by Session-Id", "by subscriber and time"])
+def test_the_demo_has_no_difference(demo: Path, ids: bool) -> None:
+    rows = rows_of(demo / WHOLESALE)
+    assert len(rows) > 50 and {row["service"] for row in rows} == {"data", "voice", "sms", "mms"}
+    for row in rows if not ids else ():
+        row["session_id"] = ""
+    counts, differences = reconciled(demo, rows, f"whole-{ids}")
+    assert not [row for row in differences if row["outcome"] in DISPUTED]
+    assert counts["matched"] > 50
+    assert counts["matched"] + counts["open"] == len(rows)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+def test_exactly_the_faults_are_found(demo: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    rows = rows_of(demo / WHOLESALE)
+    _, sound = reconciled(demo, rows, f"sound-{seed}")
+    never = {row["line"] for row in sound}
+    ended = [row for number, row in enumerate(rows, start=2) if str(number) not in never]
+    lost, doubled, changed, *strange = chance.sample(ended, 5)
+    wanted = Counter(missing_there=1, duplicate=1, different=1, missing_here=2)
+    changed["units"] = str(int(changed["units"]) * 3 + 10**7)
+    faulty = [row for row in rows if row is not lost]
+    faulty.insert(faulty.index(doubled) + 1, dict(doubled))
+    for row in strange:
+        start = f"{row['start'][:11]}{(int(row['start'][11:13]) + 12) % 24:02d}{row['start'][13:]}"
+        faulty.append({**row, "record_id": "X" + row["record_id"], "session_id": "", "start": start, "end": start})
+    counts, differences = reconciled(demo, faulty, f"faulty-{seed}")
+    found = Counter(row["outcome"] for row in differences if row["outcome"] in DISPUTED)
+    assert found == wanted, differences
+    assert counts["open"] == len(never)
+    by_outcome = {row["outcome"]: row for row in differences}
+    assert by_outcome["missing_there"]["session_id"] == lost["session_id"]
+    assert by_outcome["different"]["session_id"] == changed["session_id"]
+    assert by_outcome["duplicate"]["line"] == str(faulty.index(doubled) + 3)
