@@ -58,8 +58,7 @@ def reconciled(demo: Path, rows: list[Row], name: str) -> tuple[Counter[str], li
         out = ""
     counts = Counter(row["outcome"] for row in rows_of(found))
     if out:
-        for row in json.loads(out)["outcomes"]:
-            counts[row["outcome"]] = counts[row["outcome"]] or row["count"]
+        counts["matched"] = sum(row["count"] for row in json.loads(out)["outcomes"] if row["outcome"] == "matched")
     return counts, rows_of(found)
 
 
