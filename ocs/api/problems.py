@@ -96,6 +96,13 @@ KINDS: dict[str, Kind] = {
     "group": Kind(409, "They are no administrator and member of one group", "Transfer within one group (HOT-GRP-2)."),
     "funds": Kind(409, "The credit does not cover the transfer", "Transfer less, or top up first."),
     "transfers": Kind(409, "Too many transfers are under way", "Repeat in a minute."),
+    "voucher": Kind(
+        409, "No voucher can be redeemed by this number", "Check the 16 digits; wrong entries are counted."
+    ),
+    "spent": Kind(409, "The voucher was redeemed before", "Ask the subscriber for another voucher."),
+    "expired": Kind(409, "The voucher has expired", "Ask the subscriber for another voucher (HOT-TOP-2)."),
+    "busy": Kind(409, "Another account is redeeming the voucher", "Repeat the request in a few seconds."),
+    "batch": Kind(404, "There is no such batch", "List the batches: GET /v1/voucher-batches."),
     "voucher_blocked": Kind(409, "Too many wrong vouchers", "Customer care lifts the block (HOT-TOP-3)."),
     "given_back": Kind(409, "The voucher's claim was refused before", "Redeem the voucher anew, with a new reference."),
     "moved": Kind(409, "The account was moved meanwhile", "Repeat the request."),

@@ -74,4 +74,14 @@ OPERATIONS: dict[str, Operation] = {
     "accounts.open": changes(_SALES, once=True),
     "accounts.read": reads(_SALES, _READERS, _ADMIN, _SELF),
     "accounts.top_up": changes(_SALES, _ADMIN, once=True),
+    # vouchers
+    "vouchers.redeem": changes(_SALES, _ADMIN, _SELF, once=True),
+    "vouchers.entries": reads(_SALES, _READERS, _ADMIN, _SELF),
+    "vouchers.lift": changes(_CARE),
+    "vouchers.batches": reads(_READERS),
+    "vouchers.batch": reads(_READERS, _SALES),
+    "vouchers.read": reads(_READERS, _SALES),
+    "vouchers.look_up": reads(_CARE),
+    "vouchers.activate": changes(_SALES),
+    "vouchers.block": changes(_CARE),
 }

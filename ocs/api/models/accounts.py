@@ -55,6 +55,10 @@ class TopUp(Body):
     amount: Amount
     reference: ReferenceField = None
     promotional: bool = Field(default=False, description="A gift: it is never paid out (HOT-ACC-10).")
+    channel: Literal["one-off", "care"] | None = Field(
+        default=None,
+        description="By a payment, or credited by hand, which customer care may say. Default: care for customer care.",
+    )
 
 
 class ToppedUp(Answer):

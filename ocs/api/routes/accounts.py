@@ -8,9 +8,11 @@ from ocs.api.call import Call, TheCall
 from ocs.api.models.accounts import Account, OpenAccount, ToppedUp, TopUp, account
 from ocs.api.models.common import MsisdnPath
 from ocs.api.operation_route import router as operations
+from ocs.api.rights import Role
 from ocs.ledger.contract.views import AccountView
 from ocs.values.money import format_eur
 from ocs.values.products import PackageTerms
+from ocs.values.top_ups import Channel
 
 router = operations("/v1/accounts", "accounts")
 
@@ -54,10 +56,12 @@ async def read_account(msisdn: MsisdnPath, call: TheCall) -> Account:
 
 @router.post("/{msisdn}/top-ups", operation_id="accounts.top_up", status_code=201)
 async def top_up(msisdn: MsisdnPath, body: TopUp, call: TheCall) -> ToppedUp:
-    """Add credit, once (HOT-TOP-1), up to a credit of 200 EUR (HOT-ACC-7)."""
+    """Add credit, once (HOT-TOP-1), up to a credit of 200 EUR (HOT-ACC-7). The channel is recorded."""
     amount, reference = inputs.amount(body.amount), call.reference(body.reference)
+    usual = Channel.CARE if call.role is Role.CARE else Channel.ONE_OFF
+    channel = Channel(body.channel) if body.channel and call.role is Role.CARE else usual
     done = await call.backend.accounts.top_up(
-        msisdn, amount_micro_eur=amount, reference=reference, promotional=body.promotional
+        msisdn, amount_micro_eur=amount, reference=reference, promotional=body.promotional, channel=channel
     )
     call.applied(done.applied)
     return ToppedUp(reference=reference, amount=format_eur(amount), credit=format_eur(done.credit_micro_eur))
