@@ -74,6 +74,11 @@ class Paths:
         return self.data_dir / "reconciliation.json"
 
     @property
+    def notices(self) -> Path:
+        """File of the port "log"."""
+        return self.data_dir / "notices.jsonl"
+
+    @property
     def peers(self) -> Path:
         """Lock files by which the workers agree on one connection per peer."""
         return self.data_dir / "peers"

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from ocs.accounts.errors import InputError
 from ocs.policy.puk import PUK_PATTERN
 from ocs.values.identities import Imsi, Msisdn, parse_imsi, parse_msisdn
+from ocs.values.language import LANGUAGES
 from ocs.values.measures import MAX_REASON_LENGTH, AccountMeasure, MeasureKind
 from ocs.values.moment import DATE_PATTERN, parse_date
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR, format_eur, parse_eur
@@ -27,6 +28,13 @@ MAX_GROUP_NAME = 80
 LIMIT_OFF = "off"
 NO_BARS = "none"
 T = TypeVar("T")
+
+
+def language(text: str) -> str:
+    """ISO 639-1 of a language of texts for subscribers."""
+    if text not in LANGUAGES:
+        raise InputError("language", f"language {text!r}: texts are in {' and '.join(LANGUAGES)}")
+    return text
 
 
 def msisdn(text: str) -> Msisdn:

@@ -5,7 +5,7 @@ the answer. The message itself is charged as an SMS when the network asks for it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,11 +18,13 @@ from ocs.ledger.contract.operations import AccountLedger
 from ocs.ledger.contract.views import AccountView
 from ocs.policy import keywords, packs
 from ocs.policy.groups import Actor, Payer, payer_of
-from ocs.policy.keyword_texts import DATE_FORMATS, LANGUAGES, TEXTS, render
+from ocs.policy.keyword_texts import DATE_FORMATS, TEXTS, render
 from ocs.policy.keywords import WINDOW_S, Action, Order, Step
 from ocs.values.identities import Msisdn
+from ocs.values.language import LANGUAGES
 from ocs.values.money import MICRO
 from ocs.values.products import Product
+from ocs.values.sms_text import ussd_text
 from ocs.values.use import Unit
 
 WINDOW = "keyword"
@@ -54,11 +56,12 @@ class KeywordOperations:
         self._accounts, self._products, self._ledger = accounts, products, ledger
         self._sold, self._now, self._kilo = sold, now, kilo
 
-    async def handle(self, msisdn: Msisdn, text: str, *, language: str = LANGUAGES[0]) -> Answer:
-        """Act on a text of the subscriber, and answer it. UnknownError: "account". A text that is repeated because its
-        answer was lost does not buy twice.
+    async def handle(self, msisdn: Msisdn, text: str, *, language: str = "") -> Answer:
+        """Act on a text of the subscriber, and answer it; `language`: "" = that of the account. UnknownError:
+        "account". A text that is repeated because its answer was lost does not buy twice.
         """
         seen = await self._accounts.read(msisdn)
+        language = language or seen.view.language or LANGUAGES[0]
         wanted = keywords.read(text, self._sold.products)
         words = _Words(self._sold, self._kilo, language, seen, self._now())
         if not isinstance(wanted, Order):
@@ -77,6 +80,11 @@ class KeywordOperations:
             key = refused if refused in TEXTS else "refused-state"
         after = await self._accounts.read(msisdn)
         return _Words(self._sold, self._kilo, language, after, self._now()).order(key, product)
+
+    async def ussd(self, msisdn: Msisdn, text: str, *, language: str = "") -> Answer:
+        """As `handle`; the answer is one USSD page, in the GSM 7-bit alphabet (HOT-ACC-12)."""
+        answer = await self.handle(msisdn, text, language=language)
+        return replace(answer, text=ussd_text(answer.text))
 
     async def _perform(
         self, msisdn: Msisdn, view: AccountView, product: Product, step: Step, window_at: int, actor: Actor

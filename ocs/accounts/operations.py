@@ -48,6 +48,10 @@ class Offer(Protocol):
     @property
     def facts(self) -> frozenset[str]: ...
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Names of the texts for subscribers."""
+
     def when(self, unix_s: int) -> dict[str, int]:
         """The arguments `now` (Unix seconds), `month` and `day` of the ledger's operations."""
 
@@ -298,6 +302,12 @@ class AccountOperations:
         with raising_refused():
             await self._ledger.set_bars(account_id, bars=bars, **self._when())
 
+    async def set_language(self, msisdn: Msisdn, *, language: str) -> None:
+        """Language of the texts that the subscriber gets (HOT-NOT-1)."""
+        account_id = await self.find(msisdn)
+        with raising_refused():
+            await self._ledger.set_customer(account_id, name="language", value=language, **self._when())
+
     # -- measures
 
     def measure_names(self, kind: MeasureKind) -> tuple[str, ...]:
@@ -309,12 +319,13 @@ class AccountOperations:
         told = {terms.id: terms.thresholds for terms in (MONTHLY_LIMIT, *self._offer.counters.values())}
         for package in self._offer.packages.values():
             told.update({bucket.id: bucket.thresholds for bucket in package.buckets})
-        return tuple(
+        thresholds = (
             name
-            for id_, thresholds in told.items()
-            if thresholds
-            for name in (id_, *(f"{id_}:{percent}" for percent in thresholds))
+            for id_, percents in told.items()
+            if percents
+            for name in (id_, *(f"{id_}:{percent}" for percent in percents))
         )
+        return (*thresholds, *self._offer.notices)
 
     async def set_measure(self, msisdn: Msisdn, *, measure: AccountMeasure) -> None:
         """Put a measure on the account; it replaces one of its kind and name (HOT-ROA-8). Running sessions are asked.

@@ -80,6 +80,11 @@ class Catalogue:
     """The last result of `_calendar`."""
     _prices: dict[str, PriceTerms] = field(default_factory=dict)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Names of the texts for subscribers."""
+        return tuple(self.tables.sections["notice"])
+
     def rate(self, event: UseEvent) -> RatedUse:
         """Price of this use and the buckets that may pay; Unrateable when the catalogue has no rate for it (5031)."""
         rated = self._rate(event)

@@ -157,6 +157,11 @@ class Catalogues:
         return frozenset[str]().union(*(each.facts for each in self.versions))
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """Names of the texts for subscribers, in all versions."""
+        return tuple(dict.fromkeys(name for each in self.versions for name in each.notices))
+
+    @property
     def services(self) -> tuple[str, ...]:
         """Services in all versions."""
         return tuple(dict.fromkeys(name for each in self.versions for name in each.services))

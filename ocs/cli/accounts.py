@@ -20,6 +20,7 @@ from ocs.cli.common import (
 )
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.identities import IMSI_EXAMPLE, MSISDN_EXAMPLE
+from ocs.values.language import LANGUAGES
 from ocs.values.money import format_eur
 from ocs.values.products import LIMIT_COUNTER, CounterTerms, Measure, PackageTerms
 from ocs.values.quantity import quantity_text
@@ -177,6 +178,22 @@ def bars(
     async def work(backend: Backend) -> None:
         await backend.accounts.set_bars(number, bars=wanted)
         print(f"{number}: bars {', '.join(wanted) or 'none'}")
+
+    with_backend(config, OpenMode.WRITE, work)
+
+
+@app.command("set-language")
+def set_language(
+    msisdn: MsisdnArgument,
+    language: Annotated[str, typer.Argument(help=" or ".join(LANGUAGES), metavar="LANGUAGE")],
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Set the language of the texts that the subscriber gets (HOT-NOT-1)."""
+    number, wanted = inputs.msisdn(msisdn), inputs.language(language)
+
+    async def work(backend: Backend) -> None:
+        await backend.accounts.set_language(number, language=wanted)
+        print(f"{number}: language {wanted}")
 
     with_backend(config, OpenMode.WRITE, work)
 

@@ -10,6 +10,7 @@ import typer
 
 from ocs.catalogue.catalogue import Catalogue
 from ocs.cli.common import DEFAULT, ConfigOption, JsonOption, WrongCallError, load_all, print_json
+from ocs.values.language import LANGUAGES
 
 app = typer.Typer(help="Texts that subscribers are sent: preview, list, send again.", no_args_is_help=True)
 
@@ -44,7 +45,6 @@ def preview(
     """Show a text with an example of its event, and its length in SMS."""
     from ocs.notices.check import checked, examples
     from ocs.notices.compiled import Notices
-    from ocs.notices.words import LANGUAGES
     from ocs.values.sms_text import sms_size
 
     if language and language not in LANGUAGES:

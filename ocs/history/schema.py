@@ -156,4 +156,47 @@ which `usage` itemises. It differs from `use_micro_eur` by sessions that were op
 month. `credit_micro_eur`: after the last event.
 """
 
+NOTICE_EVENTS = Table(
+    "notice_events",
+    METADATA,
+    Column("event_id", EVENT_ID, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+    Index(None, "at"),
+    comment="events of which notices are to be made; stored in the transaction that loads the event",
+)
+
+NOTICES = Table(
+    "notices",
+    METADATA,
+    Column("id", String(96), primary_key=True),
+    Column("event_id", EVENT_ID, nullable=False),
+    Column("name", String(48), nullable=False),
+    Column("account", ACCOUNT, nullable=False),
+    Column("msisdn", String(16), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("quiet", Boolean, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("attempts", SmallInteger, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("owner", String(80), nullable=False),
+    Column("claimed_until", BigInteger, nullable=False),
+    Column("reference", String(100), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Index(None, "state", "next_at"),
+    Index(None, "account", "created"),
+    Index(None, "created"),
+    comment="texts for subscribers, and what became of them",
+)
+"""`id`: event and name of the notice, so there is one of each (HOT-NOT-2). `msisdn`: the number when it was made.
+`state`: waiting, sending, sent, delivered, failed, given_up, suppressed; `reason` of the last three. `next_at`:
+earliest time of the next attempt. `quiet`: it waits for the end of the quiet hours. `owner`, `claimed_until`: the process
+that sends it, and until when nobody else does. `reference`: the receiver's name of the message.
+"""
+
 PARTITIONED = (USAGE, TRANSACTIONS, EVENTS)

@@ -18,7 +18,8 @@ from ocs.notices.compiled import time_of
 from ocs.notices.events import EVENTS, Field, Kind, fields_of
 from ocs.notices.roaming_prices import SAMPLES
 from ocs.notices.templates import Templates, TextError
-from ocs.notices.words import LANGUAGES, Words
+from ocs.notices.words import Words
+from ocs.values.language import LANGUAGES
 from ocs.values.products import MONTHLY_LIMIT
 from ocs.values.sms_text import SmsSize, plain, sms_size
 

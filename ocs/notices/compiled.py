@@ -11,7 +11,8 @@ from ocs.catalogue.model import NoticeTable
 from ocs.notices.events import EVENTS
 from ocs.notices.fields import Recipient, Record, values_of
 from ocs.notices.templates import Templates, TextError, Values
-from ocs.notices.words import LANGUAGES, Words
+from ocs.notices.words import Words
+from ocs.values.language import LANGUAGES
 from ocs.values.sms_text import plain
 
 

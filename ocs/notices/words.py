@@ -14,7 +14,6 @@ from babel.numbers import format_decimal
 from ocs.catalogue.countries import NO_COUNTRY
 from ocs.values.money import MICRO
 
-LANGUAGES = ("sl", "en")
 MULTIPLES = (("GB", 3), ("MB", 2), ("kB", 1))
 DATE_FORMATS = {"sl": "d. M. y", "en": "d MMM y"}
 FORMS = {"sl": ("one", "two", "few", "other"), "en": ("one", "other")}

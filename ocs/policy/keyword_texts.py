@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-LANGUAGES = ("sl", "en")
 Forms = str | Mapping[str, str]
 """A text, or plural form → text."""
 

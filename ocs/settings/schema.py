@@ -24,6 +24,7 @@ from ocs.settings.dialects import (
 )
 from ocs.settings.diameter import DiameterConfig
 from ocs.settings.history_section import HistorySection
+from ocs.settings.notices_section import NoticesSection
 from ocs.settings.peers import (
     BUILT_IN_PROFILES,
     PeerSection,
@@ -244,6 +245,7 @@ class Settings(Section):
     records: RecordsSection = Field(default=RecordsSection(), description="the table [records]")
     history: HistorySection = Field(default=HistorySection(), description="the table [history]")
     reconcile: ReconcileSection = Field(default=ReconcileSection(), description="the table [reconcile]")
+    notices: NoticesSection = Field(default=NoticesSection(), description="the table [notices]")
     server: ServerSection = Field(default=ServerSection(), description="the table [server]")
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from ocs.ledger.redis.client import REFUSALS, MovedError
 from ocs.ledger.redis.keys import account_id as new_id
 from ocs.ledger.redis.keys import session_name, uid_of
 from ocs.ledger.redis.life import Life
-from ocs.ledger.redis.views import session_names
+from ocs.ledger.redis.views import moved_to, session_names
 from ocs.values.identities import by_imsi, by_msisdn
 from ocs.values.products import NO_CONDITIONS, BenefitShare, Conditions, PackageTerms
 
@@ -139,6 +139,11 @@ class Products(Life):
             return False
 
     # -- moves
+
+    async def moved_to(self, account_id: str) -> str:
+        """The id that an account has since it was moved; "" = it was not."""
+        document = await self._document(account_id)
+        return moved_to(document) if document else ""
 
     async def move_account(self, account_id: str, *, partition: int, now: int, month: int, day: int = 0) -> str:
         if not 0 <= partition < self._keys.partitions:

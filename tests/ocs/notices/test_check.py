@@ -119,6 +119,7 @@ def test_every_field_has_a_value_even_of_an_empty_record() -> None:
         assert values.keys() >= fields.keys(), kind
 
 
+@rule("HOT-NOT-1")
 def test_the_shipped_catalogue_has_every_notice_of_the_rule() -> None:
     """HOT-NOT-1, and what the operator adds to it."""
     names = fixed_catalogue().tables.of("notice", NoticeTable).keys()

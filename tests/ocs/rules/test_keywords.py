@@ -9,6 +9,7 @@ from ocs.accounts.operations import AccountOperations
 from ocs.accounts.products import ProductOperations
 from ocs.ledger.contract.limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from ocs.values.identities import Msisdn
+from ocs.values.sms_text import is_gsm7
 from tests.ocs.charging.ccr import MB, SMS, sms_to, towards
 from tests.ocs.rules.world import DAY_S, EUR, Subscriber, World
 from tests.rules import rule
@@ -165,3 +166,41 @@ async def test_every_refusal_of_the_ledger_has_an_answer(world: World) -> None:
         await phone.user.buy(balkan, f"b{n}", armed=True)
     await phone.say("USA")
     assert (await phone.say("USA DA"))[0] == "refused-state"
+
+
+@rule("HOT-ACC-12")
+@pytest.mark.parametrize(
+    ("text", "language", "page"),
+    [
+        ("*100#", "sl", "Dobroimetje: 13,01 EUR, racun je aktiven do 8. 2. 2027."),
+        ("STANJE", "sl", "Dobroimetje: 13,01 EUR, racun je aktiven do 8. 2. 2027."),
+        ("*100#", "en", "Credit: 13.01 EUR, active until 8 Feb 2027."),
+        (
+            "*101#",
+            "sl",
+            "Preostalo: MINI 1500 minut do 10. 12. 2026, MINI 1500 sporocil do 10. 12. 2026, MINI 9 GB do 10. 12. 2026.",
+        ),
+        (
+            "*101#",
+            "en",
+            "Left: MINI 1500 minutes until 10 Dec 2026, MINI 1500 messages until 10 Dec 2026, MINI 9 GB until 10 Dec 2026.",
+        ),
+    ],
+)
+async def test_a_ussd_page_tells_the_balance_in_the_language_of_the_account(
+    world: World, text: str, language: str, page: str
+) -> None:
+    user = await world.subscriber(20, "MINI")
+    await world.ledger.set_customer(user.account_id, name="language", value=language, **world.when)
+    answer = await Phone(user).keywords.ussd(Msisdn(user.msisdn), text)
+    assert answer.text == page and is_gsm7(page) and len(page) <= 182
+
+
+@rule("HOT-ACC-12")
+async def test_a_long_answer_is_cut_to_one_ussd_page(world: World) -> None:
+    user = await world.subscriber(60, "MINI")
+    for n, product in enumerate(("SMS-200", "MMS-50", "EXTRA-DATA-5-GB")):
+        assert await user.buy(world.catalogue.products[product].terms, f"B{n}")
+    answer = await Phone(user).keywords.ussd(Msisdn(user.msisdn), "*101#")
+    assert len(answer.text) <= 182 and answer.text.endswith("...")
+    assert len((await Phone(user).keywords.handle(Msisdn(user.msisdn), "*101#")).text) > 182
