@@ -195,8 +195,8 @@ NOTICES = Table(
 )
 """`id`: event and name of the notice, so there is one of each (HOT-NOT-2). `msisdn`: the number when it was made.
 `state`: waiting, sending, sent, delivered, failed, given_up, suppressed; `reason` of the last three. `next_at`:
-earliest time of the next attempt. `quiet`: it waits for the end of the quiet hours. `owner`, `claimed_until`: the process
-that sends it, and until when nobody else does. `reference`: the receiver's name of the message.
+earliest time of the next attempt. `quiet`: it waits for the end of the quiet hours. `owner`, `claimed_until`: the
+process that sends it, and until when nobody else does. `reference`: the receiver's name of the message.
 """
 
 PARTITIONED = (USAGE, TRANSACTIONS, EVENTS)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ocs.ledger.contract.payments import OrderKind, OrderState
+
 
 class Kind(StrEnum):
     """What a field holds. Filters turn it into words."""
@@ -61,7 +63,28 @@ PRODUCT: Mapping[str, Field] = {
 """Of a product: its id, its name, and what it is."""
 EVENTS: Mapping[str, Mapping[str, Field]] = {
     "low_credit": {"credit": _money("credit_micro_eur"), "below": _money("below")},
-    "topup": {"amount": _money("credit_in_micro_eur"), "credit": _money("credit_micro_eur")},
+    "topup": {
+        "amount": _money("credit_in_micro_eur"),
+        "credit": _money("credit_micro_eur"),
+        "channel": _text("channel", "one-off", "voucher", "auto", "import", "care"),
+    },
+    "auto_top_up": {
+        "state": _text("state", "on", "off", "asked", "given_up"),
+        "credit": _money("credit_micro_eur"),
+        "below": _money("below"),
+    },
+    "payment": {
+        "state": _text("state", *(each.value for each in OrderState)),
+        "channel": _text("channel", *(each.value for each in OrderKind)),
+        "amount": _money("amount_micro_eur"),
+    },
+    "payment_returned": {
+        "amount": _money("amount_micro_eur"),
+        "unpaid": _money("unpaid_micro_eur"),
+        "credit": _money("credit_micro_eur"),
+    },
+    "voucher_blocked": {"wrong": Field(Kind.NUMBER, "wrong")},
+    "transfer_in": {"amount": _money("credit_in_micro_eur"), "credit": _money("credit_micro_eur")},
     "package": {
         **PRODUCT,
         "price": _money("price_micro_eur"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
 from ocs.catalogue.catalogue import Catalogue
-from ocs.catalogue.model import MAX_NOTICE_H, NoticeTable
+from ocs.catalogue.model import MAX_NOTICE_H
 from ocs.catalogue.versions import Catalogues
 from ocs.history.rows import Loaded
 from ocs.notices.compiled import Notices, Told
+from ocs.notices.events import EVENTS
 from ocs.notices.fields import Recipient, Record, unix_s
 from ocs.notices.queue import NewNotice
 from ocs.notices.quiet_hours import end_of_quiet
@@ -25,6 +26,15 @@ OLDEST_S = MAX_NOTICE_H * 3600
 """Events loaded so long after they happened, as into a new database, make no notices."""
 
 
+def wanted(events: Sequence[Loaded], now: int) -> list[tuple[str, int, str]]:
+    """Those of the events that notices may be about, as `queue.note` takes them."""
+    return [
+        (each.event_id, each.at, orjson.dumps(dict(each.record)).decode())
+        for each in events
+        if each.kind in EVENTS and each.at >= now - OLDEST_S
+    ]
+
+
 class Maker:
     """By the versions of the catalogue: each event by the one in force when it happened."""
 
@@ -32,17 +42,6 @@ class Maker:
         self._catalogues, self._now, self._throttled_log = catalogues, now, throttled_log
         self._versions: Sequence[Catalogue] = ()
         self._compiled: dict[str, Notices | None] = {}
-        self._kinds: frozenset[str] = frozenset()
-
-    def wanted(self, events: Sequence[Loaded]) -> list[tuple[str, int, str]]:
-        """Those of the events that notices are about, as `queue.note` takes them."""
-        self._look()
-        since = self._now() - OLDEST_S
-        return [
-            (each.event_id, each.at, orjson.dumps(dict(each.record)).decode())
-            for each in events
-            if each.kind in self._kinds and each.at >= since
-        ]
 
     def made(self, event_id: str, record: Record, recipient: Recipient | None) -> list[NewNotice]:
         """The notices of one event. `recipient`: None = the account has ended."""
@@ -107,5 +106,3 @@ class Maker:
         if self._versions is not self._catalogues.versions:
             self._versions = self._catalogues.versions
             self._compiled = {}
-            tables: list[Mapping[str, NoticeTable]] = [each.tables.of("notice", NoticeTable) for each in self._versions]
-            self._kinds = frozenset(notice.event for table in tables for notice in table.values())

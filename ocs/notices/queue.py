@@ -131,7 +131,7 @@ def _open(connection: Connection, accounts: set[str]) -> tuple[int, dict[str, in
     is_open = NOTICES.c.state.in_([each.value for each in OPEN])
     count = int(connection.scalar(select(func.count()).select_from(NOTICES).where(is_open)) or 0)
     grouped = select(NOTICES.c.account, func.count()).where(is_open, NOTICES.c.account.in_(accounts))
-    return count, {account: number for account, number in connection.execute(grouped.group_by(NOTICES.c.account))}
+    return count, {row[0]: row[1] for row in connection.execute(grouped.group_by(NOTICES.c.account))}
 
 
 def _insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -211,7 +211,7 @@ def waiting(connection: Connection, now: int) -> Waiting:
     is_open = table.state.in_([each.value for each in OPEN])
     counts = dict.fromkeys([each.value for each in OPEN], 0)
     query = select(table.state, func.count()).where(is_open).group_by(table.state)
-    counts.update({state: number for state, number in connection.execute(query)})
+    counts.update({row[0]: row[1] for row in connection.execute(query)})
     due = (table.state == State.WAITING.value) & (table.next_at <= now)
     return Waiting(counts, int(connection.scalar(select(func.min(table.next_at)).where(due)) or 0))
 
@@ -224,7 +224,7 @@ def listed(
     before: tuple[int, str] | None = None,
     limit: int = 100,
 ) -> list[Row[Any]]:
-    """The latest first. `accounts`: ids of one subscriber, () = of all. `before`: (created, id) of the last one seen."""
+    """The latest first. `accounts`: ids of one subscriber, () = of all. `before`: (created, id) of the last one."""
     table = NOTICES.c
     query = select(NOTICES).order_by(table.created.desc(), table.id.desc()).limit(limit)
     if accounts:
@@ -242,8 +242,8 @@ def shown(connection: Connection, id_: str) -> Row[Any] | None:
 
 
 def retry(connection: Connection, id_: str, *, now: int, lives_s: int) -> str | None:
-    """Send a notice again that failed or was given up; it expires `lives_s` from now. Returns the state before: if it is
-    another one, the notice stays. None = there is no such notice.
+    """Send a notice again that failed or was given up; it expires `lives_s` from now. Returns the state before: if it
+    is another one, the notice stays. None = there is no such notice.
     """
     before = connection.scalar(select(NOTICES.c.state).where(NOTICES.c.id == id_).with_for_update())
     if before in RETRIED:

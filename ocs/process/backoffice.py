@@ -3,6 +3,7 @@
 - loading: charging records → SQL;
 - retention: erases what has been kept long enough;
 - open claims: finishes redemptions of vouchers that a crash left.
+- notices: made of events, and sent.
 
 Each loop waits alone while what it needs (SQL, Redis, a provider) is down; the others go on. Charging needs none of
 them. It runs where the housekeeper runs, which writes the record files.
@@ -18,6 +19,7 @@ from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.back_office.database import Database
 from ocs.process.back_office.loading import Loading
 from ocs.process.back_office.open_claims import OpenClaims
+from ocs.process.back_office.noticing import NotedEvents, run_noticing
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
@@ -42,7 +44,7 @@ async def run_backoffice(child: Child) -> None:
 async def _run_sql_loops(child: Child, database: Database) -> None:
     """Loops that need SQL only."""
     async with asyncio.TaskGroup() as loops:
-        loops.create_task(Loading(child, database).run())
+        loops.create_task(Loading(child, database, [NotedEvents(child.environment.now)]).run())
 
 
 async def _run_ledger_loops(child: Child, database: Database) -> None:
@@ -58,6 +60,7 @@ async def _run_with(child: Child, database: Database, ledger: RedisLedger) -> No
     async with asyncio.TaskGroup() as loops:
         loops.create_task(child.stopping.wait())
         loops.create_task(OpenClaims(child, ledger).run())
+        loops.create_task(run_noticing(child, database, ledger))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from ocs.history.engine import history_engine
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.migrating import migrate
+from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.process.child_main import Child
 from ocs.telemetry.throttled_log import ThrottledLog
 
@@ -48,13 +49,25 @@ class Database:
         """Call `step` in a thread again and again until the process is asked to end; one that returns True is called
         again at once. While the database cannot be used, wait.
         """
+
+        async def in_a_thread() -> object:
+            return await self.call(step)
+
+        await self.run_steps(name, pause_s, in_a_thread)
+
+    async def run_steps(self, name: str, pause_s: float, step: Callable[[], Awaitable[object]]) -> None:
+        """As `run_loop`, of a step that does more than blocking work. It waits for the ledger too."""
         retry_s = RETRY_S
         wait_s = pause_s
         while not await self._child.wait_stopping(wait_s):
             try:
-                more = await self.call(step)
+                more = await step()
             except DATABASE_ERRORS as error:
                 self.failed(name, error)
+                wait_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
+            except LedgerUnavailable as error:
+                if (more := self._throttled_log.allow((name, "ledger"))) is not None:
+                    log.warning("%s waits, Redis cannot be used: %s%s", name, error, more)
                 wait_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
             else:
                 self._child.metrics.set("ocs_history_up", 1)

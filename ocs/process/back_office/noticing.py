@@ -1,15 +1,15 @@
 """Makes notices of events, and sends them (HOT-NOT-1, HOT-NOT-2).
 
 An event is noted in the transaction that loads it. Making: its notices are put into the queue, in the words of the
-moment. Sending: notices are claimed, sent side by side, and their outcome is stored. A process that is killed at any step
-leaves either an event that is noted, or a notice that is claimed again after its lease, under the same id.
+moment. Sending: notices are claimed, sent side by side, and their outcome is stored. A process that is killed at any
+step leaves either an event that is noted, or a notice that is claimed again after its lease, under the same id.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,14 +23,15 @@ from ocs.ledger.contract.errors import LedgerError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.notices import queue
 from ocs.notices.fields import Recipient, recipient_of
-from ocs.notices.making import Maker
-from ocs.notices.port import DeliveryPort
 from ocs.notices.log_port import LogPort
+from ocs.notices.making import Maker, wanted
+from ocs.notices.port import DeliveryPort
 from ocs.notices.sending import Rate, Sender
 from ocs.notices.states import Reason, State
 from ocs.outbox.files import parse_event_id
 from ocs.process.back_office.database import Database
 from ocs.process.child_main import Child
+from ocs.telemetry.throttled_log import ThrottledLog
 from ocs.values.moment import DAY_S
 
 PAUSE_S = 1.0
@@ -47,11 +48,11 @@ LEASE_BEYOND_S = 5
 class NotedEvents:
     """Hook of the loader: notes the events that notices are about."""
 
-    def __init__(self, maker: Maker) -> None:
-        self._maker = maker
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
 
     def add(self, connection: Connection, events: Sequence[Loaded]) -> None:
-        queue.note(connection, self._maker.wanted(events))
+        queue.note(connection, wanted(events, self._now()))
 
 
 class Making:
@@ -202,9 +203,10 @@ def port_of(child: Child) -> DeliveryPort:
     return LogPort(Paths(child.settings.data_dir).notices)
 
 
-async def run_noticing(child: Child, database: Database, ledger: RedisLedger, maker: Maker) -> None:
+async def run_noticing(child: Child, database: Database, ledger: RedisLedger) -> None:
     """Until the process is asked to end."""
     port = port_of(child)
+    maker = Maker(child.catalogue, child.environment.now, ThrottledLog(child.environment.monotonic))
     owner = f"{child.settings.diameter.identity} {os.getpid()} {child.environment.entropy():016x}"[-MAX_OWNER:]
     making = Making(child, database, ledger, maker)
     sending = Sending(child, database, ledger, maker, port, owner)

@@ -1,7 +1,7 @@
 """A test SMS gateway: an HTTP server that shows each message once by its key, and counts what it gets.
 
-As a process of its own (`python -m tests.ocs.notices.gateway FILE PORT`) it appends each message that it shows to a file,
-and each request to `FILE.requests`.
+As a process of its own (`python -m tests.ocs.notices.gateway FILE PORT`) it appends each message that it shows to a
+file, and each request to `FILE.requests`.
 """
 
 from __future__ import annotations

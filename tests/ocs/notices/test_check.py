@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from ocs.notices.check import checked
 from ocs.notices.compiled import Notices
 from ocs.notices.events import EVENTS
 from ocs.notices.fields import Recipient, values_of
+from ocs.notices.words import Words
 from ocs.outbox.format import record
 from tests.catalogue import CATALOGUE, SHIPPED, fixed_catalogue
 from tests.rules import rule
 
+ROOT = Path(__file__).parents[3]
 TEXT = CATALOGUE.read_text("utf-8")
 
 
@@ -129,3 +132,12 @@ def test_the_shipped_catalogue_has_every_notice_of_the_rule() -> None:
         *("fair-use-100", "fair-use-warned", "fair-use-surcharge", "welcome", "welcome-eu", "topup"),
         *("account-inactive-soon", "account-lost-soon", "sim-changed", "number-changed"),
     }
+
+
+def test_the_page_has_every_event_field_and_filter() -> None:
+    page = (ROOT / "docs" / "NOTICES.md").read_text("utf-8")
+    for kind, fields in EVENTS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{kind}` |")]
+        assert not {name for name in fields if f"`{name}`" not in row}, kind
+    words = Words("sl", fixed_catalogue().time_zone, 1024)
+    assert not {name for name in words.filters if not re.search(rf"`{name}[`(]", page)}

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocs.accounts.products import REASONS
-from ocs.policy.keyword_texts import LANGUAGES, TEXTS, Forms, render
+from ocs.policy.keyword_texts import TEXTS, Forms, render
 from ocs.policy.keywords import QUESTIONS, TRANSITIONS, Action, Order, State, Word, read
+from ocs.values.language import LANGUAGES
 from tests.catalogue import fixed_catalogue
 from tests.rules import rule
 

@@ -178,12 +178,14 @@ async def test_every_refusal_of_the_ledger_has_an_answer(world: World) -> None:
         (
             "*101#",
             "sl",
-            "Preostalo: MINI 1500 minut do 10. 12. 2026, MINI 1500 sporocil do 10. 12. 2026, MINI 9 GB do 10. 12. 2026.",
+            "Preostalo: MINI 1500 minut do 10. 12. 2026, MINI 1500 sporocil do 10. 12. 2026, MINI 9 GB do "
+            "10. 12. 2026.",
         ),
         (
             "*101#",
             "en",
-            "Left: MINI 1500 minutes until 10 Dec 2026, MINI 1500 messages until 10 Dec 2026, MINI 9 GB until 10 Dec 2026.",
+            "Left: MINI 1500 minutes until 10 Dec 2026, MINI 1500 messages until 10 Dec 2026, MINI 9 GB until "
+            "10 Dec 2026.",
         ),
     ],
 )
