@@ -2,7 +2,7 @@
 
 - loading: charging records → SQL;
 - retention: erases what has been kept long enough;
-- open claims: finishes redemptions of vouchers that a crash left.
+- open claims: finishes redemptions of vouchers that a crash left;
 - notices: made of events, and sent.
 
 Each loop waits alone while what it needs (SQL, Redis, a provider) is down; the others go on. Charging needs none of
@@ -18,8 +18,8 @@ from ocs.compose import StartError
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.back_office.database import Database
 from ocs.process.back_office.loading import Loading
-from ocs.process.back_office.open_claims import OpenClaims
 from ocs.process.back_office.noticing import NotedEvents, run_noticing
+from ocs.process.back_office.open_claims import OpenClaims
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
