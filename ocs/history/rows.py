@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from ocs.history.masking import masked
+from ocs.values.masking import masked_party
 from ocs.values.use import Context
 
 Record = Mapping[str, Any]
@@ -294,4 +294,4 @@ def _parties(detail: str, free: bool, data: bool) -> tuple[str, str, str]:
     direction, _, party = rest.partition(" ")
     if free or not party:
         return _clean(network), _clean(direction), ""
-    return _clean(network), _clean(direction), _clean(party if data else masked(party))
+    return _clean(network), _clean(direction), _clean(party if data else masked_party(party))

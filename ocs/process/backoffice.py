@@ -20,6 +20,7 @@ from ocs.process.back_office.database import Database
 from ocs.process.back_office.loading import Loading
 from ocs.process.back_office.noticing import NotedEvents, run_noticing
 from ocs.process.back_office.open_claims import OpenClaims
+from ocs.process.back_office.retention import Retention
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
@@ -45,6 +46,7 @@ async def _run_sql_loops(child: Child, database: Database) -> None:
     """Loops that need SQL only."""
     async with asyncio.TaskGroup() as loops:
         loops.create_task(Loading(child, database, [NotedEvents(child.environment.now)]).run())
+        loops.create_task(Retention(child, database).run())
 
 
 async def _run_ledger_loops(child: Child, database: Database) -> None:

@@ -110,6 +110,7 @@ _TABLE = (
     Definition("ocs_history_up", GAUGE, "1 while the SQL database of the history can be used"),
     Definition("ocs_history_failures", COUNTER, "Failed uses of the SQL database; each is tried again", ("loop",)),
     Definition("ocs_history_rows", COUNTER, "Rows loaded into the SQL database", ("table",)),
+    Definition("ocs_history_erased", COUNTER, "Rows of use, of money, and files that were kept long enough", ("what",)),
     Definition("ocs_history_lag_octets", GAUGE, "Octets of the record files that are not loaded yet"),
     Definition("ocs_history_lag_seconds", GAUGE, "Age of the record that was loaded last, while more of them wait"),
     Definition("ocs_history_stopped", GAUGE, "1 while record files cannot be loaded: missing, damaged, another folder"),

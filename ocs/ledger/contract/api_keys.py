@@ -71,3 +71,6 @@ class ApiLedger(Protocol):
 
     async def note_api_call(self, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
         """Journal an `api` event (`ocs.ledger.redis.journal`). `account_id` "": the call concerned no account."""
+
+    async def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
+        """Journal an event that changes nothing. The account may have ended."""

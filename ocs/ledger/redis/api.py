@@ -108,9 +108,12 @@ class Api(LedgerClient):
     # -- audit trail
 
     async def note_api_call(self, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
+        await self.note_event("api", account_id, now=now, event=event)
+
+    async def note_event(self, kind: str, account_id: str, *, now: int, event: Mapping[str, object]) -> None:
         partition = self._keys.partition_of_account(account_id) if account_id else 0
         keys = self._keys.by_partition[partition]
-        arguments: dict[str, Any] = {"event": {"k": "api", **event}, "now": now, "by": ACTOR.get()}
+        arguments: dict[str, Any] = {"event": {"k": kind, **event}, "now": now, "by": ACTOR.get()}
         account = keys.account + account_id.encode()
         command = (*self._calls.prefix("note"), 4, account, keys.outbox, keys.sequence, keys.due)
         body = wire.pack(arguments)

@@ -1,4 +1,4 @@
--- Journal an event that moves nothing: a call of the API (ocs/api/trail.py). The account may have ended, or be none.
+-- Journal an event that moves nothing: a call of the API (ocs/api/trail.py), an erasure. The account may have ended, or be none.
 --
 -- KEYS  1 to 4 as charge.lua
 -- ARGV  1 account id, "" = no account  2 msgpack map: event (k and what else it has), by, now

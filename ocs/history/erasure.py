@@ -1,0 +1,107 @@
+"""Erases what is known of a person, on request: as far as it need not be kept (docs/HISTORY.md, Erasure).
+
+Erased at once: itemised use, where the person was and with which phone, and the other parties in the files of records.
+Kept: money, as long as the law of accounts wants it, and who did what in the accounts. The use of the current billing
+period stays until the period is over: the person may still dispute it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from sqlalchemy import Connection, Engine, select
+
+from ocs.history.engine import writing
+from ocs.history.periods import period_starts
+from ocs.history.position import Position
+from ocs.history.position import load as load_position
+from ocs.history.retention import erase_of
+from ocs.history.schema import MOVES, PERIODS
+from ocs.outbox.files import record_files, sync_folder
+
+MAX_MOVES = 16
+"""Earlier ids of one account that are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased."""
+
+    rows: int
+    """Of the database."""
+    file_lines: int
+    """Lines of record files whose other parties were removed."""
+    before: int
+    """Unix seconds: later use stays for now."""
+
+
+def erase_person(engine: Engine, folder: Path, account: str, now: int) -> Erased:
+    """May be called again after a failure."""
+    with writing(engine) as connection:
+        accounts = account_ids(connection, account)
+        columns = PERIODS.c.begins_at, PERIODS.c.ends_at
+        query = select(*columns).where(PERIODS.c.account.in_(accounts)).order_by(PERIODS.c.begins_at)
+        before = period_starts([(row[0], row[1]) for row in connection.execute(query)], now, 1)[0]
+        rows = sum(erase_of(connection, each, before) for each in accounts)
+        position = load_position(connection)
+    return Erased(rows, _erase_in_files(folder, position, accounts), before)
+
+
+def account_ids(connection: Connection, account: str) -> list[str]:
+    """The account's id and those that it had in other partitions, newest first."""
+    found = [account]
+    while len(found) < MAX_MOVES:
+        earlier = connection.execute(select(MOVES.c.moved_from).where(MOVES.c.account == found[-1])).scalar()
+        if earlier is None or earlier in found:
+            break
+        found.append(earlier)
+    return found
+
+
+def _erase_in_files(folder: Path, position: Position, accounts: Sequence[str]) -> int:
+    """Remove the other parties from all files that are complete and loaded."""
+    return sum(_erase_in_file(path, accounts) for number, path in record_files(folder) if number < position.number)
+
+
+def _erase_in_file(path: Path, accounts: Sequence[str]) -> int:
+    needles = [orjson.dumps(account) for account in accounts]
+    if not _contains(path, needles):
+        return 0
+    changed, temporary = 0, path.with_suffix(".new")
+    with path.open("rb") as lines, temporary.open("wb") as output:
+        for line in lines:
+            shorter = _without_parties(line, accounts) if any(needle in line for needle in needles) else line
+            changed += shorter != line
+            output.write(shorter)
+        output.flush()
+        os.fsync(output.fileno())
+    if not changed:
+        temporary.unlink()
+        return 0
+    status = path.stat()
+    os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
+    temporary.replace(path)
+    sync_folder(path.parent)
+    return changed
+
+
+def _contains(path: Path, needles: Sequence[bytes]) -> bool:
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
+        return any(octets.find(needle) >= 0 for needle in needles)
+
+
+def _without_parties(line: bytes, accounts: Sequence[str]) -> bytes:
+    record = orjson.loads(line)
+    if record["account"] not in accounts:
+        return line
+    for each in record.get("services", ()):
+        if "detail" in each:
+            each["detail"] = " ".join(each["detail"].split(" ", 2)[:2])
+    return orjson.dumps(record, None, orjson.OPT_APPEND_NEWLINE)
