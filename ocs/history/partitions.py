@@ -47,5 +47,5 @@ def make_ahead(connection: Connection, month: int) -> None:
 
 def existing(connection: Connection) -> set[str]:
     """Names of all partitions."""
-    found = connection.execute(text("SELECT inhrelid::regclass::text FROM pg_inherits"))
-    return {*found.scalars()}
+    query = "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE relkind = 'r'"
+    return {*connection.execute(text(query)).scalars()}

@@ -10,11 +10,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Engine, Table, select
 
+from ocs.catalogue.versions import Catalogues, load_versions
 from ocs.history.loader import EventHook, Loader
 from ocs.history.rows import Projection
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox.files import file_name
 from ocs.outbox.format import record
+from ocs.outbox.vat import Vat
+from tests.catalogue import CATALOGUE
 
 T0 = 1_796_043_600
 """2026-11-30T13:00:00Z."""
@@ -36,6 +39,7 @@ class Journal:
         self._partitions = partitions
         self._sequences: dict[int, int] = {}
         self.credit: dict[str, int] = {}
+        self._vat = Vat(Catalogues(load_versions(CATALOGUE), lambda: T0))
 
     def line(self, account: str, kind: str, at: int, **fields: Any) -> bytes:
         """`debit`, `credit_in`: micro-EUR; the credit afterwards is filled in."""
@@ -51,7 +55,8 @@ class Journal:
 
     def _line(self, partition: int, body: dict[str, Any]) -> bytes:
         sequence = self._sequences[partition] = self._sequences.get(partition, 0) + 1
-        return orjson.dumps(record(OutboxEvent(partition, sequence, body)), None, orjson.OPT_APPEND_NEWLINE)
+        event = OutboxEvent(partition, sequence, body)
+        return orjson.dumps(record(event, self._vat), None, orjson.OPT_APPEND_NEWLINE)
 
     def roll_back(self, partition: int, epoch: int, sequence: int = 0) -> None:
         """The next event has number `sequence + 1` of that epoch."""
