@@ -31,14 +31,15 @@ network element of the simulator. `ocs init` writes such a file. A mistake stops
 key, value and what is allowed; an unknown key is a mistake.
 
 - The environment overrides a key: `OCS_<SECTION>_<KEY>`, such as `OCS_REDIS_URL` and `OCS_DIAMETER_LISTEN`. A list is
-  comma-separated, a table a list of `key=value`. `[[peer]]` and `[profile.NAME]` cannot be set by the environment.
+  comma-separated, a table a list of `key=value`. `[[peer]]`, `[profile.NAME]` and
+  `[top_up_file.NAME]` cannot be set by the environment.
 - A path in the file is relative to the file's folder, from wherever a command is called; a path in the environment is
   relative to the current folder.
 - Catalogue and settings are read at start only: change them and restart. (Certificates are read again, see
   [TLS](OPERATIONS.md#tls).) Sessions go on over a restart; the price in force of a running service stays until its
   next grant.
 """
-HEADINGS = {"peer": "[[peer]]", "profile": "[profile.NAME]"}
+HEADINGS = {"peer": "[[peer]]", "profile": "[profile.NAME]", "top_up_file": "[top_up_file.NAME]"}
 """Headings of sections with several tables."""
 _PAGE_NAMED = re.compile(r"docs/(\w+)\.md(?:, ([A-Z][\w ]*\w))?")
 

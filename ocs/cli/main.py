@@ -21,6 +21,7 @@ from ocs.cli import (
     groups,
     history,
     importing,
+    imports,
     keys,
     keywords,
     ledger,
@@ -68,6 +69,7 @@ app.add_typer(products.app, name="product")
 app.add_typer(pools.app, name="pool")
 app.add_typer(groups.app, name="group")
 app.add_typer(vouchers.app, name="voucher")
+app.add_typer(imports.app, name="import")
 app.add_typer(notices.app, name="notice")
 app.add_typer(keys.app, name="key")
 app.command("balance")(products.balance)

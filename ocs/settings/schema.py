@@ -34,6 +34,7 @@ from ocs.settings.peers import (
 )
 from ocs.settings.profile import Profile
 from ocs.settings.reconciliation import ReconcileSection
+from ocs.settings.top_up_files import TopUpFileSection
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 _DIAMETER = DiameterConfig("", "")
@@ -233,6 +234,9 @@ class Settings(Section):
     peer: list[PeerSection] = Field(default_factory=list, max_length=1000, description="tables [[peer]], at most 1000")
     profile: dict[ProfileName, ProfileSection] = Field(
         default_factory=dict, max_length=64, description="tables [profile.NAME], at most 64"
+    )
+    top_up_file: dict[ProfileName, TopUpFileSection] = Field(
+        default_factory=dict, max_length=64, description="tables [top_up_file.NAME], at most 64"
     )
     tls: TlsSection = Field(default=TlsSection(), description="the table [tls]")
     charging: ChargingSection = Field(default=ChargingSection(), description="the table [charging]")

@@ -104,6 +104,9 @@ class AccountLedger(Protocol):
         (terminated), "range", "unknown".
         """
 
+    async def top_up_of(self, reference: str, *, month: int) -> tuple[str, int] | None:
+        """What a reference was used for, or is being used for: account (its id without the partition) and micro-EUR."""
+
     async def activate_package(
         self, account_id: str, *, package: PackageTerms, reference: str, now: int, month: int, day: int = 0
     ) -> bool:

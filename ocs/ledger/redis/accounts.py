@@ -201,6 +201,15 @@ class Accounts(LedgerClient):
             await self._raise_if_moved(account_id)
         return applied
 
+    async def top_up_of(self, reference: str, *, month: int) -> tuple[str, int] | None:
+        partition, name = self._keys.partition_of_name(reference), b"claim:" + reference.encode()
+        months = self._keys.by_partition[partition].reference_months(month)
+        found = await self._ask("top_up", partition, b"EVAL", _FIND, len(months), *months, name)
+        if not found:
+            return None
+        uid, _, amount = found.decode().partition(" ")
+        return uid, int(amount)
+
     async def _raise_if_moved(self, account_id: str) -> None:
         document = await self._document(account_id)
         if document and (moved_to := views.moved_to(document)):
@@ -402,6 +411,11 @@ redis.call('HSET', KEYS[2], claim, wanted)
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 note()
 return wanted"""
+_FIND = b"""
+for n = 1, #KEYS do
+  local purpose = redis.call('HGET', KEYS[n], ARGV[1])
+  if purpose then return purpose end
+end"""
 _FREE = b"""
 local attempts, claim, attempt = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('SREM', attempts, attempt) == 0 or redis.call('EXISTS', attempts) == 1 then return 0 end

@@ -1,5 +1,5 @@
-"""A process that redeems a voucher is killed (kill -9) before and after each of its Redis commands. Whoever comes then,
-the voucher's value is credited once, to one account (invariant 1).
+"""A process that redeems a voucher or imports top-ups is killed (kill -9) before and after each of its Redis commands.
+Whoever comes then, the value is credited once, to one account (invariant 1).
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import pytest
 
 from ocs.accounts.errors import RefusedError
+from ocs.accounts.top_up_files import Outcome, Report, TopUpImport, Totals, read_top_ups
 from ocs.ledger.audit import audit
 from ocs.ledger.contract.vouchers import VoucherState
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.settings.top_up_files import TopUpFileSection
 from ocs.values.identities import Msisdn
 from ocs.values.voucher_numbers import VoucherNumber
 from tests.conftest import RedisServer
-from tests.ocs.accounts.voucher_desk import EUR, PARTITIONS, Desk
+from tests.ocs.accounts.voucher_desk import EUR, PARTITIONS, Desk, Offer
 from tests.ocs.ledger.books import journal
 from tests.rules import rule
 
@@ -47,26 +49,27 @@ class DyingLedger(RedisLedger):
         if operation in ("installation", "scan"):  # connecting, and the key that is made once
             return await super()._ask(operation, partition, *command, **more)
         self.asked += 1
-        if self.asked == self.dies_at and self.moment == "before":
+        dies = self.asked == self.dies_at
+        if dies and self.moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         answer = await super()._ask(operation, partition, *command, **more)
-        if self.asked == self.dies_at:
+        if dies:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
 
-def redeem_in_child(url: str, folder: Path, who: Msisdn, number: VoucherNumber, dies_at: int, moment: Moment) -> bool:
-    """Redeem in a process that is killed at its command `dies_at`. False = it had fewer commands, and has finished."""
+def in_child(url: str, folder: Path, dies_at: int, moment: Moment, work: Callable[[Desk], Awaitable[object]]) -> bool:
+    """Do `work` in a process that is killed at its command `dies_at`. False = it had fewer, and has finished."""
 
-    async def redeem() -> None:
+    async def until_killed() -> None:
         ledger = await DyingLedger.connect(url, SETTINGS)
         ledger.dies_at, ledger.moment = dies_at, moment
         with contextlib.suppress(RefusedError):
-            await Desk(ledger, folder).redeeming.redeem(who, number)
+            await work(Desk(ledger, folder))
         await ledger.close()
 
     def child() -> NoReturn:
-        asyncio.run(redeem())
+        asyncio.run(until_killed())
         os._exit(0)
 
     pid = os.fork()
@@ -170,7 +173,14 @@ def test_no_cent_is_lost_or_doubled(
     seen = set[End]()
     for dies_at, moment in kills():
         subjects = on_the_ledger(own_redis.url, tmp_path, lambda desk: prepare(desk, credit))
-        killed = redeem_in_child(own_redis.url, tmp_path, subjects[0], subjects[2], dies_at, moment)
+        first, _, number = subjects
+        killed = in_child(
+            own_redis.url,
+            tmp_path,
+            dies_at,
+            moment,
+            lambda desk: desk.redeeming.redeem(first, number),  # noqa: B023
+        )
         seen.add(on_the_ledger(own_redis.url, tmp_path, resumed))
         if not killed:
             break
@@ -182,3 +192,32 @@ def test_no_cent_is_lost_or_doubled(
         assert report.ok, report.violations
 
     on_the_ledger(own_redis.url, tmp_path, books)
+
+
+@rule("HOT-TOP-1")
+def test_an_import_that_is_killed_is_finished_by_repeating_it(own_redis: RedisServer, tmp_path: Path) -> None:
+    """The file has three rows of two accounts; one of them is refused."""
+    file = tmp_path / "day.csv"
+
+    async def imported(desk: Desk) -> Report:
+        rows = read_top_ups(file, TopUpFileSection())
+        return await TopUpImport(desk.accounts, desk.ledger, lambda: Offer().when(desk.now)).run(rows)
+
+    async def opened(desk: Desk) -> tuple[Msisdn, Msisdn]:
+        return await desk.opened(), await desk.opened(198 * EUR)
+
+    async def credits(desk: Desk) -> list[int]:
+        return [await desk.credit(poor), await desk.credit(rich)]
+
+    for dies_at, moment in kills():
+        poor, rich = on_the_ledger(own_redis.url, tmp_path, opened)
+        day = f"{dies_at}-{moment}"
+        file.write_text(f"msisdn,amount,reference\n{poor},5,{day}-1\n{rich},5,{day}-2\n{poor},7,{day}-3\n")
+        killed = in_child(own_redis.url, tmp_path, dies_at, moment, imported)
+        report = on_the_ledger(own_redis.url, tmp_path, imported)
+        done = report.totals.get(Outcome.APPLIED, Totals()).rows + report.totals.get(Outcome.AGAIN, Totals()).rows
+        assert (done, [each.reason for each in report.differences]) == (2, ["ceiling"])
+        assert on_the_ledger(own_redis.url, tmp_path, credits) == [12 * EUR, 198 * EUR]
+        if not killed:
+            break
+    assert dies_at > 8, "the steps were not reached"
