@@ -119,7 +119,7 @@ def read_top_ups(path: Path, form: TopUpFileSection) -> TopUpFile:
         with path.open(encoding=form.encoding, newline="") as text:
             for _ in range(form.skip_lines):
                 text.readline()
-            reader = csv.reader(text, delimiter=form.delimiter, strict=True)
+            reader = csv.reader(text, delimiter="\t" if form.delimiter == "tab" else form.delimiter, strict=True)
             places = _places(next(reader, []), form)
             for fields in reader:
                 if found.total.rows >= MAX_ROWS:

@@ -27,7 +27,7 @@ class TopUpFileSection(Section):
     """Of the amounts."""
     decimal: Literal[".", ","] = Field(default=".", description='"." or ","')
     """Decimal sign of the amounts."""
-    delimiter: Literal[",", ";", "\t", "|"] = Field(default=",", description='",", ";", tab or "|"')
+    delimiter: Literal[",", ";", "tab", "|"] = Field(default=",", description='",", ";", "tab" or "|"')
     """Between columns."""
     encoding: str = Field(default="utf-8-sig", min_length=1, description="a codec of Python, such as cp1250")
     """Of the file's text."""
