@@ -8,7 +8,13 @@ from ocs.api.rights import OPERATIONS, Role, Scope
 
 PAGE = Path(__file__).parents[1] / "docs" / "API.md"
 BEGIN, END = "<!-- roles -->\n", "<!-- end -->\n"
-SHORT = {Scope.ALL: "all", Scope.GROUP: "its group", Scope.OWN: "own", Scope.OWN_PAYING: "own, if it pays"}
+SHORT = {
+    Scope.ALL: "all",
+    Scope.GROUP: "its group",
+    Scope.OWN: "own",
+    Scope.OWN_ALONE: "own, if in no group",
+    Scope.OWN_ORDERING: "own, if it pays",
+}
 
 
 def table() -> str:

@@ -18,6 +18,7 @@ from ocs.api.rights import Operation, Role, Scope
 from ocs.ledger.contract.api_keys import ApiKey
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.keys import uid_of
+from ocs.policy.groups import ADMINISTRATOR, CARE, Actor
 from ocs.values.identities import Msisdn, by_msisdn
 
 OWN_REFERENCES = "api:"
@@ -47,6 +48,14 @@ class Call:
     @property
     def backend(self) -> Backend:
         return self.container.backend
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, for the rules of business groups (`ocs.policy.groups`)."""
+        if self.scope is Scope.ALL:
+            return CARE
+        bound_to = self.key.bound_to
+        return Actor(group=bound_to) if self.scope is Scope.GROUP else Actor(msisdn=bound_to)
 
     def time(self, unix_s: int) -> datetime | None:
         """For an answer; 0 → None."""
@@ -79,9 +88,7 @@ class Call:
         account_id = await self.backend.ledger.find_subscriber(by_msisdn(msisdn))
         if account_id is None or uid_of(account_id) != self.key.account_uid:
             raise _no_account(msisdn)
-        if self.scope is Scope.OWN_PAYING:
-            return await self._pays_itself(msisdn)
-        return None
+        return None if self.scope is Scope.OWN else await self._orders_itself(msisdn)
 
     async def _in_group(self, msisdn: Msisdn) -> AccountView:
         view = await self._view(msisdn)
@@ -89,9 +96,11 @@ class Call:
             raise _no_account(msisdn)
         return view
 
-    async def _pays_itself(self, msisdn: Msisdn) -> AccountView:
+    async def _orders_itself(self, msisdn: Msisdn) -> AccountView:
+        """ProblemError "forbidden": the administrator of its group does this (HOT-GRP-1, HOT-GRP-5)."""
         view = await self._view(msisdn)
-        if view.group:
+        pays = self.scope is Scope.OWN_ORDERING and view.has_separate
+        if view.group and view.role != ADMINISTRATOR and not pays:
             raise ProblemError("forbidden", "the number is in a business group: its administrator does this")
         return view
 

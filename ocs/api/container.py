@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +29,8 @@ class Container:
     limits: RateLimits
     monotonic: Callable[[], float]
     """Seconds; only differences mean something."""
+    slow: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held by requests that take a processor for a while: reading record files, compiling a catalogue."""
 
     def time(self, unix_s: int) -> datetime | None:
         """A time in the operator's time zone, for an answer; 0 → None."""

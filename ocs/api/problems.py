@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "forbidden": Kind(
         403, "The key's role may not do this", "Use a key of a role that may; docs/API.md has the table."
     ),
+    "rights": Kind(403, "The number may not order this itself", "Its group's administrator orders it (HOT-GRP-1)."),
     "invalid": Kind(422, "The request has mistakes", "`errors` names each mistake. " + CORRECT),
     "not_json": Kind(400, "The body is no JSON", "Send a JSON object with `Content-Type: application/json`."),
     "media_type": Kind(415, "The body has no type that is known", "Send JSON with `Content-Type: application/json`."),

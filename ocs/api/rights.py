@@ -29,8 +29,10 @@ class Scope(StrEnum):
     ALL = "all"
     GROUP = "its group"
     OWN = "its own number"
-    OWN_PAYING = "its own number, if it pays for it itself"
-    """Not a member of a group: there only the administrator orders and sets (HOT-GRP-1)."""
+    OWN_ALONE = "its own number, if in no group"
+    """In a group only the administrator sets and orders (HOT-GRP-1)."""
+    OWN_ORDERING = "its own number, if it pays"
+    """In a group it orders what its separate account pays (HOT-GRP-5)."""
 
 
 BOUND = {Role.GROUP_ADMIN: "group", Role.MEMBER: "msisdn"}
@@ -43,7 +45,10 @@ _SALES = {**_CARE, Role.SHOP: Scope.ALL}
 _READERS = {**_CARE, Role.READ_ONLY: Scope.ALL}
 _ADMIN = {Role.GROUP_ADMIN: Scope.GROUP}
 _SELF = {Role.MEMBER: Scope.OWN}
-_PAYER = {Role.MEMBER: Scope.OWN_PAYING}
+_ALONE = {Role.MEMBER: Scope.OWN_ALONE}
+_ORDERING = {Role.MEMBER: Scope.OWN_ORDERING}
+_EVERYBODY = dict.fromkeys(Role, Scope.ALL)
+"""Of what concerns no account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,14 @@ def _joined(grants: tuple[Grants, ...]) -> Grants:
     return {role: scope for each in grants for role, scope in each.items()}
 
 
+SEEN = reads(_SALES, _READERS, _ADMIN, _SELF)
+"""What everybody sees of an account that it may see."""
+
 OPERATIONS: dict[str, Operation] = {
     # accounts
     "accounts.open": changes(_SALES, once=True),
-    "accounts.read": reads(_SALES, _READERS, _ADMIN, _SELF),
-    "accounts.top_up": changes(_SALES, _ADMIN, once=True),
+    "accounts.read": SEEN,
+    "accounts.top_up": changes(_SALES, once=True),
     # vouchers
     "vouchers.redeem": changes(_SALES, _ADMIN, _SELF, once=True),
     "vouchers.entries": reads(_SALES, _READERS, _ADMIN, _SELF),
@@ -84,4 +92,61 @@ OPERATIONS: dict[str, Operation] = {
     "vouchers.look_up": reads(_CARE),
     "vouchers.activate": changes(_SALES),
     "vouchers.block": changes(_CARE),
+    # subscriptions
+    "subscriptions.list": SEEN,
+    "subscriptions.buy": changes(_SALES, _ADMIN, _ORDERING, once=True),
+    "subscriptions.plan": changes(_SALES, _ADMIN, _ORDERING, once=True),
+    "subscriptions.change": changes(_SALES, _ADMIN, _ALONE, once=True),
+    "subscriptions.restart": changes(_SALES, _ADMIN, _ALONE, once=True),
+    "subscriptions.cancel": changes(_SALES, _ADMIN, _ORDERING, once=True),
+    "balance.read": SEEN,
+    "buckets.list": SEEN,
+    "counters.list": SEEN,
+    # limits and consents
+    "limits.read": SEEN,
+    "limits.set": changes(_CARE, _ADMIN, _ALONE),
+    "bars.read": SEEN,
+    "bars.set": changes(_CARE, _ADMIN, _ALONE),
+    "mutes.list": SEEN,
+    "mutes.set": changes(_CARE, _ADMIN, _ALONE),
+    "mutes.lift": changes(_CARE, _ADMIN, _ALONE),
+    "measures.list": reads(_READERS),
+    "measures.set": changes(_CARE),
+    "measures.lift": changes(_CARE),
+    # life
+    "blocks.set": changes(_CARE, _ADMIN, _SELF),
+    "blocks.lift": changes(_CARE, _ADMIN, _ALONE, once=True),
+    "life.freeze": changes(_CARE, _ADMIN, _ALONE, once=True),
+    "life.unfreeze": changes(_CARE, _ADMIN, _ALONE, once=True),
+    "life.fee": changes(_SALES, once=True),
+    "life.transfer_ownership": changes(_CARE, once=True),
+    "life.swap_sim": changes(_SALES, once=True),
+    "life.change_number": changes(_CARE),
+    "life.port_in": changes(_CARE),
+    "life.pay_out": changes(_CARE, once=True),
+    "life.port_out": changes(_CARE, once=True),
+    "life.end": changes(_CARE, once=True),
+    # pools
+    "pools.read": SEEN,
+    "pools.open": changes(_CARE, _ADMIN),
+    "pools.join": changes(_CARE, _ADMIN),
+    "pools.leave": changes(_CARE, _ADMIN),
+    "pools.limit": changes(_CARE, _ADMIN),
+    # sessions
+    "sessions.list": reads(_READERS),
+    "sessions.ask": changes(_CARE),
+    "sessions.end": changes(_CARE),
+    "keywords.handle": changes(_CARE),
+    # the server
+    "peers.list": reads(_READERS),
+    "audit.last": reads(_READERS),
+    "audit.account": reads(_READERS),
+    "explanations.read": reads(_READERS),
+    # the catalogue
+    "products.list": reads(_EVERYBODY),
+    "products.read": reads(_EVERYBODY),
+    "catalogue.versions": reads(_READERS),
+    "catalogue.check": reads(_READERS),
+    "catalogue.compare": reads(_READERS),
+    "rate.ask": reads(_SALES, _READERS, _ADMIN, _SELF),
 }

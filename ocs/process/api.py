@@ -12,7 +12,8 @@ import importlib.metadata
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import uvicorn
 
@@ -24,6 +25,7 @@ from ocs.compose import StartError, voucher_key
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
+from ocs.process.ported_numbers import PortedNumbersReader
 from ocs.settings.schema import Settings, parse_listen
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,25 @@ async def run_api(child: Child) -> None:
         raise StartError('api.listen = "": there is no address for the API')
     async with connected_ledger(child) as ledger:
         if ledger is not None:
-            async with reading_catalogue(CatalogueReader(child, ledger)):
+            async with reading_catalogue(CatalogueReader(child, ledger)), _following_ported_numbers(child):
                 await _serve(child, ledger)
+
+
+@contextlib.asynccontextmanager
+async def _following_ported_numbers(child: Child) -> AsyncIterator[None]:
+    """Prices that are asked for go by them too. StartError: they cannot be used."""
+    path = child.settings.server.ported_numbers
+    if not path:
+        yield
+        return
+    reader = PortedNumbersReader(Path(path), child.settings.data_dir, child.catalogue, child.metrics, first=False)
+    reader.start()
+    following = asyncio.create_task(reader.follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 def container_of(child: Child, ledger: RedisLedger) -> Container:

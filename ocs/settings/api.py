@@ -49,7 +49,7 @@ class ApiSection(Section):
     """Requests of one key in a second, on average; further ones get 429."""
     burst: int = Field(default=200, ge=1, le=1_000_000, description="1 to 1000000")
     """Requests that a key which was idle may send at once."""
-    max_body_octets: int = Field(default=65_536, ge=1_024, le=16_777_216, description="1024 to 16777216 octets")
+    max_body_octets: int = Field(default=1_048_576, ge=1_024, le=16_777_216, description="1024 to 16777216 octets")
     """A longer request body gets 413."""
     max_connections: int = Field(default=1_000, ge=1, le=100_000, description="1 to 100000")
     """Connections of the API; a request on a further one gets 503."""

@@ -55,6 +55,7 @@ class TopUp(Body):
     amount: Amount
     reference: ReferenceField = None
     promotional: bool = Field(default=False, description="A gift: it is never paid out (HOT-ACC-10).")
+    separate: bool = Field(default=False, description="Into the separate account of the number (HOT-GRP-5).")
     channel: Literal["one-off", "care"] | None = Field(
         default=None,
         description="By a payment, or credited by hand, which customer care may say. Default: care for customer care.",
@@ -66,7 +67,7 @@ class ToppedUp(Answer):
 
     reference: str
     amount: Eur
-    credit: Eur = Field(description="EUR, after the top-up.")
+    credit: Eur = Field(description="EUR, after the top-up; of the separate account, if it was topped up.")
 
 
 def account(view: AccountView, call: Call) -> Account:

@@ -61,7 +61,12 @@ async def top_up(msisdn: MsisdnPath, body: TopUp, call: TheCall) -> ToppedUp:
     usual = Channel.CARE if call.role is Role.CARE else Channel.ONE_OFF
     channel = Channel(body.channel) if body.channel and call.role is Role.CARE else usual
     done = await call.backend.accounts.top_up(
-        msisdn, amount_micro_eur=amount, reference=reference, promotional=body.promotional, channel=channel
+        msisdn,
+        amount_micro_eur=amount,
+        reference=reference,
+        promotional=body.promotional,
+        channel=channel,
+        separate=body.separate,
     )
     call.applied(done.applied)
     return ToppedUp(reference=reference, amount=format_eur(amount), credit=format_eur(done.credit_micro_eur))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.settings.api import ApiSection
-from ocs.settings.schema import Settings
+from ocs.settings.schema import PeerSection, ServerSection, Settings
 from ocs.telemetry.metrics import Metrics
 from ocs.values.moment import when_of
 from tests.catalogue import CATALOGUE
@@ -110,13 +111,19 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk_on(url: str, *, partitions: int = PARTITIONS, **api: Any) -> AsyncIterator[Desk]:
+async def desk_on(
+    url: str, *, partitions: int = PARTITIONS, data_dir: Path | None = None, peers: Sequence[str] = (), **api: Any
+) -> AsyncIterator[Desk]:
     """A desk on the Redis, with accounts OWN and FOREIGN and a key of each role. `api`: settings of [api]."""
     environment, metrics = Environment(), Metrics()
     ledger = await RedisLedger.connect(url, LedgerSettings(partitions=partitions), metrics)
     catalogue = Catalogues(load_versions(CATALOGUE), environment.now)
     ledger.follow_life(catalogue.life_at)
-    settings = Settings(api=ApiSection(**{"requests_per_s": 100_000, "burst": 1_000_000, **api}))
+    settings = Settings(
+        api=ApiSection(**{"requests_per_s": 100_000, "burst": 1_000_000, **api}),
+        peer=[PeerSection(origin_host=each, realm="example.net") for each in peers],
+        server=ServerSection(data_dir=str(data_dir or "none")),
+    )
     limits = RateLimits(settings.api.requests_per_s, settings.api.burst, environment.monotonic)
     backend = Backend(ledger, catalogue, environment)
     container = Container(backend, settings, metrics, limits, environment.monotonic)
