@@ -340,13 +340,14 @@ _MESSAGES = {
         *_fields("number now month day deadline remember_s origin_state look max_skew_s"),
         # looked_back: old ids of the account whose answers have been fetched
         *_fields("place expected_location pool looked_back", default=""),
-        Field("counters", EMPTY, many="counter_terms"),
+        # `counters`: terms of those that an account may lack. `services` come beside the request.
+        Field("counters", "", packed="counter_terms"),
         Field("services", EMPTY, many="requested_service"),
         Field("retransmitted"),
         Field("end_to_end"),
         Field("content", ""),
         *_fields("facts country plmn equipment", default=""),
-        Field("life", False, one="life"),
+        Field("life", "", packed_one="life"),
         Field("equipment_id", ""),
     ),
     "life": _fields("active_s expiring_s low_credit promotional_first inactive_s"),

@@ -76,18 +76,18 @@ class Charging(Products):
         name = account_id + b" " + session_name(request.session_id, request.session_owner)
         all_keys: list[bytes] = [keys.account + account_id, keys.outbox, keys.sequence, keys.due]
         if request.action is REFUND:
-            script, body = "refund", wire.refund(request, self._settings, self._life(request.now), looked_back)
+            script, body = "refund", [wire.refund(request, self._settings, self._life(request.now), looked_back)]
             all_keys += (
                 keys.events + name,
                 keys.pool + (request.pool or NO_POOL).encode(),
                 self._debit_key(request, keys),
             )
         else:
-            script, body = "charge", wire.charge(request, self._settings, self._life(request.now), looked_back)
+            script, body = "charge", wire.charge(request, self._settings, self._packed_life(request.now), looked_back)
             all_keys.append((keys.events if request.type is EVENT else keys.answers) + name)
             if request.pool:
                 all_keys.append(keys.pool + request.pool.encode())
-        command = pack_command((*self._calls.prefix(script), len(all_keys), *all_keys, account_id, body))
+        command = pack_command((*self._calls.prefix(script), len(all_keys), *all_keys, account_id, *body))
         callback = partial(self._charged, request, done, expires)
         self._send(command, callback, script, partition, hash(request.account_id), expires)
 

@@ -108,7 +108,8 @@ class LedgerClient:
         self._pools: dict[str, str] = {}
         self._life_at: Callable[[int], LifeTerms] = lambda now: DEFAULT_LIFE
         self._life_terms: LifeTerms | None = None
-        self._life_packed: list[Any] = []
+        self._life_record: list[Any] = []
+        self._life_packed = b""
 
     def follow_life(self, life_at: Callable[[int], LifeTerms]) -> None:
         """From now on operations go by the terms that are in force at their Unix second."""
@@ -118,7 +119,12 @@ class LedgerClient:
         """The `life` record of the terms in force."""
         terms = self._life_at(now)
         if terms is not self._life_terms:
-            self._life_terms, self._life_packed = terms, wire.life(terms)
+            self._life_terms, self._life_record = terms, wire.life(terms)
+            self._life_packed = wire.pack(self._life_record)
+        return self._life_record
+
+    def _packed_life(self, now: int) -> bytes:
+        self._life(now)
         return self._life_packed
 
     def _account_keys(self, account_id: str) -> PartitionKeys:

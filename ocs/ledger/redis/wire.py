@@ -6,7 +6,7 @@ Rows are made by writers from layout.py. Scripts outside the hot path take maps;
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -153,16 +153,41 @@ _price = LAYOUT.writer(
 _rate = LAYOUT.writer(
     "rate",
     "label, price, buckets, counters, after, beyond",
-    {"row": _price, "at_price": AtLimit.PRICE},
+    {"row": _price, "at_price": AtLimit.PRICE, "ids_of": lambda counters: _counters_of(counters).ids},
     label="label",
     price="row(price)",
     buckets="','.join(['', *buckets, '']) if buckets else ''",
-    counters="[each.id for each in counters]",
+    counters="ids_of(counters)",
     price_after="row(after) if after is not None else False",
     beyond="row(beyond) if beyond is not None and beyond.id != price.id else False",
     volume="1 if any(each.at_limit is at_price for each in counters) else 0",
 )
 _rates: dict[tuple[object, ...], bytes] = {}
+
+
+class _Counters(NamedTuple):
+    """What is made once of the counters of a rate."""
+
+    terms: tuple[CounterTerms, ...]
+    ids: list[str]
+    packed: bytes
+    """Terms of those that an account may lack; b"" = none."""
+
+
+_counters: dict[int, _Counters] = {}
+"""By `id` of the tuple, which is kept here: hashing its terms would cost more than all else that is packed."""
+
+
+def _counters_of(terms: tuple[CounterTerms, ...]) -> _Counters:
+    found = _counters.get(id(terms))
+    if found is None:
+        if len(_counters) >= MAX_RATES:
+            _counters.clear()
+            _rates.clear()  # its keys have these ids
+        lacking = [counter_terms(each) for each in terms if each is not MONTHLY_LIMIT]
+        found = _Counters(terms, [each.id for each in terms], pack(lacking) if lacking else b"")
+        _counters[id(terms)] = found
+    return found
 
 
 def _packed_rate(
@@ -174,8 +199,8 @@ def _packed_rate(
     beyond: PriceTerms | None,
 ) -> bytes:
     """A packed rate, made once. The price's id stands for its terms."""
-    more = None if counters is DEFAULT_COUNTERS else (counters, beyond and beyond.id)
-    key = (label, price.id, buckets, more, after and after.id)
+    more = None if counters is DEFAULT_COUNTERS else id(_counters_of(counters).terms)
+    key = (label, price.id, buckets, more, after and after.id, beyond and beyond.id)
     packed = _rates.get(key)
     if packed is None:
         if len(_rates) >= MAX_RATES:
@@ -229,7 +254,7 @@ _service = LAYOUT.writer(
 )
 _request = LAYOUT.writer(
     "request",
-    "r, services, counters, remember_s, max_skew_s, looked_back, life",
+    "r, counters, remember_s, max_skew_s, looked_back, life",
     {"check": _CHECK, "utc_day": utc_day},
     identity="r.identity",
     session_id="r.session_id",
@@ -253,7 +278,7 @@ _request = LAYOUT.writer(
     pool="r.pool",
     looked_back="looked_back",
     counters="counters",
-    services="services",
+    services="False",
     retransmitted="1 if r.retransmitted else 0",
     end_to_end="r.end_to_end",
     content="r.content",
@@ -266,33 +291,44 @@ _request = LAYOUT.writer(
 )
 
 
-def charge(request: ChargeRequest, settings: LedgerSettings, life: list[Any], looked_back: str = "") -> bytes:
-    """Argument of charge.lua."""
+_ARRAY_HEADER = 3
+"""Octets before the values of an array of 16 to 65,535 elements."""
+assert all(len(LAYOUT.records[each]) >= 16 for each in ("request", "requested_service"))
+
+
+def charge(request: ChargeRequest, settings: LedgerSettings, life: bytes, looked_back: str = "") -> list[bytes]:
+    """Arguments of charge.lua: the request, and each service. `life`: a packed record."""
     if request.type is _EVENT:
         remember_s = settings.remember_events_s
     elif request.type is _TERMINATION:
         remember_s = settings.remember_sessions_s
     else:
         remember_s = max(request.deadline - request.now, 0) + settings.remember_sessions_s
-    services = [_service(s) for s in request.services]
+    row = _request(request, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back, life)
+    packed = [pack(row)[_ARRAY_HEADER:]]
     for s in request.services:
         # Charging bounds what a peer reports, so a greater amount is a programmer's error.
         assert 0 <= s.reported <= MAX_INTEGER and (s.want or 0) <= MAX_INTEGER
-    packed: bytes = pack(
-        _request(request, services, _more_counters(request), remember_s, settings.max_clock_skew_s, looked_back, life)
-    )
+        packed.append(pack(_service(s))[_ARRAY_HEADER:])
     return packed
 
 
-def _more_counters(request: ChargeRequest) -> list[list[Any]]:
-    """Terms of the counters that an account may lack. Every account has the monthly limit."""
-    found: dict[str, list[Any]] = {}
+def _more_counters(request: ChargeRequest) -> bytes:
+    """Terms of the counters that an account may lack, packed. Every account has the monthly limit."""
+    tuples: list[tuple[CounterTerms, ...]] = []
     for s in request.services:
-        if s.counters is DEFAULT_COUNTERS and not s.more_legs:
-            continue
-        for counters in (s.counters, *(leg.counters for leg in s.more_legs)):
-            found.update((each.id, counter_terms(each)) for each in counters if each is not MONTHLY_LIMIT)
-    return list(found.values())
+        if s.counters is not DEFAULT_COUNTERS and s.counters not in tuples:
+            tuples.append(s.counters)
+        for leg in s.more_legs:
+            if leg.counters is not DEFAULT_COUNTERS and leg.counters not in tuples:
+                tuples.append(leg.counters)
+    if not tuples:
+        return b""
+    if len(tuples) == 1:
+        return _counters_of(tuples[0]).packed
+    found = {each.id: each for terms in tuples for each in terms if each is not MONTHLY_LIMIT}
+    several: bytes = pack([counter_terms(each) for each in found.values()])
+    return several
 
 
 def refund(request: ChargeRequest, settings: LedgerSettings, life: list[Any], looked_back: str = "") -> bytes:

@@ -2,13 +2,16 @@
 --
 -- KEYS  1 account  2 outbox  3 outbox sequence  4 due set  5 answers of the session or of the one-off event
 --       6 pool, if the caller knows one
--- ARGV  1 account id  2 msgpack of a `request` (ocs/ledger/layout.py)
+-- ARGV  1 account id  2 fields of a `request` (ocs/ledger/layout.py), msgpack values one after the other
+--       3 … those of each `requested_service`
 -- Result  {flags, msgpack of an `outcome`}; flags: 1 repetition, the outcome is the remembered one, 2 something was
 --         journalled, 4 the TTL of the session's answers was prolonged, 8 a new session has an old Session-Id
 
-local request = unpack_value(ARGV[2])
+local request, services = {unpack_value(ARGV[2])}, {}
+for n = 3, #ARGV do services[n - 2] = {unpack_value(ARGV[n])} end
+request.services = services
 local work = {account_id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day,
-  events = {}, debit = 0, promotional = 0, life = request.life, keys = named_keys(KEYS),
+  events = {}, debit = 0, promotional = 0, life = unpacked(request.life), keys = named_keys(KEYS),
   is_balance_check = request.look == 1}
 work.uid = uid_of(work.account_id)
 work.answer_field = (work.is_balance_check and 'C' or request.type) .. request.number

@@ -36,7 +36,8 @@ end
 -- Add the counters that the request's services move and the account lacks.
 local function add_counters(work)
   local request = work.request
-  local list = request.counters
+  if request.counters == '' then return end
+  local list = unpacked(request.counters)
   for n = 1, #list do
     local counter_terms = list[n]
     add_counter(work, counter_terms, window_key_now(work, counter_terms.window))

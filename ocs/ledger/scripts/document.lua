@@ -16,20 +16,23 @@ local function clock_error(now, max_skew_s)
   if now > redis_now + max_skew_s or now < redis_now - max_skew_s then return 'clock' end
 end
 
-local MAX_RATES_KEPT = 1024 -- functions keep them from call to call, scripts by SHA1 for one call
-local rates, rates_kept = {}, 0
+local MAX_TERMS_KEPT = 1024 -- functions keep them from call to call, scripts by SHA1 for one call
+local terms_kept, count_kept = {}, 0
 
--- Rate of a leg, unpacked once. It is shared: never change it.
-local function rate_of(leg)
-  local packed = leg.rate
-  local rate = rates[packed]
-  if not rate then
-    if rates_kept == MAX_RATES_KEPT then rates, rates_kept = {}, 0 end
-    rate = unpack_value(packed)
-    rates[packed], rates_kept = rate, rates_kept + 1
+-- Terms that many requests have in the same octets (rates, counters, life), unpacked once. They are shared: never change
+-- them.
+local function unpacked(packed)
+  local found = terms_kept[packed]
+  if not found then
+    if count_kept == MAX_TERMS_KEPT then terms_kept, count_kept = {}, 0 end
+    found = unpack_value(packed)
+    terms_kept[packed], count_kept = found, count_kept + 1
   end
-  return rate
+  return found
 end
+
+-- Rate of a leg. It is shared: never change it.
+local function rate_of(leg) return terms_kept[leg.rate] or unpacked(leg.rate) end
 
 local function read_document(kind, document)
   local ok, header = pcall(unpack_value, document)
