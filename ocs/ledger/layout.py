@@ -168,7 +168,11 @@ _DOCUMENT = {
         # `sent`. `separate`: credit of the separate account (HOT-GRP-5).
         *_fields("sent received separate", since=4),
         Field("transfers", "", packed="transfer", since=4),
+        # Buckets and counters that no session names (scripts/idle.lua), and their ids, each between commas.
+        Field("idle", "", packed_one="idle", since=4),
+        Field("idle_ids", "", since=4),
     ),
+    "idle": (Field("buckets", EMPTY, many="bucket", since=4), Field("counters", EMPTY, many="counter", since=4)),
     # An automatic order: its id and time; `failed`: 1 = its failure was counted.
     "auto_debit": (Field("id", "", since=4), *_fields("at failed", since=4)),
     # What charging does not need. `language` of the notices; `group`: business group that the number is in; `role` in
@@ -320,6 +324,10 @@ _DOCUMENT = {
         # members have used of a bucket instance since the pool has limits.
         Field("limits", EMPTY, many="pool_limit", since=3),
         Field("usage", EMPTY, many="share", since=3),
+        # As in the account; `idle_ends`: earliest end of an idle bucket, 0 = there is none.
+        Field("idle", "", packed="bucket", since=4),
+        Field("idle_ids", "", since=4),
+        Field("idle_ends", since=4),
     ),
     "pool_limit": (Field("account", "", since=3), Field("bucket", "", since=3), Field("units", 0, since=3)),
     "share": (Field("account", ""), *_fields("instance units")),
@@ -385,7 +393,7 @@ _MESSAGES = {
     ),
 }
 
-LAYOUT = Layout(version=4, readable_from=2, records={**_DOCUMENT, **_MESSAGES})
+LAYOUT = Layout(version=4, readable_from=4, records={**_DOCUMENT, **_MESSAGES})
 
 VARIABLES = {
     **{record: record for record in LAYOUT.records},
@@ -396,6 +404,7 @@ VARIABLES = {
     "result": "service_outcome",
     "next_price": "price",
     "next_tally": "tally",
+    "next_counter": "counter",
     "next_entry": "entry",
     "next_measure": "measure",
     "next_bucket": "bucket",

@@ -53,11 +53,22 @@ def _read(record: str, document: bytes) -> dict[str, Any]:
                 "version",
                 f"the document is of layout {layout!r}, this version knows up to {LAYOUT.version}: upgrade it",
             )
+        _wake(record, named)
     except LedgerError:
         raise
     except Exception as error:  # noqa: BLE001 - any error means that the document is damaged
         raise LedgerError("unreadable", f"the document cannot be read: {type(error).__name__}") from None
     return named
+
+
+def _wake(record: str, named: dict[str, Any]) -> None:
+    """Puts idle buckets and counters beside the others (scripts/idle.lua)."""
+    idle = named.pop("idle")
+    if record == "pool":
+        named["buckets"] += idle
+    elif idle:
+        named["buckets"] += idle["buckets"]
+        named["counters"] += idle["counters"]
 
 
 def account_view(account_id: str, document: bytes, *, now: int, month: int, day: int) -> AccountView | None:

@@ -19,7 +19,7 @@ from ocs.values.measures import MAX_MEASURES_PER_ACCOUNT
 from ocs.values.money import CREDIT_CEILING_MICRO_EUR
 
 SHARED = (
-    *("values", "document", "measures", "counters", "buckets"),
+    *("values", "document", "measures", "counters", "idle", "buckets"),
     *("tallies", "sessions", "life", "subscriptions", "agenda"),
 )
 STEPS = {

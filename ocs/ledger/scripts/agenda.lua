@@ -18,6 +18,7 @@ local function pay_fee(work, subscription, starts)
   local account, terms = work.account, subscription.terms
   local before, renewal = account.credit, is_running(subscription)
   local promotional = take_from_purse(work, subscription, terms.price)
+  wake(work)
   account.spent = account.spent + terms.price
   begin_period(work, subscription, starts)
   create_buckets(work, subscription)
@@ -271,6 +272,7 @@ end
 -- Do all that is due up to now. `keep`: the Session-Id of the request.
 local function run_agenda(work, keep)
   work.current_session_id = keep
+  wake(work)
   roll_counters(work)
   end_pool_buckets(work)
   run_subscriptions(work)

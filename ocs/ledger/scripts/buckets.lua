@@ -67,7 +67,7 @@ end
 local function add_usable(work, sources, buckets, ids, pooled)
   for n = 1, #buckets do
     local bucket = buckets[n]
-    local position = bucket.ended == 0 and bucket.ends > work.now and string.find(ids, ',' .. bucket.id .. ',', 1, true)
+    local position = bucket.ended == 0 and bucket.ends > work.now and position_of(ids, bucket.id)
     if position then
       local most = pooled == 1 and member_room(work, bucket) or UNBOUNDED
       sources[#sources + 1] = {bucket = bucket, pooled = pooled, position = position, most = most}
@@ -241,6 +241,7 @@ local function trim_ended(work)
   local account, pool = work.account, work.pool
   if any_ended(account.buckets) then trim_ended_in(account.buckets, granted_before_give_up(account)) end
   if pool and any_ended(pool.buckets) then
+    wake(work) -- its usage is looked up below
     trim_ended_in(pool.buckets, {})
     work.pool_changed = true
     local usage = pool.usage
@@ -271,6 +272,7 @@ end
 local function end_pool_buckets(work)
   local pool = work.pool
   if not pool then return end
+  if pool.idle_ends > 0 and pool.idle_ends <= work.now then wake(work) end
   local buckets = pool.buckets
   for n = 1, #buckets do
     local bucket = buckets[n]
@@ -322,6 +324,7 @@ end
 -- Write everything that has changed.
 local function save(work)
   trim_ended(work)
+  put_to_sleep(work)
   if work.index_changes then
     for _, command in ipairs({'SADD', 'SREM'}) do
       for session_id, key in pairs(work.index_changes[command]) do

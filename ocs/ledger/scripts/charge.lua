@@ -22,6 +22,7 @@ if work.is_balance_check then return check_balance(work) end
 if anything_due(work) then
   run_agenda(work, request.type ~= 'E' and request.session_id)
 else
+  wake_named(work)
   roll_counters(work)
   end_pool_buckets(work)
 end

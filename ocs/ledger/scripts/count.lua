@@ -1,16 +1,14 @@
 -- Step 5: add what was paid to the counters, and journal the thresholds passed. Out: work.limit_reached.
 
 local function count(work)
-  local account = work.account
   for n = 1, #work.items do
     local item = work.items[n]
     local moves = item.counter_moves
     for m = 1, #moves do
       local leg, money, credit_units, units = unpack(moves[m])
-      local rate = rate_of(leg)
-      local ids = rate.counters
-      for k = 1, #ids do
-        local counter = find_counter(account, ids[k])
+      local counters = counters_of(work, rate_of(leg))
+      for k = 1, #counters do
+        local counter = counters[k]
         if counter then add_to_counter(counter, counter_amount(counter, money, credit_units, units), work.now) end
       end
     end

@@ -11,6 +11,22 @@ local function find_counter(account, id)
   end
 end
 
+-- Counters that a rate moves, in the order of its ids; false = the account lacks it.
+local function counters_of(work, rate)
+  local by_rate = work.counters_by_rate
+  if not by_rate then
+    by_rate = {}
+    work.counters_by_rate = by_rate
+  end
+  local found = by_rate[rate]
+  if found then return found end
+  local ids = rate.counters
+  found = {}
+  for n = 1, #ids do found[n] = find_counter(work.account, ids[n]) or false end
+  by_rate[rate] = found
+  return found
+end
+
 -- The counter of these terms; it is added if the account lacks it.
 local function add_counter(work, counter_terms, key)
   local account = work.account
@@ -24,6 +40,7 @@ local function add_counter(work, counter_terms, key)
   counter.at_limit = counter_terms.at_limit
   counter.window_key = key
   table.insert(account.counters, counter)
+  work.counters_by_rate = nil
   return counter
 end
 
@@ -75,19 +92,20 @@ local function roll_slots(counter, now)
 end
 
 -- Begin a new window where the old one is over. A clock that is slightly behind does not bring an old window back.
+local function roll_counter(work, counter)
+  local window = counter.window
+  if window == 'rolling' then
+    roll_slots(counter, work.now)
+  elseif window ~= 'period' then
+    local key = window == 'month' and work.month or window_key_now(work, window)
+    if key > counter.window_key then begin_window(counter, key) end
+  end
+end
+
 local function roll_counters(work)
   local account = work.account
   local counters = account.counters
-  for n = 1, #counters do
-    local counter = counters[n]
-    local window = counter.window
-    if window == 'rolling' then
-      roll_slots(counter, work.now)
-    elseif window ~= 'period' then
-      local key = window_key_now(work, window)
-      if key > counter.window_key then begin_window(counter, key) end
-    end
-  end
+  for n = 1, #counters do roll_counter(work, counters[n]) end
 end
 
 -- A subscription period begins: add its counters; those with the window "period" begin anew, with its limit.
@@ -162,13 +180,11 @@ end
 -- Units that buckets may still pay on a leg of a rate with a volume, by its counters that change the price at their
 -- limit. `left`: what earlier legs of the same grant leave of each, nil = there are none.
 local function volume_room(work, rate, ignore_holds, left)
-  local account, room = work.account, UNBOUNDED
-  local ids, moved = rate.counters, work.volume_moved or {}
-  for n = 1, #ids do
-    local id = ids[n]
-    local counter = find_counter(account, id)
+  local room, counters, moved = UNBOUNDED, counters_of(work, rate), work.volume_moved or {}
+  for n = 1, #counters do
+    local counter = counters[n]
     if counter and counter.at_limit == 'price' and counter.limit >= 0 then
-      local held = ignore_holds and 0 or counter.held
+      local id, held = counter.id, ignore_holds and 0 or counter.held
       room = min(room, left and left[id] or max(counter.limit - counter.value - held - (moved[id] or 0), 0))
     end
   end
@@ -195,10 +211,9 @@ local function room_of(counter)
 end
 
 local function hold_counters(work, leg, money, credit_units, units)
-  local account, rate, holds = work.account, rate_of(leg), {}
-  local ids = rate.counters
-  for n = 1, #ids do
-    local counter, amount = find_counter(account, ids[n]), 0
+  local counters, holds = counters_of(work, rate_of(leg)), {}
+  for n = 1, #counters do
+    local counter, amount = counters[n], 0
     if counter then
       amount = counter_amount(counter, money, credit_units, units)
       counter.held = counter.held + amount
@@ -209,13 +224,12 @@ local function hold_counters(work, leg, money, credit_units, units)
 end
 
 local function release_counters(work, leg)
-  local account, holds = work.account, leg.counter_holds
+  local holds = leg.counter_holds
   if #holds == 0 then return end
-  local rate = rate_of(leg)
-  local ids = rate.counters
+  local counters = counters_of(work, rate_of(leg))
   for n = 1, #holds do
     if holds[n] ~= 0 then
-      local counter = find_counter(account, ids[n])
+      local counter = counters[n]
       if counter then counter.held = counter.held - holds[n] end
     end
   end
@@ -224,10 +238,9 @@ end
 
 -- Part of a leg's hold was used or taken: its counters of that measure hold less by the same amount.
 local function release_measure(work, leg, measure, amount)
-  local account, rate, holds = work.account, rate_of(leg), leg.counter_holds
-  local ids = rate.counters
+  local counters, holds = counters_of(work, rate_of(leg)), leg.counter_holds
   for n = 1, #holds do
-    local counter = find_counter(account, ids[n])
+    local counter = counters[n]
     if counter and counter.measure == measure then
       local back = min(amount, holds[n])
       counter.held, holds[n] = counter.held - back, holds[n] - back
@@ -242,22 +255,37 @@ local function journal_threshold(work, counter, percent)
   counter.told = percent
 end
 
--- Journal the thresholds that a counter has passed, each once per window and limit (HOT-CC-4, HOT-ROA-5). Returns
+-- Lowest threshold that a counter has passed and that is still to be journalled; nil = none.
+local function next_threshold(counter)
+  local limit, thresholds, told = counter.limit, counter.thresholds, counter.told
+  if limit < 0 then return nil end
+  for n = 1, #thresholds do
+    local percent = thresholds[n]
+    if percent > told then return counter.value * 100 >= limit * percent and percent or nil end
+  end
+end
+
+local function by_id(counter, next_counter) return counter.id < next_counter.id end
+
+-- Journal the thresholds that counters have passed, by id, each once per window and limit (HOT-CC-4, HOT-ROA-5). Returns
 -- whether a counter reached 100 %.
 local function journal_thresholds(work)
-  local account, full = work.account, false
+  local account, passed, full = work.account, nil, false
   local counters = account.counters
   for n = 1, #counters do
-    local counter = counters[n]
-    local thresholds = counter.thresholds
-    if counter.limit >= 0 and #thresholds > 0 then
-      for m = 1, #thresholds do
-        local percent = thresholds[m]
-        if percent > counter.told and reaches(counter, percent) then
-          journal_threshold(work, counter, percent)
-          if percent >= 100 then full = true end
-        end
-      end
+    if next_threshold(counters[n]) then
+      passed = passed or {}
+      passed[#passed + 1] = counters[n]
+    end
+  end
+  if not passed then return false end
+  table.sort(passed, by_id)
+  for n = 1, #passed do
+    local percent = next_threshold(passed[n])
+    while percent do
+      journal_threshold(work, passed[n], percent)
+      full = full or percent >= 100
+      percent = next_threshold(passed[n])
     end
   end
   return full

@@ -39,6 +39,7 @@ end
 local function begin_life(work)
   if not may_be_first_use(work) then return end
   local account, life = work.account, work.life
+  wake(work)
   local snapshot = snapshot_of(work)
   account.state, account.active_until, work.due_changed = 'a', work.now + life.active_s, true
   state_event(work, 'n')
@@ -76,7 +77,7 @@ local function restore(work, snapshot)
     work.pool_changed = snapshot.pool_changed
   end
   for _ = snapshot.first_event, snapshot.last_event do table.remove(work.events, snapshot.first_event) end
-  work.subscriptions, work.period_began, work.reauthorize = nil, false, nil
+  work.subscriptions, work.period_began, work.reauthorize, work.counters_by_rate = nil, false, nil, nil
   add_counters(work)
   keep_told(account, told, snapshot.told)
 end

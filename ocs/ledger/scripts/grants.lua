@@ -60,11 +60,10 @@ end
 
 -- Least room of the counters that a leg moves, by measure: money, units paid by credit, units, units paid by buckets.
 local function counter_rooms(work, leg, funds)
-  local account, rate = work.account, rate_of(leg)
-  local ids = rate.counters
+  local counters = counters_of(work, rate_of(leg))
   local money, credit_units, units, bucket_units = UNBOUNDED, UNBOUNDED, UNBOUNDED, UNBOUNDED
-  for n = 1, #ids do
-    local counter = find_counter(account, ids[n])
+  for n = 1, #counters do
+    local counter = counters[n]
     if counter and counter.limit >= 0 then
       local room = counter_room(funds, counter)
       if counter.measure == 'money' then
@@ -126,12 +125,12 @@ end
 
 -- Note in `free` what a leg's buckets leave to the counters that change the price.
 local function leave_volume(work, leg, funds, free, units)
-  local account, rate = work.account, rate_of(leg)
-  local ids = rate.counters
-  for n = 1, #ids do
-    local counter = find_counter(account, ids[n])
+  local counters = counters_of(work, rate_of(leg))
+  for n = 1, #counters do
+    local counter = counters[n]
     if counter and counter.at_limit == 'price' and counter.limit >= 0 then
-      free[ids[n]] = (free[ids[n]] or counter_room(funds, counter)) - units
+      local id = counter.id
+      free[id] = (free[id] or counter_room(funds, counter)) - units
     end
   end
 end
@@ -171,21 +170,20 @@ end
 
 -- Whether all legs together can hold a grant.
 local function can_hold_all(work, item, sources, grant, funds)
-  local account, service, free, left, rooms = work.account, item.service, {}, funds.money, {}
+  local service, free, left, rooms = item.service, {}, funds.money, {}
   local legs = service.legs
   for n = 1, #legs do
     local leg = legs[n]
     local holds, money, credit_units, units = plan_leg(work, item, leg, sources[n], grant, free, funds)
     if not holds then return false end
     left = left - money
-    local rate = rate_of(leg)
-    local ids = rate.counters
-    for m = 1, #ids do
-      local counter = find_counter(account, ids[m])
+    local counters = counters_of(work, rate_of(leg))
+    for m = 1, #counters do
+      local counter = counters[m]
       if counter then
-        local amount = counter_amount(counter, money, credit_units, units)
-        rooms[ids[m]] = (rooms[ids[m]] or counter_room(funds, counter)) - amount
-        if rooms[ids[m]] < 0 and amount > 0 then return false end
+        local id, amount = counter.id, counter_amount(counter, money, credit_units, units)
+        rooms[id] = (rooms[id] or counter_room(funds, counter)) - amount
+        if rooms[id] < 0 and amount > 0 then return false end
       end
     end
   end

@@ -99,7 +99,9 @@ journal(work, {k = 'pool', pool = args.wanted})
 end_work(work)
 account.pool = args.wanted
 if joined then
+  wake(work)
   share_units()
+  put_to_sleep(work)
   redis.call('SET', KEYS[5], pack(joined))
 end
 redis.call('SET', KEYS[1], pack(account))

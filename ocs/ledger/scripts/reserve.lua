@@ -44,15 +44,14 @@ end
 -- A service stops at a limit though the counter is short of it: the rest does not pay the least grant, whatever others
 -- hold. This counts as 100 %, once a window and limit (HOT-CC-4, HOT-ROA-5).
 local function journal_stopping_limits(work, item)
-  local account, service, funds = work.account, item.service, funds_of(work, true)
+  local service, funds = item.service, funds_of(work, true)
   local legs = service.legs
   for n = 1, #legs do
     local leg = legs[n]
-    local rate = rate_of(leg)
-    local ids = rate.counters
+    local counters = counters_of(work, rate_of(leg))
     local holds, money, credit_units, units = plan_leg(work, item, leg, usable_buckets(work, leg), 1, nil, funds)
-    for m = 1, holds and #ids or 0 do
-      local counter = find_counter(account, ids[m])
+    for m = 1, holds and #counters or 0 do
+      local counter = counters[m]
       if counter and counter.limit >= 0 and counter.told < 100 and counter.at_limit ~= 'price'
         and index_of(counter.thresholds, 100)
         and counter_amount(counter, money, credit_units, units) > counter_room(funds, counter) then

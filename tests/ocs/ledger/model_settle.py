@@ -265,7 +265,7 @@ def tell_threshold(op: Operation, counter: Counter, percent: int) -> None:
 
 def thresholds(op: Operation) -> None:
     """Reports each threshold once per window and limit (HOT-CC-4)."""
-    for counter in op.account.counters:
+    for counter in sorted(op.account.counters, key=lambda counter: counter.id):
         for percent in counter.terms.thresholds:
             if counter.told < percent and counter.reaches(percent):
                 tell_threshold(op, counter, percent)
