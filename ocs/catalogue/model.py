@@ -106,6 +106,8 @@ class General(Table):
     """How long an account is active after a top-up or its first use (HOT-ACC-2, HOT-ACC-3)."""
     inactive_days: Annotated[int, Field(ge=1, le=MAX_PERIOD_DAYS)] = 270
     """How long it is inactive then, before it is terminated (HOT-ACC-5, HOT-ACC-6)."""
+    returned_payment_blocks: bool = True
+    """A payment that the payer's bank takes back blocks the account for non-payment (HOT-REC-3 has the fee)."""
     expiring_days: Annotated[int, Field(ge=0, le=90)] = 7
     """How long before an account becomes inactive or is terminated an event says so; 0 = not at all."""
 

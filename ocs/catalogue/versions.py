@@ -136,6 +136,12 @@ class Catalogues:
         """Terms of an account's life that are in force then."""
         return self.at(unix_s).life
 
+    @property
+    def blocks_returned_payments(self) -> bool:
+        """Whether a returned payment blocks the account for non-payment."""
+        general = self.in_force().tables.general
+        return general is not None and general.returned_payment_blocks
+
     # -- products on sale now
 
     @property

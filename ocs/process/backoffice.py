@@ -3,7 +3,8 @@
 - loading: charging records → SQL;
 - retention: erases what has been kept long enough;
 - open claims: finishes redemptions of vouchers that a crash left;
-- notices: made of events, and sent.
+- notices: made of events, and sent;
+- payments: automatic top-ups and payment orders.
 
 Each loop waits alone while what it needs (SQL, Redis, a provider) is down; the others go on. Charging needs none of
 them. It runs where the housekeeper runs, which writes the record files.
@@ -21,6 +22,7 @@ from ocs.process.back_office.loading import Loading
 from ocs.process.back_office.noticing import NotedEvents, run_noticing
 from ocs.process.back_office.open_claims import OpenClaims
 from ocs.process.back_office.retention import Retention
+from ocs.process.back_office.payments import run_payments
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
@@ -63,6 +65,7 @@ async def _run_with(child: Child, database: Database, ledger: RedisLedger) -> No
         loops.create_task(child.stopping.wait())
         loops.create_task(OpenClaims(child, ledger).run())
         loops.create_task(run_noticing(child, database, ledger))
+        loops.create_task(run_payments(child, ledger))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from ocs.settings.dialects import (
 from ocs.settings.diameter import DiameterConfig
 from ocs.settings.history_section import HistorySection
 from ocs.settings.notices_section import NoticesSection
+from ocs.settings.payments_section import PaymentsSection
 from ocs.settings.peers import (
     BUILT_IN_PROFILES,
     PeerSection,
@@ -250,6 +251,7 @@ class Settings(Section):
     history: HistorySection = Field(default=HistorySection(), description="the table [history]")
     reconcile: ReconcileSection = Field(default=ReconcileSection(), description="the table [reconcile]")
     notices: NoticesSection = Field(default=NoticesSection(), description="the table [notices]")
+    payments: PaymentsSection = Field(default=PaymentsSection(), description="the table [payments]")
     server: ServerSection = Field(default=ServerSection(), description="the table [server]")
 
     @model_validator(mode="after")

@@ -119,6 +119,16 @@ _TABLE = (
         "ocs_voucher_claims_finished", COUNTER, "Redemptions of vouchers that a crash left, and that are finished"
     ),
     Definition("ocs_voucher_claims_stuck", GAUGE, "Redemptions of vouchers that cannot be finished now"),
+    Definition("ocs_payment_orders", COUNTER, "Payment orders that came into a state", ("kind", "state")),
+    Definition("ocs_payment_due", GAUGE, "Orders and accounts for which a payment step is due"),
+    Definition("ocs_payment_oldest_due_seconds", GAUGE, "How long the oldest of them has been due"),
+    Definition("ocs_payment_uncertain", COUNTER, "Requests to the payment provider without a certain answer"),
+    Definition(
+        "ocs_payment_provider_seconds",
+        HISTOGRAM,
+        "Duration of a request to the payment provider",
+        ("operation", "result"),
+    ),
     Definition("ocs_swept_accounts", COUNTER, "Accounts whose due deadline, renewal or expiry was carried out"),
     Definition("ocs_sweep_failures", COUNTER, "Accounts that could not be swept; each is retried"),
     Definition("ocs_unreadable_accounts", GAUGE, "Accounts whose document cannot be read; each is retried later"),

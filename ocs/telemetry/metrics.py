@@ -278,6 +278,14 @@ class Metrics:
         self._counters["ocs_api_requests", *labels, f"{status // 100}xx"] += 1
         self._observe(("ocs_api_request_seconds", *labels), seconds)
 
+    # -- payments
+
+    def payment_order(self, kind: str, state: str) -> None:
+        self._counters["ocs_payment_orders", self._words[kind], self._words[state]] += 1
+
+    def provider_call(self, operation: str, result: str, seconds: float) -> None:
+        self._observe(("ocs_payment_provider_seconds", self._words[operation], self._words[result]), seconds)
+
     # -- housekeeper and supervisor
 
     def count(self, name: str, *labels: str, by: int = 1) -> None:

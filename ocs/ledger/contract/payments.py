@@ -176,6 +176,12 @@ class PaymentLedger(Protocol):
 
     async def due_orders(self, partition: int, *, now: int, count: int) -> list[str]: ...
 
+    async def payments_due(self, partition: int, *, now: int) -> tuple[int, int]:
+        """How many accounts and orders have something due, and since when (Unix seconds, 0 = none)."""
+
+    async def forget_work(self, partition: int, name: str) -> None:
+        """Take an account or order that is not there any more off the lists of its partition."""
+
     async def read_mandate(self, payer: str) -> bytes | None: ...
 
     async def write_mandate(self, payer: str, *, new: bytes | None, old: bytes | None) -> bool:

@@ -86,7 +86,7 @@ class Payments(LedgerClient):
     async def _order(
         self, account_id: str, arguments: dict[str, Any], order: PaymentOrder, at: dict[str, Any]
     ) -> OrderResult:
-        wire.amount("amount", order.amount_micro_eur, least=1)
+        wire.amount("amount", order.amount_micro_eur)
         word, packed = await self._auto(account_id, {**arguments, "order": order_row(order), **at})
         return OrderResult(word, order_of(packed) if packed else None)
 
@@ -196,6 +196,20 @@ class Payments(LedgerClient):
     async def _first_of(self, partition: int, key: bytes, now: int, count: int) -> list[str]:
         found = await self._ask("payment", partition, b"ZRANGEBYSCORE", key, b"-inf", now, b"LIMIT", 0, count)
         return [each.decode() for each in found]
+
+    async def payments_due(self, partition: int, *, now: int) -> tuple[int, int]:
+        keys, count, since = self._keys.by_partition[partition], 0, []
+        for key in (keys.topups, keys.orders):
+            if due := await self._ask("payment", partition, b"ZCOUNT", key, b"-inf", now):
+                count += int(due)
+                _, score = await self._ask("payment", partition, b"ZRANGE", key, 0, 0, b"WITHSCORES")
+                since.append(int(float(score)))
+        return count, min(since, default=0)
+
+    async def forget_work(self, partition: int, name: str) -> None:
+        keys = self._keys.by_partition[partition]
+        for key in (keys.topups, keys.orders):
+            await self._ask("payment", partition, b"ZREM", key, name, durable=True)
 
     # -- mandates
 

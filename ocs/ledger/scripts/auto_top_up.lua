@@ -136,7 +136,7 @@ local function order_automatic()
   end
   local sum, count, auto, _, list = open_orders()
   if auto then
-    redis.call('ZREM', KEYS[7], id)
+    later('open', work.now + args.later_s)
     return 'open', pack(auto)
   end
   if state_at(account, work.now) ~= 'a' then return later('inactive', work.now + args.later_s) end
@@ -151,7 +151,8 @@ local function order_automatic()
   debit.id, debit.at = order.id, work.now
   recent[#recent + 1] = debit
   keep_debits(recent)
-  redis.call('ZREM', KEYS[7], id)
+  -- It stays on the list until the credit is at the mark.
+  later('ok', work.now + args.later_s)
   return add_order(list)
 end
 
@@ -182,6 +183,7 @@ local function failed()
   account.auto_failures = account.auto_failures + 1
   if account.auto_asked == 0 or account.state == 't' then return 'ok' end
   if account.auto_failures >= args.final then
+    redis.call('ZREM', KEYS[7], id)
     journal(work, {k = 'auto_top_up', state = 'given_up', credit = account.credit, below = account.auto_below})
   else
     redis.call('ZADD', KEYS[7], work.now + args.later_s * account.auto_failures, id)

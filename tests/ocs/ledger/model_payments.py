@@ -59,7 +59,7 @@ class Payments(Accounts):
             self._after(op)
             return OrderResult("enough")
         elif automatic:
-            word = "open"
+            word, soon = "open", now + later_s
         elif account.state_at(now) != "active":
             word, soon = "inactive", now + later_s
         elif len(recent) > 1:
@@ -69,7 +69,7 @@ class Payments(Accounts):
         elif len(under_way) == OPEN_ORDERS:
             word, soon = "orders", now + later_s
         else:
-            word = "ok"
+            word, soon = "ok", now + later_s
             account.auto_debits = [*recent, (order.id, now, False)]
             order = self._add(op, order)
         self.asked.pop(account_id, None)
@@ -151,6 +151,7 @@ class Payments(Accounts):
         account.auto_failures += 1
         if account.auto_asked and account.state != "terminated":
             if account.auto_failures >= most:
+                self.asked.pop(account_id, None)
                 op.journal("auto_top_up", state="given_up", credit=account.credit, below=account.auto_below)
             else:
                 self.asked[account_id] = now + later_s * account.auto_failures

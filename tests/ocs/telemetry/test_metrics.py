@@ -86,6 +86,11 @@ def play(metrics: Metrics) -> None:
     metrics.store.add(gauges(Result(0, 86_400), 1))
     api: ApiMetrics = metrics
     api.api_request("/v1/accounts/{msisdn}", "GET", 200, 0.004)
+    metrics.payment_order("auto", "credited")
+    metrics.provider_call("debits", "2xx", 0.1)
+    metrics.set("ocs_payment_due", 1)
+    metrics.set("ocs_payment_oldest_due_seconds", 1)
+    metrics.count("ocs_payment_uncertain")
     for name, definition in DEFINITIONS.items():
         if name.startswith(COUNTED_BY_NAME):
             metrics.count(name, *("x" for _ in definition.labels))

@@ -1,0 +1,87 @@
+"""Makes the objects of this room from the settings [payments]."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from ocs.payments.http_provider import HttpProvider, ProviderMetrics
+from ocs.payments.mandates import Mandates, read_keys
+from ocs.payments.orders import Collecting, Ledger, Offer, OrderMetrics, PaymentOrders
+from ocs.payments.sepa.export import Creditor, SepaExport
+from ocs.payments.signing import SecretError, read_secret, read_webhook_secret
+from ocs.payments.webhook import WebhookReceiver
+from ocs.settings.payments_section import PaymentsSection
+
+
+class Metrics(OrderMetrics, ProviderMetrics, Protocol):
+    pass
+
+
+class PaymentLedger(Ledger, Protocol):
+    @property
+    def partitions(self) -> int: ...
+
+
+class Payments:
+    """All of one process. Create it with a running event loop; `close` at the end. SecretError: a file cannot be used.
+
+    `now` gives Unix seconds; `rng` makes order ids that nobody can guess.
+    """
+
+    def __init__(
+        self,
+        section: PaymentsSection,
+        ledger: PaymentLedger,
+        offer: Offer,
+        *,
+        now: Callable[[], int],
+        rng: Random,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._section, self._ledger, self._now = section, ledger, now
+        self.mandates = Mandates(ledger, read_keys(section.mandate_key_file)) if section.mandate_key_file else None
+        webhook_secret = read_webhook_secret(section.webhook_secret_file) if section.url else b""
+        self._provider = (
+            HttpProvider(
+                section.url,
+                read_secret(section.secret_file),
+                timeout_s=section.timeout_ms / 1000,
+                max_in_flight=section.max_in_flight,
+                return_url=section.return_url,
+                clock=clock,
+                metrics=metrics,
+            )
+            if section.url
+            else None
+        )
+        collecting = Collecting(section.automatic, self._provider, self.mandates)
+        self.orders = PaymentOrders(ledger, offer, collecting, now, rng, metrics)
+        self.webhook = (
+            WebhookReceiver(webhook_secret, self.orders, now, tolerance_s=section.webhook_tolerance_s)
+            if self._provider is not None
+            else None
+        )
+
+    async def close(self) -> None:
+        if self._provider is not None:
+            await self._provider.close()
+
+    def sepa_export(self) -> SepaExport:
+        """SecretError: there is no key for mandates."""
+        section = self._section
+        if self.mandates is None or section.automatic != "sepa":
+            raise SecretError('SEPA files need payments.automatic = "sepa"')
+        creditor = Creditor(
+            section.creditor_name,
+            section.creditor_id,
+            section.creditor_iban,
+            section.creditor_bic,
+            section.sepa_schema,
+            section.collect_after_days,
+            section.settled_after_days,
+        )
+        return SepaExport(self._ledger, self.orders, self.mandates, creditor, self._ledger.partitions, self._now)
