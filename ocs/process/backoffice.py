@@ -21,8 +21,8 @@ from ocs.process.back_office.database import Database
 from ocs.process.back_office.loading import Loading
 from ocs.process.back_office.noticing import NotedEvents, run_noticing
 from ocs.process.back_office.open_claims import OpenClaims
-from ocs.process.back_office.retention import Retention
 from ocs.process.back_office.payments import run_payments
+from ocs.process.back_office.retention import Retention
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
