@@ -38,7 +38,7 @@ from ocs.compose import Paths
 from ocs.history.exports.writers import ExportError, new_file
 from ocs.history.reconcile.csv_lines import csv_lines
 from ocs.history.reconcile.line import BadLine, Line, WholesaleFileError
-from ocs.history.reconcile.our_sessions import second_legs, service_of
+from ocs.history.reconcile.our_sessions import service_of
 from ocs.history.reconcile.outcome import DIFFERENCES, Outcome, Result
 from ocs.history.reconcile.published import publish
 from ocs.history.reconcile.reconcile import OpenSession, add_ours, compare, days_of, read_lines, tolerances
@@ -47,6 +47,7 @@ from ocs.history.reconcile.tap_lines import tap_lines
 from ocs.ledger.redis.installation import OpenMode
 from ocs.outbox import reading
 from ocs.outbox.files import RecordsError
+from ocs.outbox.legs import second_legs
 from ocs.outbox.reading import Range
 from ocs.settings.loading import load_mapping
 from ocs.settings.reconciliation import UNITS, ReconcileSection

@@ -1,8 +1,9 @@
 """What a charging record charged and why, from what it says; and where computing it anew gives something else.
 
-A line is recomputed with the version of the catalogue that its price names: the rate from place, direction and party of
-the record, billable units (R) from all use of the session so far, the cost (M) from the units that credit paid. What
-the record does not say (facts of the account, whether the network called it an emergency) is not judged.
+A line is recomputed with the version of the catalogue that its price names: the rate from place, direction and party
+of the record, billable units (R) from all use of the session so far, the cost (M) from what credit paid. Facts
+of the account are those that its earlier records say. Whether the network marked a call as an emergency is concluded
+from the rate: no other call has it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,27 @@ from ocs.catalogue.price import billable_units, cost_micro_eur
 from ocs.catalogue.reasons import explain_rating
 from ocs.catalogue.trace import Trace
 from ocs.catalogue.versions import Catalogues
+from ocs.outbox.facts import facts_before
+from ocs.outbox.reading import unix_s
 from ocs.values.identities import is_plmn
 from ocs.values.money import format_eur
+from ocs.values.products import CounterTerms, Measure
+from ocs.values.quantity import quantity_text
 from ocs.values.use import Context, Direction, PriceTerms, RatedUse, Unrateable, UseEvent
 
 MAX_PRICES_AT_ONCE = 4
 """Prices of one rate in one record whose order of use is tried out."""
 DIFFERENCE = "difference"
+REQUESTS = {"I": "opens a session", "U": "update", "T": "ends the session", "E": "one-off"}
+ANSWERS = {
+    2001: "success",
+    4010: "refused, whatever it costs (END_USER_SERVICE_DENIED)",
+    4012: "nothing pays any more (CREDIT_LIMIT_REACHED)",
+    5002: "the session was not known (UNKNOWN_SESSION_ID)",
+    5030: "no account (USER_UNKNOWN)",
+    5031: "no price (RATING_FAILED)",
+}
+"""Result-Codes of RFC 6733 and RFC 8506."""
 Line = dict[str, Any]
 
 
@@ -36,9 +51,16 @@ class _Session:
     by_credit: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-def explain(records: Sequence[dict[str, Any]], catalogues: Catalogues, *, only: str = "") -> Trace:
+def explain(
+    records: Sequence[dict[str, Any]],
+    catalogues: Catalogues,
+    *,
+    only: str = "",
+    history: Sequence[dict[str, Any]] | None = None,
+) -> Trace:
     """`records` of one session in their order, or one record. `only`: event id of the record that is told; the others
-    are what came before it. "" = all are told.
+    are what came before it. "" = all are told. `history`: the account's records that change its facts, in their order;
+    None = they are not known, and no rate is judged by facts.
     """
     trace, session = Trace(), _Session()
     for record in records:
@@ -46,23 +68,47 @@ def explain(records: Sequence[dict[str, Any]], catalogues: Catalogues, *, only: 
         if told:
             _tell_head(record, trace)
         if record["kind"] in ("charge", "expired"):
+            facts = None if history is None else _facts(record, history, catalogues)
+            if told and facts is not None:
+                trace.add("facts", facts or "none", "of the account, by its records before")
             for rate, lines in groupby(record.get("services", ()), key=lambda line: (line["key"], line["label"])):
-                _explain_rate(record, rate, list(lines), session, catalogues, trace if told else Trace())
+                _explain_rate(record, rate, list(lines), session, catalogues, trace if told else Trace(), facts)
         elif told and record["kind"] == "refund":
             _tell_refund(record, trace)
     return trace
+
+
+def _facts(record: dict[str, Any], history: Sequence[dict[str, Any]], catalogues: Catalogues) -> str:
+    began = unix_s(str(record.get("started") or record["time"]))
+    return facts_before(history, record, catalogues).at(began)
 
 
 def _tell_head(record: dict[str, Any], trace: Trace) -> None:
     trace.add("record", record["event_id"], f"{record['kind']} at {record['time']}", account=record["account"])
     if "started" in record:
         trace.add("session", record.get("session_id", ""), f"began at {record['started']}")
-    if record["kind"] not in ("charge", "expired", "refund"):
+    if "request_type" in record:
+        trace.add("request", f"{record['request_type']} {record.get('request_number', 0)}", _request_text(record))
+    if record["kind"] == "use":
+        moved = format_eur(record.get("debit_micro_eur", 0))
+        trace.add("debit", f"{moved} EUR", "was taken at this request; the session's charge says what for")
+    if "result_code" in record:
+        trace.add("answer", record["result_code"], ANSWERS.get(record["result_code"], ""))
+    if record["kind"] == "use":
+        trace.add("credit afterwards", f"{format_eur(record['credit_micro_eur'])} EUR")
+    elif record["kind"] not in ("charge", "expired", "refund"):
         for name, value in record.items():
             if name not in ("event_id", "kind", "time", "account"):
                 trace.add(name, value)
     elif "credit_micro_eur" in record:
         trace.add("credit afterwards", f"{format_eur(record['credit_micro_eur'])} EUR")
+
+
+def _request_text(record: dict[str, Any]) -> str:
+    words = [REQUESTS.get(record["request_type"], "")]
+    words += ["the session has ended"] if record.get("closed") and record["request_type"] != "E" else []
+    words += ["late: it had been given up"] if record.get("late") else []
+    return "; ".join(words)
 
 
 def _tell_refund(record: dict[str, Any], trace: Trace) -> None:
@@ -80,13 +126,14 @@ def _explain_rate(
     session: _Session,
     catalogues: Catalogues,
     trace: Trace,
+    facts: str | None,
 ) -> None:
-    """The lines of one service and rate in one record: one for each price."""
+    """The lines of one service and rate in one record: one for each price. `facts`: None = not known."""
     known = []
     for line in lines:
         version = _version_of(line, catalogues)
         price = None if version is None else version.prices.get(line["price"])
-        _tell_rate(record, line, version, price, trace)
+        _tell_rate(record, line, version, price, trace, facts)
         _tell_line(line, trace)
         known.append(price)
     if any(price is None for price in known):
@@ -101,25 +148,55 @@ def _version_of(line: Line, catalogues: Catalogues) -> Catalogue | None:
 
 
 def _tell_rate(
-    record: dict[str, Any], line: Line, version: Catalogue | None, price: PriceTerms | None, trace: Trace
+    record: dict[str, Any],
+    line: Line,
+    version: Catalogue | None,
+    price: PriceTerms | None,
+    trace: Trace,
+    facts: str | None,
 ) -> None:
     """Why it has this rate: the steps of the rating that gives it, else the difference."""
     trace.add("line", line["label"], line.get("detail", ""), price=line["price"], key=line["key"], **_extra(line))
     if version is None or price is None:
         return
     found = []
-    for event, rated in _ratings(record, line, version):
+    for event, rated in _ratings(record, line, version, facts):
         for leg in (rated, rated.surcharge):
             if leg is not None and leg.label == line["label"]:
-                explain_rating(version, event, replace(leg, price=price), trace)
+                _tell_fitting(version, event, replace(leg, price=price), line, trace)
                 return
         found.append(rated.label)
-    use = _event(record, line)
-    if use is not None and version.rate_of(line["label"]) in _variants(version, use):
+    use = event_of(record, line)
+    variant = use is not None and version.rate_of(line["label"]) in _variants(version, use)
+    if variant and facts is None:
         trace.add("rate", line["label"], "it holds for accounts with certain facts, or between dates")
         return
     now = f"now the rate is {found[0]}" if found else "now there is no rate for it"
-    trace.add(DIFFERENCE, line["label"], f"{now}: facts, numbers or an emergency may have decided", rate=found[:1])
+    if variant:
+        now = f"the facts of the account, {facts or 'none'}, give the rate {found[0] if found else 'none'}"
+    trace.add(DIFFERENCE, line["label"], f"{now}: numbers or places may have been others", rate=found[:1])
+
+
+def _tell_fitting(version: Catalogue, event: UseEvent, rated: RatedUse, line: Line, trace: Trace) -> None:
+    """The steps that lead to the rate, and what it counts."""
+    if event.emergency:
+        trace.add("emergency", "marked by the network", "no other call has this rate (HOT-RAT-2)")
+    explain_rating(version, event, rated, trace)
+    buckets = sum(line.get("bucket_units", {}).values())
+    for counter in rated.counters:
+        moved = _moved(counter, line, buckets, rated, version.kilo)
+        trace.add("counter", counter.id, moved, window=counter.window.value, measure=counter.measure.value)
+
+
+def _moved(counter: CounterTerms, line: Line, bucket_units: int, rated: RatedUse, kilo: int) -> str:
+    """What the line moved it by, as far as the record says: the ledger counts units that credit paid by itself."""
+    window = f"in its {counter.window.value}"
+    if counter.measure is Measure.MONEY:
+        return f"moved by {format_eur(line.get('debit_micro_eur', 0))} EUR {window}"
+    if counter.measure is Measure.BUCKET_UNITS:
+        return f"moved by {quantity_text(bucket_units, rated.unit, kilo=kilo)} {window}"
+    which = "that credit paid" if counter.measure is Measure.CREDIT_UNITS else "that were paid"
+    return f"moved by the units {which} {window}"
 
 
 def _variants(version: Catalogue, event: UseEvent) -> tuple[str, ...]:
@@ -129,13 +206,16 @@ def _variants(version: Catalogue, event: UseEvent) -> tuple[str, ...]:
         return ()
 
 
-def _ratings(record: dict[str, Any], line: Line, version: Catalogue) -> Iterator[tuple[UseEvent, RatedUse]]:
+def _ratings(
+    record: dict[str, Any], line: Line, version: Catalogue, facts: str | None
+) -> Iterator[tuple[UseEvent, RatedUse]]:
     """Each rate that the use may have had: of a forwarded call those of both legs, early and late; of any use that of
     an emergency last.
     """
-    event = _event(record, line)
+    event = event_of(record, line)
     if event is None:
         return
+    event.facts = facts or ""
     events = [event]
     if event.direction is Direction.FORWARDED:
         events = [replace(event, at_home=True), event, replace(event, direction=Direction.TERMINATING)]
@@ -146,7 +226,21 @@ def _ratings(record: dict[str, Any], line: Line, version: Catalogue) -> Iterator
             continue
 
 
-def _event(record: dict[str, Any], line: Line) -> UseEvent | None:
+def is_emergency(catalogues: Catalogues, event: UseEvent, label: str) -> bool:
+    """Whether the network must have marked the use as an emergency (HOT-RAT-2): only then it has this rate."""
+    return not _is_rated_as(catalogues, event, label) and _is_rated_as(
+        catalogues, replace(event, emergency=True), label
+    )
+
+
+def _is_rated_as(catalogues: Catalogues, event: UseEvent, label: str) -> bool:
+    try:
+        return catalogues.rate(event).label == label
+    except Unrateable:
+        return False
+
+
+def event_of(record: dict[str, Any], line: Line) -> UseEvent | None:
     """The use, as far as `detail` says it (`UsageContext.detail`)."""
     parts = str(line.get("detail", "")).split(" ", 2)
     if len(parts) < 2 or parts[1] not in set(Direction):

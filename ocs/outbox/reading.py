@@ -7,6 +7,7 @@ record decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,8 +78,16 @@ def missing(files: list[Source], wanted: Range) -> str:
     return ""
 
 
-def read(files: list[Source], wanted: Range, advanced: Callable[[int], None] = lambda octets: None) -> Iterator[Record]:
-    """The records of the range. `advanced` is called with octets that were read. RecordsError: a line is damaged."""
+def read(
+    files: list[Source],
+    wanted: Range,
+    advanced: Callable[[int], None] = lambda octets: None,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Record]:
+    """The records of the range. `advanced` is called with octets that were read. RecordsError: a line is damaged.
+
+    `share` (n, count): only those of partitions whose number divided by `count` leaves the rest n.
+    """
     since, until = utc_text(wanted.since).encode(), utc_text(wanted.until).encode()
     for file in files:
         with file.path.open("rb") as lines:
@@ -93,12 +102,20 @@ def read(files: list[Source], wanted: Range, advanced: Callable[[int], None] = l
                 if told >= _TELL_OCTETS:
                     advanced(told)
                     told = 0
+                if share[1] > 1 and _is_of_others(line, share):
+                    continue
                 at = line.find(_TIME) + len(_TIME)
                 if at < len(_TIME) or since <= line[at : at + _TIME_LENGTH] < until:
                     yield _decoded(line, file, number)
             advanced(told)
 
 
+def _is_of_others(line: bytes, share: tuple[int, int]) -> bool:
+    partition = _PARTITION.match(line)
+    return partition is not None and int(partition[1]) % share[1] != share[0]
+
+
+_PARTITION = re.compile(rb'\{"event_id":"p([0-9]+)[.-]')
 _TELL_OCTETS = 1024 * 1024
 _HEAD = ("event_id", "kind", "time", "account")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from ocs.outbox.facts import KINDS
 from ocs.outbox.files import MAX_LINE_OCTETS, parse_event_id, record_files
 
 MAX_RECORDS = 10_000
@@ -30,6 +31,19 @@ def find_records(folder: Path, name: str) -> list[dict[str, Any]]:
     session = wanted.get("session_id")
     found = _of_session(folder, str(session), wanted.get("account")) if session else [wanted]
     return [each for each in found if _order(each) <= _order(wanted)]
+
+
+def records_of_facts(folder: Path, account: str) -> list[dict[str, Any]] | None:
+    """The account's records that change its facts, in their order; None = some are not here: older files were moved
+    away, or the account was moved here from another partition.
+    """
+    files = record_files(folder)
+    if not files or files[0][0] > 1:
+        return None
+    found = [each for each in _matching(folder, account, "account") if each.get("kind") in (*KINDS, "moved_in")]
+    if len(found) > MAX_RECORDS or any(each["kind"] == "moved_in" for each in found):
+        return None
+    return sorted(found, key=_order)
 
 
 def _of_session(folder: Path, session_id: str, account: object) -> list[dict[str, Any]]:

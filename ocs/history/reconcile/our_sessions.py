@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from ocs.catalogue.compile_rates import SURCHARGE
-from ocs.catalogue.model import RateTable
-from ocs.catalogue.versions import Catalogues
 from ocs.history.reconcile.store import Store
+from ocs.outbox.legs import IsSecond, direction_of
 from ocs.outbox.reading import Record, unix_s
-from ocs.values.use import Context, Direction
+from ocs.values.use import Context
 
 _SERVICES = {
     Context.DATA.value: "data",
@@ -24,29 +22,6 @@ _SERVICES = {
 def service_of(context: str) -> str:
     """ "" = no host bills it."""
     return _SERVICES.get(context, "")
-
-
-IsSecond = Callable[[str, str], bool]
-
-
-def second_legs(catalogues: Catalogues) -> IsSecond:
-    """Whether a line, by label and direction, is paid for a use that another line of the record counts: a surcharge
-    (HOT-ROA-4), or the incoming leg of a call that was forwarded late (HOT-RAT-7).
-    """
-    incoming = {
-        label
-        for version in catalogues.versions
-        for label, rate in version.tables.of("rate", RateTable).items()
-        if rate.directions == [Direction.TERMINATING]
-    }
-    rates = {label for version in catalogues.versions for label in version.tables.of("rate", RateTable)}
-
-    def is_second(label: str, direction: str) -> bool:
-        if label not in rates and label.endswith(SURCHARGE):
-            return True
-        return direction == Direction.FORWARDED and label in incoming
-
-    return is_second
 
 
 def add_sessions(records: Iterable[Record], store: Store, is_second: IsSecond, until: int) -> list[tuple[str, str]]:
@@ -70,8 +45,7 @@ def _add(record: Record, store: Store, is_second: IsSecond, until: int) -> None:
     units = charged = 0
     for line in record.get("services", ()):
         charged += line.get("debit_micro_eur", 0) - line.get("credit_in_micro_eur", 0)
-        direction = str(line.get("detail", "")).partition(" ")[2].partition(" ")[0]
-        if not is_second(str(line.get("label", "")), direction):
+        if not is_second(str(line.get("label", "")), direction_of(str(line.get("detail", "")))):
             units += line["used"] + line.get("dropped", 0)
     if units or charged:
         session = str(record.get("session_id", record["event_id"]))

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 
 from ocs.history.reconcile.line import BadLine, Line
 from ocs.history.reconcile.matching import Matched, Pair, Tolerance, match
-from ocs.history.reconcile.our_sessions import IsSecond, add_sessions
+from ocs.history.reconcile.our_sessions import add_sessions
 from ocs.history.reconcile.outcome import Outcome, Result
 from ocs.history.reconcile.store import Difference, Ours, Store, Theirs
+from ocs.outbox.legs import IsSecond
 from ocs.outbox.reading import Range, Record
 from ocs.settings.reconciliation import ReconcileSection
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ocs.process.embedded_redis import EmbeddedRedis
+from tests.catalogue import CATALOGUE
 from tests.ocs.cli.conftest import Ocs
 
 ROOT = Path(__file__).parents[3]
@@ -59,7 +60,10 @@ def test_a_record_is_explained(ocs: Any) -> None:
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines == [
         "record p00-2 charge at 2026-11-30T17:00:00Z",
+        "request E 0 one-off",
+        "answer 2001 success",
         "credit afterwards 4.931 EUR",
+        "facts none of the account, by its records before",
         "line sms.home.national 29340 mo +38631234567",
         "service sms the default of sms",
         "place home a home network",
@@ -67,6 +71,7 @@ def test_a_record_is_explained(ocs: Any) -> None:
         "version 1 the first version",
         "rate sms.home.national sms, outgoing, at home, to national-mobile",
         "price 0.069 EUR per message",
+        "counter limit moved by 0.069 EUR in its month",
         "used 1 raw units since the session's last record",
         "credit 0.069 EUR was debited",
         "VAT 22 % net 0.056557 EUR",
@@ -93,3 +98,58 @@ def test_a_record_of_another_kind_is_shown(ocs: Any) -> None:
 def test_what_is_not_there_is_said(ocs: Any) -> None:
     status, out, error = ocs("p00-3")
     assert (status, out) == (1, "") and "no record has this event id or Session-Id" in error
+
+
+# -- under a draft of the catalogue
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> str:
+    """An SMS costs 0.10 EUR."""
+    text = CATALOGUE.read_text("utf-8")
+    before = "[price.sms-national]\nmicro_eur = 69_000"
+    assert before in text
+    path = tmp_path / "draft.toml"
+    path.write_text(text.replace(before, "[price.sms-national]\nmicro_eur = 100_000"), "utf-8")
+    return str(path)
+
+
+def test_a_record_under_a_draft(ocs: Any, draft: str) -> None:
+    status, out, error = ocs("p00-2", "--draft", draft)
+    assert status == 0, error
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "draft credit 0.10 EUR for 1 messages; 0.069 EUR was debited" in lines
+    assert lines[-1] == "draft sum 0.10 EUR 0.069 EUR was debited: 0.031 EUR more"
+    found = json.loads(ocs("p00-2", "--draft", draft, "--json")[1])
+    assert found["differences"] == [] and found["draft"][-1]["micro_eur"] == 100_000
+
+
+def test_a_month_under_a_draft(ocs: Any, draft: str) -> None:
+    status, out, error = ocs("--month", "2026-11", "--draft", draft)
+    assert status == 0, error
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "no tariff sms home 1 0.069 0.069 0.10 0.031 +44.9 %" in lines
+    assert "accounts: 1 pay more, 0 less, 0 the same" in lines
+    assert (
+        "credit, spending limits and bars end no use: all that was used is paid, but for what nobody could pay" in out
+    )
+    found = json.loads(ocs("--month", "2026-11", "--draft", draft, "--json")[1])
+    assert (found["total"]["recorded"], found["difference"], found["model_deviation"]) == (69_000, 31_000, 0)
+    assert found["accounts"] == {"more": 1, "less": 0, "same": 0}
+    assert found["greatest_changes"] == [{"account": "0-1", "difference": 31_000}]
+    nobody = json.loads(ocs("--month", "2026-11", "--draft", draft, "--msisdn", "38668100000", "--json")[1])
+    assert nobody["records"] == 0, "the record is of another account"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a record or a session, or a month"),
+        (("p00-2", "--month", "2026-11"), "name a record or a session, or a month"),
+        (("--month", "2026-11"), "--month needs --draft"),
+        (("p00-2", "--msisdn", "38668100000"), "--msisdn goes with --month"),
+    ],
+)
+def test_a_wrong_call_of_the_month(ocs: Any, words: tuple[str, ...], said: str) -> None:
+    status, out, error = ocs(*words)
+    assert (status, out) == (2, "") and said in error

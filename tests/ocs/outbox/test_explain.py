@@ -10,6 +10,7 @@ import pytest
 from ocs.catalogue.versions import Catalogues
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.outbox.explain import DIFFERENCE, explain
+from ocs.outbox.facts import KINDS
 from ocs.outbox.format import record
 from ocs.outbox.search import find_records
 from ocs.outbox.vat import Vat
@@ -185,3 +186,49 @@ def test_records_are_found_in_the_files(tmp_path: Path) -> None:
     assert [each["event_id"] for each in find_records(tmp_path, "y")] == ["p07-2", "p07-4", "p07-6"]
     assert [each["event_id"] for each in find_records(tmp_path, "p07-5")] == ["p07-1", "p07-3", "p07-5"]
     assert find_records(tmp_path, "p07-99") == find_records(tmp_path, "z") == []
+
+
+# -- facts of the account, by its records
+
+
+async def judged(user: Subscriber, *, without: str = "") -> list[str]:
+    """Differences when the account's records are known, but for those of a kind."""
+    vat = Vat(versions(user.world))
+    every = [record(OutboxEvent(7, n, body), vat) for n, body in enumerate(await user.journal(), start=1)]
+    history = [each for each in every if each["kind"] in KINDS and each["kind"] != without]
+    used = [each for each in every if each.get("session_id")]
+    told = explain(used, versions(user.world), history=history)
+    return [step.why for step in told.steps if step.name == DIFFERENCE]
+
+
+@rule("HOT-ROA-4", "HOT-REC-2")
+async def test_facts_that_the_records_say_decide(world: World) -> None:
+    """The rate of a surcharged account is right with the measure, and wrong without it."""
+    user = await world.subscriber(20)
+    measure = AccountMeasure(MeasureKind.FACT, "fair-use-surcharge", "mostly abroad", world.now)
+    await world.ledger.set_measure(user.account_id, measure=measure, **world.when)
+    await user.use_data(MB, plmn=AUSTRIA)
+    assert await judged(user) == []
+    (said, _) = await judged(user, without="measure")
+    assert said.startswith("the facts of the account, none, give the rate data.eu")
+
+
+@rule("HOT-ROA-4")
+async def test_facts_end_with_their_measure(world: World) -> None:
+    user = await world.subscriber(20)
+    measure = AccountMeasure(MeasureKind.FACT, "fair-use-surcharge", "mostly abroad", world.now, world.now + 60)
+    await world.ledger.set_measure(user.account_id, measure=measure, **world.when)
+    world.now += 120
+    await user.use_data(MB, plmn=AUSTRIA)
+    assert await judged(user) == []
+
+
+@rule("HOT-RAT-2")
+async def test_an_emergency_is_concluded_from_its_rate(world: World) -> None:
+    user = await world.subscriber(20)
+    sos = towards(C, ims_emergency_indicator=1)
+    await charged(user, IMS, sos, 60)
+    told = explain(await records(user), versions(world), history=[])
+    assert [step.value for step in told.steps if step.name == "emergency"] == ["marked by the network"]
+    assert not [step for step in told.steps if step.name == DIFFERENCE]
+    assert [step.value for step in told.steps if step.name == "rate"] == ["voice.emergency"]
