@@ -120,15 +120,10 @@ class GroupOperations:
         if view.group:
             raise RefusedError("grouped", f"{msisdn} is in another business group: it must leave that first")
         await self.check_puk(msisdn, puk=puk)
-        group = await self._group(group_id)
-        steps = [GroupStep(StepKind.JOIN, view.account_id)]
-        steps += [GroupStep(StepKind.LIMIT, view.account_id, str(group.limit))] if group.limit is not None else []
-        steps += [GroupStep(StepKind.POOL, view.account_id, group.pool)] if group.pool else []
-        with raising_refused():
-            for step in steps:
-                await self._ledger.post_step(group_id, step, now=self._now())
-        for step in steps:
-            await self._run(group_id, step)
+        await self._do(group_id, GroupStep(StepKind.JOIN, view.account_id))
+        for step in (await self._group(group_id)).steps:  # for the group's limit and pool
+            if step.account_id == view.account_id:
+                await self._run(group_id, step)
         return True
 
     async def add_new(
@@ -281,16 +276,9 @@ class GroupOperations:
                 await self._ledger.finish_step(group_id, step)
                 return
             if refused.code not in LATER:
-                await self._drop(group_id, step)
+                await self._ledger.finish_step(group_id, step, dropped=True)
             raise
         await self._ledger.finish_step(group_id, GroupStep(step.kind, account_id, step.value))
-
-    async def _drop(self, group_id: str, step: GroupStep) -> None:
-        """The account refused a step. With its joining, what would follow is dropped first."""
-        if step.kind is StepKind.JOIN:
-            for kind in (StepKind.LIMIT, StepKind.POOL):
-                await self._ledger.finish_step(group_id, GroupStep(kind, step.account_id), dropped=True)
-        await self._ledger.finish_step(group_id, step, dropped=True)
 
     async def _apply(self, group: GroupView, step: GroupStep, account_id: str) -> str:
         """The account's part of a step. Returns the account's id afterwards."""
@@ -328,7 +316,9 @@ class GroupOperations:
 
     async def _pooled(self, group: GroupView, step: GroupStep, account_id: str) -> str:
         view = await self._ledger.read(account_id, **self._when())
-        if view is None or view.pool == step.value:
+        if view is None:
+            raise LedgerError("moved", f"account {account_id} has moved")
+        if view.pool == step.value:
             return account_id
         if view.pool:
             raise LedgerError("pool", f"{view.msisdn} is in the pool {view.pool}: it must leave it first")

@@ -71,8 +71,9 @@ class GroupLedger(Protocol):
         """
 
     async def finish_step(self, group_id: str, step: GroupStep, *, dropped: bool = False) -> None:
-        """The step was done on the account: change the group's record, and forget the step. `dropped`: it was refused;
-        only forget it. A group whose administrator could not join is deleted.
+        """The step was done on the account: change the group's record, and forget the step. Who has joined gets steps
+        for the group's limit and pool. `dropped`: it was refused; only forget it. A group whose administrator could not
+        join is deleted.
         """
 
     async def note_number(self, group_id: str, account_id: str) -> None:

@@ -184,8 +184,10 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return 'no_group' end
 local step = kind .. ':' .. uid
 local noted = redis.call('HGET', KEYS[2], step)
 if noted and kind ~= 'limit' and kind ~= 'pool' then return 'again' end
-for _, other in ipairs({'join', 'leave', 'administrator'}) do
-  if other ~= kind and redis.call('HEXISTS', KEYS[2], other .. ':' .. uid) == 1 then return 'busy' end
+local excluding = {join = true, leave = true, administrator = true}
+for other in pairs(excluding) do
+  local is_posted = redis.call('HEXISTS', KEYS[2], other .. ':' .. uid) == 1
+  if excluding[kind] and other ~= kind and is_posted then return 'busy' end
 end
 if kind == 'join' and redis.call('HLEN', KEYS[1]) + redis.call('HLEN', KEYS[2]) >= tonumber(most) then return 'full' end
 redis.call('HSET', KEYS[2], step, value)
@@ -207,7 +209,16 @@ _FINISH = b"""
 local group, kind, uid, account_id, dropped = unpack(ARGV)
 if redis.call('HDEL', KEYS[2], kind .. ':' .. uid) == 1 then
   if dropped == '0' then
-    if kind == 'join' then redis.call('HSET', KEYS[1], 'm:' .. uid, account_id) end
+    if kind == 'join' then
+      redis.call('HSET', KEYS[1], 'm:' .. uid, account_id)
+      for _, next in ipairs({'limit', 'pool'}) do
+        local value = redis.call('HGET', KEYS[1], next)
+        if value ~= '' then redis.call('HSET', KEYS[2], next .. ':' .. uid, account_id .. ' ' .. value) end
+      end
+    end
+    if kind == 'pool' and redis.call('HEXISTS', KEYS[1], 'm:' .. uid) == 1 then
+      redis.call('HSET', KEYS[1], 'm:' .. uid, account_id)
+    end
     if kind == 'leave' then redis.call('HDEL', KEYS[1], 'm:' .. uid) end
     if kind == 'administrator' then redis.call('HSET', KEYS[1], 'administrator', uid) end
   elseif kind == 'join' and redis.call('HGET', KEYS[1], 'administrator') == uid
