@@ -15,7 +15,7 @@ from ocs.api.keys import ApiKeys
 from ocs.api.operation_route import failed
 from ocs.api.problems import ProblemError
 from ocs.api.repetitions import HEADER, REPLAYED
-from ocs.api.routes import routers
+from ocs.api.routes import operations, routers
 
 CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 CORS_MAX_AGE_S = 600
@@ -46,4 +46,15 @@ def create(container: Container, version: str = "0") -> FastAPI:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    return failed(error, request.scope["state"]["request_id"])
+    response = failed(error, request.scope["state"]["request_id"])
+    if response.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request.url.path)) or response.headers.get("Allow", "GET")
+    return response
+
+
+def _allowed(path: str) -> list[str]:
+    """Methods of the path's resource (RFC 9110 §15.5.6): that with the fewest parameters, if several match."""
+    found = [route for route in operations() if route.path_regex.match(path)]
+    fewest = min((len(route.param_convertors) for route in found), default=0)
+    own = (route.methods or set() for route in found if len(route.param_convertors) == fewest)
+    return sorted(set[str]().union(*own))

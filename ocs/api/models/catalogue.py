@@ -11,7 +11,8 @@ from ocs.api.models.common import Answer, Body, Eur, MsisdnField, Time
 from ocs.policy.forwarding import Diversion
 from ocs.values.use import Direction
 
-MAX_CATALOGUE_LENGTH = 1_000_000
+MAX_CATALOGUE_LENGTH = 150_000
+"""Characters. In JSON one may take 6 octets: the body stays within the default of `api.max_body_octets`."""
 MAX_PRODUCTS = 32
 DIVERSIONS = [mode.name.lower() for mode in Diversion]
 

@@ -1,0 +1,191 @@
+"""The API process: ready, answering over HTTP and HTTPS, draining at SIGTERM; nothing but loopback in clear."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.catalogue import CATALOGUE
+from tests.conftest import RedisServer
+from tests.ports import free_port
+
+CONFIG = """
+[diameter]
+listen = ["127.0.0.1:0"]
+[[peer]]
+origin_host = "pgw.example.net"
+realm = "example.net"
+[ledger]
+partitions = 4
+[server]
+data_dir = "data"
+[api]
+listen = "127.0.0.1:{port}"
+{more}
+"""
+OCS = [sys.executable, "-c", "from ocs.cli.main import run; run()"]
+
+
+class Api:
+    """`python -m ocs.process.api` on a Redis, in a folder of its own."""
+
+    def __init__(self, folder: Path, redis_url: str, more: str = "") -> None:
+        self.port, self.folder = free_port(), folder
+        (folder / "ocs.toml").write_text(CONFIG.format(port=self.port, more=more), encoding="utf-8")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OCS_")}
+        self.environment = {**kept, "OCS_SERVER_CATALOGUE": str(CATALOGUE), "OCS_REDIS_URL": redis_url}
+        self.log = (folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ocs.process.api", "--config", "ocs.toml"],
+            cwd=folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+        )
+
+    def wait_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert json.loads(self.process.stdout.readline())["ready"], (self.folder / "log").read_text()
+
+    def ocs(self, *words: str) -> str:
+        done = subprocess.run(
+            [*OCS, *words, "--config", "ocs.toml"],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(30)
+        self.log.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
+
+
+@pytest.fixture
+def api(own_redis: RedisServer, tmp_path: Path) -> Iterator[Api]:
+    made = Api(tmp_path, own_redis.url)
+    yield made
+    made.end()
+
+
+def call(api: Api, path: str, key: str = "", context: ssl.SSLContext | None = None) -> tuple[int, dict[str, Any]]:
+    scheme = "http" if context is None else "https"
+    request = urllib.request.Request(f"{scheme}://localhost:{api.port}{path}")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_it_answers_and_a_revoked_key_is_refused_at_once(api: Api) -> None:
+    api.wait_ready()
+    assert call(api, "/health") == (200, {"status": "ok", "ledger": True})
+    api.ocs("account", "open", "--msisdn", "38668100000", "--imsi", "293400000000001", "--credit", "5")
+    key = api.ocs("key", "create", "--role", "care", "--name", "test")
+    status, account = call(api, "/v1/accounts/38668100000", key)
+    assert (status, account["credit"]) == (200, "5.00")
+    assert json.loads(api.ocs("key", "list", "--json"))[0]["last_used"] is not None
+    api.ocs("key", "revoke", key.split("_")[1])
+    assert call(api, "/v1/accounts/38668100000", key)[0] == 401
+
+
+def test_sigterm_lets_a_request_under_way_be_answered(api: Api) -> None:
+    api.wait_ready()
+    api.ocs("account", "open", "--msisdn", "38668100000", "--imsi", "293400000000001")
+    key = api.ocs("key", "create", "--role", "care", "--name", "test")
+    body = b'{"amount": "1.00"}'
+    head = (
+        "POST /v1/accounts/38668100000/top-ups HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {key}\r\nIdempotency-Key: k1\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as client:
+        client.sendall(head.encode() + body[:5])
+        time.sleep(0.3)  # the request has begun
+        api.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        client.sendall(body[5:])
+        answer = client.makefile("rb").readline()
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert api.end() == 0
+    assert "1.00" in api.ocs("account", "show", "38668100000")
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", api.port), timeout=2).close()
+
+
+def test_with_a_certificate_it_speaks_https_and_reads_it_again(own_redis: RedisServer, tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    files = tmp_path / "api.pem", tmp_path / "api.key"
+
+    def install(authority: trustme.CA) -> None:
+        certificate = authority.issue_cert("localhost")
+        files[0].write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
+        certificate.private_key_pem.write_to_path(str(files[1]))
+
+    install(old)
+    api = Api(tmp_path, own_redis.url, 'certificate = "api.pem"\nkey = "api.key"\n')
+    try:
+        api.wait_ready()
+        context = ssl.create_default_context()
+        old.configure_trust(context)
+        assert call(api, "/health", context=context)[0] == 200
+        with pytest.raises(OSError):
+            call(api, "/health")
+        install(new)
+        api.process.send_signal(signal.SIGHUP)
+        fresh = ssl.create_default_context()
+        new.configure_trust(fresh)
+        end = time.monotonic() + 10
+        while True:
+            try:
+                assert call(api, "/health", context=fresh)[0] == 200
+                break
+            except OSError:
+                assert time.monotonic() < end, "the new certificate is not in use"
+                time.sleep(0.05)
+    finally:
+        assert api.end() == 0
+
+
+def test_a_port_in_use_is_named(own_redis: RedisServer, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        api = Api(tmp_path, own_redis.url)
+        api.end()
+        (tmp_path / "ocs.toml").write_text(CONFIG.format(port=taken.getsockname()[1], more=""), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "ocs.process.api", "--config", "ocs.toml"],
+            cwd=tmp_path,
+            env=api.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1 and "api.listen" in done.stdout and "Traceback" not in done.stderr
