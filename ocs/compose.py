@@ -74,6 +74,11 @@ class Paths:
         return self.data_dir / "reconciliation.json"
 
     @property
+    def lost_events(self) -> Path:
+        """Ids of recorded events that the ledger lost (`ocs.outbox.lost_events`)."""
+        return self.data_dir / "lost-events.jsonl"
+
+    @property
     def notices(self) -> Path:
         """File of the port "log"."""
         return self.data_dir / "notices.jsonl"

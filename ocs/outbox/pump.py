@@ -48,6 +48,7 @@ class Pump:
         *,
         stopwatch: Callable[[], float] = time.monotonic,
         events_lost: Callable[[int], None] = lambda count: None,
+        lost_ids: Callable[[Sequence[str]], None] = lambda event_ids: None,
         before_trim: Callable[[Mapping[int, int]], Awaitable[None]] | None = None,
     ) -> None:
         """`before_trim`: called with the last stored sequence number of some partitions, before the events up to it are
@@ -57,6 +58,7 @@ class Pump:
         self._outbox = outbox
         self._consumers = consumers
         self._events_lost = events_lost
+        self._lost_ids = lost_ids
         self._before_trim = before_trim
         self._anchors: dict[int, tuple[int, bytes]] = {}
         """Sequence number and octets of each anchor; the octets are b"" until the partition was read once."""
@@ -222,7 +224,8 @@ class Pump:
             await self._trim([partition])
 
         self._anchors[partition] = NO_ANCHOR
-        recovery = rollback.Recovery(self._outbox, self.slowest(partition), partition, self._events_lost)
+        consumer = self.slowest(partition)
+        recovery = rollback.Recovery(self._outbox, consumer, partition, self._events_lost, self._lost_ids)
         stored = await recovery.run(store)
         self._waiting[partition] = 0  # new events may have come meanwhile
         return stored

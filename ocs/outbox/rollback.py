@@ -39,6 +39,7 @@ class StoredEvents:
 
     def __init__(self, tail: Tail | None) -> None:
         self._indexes: dict[int, list[int]] = {}
+        self._sequences = [sequence for sequence, _ in tail or ()]
         for index, (_, fingerprint) in enumerate(tail or ()):
             self._indexes.setdefault(fingerprint, []).append(index)
         for indexes in self._indexes.values():
@@ -55,14 +56,17 @@ class StoredEvents:
             self.first = index
         return True
 
-    def lost(self) -> int:
-        """How many events after the first one found were not found: the ledger no longer has them."""
+    def lost(self) -> list[int]:
+        """Sequence numbers after the first one found that were not found: the ledger no longer has these events."""
         first = -1 if self.first is None else self.first
-        return sum(index > first for indexes in self._indexes.values() for index in indexes)
+        lost = (index for indexes in self._indexes.values() for index in indexes if index > first)
+        return [self._sequences[index] for index in sorted(lost)]
 
 
 class Recovery:
-    """Recovers one partition once. `events_lost` is told how many recorded events the ledger no longer has."""
+    """Recovers one partition once. `events_lost` is told how many recorded events the ledger no longer has, `lost_ids`
+    which, as far as the tail reaches.
+    """
 
     def __init__(
         self,
@@ -70,11 +74,13 @@ class Recovery:
         consumer: Consumer,
         partition: int,
         events_lost: Callable[[int], None] = lambda count: None,
+        lost_ids: Callable[[Sequence[str]], None] = lambda event_ids: None,
     ) -> None:
         self._outbox = outbox
         self._consumer = consumer
         self._partition = partition
         self._events_lost = events_lost
+        self._lost_ids = lost_ids
         position = consumer.position(partition)
         epoch = position // EPOCH_EVENTS
         self._epoch = epoch if epoch % 2 else epoch + 1
@@ -118,7 +124,9 @@ class Recovery:
         return OutboxEvent(event.partition, self._epoch * EPOCH_EVENTS + self._number, event.body)
 
     def _report(self, found: StoredEvents) -> None:
-        lost = max(found.lost(), 1)
+        sequences = found.lost()
+        self._lost_ids([OutboxEvent(self._partition, sequence, {}).event_id for sequence in sequences])
+        lost = max(len(sequences), 1)
         self._events_lost(lost)
         twice = "" if found.first is not None else "; it has none of the last ones, so some may be recorded twice"
         log.error(

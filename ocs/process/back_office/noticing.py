@@ -29,6 +29,7 @@ from ocs.notices.port import DeliveryPort
 from ocs.notices.sending import Rate, Sender
 from ocs.notices.states import Reason, State
 from ocs.outbox.files import parse_event_id
+from ocs.outbox.lost_events import LostEvents
 from ocs.process.back_office.database import Database
 from ocs.process.child_main import Child
 from ocs.telemetry.throttled_log import ThrottledLog
@@ -41,6 +42,7 @@ EVENTS_TOGETHER = 200
 FORGET_EVERY_S = 600.0
 FORGOTTEN_TOGETHER = 5_000
 MAX_OWNER = 80
+LOST_TOGETHER = 500
 LEASE_BEYOND_S = 5
 """A claim lasts so much longer than the port may take."""
 
@@ -56,8 +58,11 @@ class NotedEvents:
 
 
 class Making:
-    def __init__(self, child: Child, database: Database, ledger: RedisLedger, maker: Maker) -> None:
+    def __init__(
+        self, child: Child, database: Database, ledger: RedisLedger, maker: Maker, lost_events: LostEvents
+    ) -> None:
         self._child, self._database, self._ledger, self._maker = child, database, ledger, maker
+        self._lost_events = lost_events
 
     async def step(self) -> bool:
         """Make the notices of the oldest events; False = there are no more."""
@@ -69,6 +74,7 @@ class Making:
         notices: list[queue.NewNotice] = []
         for (event_id, _), record, recipient in zip(events, records, recipients, strict=True):
             notices += self._maker.made(event_id, record, recipient)
+        notices = [self._as_allowed(each) for each in notices]
         for state, reason in await self._database.call(partial(self._put, [each for each, _ in events], notices)):
             self._child.metrics.count("ocs_notices", f"{state}: {reason}" if reason else state)
         return len(events) == EVENTS_TOGETHER
@@ -85,12 +91,19 @@ class Making:
             told = queue.put(
                 connection,
                 event_ids,
-                [_off(each) for each in notices] if settings.port == "off" else notices,
+                notices,
                 now=self._child.environment.now(),
                 most_of_account=settings.max_per_account,
                 most=settings.max_waiting,
             )
         return [(state.value, reason) for _, state, reason in told]
+
+    def _as_allowed(self, notice: queue.NewNotice) -> queue.NewNotice:
+        if notice.event_id in self._lost_events.known:
+            return replace(notice, reason=Reason.ROLLED_BACK.value)
+        if self._child.settings.notices.port == "off" and not notice.reason:
+            return replace(notice, reason=Reason.OFF.value)
+        return notice
 
     async def _recipient(self, account_id: str) -> Recipient | None:
         """None = the account has ended, or cannot be read."""
@@ -104,15 +117,18 @@ class Making:
         return None if view is None or view.state == "terminated" else recipient_of(view)
 
 
-def _off(notice: queue.NewNotice) -> queue.NewNotice:
-    return replace(notice, reason=notice.reason or Reason.OFF.value)
-
-
 class Sending:
     """`owner`: this process, among all that ever claim notices of the database."""
 
     def __init__(
-        self, child: Child, database: Database, ledger: RedisLedger, maker: Maker, port: DeliveryPort, owner: str
+        self,
+        child: Child,
+        database: Database,
+        ledger: RedisLedger,
+        maker: Maker,
+        port: DeliveryPort,
+        owner: str,
+        lost_events: LostEvents,
     ) -> None:
         self._child, self._database, self._ledger, self._owner = child, database, ledger, owner
         self._settings = settings = child.settings.notices
@@ -120,6 +136,7 @@ class Sending:
         self._sender = Sender(
             port, attempts=settings.attempts, now=environment.now, not_before=maker.not_before, random=environment.rng
         )
+        self._lost_events = lost_events
         self._rate = Rate(settings.rate_per_s, environment.monotonic)
 
     async def step(self) -> bool:
@@ -138,6 +155,7 @@ class Sending:
         return True
 
     def _claim(self, limit: int) -> list[queue.Claimed]:
+        self._suppress_lost()
         now, lease_s = self._child.environment.now(), self._settings.timeout_s + LEASE_BEYOND_S
         with self._database.engine.connect() as connection:
             found = queue.waiting(connection, now)
@@ -146,6 +164,14 @@ class Sending:
             return []
         with writing(self._database.engine) as connection:
             return queue.claim(connection, owner=self._owner, now=now, lease_s=lease_s, limit=limit)
+
+    def _suppress_lost(self) -> None:
+        """Notices of events that the ledger has lost, as the housekeeper found, are not sent."""
+        event_ids = self._lost_events.fresh()
+        for start in range(0, len(event_ids), LOST_TOGETHER):
+            some = event_ids[start : start + LOST_TOGETHER]
+            with writing(self._database.engine) as connection:
+                queue.suppress(connection, some, Reason.ROLLED_BACK, self._child.environment.now())
 
     def _measure(self, found: queue.Waiting, now: int) -> None:
         for state, count in found.states.items():
@@ -208,8 +234,9 @@ async def run_noticing(child: Child, database: Database, ledger: RedisLedger) ->
     port = port_of(child)
     maker = Maker(child.catalogue, child.environment.now, ThrottledLog(child.environment.monotonic))
     owner = f"{child.settings.diameter.identity} {os.getpid()} {child.environment.entropy():016x}"[-MAX_OWNER:]
-    making = Making(child, database, ledger, maker)
-    sending = Sending(child, database, ledger, maker, port, owner)
+    lost_events = LostEvents(Paths(child.settings.data_dir).lost_events)
+    making = Making(child, database, ledger, maker, lost_events)
+    sending = Sending(child, database, ledger, maker, port, owner, lost_events)
     try:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(database.run_steps("making notices", PAUSE_S, making.step))

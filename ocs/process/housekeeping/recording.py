@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ocs.compose import Paths
 from ocs.ledger.contract.errors import LedgerUnavailable
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.outbox.consumer import ForeignOutboxError
 from ocs.outbox.files import RecordsError
+from ocs.outbox.lost_events import add_lost_events
 from ocs.outbox.observer import Observer
 from ocs.outbox.pump import Pump
 from ocs.outbox.tail import capacity
@@ -70,6 +71,7 @@ class Recording:
             [self._writer],
             stopwatch=child.environment.monotonic,
             events_lost=self._events_lost,
+            lost_ids=self._lost_ids,
             before_trim=Observer(ledger, child.catalogue).through,
         )
         self._lag = _Lag(child, ledger)
@@ -130,6 +132,10 @@ class Recording:
                     pass
         except (OSError, TimeoutError, LedgerUnavailable) as error:
             log.warning("the last charging records are written at the next start: %s", str(error) or "no time left")
+
+    def _lost_ids(self, event_ids: Sequence[str]) -> None:
+        """OSError: the recovery is tried again."""
+        add_lost_events(Paths(self._child.settings.data_dir).lost_events, event_ids, self._child.environment.now())
 
     def _events_lost(self, count: int) -> None:
         self._child.metrics.count("ocs_ledger_went_back_events", by=count)

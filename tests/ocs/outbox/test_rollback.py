@@ -26,6 +26,7 @@ class House:
     def __init__(self, outbox: FakeOutbox, folder: Path, tail_events: int = 256) -> None:
         self.outbox, self.folder, self.tail_events = outbox, folder, tail_events
         self.lost: list[int] = []
+        self.lost_ids: list[str] = []
         self.missing: list[int] = []
         self.now = 0.0
         self.writer: RecordWriter | None = None
@@ -37,7 +38,13 @@ class House:
             missing=self.missing.append,
         )  # fmt: skip
         self.writer.open()
-        self.pump = Pump(self.outbox, [self.writer], stopwatch=lambda: self.now, events_lost=self.lost.append)
+        self.pump = Pump(
+            self.outbox,
+            [self.writer],
+            stopwatch=lambda: self.now,
+            events_lost=self.lost.append,
+            lost_ids=self.lost_ids.extend,
+        )
         await self.pump.begin()
 
     async def settle(self) -> None:
@@ -80,7 +87,7 @@ async def test_five_events_lost_and_the_next_five_recorded(house: House, caplog:
     await house.settle()
     first = [f"p00-{n}" for n in range(1, 26)]
     assert [each for each in ids(house.folder) if each.startswith("p00")] == first + [f"p00.1-{n}" for n in range(1, 6)]
-    assert house.lost == [5]
+    assert house.lost == [5] and house.lost_ids == [f"p00-{n}" for n in range(21, 26)]
     (message,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
     assert "partition 0: the ledger was rolled back" in message and "5 recorded events are no longer in it" in message
     house.outbox.add(0, 2)
@@ -169,7 +176,7 @@ async def test_a_lost_event_that_is_applied_again_has_one_record(house: House) -
     await house.settle()
     assert ids(house.folder)[25:] == ["p00.1-1", "p00.1-2", "p00.1-3"]
     assert len(set(credits(house.folder))) == 28
-    assert house.lost == [4]
+    assert house.lost == [4] and len(house.lost_ids) == 4
 
 
 async def test_a_second_rollback_beyond_the_first(house: House) -> None:
