@@ -23,7 +23,7 @@ class InputError(AccountError):
 
 
 class UnknownError(AccountError):
-    """What was named does not exist. `code`: "account" or "session"."""
+    """What was named does not exist. `code`: "account", "session", "notice" …"""
 
 
 class RefusedError(AccountError):

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from ocs.accounts import inputs
 from ocs.catalogue.catalogue import Catalogue
-from ocs.cli.common import DEFAULT, ConfigOption, JsonOption, WrongCallError, load_all, print_json
+from ocs.catalogue.versions import Catalogues
+from ocs.cli.common import (
+    DEFAULT,
+    Backend,
+    ConfigOption,
+    FailedError,
+    JsonOption,
+    WrongCallError,
+    load_all,
+    print_json,
+    with_backend,
+)
+from ocs.cli.history import history_database
+from ocs.compose import Environment
+from ocs.ledger.redis.installation import OpenMode
+from ocs.values.identities import MSISDN_EXAMPLE
 from ocs.values.language import LANGUAGES
+
+if TYPE_CHECKING:
+    from ocs.notices.service import NoticeService
+
+T = TypeVar("T")
+MAX_LISTED = 1_000
 
 app = typer.Typer(help="Texts that subscribers are sent: preview, list, send again.", no_args_is_help=True)
 
@@ -68,3 +92,79 @@ def preview(
         return
     for row in rows:
         print(f"{row['language']}  {row['text']}  ({row['sms']} SMS, {row['units']} characters in {row['encoding']})")
+
+
+@app.command("list")
+def list_(
+    msisdn: Annotated[str, typer.Option(help=f"Of one subscriber: E.164 digits, such as {MSISDN_EXAMPLE}.")] = "",
+    state: Annotated[str, typer.Option(help="waiting, sending, sent, delivered, failed, given_up or suppressed.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED, help="Most that are shown, the latest first.")] = 50,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Show notices and their state, the latest first."""
+    account_id = _account_of(msisdn, config) if msisdn else ""
+    rows, catalogue = _ask(config, lambda notices: notices.listed(account_id, state=state, limit=limit))
+    if json:
+        print_json([_facts(row, catalogue) for row in rows])
+        return
+    for row in rows:
+        reason = f" ({row.reason})" if row.reason else ""
+        print(f"{_time(row.created, catalogue)}  {row.msisdn}  {row.state}{reason}  {row.id}")
+        print(f"    {row.text}")
+
+
+@app.command()
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As in `ocs notice list`.")],
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Show one notice, as JSON."""
+    row, catalogue = _ask(config, lambda notices: notices.shown(id_))
+    print_json(_facts(row, catalogue))
+
+
+@app.command()
+def retry(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a notice that failed or was given up.")],
+    config: ConfigOption = DEFAULT,
+) -> None:
+    """Send a notice again."""
+    _ask(config, lambda notices: notices.retry(id_))
+    print(f"{id_}: waits to be sent again")
+
+
+def _ask(config: Any, work: Callable[[NoticeService], Awaitable[T]]) -> tuple[T, Catalogues]:
+    from ocs.history.service import HistoryUnavailableError
+    from ocs.notices.service import NoticeService
+
+    settings, catalogue = load_all(config)
+    with history_database(settings) as engine:
+
+        async def ask() -> T:
+            return await work(NoticeService(engine, catalogue, Environment().now))
+
+        try:
+            return asyncio.run(ask()), catalogue
+        except HistoryUnavailableError as error:
+            raise FailedError(f"the database of history.url cannot be used: {error}") from None
+
+
+def _account_of(msisdn: str, config: Any) -> str:
+    number, found = inputs.msisdn(msisdn), list[str]()
+
+    async def work(backend: Backend) -> None:
+        found.append((await backend.accounts.read(number)).view.account_id)
+
+    with_backend(config, OpenMode.READ, work)
+    return found[0]
+
+
+def _facts(row: Any, catalogue: Catalogues) -> dict[str, object]:
+    times = {name: _time(getattr(row, name), catalogue) for name in ("next_at", "expires_at", "created", "updated")}
+    names = "id", "event_id", "name", "account", "msisdn", "language", "text", "state", "reason", "attempts"
+    return {**{name: getattr(row, name) for name in names}, "reference": row.reference, **times}
+
+
+def _time(unix_s: int, catalogue: Catalogues) -> str | None:
+    return datetime.fromtimestamp(unix_s, catalogue.time_zone).isoformat() if unix_s else None

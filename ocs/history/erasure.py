@@ -1,6 +1,7 @@
 """Erases what is known of a person, on request: as far as it need not be kept (docs/HISTORY.md, Erasure).
 
-Erased at once: itemised use, where the person was and with which phone, and the other parties in the files of records.
+Erased at once: itemised use, where the person was and with which phone, notices, and the other parties in the files of
+records.
 Kept: money, as long as the law of accounts wants it, and who did what in the accounts. The use of the current billing
 period stays until the period is over: the person may still dispute it.
 """
@@ -14,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from ocs.history.engine import writing
 from ocs.history.periods import period_starts
 from ocs.history.position import Position
 from ocs.history.position import load as load_position
 from ocs.history.retention import erase_of
-from ocs.history.schema import MOVES, PERIODS
+from ocs.history.schema import MOVES, NOTICES, PERIODS
 from ocs.outbox.files import record_files, sync_folder
 
 MAX_MOVES = 16
@@ -48,6 +49,7 @@ def erase_person(engine: Engine, folder: Path, account: str, now: int) -> Erased
         query = select(*columns).where(PERIODS.c.account.in_(accounts)).order_by(PERIODS.c.begins_at)
         before = period_starts([(row[0], row[1]) for row in connection.execute(query)], now, 1)[0]
         rows = sum(erase_of(connection, each, before) for each in accounts)
+        rows += connection.execute(delete(NOTICES).where(NOTICES.c.account.in_(accounts))).rowcount
         position = load_position(connection)
     return Erased(rows, _erase_in_files(folder, position, accounts), before)
 

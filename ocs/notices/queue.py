@@ -261,11 +261,6 @@ def suppress(connection: Connection, event_ids: Sequence[str], reason: Reason, n
     return connection.execute(update(NOTICES).where(*where).values(**values)).rowcount
 
 
-def erase(connection: Connection, accounts: Sequence[str]) -> int:
-    """Delete all notices of a subscriber. Returns how many."""
-    return connection.execute(delete(NOTICES).where(NOTICES.c.account.in_(accounts))).rowcount
-
-
 def forget(connection: Connection, before: int, limit: int) -> int:
     """Delete at most `limit` notices made before that time, except those that wait. Returns how many."""
     table = NOTICES.c

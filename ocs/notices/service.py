@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row
@@ -12,6 +12,7 @@ from ocs.accounts.errors import InputError, RefusedError, UnknownError
 from ocs.catalogue.model import NoticeTable
 from ocs.catalogue.versions import Catalogues
 from ocs.history.engine import writing
+from ocs.history.erasure import account_ids
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.migrating import check
 from ocs.history.service import HistoryUnavailableError
@@ -29,14 +30,17 @@ class NoticeService:
         self._is_checked = False
 
     async def listed(
-        self, accounts: Sequence[str] = (), *, state: str = "", before: Position | None = None, limit: int = 100
+        self, account_id: str = "", *, state: str = "", before: Position | None = None, limit: int = 100
     ) -> list[Row[Any]]:
-        """The latest first; `accounts`: ids of one subscriber, () = of all. InputError: "state"."""
+        """The latest first; `account_id`: "" = of all. InputError: "state"."""
         if state and state not in {*State}:
             raise InputError("state", f"state {state!r}: there are {', '.join(State)}")
-        return await self._do(
-            lambda connection: queue.listed(connection, accounts=accounts, state=state, before=before, limit=limit)
-        )
+
+        def read(connection: Connection) -> list[Row[Any]]:
+            accounts = account_ids(connection, account_id) if account_id else ()
+            return queue.listed(connection, accounts=accounts, state=state, before=before, limit=limit)
+
+        return await self._do(read)
 
     async def shown(self, id_: str) -> Row[Any]:
         """UnknownError: "notice"."""
@@ -58,9 +62,7 @@ class NoticeService:
     async def receive(self, id_: str, state: State, reason: str) -> None:
         """A receipt: delivered or failed. UnknownError: "notice"."""
         now = self._now()
-        before = await self._do(
-            lambda connection: queue.receive(connection, id_, state, reason, now=now), writes=True
-        )
+        before = await self._do(lambda connection: queue.receive(connection, id_, state, reason, now=now), writes=True)
         if before is None:
             raise _unknown(id_)
 

@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from ocs.history.engine import history_engine, writing
+from ocs.history.migrating import migrate
+from ocs.notices import queue
+from ocs.notices.queue import NewNotice, Outcome
+from ocs.notices.states import State
+from ocs.settings.history_section import HistorySection
 from tests.catalogue import CATALOGUE
+from tests.conftest import RedisServer
 from tests.ocs.cli.conftest import ROOT, Ocs
+from tests.ocs.notices.office import write_config
+from tests.ocs.rules.world import world_on
 
 BROKEN = '\n[notice.broken]\nevent = "topup"\nsl = "{{ amont|eur }}"\nen = "Thanks"\n'
 
@@ -57,3 +66,48 @@ def test_a_long_text_is_a_warning(ocs_in: Ocs) -> None:
     done = ocs_in("catalogue", "check", str(CATALOGUE), cwd=ROOT)
     assert done.returncode == 0
     assert "notice.welcome.sl is up to 3 SMS long (155 characters in UCS-2)" in done.stderr
+
+
+NOW = 1_795_000_000
+
+
+def notice(event_id: str, account: str, msisdn: str) -> NewNotice:
+    return NewNotice(event_id, "topup", account, msisdn, "sl", f"Napolnjeno {event_id}", 2, False, NOW, NOW + 3600)
+
+
+@pytest.fixture
+async def config(redis_7: RedisServer, tmp_path: Path) -> str:
+    """Two subscribers with a notice each: one was given up, one waits."""
+    async with world_on(redis_7.url) as world:
+        users = [await world.subscriber(5) for _ in range(2)]
+    engine = history_engine(HistorySection(), tmp_path)
+    migrate(engine)
+    notices = [notice(f"p00-{n}", each.account_id, each.msisdn) for n, each in enumerate(users, 1)]
+    with writing(engine) as connection:
+        queue.put(connection, [], notices, now=NOW, most_of_account=9, most=9)
+        (first,) = queue.claim(connection, owner="a", now=NOW, lease_s=9, limit=1)
+        queue.finish(connection, [Outcome(first.id, State.GIVEN_UP, "status 500")], owner="a", now=NOW)
+    engine.dispose()
+    return str(write_config(tmp_path, redis_7.url, ""))
+
+
+def test_notices_are_listed_shown_and_sent_again(ocs_in: Ocs, config: str) -> None:
+    def ocs(*words: str) -> tuple[int, str, str]:
+        return ocs_in("notice", *words, "--config", config, cwd=ROOT)
+
+    assert ocs("list").stdout.splitlines() == [  # type: ignore[attr-defined]
+        "2026-11-18T12:06:40+01:00  38668100002  waiting  p00-2.topup",
+        "    Napolnjeno p00-2",
+        "2026-11-18T12:06:40+01:00  38668100001  given_up (status 500)  p00-1.topup",
+        "    Napolnjeno p00-1",
+    ]
+    (row,) = json.loads(ocs("list", "--state", "given_up", "--json")[1])
+    assert (row["id"], row["attempts"], row["reason"]) == ("p00-1.topup", 1, "status 500")
+    (row,) = json.loads(ocs("list", "--msisdn", "38668100002", "--json")[1])
+    assert row["id"] == "p00-2.topup"
+    assert ocs("retry", "p00-1.topup")[1] == "p00-1.topup: waits to be sent again\n"
+    assert json.loads(ocs("show", "p00-1.topup")[1])["state"] == "waiting"
+    status, _, error = ocs("retry", "p00-1.topup")
+    assert status == 1 and "is waiting: only one that is failed or given_up can be sent again" in error
+    assert ocs("show", "p00-9.x")[::2] == (1, "ocs: there is no notice p00-9.x\n")
+    assert ocs("list", "--state", "lost")[0] == 2

@@ -61,7 +61,7 @@ class Site:
                 looks = looks + 1 if not open_ and not self.events() else 0
 
     def rows(self) -> list[Any]:
-        return self._read(lambda connection: queue.listed(connection, limit=1000))
+        return list(self._read(lambda connection: queue.listed(connection, limit=1000)))
 
     def events(self) -> int:
         return int(self._read(queue.noted_count))

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ocs.history.engine import history_engine, writing
+from ocs.history.erasure import erase_person
 from ocs.history.migrating import migrate
 from ocs.notices import queue
 from ocs.notices.queue import Claimed, NewNotice, Outcome
@@ -188,15 +189,14 @@ def test_pages_go_from_the_latest_to_the_first(engine: Engine) -> None:
     assert row is not None and (row.text, row.msisdn) == ("Račun je napolnjen", "38668100000")
 
 
-def test_notices_are_forgotten_erased_and_suppressed(engine: Engine) -> None:
-    put(engine, *(replace(NOTICE, event_id=f"p1-{n}", account=f"1-{n}") for n in range(4)))
+def test_notices_are_forgotten_and_suppressed(engine: Engine) -> None:
+    put(engine, *(replace(NOTICE, event_id=f"p1-{n}", account=f"1-{n}") for n in range(3)))
     (first, second) = claim(engine, limit=2)
     finish(engine, "a", Outcome(first.id, State.SENT))
     with writing(engine) as connection:
         queue.note(connection, [("p1-9", NOW, "{}")])
         assert queue.forget(connection, NOW + 1, 10) == 1, "what waits or is being sent stays"
         assert queue.suppress(connection, ["p1-1", "p1-2", "p1-9"], Reason.ROLLED_BACK, NOW) == 1
-        assert queue.erase(connection, ["1-3"]) == 1
         assert queue.noted_count(connection) == 0
     assert states(engine) == {second.id: ("sending", ""), "p1-2.topup": ("suppressed", "rolled back")}
 
@@ -207,3 +207,9 @@ def test_what_waits_is_measured(engine: Engine) -> None:
     with engine.connect() as connection:
         assert queue.waiting(connection, NOW) == queue.Waiting({"waiting": 3, "sending": 1}, NOW - 2)
         assert queue.waiting(connection, NOW - 9).oldest_due == 0
+
+
+def test_an_erased_person_has_no_notices(engine: Engine, tmp_path: Path) -> None:
+    put(engine, NOTICE, replace(NOTICE, event_id="p1-2", account="1-b"))
+    erased = erase_person(engine, tmp_path, "1-a", NOW)
+    assert erased.rows == 1 and list(states(engine)) == ["p1-2.topup"]
