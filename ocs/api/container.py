@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ocs.accounts.backend import Backend
 from ocs.api.limits import RateLimits
+from ocs.history.service import History
 from ocs.settings.schema import Settings
 
 
@@ -31,6 +32,9 @@ class Container:
     """Seconds; only differences mean something."""
     slow: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held by requests that take a processor for a while: reading record files, compiling a catalogue."""
+
+    history: History | None = None
+    """What people look up in SQL."""
 
     def time(self, unix_s: int) -> datetime | None:
         """A time in the operator's time zone, for an answer; 0 → None."""

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ocs.accounts.errors import AccountError, InputError, UnknownError
+from ocs.history.service import HistoryUnavailableError
 from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -61,6 +62,7 @@ KINDS: dict[str, Kind] = {
     ),
     # the server
     "unavailable": Kind(503, "The ledger is not available", "It is not known whether it was done. " + REPEAT),
+    "history": Kind(503, "The history is not available", "Nothing was done: repeat later; charging goes on."),
     "internal": Kind(500, "An error of the server", "Report it with the request_id. " + REPEAT),
     "clock": Kind(503, "A clock of the server is off", "Nothing was done: repeat later; the operator must act."),
     # what was named does not exist
@@ -167,6 +169,8 @@ def _problem(error: Exception) -> ProblemError:
             return error
         case LedgerUnavailable():
             return ProblemError("unavailable", "the ledger does not answer", {"Retry-After": str(RETRY_AFTER_S)})
+        case HistoryUnavailableError():
+            return ProblemError("history", "the SQL database does not answer", {"Retry-After": str(RETRY_AFTER_S)})
         case AccountError() if error.code == "clock":
             return ProblemError("clock", str(error), {"Retry-After": str(RETRY_AFTER_S)})
         case AccountError() | LedgerError():

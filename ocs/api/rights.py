@@ -82,6 +82,11 @@ OPERATIONS: dict[str, Operation] = {
     "accounts.open": changes(_SALES, once=True),
     "accounts.read": SEEN,
     "accounts.top_up": changes(_SALES, once=True),
+    # history; a shop sees no itemised use
+    "usage.list": reads(_READERS, _ADMIN, _SELF),
+    "transactions.list": reads(_READERS, _ADMIN, _SELF),
+    "statements.read": reads(_READERS, _ADMIN, _SELF),
+    "accounts.erase": changes(_CARE),
     # vouchers
     "vouchers.redeem": changes(_SALES, _ADMIN, _SELF, once=True),
     "vouchers.entries": reads(_SALES, _READERS, _ADMIN, _SELF),

@@ -16,12 +16,14 @@ from sqlalchemy import Connection, Engine
 
 from ocs.accounts.errors import InputError, RefusedError
 from ocs.history import queries
+from ocs.history.engine import history_engine
 from ocs.history.erasure import Erased, account_ids, erase_person
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.migrating import check
 from ocs.history.periods import Period
 from ocs.history.queries import Position, Transaction, UsageItem
 from ocs.history.statement import Statement, TooLargeError, statement
+from ocs.settings.schema import Settings
 
 T = TypeVar("T")
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
@@ -49,12 +51,15 @@ class History:
     def __init__(
         self, engine: Engine, records: Path, ledger: Journal, now: Callable[[], int], *, past_periods: int
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._records = records
         self._ledger = ledger
         self._now = now
         self._past_periods = past_periods
         self._is_checked = False
+
+    def close(self) -> None:
+        self.engine.dispose()
 
     async def usage(self, account_id: str, period: int = 0, *, after: Position | None, limit: int) -> UsagePage:
         """Itemised use of a billing period: 0 = the current one, 1 = the one before, … (HOT-REC-1). InputError
@@ -97,14 +102,14 @@ class History:
         Called again after a failure, it goes on.
         """
         now = self._now()
-        done = await self._call(lambda: erase_person(self._engine, self._records, account_id, now))
+        done = await self._call(lambda: erase_person(self.engine, self._records, account_id, now))
         event = {"rows": done.rows, "file_lines": done.file_lines, "before": done.before, "reason": reason}
         await self._ledger.note_event("erased", account_id, now=now, event=event)
         return done
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         def read() -> T:
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 return work(connection)
 
         return await self._call(read)
@@ -112,11 +117,18 @@ class History:
     async def _call(self, work: Callable[[], T]) -> T:
         try:
             if not self._is_checked:
-                await asyncio.to_thread(check, self._engine)
+                await asyncio.to_thread(check, self.engine)
                 self._is_checked = True
             return await asyncio.to_thread(work)
         except DATABASE_ERRORS as error:
             raise HistoryUnavailableError(reason(error)) from error
+
+
+def history_of(settings: Settings, ledger: Journal, now: Callable[[], int]) -> History:
+    """The history that the settings name."""
+    engine = history_engine(settings.history, settings.data_dir)
+    records = settings.data_dir / "records"
+    return History(engine, records, ledger, now, past_periods=settings.history.keep_periods)
 
 
 def parse_month(text: str) -> int:

@@ -22,6 +22,7 @@ from ocs.api.app import create
 from ocs.api.container import Container
 from ocs.api.limits import RateLimits
 from ocs.compose import StartError, voucher_key
+from ocs.history.service import history_of
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
@@ -87,6 +88,7 @@ def container_of(child: Child, ledger: RedisLedger) -> Container:
         metrics=child.metrics,
         limits=RateLimits(api.requests_per_s, api.burst, monotonic),
         monotonic=monotonic,
+        history=history_of(child.settings, ledger, child.environment.now),
     )
 
 

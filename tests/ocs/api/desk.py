@@ -20,6 +20,7 @@ from ocs.api.limits import RateLimits
 from ocs.api.rights import BOUND, Role
 from ocs.catalogue.versions import Catalogues, load_versions
 from ocs.compose import Environment
+from ocs.history.service import history_of
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
@@ -126,7 +127,8 @@ async def desk_on(
     )
     limits = RateLimits(settings.api.requests_per_s, settings.api.burst, environment.monotonic)
     backend = Backend(ledger, catalogue, environment)
-    container = Container(backend, settings, metrics, limits, environment.monotonic)
+    history = history_of(settings, ledger, environment.now)
+    container = Container(backend, settings, metrics, limits, environment.monotonic, history=history)
     app = create(container, "1.2.3")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://ocs.test") as client:
@@ -139,4 +141,5 @@ async def desk_on(
         try:
             yield desk
         finally:
+            history.close()
             await ledger.close()
