@@ -108,6 +108,9 @@ KINDS: dict[str, Kind] = {
     "batch": Kind(404, "There is no such batch", "List the batches: GET /v1/voucher-batches."),
     "voucher_blocked": Kind(409, "Too many wrong vouchers", "Customer care lifts the block (HOT-TOP-3)."),
     "given_back": Kind(409, "The voucher's claim was refused before", "Redeem the voucher anew, with a new reference."),
+    "records_missing": Kind(
+        409, "Records of the range are missing", "Bring the files back to the server's folder of records."
+    ),
     "moved": Kind(409, "The account was moved meanwhile", "Repeat the request."),
     "reference": Kind(422, "The reference was used for something else", "Use a new reference for another operation."),
     "api_keys": Kind(409, "There are too many keys", "Revoke some."),

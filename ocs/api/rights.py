@@ -147,6 +147,8 @@ OPERATIONS: dict[str, Operation] = {
     "audit.last": reads(_READERS),
     "audit.account": reads(_READERS),
     "explanations.read": reads(_READERS),
+    "explanations.draft": reads(_READERS),
+    "exports.read": reads(_READERS),
     # the catalogue
     "products.list": reads(_EVERYBODY),
     "products.read": reads(_EVERYBODY),

@@ -31,6 +31,7 @@ from ocs.compose import Paths
 from ocs.history.rerating.draft import compare_with_draft
 from ocs.ledger.redis.installation import OpenMode
 from ocs.outbox.explain import DIFFERENCE, explain
+from ocs.outbox.masked import masked_record
 from ocs.outbox.reading import Record
 from ocs.outbox.search import TooManyRecordsError, find_records, records_of_facts
 
@@ -111,7 +112,7 @@ def _show(
         trace.steps += drafted.steps
         print_trace(trace)
         return
-    told = [each for each in found if not only or each["event_id"] == only]
+    told = [masked_record(each) for each in found if not only or each["event_id"] == only]
     differences = [step.as_json() for step in trace.steps if step.name == DIFFERENCE]
     steps = [each.as_json() for each in trace.steps]
     more = {"draft": [each.as_json() for each in drafted.steps]} if other is not None else {}

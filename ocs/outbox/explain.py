@@ -20,6 +20,7 @@ from ocs.catalogue.reasons import explain_rating
 from ocs.catalogue.trace import Trace
 from ocs.catalogue.versions import Catalogues
 from ocs.outbox.facts import facts_before
+from ocs.outbox.masked import masked_detail
 from ocs.outbox.reading import unix_s
 from ocs.values.identities import is_plmn
 from ocs.values.money import format_eur
@@ -156,7 +157,8 @@ def _tell_rate(
     facts: str | None,
 ) -> None:
     """Why it has this rate: the steps of the rating that gives it, else the difference."""
-    trace.add("line", line["label"], line.get("detail", ""), price=line["price"], key=line["key"], **_extra(line))
+    detail = masked_detail(str(line.get("detail", "")), str(record.get("context", "")))
+    trace.add("line", line["label"], detail, price=line["price"], key=line["key"], **_extra(line))
     if version is None or price is None:
         return
     found = []

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ocs.accounts.pools import PoolState
 from ocs.api.call import Call
+from ocs.api.models.catalogue import MAX_CATALOGUE_LENGTH
 from ocs.api.models.common import Answer, Body, Eur, MsisdnField, Time
 from ocs.api.models.subscriptions import Bucket, pool_bucket
 from ocs.ledger.contract.views import SessionView
@@ -190,6 +191,16 @@ class Explanation(Answer):
     records: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     differences: list[dict[str, Any]] = Field(description="Where computing it anew gives something else.")
+    draft: list[dict[str, Any]] = Field(
+        default=[], description="Steps under the draft of a catalogue, if one is given."
+    )
+
+
+class ExplainDraft(Body):
+    """A record or a session, and a catalogue under which it is to be explained too."""
+
+    name: str = Field(min_length=1, max_length=MAX_SESSION_ID, description="Event id, or a Session-Id.")
+    catalogue: str = Field(max_length=MAX_CATALOGUE_LENGTH, description="Text of the file (TOML).")
 
 
 class KeywordText(Body):

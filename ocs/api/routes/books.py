@@ -1,22 +1,16 @@
-"""Peers, audit, explanations: what runs, whether the books are right, why something was charged."""
+"""Peers and audit: what runs, and whether the books are right."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Any
 
-from fastapi import Query
-
-from ocs.accounts.errors import RefusedError, UnknownError
 from ocs.api.call import TheCall
 from ocs.api.models.common import MsisdnPath
-from ocs.api.models.network import MAX_SESSION_ID, AccountAudit, Explanation, LastAudit, Peer, Violation
+from ocs.api.models.network import AccountAudit, LastAudit, Peer, Violation
 from ocs.api.operation_route import router as operations
 from ocs.api.pages import Cursor, Limit, Page, page_of
 from ocs.ledger.audit import violations
-from ocs.outbox.explain import DIFFERENCE, explain
-from ocs.outbox.search import TooManyRecordsError, find_records
 from ocs.telemetry.export import Snapshots
 from ocs.telemetry.metrics import Store
 from ocs.values.money import format_eur
@@ -98,39 +92,4 @@ async def audit_account(msisdn: MsisdnPath, call: TheCall) -> AccountAudit:
         refunded=format_eur(view.refunded_micro_eur),
         expired=format_eur(view.expired_micro_eur),
         violations=found,
-    )
-
-
-# -- explanations
-
-
-@router.get("/explanations", operation_id="explanations.read")
-async def explain_charge(
-    name: Annotated[str, Query(min_length=1, max_length=MAX_SESSION_ID, description="Event id, or a Session-Id.")],
-    call: TheCall,
-) -> Explanation:
-    """What a record (p47-1234) or a session charged and why, from the charging records of this server, and where
-    computing it anew gives something else.
-    """
-    folder = call.container.settings.data_dir / "records"
-    async with call.container.slow:
-        try:
-            found = await asyncio.to_thread(find_records, folder, name)
-        except TooManyRecordsError as error:
-            raise RefusedError("too_many_records", str(error)) from None
-        if not found:
-            raise UnknownError(
-                "record", "no record has this event id or Session-Id; older files may have been moved away"
-            )
-        return await asyncio.to_thread(_explained, found, name, call)
-
-
-def _explained(found: list[dict[str, Any]], name: str, call: TheCall) -> Explanation:
-    only = name if found[-1]["event_id"] == name else ""
-    trace = explain(found, call.backend.catalogue, only=only)
-    call.account_id = str(found[-1].get("account", ""))
-    return Explanation(
-        records=[each for each in found if not only or each["event_id"] == only],
-        steps=[step.as_json() for step in trace.steps],
-        differences=[step.as_json() for step in trace.steps if step.name == DIFFERENCE],
     )

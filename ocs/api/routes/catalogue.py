@@ -11,13 +11,13 @@ from ocs.accounts import inputs
 from ocs.accounts.errors import InputError, UnknownError
 from ocs.api import rating
 from ocs.api.call import Call, TheCall
+from ocs.api.drafts import compiled, draft_of
 from ocs.api.models import subscriptions
 from ocs.api.models.catalogue import CatalogueProblem, Checked, Compare, Difference, Draft, Rated, RateRequest, Version
 from ocs.api.models.subscriptions import ProductOut
 from ocs.api.operation_route import router as operations
 from ocs.api.pages import Cursor, Limit, Page, page_of
-from ocs.api.problems import ProblemError
-from ocs.catalogue.catalogue import Catalogue, parse_catalogue
+from ocs.catalogue.catalogue import Catalogue
 from ocs.catalogue.diff import differences
 from ocs.catalogue.problems import CatalogueError, Problem
 from ocs.catalogue.versions import Catalogues
@@ -26,8 +26,6 @@ from ocs.policy.quote import Quote
 from ocs.values.money import format_eur
 
 router = operations("/v1", "catalogue")
-MAX_MISTAKES = 100
-"""Of a draft that are told."""
 
 
 @router.get("/products", operation_id="products.list")
@@ -79,7 +77,7 @@ async def list_versions(call: TheCall) -> list[Version]:
 async def check(body: Draft, call: TheCall) -> Checked:
     """Check a draft by itself. Nothing is loaded."""
     try:
-        found = await _compiled(body.catalogue, call)
+        found = await compiled(body.catalogue, call)
     except CatalogueError as error:
         return Checked(ok=False, version=None, problems=_problems(error.problems), illustrative=[])
     return Checked(ok=True, version=found.version, problems=[], illustrative=list(found.illustrative))
@@ -89,18 +87,13 @@ def _problems(found: Iterable[Problem]) -> list[CatalogueProblem]:
     return [CatalogueProblem(key=each.key, value=each.value, allowed=each.allowed) for each in found]
 
 
-async def _compiled(text: str, call: Call) -> Catalogue:
-    async with call.container.slow:
-        return await asyncio.to_thread(parse_catalogue, text, rating.DRAFT)
-
-
 @router.post("/catalogue/compare", operation_id="catalogue.compare")
 async def compare(body: Compare, call: TheCall) -> list[Difference]:
     """What changes from one version to another, or to a draft: prices, rates, products, places."""
     if (body.draft is None) == (body.with_version is None):
         raise InputError("draft", "name either a version (with_version) or a draft to compare with")
     before = _version(body.version, call)
-    after = await _draft(body.draft, call) if body.draft is not None else _version(body.with_version, call)
+    after = await draft_of(body.draft, call) if body.draft is not None else _version(body.with_version, call)
     return [Difference(**each.data()) for each in differences(before, after)]  # type: ignore[arg-type]
 
 
@@ -115,17 +108,6 @@ def _version(name: str | None, call: Call) -> Catalogue:
     raise UnknownError("version", f"there is no version {name!r}; there are {known}")
 
 
-async def _draft(text: str, call: Call) -> Catalogue:
-    """ProblemError: it has mistakes."""
-    try:
-        return await _compiled(text, call)
-    except CatalogueError as error:
-        mistakes = [
-            {"where": f"draft.{each.key}", "detail": f"{each.value} {each.allowed}".strip()} for each in error.problems
-        ]
-        raise ProblemError("invalid", "the draft has mistakes", errors=mistakes[:100]) from None
-
-
 @router.post("/rate", operation_id="rate.ask")
 async def rate(body: RateRequest, call: TheCall) -> Rated:
     """What a use costs, who would pay, and why, step by step. Nothing is charged. With a draft: what it would cost
@@ -134,7 +116,7 @@ async def rate(body: RateRequest, call: TheCall) -> Rated:
     if body.msisdn and body.products:
         raise InputError("products", "products are for a price without an account: leave one of the two out")
     known = call.backend.catalogue
-    used = known if body.draft is None else Catalogues([await _draft(body.draft, call)], known.now)
+    used = known if body.draft is None else Catalogues([await draft_of(body.draft, call)], known.now)
     use, funds = rating.use_of(body, used), await _funds(body, used, call)
     return _rated(await asyncio.to_thread(rating.rated, use, used, funds))
 

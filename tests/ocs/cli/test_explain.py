@@ -64,7 +64,7 @@ def test_a_record_is_explained(ocs: Any) -> None:
         "answer 2001 success",
         "credit afterwards 4.931 EUR",
         "facts none of the account, by its records before",
-        "line sms.home.national 29340 mo +38631234567",
+        "line sms.home.national 29340 mo +38631234xxx",
         "service sms the default of sms",
         "place home a home network",
         "destination national-mobile prefix +38631",
