@@ -30,6 +30,8 @@ TRIES = 4
 NO_LIMIT = -1
 LATER = frozenset(("clock", "version", "unreadable", "sessions", "moved"))
 """Codes of refusals after which a step is tried again later."""
+GROUPS_TOGETHER = 20
+"""Groups of a partition whose steps are continued in one pass."""
 READ_TOGETHER = 50
 """Numbers of a group read at once."""
 
@@ -234,6 +236,21 @@ class GroupOperations:
         """Do what is not finished; each step with its refusal, None = it is done. UnknownError: "group"."""
         group = await self._group(group_id)
         return [(step, await self._tried(group_id, step)) for step in group.steps]
+
+    async def continue_partition(self, partition: int, *, before: int) -> tuple[int, int]:
+        """Continue steps that were posted before a Unix time, of the partition's groups. Returns how many are finished,
+        and how many cannot be now.
+        """
+        finished = stuck = 0
+        for group_id in await self._ledger.unfinished_groups(partition, before=before, count=GROUPS_TOGETHER):
+            try:
+                done = await self.continue_steps(group_id)
+            except (LedgerError, LedgerUnavailable, UnknownError):
+                stuck += 1
+                continue
+            later = sum(refused is not None and refused.code in LATER for _, refused in done)
+            finished, stuck = finished + len(done) - later, stuck + later
+        return finished, stuck
 
     async def tidy(self, group_id: str) -> list[str]:
         """Take terminated accounts out of the group, and note the ids of those that have moved. Returns those that were

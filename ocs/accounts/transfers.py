@@ -9,6 +9,7 @@ from typing import Protocol
 from ocs.accounts.errors import RefusedError, raising_refused
 from ocs.accounts.inputs import Reference
 from ocs.accounts.operations import AccountOperations
+from ocs.ledger.contract.errors import LedgerError, LedgerUnavailable
 from ocs.ledger.contract.groups import TransferLedger
 from ocs.ledger.contract.views import TransferView
 from ocs.policy.groups import may_transfer
@@ -96,11 +97,16 @@ class TransferOperations:
             done = await self._ledger.continue_transfers(view.account_id, before=self._now(), **self._when())
         return [each for each, _ in done]
 
-    async def continue_partition(self, partition: int) -> list[Continued]:
-        """Continue what a crash has left in transit, of at most TOGETHER accounts of the partition."""
-        before, found = self._now() - GRACE_S, []
+    async def continue_partition(self, partition: int) -> tuple[list[Continued], int]:
+        """Continue what a crash has left in transit, of at most TOGETHER accounts of the partition. Also returns how
+        many accounts could not be changed, or are being moved: their money stays in transit.
+        """
+        before, found, stuck = self._now() - GRACE_S, list[Continued](), 0
         for account_id in await self._ledger.unfinished_transfers(partition, before=before, count=TOGETHER):
-            with raising_refused():
+            try:
                 done = await self._ledger.continue_transfers(account_id, before=before, **self._when())
+            except (LedgerError, LedgerUnavailable):
+                stuck += 1
+                continue
             found += [Continued(account_id, each, refused) for each, refused in done]
-        return found
+        return found, stuck

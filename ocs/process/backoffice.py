@@ -3,6 +3,7 @@
 - loading: charging records → SQL;
 - retention: erases what has been kept long enough;
 - open claims: finishes redemptions of vouchers that a crash left;
+- unfinished: transfers and steps of business groups that a crash left;
 - notices: made of events, and sent;
 - payments: automatic top-ups and payment orders.
 
@@ -23,6 +24,7 @@ from ocs.process.back_office.noticing import NotedEvents, run_noticing
 from ocs.process.back_office.open_claims import OpenClaims
 from ocs.process.back_office.payments import run_payments
 from ocs.process.back_office.retention import Retention
+from ocs.process.back_office.unfinished import Unfinished
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 
@@ -64,6 +66,7 @@ async def _run_with(child: Child, database: Database, ledger: RedisLedger) -> No
     async with asyncio.TaskGroup() as loops:
         loops.create_task(child.stopping.wait())
         loops.create_task(OpenClaims(child, ledger).run())
+        loops.create_task(Unfinished(child, ledger).run())
         loops.create_task(run_noticing(child, database, ledger))
         loops.create_task(run_payments(child, ledger))
 

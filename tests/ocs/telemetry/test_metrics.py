@@ -94,6 +94,7 @@ def play(metrics: Metrics) -> None:
     for name, definition in DEFINITIONS.items():
         if name.startswith(COUNTED_BY_NAME):
             metrics.count(name, *("x" for _ in definition.labels))
+    metrics.count("ocs_transfers_continued", "arrived")
 
 
 def exported(folder: Path, metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
