@@ -23,7 +23,8 @@ UnitOf = Callable[[str, str], str]
 
 _HEAD = ("event_id", "kind", "time", "account", "session_id", "context", "request_type", "request_number")
 _OF_THE_EVENT = (*_HEAD, "result_code", "started", "closed", "late", "by")
-_MOVEMENT = ("debit_micro_eur", "credit_in_micro_eur", "credit_micro_eur", "vat_percent", "net_micro_eur", "reference")
+_MOVES = ("debit_micro_eur", "credit_in_micro_eur", "separate_out_micro_eur", "separate_in_micro_eur")
+_MOVEMENT = (*_MOVES, "credit_micro_eur", "separate_micro_eur", "vat_percent", "net_micro_eur", "reference")
 _KNOWN = frozenset(
     (*_OF_THE_EVENT, *_MOVEMENT, "services", "services_debit_micro_eur", "package", "promo", "bucket_units")
 )
@@ -33,7 +34,7 @@ _SECRET = {"imei": 6}
 
 def rows(record: Record, kind: Kind, unit_of: UnitOf, *, full: bool) -> Iterator[Row]:
     """The rows of one record. `full`: other parties and equipment as they are, else their last digits are hidden."""
-    moves = bool(record.get("debit_micro_eur") or record.get("credit_in_micro_eur"))
+    moves = any(record.get(name) for name in _MOVES)
     if kind is Kind.ALL or (kind is Kind.MONEY and moves):
         yield _event_row(record, full)
     if kind is not Kind.MONEY:

@@ -15,7 +15,9 @@ class Kind(StrEnum):
     USAGE = "usage"
     """One for each service and price of a charging record (HOT-REC-2)."""
     MONEY = "money"
-    """One for each event that moved credit: Σ `credit_in_micro_eur` - Σ `debit_micro_eur` is the balance."""
+    """One for each event that moved credit: Σ `credit_in_micro_eur` - Σ `debit_micro_eur` is the balance. (Σ
+    `separate_in_micro_eur` - Σ `separate_out_micro_eur` is that of a member's separate account, HOT-GRP-5.)
+    """
     ALL = "all"
     """One for each event, and those of USAGE."""
 
@@ -73,6 +75,11 @@ COLUMNS = (
     Column("credit_in_micro_eur", N, "micro-EUR", "`credit_in_micro_eur`: put into the credit. Line 0 only"),
     Column("promotional_micro_eur", N, "micro-EUR", "`promo`: the promotional part of the movement. Line 0 only"),
     Column("credit_micro_eur", N, "micro-EUR", "`credit_micro_eur`: afterwards. Line 0 only"),
+    Column(
+        "separate_out_micro_eur", N, "micro-EUR", "the same, from a member's separate account (HOT-GRP-5). Line 0 only"
+    ),
+    Column("separate_in_micro_eur", N, "micro-EUR", "the same, into it. Line 0 only"),
+    Column("separate_micro_eur", N, "micro-EUR", "the same, afterwards. Line 0 only"),
     Column("product", T, "", "`package`"),
     Column("reference", T, "", "`reference`"),
     Column("by", T, "", "`by`: who did it"),

@@ -186,7 +186,7 @@ class Rerating:
             return
         self.result.records += 1
         account.is_in_month = True
-        recorded = record.get("debit_micro_eur", 0) or record.get("separate_out", 0)
+        recorded = record.get("debit_micro_eur", 0) or record.get("separate_out_micro_eur", 0)
         if new is None or old is None:
             where = "the draft" if new is None else "the catalogue in force"
             self.result.left_out[f"product {product} is not in {where}"].add(recorded, 0, 0)

@@ -15,6 +15,8 @@ from tests.ocs.ledger.books import outbox_read
 from tests.ocs.rules.test_rate_foretells import versions
 from tests.ocs.rules.world import World
 
+PAGE = 5_000
+
 
 async def write_records(world: World, folder: Path, *, rotate_octets: int = 1 << 26) -> None:
     """The records of all that has happened, in files of at most about `rotate_octets`."""
@@ -22,7 +24,10 @@ async def write_records(world: World, folder: Path, *, rotate_octets: int = 1 <<
     writer = RecordWriter(folder, rotate_octets=rotate_octets, rotate_s=10**6, clock=lambda: float(world.now), vat=vat)
     writer.open()
     for partition in range(world.ledger.partitions):
-        writer.store(await outbox_read(world.ledger, partition, after=0, count=10_000))
+        after = 0
+        while events := await outbox_read(world.ledger, partition, after=after, count=PAGE):
+            writer.store(events)
+            after = events[-1].sequence
     writer.close()
 
 

@@ -333,3 +333,18 @@ def test_the_name_of_an_access_point_is_no_number(tmp_path: Path) -> None:
     write_file(tmp_path, 1, T0, {**CALL, "context": "data", "services": [line]})
     (row,) = all_rows(tmp_path, Kind.USAGE)
     assert (row["apn"], row["other_party"], row["unit"]) == ("internet4567", None, "octets")
+
+
+@rule("HOT-GRP-5", "HOT-REC-2")
+def test_the_money_of_a_separate_account_stands_apart(tmp_path: Path) -> None:
+    """10.00 EUR paid in, a pack of 7.00 EUR paid from it: 3.00 EUR are left, and the credit has not moved."""
+    paid_in = {**TOP_UP, "credit_in_micro_eur": 0, "separate_in_micro_eur": 10_000_000, "credit_micro_eur": 5}
+    pack = {
+        "event_id": "p01-2", "kind": "package", "time": utc_text(T0), "account": "01-aa", "package": "SMS-200",
+        "price_micro_eur": 7_000_000, "paid": True, "separate_out_micro_eur": 7_000_000, "credit_micro_eur": 5,
+    }  # fmt: skip
+    write_file(tmp_path, 1, T0, paid_in, pack)
+    money = all_rows(tmp_path, Kind.MONEY)
+    assert [row["product"] for row in money] == [None, "SMS-200"]
+    assert sum((row["separate_in_micro_eur"] or 0) - (row["separate_out_micro_eur"] or 0) for row in money) == 3_000_000
+    assert not any(row["debit_micro_eur"] or row["credit_in_micro_eur"] for row in money)
