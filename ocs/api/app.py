@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from ocs.api import public
+from ocs.api import public, receipts
 from ocs.api.container import Container
 from ocs.api.frame import Frame
 from ocs.api.keys import ApiKeys
@@ -29,6 +29,7 @@ def create(container: Container, version: str = "0") -> FastAPI:
     for kind in (HTTPException, RequestValidationError, ProblemError):
         app.add_exception_handler(kind, _answer)
     app.include_router(public.router)
+    app.include_router(receipts.router)
     for router in routers():
         app.include_router(router)
     public.serve_document(app, version)

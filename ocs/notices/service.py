@@ -11,23 +11,32 @@ from sqlalchemy import Connection, Engine, Row
 from ocs.accounts.errors import InputError, RefusedError, UnknownError
 from ocs.catalogue.model import NoticeTable
 from ocs.catalogue.versions import Catalogues
-from ocs.history.engine import writing
+from ocs.history.engine import history_engine, writing
 from ocs.history.erasure import account_ids
 from ocs.history.errors import DATABASE_ERRORS, reason
 from ocs.history.migrating import check
 from ocs.history.service import HistoryUnavailableError
 from ocs.notices import queue
 from ocs.notices.states import RETRIED, State
+from ocs.settings.schema import Settings
 
 T = TypeVar("T")
 Position = tuple[int, str]
 """(created, id) of the last notice of a page."""
 
 
+def notices_of(settings: Settings, catalogue: Catalogues, now: Callable[[], int]) -> NoticeService:
+    """On the database of the settings. `close()` it at the end."""
+    return NoticeService(history_engine(settings.history, settings.data_dir), catalogue, now)
+
+
 class NoticeService:
     def __init__(self, engine: Engine, catalogue: Catalogues, now: Callable[[], int]) -> None:
         self._engine, self._catalogue, self._now = engine, catalogue, now
         self._is_checked = False
+
+    def close(self) -> None:
+        self._engine.dispose()
 
     async def listed(
         self, account_id: str = "", *, state: str = "", before: Position | None = None, limit: int = 100

@@ -210,6 +210,9 @@ class KeywordText(Body):
     language: str | None = Field(
         default=None, pattern=f"^({'|'.join(LANGUAGES)})$", description="Of the answer; null = that of the account."
     )
+    ussd: bool = Field(
+        default=False, description="Answer with one USSD page: at most 182 characters of the GSM 7-bit alphabet."
+    )
 
 
 class KeywordAnswer(Answer):

@@ -44,5 +44,6 @@ async def keyword(msisdn: MsisdnPath, body: KeywordText, call: TheCall) -> Keywo
     """Act on a text of the subscriber, by SMS or USSD, and answer it (HOT-PKG-12, HOT-ACC-12). A text that is repeated
     because its answer was lost does not buy twice. The message itself is charged by the network's request.
     """
-    answer = await call.backend.keywords.handle(msisdn, body.text, language=body.language or "")
+    handle = call.backend.keywords.ussd if body.ussd else call.backend.keywords.handle
+    answer = await handle(msisdn, body.text, language=body.language or "")
     return KeywordAnswer(answer=answer.key, text=answer.text, product=answer.product or None)
