@@ -11,6 +11,7 @@ from typing import Protocol
 from ocs.accounts.backend import Backend
 from ocs.api.limits import RateLimits
 from ocs.history.service import History
+from ocs.notices.service import NoticeService
 from ocs.settings.schema import Settings
 
 
@@ -35,6 +36,7 @@ class Container:
 
     history: History | None = None
     """What people look up in SQL."""
+    notices: NoticeService | None = None
 
     def time(self, unix_s: int) -> datetime | None:
         """A time in the operator's time zone, for an answer; 0 → None."""

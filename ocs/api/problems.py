@@ -68,6 +68,7 @@ KINDS: dict[str, Kind] = {
     # what was named does not exist
     "account": Kind(404, "There is no such account", "Check the MSISDN, and that the key may see it."),
     "unknown": Kind(404, "There is no such account", "Check the MSISDN, and that the key may see it."),
+    "notice": Kind(404, "There is no such notice", "List the notices: old ones are deleted."),
     "session": Kind(404, "There is no such session", "List the sessions of the account: they may have ended."),
     "instance": Kind(404, "There is no such subscription", "List the subscriptions of the account."),
     # the account does not allow it

@@ -118,6 +118,13 @@ OPERATIONS: dict[str, Operation] = {
     "measures.list": reads(_READERS),
     "measures.set": changes(_CARE),
     "measures.lift": changes(_CARE),
+    # notices
+    "notices.list": reads(_READERS),
+    "notices.read": reads(_READERS),
+    "notices.retry": changes(_CARE),
+    "notices.of_account": reads(_READERS, _ADMIN, _SELF),
+    "language.read": SEEN,
+    "language.set": changes(_SALES, _ADMIN, _SELF),
     # life
     "blocks.set": changes(_CARE, _ADMIN, _SELF),
     "blocks.lift": changes(_CARE, _ADMIN, _ALONE, once=True),

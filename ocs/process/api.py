@@ -24,6 +24,7 @@ from ocs.api.limits import RateLimits
 from ocs.compose import StartError, voucher_key
 from ocs.history.service import history_of
 from ocs.ledger.redis.ledger import RedisLedger
+from ocs.notices.service import notices_of
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.ported_numbers import PortedNumbersReader
@@ -89,6 +90,7 @@ def container_of(child: Child, ledger: RedisLedger) -> Container:
         limits=RateLimits(api.requests_per_s, api.burst, monotonic),
         monotonic=monotonic,
         history=history_of(child.settings, ledger, child.environment.now),
+        notices=notices_of(child.settings, child.catalogue, child.environment.now),
     )
 
 

@@ -52,6 +52,8 @@ class Receipt(Body):
 
 def notice(row: Any, call: Call) -> Notice:
     waits = row.state == State.WAITING
+    created, expires = call.time(row.created), call.time(row.expires_at)
+    assert created is not None and expires is not None
     return Notice(
         id=row.id,
         name=row.name,
@@ -62,7 +64,7 @@ def notice(row: Any, call: Call) -> Notice:
         reason=row.reason,
         attempts=row.attempts,
         reference=row.reference,
-        created=call.time(row.created),
+        created=created,
         next_attempt=call.time(row.next_at) if waits else None,
-        expires=call.time(row.expires_at),
+        expires=expires,
     )

@@ -24,6 +24,7 @@ from ocs.history.service import history_of
 from ocs.ledger.contract.events import OutboxEvent
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
+from ocs.notices.service import notices_of
 from ocs.settings.api import ApiSection
 from ocs.settings.schema import PeerSection, ServerSection, Settings
 from ocs.telemetry.metrics import Metrics
@@ -128,7 +129,8 @@ async def desk_on(
     limits = RateLimits(settings.api.requests_per_s, settings.api.burst, environment.monotonic)
     backend = Backend(ledger, catalogue, environment)
     history = history_of(settings, ledger, environment.now)
-    container = Container(backend, settings, metrics, limits, environment.monotonic, history=history)
+    notices = notices_of(settings, catalogue, environment.now)
+    container = Container(backend, settings, metrics, limits, environment.monotonic, history=history, notices=notices)
     app = create(container, "1.2.3")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://ocs.test") as client:
@@ -142,4 +144,5 @@ async def desk_on(
             yield desk
         finally:
             history.close()
+            notices.close()
             await ledger.close()
