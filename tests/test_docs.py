@@ -148,7 +148,7 @@ def test_limits_are_those_of_the_code() -> None:
 
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that it must state."""
-    return limits_of_messages() | limits_of_sessions() | limits_of_our_requests()
+    return limits_of_messages() | limits_of_sessions() | limits_of_our_requests() | limits_of_notices()
 
 
 def limits_of_messages() -> dict[str, tuple[int, ...]]:
@@ -264,6 +264,26 @@ def limits_of_our_requests() -> dict[str, tuple[int, ...]]:
         "time without a look at the versions in Redis": (int(catalogue.READER_STALE_S),),
         "clients whose Origin-State-Id is kept": (clients.MAX_ORIGIN_STATES, clients.MAX_RELAYED_ORIGIN_STATES),
         "values of a metric's label": (metrics.MAX_LABEL_VALUES,),
+    }
+
+
+def limits_of_notices() -> dict[str, tuple[int, ...]]:
+    from ocs.notices import check, log_port, making, webhook_port
+    from ocs.settings.notices_section import NoticesSection
+    from ocs.values import moment, sms_text
+
+    settings = NoticesSection()
+    return {
+        "notices of an account that wait": (settings.max_per_account,),
+        "notices that wait in all": (settings.max_waiting,),
+        "notices that are being sent": (settings.concurrency, settings.rate_per_s),
+        "attempts of a notice": (settings.attempts,),
+        "length of a text": (check.MOST_SEGMENTS,),
+        "age of an event whose notices are made": (making.OLDEST_S // moment.DAY_S,),
+        "age of a notice": (settings.keep_days,),
+        "answer of the gateway that is read": (webhook_port.MAX_ANSWER_OCTETS // 1024,),
+        "file of the port `log`": (log_port.ROTATE_OCTETS // 1024**2,),
+        "USSD page": (sms_text.USSD_CHARACTERS,),
     }
 
 
