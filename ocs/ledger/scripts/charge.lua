@@ -10,10 +10,14 @@
 local request, services = {unpack_value(ARGV[2])}, {}
 for n = 3, #ARGV do services[n - 2] = {unpack_value(ARGV[n])} end
 request.services = services
+-- All fields that most requests set, so that the table does not grow.
 local work = {account_id = ARGV[1], request = request, now = request.now, month = request.month, day = request.day,
   events = {}, debit = 0, promotional = 0, life = unpacked(request.life), keys = named_keys(KEYS),
-  is_balance_check = request.look == 1}
-work.uid = uid_of(work.account_id)
+  is_balance_check = request.look == 1, is_one_off = request.type == 'E', answer_field = '', account = false,
+  pool = false, pool_changed = false, woken = false, facts_before = '', session = false, closed = false,
+  reopened = false, replaces = false, reused = false, late = false, out_of_order = false, highest_before = 0,
+  kept_apart = false, open_sessions = 0, items = false, several_services = false, counters_by_rate = false,
+  low_credit = false, tombstone = false}
 work.answer_field = (work.is_balance_check and 'C' or request.type) .. request.number
 
 local answer = identify(work)

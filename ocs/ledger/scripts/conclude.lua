@@ -53,7 +53,7 @@ local function debit_event(work)
     local item = items[n]
     release_service(work, item.service, false)
   end
-  local debited = {work.uid}
+  local debited = {uid_of(work.account_id)}
   for n = 1, #items do
     local item = items[n]
     local result = item.result

@@ -50,10 +50,27 @@ local function window_key_now(work, window)
   return 0
 end
 
+-- Whether the account lacks a counter that the request's services move.
+local function lacks_counters(work)
+  local request = work.request
+  local list = request.services
+  for n = 1, #list do
+    local requested = list[n]
+    local rates = requested.legs
+    for m = 1, #rates do
+      local counters = counters_of(work, unpacked(rates[m]))
+      for k = 1, #counters do
+        if not counters[k] then return true end
+      end
+    end
+  end
+  return false
+end
+
 -- Add the counters that the request's services move and the account lacks.
 local function add_counters(work)
   local request = work.request
-  if request.counters == '' then return end
+  if request.counters == '' or not lacks_counters(work) then return end
   local list = unpacked(request.counters)
   for n = 1, #list do
     local counter_terms = list[n]

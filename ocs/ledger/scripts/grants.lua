@@ -41,7 +41,8 @@ end
 local function funds_of(work, ignore_holds, ignore_limits, maximum)
   local account = work.account
   local money = ignore_holds and account.credit or money_free(account)
-  return {money = min(money, maximum or UNBOUNDED), ignore_holds = ignore_holds, ignore_limits = ignore_limits}
+  return {money = min(money, maximum or UNBOUNDED), ignore_holds = ignore_holds, ignore_limits = ignore_limits,
+    covered = false}
 end
 
 local function free_units(funds, source)
@@ -80,19 +81,24 @@ local function counter_rooms(work, leg, funds)
   return money, credit_units, units, bucket_units
 end
 
--- Raw units that can be granted at a price; `for_credit`: the price of what credit pays.
-local function room_at(work, item, price, for_credit, in_buckets, money, credit_units, most_units)
+-- Raw units that can be granted at a price; `for_credit`: the price of what credit pays. Credit is not looked at if
+-- buckets pay for `upto`; the second result says so.
+local function room_at(work, item, price, for_credit, in_buckets, money, credit_units, most_units, upto)
   local raw, units = used_for_grant(work, item, price), in_buckets
-  if raw == UNBOUNDED then return 0 end
+  if raw == UNBOUNDED then return 0, false end
+  if units > 0 then
+    local room = raw_room(price, raw, min(units, most_units))
+    if room >= upto then return room, true end
+  end
   if units < UNBOUNDED then
     local by_credit = affordable(for_credit, paid_at(work.session, for_credit), money)
     units = min(units + min(by_credit, credit_units), UNBOUNDED)
   end
-  return raw_room(price, raw, min(units, most_units))
+  return raw_room(price, raw, min(units, most_units)), false
 end
 
--- Raw units that can be granted on a leg.
-local function room_of_leg(work, item, leg, sources, funds)
+-- Raw units that can be granted on a leg, if they are fewer than `upto`. Sets funds.covered: buckets pay for `upto`.
+local function room_of_leg(work, item, leg, sources, funds, upto)
   local rate, in_buckets = rate_of(leg), 0
   local volume = rate.volume == 1 and volume_room(work, rate, funds.ignore_holds) or UNBOUNDED
   for n = 1, #sources do in_buckets = min(in_buckets + free_units(funds, sources[n]), UNBOUNDED) end
@@ -101,12 +107,15 @@ local function room_of_leg(work, item, leg, sources, funds)
   money = min(money, funds.money)
   if in_buckets > bucket_units then most_units = min(most_units, bucket_units) end
   local for_credit = credit_price(rate, rate.price, volume)
-  local room = room_at(work, item, rate.price, for_credit, in_buckets, money, credit_units, most_units)
+  local room, covered = room_at(work, item, rate.price, for_credit, in_buckets, money, credit_units, most_units, upto)
   local after_switch = price_after_switch(item.service, rate)
   if after_switch then
     for_credit = credit_price(rate, after_switch, volume)
-    room = min(room, room_at(work, item, after_switch, for_credit, in_buckets, money, credit_units, most_units))
+    local room_after, covered_after = room_at(work, item, after_switch, for_credit, in_buckets, money, credit_units,
+      most_units, upto)
+    room, covered = min(room, room_after), covered and covered_after
   end
+  funds.covered = covered
   return room
 end
 
@@ -194,7 +203,7 @@ end
 local function largest_grant(work, item, sources, upto, funds)
   local service = item.service
   local legs = service.legs
-  if #legs == 1 then return min(upto, room_of_leg(work, item, legs[1], sources[1], funds)) end
+  if #legs == 1 then return min(upto, room_of_leg(work, item, legs[1], sources[1], funds, upto)) end
   if upto <= 0 then return 0 end
   if can_hold_all(work, item, sources, upto, funds) then return upto end
   local low, high = 0, upto

@@ -42,7 +42,8 @@ local function release(work)
   for n = 1, #list do
     local requested, result = list[n], new_service_outcome()
     local service = services[requested.key]
-    local item = {requested = requested, result = result, accepted = true, granted = 0, granted_by = {}}
+    local item = {requested = requested, result = result, accepted = true, granted = 0, granted_by = false, service = false,
+      out_of_order = false, at_request_price = false, detail = '', reported = 0, counter_moves = false, want = -1}
     result.key = requested.key
     if service then
       local legs = fresh_legs(requested.legs, service.legs)
@@ -56,6 +57,7 @@ local function release(work)
       item.granted = service.granted
       item.granted_by = release_service(work, service, true)
     else
+      item.granted_by = {}
       item.at_request_price = true
       service = new_service_for(work, requested)
       if count < MAX_SERVICES then
@@ -68,5 +70,5 @@ local function release(work)
     item.service = service
     items[n] = item
   end
-  work.items = items
+  work.items, work.several_services = items, count > 1
 end

@@ -77,7 +77,7 @@ local function reserve_item(work, item, want)
     local share = max(idiv(room, competing), affordable_minimum)
     grant = min(grant, share > 0 and share or requested.minimum)
   end
-  if requested.maximum > 0 and not one_off then
+  if requested.maximum > 0 and not one_off and not funds.covered then
     local within_maximum = largest_grant(work, item, sources, grant, funds_of(work, false, false, requested.maximum))
     grant = min(grant, within_maximum > 0 and within_maximum or requested.minimum)
   end
@@ -163,7 +163,6 @@ local function reserve(work)
   if work.closed then return end
   journal_limits_of_last_grants(work)
   if request.type == 'T' then return end
-  work.is_one_off = request.type == 'E'
   local items = work.items
   for n = 1, #items do prepare_service(work, items[n]) end
   local wanted = {}

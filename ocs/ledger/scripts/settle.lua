@@ -241,7 +241,6 @@ end
 
 local function settle(work)
   local request = work.request
-  work.several_services = count_services(work.session) > 1
   for n = 1, #work.items do
     local item = work.items[n]
     local requested, service = item.requested, item.service

@@ -6,7 +6,7 @@ local function used_at_rate(session, price)
   local raw, unpaid, tallies = 0, false, session.tallies
   for n = 1, #tallies do
     local tally = tallies[n]
-    if same_rate(tally.price, price.id) then
+    if tally.price == price.id or same_rate(tally.price, price.id) then
       raw = raw + tally.used
       if tally.unpaid == 1 then unpaid = true end
     end
