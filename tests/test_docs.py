@@ -149,6 +149,7 @@ def test_limits_are_those_of_the_code() -> None:
 def limits() -> dict[str, tuple[int, ...]]:
     """Row of docs/LIMITS.md → the numbers that it must state."""
     return limits_of_messages() | limits_of_sessions() | limits_of_our_requests() | limits_of_notices()
+    return limits_of_messages() | limits_of_sessions() | limits_of_our_requests() | limits_of_payments()
 
 
 def limits_of_messages() -> dict[str, tuple[int, ...]]:
@@ -221,6 +222,32 @@ def limits_of_sessions() -> dict[str, tuple[int, ...]]:
         "pseudonyms of equipment in a worker": (equipment.EQUIPMENT_KEPT,),
         "equipment of an account abroad, and accounts of one equipment, that are remembered": (observations.MAX_SIMS,),
         "credit after a top-up": (money.CREDIT_CEILING_MICRO_EUR // money.MICRO,),
+    }
+
+
+def limits_of_payments() -> dict[str, tuple[int, ...]]:
+    from ocs.ledger.contract import limits
+    from ocs.ledger.redis import payments
+    from ocs.payments import http_provider, webhook
+    from ocs.payments.sepa import export, reports
+    from ocs.policy import payments as policy
+    from ocs.settings.payments_section import PaymentsSection
+
+    return {
+        "payment orders of an account": (limits.MAX_ORDERS_PER_ACCOUNT, limits.MAX_OPEN_ORDERS_PER_ACCOUNT),
+        "automatic top-ups": (
+            payments.MOST_DEBITS,
+            payments.DEBIT_WINDOW_S // 86_400,
+            policy.MAX_FAILED_ORDERS,
+        ),
+        "tries of a payment without a certain answer": (policy.MAX_TRIES, policy.MAX_ONE_OFF_TRIES),
+        "requests to the payment provider at once": (PaymentsSection().max_in_flight,),
+        "answer of the provider, notification, bank report": (
+            http_provider.MAX_ANSWER_OCTETS // 1024,
+            webhook.MAX_BODY_OCTETS // 1024,
+            reports.MAX_OCTETS // 1024**2,
+        ),
+        "debits in a SEPA file": (export.MOST_IN_A_FILE,),
     }
 
 

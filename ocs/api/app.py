@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from ocs.api import public, receipts
+from ocs.api import payment_webhook, public, receipts
 from ocs.api.container import Container
 from ocs.api.frame import Frame
 from ocs.api.keys import ApiKeys
@@ -30,6 +30,7 @@ def create(container: Container, version: str = "0") -> FastAPI:
         app.add_exception_handler(kind, _answer)
     app.include_router(public.router)
     app.include_router(receipts.router)
+    app.include_router(payment_webhook.router)
     for router in routers():
         app.include_router(router)
     public.serve_document(app, version)

@@ -12,6 +12,7 @@ from ocs.accounts.backend import Backend
 from ocs.api.limits import RateLimits
 from ocs.history.service import History
 from ocs.notices.service import NoticeService
+from ocs.payments.wiring import Payments
 from ocs.settings.schema import Settings
 
 
@@ -31,6 +32,8 @@ class Container:
     limits: RateLimits
     monotonic: Callable[[], float]
     """Seconds; only differences mean something."""
+    payments: Payments | None = None
+    """Mandates, orders and the provider; None = [payments] has none."""
     slow: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held by requests that take a processor for a while: reading record files, compiling a catalogue."""
 

@@ -29,6 +29,7 @@ from ocs.cli import (
     measures,
     notices,
     numbers,
+    payments,
     pools,
     products,
     tools,
@@ -74,6 +75,7 @@ app.add_typer(vouchers.app, name="voucher")
 app.add_typer(imports.app, name="import")
 app.add_typer(notices.app, name="notice")
 app.add_typer(keys.app, name="key")
+payments.add_to(app)
 app.command("balance")(products.balance)
 app.command("keyword")(keywords.keyword)
 app.command("audit")(tools.audit_command)

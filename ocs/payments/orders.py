@@ -132,8 +132,12 @@ class PaymentOrders:
         return ""
 
     async def start_payment(self, account_id: str, *, amount_micro_eur: int, reference: str) -> PaymentOrder:
-        """Begin a one-off payment, once per reference; its subscriber pays at `redirect_url`. A repetition returns the
-        order as it is now.
+        """The order of `start`."""
+        return (await self.start(account_id, amount_micro_eur=amount_micro_eur, reference=reference))[0]
+
+    async def start(self, account_id: str, *, amount_micro_eur: int, reference: str) -> tuple[PaymentOrder, bool]:
+        """Begin a one-off payment, once per reference; its subscriber pays at `redirect_url`. Returns the order, and
+        whether it is new; a repetition returns it as it is now.
 
         RefusedError: "provider" (there is none, or it refused), "ceiling" (HOT-ACC-7), "orders", "state", "reference"
         (used with another amount).
@@ -155,9 +159,10 @@ class PaymentOrders:
             raise RefusedError("reference", "this reference was used for another amount")
         if result.word == "ok":
             self._metrics.payment_order(order.kind.value, OrderState.ORDERED.value)
+        is_new = result.word == "ok"
         if result.order.state is OrderState.ORDERED:
-            return await self._send(result.order)
-        return result.order
+            return await self._send(result.order), is_new
+        return result.order, is_new
 
     # -- one step
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ocs.payments.http_provider import HttpProvider, ProviderMetrics
 from ocs.payments.mandates import Mandates, read_keys
 from ocs.payments.orders import Collecting, Ledger, Offer, OrderMetrics, PaymentOrders
 from ocs.payments.sepa.export import Creditor, SepaExport
@@ -15,14 +14,31 @@ from ocs.payments.signing import SecretError, read_secret, read_webhook_secret
 from ocs.payments.webhook import WebhookReceiver
 from ocs.settings.payments_section import PaymentsSection
 
+if TYPE_CHECKING:
+    from ocs.payments.http_provider import HttpProvider
 
-class Metrics(OrderMetrics, ProviderMetrics, Protocol):
-    pass
+
+class Metrics(OrderMetrics, Protocol):
+    def provider_call(self, operation: str, result: str, seconds: float) -> None: ...
 
 
 class PaymentLedger(Ledger, Protocol):
     @property
     def partitions(self) -> int: ...
+
+
+def _provider(section: PaymentsSection, clock: Callable[[], float], metrics: Metrics | None) -> HttpProvider:
+    from ocs.payments.http_provider import HttpProvider  # most commands need no HTTP client
+
+    return HttpProvider(
+        section.url,
+        read_secret(section.secret_file),
+        timeout_s=section.timeout_ms / 1000,
+        max_in_flight=section.max_in_flight,
+        return_url=section.return_url,
+        clock=clock,
+        metrics=metrics,
+    )
 
 
 class Payments:
@@ -45,19 +61,7 @@ class Payments:
         self._section, self._ledger, self._now = section, ledger, now
         self.mandates = Mandates(ledger, read_keys(section.mandate_key_file)) if section.mandate_key_file else None
         webhook_secret = read_webhook_secret(section.webhook_secret_file) if section.url else b""
-        self._provider = (
-            HttpProvider(
-                section.url,
-                read_secret(section.secret_file),
-                timeout_s=section.timeout_ms / 1000,
-                max_in_flight=section.max_in_flight,
-                return_url=section.return_url,
-                clock=clock,
-                metrics=metrics,
-            )
-            if section.url
-            else None
-        )
+        self._provider = _provider(section, clock, metrics) if section.url else None
         collecting = Collecting(section.automatic, self._provider, self.mandates)
         self.orders = PaymentOrders(ledger, offer, collecting, now, rng, metrics)
         self.webhook = (

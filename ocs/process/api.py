@@ -25,6 +25,8 @@ from ocs.compose import StartError, voucher_key
 from ocs.history.service import history_of
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.notices.service import notices_of
+from ocs.payments.signing import SecretError
+from ocs.payments.wiring import Payments
 from ocs.process.catalogue_reader import CatalogueReader, reading_catalogue
 from ocs.process.child_main import Child, connected_ledger, main
 from ocs.process.ported_numbers import PortedNumbersReader
@@ -61,7 +63,11 @@ async def run_api(child: Child) -> None:
     async with connected_ledger(child) as ledger:
         if ledger is not None:
             async with reading_catalogue(CatalogueReader(child, ledger)), _following_ported_numbers(child):
-                await _serve(child, ledger)
+                payments = payments_of(child, ledger)
+                try:
+                    await _serve(child, ledger, payments)
+                finally:
+                    await payments.close()
 
 
 @contextlib.asynccontextmanager
@@ -81,7 +87,24 @@ async def _following_ported_numbers(child: Child) -> AsyncIterator[None]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-def container_of(child: Child, ledger: RedisLedger) -> Container:
+def payments_of(child: Child, ledger: RedisLedger) -> Payments:
+    """StartError: a file with secrets cannot be used."""
+    environment = child.environment
+    try:
+        return Payments(
+            child.settings.payments,
+            ledger,
+            child.catalogue,
+            now=environment.now,
+            rng=environment.rng,
+            metrics=child.metrics,
+            clock=environment.clock,
+        )
+    except SecretError as error:
+        raise StartError(str(error)) from None
+
+
+def container_of(child: Child, ledger: RedisLedger, payments: Payments | None = None) -> Container:
     api, monotonic = child.settings.api, child.environment.monotonic
     return Container(
         backend=Backend(ledger, child.catalogue, child.environment, voucher_key(child.settings)),
@@ -91,11 +114,12 @@ def container_of(child: Child, ledger: RedisLedger) -> Container:
         monotonic=monotonic,
         history=history_of(child.settings, ledger, child.environment.now),
         notices=notices_of(child.settings, child.catalogue, child.environment.now),
+        payments=payments,
     )
 
 
-async def _serve(child: Child, ledger: RedisLedger) -> None:
-    app = create(container_of(child, ledger), importlib.metadata.version("ocs"))
+async def _serve(child: Child, ledger: RedisLedger, payments: Payments) -> None:
+    app = create(container_of(child, ledger, payments), importlib.metadata.version("ocs"))
     config = uvicorn_config(app, child.settings)
     config.load()
     server = Server(config)

@@ -179,6 +179,9 @@ class PaymentLedger(Protocol):
     async def payments_due(self, partition: int, *, now: int) -> tuple[int, int]:
         """How many accounts and orders have something due, and since when (Unix seconds, 0 = none)."""
 
+    async def ask_again(self, account_id: str, *, now: int) -> None:
+        """Put the account on the work list: its automatic top-up is looked at now."""
+
     async def forget_work(self, partition: int, name: str) -> None:
         """Take an account or order that is not there any more off the lists of its partition."""
 

@@ -206,6 +206,10 @@ class Payments(LedgerClient):
                 since.append(int(float(score)))
         return count, min(since, default=0)
 
+    async def ask_again(self, account_id: str, *, now: int) -> None:
+        keys, partition = self._account_keys(account_id), self._keys.partition_of_account(account_id)
+        await self._ask("payment", partition, b"ZADD", keys.topups, now, account_id, durable=True)
+
     async def forget_work(self, partition: int, name: str) -> None:
         keys = self._keys.by_partition[partition]
         for key in (keys.topups, keys.orders):
