@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,10 +11,14 @@ from ocs.accounts import inputs
 from ocs.accounts.groups import GroupState
 from ocs.cli.accounts import MsisdnArgument
 from ocs.cli.common import DEFAULT, Backend, ConfigOption, JsonOption, WrongCallError, counted, print_json, with_backend
+from ocs.cli.history import CsvOption, aligned, times, with_history
 from ocs.ledger.contract.views import AccountView
 from ocs.ledger.redis.installation import OpenMode
 from ocs.values.moment import utc_text
 from ocs.values.money import format_eur
+
+if TYPE_CHECKING:
+    from ocs.history.service import History
 
 app = typer.Typer(help="Business groups: numbers, payer, limits, shared units, transfers.", no_args_is_help=True)
 
@@ -233,6 +238,26 @@ def separate(
         print(f"{number}: separate account {state}{'' if changed else ' already: no change'}")
 
     with_backend(config, OpenMode.WRITE, work)
+
+
+@app.command()
+def statement(
+    group: GroupArgument,
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2026-11; it must be over.")],
+    config: ConfigOption = DEFAULT,
+    csv: CsvOption = False,
+) -> None:
+    """Print all transactions and use of a group's numbers in a month: net, VAT and gross (HOT-GRP-3)."""
+    from ocs.history.group_statement import statement_of_group
+    from ocs.history.service import parse_month
+    from ocs.history.tables import group_table
+
+    async def work(backend: Backend, history: History) -> None:
+        name = await group_id(backend, group)
+        text = group_table(await statement_of_group(history, backend, name, parse_month(month)), times(backend))
+        sys.stdout.write(text if csv else aligned(text))
+
+    with_history(config, work)
 
 
 async def group_id(backend: Backend, text: str) -> str:

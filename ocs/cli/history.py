@@ -116,9 +116,9 @@ def usage(
             items += page
             after = page[-1].position
         if csv:
-            sys.stdout.write(usage_table(items, _time(backend)))
+            sys.stdout.write(usage_table(items, times(backend)))
         else:
-            _print_usage(items, _time(backend))
+            _print_usage(items, times(backend))
 
     with_history(config, work)
 
@@ -136,8 +136,8 @@ def statement(
     async def work(backend: Backend, history: History) -> None:
         view = (await backend.accounts.read(inputs.msisdn(msisdn))).view
         found = await history.statement(view.account_id, parse_month(month), view.credit_micro_eur)
-        text = statement_table(found, _time(backend))
-        sys.stdout.write(text if csv else _aligned(text))
+        text = statement_table(found, times(backend))
+        sys.stdout.write(text if csv else aligned(text))
 
     with_history(config, work)
 
@@ -157,7 +157,7 @@ def erase(
         done = await history.erase(account_id, reason=reason)
         rows, lines = counted(done.rows, "row"), counted(done.file_lines, "line")
         print(f"erased {rows}, and the other parties in {lines} of record files")
-        begins = _time(backend)(done.before)
+        begins = times(backend)(done.before)
         print(f"use from {begins} on is of the current billing period: it stays until that is over")
 
     with_history(config, work, mode=OpenMode.WRITE)
@@ -183,7 +183,7 @@ def with_history(
     with_backend(config, mode, with_both, loaded=loaded)
 
 
-def _time(backend: Backend) -> Callable[[int], str]:
+def times(backend: Backend) -> Callable[[int], str]:
     zone = backend.catalogue.time_zone
     return lambda unix_s: datetime.fromtimestamp(unix_s, zone).isoformat()
 
@@ -195,7 +195,7 @@ def _print_usage(items: Sequence[UsageItem], time: Callable[[int], str]) -> None
     print(f"{counted(len(items), 'line')}, {format_eur(sum(each.micro_eur for each in items))} EUR")
 
 
-def _aligned(text: str) -> str:
+def aligned(text: str) -> str:
     """A CSV as columns of equal width."""
     rows = list(csv_rows(text.splitlines()))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,6 +19,7 @@ from ocs.history import queries
 from ocs.history.engine import history_engine
 from ocs.history.erasure import Erased, account_ids, erase_person
 from ocs.history.errors import DATABASE_ERRORS, reason
+from ocs.history.group_statement import NumberMonth, group_month
 from ocs.history.migrating import check
 from ocs.history.periods import Period
 from ocs.history.queries import Position, Transaction, UsageItem
@@ -94,6 +95,17 @@ class History:
 
         try:
             return await self._read(read)
+        except TooLargeError as error:
+            raise RefusedError("too_many", str(error)) from error
+
+    async def group_statement(
+        self, group_id: str, month: int, accounts: Sequence[str], month_of: Callable[[int], int]
+    ) -> list[NumberMonth]:
+        """What the numbers of a business group did in a calendar month, while they were in the group (HOT-GRP-3).
+        `accounts`: those that are in it now. RefusedError "too_many".
+        """
+        try:
+            return await self._read(lambda connection: group_month(connection, group_id, month, accounts, month_of))
         except TooLargeError as error:
             raise RefusedError("too_many", str(error)) from error
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 
+from ocs.history.group_statement import GroupStatement
 from ocs.history.queries import Transaction, UsageItem
 from ocs.history.statement import Statement, UseSum
 from ocs.values.money import format_eur
@@ -17,6 +18,10 @@ USAGE_COLUMNS = (
 STATEMENT_COLUMNS = (
     *("time", "kind", "what", "reference", "gross_eur", "vat_percent", "net_eur", "vat_eur", "credit_eur", "itemised"),
     *("sessions", "used"),
+)
+GROUP_COLUMNS = (
+    *("msisdn", "account", "time", "kind", "what", "reference", "gross_eur", "vat_percent", "net_eur", "vat_eur"),
+    *("credit_eur", "sessions", "used"),
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a text that begins so as a formula, and others choose names of senders and references."""
@@ -51,6 +56,21 @@ def statement_table(statement: Statement, time: Text) -> str:
     rows.append(_balance("closing", statement.closing_micro_eur))
     rows.append(("", "total", "sold in the month", "", format_eur(gross), "", *_net(gross, net), "", "", "", ""))
     return _csv(STATEMENT_COLUMNS, rows)
+
+
+def group_table(statement: GroupStatement, time: Text) -> str:
+    """Transactions and use of each number of a business group; then what was sold, by rate of VAT (HOT-GRP-3).
+    `account`: "company", or "separate" of what a member's separate account paid or got.
+    """
+    rows: list[Sequence[object]] = []
+    for msisdn, number in statement.numbers:
+        for each in number.transactions:
+            rows.append((msisdn, "company", *_transaction(each, time)[:9], "", ""))
+        rows += [(msisdn, "company", *_use(each)[:9], each.sessions, each.used) for each in number.use]
+        rows += [(msisdn, "separate", *_transaction(each, time)[:8], "", "", "") for each in number.separate]
+    for percent, (net, gross) in statement.sold.items():
+        rows.append(("", "total", "", "", "sold in the month", "", *_money(gross, net, percent), "", "", ""))
+    return _csv(GROUP_COLUMNS, rows)
 
 
 def _balance(kind: str, micro_eur: int) -> tuple[object, ...]:

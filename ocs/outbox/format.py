@@ -38,6 +38,7 @@ _NAMES = {
     "credit": "credit_micro_eur",
     "separate": "separate_micro_eur",
     "separate_in": "separate_in_micro_eur",
+    "expired": "expired_micro_eur",
     "separate_out": "separate_out_micro_eur",
 }
 _HEAD = frozenset({"k", "t", "a"})

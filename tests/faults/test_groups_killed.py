@@ -173,7 +173,7 @@ async def outcome_of(desk: GroupDesk, reference: str) -> str:
     if kinds == ["transfer_in", "transfer_out"]:
         return "arrived"
     assert kinds == ["transfer_back", "transfer_out"], kinds
-    return "expired" if any(each.get("debit") for each in events if each["k"] == "transfer_back") else "back"
+    return "expired" if any(each.get("expired") for each in events if each["k"] == "transfer_back") else "back"
 
 
 # -- steps on groups

@@ -46,7 +46,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "separate": ("open", "separate_out", "credit_in", "credit", "separate"),
     "transfer_out": ("transfer", "to", "group", "ref", "debit", "credit", "promo"),
     "transfer_in": ("transfer", "of", "group", "ref", "credit_in", "credit", "promo"),
-    "transfer_back": ("transfer", "to", "group", "ref", "reason", "credit_in", "debit", "credit", "promo"),
+    "transfer_back": ("transfer", "to", "group", "ref", "reason", "credit_in", "expired", "credit", "promo"),
     "due": ("kind", "ref"),
     "moved_out": ("to", "debit", "credit", "separate_out", "promo"),
     "moved_in": ("of", "credit_in", "credit", "separate_in", "promo"),

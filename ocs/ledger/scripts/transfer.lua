@@ -96,8 +96,8 @@ local function give_back(transfer)
     if n ~= 6 then redis.call('HDEL', KEYS[n], sent) end
   end
   journal(work, {k = 'transfer_back', transfer = args.transfer, to = transfer.to, group = transfer.group,
-    ref = transfer.reference, reason = args.refused, credit_in = amount, debit = expired and amount or nil,
-    credit = account.credit, promo = some(promotional)})
+    ref = transfer.reference, reason = args.refused, credit_in = not expired and amount or nil,
+    expired = expired and amount or nil, credit = account.credit, promo = some(promotional)})
 end
 
 local function finish()

@@ -22,6 +22,7 @@ from ocs.catalogue.versions import Catalogues, load_versions
 from ocs.compose import Environment
 from ocs.history.service import history_of
 from ocs.ledger.contract.events import OutboxEvent
+from ocs.ledger.contract.groups import GroupStep, StepKind
 from ocs.ledger.redis.ledger import RedisLedger
 from ocs.ledger.settings import LedgerSettings
 from ocs.notices.service import notices_of
@@ -35,6 +36,8 @@ from tests.ocs.ledger.books import outbox_read
 GROUP = "G1"
 OWN, FOREIGN = "38668200001", "38668200002"
 """In the group of the group-admin, and that of the member; and one that is of neither."""
+BOSS = "38668200003"
+"""The administrator's number of the group."""
 PARTITIONS = 4
 _IMSIS = count(293_400_000_200_000)
 _KEYS = count(1)
@@ -68,8 +71,18 @@ class Desk:
             **when,
         )
         if group:
+            step = GroupStep(StepKind.JOIN, account_id)
+            await self.ledger.post_step(group, step, now=when["now"])
             await self.ledger.join_group(account_id, group_id=group, role="member", **when)
+            await self.ledger.finish_step(group, step)
         return account_id
+
+    async def open_group(self, group: str, administrator: str) -> None:
+        """A business group with its administrator number."""
+        account_id, when = await self.open(administrator), when_of(self.backend.when())
+        await self.ledger.create_group(group, name="Firma", administrator=account_id, payer="", now=when["now"])
+        await self.ledger.join_group(account_id, group_id=group, role="administrator", **when)
+        await self.ledger.finish_step(group, GroupStep(StepKind.JOIN, account_id))
 
     async def new_key(self, role: Role | str, bound_to: str = "", **more: Any) -> str:
         keys = ApiKeys(self.ledger, self.backend.environment.now)
@@ -135,6 +148,7 @@ async def desk_on(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://ocs.test") as client:
         desk = Desk(app, client, container, ledger, metrics)
+        await desk.open_group(GROUP, BOSS)
         await desk.open(OWN, group=GROUP)
         await desk.open(FOREIGN)
         bound = {"group": GROUP, "msisdn": OWN}

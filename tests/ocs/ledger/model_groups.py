@@ -199,9 +199,8 @@ class Groups(Accounts):
             group=transfer.group,
             ref=transfer.reference,
             reason=refused,
-            credit_in=amount,
             credit=account.credit,
-            **({"debit": amount} if expired else {}),
+            **({"expired": amount} if expired else {"credit_in": amount}),
         )
 
     def _deliver(self, account_id: str, transfer: TransferView, now: int, month: int, day: int) -> str:

@@ -1,0 +1,102 @@
+"""Groups, transfers and separate accounts over the API, by keys of the administrator and of a member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ocs.api.rights import Role
+from tests.ocs.api.desk import BOSS, FOREIGN, GROUP, OWN, Desk
+from tests.rules import rule
+
+ADMIN, MEMBER, CARE = Role.GROUP_ADMIN, Role.MEMBER, Role.CARE
+PUK = "12345678"
+
+
+def numbers(group: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(each["msisdn"], each["role"]) for each in group["numbers"]]
+
+
+@rule("HOT-GRP-1")
+async def test_the_administrator_adds_and_removes_numbers(desk: Desk) -> None:
+    assert (await desk.put(f"/v1/accounts/{FOREIGN}/puk", json={"puk": PUK})).status_code == 200
+    wrong = await desk.post(f"/v1/groups/{GROUP}/numbers", ADMIN, json={"msisdn": FOREIGN, "puk": "00000000"})
+    assert (wrong.status_code, wrong.json()["code"]) == (409, "puk")
+    assert (await desk.get(f"/v1/accounts/{FOREIGN}", ADMIN)).status_code == 404
+    added = await desk.post(f"/v1/groups/{GROUP}/numbers", ADMIN, json={"msisdn": FOREIGN, "puk": PUK})
+    assert numbers(added.json()) == [(BOSS, "administrator"), (OWN, "member"), (FOREIGN, "member")]
+    assert (await desk.get(f"/v1/accounts/{FOREIGN}", ADMIN)).status_code == 200
+    new = {"msisdn": "38668200009", "puk": PUK, "imsi": "293400000200999", "package": "MINI"}
+    assert len((await desk.post(f"/v1/groups/{GROUP}/numbers", ADMIN, json=new)).json()["numbers"]) == 4
+    gone = await desk.delete(f"/v1/groups/{GROUP}/numbers/{FOREIGN}", ADMIN)
+    assert gone.json() == {"changed": True}
+    assert (await desk.get(f"/v1/accounts/{FOREIGN}", ADMIN)).status_code == 404
+    boss = await desk.delete(f"/v1/groups/{GROUP}/numbers/{BOSS}", ADMIN)
+    assert (boss.status_code, boss.json()["code"]) == (409, "administrator")
+    for path, body in (("numbers", {"msisdn": FOREIGN, "puk": PUK}), ("pool", {})):
+        assert (await desk.post(f"/v1/groups/{GROUP}/{path}", MEMBER, json=body)).status_code == 403
+    other = await desk.put(f"/v1/groups/{GROUP}/administrator", ADMIN, json={"msisdn": OWN})
+    assert numbers(other.json())[0] == (OWN, "administrator")
+    stranger = await desk.put(f"/v1/groups/{GROUP}/administrator", ADMIN, json={"msisdn": FOREIGN})
+    assert stranger.status_code == 404
+
+
+@rule("HOT-GRP-1", "HOT-CC-1")
+async def test_the_administrator_limits_all_and_a_member_nothing(desk: Desk) -> None:
+    limited = await desk.put(f"/v1/groups/{GROUP}/limit", ADMIN, json={"monthly_limit": "12.50"})
+    assert {each["monthly_limit"] for each in limited.json()["numbers"]} == {"12.50"}
+    assert (await desk.put(f"/v1/accounts/{OWN}/limits/limit", MEMBER, json={"limit": "99"})).status_code == 403
+    shared = (await desk.post(f"/v1/groups/{GROUP}/pool", ADMIN, json={})).json()
+    assert shared["pool"] == f"group-{GROUP}" and shared["unfinished"] == []
+
+
+@rule("HOT-GRP-2")
+async def test_credit_is_transferred_between_administrator_and_member_once(desk: Desk) -> None:
+    body = {"to": OWN, "amount": "5.00"}
+    done = await desk.post(f"/v1/accounts/{BOSS}/transfers", ADMIN, once="t1", json=body)
+    assert (done.status_code, done.json()["credit"]) == (201, "15.00")
+    again = await desk.post(f"/v1/accounts/{BOSS}/transfers", ADMIN, once="t1", json=body)
+    assert again.headers["Idempotent-Replayed"] == "true" and again.json() == done.json()
+    back = await desk.post(f"/v1/accounts/{OWN}/transfers", ADMIN, json={"to": BOSS, "amount": "25.00"})
+    assert (back.status_code, back.json()["credit"]) == (201, "0.00")
+    assert (await desk.get(f"/v1/accounts/{BOSS}", ADMIN)).json()["credit"] == "40.00"
+    for sender, to, amount, role, expected in (
+        (OWN, BOSS, "1.00", ADMIN, (409, "funds")),
+        (BOSS, FOREIGN, "1.00", CARE, (409, "group")),
+        (BOSS, FOREIGN, "1.00", ADMIN, (404, "account")),
+        (BOSS, OWN, "1.00", MEMBER, (403, "forbidden")),
+        (BOSS, OWN, "0", ADMIN, (422, "amount")),
+    ):
+        answer = await desk.post(f"/v1/accounts/{sender}/transfers", role, json={"to": to, "amount": amount})
+        assert (answer.status_code, answer.json()["code"]) == expected
+    full = await desk.post(f"/v1/accounts/{OWN}/top-ups", CARE, json={"amount": "200.00"})
+    assert full.status_code == 201
+    refused = await desk.post(f"/v1/accounts/{BOSS}/transfers", ADMIN, once="t9", json={"to": OWN, "amount": "1"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "ceiling")
+    assert (await desk.get(f"/v1/accounts/{BOSS}", ADMIN)).json()["credit"] == "40.00"
+    books = (await desk.backend.ledger.read_group(GROUP)) is not None
+    assert books
+
+
+@rule("HOT-GRP-5")
+async def test_what_a_member_orders_itself_is_paid_by_its_separate_account(desk: Desk) -> None:
+    order = {"product": "SMS-200"}
+    path = f"/v1/accounts/{OWN}/subscriptions"
+    assert (await desk.post(path, MEMBER, json=order)).status_code == 403, "it has no separate account"
+    assert (await desk.put(f"/v1/accounts/{OWN}/separate", MEMBER, json={"open": True})).status_code == 403
+    opened = await desk.put(f"/v1/accounts/{OWN}/separate", ADMIN, json={"open": True})
+    assert opened.json() == {"open": True, "credit": "0.00"}
+    poor = await desk.post(path, MEMBER, json=order)
+    assert (poor.status_code, poor.json()["code"]) == (409, "credit")
+    paid = await desk.post(f"/v1/accounts/{OWN}/separate/top-ups", CARE, json={"amount": "10.00"})
+    assert paid.json()["credit"] == "10.00"
+    assert (await desk.post(path, MEMBER, json=order)).status_code == 201
+    balance = (await desk.get(f"/v1/accounts/{OWN}/balance", MEMBER)).json()
+    assert (balance["credit"], balance["separate"]) == ("20.00", "3.00")
+    tariff = await desk.post(f"{path}/change", MEMBER, json={"product": "MINI"})
+    assert tariff.status_code == 403, "packages are the administrator's"
+    assert (await desk.post(f"{path}/change", ADMIN, json={"product": "MINI"})).status_code == 201
+    balance = (await desk.get(f"/v1/accounts/{OWN}/balance", MEMBER)).json()
+    assert (balance["credit"], balance["separate"]) == ("13.01", "3.00")
+    closed = await desk.put(f"/v1/accounts/{OWN}/separate", ADMIN, json={"open": False})
+    assert (closed.status_code, closed.json()["code"]) == (409, "separate")
+    assert (await desk.delete(f"{path}/SMS-200", MEMBER)).status_code == 200
