@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocs.history.reconcile import store as store_module
+from ocs.history.reconcile.line import Line
 from ocs.history.reconcile.matching import NEAREST, Matched, Tolerance, match
-from ocs.history.reconcile.store import Ours, Theirs
+from ocs.history.reconcile.outcome import Outcome
+from ocs.history.reconcile.reconcile import add_ours, compare, days_of, read_lines
+from ocs.history.reconcile.store import Ours, Theirs, open_store
+from ocs.outbox.reading import Record
+from ocs.values.moment import utc_text
 
 MINUTE = 60
+DAY = 1_793_404_800
+"""2026-10-31T00:00:00Z."""
 TOLERANCE = Tolerance(seconds=60, units=2, per_mille_mille=10_000)
 """A minute; 2 units or 1 %."""
 
@@ -102,3 +114,46 @@ def test_a_file_of_the_same_sessions_has_no_difference(seed: int, count: int) ->
     assert found.unmatched == [] and found.duplicates == []
     for pair in found.pairs:
         assert len(pair.theirs) == 1 and TOLERANCE.alike(pair.units, pair.ours.units)
+
+
+def test_memory_does_not_grow_with_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines and sessions are in SQLite; of one account at a time they are in memory."""
+    monkeypatch.setattr(store_module, "ROWS_AT_ONCE", 200)
+
+    def peak(count: int) -> int:
+        def lines() -> Iterator[Line]:
+            for n in range(count):
+                yield Line(
+                    n + 1,
+                    str(38_668_000_000 + n % (count // 20)),
+                    "",
+                    "data",
+                    DAY + n % 80_000,
+                    DAY + n % 80_000,
+                    n + 1,
+                )
+
+        def sessions() -> Iterator[Record]:
+            for n in range(count):
+                line = {"used": n + 1, "label": "data.home", "detail": "29340 mo internet"}
+                yield {
+                    "kind": "charge", "event_id": f"p01-{n}", "time": utc_text(DAY + n % 80_000), "context": "data",
+                    "account": f"m{38_668_000_000 + n % (count // 20)}", "session_id": f"pgw;{n}", "services": [line],
+                }  # fmt: skip
+
+        tracemalloc.start()
+        try:
+            with open_store(None) as store:
+                result = read_lines(lines(), store)
+                for batch in store.subscribers():
+                    store.know({each: each for each in batch})
+                wanted = days_of(store, ZoneInfo("UTC"))
+                assert wanted is not None
+                add_ours(store, sessions(), lambda label, direction: False, wanted)
+                compare(store, result, wanted, {"data": TOLERANCE})
+                assert result.count(Outcome.MATCHED) == count and result.differences == 0
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(8_000) < 1.3 * peak(2_000)
