@@ -168,7 +168,9 @@ def copy_text(rows: Iterable[tuple[Any, ...]]) -> bytes:
     """Rows in the text format of COPY: values between tabs. There are texts, integers and Booleans, and no nulls."""
     lines = []
     for row in rows:
-        line = "\t".join([value.translate(_ESCAPED) if value.__class__ is str else str(value) for value in row])
+        line = "\t".join(map(str, row))
+        if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(row) - 1:
+            line = "\t".join([str(value).translate(_ESCAPED) for value in row])
         lines.append(line)
     lines.append("")
     return "\n".join(lines).encode()
